@@ -1,0 +1,37 @@
+"""One record per machine architecture: all that differs between them stands here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imager.errors import UnsupportedError
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """An architecture under the names that the formats give it.
+
+    `name` is Talos's, OCI's (`platform.architecture`) and Debian's name; `efi_boot_file` is the
+    removable-media loader (UEFI 2.10, section 3.5.1.1); `pe_machine` the COFF machine id;
+    `efi_stub_suffix` systemd's name for it; `serial_console` the kernel's first serial line.
+    """
+
+    name: str
+    efi_boot_file: str
+    efi_stub_suffix: str
+    pe_machine: int
+    serial_console: str
+
+
+AMD64 = Arch("amd64", "BOOTX64.EFI", "x64", 0x8664, "ttyS0")
+ARM64 = Arch("arm64", "BOOTAA64.EFI", "aa64", 0xAA64, "ttyAMA0")
+ARCHES = (AMD64, ARM64)
+
+
+def find_arch(name: str) -> Arch:
+    """Return the record called `name`; raises UnsupportedError for an unknown one."""
+    for arch in ARCHES:
+        if arch.name == name:
+            return arch
+    known = ", ".join(arch.name for arch in ARCHES)
+    raise UnsupportedError(f"architecture {name!r} is not supported", hint=f"use one of: {known}")

@@ -1,0 +1,1 @@
+"""Kernel, initramfs, loader and stub: found, fetched, checked, joined into a UKI."""

@@ -1,0 +1,1 @@
+"""Which boot files an output carries. Nothing outside knows a bootloader by name."""

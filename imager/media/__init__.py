@@ -1,0 +1,1 @@
+"""On-disk formats: each is planned as a Content and read back. Nothing here knows Talos."""

@@ -1,0 +1,1 @@
+"""The frozen Profile: model, YAML, merge, validation, version rules."""

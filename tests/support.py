@@ -1,0 +1,40 @@
+"""What several tests need: contents as files, written without the engine under test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imager.extents import Content, Data, Extent, FileRange
+
+
+def extent_bytes(extent: Extent) -> bytes:
+    """Return the bytes of an extent, read the plain way."""
+    match extent.source:
+        case Data(data, offset):
+            return data[offset : offset + extent.length]
+        case FileRange(path, offset):
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(extent.length)
+        case source:
+            raise TypeError(f"{source} is not a plain source")
+
+
+def write_content(content: Content, path: Path) -> Path:
+    """Write `content` to a new sparse file with plain seeks and writes."""
+    with path.open("wb") as file:
+        file.truncate(content.size)
+        for extent in content.extents:
+            file.seek(extent.offset)
+            data = extent_bytes(extent)
+            assert len(data) == extent.length
+            file.write(data)
+    return path
+
+
+def content_bytes(content: Content) -> bytes:
+    """Return all bytes of a small content."""
+    image = bytearray(content.size)
+    for extent in content.extents:
+        image[extent.offset : extent.end] = extent_bytes(extent)
+    return bytes(image)
