@@ -1,0 +1,139 @@
+"""Fetch the embedded default boot assets: Debian's kernel and systemd-boot, and our initramfs.
+
+A set is the folder `<assets>/<arch>` with Talos's file names and `sources.json`, the record of
+the exact packages it was made from. That record is a lock too: given back as `lock`, the same
+set is made again, or nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from imager.arch import Arch
+from imager.bootassets.apt import DebianPackage
+from imager.bootassets.deb import deb_files
+from imager.bootassets.initramfs import build_initramfs, wanted_modules
+from imager.bootassets.kmodules import KernelModule, load_order, module_name, read_module
+from imager.bootassets.packages import PackageSet, Workshop, get_packages
+from imager.bootassets.sources import RECORD, record_text
+from imager.errors import DependencyError, InputError
+
+KERNEL = "vmlinuz"
+INITRAMFS = "initramfs.xz"
+SD_BOOT = "systemd-boot.efi"
+SD_STUB = "systemd-stub.efi"
+_EFI_FOLDER = "usr/lib/systemd/boot/efi/"
+# Where modules that boot media need lie; most of a kernel's others are in drivers/{gpu,net,media}.
+_MODULE_FOLDERS = (
+    "arch", "block", "crypto", "fs", "lib", "drivers/ata", "drivers/block", "drivers/cdrom",
+    "drivers/hid", "drivers/hv", "drivers/input", "drivers/message", "drivers/mmc", "drivers/nvme",
+    "drivers/scsi", "drivers/usb", "drivers/virtio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedAssets:
+    """A set of boot assets: the folder it lies in and the packages it was made from."""
+
+    folder: Path
+    packages: tuple[DebianPackage, ...]
+
+
+def fetch_assets(
+    arch: Arch,
+    *,
+    folder: Path,
+    workshop: Workshop,
+    epoch: int,
+    lock: Path | None = None,
+) -> FetchedAssets:
+    """Make the set `folder/<arch>` from Debian's packages; an older one is replaced at once.
+
+    With `lock`, a sources.json, exactly its packages are used. `epoch` is the time of the files
+    in the initramfs, in seconds since 1970. Raises InputError for a bad lock or a folder that is
+    not ours to replace, DependencyError when apt, the mirror or a package fails.
+    """
+    target = folder / arch.name
+    _check_replaceable(target)
+    packages = get_packages(arch, lock=lock, workshop=workshop)
+    workshop.report("Unpacking the kernel and making the initramfs")
+    assets = _make_assets(arch, packages, epoch=epoch, scratch=workshop.scratch)
+    record = record_text(arch, epoch=epoch, packages=packages.packages, assets=assets)
+    _put_in_place({**assets, RECORD: record.encode()}, target)
+    return FetchedAssets(target, packages.packages)
+
+
+def _make_assets(
+    arch: Arch, packages: PackageSet, *, epoch: int, scratch: Path
+) -> dict[str, bytes]:
+    efi = dict(deb_files(packages.boot, folders=(_EFI_FOLDER,)))
+    busybox = dict(deb_files(packages.busybox, folders=("bin/busybox", "usr/bin/busybox")))
+    suffix = arch.efi_stub_suffix
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="modules-") as modules:
+        kernel, order = _unpack_kernel(packages.kernel, Path(modules))
+        return {
+            KERNEL: kernel,
+            INITRAMFS: build_initramfs(_one(busybox, "busybox"), order, epoch=epoch),
+            SD_BOOT: _one(efi, f"systemd-boot{suffix}.efi"),
+            SD_STUB: _one(efi, f"linux{suffix}.efi.stub"),
+        }
+
+
+def _one(files: Mapping[str, bytes], name: str) -> bytes:
+    """Return the file of that `name`, in whichever of its possible folders it is."""
+    found = [data for path, data in files.items() if PurePosixPath(path).name == name]
+    if len(found) != 1:
+        raise DependencyError(f"Debian's package has {len(found)} files {name}, not one")
+    return found[0]
+
+
+def _unpack_kernel(deb: Path, folder: Path) -> tuple[bytes, list[KernelModule]]:
+    """Return the kernel and, unpacked into `folder`, the modules to load, in order."""
+    kernels: dict[str, bytes] = {}
+    modules: dict[str, KernelModule] = {}
+    builtin: frozenset[str] = frozenset()
+    for path, data in deb_files(deb, folders=("boot/vmlinuz-", "lib/modules/", "usr/lib/modules/")):
+        inside = path.partition("lib/modules/")[2].partition("/")[2]
+        if path.startswith("boot/"):
+            kernels[KERNEL] = data
+        elif inside == "modules.builtin":
+            builtin = frozenset(map(module_name, data.decode().splitlines()))
+        elif _is_wanted_module(inside):
+            unpacked = folder / PurePosixPath(inside).name
+            unpacked.write_bytes(data)
+            module = read_module(unpacked)
+            modules[module.name] = module
+    return _one(kernels, KERNEL), load_order(wanted_modules(), modules, builtin=builtin)
+
+
+def _is_wanted_module(path: str) -> bool:
+    parts = path.removeprefix("kernel/")
+    return ".ko" in path and any(parts.startswith(f"{folder}/") for folder in _MODULE_FOLDERS)
+
+
+def _check_replaceable(target: Path) -> None:
+    if target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file():
+        raise InputError(
+            f"{target} holds files that `imager assets fetch` did not put there",
+            hint="choose another folder with --assets",
+        )
+
+
+def _put_in_place(files: Mapping[str, bytes], target: Path) -> None:
+    """Make the folder `target` hold exactly `files`: at no time is it there half-written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as beside:
+        new, old = Path(beside, "new"), Path(beside, "old")
+        new.mkdir()
+        for name, data in files.items():
+            (new / name).write_bytes(data)
+        for path in (*new.iterdir(), new):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,102 @@
+"""The Debian packages of the embedded default: which they are, and their .debs in a cache."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.arch import Arch
+from imager.bootassets.apt import Apt, DebianPackage, find_mirror, matches, open_apt
+from imager.bootassets.sources import read_lock
+from imager.errors import DependencyError, InputError
+from imager.units import format_size
+
+_BOOT = "systemd-boot-efi"
+_BUSYBOX = "busybox-static"
+_KERNEL = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where and how packages are got.
+
+    `cache` keeps .debs by their SHA-256, so that none is downloaded twice; `scratch` holds
+    temporary folders; `mirror` is an address, or None for the host's own; `report` gets one
+    line for a person at each step.
+    """
+
+    cache: Path
+    scratch: Path
+    mirror: str | None = None
+    report: Callable[[str], None] = _silent
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSet:
+    """The packages, each with its .deb."""
+
+    kernel: Path
+    boot: Path
+    busybox: Path
+    packages: tuple[DebianPackage, ...]
+
+
+def get_packages(arch: Arch, *, lock: Path | None, workshop: Workshop) -> PackageSet:
+    """Return the newest packages, or exactly those of `lock`, downloading what is not cached.
+
+    Raises InputError for a lock that is not one, DependencyError when the mirror fails or does
+    not have a package of the lock.
+    """
+    cache = workshop.cache
+    cache.mkdir(parents=True, exist_ok=True)
+    packages = read_lock(lock, arch) if lock else ()
+    if not packages or not all(matches(_cached(cache, p), p) for p in packages):
+        with tempfile.TemporaryDirectory(dir=workshop.scratch, prefix="apt-") as folder:
+            workshop.report("Reading Debian's package index")
+            mirror = workshop.mirror or find_mirror()
+            apt = open_apt(arch, mirror=mirror, folder=Path(folder, "apt"))
+            packages = packages or _newest(apt, arch)
+            for package in packages:
+                _download(apt, package, locked=lock is not None, workshop=workshop)
+    return _package_set(packages, cache)
+
+
+def _newest(apt: Apt, arch: Arch) -> tuple[DebianPackage, ...]:
+    # The kernel's own package changes its name with each ABI; this one depends on the current.
+    _, depends = apt.show(f"linux-image-{arch.name}")
+    found = _KERNEL.search(depends)
+    if found is None:
+        raise DependencyError(f"linux-image-{arch.name} depends on no kernel: {depends!r}")
+    return tuple(apt.show(name)[0] for name in (found[0], _BOOT, _BUSYBOX))
+
+
+def _download(apt: Apt, package: DebianPackage, *, locked: bool, workshop: Workshop) -> None:
+    cached = _cached(workshop.cache, package)
+    if matches(cached, package):
+        return
+    workshop.report(f"Downloading {package.name} {package.version} ({format_size(package.size)})")
+    with tempfile.TemporaryDirectory(dir=workshop.cache, prefix="partial-") as folder:
+        try:
+            apt.download(package, Path(folder)).replace(cached)
+        except DependencyError as error:
+            hint = "the mirror may have newer ones: run again without --locked" if locked else ""
+            raise DependencyError(error.message, hint=error.hint or hint) from error
+
+
+def _cached(cache: Path, package: DebianPackage) -> Path:
+    return cache / f"{package.sha256}.deb"
+
+
+def _package_set(packages: Sequence[DebianPackage], cache: Path) -> PackageSet:
+    debs = {package.name: _cached(cache, package) for package in packages}
+    kernels = [name for name in debs if _KERNEL.fullmatch(name)]
+    if len(kernels) != 1 or _BOOT not in debs or _BUSYBOX not in debs:
+        raise InputError(f"the lock must name one kernel, {_BOOT} and {_BUSYBOX}: {list(debs)}")
+    return PackageSet(debs[kernels[0]], debs[_BOOT], debs[_BUSYBOX], tuple(packages))

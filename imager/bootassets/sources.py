@@ -1,0 +1,68 @@
+"""`sources.json`: the record of which packages a set of boot assets was made from.
+
+    {"schema": 1, "arch": "amd64", "suite": "bookworm", "epoch": 1704067200,
+     "packages": [{"name", "version", "size", "sha256"}],
+     "assets": {"vmlinuz": {"size", "sha256"}}}
+
+Sizes are bytes, digests hexadecimal. The packages make it a lock file: the same set can be made
+from them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from imager.arch import Arch
+from imager.bootassets.apt import SUITE, DebianPackage
+from imager.errors import InputError
+
+RECORD = "sources.json"
+_SCHEMA = 1
+_LARGEST = 1 << 20
+
+
+def record_text(
+    arch: Arch, *, epoch: int, packages: Sequence[DebianPackage], assets: Mapping[str, bytes]
+) -> str:
+    """Return the record of `assets` (name to contents), made from `packages` at `epoch`."""
+    record = {
+        "schema": _SCHEMA,
+        "arch": arch.name,
+        "suite": SUITE,
+        "epoch": epoch,
+        "packages": [
+            {"name": p.name, "version": p.version, "size": p.size, "sha256": p.sha256}
+            for p in packages
+        ],
+        "assets": {
+            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in assets.items()
+        },
+    }
+    return json.dumps(record, indent=2) + "\n"
+
+
+def read_lock(path: Path, arch: Arch) -> tuple[DebianPackage, ...]:
+    """Return the packages that the record `path` names.
+
+    Raises InputError when it is missing, no such record, or one of another architecture.
+    """
+    hint = "make one with `imager assets fetch`, without --locked"
+    try:
+        with path.open("rb") as file:
+            record = json.loads(file.read(_LARGEST))
+        if record["schema"] != _SCHEMA:
+            raise ValueError(f"schema {record['schema']!r} is unknown")
+        if record["arch"] != arch.name:
+            raise ValueError(f"it is for {record['arch']!r}, not for {arch.name}")
+        return tuple(
+            DebianPackage(str(p["name"]), str(p["version"]), int(p["size"]), str(p["sha256"]))
+            for p in record["packages"]
+        )
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", hint=hint) from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path}: not a lock of boot assets: {error}", hint=hint) from error

@@ -1,0 +1,99 @@
+"""Compressed streams on disk, read from front to back.
+
+gzip: RFC 1952. Zstandard: RFC 8878. A reader gives out at most what it is asked for, so a
+stream that blows up stays bounded by its consumer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import zstandard
+
+from imager.errors import InputError
+from imager.extents import Codec
+
+_MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
+# `zstd --long=27`, the most that zstd itself reads without being asked: 128 MiB.
+_LARGEST_WINDOW = 1 << 27
+_SKIP_CHUNK = 1 << 20
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def detect_codec(path: Path) -> Codec | None:
+    """Return how the file `path` is compressed by its first bytes, None for not at all."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return next((codec for codec, magic in _MAGIC.items() if start.startswith(magic)), None)
+
+
+class StreamReader:
+    """The decompressed bytes of a file, read forwards; `tell` counts decompressed bytes."""
+
+    def __init__(self, path: Path, codec: Codec) -> None:
+        self._path = path
+        self._codec = codec
+        self._file = path.open("rb")
+        self._stream = self._decoder()
+        self._position = 0
+
+    def _decoder(self) -> _Readable:
+        if self._codec is Codec.GZIP:
+            return gzip.GzipFile(fileobj=self._file)
+        decoder = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+        return decoder.stream_reader(self._file, read_across_frames=True, closefd=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def tell(self) -> int:
+        """Return the position in the decompressed stream, in bytes."""
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer than `size` only at the end.
+
+        Raises InputError when the stream is truncated or not what its codec says.
+        """
+        parts: list[bytes] = []
+        missing = size
+        while missing and (part := self._read_some(missing)):
+            parts.append(part)
+            missing -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_some(self, size: int) -> bytes:
+        try:
+            part = self._stream.read(size)
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            raise InputError(
+                f"{self._path} is not a whole {self._codec.value} stream: {error}",
+                hint="it is damaged or truncated: create or copy it again",
+            ) from error
+        self._position += len(part)
+        return part
+
+    def seek_forward(self, offset: int) -> None:
+        """Skip to byte `offset` of the decompressed stream, starting over when it lies behind."""
+        if offset < self._position:
+            self._file.seek(0)
+            self._stream = self._decoder()
+            self._position = 0
+        while self._position < offset:
+            if not self.read(min(_SKIP_CHUNK, offset - self._position)):
+                raise InputError(f"{self._path} ends before byte {offset} of its contents")

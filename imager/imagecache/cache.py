@@ -1,0 +1,236 @@
+"""An image cache as a value: its files, and what its manifests say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from imager.arch import Arch
+from imager.checks import Check
+from imager.errors import InputError
+from imager.extents import Content, FileRange
+from imager.imagecache.tree import BlobPath, ManifestPath, parse_path
+from imager.oci.digest import Digest
+from imager.oci.manifest import ImageManifest, Index, RawManifest
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+
+LARGEST_MANIFEST = 4 << 20
+_SHOWN = 5
+_DAMAGED = "the cache is damaged: copy or create it again"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFile:
+    """A file of the tree; `sha256` (hex) is set when opening the cache has hashed it already."""
+
+    path: str
+    content: Content
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """A cache whose manifests have been read and checked; blobs are checked when copied.
+
+    `files` are in the order in which they should be written. `containers` are checks of what
+    the files lie in (an uncompressed layer). `source` names where it came from.
+    """
+
+    source: str
+    files: tuple[CacheFile, ...]
+    manifests: Mapping[Reference, RawManifest]
+    blobs: Mapping[Digest, CacheFile]
+    containers: tuple[Check, ...] = ()
+    ignored: int = 0
+
+    @cached_property
+    def images(self) -> tuple[Reference, ...]:
+        """The images under the names that a machine may ask for: tags, and digests with none."""
+        tagged = {
+            (reference.name, manifest.digest)
+            for reference, manifest in self.manifests.items()
+            if reference.tag
+        }
+        parts = {
+            (reference.name, entry.digest)
+            for reference, manifest in self.manifests.items()
+            if isinstance(manifest.document, Index)
+            for entry in manifest.document.manifests
+        }
+        return tuple(
+            sorted(
+                (
+                    reference
+                    for reference, manifest in self.manifests.items()
+                    if reference.tag or (reference.name, manifest.digest) not in tagged | parts
+                ),
+                key=str,
+            )
+        )
+
+    @cached_property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The platforms of the manifests that are here, as the indexes tell them."""
+        return tuple(
+            sorted(
+                {
+                    entry.platform.normalised()
+                    for reference, manifest in self.manifests.items()
+                    if isinstance(manifest.document, Index)
+                    for entry in manifest.document.images
+                    if entry.platform and self._part(reference, entry.digest)
+                }
+            )
+        )
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(file.content.size for file in self.files)
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """The digests still to be checked: every blob, and what the blobs lie in."""
+        blobs = (
+            Check(f"blob {digest}", extent.source, extent.length, digest.hex)
+            for digest, file in self.blobs.items()
+            if file.sha256 is None
+            for extent in file.content.extents
+            if isinstance(extent.source, FileRange)
+        )
+        return (*self.containers, *blobs)
+
+    def _part(self, reference: Reference, digest: Digest) -> RawManifest | None:
+        return self.manifests.get(Reference(reference.registry, reference.repository, None, digest))
+
+    def require_arch(self, arch: Arch) -> None:
+        """Raise InputError unless every image is complete for linux on `arch`."""
+        problems = [
+            problem
+            for reference in self.images
+            for problem in self._incomplete(reference, Platform("linux", arch.name))
+        ]
+        if problems:
+            raise InputError(
+                f"image cache {self.source} is incomplete for {arch.name}: {_listed(problems)}",
+                hint=f"create it again with --platform linux/{arch.name}",
+            )
+
+    def _incomplete(self, reference: Reference, platform: Platform) -> Iterable[str]:
+        manifest = self.manifests[reference]
+        if isinstance(manifest.document, Index):
+            entries = [
+                entry
+                for entry in manifest.document.images
+                if entry.platform is not None
+                and (entry.platform.os, entry.platform.normalised().architecture)
+                == (platform.os, platform.architecture)
+            ]
+            parts = [part for entry in entries if (part := self._part(reference, entry.digest))]
+            if not parts:
+                yield f"{reference} has no manifest for {platform}"
+        else:
+            parts = [manifest]
+        for part in parts:
+            yield from self._lacks(reference, part)
+
+    def _lacks(self, reference: Reference, manifest: RawManifest) -> Iterable[str]:
+        document = manifest.document
+        if not isinstance(document, ImageManifest):
+            yield f"{reference} is an index of indexes"
+            return
+        for blob in document.blobs:
+            file = self.blobs.get(blob.digest)
+            if file is None:
+                yield f"{reference} lacks blob {blob.digest}"
+            elif file.content.size != blob.size:
+                yield (
+                    f"{reference}: blob {blob.digest} has {file.content.size} bytes, "
+                    f"not {blob.size}"
+                )
+
+    def require_images(self, references: Iterable[Reference]) -> None:
+        """Raise InputError naming every one of `references` that the cache lacks."""
+        missing = [str(reference) for reference in references if not self.has(reference)]
+        if missing:
+            raise InputError(
+                f"image cache {self.source} lacks {len(missing)} required images: "
+                f"{', '.join(missing)}",
+                hint="add them to the list of `imager images cache-create` and create it again",
+            )
+
+    def has(self, reference: Reference) -> bool:
+        """Whether a machine that asks for `reference` finds it: by digest if it has one."""
+        if reference.digest is not None:
+            return self._part(reference, reference.digest) is not None
+        return reference in self.manifests
+
+
+def load_cache(
+    source: str,
+    files: Iterable[tuple[CacheFile, bytes | None]],
+    *,
+    containers: tuple[Check, ...] = (),
+) -> ImageCache:
+    """Return the cache of `files`, each with its bytes if it is a manifest.
+
+    Every manifest must be what its name or its digest copy says. Raises InputError when one is
+    not, or when there is none.
+    """
+    known: list[CacheFile] = []
+    manifests: dict[Reference, RawManifest] = {}
+    blobs: dict[Digest, CacheFile] = {}
+    ignored = 0
+    for file, data in files:
+        match parse_path(file.path):
+            case BlobPath(digest):
+                blobs[digest] = _checked_blob(source, file, digest)
+            case ManifestPath(reference):
+                manifests[reference] = _checked_manifest(source, file, data, reference)
+            case None:
+                ignored += 1
+                continue
+        known.append(file)
+    if not manifests:
+        raise InputError(
+            f"{source} is not an image cache: there are no manifests in it",
+            hint="create one with `imager images cache-create`",
+        )
+    _check_tags(source, manifests)
+    return ImageCache(source, tuple(known), manifests, blobs, containers, ignored)
+
+
+def _checked_blob(source: str, file: CacheFile, digest: Digest) -> CacheFile:
+    if file.sha256 is not None and file.sha256 != digest.hex:
+        raise InputError(f"{source}: blob {digest} does not match its digest", hint=_DAMAGED)
+    return file
+
+
+def _checked_manifest(
+    source: str, file: CacheFile, data: bytes | None, reference: Reference
+) -> RawManifest:
+    if data is None:
+        raise InputError(f"{source}: {file.path} is too large for a manifest", hint=_DAMAGED)
+    manifest = RawManifest.parse(data, where=f"{source}: {file.path}")
+    if reference.digest not in (None, manifest.digest):
+        raise InputError(f"{source}: {file.path} does not match its digest", hint=_DAMAGED)
+    return manifest
+
+
+def _check_tags(source: str, manifests: Mapping[Reference, RawManifest]) -> None:
+    """Check tags by the copy under digest/: a tag's own file has no digest in its name."""
+    for reference, manifest in manifests.items():
+        copy = Reference(reference.registry, reference.repository, None, manifest.digest)
+        if copy not in manifests:
+            raise InputError(
+                f"{source}: the manifest of {reference} is damaged, or its copy "
+                f"digest/{manifest.digest.file_name} is missing",
+                hint=_DAMAGED,
+            )
+
+
+def _listed(problems: list[str]) -> str:
+    more = len(problems) - _SHOWN
+    return "; ".join(problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,76 @@
+"""The paths of an image cache's tree, as Talos lays it out.
+
+    blob/sha256-<hex>                                   configs and layers
+    manifests/<registry>/<repository>/reference/<tag>   the manifest or index behind a tag
+    manifests/<registry>/<repository>/digest/sha256-<hex>
+
+A registry's port is written `_5000_`, since vfat has no colon in names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from imager.errors import ImagerError
+from imager.oci.digest import Digest
+from imager.oci.reference import Reference
+
+_PORT = re.compile(r"(.+)_([0-9]{1,5})_", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPath:
+    """A configuration or a layer."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPath:
+    """A manifest or index, under the tag or the digest that `reference` has."""
+
+    reference: Reference
+
+
+def blob_path(digest: Digest) -> str:
+    """Return the path of a blob in the tree."""
+    return f"blob/{digest.file_name}"
+
+
+def manifest_path(reference: Reference) -> str:
+    """Return the path of the manifest that `reference` names by its digest, else by its tag."""
+    registry = re.sub(r":([0-9]+)$", r"_\1_", reference.registry)
+    folder = f"manifests/{registry}/{reference.repository}"
+    if reference.digest is not None:
+        return f"{folder}/digest/{reference.digest.file_name}"
+    return f"{folder}/reference/{reference.tag}"
+
+
+def parse_path(path: str) -> BlobPath | ManifestPath | None:
+    """Return what lies at `path` of a tree, None for what is no part of an image cache."""
+    kind, _, rest = path.partition("/")
+    try:
+        if kind == "blob":
+            return BlobPath(_digest(rest))
+        return ManifestPath(_reference(rest)) if kind == "manifests" else None
+    except ImagerError:
+        return None
+
+
+def _digest(name: str) -> Digest:
+    return Digest.parse(name.replace("-", ":", 1))
+
+
+def _reference(path: str) -> Reference:
+    registry, _, rest = path.partition("/")
+    repository, kind, name = rest.rsplit("/", 2) if rest.count("/") >= 2 else ("", "", "")
+    port = _PORT.fullmatch(registry)
+    domain = f"{port[1]}:{port[2]}" if port else registry
+    match kind:
+        case "reference":
+            return Reference.parse_strict(f"{domain}/{repository}:{name}")
+        case "digest":
+            return Reference.parse_strict(f"{domain}/{repository}@{_digest(name)}")
+        case _:
+            return Reference.parse_strict("")

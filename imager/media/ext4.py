@@ -1,0 +1,179 @@
+"""Plans an ext4 file system: e2fsprogs lays out the metadata, the data stay where they are.
+
+The plan is what a laid out, sparse scratch file holds, together with the contents of the files
+cut along the blocks that each was given. https://docs.kernel.org/filesystems/ext4/
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from uuid import UUID
+
+from imager.errors import InputError
+from imager.extents import Content
+from imager.filetree import PlacedFile, TreeFile, VolumePlan
+from imager.media.ext4_layout import Ext4FullError, Volume, estimate_size, lay_out
+from imager.media.ext4_superblock import normalize_superblocks
+from imager.media.ext4_tree import Tree
+from imager.media.libext2fs import BLOCK, BlockRun
+from imager.units import MIB, format_size
+
+__all__ = [
+    "Ext4FullError",
+    "PlacedFile",
+    "TreeFile",
+    "VolumePlan",
+    "minimum_ext4_size",
+    "plan_ext4",
+]
+
+_LARGEST = 16 << 40
+_LABEL_MAX = 16
+_EARLIEST_TOO_LATE = 1 << 33
+_SCRATCH_PREFIX = "ext4-"
+
+
+def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
+    files: Sequence[TreeFile], *, size: int, label: str, uuid: UUID, timestamp: int, scratch: Path
+) -> VolumePlan:
+    """Plan an ext4 volume of `size` bytes that holds `files`, owned by root.
+
+    The files' data stand in the given order. Every time is `timestamp` (seconds since 1970);
+    `uuid` is the seed of the directory hash too. `scratch` is an existing folder on a disk with
+    sparse files; what is put there is removed in the end.
+
+    Raises Ext4FullError when the files do not fit, InputError for an unusable path, label, size
+    or time, HostError when the scratch disk has no files of `size` bytes, DependencyError when
+    mkfs.ext4 or libext2fs is missing or fails.
+    """
+    _check(size=size, label=label, timestamp=timestamp)
+    tree = _tree(files)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
+        path = Path(folder, "volume")
+        runs = lay_out(tree, Volume(size, label, uuid, timestamp), path)
+        normalize_superblocks(path, timestamp)
+        placed = [(offset, Content.of_bytes(data)) for offset, data in _nonzero_runs(path)]
+    for file in files:
+        placed.extend(_cut(file.content, runs[file.path]))
+    places = (PlacedFile(file.path, _offset(runs[file.path]), file.content.size) for file in files)
+    return VolumePlan(Content.compose(size, placed), tuple(places))
+
+
+def minimum_ext4_size(files: Sequence[TreeFile], *, scratch: Path, granularity: int = MIB) -> int:
+    """Return the bytes of the smallest volume, a multiple of `granularity`, that holds `files`.
+
+    It is found by laying out for real: `plan_ext4` works with the result and raises
+    Ext4FullError with one `granularity` less. Other errors as `plan_ext4`.
+    """
+    tree = _tree(files)
+
+    def fits(count: int) -> bool:
+        volume = Volume(count * granularity, "", UUID(int=0), 0)
+        with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
+            try:
+                lay_out(tree, volume, Path(folder, "volume"))
+            except Ext4FullError:
+                return False
+        return True
+
+    return _smallest(fits, guess=-(-estimate_size(tree) // granularity)) * granularity
+
+
+def _tree(files: Iterable[TreeFile]) -> Tree:
+    return Tree.of((file.path, file.content.size) for file in files)
+
+
+def _check(*, size: int, label: str, timestamp: int) -> None:
+    if not 0 <= size <= _LARGEST:
+        raise InputError(
+            f"an ext4 volume of {format_size(size)} is not possible",
+            hint=f"the largest is {format_size(_LARGEST)}",
+        )
+    if len(label.encode()) > _LABEL_MAX or "\0" in label:
+        raise InputError(f"ext4 label {label!r} is longer than {_LABEL_MAX} bytes")
+    # mkfs.ext4 takes 0 for "now".
+    if not 0 < timestamp < _EARLIEST_TOO_LATE:
+        raise InputError(f"time {timestamp} is outside of 1970 to 2242")
+
+
+def _smallest(fits: Callable[[int], bool], *, guess: int) -> int:
+    """Return the smallest count that fits, when all larger ones do; quick where `guess` is near."""
+    low, high, stride = 0, guess, 1
+    while not fits(high):
+        low, high, stride = high, high + stride, stride * 2
+    stride = 1
+    while high - low > 1:
+        middle = max(high - stride, (low + high) // 2)
+        if fits(middle):
+            high, stride = middle, stride * 2
+        else:
+            low = middle
+    return high
+
+
+def _offset(runs: Sequence[BlockRun]) -> int:
+    return runs[0].physical * BLOCK if runs else 0
+
+
+def _cut(content: Content, runs: Iterable[BlockRun]) -> Iterator[tuple[int, Content]]:
+    """Yield the parts of a file's content with their offsets in the volume."""
+    for run in _joined(runs):
+        start = run.logical * BLOCK
+        length = min(run.count * BLOCK, content.size - start)
+        yield run.physical * BLOCK, content.slice(start, length)
+
+
+def _joined(runs: Iterable[BlockRun]) -> Iterator[BlockRun]:
+    """Yield `runs` with neighbours made one: ext4 ends every extent at 32768 blocks."""
+    last: BlockRun | None = None
+    for run in runs:
+        if last and run.physical - last.physical == run.logical - last.logical == last.count:
+            last = BlockRun(last.physical, last.logical, last.count + run.count)
+            continue
+        if last:
+            yield last
+        last = run
+    if last:
+        yield last
+
+
+def _nonzero_runs(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, data) of the runs of blocks in a sparse file that are not all zeros.
+
+    They do not depend on where the scratch disk puts holes.
+    """
+    blocks = enumerate(_nonzero_blocks(path))
+    for _, group in groupby(blocks, key=lambda item: item[1][0] // BLOCK - item[0]):
+        run = [block for _, block in group]
+        yield run[0][0], b"".join(data for _, data in run)
+
+
+def _nonzero_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
+    zeros = bytes(BLOCK)
+    with path.open("rb") as file:
+        for start, end in _data_regions(file.fileno()):
+            file.seek(start)
+            for offset in range(start, end, BLOCK):
+                data = file.read(min(BLOCK, end - offset))
+                if data != zeros[: len(data)]:
+                    yield offset, data
+
+
+def _data_regions(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Yield [start, end) of the regions with data, widened to whole blocks."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        start = max(start // BLOCK * BLOCK, end)
+        end = -(-os.lseek(descriptor, start, os.SEEK_HOLE) // BLOCK) * BLOCK
+        yield start, end

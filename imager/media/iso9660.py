@@ -1,0 +1,171 @@
+"""ISO 9660 with Rock Ridge and El Torito, as content: metadata made here, file data in place.
+
+Specifications: ECMA-119 (ISO 9660, https://ecma-international.org/publications-and-standards/
+standards/ecma-119/), SUSP and RRIP 1.10, El Torito 1.0, UEFI 2.10 section 13.3.2 for its use by
+UEFI. The order on the disc is that of `files`, so one pass forward over a source suffices.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imager.errors import InputError
+from imager.extents import Content, Data
+from imager.filetree import PlacedFile, TreeFile, VolumePlan
+from imager.media.iso9660_metadata import SECTOR, SYSTEM_AREA, IsoMetadata, pinned_clock
+from imager.media.iso9660_tree import IsoTree, plan_tree
+from imager.units import align_up
+
+_VOLUME_ID = re.compile(r"[A-Z0-9_]{1,32}", re.ASCII)
+_BOOT_CATALOG = "boot.cat"
+_BOOT_INFO_END = 64
+_LARGEST_LOAD = 0xFFFF
+# Sectors have 32-bit numbers; the margin is ample for the metadata of 65,535 directories.
+_LARGEST = ((1 << 32) - (1 << 20)) * SECTOR
+
+
+class BootPlatform(enum.IntEnum):
+    """El Torito platform ids."""
+
+    BIOS = 0x00
+    EFI = 0xEF
+
+
+@dataclass(frozen=True, slots=True)
+class IsoAlias:
+    """A second name, `path`, for `length` bytes at `offset` in the file `target`.
+
+    `offset` is a multiple of 2048. Its bytes are not stored again.
+    """
+
+    path: str
+    target: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootEntry:
+    """A no-emulation El Torito entry for the file `path`.
+
+    `load_size` counts 512-byte sectors, at most 65,535; UEFI takes 0 and 1 as "to the end of the
+    medium". `boot_info_table` writes mkisofs's table over bytes 8 to 63 of the file, which must
+    be held in memory then.
+    """
+
+    path: str
+    platform: BootPlatform
+    load_size: int
+    boot_info_table: bool = False
+
+
+def plan_iso(
+    files: Sequence[TreeFile],
+    *,
+    volume_id: str,
+    timestamp: int,
+    boot: Sequence[BootEntry] = (),
+    aliases: Sequence[IsoAlias] = (),
+) -> VolumePlan:
+    """Return an ISO 9660 image of `files`, their data in the given order, and `aliases`.
+
+    `timestamp` (seconds since 1970) is the time of everything; files have mode 0444, directories
+    0555, all belong to root. The first entry of `boot` is the default one; with any, the tree
+    also holds the file `boot.cat`. The size is a multiple of 2048, the volume space exactly.
+
+    Raises InputError for a bad volume id, bad or clashing paths and more than 8 TiB; ValueError
+    for boot entries and aliases that do not fit the files.
+    """
+    if not _VOLUME_ID.fullmatch(volume_id):
+        raise InputError(
+            f"{volume_id!r} is not a volume id", hint="use 1 to 32 of the characters A-Z 0-9 _"
+        )
+    if sum(align_up(file.content.size, SECTOR) for file in files) > _LARGEST:
+        raise InputError("the files do not fit in an ISO, which can have 8 TiB")
+    _check_fit(boot, aliases, {file.path: file.content.size for file in files})
+    catalog = [_BOOT_CATALOG] if boot else []
+    tree = plan_tree([file.path for file in files] + [alias.path for alias in aliases] + catalog)
+    with pinned_clock(timestamp):
+        metadata = IsoMetadata(volume_id)
+        _add_files(metadata, tree, files)
+        _add_aliases(metadata, tree, aliases, files)
+        _add_boot(metadata, tree, boot)
+        offsets, size = metadata.place()
+        head = metadata.record(min(offsets, default=size))
+    with_table = {entry.path for entry in boot if entry.boot_info_table}
+    placed = [(SYSTEM_AREA, Content.of_bytes(head))]
+    for file, offset in zip(files, offsets, strict=True):
+        patch = file.path in with_table
+        placed.append((offset, _with_boot_info(file.content, offset) if patch else file.content))
+    places = zip(files, offsets, strict=True)
+    return VolumePlan(
+        Content.compose(size, placed),
+        tuple(PlacedFile(file.path, offset, file.content.size) for file, offset in places),
+    )
+
+
+def _check_fit(
+    boot: Sequence[BootEntry], aliases: Sequence[IsoAlias], sizes: dict[str, int]
+) -> None:
+    for alias in aliases:
+        end = alias.offset + alias.length
+        size = sizes.get(alias.target, -1)
+        if alias.offset % SECTOR or min(alias.offset, alias.length) < 0 or end > size:
+            raise ValueError(f"{alias} is not aligned or not inside of its target")
+    for entry in boot:
+        if not sizes.get(entry.path) or not 0 <= entry.load_size <= _LARGEST_LOAD:
+            raise ValueError(f"{entry} has no file, an empty one, or cannot be loaded")
+
+
+def _add_files(metadata: IsoMetadata, tree: IsoTree, files: Sequence[TreeFile]) -> None:
+    for directory in tree.directories.values():
+        metadata.add_directory(directory.identifier, directory.name)
+    for file in files:
+        entry = tree.files[file.path]
+        metadata.add_file(entry.identifier, entry.name, file.content.size)
+
+
+def _add_aliases(
+    metadata: IsoMetadata, tree: IsoTree, aliases: Sequence[IsoAlias], files: Sequence[TreeFile]
+) -> None:
+    numbers = {file.path: number for number, file in enumerate(files)}
+    for alias in aliases:
+        entry = tree.files[alias.path]
+        span = (alias.offset, alias.length)
+        metadata.add_alias(entry.identifier, entry.name, numbers[alias.target], span)
+
+
+def _add_boot(metadata: IsoMetadata, tree: IsoTree, boot: Sequence[BootEntry]) -> None:
+    for entry in boot:
+        catalog = tree.files[_BOOT_CATALOG]
+        metadata.add_boot_entry(
+            tree.files[entry.path].identifier,
+            catalog=(catalog.identifier, catalog.name),
+            platform=entry.platform,
+            load_size=entry.load_size,
+        )
+
+
+def _with_boot_info(content: Content, offset: int) -> Content:
+    """Return the boot file with the table of mkisofs -boot-info-table in it.
+
+    Four 32-bit numbers: the sectors of the primary volume descriptor and of the file, the file's
+    length, and the sum of its 32-bit words from byte 64 on; then zeros.
+    """
+    data = bytearray(content.size)
+    for extent in content.extents:
+        if not isinstance(extent.source, Data):
+            raise ValueError("a file with a boot info table must be held in memory")
+        start = extent.source.offset
+        data[extent.offset : extent.end] = extent.source.data[start : start + extent.length]
+    if len(data) < _BOOT_INFO_END:
+        raise ValueError("a boot file of less than 64 bytes has no room for a boot info table")
+    words = bytes(data[_BOOT_INFO_END:]) + bytes(-len(data) % 4)
+    total = sum(word for (word,) in struct.iter_unpack("<I", words)) & 0xFFFFFFFF
+    table = struct.pack("<4I40x", SYSTEM_AREA // SECTOR, offset // SECTOR, len(data), total)
+    data[8:_BOOT_INFO_END] = table
+    return Content.of_bytes(bytes(data))

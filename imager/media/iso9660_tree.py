@@ -1,0 +1,104 @@
+"""The names of an ISO 9660 tree: each path checked, and its identifiers made.
+
+A name has two forms on the disc. Rock Ridge (RRIP 1.12, section 4.1.4) carries it byte for byte,
+for Linux, xorriso and GRUB. The file identifier is what all others read, for example Windows
+when the disc is copied to a FAT stick, so it is the name itself where that is plain and short
+(ISO 9660:1999, section 7.5, allows its letters), and otherwise a digest of the name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from imager.errors import InputError
+
+# Linux cuts longer names off in silence (fs/isofs/rock.c, get_rock_ridge_filename).
+LONGEST_NAME = 253
+# Path tables number directories with 16 bits (ECMA-119, section 9.4.4).
+MOST_DIRECTORIES = 0xFFFF
+# With up to 77 bytes a record of 254 bytes holds name, identifier, modes and times; a longer
+# name needs a continuation area anyway.
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,76}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class IsoName:
+    """An entry of the tree: its own `name` and the path of `identifier`s that leads to it."""
+
+    name: str
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class IsoTree:
+    """The entries by path: `directories`, parents first and without the root, and `files`."""
+
+    directories: dict[str, IsoName]
+    files: dict[str, IsoName]
+
+
+def plan_tree(paths: Iterable[str]) -> IsoTree:
+    """Return the tree that holds the files `paths` (relative, with forward slashes).
+
+    Identifiers differ between siblings, also for readers that ignore case; of two names that
+    differ in case only, the first keeps its own. Raises InputError for a path that is absolute,
+    has an empty, `.`, `..` or unwritable component, stands there twice, or is file and
+    directory, and when there are more than 65,535 directories.
+    """
+    tree = IsoTree({}, {})
+    taken: set[str] = set()
+    for path in paths:
+        names = _checked_names(path)
+        parent = _add_parents(tree, names, taken)
+        if path in tree.files or path in tree.directories:
+            raise InputError(f"{path!r} stands twice in the ISO")
+        tree.files[path] = IsoName(names[-1], _identifier(parent, names[-1], taken))
+    if len(tree.directories) >= MOST_DIRECTORIES:
+        raise InputError(f"the ISO has more than {MOST_DIRECTORIES} directories")
+    return tree
+
+
+def _add_parents(tree: IsoTree, names: list[str], taken: set[str]) -> str:
+    """Add the missing directories above a file; return the identifier path of the last."""
+    identifier = ""
+    for depth in range(1, len(names)):
+        path = "/".join(names[:depth])
+        if path in tree.files:
+            raise InputError(f"{path!r} is a file and a directory of the ISO")
+        known = tree.directories.get(path)
+        if known is None:
+            name = names[depth - 1]
+            known = IsoName(name, _identifier(identifier, name, taken))
+            tree.directories[path] = known
+        identifier = known.identifier
+    return identifier
+
+
+def _identifier(parent: str, name: str, taken: set[str]) -> str:
+    identifier = f"{parent}/{name}"
+    if not _PLAIN.fullmatch(name) or identifier.lower() in taken:
+        # No plain name has a tilde, so a digest only ever meets digests.
+        identifier = f"{parent}/~{hashlib.sha256(name.encode()).hexdigest()[:40]}"
+    taken.add(identifier.lower())
+    return identifier
+
+
+def _checked_names(path: str) -> list[str]:
+    names = path.split("/")
+    if not all(_is_writable(name) for name in names):
+        raise InputError(
+            f"{path!r} cannot stand in an ISO",
+            hint=f"use relative paths of names with 1 to {LONGEST_NAME} bytes of UTF-8",
+        )
+    return names
+
+
+def _is_writable(name: str) -> bool:
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return False
+    return name not in {"", ".", ".."} and "\0" not in name and length <= LONGEST_NAME

@@ -1,0 +1,57 @@
+"""Content digests: OCI image specification, descriptor.md, section Digests.
+
+https://github.com/opencontainers/image-spec/blob/main/descriptor.md#digests
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from imager.errors import InputError, UnsupportedError
+
+_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_DIGEST = re.compile(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A SHA-256 digest; `hex` is its 64 lower-case hexadecimal digits."""
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if not _HEX.fullmatch(self.hex):
+            raise InputError(f"{self.hex[:80]!r} is not a SHA-256 digest of 64 hexadecimal digits")
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Return the digest written as `sha256:<hex>`.
+
+        Raises InputError when it does not parse, UnsupportedError for another algorithm.
+        """
+        match = _DIGEST.fullmatch(text)
+        if match is None:
+            raise InputError(
+                f"{text[:80]!r} is not a digest", hint="a digest is written sha256:<64 hex digits>"
+            )
+        if match[1] != "sha256":
+            raise UnsupportedError(
+                f"digest algorithm {match[1]!r} is not supported",
+                hint="only sha256 is: it is what registries and Talos use",
+            )
+        return cls(match[2])
+
+    @classmethod
+    def of(cls, data: bytes) -> Digest:
+        """Return the digest of `data`."""
+        return cls(hashlib.sha256(data).hexdigest())
+
+    @property
+    def file_name(self) -> str:
+        """The digest as a file name, `sha256-<hex>`: vfat has no colon."""
+        return f"sha256-{self.hex}"
+
+    def __str__(self) -> str:
+        return f"sha256:{self.hex}"

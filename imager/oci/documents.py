@@ -1,0 +1,116 @@
+"""JSON documents: read from strangers with limits, written always the same way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from imager.errors import InputError
+from imager.units import MIB, format_size
+
+# What registries accept for a manifest: distribution/distribution, maxManifestBodySize.
+MAX_DOCUMENT = 4 * MIB
+_LARGEST_SIZE = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A JSON object and where it stands; reads its fields with their types checked.
+
+    Every method raises InputError, naming the field, when it has another type; an absent or
+    null field is the empty value unless the method says that it is required.
+    """
+
+    values: Mapping[str, object]
+    where: str
+
+    def fail(self, key: str, expected: str) -> NoReturn:
+        """Raise InputError: field `key` is not `expected`."""
+        raise InputError(f"{self.where}: {key} must be {expected}")
+
+    def text(self, key: str) -> str:
+        """Return a string, empty when absent."""
+        value = self.values.get(key)
+        if value is None:
+            return ""
+        return value if isinstance(value, str) else self.fail(key, "a string")
+
+    def size(self, key: str) -> int:
+        """Return a required number of bytes: whole, from 0 up to 2^63 - 1."""
+        value = self.values.get(key)
+        # A boolean is an int to Python, not to JSON.
+        if type(value) is not int or not 0 <= value < _LARGEST_SIZE:
+            self.fail(key, "a whole number of bytes, not negative")
+        return value
+
+    def child(self, key: str) -> Fields | None:
+        """Return an object, None when absent."""
+        value = self.values.get(key)
+        return None if value is None else fields_of(value, f"{self.where}: {key}")
+
+    def items(self, key: str) -> tuple[object, ...]:
+        """Return the entries of a list, none when absent."""
+        value = self.values.get(key)
+        if value is None:
+            return ()
+        return tuple(value) if isinstance(value, list) else self.fail(key, "a list")
+
+    def children(self, key: str) -> tuple[Fields, ...]:
+        """Return a list of objects, none when absent."""
+        return tuple(
+            fields_of(item, f"{self.where}: {key}[{index}]")
+            for index, item in enumerate(self.items(key))
+        )
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings, none when absent."""
+        items = self.items(key)
+        texts = tuple(item for item in items if isinstance(item, str))
+        return texts if len(texts) == len(items) else self.fail(key, "a list of strings")
+
+
+def fields_of(value: object, where: str) -> Fields:
+    """Return the fields of a JSON object; raises InputError for any other value."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where} must be a JSON object")
+    return Fields(value, where)
+
+
+def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    # Two readers that keep different ones of two equal keys see two different images.
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return values
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def load_json(raw: bytes, *, where: str) -> object:
+    """Return the value of a JSON document (RFC 8259, UTF-8).
+
+    Raises InputError when it is larger than 4 MiB, does not parse, nests too deeply, has a key
+    twice, or a number that is not JSON.
+    """
+    if len(raw) > MAX_DOCUMENT:
+        raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
+    try:
+        return json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not valid JSON: {error}") from error
+
+
+def load_fields(raw: bytes, *, where: str) -> Fields:
+    """Return the fields of a JSON document that is an object; raises InputError as `load_json`."""
+    return fields_of(load_json(raw, where=where), where)
+
+
+def dump_json(value: object) -> bytes:
+    """Return `value` as compact ASCII JSON, keys in the order given: always the same bytes."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")

@@ -1,0 +1,258 @@
+"""Image manifests and indexes, read with checks and written deterministically.
+
+OCI image specification 1.1, manifest.md and image-index.md
+(https://github.com/opencontainers/image-spec), and Docker's image manifest version 2, schema 2
+(https://distribution.github.io/distribution/spec/manifest-v2-2/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from imager.errors import ImagerError, InputError, UnsupportedError
+from imager.oci.digest import Digest
+from imager.oci.documents import Fields, dump_json, load_fields
+from imager.oci.platform import Platform
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP = f"{OCI_LAYER}+gzip"
+OCI_LAYER_ZSTD = f"{OCI_LAYER}+zstd"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+ACCEPTED_TYPES = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
+
+_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
+_FOREIGN_LAYERS = (
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+)
+_ATTESTATION_KEY = "vnd.docker.reference.type"
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What a document says of another one or of a blob; `size` in bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
+
+    def annotation(self, key: str) -> str:
+        """Return the annotation `key`, empty when there is none."""
+        return dict(self.annotations).get(key, "")
+
+    @property
+    def is_attestation(self) -> bool:
+        """Whether this index entry is BuildKit's provenance or SBOM and not an image."""
+        unknown = self.platform is not None and self.platform.is_unknown
+        return unknown or self.annotation(_ATTESTATION_KEY) == "attestation-manifest"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the descriptor as a JSON object, keys in the specification's order."""
+        value: dict[str, object] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.platform is not None:
+            names = {"architecture": self.platform.architecture, "os": self.platform.os}
+            variant = self.platform.variant
+            value["platform"] = names | ({"variant": variant} if variant else {})
+        if self.annotations:
+            value["annotations"] = dict(self.annotations)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class ImageManifest:
+    """The manifest of one image: its configuration and its layers, lowest first."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The configuration and the layers, each digest once."""
+        return tuple({blob.digest: blob for blob in (self.config, *self.layers)}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Several manifests under one name, usually one a platform."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+
+    @property
+    def images(self) -> tuple[Descriptor, ...]:
+        """The entries that are images, attestations left out."""
+        return tuple(entry for entry in self.manifests if not entry.is_attestation)
+
+    def select(self, platform: Platform) -> Descriptor:
+        """Return the first image for `platform`.
+
+        Raises InputError, listing the platforms there are, when there is none.
+        """
+        for entry in self.images:
+            if entry.platform is not None and entry.platform.matches(platform):
+                return entry
+        names = sorted({str(entry.platform) for entry in self.images if entry.platform})
+        raise InputError(
+            f"there is no image for {platform}",
+            hint=f"it has: {', '.join(names) or 'no platform'}",
+        )
+
+
+Document = ImageManifest | Index
+
+
+@dataclass(frozen=True, slots=True)
+class RawManifest:
+    """A manifest or index: its exact bytes, their digest, and what they say."""
+
+    raw: bytes
+    digest: Digest
+    document: Document
+
+    @classmethod
+    def parse(cls, raw: bytes, *, media_type: str = "", where: str = "manifest") -> RawManifest:
+        """Return the manifest in `raw`; `media_type` is what the sender called it.
+
+        Raises InputError or UnsupportedError as `parse_manifest`.
+        """
+        document = parse_manifest(raw, media_type=media_type, where=where)
+        return cls(raw, Digest.of(raw), document)
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the document itself."""
+        return self.document.media_type
+
+    def descriptor(self, platform: Platform | None = None) -> Descriptor:
+        """Return the descriptor by which an index names this manifest."""
+        return Descriptor(self.media_type, self.digest, len(self.raw), platform)
+
+
+def parse_manifest(raw: bytes, *, media_type: str = "", where: str = "manifest") -> Document:
+    """Return the image manifest or index in `raw`.
+
+    `media_type` is what the sender called it (parameters ignored): used when the document has
+    no `mediaType`, and refused when the two name different kinds. Raises InputError for a
+    document that breaks its specification or is larger than 4 MiB, UnsupportedError for
+    Docker's schema 1, for layers that may not be distributed and for other media types.
+    """
+    fields = load_fields(raw, where=where)
+    kind = _kind(fields, media_type.partition(";")[0].strip().lower())
+    if fields.values.get("schemaVersion") != 2:
+        fail = fields.values.get("schemaVersion")
+        raise InputError(f"{where}: schemaVersion is {fail!r}, it must be 2")
+    if kind in INDEX_TYPES:
+        _refuse_keys(fields, "config", "layers")
+        return Index(kind, tuple(parse_descriptor(f) for f in fields.children("manifests")))
+    _refuse_keys(fields, "manifests")
+    config = fields.child("config")
+    if config is None:
+        raise InputError(f"{where}: config is missing")
+    layers = tuple(_layer(item) for item in fields.children("layers"))
+    return ImageManifest(kind, parse_descriptor(config), layers)
+
+
+def _kind(fields: Fields, hint: str) -> str:
+    written = fields.text("mediaType")
+    if written.startswith(_SCHEMA_1) or hint.startswith(_SCHEMA_1) or "fsLayers" in fields.values:
+        raise UnsupportedError(
+            f"{fields.where} is a Docker schema 1 manifest, which has no checkable layers",
+            hint="push the image again with a current Docker, skopeo or crane",
+        )
+    known = INDEX_TYPES | MANIFEST_TYPES
+    if written and written not in known:
+        raise UnsupportedError(f"{fields.where}: media type {written!r} is not an image or index")
+    # Two readers that believe different ones would see different images (CVE-2021-41190).
+    if written and hint in known and written != hint:
+        raise InputError(f"{fields.where} was sent as {hint} but says that it is {written}")
+    if written or hint in known:
+        return written or hint
+    return OCI_INDEX if "manifests" in fields.values else OCI_MANIFEST
+
+
+def _refuse_keys(fields: Fields, *keys: str) -> None:
+    for key in keys:
+        if key in fields.values:
+            raise InputError(f"{fields.where} is ambiguous: an image and an index ({key})")
+
+
+def _layer(fields: Fields) -> Descriptor:
+    layer = parse_descriptor(fields)
+    if layer.media_type.startswith(_FOREIGN_LAYERS):
+        raise UnsupportedError(
+            f"{fields.where} is a foreign layer ({layer.media_type}), which may not be copied",
+            hint="only images whose layers the registry itself holds can be cached",
+        )
+    return layer
+
+
+def parse_descriptor(fields: Fields) -> Descriptor:
+    """Return the descriptor in a JSON object; raises InputError, or UnsupportedError."""
+    media_type = fields.text("mediaType")
+    if not media_type:
+        raise InputError(f"{fields.where}: mediaType is missing")
+    return Descriptor(
+        media_type,
+        _digest(fields),
+        fields.size("size"),
+        _platform(fields.child("platform")),
+        _annotations(fields.child("annotations")),
+    )
+
+
+def _digest(fields: Fields) -> Digest:
+    try:
+        return Digest.parse(fields.text("digest"))
+    except ImagerError as error:
+        raise type(error)(f"{fields.where}: {error.message}", hint=error.hint) from error
+
+
+def _platform(fields: Fields | None) -> Platform | None:
+    if fields is None or not fields.values:
+        return None
+    return Platform(fields.text("os"), fields.text("architecture"), fields.text("variant"))
+
+
+def _annotations(fields: Fields | None) -> tuple[tuple[str, str], ...]:
+    if fields is None:
+        return ()
+    return tuple((key, fields.text(key)) for key in fields.values)
+
+
+def manifest_json(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
+    """Return the OCI image manifest of `config` and `layers`: always the same bytes."""
+    return dump_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": config.to_json(),
+            "layers": [layer.to_json() for layer in layers],
+        }
+    )
+
+
+def index_json(
+    manifests: Iterable[Descriptor], *, annotations: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the OCI index (an image index, a layout's index.json) of `manifests`, in order."""
+    value: dict[str, object] = {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [entry.to_json() for entry in manifests],
+    }
+    return dump_json(value | ({"annotations": dict(annotations)} if annotations else {}))

@@ -1,0 +1,143 @@
+"""Image references, by the grammar of https://github.com/distribution/reference.
+
+    reference := name [":" tag] ["@" digest]
+    name      := [domain "/"] path
+    domain    := host [":" port]
+
+Docker Hub's short names expand as every container engine does it: `alpine` is
+`docker.io/library/alpine:latest`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from imager.errors import ImagerError, InputError
+from imager.oci.digest import Digest
+
+DOCKER_HUB = "docker.io"
+_DEFAULT_TAG = "latest"
+_LONGEST_NAME = 255
+_LONGEST_REFERENCE = 1024
+
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])"
+_DOMAIN = re.compile(rf"{_HOST}(?::[0-9]+)?", re.ASCII)
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}", re.ASCII)
+_HINT = "write it as registry/repository:tag or registry/repository@sha256:<hex>"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """A full reference: `registry` (host[:port]), `repository`, and a tag, a digest or both.
+
+    Build one with `parse`; it is checked there.
+    """
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Return the reference that `text` names, expanded: tag `latest` when it has neither.
+
+        Raises InputError when it does not parse, UnsupportedError for a digest that is not
+        SHA-256.
+        """
+        reference = _parse(text)
+        if reference.tag is None and reference.digest is None:
+            return replace(reference, tag=_DEFAULT_TAG)
+        return reference
+
+    @classmethod
+    def parse_strict(cls, text: str) -> Reference:
+        """Return the reference that `text` spells out in full: nothing is filled in.
+
+        Raises InputError when the registry, or both tag and digest, are missing.
+        """
+        reference = _parse(text)
+        if not _has_domain(text):
+            raise InputError(f"image reference {text!r} names no registry", hint=_HINT)
+        if reference.tag is None and reference.digest is None:
+            raise InputError(f"image reference {text!r} has no tag and no digest", hint=_HINT)
+        return reference
+
+    @property
+    def name(self) -> str:
+        """`registry/repository`."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def target(self) -> str | Digest:
+        """What to ask the repository for: the digest when there is one, else the tag."""
+        return self.digest or self.tag or _DEFAULT_TAG
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.name}{tag}{digest}"
+
+
+def _parse(text: str) -> Reference:
+    if len(text) > _LONGEST_REFERENCE:
+        raise InputError(f"image reference {text[:60]!r}... is too long", hint=_HINT)
+    rest, at, digest_text = text.partition("@")
+    try:
+        digest = Digest.parse(digest_text) if at else None
+    except ImagerError as error:
+        raise type(error)(f"image reference {text!r}: {error.message}", hint=error.hint) from error
+    name, tag = _split_tag(rest)
+    if tag is not None and not _TAG.fullmatch(tag):
+        raise _invalid(text, f"{tag!r} is not a tag")
+    if _IDENTIFIER.fullmatch(name):
+        raise _invalid(text, "64 hexadecimal digits are an image id, not a name")
+    registry, repository = _split_domain(name)
+    if not _DOMAIN.fullmatch(registry) or not _port_is_valid(registry):
+        raise _invalid(text, f"{registry!r} is not a registry")
+    if not _PATH.fullmatch(repository):
+        lower = " (it must be lower case)" if _PATH.fullmatch(repository.lower()) else ""
+        raise _invalid(text, f"{repository!r} is not a repository name{lower}")
+    if len(registry) + 1 + len(repository) > _LONGEST_NAME:
+        raise _invalid(text, f"the name is longer than {_LONGEST_NAME} characters")
+    return Reference(registry, repository, tag, digest)
+
+
+def _invalid(text: str, why: str) -> InputError:
+    return InputError(f"image reference {text!r}: {why}", hint=_HINT)
+
+
+def _split_tag(text: str) -> tuple[str, str | None]:
+    colon = text.rfind(":")
+    # A colon before a slash is that of a port.
+    if colon <= text.rfind("/"):
+        return text, None
+    return text[:colon], text[colon + 1 :]
+
+
+def _has_domain(text: str) -> bool:
+    first, slash, _ = text.partition("/")
+    return bool(slash) and (
+        "." in first or ":" in first or first == "localhost" or first != first.lower()
+    )
+
+
+def _split_domain(name: str) -> tuple[str, str]:
+    registry, repository = DOCKER_HUB, name
+    if _has_domain(name):
+        registry, _, repository = name.partition("/")
+    if registry == "index.docker.io":
+        registry = DOCKER_HUB
+    if registry == DOCKER_HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    return registry, repository
+
+
+def _port_is_valid(registry: str) -> bool:
+    _, colon, port = registry.rpartition("]")[2].rpartition(":")
+    return not colon or 0 < int(port) < 1 << 16

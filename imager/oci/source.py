@@ -1,0 +1,130 @@
+"""What an image can be read from: one protocol for registries, layouts and archives."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from imager.errors import ImagerError, InputError, OutputError
+from imager.extents import Content, FileRange
+from imager.oci.digest import Digest
+from imager.oci.manifest import Descriptor, RawManifest
+from imager.units import MIB
+
+CHUNK = MIB
+
+
+class NotFoundError(InputError):
+    """The source answers, and does not have the manifest or blob."""
+
+
+class ByteSink(Protocol):
+    """Where fetched bytes go: a file opened for binary writing, a hash, a pipe."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take `data`, all of it."""
+
+
+class ImageSource(Protocol):
+    """One image, or one repository of them, wherever it lies."""
+
+    def root(self) -> RawManifest:
+        """Return the manifest or index that was asked for when the source was opened.
+
+        Raises NotFoundError when it is not there, and as `manifest`.
+        """
+
+    def manifest(self, target: str | Digest) -> RawManifest:
+        """Return a manifest or index by tag or digest, its bytes checked against the digest.
+
+        Raises NotFoundError when it is not there, InputError or UnsupportedError when it is not
+        a valid one, DependencyError when the source fails or sends other bytes.
+        """
+
+    def blob_content(self, blob: Descriptor) -> Content | None:
+        """Return where the blob lies on disk, of the right size; None when it is remote.
+
+        The digest is not checked: who copies it hashes it beside the copy. Raises NotFoundError
+        when it is not there, InputError when its size is another one.
+        """
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the image, a sentence each."""
+
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
+        """Write the blob to `sink` in bounded pieces, checking its size and digest.
+
+        `sink` never gets more than `blob.size` bytes; its bytes are good only when this
+        returns. Raises as `manifest`, and InputError for wrong bytes in a local source.
+        """
+
+
+class BlobCheck:
+    """Passes a blob's bytes on to a sink and checks them against its descriptor.
+
+    `error` is the class of a mismatch: InputError for a user's file, DependencyError for a
+    registry.
+    """
+
+    def __init__(
+        self, blob: Descriptor, sink: ByteSink, *, where: str, error: type[ImagerError]
+    ) -> None:
+        self._blob = blob
+        self._sink = sink
+        self._where = where
+        self._error = error
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Pass `data` on; raises the error when there is more than the descriptor says."""
+        self._size += len(data)
+        if self._size > self._blob.size:
+            raise self._error(f"{self._where} is longer than the {self._blob.size} bytes promised")
+        self._hash.update(data)
+        self._sink.write(data)
+
+    def finish(self) -> None:
+        """Check what was written; raises the error when it is too short or not the same."""
+        if self._size != self._blob.size:
+            raise self._error(
+                f"{self._where} is truncated: {self._size} of {self._blob.size} bytes"
+            )
+        digest = self._hash.hexdigest()
+        if digest != self._blob.digest.hex:
+            raise self._error(
+                f"{self._where} is not what its digest says: "
+                f"expected {self._blob.digest}, got sha256:{digest}",
+                hint="the data is damaged or was changed: fetch or make it again",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRange:
+    """`size` bytes of a local file from byte `offset` on: a blob where it lies."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def content(self) -> Content:
+        """Return the bytes as content, without reading them."""
+        return Content.of_source(FileRange(self.path, self.offset), self.size)
+
+    def copy_to(self, sink: ByteSink) -> None:
+        """Write the bytes to `sink` in pieces; what a shorter file lacks is left out.
+
+        Raises OutputError when the file cannot be read.
+        """
+        left = self.size
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                while left and (data := file.read(min(CHUNK, left))):
+                    sink.write(data)
+                    left -= len(data)
+        except OSError as error:
+            raise OutputError(f"cannot read {self.path}: {error.strerror}") from error

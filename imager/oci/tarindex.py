@@ -1,0 +1,104 @@
+"""Where each file of an uncompressed tar lies, without unpacking it.
+
+The standard library's tarfile reads the headers (POSIX.1-2001 pax, GNU, ustar); the data stays
+where it is.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from imager.errors import InputError, OutputError, UnsupportedError
+from imager.oci.source import LocalRange
+from imager.units import MIB
+
+# Headers are read whole: a pax header that promises gigabytes must not be.
+_LARGEST_HEADER = MIB
+_MOST_MEMBERS = 100_000
+_MOST_LINKS = 8
+_COMPRESSIONS = {b"\x1f\x8b": "gunzip", b"\x28\xb5\x2f\xfd": "unzstd", b"\xfd7zXZ": "unxz"}
+
+
+class _HeaderFile(io.BufferedReader):
+    """A file that gives at most 1 MiB at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read `size` bytes; raises tarfile.ReadError for more than a header has."""
+        if size is None or not 0 <= size <= _LARGEST_HEADER:
+            raise tarfile.ReadError("a header is too large")
+        return super().read(size)
+
+
+def read_tar_index(path: Path) -> Mapping[str, LocalRange]:
+    """Return where each regular file of the tar `path` lies, by its normalised name.
+
+    Links inside the archive are followed; other entries are left out. Raises InputError for a
+    damaged or truncated archive or a name that stands twice with different data,
+    UnsupportedError for a compressed or sparse one, OutputError when it cannot be read.
+    """
+    _refuse_compressed(path)
+    files: dict[str, LocalRange] = {}
+    links: dict[str, str] = {}
+    try:
+        with _HeaderFile(io.FileIO(path)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            for count, member in enumerate(archive):
+                if count >= _MOST_MEMBERS:
+                    raise InputError(f"{path} has more than {_MOST_MEMBERS} entries")
+                _add_member(path, member, files, links)
+    except tarfile.TarError as error:
+        raise InputError(f"{path} is not a valid tar archive: {error}") from error
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+    return files | _followed(files, links)
+
+
+def _refuse_compressed(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+    for magic, program in _COMPRESSIONS.items():
+        if start.startswith(magic):
+            raise UnsupportedError(
+                f"{path} is compressed: its layers cannot be used where they lie",
+                hint=f"decompress it first, with {program}",
+            )
+
+
+def _add_member(
+    path: Path, member: tarfile.TarInfo, files: dict[str, LocalRange], links: dict[str, str]
+) -> None:
+    name = posixpath.normpath(member.name)
+    if member.issparse():
+        raise UnsupportedError(
+            f"{path}: {name} is stored sparse", hint="make the archive without tar's --sparse"
+        )
+    if member.issym():
+        links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+    elif member.islnk():
+        links[name] = posixpath.normpath(member.linkname)
+    elif member.isreg():
+        if member.offset_data + member.size > path.stat().st_size:
+            raise InputError(f"{path} is truncated: {name} ends after the file does")
+        # Readers disagree about which of two equal names counts.
+        if name in files:
+            raise InputError(f"{path}: {name} stands twice")
+        files[name] = LocalRange(path, member.offset_data, member.size)
+
+
+def _followed(files: Mapping[str, LocalRange], links: Mapping[str, str]) -> dict[str, LocalRange]:
+    followed: dict[str, LocalRange] = {}
+    for name, target in links.items():
+        end = target
+        for _ in range(_MOST_LINKS):
+            end = links.get(end, end)
+        if end in files and name not in files:
+            followed[name] = files[end]
+    return followed

@@ -1,0 +1,244 @@
+"""HTTP for registries: one small interface, and its implementation on requests.
+
+Everything about the connection stands here: TLS, time limits, retries, redirects. What a
+registry means by an answer stands in `registry`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from imager import __version__
+from imager.errors import DependencyError
+from imager.oci.source import CHUNK
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_RETRIED = frozenset({429, 500, 502, 503, 504})
+_CA_HINT = "add its CA to the system's certificates, or pass --insecure"
+
+
+class Response(Protocol):
+    """An answer whose body is read piece by piece."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status code."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields; names in any case."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as sent, in pieces of at most 1 MiB.
+
+        Raises DependencyError when the connection ends early or stalls.
+        """
+
+
+class Transport(Protocol):
+    """Asks for URLs."""
+
+    def get(self, url: str, *, headers: Mapping[str, str]) -> AbstractContextManager[Response]:
+        """Return the answer to a GET, redirects followed; leaving the context closes it.
+
+        An Authorization header goes to no other host, port or scheme. Raises DependencyError
+        when there is no answer after retries, an untrusted certificate, too many redirects or
+        one from https to http.
+        """
+
+    def answers(self, url: str) -> bool:
+        """Whether a server speaks the URL's scheme there: asked once, and soon given up.
+
+        Raises DependencyError when it does, with a certificate that is not trusted.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to try: `retries` after the first, waiting `first_delay` seconds, doubled each.
+
+    `longest_delay` bounds a wait, whatever Retry-After says; `connect` and `read` are the
+    limits, in seconds, of silence while connecting and between two pieces.
+    """
+
+    retries: int = 5
+    first_delay: float = 0.5
+    longest_delay: float = 60.0
+    connect: float = 10.0
+    read: float = 60.0
+    probe: float = 3.0
+
+
+class _BoundedRetry(Retry):
+    """Retries with a bound on what Retry-After can ask for: a server must not stall a build."""
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        return min(super().parse_retry_after(retry_after), self.backoff_max)
+
+
+def _retry(patience: Patience) -> Retry:
+    return _BoundedRetry(
+        total=patience.retries,
+        # Certificates do not get better by asking again.
+        other=0,
+        redirect=False,
+        status_forcelist=_RETRIED,
+        allowed_methods={"GET"},
+        backoff_factor=patience.first_delay,
+        backoff_jitter=patience.first_delay,
+        backoff_max=patience.longest_delay,
+        raise_on_status=False,
+    )
+
+
+def _without_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    url: str
+    response: requests.Response
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.response.headers
+
+    def chunks(self) -> Iterator[bytes]:
+        done = 0
+        try:
+            while data := self.response.raw.read(CHUNK, decode_content=False):
+                done += len(data)
+                yield data
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            host = urlsplit(self.url).netloc
+            raise DependencyError(
+                f"connection to {host} was lost after {done} bytes: {_reason(error)}",
+                hint="check the network and run the command again",
+            ) from error
+
+
+class HttpTransport:
+    """A Transport on requests; `verify_tls=False` takes any certificate."""
+
+    def __init__(self, *, verify_tls: bool = True, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
+        self._verify = verify_tls
+        self._session = requests.Session()
+        # Without this, requests puts what ~/.netrc has in place of our Authorization header.
+        self._session.auth = _without_netrc
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=_retry(self._patience)))
+        if not verify_tls:
+            # It was asked for; a warning a request would bury everything else.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+    @contextlib.contextmanager
+    def get(self, url: str, *, headers: Mapping[str, str]) -> Iterator[Response]:
+        """Ask for `url`; see Transport."""
+        timeout = (self._patience.connect, self._patience.read)
+        sent = {
+            "User-Agent": f"imager/{__version__}",
+            # A body that is compressed on the way has another digest.
+            "Accept-Encoding": "identity",
+            **headers,
+        }
+        for _ in range(_MOST_REDIRECTS + 1):
+            with self._ask(self._session, url, sent, timeout) as response:
+                target = response.headers.get("Location")
+                if response.status_code not in _REDIRECTS or not target:
+                    yield _Answer(url, response)
+                    return
+            url, sent = _redirected(url, target, sent)
+        raise DependencyError(f"{url}: more than {_MOST_REDIRECTS} redirects")
+
+    def answers(self, url: str) -> bool:
+        """Whether a server speaks the scheme; see Transport."""
+        timeout = (self._patience.probe, self._patience.probe)
+        with requests.Session() as session:
+            session.auth = _without_netrc
+            try:
+                with self._ask(session, url, {}, timeout) as response:
+                    # What TLS servers answer to plain HTTP.
+                    return response.status_code != 400
+            except _NoAnswerError:
+                return False
+
+    def _ask(
+        self,
+        session: requests.Session,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: tuple[float, float],
+    ) -> requests.Response:
+        host = urlsplit(url).netloc
+        try:
+            # requests would read the body of a redirect into memory, so they are followed here;
+            # the session's own `verify` would yield to $REQUESTS_CA_BUNDLE.
+            return session.get(
+                url,
+                headers=headers,
+                stream=True,
+                allow_redirects=False,
+                timeout=timeout,
+                verify=None if self._verify else False,
+            )
+        except requests.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise DependencyError(
+                    f"{host}: its TLS certificate is not trusted: {_reason(error)}", hint=_CA_HINT
+                ) from error
+            raise _NoAnswerError(
+                f"{host} does not speak TLS: {_reason(error)}",
+                hint="for a registry on plain HTTP, pass --insecure",
+            ) from error
+        except requests.exceptions.RequestException as error:
+            raise _NoAnswerError(
+                f"no answer from {host}: {_reason(error)}",
+                hint="check the registry's name, the network and the proxy settings",
+            ) from error
+
+
+class _NoAnswerError(DependencyError):
+    """Nobody answered in the scheme that was tried."""
+
+
+def _redirected(url: str, target: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Return where a redirect leads, and the headers that may go there."""
+    here, there = urlsplit(url), urlsplit(urljoin(url, target))
+    if there.scheme not in ("https", here.scheme) or not there.netloc:
+        raise DependencyError(
+            f"{here.netloc} redirects to {there.scheme}://{there.netloc}, which is not safe"
+        )
+    if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+        headers = {name: value for name, value in headers.items() if name != "Authorization"}
+    return there.geturl(), headers
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause that requests and urllib3 wrapped, without object addresses."""
+    while True:
+        inner = getattr(error, "reason", None) or next(
+            (arg for arg in error.args if isinstance(arg, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).rpartition(">: ")[2] or type(error).__name__

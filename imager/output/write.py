@@ -1,0 +1,182 @@
+"""Writing a plan: as it is, or compressed, with every digest checked beside the copy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import zstandard
+
+from imager.checks import Check, checking
+from imager.copier import iterate_content, write_content, write_error
+from imager.errors import InputError
+from imager.extents import Content, FileRange, StreamRange
+from imager.profile.model import OutFormat
+from imager.reporter import Advance
+from imager.units import MIB
+from imager.workspace import atomic_file
+
+# Blobs are compressed already: a higher level costs time and gains nothing.
+_ZSTD_LEVEL = 1
+# Holes of at least this size become frames of zeros that are compressed once.
+_ZERO_FRAME = 64 * MIB
+_ZEROS = bytes(MIB)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteJob:
+    """What to write where, in which format; `checks` are made meanwhile."""
+
+    content: Content
+    path: Path
+    out_format: OutFormat = OutFormat.RAW
+    checks: Sequence[Check] = ()
+    checksum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: the file, its size in bytes, and its SHA-256 (hex) if asked for."""
+
+    path: Path
+    size: int
+    sha256: str | None
+
+
+def write_output(job: WriteJob, *, progress: Advance) -> Written:
+    """Write the job's content atomically, while its checks run.
+
+    Raises InputError when a check fails or an input changes meanwhile, HostError when the disk
+    is full, OutputError when reading or writing fails; nothing is left behind then.
+    """
+    write = _WRITERS[job.out_format]
+    with atomic_file(job.path) as target:
+        with _unchanged(job.content), checking(job.checks) as raise_failed:
+
+            def advance(count: int) -> None:
+                raise_failed()
+                progress(count)
+
+            sha256 = write(job.content, target, job.checksum, advance)
+        size = os.fstat(target).st_size
+    return Written(job.path, size, sha256)
+
+
+_Writer = Callable[[Content, int, bool, Advance], str | None]
+
+
+def _write_raw(content: Content, target: int, checksum: bool, progress: Advance) -> str | None:  # noqa: FBT001
+    with ThreadPoolExecutor(1, "checksum") as pool:
+        digest = pool.submit(_content_sha256, content) if checksum else None
+        write_content(content, target, progress=progress)
+        return digest.result() if digest else None
+
+
+def _content_sha256(content: Content) -> str:
+    """Return the SHA-256 of the plan's parts: the output itself is not read."""
+    digest = hashlib.sha256()
+    for piece in iterate_content(content):
+        for data in _bytes_of(piece):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _bytes_of(piece: bytes | int) -> Iterator[bytes | memoryview]:
+    if isinstance(piece, bytes):
+        yield piece
+        return
+    zeros = memoryview(_ZEROS)
+    while piece:
+        part = min(piece, len(zeros))
+        yield zeros[:part]
+        piece -= part
+
+
+class _Sink:
+    """The output's file, hashed as it is written."""
+
+    def __init__(self, target: int, *, checksum: bool) -> None:
+        self._target = target
+        self._digest = hashlib.sha256() if checksum else None
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._target, view) :]
+        if self._digest:
+            self._digest.update(data)
+        return len(data)
+
+    def hexdigest(self) -> str | None:
+        return self._digest.hexdigest() if self._digest else None
+
+
+def _write_zstd(content: Content, target: int, checksum: bool, progress: Advance) -> str | None:  # noqa: FBT001
+    """Write Zstandard frames (RFC 8878): several, where large holes separate them."""
+    sink = _Sink(target, checksum=checksum)
+    compressor = _compressor()
+    frame = compressor.compressobj()
+    try:
+        for piece in iterate_content(content):
+            if isinstance(piece, int) and piece >= _ZERO_FRAME:
+                frames, piece_left = divmod(piece, _ZERO_FRAME)
+                sink.write(frame.flush())
+                for _ in range(frames):
+                    sink.write(_zero_frame())
+                    progress(_ZERO_FRAME)
+                frame = compressor.compressobj()
+                piece = piece_left  # noqa: PLW2901
+            for data in _bytes_of(piece):
+                sink.write(frame.compress(data))
+                progress(len(data))
+        sink.write(frame.flush())
+    except OSError as error:
+        raise write_error(error) from error
+    return sink.hexdigest()
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    # Any number of threads from 1 on gives the same bytes; 0, no threads at all, other ones.
+    return zstandard.ZstdCompressor(
+        level=_ZSTD_LEVEL, threads=max(1, os.cpu_count() or 1), write_checksum=True
+    )
+
+
+@cache
+def _zero_frame() -> bytes:
+    return _compressor().compress(bytes(_ZERO_FRAME))
+
+
+_WRITERS: Mapping[OutFormat, _Writer] = {OutFormat.RAW: _write_raw, OutFormat.ZST: _write_zstd}
+
+
+@contextmanager
+def _unchanged(content: Content) -> Iterator[None]:
+    """Raise InputError when a source file has changed while the block ran."""
+    paths = {
+        extent.source.path
+        for extent in content.extents
+        if isinstance(extent.source, FileRange | StreamRange)
+    }
+    before = {path: _identity(path) for path in paths}
+    yield
+    for path, identity in before.items():
+        if _identity(path) != identity:
+            raise InputError(
+                f"{path} was changed while it was copied",
+                hint="let nothing write to the inputs during a build, then run it again",
+            )
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,168 @@
+"""Profiles from YAML: read, laid over their base, checked as a whole."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from imager.errors import InputError, InvalidProfileError
+from imager.profile.model import Profile
+
+Layer = Mapping[str, Any]
+
+_LARGEST_PROFILE = 1 << 20
+_BASE_DEPTH = 8
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML: a key given twice is an error, and so is an alias (they nest without bound)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.events.AliasEvent):
+            parser: Any = self  # PyYAML's types lack peek_event
+            mark = parser.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                problem = f"key {key!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def builtin_folder() -> Traversable:
+    """Return the folder of the built-in profiles: in the package, or in a source checkout."""
+    packaged = files("imager.profile") / "builtin"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "profiles"
+
+
+def builtin_names() -> tuple[str, ...]:
+    """Return the names of the built-in profiles, sorted."""
+    entries = (entry.name for entry in builtin_folder().iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in entries if name.endswith(".yaml")))
+
+
+def read_builtin(name: str) -> Layer:
+    """Return the built-in profile `name` as data; raises InputError when there is none."""
+    if not _NAME.fullmatch(name) or name not in builtin_names():
+        close = difflib.get_close_matches(name, builtin_names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(builtin_names())}"
+        raise InputError(f"there is no profile {name!r}", hint=hint)
+    return parse_yaml((builtin_folder() / f"{name}.yaml").read_text("utf-8"), source=name)
+
+
+def parse_yaml(text: str, *, source: str) -> Layer:
+    """Return the mapping that YAML `text` holds; raises InvalidProfileError naming `source`."""
+    if len(text) > _LARGEST_PROFILE:
+        raise InputError(f"{source}: a profile of more than 1 MiB is none")
+    try:
+        # A SafeLoader with fewer abilities.
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise InvalidProfileError(source, [f"{where}{error.problem}"]) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InvalidProfileError(source, [f"not YAML: {error}"]) from error
+    if not isinstance(data, dict):
+        raise InvalidProfileError(source, ["a profile is a YAML mapping with at least `output`"])
+    return data
+
+
+def merge(lower: Layer, upper: Layer) -> dict[str, Any]:
+    """Return `upper` laid over `lower`: mappings merge, lists append, other values replace."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(below, value)
+        elif isinstance(below, list) and isinstance(value, list):
+            merged[key] = [*below, *value]
+        else:
+            merged[key] = value
+    return merged
+
+
+def resolve(layer: Layer, *, source: str) -> Layer:
+    """Return `layer` laid over the base profiles it names; raises InputError for unknown ones."""
+    for _ in range(_BASE_DEPTH):
+        base = layer.get("baseProfileName")
+        if not isinstance(base, str) or not base:
+            return layer
+        layer = merge(read_builtin(base), {**layer, "baseProfileName": ""})
+    raise InvalidProfileError(source, ["baseProfileName: the bases go round in a circle"])
+
+
+def load_profile(layer: Layer, *, source: str) -> Profile:
+    """Return the checked profile; raises InvalidProfileError with all its problems at once."""
+    try:
+        return Profile.model_validate(resolve(layer, source=source))
+    except ValidationError as error:
+        problems = [_problem(problem, Profile) for problem in _sorted_errors(error)]
+        raise InvalidProfileError(source, problems) from None
+
+
+def _sorted_errors(error: ValidationError) -> Iterator[Any]:
+    return iter(sorted(error.errors(), key=lambda problem: [str(part) for part in problem["loc"]]))
+
+
+def _problem(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{path}: unknown key{_did_you_mean(problem['loc'], model)}"
+        case "missing":
+            return f"{path}: is required"
+        case "value_error":
+            return f"{path}: {problem['ctx']['error']}"
+        case "string_pattern_mismatch":
+            return f"{path}: {problem['input']!r} is not one printable kernel argument"
+        case _:
+            message = str(problem["msg"])
+            return f"{path}: {message.removeprefix('Input ')}, not {_shown(problem['input'])}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _did_you_mean(location: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    current: type[BaseModel] | None = model
+    for part in location[:-1]:
+        current = _submodel(current, part) if current else None
+    if current is None:
+        return ""
+    known = [field.alias or name for name, field in current.model_fields.items()]
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known)})"
+
+
+def _submodel(model: type[BaseModel], part: str | int) -> type[BaseModel] | None:
+    if isinstance(part, int):
+        return model
+    for name, field in model.model_fields.items():
+        if part == (field.alias or name):
+            return _model_in(field.annotation)
+    return None
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((model for model in found if model), None)
