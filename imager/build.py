@@ -64,7 +64,7 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
     assets = find_assets(arch, given=options.assets, files=_asset_files(profile))
     version = TalosVersion.parse(profile.version or assets.version or DEFAULT_VERSION)
     with ExitStack() as stack:
-        cache = _open_cache(profile, arch, options, reporter, stack)
+        cache = _open_cache(profile, arch, options, reporter)
         target = Target(
             platform=profile.platform,
             arch=arch,
@@ -96,7 +96,9 @@ def write_build(planned: Planned, options: Options, reporter: Reporter) -> Writt
     check_output_folder(options.output)
     check_free_space(options.output, planned.space_needed)
     checks = planned.cache.checks if planned.cache and options.verify else ()
-    with reporter.transfer(f"writing {planned.path.name}", planned.plan.content.size) as advance:
+    with reporter.transfer(
+        f"writing {planned.path.name}", planned.plan.content.data_size
+    ) as advance:
         job = WriteJob(
             content=planned.plan.content,
             path=planned.path,
@@ -118,7 +120,7 @@ def _asset_files(profile: Profile) -> dict[Asset, Path]:
 
 
 def _open_cache(
-    profile: Profile, arch: Arch, options: Options, reporter: Reporter, stack: ExitStack
+    profile: Profile, arch: Arch, options: Options, reporter: Reporter
 ) -> ImageCache | None:
     asset = profile.input.image_cache
     if asset is None:

@@ -48,8 +48,8 @@ def write_content(
 ) -> None:
     """Write `content` into the empty file of descriptor `target`, from its byte 0 on.
 
-    `progress` is called with the number of bytes done since the last call, holes included, and
-    may raise to stop. `methods` are tried in order. Raises HostError when the disk is full,
+    `progress` is called with the number of bytes of extents done since the last call, and may
+    raise to stop. `methods` are tried in order. Raises HostError when the disk is full,
     OutputError when reading or writing fails, InputError when a source is shorter than planned.
     """
     try:

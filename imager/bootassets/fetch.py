@@ -18,14 +18,11 @@ from imager.bootassets.apt import DebianPackage
 from imager.bootassets.deb import deb_files
 from imager.bootassets.initramfs import build_initramfs, wanted_modules
 from imager.bootassets.kmodules import KernelModule, load_order, module_name, read_module
+from imager.bootassets.locate import Asset
 from imager.bootassets.packages import PackageSet, Workshop, get_packages
 from imager.bootassets.sources import RECORD, record_text
 from imager.errors import DependencyError, InputError
 
-KERNEL = "vmlinuz"
-INITRAMFS = "initramfs.xz"
-SD_BOOT = "systemd-boot.efi"
-SD_STUB = "systemd-stub.efi"
 _EFI_FOLDER = "usr/lib/systemd/boot/efi/"
 # Where modules that boot media need lie; most of a kernel's others are in drivers/{gpu,net,media}.
 _MODULE_FOLDERS = (
@@ -76,10 +73,10 @@ def _make_assets(
     with tempfile.TemporaryDirectory(dir=scratch, prefix="modules-") as modules:
         kernel, order = _unpack_kernel(packages.kernel, Path(modules))
         return {
-            KERNEL: kernel,
-            INITRAMFS: build_initramfs(_one(busybox, "busybox"), order, epoch=epoch),
-            SD_BOOT: _one(efi, f"systemd-boot{suffix}.efi"),
-            SD_STUB: _one(efi, f"linux{suffix}.efi.stub"),
+            Asset.KERNEL.value: kernel,
+            Asset.INITRAMFS.value: build_initramfs(_one(busybox, "busybox"), order, epoch=epoch),
+            Asset.SD_BOOT.value: _one(efi, f"systemd-boot{suffix}.efi"),
+            Asset.SD_STUB.value: _one(efi, f"linux{suffix}.efi.stub"),
         }
 
 
@@ -99,7 +96,7 @@ def _unpack_kernel(deb: Path, folder: Path) -> tuple[bytes, list[KernelModule]]:
     for path, data in deb_files(deb, folders=("boot/vmlinuz-", "lib/modules/", "usr/lib/modules/")):
         inside = path.partition("lib/modules/")[2].partition("/")[2]
         if path.startswith("boot/"):
-            kernels[KERNEL] = data
+            kernels[Asset.KERNEL.value] = data
         elif inside == "modules.builtin":
             builtin = frozenset(map(module_name, data.decode().splitlines()))
         elif _is_wanted_module(inside):
@@ -107,7 +104,7 @@ def _unpack_kernel(deb: Path, folder: Path) -> tuple[bytes, list[KernelModule]]:
             unpacked.write_bytes(data)
             module = read_module(unpacked)
             modules[module.name] = module
-    return _one(kernels, KERNEL), load_order(wanted_modules(), modules, builtin=builtin)
+    return _one(kernels, Asset.KERNEL.value), load_order(wanted_modules(), modules, builtin=builtin)
 
 
 def _is_wanted_module(path: str) -> bool:

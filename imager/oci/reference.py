@@ -84,6 +84,15 @@ class Reference:
         return f"{self.name}{tag}{digest}"
 
 
+def is_strict_reference(text: str) -> bool:
+    """Whether `parse_strict` takes `text`: what tells a registry reference from a path."""
+    try:
+        Reference.parse_strict(text)
+    except ImagerError:
+        return False
+    return True
+
+
 def _parse(text: str) -> Reference:
     if len(text) > _LONGEST_REFERENCE:
         raise InputError(f"image reference {text[:60]!r}... is too long", hint=_HINT)

@@ -173,7 +173,8 @@ def _check(response: Response, reference: Reference, path: str) -> None:
     said = _said(response)
     if response.status == 404:
         raise NotFoundError(
-            f"{registry} has no {what}{said}", hint="check the image's name and its tag or digest"
+            f"{what} is not in the registry{said}",
+            hint="check the image's name and its tag or digest",
         )
     if response.status in (401, 403):
         raise InputError(

@@ -7,6 +7,7 @@ registry means by an answer stands in `registry`.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from imager.oci.source import CHUNK
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _RETRIED = frozenset({429, 500, 502, 503, 504})
+# How urllib3 begins its messages: with the connection object.
+_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")
 _CA_HINT = "add its CA to the system's certificates, or pass --insecure"
 
 
@@ -241,4 +244,4 @@ def _reason(error: BaseException) -> str:
         error = inner
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).rpartition(">: ")[2] or type(error).__name__
+    return _CONNECTION.sub("", str(error)) or type(error).__name__

@@ -125,16 +125,13 @@ def _write_zstd(content: Content, target: int, checksum: bool, progress: Advance
     try:
         for piece in iterate_content(content):
             if isinstance(piece, int) and piece >= _ZERO_FRAME:
-                frames, piece_left = divmod(piece, _ZERO_FRAME)
                 sink.write(frame.flush())
-                for _ in range(frames):
+                for _ in range(piece // _ZERO_FRAME):
                     sink.write(_zero_frame())
-                    progress(_ZERO_FRAME)
                 frame = compressor.compressobj()
-                piece = piece_left  # noqa: PLW2901
-            for data in _bytes_of(piece):
+            for data in _bytes_of(piece % _ZERO_FRAME if isinstance(piece, int) else piece):
                 sink.write(frame.compress(data))
-                progress(len(data))
+            progress(len(piece) if isinstance(piece, bytes) else 0)
         sink.write(frame.flush())
     except OSError as error:
         raise write_error(error) from error

@@ -5,9 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from imager.errors import InputError, InvalidProfileError
 from imager.profile.model import Profile
+from imager.profile.names import builtin_folder, builtin_names
 
 Layer = Mapping[str, Any]
 
@@ -42,18 +40,6 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
-
-
-def builtin_folder() -> Traversable:
-    """Return the folder of the built-in profiles: in the package, or in a source checkout."""
-    packaged = files("imager.profile") / "builtin"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "profiles"
-
-
-def builtin_names() -> tuple[str, ...]:
-    """Return the names of the built-in profiles, sorted."""
-    entries = (entry.name for entry in builtin_folder().iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in entries if name.endswith(".yaml")))
 
 
 def read_builtin(name: str) -> Layer:
@@ -107,10 +93,16 @@ def resolve(layer: Layer, *, source: str) -> Layer:
     raise InvalidProfileError(source, ["baseProfileName: the bases go round in a circle"])
 
 
-def load_profile(layer: Layer, *, source: str) -> Profile:
-    """Return the checked profile; raises InvalidProfileError with all its problems at once."""
+def load_profile(*layers: Layer, source: str) -> Profile:
+    """Return the checked profile of `layers`, each laid over those before it and their bases.
+
+    Raises InvalidProfileError, naming `source`, with all its problems at once.
+    """
+    layer: Layer = {}
+    for upper in layers:
+        layer = merge(layer, resolve(upper, source=source))
     try:
-        return Profile.model_validate(resolve(layer, source=source))
+        return Profile.model_validate(layer)
     except ValidationError as error:
         problems = [_problem(problem, Profile) for problem in _sorted_errors(error)]
         raise InvalidProfileError(source, problems) from None

@@ -219,6 +219,13 @@ class Output(_Model):
     image_options: ImageOptions = ImageOptions()
     iso_options: IsoOptions = IsoOptions()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_format(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("kind") == OutputKind.IMAGE.value:
+            return {"outFormat": OutFormat.ZST.value, **data}
+        return data
+
     @model_validator(mode="after")
     def _format_of_kind(self) -> Self:
         served = _FORMATS.get(self.kind, (OutFormat.RAW,))

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from imager.oci.documents import Fields
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient, RemoteImage
 from imager.oci.source import NotFoundError
-from imager.oci.transport import HttpTransport, Patience
+from imager.oci.transport import HttpTransport, Patience, Response
+from tests.registry import make_certificate
 
 BLOB = bytes(range(256)) * 8192
 LAYER = m.Descriptor(m.OCI_LAYER, Digest.of(BLOB), len(BLOB))
@@ -65,10 +67,13 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the base class names it
+        def do_GET(self) -> None:
             reply = server.next_reply(self.path, self.headers.get("Authorization", ""))
             self.send_response(reply.status)
-            for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+            headers = {"Connection": "close", **reply.headers}
+            if "Transfer-Encoding" not in headers:
+                headers.setdefault("Content-Length", str(len(reply.body)))
+            for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
             with contextlib.suppress(OSError):
@@ -76,8 +81,6 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.wfile.flush()
             if reply.stall:
                 server.stop.wait(5)
-            # So that a body shorter than announced ends.
-            self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
@@ -86,9 +89,13 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
+def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
     server = Server(replies={"/v2/": [Reply()]})
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as http:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            http.socket = context.wrap_socket(http.socket, server_side=True)
         server.port = http.server_address[1]
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -155,7 +162,7 @@ OTHER = MANIFEST.replace(b'"layers"', b'"annotations":{},"layers"')
         ),
         (Reply(200, MANIFEST, {"Content-Type": m.OCI_INDEX}), InputError, "was sent as"),
         (Reply(200, MANIFEST[:-5], {"Content-Length": "9999"}), DependencyError, "was lost after"),
-        (Reply(404), NotFoundError, "has no 127.0.0.1:.*/a/b:v1"),
+        (Reply(404), NotFoundError, "/a/b:v1 .manifests/v1. is not in the registry"),
         (Reply(403), InputError, "refuses access to .*/a/b:v1.*HTTP 403"),
         (Reply(418), DependencyError, "HTTP 418"),
     ],
@@ -171,7 +178,7 @@ def test_a_manifest_asked_by_digest_must_have_it(server: Server) -> None:
     digest = Digest.of(MANIFEST)
     said = {"Content-Type": m.OCI_MANIFEST, "Docker-Content-Digest": str(digest)}
     server.replies[f"/v2/a/b/manifests/{digest}"] = [Reply(200, OTHER, said)]
-    with pytest.raises(DependencyError, match="expected sha256:.*, got sha256:"):
+    with pytest.raises(DependencyError, match=r"expected sha256:.*, got sha256:"):
         image(server).manifest(digest)
 
 
@@ -204,10 +211,7 @@ WRONG = BLOB[:-1] + b"?"
     ],
 )
 def test_bad_blobs(server: Server, reply: Reply, why: str) -> None:
-    headers = dict(reply.headers)
-    if "Transfer-Encoding" in headers:
-        headers["Content-Length"] = ""
-    server.replies[BLOB_PATH] = [Reply(reply.status, reply.body, headers, reply.stall)]
+    server.replies[BLOB_PATH] = [reply]
     with pytest.raises(DependencyError, match=why):
         fetch(image(server))
 
@@ -241,7 +245,7 @@ def test_a_dead_registry_is_named(server: Server) -> None:
     with pytest.raises(DependencyError, match=f"no answer from 127.0.0.1:{dead.port}") as caught:
         image(dead).root()
     assert "refused" in caught.value.message
-    assert "object at" not in caught.value.message
+    assert "Connection(" not in caught.value.message
 
 
 def _closed_port() -> int:
@@ -362,6 +366,75 @@ def test_redirects_are_bounded(server: Server, target: str, why: str) -> None:
     with pytest.raises(DependencyError, match=why):
         fetch(image(server))
     assert len(server.paths(BLOB_PATH)) <= 6
+
+
+def test_no_redirect_leads_out_of_tls(tmp_path: Path, server: Server) -> None:
+    with serving(make_certificate(tmp_path)) as secure:
+        secure.replies["/a"] = [Reply(302, headers={"Location": f"{server.url}/a"})]
+        server.replies["/a"] = [Reply()]
+        transport = HttpTransport(verify_tls=False, patience=QUICK)
+        url = f"https://127.0.0.1:{secure.port}/a"
+        with (
+            pytest.raises(DependencyError, match="redirects to http://.* not safe"),
+            transport.get(url, headers={}),
+        ):
+            pass
+    assert server.asked == []
+
+
+@dataclass
+class FakeTransport:
+    """Answers 404 to everything; `speaking` are the URLs at which a server is."""
+
+    speaking: tuple[str, ...] = ()
+    asked: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def get(self, url: str, *, headers: Mapping[str, str]) -> Iterator[Response]:
+        self.asked.append(url)
+        yield FakeResponse()
+
+    def answers(self, url: str) -> bool:
+        return url in self.speaking
+
+
+@dataclass(frozen=True)
+class FakeResponse:
+    status: int = 404
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def chunks(self) -> Iterator[bytes]:
+        yield b""
+
+
+@pytest.mark.parametrize(
+    ("name", "insecure", "speaking", "url"),
+    [
+        ("alpine", False, "", "https://registry-1.docker.io/v2/library/alpine/manifests/latest"),
+        ("ghcr.io/a/b:v1", False, "http://ghcr.io/v2/", "https://ghcr.io/v2/a/b/manifests/v1"),
+        ("r.test/a:v1", True, "http://r.test/v2/", "http://r.test/v2/a/manifests/v1"),
+        ("r.test/a:v1", True, "https://r.test/v2/", "https://r.test/v2/a/manifests/v1"),
+        ("r.test/a:v1", True, "", "https://r.test/v2/a/manifests/v1"),
+        (
+            "localhost:1/a:v1",
+            False,
+            "http://localhost:1/v2/",
+            "http://localhost:1/v2/a/manifests/v1",
+        ),
+        ("[::1]:1/a:v1", False, "https://[::1]:1/v2/", "https://[::1]:1/v2/a/manifests/v1"),
+        ("127.0.0.1.evil.test/a:v1", False, "", "https://127.0.0.1.evil.test/v2/a/manifests/v1"),
+    ],
+)
+def test_plain_http_is_for_loopback_and_insecure_only(
+    name: str, insecure: bool, speaking: str, url: str
+) -> None:
+    transport = FakeTransport((speaking,))
+    client = RegistryClient(
+        transport=transport, credentials=CredentialStore.empty(), insecure=insecure
+    )
+    with pytest.raises(NotFoundError):
+        client.image(Reference.parse(name)).root()
+    assert transport.asked == [url]
 
 
 def test_netrc_stays_at_home(

@@ -1,0 +1,47 @@
+"""Entry point: runs the command line, turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from imager.errors import ImagerError
+
+_EXIT_INTERRUPTED = 130
+_EXIT_TERMINATED = 143
+
+
+def main() -> None:
+    """Run `imager` with the arguments of the process, and exit."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        from imager.cli.app import app
+
+        app()
+    except ImagerError as error:
+        _fail(error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", "", _EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Who reads our output has gone; flushing it at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ImagerError.exit_code)
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", "", 6)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    """Unwind on SIGTERM, so that temporary files go."""
+    sys.stderr.write("terminated\n")
+    sys.exit(_EXIT_TERMINATED)
+
+
+def _fail(message: str, hint: str, exit_code: int) -> None:
+    sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Layouts and Docker archives: skopeo and umoci write, we read; we write, they read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from imager.errors import InputError
+from imager.oci import layout as lay
+from imager.oci import manifest as m
+from imager.oci.docker_archive import DockerArchive
+from imager.oci.layout import Layout
+from imager.oci.local import LocalImage
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+from imager.oci.source import ImageSource
+from tests.registry import copy_image, make_layout
+from tests.support import content_bytes
+
+pytestmark = pytest.mark.oracle
+
+NAME = "example.com/team/app:v2"
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_layout(tmp_path_factory.mktemp("layout") / "image")
+
+
+def skopeo_inspect(name: str) -> subprocess.CompletedProcess[bytes]:
+    argv = ["skopeo", "--insecure-policy", "inspect", "--raw", name]
+    return subprocess.run(argv, capture_output=True, check=False)
+
+
+def image_manifest(image: ImageSource) -> m.ImageManifest:
+    document = image.root().document
+    assert isinstance(document, m.ImageManifest)
+    return document
+
+
+def fetched(image: ImageSource, blob: m.Descriptor) -> bytes:
+    sink = io.BytesIO()
+    image.fetch_blob(blob, sink)
+    return sink.getvalue()
+
+
+def export(image: ImageSource, folder: Path, *platforms: Platform) -> Path:
+    """Write the image as a layout with our own pieces, one entry a platform."""
+    root = image.root()
+    manifest = image_manifest(image)
+    (folder / "blobs/sha256").mkdir(parents=True)
+    (folder / lay.blob_path(root.digest)).write_bytes(root.raw)
+    for blob in manifest.blobs:
+        (folder / lay.blob_path(blob.digest)).write_bytes(fetched(image, blob))
+    entries = [
+        m.Descriptor(
+            root.media_type, root.digest, len(root.raw), platform, ((lay.REF_NAME, "latest"),)
+        )
+        for platform in platforms
+    ]
+    (folder / lay.INDEX_FILE).write_bytes(m.index_json(entries))
+    (folder / lay.LAYOUT_FILE).write_bytes(lay.oci_layout_json())
+    return folder
+
+
+def test_reads_the_layout_of_umoci(layout: Path) -> None:
+    image = Layout.open(layout).select(name="v1")
+    assert image.root().raw == skopeo_inspect(f"oci:{layout}:v1").stdout
+    for blob in image_manifest(image).blobs:
+        data = fetched(image, blob)
+        content = image.blob_content(blob)
+        assert content is not None
+        assert content_bytes(content) == data
+        assert hashlib.sha256(data).hexdigest() == blob.digest.hex
+
+
+def test_skopeo_and_umoci_read_our_layout(layout: Path, tmp_path: Path) -> None:
+    image = Layout.open(layout).select(name="v1")
+    ours = export(image, tmp_path / "ours", Platform("linux", "amd64"))
+    assert skopeo_inspect(f"oci:{ours}:latest").stdout == image.root().raw
+    copy_image(f"oci:{ours}:latest", f"dir:{tmp_path / 'dir'}")
+    listed = subprocess.run(
+        ["umoci", "ls", "--layout", str(ours)], capture_output=True, check=True, text=True
+    )
+    assert listed.stdout.split() == ["latest"]
+    damaged = ours / lay.blob_path(image_manifest(image).layers[0].digest)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    with pytest.raises(RuntimeError):
+        copy_image(f"oci:{ours}:latest", f"dir:{tmp_path / 'again'}")
+
+
+@pytest.fixture
+def archive(layout: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "archive.tar"
+    copy_image(f"oci:{layout}:v1", f"docker-archive:{path}:{NAME}")
+    return path
+
+
+def test_reads_the_docker_archive_of_skopeo(archive: Path, layout: Path, tmp_path: Path) -> None:
+    image = DockerArchive.open(archive).select(tag=Reference.parse(NAME))
+    manifest = image_manifest(image)
+    # The layers are those of the layout, decompressed: its configuration names their digests.
+    original = Layout.open(layout).select(name="v1")
+    config = json.loads(fetched(original, image_manifest(original).config))
+    assert [str(layer.digest) for layer in manifest.layers] == config["rootfs"]["diff_ids"]
+    assert {layer.media_type for layer in manifest.layers} == {m.OCI_LAYER}
+    ours = export(image, tmp_path / "ours", Platform("linux", "amd64"))
+    assert skopeo_inspect(f"oci:{ours}:latest").stdout == image.root().raw
+    unpacked = tmp_path / "bundle"
+    subprocess.run(
+        ["umoci", "unpack", "--rootless", "--image", f"{ours}:latest", str(unpacked)],
+        capture_output=True,
+        check=True,
+    )
+    assert (unpacked / "rootfs/data/file").read_text() == "hello\n"
+
+
+def test_the_manifest_of_an_archive_is_always_the_same(archive: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.tar"
+    copy_image(f"docker-archive:{archive}", f"docker-archive:{again}:other.example/x:v9")
+    first, second = (DockerArchive.open(path).select() for path in (archive, again))
+    assert first.root() == second.root()
+
+
+def test_local_sources_open_by_their_written_names(archive: Path, layout: Path) -> None:
+    texts = {
+        f"docker-archive:{archive}": NAME,
+        f"docker-archive:{archive}:{NAME}": NAME,
+        f"ghcr.io/x/y:v1=docker-archive:{archive}": "ghcr.io/x/y:v1",
+        f"ghcr.io/x/y:v1=oci:{layout}:v1": "ghcr.io/x/y:v1",
+    }
+    for text, name in texts.items():
+        local = LocalImage.parse(text)
+        assert local is not None
+        found, image = local.open()
+        assert found == Reference.parse(name)
+        assert image_manifest(image).layers
+
+
+def test_a_damaged_archive_is_refused_by_both(archive: Path, tmp_path: Path) -> None:
+    layer = image_manifest(DockerArchive.open(archive).select()).layers[0]
+    place = DockerArchive.open(archive).select().blobs[layer.digest]
+    data = bytearray(archive.read_bytes())
+    # A byte of the file's own contents: the tar around it stays valid.
+    data[data.index(b"hello\n", place.offset)] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match="not the layer of its configuration"):
+        DockerArchive.open(archive).select()
+    with pytest.raises(RuntimeError):
+        copy_image(f"docker-archive:{archive}", f"oci:{tmp_path / 'l'}:x")
