@@ -90,7 +90,12 @@ def _token_url(challenge: str, *, reference: Reference, url: str) -> str:
     from oras.auth.utils import parse_auth_header
 
     parts = parse_auth_header(challenge)
-    realm = urlsplit(str(parts.realm or ""))
+    try:
+        realm = urlsplit(str(parts.realm or ""))
+    except ValueError as error:
+        raise DependencyError(
+            f"{reference.registry} names {parts.realm!r} as its token server: {error}"
+        ) from error
     # The credentials go there, so not in the clear when the registry itself is on TLS.
     if realm.scheme not in ("https", urlsplit(url).scheme) or not realm.netloc:
         raise DependencyError(

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 import zstandard
 
-from imager.errors import InputError
+from imager.errors import InputError, OutputError
 from imager.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT, fields_of, load_fields, load_json
@@ -221,6 +221,22 @@ class _HashedRange(io.RawIOBase):
 
 def _layer(place: LocalRange, diff_id: str, where: str) -> Descriptor:
     """Return the descriptor of a layer, checked against the diff id of the configuration."""
+    try:
+        blob, found = _hashed(place)
+    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise InputError(f"{where} does not decompress: {error}") from error
+    except OSError as error:
+        raise OutputError(f"cannot read {place.path}: {error.strerror}") from error
+    if str(found) != diff_id:
+        raise InputError(
+            f"{where} is not the layer of its configuration: expected {diff_id}, got {found}",
+            hint="the archive is damaged or was changed: save it again",
+        )
+    return blob
+
+
+def _hashed(place: LocalRange) -> tuple[Descriptor, Digest]:
+    """Return the layer's descriptor and the digest of its decompressed bytes, in one pass."""
     with place.path.open("rb") as file:
         file.seek(place.offset)
         magic = file.read(4)
@@ -228,20 +244,13 @@ def _layer(place: LocalRange, diff_id: str, where: str) -> Descriptor:
         stored = _HashedRange(file, place.size)
         media_type, stream = _opened(io.BufferedReader(stored, CHUNK), magic)
         plain = hashlib.sha256()
-        try:
-            while data := stream.read(CHUNK):
-                plain.update(data)
-        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-            raise InputError(f"{where} does not decompress: {error}") from error
+        while data := stream.read(CHUNK):
+            plain.update(data)
+        # A decompressor may stop before the end of what is stored.
         while stored.read(CHUNK):
             pass
-    found = f"sha256:{plain.hexdigest()}"
-    if found != diff_id:
-        raise InputError(
-            f"{where} is not the layer of its configuration: expected {diff_id}, got {found}",
-            hint="the archive is damaged or was changed: save it again",
-        )
-    return Descriptor(media_type, Digest(stored.hash.hexdigest()), place.size)
+    blob = Descriptor(media_type, Digest(stored.hash.hexdigest()), place.size)
+    return blob, Digest(plain.hexdigest())
 
 
 def _opened(stored: io.BufferedReader, magic: bytes) -> tuple[str, _Stream]:

@@ -6,10 +6,11 @@ anyone: every document and blob is checked by size and digest, and no path leave
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.errors import InputError, UnsupportedError
+from imager.errors import InputError, OutputError, UnsupportedError
 from imager.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT, dump_json, load_fields
@@ -48,9 +49,9 @@ class Layout:
         """Return the layout in `folder`.
 
         Raises InputError when it is not one or its files are not valid, UnsupportedError for
-        another layout version.
+        another layout version, OutputError when they cannot be read.
         """
-        root = folder.resolve()
+        root = Path(os.path.realpath(folder))
         if not (root / LAYOUT_FILE).is_file() or not (root / INDEX_FILE).is_file():
             raise InputError(
                 f"{folder} is not an OCI image layout: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
@@ -167,7 +168,8 @@ def _describe(entry: Descriptor) -> str:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
+    # Path.resolve raises RuntimeError for a loop of links.
+    path = Path(os.path.realpath(folder / name))
     if not path.is_relative_to(folder):
         raise InputError(f"{folder / name} is a link that leaves the layout")
     if not path.is_file():
@@ -179,8 +181,11 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _document(folder: Path, name: str) -> bytes:
     path = _inside(folder, name)
-    with path.open("rb") as file:
-        raw = file.read(MAX_DOCUMENT + 1)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_DOCUMENT + 1)
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
     if len(raw) > MAX_DOCUMENT:
         raise InputError(f"{path} is larger than {format_size(MAX_DOCUMENT)}")
     return raw

@@ -10,6 +10,7 @@ Docker Hub's short names expand as every container engine does it: `alpine` is
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 
@@ -107,7 +108,7 @@ def _parse(text: str) -> Reference:
     if _IDENTIFIER.fullmatch(name):
         raise _invalid(text, "64 hexadecimal digits are an image id, not a name")
     registry, repository = _split_domain(name)
-    if not _DOMAIN.fullmatch(registry) or not _port_is_valid(registry):
+    if not _DOMAIN.fullmatch(registry) or not _address_is_valid(registry):
         raise _invalid(text, f"{registry!r} is not a registry")
     if not _PATH.fullmatch(repository):
         lower = " (it must be lower case)" if _PATH.fullmatch(repository.lower()) else ""
@@ -147,6 +148,12 @@ def _split_domain(name: str) -> tuple[str, str]:
     return registry, repository
 
 
-def _port_is_valid(registry: str) -> bool:
-    _, colon, port = registry.rpartition("]")[2].rpartition(":")
-    return not colon or 0 < int(port) < 1 << 16
+def _address_is_valid(registry: str) -> bool:
+    address, _, rest = registry.rpartition("]")
+    _, colon, port = rest.rpartition(":")
+    if colon and not 0 < int(port) < 1 << 16:
+        return False
+    try:
+        return not address or bool(ipaddress.IPv6Address(address[1:]))
+    except ValueError:
+        return False

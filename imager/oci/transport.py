@@ -87,7 +87,10 @@ class _BoundedRetry(Retry):
     """Retries with a bound on what Retry-After can ask for: a server must not stall a build."""
 
     def parse_retry_after(self, retry_after: str) -> float:
-        return min(super().parse_retry_after(retry_after), self.backoff_max)
+        try:
+            return min(super().parse_retry_after(retry_after), self.backoff_max)
+        except (ValueError, OverflowError, urllib3.exceptions.InvalidHeader):
+            return self.backoff_max
 
 
 def _retry(patience: Patience) -> Retry:
@@ -105,7 +108,20 @@ def _retry(patience: Patience) -> Retry:
     )
 
 
-def _without_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+class _Session(requests.Session):
+    """A session that sends what it is told, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Without this, requests puts what ~/.netrc has in place of our Authorization header.
+        self.auth = _unchanged
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """Return None: the caller follows; requests would read the body of any length first."""
+        return
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
@@ -142,9 +158,7 @@ class HttpTransport:
     def __init__(self, *, verify_tls: bool = True, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self._verify = verify_tls
-        self._session = requests.Session()
-        # Without this, requests puts what ~/.netrc has in place of our Authorization header.
-        self._session.auth = _without_netrc
+        self._session = _Session()
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=_retry(self._patience)))
         if not verify_tls:
@@ -173,8 +187,7 @@ class HttpTransport:
     def answers(self, url: str) -> bool:
         """Whether a server speaks the scheme; see Transport."""
         timeout = (self._patience.probe, self._patience.probe)
-        with requests.Session() as session:
-            session.auth = _without_netrc
+        with _Session() as session:
             try:
                 with self._ask(session, url, {}, timeout) as response:
                     # What TLS servers answer to plain HTTP.
@@ -191,8 +204,7 @@ class HttpTransport:
     ) -> requests.Response:
         host = urlsplit(url).netloc
         try:
-            # requests would read the body of a redirect into memory, so they are followed here;
-            # the session's own `verify` would yield to $REQUESTS_CA_BUNDLE.
+            # The session's own `verify` would yield to $REQUESTS_CA_BUNDLE.
             return session.get(
                 url,
                 headers=headers,
@@ -223,7 +235,11 @@ class _NoAnswerError(DependencyError):
 
 def _redirected(url: str, target: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
     """Return where a redirect leads, and the headers that may go there."""
-    here, there = urlsplit(url), urlsplit(urljoin(url, target))
+    here = urlsplit(url)
+    try:
+        there = urlsplit(urljoin(url, target))
+    except ValueError as error:
+        raise DependencyError(f"{here.netloc} redirects to {target[:200]!r}: {error}") from error
     if there.scheme not in ("https", here.scheme) or not there.netloc:
         raise DependencyError(
             f"{here.netloc} redirects to {there.scheme}://{there.netloc}, which is not safe"

@@ -161,6 +161,10 @@ def test_refuses_a_damaged_blob(tmp_path: Path) -> None:
     path.symlink_to(outside)
     with pytest.raises(InputError, match="leaves the layout"):
         image.blob_content(layer)
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(NotFoundError, match="is missing"):
+        image.blob_content(layer)
 
 
 def test_index_json_has_no_layout_dependent_bytes() -> None:

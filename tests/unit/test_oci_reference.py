@@ -66,6 +66,8 @@ def test_parses_and_expands(text: str, full: str) -> None:
         ("host:0/a", "registry"),
         ("host:65536/a", "registry"),
         ("host:x/a", "registry"),
+        ("[:::]/a:v1", "registry"),
+        ("[::1/a:v1", "registry"),
         ("https://ghcr.io/a", "registry"),
         ("user@ghcr.io/a", "digest"),
         ("ghcr.io/a@sha256:12", "digest"),

@@ -238,6 +238,12 @@ def test_retrying_ends(server: Server) -> None:
     assert len(server.paths(ROOT)) == 1 + QUICK.retries
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "never", "-1", "Mon, 01 Jan 99999 00:00:00 GMT"])
+def test_a_senseless_retry_after_is_bounded(server: Server, value: str) -> None:
+    server.replies[ROOT] = [Reply(429, headers={"Retry-After": value}), GOOD]
+    assert image(server).root().raw == MANIFEST
+
+
 def test_a_dead_registry_is_named(server: Server) -> None:
     port = server.port
     dead = Server(port=_closed_port())
@@ -322,6 +328,11 @@ Make = Callable[[Server], Mapping[str, list[Reply]]]
             "not safe: 'file:///etc/passwd'",
         ),
         (
+            lambda s: {ROOT: [challenge(s, realm="https://[x/")]},
+            DependencyError,
+            "names 'https://.x/' as its token server",
+        ),
+        (
             lambda _: {ROOT: [Reply(401, headers={"WWW-Authenticate": 'Basic realm="x"'})]},
             InputError,
             "wants a login",
@@ -349,7 +360,8 @@ def test_credentials_do_not_follow_a_redirect_to_another_server(server: Server) 
         server.replies[BLOB_PATH] = [
             Reply(307, b"moved", {"Location": f"{server.url}/here"}),
         ]
-        server.replies["/here"] = [Reply(302, b"x" * 999, {"Location": f"{other.url}/blob"})]
+        endless = {"Location": f"{other.url}/blob", "Content-Length": str(1 << 40)}
+        server.replies["/here"] = [Reply(302, b"x" * 999, endless, stall=True)]
         source = image(server)
         source.root()
         assert fetch(source) == BLOB
@@ -359,7 +371,11 @@ def test_credentials_do_not_follow_a_redirect_to_another_server(server: Server) 
 
 @pytest.mark.parametrize(
     ("target", "why"),
-    [(BLOB_PATH, "more than 5 redirects"), ("file:///etc/passwd", "redirects to file://")],
+    [
+        (BLOB_PATH, "more than 5 redirects"),
+        ("file:///etc/passwd", "redirects to file://"),
+        ("https://[x/", "Invalid IPv6"),
+    ],
 )
 def test_redirects_are_bounded(server: Server, target: str, why: str) -> None:
     server.replies[BLOB_PATH] = [Reply(302, headers={"Location": target})]
@@ -375,7 +391,7 @@ def test_no_redirect_leads_out_of_tls(tmp_path: Path, server: Server) -> None:
         transport = HttpTransport(verify_tls=False, patience=QUICK)
         url = f"https://127.0.0.1:{secure.port}/a"
         with (
-            pytest.raises(DependencyError, match="redirects to http://.* not safe"),
+            pytest.raises(DependencyError, match=r"redirects to http://.* not safe"),
             transport.get(url, headers={}),
         ):
             pass
