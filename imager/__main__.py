@@ -39,7 +39,10 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _fail(message: str, hint: str, exit_code: int) -> None:
-    sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+    from imager.reporter import printable
+
+    said = f"error: {message}\n" + (f"hint: {hint}\n" if hint else "")
+    sys.stderr.write(printable(said))
     sys.exit(exit_code)
 
 

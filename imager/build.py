@@ -11,8 +11,9 @@ from imager.arch import Arch, find_arch
 from imager.bootassets.locate import Asset, BootAssets, find_assets
 from imager.errors import InputError
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.open import open_cache
+from imager.imagecache.open import open_cache, pull_cache
 from imager.oci.reference import Reference
+from imager.oci.registry import RegistryClient
 from imager.output.outputs import OUTPUTS
 from imager.output.plan import OutputPlan, Target
 from imager.output.write import WriteJob, Written, write_output
@@ -21,7 +22,7 @@ from imager.profile.version import DEFAULT_VERSION, TalosVersion
 from imager.reporter import Reporter
 from imager.repro import source_date_epoch
 from imager.units import MIB
-from imager.workspace import check_free_space, check_output_folder, scratch_folder
+from imager.workspace import check_free_space, check_output_folder, partial_folder, scratch_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
     assets = find_assets(arch, given=options.assets, files=_asset_files(profile))
     version = TalosVersion.parse(profile.version or assets.version or DEFAULT_VERSION)
     with ExitStack() as stack:
-        cache = _open_cache(profile, arch, options, reporter)
+        cache = _open_cache(profile, arch, options, reporter, stack)
         target = Target(
             platform=profile.platform,
             arch=arch,
@@ -120,7 +121,7 @@ def _asset_files(profile: Profile) -> dict[Asset, Path]:
 
 
 def _open_cache(
-    profile: Profile, arch: Arch, options: Options, reporter: Reporter
+    profile: Profile, arch: Arch, options: Options, reporter: Reporter, stack: ExitStack
 ) -> ImageCache | None:
     asset = profile.input.image_cache
     if asset is None:
@@ -129,10 +130,21 @@ def _open_cache(
                 "--require-images needs an image cache", hint="give one with --image-cache"
             )
         return None
-    where = asset.oci_path or asset.tarball_path or asset.image_ref
-    reporter.step(f"opening image cache {where}")
-    cache = open_cache(Path(where), arch=arch)
+    if asset.image_ref:
+        # On the output's disk: it is the place that must have room for a cache anyway.
+        folder = stack.enter_context(partial_folder(options.output.absolute() / "image-cache"))
+        cache = pull_cache(
+            Reference.parse_strict(asset.image_ref),
+            arch=arch,
+            client=RegistryClient.default(insecure=asset.force_insecure),
+            folder=folder,
+            reporter=reporter,
+        )
+    else:
+        path = Path(asset.oci_path or asset.tarball_path)
+        reporter.step(f"opening image cache {path}")
+        cache = open_cache(path, arch=arch)
     if cache.ignored:
-        reporter.warn(f"{where}: {cache.ignored} files that are no part of an image cache left out")
+        reporter.warn(f"{cache.source}: left out {cache.ignored} files that no image cache has")
     cache.require_images(options.require_images)
     return cache

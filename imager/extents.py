@@ -143,6 +143,8 @@ class Content:
         end = start + length
         if start < 0 or length < 0 or end > self.size:
             raise ValueError(f"[{start}, {end}) is outside of {self.size} bytes")
+        if not length:
+            return Content(0)
         first = max(bisect_right(self.extents, start, key=lambda extent: extent.offset) - 1, 0)
         return Content(length, tuple(self._clipped(first, start, end)))
 

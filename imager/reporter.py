@@ -46,8 +46,15 @@ class Reporter(Protocol):
         """Show a transfer of `total` bytes; yields the function that advances it by bytes."""
 
 
+def printable(text: str) -> str:
+    """Return `text` without what could drive a terminal: it may quote archives and registries."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
 def _write_line(stream: IO[str], text: str) -> None:
-    stream.write(text + "\n")
+    stream.write(printable(text) + "\n")
     stream.flush()
 
 
@@ -151,11 +158,11 @@ class RichReporter:
 
     def step(self, text: str) -> None:
         """Show the step."""
-        self._console.print(text, markup=False)
+        self._console.print(printable(text), markup=False)
 
     def warn(self, text: str) -> None:
         """Show the warning."""
-        self._console.print(f"warning: {text}", style="yellow", markup=False)
+        self._console.print(f"warning: {printable(text)}", style="yellow", markup=False)
 
     @contextmanager
     def transfer(self, label: str, total: int) -> Iterator[Advance]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Protocol, cast
 from imager.compression import StreamReader, detect_codec
 from imager.errors import InputError
 from imager.extents import Codec, Content, FileRange, StreamRange
-from imager.filetree import TreeFile
+from imager.filetree import PlacedFile, TreeFile, VolumePlan
 from imager.units import align_up
 
 BLOCK = 512
@@ -46,14 +46,18 @@ class TarMember:
     data: bytes | None = None
 
 
-def plan_tar(files: Iterable[TreeFile], *, timestamp: int) -> Content:
+def plan_tar(files: Sequence[TreeFile], *, timestamp: int) -> VolumePlan:
     """Return the archive of `files` in their order: mode 0644, owner 0:0, time `timestamp`."""
-    parts: list[Content] = []
+    parts: list[tuple[int, Content]] = []
+    placed: list[PlacedFile] = []
+    end = 0
     for file in files:
-        parts.append(Content.of_bytes(_header(file, timestamp)))
-        parts.append(file.content.padded(align_up(file.content.size, BLOCK)))
-    parts.append(Content(_END))
-    return Content.concat(parts)
+        header = _header(file, timestamp)
+        start = end + len(header)
+        parts += [(end, Content.of_bytes(header)), (start, file.content)]
+        placed.append(PlacedFile(file.path, start, file.content.size))
+        end = start + align_up(file.content.size, BLOCK)
+    return VolumePlan(Content.compose(end + _END, parts), tuple(placed))
 
 
 def _header(file: TreeFile, timestamp: int) -> bytes:

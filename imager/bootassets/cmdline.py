@@ -69,7 +69,8 @@ def kernel_cmdline(
             replaced.add(name)
             arguments = _overwritten(arguments, text)
         elif name in replaced:
-            last = max(index for index, item in enumerate(arguments) if _name(item) == name)
+            places = (index for index, item in enumerate(arguments) if _name(item) == name)
+            last = max(places, default=len(arguments) - 1)
             arguments.insert(last + 1, text)
         else:
             arguments.append(text)

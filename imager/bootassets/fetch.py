@@ -7,7 +7,6 @@ set is made again, or nothing.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from imager.bootassets.locate import Asset
 from imager.bootassets.packages import PackageSet, Workshop, get_packages
 from imager.bootassets.sources import RECORD, record_text
 from imager.errors import DependencyError, InputError
+from imager.workspace import atomic_folder
 
 _EFI_FOLDER = "usr/lib/systemd/boot/efi/"
 # Where modules that boot media need lie; most of a kernel's others are in drivers/{gpu,net,media}.
@@ -116,21 +116,13 @@ def _check_replaceable(target: Path) -> None:
     if target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file():
         raise InputError(
             f"{target} holds files that `imager assets fetch` did not put there",
-            hint="choose another folder with --assets",
+            hint="choose another folder with --folder",
         )
 
 
 def _put_in_place(files: Mapping[str, bytes], target: Path) -> None:
     """Make the folder `target` hold exactly `files`: at no time is it there half-written."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as beside:
-        new, old = Path(beside, "new"), Path(beside, "old")
-        new.mkdir()
+    with atomic_folder(target) as folder:
         for name, data in files.items():
-            (new / name).write_bytes(data)
-        for path in (*new.iterdir(), new):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+            (folder / name).write_bytes(data)

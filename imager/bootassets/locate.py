@@ -61,12 +61,23 @@ class BootAssets:
         return None
 
 
-def user_cache_folder() -> Path:
-    """Return the folder that `imager assets fetch` fills by default (XDG base directories)."""
+def _user_cache_folder() -> Path:
+    """Return our folder in the user's cache (XDG base directory specification)."""
     base = os.environ.get("XDG_CACHE_HOME") or ""
     if not Path(base).is_absolute():
         base = str(Path(os.environ.get("HOME") or "/nonexistent") / ".cache")
-    return Path(base) / "imager" / "assets"
+    return Path(base) / "imager"
+
+
+def fetch_folder() -> Path:
+    """Return the folder that `imager assets fetch` fills by default."""
+    environment = os.environ.get("IMAGER_ASSETS")
+    return Path(environment) if environment else _user_cache_folder() / "assets"
+
+
+def package_folder() -> Path:
+    """Return the folder where downloaded packages are kept."""
+    return _user_cache_folder() / "packages"
 
 
 def asset_places(given: Path | None) -> Iterator[Path]:
@@ -78,7 +89,7 @@ def asset_places(given: Path | None) -> Iterator[Path]:
     if environment:
         yield Path(environment)
     yield Path("/usr/install")
-    yield user_cache_folder()
+    yield _user_cache_folder() / "assets"
 
 
 def find_assets(

@@ -1,17 +1,82 @@
-"""`imager images`."""
+"""`imager images`: lists of images, and image caches."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from imager.reporter import ProgressStyle, make_reporter
 
 app = typer.Typer(no_args_is_help=True)
 
+_DEFAULT_PLATFORM = "linux/amd64"
 
+
+@app.command("k8s-bundle", hidden=True)
 @app.command("default")
-def default() -> None:
-    """List."""
+def default(
+    talos_version: Annotated[
+        str | None, typer.Option(help="Release of Talos; default: v1.9.0.")
+    ] = None,
+) -> None:
+    """Print the images that a Talos release needs, one a line."""
+    from imager.imagecache.defaults import default_images
+    from imager.profile.version import DEFAULT_VERSION
+
+    for reference in default_images(talos_version or DEFAULT_VERSION):
+        typer.echo(reference)
 
 
 @app.command("cache-create")
-def create() -> None:
-    """Fetch."""
+def cache_create(
+    *,
+    image_cache_path: Annotated[Path, typer.Option(help="Folder to make: an OCI layout.")],
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="File with one image a line, or - for standard input: a registry reference, "
+            "NAME=oci:DIR[:TAG], or [NAME=]docker-archive:FILE[:REF].",
+        ),
+    ],
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(help="Platforms to cache, or all. May be repeated or comma-separated."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow HTTP and unknown certificates.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False,
+    layer_compression: Annotated[
+        str, typer.Option(help="none, gzip or zstd; blobs are compressed already.")
+    ] = "none",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    progress: Annotated[
+        ProgressStyle, typer.Option(help="How progress is shown, on standard error.")
+    ] = ProgressStyle.AUTO,
+) -> None:
+    """Pull images, and make the cache of them that the profiles take with --image-cache."""
+    from imager.imagecache.create import check_creatable, create_cache, parse_compression
+    from imager.imagecache.gather import Selection, gather
+    from imager.imagecache.lists import read_lines
+    from imager.oci.registry import RegistryClient
+    from imager.units import format_size
+
+    compression = parse_compression(layer_compression)
+    selection = Selection.parse(platform or [_DEFAULT_PLATFORM])
+    check_creatable(image_cache_path, force=force)
+    reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    entries = read_lines(images)
+    reporter.step(f"reading the manifests of {len(entries)} images")
+    client = RegistryClient.default(insecure=insecure)
+    gathered = gather(entries, client=client, selection=selection, warn=reporter.warn)
+    created = create_cache(gathered, image_cache_path, compression=compression, reporter=reporter)
+    if not quiet:
+        platforms = ", ".join(str(each) for each in sorted(gathered.platforms))
+        typer.echo(
+            f"{created.path}: {len(entries)} images for {platforms}, {len(gathered.blobs)} blobs, "
+            f"{created.blob_size} bytes ({format_size(created.blob_size)})\n"
+            f"  layer {created.layer.digest}, {created.layer.size} bytes"
+        )

@@ -168,12 +168,7 @@ class ImageCache:
         return reference in self.manifests
 
 
-def load_cache(
-    source: str,
-    files: Iterable[tuple[CacheFile, bytes | None]],
-    *,
-    containers: tuple[Check, ...] = (),
-) -> ImageCache:
+def load_cache(source: str, files: Iterable[tuple[CacheFile, bytes | None]]) -> ImageCache:
     """Return the cache of `files`, each with its bytes if it is a manifest.
 
     Every manifest must be what its name or its digest copy says. Raises InputError when one is
@@ -199,7 +194,7 @@ def load_cache(
             hint="create one with `imager images cache-create`",
         )
     _check_tags(source, manifests)
-    return ImageCache(source, tuple(known), manifests, blobs, containers, ignored)
+    return ImageCache(source, tuple(known), manifests, blobs, ignored=ignored)
 
 
 def _checked_blob(source: str, file: CacheFile, digest: Digest) -> CacheFile:

@@ -8,24 +8,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from imager.arch import Arch
 from imager.checks import Check
 from imager.compression import detect_codec
+from imager.copier import write_error
 from imager.errors import InputError
 from imager.extents import Codec, Content, FileRange
 from imager.imagecache.cache import LARGEST_MANIFEST, CacheFile, ImageCache, load_cache
 from imager.imagecache.tree import ManifestPath, parse_path
-from imager.oci.layout import LAYOUT_FILE, Layout, LayoutImage
+from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.manifest import (
     OCI_LAYER,
     OCI_LAYER_GZIP,
     OCI_LAYER_ZSTD,
     Descriptor,
     ImageManifest,
+    Index,
+    RawManifest,
 )
+from imager.oci.reference import Reference
+from imager.oci.registry import RegistryClient
+from imager.reporter import Advance, Reporter
 from imager.tarball import TarMember, index_tar
+from imager.workspace import check_free_space
 
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 _LAYER_CODECS: dict[str, Codec | None] = {
@@ -54,11 +64,52 @@ def open_cache(path: Path, *, arch: Arch) -> ImageCache:
     return cache
 
 
+def pull_cache(
+    reference: Reference, *, arch: Arch, client: RegistryClient, folder: Path, reporter: Reporter
+) -> ImageCache:
+    """Return the cache that is the image `reference` in a registry; its layer goes to `folder`.
+
+    Raises as `open_cache`, and DependencyError when the registry fails.
+    """
+    image = client.image(reference)
+    root = image.root()
+    if isinstance(root.document, Index):
+        root = image.manifest(_select(str(reference), root.document, arch).digest)
+    layer = _only_layer(str(reference), root)
+    path = folder / layer.digest.file_name
+    check_free_space(folder, layer.size)
+    with (
+        reporter.transfer(f"pulling {reference}", layer.size) as advance,
+        path.open("xb", buffering=0) as file,
+    ):
+        image.fetch_blob(layer, _Counted(file, advance))
+    cache = _open_layer(str(reference), layer, path)
+    cache.require_arch(arch)
+    return cache
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A file that tells how much was written to it."""
+
+    file: BinaryIO | FileIO
+    advance: Advance
+
+    def write(self, data: bytes) -> None:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self.file.write(view) or 0 :]
+        except OSError as error:
+            raise write_error(error) from error
+        self.advance(len(data))
+
+
 def _open(path: Path, arch: Arch) -> ImageCache:
     if path.is_file():
         return _open_tar(str(path), path)
-    if (path / LAYOUT_FILE).exists() or (path / "index.json").exists():
-        return open_layer(str(path), _select(Layout.open(path), arch))
+    if (path / LAYOUT_FILE).exists() or (path / INDEX_FILE).exists():
+        return _open_layout(path, arch)
     if (path / "manifests").is_dir():
         return load_cache(str(path), _flat_files(path.resolve()))
     raise InputError(
@@ -66,46 +117,52 @@ def _open(path: Path, arch: Arch) -> ImageCache:
     )
 
 
-def _select(layout: Layout, arch: Arch) -> LayoutImage:
-    """Return the cache's image for `arch`: readers choose by the platform of the index entry."""
-    for entry in layout.index.images:
+def _select(source: str, index: Index, arch: Arch) -> Descriptor:
+    """Return the entry for linux on `arch`: readers choose by the platform of the entry."""
+    for entry in index.images:
         platform = entry.platform.normalised() if entry.platform else None
         if platform and (platform.os, platform.architecture) == ("linux", arch.name):
-            return LayoutImage(layout, entry)
-    there = sorted({str(entry.platform) for entry in layout.index.images if entry.platform})
+            return entry
+    there = sorted({str(entry.platform) for entry in index.images if entry.platform})
     raise InputError(
-        f"{layout.folder}: no OCI image found for {arch.name}",
+        f"{source}: no OCI image found for {arch.name}",
         hint=f"it has: {', '.join(there) or 'no platforms at all'}",
     )
 
 
-def open_layer(source: str, image: LayoutImage) -> ImageCache:
-    """Return the cache in the one layer of `image`; `source` names it in messages."""
+def _open_layout(path: Path, arch: Arch) -> ImageCache:
+    layout = Layout.open(path)
+    image = LayoutImage(layout, _select(str(path), layout.index, arch))
     manifest = image.root()
-    if not isinstance(manifest.document, ImageManifest):
-        raise InputError(f"{source} is an index of indexes, not an image cache", hint=_HINT)
-    layer = _only_layer(source, manifest.document)
-    _check_config(image, manifest.document)
-    place = image.layout.locate(layer)
-    codec = detect_codec(place.path)
-    if codec is not _LAYER_CODECS[layer.media_type]:
+    layer = _only_layer(str(path), manifest)
+    if isinstance(manifest.document, ImageManifest):
+        image.fetch_blob(manifest.document.config, _Discard())
+    cache = _open_layer(str(path), layer, layout.locate(layer).path)
+    check = Check(
+        f"layer {layer.digest}", FileRange(layout.locate(layer).path), layer.size, layer.digest.hex
+    )
+    return replace(cache, containers=(check,))
+
+
+def _open_layer(source: str, layer: Descriptor, path: Path) -> ImageCache:
+    if detect_codec(path) is not _LAYER_CODECS[layer.media_type]:
         raise InputError(
             f"{source}: layer {layer.digest} is not what its media type {layer.media_type} says",
             hint="the cache is damaged: copy or create it again",
         )
-    check = Check(f"layer {layer.digest}", FileRange(place.path), layer.size, layer.digest.hex)
-    return _open_tar(source, place.path, containers=(check,))
+    return _open_tar(source, path)
 
 
-def _only_layer(source: str, manifest: ImageManifest) -> Descriptor:
-    if len(manifest.layers) != 1 or manifest.layers[0].media_type not in _LAYER_CODECS:
-        kinds = ", ".join(layer.media_type for layer in manifest.layers)
+def _only_layer(source: str, manifest: RawManifest) -> Descriptor:
+    layers = manifest.document.layers if isinstance(manifest.document, ImageManifest) else ()
+    if len(layers) != 1 or layers[0].media_type not in _LAYER_CODECS:
+        kinds = ", ".join(layer.media_type for layer in layers) or manifest.media_type
         raise InputError(
-            f"{source} is an image but not an image cache: it must have one tar layer, "
-            f"it has {len(manifest.layers)} ({kinds})",
+            f"{source} is not an image cache: it must have one tar layer, it has {len(layers)} "
+            f"({kinds})",
             hint="create one with `imager images cache-create`",
         )
-    return manifest.layers[0]
+    return layers[0]
 
 
 class _Discard:
@@ -115,13 +172,9 @@ class _Discard:
         """Forget `data`."""
 
 
-def _check_config(image: LayoutImage, manifest: ImageManifest) -> None:
-    image.fetch_blob(manifest.config, _Discard())
-
-
-def _open_tar(source: str, path: Path, *, containers: tuple[Check, ...] = ()) -> ImageCache:
+def _open_tar(source: str, path: Path) -> ImageCache:
     members = index_tar(path.resolve(), keep=_is_manifest)
-    return load_cache(source, map(_member_file, members), containers=containers)
+    return load_cache(source, map(_member_file, members))
 
 
 def _is_manifest(path: str, size: int) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from imager.errors import ImagerError
+from imager.errors import ImagerError, UnsupportedError
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 
@@ -39,7 +39,15 @@ def blob_path(digest: Digest) -> str:
 
 
 def manifest_path(reference: Reference) -> str:
-    """Return the path of the manifest that `reference` names by its digest, else by its tag."""
+    """Return the path of the manifest that `reference` names by its digest, else by its tag.
+
+    Raises UnsupportedError for a registry with an IPv6 address, which has no name on vfat.
+    """
+    if reference.registry.startswith("["):
+        raise UnsupportedError(
+            f"{reference}: a registry by IPv6 address cannot be in an image cache",
+            hint="give the registry a name",
+        )
     registry = re.sub(r":([0-9]+)$", r"_\1_", reference.registry)
     folder = f"manifests/{registry}/{reference.repository}"
     if reference.digest is not None:

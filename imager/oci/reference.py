@@ -32,7 +32,7 @@ _IDENTIFIER = re.compile(r"[a-f0-9]{64}", re.ASCII)
 _HINT = "write it as registry/repository:tag or registry/repository@sha256:<hex>"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Reference:
     """A full reference: `registry` (host[:port]), `repository`, and a tag, a digest or both.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from imager.errors import DependencyError, ImagerError, InputError
+from imager.extents import Content
 from imager.oci.authorization import Authorizer, login_hint, read_bounded
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
@@ -134,9 +135,9 @@ class RemoteImage:
         _check_digest(digest, str(target) if isinstance(target, Digest) else stated, where)
         return RawManifest.parse(raw, media_type=media_type, where=where)
 
-    def blob_content(self, blob: Descriptor) -> None:  # noqa: ARG002
+    def blob_content(self, blob: Descriptor) -> Content | None:  # noqa: ARG002
         """Return None: the blob is not on this machine."""
-        return
+        return None
 
     def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
         """Write the blob to `sink`, checked; see ImageSource."""

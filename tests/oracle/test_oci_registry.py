@@ -195,3 +195,16 @@ def test_tls(tmp_path: Path, layout: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert "--insecure" in caught.value.hint
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
         assert pulled(source(registry, "team/app:v1")) == expected
+
+
+def test_says_when_a_registry_has_no_tls(registry: RunningRegistry) -> None:
+    transport = HttpTransport(patience=QUICK)
+    url = f"https://{registry.host}/v2/"
+    assert not transport.answers(url)
+    assert transport.answers(f"http://{registry.host}/v2/")
+    with (
+        pytest.raises(DependencyError, match="does not speak TLS") as caught,
+        transport.get(url, headers={}),
+    ):
+        pass
+    assert "--insecure" in caught.value.hint

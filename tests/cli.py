@@ -1,0 +1,168 @@
+"""What tests of whole outputs need: the command line as a process, boot assets, foreign tools."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.pe_stub import pe_stub
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+IMAGER = (sys.executable, "-m", "imager")
+MIB = 1 << 20
+_TIMEOUT = 120
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+_BLOCK = 1 << 16
+
+Completed = subprocess.CompletedProcess[str]
+
+
+def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a run: this one, without what would change an output."""
+    kept = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
+    kept["PATH"] = f"{kept.get('PATH', os.defpath)}:{_SBIN}"
+    kept["PYTHONPATH"] = str(REPOSITORY)
+    return {**kept, **(changes or {})}
+
+
+def run(
+    *args: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str = "",
+    umask: int = -1,
+    prefix: Sequence[str | Path] = (),
+) -> Completed:
+    """Run `imager ARGS` to its end; `prefix` is a program that starts it."""
+    return subprocess.run(
+        [*prefix, *IMAGER, *args],
+        env=environment(env),
+        cwd=cwd,
+        input=stdin,
+        umask=umask,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=False,
+    )
+
+
+def build(*args: str | Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a build that must succeed; return its JSON."""
+    done = run(*args, "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def tool(*argv: str | Path, status: int | None = 0, stdin: bytes = b"") -> str:
+    """Run a foreign tool and return all that it says; its exit code must be `status`, if given."""
+    done = subprocess.run(
+        argv,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**environment(), "LC_ALL": "C", "TZ": "UTC"},
+        timeout=_TIMEOUT,
+        check=False,
+    )
+    text = done.stdout.decode(errors="replace")
+    assert status in (None, done.returncode), f"{argv}: {done.returncode}\n{text}"
+    return text
+
+
+def synthetic_assets(folder: Path, *, arch: str = "amd64") -> Path:
+    """Put small boot assets, the kernel's with a version in its header, into `folder`/`arch`."""
+    place = folder / arch
+    place.mkdir(parents=True)
+    # The x86 boot protocol's fields: magic, and a pointer to the version less 0x200.
+    kernel = bytearray(pe_stub())
+    kernel[0x202:0x206] = b"HdrS"
+    kernel[0x20E:0x210] = (0x100).to_bytes(2, "little")
+    kernel[0x300:0x30D] = b"6.12.6-talos "
+    (place / "vmlinuz").write_bytes(kernel + bytes(range(256)) * 1000)
+    (place / "initramfs.xz").write_bytes(b"initramfs" * 50_001)
+    for name in ("systemd-boot.efi", "systemd-stub.efi"):
+        (place / name).write_bytes(pe_stub(symbols=name.encode()))
+    return folder
+
+
+def real_assets() -> Path:
+    """Return the folder with the fetched boot assets."""
+    folder = Path(os.environ.get("IMAGER_ASSETS") or REPOSITORY / ".cache/assets")
+    assert (folder / "amd64/vmlinuz").is_file(), f"no boot assets in {folder}: run `make assets`"
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class GptEntry:
+    """A partition as sfdisk sees it; `start` and `size` in bytes."""
+
+    label: str
+    start: int
+    size: int
+    type_guid: str
+    guid: str
+
+
+def partitions(image: Path) -> tuple[str, list[GptEntry]]:
+    """Return the disk GUID and the partitions of `image`, read by sfdisk."""
+    table = json.loads(tool("sfdisk", "-J", image))["partitiontable"]
+    sector = table["sectorsize"]
+    entries = [
+        GptEntry(
+            part.get("name", ""),
+            part["start"] * sector,
+            part["size"] * sector,
+            part["type"].lower(),
+            part["uuid"].lower(),
+        )
+        for part in table["partitions"]
+    ]
+    return table["id"].lower(), entries
+
+
+def cut(image: Path, offset: int, size: int, target: Path) -> Path:
+    """Copy `size` bytes at byte `offset` of `image` to the sparse file `target`."""
+    with image.open("rb") as source, target.open("wb") as file:
+        file.truncate(size)
+        for start, data in _data_blocks(source.fileno(), offset, offset + size):
+            file.seek(start - offset)
+            file.write(data)
+    return target
+
+
+def fingerprint(path: Path) -> str:
+    """Return a digest of a file's size and bytes, quick for sparse files."""
+    digest = hashlib.sha256(str(path.stat().st_size).encode())
+    with path.open("rb") as file:
+        for start, data in _data_blocks(file.fileno(), 0, path.stat().st_size):
+            digest.update(b"%d:" % start)
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _data_blocks(descriptor: int, start: int, end: int) -> list[tuple[int, bytes]]:
+    """Return the blocks that are not all zeros, whatever the file's holes are."""
+    blocks = []
+    position = start
+    while position < end:
+        try:
+            data_start = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError:
+            break
+        position = max(position, start + (data_start - start) // _BLOCK * _BLOCK)
+        if position >= end:
+            break
+        data = os.pread(descriptor, min(_BLOCK, end - position), position)
+        if data.count(0) != len(data):
+            blocks.append((position, data))
+        position += len(data)
+    return blocks

@@ -1,0 +1,185 @@
+"""Whole ISOs judged by xorriso, sgdisk, sfdisk, fsck.fat, mtools and sha256sum."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.caches import CacheFixture, flip, make_flat, make_layout, tree_files
+from tests.cli import build, cut, partitions, real_assets, synthetic_assets, tool
+from tests.sparse_cache import BLOB, GIB, make_sparse_flat, mark
+
+pytestmark = pytest.mark.oracle
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> CacheFixture:
+    return make_flat(tmp_path_factory.mktemp("cache") / "flat", images=3, layers=3)
+
+
+@pytest.fixture(scope="module")
+def iso(cache: CacheFixture, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an ISO with the real boot assets, and a cache from a plain OCI layout."""
+    folder = tmp_path_factory.mktemp("iso")
+    layout = make_layout(cache, folder / "layout")
+    build("iso", "--assets", real_assets(), "--image-cache", layout, "--output", folder)
+    return folder / "metal-amd64.iso"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Return the folder of synthetic boot assets."""
+    return synthetic_assets(tmp_path / "assets")
+
+
+def extracted(iso: Path, folder: Path) -> Path:
+    """Extract the whole tree with xorriso."""
+    tool("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/", folder)
+    tool("chmod", "-R", "u+w", folder)
+    return folder
+
+
+def esp_files(iso: Path, folder: Path) -> dict[str, bytes]:
+    """Return the files of the GPT's ESP, extracted by mtools."""
+    entry = partitions(iso)[1][0]
+    esp = cut(iso, entry.start, entry.size, folder / "esp.img")
+    target = folder / "esp"
+    target.mkdir()
+    tool("mcopy", "-s", "-i", esp, "::/EFI", "::/loader", target)
+    return tree_files(target)
+
+
+def damaged(iso: Path, folder: Path, offset: int) -> Path:
+    """Return a copy of `iso` with the byte at `offset` inverted."""
+    copy = folder / "damaged.iso"
+    copy.write_bytes(iso.read_bytes())
+    flip(copy, offset)
+    return copy
+
+
+def test_cache_comes_back_byte_for_byte(iso: Path, cache: CacheFixture, tmp_path: Path) -> None:
+    tree = extracted(iso, tmp_path / "tree")
+    assert tree_files(tree / "imagecache") == cache.files
+
+
+def test_extraction_sees_a_damaged_blob(iso: Path, cache: CacheFixture, tmp_path: Path) -> None:
+    place = iso.read_bytes().index(cache.blobs[1].read_bytes())
+    copy = damaged(iso, tmp_path, place + 50_000)
+    assert tree_files(extracted(copy, tmp_path / "tree") / "imagecache") != cache.files
+
+
+def test_boot_files_are_in_the_tree_and_in_the_esp(iso: Path, tmp_path: Path) -> None:
+    tree = tree_files(extracted(iso, tmp_path / "tree"))
+    inside = esp_files(iso, tmp_path)
+    assert {path: data for path, data in tree.items() if path.startswith(("EFI/", "loader/"))} == (
+        inside
+    )
+    loader = (real_assets() / "amd64/systemd-boot.efi").read_bytes()
+    assert inside["EFI/BOOT/BOOTX64.EFI"] == loader
+
+
+def test_partition_is_the_el_torito_image(iso: Path, tmp_path: Path) -> None:
+    said = tool("xorriso", "-indev", iso, "-report_el_torito", "plain")
+    boot = re.search(r"El Torito boot img : +1 +UEFI +y +none +\S+ +\S+ +\d+ +(\d+)", said)
+    assert boot
+    image = re.search(r"El Torito img path : +1 +(\S+)", said)
+    assert image
+    data = (extracted(iso, tmp_path / "tree") / image[1].lstrip("/")).read_bytes()
+    (entry,) = partitions(iso)[1]
+    assert (entry.start, entry.size) == (int(boot[1]) * 2048, len(data))
+    with iso.open("rb") as file:
+        file.seek(entry.start)
+        assert file.read(entry.size) == data
+    assert (entry.label, entry.type_guid) == ("EFI", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+    assert entry.guid == "bca5174b-0118-8a6a-af0b-2c6e1585acae"
+
+
+def test_gpt_is_sound(iso: Path) -> None:
+    assert "No problems found" in tool("sgdisk", "-v", iso)
+
+
+def test_sgdisk_sees_damage(iso: Path, tmp_path: Path) -> None:
+    copy = damaged(iso, tmp_path, 1024 + 40)
+    assert "No problems found" not in tool("sgdisk", "-v", copy, status=None)
+
+
+def test_esp_is_sound(iso: Path, tmp_path: Path) -> None:
+    (entry,) = partitions(iso)[1]
+    tool("fsck.fat", "-n", cut(iso, entry.start, entry.size, tmp_path / "esp.img"))
+
+
+def test_fsck_sees_damage(iso: Path, tmp_path: Path) -> None:
+    (entry,) = partitions(iso)[1]
+    esp = cut(iso, entry.start, entry.size, tmp_path / "esp.img")
+    reserved = int.from_bytes(esp.read_bytes()[14:16], "little")
+    flip(esp, reserved * 512 + 13)
+    assert "FATs differ" in tool("fsck.fat", "-n", esp, status=1)
+
+
+def test_xorriso_complains_of_a_truncated_copy_alone(iso: Path, tmp_path: Path) -> None:
+    assert "WARNING" not in tool("xorriso", "-indev", iso, "-check_media", "use=indev", "--")
+    short = cut(iso, 0, iso.stat().st_size - (600 << 10), tmp_path / "short.iso")
+    assert "WARNING : ISO image size" in tool("xorriso", "-indev", short, status=None)
+
+
+def test_volume_id(iso: Path) -> None:
+    with iso.open("rb") as file:
+        file.seek(16 * 2048 + 40)
+        assert file.read(32) == b"TALOS_V1_9_0".ljust(32)
+
+
+def test_checksum_is_what_sha256sum_says(small: Path, cache: CacheFixture, tmp_path: Path) -> None:
+    common = ("--assets", small, "--image-cache", cache.folder, "--output", tmp_path)
+    told = build("iso", *common, "--checksum")["sha256"]
+    iso = tmp_path / "metal-amd64.iso"
+    assert tool("sha256sum", iso).split()[0] == told
+    flip(iso)
+    assert tool("sha256sum", iso).split()[0] != told
+
+
+def test_meta_is_a_kernel_argument(small: Path, tmp_path: Path) -> None:
+    common = ("--assets", small, "--output", tmp_path)
+    build("iso", *common, "--meta", "0xc=two words", "--meta", "0xa=network")
+    uki = esp_files(tmp_path / "metal-amd64.iso", tmp_path)["EFI/Linux/Talos-v1.9.0.efi"]
+    argument = re.search(rb"talos\.environment=INSTALLER_META_BASE64=([A-Za-z0-9+/=]+)", uki)
+    assert argument
+    assert base64.b64decode(argument[1], validate=True) == b"0xa=network;0xc=two words"
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_compressed_layers_give_the_same_files(
+    small: Path, cache: CacheFixture, tmp_path: Path, codec: str
+) -> None:
+    layout = make_layout(cache, tmp_path / "layout", codec=codec)
+    build("iso", "--assets", small, "--image-cache", layout, "--output", tmp_path)
+    tree = extracted(tmp_path / "metal-amd64.iso", tmp_path / "tree")
+    assert tree_files(tree / "imagecache") == cache.files
+
+
+def test_file_above_4_gib(small: Path, tmp_path: Path) -> None:
+    size, marks = 5 * GIB + 12_345, (0, 4 * GIB - 3, 5 * GIB + 12_336)
+    cache = make_sparse_flat(tmp_path / "flat", size=size, marks=marks)
+    common = ("--assets", small, "--image-cache", cache, "--output", tmp_path)
+    build("iso", *common, "--no-verify")
+    iso, inner = tmp_path / "metal-amd64.iso", f"/imagecache/{BLOB}"
+    said = tool("xorriso", "-indev", iso, "-find", inner, "-exec", "lsdl")
+    assert re.search(rf"\b{size}\b", said)
+    places = tool("xorriso", "-indev", iso, "-find", inner, "-exec", "report_lba")
+    parts = re.findall(r"File data lba: +(\d+) , +(\d+) , +(\d+) , +(\d+)", places)
+    assert sum(int(blocks) for _, _, blocks, _ in parts) == -(-size // 2048)
+    with iso.open("rb") as file:
+        for offset in marks:
+            file.seek(place_of(parts, offset))
+            assert file.read(9) == mark(offset)
+
+
+def place_of(parts: list[tuple[str, str, str, str]], offset: int) -> int:
+    """Return the byte of the ISO at which byte `offset` of a file in several extents lies."""
+    for _, lba, blocks, _ in parts:
+        if offset < int(blocks) * 2048:
+            return int(lba) * 2048 + offset
+        offset -= int(blocks) * 2048
+    raise AssertionError("behind the end of the file")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imager.errors import InputError
+from imager.units import align_up, format_size, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("512", 512),
+        ("4GiB", 4 * 2**30),
+        ("4GB", 4 * 10**9),
+        ("4 GB", 4 * 10**9),
+        (" 1246MiB ", 1246 * 2**20),
+        ("1.5GiB", 3 * 2**29),
+        ("8kB", 8000),
+        ("8KB", 8000),
+        ("8KiB", 8192),
+        ("1TiB", 2**40),
+        ("1PB", 10**15),
+        ("4gib", 4 * 2**30),
+        ("10B", 10),
+    ],
+)
+def test_sizes_people_write(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "GiB", "-1", "+1", "4 G B", "4XiB", "1e3", "0x10", "4Gi", "4G", "1,5GiB", "٤GiB", "4GiB;"],
+)
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(InputError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["1.5B", "0.1KiB", "8EB9", "9999999999999GiB", "9" * 400])
+def test_sizes_that_are_no_whole_number_or_too_large(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (4 * 2**30, "4 GiB"),
+        (434110464, "414 MiB"),
+    ],
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert format_size(size) == text
+
+
+@given(st.integers(0, 2**60), st.integers(1, 2**30))
+def test_align_up_is_the_smallest_multiple(value: int, alignment: int) -> None:
+    aligned = align_up(value, alignment)
+    assert aligned % alignment == 0
+    assert 0 <= aligned - value < alignment
