@@ -7,6 +7,8 @@ stream that blows up stays bounded by its consumer.
 from __future__ import annotations
 
 import gzip
+import os
+import struct
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +23,10 @@ _MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
 # `zstd --long=27`, the most that zstd itself reads without being asked: 128 MiB.
 _LARGEST_WINDOW = 1 << 27
 _SKIP_CHUNK = 1 << 20
+_SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
+_LONGEST_FRAME_HEADER = 18
+_RLE_BLOCK = 1
+_HINT = "it is damaged or truncated: create or copy it again"
 
 
 class _Readable(Protocol):
@@ -83,10 +89,17 @@ class StreamReader:
         except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise InputError(
                 f"{self._path} is not a whole {self._codec.value} stream: {error}",
-                hint="it is damaged or truncated: create or copy it again",
+                hint=_HINT,
             ) from error
+        if size and not part and self._codec is Codec.ZSTD:
+            self._check_zstd_end()
         self._position += len(part)
         return part
+
+    def _check_zstd_end(self) -> None:
+        """Raise InputError for a truncated stream, which the decoder takes in silence."""
+        if not _frames_are_whole(self._file.fileno()):
+            raise InputError(f"{self._path} is not a whole zstd stream: it is cut off", hint=_HINT)
 
     def seek_forward(self, offset: int) -> None:
         """Skip to byte `offset` of the decompressed stream, starting over when it lies behind."""
@@ -97,3 +110,28 @@ class StreamReader:
         while self._position < offset:
             if not self.read(min(_SKIP_CHUNK, offset - self._position)):
                 raise InputError(f"{self._path} ends before byte {offset} of its contents")
+
+
+def _frames_are_whole(descriptor: int) -> bool:
+    """Whether a file's last Zstandard frame ends where the file does (RFC 8878, section 3.1)."""
+    position, size = 0, os.fstat(descriptor).st_size
+    while position < size:
+        position = _frame_end(descriptor, position, size)
+    return position == size
+
+
+def _frame_end(descriptor: int, position: int, size: int) -> int:
+    header = os.pread(descriptor, _LONGEST_FRAME_HEADER, position)
+    if len(header) >= 8 and struct.unpack_from("<I", header)[0] in _SKIPPABLE_FRAMES:
+        return position + 8 + int(struct.unpack_from("<I", header, 4)[0])
+    try:
+        frame = zstandard.get_frame_parameters(header)
+        position += zstandard.frame_header_size(header)
+    except zstandard.ZstdError:
+        return size + 1
+    last = False
+    while not last and position < size:
+        block = int.from_bytes(os.pread(descriptor, 3, position), "little")
+        last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
+        position += 3 + (1 if kind == _RLE_BLOCK else length)
+    return position + (4 if frame.has_checksum else 0) if last else size + 1

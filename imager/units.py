@@ -55,3 +55,8 @@ def format_size(size: int) -> str:
 def align_up(value: int, alignment: int) -> int:
     """Return the smallest multiple of `alignment` that is at least `value`."""
     return -(-value // alignment) * alignment
+
+
+def count(number: int, noun: str) -> str:
+    """Return `number` and `noun`, in the plural unless it is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -62,21 +62,22 @@ def cache_create(
     from imager.imagecache.gather import Selection, gather
     from imager.imagecache.lists import read_lines
     from imager.oci.registry import RegistryClient
-    from imager.units import format_size
+    from imager.units import count, format_size
 
     compression = parse_compression(layer_compression)
     selection = Selection.parse(platform or [_DEFAULT_PLATFORM])
     check_creatable(image_cache_path, force=force)
     reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
     entries = read_lines(images)
-    reporter.step(f"reading the manifests of {len(entries)} images")
+    reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
     client = RegistryClient.default(insecure=insecure)
     gathered = gather(entries, client=client, selection=selection, warn=reporter.warn)
     created = create_cache(gathered, image_cache_path, compression=compression, reporter=reporter)
     if not quiet:
         platforms = ", ".join(str(each) for each in sorted(gathered.platforms))
         typer.echo(
-            f"{created.path}: {len(entries)} images for {platforms}, {len(gathered.blobs)} blobs, "
+            f"{created.path}: {count(len(entries), 'image')} for {platforms}, "
+            f"{count(len(gathered.blobs), 'blob')}, "
             f"{created.blob_size} bytes ({format_size(created.blob_size)})\n"
             f"  layer {created.layer.digest}, {created.layer.size} bytes"
         )

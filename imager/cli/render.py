@@ -9,7 +9,7 @@ from typing import Any
 from imager.build import Planned
 from imager.imagecache.cache import ImageCache
 from imager.output.write import Written
-from imager.units import format_size
+from imager.units import count, format_size
 from imager.workspace import free_space
 
 
@@ -116,10 +116,9 @@ def _cache_line(cache: ImageCache | None) -> str:
     if cache is None:
         return "none"
     platforms = ", ".join(str(platform) for platform in cache.platforms)
-    count = len(cache.images)
     return (
-        f"{count} image{'s' if count != 1 else ''}"
-        f"{f' for {platforms}' if platforms else ''}, {len(cache.blobs)} blobs, "
+        f"{count(len(cache.images), 'image')}{f' for {platforms}' if platforms else ''}, "
+        f"{count(len(cache.blobs), 'blob')}, "
         f"{cache.size} bytes ({format_size(cache.size)})"
     )
 
