@@ -30,6 +30,8 @@ _LONGEST_PATH = 4096
 _LONGEST_NAME = 255
 # Public, but missing from the type stubs.
 _EndMarkerError: type[tarfile.HeaderError] = vars(tarfile)["EOFHeaderError"]
+# Hostile headers make the parser recurse without end, and take text or 2**90 for a number.
+_PARSER_ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class _Bounded:
         self._reader = reader
 
     def read(self, size: int) -> bytes:
-        if size > _LARGEST_READ:
+        if not 0 <= size <= _LARGEST_READ:
             raise tarfile.ReadError(f"a header of {size} bytes")
         return self._reader.read(size)
 
@@ -99,12 +101,14 @@ class _Bounded:
 
 @contextmanager
 def _opened(path: Path, codec: Codec | None) -> Iterator[_Bounded]:
-    if codec is None:
-        with path.open("rb") as file:
-            yield _Bounded(file)
-    else:
-        with StreamReader(path, codec) as stream:
-            yield _Bounded(stream)
+    try:
+        with path.open("rb") if codec is None else StreamReader(path, codec) as reader:
+            yield _Bounded(reader)
+    except _PARSER_ERRORS as error:
+        raise InputError(
+            f"{path} is not a whole tar archive: {error}",
+            hint="it is damaged or truncated: create or copy it again",
+        ) from error
 
 
 Keep = Callable[[str, int], bool]
@@ -123,14 +127,18 @@ def index_tar(path: Path, *, keep: Keep = _keep_nothing) -> tuple[TarMember, ...
     badly named or there twice.
     """
     codec = detect_codec(path)
-    try:
-        with _opened(path, codec) as archive:
-            return tuple(_members(path, codec, archive, keep))
-    except tarfile.TarError as error:
-        raise InputError(
-            f"{path} is not a whole tar archive: {error}",
-            hint="it is damaged or truncated: create or copy it again",
-        ) from error
+    with _opened(path, codec) as archive:
+        return tuple(_members(path, codec, archive, keep))
+
+
+def read_tar_headers(path: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the header of every member of the uncompressed archive at `path`, names unchecked.
+
+    Raises InputError for what is no whole archive: unlike the standard library's own loop, which
+    takes damage in the middle for the end.
+    """
+    with _opened(path, None) as archive:
+        yield from _headers(archive)
 
 
 def _members(path: Path, codec: Codec | None, archive: _Bounded, keep: Keep) -> Iterator[TarMember]:
@@ -151,7 +159,7 @@ def _members(path: Path, codec: Codec | None, archive: _Bounded, keep: Keep) -> 
 
 
 def _headers(archive: _Bounded) -> Iterator[tarfile.TarInfo]:
-    """Yield every header up to the end marker; the library's own loop ends at damage, silently."""
+    """Yield every header up to the end marker, which must be there."""
     tar = tarfile.TarFile(fileobj=cast("tarfile._Fileobj", archive))
     info = tar.next()
     if info is None:

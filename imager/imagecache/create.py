@@ -220,9 +220,11 @@ def _write_documents(gathered: Gathered, layer: _Layer, folder: Path) -> None:
     )
     config = Descriptor(OCI_CONFIG, Digest.of(config_json), len(config_json))
     manifest = manifest_json(config, [layer.descriptor])
+    # The name stands at one entry alone: umoci takes a second one for an ambiguous tag.
+    names = (((REF_NAME, _REF),), *[()] * (len(platforms) - 1))
     entries = [
-        Descriptor(OCI_MANIFEST, Digest.of(manifest), len(manifest), platform, ((REF_NAME, _REF),))
-        for platform in platforms
+        Descriptor(OCI_MANIFEST, Digest.of(manifest), len(manifest), platform, name)
+        for platform, name in zip(platforms, names, strict=True)
     ]
     documents = {
         layout_blob_path(config.digest): config_json,

@@ -1,12 +1,7 @@
-"""Where each file of an uncompressed tar lies, without unpacking it.
-
-The standard library's tarfile reads the headers (POSIX.1-2001 pax, GNU, ustar); the data stays
-where it is.
-"""
+"""Where each file of a Docker archive's tar lies, links between them followed."""
 
 from __future__ import annotations
 
-import io
 import posixpath
 import tarfile
 from collections.abc import Mapping
@@ -14,23 +9,11 @@ from pathlib import Path
 
 from imager.errors import InputError, OutputError, UnsupportedError
 from imager.oci.source import LocalRange
-from imager.units import MIB
+from imager.tarball import read_tar_headers
 
-# Headers are read whole: a pax header that promises gigabytes must not be.
-_LARGEST_HEADER = MIB
 _MOST_MEMBERS = 100_000
 _MOST_LINKS = 8
 _COMPRESSIONS = {b"\x1f\x8b": "gunzip", b"\x28\xb5\x2f\xfd": "unzstd", b"\xfd7zXZ": "unxz"}
-
-
-class _HeaderFile(io.BufferedReader):
-    """A file that gives at most 1 MiB at once."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read `size` bytes; raises tarfile.ReadError for more than a header has."""
-        if size is None or not 0 <= size <= _LARGEST_HEADER:
-            raise tarfile.ReadError("a header is too large")
-        return super().read(size)
 
 
 def read_tar_index(path: Path) -> Mapping[str, LocalRange]:
@@ -44,13 +27,10 @@ def read_tar_index(path: Path) -> Mapping[str, LocalRange]:
     files: dict[str, LocalRange] = {}
     links: dict[str, str] = {}
     try:
-        with _HeaderFile(io.FileIO(path)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for count, member in enumerate(archive):
-                if count >= _MOST_MEMBERS:
-                    raise InputError(f"{path} has more than {_MOST_MEMBERS} entries")
-                _add_member(path, member, files, links)
-    except tarfile.TarError as error:
-        raise InputError(f"{path} is not a valid tar archive: {error}") from error
+        for count, member in enumerate(read_tar_headers(path)):
+            if count >= _MOST_MEMBERS:
+                raise InputError(f"{path} has more than {_MOST_MEMBERS} entries")
+            _add_member(path, member, files, links)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
     return files | _followed(files, links)

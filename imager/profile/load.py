@@ -18,6 +18,8 @@ Layer = Mapping[str, Any]
 
 _LARGEST_PROFILE = 1 << 20
 _BASE_DEPTH = 8
+# PyYAML lets through what its conversions of numbers, dates and tagged values raise.
+_PARSER_ERRORS = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 
@@ -35,6 +37,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = key_node.value
+            if not isinstance(key, str):
+                problem = "a key must be one word"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             if key in seen:
                 problem = f"key {key!r} is given twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
@@ -62,7 +67,7 @@ def parse_yaml(text: str, *, source: str) -> Layer:
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark else ""
         raise InvalidProfileError(source, [f"{where}{error.problem}"]) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except _PARSER_ERRORS as error:
         raise InvalidProfileError(source, [f"not YAML: {error}"]) from error
     if not isinstance(data, dict):
         raise InvalidProfileError(source, ["a profile is a YAML mapping with at least `output`"])
@@ -89,7 +94,8 @@ def resolve(layer: Layer, *, source: str) -> Layer:
         base = layer.get("baseProfileName")
         if not isinstance(base, str) or not base:
             return layer
-        layer = merge(read_builtin(base), {**layer, "baseProfileName": ""})
+        own = {key: value for key, value in layer.items() if key != "baseProfileName"}
+        layer = merge(read_builtin(base), own)
     raise InvalidProfileError(source, ["baseProfileName: the bases go round in a circle"])
 
 

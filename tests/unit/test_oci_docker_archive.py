@@ -193,8 +193,8 @@ def _info(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInf
     ("info", "kind", "why"),
     [
         (_info("manifest.json", 1 << 40), InputError, "truncated"),
-        (_info("x", 1 << 30, tarfile.XHDTYPE), InputError, "header is too large"),
-        (_info("x", 1 << 30, tarfile.GNUTYPE_LONGNAME), InputError, "header is too large"),
+        (_info("x", 1 << 30, tarfile.XHDTYPE), InputError, "a header of"),
+        (_info("x", 1 << 30, tarfile.GNUTYPE_LONGNAME), InputError, "a header of"),
         (_info("other", 0), InputError, "no manifest.json"),
     ],
 )
@@ -214,7 +214,7 @@ def test_refuses_what_is_no_plain_tar(tmp_path: Path) -> None:
         DockerArchive.open(path)
     assert "gunzip" in caught.value.hint
     path.write_bytes(b"x" * 2000)
-    with pytest.raises(InputError, match="not a valid tar"):
+    with pytest.raises(InputError, match="not a whole tar"):
         DockerArchive.open(path)
     sparse = _info("s", 0, tarfile.GNUTYPE_SPARSE)
     with pytest.raises(UnsupportedError, match="stored sparse"):
