@@ -15,6 +15,7 @@ _EXIT_TERMINATED = 143
 
 def main() -> None:
     """Run `imager` with the arguments of the process, and exit."""
+    _open_missing_streams()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         from imager.cli.app import app
@@ -30,6 +31,18 @@ def main() -> None:
         sys.exit(ImagerError.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", "", 6)
+
+
+def _open_missing_streams() -> None:
+    """Put /dev/null where a standard stream is closed: else an output file gets its number."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+    # typeshed does not tell that they can be None
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

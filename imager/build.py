@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from imager.errors import InputError
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.open import open_cache, pull_cache
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
 from imager.output.outputs import OUTPUTS
 from imager.output.plan import OutputPlan, Target
 from imager.output.write import WriteJob, Written, write_output
@@ -35,6 +34,7 @@ class Options:
     require_images: Sequence[Reference] = ()
     verify: bool = True
     checksum: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
     Nothing is written but metadata, and a cache that is pulled from a registry, both to
     temporary folders. Raises ImagerError for whatever is wrong with the profile's inputs.
     """
+    if not options.dry_run:
+        check_output_folder(options.output)
     arch = find_arch(profile.arch)
     assets = find_assets(arch, given=options.assets, files=_asset_files(profile))
     version = TalosVersion.parse(profile.version or assets.version or DEFAULT_VERSION)
@@ -94,7 +96,6 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
 
 def write_build(planned: Planned, options: Options, reporter: Reporter) -> Written:
     """Write what was planned; see `imager.output.write.write_output` for the errors."""
-    check_output_folder(options.output)
     check_free_space(options.output, planned.space_needed)
     checks = planned.cache.checks if planned.cache and options.verify else ()
     with reporter.transfer(
@@ -120,6 +121,13 @@ def _asset_files(profile: Profile) -> dict[Asset, Path]:
     return {asset: Path(file.path) for asset, file in given.items() if file is not None}
 
 
+def _download_folder(options: Options) -> AbstractContextManager[Path]:
+    """Return a folder on the output's disk, which must have room for a cache anyway."""
+    if options.dry_run:
+        return scratch_folder()
+    return partial_folder(options.output.absolute() / "image-cache")
+
+
 def _open_cache(
     profile: Profile, arch: Arch, options: Options, reporter: Reporter, stack: ExitStack
 ) -> ImageCache | None:
@@ -131,8 +139,9 @@ def _open_cache(
             )
         return None
     if asset.image_ref:
-        # On the output's disk: it is the place that must have room for a cache anyway.
-        folder = stack.enter_context(partial_folder(options.output.absolute() / "image-cache"))
+        from imager.oci.registry import RegistryClient
+
+        folder = stack.enter_context(_download_folder(options))
         cache = pull_cache(
             Reference.parse_strict(asset.image_ref),
             arch=arch,

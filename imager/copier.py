@@ -64,7 +64,12 @@ def write_content(
 
 def write_error(error: OSError) -> ImagerError:
     """Return what a failed write means to the user."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno == errno.EFBIG:
+        return HostError(
+            "the output is larger than a file can be there",
+            hint="choose another file system with --output, or a smaller --image-disk-size",
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HostError(
             f"no space left while writing: {error.strerror}",
             hint="free space in the output folder, or choose another with --output",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -127,6 +128,12 @@ def partitions(image: Path) -> tuple[str, list[GptEntry]]:
         for part in table["partitions"]
     ]
     return table["id"].lower(), entries
+
+
+def gpt_is_sound(image: Path) -> bool:
+    """Whether sgdisk finds nothing to say against both partition tables of `image`."""
+    said = tool("sgdisk", "-v", image, status=None)
+    return "No problems found" in said and not re.search("caution|warning|problem:", said, re.I)
 
 
 def cut(image: Path, offset: int, size: int, target: Path) -> Path:

@@ -117,6 +117,7 @@ def build(
         require_images=read_image_list(require_images) if require_images else (),
         verify=verify,
         checksum=checksum,
+        dry_run=dry_run,
     )
     reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
     started = time.monotonic()

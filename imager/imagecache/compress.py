@@ -9,6 +9,7 @@ from pathlib import Path
 
 import zstandard
 
+from imager.copier import write_error
 from imager.extents import Codec
 
 _CHUNK = 1 << 20
@@ -17,7 +18,17 @@ _LEVEL = 1
 
 
 def compress_file(source: Path, target: Path, *, codec: Codec) -> None:
-    """Write the file `source` compressed to the new file `target`; raises OSError."""
+    """Write the file `source` compressed to the new file `target`.
+
+    Raises HostError when the disk is full, OutputError when reading or writing fails otherwise.
+    """
+    try:
+        _compress(source, target, codec)
+    except OSError as error:
+        raise write_error(error) from error
+
+
+def _compress(source: Path, target: Path, codec: Codec) -> None:
     with source.open("rb") as plain, target.open("xb") as packed:
         if codec is Codec.ZSTD:
             threads = max(1, os.cpu_count() or 1)

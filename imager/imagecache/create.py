@@ -43,7 +43,7 @@ from imager.oci.manifest import (
 from imager.oci.platform import Platform
 from imager.reporter import Advance, Reporter
 from imager.tarball import plan_tar
-from imager.workspace import atomic_folder, check_free_space
+from imager.workspace import atomic_folder, check_free_space, check_output_folder
 
 _REF = "latest"
 _TIMESTAMP = 0
@@ -83,7 +83,7 @@ class Created:
 
 
 def check_creatable(path: Path, *, force: bool) -> None:
-    """Raise InputError unless a cache may be made at `path`."""
+    """Raise InputError unless a cache may be made at `path`, HostError without the permission."""
     if path.exists() and not force:
         raise InputError(f"{path} exists already", hint="replace it with --force")
     if path.exists() and (not path.is_dir() or not _is_cache(path)):
@@ -91,8 +91,12 @@ def check_creatable(path: Path, *, force: bool) -> None:
             f"{path} is not an image cache, so --force does not replace it",
             hint="remove it, or choose another path",
         )
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
+    check_output_folder(_real(path).parent)
+
+
+def _real(path: Path) -> Path:
+    """Return the folder that `path` leads to: a link stays, and what it leads to is replaced."""
+    return Path(os.path.realpath(path))
 
 
 def _is_cache(path: Path) -> bool:
@@ -108,8 +112,11 @@ def create_cache(
     digest says, DependencyError when a registry fails, HostError for a lack of space.
     """
     plan = plan_tar(_tree(gathered), timestamp=_TIMESTAMP)
-    check_free_space(path.absolute().parent, plan.content.size)
-    with atomic_folder(path) as folder:
+    # A compressed layer is written beside the plain one.
+    copies = 1 if compression is LayerCompression.NONE else 2
+    target = _real(path)
+    check_free_space(target.parent, copies * plan.content.size)
+    with atomic_folder(target) as folder:
         (folder / "blobs" / "sha256").mkdir(parents=True)
         layer = _write_layer(gathered, plan, folder, compression, reporter)
         _write_documents(gathered, layer, folder)

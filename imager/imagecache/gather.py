@@ -133,7 +133,12 @@ def _add_image(
 
 def _add_manifest(gathered: Gathered, name: Reference, manifest: RawManifest) -> None:
     if name.tag is not None:
-        gathered.manifests[manifest_path(replace(name, digest=None))] = manifest.raw
+        tagged = replace(name, digest=None)
+        if gathered.manifests.setdefault(manifest_path(tagged), manifest.raw) != manifest.raw:
+            raise InputError(
+                f"another image has the name {tagged}",
+                hint="give each image a name of its own; the platforms of one need an index",
+            )
     gathered.manifests[manifest_path(replace(name, tag=None, digest=manifest.digest))] = (
         manifest.raw
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from imager.oci.reference import Reference
 
 _LARGEST_LIST = 8 << 20
 _SHOWN = 10
+_COMMENT = re.compile(r"(?:^|\s)#")
 
 
 def read_lines(source: str) -> tuple[str, ...]:
@@ -57,8 +59,8 @@ def _read(source: str) -> str:
 
 def _entries(text: str) -> Iterator[str]:
     for line in text.splitlines():
-        entry = f" {line}".split(" #", 1)[0].replace("\t", " ").strip()
-        if entry and not entry.startswith("#"):
+        entry = _COMMENT.split(line, maxsplit=1)[0].strip()
+        if entry:
             yield entry
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from imager.arch import Arch
 from imager.checks import Check
@@ -32,10 +32,12 @@ from imager.oci.manifest import (
     RawManifest,
 )
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
 from imager.reporter import Advance, Reporter
 from imager.tarball import TarMember, index_tar
 from imager.workspace import check_free_space
+
+if TYPE_CHECKING:
+    from imager.oci.registry import RegistryClient
 
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 _LAYER_CODECS: dict[str, Codec | None] = {

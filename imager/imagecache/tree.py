@@ -60,8 +60,10 @@ def parse_path(path: str) -> BlobPath | ManifestPath | None:
     kind, _, rest = path.partition("/")
     try:
         if kind == "blob":
-            return BlobPath(_digest(rest))
-        return ManifestPath(_reference(rest)) if kind == "manifests" else None
+            digest = _digest(rest)
+            return BlobPath(digest) if blob_path(digest) == path else None
+        reference = _reference(rest)
+        return ManifestPath(reference) if manifest_path(reference) == path else None
     except ImagerError:
         return None
 

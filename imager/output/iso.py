@@ -28,6 +28,7 @@ _LONGEST_VOLUME_ID = 32
 _RUN_OUT = 150 * _SECTOR
 # A load size of 0 is "to the end of the medium": the field counts 512-byte sectors in 16 bits.
 _TO_THE_END = 0
+_NO_DISK_SIZE = "an ISO is as large as its contents: --image-disk-size was ignored"
 _META_GZIP_SINCE = (1, 6, 3)
 
 
@@ -60,7 +61,8 @@ def plan_iso_output(target: Target) -> OutputPlan:
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     ]
     regions.sort(key=lambda region: region.offset)
-    return OutputPlan(f"{target.stem}.iso", content, tuple(regions))
+    notes = () if target.disk_size is None else (_NO_DISK_SIZE,)
+    return OutputPlan(f"{target.stem}.iso", content, tuple(regions), notes=notes)
 
 
 def _cmdline(target: Target) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.cli import (
     build,
     cut,
     fingerprint,
+    gpt_is_sound,
     partitions,
     real_assets,
     run,
@@ -70,7 +72,7 @@ def debugfs(volume: Path, request: str) -> str:
 
 
 def test_gpt_is_sound(disk: Path) -> None:
-    assert "No problems found" in tool("sgdisk", "-v", disk)
+    assert gpt_is_sound(disk)
 
 
 @pytest.mark.parametrize("offset", [512 + 56, 1024 + 40])
@@ -81,14 +83,14 @@ def test_sgdisk_sees_damage(disk: Path, tmp_path: Path, offset: int) -> None:
         byte = file.read(1)[0]
         file.seek(offset)
         file.write(bytes([byte ^ 0xFF]))
-    assert "No problems found" not in tool("sgdisk", "-v", copy, status=None)
+    assert not gpt_is_sound(copy)
 
 
 def test_partitions_are_aligned_and_leave_no_gap(disk: Path) -> None:
     entries = partitions(disk)[1]
     assert [entry.label for entry in entries] == ["EFI", "META", "IMAGECACHE"]
     assert entries[0].start == MIB
-    for before, after in zip(entries, entries[1:], strict=False):
+    for before, after in pairwise(entries):
         assert before.start + before.size == after.start
     end = entries[-1].start + entries[-1].size
     assert 0 < disk.stat().st_size - end <= MIB
@@ -112,7 +114,8 @@ def test_guids_follow_the_rule(disk: Path) -> None:
 
 def test_esp_is_fat32_and_sound(disk: Path, tmp_path: Path) -> None:
     esp = partition(disk, "EFI", tmp_path)
-    assert "32-bit" in tool("fsck.fat", "-n", "-v", esp) or "FAT32" in tool("file", esp)
+    tool("fsck.fat", "-n", esp)
+    assert 'disk type="FAT32' in tool("minfo", "-i", esp, "::")
     tool("mcopy", "-i", esp, "::/EFI/BOOT/BOOTX64.EFI", tmp_path / "loader")
     loader = real_assets() / "amd64/systemd-boot.efi"
     assert (tmp_path / "loader").read_bytes() == loader.read_bytes()
@@ -251,7 +254,7 @@ def test_size_is_exact(
     build("metal", *common, "--out-format", "raw", f"--image-disk-size={text}")
     disk = tmp_path / "metal-amd64.raw"
     assert disk.stat().st_size == size
-    assert "No problems found" in tool("sgdisk", "-v", disk)
+    assert gpt_is_sound(disk)
     entry = entry_of(disk, "IMAGECACHE")
     assert 0 < size - (entry.start + entry.size) <= 2 * MIB
     tool("e2fsck", "-fn", partition(disk, "IMAGECACHE", tmp_path))
