@@ -105,7 +105,7 @@ def _finish(active: list[_Running], position: int) -> None:
         if running.hash.hexdigest() != running.check.sha256:
             raise InputError(
                 f"{running.check.what} does not match its digest sha256:{running.check.sha256}",
-                hint="the cache is damaged: copy or create it again",
+                hint="it is damaged: copy or make it again",
             )
 
 
@@ -125,7 +125,7 @@ class _Hasher:
                 check = active[-1].check
                 raise InputError(
                     f"{check.source.path} ends at byte {offset + len(chunk)}, in {check.what}",
-                    hint="the cache is truncated: copy or create it again",
+                    hint="it is truncated: copy or make it again",
                 )
             others = [self.pool.submit(running.hash.update, chunk) for running in active[1:]]
             active[0].hash.update(chunk)

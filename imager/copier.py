@@ -67,12 +67,12 @@ def write_error(error: OSError) -> ImagerError:
     if error.errno == errno.EFBIG:
         return HostError(
             "the output is larger than a file can be there",
-            hint="choose another file system with --output, or a smaller --image-disk-size",
+            hint="choose another file system, or a smaller size",
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HostError(
             f"no space left while writing: {error.strerror}",
-            hint="free space in the output folder, or choose another with --output",
+            hint="free space there, or write to another folder",
         )
     return OutputError(f"copying failed: {error}")
 

@@ -58,7 +58,7 @@ def check_free_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise HostError(
             f"{folder} has {format_size(free)} free and {format_size(needed)} are needed",
-            hint="free space there, or choose another folder with --output",
+            hint="free space there, or write to another folder",
         )
 
 

@@ -47,6 +47,11 @@ class Authorizer:
         credential = self.credentials.find(reference.registry)
         if "bearer" in challenge.lower():
             return f"Bearer {self._token(challenge, credential, reference=reference, url=url)}"
+        if not challenge:
+            raise InputError(
+                f"{reference.registry} refuses {reference} and does not say how to log in",
+                hint=login_hint(reference.registry),
+            )
         if "basic" not in challenge.lower():
             raise DependencyError(f"{reference.registry} asks for an unknown login: {challenge!r}")
         if credential is None:

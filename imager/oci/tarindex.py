@@ -42,6 +42,8 @@ def _refuse_compressed(path: Path) -> None:
             start = file.read(8)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, not a Docker archive") from error
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
     for magic, program in _COMPRESSIONS.items():

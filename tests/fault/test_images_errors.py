@@ -1,0 +1,348 @@
+"""`imager images cache-create` when something is wrong: what it says, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import cli
+from tests.caches import (
+    CONFIG_TYPE,
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    descriptor,
+    dump,
+    sha256,
+    tree_files,
+)
+from tests.registry import make_certificate
+from tests.unit.test_oci_registry_faults import Reply, Server, serving
+
+INPUT, ENVIRONMENT, DEPENDENCY = 2, 4, 5
+CONFIG = dump({"architecture": "amd64", "os": "linux"})
+LAYER = bytes(range(256)) * 8192
+MANIFEST = dump(
+    {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": descriptor(CONFIG_TYPE, CONFIG),
+        "layers": [descriptor(LAYER_TYPE, LAYER)],
+    }
+)
+MANIFEST_PATH = "/v2/team/app/manifests/v1"
+LAYER_PATH = f"/v2/team/app/blobs/sha256:{sha256(LAYER)}"
+TYPED = {"Content-Type": MANIFEST_TYPE}
+# What stands in for a disk of 1 MiB: a mount of the command's own, gone with it.
+SMALL_DISK = (
+    *("unshare", "--map-root-user", "--mount", "sh", "-c"),
+    'mount -t tmpfs -o size=1m small "$0" && "$@"; code=$?; ls -A "$0" >&2; exit $code',
+)
+
+
+def replies() -> dict[str, list[Reply]]:
+    """Return what serves the image team/app:v1, as it should be."""
+    return {
+        MANIFEST_PATH: [Reply(body=MANIFEST, headers=TYPED)],
+        f"/v2/team/app/blobs/sha256:{sha256(CONFIG)}": [Reply(body=CONFIG)],
+        LAYER_PATH: [Reply(body=LAYER)],
+    }
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        running.replies |= replies()
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "folder"
+    made.mkdir()
+    return made
+
+
+def arguments(path: Path | str, *options: str) -> list[str]:
+    return ["images", "cache-create", "--image-cache-path", str(path), "--images", "-", *options]
+
+
+def image(server: Server, name: str = "team/app:v1") -> str:
+    return f"127.0.0.1:{server.port}/{name}"
+
+
+def fails(done: cli.Completed, code: int) -> str:
+    """Check the exit code and the manner of a failure; return its message."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    _, error, message = done.stderr.partition("error: ")
+    assert error, done.stderr
+    return message
+
+
+def refused(folder: Path, server: Server, code: int, *options: str) -> str:
+    """Ask for the image; nothing may be left at or beside the path."""
+    started = time.monotonic()
+    message = fails(cli.run(*arguments(folder / "cache", *options), stdin=image(server)), code)
+    assert not any(folder.iterdir())
+    assert time.monotonic() - started < 20
+    return message
+
+
+def test_the_server_serves(server: Server, folder: Path) -> None:
+    done = cli.run(*arguments(folder / "cache"), stdin=image(server))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in folder.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize(
+    ("path", "reply", "code", "said"),
+    [
+        (LAYER_PATH, Reply(body=LAYER[:-1] + b"x"), DEPENDENCY, "is not what its digest says"),
+        (LAYER_PATH, Reply(body=LAYER[:-1]), DEPENDENCY, "announced with"),
+        (LAYER_PATH, Reply(body=LAYER + b"x"), DEPENDENCY, "announced with"),
+        (
+            LAYER_PATH,
+            Reply(body=LAYER[:99], headers={"Content-Length": str(len(LAYER))}),
+            DEPENDENCY,
+            "was lost after 99 bytes",
+        ),
+        (LAYER_PATH, Reply(404), INPUT, sha256(LAYER)),
+        (LAYER_PATH, Reply(403), INPUT, "refuses access"),
+        (
+            MANIFEST_PATH,
+            Reply(body=MANIFEST, headers={**TYPED, "Docker-Content-Digest": "sha256:" + "0" * 64}),
+            DEPENDENCY,
+            "is not what its digest says",
+        ),
+        (MANIFEST_PATH, Reply(404), INPUT, "is not in the registry"),
+        (MANIFEST_PATH, Reply(401), DEPENDENCY, "unknown login"),
+        (
+            MANIFEST_PATH,
+            Reply(401, headers={"WWW-Authenticate": 'Basic realm="site"'}),
+            INPUT,
+            "docker login",
+        ),
+        (MANIFEST_PATH, Reply(body=b"{}", headers=TYPED), INPUT, "schemaVersion"),
+        (MANIFEST_PATH, Reply(headers={"Content-Type": "text/html"}), DEPENDENCY, "web page"),
+    ],
+)
+def test_a_registry_that_fails_or_lies(
+    *, server: Server, folder: Path, path: str, reply: Reply, code: int, said: str
+) -> None:
+    server.replies[path] = [reply]
+
+    message = refused(folder, server, code)
+
+    assert said in message
+    assert f"127.0.0.1:{server.port}" in message
+    assert len(server.paths(path)) == 1
+
+
+def test_a_tag_that_moved_away_from_the_pinned_digest(server: Server, folder: Path) -> None:
+    digest = f"sha256:{sha256(MANIFEST)}"
+    other = MANIFEST.replace(b"{", b"{ ", 1)
+    server.replies[f"/v2/team/app/manifests/{digest}"] = [Reply(body=other, headers=TYPED)]
+    done = cli.run(*arguments(folder / "cache"), stdin=image(server, f"team/app:v1@{digest}"))
+
+    assert f"expected {digest}" in fails(done, DEPENDENCY)
+    assert not any(folder.iterdir())
+
+
+def test_nobody_listens(folder: Path) -> None:
+    with serving() as gone:
+        pass
+    env = {"NO_PROXY": "127.0.0.1"}
+    done = cli.run(*arguments(folder / "cache"), stdin=image(gone), env=env)
+    assert f"127.0.0.1:{gone.port}" in fails(done, DEPENDENCY)
+
+
+def test_a_certificate_that_nobody_signed(folder: Path, tmp_path: Path) -> None:
+    with serving(make_certificate(tmp_path)) as server:
+        server.replies |= replies()
+        assert "not trusted" in refused(folder, server, DEPENDENCY)
+        done = cli.run(*arguments(folder / "cache", "--insecure"), stdin=image(server))
+    assert done.returncode == 0, done.stderr
+    assert (folder / "cache/index.json").is_file()
+
+
+def test_all_images_that_fail_are_named(server: Server, folder: Path) -> None:
+    images = [image(server, name) for name in ("team/gone:v1", "team/app:v2", "Bad//Name")]
+    images += [image(server), "nonsense=oci:/nowhere:v1", "registry.local/app:v1=ftp:/there"]
+    done = cli.run(*arguments(folder / "cache"), stdin="\n".join(images))
+
+    message = fails(done, INPUT)
+    assert message.startswith("5 images failed:")
+    for name in images:
+        assert (f"\n  {name}: " in message) == (name != image(server))
+    assert not any(folder.iterdir())
+
+
+def test_an_existing_path_is_kept(server: Server, folder: Path) -> None:
+    first = cli.run(*arguments(folder / "cache"), stdin=image(server))
+    assert first.returncode == 0
+    before = tree_files(folder)
+    server.asked.clear()
+
+    message = fails(cli.run(*arguments(folder / "cache"), stdin=image(server)), INPUT)
+    assert "exists already" in message
+    assert "--force" in message
+    assert not server.asked
+
+    server.replies[LAYER_PATH] = [Reply(body=LAYER[:-1] + b"x")]
+    fails(cli.run(*arguments(folder / "cache", "--force"), stdin=image(server)), DEPENDENCY)
+    assert tree_files(folder) == before
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_what_is_no_cache_is_kept(server: Server, folder: Path, options: list[str]) -> None:
+    precious = folder / "home"
+    precious.mkdir()
+    (precious / "letter").write_text("keep me")
+    for path in (precious, precious / "letter"):
+        fails(cli.run(*arguments(path, *options), stdin=image(server)), INPUT)
+    assert tree_files(folder) == {"home/letter": b"keep me"}
+    assert not server.asked
+
+
+def test_force_takes_an_empty_folder_and_the_current_one(server: Server, folder: Path) -> None:
+    done = cli.run(*arguments(".", "--force"), stdin=image(server), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "index.json").is_file()
+    assert [path.name for path in folder.parent.iterdir()] == ["folder"]
+
+
+def test_the_parent_folder_must_exist(server: Server, folder: Path) -> None:
+    done = cli.run(*arguments(folder / "a/cache"), stdin=image(server))
+    assert "mkdir -p" in fails(done, INPUT)
+    (folder / "a").write_text("")
+    fails(cli.run(*arguments(folder / "a/cache"), stdin=image(server)), INPUT)
+    assert not server.asked
+
+
+def test_a_folder_that_is_not_writable(server: Server, folder: Path) -> None:
+    folder.chmod(0o555)
+    # Root may write everywhere, unless it gives that right away.
+    prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if not os.geteuid() else ()
+    done = cli.run(*arguments(folder / "cache"), stdin=image(server), prefix=prefix)
+    assert "not writable" in fails(done, ENVIRONMENT)
+    assert not server.asked
+
+
+def test_a_disk_that_is_too_small(server: Server, folder: Path) -> None:
+    prefix = (*SMALL_DISK, folder)
+    done = cli.run(*arguments(folder / "cache"), stdin=image(server), prefix=prefix)
+    message = fails(done, ENVIRONMENT)
+    assert "free and 2.0 MiB are needed" in message
+    assert ".partial" not in message
+    assert not server.paths(LAYER_PATH)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_a_limit_on_file_sizes(server: Server, folder: Path, compression: str) -> None:
+    """It is met half-way, as a full disk would be."""
+    limit = 1 << 20
+    prefix = ("prlimit", f"--fsize={limit}")
+    options = ("--layer-compression", compression)
+    done = cli.run(*arguments(folder / "cache", *options), stdin=image(server), prefix=prefix)
+    assert "larger than a file can be" in fails(done, ENVIRONMENT)
+    assert not any(folder.iterdir())
+
+
+def half_way(server: Server, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a run whose server stops sending in the middle of a blob, and wait until it does."""
+    length = {"Content-Length": str(len(LAYER))}
+    server.replies[LAYER_PATH] = [Reply(body=LAYER[: 3 << 19], headers=length, stall=True)]
+    process = subprocess.Popen(
+        [*cli.IMAGER, *arguments(folder / "cache")],
+        env=cli.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(image(server).encode())
+    process.stdin.close()
+    process.stdin = None
+    deadline = time.monotonic() + 20
+    while not any(path.stat().st_blocks > 1 << 10 for path in folder.rglob("layer.tar")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_half_way_leaves_nothing(
+    server: Server, folder: Path, number: signal.Signals, code: int
+) -> None:
+    process = half_way(server, folder)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+
+    assert process.returncode == code
+    assert b"Traceback" not in said
+    assert not any(folder.iterdir())
+
+
+def test_a_kill_half_way_is_cleaned_up_by_the_next_run(server: Server, folder: Path) -> None:
+    process = half_way(server, folder)
+    process.kill()
+    process.communicate(timeout=20)
+    (partial,) = folder.iterdir()
+    assert partial.name.startswith(".cache.")
+
+    server.replies[LAYER_PATH] = [Reply(body=LAYER)]
+    done = cli.run(*arguments(folder / "cache"), stdin=image(server))
+
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in folder.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing\r\n  # here\r\n\t\r\n"])
+def test_a_list_without_images(folder: Path, text: str) -> None:
+    message = fails(cli.run(*arguments(folder / "cache"), stdin=text), INPUT)
+    assert "no images in standard input" in message
+
+    (folder / "list").write_text(text)
+    message = fails(cli.run(*arguments(folder / "cache", "--images", str(folder / "list"))), INPUT)
+    assert f"no images in {folder / 'list'}" in message
+    assert [path.name for path in folder.iterdir()] == ["list"]
+
+
+def test_lists_that_cannot_be_read(folder: Path) -> None:
+    (folder / "binary").write_bytes(b"\xff\xfe\x00app")
+    (folder / "folder").mkdir()
+    for name in ("missing", "binary", "folder"):
+        done = cli.run(*arguments(folder / "cache", "--images", str(folder / name)))
+        message = fails(done, INPUT)
+        assert str(folder / name) in message
+    assert not (folder / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--platform", "amd64"), "is not a platform"),
+        (("--platform", ""), "names no platform"),
+        (("--platform", "linux/arm64"), "for linux/amd64 alone, not for linux/arm64"),
+        (("--layer-compression", "xz"), "use none, gzip, zstd"),
+    ],
+)
+def test_options_that_are_wrong(
+    server: Server, folder: Path, options: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(folder, server, INPUT, *options)
+
+
+def test_a_line_cannot_speak_to_the_terminal(folder: Path) -> None:
+    done = cli.run(*arguments(folder / "cache"), stdin="registry.local/\x1b]0;owned\x07app:v1")
+    message = fails(done, INPUT)
+    assert "\x1b" not in message
+    assert "\x07" not in message

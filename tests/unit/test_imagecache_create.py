@@ -1,0 +1,228 @@
+"""Writing an image cache: what may be replaced, and sources that fail or lie meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from imager import workspace
+from imager.errors import DependencyError, HostError, InputError
+from imager.extents import Content
+from imager.imagecache.create import (
+    LayerCompression,
+    check_creatable,
+    create_cache,
+    parse_compression,
+)
+from imager.imagecache.gather import BlobSource, Gathered
+from imager.oci.digest import Digest
+from imager.oci.manifest import OCI_LAYER, Descriptor, RawManifest
+from imager.oci.platform import Platform
+from imager.oci.source import ByteSink
+from imager.reporter import ProgressStyle, Reporter, make_reporter
+from tests.caches import layout_blobs, tar_bytes, tree_files
+
+REMOTE = bytes(range(256)) * 33
+LOCAL = b"local blob" * 1001
+MANIFEST_PATH = "manifests/registry.local/app/reference/v1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Gives one blob: from a file when there is one, else in pieces, as from a network."""
+
+    data: bytes
+    path: Path | None = None
+    error: Exception | None = None
+    warnings: tuple[str, ...] = ()
+
+    def root(self) -> RawManifest:
+        raise NotImplementedError
+
+    def manifest(self, target: str | Digest) -> RawManifest:
+        raise NotImplementedError
+
+    def blob_content(self, blob: Descriptor) -> Content | None:
+        return None if self.path is None else Content.of_file(self.path)
+
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
+        for start in range(0, len(self.data), 1000):
+            sink.write(self.data[start : start + 1000])
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def reporter() -> Reporter:
+    return make_reporter(ProgressStyle.NONE)
+
+
+def blob_source(data: bytes, source: Source) -> tuple[Digest, BlobSource]:
+    digest = Digest.of(data)
+    return digest, BlobSource(Descriptor(OCI_LAYER, digest, len(data)), source)
+
+
+def gathered(folder: Path, *, error: Exception | None = None, damaged: bool = False) -> Gathered:
+    local = folder / "blob"
+    local.write_bytes(LOCAL[::-1] if damaged else LOCAL)
+    blobs = (
+        blob_source(REMOTE, Source(REMOTE, error=error)),
+        blob_source(LOCAL, Source(LOCAL, path=local)),
+    )
+    return Gathered({MANIFEST_PATH: b"{}"}, dict(blobs), {Platform("linux", "arm64")})
+
+
+@pytest.mark.parametrize("compression", LayerCompression)
+def test_the_layer_is_the_tree(
+    tmp_path: Path, reporter: Reporter, compression: LayerCompression
+) -> None:
+    made = create_cache(
+        gathered(tmp_path), tmp_path / "cache", compression=compression, reporter=reporter
+    )
+
+    blobs = layout_blobs(tmp_path / "cache")
+    assert made.path == tmp_path / "cache"
+    assert made.blob_size == len(REMOTE) + len(LOCAL)
+    assert blobs["layer"].name == made.layer.digest.hex
+    assert blobs["layer"].stat().st_size == made.layer.size
+    config = json.loads(blobs["config"].read_bytes())
+    assert (config["os"], config["architecture"]) == ("linux", "arm64")
+    if compression is LayerCompression.NONE:
+        assert REMOTE in blobs["layer"].read_bytes()
+        assert LOCAL in blobs["layer"].read_bytes()
+
+
+def test_the_tar_is_in_the_order_of_names(tmp_path: Path, reporter: Reporter) -> None:
+    """And no bigger than the tar that Python writes of the same tree."""
+    create_cache(
+        gathered(tmp_path),
+        tmp_path / "cache",
+        compression=LayerCompression.NONE,
+        reporter=reporter,
+    )
+    files = {f"blob/{Digest.of(data).file_name}": data for data in (REMOTE, LOCAL)}
+    files[MANIFEST_PATH] = b"{}"
+    expected = tar_bytes(dict(sorted(files.items())))
+    layer = layout_blobs(tmp_path / "cache")["layer"].read_bytes()
+    assert len(layer) <= len(expected)
+    places = [layer.index(data) for _, data in sorted(files.items())]
+    assert places == sorted(places)
+
+
+def test_an_image_source_that_fails_leaves_nothing(tmp_path: Path, reporter: Reporter) -> None:
+    failing = gathered(tmp_path, error=DependencyError("gone"))
+    with pytest.raises(DependencyError, match="gone"):
+        create_cache(
+            failing, tmp_path / "cache", compression=LayerCompression.NONE, reporter=reporter
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["blob"]
+
+
+def test_a_local_blob_that_lies_is_named(tmp_path: Path, reporter: Reporter) -> None:
+    lying = gathered(tmp_path, damaged=True)
+    with pytest.raises(InputError, match=str(Digest.of(LOCAL))):
+        create_cache(
+            lying, tmp_path / "cache", compression=LayerCompression.ZSTD, reporter=reporter
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["blob"]
+
+
+@pytest.mark.parametrize(
+    ("compression", "factor"), [(LayerCompression.NONE, 1), (LayerCompression.GZIP, 2)]
+)
+def test_the_space_is_asked_for_before_a_blob_is(
+    *,
+    tmp_path: Path,
+    reporter: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+    compression: LayerCompression,
+    factor: int,
+) -> None:
+    made = create_cache(
+        gathered(tmp_path),
+        tmp_path / "first",
+        compression=LayerCompression.NONE,
+        reporter=reporter,
+    )
+    needed = factor * made.layer.size
+    unread = gathered(tmp_path, error=AssertionError("asked for a blob"))
+    monkeypatch.setattr(workspace, "free_space", lambda _folder: needed - 1)
+    with pytest.raises(HostError, match="free"):
+        create_cache(unread, tmp_path / "cache", compression=compression, reporter=reporter)
+    monkeypatch.setattr(workspace, "free_space", lambda _folder: needed)
+    create_cache(gathered(tmp_path), tmp_path / "cache", compression=compression, reporter=reporter)
+
+
+def test_replacing_happens_in_one_step(tmp_path: Path, reporter: Reporter) -> None:
+    path = tmp_path / "cache"
+    none = LayerCompression.NONE
+    create_cache(gathered(tmp_path), path, compression=none, reporter=reporter)
+    before = tree_files(path)
+    with pytest.raises(DependencyError):
+        failing = gathered(tmp_path, error=DependencyError("gone"))
+        create_cache(failing, path, compression=none, reporter=reporter)
+    assert tree_files(path) == before
+    packed = LayerCompression.GZIP
+    create_cache(gathered(tmp_path), path, compression=packed, reporter=reporter)
+    assert tree_files(path) != before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["blob", "cache"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_new_path_may_be_made(tmp_path: Path, *, force: bool) -> None:
+    check_creatable(tmp_path / "cache", force=force)
+
+
+@pytest.mark.parametrize("names", [[], ["oci-layout"], ["oci-layout", "blobs", "index.json"]])
+def test_force_replaces_a_layout_or_an_empty_folder(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "cache"
+    path.mkdir()
+    for name in names:
+        (path / name).write_text("{}")
+    check_creatable(path, force=True)
+    with pytest.raises(InputError, match="exists already"):
+        check_creatable(path, force=False)
+
+
+@pytest.mark.parametrize("name", ["letter", "index.json", "blobs"])
+def test_force_replaces_nothing_else(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("keep me")
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(InputError, match="is not an image cache"):
+            check_creatable(path, force=True)
+
+
+def test_what_a_link_leads_to_is_replaced(tmp_path: Path, reporter: Reporter) -> None:
+    data, links = tmp_path / "data", tmp_path / "links"
+    for folder in (data, links):
+        folder.mkdir()
+    link = links / "cache"
+    link.symlink_to(data / "cache")
+    for force in (False, True):
+        check_creatable(link, force=force)
+        none = LayerCompression.NONE
+        create_cache(gathered(tmp_path), link, compression=none, reporter=reporter)
+        assert link.is_symlink()
+        assert (data / "cache/index.json").is_file()
+        assert [len(list(folder.iterdir())) for folder in (data, links)] == [1, 1]
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist") as caught:
+        check_creatable(tmp_path / "a/cache", force=False)
+    assert caught.value.hint == f"mkdir -p {tmp_path / 'a'}"
+
+
+@pytest.mark.parametrize("each", LayerCompression)
+def test_compressions_by_name(each: LayerCompression) -> None:
+    assert parse_compression(each.value) is each
+
+
+@pytest.mark.parametrize("text", ["", "GZIP", "xz", "none "])
+def test_unknown_compressions(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_compression(text)
+    assert caught.value.hint == "use none, gzip, zstd"
