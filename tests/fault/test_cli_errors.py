@@ -158,7 +158,7 @@ def damaged_flat_blob(site: Site) -> Bad:
     flat = site.flat()
     flip(flat.blobs[1])
     digest = flat.blobs[1].name.replace("-", ":")
-    return Bad(flat.folder, (f"blob {digest} does not match",), "copy or create it again")
+    return Bad(flat.folder, (f"blob {digest} does not match",), "copy or make it again")
 
 
 def truncated_flat_blob(site: Site) -> Bad:
@@ -226,7 +226,7 @@ def damaged_padding(site: Site) -> Bad:
     path = make_layout(site.flat(), site.folder / "layout")
     layer = layout_blobs(path)["layer"]
     flip(layer, layer.stat().st_size - 1)
-    return Bad(path, (f"layer sha256:{layer.name} does not match",), "create it again")
+    return Bad(path, (f"layer sha256:{layer.name} does not match",), "make it again")
 
 
 def damaged_compressed_layer(site: Site) -> Bad:
@@ -372,7 +372,7 @@ def test_damage_is_found_in_a_disk_too(site: Site) -> None:
     flip(flat.blobs[-1])
     for form in ("raw", ".zst"):
         done = refused(site, "metal", "--image-cache", flat.folder, "--out-format", form)
-        check_error(done, INPUT, flat.blobs[-1].name.replace("-", ":"), hint="create it again")
+        check_error(done, INPUT, flat.blobs[-1].name.replace("-", ":"), hint="it again")
 
 
 def test_existing_output_survives_a_failed_build(site: Site) -> None:
@@ -517,7 +517,9 @@ if ROOT:
         cache = make_flat(small_disk.folder / "flat", images=1, blob_size=9_000_000, layers=1)
         for kind in ("iso", "metal"):
             done = refused(small_disk, kind, "--image-cache", cache.folder, code=HOST)
-            check_error(done, HOST, str(small_disk.out), "8 MiB free", "needed", hint="--output")
+            check_error(
+                done, HOST, str(small_disk.out), "8 MiB free", "needed", hint="another folder"
+            )
 
     def test_disk_full_half_way(small_disk: Site) -> None:
         """Space is there at the start; another program takes it while the build is stopped."""
@@ -547,7 +549,7 @@ def test_largest_file_size_reached(site: Site, command: tuple[str, ...]) -> None
     (site.assets / "amd64/initramfs.xz").write_bytes(random.Random(1).randbytes(9 * MIB))
     before = site.snapshot()
     done = site.run(*command, prefix=("prlimit", f"--fsize={4 * MIB}"))
-    check_error(done, HOST, "no space left while writing", hint="--output")
+    check_error(done, HOST, "larger than a file can be", hint="another file system")
     assert site.snapshot() == before
 
 

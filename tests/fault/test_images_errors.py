@@ -122,7 +122,7 @@ def test_the_server_serves(server: Server, folder: Path) -> None:
             "is not what its digest says",
         ),
         (MANIFEST_PATH, Reply(404), INPUT, "is not in the registry"),
-        (MANIFEST_PATH, Reply(401), DEPENDENCY, "unknown login"),
+        (MANIFEST_PATH, Reply(401), INPUT, "does not say how to log in"),
         (
             MANIFEST_PATH,
             Reply(401, headers={"WWW-Authenticate": 'Basic realm="site"'}),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_concat_is_the_bytes_joined(parts: list[Content]) -> None:
 @given(contents(), st.lists(st.integers(0, 60), max_size=4))
 def test_slices_that_adjoin_concat_to_the_whole(content: Content, cuts: list[int]) -> None:
     edges = sorted({0, content.size, *(cut for cut in cuts if cut < content.size)})
-    parts = [content.slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [content.slice(a, b - a) for a, b in itertools.pairwise(edges)]
     assert content_bytes(Content.concat(parts)) == content_bytes(content)
 
 

@@ -342,7 +342,7 @@ Make = Callable[[Server], Mapping[str, list[Reply]]]
             DependencyError,
             "unknown login: 'Negotiate'",
         ),
-        (lambda _: {ROOT: [Reply(401)]}, DependencyError, "unknown login"),
+        (lambda _: {ROOT: [Reply(401)]}, InputError, "does not say how to log in"),
     ],
 )
 def test_refused_logins(server: Server, make: Make, kind: type[ImagerError], why: str) -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 
 import pytest
 
-from imager import reporter as module
 from imager.reporter import (
     JsonReporter,
     NullReporter,
@@ -59,7 +59,7 @@ def test_quiet_says_warnings_alone() -> None:
 
 def test_plain_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()
     with PlainReporter(stream).transfer("copy", 4 << 30) as advance:
         for _ in range(4):
@@ -73,7 +73,7 @@ def test_plain_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plain_survives_an_empty_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()
     with PlainReporter(stream).transfer("copy", 0) as advance:
         now[0] += 60

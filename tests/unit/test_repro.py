@@ -26,7 +26,7 @@ def test_the_variable_is_taken(monkeypatch: pytest.MonkeyPatch, text: str, epoch
     assert source_date_epoch() == epoch
 
 
-@pytest.mark.parametrize("text", ["now", "-1", "1.5", "1 ", "0x10", "²", "١"])
+@pytest.mark.parametrize("text", ["now", "-1", "1.5", "1 ", "0x10", "²"])
 def test_other_values_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", text)
     with pytest.raises(InputError, match="SOURCE_DATE_EPOCH"):

@@ -1,0 +1,1 @@
+"""One-line breaks of the code, and the proof that the tests notice each of them."""

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from imager.cli.app import app
+from imager.errors import InvalidProfileError
+from imager.profile.load import load_profile
+from imager.profile.model import Bootloader, OutFormat, Profile
+
+MIB = 1 << 20
+
+
+def profile(kind: str = "iso", **layer: Any) -> Profile:
+    output = {"kind": kind, **layer.pop("output", {})}
+    return load_profile({"output": output, **layer}, source="x")
+
+
+def refused(kind: str = "iso", **layer: Any) -> str:
+    with pytest.raises(InvalidProfileError) as caught:
+        profile(kind, **layer)
+    (problem,) = caught.value.problems
+    return problem
+
+
+def disk(**options: Any) -> dict[str, Any]:
+    return {"kind": "image", "output": {"imageOptions": options}}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GiB", 4096 * MIB), ("4GB", 4 * 10**9), (1 << 30, 1 << 30), ("0", 0)]
+)
+def test_disk_sizes(text: object, size: int) -> None:
+    assert profile(**disk(diskSize=text)).output.image_options.disk_size == size
+
+
+@pytest.mark.parametrize("value", ["4 Gigs", -1, True, 1.5, [1], ""])
+def test_what_is_no_disk_size(value: object) -> None:
+    assert refused(**disk(diskSize=value)).startswith("output.imageOptions.diskSize: ")
+
+
+@pytest.mark.parametrize(("text", "key"), [("0xa", 10), (10, 10), ("12", 12), ("0xff", 255)])
+def test_meta_keys(text: object, key: int) -> None:
+    contents = [{"key": text, "value": "v"}]
+    assert (
+        profile(customization={"metaContents": contents}).customization.meta_contents[0].key == key
+    )
+
+
+@pytest.mark.parametrize("key", [0, 256, "0x100", "ten", True, -1, 1.0, None, "9" * 5000])
+def test_what_is_no_meta_key(key: object) -> None:
+    problem = refused(customization={"metaContents": [{"key": key, "value": "v"}]})
+    assert "is not a META key from 0x1 to 0xff" in problem
+
+
+def test_a_meta_key_given_twice() -> None:
+    contents = [{"key": key, "value": "v"} for key in ("0xa", 10, 12, "0xc", 13)]
+    assert refused(customization={"metaContents": contents}) == (
+        "customization: META keys are given twice: 0xa, 0xc"
+    )
+
+
+@pytest.mark.parametrize("text", ["quiet", "-quiet", "dyndbg=file a.c +p", "a=é"[:2] + "e"])
+def test_kernel_arguments(text: str) -> None:
+    given = profile(customization={"extraKernelArgs": [text]})
+    assert given.customization.extra_kernel_args == (text,)
+
+
+@pytest.mark.parametrize("text", ["", " a", "a ", "a\n", "a\nb", "a\tb", "ä", "a\x7f", "a\0"])
+def test_what_is_no_kernel_argument(text: str) -> None:
+    problem = refused(customization={"extraKernelArgs": [text]})
+    assert "is not one printable kernel argument" in problem
+
+
+@pytest.mark.parametrize("version", ["v1.9.0", "1.9", "v1.10.0-alpha.1+dirty", "main", ""])
+def test_versions(version: str) -> None:
+    assert profile(version=version).version == version
+
+
+@pytest.mark.parametrize("version", ["v1.9/../x", "a b", "-v1", "x" * 65, "v1\n", "é"])
+def test_what_is_no_version(version: str) -> None:
+    assert "is not a version such as v1.9.0" in refused(version=version)
+
+
+@pytest.mark.parametrize("given", [("imageRef",), ("tarballPath",), ("ociPath",)])
+def test_a_container_asset_is_in_one_place(given: tuple[str, ...]) -> None:
+    assert profile(input={"imageCache": dict.fromkeys(given, "x")}).input.image_cache
+
+
+@pytest.mark.parametrize("given", [(), ("imageRef", "ociPath"), ("forceInsecure",)])
+def test_a_container_asset_in_no_place_or_two(given: tuple[str, ...]) -> None:
+    values = {name: True if name == "forceInsecure" else "x" for name in given}
+    problem = refused(input={"imageCache": values})
+    assert problem == "input.imageCache: needs exactly one of imageRef, tarballPath, ociPath"
+
+
+@pytest.mark.parametrize(
+    ("kind", "formats"),
+    [("iso", {"raw"}), ("image", {"raw", ".zst"}), ("uki", {"raw"}), ("kernel", {"raw"})],
+)
+def test_formats_of_each_kind(kind: str, formats: set[str]) -> None:
+    for out_format in OutFormat:
+        if out_format.value in formats:
+            made = profile(kind, output={"outFormat": out_format.value})
+            assert made.output.out_format is out_format
+        else:
+            problem = refused(kind, output={"outFormat": out_format.value})
+            assert problem.startswith(f"output: outFormat: {kind} comes as ")
+
+
+def test_default_formats() -> None:
+    assert profile("image").output.out_format is OutFormat.ZST
+    for kind in ("iso", "kernel", "initramfs", "uki", "cmdline"):
+        assert profile(kind).output.out_format is OutFormat.RAW
+
+
+@pytest.mark.parametrize(
+    ("layer", "where"),
+    [
+        ({"secureboot": True}, "secureboot"),
+        ({"platform": "aws"}, "platform"),
+        ({"overlay": {"name": "rpi"}}, "overlay"),
+        ({"input": {"systemExtensions": [{"imageRef": "x"}]}}, "input.systemExtensions"),
+        ({"input": {"baseInstaller": {"imageRef": "x"}}}, "input.baseInstaller"),
+        (disk(diskFormat="qcow2"), "output.imageOptions.diskFormat"),
+        (disk(diskSectorSize=4096), "output.imageOptions.diskSectorSize"),
+        (disk(bootloader="grub"), "output.imageOptions.bootloader"),
+        ({"kind": "installer"}, "output.kind"),
+    ],
+)
+def test_what_talos_has_and_is_not_served_is_told_apart(layer: dict[str, Any], where: str) -> None:
+    problem = refused(**layer)
+    assert problem.startswith(f"{where}: ")
+    assert "unknown key" not in problem
+    assert "support" in problem
+
+
+def test_the_one_served_bootloader_may_be_named() -> None:
+    made = profile(**disk(bootloader="sd-boot"))
+    assert made.output.image_options.bootloader is Bootloader.SD_BOOT
+
+
+def test_profiles_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        profile().arch = "arm64"
+
+
+ISO_SHOWN = """\
+baseProfileName: ''
+name: ''
+arch: amd64
+platform: metal
+secureboot: false
+version: ''
+customization:
+  extraKernelArgs: []
+  metaContents: []
+  embeddedMachineConfiguration: ''
+input:
+  systemExtensions: []
+output:
+  kind: iso
+  outFormat: raw
+  imageOptions:
+    diskFormat: raw
+    diskFormatOptions: ''
+    diskSectorSize: 512
+    sdBootEnrollKeys: ''
+  isoOptions:
+    sdBootEnrollKeys: ''
+"""
+
+
+def test_profile_show_prints_what_resolves() -> None:
+    done = CliRunner().invoke(app, ["profile", "show", "iso"])
+    assert done.exit_code == 0
+    assert done.output == ISO_SHOWN
+
+
+def test_what_profile_show_prints_is_a_profile_again() -> None:
+    from imager.profile.load import parse_yaml
+
+    shown = load_profile(parse_yaml(ISO_SHOWN, source="x"), source="x")
+    assert shown == profile("iso")

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from imager.errors import InputError
+from imager.extents import Codec, Content, FileRange, StreamRange
+from imager.filetree import TreeFile
+from imager.tarball import index_tar, plan_tar
+from tests.caches import compress, tar_bytes
+from tests.support import content_bytes, write_content
+
+LONG = "/".join(["folder" * 10] * 5) + "/" + "x" * 200
+FILES = {
+    "a": b"",
+    "folder/b": random.Random("b").randbytes(512),
+    "folder/inner/c": random.Random("c").randbytes(1_300_000),
+    LONG: b"long",
+    "folder/grüße": b"utf-8",
+    "z": b"z" * 513,
+}
+CODECS = pytest.mark.parametrize("codec", [None, "gzip", "zstd"])
+FORMATS = pytest.mark.parametrize("format_", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+
+
+def keep_all(_path: str, _size: int) -> bool:
+    return True
+
+
+def index(data: bytes, path: Path) -> dict[str, bytes]:
+    """Index `data` at `path`, plain and compressed; return what the plain one's ranges hold."""
+    path.write_bytes(data)
+    plain = {member.path: content_bytes(member.content) for member in index_tar(path)}
+    path.write_bytes(compress(data, "gzip"))
+    packed = {member.path: member.data for member in index_tar(path, keep=keep_all)}
+    assert packed == plain
+    return plain
+
+
+@FORMATS
+def test_archives_of_pythons_tarfile(tmp_path: Path, format_: int) -> None:
+    assert index(tar_bytes(FILES, format=format_), tmp_path / "t") == FILES
+
+
+@pytest.mark.parametrize("format_", ["gnu", "pax", "posix", "oldgnu"])
+@pytest.mark.parametrize("start", [".", "folder"])
+def test_archives_of_gnu_tar(tmp_path: Path, format_: str, start: str) -> None:
+    for name, data in FILES.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    argv = ["tar", f"--format={format_}", "-C", str(tmp_path / "tree"), "-cf", "-", start]
+    done = subprocess.run(argv, check=True, capture_output=True)
+    wanted = {k: v for k, v in FILES.items() if start == "." or k.startswith("folder/")}
+    assert index(done.stdout, tmp_path / "t") == wanted
+
+
+@CODECS
+def test_members_lie_where_the_archive_has_them(tmp_path: Path, codec: str | None) -> None:
+    path = tmp_path / "t"
+    data = tar_bytes(FILES)
+    path.write_bytes(compress(data, codec))
+    for member in index_tar(path, keep=lambda name, size: name == "z" and size == 513):
+        wanted = FILES[member.path]
+        assert member.content.size == len(wanted)
+        for extent in member.content.extents:
+            source = extent.source
+            assert isinstance(source, FileRange if codec is None else StreamRange)
+            assert data[source.offset : source.offset + extent.length] == wanted
+            if isinstance(source, StreamRange):
+                assert source.codec is Codec(codec)
+        digest = hashlib.sha256(wanted).hexdigest()
+        assert member.sha256 == (None if codec is None else digest)
+        assert member.data == (wanted if codec and member.path == "z" else None)
+
+
+@CODECS
+def test_an_archive_of_nothing(tmp_path: Path, codec: str | None) -> None:
+    (tmp_path / "t").write_bytes(compress(bytes(10240), codec))
+    assert index_tar(tmp_path / "t") == ()
+
+
+def raw(name: str, data: bytes = b"", **fields: object) -> bytes:
+    """Return one member with its header's `fields` set."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info.tobuf(tarfile.GNU_FORMAT) + data.ljust(-(-len(data) // 512) * 512, b"\0")
+
+
+def pax(data: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    return raw("pax", data, type=kind)
+
+
+def record(text: bytes) -> bytes:
+    length = len(text) + 3
+    return b"%d %s\n" % (length + (length >= 10), text)
+
+
+END = bytes(1024)
+GOOD = raw("good", b"good")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (raw("../evil", b"x"), "leads out of the archive"),
+        (raw("a/../../evil", b"x"), "leads out of the archive"),
+        (raw("/etc/passwd", b"x"), "leads out of the archive"),
+        (raw("a//b", b"x"), "leads out of the archive"),
+        (raw("a/./b", b"x"), "leads out of the archive"),
+        (raw("..", type=tarfile.DIRTYPE), "leads out of the archive"),
+        (raw("link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "neither a file nor a folder"),
+        (raw("link", type=tarfile.LNKTYPE, linkname="good"), "neither a file nor a folder"),
+        (raw("dev", type=tarfile.BLKTYPE), "neither a file nor a folder"),
+        (raw("dev", type=tarfile.CHRTYPE), "neither a file nor a folder"),
+        (raw("pipe", type=tarfile.FIFOTYPE), "neither a file nor a folder"),
+        (raw("odd", type=b"V"), "neither a file nor a folder"),
+        (raw("good", b"other"), "good is in the archive twice"),
+        (raw("./good", b"other"), "good is in the archive twice"),
+        (raw("x" * 256, b"x"), "is too long"),
+        (raw("/".join(["x" * 200] * 21)[:-1], b"x"), "is too long"),
+        (raw("line\nbreak", b"x"), "is not a name"),
+        (raw("escape\x1b[31m", b"x"), "is not a name"),
+        (raw("bad\udcff", b"x"), "is not a name"),
+        (raw("negative", size=-512), "."),
+        (raw("immense", size=1 << 86), "."),
+        (pax(record(b"path=../evil")) + raw("a", b"x"), "leads out of the archive"),
+        (pax(record(b"size=-512")) + raw("a", b"x"), "."),
+        (pax(record(b"linkpath=x")) + raw("a", type=tarfile.SYMTYPE), "neither a file"),
+        (pax(b"x" * (2 << 20)) + raw("a", b"x"), "a header of"),
+        (raw("././@LongLink", b"x" * (2 << 20), type=tarfile.GNUTYPE_LONGNAME), "a header of"),
+        (raw("././@LongLink", type=tarfile.GNUTYPE_LONGNAME, size=-512), "not a whole tar"),
+        (
+            b"".join(raw("l", b"x", type=tarfile.GNUTYPE_LONGNAME) for _ in range(3000)),
+            "not a whole",
+        ),
+        (b"".join(pax(record(b"path=y")) for _ in range(3000)), "not a whole tar"),
+        (
+            pax(record(b"GNU.sparse.major=1") + record(b"GNU.sparse.minor=0"))
+            + raw("sparse", b"not numbers"),
+            ".",
+        ),
+        (raw("sparse", type=tarfile.GNUTYPE_SPARSE), "."),
+    ],
+)
+@CODECS
+def test_hostile_members_are_refused(
+    tmp_path: Path, data: bytes, why: str, codec: str | None
+) -> None:
+    (tmp_path / "t").write_bytes(compress(GOOD + data + END, codec))
+    with pytest.raises(InputError, match=why):
+        index_tar(tmp_path / "t")
+    (tmp_path / "t").write_bytes(compress(data + GOOD + END, codec))
+    with pytest.raises(InputError, match=why):
+        index_tar(tmp_path / "t")
+
+
+SMALL = {"a": b"a" * 600, "b/c": b"", "b/d": b"d" * 512}
+
+
+@FORMATS
+@CODECS
+def test_truncation_at_every_block_is_told(tmp_path: Path, format_: int, codec: str | None) -> None:
+    data = tar_bytes({**SMALL, LONG: b"x"}, format=format_)
+    used = len(data.rstrip(b"\0"))
+    used += -used % 512
+    for size in range(0, used + 1, 512):
+        (tmp_path / "t").write_bytes(compress(data[:size], codec))
+        with pytest.raises(InputError, match="is not a whole tar archive") as caught:
+            index_tar(tmp_path / "t")
+        assert "copy it again" in caught.value.hint
+    (tmp_path / "t").write_bytes(compress(data[: used + 1024], codec))
+    assert len(index_tar(tmp_path / "t")) == 4
+
+
+@CODECS
+def test_a_damaged_header_in_the_middle_is_told(tmp_path: Path, codec: str | None) -> None:
+    data = bytearray(tar_bytes(SMALL))
+    place = bytes(data).index(b"b/d")
+    data[place] ^= 1
+    with tarfile.open(fileobj=io.BytesIO(data)) as lenient:
+        assert len(lenient.getnames()) < 4  # what tarfile's own loop makes of it: no error
+    (tmp_path / "t").write_bytes(compress(bytes(data), codec))
+    with pytest.raises(InputError, match="is not a whole tar archive"):
+        index_tar(tmp_path / "t")
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive at all", b"x" * 10240, b"\x1f\x8bno gzip"])
+def test_what_is_no_archive(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "t").write_bytes(data)
+    with pytest.raises(InputError, match="is not a whole"):
+        index_tar(tmp_path / "t")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(
+    changes=st.dictionaries(st.integers(0, 6000), st.integers(0, 255), max_size=4),
+    format_=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+)
+@example(changes={}, format_=tarfile.PAX_FORMAT)
+def test_damage_anywhere_is_told_or_harmless(
+    tmp_path: Path, changes: Mapping[int, int], format_: int
+) -> None:
+    data = bytearray(tar_bytes({**SMALL, LONG: b"x"}, format=format_))
+    for place, value in changes.items():
+        data[place % len(data)] = value
+    (tmp_path / "t").write_bytes(data)
+    try:
+        members = index_tar(tmp_path / "t")
+    except InputError:
+        return
+    for member in members:
+        assert ".." not in member.path.split("/")
+        assert len(content_bytes(member.content)) == member.content.size
+
+
+def planned(files: Mapping[str, bytes]) -> Content:
+    tree = [TreeFile(name, Content.of_bytes(data)) for name, data in files.items()]
+    plan = plan_tar(tree, timestamp=1_700_000_000)
+    whole = content_bytes(plan.content)
+    for file in plan.files:
+        assert whole[file.offset : file.offset + file.length] == files[file.path]
+    return plan.content
+
+
+def test_a_planned_archive_is_read_by_gnu_tar(tmp_path: Path) -> None:
+    path = write_content(planned(FILES), tmp_path / "t")
+    assert path.stat().st_size % 512 == 0
+    (tmp_path / "x").mkdir()
+    subprocess.run(["tar", "-xf", path, "-C", tmp_path / "x"], check=True)
+    for name, data in FILES.items():
+        assert (tmp_path / "x" / name).read_bytes() == data
+    with tarfile.open(path) as tar:
+        for info in tar:
+            assert (info.mode, info.uid, info.gid, info.mtime) == (0o644, 0, 0, 1_700_000_000)
+
+
+def test_a_planned_archive_is_read_back(tmp_path: Path) -> None:
+    assert index(content_bytes(planned(FILES)), tmp_path / "t") == FILES
+    assert content_bytes(planned({})) == bytes(1024)
+
+
+def test_a_planned_archive_is_the_same_each_time() -> None:
+    assert planned(FILES) == planned(FILES)
+
+
+def test_a_planned_member_may_be_larger_than_8_gib(tmp_path: Path) -> None:
+    size = 9 << 30
+    files = [TreeFile("big", Content(size)), TreeFile("z", Content.of_bytes(b"z"))]
+    path = write_content(plan_tar(files, timestamp=0).content, tmp_path / "t")
+    listed = subprocess.run(["tar", "-tvf", path], check=True, capture_output=True, text=True)
+    assert [line.split()[2] for line in listed.stdout.splitlines()] == [str(size), "1"]
+    assert [member.content.size for member in index_tar(path)] == [size, 1]

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from imager import workspace
+from imager.errors import HostError, InputError
+from imager.workspace import (
+    atomic_file,
+    atomic_folder,
+    check_free_space,
+    check_output_folder,
+    free_space,
+    partial_folder,
+    scratch_folder,
+    sweep_partials,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "out.iso"
+    with atomic_file(target) as descriptor:
+        os.write(descriptor, b"whole")
+        assert not target.exists()
+        (partial,) = names(tmp_path)
+        assert partial.startswith(".out.iso.")
+        assert partial.endswith(".partial")
+    assert target.read_bytes() == b"whole"
+    assert names(tmp_path) == ["out.iso"]
+
+
+def test_a_file_is_flushed_before_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    target = tmp_path / "out"
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append(target.exists()))
+    with atomic_file(target) as descriptor:
+        os.write(descriptor, b"whole")
+    assert seen == [False, True]  # the data, then the folder
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failed_block_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), atomic_file(tmp_path / "out") as descriptor:
+        os.write(descriptor, b"half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_failed_block_keeps_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"old")
+    with pytest.raises(ValueError, match="no"), atomic_file(tmp_path / "out"):
+        raise ValueError("no")
+    assert (tmp_path / "out").read_bytes() == b"old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"old and longer")
+    with atomic_file(tmp_path / "out") as descriptor:
+        os.write(descriptor, b"new")
+        assert (tmp_path / "out").read_bytes() == b"old and longer"
+    assert (tmp_path / "out").read_bytes() == b"new"
+
+
+def test_the_file_gets_the_users_ordinary_mode(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with atomic_file(tmp_path / "out"):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o644
+
+
+def test_stale_partials_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".out.0badcafe.partial").write_bytes(b"half")
+    (tmp_path / ".out.12345678.partial").mkdir()
+    (tmp_path / ".out.12345678.partial" / "inner").write_bytes(b"half")
+    others = [".other.0badcafe.partial", "out.partial", ".out.txt"]
+    for name in others:
+        (tmp_path / name).touch()
+    with atomic_file(tmp_path / "out"):
+        pass
+    assert names(tmp_path) == sorted([*others, "out"])
+
+
+def test_a_name_with_wildcards_sweeps_its_own_alone(tmp_path: Path) -> None:
+    (tmp_path / ".abc.0badcafe.partial").touch()
+    (tmp_path / ".[a]*?.0badcafe.partial").touch()
+    sweep_partials(tmp_path / "[a]*?")
+    sweep_partials(tmp_path / "*")
+    assert names(tmp_path) == [".abc.0badcafe.partial"]
+
+
+def test_a_partial_that_is_held_is_kept(tmp_path: Path) -> None:
+    held = tmp_path / ".out.0badcafe.partial"
+    with held.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with atomic_file(tmp_path / "out"):
+            pass
+        assert held.exists()
+    sweep_partials(tmp_path / "out")
+    assert not held.exists()
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "out") as first:
+        with atomic_file(tmp_path / "out") as second:
+            os.write(second, b"second")
+        os.write(first, b"first")
+    assert (tmp_path / "out").read_bytes() == b"first"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_link_in_a_partials_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / ".out.0badcafe.partial").symlink_to(tmp_path / "precious")
+    sweep_partials(tmp_path / "out")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_a_killed_writer_leaves_nothing_at_the_path(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from imager.workspace import atomic_file\n"
+        "with atomic_file(Path(sys.argv[1])) as descriptor:\n"
+        "    os.write(descriptor, b'half')\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    target = tmp_path / "out"
+    argv = [sys.executable, "-c", program, str(target)]
+    root = Path(workspace.__file__).parents[1]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=root) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+        (partial,) = names(tmp_path)
+        sweep_partials(target)
+        assert names(tmp_path) == [partial]
+        writer.send_signal(signal.SIGKILL)
+    assert names(tmp_path) == [partial]
+    with atomic_file(target) as descriptor:
+        os.write(descriptor, b"whole")
+    assert names(tmp_path) == ["out"]
+    assert target.read_bytes() == b"whole"
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "cache") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_bytes(b"whole")
+        assert not (tmp_path / "cache").exists()
+    assert (tmp_path / "cache" / "inner" / "file").read_bytes() == b"whole"
+    assert names(tmp_path) == ["cache"]
+
+
+@pytest.mark.parametrize("number", [0, 22, 38])
+def test_an_existing_folder_is_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    if number:
+
+        class _Without:
+            def renameat2(self, *_: object) -> int:
+                ctypes.set_errno(number)
+                return -1
+
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: _Without())
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "old").touch()
+    with atomic_folder(tmp_path / "cache") as folder:
+        (folder / "new").touch()
+        assert names(tmp_path / "cache") == ["old"]
+    assert names(tmp_path / "cache") == ["new"]
+    assert names(tmp_path) == ["cache"]
+
+
+def test_a_failed_folder_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "old").touch()
+    with pytest.raises(ValueError, match="no"), atomic_folder(tmp_path / "cache") as folder:
+        (folder / "new").touch()
+        raise ValueError("no")
+    assert names(tmp_path / "cache") == ["old"]
+    assert names(tmp_path) == ["cache"]
+
+
+def test_a_partial_folder_is_held_and_goes_away(tmp_path: Path) -> None:
+    with partial_folder(tmp_path / "cache") as folder:
+        (folder / "file").touch()
+        sweep_partials(tmp_path / "cache")
+        assert (folder / "file").exists()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [atomic_file, atomic_folder])
+def test_a_folder_that_is_not_there(
+    tmp_path: Path, make: Callable[[Path], AbstractContextManager[object]]
+) -> None:
+    expected = pytest.raises(HostError, match=r"cannot create .*gone/out: No such file")
+    with expected, make(tmp_path / "gone" / "out"):
+        pass
+
+
+def test_scratch_is_private_and_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch_folder() as folder:
+        assert folder.parent == tmp_path
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "file").touch()
+    assert names(tmp_path) == []
+
+
+def test_output_folders_that_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_output_folder(tmp_path)
+    with pytest.raises(InputError, match="does not exist") as caught:
+        check_output_folder(tmp_path / "gone")
+    assert caught.value.hint == f"mkdir -p {tmp_path}/gone"
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is not a folder"):
+        check_output_folder(tmp_path / "file")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(HostError, match="is not writable for user") as refused:
+        check_output_folder(tmp_path)
+    assert "--user" in refused.value.hint
+
+
+def test_free_space_is_asked_for_beforehand(tmp_path: Path) -> None:
+    free = free_space(tmp_path)
+    assert free > 0
+    check_free_space(tmp_path, 1)
+    with pytest.raises(HostError, match=r"free and 1024 PiB are needed") as caught:
+        check_free_space(tmp_path, 1 << 60)
+    assert "--output" in caught.value.hint
