@@ -218,7 +218,7 @@ def damaged_layer(site: Site) -> Bad:
     layer = layout_blobs(path)["layer"]
     # In the data of the first blob, or of the second: behind the headers of three folders.
     flip(layer, 8_000)
-    return Bad(path, ("does not match its digest",), "create it again")
+    return Bad(path, ("does not match its digest",), "it again")
 
 
 def damaged_padding(site: Site) -> Bad:
@@ -232,7 +232,7 @@ def damaged_padding(site: Site) -> Bad:
 def damaged_compressed_layer(site: Site) -> Bad:
     path = make_layout(site.flat(), site.folder / "layout", codec="gzip")
     flip(layout_blobs(path)["layer"])
-    return Bad(path, (str(path), "does not match its digest"), "create it again")
+    return Bad(path, (str(path), "does not match its digest"), "it again")
 
 
 def damaged_config(site: Site) -> Bad:
