@@ -99,7 +99,7 @@ test-boot: packages-test assets ## Boot every output on its media in QEMU.
 test: test-quick test-boot ## Lint, types, unit, oracle, repro, fault and boot tests.
 
 test-container: packages-container install ## Build the container and use it in a Docker engine.
-	$(BIN)/pytest -q -m container
+	$(SUDO) $(BIN)/pytest -q -m container -p no:cacheprovider
 
 test-mutants: install assets ## Show that the tests notice one-line breaks of the code.
 	$(BIN)/python -m tests.mutants

@@ -1,0 +1,48 @@
+# docker build --tag imager .
+#
+# Build arguments:
+#   ASSETS_IMAGE   image whose /usr/install has the boot assets to use instead of the default ones:
+#                  with an imager or installer image of Talos, outputs boot Talos
+#   ASSETS_ARCHES  architectures whose default boot assets are put in; default: the image's own
+
+ARG ASSETS_IMAGE=default-assets
+
+FROM debian:bookworm-slim AS base
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates e2fsprogs python3 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
+
+FROM base AS build
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3-pip python3-venv
+WORKDIR /src
+RUN python3 -m venv --without-pip /opt/imager
+ENV PATH=/opt/imager/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# The dependencies first, so that a change of the code does not fetch them again.
+COPY pyproject.toml ./
+RUN /usr/bin/python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' >requirements.txt \
+ && /usr/bin/pip --python /opt/imager/bin/python install --no-compile --requirement requirements.txt
+COPY . ./
+# Bytecode that is never checked against its source: a read-only image starts as quickly.
+RUN /usr/bin/pip --python /opt/imager/bin/python install --no-compile --no-deps . \
+ && /usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/imager
+
+FROM build AS default-assets
+ARG ASSETS_ARCHES
+RUN for arch in ${ASSETS_ARCHES:-$(dpkg --print-architecture)}; do \
+      imager assets fetch --arch "$arch" --folder /usr/install || exit; \
+    done
+
+FROM ${ASSETS_IMAGE:-default-assets} AS assets
+
+FROM base
+LABEL org.opencontainers.image.title="imager" \
+      org.opencontainers.image.description="Builds bootable ISO and disk images for Talos Linux that carry a container image cache" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENV PATH=/opt/imager/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+COPY --from=build /opt/imager /opt/imager
+COPY --from=assets /usr/install /usr/install
+# Where outputs go; mount a folder here.
+RUN mkdir /out
+ENTRYPOINT ["imager"]
+CMD ["--help"]
