@@ -410,7 +410,7 @@ MUTANTS = (
         "bootassets/kernelimage.py",
         "check_pe(path, machine=assets.arch.pe_machine, what=_WHAT[asset])",
         "pass",
-        "fault/test_cli_errors.py::test_asset_of_the_wrong_machine_names_both",
+        "fault/test_input_errors.py::test_asset_of_the_wrong_machine_names_both",
     ),
     # Whole outputs.
     _mutant(
@@ -439,7 +439,7 @@ MUTANTS = (
         "output/disk.py",
         "if size >= minimum:",
         "if size > 0:",
-        "fault/test_cli_errors.py::test_bad_disk_size",
+        "fault/test_output_errors.py::test_bad_disk_size",
     ),
     _mutant(
         "a source that changes during a build goes unnoticed",
@@ -453,6 +453,6 @@ MUTANTS = (
         "build.py",
         "checks = planned.cache.checks if planned.cache and options.verify else ()",
         "checks = ()",
-        "fault/test_cli_errors.py::test_damage_is_found_in_a_disk_too",
+        "fault/test_cache_errors.py::test_damage_is_found_in_a_disk_too",
     ),
 )

@@ -1,0 +1,219 @@
+"""Sizes, folders, disks and signals that end a build: told, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.caches import (
+    make_flat,
+)
+from tests.cli import IMAGER, MIB, environment, run
+from tests.fault_site import AS_NOBODY, HOST, INPUT, NOBODY, ROOT, Site, check_error, refused
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        ("12XB", ("'12XB' is not a size",), ""),
+        ("-4GiB", ("'-4GiB' is not a size",), ""),
+        ("", ("not a size",), ""),
+        ("4GiB and more", ("not a size",), ""),
+        ("99999999999TB", ("below 8 EiB",), ""),
+        ("0.3B", ("whole number of bytes",), ""),
+        ("0", ("too small", "EFI 1.1 GiB"), "--image-disk-size=1246MiB"),
+        ("1GiB", ("a disk of 1 GiB is too small", "META 1 MiB"), "--image-disk-size=1246MiB"),
+        ("2000000001", ("not a multiple of the sector size, 512 bytes",), "2000000000"),
+    ],
+)
+def test_bad_disk_size(site: Site, text: str, words: tuple[str, ...], hint: str) -> None:
+    check_error(refused(site, "metal", f"--image-disk-size={text}"), INPUT, *words, hint=hint)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1e9", "0x10"])
+def test_bad_epoch(site: Site, text: str) -> None:
+    done = run(
+        *("iso", "--assets", site.assets, "--output", site.out),
+        env={"SOURCE_DATE_EPOCH": text},
+        cwd=site.folder,
+    )
+    check_error(done, INPUT, f"SOURCE_DATE_EPOCH={text!r}", hint="git log")
+    assert not list(site.out.iterdir())
+
+
+def test_output_folder_missing(site: Site) -> None:
+    place = site.folder / "not there"
+    done = run("iso", "--assets", site.assets, "--output", place, cwd=site.folder)
+    check_error(done, INPUT, str(place), "does not exist", hint=f"mkdir -p {place}")
+    assert not place.exists()
+
+
+def test_output_folder_is_a_file(site: Site) -> None:
+    place = site.folder / "file"
+    place.write_text("mine")
+    done = run("iso", "--assets", site.assets, "--output", place, cwd=site.folder)
+    check_error(done, INPUT, str(place), "is not a folder")
+    assert place.read_text() == "mine"
+
+
+def test_output_is_a_folder(site: Site) -> None:
+    (site.out / "metal-amd64.iso").mkdir()
+    done = refused(site, "iso", code=6)
+    check_error(done, 6, "metal-amd64.iso")
+
+
+if ROOT:
+
+    def test_output_folder_not_writable(site: Site) -> None:
+        site.out.chmod(0o755)
+        before = site.snapshot()
+        done = site.run("iso", prefix=AS_NOBODY)
+        check_error(done, HOST, str(site.out), f"not writable for user {NOBODY}", hint="mkdir -p")
+        assert site.snapshot() == before
+
+    def test_cache_not_readable(site: Site) -> None:
+        flat = site.flat()
+        flat.blobs[0].chmod(0)
+        site.out.chmod(0o777)
+        before = site.snapshot()
+        done = site.run("iso", "--image-cache", flat.folder, prefix=AS_NOBODY)
+        check_error(done, done.returncode, flat.blobs[0].name, "Permission denied")
+        assert done.returncode in (INPUT, HOST, 6)
+        assert site.snapshot() == before
+
+    @pytest.fixture
+    def small_disk(site: Site) -> Iterator[Site]:
+        """Put a file system of 48 MiB at the output folder."""
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", site.out], check=True)
+        yield site
+        subprocess.run(["umount", site.out], check=True)
+
+    def test_too_little_space(small_disk: Site) -> None:
+        (small_disk.out / "filler").write_bytes(bytes(40 * MIB))
+        cache = make_flat(small_disk.folder / "flat", images=1, blob_size=9_000_000, layers=1)
+        for kind in ("iso", "metal"):
+            done = refused(small_disk, kind, "--image-cache", cache.folder, code=HOST)
+            check_error(
+                done, HOST, str(small_disk.out), "8 MiB free", "needed", hint="another folder"
+            )
+
+    def test_disk_full_half_way(small_disk: Site) -> None:
+        """Space is there at the start; another program takes it while the build is stopped."""
+        (small_disk.assets / "amd64/initramfs.xz").write_bytes(random.Random(1).randbytes(40 * MIB))
+        with started(small_disk, "metal") as (process, _):
+            with (small_disk.out / "filler").open("wb") as file:
+                fill(file)
+            process.send_signal(signal.SIGCONT)
+            _, stderr = process.communicate(timeout=60)
+        assert process.returncode == HOST, stderr
+        assert "no space left while writing" in stderr
+        assert "Traceback" not in stderr
+        assert [path.name for path in small_disk.out.iterdir()] == ["filler"]
+
+
+def fill(file: IO[bytes]) -> None:
+    try:
+        while True:
+            file.write(bytes(64 << 10))
+            file.flush()
+    except OSError:
+        file.seek(0)
+
+
+@pytest.mark.parametrize("command", [("iso",), ("metal",), ("metal", "--out-format", "raw")])
+def test_largest_file_size_reached(site: Site, command: tuple[str, ...]) -> None:
+    (site.assets / "amd64/initramfs.xz").write_bytes(random.Random(1).randbytes(9 * MIB))
+    before = site.snapshot()
+    done = site.run(*command, prefix=("prlimit", f"--fsize={4 * MIB}"))
+    check_error(done, HOST, "larger than a file can be", hint="another file system")
+    assert site.snapshot() == before
+
+
+class started:  # noqa: N801 - used like a function
+    """A build whose JSON progress has begun, stopped by SIGSTOP; and its standard error."""
+
+    def __init__(self, site: Site, *args: str | Path) -> None:
+        self._site = site
+        self._args = args
+
+    def __enter__(self) -> tuple[subprocess.Popen[str], IO[str]]:
+        common = ("--assets", self._site.assets, "--output", self._site.out, "--progress", "json")
+        self._process = subprocess.Popen(
+            [*IMAGER, *self._args, *common],
+            env=environment(self._site.env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr
+        for line in self._process.stderr:
+            if json.loads(line)["event"] == "progress":
+                break
+        self._process.send_signal(signal.SIGSTOP)
+        return self._process, self._process.stderr
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def slow_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that takes a while to compress."""
+    folder = tmp_path_factory.mktemp("slow") / "flat"
+    return make_flat(folder, images=1, layers=1, blob_size=150 * MIB).folder
+
+
+@pytest.fixture
+def slow(site: Site, slow_cache: Path) -> Site:
+    """Give the site the slow cache."""
+    (site.folder / "flat").symlink_to(slow_cache)
+    return site
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_half_way_leaves_nothing(slow: Site, number: int, code: int) -> None:
+    before = slow.snapshot()
+    with started(slow, "metal", "--image-cache", slow.folder / "flat") as (process, _):
+        assert not (slow.out / "metal-amd64.raw.zst").exists()
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "Traceback" not in stderr
+    assert stdout == ""
+    assert slow.snapshot() == before
+
+
+def test_kill_half_way_is_cleaned_up_by_the_next_run(slow: Site) -> None:
+    with started(slow, "metal", "--image-cache", slow.folder / "flat") as (process, _):
+        process.kill()
+        process.wait(timeout=60)
+    names = [path.name for path in slow.out.iterdir()]
+    assert all(name.startswith(".metal-amd64.raw.zst.") for name in names)
+    # A run that is killed a little later leaves a file of this kind.
+    (slow.out / ".metal-amd64.raw.zst.0123abcd.partial").write_bytes(b"half")
+    (slow.out / ".other.raw.0123abcd.partial").write_bytes(b"of another output")
+    assert slow.run("metal").returncode == 0
+    assert sorted(path.name for path in slow.out.iterdir()) == [
+        ".other.raw.0123abcd.partial",
+        "metal-amd64.raw.zst",
+    ]
+
+
+def test_partial_file_of_a_running_build_is_left_alone(slow: Site) -> None:
+    with started(slow, "metal", "--image-cache", slow.folder / "flat") as (process, _):
+        held = [path for path in slow.out.iterdir() if path.name.endswith(".partial")]
+        assert slow.run("metal").returncode == 0
+        assert all(path.exists() for path in held)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(timeout=60) == 0
+    assert [path.name for path in slow.out.iterdir()] == ["metal-amd64.raw.zst"]
