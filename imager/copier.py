@@ -1,8 +1,9 @@
 """The engine that turns a Content into bytes: each is moved once, by the kernel where it can.
 
-Plain ranges are copied with copy_file_range(2), where that is not possible with sendfile(2), and
-else by reading and writing. Holes of a source stay holes in the target. Compressed sources are
-decompressed in one forward pass, in the order of the stream, whatever the order in the target.
+Plain ranges are copied with copy_file_range(2), which shares them where the file system can,
+where that is not possible with sendfile(2), and else by reading and writing. Holes of a source
+stay holes in the target. Compressed sources are decompressed in one forward pass, in the order of
+the stream, whatever the order in the target.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ Progress = Callable[[int], None]
 # Large enough that a system call's cost vanishes, small enough for a lively progress bar.
 _KERNEL_CHUNK = 32 << 20
 _USER_CHUNK = 1 << 20
+# Blocks of file systems are shared, and pages moved, as a whole.
+_PAGE = 4096
 _NOT_HERE = {errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EBADF}
 
 
@@ -49,7 +52,8 @@ def write_content(
     """Write `content` into the empty file of descriptor `target`, from its byte 0 on.
 
     `progress` is called with the number of bytes of extents done since the last call, and may
-    raise to stop. `methods` are tried in order. Raises HostError when the disk is full,
+    raise to stop. `methods` are tried in order, except that what changes its place within a page is
+    read and written if that is one of them. Raises HostError when the disk is full,
     OutputError when reading or writing fails, InputError when a source is shorter than planned.
     """
     try:
@@ -116,6 +120,9 @@ def _write_plain(
             progress(extent.length)
         case FileRange(path, offset):
             ranges = sources.data_ranges(path, offset, extent.length)
+            if (offset - extent.offset) % _PAGE:
+                # Nothing can be shared, and the kernel's copy of parts of pages is the slower one.
+                methods = sorted(methods, key=lambda method: method is not CopyMethod.READ_WRITE)
             copy = _Copy(path, sources.open(path), target, methods, progress)
             for start, length in ranges:
                 copy.run(start, start - offset + extent.offset, length)

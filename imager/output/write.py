@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -29,8 +28,8 @@ _ZSTD_LEVEL = 1
 # Holes of at least this size become frames of zeros that are compressed once.
 _ZERO_FRAME = 64 * MIB
 _ZEROS = bytes(MIB)
-_FLUSH_EVERY = 32 * MIB
-_SYNC_FILE_RANGE_WRITE = 2
+# Large enough that flushes are few, small enough that little is left for the last one.
+_FLUSH_EVERY = 128 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +60,15 @@ def write_output(job: WriteJob, *, progress: Advance) -> Written:
     """
     write = _WRITERS[job.out_format]
     with atomic_file(job.path) as target:
-        flusher = _Flusher(target)
-        with _unchanged(job.content), checking(job.checks) as raise_failed:
+        with (
+            _unchanged(job.content),
+            checking(job.checks) as raise_failed,
+            _flushing(target) as flush,
+        ):
 
             def advance(count: int) -> None:
                 raise_failed()
-                flusher.advance(count)
+                flush(count)
                 progress(count)
 
             sha256 = write(job.content, target, job.checksum, advance)
@@ -74,24 +76,32 @@ def write_output(job: WriteJob, *, progress: Advance) -> Written:
     return Written(job.path, size, sha256)
 
 
-class _Flusher:
-    """Has the disk write while the copy goes on, so that little is left for the flush at its end.
+@contextmanager
+def _flushing(target: int) -> Iterator[Advance]:
+    """Have the disk write while the copy goes on, so that little is left for the flush at its end.
 
-    See sync_file_range(2). What it returns does not matter: the flush at the end tells of errors.
+    Yields a function that takes the number of bytes written since its last call. The first flush
+    that meets an error is the only one that is told of it, so all of them are looked at.
     """
+    waiting = 0
+    flush: Future[None] | None = None
+    with ThreadPoolExecutor(1, "flush") as pool:
 
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._waiting = 0
-        self._start_writing = ctypes.CDLL(None).sync_file_range
+        def advance(count: int) -> None:
+            nonlocal waiting, flush
+            waiting += count
+            if waiting < _FLUSH_EVERY or (flush and not flush.done()):
+                return
+            if flush:
+                flush.result()
+            waiting, flush = 0, pool.submit(os.fdatasync, target)
 
-    def advance(self, count: int) -> None:
-        """Tell that `count` more bytes are written, if not yet to the disk."""
-        self._waiting += count
-        if self._waiting >= _FLUSH_EVERY:
-            self._waiting = 0
-            whole_file = (ctypes.c_int64(0), ctypes.c_int64(0))
-            self._start_writing(self._target, *whole_file, _SYNC_FILE_RANGE_WRITE)
+        try:
+            yield advance
+            if flush:
+                flush.result()
+        except OSError as error:
+            raise write_error(error) from error
 
 
 _Writer = Callable[[Content, int, bool, Advance], str | None]

@@ -1,0 +1,104 @@
+"""The commands that are measured, and their limits."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.cache import BenchCache
+from tests.bench.measure import Case
+
+_Argument = str | Path
+
+# How much slower than its baseline a build may be.
+_ISO_LIMIT = 1.3
+_DISK_LIMIT = 1.2
+_VERIFY_LIMIT = 1.3
+
+_FLAT, _LAYOUT = "flat tree", "OCI layout"
+_ZSTD = "zstd -T0 -1; sync"
+_RAW = ("--out-format", "raw")
+_HASH = (
+    "import hashlib, sys\n"
+    "for path in sys.argv[1:]:\n"
+    "    with open(path, 'rb') as file:\n"
+    "        hashlib.file_digest(file, 'sha256')\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where things are: the boot assets, the cache, the folder of outputs, and a raw disk image."""
+
+    assets: Path
+    cache: BenchCache
+    output: Path
+    disk: Path
+
+    def build(self, profile: str, cache: Path, *options: str) -> list[_Argument]:
+        """Return the command of a build, by the program beside this Python."""
+        inputs: list[_Argument] = ["--assets", self.assets, "--image-cache", cache]
+        return [imager(), profile, *inputs, "--output", self.output, "-q", *options]
+
+
+def imager() -> Path:
+    """Return the program that is measured."""
+    return Path(sys.executable).with_name("imager")
+
+
+def interleaved_cases(setting: Setting) -> list[Case]:
+    """Return the cases that are run in turn."""
+    cache, output = setting.cache, setting.output
+    compressed, tree = output / "disk.zst", output / "tree.iso"
+    return [
+        *_form_cases(setting, _FLAT, cache.flat, cache.files),
+        *_form_cases(setting, _LAYOUT, cache.layout, [cache.layer]),
+        Case(_ZSTD, _synced(compressed, "zstd", "-q", "-T0", "-1", setting.disk, "-o", compressed)),
+        Case(
+            f"disk .zst, --no-verify, {_FLAT}",
+            setting.build("metal", cache.flat, "--no-verify"),
+            against=(_ZSTD,),
+            build=True,
+        ),
+        Case(
+            "xorriso -as mkisofs -R; sync",
+            _synced(tree, "xorriso", "-as", "mkisofs", "-R", "-o", tree, cache.flat),
+            against=(_cat(_FLAT),),
+        ),
+        Case("imager --help", [imager(), "--help"]),
+    ]
+
+
+def single_cases(setting: Setting) -> list[Case]:
+    """Return the case that is too slow for more than one run."""
+    size = sum(path.stat().st_size for path in setting.cache.files) * 11 // 10 >> 10
+    tree = setting.output / "tree.ext4"
+    command = _synced(tree, "mkfs.ext4", "-q", "-d", setting.cache.flat, tree, f"{size}k")
+    return [Case("mkfs.ext4 -d; sync (one run)", command, against=(_cat(_FLAT),))]
+
+
+def _form_cases(setting: Setting, form: str, cache: Path, files: list[Path]) -> list[Case]:
+    cat, sha = _cat(form), f"SHA-256, {form}"
+
+    def build(name: str, limit: float, against: tuple[str, ...], *command: str) -> Case:
+        argv = setting.build(command[0], cache, *command[1:])
+        return Case(f"{name}, {form}", argv, against=against, limit=limit, build=True)
+
+    copied = setting.output / "copied"
+    return [
+        Case(cat, ["sh", "-c", 'cat "$@" > "$0" && sync "$0"', copied, *files]),
+        Case(sha, [sys.executable, "-c", _HASH, *files]),
+        build("ISO, --no-verify", _ISO_LIMIT, (cat,), "iso", "--no-verify"),
+        build("raw disk, --no-verify", _DISK_LIMIT, (cat,), "metal", *_RAW, "--no-verify"),
+        build("ISO", _VERIFY_LIMIT, (cat, sha), "iso"),
+        build("raw disk", _VERIFY_LIMIT, (cat, sha), "metal", *_RAW),
+    ]
+
+
+def _cat(form: str) -> str:
+    return f"cat; sync, {form}"
+
+
+def _synced(output: Path, *command: _Argument) -> list[_Argument]:
+    return ["sh", "-c", '"$@" && sync "$0"', output, *command]

@@ -1,0 +1,110 @@
+"""Running commands one after another, in rounds, and what each took."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+_RUSAGE_BLOCK = 512
+# Seconds in which the disk discards the space of a removed output: not even a sync waits for that.
+_PAUSE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A command, and what it is held against: the slowest of the cases `against`, by name.
+
+    `limit` is the largest ratio allowed. `build` marks our own builds, which have limits of
+    memory and of bytes written, too.
+    """
+
+    name: str
+    command: Sequence[str | Path]
+    against: tuple[str, ...] = ()
+    limit: float | None = None
+    build: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Wall clock in seconds; peak memory, bytes written, and the disk space of the output."""
+
+    seconds: float
+    peak: int
+    written: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All runs of a case."""
+
+    case: Case
+    runs: Sequence[Run]
+
+    @property
+    def seconds(self) -> float:
+        """The median of the runs."""
+        return median(run.seconds for run in self.runs)
+
+    @property
+    def peak(self) -> int:
+        """The largest peak of the runs, in bytes."""
+        return max(run.peak for run in self.runs)
+
+    @property
+    def written_ratio(self) -> float | None:
+        """The most bytes written for each byte of the output; None without an output."""
+        return max((run.written / run.output for run in self.runs if run.output), default=None)
+
+
+def measure(cases: Sequence[Case], *, rounds: int, output: Path) -> list[Result]:
+    """Run all cases in turn, `rounds` times, so that a slow moment hits them alike.
+
+    Each round has another order, so that none always follows the same one. A case starts with an
+    empty folder `output` and with nothing left to be written by the system.
+    """
+    runs: dict[str, list[Run]] = {case.name: [] for case in cases}
+    for number in range(rounds):
+        for case in random.Random(number).sample(cases, len(cases)):
+            _empty(output)
+            os.sync()
+            time.sleep(_PAUSE)
+            runs[case.name].append(_run(case.command, output))
+    _empty(output)
+    return [Result(case, runs[case.name]) for case in cases]
+
+
+def by_name(results: Iterable[Result]) -> dict[str, Result]:
+    """Return the results by the names of their cases."""
+    return {result.case.name: result for result in results}
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _run(command: Sequence[str | Path], output: Path) -> Run:
+    started = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # The usage of the process and of the children it waited for. A page that was written to counts
+    # as written when it becomes dirty, so there is no need to wait for the disk.
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Run(
+        seconds=seconds,
+        peak=usage.ru_maxrss << 10,
+        written=usage.ru_oublock * _RUSAGE_BLOCK,
+        output=sum(path.stat().st_blocks * _RUSAGE_BLOCK for path in output.iterdir()),
+    )
