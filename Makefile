@@ -15,7 +15,7 @@ export IMAGER_ASSETS ?= $(CURDIR)/.cache/assets
 BUILD_PACKAGES     := python3-venv e2fsprogs apt ca-certificates
 DEMO_PACKAGES      := $(BUILD_PACKAGES) docker-registry skopeo mmdebstrap uidmap
 BOOT_PACKAGES      := $(BUILD_PACKAGES) qemu-system-x86 ovmf zstd
-TEST_PACKAGES      := $(DEMO_PACKAGES) $(BOOT_PACKAGES) apache2-utils attr binutils dosfstools \
+TEST_PACKAGES      := $(DEMO_PACKAGES) $(BOOT_PACKAGES) apache2-utils binutils dosfstools \
                       faketime fdisk gdisk mtools openssl strace umoci xorriso
 CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
@@ -41,9 +41,9 @@ packages-%:
 	done; \
 	if [ -n "$$missing" ]; then \
 	  echo "installing:$$missing"; \
-	  export DEBIAN_FRONTEND=noninteractive; \
 	  $(SUDO) apt-get -qq update && \
-	  $(SUDO) --preserve-env=DEBIAN_FRONTEND apt-get -qq install -y --no-install-recommends $$missing; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
 	fi
 
 $(VENV)/installed: pyproject.toml | packages-build

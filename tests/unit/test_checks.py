@@ -54,7 +54,7 @@ def test_each_of_overlapping_checks_is_told_when_wrong(path: Path) -> None:
         wrong = [*good[:place], check(path, start, end, what="it", good=False), *good[place + 1 :]]
         with pytest.raises(InputError, match=r"^it does not match its digest sha256:") as caught:
             run_checks(wrong)
-        assert "copy or create it again" in caught.value.hint
+        assert "copy or make it again" in caught.value.hint
 
 
 def test_one_flipped_bit_is_found(path: Path) -> None:

@@ -111,7 +111,7 @@ def test_what_the_kernel_cannot_do_falls_back_in_order(
         return call
 
     monkeypatch.setattr(os, "copy_file_range", refuse("copy_file_range"))
-    content, model = mixed(plain)
+    content, model = Content.of_file(plain), plain.read_bytes()
     assert written(content, tmp_path / "one", methods=ALL_METHODS) == (model, content.data_size)
     monkeypatch.setattr(os, "sendfile", refuse("sendfile"))
     assert written(content, tmp_path / "two", methods=ALL_METHODS) == (model, content.data_size)
@@ -132,8 +132,23 @@ def test_a_method_that_fails_half_way_is_continued_by_the_next(
         return copy(*arguments)
 
     monkeypatch.setattr(os, "copy_file_range", twice)
-    content, model = mixed(plain)
+    content, model = Content.of_file(plain), plain.read_bytes()
     assert written(content, tmp_path / "out") == (model, content.data_size)
+    assert calls == 3
+
+
+@pytest.mark.parametrize("offset", [1, 512, 2048, 4095])
+def test_what_changes_its_place_in_a_page_is_read_and_written(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int
+) -> None:
+    def never(*_: object) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(os, "copy_file_range", never)
+    monkeypatch.setattr(os, "sendfile", never)
+    content = Content.of_file(plain).slice(offset, 5000)
+    model = plain.read_bytes()[offset : offset + 5000]
+    assert written(content, tmp_path / "out") == (model, 5000)
 
 
 def test_an_io_error_is_no_reason_to_fall_back(
@@ -291,7 +306,7 @@ def test_a_full_disk(
     content = Content.concat([Content.of_file(plain), Content.of_bytes(b"abc")])
     with pytest.raises(HostError, match="no space left while writing") as caught:
         written(content, tmp_path / "out")
-    assert "--output" in caught.value.hint
+    assert "another folder" in caught.value.hint
 
 
 @contextmanager

@@ -248,4 +248,4 @@ def test_free_space_is_asked_for_beforehand(tmp_path: Path) -> None:
     check_free_space(tmp_path, 1)
     with pytest.raises(HostError, match=r"free and 1024 PiB are needed") as caught:
         check_free_space(tmp_path, 1 << 60)
-    assert "--output" in caught.value.hint
+    assert "another folder" in caught.value.hint
