@@ -118,7 +118,7 @@ def test_each_blob_is_read_to_hash_and_to_copy_and_written_once(
 ) -> None:
     found, output = traced(tmp_path, command, cache.folder, *options)
     for blob in cache.blobs:
-        # Sectors of an ISO are not pages of the cache: what is off by half a one is read and written.
+        # In an ISO a blob may begin half-way through a page: it is read and written then.
         size = blob.stat().st_size
         assert found.copied[str(blob)] in ({0, size} if command == "iso" else {size})
         assert found.read[str(blob)] == 2 * size
