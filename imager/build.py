@@ -155,5 +155,8 @@ def _open_cache(
         cache = open_cache(path, arch=arch)
     if cache.ignored:
         reporter.warn(f"{cache.source}: left out {cache.ignored} files that no image cache has")
+    if foreign := cache.foreign(arch):
+        names = ", ".join(map(str, foreign))
+        reporter.warn(f"{cache.source}: not for {arch.name}, but for another platform: {names}")
     cache.require_images(options.require_images)
     return cache

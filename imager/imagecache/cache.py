@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from imager.arch import Arch
@@ -11,6 +11,7 @@ from imager.checks import Check
 from imager.errors import InputError
 from imager.extents import Content, FileRange
 from imager.imagecache.tree import BlobPath, ManifestPath, parse_path
+from imager.oci.config import LARGEST_CONFIG, config_platform
 from imager.oci.digest import Digest
 from imager.oci.manifest import ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
@@ -23,25 +24,45 @@ _DAMAGED = "the cache is damaged: copy or create it again"
 
 @dataclass(frozen=True, slots=True)
 class CacheFile:
-    """A file of the tree; `sha256` (hex) is set when opening the cache has hashed it already."""
+    """A file of the tree.
+
+    `sha256` (hex) is set when opening the cache has hashed the file already, `data` when it lies
+    in a compressed source and is small.
+    """
 
     path: str
     content: Content
     sha256: str | None = None
+    data: bytes | None = None
+
+    def read(self, limit: int) -> bytes | None:
+        """Return the bytes of a file of at most `limit` bytes, None where they are not at hand."""
+        if self.data is not None or self.content.size > limit:
+            return self.data
+        parts = []
+        for extent in self.content.extents:
+            if not isinstance(extent.source, FileRange):
+                return None
+            with extent.source.path.open("rb") as source:
+                source.seek(extent.source.offset)
+                parts.append(source.read(extent.length))
+        return b"".join(parts)
 
 
 @dataclass(frozen=True)
 class ImageCache:
     """A cache whose manifests have been read and checked; blobs are checked when copied.
 
-    `files` are in the order in which they should be written. `containers` are checks of what
-    the files lie in (an uncompressed layer). `source` names where it came from.
+    `files` are in the order in which they should be written. `config_platforms` has, by the
+    digest of their manifests, the platforms that images tell of themselves. `containers` are
+    checks of what the files lie in (an uncompressed layer). `source` names where it came from.
     """
 
     source: str
     files: tuple[CacheFile, ...]
     manifests: Mapping[Reference, RawManifest]
     blobs: Mapping[Digest, CacheFile]
+    config_platforms: Mapping[Digest, Platform]
     containers: tuple[Check, ...] = ()
     ignored: int = 0
 
@@ -72,18 +93,20 @@ class ImageCache:
 
     @cached_property
     def platforms(self) -> tuple[Platform, ...]:
-        """The platforms of the manifests that are here, as the indexes tell them."""
-        return tuple(
-            sorted(
-                {
-                    entry.platform.normalised()
-                    for reference, manifest in self.manifests.items()
-                    if isinstance(manifest.document, Index)
-                    for entry in manifest.document.images
-                    if entry.platform and self._part(reference, entry.digest)
-                }
-            )
-        )
+        """The platforms of the images: an index tells them, else an image's configuration."""
+        indexed = {
+            entry.platform.normalised()
+            for reference, manifest in self.manifests.items()
+            if isinstance(manifest.document, Index)
+            for entry in manifest.document.images
+            if entry.platform and self._part(reference, entry.digest)
+        }
+        own = {
+            self.config_platforms[digest]
+            for digest in (self.manifests[reference].digest for reference in self.images)
+            if digest in self.config_platforms
+        }
+        return tuple(sorted(indexed | own))
 
     @cached_property
     def size(self) -> int:
@@ -106,7 +129,10 @@ class ImageCache:
         return self.manifests.get(Reference(reference.registry, reference.repository, None, digest))
 
     def require_arch(self, arch: Arch) -> None:
-        """Raise InputError unless every image is complete for linux on `arch`."""
+        """Raise InputError unless every image is complete for linux on `arch`.
+
+        Images that are for another platform alone (`foreign`) may be there beside others.
+        """
         problems = [
             problem
             for reference in self.images
@@ -117,6 +143,22 @@ class ImageCache:
                 f"image cache {self.source} is incomplete for {arch.name}: {_listed(problems)}",
                 hint=f"create it again with --platform linux/{arch.name}",
             )
+        if len(self.foreign(arch)) == len(self.images):
+            there = ", ".join(map(str, self.platforms))
+            raise InputError(
+                f"image cache {self.source} has no image for {arch.name}, only for {there}",
+                hint=f"create it again with --platform linux/{arch.name}",
+            )
+
+    def foreign(self, arch: Arch) -> tuple[Reference, ...]:
+        """Return the images that say of themselves that they are not for linux on `arch`."""
+        wanted = ("linux", arch.name)
+        return tuple(
+            reference
+            for reference in self.images
+            if (own := self.config_platforms.get(self.manifests[reference].digest))
+            and (own.os, own.architecture) != wanted
+        )
 
     def _incomplete(self, reference: Reference, platform: Platform) -> Iterable[str]:
         manifest = self.manifests[reference]
@@ -168,8 +210,8 @@ class ImageCache:
         return reference in self.manifests
 
 
-def load_cache(source: str, files: Iterable[tuple[CacheFile, bytes | None]]) -> ImageCache:
-    """Return the cache of `files`, each with its bytes if it is a manifest.
+def load_cache(source: str, files: Iterable[CacheFile]) -> ImageCache:
+    """Return the cache of `files`.
 
     Every manifest must be what its name or its digest copy says. Raises InputError when one is
     not, or when there is none.
@@ -178,23 +220,43 @@ def load_cache(source: str, files: Iterable[tuple[CacheFile, bytes | None]]) -> 
     manifests: dict[Reference, RawManifest] = {}
     blobs: dict[Digest, CacheFile] = {}
     ignored = 0
-    for file, data in files:
+    configs: dict[Digest, CacheFile] = {}
+    for file in files:
         match parse_path(file.path):
             case BlobPath(digest):
-                blobs[digest] = _checked_blob(source, file, digest)
+                configs[digest] = _checked_blob(source, file, digest)
+                blobs[digest] = replace(file, data=None)
             case ManifestPath(reference):
-                manifests[reference] = _checked_manifest(source, file, data, reference)
+                manifests[reference] = _checked_manifest(source, file, reference)
             case None:
                 ignored += 1
                 continue
-        known.append(file)
+        known.append(replace(file, data=None))
     if not manifests:
         raise InputError(
             f"{source} is not an image cache: there are no manifests in it",
             hint="create one with `imager images cache-create`",
         )
     _check_tags(source, manifests)
-    return ImageCache(source, tuple(known), manifests, blobs, ignored=ignored)
+    platforms = dict(_config_platforms(source, manifests.values(), configs))
+    return ImageCache(source, tuple(known), manifests, blobs, platforms, ignored=ignored)
+
+
+def _config_platforms(
+    source: str, manifests: Iterable[RawManifest], blobs: Mapping[Digest, CacheFile]
+) -> Iterator[tuple[Digest, Platform]]:
+    for manifest in manifests:
+        if not isinstance(manifest.document, ImageManifest):
+            continue
+        digest = manifest.document.config.digest
+        file = blobs.get(digest)
+        data = file.read(LARGEST_CONFIG) if file else None
+        if data is None:
+            continue
+        if Digest.of(data) != digest:
+            raise InputError(f"{source}: blob {digest} does not match its digest", hint=_DAMAGED)
+        if platform := config_platform(data):
+            yield manifest.digest, platform
 
 
 def _checked_blob(source: str, file: CacheFile, digest: Digest) -> CacheFile:
@@ -203,9 +265,8 @@ def _checked_blob(source: str, file: CacheFile, digest: Digest) -> CacheFile:
     return file
 
 
-def _checked_manifest(
-    source: str, file: CacheFile, data: bytes | None, reference: Reference
-) -> RawManifest:
+def _checked_manifest(source: str, file: CacheFile, reference: Reference) -> RawManifest:
+    data = file.read(LARGEST_MANIFEST)
     if data is None:
         raise InputError(f"{source}: {file.path} is too large for a manifest", hint=_DAMAGED)
     manifest = RawManifest.parse(data, where=f"{source}: {file.path}")

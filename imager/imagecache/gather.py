@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from imager.errors import ImagerError, InputError
 from imager.imagecache.tree import manifest_path
+from imager.oci.config import LARGEST_CONFIG, config_platform
 from imager.oci.digest import Digest
 from imager.oci.local import LocalImage, LocalKind
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
@@ -17,7 +17,6 @@ from imager.oci.registry import RegistryClient
 from imager.oci.source import ImageSource
 
 _ALL = "all"
-_LARGEST_CONFIG = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +167,11 @@ class _Buffer:
 
 def _platform_of(manifest: ImageManifest, source: ImageSource) -> Platform:
     """Return the platform that an image's configuration tells."""
-    if manifest.config.size > _LARGEST_CONFIG:
+    if manifest.config.size > LARGEST_CONFIG:
         raise InputError(f"its configuration has {manifest.config.size} bytes, more than any has")
     buffer = _Buffer()
     source.fetch_blob(manifest.config, buffer)
-    try:
-        config: Mapping[str, str] = json.loads(bytes(buffer.data))
-        parts = [str(config[key]) for key in ("os", "architecture")]
-        variant = str(config.get("variant") or "")
-        return Platform.parse("/".join([*parts, variant] if variant else parts))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError("its configuration names no platform") from error
+    platform = config_platform(bytes(buffer.data))
+    if platform is None:
+        raise InputError("its configuration names no platform")
+    return platform

@@ -33,12 +33,14 @@ from imager.oci.manifest import (
 )
 from imager.oci.reference import Reference
 from imager.reporter import Advance, Reporter
-from imager.tarball import TarMember, index_tar
+from imager.tarball import index_tar
 from imager.workspace import check_free_space
 
 if TYPE_CHECKING:
     from imager.oci.registry import RegistryClient
 
+_LARGEST_KEPT_BLOB = 64 << 10
+_MOST_KEPT = 64 << 20
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 _LAYER_CODECS: dict[str, Codec | None] = {
     OCI_LAYER: None,
@@ -174,37 +176,33 @@ class _Discard:
         """Forget `data`."""
 
 
+class _SmallFiles:
+    """Which files of a compressed layer are kept: manifests, and what may be a configuration.
+
+    They are bounded together: hostile archives may have many.
+    """
+
+    def __init__(self) -> None:
+        self._left = _MOST_KEPT
+
+    def __call__(self, path: str, size: int) -> bool:
+        manifest = isinstance(parse_path(path), ManifestPath)
+        kept = size <= (LARGEST_MANIFEST if manifest else _LARGEST_KEPT_BLOB) and size <= self._left
+        self._left -= size if kept else 0
+        return kept
+
+
 def _open_tar(source: str, path: Path) -> ImageCache:
-    members = index_tar(path.resolve(), keep=_is_manifest)
-    return load_cache(source, map(_member_file, members))
+    members = index_tar(path.resolve(), keep=_SmallFiles())
+    return load_cache(
+        source,
+        (CacheFile(each.path, each.content, each.sha256, each.data) for each in members),
+    )
 
 
-def _is_manifest(path: str, size: int) -> bool:
-    return size <= LARGEST_MANIFEST and isinstance(parse_path(path), ManifestPath)
-
-
-def _member_file(member: TarMember) -> tuple[CacheFile, bytes | None]:
-    file = CacheFile(member.path, member.content, member.sha256)
-    return file, _manifest_data(file) if member.sha256 is None else member.data
-
-
-def _manifest_data(file: CacheFile) -> bytes | None:
-    """Return the bytes of a plain file, if it is a manifest of no more than a manifest's size."""
-    if not _is_manifest(file.path, file.content.size):
-        return None
-    parts = []
-    for extent in file.content.extents:
-        if isinstance(extent.source, FileRange):
-            with extent.source.path.open("rb") as source:
-                source.seek(extent.source.offset)
-                parts.append(source.read(extent.length))
-    return b"".join(parts)
-
-
-def _flat_files(folder: Path) -> Iterator[tuple[CacheFile, bytes | None]]:
+def _flat_files(folder: Path) -> Iterator[CacheFile]:
     for path in sorted(_walk(folder, folder)):
-        file = CacheFile(path, Content.of_file(folder / path))
-        yield file, _manifest_data(file)
+        yield CacheFile(path, Content.of_file(folder / path))
 
 
 def _walk(folder: Path, root: Path) -> Iterator[str]:

@@ -219,6 +219,13 @@ MUTANTS = (
         f"{_OPEN}::test_a_blob_that_is_damaged",
     ),
     _mutant(
+        "an image of another platform goes unnoticed",
+        "imagecache/cache.py",
+        "and (own.os, own.architecture) != wanted",
+        "and own.os != wanted[0]",
+        "unit/test_imagecache_cache.py",
+    ),
+    _mutant(
         "required images may be missing",
         "imagecache/cache.py",
         "if missing:\n            raise InputError(",

@@ -39,10 +39,7 @@ BLOBS = {f"blob/sha256-{sha256(data)}": data for data in (CONFIG, LAYER)}
 def load(files: Mapping[str, bytes]) -> ImageCache:
     return load_cache(
         "test",
-        (
-            (CacheFile(path, Content.of_bytes(data)), data if path.startswith("m") else None)
-            for path, data in files.items()
-        ),
+        (CacheFile(path, Content.of_bytes(data), data=data) for path, data in files.items()),
     )
 
 
@@ -60,7 +57,41 @@ def test_an_image_of_one_platform() -> None:
     cache = load(BLOBS | manifests("quay.io/a", "v1"))
     cache.require_arch(AMD64)
     assert names(cache) == ["quay.io/a:v1"]
+    assert [str(platform) for platform in cache.platforms] == ["linux/amd64"]
+
+
+def test_an_image_of_another_platform() -> None:
+    cache = load(BLOBS | manifests("quay.io/a", "v1"))
+    assert cache.foreign(AMD64) == ()
+    assert cache.foreign(ARM64) == cache.images
+    with pytest.raises(InputError, match="has no image for arm64, only for linux/amd64"):
+        cache.require_arch(ARM64)
+
+
+def test_a_configuration_that_tells_no_platform_goes_for_any() -> None:
+    config = dump({})
+    manifest = dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": descriptor(CONFIG_TYPE, config),
+            "layers": [descriptor(LAYER_TYPE, LAYER)],
+        }
+    )
+    blobs = {f"blob/sha256-{sha256(data)}": data for data in (config, LAYER)}
+    base = "manifests/quay.io/a"
+    tags = dict.fromkeys(
+        (f"{base}/reference/v1", f"{base}/digest/sha256-{sha256(manifest)}"), manifest
+    )
+    cache = load(blobs | tags)
+    cache.require_arch(ARM64)
     assert cache.platforms == ()
+
+
+def test_a_configuration_that_is_not_what_its_digest_says() -> None:
+    files = BLOBS | {f"blob/sha256-{sha256(CONFIG)}": CONFIG.replace(b"amd64", b"arm64")}
+    with pytest.raises(InputError, match=f"blob sha256:{sha256(CONFIG)} does not match its digest"):
+        load(files | manifests("quay.io/a", "v1"))
 
 
 def test_several_tags_of_one_manifest_are_several_images() -> None:

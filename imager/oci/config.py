@@ -1,0 +1,25 @@
+"""Image configurations: OCI image specification, config.md, as far as a platform goes.
+
+https://github.com/opencontainers/image-spec/blob/main/config.md#properties
+"""
+
+from __future__ import annotations
+
+from imager.errors import ImagerError
+from imager.oci.documents import load_fields
+from imager.oci.platform import Platform
+
+LARGEST_CONFIG = 4 << 20
+
+
+def config_platform(raw: bytes) -> Platform | None:
+    """Return the platform that the configuration `raw` tells, normalised.
+
+    None when it tells none: what is no image, such as a signature, has none.
+    """
+    try:
+        fields = load_fields(raw, where="configuration")
+        parts = [fields.text(key) for key in ("os", "architecture", "variant")]
+        return Platform.parse("/".join(part for part in parts if part))
+    except ImagerError:
+        return None
