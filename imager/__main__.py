@@ -25,6 +25,8 @@ def main() -> None:
         _fail(error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", "", _EXIT_INTERRUPTED)
+    except _TerminatedError:
+        _fail("terminated", "", _EXIT_TERMINATED)
     except BrokenPipeError:
         # Who reads our output has gone; flushing it at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,10 +47,14 @@ def _open_missing_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM came: like KeyboardInterrupt, nothing in between may take it for an error."""
+
+
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """Unwind on SIGTERM, so that temporary files go."""
-    sys.stderr.write("terminated\n")
-    sys.exit(_EXIT_TERMINATED)
+    """Unwind on SIGTERM, so that temporary files go; a handler itself must not write."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _TerminatedError
 
 
 def _fail(message: str, hint: str, exit_code: int) -> None:

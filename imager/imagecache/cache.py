@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -220,12 +220,10 @@ def load_cache(source: str, files: Iterable[CacheFile]) -> ImageCache:
     manifests: dict[Reference, RawManifest] = {}
     blobs: dict[Digest, CacheFile] = {}
     ignored = 0
-    configs: dict[Digest, CacheFile] = {}
     for file in files:
         match parse_path(file.path):
             case BlobPath(digest):
-                configs[digest] = _checked_blob(source, file, digest)
-                blobs[digest] = replace(file, data=None)
+                blobs[digest] = _checked_blob(source, file, digest)
             case ManifestPath(reference):
                 manifests[reference] = _checked_manifest(source, file, reference)
             case None:
@@ -238,25 +236,51 @@ def load_cache(source: str, files: Iterable[CacheFile]) -> ImageCache:
             hint="create one with `imager images cache-create`",
         )
     _check_tags(source, manifests)
-    platforms = dict(_config_platforms(source, manifests.values(), configs))
-    return ImageCache(source, tuple(known), manifests, blobs, platforms, ignored=ignored)
+    configs = _read_configs(source, manifests.values(), blobs)
+    return ImageCache(
+        source,
+        tuple(known),
+        manifests,
+        blobs={digest: _without_data(file, digest, configs) for digest, file in blobs.items()},
+        config_platforms=_config_platforms(manifests.values(), configs),
+        ignored=ignored,
+    )
+
+
+def _read_configs(
+    source: str, manifests: Iterable[RawManifest], blobs: Mapping[Digest, CacheFile]
+) -> Mapping[Digest, bytes]:
+    """Return the images' configurations that are at hand, checked, by their digest."""
+    wanted = {
+        manifest.document.config.digest
+        for manifest in manifests
+        if isinstance(manifest.document, ImageManifest)
+    }
+    configs: dict[Digest, bytes] = {}
+    for digest in wanted & blobs.keys():
+        data = blobs[digest].read(LARGEST_CONFIG)
+        if data is not None and Digest.of(data) != digest:
+            raise InputError(f"{source}: blob {digest} does not match its digest", hint=_DAMAGED)
+        if data is not None:
+            configs[digest] = data
+    return configs
+
+
+def _without_data(file: CacheFile, digest: Digest, configs: Mapping[Digest, bytes]) -> CacheFile:
+    """Return a blob without its bytes; one that was read as a configuration is checked already."""
+    return replace(file, data=None, sha256=digest.hex if digest in configs else file.sha256)
 
 
 def _config_platforms(
-    source: str, manifests: Iterable[RawManifest], blobs: Mapping[Digest, CacheFile]
-) -> Iterator[tuple[Digest, Platform]]:
-    for manifest in manifests:
-        if not isinstance(manifest.document, ImageManifest):
-            continue
-        digest = manifest.document.config.digest
-        file = blobs.get(digest)
-        data = file.read(LARGEST_CONFIG) if file else None
-        if data is None:
-            continue
-        if Digest.of(data) != digest:
-            raise InputError(f"{source}: blob {digest} does not match its digest", hint=_DAMAGED)
-        if platform := config_platform(data):
-            yield manifest.digest, platform
+    manifests: Iterable[RawManifest], configs: Mapping[Digest, bytes]
+) -> Mapping[Digest, Platform]:
+    return {
+        manifest.digest: platform
+        for manifest in manifests
+        if isinstance(manifest.document, ImageManifest)
+        and (data := configs.get(manifest.document.config.digest)) is not None
+        and (platform := config_platform(data)) is not None
+    }
 
 
 def _checked_blob(source: str, file: CacheFile, digest: Digest) -> CacheFile:
