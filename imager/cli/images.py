@@ -32,7 +32,7 @@ def default(
 @app.command("cache-create")
 def cache_create(
     *,
-    image_cache_path: Annotated[Path, typer.Option(help="Folder to make: an OCI layout.")],
+    image_cache_path: Annotated[Path, typer.Option(help="Folder to make.")],
     images: Annotated[
         str,
         typer.Option(
@@ -49,6 +49,13 @@ def cache_create(
         bool, typer.Option("--insecure", help="Allow HTTP and unknown certificates.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False,
+    layout: Annotated[
+        str, typer.Option(help="oci: an OCI layout with one layer; flat: the bare tree.")
+    ] = "oci",
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=1, max=64, help="How much to fetch at a time."),
+    ] = 4,
     layer_compression: Annotated[
         str, typer.Option(help="none, gzip or zstd; blobs are compressed already.")
     ] = "none",
@@ -58,26 +65,29 @@ def cache_create(
     ] = ProgressStyle.AUTO,
 ) -> None:
     """Pull images, and make the cache of them that the profiles take with --image-cache."""
-    from imager.imagecache.create import check_creatable, create_cache, parse_compression
+    from imager.imagecache.create import CreateOptions, check_creatable, create_cache
     from imager.imagecache.gather import Selection, gather
     from imager.imagecache.lists import read_lines
     from imager.oci.registry import RegistryClient
     from imager.units import count, format_size
 
-    compression = parse_compression(layer_compression)
+    options = CreateOptions.parse(layout=layout, compression=layer_compression, jobs=jobs)
     selection = Selection.parse(platform or [_DEFAULT_PLATFORM])
     check_creatable(image_cache_path, force=force)
     reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
     entries = read_lines(images)
     reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
     client = RegistryClient.default(insecure=insecure)
-    gathered = gather(entries, client=client, selection=selection, warn=reporter.warn)
-    created = create_cache(gathered, image_cache_path, compression=compression, reporter=reporter)
+    gathered = gather(entries, client=client, selection=selection, jobs=jobs)
+    for warning in gathered.warnings:
+        reporter.warn(warning)
+    created = create_cache(gathered, image_cache_path, options=options, reporter=reporter)
     if not quiet:
         platforms = ", ".join(str(each) for each in sorted(gathered.platforms))
         typer.echo(
             f"{created.path}: {count(len(entries), 'image')} for {platforms}, "
             f"{count(len(gathered.blobs), 'blob')}, "
-            f"{created.blob_size} bytes ({format_size(created.blob_size)})\n"
-            f"  layer {created.layer.digest}, {created.layer.size} bytes"
+            f"{created.blob_size} bytes ({format_size(created.blob_size)})"
         )
+        if created.layer is not None:
+            typer.echo(f"  layer {created.layer.digest}, {created.layer.size} bytes")

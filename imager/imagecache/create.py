@@ -1,4 +1,4 @@
-"""Making an image cache: an OCI layout with one layer, a tar of the cache's tree.
+"""Making an image cache: an OCI layout with one layer, a tar of the cache's tree, or the tree.
 
 All sizes are known from the manifests, so the layer is planned before a blob is fetched: local
 blobs are copied to their places in it, remote ones are written there as they arrive.
@@ -9,17 +9,20 @@ from __future__ import annotations
 import enum
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from imager.checks import Check, checking
-from imager.copier import write_content, write_error
+from imager.copier import write_content
 from imager.errors import InputError
 from imager.extents import Codec, Content, FileRange
-from imager.filetree import PlacedFile, TreeFile, VolumePlan
+from imager.filetree import TreeFile, VolumePlan
 from imager.imagecache.compress import compress_file
 from imager.imagecache.gather import BlobSource, Gathered
+from imager.imagecache.transfer import BlobPlace, fetch_blobs
 from imager.imagecache.tree import blob_path
 from imager.oci.digest import Digest
 from imager.oci.documents import dump_json
@@ -64,21 +67,48 @@ _LAYER_TYPES: Mapping[LayerCompression, tuple[str, Codec | None]] = {
 }
 
 
-def parse_compression(text: str) -> LayerCompression:
-    """Return the compression called `text`; raises InputError for an unknown one."""
+class CacheLayout(enum.Enum):
+    """What a cache is on disk: an OCI image layout, or the bare tree."""
+
+    OCI = "oci"
+    FLAT = "flat"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOptions:
+    """How to make a cache; `jobs` is how many blobs are fetched at a time."""
+
+    layout: CacheLayout = CacheLayout.OCI
+    compression: LayerCompression = LayerCompression.NONE
+    jobs: int = 4
+
+    @classmethod
+    def parse(cls, *, layout: str, compression: str, jobs: int) -> CreateOptions:
+        """Return the options as they are written; raises InputError for unknown ones."""
+        return cls(
+            _named(CacheLayout, layout, what="cache layout"),
+            _named(LayerCompression, compression, what="layer compression"),
+            jobs,
+        )
+
+
+_Named = TypeVar("_Named", bound=enum.Enum)
+
+
+def _named(kind: type[_Named], text: str, *, what: str) -> _Named:
     try:
-        return LayerCompression(text)
+        return kind(text)
     except ValueError:
-        known = ", ".join(each.value for each in LayerCompression)
-        raise InputError(f"{text!r} is not a layer compression", hint=f"use {known}") from None
+        known = ", ".join(each.value for each in kind)
+        raise InputError(f"{text!r} is not a {what}", hint=f"use one of: {known}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A finished cache: its layer's size in bytes, and how much of that is blobs."""
+    """A finished cache: the layer that it is, unless it is flat, and the bytes of its blobs."""
 
     path: Path
-    layer: Descriptor
+    layer: Descriptor | None
     blob_size: int
 
 
@@ -100,28 +130,54 @@ def _real(path: Path) -> Path:
 
 
 def _is_cache(path: Path) -> bool:
-    return (path / LAYOUT_FILE).exists() or not any(path.iterdir())
+    marks = (path / LAYOUT_FILE, path / "manifests")
+    return any(mark.exists() for mark in marks) or not any(path.iterdir())
 
 
 def create_cache(
-    gathered: Gathered, path: Path, *, compression: LayerCompression, reporter: Reporter
+    gathered: Gathered, path: Path, *, options: CreateOptions, reporter: Reporter
 ) -> Created:
     """Write the cache of `gathered` to the folder `path`, atomically, replacing one there.
 
     The same images give the same bytes. Raises InputError for a local blob that is not what its
     digest says, DependencyError when a registry fails, HostError for a lack of space.
     """
+    create = {CacheLayout.OCI: _create_oci, CacheLayout.FLAT: _create_flat}[options.layout]
+    layer = create(gathered, _real(path), options, reporter)
+    blob_size = sum(source.blob.size for source in gathered.blobs.values())
+    return Created(path, layer, blob_size)
+
+
+def _create_oci(
+    gathered: Gathered, target: Path, options: CreateOptions, reporter: Reporter
+) -> Descriptor:
     plan = plan_tar(_tree(gathered), timestamp=_TIMESTAMP)
     # A compressed layer is written beside the plain one.
-    copies = 1 if compression is LayerCompression.NONE else 2
-    target = _real(path)
+    copies = 1 if options.compression is LayerCompression.NONE else 2
     check_free_space(target.parent, copies * plan.content.size)
     with atomic_folder(target) as folder:
         (folder / "blobs" / "sha256").mkdir(parents=True)
-        layer = _write_layer(gathered, plan, folder, compression, reporter)
+        layer = _write_layer(gathered, plan, folder, options, reporter)
         _write_documents(gathered, layer, folder)
-    blob_size = sum(source.blob.size for source in gathered.blobs.values())
-    return Created(path, layer.descriptor, blob_size)
+    return layer.descriptor
+
+
+def _create_flat(
+    gathered: Gathered, target: Path, options: CreateOptions, reporter: Reporter
+) -> None:
+    if options.compression is not LayerCompression.NONE:
+        raise InputError("a flat cache has no layer that could be compressed")
+    files = _tree(gathered)
+    check_free_space(target.parent, sum(file.content.size for file in files))
+    with atomic_folder(target) as folder:
+        places = {file.path: (folder / file.path, 0) for file in files}
+        size = sum(file.content.data_size for file in files)
+        with _transferring(gathered, places, size, options, reporter) as progress:
+            for file in files:
+                path = folder / file.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("xb", buffering=0) as out:
+                    write_content(file.content, out.fileno(), progress=progress)
 
 
 def _tree(gathered: Gathered) -> Sequence[TreeFile]:
@@ -142,13 +198,17 @@ def _write_layer(
     gathered: Gathered,
     plan: VolumePlan,
     folder: Path,
-    compression: LayerCompression,
+    options: CreateOptions,
     reporter: Reporter,
 ) -> _Layer:
-    media_type, codec = _LAYER_TYPES[compression]
+    media_type, codec = _LAYER_TYPES[options.compression]
     plain = folder / "layer.tar"
-    with plain.open("xb", buffering=0) as file:
-        _fill(gathered, plan, file.fileno(), reporter)
+    places = {file.path: (plain, file.offset) for file in plan.files}
+    with (
+        plain.open("xb", buffering=0) as file,
+        _transferring(gathered, places, plan.content.data_size, options, reporter) as progress,
+    ):
+        write_content(plan.content, file.fileno(), progress=progress)
     reporter.step("hashing the layer")
     diff_id = digest = _file_digest(plain)
     packed = plain
@@ -162,52 +222,49 @@ def _write_layer(
     return _Layer(Descriptor(media_type, digest, packed.stat().st_size), diff_id)
 
 
-def _fill(gathered: Gathered, plan: VolumePlan, target: int, reporter: Reporter) -> None:
-    """Write the tar: first what is on this machine, then each remote blob at its place."""
-    places = {file.path: file for file in plan.files}
-    checks = []
-    remote: list[tuple[PlacedFile, BlobSource]] = []
+@contextmanager
+def _transferring(
+    gathered: Gathered,
+    places: Mapping[str, tuple[Path, int]],
+    local_size: int,
+    options: CreateOptions,
+    reporter: Reporter,
+) -> Iterator[Advance]:
+    """Check local blobs while the block writes them; then fetch the remote ones to `places`.
+
+    `places` has, by the path in the tree, a file and an offset in it. `local_size` is what the
+    block writes, in bytes; yields a progress for it.
+    """
+    local, remote = _split(gathered)
+    total = local_size + sum(source.blob.size for source in remote.values())
+    with reporter.transfer("caching", total) as advance, checking(local) as raise_failed:
+
+        def progress(count: int) -> None:
+            raise_failed()
+            advance(count)
+
+        yield progress
+        wanted = [
+            BlobPlace(source, *places[blob_path(digest)]) for digest, source in remote.items()
+        ]
+        fetch_blobs(wanted, jobs=options.jobs, progress=progress)
+
+
+def _split(gathered: Gathered) -> tuple[list[Check], dict[Digest, BlobSource]]:
+    """Return the checks of what is on this machine, and the blobs that are not."""
+    checks: list[Check] = []
+    remote: dict[Digest, BlobSource] = {}
     for digest, source in sorted(gathered.blobs.items()):
         content = source.source.blob_content(source.blob)
         if content is None:
-            remote.append((places[blob_path(digest)], source))
+            remote[digest] = source
             continue
         checks += [
             Check(f"blob {digest}", extent.source, extent.length, digest.hex)
             for extent in content.extents
             if isinstance(extent.source, FileRange)
         ]
-    total = plan.content.data_size + sum(place.length for place, _ in remote)
-    with reporter.transfer("caching", total) as advance, checking(checks) as raise_failed:
-
-        def progress(count: int) -> None:
-            raise_failed()
-            advance(count)
-
-        write_content(plan.content, target, progress=progress)
-        for place, source in remote:
-            source.source.fetch_blob(source.blob, _PlaceSink(target, place.offset, progress))
-
-
-class _PlaceSink:
-    """Writes what it gets to the file, from byte `offset` on."""
-
-    def __init__(self, target: int, offset: int, progress: Advance) -> None:
-        self._target = target
-        self._offset = offset
-        self._progress = progress
-
-    def write(self, data: bytes) -> None:
-        """Write `data` behind what was written before; raises HostError when the disk is full."""
-        view = memoryview(data)
-        while view:
-            try:
-                done = os.pwrite(self._target, view, self._offset)
-            except OSError as error:
-                raise write_error(error) from error
-            self._offset += done
-            view = view[done:]
-        self._progress(len(data))
+    return checks, remote
 
 
 def _file_digest(path: Path) -> Digest:

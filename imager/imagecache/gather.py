@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from imager.errors import ImagerError, InputError
@@ -34,6 +35,24 @@ class Gathered:
     manifests: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[Digest, BlobSource] = field(default_factory=dict)
     platforms: set[Platform] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+
+    def add_manifest(self, name: Reference, raw: bytes) -> None:
+        """Add a manifest by tag or digest; raises InputError when another one has the tag."""
+        if self.manifests.setdefault(manifest_path(name), raw) != raw:
+            raise InputError(
+                f"another image has the name {name}",
+                hint="give each image a name of its own; the platforms of one need an index",
+            )
+
+    def add_blob(self, source: BlobSource) -> None:
+        """Add a blob, once; raises InputError when it is said to have another size elsewhere."""
+        known = self.blobs.setdefault(source.blob.digest, source)
+        if known.blob.size != source.blob.size:
+            raise InputError(
+                f"blob {source.blob.digest} has {source.blob.size} bytes here "
+                f"and {known.blob.size} elsewhere"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +82,26 @@ class Selection:
 
 
 def gather(
-    entries: Iterable[str],
-    *,
-    client: RegistryClient,
-    selection: Selection,
-    warn: Callable[[str], None],
+    entries: Iterable[str], *, client: RegistryClient, selection: Selection, jobs: int
 ) -> Gathered:
-    """Read the manifests of all `entries`: registry references and local sources.
+    """Read the manifests of all `entries`, registry references and local sources, `jobs` at a time.
 
-    Raises the error of the one that failed, or InputError naming all when there are several.
+    What comes out does not depend on the order in which they answer. Raises the error of the one
+    that failed, or one that names all when there are several.
     """
     gathered = Gathered()
     failures: list[ImagerError] = []
-    for entry in entries:
+    with ThreadPoolExecutor(jobs, "gather") as pool:
+        reads = [(each, pool.submit(_read_entry, each, client, selection)) for each in entries]
         try:
-            for name, source in _sources(entry, client, selection, warn):
-                _add_image(gathered, name, source, selection)
-        except ImagerError as error:
-            failures.append(type(error)(f"{entry}: {error.message}", hint=error.hint))
+            for entry, read in reads:
+                try:
+                    _add_entry(gathered, read.result())
+                except ImagerError as error:
+                    failures.append(type(error)(f"{entry}: {error.message}", hint=error.hint))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     if len(failures) == 1:
         raise failures[0]
     if failures:
@@ -89,8 +110,34 @@ def gather(
     return gathered
 
 
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """An image as it was read: manifests by their names, and blobs."""
+
+    manifests: tuple[tuple[Reference, bytes], ...]
+    blobs: tuple[BlobSource, ...]
+    platforms: frozenset[Platform]
+    warnings: tuple[str, ...]
+
+
+def _add_entry(gathered: Gathered, images: Iterable[_Image]) -> None:
+    for image in images:
+        for name, raw in image.manifests:
+            gathered.add_manifest(name, raw)
+        for blob in image.blobs:
+            gathered.add_blob(blob)
+        gathered.platforms |= image.platforms
+        gathered.warnings += image.warnings
+
+
+def _read_entry(entry: str, client: RegistryClient, selection: Selection) -> tuple[_Image, ...]:
+    return tuple(
+        _read_image(name, source, selection) for name, source in _sources(entry, client, selection)
+    )
+
+
 def _sources(
-    entry: str, client: RegistryClient, selection: Selection, warn: Callable[[str], None]
+    entry: str, client: RegistryClient, selection: Selection
 ) -> Iterator[tuple[Reference, ImageSource]]:
     local = LocalImage.parse(entry)
     if local is None:
@@ -100,58 +147,50 @@ def _sources(
     # A layout may have an entry of its own for each platform of a name.
     several = local.kind is LocalKind.LAYOUT and selection.platforms
     for platform in selection.platforms if several else (None,):
-        name, source = local.open(platform=platform)
-        for warning in source.warnings:
-            warn(warning)
-        yield name, source
+        yield local.open(platform=platform)
 
 
-def _add_image(
-    gathered: Gathered, name: Reference, source: ImageSource, selection: Selection
-) -> None:
+def _read_image(name: Reference, source: ImageSource, selection: Selection) -> _Image:
     root = source.root()
-    _add_manifest(gathered, name, root)
     if isinstance(root.document, Index):
-        for entry in selection.entries(root.document):
-            manifest = source.manifest(entry.digest)
-            _add_manifest(gathered, replace(name, tag=None), manifest)
-            _add_blobs(gathered, manifest, source)
-            if entry.platform is not None:
-                gathered.platforms.add(entry.platform.normalised())
-        return
-    _add_blobs(gathered, root, source)
-    platform = _platform_of(root.document, source)
+        entries = selection.entries(root.document)
+        parts = [source.manifest(entry.digest) for entry in entries]
+        platforms = {entry.platform.normalised() for entry in entries if entry.platform}
+    else:
+        parts = [root]
+        platforms = {_own_platform(root.document, source, selection)}
+    names = [(name, root), *((replace(name, tag=None), part) for part in parts)]
+    return _Image(
+        tuple((each, manifest.raw) for key, manifest in names for each in _names(key, manifest)),
+        tuple(blob for part in parts for blob in _blobs(part, source)),
+        frozenset(platforms),
+        source.warnings,
+    )
+
+
+def _names(name: Reference, manifest: RawManifest) -> Iterator[Reference]:
+    """Yield the names under which a manifest is cached: its tag, if any, and its digest."""
+    if name.tag is not None:
+        yield replace(name, digest=None)
+    yield replace(name, tag=None, digest=manifest.digest)
+
+
+def _blobs(manifest: RawManifest, source: ImageSource) -> Iterator[BlobSource]:
+    if not isinstance(manifest.document, ImageManifest):
+        raise InputError(f"manifest {manifest.digest} is an index inside of an index")
+    for blob in manifest.document.blobs:
+        yield BlobSource(blob, source)
+
+
+def _own_platform(manifest: ImageManifest, source: ImageSource, selection: Selection) -> Platform:
+    platform = _platform_of(manifest, source)
     if selection.platforms and not any(platform.matches(each) for each in selection.platforms):
         wanted = ", ".join(map(str, selection.platforms))
         raise InputError(
             f"it is an image for {platform} alone, not for {wanted}",
             hint="ask for its platform with --platform, or name a multi-platform image",
         )
-    gathered.platforms.add(platform)
-
-
-def _add_manifest(gathered: Gathered, name: Reference, manifest: RawManifest) -> None:
-    if name.tag is not None:
-        tagged = replace(name, digest=None)
-        if gathered.manifests.setdefault(manifest_path(tagged), manifest.raw) != manifest.raw:
-            raise InputError(
-                f"another image has the name {tagged}",
-                hint="give each image a name of its own; the platforms of one need an index",
-            )
-    gathered.manifests[manifest_path(replace(name, tag=None, digest=manifest.digest))] = (
-        manifest.raw
-    )
-
-
-def _add_blobs(gathered: Gathered, manifest: RawManifest, source: ImageSource) -> None:
-    if not isinstance(manifest.document, ImageManifest):
-        raise InputError(f"manifest {manifest.digest} is an index inside of an index")
-    for blob in manifest.document.blobs:
-        known = gathered.blobs.setdefault(blob.digest, BlobSource(blob, source))
-        if known.blob.size != blob.size:
-            raise InputError(
-                f"blob {blob.digest} has {blob.size} bytes here and {known.blob.size} elsewhere"
-            )
+    return platform
 
 
 class _Buffer:

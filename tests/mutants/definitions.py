@@ -226,6 +226,27 @@ MUTANTS = (
         "unit/test_imagecache_cache.py",
     ),
     _mutant(
+        "blobs come to the place of another one",
+        "imagecache/transfer.py",
+        "sink = _PlaceSink(descriptor, place.offset, progress)",
+        "sink = _PlaceSink(descriptor, 0, progress)",
+        "unit/test_imagecache_transfer.py",
+    ),
+    _mutant(
+        "blobs are fetched one after another",
+        "imagecache/transfer.py",
+        'with ThreadPoolExecutor(jobs, "fetch") as pool:',
+        'with ThreadPoolExecutor(1, "fetch") as pool:',
+        "unit/test_imagecache_transfer.py",
+    ),
+    _mutant(
+        "two images may have one name",
+        "imagecache/gather.py",
+        "if self.manifests.setdefault(manifest_path(name), raw) != raw:",
+        "if not self.manifests.setdefault(manifest_path(name), raw):",
+        "unit/test_imagecache_gather.py",
+    ),
+    _mutant(
         "required images may be missing",
         "imagecache/cache.py",
         "if missing:\n            raise InputError(",

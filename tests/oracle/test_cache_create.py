@@ -259,6 +259,16 @@ def test_images_share_blobs(pushed: Pushed, tmp_path: Path) -> None:
     assert platforms_of(layout) == ["linux/amd64", "linux/arm64"]
 
 
+def test_a_flat_cache_is_the_tree(pushed: Pushed, tmp_path: Path) -> None:
+    names = ["single", "multi", "list"]
+    references = [pushed.reference(name, "tag") for name in names]
+    flat = create(tmp_path / "flat", references, "--layout", "flat")
+    trees = [expected_tree(pushed, name, "tag", ["amd64"]) for name in names]
+
+    assert tree_files(flat) == {path: data for tree in trees for path, data in tree.items()}
+    assert tree_files(flat) == layer_tree(create(tmp_path / "layout", references))
+
+
 def test_gnu_tar_agrees(pushed: Pushed, tmp_path: Path) -> None:
     layout = create(tmp_path / "cache", [pushed.reference("multi", "both")])
     target = tmp_path / "unpacked"
@@ -357,6 +367,8 @@ def test_the_same_images_give_the_same_bytes(
     surroundings: list[tuple[list[str], str, dict[str, Any]]] = [
         (references, "linux/amd64,linux/arm64", {}),
         (references[::-1], "linux/arm64,linux/amd64", {"umask": 0o077}),
+        (references, "linux/amd64,linux/arm64", {"jobs": "1"}),
+        (references, "linux/amd64,linux/arm64", {"jobs": "16"}),
         (
             [*references, references[0]],
             "linux/amd64,linux/arm64",
@@ -372,7 +384,16 @@ def test_the_same_images_give_the_same_bytes(
         ),
     ]
     made = [
-        tree_files(create(tmp_path / f"cache{number}", images, *options, platform, **run))
+        tree_files(
+            create(
+                tmp_path / f"cache{number}",
+                images,
+                *options,
+                platform,
+                *("--jobs", str(run.pop("jobs", "4"))),
+                **run,
+            )
+        )
         for number, (images, platform, run) in enumerate(surroundings)
     ]
 

@@ -12,10 +12,11 @@ from imager import workspace
 from imager.errors import DependencyError, HostError, InputError
 from imager.extents import Content
 from imager.imagecache.create import (
+    CacheLayout,
+    CreateOptions,
     LayerCompression,
     check_creatable,
     create_cache,
-    parse_compression,
 )
 from imager.imagecache.gather import BlobSource, Gathered
 from imager.oci.digest import Digest
@@ -80,11 +81,15 @@ def test_the_layer_is_the_tree(
     tmp_path: Path, reporter: Reporter, compression: LayerCompression
 ) -> None:
     made = create_cache(
-        gathered(tmp_path), tmp_path / "cache", compression=compression, reporter=reporter
+        gathered(tmp_path),
+        tmp_path / "cache",
+        options=CreateOptions(compression=compression),
+        reporter=reporter,
     )
 
     blobs = layout_blobs(tmp_path / "cache")
     assert made.path == tmp_path / "cache"
+    assert made.layer is not None
     assert made.blob_size == len(REMOTE) + len(LOCAL)
     assert blobs["layer"].name == made.layer.digest.hex
     assert blobs["layer"].stat().st_size == made.layer.size
@@ -100,7 +105,7 @@ def test_the_tar_is_in_the_order_of_names(tmp_path: Path, reporter: Reporter) ->
     create_cache(
         gathered(tmp_path),
         tmp_path / "cache",
-        compression=LayerCompression.NONE,
+        options=CreateOptions(compression=LayerCompression.NONE),
         reporter=reporter,
     )
     files = {f"blob/{Digest.of(data).file_name}": data for data in (REMOTE, LOCAL)}
@@ -116,7 +121,10 @@ def test_an_image_source_that_fails_leaves_nothing(tmp_path: Path, reporter: Rep
     failing = gathered(tmp_path, error=DependencyError("gone"))
     with pytest.raises(DependencyError, match="gone"):
         create_cache(
-            failing, tmp_path / "cache", compression=LayerCompression.NONE, reporter=reporter
+            failing,
+            tmp_path / "cache",
+            options=CreateOptions(compression=LayerCompression.NONE),
+            reporter=reporter,
         )
     assert [path.name for path in tmp_path.iterdir()] == ["blob"]
 
@@ -125,7 +133,10 @@ def test_a_local_blob_that_lies_is_named(tmp_path: Path, reporter: Reporter) -> 
     lying = gathered(tmp_path, damaged=True)
     with pytest.raises(InputError, match=str(Digest.of(LOCAL))):
         create_cache(
-            lying, tmp_path / "cache", compression=LayerCompression.ZSTD, reporter=reporter
+            lying,
+            tmp_path / "cache",
+            options=CreateOptions(compression=LayerCompression.ZSTD),
+            reporter=reporter,
         )
     assert [path.name for path in tmp_path.iterdir()] == ["blob"]
 
@@ -144,29 +155,44 @@ def test_the_space_is_asked_for_before_a_blob_is(
     made = create_cache(
         gathered(tmp_path),
         tmp_path / "first",
-        compression=LayerCompression.NONE,
+        options=CreateOptions(compression=LayerCompression.NONE),
         reporter=reporter,
     )
+    assert made.layer is not None
     needed = factor * made.layer.size
     unread = gathered(tmp_path, error=AssertionError("asked for a blob"))
     monkeypatch.setattr(workspace, "free_space", lambda _folder: needed - 1)
     with pytest.raises(HostError, match="free"):
-        create_cache(unread, tmp_path / "cache", compression=compression, reporter=reporter)
+        create_cache(
+            unread,
+            tmp_path / "cache",
+            options=CreateOptions(compression=compression),
+            reporter=reporter,
+        )
     monkeypatch.setattr(workspace, "free_space", lambda _folder: needed)
-    create_cache(gathered(tmp_path), tmp_path / "cache", compression=compression, reporter=reporter)
+    create_cache(
+        gathered(tmp_path),
+        tmp_path / "cache",
+        options=CreateOptions(compression=compression),
+        reporter=reporter,
+    )
 
 
 def test_replacing_happens_in_one_step(tmp_path: Path, reporter: Reporter) -> None:
     path = tmp_path / "cache"
     none = LayerCompression.NONE
-    create_cache(gathered(tmp_path), path, compression=none, reporter=reporter)
+    create_cache(
+        gathered(tmp_path), path, options=CreateOptions(compression=none), reporter=reporter
+    )
     before = tree_files(path)
     with pytest.raises(DependencyError):
         failing = gathered(tmp_path, error=DependencyError("gone"))
-        create_cache(failing, path, compression=none, reporter=reporter)
+        create_cache(failing, path, options=CreateOptions(compression=none), reporter=reporter)
     assert tree_files(path) == before
     packed = LayerCompression.GZIP
-    create_cache(gathered(tmp_path), path, compression=packed, reporter=reporter)
+    create_cache(
+        gathered(tmp_path), path, options=CreateOptions(compression=packed), reporter=reporter
+    )
     assert tree_files(path) != before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["blob", "cache"]
 
@@ -204,7 +230,9 @@ def test_what_a_link_leads_to_is_replaced(tmp_path: Path, reporter: Reporter) ->
     for force in (False, True):
         check_creatable(link, force=force)
         none = LayerCompression.NONE
-        create_cache(gathered(tmp_path), link, compression=none, reporter=reporter)
+        create_cache(
+            gathered(tmp_path), link, options=CreateOptions(compression=none), reporter=reporter
+        )
         assert link.is_symlink()
         assert (data / "cache/index.json").is_file()
         assert [len(list(folder.iterdir())) for folder in (data, links)] == [1, 1]
@@ -217,12 +245,52 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("each", LayerCompression)
-def test_compressions_by_name(each: LayerCompression) -> None:
-    assert parse_compression(each.value) is each
+@pytest.mark.parametrize("layout", CacheLayout)
+def test_options_by_name(each: LayerCompression, layout: CacheLayout) -> None:
+    parsed = CreateOptions.parse(layout=layout.value, compression=each.value, jobs=3)
+    assert parsed == CreateOptions(layout, each, 3)
 
 
 @pytest.mark.parametrize("text", ["", "GZIP", "xz", "none "])
-def test_unknown_compressions(text: str) -> None:
-    with pytest.raises(InputError) as caught:
-        parse_compression(text)
-    assert caught.value.hint == "use none, gzip, zstd"
+def test_unknown_options(text: str) -> None:
+    with pytest.raises(InputError, match="is not a layer compression") as caught:
+        CreateOptions.parse(layout="oci", compression=text, jobs=1)
+    assert caught.value.hint == "use one of: none, gzip, zstd"
+    with pytest.raises(InputError, match="is not a cache layout"):
+        CreateOptions.parse(layout=text, compression="none", jobs=1)
+
+
+FLAT = CreateOptions(CacheLayout.FLAT)
+
+
+def test_a_flat_cache_is_the_tree_itself(tmp_path: Path, reporter: Reporter) -> None:
+    made = create_cache(gathered(tmp_path), tmp_path / "cache", options=FLAT, reporter=reporter)
+    assert made.layer is None
+    blobs = {f"blob/{Digest.of(data).file_name}": data for data in (REMOTE, LOCAL)}
+    files = tree_files(tmp_path / "cache")
+    assert {path: data for path, data in files.items() if path.startswith("blob/")} == blobs
+    assert files.keys() - blobs.keys() == gathered(tmp_path).manifests.keys()
+
+
+def test_a_flat_cache_that_fails_leaves_nothing(tmp_path: Path, reporter: Reporter) -> None:
+    failing = gathered(tmp_path, error=DependencyError("gone"))
+    with pytest.raises(DependencyError, match="gone"):
+        create_cache(failing, tmp_path / "cache", options=FLAT, reporter=reporter)
+    assert [path.name for path in tmp_path.iterdir()] == ["blob"]
+
+
+def test_a_flat_cache_has_no_layer_to_compress(tmp_path: Path, reporter: Reporter) -> None:
+    packed = CreateOptions(CacheLayout.FLAT, LayerCompression.ZSTD)
+    with pytest.raises(InputError, match="no layer"):
+        create_cache(gathered(tmp_path), tmp_path / "cache", options=packed, reporter=reporter)
+
+
+def test_a_flat_cache_is_replaced_like_another(tmp_path: Path, reporter: Reporter) -> None:
+    path = tmp_path / "cache"
+    create_cache(gathered(tmp_path), path, options=FLAT, reporter=reporter)
+    with pytest.raises(InputError, match="exists already"):
+        check_creatable(path, force=False)
+    check_creatable(path, force=True)
+    create_cache(gathered(tmp_path), path, options=CreateOptions(), reporter=reporter)
+    assert (path / "index.json").is_file()
+    assert not (path / "manifests").exists()

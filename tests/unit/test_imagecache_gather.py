@@ -117,9 +117,11 @@ def entry(manifest: bytes, platform: str) -> dict[str, object]:
 def gathered(
     memory: Memory, *entries: str, selection: Selection = AMD64, warnings: list[str] | None = None
 ) -> Gathered:
-    said = [] if warnings is None else warnings
     client: Any = memory
-    return gather(entries, client=client, selection=selection, warn=said.append)
+    found = gather(entries, client=client, selection=selection, jobs=3)
+    if warnings is not None:
+        warnings += found.warnings
+    return found
 
 
 def config_of(arch: str, **more: object) -> dict[str, object]:
