@@ -58,6 +58,7 @@ def client(
         transport=HttpTransport(verify_tls=verify_tls, patience=QUICK),
         credentials=credentials or CredentialStore.empty(),
         insecure=insecure,
+        patience=QUICK,
     )
 
 
