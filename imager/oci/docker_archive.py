@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
@@ -170,11 +170,10 @@ class DockerArchiveImage:
         """Return the blob's place in the archive as content; see ImageSource."""
         return self._locate(blob).content()
 
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         """Write the blob to `sink`, checked; see ImageSource."""
         check = BlobCheck(blob, sink, where=f"{self.path}: blob {blob.digest}", error=InputError)
-        self._locate(blob).copy_to(check)
-        check.finish()
+        self._locate(blob).copy_blob(check, have=have)
 
 
 def _entry(item: object, where: str) -> _Entry:

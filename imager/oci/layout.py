@@ -7,6 +7,7 @@ anyone: every document and blob is checked by size and digest, and no path leave
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,13 +141,12 @@ class LayoutImage:
         """Return the blob's file as content; see ImageSource."""
         return self.layout.locate(blob).content()
 
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         """Write the blob to `sink`, checked; see ImageSource."""
         check = BlobCheck(
             blob, sink, where=f"{self.layout.folder}: blob {blob.digest}", error=InputError
         )
-        self.layout.locate(blob).copy_to(check)
-        check.finish()
+        self.layout.locate(blob).copy_blob(check, have=have)
 
 
 def entry_names(entry: Descriptor) -> tuple[str, ...]:

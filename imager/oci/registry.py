@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -17,10 +19,11 @@ from imager.oci.authorization import Authorizer, login_hint, read_bounded
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT, load_fields
+from imager.oci.download import download
 from imager.oci.manifest import ACCEPTED_TYPES, Descriptor, RawManifest
 from imager.oci.reference import DOCKER_HUB, Reference
-from imager.oci.source import BlobCheck, ByteSink, NotFoundError
-from imager.oci.transport import HttpTransport, Response, Transport
+from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
+from imager.oci.transport import HttpTransport, Patience, Response, Transport
 from imager.units import KIB, format_size
 
 _HUB_HOST = "registry-1.docker.io"
@@ -31,17 +34,26 @@ class RegistryClient:
     """Pulls from any number of registries with one transport and one set of credentials.
 
     `insecure` allows plain HTTP where a registry has no TLS; registries on loopback addresses
-    may always use it. Whether certificates are checked is the transport's matter.
+    may always use it. Whether certificates are checked is the transport's matter. `patience` is
+    for blobs that come in pieces. Several threads may use one client: they share its tokens, and
+    one of them at a time asks for the token of a repository.
     """
 
     def __init__(
-        self, *, transport: Transport, credentials: CredentialStore, insecure: bool = False
+        self,
+        *,
+        transport: Transport,
+        credentials: CredentialStore,
+        insecure: bool = False,
+        patience: Patience | None = None,
     ) -> None:
+        self.patience = patience or Patience()
         self._transport = transport
         self._authorizer = Authorizer(transport, credentials)
         self._insecure = insecure
         self._bases: dict[str, str] = {}
         self._authorizations: dict[str, str] = {}
+        self._locks: dict[str, threading.Lock] = {}
 
     @classmethod
     def default(cls, *, insecure: bool = False) -> RegistryClient:
@@ -59,32 +71,48 @@ class RegistryClient:
 
     @contextlib.contextmanager
     def get(
-        self, reference: Reference, path: str, *, headers: Mapping[str, str] | None = None
+        self,
+        reference: Reference,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        accepted: Collection[int] = (200,),
     ) -> Iterator[Response]:
         """Ask the registry for `path` (`manifests/...`, `blobs/...`) of the repository.
 
-        A challenge is answered once. Raises NotFoundError for 404, InputError when access is
-        refused, DependencyError for every other answer than 200.
+        A challenge is answered once, whether there was no token or an expired one. Raises
+        NotFoundError for 404, InputError when access is refused, DependencyError for every other
+        status that is not `accepted`.
         """
         url = f"{self._base(reference.registry)}/v2/{reference.repository}/{path}"
         known = self._authorizations.get(reference.name)
         sent = dict(headers or {})
-        with self._transport.get(url, headers=sent | _authorization(known)) as response:
-            if response.status != 401:
-                _check(response, reference, path)
-                yield response
-                return
-            challenge = response.headers.get("WWW-Authenticate", "")
-        answer = self._authorizer.answer(challenge, reference=reference, url=url)
-        self._authorizations[reference.name] = answer
-        with self._transport.get(url, headers=sent | _authorization(answer)) as response:
-            _check(response, reference, path)
-            yield response
+        answered = False
+        while True:
+            with self._transport.get(url, headers=sent | _authorization(known)) as response:
+                if answered or response.status != 401:
+                    if response.status not in accepted:
+                        raise _failure(response, reference, path)
+                    yield response
+                    return
+                challenge = response.headers.get("WWW-Authenticate", "")
+            with self._lock(reference.name):
+                refused, known = known, self._authorizations.get(reference.name)
+                # Else another thread has answered the challenge since.
+                if known == refused:
+                    known = self._authorizer.answer(challenge, reference=reference, url=url)
+                    self._authorizations[reference.name] = known
+                    answered = True
+
+    def _lock(self, name: str) -> threading.Lock:
+        """Return the lock of a registry or a repository; the latter's name has a slash."""
+        return self._locks.setdefault(name, threading.Lock())
 
     def _base(self, registry: str) -> str:
-        if registry not in self._bases:
-            self._bases[registry] = self._find_base(registry)
-        return self._bases[registry]
+        with self._lock(registry):
+            if registry not in self._bases:
+                self._bases[registry] = self._find_base(registry)
+            return self._bases[registry]
 
     def _find_base(self, registry: str) -> str:
         host = _HUB_HOST if registry == DOCKER_HUB else registry
@@ -139,19 +167,25 @@ class RemoteImage:
         """Return None: the blob is not on this machine."""
         return None
 
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
-        """Write the blob to `sink`, checked; see ImageSource."""
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
+        """Write the blob to `sink`, checked; see ImageSource.
+
+        A connection that breaks is taken up where it broke; see `download`.
+        """
         where = f"{self.reference.name}: blob {blob.digest}"
-        check = BlobCheck(blob, sink, where=where, error=DependencyError)
-        with self.client.get(self.reference, f"blobs/{blob.digest}") as response:
-            length = response.headers.get("Content-Length", str(blob.size))
-            if length != str(blob.size):
-                raise DependencyError(
-                    f"{where} is announced with {length} bytes, the manifest says {blob.size}"
-                )
-            for chunk in response.chunks():
-                check.write(chunk)
-        check.finish()
+        check = BlobCheck(blob, sink, where=where, error=WrongBytesError)
+        for data in have:
+            check.skip(data)
+
+        def ask(start: int) -> AbstractContextManager[Response]:
+            return self.client.get(
+                self.reference,
+                f"blobs/{blob.digest}",
+                headers={"Range": f"bytes={start}-"} if start else {},
+                accepted=(200, 206, 416) if start else (200,),
+            )
+
+        download(check, ask, patience=self.client.patience)
 
 
 def _authorization(value: str | None) -> dict[str, str]:
@@ -167,27 +201,25 @@ def _check_digest(digest: Digest, expected: str, where: str) -> None:
         )
 
 
-def _check(response: Response, reference: Reference, path: str) -> None:
-    if response.status == 200:
-        return
+def _failure(response: Response, reference: Reference, path: str) -> ImagerError:
     registry, what = reference.registry, f"{reference} ({path})"
     said = _said(response)
     if response.status == 404:
-        raise NotFoundError(
+        return NotFoundError(
             f"{what} is not in the registry{said}",
             hint="check the image's name and its tag or digest",
         )
     if response.status in (401, 403):
-        raise InputError(
+        return InputError(
             f"{registry} refuses access to {what}: HTTP {response.status}{said}",
             hint=login_hint(registry),
         )
     if response.status == 429:
-        raise DependencyError(
+        return DependencyError(
             f"{registry} limits the rate of pulls: {what}{said}",
             hint=f"wait, or log in with: docker login {registry}",
         )
-    raise DependencyError(
+    return DependencyError(
         f"{registry} failed to give {what}: HTTP {response.status}{said}",
         hint="try again later, or ask who runs the registry",
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imager.errors import ImagerError, InputError, OutputError
+from imager.errors import DependencyError, ImagerError, InputError, OutputError
 from imager.extents import Content, FileRange
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest
@@ -18,6 +19,10 @@ CHUNK = MIB
 
 class NotFoundError(InputError):
     """The source answers, and does not have the manifest or blob."""
+
+
+class WrongBytesError(DependencyError):
+    """A registry's bytes, or those one had before, are not the blob: throw all of them away."""
 
 
 class ByteSink(Protocol):
@@ -54,50 +59,66 @@ class ImageSource(Protocol):
     def warnings(self) -> tuple[str, ...]:
         """What the user should know of the image, a sentence each."""
 
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         """Write the blob to `sink` in bounded pieces, checking its size and digest.
 
-        `sink` never gets more than `blob.size` bytes; its bytes are good only when this
-        returns. Raises as `manifest`, and InputError for wrong bytes in a local source.
+        `have` is what an earlier attempt left: the blob's first bytes, in pieces. They count for
+        size and digest and are not written; `sink` gets the rest. It never gets more than
+        `blob.size` bytes in all; they are good, and those of `have`, only when this returns.
+
+        Raises as `manifest`. For bytes that are not the blob, WrongBytesError when the source is
+        a registry and InputError when it is local.
         """
 
 
 class BlobCheck:
     """Passes a blob's bytes on to a sink and checks them against its descriptor.
 
-    `error` is the class of a mismatch: InputError for a user's file, DependencyError for a
+    `error` is the class of a mismatch: InputError for a user's file, WrongBytesError for a
     registry.
     """
 
     def __init__(
         self, blob: Descriptor, sink: ByteSink, *, where: str, error: type[ImagerError]
     ) -> None:
-        self._blob = blob
+        self.blob = blob
+        self.where = where
         self._sink = sink
-        self._where = where
         self._error = error
         self._hash = hashlib.sha256()
         self._size = 0
 
+    @property
+    def size(self) -> int:
+        """How many of the blob's bytes are known: the position of the next one."""
+        return self._size
+
+    @property
+    def missing(self) -> int:
+        """How many bytes the blob still needs."""
+        return self.blob.size - self._size
+
+    def skip(self, data: bytes) -> None:
+        """Count `data` as bytes that the sink has; raises as `write`."""
+        if len(data) > self.missing:
+            raise self._error(f"{self.where} is longer than the {self.blob.size} bytes promised")
+        self._hash.update(data)
+        self._size += len(data)
+
     def write(self, data: bytes) -> None:
         """Pass `data` on; raises the error when there is more than the descriptor says."""
-        self._size += len(data)
-        if self._size > self._blob.size:
-            raise self._error(f"{self._where} is longer than the {self._blob.size} bytes promised")
-        self._hash.update(data)
+        self.skip(data)
         self._sink.write(data)
 
     def finish(self) -> None:
         """Check what was written; raises the error when it is too short or not the same."""
-        if self._size != self._blob.size:
-            raise self._error(
-                f"{self._where} is truncated: {self._size} of {self._blob.size} bytes"
-            )
+        if self.missing:
+            raise self._error(f"{self.where} is truncated: {self._size} of {self.blob.size} bytes")
         digest = self._hash.hexdigest()
-        if digest != self._blob.digest.hex:
+        if digest != self.blob.digest.hex:
             raise self._error(
-                f"{self._where} is not what its digest says: "
-                f"expected {self._blob.digest}, got sha256:{digest}",
+                f"{self.where} is not what its digest says: "
+                f"expected {self.blob.digest}, got sha256:{digest}",
                 hint="the data is damaged or was changed: fetch or make it again",
             )
 
@@ -113,6 +134,16 @@ class LocalRange:
     def content(self) -> Content:
         """Return the bytes as content, without reading them."""
         return Content.of_source(FileRange(self.path, self.offset), self.size)
+
+    def copy_blob(self, check: BlobCheck, *, have: Iterable[bytes]) -> None:
+        """Give `check` the pieces of `have` and, from here, what lies behind them; finish it.
+
+        Raises as `copy_to`, and as `check` does.
+        """
+        for data in have:
+            check.skip(data)
+        LocalRange(self.path, self.offset + check.size, self.size - check.size).copy_to(check)
+        check.finish()
 
     def copy_to(self, sink: ByteSink) -> None:
         """Write the bytes to `sink` in pieces; what a shorter file lacks is left out.

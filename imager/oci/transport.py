@@ -7,7 +7,10 @@ registry means by an answer stands in `registry`.
 from __future__ import annotations
 
 import contextlib
+import random
 import re
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -43,14 +46,14 @@ class Response(Protocol):
         """The header fields; names in any case."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as sent, in pieces of at most 1 MiB.
+        """Yield the body as sent, in pieces of at most 1 MiB, each as soon as it is there.
 
-        Raises DependencyError when the connection ends early or stalls.
+        Raises ConnectionLostError when the connection ends early or stalls.
         """
 
 
 class Transport(Protocol):
-    """Asks for URLs."""
+    """Asks for URLs; from several threads at once."""
 
     def get(self, url: str, *, headers: Mapping[str, str]) -> AbstractContextManager[Response]:
         """Return the answer to a GET, redirects followed; leaving the context closes it.
@@ -67,12 +70,17 @@ class Transport(Protocol):
         """
 
 
+class ConnectionLostError(DependencyError):
+    """A body broke off or stalled: what came before it is good, and the rest can be asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to try: `retries` after the first, waiting `first_delay` seconds, doubled each.
 
-    `longest_delay` bounds a wait, whatever Retry-After says; `connect` and `read` are the
-    limits, in seconds, of silence while connecting and between two pieces.
+    The same number of retries holds for a request, and for requests in a row that bring nothing
+    new of a blob. `longest_delay` bounds a wait, whatever Retry-After says; `connect` and `read`
+    are the limits, in seconds, of silence while connecting and between two pieces.
     """
 
     retries: int = 5
@@ -81,6 +89,16 @@ class Patience:
     connect: float = 10.0
     read: float = 60.0
     probe: float = 3.0
+
+    def pause(self, failures: int) -> None:
+        """Wait as one does after `failures` requests in a row that brought nothing.
+
+        The wait is between half of the delay and all of it, by chance: clients that were cut off
+        together do not come back together.
+        """
+        # 2.0**1024 would be an error, and every bound is reached long before.
+        delay = min(self.first_delay * 2.0 ** min(failures, 64), self.longest_delay)
+        time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 class _BoundedRetry(Retry):
@@ -121,6 +139,15 @@ class _Session(requests.Session):
         return
 
 
+class _Sessions(threading.local):
+    """A session for every thread: requests does not promise that one can be shared."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.own = _Session()
+        for scheme in ("https://", "http://"):
+            self.own.mount(scheme, HTTPAdapter(max_retries=_retry(patience)))
+
+
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
@@ -141,26 +168,28 @@ class _Answer:
     def chunks(self) -> Iterator[bytes]:
         done = 0
         try:
-            while data := self.response.raw.read(CHUNK, decode_content=False):
+            # read() would lose what it has of a piece when the connection breaks in it.
+            while data := self.response.raw.read1(CHUNK, decode_content=False):
                 done += len(data)
                 yield data
         except (urllib3.exceptions.HTTPError, OSError) as error:
             host = urlsplit(self.url).netloc
-            raise DependencyError(
+            raise ConnectionLostError(
                 f"connection to {host} was lost after {done} bytes: {_reason(error)}",
                 hint="check the network and run the command again",
             ) from error
 
 
 class HttpTransport:
-    """A Transport on requests; `verify_tls=False` takes any certificate."""
+    """A Transport on requests; `verify_tls=False` takes any certificate.
+
+    Every thread that uses it has connections of its own.
+    """
 
     def __init__(self, *, verify_tls: bool = True, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self._verify = verify_tls
-        self._session = _Session()
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=_retry(self._patience)))
+        self._sessions = _Sessions(self._patience)
         if not verify_tls:
             # It was asked for; a warning a request would bury everything else.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -176,7 +205,7 @@ class HttpTransport:
             **headers,
         }
         for _ in range(_MOST_REDIRECTS + 1):
-            with self._ask(self._session, url, sent, timeout) as response:
+            with self._ask(self._sessions.own, url, sent, timeout) as response:
                 target = response.headers.get("Location")
                 if response.status_code not in _REDIRECTS or not target:
                     yield _Answer(url, response)

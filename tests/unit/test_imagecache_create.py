@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ class Source:
     def blob_content(self, blob: Descriptor) -> Content | None:
         return None if self.path is None else Content.of_file(self.path)
 
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         for start in range(0, len(self.data), 1000):
             sink.write(self.data[start : start + 1000])
         if self.error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ class MemoryImage:
     def blob_content(self, blob: Descriptor) -> Content | None:
         return None
 
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         sink.write(self.memory.blobs[str(blob.digest)])
 
 

@@ -121,6 +121,7 @@ def image(server: Server, *, auths: Mapping[str, str] | None = None) -> RemoteIm
     client = RegistryClient(
         transport=HttpTransport(patience=QUICK),
         credentials=CredentialStore(Fields({"auths": entries}, "credentials")),
+        patience=QUICK,
     )
     return client.image(Reference.parse(f"127.0.0.1:{server.port}/a/b:v1"))
 
