@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Source:
     def blob_content(self, blob: Descriptor) -> Content | None:
         return None
 
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink) -> None:
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         for start in range(0, len(self.data), 100):
             piece = self.data[start : start + 100]
             sink.write(piece)
