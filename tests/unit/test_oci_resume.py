@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
-from imager.oci.source import NotFoundError, WrongBytesError
+from imager.oci.source import BlobCheck, LocalRange, NotFoundError, WrongBytesError
 from imager.oci.transport import ConnectionLostError, HttpTransport, Patience
 
 BLOB = random.Random(3).randbytes(300_000)
@@ -308,10 +309,9 @@ class Tokens:
             return challenge(self.registry)
         self.left[request.authorization] -= 1
         data = self.blobs[request.path.rpartition("/")[2]]
-        cut = (
-            self.dice.randrange(1, len(data) - request.start) if self.dice.random() < 0.3 else None
-        )
-        return ranged(request, data, cut=cut)
+        left = len(data) - request.start
+        breaks = left > 1 and self.dice.random() < 0.3
+        return ranged(request, data, cut=self.dice.randrange(1, left) if breaks else None)
 
 
 @pytest.mark.parametrize(("uses", "repositories"), [(10_000, 1), (10_000, 3), (40, 1)])
@@ -351,3 +351,21 @@ def test_a_token_that_expires_between_two_pieces_is_renewed_once(registry: Regis
     sent = [(request.authorization, request.start) for request in registry.blobs()]
     assert sent == [("", 0), ("Bearer t0", 0), ("Bearer t0", 9000), ("Bearer t1", 9000)]
     assert len(tokens.given) == 2
+
+
+def test_local_bytes_go_on_behind_what_one_has(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before" + BLOB + b"after")
+    place = LocalRange(path, 6, len(BLOB))
+
+    def rest(have: list[bytes]) -> bytes:
+        sink = io.BytesIO()
+        place.copy_blob(BlobCheck(layer(BLOB), sink, where="x", error=InputError), have=have)
+        return sink.getvalue()
+
+    assert rest([]) == BLOB
+    assert rest([BLOB[:10], BLOB[10:5000]]) == BLOB[5000:]
+    assert rest([BLOB]) == b""
+    for wrong in ([b"?"], [BLOB, b"?"]):
+        with pytest.raises(InputError, match=r"not what its digest says|longer than"):
+            rest(wrong)
