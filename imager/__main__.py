@@ -5,28 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
+from typing import NoReturn
 
 from imager.errors import ImagerError
-
-_EXIT_INTERRUPTED = 130
-_EXIT_TERMINATED = 143
 
 
 def main() -> None:
     """Run `imager` with the arguments of the process, and exit."""
     _open_missing_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
     try:
         from imager.cli.app import app
 
         app()
     except ImagerError as error:
         _fail(error.message, error.hint, error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", "", _EXIT_INTERRUPTED)
-    except _TerminatedError:
-        _fail("terminated", "", _EXIT_TERMINATED)
+    except _StoppedError as stop:
+        _fail(stop.message, "", stop.exit_code)
     except BrokenPipeError:
         # Who reads our output has gone; flushing it at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,22 +46,31 @@ def _open_missing_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM came: like KeyboardInterrupt, nothing in between may take it for an error."""
+class _StoppedError(BaseException):
+    """A signal came: like KeyboardInterrupt, nothing in between may take it for an error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.message = "interrupted" if number == signal.SIGINT else "terminated"
+        self.exit_code = 128 + number
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """Unwind on SIGTERM, so that temporary files go; a handler itself must not write."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _TerminatedError
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """Unwind on a signal, so that temporary files go; a handler itself must not write."""
+    signal.signal(number, signal.SIG_IGN)
+    raise _StoppedError(number)
 
 
-def _fail(message: str, hint: str, exit_code: int) -> None:
+def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
     from imager.reporter import printable
 
     said = f"error: {message}\n" + (f"hint: {hint}\n" if hint else "")
     sys.stderr.write(printable(said))
-    sys.exit(exit_code)
+    with suppress(OSError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is unwound; threads that wait for a silent registry are not waited for.
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":

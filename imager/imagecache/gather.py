@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from imager.errors import ImagerError, InputError
@@ -16,6 +15,7 @@ from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.source import ImageSource
+from imager.workers import worker_pool
 
 _ALL = "all"
 
@@ -91,17 +91,13 @@ def gather(
     """
     gathered = Gathered()
     failures: list[ImagerError] = []
-    with ThreadPoolExecutor(jobs, "gather") as pool:
+    with worker_pool(jobs, "gather") as pool:
         reads = [(each, pool.submit(_read_entry, each, client, selection)) for each in entries]
-        try:
-            for entry, read in reads:
-                try:
-                    _add_entry(gathered, read.result())
-                except ImagerError as error:
-                    failures.append(type(error)(f"{entry}: {error.message}", hint=error.hint))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for entry, read in reads:
+            try:
+                _add_entry(gathered, read.result())
+            except ImagerError as error:
+                failures.append(type(error)(f"{entry}: {error.message}", hint=error.hint))
     if len(failures) == 1:
         raise failures[0]
     if failures:

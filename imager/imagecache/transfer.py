@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.copier import write_error
 from imager.imagecache.gather import BlobSource
 from imager.reporter import Advance
+from imager.workers import worker_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,13 @@ def fetch_blobs(places: Sequence[BlobPlace], *, jobs: int, progress: Advance) ->
     """
     ordered = sorted(places, key=lambda place: -place.source.blob.size)
     shared = _SharedProgress(progress)
-    with ThreadPoolExecutor(jobs, "fetch") as pool:
-        fetches = [pool.submit(_fetch, place, shared) for place in ordered]
-        try:
+    try:
+        with worker_pool(jobs, "fetch") as pool:
+            fetches = [pool.submit(_fetch, place, shared) for place in ordered]
             for fetch in as_completed(fetches):
                 fetch.result()
-        except BaseException:
-            shared.stop()
-            pool.shutdown(cancel_futures=True)
-            raise
+    finally:
+        shared.stop()
 
 
 def _fetch(place: BlobPlace, progress: _SharedProgress) -> None:

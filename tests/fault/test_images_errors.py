@@ -91,7 +91,7 @@ def refused(folder: Path, server: Server, code: int, *options: str) -> str:
     started = time.monotonic()
     message = fails(cli.run(*arguments(folder / "cache", *options), stdin=image(server)), code)
     assert not any(folder.iterdir())
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 45  # a lost connection is taken up a few times
     return message
 
 
@@ -107,12 +107,6 @@ def test_the_server_serves(server: Server, folder: Path) -> None:
         (LAYER_PATH, Reply(body=LAYER[:-1] + b"x"), DEPENDENCY, "is not what its digest says"),
         (LAYER_PATH, Reply(body=LAYER[:-1]), DEPENDENCY, "announced with"),
         (LAYER_PATH, Reply(body=LAYER + b"x"), DEPENDENCY, "announced with"),
-        (
-            LAYER_PATH,
-            Reply(body=LAYER[:99], headers={"Content-Length": str(len(LAYER))}),
-            DEPENDENCY,
-            "was lost after 99 bytes",
-        ),
         (LAYER_PATH, Reply(404), INPUT, sha256(LAYER)),
         (LAYER_PATH, Reply(403), INPUT, "refuses access"),
         (
@@ -153,6 +147,13 @@ def test_a_tag_that_moved_away_from_the_pinned_digest(server: Server, folder: Pa
 
     assert f"expected {digest}" in fails(done, DEPENDENCY)
     assert not any(folder.iterdir())
+
+
+def test_a_blob_that_always_breaks_off_is_given_up(server: Server, folder: Path) -> None:
+    broken = Reply(body=LAYER[:99], headers={"Content-Length": str(len(LAYER))})
+    server.replies[LAYER_PATH] = [broken]
+    assert "was lost after 99 bytes" in refused(folder, server, DEPENDENCY)
+    assert 1 < len(server.paths(LAYER_PATH)) <= 10
 
 
 def test_nobody_listens(folder: Path) -> None:

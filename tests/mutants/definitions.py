@@ -235,8 +235,8 @@ MUTANTS = (
     _mutant(
         "blobs are fetched one after another",
         "imagecache/transfer.py",
-        'with ThreadPoolExecutor(jobs, "fetch") as pool:',
-        'with ThreadPoolExecutor(1, "fetch") as pool:',
+        'with worker_pool(jobs, "fetch") as pool:',
+        'with worker_pool(1, "fetch") as pool:',
         "unit/test_imagecache_transfer.py",
     ),
     _mutant(

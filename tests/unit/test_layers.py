@@ -15,7 +15,7 @@ ORDER: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "errors"}),  # layer 0
     frozenset({"units", "repro"}),
     frozenset({"reporter"}),
-    frozenset({"extents", "tools", "arch"}),  # layer 1
+    frozenset({"extents", "tools", "arch", "workers"}),  # layer 1
     frozenset({"filetree", "compression", "checks", "workspace"}),
     frozenset({"copier", "tarball"}),
     frozenset({"profile", "oci", "media"}),  # layer 2
