@@ -219,17 +219,20 @@ def load_cache(source: str, files: Iterable[CacheFile]) -> ImageCache:
     known: list[CacheFile] = []
     manifests: dict[Reference, RawManifest] = {}
     blobs: dict[Digest, CacheFile] = {}
+    # The same bytes stand under a tag and a digest, and often in several repositories.
+    parsed: dict[bytes, RawManifest] = {}
     ignored = 0
     for file in files:
         match parse_path(file.path):
             case BlobPath(digest):
                 blobs[digest] = _checked_blob(source, file, digest)
             case ManifestPath(reference):
-                manifests[reference] = _checked_manifest(source, file, reference)
+                manifest = _checked_manifest(source, file, reference)
+                manifests[reference] = parsed.setdefault(manifest.raw, manifest)
             case None:
                 ignored += 1
                 continue
-        known.append(replace(file, data=None))
+        known.append(file if file.data is None else replace(file, data=None))
     if not manifests:
         raise InputError(
             f"{source} is not an image cache: there are no manifests in it",
@@ -268,7 +271,10 @@ def _read_configs(
 
 def _without_data(file: CacheFile, digest: Digest, configs: Mapping[Digest, bytes]) -> CacheFile:
     """Return a blob without its bytes; one that was read as a configuration is checked already."""
-    return replace(file, data=None, sha256=digest.hex if digest in configs else file.sha256)
+    checked = digest.hex if digest in configs else file.sha256
+    if (file.data, file.sha256) == (None, checked):
+        return file
+    return replace(file, data=None, sha256=checked)
 
 
 def _config_platforms(

@@ -292,7 +292,7 @@ MUTANTS = (
     _mutant(
         "the digest of a fetched blob is not checked",
         "oci/source.py",
-        "if digest != self._blob.digest.hex:",
+        "if digest != self.blob.digest.hex:",
         "if not digest:",
         "unit/test_oci_registry_faults.py::test_bad_blobs",
     ),
