@@ -9,7 +9,7 @@ ARG ASSETS_IMAGE=default-assets
 
 FROM debian:bookworm-slim AS base
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates e2fsprogs python3 \
+ && apt-get install --yes --no-install-recommends ca-certificates e2fsprogs python3 xfsprogs \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 
 FROM base AS build
@@ -31,7 +31,8 @@ FROM build AS default-assets
 ARG ASSETS_ARCHES
 RUN for arch in ${ASSETS_ARCHES:-$(dpkg --print-architecture)}; do \
       imager assets fetch --arch "$arch" --folder /usr/install || exit; \
-    done
+    done \
+ && mkdir /usr/lib/grub && cp -R /usr/install/*/grub/* /usr/lib/grub/
 
 FROM ${ASSETS_IMAGE:-default-assets} AS assets
 
@@ -42,6 +43,8 @@ LABEL org.opencontainers.image.title="imager" \
 ENV PATH=/opt/imager/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /opt/imager /opt/imager
 COPY --from=assets /usr/install /usr/install
+# GRUB fits any kernel, so other boot assets may come without it.
+COPY --from=default-assets /usr/lib/grub /usr/lib/grub
 # Where outputs go; mount a folder here.
 RUN mkdir /out
 ENTRYPOINT ["imager"]

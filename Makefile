@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARCH   ?= amd64
+ARCHES := amd64 arm64
 OUT    ?= _out
 
 VENV   := .venv
@@ -12,16 +13,23 @@ CODE   := imager tests
 # Where the boot assets are that demo and tests use.
 export IMAGER_ASSETS ?= $(CURDIR)/.cache/assets
 
-BUILD_PACKAGES     := python3-venv e2fsprogs apt ca-certificates
+BUILD_PACKAGES     := python3-venv e2fsprogs xfsprogs apt ca-certificates
 DEMO_PACKAGES      := $(BUILD_PACKAGES) docker-registry skopeo mmdebstrap uidmap
 BOOT_PACKAGES      := $(BUILD_PACKAGES) qemu-system-x86 ovmf zstd
-TEST_PACKAGES      := $(DEMO_PACKAGES) $(BOOT_PACKAGES) apache2-utils binutils dosfstools \
-                      faketime fdisk gdisk mtools openssl strace umoci xorriso
+ARM64_PACKAGES     := qemu-system-arm qemu-efi-aarch64
+TEST_PACKAGES      := $(DEMO_PACKAGES) $(BOOT_PACKAGES) $(ARM64_PACKAGES) apache2-utils binutils \
+                      bsdextrautils containerd curl dosfstools efitools faketime fdisk gdisk genisoimage \
+                      grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mtools openssl \
+                      osslsigncode p7zip-full pesign sbsigntool strace swtpm systemd tpm2-tools umoci \
+                      xorriso xz-utils yq
+# Tests use crane, which is built; any Go from 1.18 on will do.
+TEST_PACKAGES      += $(shell command -v go >/dev/null || echo golang-go)
+BENCH_PACKAGES     := $(TEST_PACKAGES) nginx-light wrk
 CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install assets demo boot-iso boot-disk fmt lint type check unit test test-quick \
+.PHONY: help install crane conformance assets demo boot-iso boot-disk fmt lint type check unit test test-quick boot-matrix \
         test-boot test-container test-mutants bench image clean packages-%
 
 help: ## Show what can be made.
@@ -31,8 +39,9 @@ help: ## Show what can be made.
 
 packages-build:     PACKAGES = $(BUILD_PACKAGES)
 packages-demo:      PACKAGES = $(DEMO_PACKAGES)
-packages-boot:      PACKAGES = $(BOOT_PACKAGES)
+packages-boot:      PACKAGES = $(BOOT_PACKAGES) $(if $(filter arm64,$(ARCH)),$(ARM64_PACKAGES))
 packages-test:      PACKAGES = $(TEST_PACKAGES)
+packages-bench:     PACKAGES = $(BENCH_PACKAGES)
 packages-container: PACKAGES = $(CONTAINER_PACKAGES)
 packages-%:
 	@missing=; for package in $(PACKAGES); do \
@@ -55,11 +64,34 @@ $(VENV)/installed: pyproject.toml | packages-build
 install: $(VENV)/installed ## Install imager and its development tools into .venv.
 
 ASSET_CODE := $(wildcard imager/bootassets/*.py imager/bootassets/witness/*)
-$(IMAGER_ASSETS)/$(ARCH)/sources.json: $(ASSET_CODE) | $(VENV)/installed
-	$(BIN)/imager assets fetch --arch $(ARCH) --folder $(IMAGER_ASSETS)
+$(IMAGER_ASSETS)/%/sources.json: $(ASSET_CODE) | $(VENV)/installed
+	$(BIN)/imager assets fetch --arch $* --folder $(IMAGER_ASSETS)
 	touch $@
 
 assets: $(IMAGER_ASSETS)/$(ARCH)/sources.json ## Fetch the default boot assets.
+
+ALL_ASSETS := $(ARCHES:%=$(IMAGER_ASSETS)/%/sources.json)
+
+# A release that Debian 12's Go, 1.19, builds.
+CRANE_VERSION := v0.20.2
+CRANE         := .cache/tools/crane-$(CRANE_VERSION)/crane
+$(CRANE): | packages-test
+	GOTOOLCHAIN=local GOBIN=$(CURDIR)/$(dir $@) \
+	  go install github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
+
+crane: $(CRANE) ## Build crane, the registry tool that tests hold ours against.
+
+# The tests of the OCI distribution specification, of 1.1; Debian 12's Go builds them too.
+CONFORMANCE_MODULE  := github.com/opencontainers/distribution-spec/conformance
+CONFORMANCE_VERSION := v0.0.0-20231101194043-f2182352d4cc
+CONFORMANCE         := .cache/tools/conformance-$(CONFORMANCE_VERSION)/conformance
+$(CONFORMANCE): | packages-test
+	mkdir -p $(dir $@)
+	export GOTOOLCHAIN=local && \
+	  source=$$(go mod download -json $(CONFORMANCE_MODULE)@$(CONFORMANCE_VERSION) | jq -er .Dir) && \
+	  cd "$$source" && go test -c -o $(CURDIR)/$@
+
+conformance: $(CONFORMANCE) ## Build the conformance tests for OCI registries.
 
 # --- demo -------------------------------------------------------------------------------------
 
@@ -90,21 +122,25 @@ check: lint type
 unit: install ## Run the unit tests alone.
 	$(BIN)/pytest -n 2 -q tests/unit
 
-test-quick: check packages-test assets ## Run all tests but those that boot.
-	$(BIN)/pytest -n 2 -q -m 'not boot and not container'
+test-quick: check packages-test crane conformance $(ALL_ASSETS) ## Run all tests but those that boot.
+	$(BIN)/pytest -n 2 -q -m 'not boot and not container and not root'
+	$(SUDO) $(BIN)/pytest -q -m root -p no:cacheprovider tests/oracle
 
-test-boot: packages-test assets ## Boot every output on its media in QEMU.
+test-boot: packages-test $(ALL_ASSETS) ## Boot every output on its media in QEMU.
 	$(BIN)/pytest -n 2 -q -m boot
+
+boot-matrix: packages-test $(ALL_ASSETS) ## Boot all combinations; keep the table in docs.
+	$(BIN)/python -m tests.boot_matrix --save docs/boot-matrix.md
 
 test: test-quick test-boot ## Lint, types, unit, oracle, repro, fault and boot tests.
 
 test-container: packages-container install ## Build the container and use it in a Docker engine.
 	$(SUDO) $(BIN)/pytest -q -m container -p no:cacheprovider
 
-test-mutants: install assets ## Show that the tests notice one-line breaks of the code.
+test-mutants: install $(ALL_ASSETS) ## Show that the tests notice one-line breaks of the code.
 	$(BIN)/python -m tests.mutants
 
-bench: packages-test assets ## Measure speed and memory against cat, sha256sum and others.
+bench: packages-bench assets ## Measure speed and memory against cat, sha256sum and others.
 	$(BIN)/python -m tests.bench
 
 image: ## Build the container image.

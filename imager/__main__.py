@@ -12,26 +12,48 @@ from typing import NoReturn
 from imager.errors import ImagerError
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run `imager` with the arguments of the process, and exit."""
     _open_missing_streams()
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
     try:
-        from imager.cli.app import app
-
-        app()
+        exit_code = _run()
     except ImagerError as error:
         _fail(error.message, error.hint, error.exit_code)
     except _StoppedError as stop:
         _fail(stop.message, "", stop.exit_code)
     except BrokenPipeError:
         # Who reads our output has gone; flushing it at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ImagerError.exit_code)
+        _exit(ImagerError.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", "", 6)
+    _exit(exit_code)
+
+
+def _run() -> int:
+    from imager.cli.app import app
+
+    try:
+        app(prog_name="imager")
+    except SystemExit as end:
+        sys.stdout.flush()
+        return int(end.code or 0)
+    except Exception as error:
+        # What fails while a signal unwinds is not what ended the run.
+        if stop := _stop_behind(error):
+            raise stop from None
+        raise
+    return 0
+
+
+def _stop_behind(error: BaseException) -> _StoppedError | None:
+    """Return the signal during whose unwinding `error` was raised, if there was one."""
+    context = error.__context__
+    while context is not None and not isinstance(context, _StoppedError):
+        context = context.__context__
+    return context
 
 
 def _open_missing_streams() -> None:
@@ -68,8 +90,17 @@ def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
     sys.stderr.write(printable(said))
     with suppress(OSError):
         sys.stdout.flush()
-    sys.stderr.flush()
-    # Everything is unwound; threads that wait for a silent registry are not waited for.
+    _exit(exit_code)
+
+
+def _exit(exit_code: int) -> NoReturn:
+    """End the process now: everything is unwound, and outputs have been flushed.
+
+    Taking all modules down would last longer than many a command, and threads that wait for a
+    silent registry are not waited for.
+    """
+    with suppress(OSError):
+        sys.stderr.flush()
     os._exit(exit_code)
 
 

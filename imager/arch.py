@@ -13,7 +13,9 @@ class Arch:
 
     `name` is Talos's, OCI's (`platform.architecture`) and Debian's name; `efi_boot_file` is the
     removable-media loader (UEFI 2.10, section 3.5.1.1); `pe_machine` the COFF machine id;
-    `efi_stub_suffix` systemd's name for it; `serial_console` the kernel's first serial line.
+    `efi_stub_suffix` systemd's and GRUB's suffix for it; `serial_console` the kernel's first serial
+    line. `grub_efi` is GRUB's platform for its EFI firmware, `grub_bios` that for its BIOS, if it
+    has one.
     """
 
     name: str
@@ -21,10 +23,12 @@ class Arch:
     efi_stub_suffix: str
     pe_machine: int
     serial_console: str
+    grub_efi: str
+    grub_bios: str | None = None
 
 
-AMD64 = Arch("amd64", "BOOTX64.EFI", "x64", 0x8664, "ttyS0")
-ARM64 = Arch("arm64", "BOOTAA64.EFI", "aa64", 0xAA64, "ttyAMA0")
+AMD64 = Arch("amd64", "BOOTX64.EFI", "x64", 0x8664, "ttyS0", "x86_64-efi", "i386-pc")
+ARM64 = Arch("arm64", "BOOTAA64.EFI", "aa64", 0xAA64, "ttyAMA0", "arm64-efi")
 ARCHES = (AMD64, ARM64)
 
 

@@ -19,7 +19,7 @@ import zstandard
 from imager.errors import InputError
 from imager.extents import Codec
 
-_MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
+MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
 # `zstd --long=27`, the most that zstd itself reads without being asked: 128 MiB.
 _LARGEST_WINDOW = 1 << 27
 _SKIP_CHUNK = 1 << 20
@@ -37,7 +37,7 @@ def detect_codec(path: Path) -> Codec | None:
     """Return how the file `path` is compressed by its first bytes, None for not at all."""
     with path.open("rb") as file:
         start = file.read(4)
-    return next((codec for codec, magic in _MAGIC.items() if start.startswith(magic)), None)
+    return next((codec for codec, magic in MAGIC.items() if start.startswith(magic)), None)
 
 
 class StreamReader:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import enum
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from imager.compression import StreamReader
-from imager.errors import HostError, ImagerError, InputError, OutputError
-from imager.extents import Codec, Content, Data, Extent, FileRange, StreamRange
+from imager.errors import HostError, ImagerError, OutputError
+from imager.extents import Content, Data, Extent, FileRange, StreamRange
+from imager.reading import Sources, read_stream, shorter
 
 Progress = Callable[[int], None]
 
@@ -58,7 +58,7 @@ def write_content(
     """
     try:
         os.ftruncate(target, content.size)
-        with _Sources() as sources:
+        with Sources() as sources:
             for extent in content.extents:
                 _write_plain(extent, target, sources, methods, progress)
         _write_streams(content, target, progress)
@@ -81,36 +81,10 @@ def write_error(error: OSError) -> ImagerError:
     return OutputError(f"copying failed: {error}")
 
 
-def iterate_content(content: Content, *, chunk: int = _USER_CHUNK) -> Iterator[bytes | int]:
-    """Yield the content in order: bytes, or for a hole its length in bytes.
-
-    Raises InputError when a source is shorter than planned. A compressed source whose ranges are
-    not in the stream's order is decompressed again from its start.
-    """
-    position = 0
-    with _Sources() as sources, ExitStack() as stack:
-        streams: dict[tuple[Path, Codec], StreamReader] = {}
-        for extent in content.extents:
-            if extent.offset > position:
-                yield extent.offset - position
-            match extent.source:
-                case Data(data, offset):
-                    yield data[offset : offset + extent.length]
-                case FileRange(path, offset):
-                    yield from sources.read(path, offset, extent.length, chunk)
-                case StreamRange(path, codec, offset):
-                    if (path, codec) not in streams:
-                        streams[path, codec] = stack.enter_context(StreamReader(path, codec))
-                    yield from _read_stream(streams[path, codec], offset, extent.length, chunk)
-            position = extent.end
-    if content.size > position:
-        yield content.size - position
-
-
 def _write_plain(
     extent: Extent,
     target: int,
-    sources: _Sources,
+    sources: Sources,
     methods: Sequence[CopyMethod],
     progress: Progress,
 ) -> None:
@@ -142,101 +116,16 @@ def _write_streams(content: Content, target: int, progress: Progress) -> None:
         with StreamReader(path, codec) as reader:
             for _, _, offset, extent in group:
                 position = extent.offset
-                for piece in _read_stream(reader, offset, extent.length, _USER_CHUNK):
+                for piece in read_stream(reader, offset, extent.length, _USER_CHUNK):
                     _write_all(target, memoryview(piece), position)
                     position += len(piece)
                     progress(len(piece))
-
-
-def _read_stream(reader: StreamReader, offset: int, length: int, chunk: int) -> Iterator[bytes]:
-    reader.seek_forward(offset)
-    while length:
-        piece = reader.read(min(chunk, length))
-        if not piece:
-            raise InputError("a compressed layer is shorter than it was when it was planned")
-        length -= len(piece)
-        yield piece
 
 
 def _write_all(target: int, data: memoryview, offset: int) -> None:
     while data:
         done = os.pwrite(target, data, offset)
         data, offset = data[done:], offset + done
-
-
-def _shorter(path: Path) -> InputError:
-    return InputError(
-        f"{path} is shorter than it was when it was planned",
-        hint="let nothing write to the inputs during a build, then run it again",
-    )
-
-
-class _Sources:
-    """The source files of one pass; one is open at a time, since extents of a file adjoin."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._descriptor = -1
-
-    def __enter__(self) -> _Sources:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def open(self, path: Path) -> int:
-        """Return a descriptor of `path`, valid until the next call with another path."""
-        if path != self._path:
-            self._close()
-            try:
-                self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise OutputError(f"cannot read {path}: {error.strerror}") from error
-            self._path = path
-        return self._descriptor
-
-    def data_ranges(self, path: Path, offset: int, length: int) -> list[tuple[int, int]]:
-        """Return the (start, length) in bytes of all that is no hole in the file's range."""
-        ranges = list(_data_ranges(self.open(path), offset, offset + length))
-        if os.fstat(self._descriptor).st_size < offset + length:
-            raise _shorter(path)
-        return ranges
-
-    def read(self, path: Path, offset: int, length: int, chunk: int) -> Iterator[bytes | int]:
-        """Yield the file's range as bytes and hole lengths."""
-        position, end = offset, offset + length
-        for start, size in self.data_ranges(path, offset, length):
-            if start > position:
-                yield start - position
-            position = start
-            while position < start + size:
-                piece = os.pread(self.open(path), min(chunk, start + size - position), position)
-                if not piece:
-                    raise _shorter(path)
-                position += len(piece)
-                yield piece
-        if end > position:
-            yield end - position
-
-
-def _data_ranges(descriptor: int, offset: int, end: int) -> Iterator[tuple[int, int]]:
-    while offset < end:
-        try:
-            start = os.lseek(descriptor, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # no such seek on this file system: all is data
-                yield offset, end - offset
-            return
-        if start >= end:
-            return
-        hole = min(os.lseek(descriptor, start, os.SEEK_HOLE), end)
-        yield start, hole - start
-        offset = hole
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +149,7 @@ class _Copy:
                 done += moved
                 self.progress(moved)
         if done < length:
-            raise _shorter(self.path)
+            raise shorter(self.path)
 
     def _move(self, method: CopyMethod, source_offset: int, target_offset: int, length: int) -> int:
         """Move some bytes; 0 means that this method cannot do it here."""

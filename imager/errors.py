@@ -3,20 +3,25 @@
     ImagerError            1  unknown
       InputError           2  the user's options, profile, list or files
         InvalidProfileError     2  all problems of one profile together
+        InvalidManifestsError   2  all problems of the manifests together
+        InvalidConfigError      2  all problems of one machine configuration together
       UnsupportedError     3  understood, but not possible here
       HostError            4  the machine: permissions, space, missing folders
       DependencyError      5  an external tool, registry or mirror failed
       OutputError          6  reading or writing failed half-way
       InstallError         7  reserved for installing to a disk
 
-Exit codes are those of Talos's imager. Every error says what is wrong and where
+Exit codes are those of Talos's imager; `images cache-diff` has diff(1)'s 1 for caches that differ,
+which is no error. Every error says what is wrong and where
 (`message`) and, when there is one, the next action (`hint`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
+
+_MOST_LISTED = 100
 
 
 class ImagerError(Exception):
@@ -30,6 +35,27 @@ class ImagerError(Exception):
         self.hint = hint
 
 
+# What is told of a problem: it raises, or keeps it and returns, and what is wrong is left out.
+Fail = Callable[[ImagerError], None]
+
+
+def stop_at(error: ImagerError) -> None:
+    """Raise `error`: a build stops at the first problem."""
+    raise error
+
+
+def joined(failures: Sequence[ImagerError], *, what: str) -> ImagerError:
+    """Return one error for all of `failures`, which are of `what` ("images"): itself if single.
+
+    Class and hint are those of the first.
+    """
+    first = failures[0]
+    if len(failures) == 1:
+        return first
+    lines = "".join(f"\n  {failure.message}" for failure in failures)
+    return type(first)(f"{len(failures)} {what} failed:{lines}", hint=first.hint)
+
+
 class InputError(ImagerError):
     """What the user gave is wrong."""
 
@@ -41,9 +67,30 @@ class InvalidProfileError(InputError):
 
     def __init__(self, source: str, problems: Sequence[str], *, hint: str = "") -> None:
         self.problems = tuple(problems)
-        count = f"{len(problems)} problem" + ("s" if len(problems) != 1 else "")
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        super().__init__(f"{source}: {count}{lines}", hint=hint)
+        super().__init__(f"{source}: {_listed(problems)}", hint=hint)
+
+
+class InvalidManifestsError(InputError):
+    """Kubernetes manifests with one or more problems, each `file: where: what is wrong`."""
+
+    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"manifests: {_listed(problems)}", hint=hint)
+
+
+class InvalidConfigError(InputError):
+    """A machine configuration with one or more problems, each `file:line: what is wrong`."""
+
+    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"machine configuration: {_listed(problems)}", hint=hint)
+
+
+def _listed(problems: Sequence[str]) -> str:
+    count = f"{len(problems)} problem" + ("s" if len(problems) != 1 else "")
+    lines = "".join(f"\n  {problem}" for problem in problems[:_MOST_LISTED])
+    more = len(problems) - _MOST_LISTED
+    return f"{count}{lines}" + (f"\n  and {more} more" if more > 0 else "")
 
 
 class UnsupportedError(ImagerError):

@@ -48,6 +48,8 @@ class Reporter(Protocol):
 
 def printable(text: str) -> str:
     """Return `text` without what could drive a terminal: it may quote archives and registries."""
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+from imager.reporter import Advance
 
 
 @contextmanager
@@ -21,3 +24,27 @@ def worker_pool(jobs: int, name: str) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+class _StoppedError(Exception):
+    """Another thread has failed."""
+
+
+class SharedProgress:
+    """One progress for several threads, which also stops them."""
+
+    def __init__(self, progress: Advance) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Make every further `advance` raise: its thread has nothing left to do."""
+        self._stopped.set()
+
+    def advance(self, count: int) -> None:
+        """Tell of `count` bytes more."""
+        if self._stopped.is_set():
+            raise _StoppedError
+        with self._lock:
+            self._progress(count)

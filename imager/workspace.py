@@ -14,15 +14,20 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imager.errors import HostError, InputError
 from imager.units import format_size
+from imager.workers import worker_pool
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+# How many files are flushed at a time.
+_FLUSHES = 16
+# The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
+_BLOCK = 512
 
 
 @contextmanager
@@ -37,7 +42,9 @@ def check_output_folder(folder: Path) -> None:
     if not folder.exists():
         raise InputError(f"the output folder {folder} does not exist", hint=f"mkdir -p {folder}")
     if not folder.is_dir():
-        raise InputError(f"the output folder {folder} is not a folder")
+        raise InputError(
+            f"the output folder {folder} is not a folder", hint="choose a folder, or make one"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise HostError(
             f"the output folder {folder} is not writable for user {os.geteuid()}",
@@ -52,6 +59,15 @@ def free_space(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
+def used_space(folder: Path) -> int:
+    """Return the bytes that the files under `folder` take on the disk; 0 without the folder."""
+    return sum(
+        (Path(root) / name).lstat().st_blocks * _BLOCK
+        for root, _, names in os.walk(folder)
+        for name in names
+    )
+
+
 def check_free_space(folder: Path, needed: int) -> None:
     """Raise HostError when fewer than `needed` bytes are free in `folder`."""
     free = free_space(folder)
@@ -63,23 +79,28 @@ def check_free_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[int]:
+def atomic_file(path: Path, *, mode: int = 0o666) -> Iterator[int]:
     """Yield a descriptor of an empty temporary file that becomes `path` when the block ends well.
 
-    An existing `path` is replaced in one step; when the block fails, nothing is left behind.
+    An existing `path` is replaced in one step; when the block fails, nothing is left behind. Of the
+    permissions `mode`, the umask takes away what it says.
     """
     sweep_partials(path)
-    temporary, descriptor = _locked_file(path)
+    # The name is known before the file is there: a signal at any moment leaves none behind.
+    temporary, descriptor = _partial_name(path), -1
     try:
+        descriptor = _locked_file(temporary, path, mode)
         yield descriptor
         os.fsync(descriptor)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide what went wrong
+            temporary.unlink()
         raise
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -90,12 +111,65 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     with partial_folder(path) as temporary:
         yield temporary
+        _publish(temporary, path)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `path` when the block ends well; only its owner sees it.
+
+    Raises InputError, before or after the block, when there is something at `path`: nothing is
+    ever replaced but an empty folder.
+    """
+    _check_nothing_at(path)
+    with partial_folder(path) as temporary:
+        temporary.chmod(0o700)
+        yield temporary
         _sync_tree(temporary)
-        if path.exists():
-            _exchange(temporary, path)
-        else:
-            temporary.rename(path)
-        _sync_folder(path.parent)
+        try:
+            temporary.rename(path)  # which replaces an empty folder alone (rename(2))
+        except OSError as error:
+            _check_nothing_at(path)
+            raise _cannot_create(path, error) from error
+        sync_folder(path.parent)
+
+
+def _check_nothing_at(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+        raise InputError(
+            f"{path} exists already, and nothing in it is overwritten",
+            hint="name a folder that does not exist or is empty",
+        )
+
+
+@contextmanager
+def resumable_folder(
+    path: Path, *, key: str, keep: Callable[[Path, BaseException], bool]
+) -> Iterator[Path]:
+    """Yield a folder as `atomic_folder` does, with what an earlier run left in it.
+
+    That run must have had the same `key`, which says all that decides what comes into the folder.
+    When the block fails, the folder stays for a later run if `keep(folder, error)`. A second run
+    at the same time starts with an empty one.
+    """
+    temporary, descriptor = _keyed_folder(path, key) or _fresh_folder(path)
+    sweep_partials(path)
+    kept = False
+    try:
+        yield temporary
+        _publish(temporary, path)
+    except BaseException as error:
+        kept = keep(temporary, error)
+        raise
+    finally:
+        if not kept:
+            shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def keyed_partial(path: Path, key: str) -> Path:
+    """Return where `resumable_folder` keeps what comes to `path`."""
+    return path.with_name(f".{path.name}.{key}.partial")
 
 
 @contextmanager
@@ -105,12 +179,23 @@ def partial_folder(path: Path) -> Iterator[Path]:
     Raises HostError when it cannot be made.
     """
     sweep_partials(path)
-    temporary, descriptor = _locked_folder(path)
+    temporary, descriptor = _partial_name(path), -1
     try:
+        descriptor = _locked_folder(temporary, path)
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    _sync_tree(temporary)
+    if path.exists():
+        _exchange(temporary, path)
+    else:
+        temporary.rename(path)
+    sync_folder(path.parent)
 
 
 def sweep_partials(path: Path) -> None:
@@ -137,35 +222,55 @@ def _remove(path: Path) -> None:
 
 
 def _partial_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
 
 
-def _locked_file(path: Path) -> tuple[Path, int]:
+def _locked_file(temporary: Path, path: Path, mode: int) -> int:
+    """Create the file `temporary` that is to become `path`, and return its locked descriptor."""
     while True:
-        temporary = _partial_name(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            descriptor = os.open(temporary, flags, 0o666)
-        except FileExistsError:
-            continue
+            descriptor = os.open(temporary, flags, mode)
         except OSError as error:
             raise _cannot_create(path, error) from error
         if _lock(descriptor, temporary):
-            return temporary, descriptor
+            return descriptor
 
 
-def _locked_folder(path: Path) -> tuple[Path, int]:
+def _locked_folder(temporary: Path, path: Path) -> int:
+    """Create the folder `temporary` that is to become `path`, and return its locked descriptor."""
     while True:
-        temporary = _partial_name(path)
         try:
             temporary.mkdir()
-        except FileExistsError:
-            continue
         except OSError as error:
             raise _cannot_create(path, error) from error
         descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if _lock(descriptor, temporary):
-            return temporary, descriptor
+            return descriptor
+
+
+def _fresh_folder(path: Path) -> tuple[Path, int]:
+    temporary = _partial_name(path)
+    return temporary, _locked_folder(temporary, path)
+
+
+def _keyed_folder(path: Path, key: str) -> tuple[Path, int] | None:
+    """Lock the folder of `key`, made if need be; None while another run holds it."""
+    temporary = keyed_partial(path, key)
+    try:
+        temporary.mkdir(exist_ok=True)
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise _cannot_create(path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        here = os.path.samestat(os.fstat(descriptor), temporary.stat())
+    except OSError:
+        here = False
+    if here:
+        return temporary, descriptor
+    os.close(descriptor)
+    return None
 
 
 def _lock(descriptor: int, temporary: Path) -> bool:
@@ -201,7 +306,8 @@ def _exchange(temporary: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the names in `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(OSError):  # some network file systems cannot flush a folder
@@ -211,11 +317,19 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            descriptor = os.open(Path(root) / name, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        _sync_folder(Path(root))
+    """Flush the folder with all in it, several at a time: a disk serves those that wait as one."""
+    walked = [(Path(root), names) for root, _, names in os.walk(folder)]
+    files = (root / name for root, names in walked for name in names)
+    with worker_pool(_FLUSHES, "flush") as pool:
+        flushed = [pool.submit(_sync_file, path) for path in files]
+        flushed += [pool.submit(sync_folder, root) for root, _ in walked]
+        for each in flushed:
+            each.result()
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.pe_stub import pe_stub
+from imager.arch import find_arch
+from tests.pe_stub import MACHINE, TEXT_START, patched, pe_stub
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGER = (sys.executable, "-m", "imager")
@@ -26,8 +27,12 @@ Completed = subprocess.CompletedProcess[str]
 
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a run: this one, without what would change an output."""
-    kept = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
+    """Return the environment for a run: this one, without what would change an output.
+
+    Nor is the code compiled anew in each of the thousand runs.
+    """
+    dropped = ("SOURCE_DATE_EPOCH", "PYTHONDONTWRITEBYTECODE")
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
     kept["PATH"] = f"{kept.get('PATH', os.defpath)}:{_SBIN}"
     kept["PYTHONPATH"] = str(REPOSITORY)
     return {**kept, **(changes or {})}
@@ -55,6 +60,24 @@ def run(
     )
 
 
+# A process counts the memory of the one that started it as its own, so a small one starts it.
+_LAUNCHER = (
+    "import resource, subprocess, sys\n"
+    "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)\n"
+)
+
+
+def peak_memory(*args: str | Path) -> int:
+    """Run `imager ARGS`, which must succeed; return the most bytes of memory that it held."""
+    argv = [sys.executable, "-S", "-c", _LAUNCHER, *IMAGER, *args]
+    done = subprocess.run(
+        argv, env=environment(), capture_output=True, text=True, timeout=_TIMEOUT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
 def build(*args: str | Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Run a build that must succeed; return its JSON."""
     done = run(*args, "--json", env=env)
@@ -80,25 +103,33 @@ def tool(*argv: str | Path, status: int | None = 0, stdin: bytes = b"") -> str:
 
 
 def synthetic_assets(folder: Path, *, arch: str = "amd64") -> Path:
-    """Put small boot assets, the kernel's with a version in its header, into `folder`/`arch`."""
+    """Put small boot assets, the kernel's with a version in its header, into `folder`/`arch`.
+
+    The stub says that it knows profiles; GRUB is the real one.
+    """
     place = folder / arch
     place.mkdir(parents=True)
+    (place / "grub").symlink_to(real_assets(arch) / arch / "grub")
     # The x86 boot protocol's fields: magic, and a pointer to the version less 0x200.
-    kernel = bytearray(pe_stub())
+    machine = find_arch(arch).pe_machine.to_bytes(2, "little")
+    kernel = bytearray(patched(pe_stub(), MACHINE, machine))
     kernel[0x202:0x206] = b"HdrS"
     kernel[0x20E:0x210] = (0x100).to_bytes(2, "little")
     kernel[0x300:0x30D] = b"6.12.6-talos "
     (place / "vmlinuz").write_bytes(kernel + bytes(range(256)) * 1000)
     (place / "initramfs.xz").write_bytes(b"initramfs" * 50_001)
     for name in ("systemd-boot.efi", "systemd-stub.efi"):
-        (place / name).write_bytes(pe_stub(symbols=name.encode()))
+        told = f"#### LoaderInfo: {Path(name).stem} 257.1 ####".encode()
+        stub = patched(pe_stub(), TEXT_START, told)
+        (place / name).write_bytes(patched(stub, MACHINE, machine))
     return folder
 
 
-def real_assets() -> Path:
+def real_assets(arch: str = "amd64") -> Path:
     """Return the folder with the fetched boot assets."""
     folder = Path(os.environ.get("IMAGER_ASSETS") or REPOSITORY / ".cache/assets")
-    assert (folder / "amd64/vmlinuz").is_file(), f"no boot assets in {folder}: run `make assets`"
+    missing = f"no boot assets in {folder}: run `make assets ARCH={arch}`"
+    assert (folder / arch / "vmlinuz").is_file(), missing
     return folder
 
 

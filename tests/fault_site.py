@@ -16,7 +16,7 @@ from tests.cli import Completed, run
 ROOT = os.geteuid() == 0
 NOBODY = 65534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-INPUT, HOST = 2, 4
+INPUT, UNSUPPORTED, HOST = 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)

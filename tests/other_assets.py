@@ -34,6 +34,7 @@ def make_other_assets(folder: Path, *, default: Path, downloads: Path) -> Path:
     place.mkdir(parents=True)
     for name in ("systemd-boot.efi", "systemd-stub.efi"):
         shutil.copy(default / "amd64" / name, place)
+    shutil.copytree(default / "amd64/grub", place / "grub")
     kernel, busybox = _packages(downloads)
     files = dict(deb_files(kernel, folders=("boot/vmlinuz-", "lib/modules/")))
     (place / "vmlinuz").write_bytes(_only(files, "boot/vmlinuz-.*"))

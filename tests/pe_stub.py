@@ -12,11 +12,12 @@ CHECKSUM = OPTIONAL + 64
 SUBSYSTEM = OPTIONAL + 68
 SECURITY_DIRECTORY = OPTIONAL + 112 + 4 * 8
 DEBUG_DIRECTORY = OPTIONAL + 112 + 6 * 8
+TEXT_START = 0x400
 TEXT = b"\xc3" * 700
 SBAT = b"sbat,1,SBAT Version,sbat,1,https://example.com/sbat\n"
 
 
-def pe_stub(*, header_size: int = 0x400, symbols: bytes = b"symbols") -> bytes:
+def pe_stub(*, header_size: int = TEXT_START, symbols: bytes = b"symbols") -> bytes:
     """Return a stub with .text and .sbat, sections aligned to 4096 and files to 512 bytes."""
     text_raw, sbat_raw = 1024, 512
     dos = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", PE_START)

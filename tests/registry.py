@@ -8,9 +8,10 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _START_SECONDS = 20.0
 _ATTEMPTS = 3
@@ -34,16 +35,20 @@ def running_registry(
     *,
     htpasswd: Path | None = None,
     certificate: tuple[Path, Path] | None = None,
+    client_ca: Path | None = None,
+    auth: Mapping[str, object] | None = None,
 ) -> Iterator[RunningRegistry]:
     """Run a registry that keeps its data in `folder`, until the context is left.
 
     `htpasswd` is a file of bcrypt lines (`htpasswd -B`) that turns basic authentication on;
-    `certificate` is (certificate, key) in PEM and turns TLS on.
+    `certificate` is (certificate, key) in PEM and turns TLS on, `client_ca` the CA of the clients
+    it then serves alone; `auth` is another section `auth` of its configuration.
     """
+    config = _config(folder, htpasswd, certificate, client_ca, auth)
     folder.mkdir(parents=True, exist_ok=True)
     for attempt in range(_ATTEMPTS):
         port = _free_port()
-        process = _start(folder, port, htpasswd=htpasswd, certificate=certificate)
+        process = _start(folder, port, config)
         try:
             if _listens(process, port):
                 yield RunningRegistry(port, folder / "storage")
@@ -104,24 +109,32 @@ def _free_port() -> int:
         return port
 
 
-def _start(
+def _config(
     folder: Path,
-    port: int,
-    *,
     htpasswd: Path | None,
     certificate: tuple[Path, Path] | None,
-) -> subprocess.Popen[bytes]:
-    http: dict[str, object] = {"addr": f"127.0.0.1:{port}", "secret": "for tests"}
+    client_ca: Path | None,
+    auth: Mapping[str, object] | None,
+) -> dict[str, Any]:
+    http: dict[str, object] = {"secret": "for tests"}
     if certificate is not None:
-        http["tls"] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
-    config: dict[str, object] = {
+        tls: dict[str, object] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
+        http["tls"] = tls | ({"clientcas": [str(client_ca)]} if client_ca else {})
+    config: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}},
         "http": http,
     }
+    if auth is not None:
+        config["auth"] = auth
     if htpasswd is not None:
         config["auth"] = {"htpasswd": {"realm": "tests", "path": str(htpasswd)}}
+    return config
+
+
+def _start(folder: Path, port: int, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+    config["http"]["addr"] = f"127.0.0.1:{port}"
     path = folder / "config.yml"
     path.write_text(json.dumps(config))
     program = shutil.which("docker-registry")

@@ -118,7 +118,7 @@ class Apt:
         return run_tool(argv, package=_PACKAGE, env=_caller_settings(), cwd=cwd)
 
 
-def open_apt(arch: Arch, *, mirror: str, folder: Path) -> Apt:
+def open_apt(arch: Arch, *, mirror: str, folder: Path, suite: str = SUITE) -> Apt:
     """Prepare apt for `arch` in the new folder `folder` and fetch the signed indexes of `mirror`.
 
     Raises InputError for a mirror that is no URI, DependencyError when apt fails.
@@ -132,7 +132,7 @@ def open_apt(arch: Arch, *, mirror: str, folder: Path) -> Apt:
     for key in (files(__package__) / "keys").iterdir():
         (folder / "keys" / key.name).write_bytes(key.read_bytes())
     options = f"arch={arch.name} target=Packages"
-    (folder / "sources.list").write_text(f"deb [{options}] {mirror} {SUITE} main\n")
+    (folder / "sources.list").write_text(f"deb [{options}] {mirror} {suite} main\n")
     config = folder / "apt.conf"
     config.write_text(_CONFIG.format(arch=arch.name, folder=folder))
     apt = Apt(config)

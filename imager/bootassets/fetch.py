@@ -1,20 +1,21 @@
-"""Fetch the embedded default boot assets: Debian's kernel and systemd-boot, and our initramfs.
+"""Fetch the embedded default boot assets: Debian's kernel and bootloaders, and our initramfs.
 
 A set is the folder `<assets>/<arch>` with Talos's file names and `sources.json`, the record of
 the exact packages it was made from. That record is a lock too: given back as `lock`, the same
-set is made again, or nothing.
+set is made again, or nothing. A lock from before GRUB was in the set makes one without GRUB.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imager.arch import Arch
 from imager.bootassets.apt import DebianPackage
 from imager.bootassets.deb import deb_files
+from imager.bootassets.grub import GRUB_FOLDER, MODULE_LIST, bios_files, efi_file
 from imager.bootassets.initramfs import build_initramfs, wanted_modules
 from imager.bootassets.kmodules import KernelModule, load_order, module_name, read_module
 from imager.bootassets.locate import Asset
@@ -24,11 +25,12 @@ from imager.errors import DependencyError, InputError
 from imager.workspace import atomic_folder
 
 _EFI_FOLDER = "usr/lib/systemd/boot/efi/"
+_LIBRARY = "usr/lib/"
 # Where modules that boot media need lie; most of a kernel's others are in drivers/{gpu,net,media}.
 _MODULE_FOLDERS = (
     "arch", "block", "crypto", "fs", "lib", "drivers/ata", "drivers/block", "drivers/cdrom",
-    "drivers/hid", "drivers/hv", "drivers/input", "drivers/message", "drivers/mmc", "drivers/nvme",
-    "drivers/scsi", "drivers/usb", "drivers/virtio",
+    "drivers/char/tpm", "drivers/hid", "drivers/hv", "drivers/input", "drivers/message",
+    "drivers/mmc", "drivers/nvme", "drivers/scsi", "drivers/usb", "drivers/virtio",
 )  # fmt: skip
 
 
@@ -77,7 +79,38 @@ def _make_assets(
             Asset.INITRAMFS.value: build_initramfs(_one(busybox, "busybox"), order, epoch=epoch),
             Asset.SD_BOOT.value: _one(efi, f"systemd-boot{suffix}.efi"),
             Asset.SD_STUB.value: _one(efi, f"linux{suffix}.efi.stub"),
+            **_grub(arch, packages.grub),
         }
+
+
+def _grub(arch: Arch, debs: Sequence[Path]) -> dict[str, bytes]:
+    """Return what is needed of GRUB's packages, as GRUB's own folder has it."""
+    wanted = [efi_file(arch), *([f"{arch.grub_bios}/"] if arch.grub_bios else [])]
+    folders = tuple(f"{_LIBRARY}{GRUB_FOLDER}/{name}" for name in wanted)
+    found = {
+        path.removeprefix(_LIBRARY): data
+        for deb in debs
+        for path, data in deb_files(deb, folders=folders)
+    }
+    return {name: _needed(found, name) for name in _grub_names(arch, found)} if debs else {}
+
+
+def _grub_names(arch: Arch, found: Mapping[str, bytes]) -> list[str]:
+    """Return the files of GRUB that are needed, by their names in a set."""
+    names = [efi_file(arch)]
+    if arch.grub_bios:
+        modules = _needed(found, f"{GRUB_FOLDER}/{arch.grub_bios}/{MODULE_LIST}")
+        try:
+            names += [f"{arch.grub_bios}/{name}" for name in bios_files(modules.decode())]
+        except ValueError as error:
+            raise DependencyError(f"Debian's package of GRUB: {error}") from error
+    return [f"{GRUB_FOLDER}/{name}" for name in names]
+
+
+def _needed(found: Mapping[str, bytes], name: str) -> bytes:
+    if name not in found:
+        raise DependencyError(f"Debian's packages of GRUB have no {name}")
+    return found[name]
 
 
 def _one(files: Mapping[str, bytes], name: str) -> bytes:
@@ -113,6 +146,13 @@ def _is_wanted_module(path: str) -> bool:
 
 
 def _check_replaceable(target: Path) -> None:
+    if (target.exists() and not target.is_dir()) or (
+        target.parent.exists() and not target.parent.is_dir()
+    ):
+        raise InputError(
+            f"{target} cannot be a folder: a file is there",
+            hint="choose another folder with --folder",
+        )
     if target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file():
         raise InputError(
             f"{target} holds files that `imager assets fetch` did not put there",
@@ -125,4 +165,5 @@ def _put_in_place(files: Mapping[str, bytes], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(target) as folder:
         for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)

@@ -40,7 +40,7 @@ def _entries(busybox: bytes, modules: Iterable[KernelModule]) -> Iterator[cpio.C
     yield cpio.character_device("dev/console", 5, 1)
     yield cpio.file("bin/busybox", busybox, mode=0o755)
     yield cpio.symlink("bin/sh", "busybox")
-    for script in ("init", "check"):
+    for script in ("init", "check", "volume"):
         yield cpio.file(script, (files(__package__) / "witness" / script).read_bytes(), mode=0o755)
     order: list[str] = []
     for module in modules:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imager.arch import Arch
+from imager.bootassets.grub import NORMAL, find_bios_grub, find_efi_grub, grub_version
+from imager.bootassets.kernelversion import kernel_version
 from imager.bootassets.locate import Asset, BootAssets, asset_places, find_assets
-from imager.bootassets.pe import check_pe
 from imager.bootassets.sources import RECORD, read_lock
-from imager.bootassets.uki import kernel_version
 from imager.errors import ImagerError
+from imager.pe import check_pe
+from imager.profile.version import DEFAULT_VERSION
 from imager.units import format_size
 
 _BANNERS = {
@@ -30,7 +32,10 @@ def describe(arch: Arch, *, given: Path | None) -> Iterator[str]:
         yield f"{place}: {state} {arch.name}"
     for asset in Asset:
         yield f"  {asset.value:<18} {_state(assets, asset)}"
-    yield f"  {'talos version':<18} {assets.version or 'not told; v1.9.0 is assumed'}"
+    yield f"  {f'grub {arch.grub_efi}':<18} {_efi_grub(arch, given)}"
+    if arch.grub_bios:
+        yield f"  {f'grub {arch.grub_bios}':<18} {_bios_grub(arch, given)}"
+    yield f"  {'talos version':<18} {assets.version or f'not told; {DEFAULT_VERSION} is assumed'}"
     if assets.folder is not None and (assets.folder / RECORD).is_file():
         for package in read_lock(assets.folder / RECORD, arch):
             yield f"  from {package.name} {package.version}"
@@ -44,6 +49,28 @@ def _state(assets: BootAssets, asset: Asset) -> str:
     except ImagerError as error:
         return error.message
     return f"{size:>10}  {version}  {path}"
+
+
+def _efi_grub(arch: Arch, given: Path | None) -> str:
+    try:
+        path = find_efi_grub(arch, given=given)
+    except ImagerError as error:
+        return error.message
+    return _grub_line(path, path.stat().st_size, grub_version(path))
+
+
+def _bios_grub(arch: Arch, given: Path | None) -> str:
+    try:
+        folder = find_bios_grub(arch, given=given)
+    except ImagerError as error:
+        return error.message
+    normal = folder / NORMAL
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    return _grub_line(folder, size, grub_version(normal) if normal.is_file() else None)
+
+
+def _grub_line(path: Path, size: int, version: str | None) -> str:
+    return f"{format_size(size):>10}  {version or 'unknown version'}  {path}"
 
 
 def _version(assets: BootAssets, asset: Asset, path: Path) -> str:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from imager.bootassets.kernelversion import kernel_version
 from imager.bootassets.locate import Asset, BootAssets
-from imager.bootassets.pe import check_pe
-from imager.bootassets.uki import UkiParts, kernel_version, os_release, plan_uki, uki_sections
+from imager.bootassets.measured import with_signatures
+from imager.bootassets.uki import (
+    UkiParts,
+    UkiProfile,
+    plan_uki,
+    stub_version,
+    uki_sections,
+)
+from imager.errors import InputError
 from imager.extents import Content
+from imager.pe import check_pe
+from imager.signing.pcr import public_key_pem
+from imager.signing.signer import KeySigner
 
+# systemd's release notes; an older stub takes the last command line that it finds.
+_PROFILES_SINCE = 257
 _WHAT = {Asset.KERNEL: "kernel", Asset.SD_BOOT: "systemd-boot", Asset.SD_STUB: "systemd-stub"}
 
 
@@ -20,18 +33,46 @@ def efi_asset(assets: BootAssets, asset: Asset) -> Content:
     return Content.of_file(path)
 
 
-def unified_kernel_image(assets: BootAssets, *, version: str, cmdline: str) -> Content:
-    """Return the UKI of kernel, initramfs and `cmdline`, `version` being its name in menus.
+def initramfs_asset(assets: BootAssets) -> Content:
+    """Return the initramfs; raises InputError when it is missing or empty."""
+    path = assets.path(Asset.INITRAMFS)
+    content = Content.of_file(path)
+    if not content.size:
+        raise InputError(
+            f"boot asset {path} is empty", hint="run `imager assets fetch`, or copy it again"
+        )
+    return content
 
-    Raises InputError when an asset is missing or not what it should be.
+
+def knows_profiles(assets: BootAssets) -> bool:
+    """Whether the stub can start a UKI's profiles; raises InputError when it is missing."""
+    return stub_version(assets.path(Asset.SD_STUB)) >= _PROFILES_SINCE
+
+
+def unified_kernel_image(
+    assets: BootAssets,
+    *,
+    release: str,
+    cmdline: str,
+    profiles: tuple[UkiProfile, ...] = (),
+    pcr_signer: KeySigner | None = None,
+) -> Content:
+    """Return the UKI of kernel, initramfs and `cmdline`; `release` is its os-release(5) file.
+
+    With `pcr_signer` it has `.pcrpkey` and `.pcrsig`, by which a TPM gives out its secrets to what
+    the key has signed; kernel and initramfs are read for that. Raises InputError when an asset is
+    missing or not what it should be, UnsupportedError when it is not known what the stub measures.
     """
     stub = assets.path(Asset.SD_STUB)
     check_pe(stub, machine=assets.arch.pe_machine, what=_WHAT[Asset.SD_STUB])
     parts = UkiParts(
-        os_release=os_release(version=version),
+        os_release=release,
         cmdline=cmdline,
         kernel=efi_asset(assets, Asset.KERNEL),
-        initramfs=Content.of_file(assets.path(Asset.INITRAMFS)),
+        initramfs=initramfs_asset(assets),
         uname=kernel_version(assets.path(Asset.KERNEL)),
+        pcr_public_key=public_key_pem(pcr_signer) if pcr_signer else b"",
+        profiles=profiles,
     )
-    return plan_uki(stub, uki_sections(parts))
+    sections = uki_sections(parts)
+    return plan_uki(stub, with_signatures(stub, sections, pcr_signer) if pcr_signer else sections)

@@ -31,11 +31,15 @@ class Asset(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class BootAssets:
-    """The boot assets of one architecture: `folder` has them, `given` take precedence."""
+    """The boot assets of one architecture: `folder` has them, `given` take precedence.
+
+    `place` is the folder that was looked in: `folder`, or the one above.
+    """
 
     arch: Arch
     folder: Path | None
     given: Mapping[Asset, Path]
+    place: Path | None = None
 
     def path(self, asset: Asset) -> Path:
         """Return the path of `asset`; raises InputError, saying how to get it, when missing."""
@@ -100,9 +104,12 @@ def find_assets(
     Raises InputError when `given` is no folder or has no assets.
     """
     if given is not None and not given.is_dir():
-        raise InputError(f"--assets {given} is not a folder")
+        raise InputError(
+            f"--assets {given} is not a folder",
+            hint="give one such as /usr/install of a Talos imager image, or leave it out",
+        )
     for place in asset_places(given):
         for folder in (place / arch.name, place):
             if any((folder / asset.value).is_file() for asset in Asset):
-                return BootAssets(arch, folder, files or {})
-    return BootAssets(arch, given, files or {})
+                return BootAssets(arch, folder, files or {}, place)
+    return BootAssets(arch, given, files or {}, given)

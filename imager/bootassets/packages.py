@@ -17,6 +17,7 @@ from imager.units import format_size
 _BOOT = "systemd-boot-efi"
 _BUSYBOX = "busybox-static"
 _KERNEL = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
+_GRUB_BIOS = "grub-pc-bin"
 
 
 def _silent(_: str) -> None:
@@ -40,11 +41,12 @@ class Workshop:
 
 @dataclass(frozen=True, slots=True)
 class PackageSet:
-    """The packages, each with its .deb."""
+    """The packages, each with its .deb; those of `grub` are not in locks of older sets."""
 
     kernel: Path
     boot: Path
     busybox: Path
+    grub: tuple[Path, ...]
     packages: tuple[DebianPackage, ...]
 
 
@@ -65,7 +67,7 @@ def get_packages(arch: Arch, *, lock: Path | None, workshop: Workshop) -> Packag
             packages = packages or _newest(apt, arch)
             for package in packages:
                 _download(apt, package, locked=lock is not None, workshop=workshop)
-    return _package_set(packages, cache)
+    return _package_set(arch, packages, cache)
 
 
 def _newest(apt: Apt, arch: Arch) -> tuple[DebianPackage, ...]:
@@ -74,7 +76,12 @@ def _newest(apt: Apt, arch: Arch) -> tuple[DebianPackage, ...]:
     found = _KERNEL.search(depends)
     if found is None:
         raise DependencyError(f"linux-image-{arch.name} depends on no kernel: {depends!r}")
-    return tuple(apt.show(name)[0] for name in (found[0], _BOOT, _BUSYBOX))
+    return tuple(apt.show(name)[0] for name in (found[0], _BOOT, _BUSYBOX, *_grub_names(arch)))
+
+
+def _grub_names(arch: Arch) -> tuple[str, ...]:
+    efi = f"grub-efi-{arch.name}-bin"
+    return (efi, _GRUB_BIOS) if arch.grub_bios else (efi,)
 
 
 def _download(apt: Apt, package: DebianPackage, *, locked: bool, workshop: Workshop) -> None:
@@ -94,9 +101,10 @@ def _cached(cache: Path, package: DebianPackage) -> Path:
     return cache / f"{package.sha256}.deb"
 
 
-def _package_set(packages: Sequence[DebianPackage], cache: Path) -> PackageSet:
+def _package_set(arch: Arch, packages: Sequence[DebianPackage], cache: Path) -> PackageSet:
     debs = {package.name: _cached(cache, package) for package in packages}
     kernels = [name for name in debs if _KERNEL.fullmatch(name)]
     if len(kernels) != 1 or _BOOT not in debs or _BUSYBOX not in debs:
         raise InputError(f"the lock must name one kernel, {_BOOT} and {_BUSYBOX}: {list(debs)}")
-    return PackageSet(debs[kernels[0]], debs[_BOOT], debs[_BUSYBOX], tuple(packages))
+    grub = tuple(debs[name] for name in _grub_names(arch) if name in debs)
+    return PackageSet(debs[kernels[0]], debs[_BOOT], debs[_BUSYBOX], grub, tuple(packages))

@@ -2,34 +2,37 @@
 
 UAPI group's specification (https://uapi-group.org/specifications/specs/unified_kernel_image/) and
 systemd-stub(7). Only the stub (about 100 KB) is read; kernel and initramfs stay where they are, as
-extents. A section's VirtualSize is the exact size of its contents, since that is what the stub
+extents, at multiples of 2048 bytes, so that other files of an ISO can name the same bytes. A
+section's VirtualSize is the exact size of its contents, since that is what the stub
 measures into the TPM (systemd-measure(1)).
 """
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.bootassets.pe import SECTION_HEADER, PeHeaders, read_headers
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content
+from imager.pe import SECTION_HEADER, PeHeaders, read_headers
 from imager.units import align_up
 
+# Sectors of a CD; a multiple of every FileAlignment that is in use.
+_ALIGNMENT = 2048
+_INSTRUCTION = 4
 _STUB_LIMIT = 16 << 20
 _SIZE_LIMIT = 1 << 32
 # IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ
 _CHARACTERISTICS = 0x4000_0040
 _NAME = re.compile(r"\.[A-Za-z0-9_]{1,7}", re.ASCII)
-_PROFILE = ".profile"
+PROFILE = ".profile"
+_MAIN = "main"
 _NOTHING = Content(0)
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
-_BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,63}) ")
-_RELEASE = re.compile(rb"([0-9][!-~]{0,63})[ \0]")
+_SYSTEMD_VERSION = re.compile(rb"#### LoaderInfo: systemd-(boot|stub) (\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def _check_sections(stub: Path, headers: PeHeaders, sections: Sequence[Section])
             raise ValueError(f"{section.name!r} is not a section name")
         if not section.content.size:
             raise InputError(f"{stub}: there is nothing to put into section {section.name}")
-        if section.name == _PROFILE:
+        if section.name == PROFILE:
             seen = set(own)
         elif section.name in seen:
             raise ValueError(f"section {section.name} comes twice")
@@ -135,9 +138,10 @@ def _place(headers: PeHeaders, sections: Sequence[Section], *, shift: int) -> It
     offset = align_up(headers.data_end + shift, headers.file_alignment)
     address = align_up(headers.virtual_end, headers.section_alignment)
     for section in sections:
-        raw_size = align_up(section.content.size, headers.file_alignment)
-        yield _Placed(section, offset, raw_size, address)
-        offset += raw_size
+        # No gaps between sections: Authenticode leaves open whether they are hashed.
+        end = align_up(offset + section.content.size, max(_ALIGNMENT, headers.file_alignment))
+        yield _Placed(section, offset, end - offset, address)
+        offset = end
         address = align_up(address + section.content.size, headers.section_alignment)
 
 
@@ -151,7 +155,7 @@ def _patched_stub(
     import pefile
 
     data = stub.read_bytes()[: headers.data_end]
-    if any(data[headers.table_end : headers.first_data]):
+    if not _is_padding(data[headers.table_end : headers.first_data]):
         raise UnsupportedError(f"{stub}: there are data behind the section table")
     try:
         patched = _patched_headers(data, headers, placed, shift=shift)
@@ -159,6 +163,12 @@ def _patched_stub(
         raise InputError(f"{stub}: not a sound PE32+ executable: {error}") from error
     head = patched[: headers.table_end] + b"".join(each.header for each in placed)
     return head.ljust(headers.first_data + shift, b"\0") + patched[headers.first_data :]
+
+
+def _is_padding(data: bytes) -> bool:
+    """Whether `data` are zeros, or one instruction again and again, as some linkers pad code."""
+    word = data[:_INSTRUCTION]
+    return not any(data) or data == (word * (len(data) // _INSTRUCTION + 1))[: len(data)]
 
 
 def _patched_headers(
@@ -184,8 +194,20 @@ def _patched_headers(
 
 
 @dataclass(frozen=True, slots=True)
+class UkiProfile:
+    """Another way to start the same UKI: its own command line, under `title` in boot menus."""
+
+    profile_id: str
+    title: str
+    cmdline: str
+
+
+@dataclass(frozen=True, slots=True)
 class UkiParts:
-    """What a UKI is made of; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out."""
+    """What a UKI is made of; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out.
+
+    With `profiles` the UKI itself is the profile `main`; stubs know them from systemd 257 on.
+    """
 
     os_release: str
     cmdline: str
@@ -194,34 +216,47 @@ class UkiParts:
     uname: str = ""
     splash: Content = _NOTHING
     pcr_public_key: bytes = b""
+    profiles: tuple[UkiProfile, ...] = ()
 
 
 def uki_sections(parts: UkiParts) -> tuple[Section, ...]:
     """Return the sections of a UKI in the order in which Talos has them; `.sbat` is the stub's."""
     sections = (
-        Section(".osrel", Content.of_bytes(parts.os_release.encode())),
-        Section(".cmdline", Content.of_bytes(parts.cmdline.encode())),
-        Section(".uname", Content.of_bytes(parts.uname.encode())),
+        _text_section(".osrel", parts.os_release),
+        _text_section(".cmdline", parts.cmdline),
+        _text_section(".uname", parts.uname),
         Section(".splash", parts.splash),
         Section(".pcrpkey", Content.of_bytes(parts.pcr_public_key)),
         Section(".linux", parts.kernel),
         Section(".initrd", parts.initramfs),
     )
     optional = {".uname", ".splash", ".pcrpkey"}
-    return tuple(each for each in sections if each.content.size or each.name not in optional)
+    base = tuple(each for each in sections if each.content.size or each.name not in optional)
+    return (*base, *_profile_sections(parts.profiles))
 
 
-def os_release(*, version: str, name: str = "Talos", os_id: str = "talos") -> str:
-    """Return an os-release(5) file, which boot menus read for a title and for sorting.
+def _profile_sections(profiles: Sequence[UkiProfile]) -> Iterator[Section]:
+    if not profiles:
+        return
+    yield _text_section(PROFILE, _fields({"ID": _MAIN}))
+    for profile in profiles:
+        yield _text_section(PROFILE, _fields({"ID": profile.profile_id, "TITLE": profile.title}))
+        yield _text_section(".cmdline", profile.cmdline)
+
+
+def _text_section(name: str, text: str) -> Section:
+    return Section(name, Content.of_bytes(text.encode()))
+
+
+def os_release(*, version: str, title: str) -> str:
+    """Return an os-release(5) file, which boot menus read for the title and for sorting.
 
     Raises InputError for a value with control characters.
     """
-    fields = {
-        "NAME": name,
-        "ID": os_id,
-        "VERSION_ID": version,
-        "PRETTY_NAME": f"{name} ({version})",
-    }
+    return _fields({"NAME": "Talos", "ID": "talos", "VERSION_ID": version, "PRETTY_NAME": title})
+
+
+def _fields(fields: Mapping[str, str]) -> str:
     return "".join(f"{key}={_quoted(value)}\n" for key, value in fields.items())
 
 
@@ -233,33 +268,27 @@ def _quoted(value: str) -> str:
     return '"' + re.sub(r'(["\\$`])', r"\\\1", value) + '"'
 
 
-def kernel_version(vmlinuz: Path) -> str:
-    """Return the release (`uname -r`) of the kernel image `vmlinuz`.
+def stub_version(stub: Path, *, offset: int = 0) -> int:
+    """Return systemd's version (252) that the stub at byte `offset` says it is of; 0 if none.
 
-    An x86 bzImage names it in its header (https://docs.kernel.org/arch/x86/boot.html, field
-    kernel_version), an uncompressed arm64 Image has it in its banner. Of another image, such as a
-    compressed EFI one, it is not known: "". Raises InputError for a bzImage whose header lies.
+    Raises InputError when the file cannot be read.
     """
+    return _systemd_version(stub, b"stub", offset)
+
+
+def loader_version(loader: Path) -> int:
+    """Return systemd's version (252) that systemd-boot says it is of; 0 if it says none.
+
+    Raises InputError when the file cannot be read.
+    """
+    return _systemd_version(loader, b"boot", 0)
+
+
+def _systemd_version(path: Path, part: bytes, offset: int) -> int:
     try:
-        with vmlinuz.open("rb") as file:
-            head = file.read(64 << 10)
-            if head[0x202:0x206] == b"HdrS":
-                return _bzimage_version(vmlinuz, head)
-            if head[0x38:0x3C] != b"ARM\x64":
-                return ""
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
-                banner = _BANNER.search(image)
-                return banner[1].decode("ascii") if banner else ""
+        with path.open("rb") as file:
+            file.seek(offset)
+            found = _SYSTEMD_VERSION.search(file.read(_STUB_LIMIT))
     except OSError as error:
-        raise InputError(f"{vmlinuz}: cannot be read: {error.strerror}") from error
-
-
-def _bzimage_version(vmlinuz: Path, head: bytes) -> str:
-    start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
-    release = _RELEASE.match(head, start)
-    if release is None:
-        raise InputError(
-            f"{vmlinuz}: the kernel's header does not point at its version",
-            hint="the file may be truncated or damaged",
-        )
-    return release[1].decode("ascii")
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return int(found[2]) if found and found[1] == part else 0

@@ -1,4 +1,4 @@
-"""systemd-boot: the files of an EFI system partition that boots one UKI.
+"""systemd-boot: the files of an EFI system partition that boots unified kernel images.
 
 https://uapi-group.org/specifications/specs/boot_loader_specification/ (type 2 entries), and
 loader.conf(5).
@@ -7,33 +7,108 @@ loader.conf(5).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from imager.arch import Arch
+from imager.bootassets.kernelimage import efi_asset
+from imager.bootassets.locate import Asset
+from imager.bootassets.uki import loader_version
+from imager.bootloader.boot import BootTarget, DiskBoot, IsoBoot, PlannedPartition
+from imager.bootloader.esp import esp_partition
+from imager.bootloader.unified import unified_images
 from imager.extents import Content
+from imager.media.fat import FatFile
+from imager.profile.model import EnrollKeys
+from imager.signing.authenticode import sign_pe
 
-_LOADER_CONF = b"timeout 10\nsecure-boot-enroll off\n"
-
-
-@dataclass(frozen=True, slots=True)
-class BootFile:
-    """A file of the EFI system partition; `path` is relative, with forward slashes."""
-
-    path: str
-    content: Content
-    read_only: bool = False
+_HOW = "boots by UEFI with systemd-boot"
+_SIGNED = "boots by UEFI with systemd-boot, signed for SecureBoot"
+_CERTIFICATE = "EFI/keys/uki-signing-cert.der"
+# systemd's release notes; an older one takes no notice of the word.
+_IF_SAFE_SINCE = 253
 
 
-def boot_files(arch: Arch, *, version: str, loader: Content, uki: Content) -> tuple[BootFile, ...]:
-    """Return the ESP's files: the loader as removable-media default, the UKI, the configuration.
+def esp_files(target: BootTarget) -> tuple[FatFile, ...]:
+    """Return the ESP's files: the loader as removable-media default, UKIs, the configuration.
 
+    The menu's entries are profiles of one UKI where version and stub know them, else a UKI each.
     `loader/random-seed` is there and read-only, so that systemd-boot does not try to write one
-    on a medium that is read-only; it carries no secret.
+    on a medium that is read-only; it carries no secret. For SecureBoot all that is started is
+    signed, and `loader/keys/auto` has what firmware in setup mode can enrol. Raises InputError when
+    a boot asset is missing or not what it should be.
     """
     seed = hashlib.sha256(b"imager random seed, credited nothing").digest()
+    images = unified_images(target)
     return (
-        BootFile(f"EFI/BOOT/{arch.efi_boot_file}", loader),
-        BootFile(f"EFI/Linux/Talos-{version}.efi", uki),
-        BootFile("loader/loader.conf", Content.of_bytes(_LOADER_CONF)),
-        BootFile("loader/random-seed", Content.of_bytes(seed), read_only=True),
+        FatFile(f"EFI/BOOT/{target.arch.efi_boot_file}", _loader(target)),
+        *images,
+        FatFile("loader/loader.conf", Content.of_bytes(_loader_conf(target, images).encode())),
+        FatFile("loader/random-seed", Content.of_bytes(seed), read_only=True),
+        *_keys(target),
+    )
+
+
+def _loader(target: BootTarget) -> Content:
+    loader = efi_asset(target.assets, Asset.SD_BOOT)
+    if target.secure_boot is None:
+        return loader
+    return sign_pe(loader, target.secure_boot.signer, name=Asset.SD_BOOT.value)
+
+
+def _keys(target: BootTarget) -> Iterator[FatFile]:
+    if target.secure_boot:
+        for name, data in target.secure_boot.variables.items():
+            yield FatFile(f"loader/keys/auto/{name}.auth", Content.of_bytes(data))
+
+
+def esp_on_disk(target: BootTarget, offset: int) -> PlannedPartition:
+    """Return the partition EFI at byte `offset`: as large as EFI, BIOS and BOOT of GRUB's layout.
+
+    Raises InputError for boot assets as `esp_files` does, and when they do not fit.
+    """
+    size = target.quirks.unified_efi_size
+    return esp_partition(target, esp_files(target), size=size, offset=offset)
+
+
+def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
+    """Return the one partition that UEFI boots from, at byte `offset`."""
+    return DiskBoot((esp_on_disk(target, offset),), _how(target), notes=_notes(target))
+
+
+def plan_iso_boot(target: BootTarget) -> IsoBoot:
+    """Return an ISO's ESP, for SecureBoot with the signer's certificate; nothing else is needed."""
+    files = esp_files(target)
+    if target.secure_boot:
+        certificate = Content.of_bytes(target.secure_boot.certificate)
+        files = (*files, FatFile(_CERTIFICATE, certificate))
+    return IsoBoot(files, _how(target), notes=_notes(target))
+
+
+def _how(target: BootTarget) -> str:
+    return _SIGNED if target.secure_boot else _HOW
+
+
+def _loader_conf(target: BootTarget, images: Sequence[FatFile]) -> str:
+    """Return loader.conf; where there are several images it says which one is the default."""
+    default = f"default {images[0].path.rpartition('/')[2]}\n" if len(images) > 1 else ""
+    return f"{default}timeout 10\nsecure-boot-enroll {_enroll_keys(target).value}\n"
+
+
+def _enroll_keys(target: BootTarget) -> EnrollKeys:
+    """Return what was asked for, in a word that this systemd-boot knows."""
+    if target.enroll_keys is not EnrollKeys.IF_SAFE or _knows_if_safe(target):
+        return target.enroll_keys
+    return EnrollKeys.MANUAL
+
+
+def _knows_if_safe(target: BootTarget) -> bool:
+    return loader_version(target.assets.path(Asset.SD_BOOT)) >= _IF_SAFE_SINCE
+
+
+def _notes(target: BootTarget) -> tuple[str, ...]:
+    written = _enroll_keys(target)
+    if written is target.enroll_keys:
+        return ()
+    return (
+        f"this systemd-boot does not know secure-boot-enroll {target.enroll_keys.value}:"
+        f" {written.value} was written, so keys are enrolled from its menu",
     )

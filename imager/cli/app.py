@@ -1,4 +1,4 @@
-"""The command tree: one command per profile, and the groups `images`, `assets`, `profile`."""
+"""The command tree: one command per profile, and the groups `images`, `assets`, ..."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from imager import __version__
-from imager.cli import assets, images, profiles
+from imager.cli import assets, cachechanges, caches, config, images, profiles, secureboot
 from imager.cli.build import build
+from imager.cli.certgen import cache_cert_gen
+from imager.cli.push import cache_push
+from imager.cli.serve import cache_serve
 from imager.profile.names import builtin_names
-
-_STDIN = "-"
+from imager.textinput import STDIN
 
 
 class _ProfileGroup(TyperGroup):
@@ -22,7 +24,7 @@ class _ProfileGroup(TyperGroup):
         """Return the command called `cmd_name`, or the one that reads a file of that name."""
         found = super().get_command(ctx, cmd_name)
         if found is None and ("/" in cmd_name or cmd_name.endswith((".yaml", ".yml"))):
-            return super().get_command(ctx, _STDIN)
+            return super().get_command(ctx, STDIN)
         return found
 
 
@@ -39,13 +41,24 @@ app = typer.Typer(
 _HELP = {
     "iso": "Build a bootable ISO.",
     "metal": "Build a raw disk image.",
-    _STDIN: "Build what a profile in YAML on standard input says.",
+    "secureboot-iso": "Build a bootable ISO, signed for SecureBoot.",
+    "secureboot-metal": "Build a raw disk image, signed for SecureBoot.",
+    "secureboot-metal-uki": "Build the UKI of secureboot-metal alone.",
+    "metal-4k": "Build a raw disk image for sectors of 4096 bytes.",
+    STDIN: "Build what a profile in YAML on standard input says.",
 }
-for _name in (*builtin_names(), _STDIN):
+for _name in (*builtin_names(), STDIN):
     app.command(_name, help=_HELP.get(_name, f"Build the profile {_name}."))(build)
+images.app.add_typer(caches.app)
+images.app.add_typer(cachechanges.app)
+images.app.command("cache-push")(cache_push)
+images.app.command("cache-serve")(cache_serve)
+images.app.command("cache-cert-gen")(cache_cert_gen)
 app.add_typer(images.app, name="images", help="List images, and make image caches.")
 app.add_typer(images.app, name="image", hidden=True)
 app.add_typer(assets.app, name="assets", help="Get and show boot assets.")
+app.add_typer(config.app, name="config", help="Make and check machine configurations.")
+app.add_typer(secureboot.app, name="secureboot", help="Make keys, and check signatures.")
 app.add_typer(profiles.app, name="profile", help="Show profiles.")
 app.command("profiles")(profiles.list_profiles)
 

@@ -33,7 +33,7 @@ def fetch(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder alone.")] = False,
 ) -> None:
-    """Get the default boot assets: Debian's kernel and systemd-boot, and a small initramfs.
+    """Get the default boot assets: Debian's kernel and bootloaders, and a small initramfs.
 
     Nothing is installed, and root is not needed.
     """

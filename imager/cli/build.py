@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from imager.errors import InputError
+from imager.cli.options import (
+    LayerCacheFolder,
+    Progress,
+    Quiet,
+    Registries,
+    flattened,
+)
 from imager.reporter import ProgressStyle, make_reporter
+from imager.textinput import STDIN, input_name, read_input
 
 _OUT = Path("/out")
 _LOCAL_OUT = Path("_out")
-# A profile has at most 1 MiB; one character more is refused.
-_LARGEST_INPUT = (1 << 20) + 1
 
 
+@flattened
 def build(
     context: typer.Context,
     *,
@@ -38,16 +43,15 @@ def build(
     image_cache: Annotated[
         str | None,
         typer.Option(
-            help="Image cache: an OCI layout, a flat tree, a tar of it, or a registry reference."
+            help="Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference."
         ),
     ] = None,
     require_images: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="Fail unless the cache has every image of this file."),
     ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow HTTP and unknown certificates.")
-    ] = False,
+    layer_cache: LayerCacheFolder = None,
+    registries: Registries,
     extra_kernel_arg: Annotated[
         list[str] | None,
         typer.Option(help="Kernel argument to add; -NAME removes one. May be repeated."),
@@ -57,17 +61,41 @@ def build(
     ] = None,
     image_disk_size: Annotated[
         str | None,
-        typer.Option(help="Total size of the disk, such as 4GiB; default: the smallest that fits."),
+        typer.Option(help="Total size of a disk or stick, such as 4GiB; default: the smallest."),
+    ] = None,
+    bootloader: Annotated[
+        str | None,
+        typer.Option(help="dual-boot, sd-boot or grub; default: the Talos version's own."),
+    ] = None,
+    secureboot_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with the keys and certificates of SecureBoot; default: /secureboot.",
+        ),
+    ] = None,
+    secureboot_include_well_known_certs: Annotated[
+        bool,
+        typer.Option(
+            "--secureboot-include-well-known-certs",
+            help="Trust the certificates in well-known/db and well-known/KEK of that folder too.",
+        ),
+    ] = False,
+    secureboot_enroll_keys: Annotated[
+        str | None,
+        typer.Option(
+            help="How firmware gets the keys: off, manual, if-safe (the default) or force."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for the output; default: /out if it exists, else ./_out."),
     ] = None,
     output_kind: Annotated[
-        str | None, typer.Option(help="iso, image, kernel, initramfs, uki or cmdline.")
+        str | None, typer.Option(help="iso, image, usb, kernel, initramfs, uki or cmdline.")
     ] = None,
     out_format: Annotated[
-        str | None, typer.Option(help="raw, or .zst for a compressed disk image.")
+        str | None, typer.Option(help="raw, or .zst for a compressed disk or stick.")
     ] = None,
     verify: Annotated[
         bool, typer.Option(help="Check the digest of every blob while it is copied.")
@@ -81,18 +109,15 @@ def build(
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the plan or the result as JSON.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")
-    ] = False,
-    progress: Annotated[
-        ProgressStyle, typer.Option(help="How progress is shown, on standard error.")
-    ] = ProgressStyle.AUTO,
+    quiet: Quiet = False,
+    progress: Progress = ProgressStyle.AUTO,
 ) -> None:
     """Build the profile that the command is named after."""
     from imager.build import Options, planned_build, write_build
     from imager.cli import render
     from imager.imagecache.lists import read_image_list
     from imager.profile.load import load_profile
+    from imager.signing.secureboot import DEFAULT_FOLDER
 
     flags = {
         "platform": platform,
@@ -102,22 +127,36 @@ def build(
             "extraKernelArgs": extra_kernel_arg,
             "metaContents": [_meta_content(text) for text in meta or ()] or None,
         },
-        "input": {"imageCache": _container_asset(image_cache, insecure=insecure)},
+        "input": {
+            "imageCache": _container_asset(image_cache, insecure=registries.insecure),
+            "secureboot": {"includeWellKnownCerts": secureboot_include_well_known_certs or None},
+        },
         "output": {
             "kind": output_kind,
             "outFormat": out_format,
-            "imageOptions": {"diskSize": image_disk_size},
+            "imageOptions": {
+                "diskSize": image_disk_size,
+                "bootloader": bootloader,
+                "sdBootEnrollKeys": secureboot_enroll_keys,
+            },
+            "isoOptions": {
+                "bootloader": bootloader,
+                "sdBootEnrollKeys": secureboot_enroll_keys,
+            },
         },
     }
     source = context.info_name or ""
-    profile = load_profile(_read_layer(source), _without_unset(flags), source=_shown(source))
+    profile = load_profile(_read_layer(source), _without_unset(flags), source=input_name(source))
     options = Options(
         output=_output_folder(output, create=not dry_run),
         assets=assets,
+        layer_cache=layer_cache,
+        registries=registries.settings(),
         require_images=read_image_list(require_images) if require_images else (),
         verify=verify,
         checksum=checksum,
         dry_run=dry_run,
+        secureboot=secureboot_dir or DEFAULT_FOLDER,
     )
     reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
     started = time.monotonic()
@@ -134,20 +173,12 @@ def build(
 
 
 def _read_layer(source: str) -> Mapping[str, Any]:
-    from imager.profile.load import parse_yaml, read_builtin
+    from imager.profile.load import LARGEST_PROFILE, parse_yaml, read_builtin
 
-    if source == "-":
-        return parse_yaml(sys.stdin.read(_LARGEST_INPUT), source=_shown(source))
-    if "/" in source or source.endswith((".yaml", ".yml")):
-        try:
-            return parse_yaml(Path(source).read_text("utf-8"), source=source)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the profile {source}: {error}") from error
+    if source == STDIN or "/" in source or source.endswith((".yaml", ".yml")):
+        text = read_input(source, what="profile", limit=LARGEST_PROFILE)
+        return parse_yaml(text, source=input_name(source))
     return read_builtin(source)
-
-
-def _shown(source: str) -> str:
-    return "standard input" if source == "-" else source
 
 
 def _without_unset(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,20 @@ from typing import Annotated
 
 import typer
 
+from imager.cli.options import (
+    DEFAULT_PLATFORM,
+    CosignSignatures,
+    Jobs,
+    Json,
+    LayerCacheFolder,
+    Progress,
+    Quiet,
+    Registries,
+    flattened,
+)
 from imager.reporter import ProgressStyle, make_reporter
 
 app = typer.Typer(no_args_is_help=True)
-
-_DEFAULT_PLATFORM = "linux/amd64"
 
 
 @app.command("k8s-bundle", hidden=True)
@@ -29,7 +38,27 @@ def default(
         typer.echo(reference)
 
 
+@app.command("list")
+def list_(
+    sources: Annotated[
+        list[str],
+        typer.Option(
+            "--from",
+            metavar="FILE|DIR|-",
+            help="Kubernetes manifests or Talos machine configurations, as YAML or JSON: "
+            "a file, a folder, or - for standard input. May be repeated.",
+        ),
+    ],
+) -> None:
+    """Print the images that manifests name. Machine configurations are read as well."""
+    from imager.imagecache.listing import list_images
+
+    for reference in list_images(sources, reporter=make_reporter(ProgressStyle.AUTO)):
+        typer.echo(reference)
+
+
 @app.command("cache-create")
+@flattened
 def cache_create(
     *,
     image_cache_path: Annotated[Path, typer.Option(help="Folder to make.")],
@@ -43,51 +72,60 @@ def cache_create(
     ],
     platform: Annotated[
         list[str] | None,
-        typer.Option(help="Platforms to cache, or all. May be repeated or comma-separated."),
+        typer.Option(
+            help="Platforms to cache, or all; default: linux/amd64. May be repeated or "
+            "comma-separated."
+        ),
     ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow HTTP and unknown certificates.")
-    ] = False,
+    registries: Registries,
+    cosign_signatures: CosignSignatures = True,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False,
     layout: Annotated[
         str, typer.Option(help="oci: an OCI layout with one layer; flat: the bare tree.")
     ] = "oci",
-    jobs: Annotated[
-        int,
-        typer.Option("--jobs", "-j", min=1, max=64, help="How much to fetch at a time."),
-    ] = 4,
+    jobs: Jobs = 4,
+    layer_cache: LayerCacheFolder = None,
     layer_compression: Annotated[
         str, typer.Option(help="none, gzip or zstd; blobs are compressed already.")
     ] = "none",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    progress: Annotated[
-        ProgressStyle, typer.Option(help="How progress is shown, on standard error.")
-    ] = ProgressStyle.AUTO,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched, and write nothing.")
+    ] = False,
+    json_output: Json = False,
+    quiet: Quiet = False,
+    progress: Progress = ProgressStyle.AUTO,
 ) -> None:
-    """Pull images, and make the cache of them that the profiles take with --image-cache."""
-    from imager.imagecache.create import CreateOptions, check_creatable, create_cache
+    """Make a cache of images. The profiles take it with --image-cache."""
+    from imager.cli.creation_text import CreationReport
+    from imager.imagecache.create import check_creatable, write_cache
+    from imager.imagecache.creation import CreateOptions, plan_creation
     from imager.imagecache.gather import Selection, gather
     from imager.imagecache.lists import read_lines
     from imager.oci.registry import RegistryClient
-    from imager.units import count, format_size
+    from imager.units import count
 
-    options = CreateOptions.parse(layout=layout, compression=layer_compression, jobs=jobs)
-    selection = Selection.parse(platform or [_DEFAULT_PLATFORM])
+    options = CreateOptions.parse(
+        layout=layout, compression=layer_compression, jobs=jobs, layer_cache=layer_cache
+    )
+    selection = Selection.parse(platform or [DEFAULT_PLATFORM], signatures=cosign_signatures)
     check_creatable(image_cache_path, force=force)
     reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    settings = registries.settings()
     entries = read_lines(images)
     reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
-    client = RegistryClient.default(insecure=insecure)
-    gathered = gather(entries, client=client, selection=selection, jobs=jobs)
+    client = RegistryClient.from_settings(settings)
+    gathered = gather(
+        entries, client=client, selection=selection, jobs=jobs, layer_cache=options.layer_cache
+    )
     for warning in gathered.warnings:
         reporter.warn(warning)
-    created = create_cache(gathered, image_cache_path, options=options, reporter=reporter)
-    if not quiet:
-        platforms = ", ".join(str(each) for each in sorted(gathered.platforms))
-        typer.echo(
-            f"{created.path}: {count(len(entries), 'image')} for {platforms}, "
-            f"{count(len(gathered.blobs), 'blob')}, "
-            f"{created.blob_size} bytes ({format_size(created.blob_size)})"
-        )
-        if created.layer is not None:
-            typer.echo(f"  layer {created.layer.digest}, {created.layer.size} bytes")
+    plan = plan_creation(gathered, image_cache_path, options)
+    report = CreationReport(plan, image_cache_path, len(entries))
+    if dry_run:
+        typer.echo(report.plan_json() if json_output else report.plan_text())
+        return
+    created = write_cache(plan, reporter=reporter)
+    if json_output:
+        typer.echo(report.created_json(created))
+    elif not quiet:
+        typer.echo(report.created_text(created))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from imager.profile.names import builtin_names
@@ -20,7 +22,7 @@ def list_profiles() -> None:
 
 
 @app.command()
-def show(name: str) -> None:
+def show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
     """Print the built-in profile NAME as it resolves, in YAML."""
     import yaml
 

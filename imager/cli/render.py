@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from imager.build import Planned
+from imager.cli.tables import exact_size, table
 from imager.imagecache.cache import ImageCache
 from imager.output.write import Written
-from imager.units import count, format_size
+from imager.reporter import printable
+from imager.units import count
 from imager.workspace import free_space
 
 
@@ -28,22 +29,22 @@ def plan_text(planned: Planned) -> str:
     space = _space(planned)
     size = planned.plan.content.size
     lines = [
-        *_table(rows),
+        *table(rows, numbers=2),
         "",
         f"output           {planned.path} ({planned.out_format.value})",
         f"talos            {planned.version.text}, {planned.assets.arch.name}",
         f"boot assets      {planned.assets.folder or 'given one by one'}",
         f"image cache      {_cache_line(planned.cache)}",
-        f"total size       {size} bytes ({format_size(size)})",
-        f"space needed     {planned.space_needed} bytes ({format_size(planned.space_needed)})",
-        f"space free       {space} bytes ({format_size(space)}) in {planned.path.parent}",
+        f"total size       {exact_size(size)}",
+        f"space needed     {exact_size(planned.space_needed)}",
+        f"space free       {exact_size(space)} in {planned.path.parent}",
     ]
     if planned.plan.minimum_disk_size is not None:
         lines.append(
             f"smallest disk    --image-disk-size={planned.plan.minimum_disk_size >> 20}MiB"
         )
     lines.extend(f"note             {note}" for note in planned.plan.notes)
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def plan_json(planned: Planned) -> str:
@@ -72,14 +73,14 @@ def plan_json(planned: Planned) -> str:
 def result_text(planned: Planned, written: Written, seconds: float) -> str:
     """Return the summary of a build."""
     lines = [
-        f"{written.path}: {written.size} bytes ({format_size(written.size)}) in {seconds:.1f} s",
+        f"{written.path}: {exact_size(written.size)} in {seconds:.1f} s",
         f"  talos {planned.version.text}, {planned.assets.arch.name}; "
         f"image cache: {_cache_line(planned.cache)}",
     ]
     if written.sha256:
         lines.append(f"  sha256 {written.sha256}")
     lines.extend(f"  {note}" for note in planned.plan.notes)
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def result_json(planned: Planned, written: Written, seconds: float) -> str:
@@ -119,7 +120,7 @@ def _cache_line(cache: ImageCache | None) -> str:
     return (
         f"{count(len(cache.images), 'image')}{f' for {platforms}' if platforms else ''}, "
         f"{count(len(cache.blobs), 'blob')}, "
-        f"{cache.size} bytes ({format_size(cache.size)})"
+        f"{exact_size(cache.size)}"
     )
 
 
@@ -128,11 +129,3 @@ def _space(planned: Planned) -> int:
     while not folder.exists():
         folder = folder.parent
     return free_space(folder)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        numbers = [cell.rjust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        words = [cell.ljust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        yield "  ".join([*numbers, *words]).rstrip()

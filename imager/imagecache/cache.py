@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 from imager.arch import Arch
-from imager.checks import Check
+from imager.checks import AnyCheck, Check, ScatteredCheck
 from imager.errors import InputError
-from imager.extents import Content, FileRange
-from imager.imagecache.tree import BlobPath, ManifestPath, parse_path
-from imager.oci.config import LARGEST_CONFIG, config_platform
+from imager.extents import Content, Extent, FileRange
 from imager.oci.digest import Digest
 from imager.oci.manifest import ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
+from imager.oci.signature import signed_digest
+from imager.reading import iterate_bytes
 
-LARGEST_MANIFEST = 4 << 20
 _SHOWN = 5
-_DAMAGED = "the cache is damaged: copy or create it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +37,7 @@ class CacheFile:
         """Return the bytes of a file of at most `limit` bytes, None where they are not at hand."""
         if self.data is not None or self.content.size > limit:
             return self.data
-        parts = []
-        for extent in self.content.extents:
-            if not isinstance(extent.source, FileRange):
-                return None
-            with extent.source.path.open("rb") as source:
-                source.seek(extent.source.offset)
-                parts.append(source.read(extent.length))
-        return b"".join(parts)
+        return b"".join(iterate_bytes(self.content)) if _lies_in_files(self.content) else None
 
 
 @dataclass(frozen=True)
@@ -67,6 +58,17 @@ class ImageCache:
     ignored: int = 0
 
     @cached_property
+    def signatures(self) -> Mapping[Reference, Digest]:
+        """The tags of signatures, and the digest of what each is of: they are no images."""
+        return {
+            reference: signed
+            for reference, manifest in self.manifests.items()
+            if (signed := signed_digest(reference.tag)) is not None
+            and signed != manifest.digest  # some tag an image by its own digest
+            and self._part(reference, signed) is not None
+        }
+
+    @cached_property
     def images(self) -> tuple[Reference, ...]:
         """The images under the names that a machine may ask for: tags, and digests with none."""
         tagged = {
@@ -85,7 +87,8 @@ class ImageCache:
                 (
                     reference
                     for reference, manifest in self.manifests.items()
-                    if reference.tag or (reference.name, manifest.digest) not in tagged | parts
+                    if reference not in self.signatures
+                    and (reference.tag or (reference.name, manifest.digest) not in tagged | parts)
                 ),
                 key=str,
             )
@@ -96,9 +99,9 @@ class ImageCache:
         """The platforms of the images: an index tells them, else an image's configuration."""
         indexed = {
             entry.platform.normalised()
-            for reference, manifest in self.manifests.items()
-            if isinstance(manifest.document, Index)
-            for entry in manifest.document.images
+            for reference in self.images
+            if isinstance(document := self.manifests[reference].document, Index)
+            for entry in document.images
             if entry.platform and self._part(reference, entry.digest)
         }
         own = {
@@ -114,14 +117,13 @@ class ImageCache:
         return sum(file.content.size for file in self.files)
 
     @cached_property
-    def checks(self) -> tuple[Check, ...]:
+    def checks(self) -> tuple[AnyCheck, ...]:
         """The digests still to be checked: every blob, and what the blobs lie in."""
         blobs = (
-            Check(f"blob {digest}", extent.source, extent.length, digest.hex)
+            check
             for digest, file in self.blobs.items()
             if file.sha256 is None
-            for extent in file.content.extents
-            if isinstance(extent.source, FileRange)
+            for check in blob_checks(digest, file.content)
         )
         return (*self.containers, *blobs)
 
@@ -150,6 +152,17 @@ class ImageCache:
                 hint=f"create it again with --platform linux/{arch.name}",
             )
 
+    def names_with(self, blob: Digest) -> list[str]:
+        """Return the names, without tags, of the images that have `blob`."""
+        return sorted(
+            {
+                reference.name
+                for reference, manifest in self.manifests.items()
+                if isinstance(manifest.document, ImageManifest)
+                and blob in (each.digest for each in manifest.document.blobs)
+            }
+        )
+
     def foreign(self, arch: Arch) -> tuple[Reference, ...]:
         """Return the images that say of themselves that they are not for linux on `arch`."""
         wanted = ("linux", arch.name)
@@ -176,9 +189,10 @@ class ImageCache:
         else:
             parts = [manifest]
         for part in parts:
-            yield from self._lacks(reference, part)
+            yield from self.lacks(reference, part)
 
-    def _lacks(self, reference: Reference, manifest: RawManifest) -> Iterable[str]:
+    def lacks(self, reference: Reference, manifest: RawManifest) -> Iterable[str]:
+        """Yield what the image `reference` lacks of one of its manifests, a sentence each."""
         document = manifest.document
         if not isinstance(document, ImageManifest):
             yield f"{reference} is an index of indexes"
@@ -210,111 +224,17 @@ class ImageCache:
         return reference in self.manifests
 
 
-def load_cache(source: str, files: Iterable[CacheFile]) -> ImageCache:
-    """Return the cache of `files`.
-
-    Every manifest must be what its name or its digest copy says. Raises InputError when one is
-    not, or when there is none.
-    """
-    known: list[CacheFile] = []
-    manifests: dict[Reference, RawManifest] = {}
-    blobs: dict[Digest, CacheFile] = {}
-    # The same bytes stand under a tag and a digest, and often in several repositories.
-    parsed: dict[bytes, RawManifest] = {}
-    ignored = 0
-    for file in files:
-        match parse_path(file.path):
-            case BlobPath(digest):
-                blobs[digest] = _checked_blob(source, file, digest)
-            case ManifestPath(reference):
-                manifest = _checked_manifest(source, file, reference)
-                manifests[reference] = parsed.setdefault(manifest.raw, manifest)
-            case None:
-                ignored += 1
-                continue
-        known.append(file if file.data is None else replace(file, data=None))
-    if not manifests:
-        raise InputError(
-            f"{source} is not an image cache: there are no manifests in it",
-            hint="create one with `imager images cache-create`",
-        )
-    _check_tags(source, manifests)
-    configs = _read_configs(source, manifests.values(), blobs)
-    return ImageCache(
-        source,
-        tuple(known),
-        manifests,
-        blobs={digest: _without_data(file, digest, configs) for digest, file in blobs.items()},
-        config_platforms=_config_platforms(manifests.values(), configs),
-        ignored=ignored,
-    )
+def blob_checks(digest: Digest, content: Content) -> Iterator[AnyCheck]:
+    """Yield the check of a blob that lies in files: none for one that is read from a stream."""
+    match content.extents:
+        case (Extent(0, content.size, FileRange() as source),):
+            yield Check(f"blob {digest}", source, content.size, digest.hex)
+        case _ if _lies_in_files(content):
+            yield ScatteredCheck(f"blob {digest}", content, digest.hex)
 
 
-def _read_configs(
-    source: str, manifests: Iterable[RawManifest], blobs: Mapping[Digest, CacheFile]
-) -> Mapping[Digest, bytes]:
-    """Return the images' configurations that are at hand, checked, by their digest."""
-    wanted = {
-        manifest.document.config.digest
-        for manifest in manifests
-        if isinstance(manifest.document, ImageManifest)
-    }
-    configs: dict[Digest, bytes] = {}
-    for digest in wanted & blobs.keys():
-        data = blobs[digest].read(LARGEST_CONFIG)
-        if data is not None and Digest.of(data) != digest:
-            raise InputError(f"{source}: blob {digest} does not match its digest", hint=_DAMAGED)
-        if data is not None:
-            configs[digest] = data
-    return configs
-
-
-def _without_data(file: CacheFile, digest: Digest, configs: Mapping[Digest, bytes]) -> CacheFile:
-    """Return a blob without its bytes; one that was read as a configuration is checked already."""
-    checked = digest.hex if digest in configs else file.sha256
-    if (file.data, file.sha256) == (None, checked):
-        return file
-    return replace(file, data=None, sha256=checked)
-
-
-def _config_platforms(
-    manifests: Iterable[RawManifest], configs: Mapping[Digest, bytes]
-) -> Mapping[Digest, Platform]:
-    return {
-        manifest.digest: platform
-        for manifest in manifests
-        if isinstance(manifest.document, ImageManifest)
-        and (data := configs.get(manifest.document.config.digest)) is not None
-        and (platform := config_platform(data)) is not None
-    }
-
-
-def _checked_blob(source: str, file: CacheFile, digest: Digest) -> CacheFile:
-    if file.sha256 is not None and file.sha256 != digest.hex:
-        raise InputError(f"{source}: blob {digest} does not match its digest", hint=_DAMAGED)
-    return file
-
-
-def _checked_manifest(source: str, file: CacheFile, reference: Reference) -> RawManifest:
-    data = file.read(LARGEST_MANIFEST)
-    if data is None:
-        raise InputError(f"{source}: {file.path} is too large for a manifest", hint=_DAMAGED)
-    manifest = RawManifest.parse(data, where=f"{source}: {file.path}")
-    if reference.digest not in (None, manifest.digest):
-        raise InputError(f"{source}: {file.path} does not match its digest", hint=_DAMAGED)
-    return manifest
-
-
-def _check_tags(source: str, manifests: Mapping[Reference, RawManifest]) -> None:
-    """Check tags by the copy under digest/: a tag's own file has no digest in its name."""
-    for reference, manifest in manifests.items():
-        copy = Reference(reference.registry, reference.repository, None, manifest.digest)
-        if copy not in manifests:
-            raise InputError(
-                f"{source}: the manifest of {reference} is damaged, or its copy "
-                f"digest/{manifest.digest.file_name} is missing",
-                hint=_DAMAGED,
-            )
+def _lies_in_files(content: Content) -> bool:
+    return all(isinstance(extent.source, FileRange) for extent in content.extents)
 
 
 def _listed(problems: list[str]) -> str:

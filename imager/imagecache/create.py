@@ -6,108 +6,45 @@ blobs are copied to their places in it, remote ones are written there as they ar
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from imager.checks import Check, checking
 from imager.copier import write_content
 from imager.errors import InputError
-from imager.extents import Codec, Content, FileRange
-from imager.filetree import TreeFile, VolumePlan
+from imager.extents import Content
+from imager.filetree import TreeFile
+from imager.flusher import flushing
 from imager.imagecache.compress import compress_file
-from imager.imagecache.gather import BlobSource, Gathered
-from imager.imagecache.transfer import BlobPlace, fetch_blobs
-from imager.imagecache.tree import blob_path
-from imager.oci.digest import Digest
-from imager.oci.documents import dump_json
-from imager.oci.layout import (
-    INDEX_FILE,
-    LAYOUT_FILE,
-    REF_NAME,
-    oci_layout_json,
+from imager.imagecache.construction import Construction, forget_journal
+from imager.imagecache.creation import (
+    LAYER_TYPES,
+    CreateOptions,
+    CreationPlan,
+    plan_creation,
+    real_folder,
 )
+from imager.imagecache.gather import Gathered
+from imager.imagecache.image import cache_image
+from imager.imagecache.relink import drop_links, try_link, whole_file_in
+from imager.oci.digest import Digest
+from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, oci_layout_json
 from imager.oci.layout import blob_path as layout_blob_path
 from imager.oci.manifest import (
-    OCI_CONFIG,
-    OCI_LAYER,
-    OCI_LAYER_GZIP,
-    OCI_LAYER_ZSTD,
-    OCI_MANIFEST,
     Descriptor,
     index_json,
-    manifest_json,
 )
-from imager.oci.platform import Platform
 from imager.reporter import Advance, Reporter
-from imager.tarball import plan_tar
-from imager.workspace import atomic_folder, check_free_space, check_output_folder
-
-_REF = "latest"
-_TIMESTAMP = 0
-
-
-class LayerCompression(enum.Enum):
-    """How the cache's layer is compressed; blobs are compressed already, so none is best."""
-
-    NONE = "none"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-
-
-_LAYER_TYPES: Mapping[LayerCompression, tuple[str, Codec | None]] = {
-    LayerCompression.NONE: (OCI_LAYER, None),
-    LayerCompression.GZIP: (OCI_LAYER_GZIP, Codec.GZIP),
-    LayerCompression.ZSTD: (OCI_LAYER_ZSTD, Codec.ZSTD),
-}
-
-
-class CacheLayout(enum.Enum):
-    """What a cache is on disk: an OCI image layout, or the bare tree."""
-
-    OCI = "oci"
-    FLAT = "flat"
-
-
-@dataclass(frozen=True, slots=True)
-class CreateOptions:
-    """How to make a cache; `jobs` is how many blobs are fetched at a time."""
-
-    layout: CacheLayout = CacheLayout.OCI
-    compression: LayerCompression = LayerCompression.NONE
-    jobs: int = 4
-
-    @classmethod
-    def parse(cls, *, layout: str, compression: str, jobs: int) -> CreateOptions:
-        """Return the options as they are written; raises InputError for unknown ones."""
-        return cls(
-            _named(CacheLayout, layout, what="cache layout"),
-            _named(LayerCompression, compression, what="layer compression"),
-            jobs,
-        )
-
-
-_Named = TypeVar("_Named", bound=enum.Enum)
-
-
-def _named(kind: type[_Named], text: str, *, what: str) -> _Named:
-    try:
-        return kind(text)
-    except ValueError:
-        known = ", ".join(each.value for each in kind)
-        raise InputError(f"{text!r} is not a {what}", hint=f"use one of: {known}") from None
+from imager.workspace import check_output_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
     """A finished cache: the layer that it is, unless it is flat, and the bytes of its blobs."""
 
-    path: Path
     layer: Descriptor | None
     blob_size: int
 
@@ -121,12 +58,7 @@ def check_creatable(path: Path, *, force: bool) -> None:
             f"{path} is not an image cache, so --force does not replace it",
             hint="remove it, or choose another path",
         )
-    check_output_folder(_real(path).parent)
-
-
-def _real(path: Path) -> Path:
-    """Return the folder that `path` leads to: a link stays, and what it leads to is replaced."""
-    return Path(os.path.realpath(path))
+    check_output_folder(real_folder(path).parent)
 
 
 def _is_cache(path: Path) -> bool:
@@ -139,53 +71,55 @@ def create_cache(
 ) -> Created:
     """Write the cache of `gathered` to the folder `path`, atomically, replacing one there.
 
-    The same images give the same bytes. Raises InputError for a local blob that is not what its
-    digest says, DependencyError when a registry fails, HostError for a lack of space.
+    Raises as `plan_creation` and `write_cache`.
     """
-    create = {CacheLayout.OCI: _create_oci, CacheLayout.FLAT: _create_flat}[options.layout]
-    layer = create(gathered, _real(path), options, reporter)
-    blob_size = sum(source.blob.size for source in gathered.blobs.values())
-    return Created(path, layer, blob_size)
+    return write_cache(plan_creation(gathered, path, options), reporter=reporter)
 
 
-def _create_oci(
-    gathered: Gathered, target: Path, options: CreateOptions, reporter: Reporter
-) -> Descriptor:
-    plan = plan_tar(_tree(gathered), timestamp=_TIMESTAMP)
-    # A compressed layer is written beside the plain one.
-    copies = 1 if options.compression is LayerCompression.NONE else 2
-    check_free_space(target.parent, copies * plan.content.size)
-    with atomic_folder(target) as folder:
-        (folder / "blobs" / "sha256").mkdir(parents=True)
-        layer = _write_layer(gathered, plan, folder, options, reporter)
-        _write_documents(gathered, layer, folder)
-    return layer.descriptor
+def write_cache(plan: CreationPlan, *, reporter: Reporter) -> Created:
+    """Write what was planned, atomically.
+
+    The same images give the same bytes. What has come when the run ends too early is kept beside
+    the target, and the next run with the same plan goes on from there. Raises InputError for a
+    local blob that is not what its digest says, DependencyError when a registry fails, HostError
+    for a lack of space.
+    """
+    made = Construction(plan, reporter)
+    layer = None
+    with made.folder() as folder:
+        if plan.content is None:
+            _write_tree(made, folder)
+        else:
+            layer = _write_layer(made, plan.content, folder)
+            _write_documents(plan.gathered, layer, folder)
+    blob_size = sum(source.blob.size for source in plan.gathered.blobs.values())
+    return Created(layer.descriptor if layer else None, blob_size)
 
 
-def _create_flat(
-    gathered: Gathered, target: Path, options: CreateOptions, reporter: Reporter
-) -> None:
-    if options.compression is not LayerCompression.NONE:
-        raise InputError("a flat cache has no layer that could be compressed")
-    files = _tree(gathered)
-    check_free_space(target.parent, sum(file.content.size for file in files))
-    with atomic_folder(target) as folder:
-        places = {file.path: (folder / file.path, 0) for file in files}
-        size = sum(file.content.data_size for file in files)
-        with _transferring(gathered, places, size, options, reporter) as progress:
-            for file in files:
-                path = folder / file.path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("xb", buffering=0) as out:
-                    write_content(file.content, out.fileno(), progress=progress)
+def _write_tree(made: Construction, folder: Path) -> None:
+    plan = made.plan
+    # An earlier run's: what is written to them would be written to the old cache.
+    drop_links(folder)
+    places = {place.path: (folder / place.path, 0) for place in plan.places}
+    size = sum(file.content.data_size for file in plan.files)
+    with (
+        flushing() as flusher,
+        made.transferring(folder, places, local_size=size, flusher=flusher) as progress,
+    ):
+        for file in plan.files:
+            _place_file(file, folder, plan.target, progress)
+    forget_journal(folder)
 
 
-def _tree(gathered: Gathered) -> Sequence[TreeFile]:
-    files = {path: Content.of_bytes(raw) for path, raw in gathered.manifests.items()}
-    for digest, source in gathered.blobs.items():
-        local = source.source.blob_content(source.blob)
-        files[blob_path(digest)] = Content(source.blob.size) if local is None else local
-    return [TreeFile(path, content) for path, content in sorted(files.items())]
+def _place_file(file: TreeFile, folder: Path, replaced: Path, progress: Advance) -> None:
+    path = folder / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = whole_file_in(file.content, replaced)
+    if old is not None and try_link(old, path):
+        progress(file.content.size)
+        return
+    with _opened(path) as out:
+        write_content(file.content, out, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,77 +128,38 @@ class _Layer:
     diff_id: Digest
 
 
-def _write_layer(
-    gathered: Gathered,
-    plan: VolumePlan,
-    folder: Path,
-    options: CreateOptions,
-    reporter: Reporter,
-) -> _Layer:
-    media_type, codec = _LAYER_TYPES[options.compression]
-    plain = folder / "layer.tar"
-    places = {file.path: (plain, file.offset) for file in plan.files}
-    with (
-        plain.open("xb", buffering=0) as file,
-        _transferring(gathered, places, plan.content.data_size, options, reporter) as progress,
-    ):
-        write_content(plan.content, file.fileno(), progress=progress)
-    reporter.step("hashing the layer")
-    diff_id = digest = _file_digest(plain)
-    packed = plain
+def _write_layer(made: Construction, content: Content, folder: Path) -> _Layer:
+    media_type, codec = LAYER_TYPES[made.plan.options.compression]
+    plain, packed = folder / "layer.tar", folder / "layer.packed"
+    places = {place.path: (plain, place.offset) for place in made.plan.places}
+    size = content.data_size
+    with flushing() as flusher, _opened(plain) as out:
+        with made.transferring(folder, places, local_size=size, flusher=flusher) as progress:
+            write_content(content, out, progress=progress)
+        flusher.flush(out)
+        made.reporter.step("hashing the layer")
+        diff_id = digest = _file_digest(plain)
     if codec is not None:
-        reporter.step(f"compressing the layer with {codec.value}")
-        packed = folder / "layer.packed"
+        made.reporter.step(f"compressing the layer with {codec.value}")
+        packed.unlink(missing_ok=True)
         compress_file(plain, packed, codec=codec)
-        plain.unlink()
         digest = _file_digest(packed)
-    packed = packed.rename(folder / layout_blob_path(digest))
-    return _Layer(Descriptor(media_type, digest, packed.stat().st_size), diff_id)
+    forget_journal(folder)
+    finished = folder / layout_blob_path(digest)
+    finished.parent.mkdir(parents=True, exist_ok=True)
+    (plain if codec is None else packed).rename(finished)
+    plain.unlink(missing_ok=True)
+    return _Layer(Descriptor(media_type, digest, finished.stat().st_size), diff_id)
 
 
 @contextmanager
-def _transferring(
-    gathered: Gathered,
-    places: Mapping[str, tuple[Path, int]],
-    local_size: int,
-    options: CreateOptions,
-    reporter: Reporter,
-) -> Iterator[Advance]:
-    """Check local blobs while the block writes them; then fetch the remote ones to `places`.
-
-    `places` has, by the path in the tree, a file and an offset in it. `local_size` is what the
-    block writes, in bytes; yields a progress for it.
-    """
-    local, remote = _split(gathered)
-    total = local_size + sum(source.blob.size for source in remote.values())
-    with reporter.transfer("caching", total) as advance, checking(local) as raise_failed:
-
-        def progress(count: int) -> None:
-            raise_failed()
-            advance(count)
-
-        yield progress
-        wanted = [
-            BlobPlace(source, *places[blob_path(digest)]) for digest, source in remote.items()
-        ]
-        fetch_blobs(wanted, jobs=options.jobs, progress=progress)
-
-
-def _split(gathered: Gathered) -> tuple[list[Check], dict[Digest, BlobSource]]:
-    """Return the checks of what is on this machine, and the blobs that are not."""
-    checks: list[Check] = []
-    remote: dict[Digest, BlobSource] = {}
-    for digest, source in sorted(gathered.blobs.items()):
-        content = source.source.blob_content(source.blob)
-        if content is None:
-            remote[digest] = source
-            continue
-        checks += [
-            Check(f"blob {digest}", extent.source, extent.length, digest.hex)
-            for extent in content.extents
-            if isinstance(extent.source, FileRange)
-        ]
-    return checks, remote
+def _opened(path: Path) -> Iterator[int]:
+    """Yield a descriptor of `path`, which is made unless an earlier run has made it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _file_digest(path: Path) -> Digest:
@@ -273,27 +168,11 @@ def _file_digest(path: Path) -> Digest:
 
 
 def _write_documents(gathered: Gathered, layer: _Layer, folder: Path) -> None:
-    platforms = sorted(gathered.platforms) or [Platform("linux", "amd64")]
-    config_json = dump_json(
-        {
-            "architecture": platforms[0].architecture,
-            "os": platforms[0].os,
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id)]},
-        }
-    )
-    config = Descriptor(OCI_CONFIG, Digest.of(config_json), len(config_json))
-    manifest = manifest_json(config, [layer.descriptor])
-    # The name stands at one entry alone: umoci takes a second one for an ambiguous tag.
-    names = (((REF_NAME, _REF),), *[()] * (len(platforms) - 1))
-    entries = [
-        Descriptor(OCI_MANIFEST, Digest.of(manifest), len(manifest), platform, name)
-        for platform, name in zip(platforms, names, strict=True)
-    ]
+    image = cache_image(gathered.platforms, layer.descriptor, diff_id=layer.diff_id)
     documents = {
-        layout_blob_path(config.digest): config_json,
-        layout_blob_path(Digest.of(manifest)): manifest,
-        INDEX_FILE: index_json(entries),
+        layout_blob_path(Digest.of(image.config)): image.config,
+        layout_blob_path(Digest.of(image.manifest)): image.manifest,
+        INDEX_FILE: index_json(image.entries),
         LAYOUT_FILE: oci_layout_json(),
     }
     for name, data in documents.items():

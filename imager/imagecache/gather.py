@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from imager.errors import ImagerError, InputError
+from imager.errors import ImagerError, InputError, UnsupportedError, joined
 from imager.imagecache.tree import manifest_path
 from imager.oci.config import LARGEST_CONFIG, config_platform
 from imager.oci.digest import Digest
+from imager.oci.endpoint import Endpoint
 from imager.oci.local import LocalImage, LocalKind
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
+from imager.oci.signature import signature_tags
+from imager.oci.sinks import Buffer
 from imager.oci.source import ImageSource
 from imager.workers import worker_pool
+
+if TYPE_CHECKING:
+    from imager.imagecache.layercache import LayerCache
+    from imager.oci.registry import RegistryClient, RemoteImage
 
 _ALL = "all"
 
@@ -57,12 +64,13 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which platforms are wanted; none means all that an image has."""
+    """Which platforms are wanted, none means all that an image has; and whether signatures are."""
 
     platforms: tuple[Platform, ...]
+    signatures: bool = False
 
     @classmethod
-    def parse(cls, texts: Iterable[str]) -> Selection:
+    def parse(cls, texts: Iterable[str], *, signatures: bool = False) -> Selection:
         """Return the selection of `all`, or of comma-separated platforms such as linux/amd64.
 
         Raises InputError when one does not parse.
@@ -71,8 +79,8 @@ class Selection:
         if not names:
             raise InputError("--platform names no platform", hint="write it as linux/amd64")
         if _ALL in names:
-            return cls(())
-        return cls(tuple(dict.fromkeys(Platform.parse(name) for name in names)))
+            return cls((), signatures)
+        return cls(tuple(dict.fromkeys(Platform.parse(name) for name in names)), signatures)
 
     def entries(self, index: Index) -> tuple[Descriptor, ...]:
         """Return the entries of `index` to cache; raises InputError when a platform is missing."""
@@ -82,38 +90,42 @@ class Selection:
 
 
 def gather(
-    entries: Iterable[str], *, client: RegistryClient, selection: Selection, jobs: int
+    entries: Iterable[str],
+    *,
+    client: RegistryClient,
+    selection: Selection,
+    jobs: int,
+    layer_cache: LayerCache | None = None,
 ) -> Gathered:
     """Read the manifests of all `entries`, registry references and local sources, `jobs` at a time.
 
-    What comes out does not depend on the order in which they answer. Raises the error of the one
-    that failed, or one that names all when there are several.
+    Configurations that `layer_cache` has are not asked for. What comes out does not depend on the
+    order in which they answer. Signatures that are there and cannot be had are a warning. Raises
+    the error of the one that failed, or one that names all when there are several.
     """
     gathered = Gathered()
     failures: list[ImagerError] = []
+    reader = _Reader(client, selection, layer_cache)
     with worker_pool(jobs, "gather") as pool:
-        reads = [(each, pool.submit(_read_entry, each, client, selection)) for each in entries]
+        reads = [(each, pool.submit(reader.read, each)) for each in entries]
         for entry, read in reads:
             try:
                 _add_entry(gathered, read.result())
             except ImagerError as error:
                 failures.append(type(error)(f"{entry}: {error.message}", hint=error.hint))
-    if len(failures) == 1:
-        raise failures[0]
     if failures:
-        listed = "".join(f"\n  {failure.message}" for failure in failures)
-        raise type(failures[0])(f"{len(failures)} images failed:{listed}", hint=failures[0].hint)
+        raise joined(failures, what="images")
     return gathered
 
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """An image as it was read: manifests by their names, and blobs."""
+    """An image, or what signs one, as it was read: manifests by their names, and blobs."""
 
-    manifests: tuple[tuple[Reference, bytes], ...]
-    blobs: tuple[BlobSource, ...]
-    platforms: frozenset[Platform]
-    warnings: tuple[str, ...]
+    manifests: tuple[tuple[Reference, bytes], ...] = ()
+    blobs: tuple[BlobSource, ...] = ()
+    platforms: frozenset[Platform] = frozenset()
+    warnings: tuple[str, ...] = ()
 
 
 def _add_entry(gathered: Gathered, images: Iterable[_Image]) -> None:
@@ -126,41 +138,98 @@ def _add_entry(gathered: Gathered, images: Iterable[_Image]) -> None:
         gathered.warnings += image.warnings
 
 
-def _read_entry(entry: str, client: RegistryClient, selection: Selection) -> tuple[_Image, ...]:
-    return tuple(
-        _read_image(name, source, selection) for name, source in _sources(entry, client, selection)
-    )
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads what entries of a list name."""
+
+    client: RegistryClient
+    selection: Selection
+    layer_cache: LayerCache | None
+
+    def read(self, entry: str) -> tuple[_Image, ...]:
+        local = LocalImage.parse(entry)
+        if local is None:
+            return tuple(self._remote(Reference.parse(entry)))
+        return tuple(
+            self._image(name, source, root=source.root())
+            for name, source in _opened(local, self.selection)
+        )
+
+    def _remote(self, reference: Reference) -> Iterator[_Image]:
+        image = self.client.image(reference)
+        root, host = image.locate()
+        yield self._image(reference, image, root=root)
+        for tag in signature_tags(root.digest) if self.selection.signatures else ():
+            name = replace(reference, tag=tag, digest=None)
+            # Of a mirror's image, the registry itself need not be within reach.
+            yield _read_signatures(name, self.client.image(name), host=host, signed=root.digest)
+
+    def _image(self, name: Reference, source: ImageSource, *, root: RawManifest) -> _Image:
+        if isinstance(root.document, Index):
+            entries = self.selection.entries(root.document)
+            parts = [source.manifest(entry.digest) for entry in entries]
+            platforms = {entry.platform.normalised() for entry in entries if entry.platform}
+        else:
+            parts = [root]
+            platforms = {self._own_platform(root.document, source)}
+        image = _whole(name, source, root=root, parts=parts)
+        return replace(image, platforms=frozenset(platforms), warnings=source.warnings)
+
+    def _own_platform(self, manifest: ImageManifest, source: ImageSource) -> Platform:
+        """Return the platform that an image's configuration tells."""
+        platform = config_platform(self._config(manifest.config, source))
+        if platform is None:
+            raise InputError("its configuration names no platform")
+        wanted = self.selection.platforms
+        if wanted and not any(platform.matches(each) for each in wanted):
+            raise InputError(
+                f"it is an image for {platform} alone, not for {', '.join(map(str, wanted))}",
+                hint="ask for its platform with --platform, or name a multi-platform image",
+            )
+        return platform
+
+    def _config(self, blob: Descriptor, source: ImageSource) -> bytes:
+        if blob.size > LARGEST_CONFIG:
+            raise InputError(f"its configuration has {blob.size} bytes, more than any has")
+        cached = self.layer_cache.read(blob) if self.layer_cache else None
+        if cached is not None:
+            return cached
+        buffer = Buffer()
+        source.fetch_blob(blob, buffer)
+        return bytes(buffer.data)
 
 
-def _sources(
-    entry: str, client: RegistryClient, selection: Selection
-) -> Iterator[tuple[Reference, ImageSource]]:
-    local = LocalImage.parse(entry)
-    if local is None:
-        reference = Reference.parse(entry)
-        yield reference, client.image(reference)
-        return
+def _opened(local: LocalImage, selection: Selection) -> Iterator[tuple[Reference, ImageSource]]:
     # A layout may have an entry of its own for each platform of a name.
     several = local.kind is LocalKind.LAYOUT and selection.platforms
     for platform in selection.platforms if several else (None,):
         yield local.open(platform=platform)
 
 
-def _read_image(name: Reference, source: ImageSource, selection: Selection) -> _Image:
-    root = source.root()
-    if isinstance(root.document, Index):
-        entries = selection.entries(root.document)
-        parts = [source.manifest(entry.digest) for entry in entries]
-        platforms = {entry.platform.normalised() for entry in entries if entry.platform}
-    else:
+def _read_signatures(
+    name: Reference, image: RemoteImage, *, host: Endpoint, signed: Digest
+) -> _Image:
+    """Read what is under a tag for signatures: all of it or, with a warning, nothing."""
+    try:
+        root = image.find_at(host)
+        # Some tag an image by its own digest.
+        if root is None or root.digest == signed:
+            return _Image()
         parts = [root]
-        platforms = {_own_platform(root.document, source, selection)}
+        if isinstance(root.document, Index):
+            parts = [image.manifest(entry.digest) for entry in root.document.manifests]
+        return _whole(name, image, root=root, parts=parts)
+    except (InputError, UnsupportedError) as error:
+        return _Image(warnings=(f"signatures are left out: {error.message}",))
+
+
+def _whole(
+    name: Reference, source: ImageSource, *, root: RawManifest, parts: Sequence[RawManifest]
+) -> _Image:
     names = [(name, root), *((replace(name, tag=None), part) for part in parts)]
     return _Image(
         tuple((each, manifest.raw) for key, manifest in names for each in _names(key, manifest)),
         tuple(blob for part in parts for blob in _blobs(part, source)),
-        frozenset(platforms),
-        source.warnings,
     )
 
 
@@ -176,37 +245,3 @@ def _blobs(manifest: RawManifest, source: ImageSource) -> Iterator[BlobSource]:
         raise InputError(f"manifest {manifest.digest} is an index inside of an index")
     for blob in manifest.document.blobs:
         yield BlobSource(blob, source)
-
-
-def _own_platform(manifest: ImageManifest, source: ImageSource, selection: Selection) -> Platform:
-    platform = _platform_of(manifest, source)
-    if selection.platforms and not any(platform.matches(each) for each in selection.platforms):
-        wanted = ", ".join(map(str, selection.platforms))
-        raise InputError(
-            f"it is an image for {platform} alone, not for {wanted}",
-            hint="ask for its platform with --platform, or name a multi-platform image",
-        )
-    return platform
-
-
-class _Buffer:
-    """A sink that keeps what it gets; its writer bounds that."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes) -> None:
-        """Keep `data`."""
-        self.data += data
-
-
-def _platform_of(manifest: ImageManifest, source: ImageSource) -> Platform:
-    """Return the platform that an image's configuration tells."""
-    if manifest.config.size > LARGEST_CONFIG:
-        raise InputError(f"its configuration has {manifest.config.size} bytes, more than any has")
-    buffer = _Buffer()
-    source.fetch_blob(manifest.config, buffer)
-    platform = config_platform(bytes(buffer.data))
-    if platform is None:
-        raise InputError("its configuration names no platform")
-    return platform

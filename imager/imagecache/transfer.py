@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.copier import write_error
+from imager.errors import ImagerError, InputError, UnsupportedError, joined
+from imager.flusher import Flusher
 from imager.imagecache.gather import BlobSource
+from imager.imagecache.journal import Journal
+from imager.oci.sinks import FileSink
+from imager.oci.source import ByteSink, LocalRange, WrongBytesError
 from imager.reporter import Advance
-from imager.workers import worker_pool
+from imager.units import MIB
+from imager.workers import SharedProgress, worker_pool
+
+# What a failure says of one blob, whatever becomes of the others.
+OF_ONE_BLOB = (InputError, UnsupportedError, WrongBytesError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,71 +32,104 @@ class BlobPlace:
     offset: int = 0
 
 
-def fetch_blobs(places: Sequence[BlobPlace], *, jobs: int, progress: Advance) -> None:
-    """Fetch all blobs to their places, `jobs` at a time, the largest first.
+Deliver = Callable[[BlobPlace, Advance], None]
+
+
+def fetch_blobs(
+    places: Sequence[BlobPlace], *, deliver: Deliver, jobs: int, progress: Advance
+) -> None:
+    """Have all blobs delivered to their places, `jobs` at a time, the largest first.
 
     `progress` is called with the bytes that have come since its last call, by one thread at a
-    time, and may raise to stop. Raises the first error that meets a blob: DependencyError when a
-    registry fails or sends other bytes, HostError when the disk is full; the others are stopped.
+    time, and may raise to stop. A blob that is not there or not what it should be does not keep
+    the others from being fetched, and all such failures are told together; any other error stops
+    the others: DependencyError when a registry fails, HostError when the disk is full.
     """
     ordered = sorted(places, key=lambda place: -place.source.blob.size)
-    shared = _SharedProgress(progress)
+    shared = SharedProgress(progress)
+    failures: list[ImagerError] = []
     try:
         with worker_pool(jobs, "fetch") as pool:
-            fetches = [pool.submit(_fetch, place, shared) for place in ordered]
+            fetches = [pool.submit(deliver, place, shared.advance) for place in ordered]
             for fetch in as_completed(fetches):
-                fetch.result()
+                try:
+                    fetch.result()
+                except OF_ONE_BLOB as error:
+                    failures.append(error)
+                except ImagerError as error:
+                    raise joined([*failures, error], what="blobs") from error
     finally:
         shared.stop()
+    if failures:
+        raise joined(failures, what="blobs")
 
 
-def _fetch(place: BlobPlace, progress: _SharedProgress) -> None:
-    descriptor = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        sink = _PlaceSink(descriptor, place.offset, progress)
-        place.source.source.fetch_blob(place.source.blob, sink)
-    finally:
-        os.close(descriptor)
+@dataclass(frozen=True, slots=True)
+class DirectDelivery:
+    """Writes blobs to their places as they arrive, from where an earlier run stopped on."""
+
+    journal: Journal
+    flusher: Flusher
+
+    def __call__(self, place: BlobPlace, progress: Advance) -> None:
+        """Fetch the blob; raises as ImageSource.fetch_blob, HostError when the disk is full."""
+        digest = place.source.blob.digest
+        known = min(self.journal.known(digest), place.source.blob.size)
+        descriptor = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            try:
+                self._fetch(place, descriptor, known, progress)
+            except OF_ONE_BLOB:
+                self.journal.record(digest, 0)
+                if not known:
+                    raise
+                # What the earlier run left may be what was wrong.
+                self._fetch(place, descriptor, 0, progress)
+        finally:
+            os.close(descriptor)
+
+    def _fetch(self, place: BlobPlace, descriptor: int, known: int, progress: Advance) -> None:
+        source, blob = place.source.source, place.source.blob
+
+        def note(count: int, new: int) -> None:
+            self.journal.record(blob.digest, count)
+            self.flusher.wrote(descriptor, new)
+
+        have = LocalRange(place.path, place.offset, known).pieces()
+        sink = _NotingSink(FileSink(descriptor, place.offset + known, progress), known, note)
+        try:
+            source.fetch_blob(blob, sink, have=_told(have, progress))
+        finally:
+            sink.finish()
 
 
-class _StoppedError(Exception):
-    """Another blob has failed."""
+def _told(pieces: Iterable[bytes], progress: Advance) -> Iterator[bytes]:
+    for piece in pieces:
+        progress(len(piece))
+        yield piece
 
 
-class _SharedProgress:
-    """One progress for several threads, which also stops them."""
+class _NotingSink:
+    """Passes bytes on, and has taken down how many there are: `note(count, new)`, for each MiB."""
 
-    def __init__(self, progress: Advance) -> None:
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def advance(self, count: int) -> None:
-        if self._stopped.is_set():
-            raise _StoppedError
-        with self._lock:
-            self._progress(count)
-
-
-class _PlaceSink:
-    """Writes what it gets to the file, from byte `offset` on."""
-
-    def __init__(self, target: int, offset: int, progress: _SharedProgress) -> None:
-        self._target = target
-        self._offset = offset
-        self._progress = progress
+    def __init__(self, sink: ByteSink, count: int, note: Callable[[int, int], None]) -> None:
+        self._sink = sink
+        self._count = count
+        self._new = 0
+        self._note = note
 
     def write(self, data: bytes) -> None:
-        """Write `data` behind what was written before; raises HostError when the disk is full."""
-        view = memoryview(data)
-        while view:
-            try:
-                done = os.pwrite(self._target, view, self._offset)
-            except OSError as error:
-                raise write_error(error) from error
-            self._offset += done
-            view = view[done:]
-        self._progress.advance(len(data))
+        """Pass `data` on; raises as its sink, HostError when the disk is full."""
+        self._sink.write(data)
+        self._count += len(data)
+        self._new += len(data)
+        if self._new >= MIB:
+            self.finish()
+
+    def finish(self) -> None:
+        """Take down what has come since the last time; raises HostError when the disk is full."""
+        try:
+            self._note(self._count, self._new)
+        except OSError as error:
+            raise write_error(error) from error
+        self._new = 0

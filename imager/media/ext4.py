@@ -6,21 +6,18 @@ cut along the blocks that each was given. https://docs.kernel.org/filesystems/ex
 
 from __future__ import annotations
 
-import errno
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
 from imager.errors import InputError
 from imager.extents import Content
 from imager.filetree import PlacedFile, TreeFile, VolumePlan
+from imager.media.blocks import cut, nonzero_runs, start_of
 from imager.media.ext4_layout import Ext4FullError, Volume, estimate_size, lay_out
 from imager.media.ext4_superblock import normalize_superblocks
 from imager.media.ext4_tree import Tree
-from imager.media.libext2fs import BLOCK, BlockRun
 from imager.units import MIB, format_size
 
 __all__ = [
@@ -30,6 +27,7 @@ __all__ = [
     "VolumePlan",
     "minimum_ext4_size",
     "plan_ext4",
+    "smallest",
 ]
 
 _LARGEST = 16 << 40
@@ -57,10 +55,10 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
         path = Path(folder, "volume")
         runs = lay_out(tree, Volume(size, label, uuid, timestamp), path)
         normalize_superblocks(path, timestamp)
-        placed = [(offset, Content.of_bytes(data)) for offset, data in _nonzero_runs(path)]
+        placed = [(offset, Content.of_bytes(data)) for offset, data in nonzero_runs(path)]
     for file in files:
-        placed.extend(_cut(file.content, runs[file.path]))
-    places = (PlacedFile(file.path, _offset(runs[file.path]), file.content.size) for file in files)
+        placed.extend(cut(file.content, runs[file.path]))
+    places = (PlacedFile(file.path, start_of(runs[file.path]), file.content.size) for file in files)
     return VolumePlan(Content.compose(size, placed), tuple(places))
 
 
@@ -81,7 +79,7 @@ def minimum_ext4_size(files: Sequence[TreeFile], *, scratch: Path, granularity: 
                 return False
         return True
 
-    return _smallest(fits, guess=-(-estimate_size(tree) // granularity)) * granularity
+    return smallest(fits, guess=-(-estimate_size(tree) // granularity)) * granularity
 
 
 def _tree(files: Iterable[TreeFile]) -> Tree:
@@ -101,7 +99,7 @@ def _check(*, size: int, label: str, timestamp: int) -> None:
         raise InputError(f"time {timestamp} is outside of 1970 to 2242")
 
 
-def _smallest(fits: Callable[[int], bool], *, guess: int) -> int:
+def smallest(fits: Callable[[int], bool], *, guess: int) -> int:
     """Return the smallest count that fits, when all larger ones do; quick where `guess` is near."""
     low, high, stride = 0, guess, 1
     while not fits(high):
@@ -114,66 +112,3 @@ def _smallest(fits: Callable[[int], bool], *, guess: int) -> int:
         else:
             low = middle
     return high
-
-
-def _offset(runs: Sequence[BlockRun]) -> int:
-    return runs[0].physical * BLOCK if runs else 0
-
-
-def _cut(content: Content, runs: Iterable[BlockRun]) -> Iterator[tuple[int, Content]]:
-    """Yield the parts of a file's content with their offsets in the volume."""
-    for run in _joined(runs):
-        start = run.logical * BLOCK
-        length = min(run.count * BLOCK, content.size - start)
-        yield run.physical * BLOCK, content.slice(start, length)
-
-
-def _joined(runs: Iterable[BlockRun]) -> Iterator[BlockRun]:
-    """Yield `runs` with neighbours made one: ext4 ends every extent at 32768 blocks."""
-    last: BlockRun | None = None
-    for run in runs:
-        if last and run.physical - last.physical == run.logical - last.logical == last.count:
-            last = BlockRun(last.physical, last.logical, last.count + run.count)
-            continue
-        if last:
-            yield last
-        last = run
-    if last:
-        yield last
-
-
-def _nonzero_runs(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, data) of the runs of blocks in a sparse file that are not all zeros.
-
-    They do not depend on where the scratch disk puts holes.
-    """
-    blocks = enumerate(_nonzero_blocks(path))
-    for _, group in groupby(blocks, key=lambda item: item[1][0] // BLOCK - item[0]):
-        run = [block for _, block in group]
-        yield run[0][0], b"".join(data for _, data in run)
-
-
-def _nonzero_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
-    zeros = bytes(BLOCK)
-    with path.open("rb") as file:
-        for start, end in _data_regions(file.fileno()):
-            file.seek(start)
-            for offset in range(start, end, BLOCK):
-                data = file.read(min(BLOCK, end - offset))
-                if data != zeros[: len(data)]:
-                    yield offset, data
-
-
-def _data_regions(descriptor: int) -> Iterator[tuple[int, int]]:
-    """Yield [start, end) of the regions with data, widened to whole blocks."""
-    end = 0
-    while True:
-        try:
-            start = os.lseek(descriptor, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        start = max(start // BLOCK * BLOCK, end)
-        end = -(-os.lseek(descriptor, start, os.SEEK_HOLE) // BLOCK) * BLOCK
-        yield start, end

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from imager.errors import HostError, InputError
+from imager.errors import InputError
+from imager.media.blocks import BLOCK, BlockRun, make_sparse
 from imager.media.ext4_superblock import free_blocks
 from imager.media.ext4_tree import (
     LOST_AND_FOUND,
@@ -22,10 +23,8 @@ from imager.media.ext4_tree import (
     directory_blocks,
 )
 from imager.media.libext2fs import (
-    BLOCK,
     LOST_AND_FOUND_INODE,
     ROOT_INODE,
-    BlockRun,
     FileSystem,
     Inode,
     NoSpaceError,
@@ -82,7 +81,7 @@ def lay_out(tree: Tree, volume: Volume, path: Path) -> dict[str, tuple[BlockRun,
     mkfs.ext4 or libext2fs is missing or fails.
     """
     _make_empty(tree, volume, path)
-    missing = _needed_blocks(tree) - free_blocks(path)
+    missing = needed_blocks(tree) - free_blocks(path)
     if missing > 0:
         raise _full(volume, f"at least {format_size(missing * BLOCK)} are missing")
     try:
@@ -94,7 +93,7 @@ def lay_out(tree: Tree, volume: Volume, path: Path) -> dict[str, tuple[BlockRun,
 
 def estimate_size(tree: Tree) -> int:
     """Return the bytes of a volume that `tree` just fits or nearly fits in."""
-    needed = _needed_blocks(tree) + _FIXED_BLOCKS
+    needed = needed_blocks(tree) + _FIXED_BLOCKS
     size = needed * BLOCK
     for _ in range(3):
         groups = -(-size // (_GROUP_BLOCKS * BLOCK))
@@ -111,7 +110,7 @@ def _full(volume: Volume, reason: str) -> Ext4FullError:
     )
 
 
-def _needed_blocks(tree: Tree) -> int:
+def needed_blocks(tree: Tree) -> int:
     """Return the blocks that the tree takes at least: without blocks of extent trees."""
     directories = sum(map(directory_block_count, tree.directories.values()))
     # The root has its first block already.
@@ -140,7 +139,7 @@ def _make_empty(tree: Tree, volume: Volume, path: Path) -> None:
     if left * BLOCK < 2 * journal * MIB:
         raise _full(volume, "that is too little even for the file system itself")
     config = path.with_suffix(".conf")
-    _make_sparse(path, volume.size)
+    make_sparse(path, volume.size)
     config.write_text(_MKE2FS_CONFIG, encoding="ascii")
     extended = f"hash_seed={volume.uuid},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0"
     run_tool(
@@ -156,17 +155,6 @@ def _make_empty(tree: Tree, volume: Volume, path: Path) -> None:
             "E2FSPROGS_FAKE_TIME": str(volume.timestamp),
         },
     )
-
-
-def _make_sparse(path: Path, size: int) -> None:
-    try:
-        with path.open("wb") as file:
-            file.truncate(size)
-    except OSError as error:
-        raise HostError(
-            f"no sparse file of {format_size(size)} can be made in {path.parent}: {error.strerror}",
-            hint="use a scratch folder on ext4, XFS, btrfs or tmpfs",
-        ) from error
 
 
 class _Layout:

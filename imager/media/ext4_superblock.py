@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from imager.media.libext2fs import BLOCK, crc32c
+from imager.media.blocks import BLOCK
+from imager.media.libext2fs import crc32c
 
 _START = 1024
 _LENGTH = 1024

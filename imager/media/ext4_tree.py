@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imager.errors import InputError
-from imager.media.libext2fs import BLOCK
+from imager.media.blocks import BLOCK
 from imager.units import align_up
 
 LOST_AND_FOUND = "lost+found"

@@ -26,13 +26,23 @@ from imager.media.fat_tables import (
     boot_sector,
     fs_info,
 )
-from imager.media.fat_tree import ROOT, FatFile, Folder, Stamp, folders_of
-from imager.units import align_up, format_size
+from imager.media.fat_tree import LARGEST_FILE, ROOT, FatFile, Folder, Stamp, folders_of
+from imager.units import GIB, align_up, format_size
 
-__all__ = ["FatFile", "PlacedFile", "VolumePlan", "minimum_fat_size", "plan_fat"]
+__all__ = [
+    "LARGEST_FILE",
+    "FatFile",
+    "PlacedFile",
+    "VolumePlan",
+    "check_fat_files",
+    "minimum_fat_size",
+    "plan_fat",
+]
 
 _FILE_ALIGNMENT = 2048
 _CLUSTER_SIZES = (4096, 2048, 1024, 512)
+# To the size of the volume from which on they keep the allocation table small.
+_LARGE_CLUSTERS = {32768: 32 * GIB, 16384: 16 * GIB, 8192: 8 * GIB}
 _SECTOR_SIZES = (512, 4096)
 
 
@@ -67,13 +77,14 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     """Return the plan of a FAT32 volume of `size` bytes that holds `files`.
 
     `volume_id` has 32 bits, `timestamp` is seconds since 1970 in UTC (FAT keeps even ones),
-    `hidden_sectors` counts the sectors before the volume on its disk. The same files in another
-    order give the same plan. Raises InputError for names and sizes FAT cannot hold, names that
-    differ in case only, a bad label or time, and a `size` too small, naming the least one.
+    `hidden_sectors` counts the sectors before the volume on its disk. Data stand in the order of
+    `files`, so one pass forward over a source suffices; folders are sorted. Raises InputError for
+    names and sizes FAT cannot hold, names that differ in case only, a bad label or time, and a
+    `size` too small, naming the least one.
     """
     packed_label, stamp = pack_label(label), Stamp.of(timestamp)
     folders = folders_of(files)
-    geometry, layout = _fit(folders, size=size, sector_size=sector_size)
+    geometry, layout = _fit(folders, files, size=size, sector_size=sector_size)
     boot = boot_sector(
         geometry,
         label=packed_label,
@@ -87,7 +98,7 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
         offset = geometry.offset_of(layout.cluster_of(folder.path))
         placed.append((offset, Content.of_bytes(data)))
     places = []
-    for file in sorted(files, key=lambda file: file.path):
+    for file in files:
         length = file.content.size
         offset = geometry.offset_of(layout.cluster_of(file.path)) if length else 0
         places.append(PlacedFile(file.path, offset, length))
@@ -95,18 +106,23 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     return VolumePlan(Content.compose(size, placed), tuple(places))
 
 
+def check_fat_files(files: Sequence[FatFile]) -> None:
+    """Raise InputError when there is a file, a name or a folder that no FAT volume can hold."""
+    folders_of(files)
+
+
 def minimum_fat_size(files: Sequence[FatFile], *, sector_size: int = 512) -> int:
     """Return the least size in bytes, a multiple of 4096, with which `plan_fat` succeeds.
 
     Raises InputError for names and sizes of files that FAT cannot hold.
     """
-    return _minimum_size(folders_of(files), sector_size)
+    return _minimum_size(folders_of(files), files, sector_size)
 
 
-def _minimum_size(folders: Sequence[Folder], sector_size: int) -> int:
+def _minimum_size(folders: Sequence[Folder], files: Sequence[FatFile], sector_size: int) -> int:
     return min(
         Geometry.holding(
-            max(_allocate(folders, cluster_size).span, LEAST_CLUSTERS),
+            max(_allocate(folders, files, cluster_size).span, LEAST_CLUSTERS),
             sector_size=sector_size,
             cluster_size=cluster_size,
         ).size
@@ -114,25 +130,29 @@ def _minimum_size(folders: Sequence[Folder], sector_size: int) -> int:
     )
 
 
-def _cluster_sizes(sector_size: int) -> list[int]:
+def _cluster_sizes(sector_size: int, volume_size: int = 0) -> list[int]:
+    """Return the cluster sizes to try, best first: above 8 GiB larger ones, as Windows has them."""
     if sector_size not in _SECTOR_SIZES:
         raise InputError(f"FAT sectors of {sector_size} bytes", hint="use 512 or 4096")
-    return [size for size in _CLUSTER_SIZES if size >= sector_size]
+    large = (size for size, above in _LARGE_CLUSTERS.items() if volume_size > above)
+    return [*large, *(size for size in _CLUSTER_SIZES if size >= sector_size)]
 
 
-def _fit(folders: Sequence[Folder], *, size: int, sector_size: int) -> tuple[Geometry, _Layout]:
+def _fit(
+    folders: Sequence[Folder], files: Sequence[FatFile], *, size: int, sector_size: int
+) -> tuple[Geometry, _Layout]:
     """Return the geometry with the largest clusters that is FAT32 and has room for the files."""
     if size % sector_size or size > LARGEST_SIZE:
         raise InputError(
             f"a FAT file system of {size} bytes",
             hint=f"use whole sectors of {sector_size} bytes, up to {format_size(LARGEST_SIZE)}",
         )
-    for cluster_size in _cluster_sizes(sector_size):
+    for cluster_size in _cluster_sizes(sector_size, size):
         geometry = Geometry.of(size, sector_size=sector_size, cluster_size=cluster_size)
-        layout = _allocate(folders, cluster_size)
+        layout = _allocate(folders, files, cluster_size)
         if geometry.clusters >= max(layout.span, LEAST_CLUSTERS):
             return geometry, layout
-    least = _minimum_size(folders, sector_size)
+    least = _minimum_size(folders, files, sector_size)
     raise InputError(
         f"a FAT32 file system of {format_size(size)} with sectors of {sector_size} bytes is too"
         f" small: with these files it needs {format_size(least)}",
@@ -140,16 +160,15 @@ def _fit(folders: Sequence[Folder], *, size: int, sector_size: int) -> tuple[Geo
     )
 
 
-def _allocate(folders: Sequence[Folder], cluster_size: int) -> _Layout:
-    """Give out the clusters in order: the folders, then the files, each by path."""
+def _allocate(folders: Sequence[Folder], files: Sequence[FatFile], cluster_size: int) -> _Layout:
+    """Give out the clusters in order: the folders, by path, then the files."""
     step = max(_FILE_ALIGNMENT // cluster_size, 1)
     runs: dict[str, Run] = {}
     end = FIRST_CLUSTER
     for folder in folders:
         runs[folder.path] = Run(end, -(-folder.size // cluster_size))
         end = runs[folder.path].end
-    files = [entry.file for folder in folders for entry in folder.entries if entry.file]
-    for file in sorted(files, key=lambda file: file.path):
+    for file in files:
         if file.content.size:
             start = FIRST_CLUSTER + align_up(end - FIRST_CLUSTER, step)
             runs[file.path] = Run(start, -(-file.content.size // cluster_size))

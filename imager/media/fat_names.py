@@ -11,7 +11,7 @@ import itertools
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from imager.errors import InputError
 
@@ -101,6 +101,26 @@ def long_records(name: str, alias: bytes) -> bytes:
     records = [_long_record(number, part, check) for number, part in enumerate(parts, start=1)]
     last = bytes([records[-1][0] | _LAST_RECORD]) + records[-1][1:]
     return b"".join([last, *reversed(records[:-1])])
+
+
+def long_name(records: Sequence[bytes], alias: bytes) -> str:
+    """Return the name in the long-name `records` (32 bytes each) that stand before `alias`.
+
+    It is empty where there are none, or where they are damaged or another's.
+    """
+    count = len(records)
+    numbers = [count | _LAST_RECORD, *range(count - 1, 0, -1)]
+    check = _checksum(alias)
+    if [each[0] for each in records] != numbers or any(each[13] != check for each in records):
+        return ""
+    units = b"".join(each[1:11] + each[14:26] + each[28:] for each in reversed(records))
+    return units.decode("utf-16-le", "replace").split("\0", 1)[0]
+
+
+def record_count(name: str) -> int:
+    """Return how many records of 32 bytes `name` takes, its 8.3 alias being one of them."""
+    units = 0 if _SHORT_NAME.fullmatch(name) else len(name.encode("utf-16-le")) // 2
+    return 1 - (-units // _RECORD_UNITS)
 
 
 def _long_record(number: int, part: bytes, check: int) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import struct
+import sys
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -148,8 +150,11 @@ def allocation_table(runs: Iterable[Run], *, end: int) -> bytes:
 
     The first two entries hold the media byte and the bits of a clean, error-free volume.
     """
-    entries = [0] * end
-    entries[:FIRST_CLUSTER] = [0x0FFF_FF00 | _MEDIA, _END_OF_CHAIN]
+    entries = array("I", bytes(end * _ENTRY_SIZE))
+    entries[:FIRST_CLUSTER] = array("I", [0x0FFF_FF00 | _MEDIA, _END_OF_CHAIN])
     for run in runs:
-        entries[run.first : run.end] = [*range(run.first + 1, run.end), _END_OF_CHAIN]
-    return struct.pack(f"<{end}L", *entries)
+        entries[run.first : run.end - 1] = array("I", range(run.first + 1, run.end))
+        entries[run.end - 1] = _END_OF_CHAIN
+    if sys.byteorder == "big":
+        entries.byteswap()
+    return entries.tobytes()

@@ -7,19 +7,19 @@ Structure".
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imager.errors import InputError
 from imager.extents import Content
-from imager.media.fat_names import aliases, check_name, folded, long_records
+from imager.media.fat_names import aliases, check_name, folded, long_records, record_count
 
 ROOT = ""
 RECORD_SIZE = 32
 
-_LARGEST_FILE = (1 << 32) - 1
-_LARGEST_FOLDER = 65_536 * RECORD_SIZE
+LARGEST_FILE = (1 << 32) - 1
+_MOST_RECORDS = 65_536
 _READ_ONLY, _VOLUME_LABEL, _FOLDER, _ARCHIVE = 0x01, 0x08, 0x10, 0x20
 _DOT, _DOT_DOT = b".".ljust(11), b"..".ljust(11)
 _FIRST_YEAR, _LAST_YEAR = 1980, 2107
@@ -136,11 +136,9 @@ def folders_of(files: Sequence[FatFile]) -> tuple[Folder, ...]:
         children[above][name] = file
         if file is None:
             children[path] = {}
-    folders = tuple(_folder(path, children[path]) for path in sorted(children))
-    for folder in folders:
-        if folder.size > _LARGEST_FOLDER:
-            raise InputError(f"{folder.path or '/'}: too many files for one folder of a FAT volume")
-    return folders
+    for path, names in children.items():
+        _check_room(path, names)
+    return tuple(_folder(path, children[path]) for path in sorted(children))
 
 
 def _unique_paths(files: Sequence[FatFile]) -> Mapping[str, FatFile | None]:
@@ -162,11 +160,21 @@ def _unique_paths(files: Sequence[FatFile]) -> Mapping[str, FatFile | None]:
 def _check_file(file: FatFile) -> None:
     for name in file.path.split("/"):
         check_name(name, path=file.path)
-    if file.content.size > _LARGEST_FILE:
+    if file.content.size > LARGEST_FILE:
         raise InputError(
             f"{file.path}: {file.content.size} bytes are more than a file on FAT can have,"
             " 4 GiB less one byte",
             hint="put it on a partition with another file system",
+        )
+
+
+def _check_room(path: str, names: Collection[str]) -> None:
+    own = 1 if path == ROOT else 2
+    records = own + sum(map(record_count, names))
+    if records > _MOST_RECORDS:
+        raise InputError(
+            f"{path or '/'}: {len(names)} names are too many for one folder of a FAT volume: they"
+            f" take {records} records, and it has {_MOST_RECORDS}"
         )
 
 

@@ -28,6 +28,7 @@ from imager.units import align_up
 
 ESP = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 BIOS_BOOT = UUID("21686148-6449-6e6f-744e-656564454649")
+BASIC_DATA = UUID("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7")
 LINUX_DATA = UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 # Attribute bit 2: legacy BIOS bootable.
 LEGACY_BOOT = 1 << 2
@@ -40,7 +41,7 @@ _LABEL_BYTES = 72
 _BOOT_CODE_SIZE = 440
 _MBR_LARGEST = 0xFFFF_FFFF
 _NO_TYPE = UUID(int=0)
-_HEADER = struct.Struct("<8s4sIIIQQQQ16sQIII")
+HEADER = struct.Struct("<8s4sIIIQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQQ72s")
 
 
@@ -198,10 +199,9 @@ def _read_table(file: BinaryIO, sector_size: int) -> GptTable:
     if mbr[510:] != b"\x55\xaa" or mbr[450] != 0xEE:
         raise ValueError("there is no protective MBR")
     last = disk_size // sector_size - 1
-    usable = (first_usable(sector_size), disk_size - backup_size(sector_size))
-    lbas = (usable[0] // sector_size, usable[1] // sector_size - 1)
-    primary = _read_copy(file, sector_size, expected=(1, last, *lbas, 2))
-    backup = _read_copy(file, sector_size, expected=(last, 1, *lbas, lbas[1] + 1))
+    backup_array = (disk_size - backup_size(sector_size)) // sector_size
+    primary = read_copy(file, sector_size, expected=(1, last, 2))
+    backup = read_copy(file, sector_size, expected=(last, 1, backup_array))
     if primary != backup:
         raise ValueError("the backup differs from the primary table")
     disk_guid, array = primary
@@ -210,20 +210,21 @@ def _read_table(file: BinaryIO, sector_size: int) -> GptTable:
     return GptTable(disk_guid, disk_size, partitions)
 
 
-def _read_copy(
-    file: BinaryIO, sector_size: int, *, expected: tuple[int, int, int, int, int]
+def read_copy(
+    file: BinaryIO, sector_size: int, *, expected: tuple[int, int, int]
 ) -> tuple[UUID, bytes]:
-    """Return the disk GUID and the entries of one copy.
+    """Return the disk GUID and the entries of one copy; raises ValueError when it is not sound.
 
-    `expected`: sectors of its header, the other header, the first and last usable ones, the array.
+    `expected`: sectors of its header, the other header, the array. Which sectors it calls usable
+    does not matter: partitions lie in the widest area that there can be.
     """
-    raw = _read_at(file, expected[0] * sector_size, _HEADER.size)
-    signature, _, size, crc, _, *lbas, guid, array, count, each, array_crc = _HEADER.unpack(raw)
-    if signature != b"EFI PART" or (size, count, each) != (_HEADER.size, _ENTRIES, _ENTRY_SIZE):
+    raw = _read_at(file, expected[0] * sector_size, HEADER.size)
+    signature, _, size, crc, _, *lbas, guid, array, count, each, array_crc = HEADER.unpack(raw)
+    if signature != b"EFI PART" or (size, count, each) != (HEADER.size, _ENTRIES, _ENTRY_SIZE):
         raise ValueError(f"sector {expected[0]} is not a header of {_ENTRIES} entries")
     if binascii.crc32(raw[:16] + bytes(4) + raw[20:]) != crc:
         raise ValueError(f"the header at sector {expected[0]} has a wrong checksum")
-    if (*lbas, array) != expected:
+    if (*lbas[:2], array) != expected:
         raise ValueError(f"the header at sector {expected[0]} is for a disk of another size")
     entries = _read_at(file, array * sector_size, _ARRAY_SIZE)
     if binascii.crc32(entries) != array_crc:

@@ -1,16 +1,18 @@
-"""ISO 9660 with Rock Ridge and El Torito, as content: metadata made here, file data in place.
+"""ISO 9660 with Rock Ridge, Joliet and El Torito, as content: metadata made here, data in place.
 
 Specifications: ECMA-119 (ISO 9660, https://ecma-international.org/publications-and-standards/
-standards/ecma-119/), SUSP and RRIP 1.10, El Torito 1.0, UEFI 2.10 section 13.3.2 for its use by
-UEFI. The order on the disc is that of `files`, so one pass forward over a source suffices.
+standards/ecma-119/), SUSP and RRIP 1.10, Joliet (`joliet.py`), El Torito 1.0, UEFI 2.10 section
+13.3.2 for its use by UEFI. The order on the disc is that of `files`, so one pass forward over a
+source suffices.
 """
 
 from __future__ import annotations
 
 import enum
+import gc
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imager.errors import InputError
@@ -18,6 +20,7 @@ from imager.extents import Content, Data
 from imager.filetree import PlacedFile, TreeFile, VolumePlan
 from imager.media.iso9660_metadata import SECTOR, SYSTEM_AREA, IsoMetadata, pinned_clock
 from imager.media.iso9660_tree import IsoTree, plan_tree
+from imager.media.joliet import JolietTree
 from imager.units import align_up
 
 _VOLUME_ID = re.compile(r"[A-Z0-9_]{1,32}", re.ASCII)
@@ -63,6 +66,13 @@ class BootEntry:
     boot_info_table: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class IsoPlan(VolumePlan):
+    """The image; `renamed` are the paths whose last part Joliet has under another name."""
+
+    renamed: tuple[str, ...]
+
+
 def plan_iso(
     files: Sequence[TreeFile],
     *,
@@ -70,12 +80,13 @@ def plan_iso(
     timestamp: int,
     boot: Sequence[BootEntry] = (),
     aliases: Sequence[IsoAlias] = (),
-) -> VolumePlan:
+) -> IsoPlan:
     """Return an ISO 9660 image of `files`, their data in the given order, and `aliases`.
 
     `timestamp` (seconds since 1970) is the time of everything; files have mode 0444, directories
     0555, all belong to root. The first entry of `boot` is the default one; with any, the tree
-    also holds the file `boot.cat`. The size is a multiple of 2048, the volume space exactly.
+    (but not Joliet's) also holds the file `boot.cat`. The size is a multiple of 2048, the volume
+    space exactly.
 
     Raises InputError for a bad volume id, bad or clashing paths and more than 8 TiB; ValueError
     for boot entries and aliases that do not fit the files.
@@ -86,30 +97,41 @@ def plan_iso(
         )
     if sum(align_up(file.content.size, SECTOR) for file in files) > _LARGEST:
         raise InputError("the files do not fit in an ISO, which can have 8 TiB")
-    _check_fit(boot, aliases, {file.path: file.content.size for file in files})
+    lengths = {file.path: file.content.size for file in files}
+    _check_fit(boot, aliases, lengths)
     catalog = [_BOOT_CATALOG] if boot else []
     tree = plan_tree([file.path for file in files] + [alias.path for alias in aliases] + catalog)
+    joliet = JolietTree.of(lengths | {alias.path: alias.length for alias in aliases})
     with pinned_clock(timestamp):
         metadata = IsoMetadata(volume_id)
         _add_files(metadata, tree, files)
         _add_aliases(metadata, tree, aliases, files)
         _add_boot(metadata, tree, boot)
-        offsets, size = metadata.place()
-        head = metadata.record(min(offsets, default=size))
-    with_table = {entry.path for entry in boot if entry.boot_info_table}
-    placed = [(SYSTEM_AREA, Content.of_bytes(head))]
-    for file, offset in zip(files, offsets, strict=True):
-        patch = file.path in with_table
-        placed.append((offset, _with_boot_info(file.content, offset) if patch else file.content))
-    places = zip(files, offsets, strict=True)
-    return VolumePlan(
-        Content.compose(size, placed),
-        tuple(PlacedFile(file.path, offset, file.content.size) for file, offset in places),
+        places = metadata.place(joliet.size)
+        descriptor = joliet.descriptor(
+            start=places.reserved,
+            volume_id=volume_id,
+            volume_size=places.size,
+            timestamp=timestamp,
+        )
+        primary = metadata.record(places.reserved, descriptor)
+    del metadata
+    # pycdlib's records refer to each other in circles, some KiB for each file.
+    gc.collect()
+    offsets = dict(zip(lengths, places.files, strict=True))
+    offsets |= {alias.path: offsets[alias.target] + alias.offset for alias in aliases}
+    second = joliet.record(start=places.reserved, offsets=offsets, timestamp=timestamp)
+    placed = [(0, primary), (places.reserved, Content.of_bytes(second))]
+    placed += ((offsets[file.path], file.content) for file in _patched(files, boot, offsets))
+    return IsoPlan(
+        Content.compose(places.size, placed),
+        tuple(PlacedFile(path, offsets[path], length) for path, length in lengths.items()),
+        tuple(joliet.names),
     )
 
 
 def _check_fit(
-    boot: Sequence[BootEntry], aliases: Sequence[IsoAlias], sizes: dict[str, int]
+    boot: Sequence[BootEntry], aliases: Sequence[IsoAlias], sizes: Mapping[str, int]
 ) -> None:
     for alias in aliases:
         end = alias.offset + alias.length
@@ -122,11 +144,14 @@ def _check_fit(
 
 
 def _add_files(metadata: IsoMetadata, tree: IsoTree, files: Sequence[TreeFile]) -> None:
-    for directory in tree.directories.values():
-        metadata.add_directory(directory.identifier, directory.name)
+    for path, identifier in tree.directories.items():
+        metadata.add_directory(identifier, _name(path))
     for file in files:
-        entry = tree.files[file.path]
-        metadata.add_file(entry.identifier, entry.name, file.content.size)
+        metadata.add_file(tree.files[file.path], _name(file.path), file.content.size)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _add_aliases(
@@ -134,20 +159,31 @@ def _add_aliases(
 ) -> None:
     numbers = {file.path: number for number, file in enumerate(files)}
     for alias in aliases:
-        entry = tree.files[alias.path]
         span = (alias.offset, alias.length)
-        metadata.add_alias(entry.identifier, entry.name, numbers[alias.target], span)
+        identifier = tree.files[alias.path]
+        metadata.add_alias(identifier, _name(alias.path), numbers[alias.target], span)
 
 
 def _add_boot(metadata: IsoMetadata, tree: IsoTree, boot: Sequence[BootEntry]) -> None:
     for entry in boot:
-        catalog = tree.files[_BOOT_CATALOG]
         metadata.add_boot_entry(
-            tree.files[entry.path].identifier,
-            catalog=(catalog.identifier, catalog.name),
+            tree.files[entry.path],
+            catalog=(tree.files[_BOOT_CATALOG], _BOOT_CATALOG),
             platform=entry.platform,
             load_size=entry.load_size,
         )
+
+
+def _patched(
+    files: Iterable[TreeFile], boot: Iterable[BootEntry], offsets: Mapping[str, int]
+) -> Iterator[TreeFile]:
+    """Yield the files, those that want one with their boot info table."""
+    with_table = {entry.path for entry in boot if entry.boot_info_table}
+    for file in files:
+        if file.path in with_table:
+            yield TreeFile(file.path, _with_boot_info(file.content, offsets[file.path]))
+        else:
+            yield file
 
 
 def _with_boot_info(content: Content, offset: int) -> Content:

@@ -25,19 +25,14 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,76}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class IsoName:
-    """An entry of the tree: its own `name` and the path of `identifier`s that leads to it."""
-
-    name: str
-    identifier: str
-
-
-@dataclass(frozen=True, slots=True)
 class IsoTree:
-    """The entries by path: `directories`, parents first and without the root, and `files`."""
+    """The entries, path to path of identifiers: `directories`, parents first, and `files`.
 
-    directories: dict[str, IsoName]
-    files: dict[str, IsoName]
+    The root is not among them. Either path ends with the entry's own name or identifier.
+    """
+
+    directories: dict[str, str]
+    files: dict[str, str]
 
 
 def plan_tree(paths: Iterable[str]) -> IsoTree:
@@ -55,7 +50,7 @@ def plan_tree(paths: Iterable[str]) -> IsoTree:
         parent = _add_parents(tree, names, taken)
         if path in tree.files or path in tree.directories:
             raise InputError(f"{path!r} stands twice in the ISO")
-        tree.files[path] = IsoName(names[-1], _identifier(parent, names[-1], taken))
+        tree.files[path] = _identifier(parent, names[-1], taken)
     if len(tree.directories) >= MOST_DIRECTORIES:
         raise InputError(f"the ISO has more than {MOST_DIRECTORIES} directories")
     return tree
@@ -70,10 +65,8 @@ def _add_parents(tree: IsoTree, names: list[str], taken: set[str]) -> str:
             raise InputError(f"{path!r} is a file and a directory of the ISO")
         known = tree.directories.get(path)
         if known is None:
-            name = names[depth - 1]
-            known = IsoName(name, _identifier(identifier, name, taken))
-            tree.directories[path] = known
-        identifier = known.identifier
+            known = tree.directories[path] = _identifier(identifier, names[depth - 1], taken)
+        identifier = known
     return identifier
 
 

@@ -14,12 +14,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_long, c_uint16, c_uint32, c_uint64, c_void_p
-from dataclasses import dataclass
 from pathlib import Path
 
 from imager.errors import DependencyError
+from imager.media.blocks import BLOCK, BlockRun
 
-BLOCK = 4096
 ROOT_INODE = 2
 LOST_AND_FOUND_INODE = 11
 _EXTENTS_FLAG = 0x80000
@@ -106,15 +105,6 @@ class _ExtentRecord(ctypes.Structure):
         ("e_len", c_uint32),
         ("e_flags", c_uint32),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class BlockRun:
-    """`count` blocks of a file from its block `logical` on, at block `physical`."""
-
-    physical: int
-    logical: int
-    count: int
 
 
 _FS = c_void_p
@@ -261,10 +251,10 @@ def open_file_system(path: Path) -> Iterator[FileSystem]:
     _call("ext2fs_close2", handle, _CLOSE_WITHOUT_FSYNC)
 
 
-def crc32c(data: bytes) -> int:
-    """Return the checksum of `data` as ext4 counts it: CRC-32C begun with all ones, not inverted.
+def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
+    """Return the checksum of `data` as ext4 counts it: CRC-32C from `seed` on, not inverted.
 
     Raises DependencyError when libext2fs is missing.
     """
-    checksum: int = _library().ext2fs_crc32c_le(0xFFFFFFFF, data, len(data))
+    checksum: int = _library().ext2fs_crc32c_le(seed, data, len(data))
     return checksum

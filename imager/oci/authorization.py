@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from imager.errors import DependencyError, InputError
-from imager.oci.credentials import Credential, CredentialStore
+from imager.oci.credentials import Credential, Credentials
 from imager.oci.documents import load_fields
 from imager.oci.reference import Reference
-from imager.oci.transport import Response, Transport
+from imager.oci.transport import Transport, read_bounded
 from imager.units import MIB
+
+# What a token allows: actions of the token specification's scopes.
+PULL = "pull"
+PUSH = "pull,push"
 
 
 def login_hint(registry: str) -> str:
@@ -21,32 +25,24 @@ def login_hint(registry: str) -> str:
     return f"check the image's name, or log in with: docker login {registry}"
 
 
-def read_bounded(response: Response, limit: int) -> bytes:
-    """Return the body, at most `limit` + 1 bytes of it; raises DependencyError as `chunks`."""
-    body = bytearray()
-    for chunk in response.chunks():
-        body += chunk
-        if len(body) > limit:
-            break
-    return bytes(body[: limit + 1])
-
-
 @dataclass(frozen=True, slots=True)
 class Authorizer:
     """Answers challenges with the user's credentials, or anonymously."""
 
     transport: Transport
-    credentials: CredentialStore
+    credentials: Credentials
 
-    def answer(self, challenge: str, *, reference: Reference, url: str) -> str:
+    def answer(self, challenge: str, *, reference: Reference, url: str, actions: str) -> str:
         """Return the Authorization header for `challenge`, the WWW-Authenticate of `url`.
 
-        Raises InputError when credentials are missing or refused, DependencyError when the
-        token server fails or is not safe to ask.
+        `actions` (PULL, PUSH) is the scope to ask for where the challenge tells none. Raises
+        InputError when credentials are missing or refused, DependencyError when the token server
+        fails or is not safe to ask.
         """
-        credential = self.credentials.find(reference.registry)
+        credential = self.credentials.find(reference.registry, reference.repository)
         if "bearer" in challenge.lower():
-            return f"Bearer {self._token(challenge, credential, reference=reference, url=url)}"
+            address = _token_url(challenge, reference=reference, url=url, actions=actions)
+            return f"Bearer {self._token(address, credential, reference=reference)}"
         if not challenge:
             raise InputError(
                 f"{reference.registry} refuses {reference} and does not say how to log in",
@@ -59,15 +55,12 @@ class Authorizer:
                 f"{reference.registry} wants a login for {reference}",
                 hint=login_hint(reference.registry),
             )
-        return _basic(credential)
+        return credential.basic
 
-    def _token(
-        self, challenge: str, credential: Credential | None, *, reference: Reference, url: str
-    ) -> str:
-        headers = {"Authorization": _basic(credential)} if credential else {}
-        address = _token_url(challenge, reference=reference, url=url)
+    def _token(self, address: str, credential: Credential | None, *, reference: Reference) -> str:
+        headers = {"Authorization": credential.basic} if credential else {}
         host = urlsplit(address).netloc
-        with self.transport.get(address, headers=headers) as response:
+        with self.transport.request("GET", address, headers=headers) as response:
             if response.status in (401, 403):
                 who = "the stored credentials" if credential else "anonymous access"
                 raise InputError(
@@ -85,28 +78,24 @@ class Authorizer:
         return token
 
 
-def _basic(credential: Credential) -> str:
-    from oras.auth.utils import get_basic_auth
-
-    return f"Basic {get_basic_auth(credential.username, credential.password)}"
-
-
-def _token_url(challenge: str, *, reference: Reference, url: str) -> str:
+def _token_url(challenge: str, *, reference: Reference, url: str, actions: str) -> str:
     from oras.auth.utils import parse_auth_header
 
     parts = parse_auth_header(challenge)
+    address = str(parts.realm or "")
     try:
-        realm = urlsplit(str(parts.realm or ""))
+        realm = urlsplit(address)
     except ValueError as error:
         raise DependencyError(
-            f"{reference.registry} names {parts.realm!r} as its token server: {error}"
+            f"{reference.registry} names {address!r} as its token server: {error}"
         ) from error
     # The credentials go there, so not in the clear when the registry itself is on TLS.
     if realm.scheme not in ("https", urlsplit(url).scheme) or not realm.netloc:
         raise DependencyError(
-            f"{reference.registry} sends us to a token server that is not safe: {parts.realm!r}"
+            f"{reference.registry} sends us to a token server that is not safe: {address!r}"
         )
-    query = [("scope", parts.scope or f"repository:{reference.repository}:pull")]
+    scopes = (parts.scope or f"repository:{reference.repository}:{actions}").split()
+    query = [("scope", scope) for scope in scopes]
     if parts.service:
         query.insert(0, ("service", parts.service))
     old = f"{realm.query}&" if realm.query else ""

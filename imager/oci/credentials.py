@@ -13,11 +13,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from imager.errors import DependencyError, InputError, UnsupportedError
 from imager.oci.documents import MAX_DOCUMENT, Fields, load_fields
 from imager.oci.reference import DOCKER_HUB
-from imager.tools import run_tool
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io", DOCKER_HUB)
 _NOT_FOUND = "credentials not found"
@@ -30,6 +30,22 @@ class Credential:
 
     username: str
     password: str = field(repr=False)
+
+    @property
+    def basic(self) -> str:
+        """The Authorization header of the Basic scheme, in UTF-8: RFC 7617, section 2."""
+        return f"Basic {base64.b64encode(f'{self.username}:{self.password}'.encode()).decode()}"
+
+
+class Credentials(Protocol):
+    """Where the login for a repository is looked up."""
+
+    def find(self, registry: str, repository: str = "") -> Credential | None:
+        """Return the credential for `registry` (host[:port]) and a repository of it, if any.
+
+        Raises InputError for an entry that does not parse, UnsupportedError for an identity
+        token, DependencyError when a credential helper is missing or fails.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,12 @@ class CredentialStore:
         return cls(Fields({}, "credentials"))
 
     @classmethod
+    def of(cls, registry: str, credential: Credential) -> CredentialStore:
+        """Return a store with one credential, for all of `registry`."""
+        entry = {"username": credential.username, "password": credential.password}
+        return cls(Fields({"auths": {registry: entry}}, f"credentials for {registry}"))
+
+    @classmethod
     def open(cls, path: Path) -> CredentialStore:
         """Return the store in the file `path`; raises InputError when it is not valid."""
         try:
@@ -53,25 +75,13 @@ class CredentialStore:
             raise InputError(f"cannot read credentials {path}: {error.strerror}") from error
         return cls(load_fields(raw, where=f"credentials {path}"))
 
-    @classmethod
-    def default(cls, environment: Mapping[str, str] = os.environ) -> CredentialStore:
-        """Return the store that container tools would use here.
-
-        The first file there is of: $REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json (else
-        ~/.docker/config.json), $XDG_RUNTIME_DIR/containers/auth.json. Raises InputError as
-        `open`.
-        """
-        for path in _candidates(environment):
-            if path.is_file():
-                return cls.open(path)
-        return cls.empty()
-
-    def find(self, registry: str) -> Credential | None:
-        """Return the credential for `registry` (host[:port]), None when there is none.
-
-        Raises InputError for an entry that does not parse, UnsupportedError for an identity
-        token, DependencyError when a credential helper is missing or fails.
-        """
+    def find(self, registry: str, repository: str = "") -> Credential | None:
+        """Return a credential, that for the longest path above the repository; see Credentials."""
+        parts = repository.split("/") if repository else []
+        for length in range(len(parts), 0, -1):
+            found = self._inline("/".join([registry, *parts[:length]]))
+            if found is not None:
+                return found
         keys = _HUB_KEYS if registry == DOCKER_HUB else (registry, f"https://{registry}")
         helpers = self.config.child("credHelpers")
         default_helper = self.config.text("credsStore")
@@ -97,14 +107,46 @@ class CredentialStore:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class CredentialChain:
+    """Several stores, looked through in order."""
+
+    stores: tuple[CredentialStore, ...] = ()
+
+    @classmethod
+    def stored(cls, environment: Mapping[str, str] = os.environ) -> CredentialChain:
+        """Return what `docker login` and `podman login` have stored here.
+
+        $REGISTRY_AUTH_FILE alone, if there is such a file; else $DOCKER_CONFIG/config.json (or
+        ~/.docker/config.json), $XDG_RUNTIME_DIR/containers/auth.json and
+        $XDG_CONFIG_HOME/containers/auth.json (or that in ~/.config). Raises InputError as
+        `CredentialStore.open`.
+        """
+        chosen = environment.get("REGISTRY_AUTH_FILE")
+        if chosen and Path(chosen).is_file():
+            return cls((CredentialStore.open(Path(chosen)),))
+        files = (path for path in _candidates(environment) if path.is_file())
+        return cls(tuple(CredentialStore.open(path) for path in files))
+
+    def followed_by(self, other: CredentialChain) -> CredentialChain:
+        """Return these stores and, behind them, those of `other`."""
+        return CredentialChain(self.stores + other.stores)
+
+    def find(self, registry: str, repository: str = "") -> Credential | None:
+        """Return the first credential that a store has; see Credentials."""
+        found = (store.find(registry, repository) for store in self.stores)
+        return next((credential for credential in found if credential is not None), None)
+
+
 def _candidates(environment: Mapping[str, str]) -> list[Path]:
-    docker = environment.get("DOCKER_CONFIG") or str(
-        Path(environment.get("HOME") or "/nonexistent", ".docker")
-    )
-    files = [environment.get("REGISTRY_AUTH_FILE"), str(Path(docker, "config.json"))]
+    home = Path(environment.get("HOME") or "/nonexistent")
+    files = [Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")]
     if runtime := environment.get("XDG_RUNTIME_DIR"):
-        files.append(str(Path(runtime, "containers/auth.json")))
-    return [Path(file) for file in files if file]
+        files.append(Path(runtime, "containers/auth.json"))
+    files.append(
+        Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers/auth.json")
+    )
+    return files
 
 
 def _decoded(entry: Fields) -> Credential:
@@ -119,6 +161,8 @@ def _decoded(entry: Fields) -> Credential:
 
 
 def _ask_helper(helper: str, key: str) -> Credential | None:
+    from imager.tools import run_tool
+
     if "/" in helper:
         raise InputError(f"{helper!r} is not the name of a credential helper")
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass
 
 from imager.errors import InputError, UnsupportedError
@@ -41,7 +42,8 @@ class Digest:
                 f"digest algorithm {match[1]!r} is not supported",
                 hint="only sha256 is: it is what registries and Talos use",
             )
-        return cls(match[2])
+        # A blob's digest stands in its path and in every manifest that has it: kept once.
+        return cls(sys.intern(match[2]))
 
     @classmethod
     def of(cls, data: bytes) -> Digest:

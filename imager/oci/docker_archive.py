@@ -19,8 +19,9 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 import zstandard
 
+from imager.compression import MAGIC
 from imager.errors import InputError, OutputError
-from imager.extents import Content
+from imager.extents import Codec, Content
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT, fields_of, load_fields, load_json
 from imager.oci.manifest import (
@@ -39,9 +40,6 @@ from imager.units import format_size
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +252,9 @@ def _hashed(place: LocalRange) -> tuple[Descriptor, Digest]:
 
 def _opened(stored: io.BufferedReader, magic: bytes) -> tuple[str, _Stream]:
     # Docker's containerd store saves layers as they came from the registry.
-    if magic.startswith(_GZIP_MAGIC):
+    if magic.startswith(MAGIC[Codec.GZIP]):
         return OCI_LAYER_GZIP, gzip.GzipFile(fileobj=stored)
-    if magic.startswith(_ZSTD_MAGIC):
+    if magic.startswith(MAGIC[Codec.ZSTD]):
         reader = zstandard.ZstdDecompressor().stream_reader(stored, read_across_frames=True)
         return OCI_LAYER_ZSTD, reader
     return OCI_LAYER, stored

@@ -89,6 +89,11 @@ class Layout:
             )
         return LayoutImage(self, next(iter(found.values())))
 
+    def root(self) -> RawManifest:
+        """Return the layout's index, its bytes as they are, as an image of several platforms."""
+        raw = _document(self.folder, INDEX_FILE)
+        return RawManifest.parse(raw, where=f"{self.folder}/{INDEX_FILE}")
+
     def locate(self, blob: Descriptor) -> LocalRange:
         """Return where a blob lies.
 

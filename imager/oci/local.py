@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.errors import ImagerError, InputError
-from imager.oci.docker_archive import DockerArchive
 from imager.oci.layout import Layout, entry_names
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
@@ -82,6 +81,8 @@ class LocalImage:
         return self._named(entry_names(image.entry)), image
 
     def _open_archive(self) -> tuple[Reference, ImageSource]:
+        from imager.oci.docker_archive import DockerArchive
+
         tag = Reference.parse(self.selector) if self.selector else None
         image = DockerArchive.open(self.path).select(tag=tag)
         return self._named([str(tag)] if tag else map(str, image.tags)), image

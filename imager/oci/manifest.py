@@ -7,6 +7,7 @@ OCI image specification 1.1, manifest.md and image-index.md
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -207,7 +208,8 @@ def parse_descriptor(fields: Fields) -> Descriptor:
     if not media_type:
         raise InputError(f"{fields.where}: mediaType is missing")
     return Descriptor(
-        media_type,
+        # One of a few names, in thousands of descriptors.
+        sys.intern(media_type),
         _digest(fields),
         fields.size("size"),
         _platform(fields.child("platform")),

@@ -94,6 +94,21 @@ def is_strict_reference(text: str) -> bool:
     return True
 
 
+def is_registry(text: str) -> bool:
+    """Whether `text` is the name of a registry: host[:port]."""
+    return bool(_DOMAIN.fullmatch(text)) and _address_is_valid(text)
+
+
+def is_repository(text: str) -> bool:
+    """Whether `text` is the name of a repository in a registry."""
+    return len(text) <= _LONGEST_NAME and bool(_PATH.fullmatch(text))
+
+
+def is_tag(text: str) -> bool:
+    """Whether `text` can be the tag of an image."""
+    return bool(_TAG.fullmatch(text))
+
+
 def _parse(text: str) -> Reference:
     if len(text) > _LONGEST_REFERENCE:
         raise InputError(f"image reference {text[:60]!r}... is too long", hint=_HINT)
@@ -108,7 +123,7 @@ def _parse(text: str) -> Reference:
     if _IDENTIFIER.fullmatch(name):
         raise _invalid(text, "64 hexadecimal digits are an image id, not a name")
     registry, repository = _split_domain(name)
-    if not _DOMAIN.fullmatch(registry) or not _address_is_valid(registry):
+    if not is_registry(registry):
         raise _invalid(text, f"{registry!r} is not a registry")
     if not _PATH.fullmatch(repository):
         lower = " (it must be lower case)" if _PATH.fullmatch(repository.lower()) else ""

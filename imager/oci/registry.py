@@ -6,126 +6,179 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from imager.errors import DependencyError, ImagerError, InputError
 from imager.extents import Content
-from imager.oci.authorization import Authorizer, login_hint, read_bounded
-from imager.oci.credentials import CredentialStore
+from imager.oci.authorization import PULL, PUSH, Authorizer
+from imager.oci.credentials import CredentialChain, Credentials
 from imager.oci.digest import Digest
-from imager.oci.documents import MAX_DOCUMENT, load_fields
-from imager.oci.download import download
+from imager.oci.documents import MAX_DOCUMENT
+from imager.oci.download import Ask, download
+from imager.oci.endpoint import Capability, Endpoint, Hosts
+from imager.oci.failover import Failover
+from imager.oci.failures import pull_failure, push_failure
+from imager.oci.httptransport import HttpTransport
 from imager.oci.manifest import ACCEPTED_TYPES, Descriptor, RawManifest
-from imager.oci.reference import DOCKER_HUB, Reference
+from imager.oci.reference import Reference
+from imager.oci.retry import READING, Patience, asked_pause, insist
+from imager.oci.settings import RegistrySettings
 from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
-from imager.oci.transport import HttpTransport, Patience, Response, Transport
-from imager.units import KIB, format_size
+from imager.oci.tls import DEFAULT_TLS, TlsSettings
+from imager.oci.transport import Body, Response, Transport, read_bounded, same_origin
+from imager.units import format_size
 
-_HUB_HOST = "registry-1.docker.io"
-_LONGEST_SAID = 200
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask of a repository: `path` is `manifests/...`, `blobs/...`, or a URL it gave."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    accepted: Collection[int] = (200,)
 
 
 class RegistryClient:
-    """Pulls from any number of registries with one transport and one set of credentials.
+    """Pulls from any number of registries and their mirrors.
 
-    `insecure` allows plain HTTP where a registry has no TLS; registries on loopback addresses
-    may always use it. Whether certificates are checked is the transport's matter. `patience` is
-    for blobs that come in pieces. Several threads may use one client: they share its tokens, and
-    one of them at a time asks for the token of a repository.
+    `hosts` says who is asked for the images of a registry; `connect` makes the transport for hosts
+    with other TLS settings than the default, without it `transport` is for all. `patience` is for
+    answers that come in pieces. Several threads may use one client: they share its tokens, and one
+    of them at a time asks for the token of a repository.
     """
 
     def __init__(
         self,
         *,
         transport: Transport,
-        credentials: CredentialStore,
-        insecure: bool = False,
+        credentials: Credentials,
+        hosts: Hosts | None = None,
         patience: Patience | None = None,
+        connect: Callable[[TlsSettings], Transport] | None = None,
     ) -> None:
         self.patience = patience or Patience()
-        self._transport = transport
-        self._authorizer = Authorizer(transport, credentials)
-        self._insecure = insecure
-        self._bases: dict[str, str] = {}
-        self._authorizations: dict[str, str] = {}
-        self._locks: dict[str, threading.Lock] = {}
+        self._connect = connect or (lambda _: transport)
+        self._transports = {DEFAULT_TLS: transport}
+        self._credentials = credentials
+        self._hosts = hosts or Hosts()
+        self._failover = Failover()
+        self._roots: dict[Endpoint, str] = {}
+        # By repository and by what may be done there.
+        self._authorizations: dict[tuple[str, str], str] = {}
+        self._locks: dict[object, threading.Lock] = {}
 
     @classmethod
-    def default(cls, *, insecure: bool = False) -> RegistryClient:
-        """Return a client on HTTP with the user's stored credentials.
+    def from_settings(cls, settings: RegistrySettings) -> RegistryClient:
+        """Return a client on HTTP, with the given credentials and the user's stored ones.
 
-        Raises InputError when the file of credentials is not valid.
+        Raises InputError when the file of stored credentials is not valid.
         """
-        transport = HttpTransport(verify_tls=not insecure)
-        credentials = CredentialStore.default()
-        return cls(transport=transport, credentials=credentials, insecure=insecure)
+
+        def connect(tls: TlsSettings) -> HttpTransport:
+            return HttpTransport(tls=tls, patience=settings.patience)
+
+        return cls(
+            transport=connect(DEFAULT_TLS),
+            credentials=settings.credentials.followed_by(CredentialChain.stored()),
+            hosts=settings.hosts,
+            patience=settings.patience,
+            connect=connect,
+        )
 
     def image(self, reference: Reference) -> RemoteImage:
         """Return the image source of `reference`; asks nothing yet."""
         return RemoteImage(self, reference)
 
-    @contextlib.contextmanager
-    def get(
-        self,
-        reference: Reference,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        accepted: Collection[int] = (200,),
-    ) -> Iterator[Response]:
-        """Ask the registry for `path` (`manifests/...`, `blobs/...`) of the repository.
+    def first(self, reference: Reference, need: Capability, ask: Callable[[Endpoint], _T]) -> _T:
+        """Return what `ask` returns for the first host of the registry for which it succeeds.
 
-        A challenge is answered once, whether there was no token or an expired one. Raises
-        NotFoundError for 404, InputError when access is refused, DependencyError for every other
-        status that is not `accepted`.
+        Only hosts with the capability `need` are asked. Raises as `Failover.first`, InputError
+        when there is none.
         """
-        url = f"{self._base(reference.registry)}/v2/{reference.repository}/{path}"
-        known = self._authorizations.get(reference.name)
-        sent = dict(headers or {})
-        answered = False
+        registry = reference.registry
+        endpoints = self._hosts.endpoints(registry)
+        able = [endpoint for endpoint in endpoints if need in endpoint.capabilities]
+        if not able:
+            raise InputError(
+                f"no host of {registry} has the capability {need.value!r}, asked for {reference}",
+                hint="check the capabilities in its hosts.toml",
+            )
+        return self._failover.first(able, ask)
+
+    @contextlib.contextmanager
+    def request(
+        self, reference: Reference, asked: Request, *, endpoint: Endpoint | None = None
+    ) -> Iterator[Response]:
+        """Ask `endpoint`, or the registry itself, for something of the repository.
+
+        A challenge is answered once, whether there was no token or an expired one; not that of
+        another host, to which a URL may lead: it gets no Authorization. Raises NotFoundError for
+        404, InputError when access is refused, DependencyError for every other status that is
+        not `asked.accepted`; for what is not only read, as `push_failure`.
+        """
+        endpoint = endpoint or self._hosts.endpoints(reference.registry)[-1]
+        transport, root = self._transport(endpoint.tls), self._root(endpoint)
+        url, local = endpoint.url(root, reference.repository, asked.path), endpoint.local(reference)
+        own = same_origin(root, url)
+        actions = PULL if asked.method in READING else PUSH
+        # Another scheme or another path of a host is another place for a token.
+        place = (f"{root}/{reference.repository}", actions)
+        known = self._authorizations.get(place) if own else None
+        sent = dict(endpoint.headers if own else ()) | dict(asked.headers)
+        answered = not own
         while True:
-            with self._transport.get(url, headers=sent | _authorization(known)) as response:
+            headers = sent | _authorization(known)
+            with transport.request(asked.method, url, headers=headers, body=asked.body) as response:
                 if answered or response.status != 401:
-                    if response.status not in accepted:
-                        raise _failure(response, reference, path)
+                    if response.status not in asked.accepted:
+                        raise self._failure(response, local, asked)
                     yield response
                     return
                 challenge = response.headers.get("WWW-Authenticate", "")
-            with self._lock(reference.name):
-                refused, known = known, self._authorizations.get(reference.name)
+            with self._lock(place):
+                refused, known = known, self._authorizations.get(place)
                 # Else another thread has answered the challenge since.
                 if known == refused:
-                    known = self._authorizer.answer(challenge, reference=reference, url=url)
-                    self._authorizations[reference.name] = known
+                    authorizer = Authorizer(transport, self._credentials)
+                    known = authorizer.answer(challenge, reference=local, url=url, actions=actions)
+                    self._authorizations[place] = known
                     answered = True
 
-    def _lock(self, name: str) -> threading.Lock:
-        """Return the lock of a registry or a repository; the latter's name has a slash."""
-        return self._locks.setdefault(name, threading.Lock())
+    def _failure(self, response: Response, reference: Reference, asked: Request) -> ImagerError:
+        if asked.method in READING:
+            return pull_failure(response, reference, asked.path)
+        pause = asked_pause(response.headers, self.patience)
+        return push_failure(response, reference, pause=pause)
 
-    def _base(self, registry: str) -> str:
-        with self._lock(registry):
-            if registry not in self._bases:
-                self._bases[registry] = self._find_base(registry)
-            return self._bases[registry]
+    def _lock(self, key: object) -> threading.Lock:
+        return self._locks.setdefault(key, threading.Lock())
 
-    def _find_base(self, registry: str) -> str:
-        host = _HUB_HOST if registry == DOCKER_HUB else registry
-        schemes = ["https"]
-        if _is_loopback(host):
-            schemes = ["http", "https"]
-        elif self._insecure:
-            schemes = ["https", "http"]
-        bases = [f"{scheme}://{host}" for scheme in schemes]
-        if len(bases) == 1:
-            return bases[0]
+    def _transport(self, tls: TlsSettings) -> Transport:
+        with self._lock(tls):
+            if tls not in self._transports:
+                self._transports[tls] = self._connect(tls)
+            return self._transports[tls]
+
+    def _root(self, endpoint: Endpoint) -> str:
+        if len(endpoint.roots) == 1:
+            return endpoint.roots[0]
+        with self._lock(endpoint):
+            if endpoint not in self._roots:
+                self._roots[endpoint] = self._find_root(endpoint)
+            return self._roots[endpoint]
+
+    def _find_root(self, endpoint: Endpoint) -> str:
+        transport, roots = self._transport(endpoint.tls), endpoint.roots
         # When neither answers, the request itself says why.
-        return next((base for base in bases if self._transport.answers(f"{base}/v2/")), bases[0])
+        return next((root for root in roots if transport.answers(f"{root}/")), roots[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +199,43 @@ class RemoteImage:
 
     def manifest(self, target: str | Digest) -> RawManifest:
         """Return a manifest or index of the repository; see ImageSource."""
+        return self._find(target)[0]
+
+    def locate(self) -> tuple[RawManifest, Endpoint]:
+        """Return the root, and the host that gave it; raises as `root`."""
+        return self._find(self.reference.target)
+
+    def find_at(self, host: Endpoint) -> RawManifest | None:
+        """Return the root as `host` has it, None when it has none, whatever others have.
+
+        A host that may not say what a tag is, is not asked; all others are. Raises as `root`.
+        """
+        try:
+            if Capability.RESOLVE not in host.capabilities:
+                return self.root()
+            return self._ask_manifest(self.reference.target, host)
+        except NotFoundError:
+            return None
+
+    def _find(self, target: str | Digest) -> tuple[RawManifest, Endpoint]:
+        # Who names a tag's digest must be trusted; whoever has bytes of a digest need not be.
+        need = Capability.PULL if isinstance(target, Digest) else Capability.RESOLVE
+        return self.client.first(
+            self.reference, need, lambda endpoint: (self._ask_manifest(target, endpoint), endpoint)
+        )
+
+    def _ask_manifest(self, target: str | Digest, endpoint: Endpoint) -> RawManifest:
+        return insist(lambda: self._read_manifest(target, endpoint), self.client.patience)
+
+    def _read_manifest(self, target: str | Digest, endpoint: Endpoint) -> RawManifest:
         where = f"{self.reference.name}: manifest {target}"
         accept = {"Accept": ", ".join(ACCEPTED_TYPES)}
-        with self.client.get(self.reference, f"manifests/{target}", headers=accept) as response:
+        asked = Request("GET", f"manifests/{target}", headers=accept)
+        with self.client.request(self.reference, asked, endpoint=endpoint) as response:
             media_type = response.headers.get("Content-Type", "")
             if media_type.startswith("text/html"):
                 raise DependencyError(
-                    f"{where}: {self.reference.registry} answers with a web page",
+                    f"{where}: {endpoint.host} answers with a web page",
                     hint="it is no registry, or a proxy or login page stands before it",
                 )
             stated = response.headers.get("Docker-Content-Digest", "")
@@ -177,15 +260,23 @@ class RemoteImage:
         for data in have:
             check.skip(data)
 
+        def ask(endpoint: Endpoint) -> None:
+            # What one host has given is not asked of the next.
+            download(check, self._part(blob, endpoint), patience=self.client.patience)
+
+        self.client.first(self.reference, Capability.PULL, ask)
+
+    def _part(self, blob: Descriptor, endpoint: Endpoint) -> Ask:
         def ask(start: int) -> AbstractContextManager[Response]:
-            return self.client.get(
-                self.reference,
+            asked = Request(
+                "GET",
                 f"blobs/{blob.digest}",
                 headers={"Range": f"bytes={start}-"} if start else {},
                 accepted=(200, 206, 416) if start else (200,),
             )
+            return self.client.request(self.reference, asked, endpoint=endpoint)
 
-        download(check, ask, patience=self.client.patience)
+        return ask
 
 
 def _authorization(value: str | None) -> dict[str, str]:
@@ -199,49 +290,3 @@ def _check_digest(digest: Digest, expected: str, where: str) -> None:
             f"{where} is not what its digest says: expected {expected}, got {digest}",
             hint="the registry or a proxy before it is damaged or changes images",
         )
-
-
-def _failure(response: Response, reference: Reference, path: str) -> ImagerError:
-    registry, what = reference.registry, f"{reference} ({path})"
-    said = _said(response)
-    if response.status == 404:
-        return NotFoundError(
-            f"{what} is not in the registry{said}",
-            hint="check the image's name and its tag or digest",
-        )
-    if response.status in (401, 403):
-        return InputError(
-            f"{registry} refuses access to {what}: HTTP {response.status}{said}",
-            hint=login_hint(registry),
-        )
-    if response.status == 429:
-        return DependencyError(
-            f"{registry} limits the rate of pulls: {what}{said}",
-            hint=f"wait, or log in with: docker login {registry}",
-        )
-    return DependencyError(
-        f"{registry} failed to give {what}: HTTP {response.status}{said}",
-        hint="try again later, or ask who runs the registry",
-    )
-
-
-def _said(response: Response) -> str:
-    """Return the registry's own words for an error, made safe for a terminal."""
-    try:
-        raw = read_bounded(response, 64 * KIB)
-        errors = load_fields(raw, where="error").children("errors")
-        text = "; ".join(error.text("message") for error in errors)
-    except ImagerError:
-        return ""
-    shown = "".join(char for char in text if char.isprintable())[:_LONGEST_SAID]
-    return f": {shown}" if shown else ""
-
-
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -150,12 +150,17 @@ class LocalRange:
 
         Raises OutputError when the file cannot be read.
         """
+        for data in self.pieces():
+            sink.write(data)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes in pieces of at most 1 MiB; see `copy_to`."""
         left = self.size
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
                 while left and (data := file.read(min(CHUNK, left))):
-                    sink.write(data)
                     left -= len(data)
+                    yield data
         except OSError as error:
             raise OutputError(f"cannot read {self.path}: {error.strerror}") from error

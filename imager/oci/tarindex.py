@@ -7,13 +7,15 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from imager.compression import MAGIC
 from imager.errors import InputError, OutputError, UnsupportedError
+from imager.extents import Codec
 from imager.oci.source import LocalRange
 from imager.tarball import read_tar_headers
 
 _MOST_MEMBERS = 100_000
 _MOST_LINKS = 8
-_COMPRESSIONS = {b"\x1f\x8b": "gunzip", b"\x28\xb5\x2f\xfd": "unzstd", b"\xfd7zXZ": "unxz"}
+_PROGRAMS = {MAGIC[Codec.GZIP]: "gunzip", MAGIC[Codec.ZSTD]: "unzstd", b"\xfd7zXZ": "unxz"}
 
 
 def read_tar_index(path: Path) -> Mapping[str, LocalRange]:
@@ -46,7 +48,7 @@ def _refuse_compressed(path: Path) -> None:
         raise InputError(f"{path} is a folder, not a Docker archive") from error
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
-    for magic, program in _COMPRESSIONS.items():
+    for magic, program in _PROGRAMS.items():
         if start.startswith(magic):
             raise UnsupportedError(
                 f"{path} is compressed: its layers cannot be used where they lie",

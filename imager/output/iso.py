@@ -1,35 +1,41 @@
-"""The ISO: one file that boots as a CD, and as a raw disk or USB stick, by UEFI.
+"""The ISO: one file that boots as a CD, and as a raw disk or USB stick, by UEFI and by BIOS.
 
-The ESP image is an El Torito boot image and a GPT partition at once. EFI/ and loader/ stand in
-the ISO tree too, as second names for the bytes inside the ESP image, so that the contents can be
-copied to a FAT stick; the image cache lies in imagecache/. The first 32 KiB hold the protective
-MBR and the GPT and leave room for BIOS boot code.
+The ESP image is an El Torito boot image and a GPT partition at once. Its files stand in the ISO
+tree too, as second names for the bytes inside the ESP image, so that the contents can be copied
+to a FAT stick, on Windows by their Joliet names. So do kernel and initramfs, where a BIOS needs
+them beside the UKI that holds them. The image cache lies in imagecache/. The first 32 KiB hold
+the MBR, with a BIOS's boot code, and the GPT.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 
-from imager.bootassets.meta import meta_kernel_argument
-from imager.extents import Content
-from imager.filetree import TreeFile, VolumePlan
+from imager.bootloader.boot import IsoBoot
+from imager.bootloader.bootloaders import boot_planner
+from imager.bootloader.esp import LABEL, plan_esp
+from imager.errors import InputError
+from imager.extents import Content, Extent, FileRange, Source
+from imager.filetree import PlacedFile, TreeFile, VolumePlan
 from imager.media.gpt import ESP, Partition, backup_size, plan_gpt
-from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, plan_iso
-from imager.output.esp import LABEL, esp_files, plan_esp
+from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
+from imager.output.medium import cache_files, check_fits_fat
 from imager.output.plan import OutputPlan, Region, RegionKind, Target
 from imager.repro import derived_uuid
-from imager.units import align_up
+from imager.units import align_up, count
 
 ESP_IMAGE = "efi.img"
-CACHE_FOLDER = "imagecache"
 _SECTOR = 2048
+_DISK_SECTOR = 512
 _LONGEST_VOLUME_ID = 32
 # Readers of real discs read ahead of the end; 150 sectors are what is customary.
 _RUN_OUT = 150 * _SECTOR
 # A load size of 0 is "to the end of the medium": the field counts 512-byte sectors in 16 bits.
 _TO_THE_END = 0
+# A BIOS loads the image's first 2048 bytes, in sectors of 512; they load the rest.
+_LOAD = 4
 _NO_DISK_SIZE = "an ISO is as large as its contents: --image-disk-size was ignored"
-_META_GZIP_SINCE = (1, 6, 3)
 
 
 def volume_id(version: str) -> str:
@@ -40,15 +46,18 @@ def volume_id(version: str) -> str:
 def plan_iso_output(target: Target) -> OutputPlan:
     """Return the plan of the ISO; raises ImagerError for inputs that cannot be in one."""
     name = volume_id(target.version.text)
-    esp = plan_esp(target, esp_files(target, _cmdline(target)), size=None)
-    iso = _iso_tree(target, esp, name)
+    boot_target = target.boot(iso=True)
+    boot = boot_planner(target.bootloader, boot_target).iso(boot_target)
+    esp = plan_esp(boot_target, boot.esp)
+    iso = _iso_tree(target, boot, esp, name)
     placed = {file.path: file for file in iso.files}
     image = placed[ESP_IMAGE]
-    size = align_up(iso.content.size + _RUN_OUT + backup_size(), _SECTOR)
+    content, code = _hybrid(iso.content, boot, placed)
+    size = align_up(content.size + _RUN_OUT + backup_size(), _SECTOR)
     partition = Partition(LABEL, ESP, derived_uuid(LABEL), image.offset, image.length)
-    gpt = plan_gpt([partition], disk_size=size, disk_guid=derived_uuid(name))
+    gpt = plan_gpt([partition], disk_size=size, disk_guid=derived_uuid(name), boot_code=code)
     content = Content.compose(
-        size, [(0, gpt.primary), (0, iso.content), (gpt.backup_offset, gpt.backup)]
+        size, [(0, gpt.primary), (0, content), (gpt.backup_offset, gpt.backup)]
     )
     inside = [
         Region(RegionKind.FILE, f"{ESP_IMAGE}/{file.path}", image.offset + file.offset, file.length)
@@ -61,25 +70,68 @@ def plan_iso_output(target: Target) -> OutputPlan:
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     ]
     regions.sort(key=lambda region: region.offset)
-    notes = () if target.disk_size is None else (_NO_DISK_SIZE,)
+    notes = (boot.how, *boot.notes, *_notes(target, iso))
     return OutputPlan(f"{target.stem}.iso", content, tuple(regions), notes=notes)
 
 
-def _cmdline(target: Target) -> str:
-    gzip = target.version.numbers >= _META_GZIP_SINCE
-    extra = [meta_kernel_argument(target.meta, allow_gzip=gzip)] if target.meta else []
-    return target.cmdline(iso=True, extra=extra)
+def _notes(target: Target, iso: IsoPlan) -> Iterator[str]:
+    if target.disk_size is not None:
+        yield _NO_DISK_SIZE
+    try:
+        check_fits_fat(target)
+    except InputError as error:
+        yield f"what is in the ISO cannot be copied to a FAT stick: {error.message}; {error.hint}"
+    else:
+        if iso.renamed:
+            yield (
+                f"Windows shows {count(len(iso.renamed), 'name')} of the ISO shortened, such as"
+                f" {iso.renamed[0]}: do not copy them to a stick there, make it with"
+                " --output-kind usb"
+            )
 
 
-def _iso_tree(target: Target, esp: VolumePlan, name: str) -> VolumePlan:
-    cache = target.cache.files if target.cache else ()
+def _hybrid(iso: Content, boot: IsoBoot, placed: Mapping[str, PlacedFile]) -> tuple[Content, bytes]:
+    """Return the ISO's content and the MBR's code, such that a BIOS boots it from a disk too."""
+    if boot.bios is None:
+        return iso, b""
+    sector = placed[boot.bios.path].offset // _DISK_SECTOR
+    return boot.bios.patched(iso, sector), boot.bios.boot_code(sector)
+
+
+def _iso_tree(target: Target, boot: IsoBoot, esp: VolumePlan, name: str) -> IsoPlan:
+    aliases = [*_names_in_esp(boot, esp), *_shared(boot.files, esp)]
+    named = {alias.path for alias in aliases}
+    stored = [file for file in boot.files if file.path not in named]
+    entries = [BootEntry(ESP_IMAGE, BootPlatform.EFI, _TO_THE_END)]
+    if boot.bios:
+        # The default entry is for a BIOS; UEFI looks for the one that is its own.
+        entries.insert(0, BootEntry(boot.bios.path, BootPlatform.BIOS, _LOAD, boot_info_table=True))
     return plan_iso(
-        [
-            TreeFile(ESP_IMAGE, esp.content),
-            *(TreeFile(f"{CACHE_FOLDER}/{file.path}", file.content) for file in cache),
-        ],
+        [TreeFile(ESP_IMAGE, esp.content), *stored, *cache_files(target)],
         volume_id=name,
         timestamp=target.timestamp,
-        boot=[BootEntry(ESP_IMAGE, BootPlatform.EFI, _TO_THE_END)],
-        aliases=[IsoAlias(file.path, ESP_IMAGE, file.offset, file.length) for file in esp.files],
+        boot=entries,
+        aliases=aliases,
     )
+
+
+def _names_in_esp(boot: IsoBoot, esp: VolumePlan) -> Iterator[IsoAlias]:
+    """Yield second names, in the ISO's tree, of the ESP's files: but for those the tree has."""
+    own = {file.path for file in boot.files}
+    for file in esp.files:
+        if file.path not in own:
+            yield IsoAlias(file.path, ESP_IMAGE, file.offset, file.length)
+
+
+def _shared(files: Sequence[TreeFile], esp: VolumePlan) -> Iterator[IsoAlias]:
+    """Yield names for those of `files` whose bytes are in the ESP image already, in its UKI."""
+    places: dict[tuple[Source, int], int] = {
+        (extent.source, extent.length): extent.offset
+        for extent in esp.content.extents
+        if isinstance(extent.source, FileRange) and extent.offset % _SECTOR == 0
+    }
+    for file in files:
+        match file.content.extents:
+            case (Extent(length=length, source=source),) if length == file.content.size:
+                if (offset := places.get((source, length))) is not None:
+                    yield IsoAlias(file.path, ESP_IMAGE, offset, length)

@@ -13,11 +13,13 @@ from imager.output.single import (
     plan_kernel_output,
     plan_uki_output,
 )
+from imager.output.usb import plan_usb_output
 from imager.profile.model import OutputKind
 
 OUTPUTS: Mapping[OutputKind, Callable[[Target], OutputPlan]] = {
     OutputKind.ISO: plan_iso_output,
     OutputKind.IMAGE: plan_disk_output,
+    OutputKind.USB: plan_usb_output,
     OutputKind.KERNEL: plan_kernel_output,
     OutputKind.INITRAMFS: plan_initramfs_output,
     OutputKind.UKI: plan_uki_output,

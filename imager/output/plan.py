@@ -10,17 +10,27 @@ from pathlib import Path
 from imager.arch import Arch
 from imager.bootassets.cmdline import kernel_cmdline
 from imager.bootassets.locate import BootAssets
+from imager.bootassets.meta import meta_kernel_argument
+from imager.bootloader.boot import BootTarget, MenuEntry
 from imager.extents import Content
 from imager.imagecache.cache import ImageCache
+from imager.profile.model import Bootloader, EnrollKeys
+from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
+from imager.signing.secureboot import SecureBoot
+
+_RESET = "reset"
+_RESET_TITLE = "Reset Talos installation and return to maintenance mode"
+_RESET_ARGUMENT = "talos.experimental.wipe=system"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """The inputs of an output.
 
-    `disk_size` is the size in bytes that the user asked for, `timestamp` the build's instant in
-    seconds since 1970, `scratch` a folder for metadata in the making.
+    `disk_size` is the size in bytes that the user asked for and `bootloader` the one, `timestamp`
+    the build's instant in seconds since 1970, `scratch` a folder for metadata in the making,
+    `sector_size` the disk's in bytes.
     """
 
     platform: str
@@ -31,18 +41,56 @@ class Target:
     meta: Mapping[int, str]
     extra_kernel_args: Sequence[str]
     disk_size: int | None
+    bootloader: Bootloader | None
     timestamp: int
     scratch: Path
+    sector_size: int = 512
+    secure_boot: SecureBoot | None = None
+    enroll_keys: EnrollKeys = EnrollKeys.OFF
 
     @property
     def stem(self) -> str:
         """The first part of an output's file name, as Talos has it."""
-        return f"{self.platform}-{self.arch.name}"
+        secure = "-secureboot" if self.secure_boot else ""
+        return f"{self.platform}-{self.arch.name}{secure}"
 
-    def cmdline(self, *, iso: bool, extra: Sequence[str] = ()) -> str:
-        """Return the kernel command line: the version's, `extra`, and the user's changes."""
-        arguments = [*extra, *self.extra_kernel_args]
-        return kernel_cmdline(self.version, self.arch, iso=iso, extra=arguments)
+    def cmdline(self, *, iso: bool = False, disk: bool = False) -> str:
+        """Return the kernel command line: the version's, META but on a disk, the user's changes.
+
+        A disk has META in a partition.
+        """
+        meta = () if disk else self._meta_argument()
+        arguments = [*meta, *self.extra_kernel_args]
+        return kernel_cmdline(
+            self.version,
+            self.arch,
+            iso=iso,
+            secure_boot=self.secure_boot is not None,
+            extra=arguments,
+        )
+
+    def _meta_argument(self) -> Sequence[str]:
+        if not self.meta:
+            return ()
+        return (meta_kernel_argument(self.meta, allow_gzip=quirks(self.version).meta_gzip),)
+
+    def boot(self, *, iso: bool = False, disk: bool = False) -> BootTarget:
+        """Return what a bootloader is to boot: the default entry, and the one that resets."""
+        cmdline = self.cmdline(iso=iso, disk=disk)
+        entries = [MenuEntry("main", f"Talos ({self.version.text})", cmdline)]
+        if quirks(self.version).reset_entry:
+            entries.append(MenuEntry(_RESET, _RESET_TITLE, f"{cmdline} {_RESET_ARGUMENT}"))
+        return BootTarget(
+            arch=self.arch,
+            version=self.version,
+            assets=self.assets,
+            entries=tuple(entries),
+            timestamp=self.timestamp,
+            scratch=self.scratch,
+            sector_size=self.sector_size,
+            secure_boot=self.secure_boot,
+            enroll_keys=self.enroll_keys,
+        )
 
 
 class RegionKind(enum.Enum):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from imager.bootassets.kernelimage import efi_asset, unified_kernel_image
+from imager.bootassets.kernelimage import efi_asset, initramfs_asset
 from imager.bootassets.locate import Asset
+from imager.bootloader.unified import unified_image
 from imager.extents import Content
 from imager.output.plan import OutputPlan, Region, RegionKind, Target
 
@@ -15,21 +16,18 @@ def plan_kernel_output(target: Target) -> OutputPlan:
 
 def plan_initramfs_output(target: Target) -> OutputPlan:
     """Return the initramfs."""
-    content = Content.of_file(target.assets.path(Asset.INITRAMFS))
-    return _single(f"initramfs-{target.stem}.xz", content)
+    return _single(f"initramfs-{target.stem}.xz", initramfs_asset(target.assets))
 
 
 def plan_cmdline_output(target: Target) -> OutputPlan:
     """Return the kernel command line, without a line's end, as Talos has it."""
-    content = Content.of_bytes(target.cmdline(iso=False).encode())
+    content = Content.of_bytes(target.cmdline().encode())
     return _single(f"cmdline-{target.stem}", content)
 
 
 def plan_uki_output(target: Target) -> OutputPlan:
     """Return the unified kernel image."""
-    cmdline = target.cmdline(iso=False)
-    content = unified_kernel_image(target.assets, version=target.version.text, cmdline=cmdline)
-    return _single(f"{target.stem}-uki.efi", content)
+    return _single(f"{target.stem}-uki.efi", unified_image(target.boot()))
 
 
 def _single(name: str, content: Content) -> OutputPlan:

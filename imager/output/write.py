@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -14,11 +14,13 @@ from pathlib import Path
 
 import zstandard
 
-from imager.checks import Check, checking
-from imager.copier import iterate_content, write_content, write_error
+from imager.checks import AnyCheck, checking
+from imager.copier import write_content, write_error
 from imager.errors import InputError
 from imager.extents import Content, FileRange, StreamRange
+from imager.flusher import flushing
 from imager.profile.model import OutFormat
+from imager.reading import iterate_bytes, iterate_content, zeros
 from imager.reporter import Advance
 from imager.units import MIB
 from imager.workspace import atomic_file
@@ -27,9 +29,6 @@ from imager.workspace import atomic_file
 _ZSTD_LEVEL = 1
 # Holes of at least this size become frames of zeros that are compressed once.
 _ZERO_FRAME = 64 * MIB
-_ZEROS = bytes(MIB)
-# Large enough that flushes are few, small enough that little is left for the last one.
-_FLUSH_EVERY = 128 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class WriteJob:
     content: Content
     path: Path
     out_format: OutFormat = OutFormat.RAW
-    checks: Sequence[Check] = ()
+    checks: Sequence[AnyCheck] = ()
     checksum: bool = False
 
 
@@ -63,45 +62,17 @@ def write_output(job: WriteJob, *, progress: Advance) -> Written:
         with (
             _unchanged(job.content),
             checking(job.checks) as raise_failed,
-            _flushing(target) as flush,
+            flushing() as flusher,
         ):
 
             def advance(count: int) -> None:
                 raise_failed()
-                flush(count)
+                flusher.wrote(target, count)
                 progress(count)
 
             sha256 = write(job.content, target, job.checksum, advance)
         size = os.fstat(target).st_size
     return Written(job.path, size, sha256)
-
-
-@contextmanager
-def _flushing(target: int) -> Iterator[Advance]:
-    """Have the disk write while the copy goes on, so that little is left for the flush at its end.
-
-    Yields a function that takes the number of bytes written since its last call. The first flush
-    that meets an error is the only one that is told of it, so all of them are looked at.
-    """
-    waiting = 0
-    flush: Future[None] | None = None
-    with ThreadPoolExecutor(1, "flush") as pool:
-
-        def advance(count: int) -> None:
-            nonlocal waiting, flush
-            waiting += count
-            if waiting < _FLUSH_EVERY or (flush and not flush.done()):
-                return
-            if flush:
-                flush.result()
-            waiting, flush = 0, pool.submit(os.fdatasync, target)
-
-        try:
-            yield advance
-            if flush:
-                flush.result()
-        except OSError as error:
-            raise write_error(error) from error
 
 
 _Writer = Callable[[Content, int, bool, Advance], str | None]
@@ -124,23 +95,11 @@ def _content_sha256(content: Content, ended: threading.Event) -> str:
     Stops early once `ended` is set: then nobody waits for the result any more.
     """
     digest = hashlib.sha256()
-    for piece in iterate_content(content):
-        for data in _bytes_of(piece):
-            if ended.is_set():
-                return ""
-            digest.update(data)
+    for data in iterate_bytes(content):
+        if ended.is_set():
+            return ""
+        digest.update(data)
     return digest.hexdigest()
-
-
-def _bytes_of(piece: bytes | int) -> Iterator[bytes | memoryview]:
-    if isinstance(piece, bytes):
-        yield piece
-        return
-    zeros = memoryview(_ZEROS)
-    while piece:
-        part = min(piece, len(zeros))
-        yield zeros[:part]
-        piece -= part
 
 
 class _Sink:
@@ -174,7 +133,8 @@ def _write_zstd(content: Content, target: int, checksum: bool, progress: Advance
                 for _ in range(piece // _ZERO_FRAME):
                     sink.write(_zero_frame())
                 frame = compressor.compressobj()
-            for data in _bytes_of(piece % _ZERO_FRAME if isinstance(piece, int) else piece):
+            rest = (piece,) if isinstance(piece, bytes) else zeros(piece % _ZERO_FRAME)
+            for data in rest:
                 sink.write(frame.compress(data))
             progress(len(piece) if isinstance(piece, bytes) else 0)
         sink.write(frame.flush())

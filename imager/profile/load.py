@@ -13,38 +13,28 @@ from pydantic import BaseModel, ValidationError
 from imager.errors import InputError, InvalidProfileError
 from imager.profile.model import Profile
 from imager.profile.names import builtin_folder, builtin_names
+from imager.yamldocs import PARSER_ERRORS, CheckedComposer, yaml_problem
 
 Layer = Mapping[str, Any]
 
-_LARGEST_PROFILE = 1 << 20
+LARGEST_PROFILE = 1 << 20
 _BASE_DEPTH = 8
-# PyYAML lets through what its conversions of numbers, dates and tagged values raise.
-_PARSER_ERRORS = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain YAML: a key given twice is an error, and so is an alias (they nest without bound)."""
+class _Loader(CheckedComposer, yaml.SafeLoader):
+    """Plain YAML without aliases, which a profile has no use for."""
+
+    def __init__(self, text: str) -> None:
+        yaml.SafeLoader.__init__(self, text)
+        CheckedComposer.__init__(self)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
             parser: Any = self  # PyYAML's types lack peek_event
             mark = parser.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", mark)
         return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if not isinstance(key, str):
-                problem = "a key must be one word"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            if key in seen:
-                problem = f"key {key!r} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def read_builtin(name: str) -> Layer:
@@ -58,17 +48,13 @@ def read_builtin(name: str) -> Layer:
 
 def parse_yaml(text: str, *, source: str) -> Layer:
     """Return the mapping that YAML `text` holds; raises InvalidProfileError naming `source`."""
-    if len(text) > _LARGEST_PROFILE:
+    if len(text) > LARGEST_PROFILE:
         raise InputError(f"{source}: a profile of more than 1 MiB is none")
     try:
         # A SafeLoader with fewer abilities.
         data = yaml.load(text, Loader=_Loader)  # noqa: S506
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise InvalidProfileError(source, [f"{where}{error.problem}"]) from error
-    except _PARSER_ERRORS as error:
-        raise InvalidProfileError(source, [f"not YAML: {error}"]) from error
+    except PARSER_ERRORS as error:
+        raise InvalidProfileError(source, [yaml_problem(error)]) from error
     if not isinstance(data, dict):
         raise InvalidProfileError(source, ["a profile is a YAML mapping with at least `output`"])
     return data

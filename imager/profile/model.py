@@ -30,6 +30,7 @@ class OutputKind(enum.Enum):
 
     ISO = "iso"
     IMAGE = "image"
+    USB = "usb"
     INSTALLER = "installer"
     KERNEL = "kernel"
     INITRAMFS = "initramfs"
@@ -56,7 +57,7 @@ class DiskFormat(enum.Enum):
     OVA = "ova"
 
 
-_FORMATS = {OutputKind.IMAGE: (OutFormat.RAW, OutFormat.ZST)}
+_FORMATS = dict.fromkeys((OutputKind.IMAGE, OutputKind.USB), (OutFormat.RAW, OutFormat.ZST))
 
 
 class Bootloader(enum.Enum):
@@ -65,6 +66,15 @@ class Bootloader(enum.Enum):
     DUAL_BOOT = "dual-boot"
     SD_BOOT = "sd-boot"
     GRUB = "grub"
+
+
+class EnrollKeys(enum.Enum):
+    """How SecureBoot keys on a medium get into firmware in setup mode: see loader.conf(5)."""
+
+    OFF = "off"
+    MANUAL = "manual"
+    IF_SAFE = "if-safe"
+    FORCE = "force"
 
 
 def _size(value: object) -> int:
@@ -116,6 +126,12 @@ def _only(*served: _T, why: str = "is not supported yet") -> AfterValidator:
     return AfterValidator(check)
 
 
+def _unset_if_empty(value: object) -> object:
+    """Take an empty string for nothing, as Talos writes out what is not set."""
+    return None if value == "" else value
+
+
+_Chosen = BeforeValidator(_unset_if_empty)
 Size = Annotated[int, BeforeValidator(_size)]
 MetaKey = Annotated[int, BeforeValidator(_meta_key)]
 # Words on a kernel command line: printable, and no space around them.
@@ -171,6 +187,29 @@ class Customization(_Model):
         return self
 
 
+class SigningKey(_Model):
+    """A private key in a PEM file."""
+
+    key_path: str
+
+
+class SigningKeyAndCertificate(SigningKey):
+    """A private key and its certificate, in PEM files."""
+
+    cert_path: str
+
+
+class SecureBootInput(_Model):
+    """Keys and certificates; what is absent has its usual name in the folder of keys."""
+
+    secure_boot_signer: SigningKeyAndCertificate | None = None
+    pcr_signer: SigningKey | None = None
+    platform_key_path: str = ""
+    key_exchange_key_path: str = ""
+    signature_key_path: str = ""
+    include_well_known_certs: bool = False
+
+
 class Input(_Model):
     """Where boot assets and the image cache come from; what is absent is looked for."""
 
@@ -182,7 +221,7 @@ class Input(_Model):
     image_cache: ContainerAsset | None = None
     overlay_installer: Annotated[ContainerAsset | None, _only(None)] = None
     system_extensions: Annotated[tuple[ContainerAsset, ...], _only(())] = ()
-    secureboot: Annotated[dict[str, Any] | None, _only(None)] = None
+    secureboot: SecureBootInput | None = None
 
 
 class Overlay(_Model):
@@ -199,16 +238,18 @@ class ImageOptions(_Model):
     disk_size: Size | None = None
     disk_format: Annotated[DiskFormat, _only(DiskFormat.RAW)] = DiskFormat.RAW
     disk_format_options: Annotated[str, _only("")] = ""
-    disk_sector_size: Annotated[int, _only(512)] = 512
-    bootloader: Annotated[Bootloader | None, _only(None, Bootloader.SD_BOOT)] = None
-    sd_boot_enroll_keys: Annotated[str, _only("", why="needs SecureBoot")] = ""
+    disk_sector_size: Annotated[int, _only(512, 4096, why="is not supported; 512 and 4096 are")] = (
+        512
+    )
+    bootloader: Annotated[Bootloader | None, _Chosen] = None
+    sd_boot_enroll_keys: Annotated[EnrollKeys | None, _Chosen] = None
 
 
 class IsoOptions(_Model):
     """Options of an ISO."""
 
-    bootloader: Annotated[Bootloader | None, _only(None, Bootloader.SD_BOOT)] = None
-    sd_boot_enroll_keys: Annotated[str, _only("", why="needs SecureBoot")] = ""
+    bootloader: Annotated[Bootloader | None, _Chosen] = None
+    sd_boot_enroll_keys: Annotated[EnrollKeys | None, _Chosen] = None
 
 
 class Output(_Model):
@@ -218,6 +259,22 @@ class Output(_Model):
     out_format: OutFormat = OutFormat.RAW
     image_options: ImageOptions = ImageOptions()
     iso_options: IsoOptions = IsoOptions()
+
+    @property
+    def bootloader(self) -> Bootloader | None:
+        """The bootloader that was asked for, of the kind of output that this is."""
+        return self._options.bootloader
+
+    @property
+    def enroll_keys(self) -> EnrollKeys | None:
+        """How SecureBoot keys are to be enrolled, as the kind of output has been told."""
+        return self._options.sd_boot_enroll_keys
+
+    @property
+    def _options(self) -> ImageOptions | IsoOptions:
+        if self.kind in (OutputKind.ISO, OutputKind.USB):
+            return self.iso_options
+        return self.image_options
 
     @model_validator(mode="before")
     @classmethod
@@ -242,7 +299,7 @@ class Profile(_Model):
     name: str = ""
     arch: Annotated[str, AfterValidator(_arch)] = "amd64"
     platform: Annotated[str, _only("metal", why="is not supported; metal is")] = "metal"
-    secureboot: Annotated[bool, _only(False, why="SecureBoot is not supported yet")] = False  # noqa: FBT003
+    secureboot: bool = False
     version: Annotated[str, AfterValidator(_version)] = ""
     customization: Customization = Customization()
     input: Input = Input()

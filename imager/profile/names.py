@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
+_HERE = Path(__file__).resolve().parent
 
-def builtin_folder() -> Traversable:
+
+def builtin_folder() -> Path:
     """Return the folder of the built-in profiles: in the package, or in a source checkout."""
-    packaged = files("imager.profile") / "builtin"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "profiles"
+    packaged = _HERE / "builtin"
+    return packaged if packaged.is_dir() else _HERE.parents[1] / "profiles"
 
 
 def builtin_names() -> tuple[str, ...]:
     """Return the names of the built-in profiles, sorted."""
-    entries = (entry.name for entry in builtin_folder().iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in entries if name.endswith(".yaml")))
+    return tuple(sorted(path.stem for path in builtin_folder().glob("*.yaml")))

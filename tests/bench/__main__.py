@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.cache import bench_cache
 from tests.bench.cases import Setting, interleaved_cases, single_cases
-from tests.bench.measure import measure
-from tests.bench.table import render, save
+from tests.bench.images import bench_images, push_images, push_many_images
+from tests.bench.measure import Result, measure
+from tests.bench.pulling import fill_layer_cache, pull_cases
+from tests.bench.serving import serving_table
+from tests.bench.table import headline, render, save
+from tests.registry import running_registry
 
 _ROOT = Path(__file__).parents[2]
 
@@ -21,6 +27,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folder", nargs="?", type=Path, default=_ROOT / "build/bench")
     parser.add_argument("--assets", type=Path, default=_ROOT / ".cache/assets")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("builds", "pulls", "serving"), help="one group of cases")
     parser.add_argument("--save", type=Path, metavar="PAGE", help="put the table into this page")
     return parser.parse_args()
 
@@ -28,7 +35,7 @@ def _arguments() -> argparse.Namespace:
 def _make_disk(setting: Setting) -> None:
     """Build the raw disk that zstd compresses."""
     setting.disk.parent.mkdir(parents=True, exist_ok=True)
-    made = Setting(setting.assets, setting.cache, setting.disk.parent, setting.disk)
+    made = replace(setting, output=setting.disk.parent)
     subprocess.run(made.build("metal", setting.cache.flat, "--out-format", "raw"), check=True)
 
 
@@ -37,17 +44,46 @@ def main() -> None:
     arguments = _arguments()
     folder: Path = arguments.folder
     load = os.getloadavg()[0]
+    if arguments.only != "serving":
+        _commands(arguments, folder, load)
+    if arguments.only in (None, "serving"):
+        table = "\n".join(
+            [headline(folder, load), "", serving_table(folder / "serving", rounds=arguments.rounds)]
+        )
+        sys.stdout.write(table)
+        if arguments.save:
+            save(table, arguments.save, name="serving")
+
+
+def _commands(arguments: argparse.Namespace, folder: Path, load: float) -> None:
+    """Measure commands, one after another."""
     cache = bench_cache(folder / "cache")
-    setting = Setting(
-        arguments.assets, cache, folder / "output", folder / "disk" / "metal-amd64.raw"
-    )
-    _make_disk(setting)
-    results = measure(interleaved_cases(setting), rounds=arguments.rounds, output=setting.output)
-    results += measure(single_cases(setting), rounds=1, output=setting.output)
+    # Earlier runs have pushed gigabytes to it.
+    shutil.rmtree(folder / "registry", ignore_errors=True)
+    with running_registry(folder / "registry") as registry:
+        setting = Setting(
+            arguments.assets,
+            cache,
+            folder / "output",
+            folder / "disk" / "metal-amd64.raw",
+            registry.host,
+            push_images(bench_images(folder / "images"), registry.host),
+            push_many_images(registry.host),
+        )
+        results: list[Result] = []
+        if arguments.only != "pulls":
+            _make_disk(setting)
+            cases = interleaved_cases(setting)
+            results += measure(cases, rounds=arguments.rounds, output=setting.output)
+            results += measure(single_cases(setting), rounds=1, output=setting.output)
+        if arguments.only != "builds":
+            subprocess.run(fill_layer_cache(setting), check=True)
+            cases = pull_cases(setting)
+            results += measure(cases, rounds=arguments.rounds, output=setting.output)
     table = render(results, folder=folder, load=load)
     sys.stdout.write(table)
     if arguments.save:
-        save(table, arguments.save)
+        save(table, arguments.save, name="table")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A 2 GB image cache of random bytes, made without the code that is measured.
+"""Image caches of random bytes, made without the code that is measured.
 
-The tree is 1 file of 1.2 GB, 8 of 80 MB and 200 small ones: nine images, each with an index, a
-manifest, a config and its layers. It stands there twice: as a flat tree, and as an OCI layout with
-one uncompressed tar layer.
+The one of 2 GB has 1 file of 1.2 GB, 8 of 80 MB and 200 small ones: nine images, each with an
+index, a manifest, a config and its layers. It stands there twice: as a flat tree, and as an OCI
+layout with one uncompressed tar layer. The other one is a flat tree of 20,400 files of 1 kB.
 """
 
 from __future__ import annotations
@@ -21,18 +21,25 @@ _LARGE_LAYERS = [1_200_000_000, *[80_000_000] * 8]
 _SMALL_LAYER = 1_000_000
 # With the nine configs and the three files of manifests of each image: 200 small files.
 _SMALL_LAYERS = 200 - 4 * len(_LARGE_LAYERS)
+_MANY_IMAGES = 200
+# With the config and the three files of manifests of each image: 102 files an image.
+_MANY_LAYERS = [1000] * 98
 _PIECE = 1 << 20
 _REGISTRY = "registry.example"
-_PLATFORM = {"architecture": "amd64", "os": "linux"}
-_TYPE = "application/vnd.oci.image."
+PLATFORM = {"architecture": "amd64", "os": "linux"}
+TYPE = "application/vnd.oci.image."
 
 
 @dataclass(frozen=True, slots=True)
 class BenchCache:
-    """The two forms of the cache: `flat` is the tree, `layout` a folder with it in a layer."""
+    """The forms of the cache: `flat` is the tree, `layout` a folder with it in a layer.
+
+    `many` is the tree of the cache with very many files.
+    """
 
     flat: Path
     layout: Path
+    many: Path
 
     @property
     def files(self) -> list[Path]:
@@ -46,20 +53,25 @@ class BenchCache:
 
 
 def bench_cache(folder: Path) -> BenchCache:
-    """Return the cache in `folder`; it is made there by the first call, which takes a minute."""
-    cache = BenchCache(folder / "flat", folder / "layout")
+    """Return the caches in `folder`; the first call makes them, which takes a minute."""
+    cache = BenchCache(folder / "flat", folder / "layout", folder / "many")
     if not folder.exists():
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         _make_tree(unfinished / "flat")
         _make_layout(unfinished / "layout", unfinished / "flat")
+        _make_many(unfinished / "many")
         os.sync()
         unfinished.rename(folder)
     return cache
 
 
+def _make_many(tree: Path) -> None:
+    for number in range(_MANY_IMAGES):
+        _make_image(tree, f"bench/small{number}", _MANY_LAYERS)
+
+
 def _make_tree(tree: Path) -> None:
-    (tree / "blob").mkdir(parents=True)
     for number, size in enumerate(_LARGE_LAYERS):
         small = len(range(number, _SMALL_LAYERS, len(_LARGE_LAYERS)))
         _make_image(tree, f"bench/image{number}", [size, *[_SMALL_LAYER] * small])
@@ -67,18 +79,18 @@ def _make_tree(tree: Path) -> None:
 
 def _make_image(tree: Path, name: str, layers: Iterable[int]) -> None:
     blobs = tree / "blob"
-    config = json.dumps({**_PLATFORM, "rootfs": {"type": "layers", "diff_ids": [name]}}).encode()
-    manifest = _manifest(
-        _store(blobs, "sha256-", _TYPE + "config.v1+json", [config]),
+    config = json.dumps({**PLATFORM, "rootfs": {"type": "layers", "diff_ids": [name]}}).encode()
+    manifest = manifest_json(
+        store(blobs, "sha256-", TYPE + "config.v1+json", [config]),
         [
-            _store(blobs, "sha256-", _TYPE + "layer.v1.tar+gzip", _random_pieces(size))
+            store(blobs, "sha256-", TYPE + "layer.v1.tar+gzip", _random_pieces(size))
             for size in layers
         ],
     )
     manifests = tree / "manifests" / _REGISTRY / name
-    platform = _store(manifests / "digest", "sha256-", _TYPE + "manifest.v1+json", [manifest])
-    index = _index([{**platform, "platform": _PLATFORM}])
-    _store(manifests / "digest", "sha256-", _TYPE + "index.v1+json", [index])
+    platform = store(manifests / "digest", "sha256-", TYPE + "manifest.v1+json", [manifest])
+    index = index_json([{**platform, "platform": PLATFORM}])
+    store(manifests / "digest", "sha256-", TYPE + "index.v1+json", [index])
     (manifests / "reference").mkdir()
     (manifests / "reference/v1").write_bytes(index)
 
@@ -93,11 +105,11 @@ def _make_layout(layout: Path, tree: Path) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = (layout / "layer.tar").stat().st_size
     (layout / "layer.tar").rename(blobs / digest)
-    layer = _descriptor(_TYPE + "layer.v1.tar", digest, size)
-    config = json.dumps({**_PLATFORM, "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}})
-    stored = _store(blobs, "", _TYPE + "config.v1+json", [config.encode()])
-    manifest = _store(blobs, "", _TYPE + "manifest.v1+json", [_manifest(stored, [layer])])
-    (layout / "index.json").write_bytes(_index([{**manifest, "platform": _PLATFORM}]))
+    layer = _descriptor(TYPE + "layer.v1.tar", digest, size)
+    config = json.dumps({**PLATFORM, "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}})
+    stored = store(blobs, "", TYPE + "config.v1+json", [config.encode()])
+    manifest = store(blobs, "", TYPE + "manifest.v1+json", [manifest_json(stored, [layer])])
+    (layout / "index.json").write_bytes(index_json([{**manifest, "platform": PLATFORM}]))
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
 
@@ -106,7 +118,7 @@ def _random_pieces(size: int) -> Iterator[bytes]:
         yield os.urandom(min(_PIECE, size - start))
 
 
-def _store(folder: Path, prefix: str, media_type: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+def store(folder: Path, prefix: str, media_type: str, pieces: Iterable[bytes]) -> dict[str, Any]:
     """Write a file named by its digest, and return its descriptor."""
     folder.mkdir(parents=True, exist_ok=True)
     unnamed = folder / "unnamed"
@@ -124,14 +136,14 @@ def _descriptor(media_type: str, digest: str, size: int) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": size}
 
 
-def _manifest(config: dict[str, Any], layers: list[dict[str, Any]]) -> bytes:
+def manifest_json(config: dict[str, Any], layers: list[dict[str, Any]]) -> bytes:
     return _document("manifest", {"config": config, "layers": layers})
 
 
-def _index(manifests: list[dict[str, Any]]) -> bytes:
+def index_json(manifests: list[dict[str, Any]]) -> bytes:
     return _document("index", {"manifests": manifests})
 
 
 def _document(kind: str, fields: dict[str, Any]) -> bytes:
-    head = {"schemaVersion": 2, "mediaType": f"{_TYPE}{kind}.v1+json"}
+    head = {"schemaVersion": 2, "mediaType": f"{TYPE}{kind}.v1+json"}
     return json.dumps({**head, **fields}).encode()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.cache import BenchCache
+from tests.bench.images import RemoteImages
 from tests.bench.measure import Case
 
 _Argument = str | Path
@@ -15,9 +17,20 @@ _Argument = str | Path
 _ISO_LIMIT = 1.3
 _DISK_LIMIT = 1.2
 _VERIFY_LIMIT = 1.3
+_PUSH_LIMIT = 1.5
+# Bytes written for each byte of the output: nothing of gigabytes is written twice.
+WRITTEN_LIMIT = 1.05
 
 _FLAT, _LAYOUT = "flat tree", "OCI layout"
 _ZSTD = "zstd -T0 -1; sync"
+_CURL = "curl -T to a registry"
+# Each run pushes to a repository of its own, where nothing is yet. $1 is the registry, $2 the file.
+_UPLOAD = (
+    'place=$(curl -sSfi -X POST "http://$1/v2/curl/r$$/blobs/uploads/"'
+    " | sed -n 's/^Location: //p' | tr -d '\\r') && "
+    'exec curl -sSf -T "$2" "$place&digest=sha256:${2##*/}"'
+)
+_PUSH = 'exec "$0" images cache-push "$2" "$1/push/r$$:v1" -q'
 _RAW = ("--out-format", "raw")
 _HASH = (
     "import hashlib, sys\n"
@@ -29,12 +42,18 @@ _HASH = (
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where things are: the boot assets, the cache, the folder of outputs, and a raw disk image."""
+    """Where things are: the boot assets, the cache, the folder of outputs, and a raw disk image.
+
+    `registry` is the host of one that runs, with `images` of 2 GB in it, and with `many_images`.
+    """
 
     assets: Path
     cache: BenchCache
     output: Path
     disk: Path
+    registry: str
+    images: RemoteImages
+    many_images: Sequence[str]
 
     def build(self, profile: str, cache: Path, *options: str) -> list[_Argument]:
         """Return the command of a build, by the program beside this Python."""
@@ -60,13 +79,37 @@ def interleaved_cases(setting: Setting) -> list[Case]:
             setting.build("metal", cache.flat, "--no-verify"),
             against=(_ZSTD,),
             build=True,
+            written_limit=WRITTEN_LIMIT,
         ),
         Case(
             "xorriso -as mkisofs -R; sync",
             _synced(tree, "xorriso", "-as", "mkisofs", "-R", "-o", tree, cache.flat),
             against=(_cat(_FLAT),),
         ),
+        *(
+            Case(f"{name}, 20,400 files", command, build=True)
+            for name, command in {
+                "ISO": setting.build("iso", cache.many),
+                "raw disk": setting.build("metal", cache.many, *_RAW),
+                "disk .zst": setting.build("metal", cache.many),
+            }.items()
+        ),
+        *_push_cases(setting),
         Case("imager --help", [imager(), "--help"]),
+    ]
+
+
+def _push_cases(setting: Setting) -> list[Case]:
+    registry, cache = setting.registry, setting.cache
+    return [
+        Case(_CURL, ["sh", "-c", _UPLOAD, "curl", registry, cache.layer]),
+        Case(
+            f"cache-push, {_LAYOUT}",
+            ["sh", "-c", _PUSH, imager(), registry, cache.layout],
+            against=(_CURL,),
+            limit=_PUSH_LIMIT,
+            build=True,
+        ),
     ]
 
 
@@ -83,7 +126,14 @@ def _form_cases(setting: Setting, form: str, cache: Path, files: list[Path]) -> 
 
     def build(name: str, limit: float, against: tuple[str, ...], *command: str) -> Case:
         argv = setting.build(command[0], cache, *command[1:])
-        return Case(f"{name}, {form}", argv, against=against, limit=limit, build=True)
+        return Case(
+            f"{name}, {form}",
+            argv,
+            against=against,
+            limit=limit,
+            build=True,
+            written_limit=WRITTEN_LIMIT,
+        )
 
     copied = setting.output / "copied"
     return [

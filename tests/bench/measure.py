@@ -21,15 +21,18 @@ _PAUSE = 1
 class Case:
     """A command, and what it is held against: the slowest of the cases `against`, by name.
 
-    `limit` is the largest ratio allowed. `build` marks our own builds, which have limits of
-    memory and of bytes written, too.
+    The time of the cases `plus` is added to that. `limit` is the largest ratio allowed. `build`
+    marks our own commands, which have a limit of memory, too; `written_limit` is the most that they
+    may write for each byte of the output.
     """
 
     name: str
     command: Sequence[str | Path]
     against: tuple[str, ...] = ()
+    plus: tuple[str, ...] = ()
     limit: float | None = None
     build: bool = False
+    written_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +109,7 @@ def _run(command: Sequence[str | Path], output: Path) -> Run:
         seconds=seconds,
         peak=usage.ru_maxrss << 10,
         written=usage.ru_oublock * _RUSAGE_BLOCK,
-        output=sum(path.stat().st_blocks * _RUSAGE_BLOCK for path in output.iterdir()),
+        output=sum(
+            path.lstat().st_blocks * _RUSAGE_BLOCK for path in output.rglob("*") if path.is_file()
+        ),
     )

@@ -1,4 +1,4 @@
-"""Every output, booted by UEFI in QEMU: the machine itself says whether it has the image cache.
+"""Outputs booted by UEFI in QEMU: the machine itself says whether it has the image cache.
 
 What the witness must say is counted in the cache that the test made, not in what was built.
 """
@@ -12,52 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.boot.outputs import NO_CACHE, counts, make_image
+from tests.boot_matrix import DISK_ROOT, MEDIUM_ROOT
 from tests.caches import CacheFixture, make_flat, make_layout
-from tests.cli import REPOSITORY, build, partitions, real_assets, tool
+from tests.cli import REPOSITORY, gpt_is_sound, partitions, real_assets, tool
 from tests.other_assets import make_other_assets
-from tests.qemu import Device, boot, witness_line
+from tests.qemu import BootError, Device, boot, witness_line
 
 pytestmark = pytest.mark.boot
 
-DISK_ROOT = "/system/imagecache/disk"
-ISO_ROOT = "/system/imagecache/iso/imagecache"
-CONSOLE = ("--extra-kernel-arg", "console=ttyS0", "--extra-kernel-arg", "imager.poweroff")
-NO_CACHE = (
-    'imagecache: failed root=- device=- blobs=0 bytes=0 reason="no image cache found: no'
-    ' partition labelled IMAGECACHE and no TALOS_ volume with imagecache/"'
-)
 DOWNLOADS = REPOSITORY / ".cache/other-debs"
 
 Source = Callable[[CacheFixture, Path], Path]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What a cache holds: files, and bytes of its blobs."""
-
-    blobs: int
-    size: int
-    images: int
-
-    def ready(self, root: str, device: str) -> str:
-        """Return the line that the witness must say of the whole cache."""
-        return (
-            f"imagecache: ready root={root} device={device}"
-            f" blobs={self.blobs} bytes={self.size} images={self.images}"
-        )
-
-    def failed(self, root: str, device: str, reason: str) -> str:
-        """Return the line that the witness must say when `reason` is what is wrong."""
-        return (
-            f"imagecache: failed root={root} device={device}"
-            f' blobs={self.blobs} bytes={self.size} reason="{reason}"'
-        )
-
-
-def counts(cache: CacheFixture) -> Counts:
-    blobs = [path.stat().st_size for path in (cache.folder / "blob").iterdir()]
-    images = list((cache.folder / "manifests").glob("**/reference/*"))
-    return Counts(len(blobs), sum(blobs), len(images))
 
 
 def flat(cache: CacheFixture, _: Path) -> Path:
@@ -68,6 +34,10 @@ def layer(cache: CacheFixture, folder: Path) -> Path:
     return make_layout(cache, folder / "layout")
 
 
+def layer_of_both(cache: CacheFixture, folder: Path) -> Path:
+    return make_layout(cache, folder / "layout", platforms=("amd64", "arm64"))
+
+
 def gzip_layer(cache: CacheFixture, folder: Path) -> Path:
     return make_layout(cache, folder / "layout", codec="gzip")
 
@@ -76,12 +46,6 @@ def gzip_layer(cache: CacheFixture, folder: Path) -> Path:
 def cache(tmp_path: Path) -> CacheFixture:
     """Return three images with blobs of about 2 MB each, 12 MB in all."""
     return make_flat(tmp_path / "cache", images=3, blob_size=2_000_000)
-
-
-def make_image(profile: str, folder: Path, *more: str | Path, assets: Path | None = None) -> Path:
-    options = ("--assets", assets or real_assets(), "--output", folder, "--out-format", "raw")
-    done = build(profile, *options, *CONSOLE, *more)
-    return Path(done["output"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +60,9 @@ class Case:
 
 
 CASES = {
-    "iso-cd-flat": Case("iso", Device.CD, flat, ISO_ROOT, "/dev/sr0"),
-    "iso-disk-layer": Case("iso", Device.VIRTIO, layer, ISO_ROOT, "/dev/vda"),
-    "iso-usb-gzip": Case("iso", Device.USB, gzip_layer, ISO_ROOT, "/dev/sda"),
-    "disk-gzip": Case("metal", Device.VIRTIO, gzip_layer, DISK_ROOT, "/dev/vda3"),
+    "iso-layer": Case("iso", Device.VIRTIO, layer, MEDIUM_ROOT, "/dev/vda"),
+    "iso-gzip": Case("iso", Device.USB, gzip_layer, MEDIUM_ROOT, "/dev/sda"),
+    "disk-gzip": Case("metal", Device.VIRTIO, gzip_layer, DISK_ROOT, "/dev/vda5"),
 }
 
 
@@ -110,13 +73,39 @@ def test_the_machine_has_the_whole_cache(case: Case, cache: CacheFixture, tmp_pa
     assert line == counts(cache).ready(case.root, case.name)
 
 
+def test_another_architecture(tmp_path: Path) -> None:
+    """A cache of both architectures serves both; nothing of arm64 was run to make its image."""
+    cache = make_flat(tmp_path / "both", images=2, blob_size=500_000, arches=("amd64", "arm64"))
+    source = layer_of_both(cache, tmp_path)
+    image = make_image("iso", tmp_path, "--image-cache", source, arch="arm64")
+    line = witness_line(boot(image, Device.SCSI_CD, arch="arm64"))
+    assert line == counts(cache).ready(MEDIUM_ROOT, "/dev/sr0")
+
+
+def test_a_disk_that_is_larger_than_the_image(cache: CacheFixture, tmp_path: Path) -> None:
+    """The backup of the partition table is not at the end then, as after `dd` to a disk."""
+    image = make_image("metal", tmp_path, "--image-cache", flat(cache, tmp_path))
+    with image.open("r+b") as file:
+        file.truncate(image.stat().st_size + (1 << 30))
+    assert not gpt_is_sound(image)
+    line = witness_line(boot(image, Device.VIRTIO))
+    assert line == counts(cache).ready(DISK_ROOT, "/dev/vda5")
+
+
+def test_a_disk_for_sectors_of_another_size_does_not_boot(tmp_path: Path) -> None:
+    """The devices with sectors of 4096 bytes, on which others boot, do have them."""
+    image = make_image("metal", tmp_path, "--bootloader=sd-boot")
+    with pytest.raises(BootError, match=r"Not Found\r\n(.*\n)*.*UEFI Interactive Shell"):
+        boot(image, Device.VIRTIO_4K)
+
+
 def test_other_kernels_and_initramfs_boot(cache: CacheFixture, tmp_path: Path) -> None:
     assets = make_other_assets(tmp_path / "other", default=real_assets(), downloads=DOWNLOADS)
     source = layer(cache, tmp_path)
     image = make_image("metal", tmp_path, "--image-cache", source, assets=assets)
     console = boot(image, Device.VIRTIO)
     assert "-cloud-amd64 (debian-kernel@" in console
-    assert witness_line(console) == counts(cache).ready(DISK_ROOT, "/dev/vda3")
+    assert witness_line(console) == counts(cache).ready(DISK_ROOT, "/dev/vda5")
 
 
 def test_a_damaged_blob_is_noticed(cache: CacheFixture, tmp_path: Path) -> None:
@@ -125,7 +114,7 @@ def test_a_damaged_blob_is_noticed(cache: CacheFixture, tmp_path: Path) -> None:
     flip_last_byte(image, blob.read_bytes())
     reason = f"blob {blob.name} is damaged"
     assert witness_line(boot(image, Device.CD)) == counts(cache).failed(
-        ISO_ROOT, "/dev/sr0", reason
+        MEDIUM_ROOT, "/dev/sr0", reason
     )
 
 
@@ -137,7 +126,7 @@ def test_a_missing_blob_is_noticed(cache: CacheFixture, tmp_path: Path) -> None:
     blob.unlink()
     reason = f"blob {blob.name} is missing (image registry.local_5000_/team/img0)"
     assert witness_line(boot(image, Device.VIRTIO)) == counts(cache).failed(
-        DISK_ROOT, "/dev/vda3", reason
+        DISK_ROOT, "/dev/vda5", reason
     )
 
 

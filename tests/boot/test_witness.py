@@ -66,3 +66,19 @@ def test_a_cd_is_found_by_its_volume_id_and_said_on_every_console(
     iso = make_iso(cache, tmp_path / "cache.iso")
     line = witness(iso, Device.CD, consoles="console=ttyS0 console=tty0")
     assert line == ready(cache, "/system/imagecache/iso/imagecache", "/dev/sr0")
+
+
+def test_a_stick_of_ventoy_is_told(tmp_path: Path) -> None:
+    """Its second partition is FAT16 and called VTOYEFI; the first one, exFAT, has the ISO."""
+    disk = tmp_path / "ventoy.img"
+    with disk.open("wb") as file:
+        file.truncate(128 << 20)
+    tool("sfdisk", "-q", disk, stdin=b"label: dos\n2048,131072,7,*\n133120,65536,0xef\n")
+    argv = ["mkfs.vfat", "-F", "16", "-n", "VTOYEFI", "--offset", "133120"]
+    tool(*argv, disk, str(65536 // 2))
+    line = witness(disk, Device.USB, consoles="console=ttyS0")
+    assert line == (
+        'imagecache: failed root=- device=- blobs=0 bytes=0 reason="started by Ventoy, which keeps'
+        " the ISO's image cache out of sight: write the ISO itself to a stick with dd, or make one"
+        ' with --output-kind usb"'
+    )

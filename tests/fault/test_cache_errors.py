@@ -18,8 +18,10 @@ from tests.caches import (
     cut,
     flip,
     layout_blobs,
+    make_flat,
     make_layout,
     make_layout_of,
+    sha256,
     tar_bytes,
 )
 from tests.cli import MIB
@@ -318,6 +320,21 @@ HOSTILE = {
     "line feed": member("blob/a\nb"),
     "escape": member("blob/\x1b[2J"),
 }
+
+
+def test_a_platform_cannot_speak_to_the_terminal_in_a_plan(site: Site) -> None:
+    flat = make_flat(site.folder / "flat", images=1, arches=("amd64", "arm64"))
+    (tag,) = flat.folder.rglob("reference/v1")
+    index = json.loads(tag.read_bytes())
+    index["manifests"][1]["platform"]["os"] = "\x1b[2Jx"
+    tag.write_text(json.dumps(index))
+    copy = f"sha256-{sha256(tag.read_bytes())}"
+    (tag.parents[1] / "digest" / copy).write_bytes(tag.read_bytes())
+    for argv in (("--dry-run",), ()):
+        done = site.run("iso", "--image-cache", flat.folder, *argv)
+        assert done.returncode == 0, done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "[2jx/arm64" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli import MIB, run
-from tests.fault_site import INPUT, Site, check_error, refused
+from tests.fault_site import INPUT, UNSUPPORTED, Site, check_error, refused
 from tests.pe_stub import MACHINE, patched, pe_stub
 
 
@@ -19,7 +19,7 @@ def test_assets_folder_missing(site: Site) -> None:
 )
 def test_asset_missing(site: Site, name: str) -> None:
     (site.assets / "amd64" / name).unlink()
-    done = refused(site, "iso")
+    done = refused(site, "iso", "--bootloader", "sd-boot")
     check_error(done, INPUT, name, "amd64", str(site.assets), hint="imager assets fetch")
 
 
@@ -47,7 +47,8 @@ KERNEL, LOADER, STUB = "vmlinuz", "systemd-boot.efi", "systemd-stub.efi"
 def test_asset_is_no_efi_binary(site: Site, kind: str, name: str, what: str, fault: str) -> None:
     path = site.assets / "amd64" / name
     path.write_bytes(NO_EFI_BINARIES[fault])
-    check_error(refused(site, kind), INPUT, str(path), what, hint=what)
+    done = refused(site, kind, "--bootloader", "sd-boot")
+    check_error(done, INPUT, str(path), what, hint=what)
 
 
 def test_asset_of_the_wrong_machine_names_both(site: Site) -> None:
@@ -56,9 +57,37 @@ def test_asset_of_the_wrong_machine_names_both(site: Site) -> None:
     check_error(refused(site, "iso"), INPUT, "0xaa64", "0x8664")
 
 
-def test_empty_initramfs(site: Site) -> None:
+@pytest.mark.parametrize("bootloader", ["sd-boot", "grub", "dual-boot"])
+def test_empty_initramfs(site: Site, bootloader: str) -> None:
     (site.assets / "amd64/initramfs.xz").write_bytes(b"")
-    check_error(refused(site, "iso"), INPUT, ".initrd")
+    done = refused(site, "iso", "--bootloader", bootloader)
+    check_error(done, INPUT, "initramfs.xz is empty", hint="imager assets fetch")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("iso", "--arch", "arm64", "--bootloader", "dual-boot"), ("dual-boot", "have no BIOS")),
+        (("metal-4k", "--bootloader", "grub"), ("grub", "sectors of 4096 bytes")),
+        (("metal-4k", "--bootloader", "dual-boot"), ("dual-boot", "sectors of 4096 bytes")),
+    ],
+)
+def test_bootloader_that_cannot_be(
+    site: Site, command: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    done = refused(site, *command, code=UNSUPPORTED)
+    check_error(done, UNSUPPORTED, *words, hint="sd-boot")
+
+
+def test_unknown_bootloader(site: Site) -> None:
+    check_error(refused(site, "iso", "--bootloader", "lilo"), INPUT, "lilo", "sd-boot")
+
+
+def test_image_cache_on_a_disk_of_an_older_talos(site: Site) -> None:
+    cache = site.flat()
+    older = ("--talos-version", "v1.7.0")
+    done = refused(site, "metal", *older, "--image-cache", cache.folder, code=UNSUPPORTED)
+    check_error(done, UNSUPPORTED, "v1.7.0 has no image cache", hint="--talos-version v1.9.0")
 
 
 def test_assets_of_another_architecture_alone(site: Site) -> None:
@@ -69,7 +98,7 @@ def test_assets_of_another_architecture_alone(site: Site) -> None:
 TEN_MISTAKES = """\
 arch: riscv
 platform: vmware
-secureboot: true
+overlay: {name: rpi}
 versoin: v1.9.0
 customization:
   extraKernelArgs: [""]
@@ -82,7 +111,7 @@ output:
   imageOptions: {diskSize: big, diskFormat: qcow2}
 """
 MISTAKEN = (
-    *("arch", "platform", "secureboot", "versoin", "customization.extraKernelArgs.0"),
+    *("arch", "platform", "overlay", "versoin", "customization.extraKernelArgs.0"),
     *("customization.metaContents.0.key", "input.imageCache", "input.kernel.path"),
     *("output.imageOptions.diskSize", "output.imageOptions.diskFormat"),
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -28,7 +30,7 @@ from tests.fault_site import AS_NOBODY, HOST, INPUT, NOBODY, ROOT, Site, check_e
         ("4GiB and more", ("not a size",), ""),
         ("99999999999TB", ("below 8 EiB",), ""),
         ("0.3B", ("whole number of bytes",), ""),
-        ("0", ("too small", "EFI 1.1 GiB"), "--image-disk-size=1246MiB"),
+        ("0", ("too small", "EFI 100 MiB"), "--image-disk-size=1246MiB"),
         ("1GiB", ("a disk of 1 GiB is too small", "META 1 MiB"), "--image-disk-size=1246MiB"),
         ("2000000001", ("not a multiple of the sector size, 512 bytes",), "2000000000"),
     ],
@@ -127,7 +129,10 @@ def fill(file: IO[bytes]) -> None:
         file.seek(0)
 
 
-@pytest.mark.parametrize("command", [("iso",), ("metal",), ("metal", "--out-format", "raw")])
+SD_BOOT = ("metal", "--bootloader", "sd-boot")
+
+
+@pytest.mark.parametrize("command", [("iso",), SD_BOOT, (*SD_BOOT, "--out-format", "raw")])
 def test_largest_file_size_reached(site: Site, command: tuple[str, ...]) -> None:
     (site.assets / "amd64/initramfs.xz").write_bytes(random.Random(1).randbytes(9 * MIB))
     before = site.snapshot()
@@ -137,7 +142,7 @@ def test_largest_file_size_reached(site: Site, command: tuple[str, ...]) -> None
 
 
 class started:  # noqa: N801 - used like a function
-    """A build whose JSON progress has begun, stopped by SIGSTOP; and its standard error."""
+    """A build that has begun to write, stopped by SIGSTOP; and its standard error."""
 
     def __init__(self, site: Site, *args: str | Path) -> None:
         self._site = site
@@ -156,6 +161,9 @@ class started:  # noqa: N801 - used like a function
         for line in self._process.stderr:
             if json.loads(line)["event"] == "progress":
                 break
+        while not list(self._site.out.glob(".*.partial")) and self._process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.05)
         self._process.send_signal(signal.SIGSTOP)
         return self._process, self._process.stderr
 
@@ -191,6 +199,44 @@ def test_signal_half_way_leaves_nothing(slow: Site, number: int, code: int) -> N
     assert "Traceback" not in stderr
     assert stdout == ""
     assert slow.snapshot() == before
+
+
+def test_signal_is_told_even_when_cleaning_up_fails(slow: Site) -> None:
+    with started(slow, "metal", "--image-cache", slow.folder / "flat") as (process, _):
+        shutil.rmtree(slow.out)
+        slow.out.write_text("no folder any more")
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 143, stderr
+    assert stderr.endswith("error: terminated\n")
+
+
+def test_what_fails_after_a_signal_does_not_hide_it(tmp_path: Path) -> None:
+    """Whatever the command was doing, and whatever then fails while it unwinds."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os, signal\n"
+        "import imager.cli.app\n"
+        "from imager.__main__ import main\n"
+        "def command(**_):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        signal.pause()\n"
+        "    finally:\n"
+        "        os.stat('/nothing/there')\n"
+        "imager.cli.app.app = command\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [IMAGER[0], script],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (143, "error: terminated\n")
 
 
 def test_kill_half_way_is_cleaned_up_by_the_next_run(slow: Site) -> None:

@@ -22,12 +22,53 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from queue import SimpleQueue
 
+from tests.mutants.bootloaders import BOOTLOADERS
+from tests.mutants.clients import CLIENTS
+from tests.mutants.commands import COMMANDS
+from tests.mutants.connections import CONNECTIONS
 from tests.mutants.definitions import MUTANTS, Mutant
+from tests.mutants.grub import GRUB
+from tests.mutants.image_listing import IMAGE_LISTING
+from tests.mutants.keeping import KEEPING
+from tests.mutants.machineconfig import MACHINE_CONFIG
+from tests.mutants.measured import MEASURED
+from tests.mutants.node import NODE
+from tests.mutants.pulling import PULLING
+from tests.mutants.pushing import PUSHING
+from tests.mutants.readers import READERS
+from tests.mutants.registries import REGISTRY_MUTANTS
+from tests.mutants.serving import SERVING
+from tests.mutants.signatures import SIGNATURES
+from tests.mutants.signing import SIGNING
+from tests.mutants.sticks import STICKS
+from tests.mutants.volumes import VOLUMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ALL = (
+    *MUTANTS,
+    *BOOTLOADERS,
+    *CLIENTS,
+    *COMMANDS,
+    *GRUB,
+    *CONNECTIONS,
+    *IMAGE_LISTING,
+    *KEEPING,
+    *MACHINE_CONFIG,
+    *MEASURED,
+    *NODE,
+    *PULLING,
+    *PUSHING,
+    *READERS,
+    *REGISTRY_MUTANTS,
+    *SERVING,
+    *SIGNATURES,
+    *STICKS,
+    *SIGNING,
+    *VOLUMES,
+)
 COPIED = ("imager", "tests", "profiles", "pyproject.toml")
 WORKERS = 2
-TIMEOUT = 180
+TIMEOUT = 300
 _TESTS_FAILED = 1  # of pytest's exit codes
 _WHERE = "import imager, tests.mutants; print(imager.__file__, tests.mutants.__file__, sep='\\n')"
 
@@ -43,7 +84,7 @@ class Outcome:
 
 def main(words: Sequence[str]) -> int:
     """Run the mutants that `words` select; return the exit code."""
-    mutants = [mutant for mutant in MUTANTS if _selected(mutant, words)]
+    mutants = [mutant for mutant in ALL if _selected(mutant, words)]
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imager-mutants-") as folder:
         trees = [_copy(Path(folder, str(number))) for number in range(WORKERS)]
@@ -53,6 +94,8 @@ def main(words: Sequence[str]) -> int:
             return 2
         outcomes = list(_outcomes(trees, mutants))
     failed = [outcome for outcome in outcomes if outcome.problem]
+    for outcome in failed:
+        _say(f"not noticed:\n{_line(outcome)}")
     seconds = time.monotonic() - started
     _say(f"{len(outcomes) - len(failed)} of {len(outcomes)} mutants noticed in {seconds:.0f} s")
     return 1 if failed or not outcomes else 0
@@ -81,7 +124,9 @@ def _copy(tree: Path) -> Path:
 
 def _environment(tree: Path) -> dict[str, str]:
     assets = os.environ.get("IMAGER_ASSETS") or str(REPOSITORY / ".cache" / "assets")
-    return {**os.environ, "PYTHONPATH": str(tree), "IMAGER_ASSETS": assets}
+    changes = {"PYTHONPATH": str(tree), "IMAGER_ASSETS": assets}
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return kept | changes
 
 
 def _python(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -136,10 +181,14 @@ def _outcomes(trees: Sequence[Path], mutants: Sequence[Mutant]) -> Iterator[Outc
 
     with ThreadPoolExecutor(len(trees)) as pool:
         for outcome in pool.map(run, mutants):
-            verdict = outcome.problem or "noticed"
-            place = outcome.mutant.file.removeprefix("imager/")
-            _say(f"{outcome.seconds:5.1f} s  {verdict:<9}  {place:<26} {outcome.mutant.what}")
+            _say(_line(outcome))
             yield outcome
+
+
+def _line(outcome: Outcome) -> str:
+    verdict = outcome.problem or "noticed"
+    place = outcome.mutant.file.removeprefix("imager/")
+    return f"{outcome.seconds:5.1f} s  {verdict:<9}  {place:<26} {outcome.mutant.what}"
 
 
 def _problem(tree: Path, mutant: Mutant) -> str:

@@ -21,11 +21,26 @@ def _mutant(what: str, file: str, old: str, new: str, *tests: str) -> Mutant:
 
 
 _OPEN = "unit/test_imagecache_open.py"
+_DAMAGE = "unit/test_imagecache_open_damage.py"
 _DISK = "oracle/test_output_disk.py"
 _ISO = "oracle/test_output_iso.py"
 
 MUTANTS = (
     # Contents and the engine.
+    _mutant(
+        "a source may be closed twice",
+        "reading.py",
+        "descriptor, self._descriptor = self._descriptor, -1",
+        "descriptor = self._descriptor",
+        "unit/test_copier.py",
+    ),
+    _mutant(
+        "what fails after a signal hides it",
+        "__main__.py",
+        "if stop := _stop_behind(error):",
+        "if stop := None:",
+        "fault/test_output_errors.py::test_what_fails_after_a_signal_does_not_hide_it",
+    ),
     _mutant(
         "a clipped extent keeps its old source offset",
         "extents.py",
@@ -49,16 +64,23 @@ MUTANTS = (
     ),
     _mutant(
         "holes are copied as data",
-        "copier.py",
+        "reading.py",
         "hole = min(os.lseek(descriptor, start, os.SEEK_HOLE), end)",
         "hole = end",
         "unit/test_copier.py::test_holes_stay_holes",
     ),
     _mutant(
+        "a hole is read as too many zeros",
+        "reading.py",
+        "yield _ZEROS[: size - start]",
+        "yield _ZEROS",
+        "unit/test_copier.py::test_holes_as_zeros_are_bounded",
+    ),
+    _mutant(
         "a short source goes unnoticed",
         "copier.py",
-        "if done < length:\n            raise _shorter(self.path)",
-        "if done < 0:\n            raise _shorter(self.path)",
+        "if done < length:\n            raise shorter(self.path)",
+        "if done < 0:\n            raise shorter(self.path)",
         "unit/test_copier.py::test_a_source_that_shrinks_during_the_copy",
     ),
     _mutant(
@@ -135,8 +157,8 @@ MUTANTS = (
     _mutant(
         "a failed file is left behind",
         "workspace.py",
-        "temporary.unlink(missing_ok=True)\n        raise",
-        "raise",
+        "            temporary.unlink()\n        raise",
+        "            pass\n        raise",
         "unit/test_workspace.py::test_a_failed_block_leaves_nothing",
     ),
     _mutant(
@@ -185,17 +207,17 @@ MUTANTS = (
     # The image cache.
     _mutant(
         "a tag is not compared with its digest copy",
-        "imagecache/cache.py",
+        "imagecache/load.py",
         "if copy not in manifests:",
         "if not manifests:",
-        f"{_OPEN}::test_a_tag_that_is_damaged",
+        f"{_DAMAGE}::test_a_tag_that_is_damaged",
     ),
     _mutant(
         "a manifest may differ from its digest",
-        "imagecache/cache.py",
+        "imagecache/load.py",
         "if reference.digest not in (None, manifest.digest):",
         "if False:",
-        f"{_OPEN}::test_a_digest_copy_that_is_damaged",
+        f"{_DAMAGE}::test_a_digest_copy_that_is_damaged",
     ),
     _mutant(
         "the size of a blob is not compared",
@@ -209,14 +231,14 @@ MUTANTS = (
         "imagecache/cache.py",
         "if file is None:",
         "if file is None and blob is None:",
-        f"{_OPEN}::test_a_blob_that_is_missing",
+        f"{_DAMAGE}::test_a_blob_that_is_missing",
     ),
     _mutant(
         "blobs of a compressed cache are not compared",
-        "imagecache/cache.py",
+        "imagecache/load.py",
         "if file.sha256 is not None and file.sha256 != digest.hex:",
         "if file.sha256 is not None and not digest.hex:",
-        f"{_OPEN}::test_a_blob_that_is_damaged",
+        f"{_DAMAGE}::test_a_blob_that_is_damaged",
     ),
     _mutant(
         "an image of another platform goes unnoticed",
@@ -228,8 +250,8 @@ MUTANTS = (
     _mutant(
         "blobs come to the place of another one",
         "imagecache/transfer.py",
-        "sink = _PlaceSink(descriptor, place.offset, progress)",
-        "sink = _PlaceSink(descriptor, 0, progress)",
+        "FileSink(descriptor, place.offset + known, progress)",
+        "FileSink(descriptor, known, progress)",
         "unit/test_imagecache_transfer.py",
     ),
     _mutant(
@@ -237,7 +259,7 @@ MUTANTS = (
         "imagecache/transfer.py",
         'with worker_pool(jobs, "fetch") as pool:',
         'with worker_pool(1, "fetch") as pool:',
-        "unit/test_imagecache_transfer.py",
+        "unit/test_imagecache_transfer.py::test_as_many_at_a_time_as_jobs",
     ),
     _mutant(
         "two images may have one name",
@@ -256,9 +278,9 @@ MUTANTS = (
     _mutant(
         "the layer's own digest is not checked",
         "imagecache/open.py",
-        "return replace(cache, containers=(check,))",
-        "return replace(cache, containers=(check,)[1:])",
-        f"{_OPEN}::test_padding_of_a_layer_is_checked_too",
+        "cache=replace(opened.cache, containers=(check,)),",
+        "cache=replace(opened.cache, containers=()),",
+        f"{_DAMAGE}::test_padding_of_a_layer_is_checked_too",
     ),
     _mutant(
         "any entry of a layout's index will do",
@@ -272,7 +294,7 @@ MUTANTS = (
         "imagecache/open.py",
         "if entry.is_symlink():",
         "if not entry:",
-        f"{_OPEN}::test_links_in_a_tree_are_refused",
+        f"{_DAMAGE}::test_links_in_a_tree_are_refused",
     ),
     _mutant(
         "a port is not written for vfat",
@@ -301,7 +323,7 @@ MUTANTS = (
         "oci/layout.py",
         "if not path.is_relative_to(folder):",
         "if not path.name:",
-        f"{_OPEN}::test_a_layer_that_is_a_link_out_of_the_layout",
+        f"{_DAMAGE}::test_a_layer_that_is_a_link_out_of_the_layout",
     ),
     # Profiles and versions.
     _mutant(
@@ -313,9 +335,9 @@ MUTANTS = (
     ),
     _mutant(
         "a key may come twice in YAML",
-        "profile/load.py",
-        "if key in seen:",
-        "if not key:",
+        "yamldocs.py",
+        "if key.value in seen:",
+        "if not key.value:",
         "unit/test_profile_load.py::test_what_is_no_profile",
     ),
     _mutant(
@@ -327,15 +349,15 @@ MUTANTS = (
     ),
     _mutant(
         "the kernel line of 1.11 has what 1.10 was the last to have",
-        "bootassets/cmdline.py",
-        '_Argument("ima_appraise=fix", before=(1, 11))',
-        '_Argument("ima_appraise=fix", before=(1, 12))',
+        "profile/quirks.py",
+        'KernelArgument("ima_appraise=fix", before=(1, 11))',
+        'KernelArgument("ima_appraise=fix", before=(1, 12))',
         "unit/test_cmdline.py",
     ),
     _mutant(
         "disks have the argument of ISOs",
         "bootassets/cmdline.py",
-        "and (iso or not self.iso_only)",
+        "and (iso or not item.iso_only)",
         "and True",
         "unit/test_cmdline.py",
     ),
@@ -392,7 +414,7 @@ MUTANTS = (
     ),
     _mutant(
         "ext4 data are a block off",
-        "media/ext4.py",
+        "media/blocks.py",
         "yield run.physical * BLOCK, content.slice(start, length)",
         "yield (run.physical + 1) * BLOCK, content.slice(start, length)",
         "unit/test_ext4.py::test_contents_reach_their_place",
@@ -458,8 +480,8 @@ MUTANTS = (
     _mutant(
         "the partitions stand in another order",
         "output/disk.py",
-        "for slot in slots\n    ]",
-        "for slot in reversed(slots)\n    ]",
+        "for part in partitions\n    ]",
+        "for part in reversed(partitions)\n    ]",
         f"{_DISK}::test_partitions_are_aligned_and_leave_no_gap",
     ),
     _mutant(

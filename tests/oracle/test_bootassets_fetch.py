@@ -12,14 +12,17 @@ import pytest
 import zstandard
 
 from imager.arch import AMD64, ARM64
+from imager.bootassets import grub
 from imager.bootassets.deb import deb_files
 from imager.bootassets.fetch import fetch_assets
+from imager.bootassets.grub import MODULES, find_bios_grub, find_efi_grub
 from imager.bootassets.initramfs import wanted_modules
 from imager.bootassets.packages import Workshop
 from imager.errors import DependencyError, InputError
 
 pytestmark = pytest.mark.oracle
 EPOCH = 1_704_067_200
+GrubFiles = dict[str, dict[str, bytes]]
 
 
 def build_deb(folder: Path, name: str, files: dict[str, bytes]) -> Path:
@@ -63,16 +66,43 @@ def bench(tmp_path: Path) -> Bench:
         "busybox-static": {"bin/busybox": b"\x7fELF busybox"},
     }
     (tmp_path / "cache").mkdir()
-    records = []
-    for name, files in packages.items():
-        data = build_deb(tmp_path, name, files).read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        (tmp_path / "cache" / f"{digest}.deb").write_bytes(data)
-        version = {"name": name, "version": "1:1.0-1", "size": len(data), "sha256": digest}
-        records.append(version)
     lock = tmp_path / "lock.json"
-    lock.write_text(json.dumps({"schema": 1, "arch": "amd64", "packages": records}))
-    return Bench(tmp_path, lock)
+    lock.write_text(json.dumps({"schema": 1, "arch": "amd64", "packages": []}))
+    made = Bench(tmp_path, lock)
+    add_packages(made, packages)
+    return made
+
+
+def add_packages(bench: Bench, packages: dict[str, dict[str, bytes]]) -> None:
+    """Build `packages`, files by name, into the cache, and name them in the lock."""
+    lock = json.loads(bench.lock.read_text())
+    for name, files in packages.items():
+        data = build_deb(bench.root, name, files).read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        (bench.root / "cache" / f"{digest}.deb").write_bytes(data)
+        version = {"name": name, "version": "1:1.0-1", "size": len(data), "sha256": digest}
+        lock["packages"].append(version)
+    bench.lock.write_text(json.dumps(lock))
+
+
+def grub_packages(*, without: str = "", modules: tuple[str, ...] = MODULES) -> GrubFiles:
+    """Return Debian's two packages of GRUB, with more than is needed of each."""
+    names = ["unused", *modules]
+    images = ("kernel", "lzma_decompress", "boot", "diskboot", "boot_hybrid", "cdboot", "pxeboot")
+    bios = {
+        "moddep.lst": "".join(f"{name}:\n" for name in names).encode(),
+        **{f"{name}.mod": name.encode() for name in names},
+        **{f"{name}.img": name.encode() for name in images},
+    }
+    efi = {"monolithic/gcdx64.efi": b"gcd", "monolithic/grubx64.efi": b"no", "xfs.mod": b"no"}
+    return {
+        "grub-pc-bin": {
+            f"usr/lib/grub/i386-pc/{name}": data for name, data in bios.items() if name != without
+        },
+        "grub-efi-amd64-bin": {
+            f"usr/lib/grub/x86_64-efi/{name}": data for name, data in efi.items() if name != without
+        },
+    }
 
 
 def fetch(bench: Bench, folder: str = "assets") -> Path:
@@ -105,6 +135,56 @@ def test_a_record_is_a_lock_that_gives_the_same_bytes(bench: Bench) -> None:
     second = fetch(Bench(bench.root, first / "sources.json"), "again")
     for path in first.iterdir():
         assert (second / path.name).read_bytes() == path.read_bytes()
+
+
+def test_grub_is_in_a_set_as_in_its_own_folder(bench: Bench) -> None:
+    add_packages(bench, grub_packages())
+    folder = fetch(bench) / "grub"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        "x86_64-efi/monolithic/gcdx64.efi",
+        "i386-pc/moddep.lst",
+        *(f"i386-pc/{name}.mod" for name in MODULES),
+        *(f"i386-pc/{name}.img" for name in ("kernel", "lzma_decompress", "boot", "diskboot")),
+        *(f"i386-pc/{name}.img" for name in ("boot_hybrid", "cdboot")),
+    }
+    assert (folder / "i386-pc/linux.mod").read_bytes() == b"linux"
+    record = json.loads((folder.parent / "sources.json").read_text())
+    assert {f"grub/{name}" for name in files} <= set(record["assets"])
+    assert len(record["packages"]) == 5
+    assert find_bios_grub(AMD64, given=bench.root / "assets") == folder / "i386-pc"
+
+
+def test_a_lock_from_before_grub_makes_a_set_without(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("IMAGER_ASSETS", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(bench.root / "none"))
+    monkeypatch.setattr(grub, "INSTALLED", bench.root / "none")
+    folder = fetch(bench)
+    assert not (folder / "grub").exists()
+    with pytest.raises(InputError, match=r"GRUB for amd64: .* was not found") as caught:
+        find_efi_grub(AMD64, given=folder)
+    assert "imager assets fetch" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("without", "modules", "reason"),
+    [
+        ("cdboot.img", MODULES, "no grub/i386-pc/cdboot.img"),
+        ("moddep.lst", MODULES, "no grub/i386-pc/moddep.lst"),
+        ("linux.mod", MODULES, "no grub/i386-pc/linux.mod"),
+        ("monolithic/gcdx64.efi", MODULES, "no grub/x86_64-efi/monolithic/gcdx64.efi"),
+        ("", MODULES[1:], "no module 'biosdisk'"),
+    ],
+)
+def test_a_package_of_grub_that_lacks_something(
+    bench: Bench, without: str, modules: tuple[str, ...], reason: str
+) -> None:
+    add_packages(bench, grub_packages(without=without, modules=modules))
+    with pytest.raises(DependencyError, match=reason):
+        fetch(bench)
+    assert not (bench.root / "assets").exists()
 
 
 def test_an_older_set_is_replaced_and_nothing_left_beside(bench: Bench) -> None:

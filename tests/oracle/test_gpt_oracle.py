@@ -64,6 +64,14 @@ def sgdisk_finds_it_sound(path: Path) -> bool:
     return "No problems found" in said and "corrupt" not in said
 
 
+def sfdisk_table(path: Path) -> dict[str, Any]:
+    """Return what sfdisk reads; ValueError where it complains, if it then takes the other copy."""
+    argv: list[str | Path] = [find_tool("sfdisk", package="fdisk"), "-J", path]
+    done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    table: dict[str, Any] = json.loads(done.stdout)["partitiontable"]
+    return table
+
+
 def fdisk_4k(path: Path) -> str:
     """Return what fdisk lists and complains of."""
     program = find_tool("fdisk", package="fdisk")
@@ -83,9 +91,7 @@ def test_sgdisk_finds_no_problems(tmp_path: Path, size: int) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_sfdisk_reads_what_was_planned(tmp_path: Path, size: int) -> None:
-    path = write_disk(tmp_path / "disk", size)
-    table: dict[str, Any] = json.loads(run_tool(["sfdisk", "-J", path], package="fdisk"))
-    found = table["partitiontable"]
+    found = sfdisk_table(write_disk(tmp_path / "disk", size))
     assert found["label"] == "gpt"
     assert UUID(found["id"]) == DISK
     assert (found["firstlba"], found["lastlba"]) == (34, size // 512 - 34)
@@ -98,15 +104,22 @@ def test_sfdisk_reads_what_was_planned(tmp_path: Path, size: int) -> None:
     assert [p.get("attrs") for p in found["partitions"]] == [None, "LegacyBIOSBootable", None]
 
 
-@pytest.mark.parametrize(
-    "position",
-    [512 + 60, 1024 + 40, 16 * MIB - 512 + 60, 16 * MIB - 33 * 512 + 40],
-    ids=["header", "entries", "backup header", "backup entries"],
-)
-def test_sgdisk_objects_to_a_damaged_copy(tmp_path: Path, position: int) -> None:
+DAMAGES = {
+    "header": 512 + 60,
+    "entries": 1024 + 40,
+    "backup header": 16 * MIB - 512 + 60,
+    "backup entries": 16 * MIB - 33 * 512 + 40,
+}
+
+
+@pytest.mark.parametrize("position", DAMAGES.values(), ids=DAMAGES)
+def test_sgdisk_and_sfdisk_object_to_a_damaged_copy(tmp_path: Path, position: int) -> None:
     path = write_disk(tmp_path / "disk", 16 * MIB)
+    assert sfdisk_table(path)
     flip(path, position)
     assert not sgdisk_finds_it_sound(path)
+    with pytest.raises(ValueError, match="Expecting value"):
+        sfdisk_table(path)
 
 
 def test_sgdisk_objects_to_a_truncated_copy(tmp_path: Path) -> None:

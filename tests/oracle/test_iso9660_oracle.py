@@ -311,7 +311,7 @@ NAMES = st.text("aAbB.-_~; ä€*\\\n'", min_size=1, max_size=90)
 PATHS = st.lists(NAMES, min_size=1, max_size=10).map("/".join)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(files=st.dictionaries(PATHS, st.binary(max_size=5000), max_size=12))
 def test_any_accepted_tree_reads_back(
     files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory

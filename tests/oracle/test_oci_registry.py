@@ -14,11 +14,13 @@ from imager.errors import DependencyError, InputError
 from imager.oci import manifest as m
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
+from imager.oci.endpoint import Hosts
+from imager.oci.httptransport import HttpTransport
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
+from imager.oci.retry import Patience
 from imager.oci.source import ImageSource, NotFoundError
-from imager.oci.transport import HttpTransport, Patience
 from tests.registry import (
     RunningRegistry,
     copy_image,
@@ -51,13 +53,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory, layout: Path) -> Iterator
 def client(
     *,
     credentials: CredentialStore | None = None,
-    insecure: bool = False,
-    verify_tls: bool = True,
+    hosts: Hosts | None = None,
 ) -> RegistryClient:
     return RegistryClient(
-        transport=HttpTransport(verify_tls=verify_tls, patience=QUICK),
+        transport=HttpTransport(patience=QUICK),
         credentials=credentials or CredentialStore.empty(),
-        insecure=insecure,
+        hosts=hosts,
+        connect=lambda tls: HttpTransport(tls=tls, patience=QUICK),
         patience=QUICK,
     )
 
@@ -189,12 +191,12 @@ def test_tls(tmp_path: Path, layout: Path, monkeypatch: pytest.MonkeyPatch) -> N
         expected = copied(registry, "team/app:v1", tmp_path / "dir")
 
         reference = Reference.parse(f"{registry.host}/team/app:v1")
-        unchecked = client(insecure=True, verify_tls=False)
+        unchecked = client(hosts=Hosts().with_insecure())
         assert pulled(unchecked.image(reference)) == expected
         with pytest.raises(DependencyError, match="certificate is not trusted") as caught:
             source(registry, "team/app:v1").root()
         assert "--insecure" in caught.value.hint
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
         assert pulled(source(registry, "team/app:v1")) == expected
 
 
@@ -205,7 +207,7 @@ def test_says_when_a_registry_has_no_tls(registry: RunningRegistry) -> None:
     assert transport.answers(f"http://{registry.host}/v2/")
     with (
         pytest.raises(DependencyError, match="does not speak TLS") as caught,
-        transport.get(url, headers={}),
+        transport.request("GET", url, headers={}),
     ):
         pass
     assert "--insecure" in caught.value.hint

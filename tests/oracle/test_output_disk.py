@@ -88,7 +88,7 @@ def test_sgdisk_sees_damage(disk: Path, tmp_path: Path, offset: int) -> None:
 
 def test_partitions_are_aligned_and_leave_no_gap(disk: Path) -> None:
     entries = partitions(disk)[1]
-    assert [entry.label for entry in entries] == ["EFI", "META", "IMAGECACHE"]
+    assert [entry.label for entry in entries] == ["EFI", "BIOS", "BOOT", "META", "IMAGECACHE"]
     assert entries[0].start == MIB
     for before, after in pairwise(entries):
         assert before.start + before.size == after.start
@@ -108,7 +108,7 @@ def test_guids_follow_the_rule(disk: Path) -> None:
     disk_guid, entries = partitions(disk)
     assert disk_guid == by_rule("talos-image-disk")
     assert {entry.label: entry.guid for entry in entries} == {
-        label: by_rule(label) for label in ("EFI", "META", "IMAGECACHE")
+        label: by_rule(label) for label in ("EFI", "BIOS", "BOOT", "META", "IMAGECACHE")
     }
 
 
@@ -117,7 +117,7 @@ def test_esp_is_fat32_and_sound(disk: Path, tmp_path: Path) -> None:
     tool("fsck.fat", "-n", esp)
     assert 'disk type="FAT32' in tool("minfo", "-i", esp, "::")
     tool("mcopy", "-i", esp, "::/EFI/BOOT/BOOTX64.EFI", tmp_path / "loader")
-    loader = real_assets() / "amd64/systemd-boot.efi"
+    loader = real_assets() / "amd64/grub/x86_64-efi/monolithic/gcdx64.efi"
     assert (tmp_path / "loader").read_bytes() == loader.read_bytes()
     assert int.from_bytes(esp.read_bytes()[28:32], "little") * 512 == MIB
 
@@ -235,7 +235,13 @@ def test_large_cache_decides_the_size(small: Path, large_cache: Path, tmp_path: 
     refused = run("metal", *common, "--out-format", "raw", f"--image-disk-size={smallest - 1}MiB")
     assert refused.returncode == 2
     assert f"--image-disk-size={smallest}MiB" in refused.stderr
-    for part in ("EFI 1.1 GiB", "META 1 MiB", "image cache 500.0 MiB"):
+    for part in (
+        "EFI 100 MiB",
+        "BIOS 1 MiB",
+        "BOOT 1000 MiB",
+        "META 1 MiB",
+        "image cache 500.0 MiB",
+    ):
         assert part in refused.stderr
     assert not disk.exists()
 

@@ -48,7 +48,7 @@ def esp_files(iso: Path, folder: Path) -> dict[str, bytes]:
     esp = cut(iso, entry.start, entry.size, folder / "esp.img")
     target = folder / "esp"
     target.mkdir()
-    tool("mcopy", "-s", "-i", esp, "::/EFI", "::/loader", target)
+    tool("mcopy", "-s", "-i", esp, "::*", target)
     return tree_files(target)
 
 
@@ -74,18 +74,21 @@ def test_extraction_sees_a_damaged_blob(iso: Path, cache: CacheFixture, tmp_path
 def test_boot_files_are_in_the_tree_and_in_the_esp(iso: Path, tmp_path: Path) -> None:
     tree = tree_files(extracted(iso, tmp_path / "tree"))
     inside = esp_files(iso, tmp_path)
-    assert {path: data for path, data in tree.items() if path.startswith(("EFI/", "loader/"))} == (
-        inside
-    )
-    loader = (real_assets() / "amd64/systemd-boot.efi").read_bytes()
+    beside = {"boot.cat", "efi.img", "boot/grub/bios.img"}
+    assert inside == {
+        path: data
+        for path, data in tree.items()
+        if path not in beside and not path.startswith("imagecache/")
+    }
+    loader = (real_assets() / "amd64/grub/x86_64-efi/monolithic/gcdx64.efi").read_bytes()
     assert inside["EFI/BOOT/BOOTX64.EFI"] == loader
 
 
 def test_partition_is_the_el_torito_image(iso: Path, tmp_path: Path) -> None:
     said = tool("xorriso", "-indev", iso, "-report_el_torito", "plain")
-    boot = re.search(r"El Torito boot img : +1 +UEFI +y +none +\S+ +\S+ +\d+ +(\d+)", said)
+    boot = re.search(r"El Torito boot img : +2 +UEFI +y +none +\S+ +\S+ +\d+ +(\d+)", said)
     assert boot
-    image = re.search(r"El Torito img path : +1 +(\S+)", said)
+    image = re.search(r"El Torito img path : +2 +(\S+)", said)
     assert image
     data = (extracted(iso, tmp_path / "tree") / image[1].lstrip("/")).read_bytes()
     (entry,) = partitions(iso)[1]
@@ -143,10 +146,23 @@ def test_checksum_is_what_sha256sum_says(small: Path, cache: CacheFixture, tmp_p
 def test_meta_is_a_kernel_argument(small: Path, tmp_path: Path) -> None:
     common = ("--assets", small, "--output", tmp_path)
     build("iso", *common, "--meta", "0xc=two words", "--meta", "0xa=network")
-    uki = esp_files(tmp_path / "metal-amd64.iso", tmp_path)["EFI/Linux/Talos-v1.9.0.efi"]
-    argument = re.search(rb"talos\.environment=INSTALLER_META_BASE64=([A-Za-z0-9+/=]+)", uki)
+    menu = esp_files(tmp_path / "metal-amd64.iso", tmp_path)["boot/grub/grub.cfg"]
+    argument = re.search(rb"talos\.environment=INSTALLER_META_BASE64=([A-Za-z0-9+/=]+)", menu)
     assert argument
     assert base64.b64decode(argument[1], validate=True) == b"0xa=network;0xc=two words"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("cmdline", "cmdline-metal-amd64"), ("uki", "metal-amd64-uki.efi")]
+)
+def test_meta_is_a_kernel_argument_of_what_is_no_disk(
+    small: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    common = ("--assets", small, "--output", tmp_path, "--out-format", "raw")
+    build("metal", *common, "--output-kind", kind, "--meta", "0xa=network")
+    value = base64.b64encode(b"0xa=network")
+    argument = b"talos.environment=INSTALLER_META_BASE64=" + value
+    assert argument in (tmp_path / name).read_bytes()
 
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])

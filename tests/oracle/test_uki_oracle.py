@@ -22,7 +22,7 @@ INITRAMFS = random.Random(2).randbytes(700_013)
 EXPECTED = {
     ".text": TEXT,
     ".sbat": SBAT,
-    ".osrel": os_release(version="v1.9.0").encode(),
+    ".osrel": os_release(version="v1.9.0", title="Talos").encode(),
     ".cmdline": b"talos.platform=metal console=ttyS0",
     ".uname": b"6.12.5-talos",
     ".splash": b"BM splash",
@@ -39,7 +39,7 @@ def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     kernel.write_bytes(KERNEL)
     initramfs.write_bytes(INITRAMFS)
     parts = UkiParts(
-        os_release=os_release(version="v1.9.0"),
+        os_release=os_release(version="v1.9.0", title="Talos"),
         cmdline="talos.platform=metal console=ttyS0",
         kernel=Content.of_file(kernel),
         initramfs=Content.of_file(initramfs),

@@ -136,7 +136,7 @@ def outputs(
     packed: bool,
     env: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Build ISO, UKI and disk (raw, or packed) in `folder`; return their fingerprints."""
+    """Build ISO, stick, UKI and disk (raw, or packed) in `folder`; return their fingerprints."""
     folder.chmod(0o777)
     target = folder / "where/it/goes"
     target.mkdir(parents=True)
@@ -152,6 +152,7 @@ def outputs(
     commands: tuple[tuple[str | Path, ...], ...] = (
         ("iso", *cache),
         ("metal", *cache, "--out-format", ".zst" if packed else "raw"),
+        ("iso", *cache, "--output-kind", "usb"),
         ("metal", "--output-kind", "uki", "--out-format", "raw"),
     )
     for command in commands:
@@ -188,7 +189,7 @@ def test_same_bytes(inputs: Inputs, reference: dict[str, str], shared: Path, nam
         built = outputs(inputs, variant, folder, packed=packed)
     finally:
         shutil.rmtree(folder)
-    assert len(built) == 3
+    assert len(built) == 4
     assert built == {name: reference[name] for name in built}
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from imager import checks as module
-from imager.checks import Check, checking, run_checks
+from imager.checks import AnyCheck, Check, ScatteredCheck, checking, failed_checks, run_checks
 from imager.errors import InputError, OutputError
-from imager.extents import FileRange
+from imager.extents import Content, Extent, FileRange
 
 DATA = random.Random("checks").randbytes(500_000)
 
@@ -155,3 +155,74 @@ def test_a_failed_block_stops_the_checks_and_keeps_its_error(
         started.wait(5)
         raise OutputError("disk on fire")
     assert calls < len(DATA) // 4096
+
+
+def test_all_that_fail_are_told_in_order(path: Path, tmp_path: Path) -> None:
+    short, gone = tmp_path / "short", tmp_path / "gone"
+    short.write_bytes(DATA[:100])
+    checks = [
+        check(path, 10, 20, what="b", good=False),
+        check(path, 0, 1000, what="good"),
+        check(path, 5, 15, what="a", good=False),
+    ]
+    checks += [Check("short", FileRange(short), 200, hashlib.sha256(DATA[:200]).hexdigest())]
+    checks += [Check("gone", FileRange(gone), 1, hashlib.sha256(b"x").hexdigest())]
+    for jobs in (1, 3):
+        messages = [error.message for error in failed_checks(checks, jobs=jobs, progress=len_ok)]
+        assert [message.split()[0] for message in messages[:2]] == ["a", "b"]
+        assert "gone" in " ".join(messages[2:])
+        assert "ends at byte 100, in short" in " ".join(messages[2:])
+        assert len(messages) == 4
+
+
+def len_ok(count: int) -> None:
+    assert count > 0
+
+
+def test_progress_is_the_length_of_all_checks(path: Path) -> None:
+    checks, done = layer_and_blobs(path), [0]
+
+    def advance(count: int) -> None:
+        done[0] += count
+
+    assert failed_checks(checks, jobs=2, progress=advance) == ()
+    assert done[0] == sum(each.length for each in checks)
+
+
+def scattered(path: Path, *, what: str = "it", good: bool = True) -> ScatteredCheck:
+    """Return the check of two pieces of the file, the later one first, with a hole between."""
+    extents = (
+        Extent(0, 9000, FileRange(path, 400_000)),
+        Extent(10_000, 5000, FileRange(path, 100)),
+    )
+    data = DATA[400_000:409_000] + bytes(1000) + DATA[100:5100] + bytes(7)
+    digest = hashlib.sha256(data if good else data[:-1]).hexdigest()
+    return ScatteredCheck(what, Content(15_007, extents), digest)
+
+
+def test_pieces_and_holes_are_hashed_as_one(path: Path) -> None:
+    empty = ScatteredCheck("empty", Content(0), hashlib.sha256().hexdigest())
+    run_checks([scattered(path), *layer_and_blobs(path), empty])
+    with pytest.raises(InputError, match=r"^it does not match"):
+        run_checks([*layer_and_blobs(path), scattered(path, good=False)])
+    with checking([scattered(path)]):
+        pass
+
+
+def test_pieces_that_fail_are_told_with_the_others(path: Path) -> None:
+    wrong = [scattered(path, what="one", good=False), scattered(path, what="two", good=False)]
+    moved: list[int] = []
+    checks: list[AnyCheck] = [*wrong, scattered(path), check(path, 0, 5, what="plain", good=False)]
+    failures = failed_checks(checks, jobs=2, progress=moved.append)
+    assert [failure.message.split()[0] for failure in failures] == ["plain", "one", "two"]
+    assert sum(moved) == sum(each.length for each in checks)
+
+
+def test_pieces_of_a_file_that_is_gone_or_short(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(402_000)
+    with pytest.raises(InputError, match="shorter"):
+        run_checks([scattered(path)])
+    path.unlink()
+    with pytest.raises(OutputError, match="cannot read"):
+        run_checks([scattered(path)])

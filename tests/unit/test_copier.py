@@ -15,9 +15,11 @@ import zstandard
 
 from imager import copier
 from imager.compression import StreamReader
-from imager.copier import ALL_METHODS, CopyMethod, iterate_content, write_content
+from imager.copier import ALL_METHODS, CopyMethod, write_content
 from imager.errors import HostError, InputError, OutputError
 from imager.extents import Codec, Content, Data, Extent, FileRange, StreamRange
+from imager.reading import Sources, iterate_bytes, iterate_content
+from imager.units import MIB
 
 KIB = 1 << 10
 BLOCK = 64 * KIB
@@ -230,6 +232,14 @@ def test_streams_in_any_order(
     assert joined(iterate_content(content)) == model
 
 
+@pytest.mark.parametrize("hole", [1, MIB - 1, MIB, MIB + 1, 3 * MIB])
+def test_holes_as_zeros_are_bounded(hole: int) -> None:
+    content = Content.compose(hole + 2, [(hole, Content.of_bytes(b"ab"))])
+    pieces = list(iterate_bytes(content))
+    assert b"".join(pieces) == bytes(hole) + b"ab"
+    assert max(map(len, pieces)) <= MIB
+
+
 def test_a_stream_is_decompressed_once_when_written(
     streams: dict[Codec, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,3 +350,25 @@ def test_descriptors_are_closed(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         written(Content.of_source(FileRange(plain, len(PLAIN)), 1), tmp_path / "out")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_source_is_closed_once_when_a_signal_ends_the_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopError(BaseException):
+        pass
+
+    def close(descriptor: int) -> None:
+        really_close(descriptor)
+        if not closed:
+            closed.append(descriptor)
+            raise StopError
+
+    for name in "ab":
+        (tmp_path / name).touch()
+    closed: list[int] = []
+    really_close = os.close
+    monkeypatch.setattr(os, "close", close)
+    with pytest.raises(StopError), Sources() as sources:
+        sources.open(tmp_path / "a")
+        sources.open(tmp_path / "b")

@@ -13,7 +13,7 @@ from imager.errors import DependencyError, HostError, InputError
 from imager.extents import Content, Data, Extent, FileRange
 from imager.filetree import TreeFile, VolumePlan
 from imager.media import libext2fs
-from imager.media.ext4 import Ext4FullError, _smallest, minimum_ext4_size, plan_ext4
+from imager.media.ext4 import Ext4FullError, minimum_ext4_size, plan_ext4, smallest
 from imager.media.ext4_tree import Tree, directory_block_count, directory_blocks
 from imager.units import GIB, MIB
 from tests.support import content_bytes
@@ -161,7 +161,7 @@ def test_smallest_finds_the_boundary_from_any_guess(guess: int) -> None:
         tried.append(count)
         return count >= 37
 
-    assert _smallest(fits, guess=guess) == 37
+    assert smallest(fits, guess=guess) == 37
     assert len(tried) == len(set(tried)) < 25
 
 

@@ -121,15 +121,24 @@ def test_files_are_aligned_and_data_starts_at_4096(size: int, sector_size: int) 
     result = plan(*files, size=size, sector_size=sector_size)
     head = content_bytes(result.content.slice(0, MIB))
     assert data_start(head) % 4096 == 0
-    assert [place.path for place in result.files] == sorted(file.path for file in files)
+    assert [place.path for place in result.files] == [file.path for file in files]
     assert all(place.offset % 2048 == 0 for place in result.files)
-    for place, file in zip(result.files, sorted(files, key=lambda f: f.path), strict=True):
+    for place, file in zip(result.files, files, strict=True):
         found = content_bytes(result.content.slice(place.offset, place.length))
         assert found == content_bytes(file.content)
 
 
 @pytest.mark.parametrize(
-    ("size", "cluster"), [(34 * MIB, 512), (100 * MIB, 1024), (1101 * MIB, 4096), (8 * GIB, 4096)]
+    ("size", "cluster"),
+    [
+        (34 * MIB, 512),
+        (100 * MIB, 1024),
+        (1101 * MIB, 4096),
+        (8 * GIB, 4096),
+        (9 * GIB, 8192),
+        (17 * GIB, 16384),
+        (33 * GIB, 32768),
+    ],
 )
 def test_cluster_size_grows_with_the_volume(size: int, cluster: int) -> None:
     head = content_bytes(plan(size=size).content.slice(0, 512))
@@ -155,10 +164,19 @@ def test_empty_file_has_no_cluster() -> None:
     assert field(image, record + 28, "L") == 0
 
 
-def test_order_of_files_does_not_matter() -> None:
+def test_data_stand_in_the_callers_order_and_records_do_not() -> None:
     files = [small(f"d{number % 3}/a long name {number}", b"%d" % number) for number in range(40)]
     shuffled = random.Random(1).sample(files, len(files))
-    assert plan(*files) == plan(*shuffled)
+    result = plan(*shuffled)
+    assert [place.path for place in result.files] == [file.path for file in shuffled]
+    assert [place.offset for place in result.files] == sorted(p.offset for p in result.files)
+    image, other = content_bytes(result.content), content_bytes(plan(*files).content)
+    # One cluster of the root, and three of each folder.
+    names = [
+        [data[at : at + 11] for at in range(data_start(data), data_start(data) + 10 * 512, 32)]
+        for data in (image, other)
+    ]
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("sector_size", [512, 4096])

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.oracle
 
 GOLDEN = REPOSITORY / "tests" / "golden"
 STUB_SECTIONS = [".text"]
+WITH_SD_BOOT = pytest.mark.parametrize("golden", ["v1.13.9"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=["v1.9.0", "v1.13.9"])
@@ -54,11 +55,13 @@ def outputs(
     cache: CacheFixture,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Return a folder with the ISO, the disk and the UKI of the golden version."""
+    """Return a folder with the ISO, the stick, the disk and the UKI of the golden version."""
     folder = tmp_path_factory.mktemp("out")
     common = ("--assets", assets, "--output", folder, "--talos-version", golden["version"])
     build("iso", *common, "--image-cache", cache.folder)
-    build("metal", *common, "--image-cache", cache.folder, "--out-format", "raw")
+    build("iso", *common, "--image-cache", cache.folder, "--output-kind", "usb")
+    size = f"--image-disk-size={golden['metal']['diskSize']}MiB"
+    build("metal", *common, size, "--image-cache", cache.folder, "--out-format", "raw")
     build("metal", *common, "--output-kind", "uki", "--out-format", "raw")
     build("metal", *common, "--output-kind", "cmdline", "--out-format", "raw")
     return folder
@@ -116,16 +119,16 @@ def test_disk_without_a_cache_ends_after_meta(
 ) -> None:
     common = ("--assets", assets, "--output", tmp_path, "--talos-version", golden["version"])
     build("metal", *common, "--out-format", "raw")
-    disk = tmp_path / "metal-amd64.raw"
-    assert [entry.label for entry in partitions(disk)[1]] == ["EFI", "META"]
-    assert disk.stat().st_size == golden["metal"]["diskSize"] * MIB
+    labels = [entry.label for entry in partitions(tmp_path / "metal-amd64.raw")[1]]
+    assert labels == ["EFI", "BIOS", "BOOT", "META"]
 
 
 def test_plan_tells_the_partitions(
     golden: dict[str, Any], assets: Path, cache: CacheFixture, tmp_path: Path
 ) -> None:
     common = ("--assets", assets, "--output", tmp_path, "--talos-version", golden["version"])
-    plan = build("metal", *common, "--image-cache", cache.folder, "--dry-run")
+    size = f"--image-disk-size={golden['metal']['diskSize']}MiB"
+    plan = build("metal", *common, size, "--image-cache", cache.folder, "--dry-run")
     assert plan["size"] == golden["metal"]["diskSize"] * MIB
     assert plan["version"] == golden["version"]
     assert [
@@ -135,25 +138,29 @@ def test_plan_tells_the_partitions(
     ] == [(part["label"], part["start"], part["size"]) for part in golden["metal"]["partitions"]]
 
 
-@pytest.mark.parametrize("name", ["metal-amd64.iso", "metal-amd64.raw"])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("metal-amd64.iso", "iso"), ("metal-amd64.raw", "metal")]
+)
 def test_esp_holds_exactly_the_boot_files(
+    golden: dict[str, Any], outputs: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    esp = esp_of(outputs / name, tmp_path)
+    assert listed(esp) == sorted(golden["esp"][kind])
+
+
+@WITH_SD_BOOT
+@pytest.mark.parametrize("name", ["metal-amd64.iso", "metal-amd64.raw"])
+def test_systemd_boots_own_files(
     golden: dict[str, Any], outputs: Path, tmp_path: Path, name: str
 ) -> None:
     esp = esp_of(outputs / name, tmp_path)
-    assert listed(esp) == sorted(golden["esp"])
     assert tool("mtype", "-i", esp, "::/loader/loader.conf") == golden["loaderConf"]
-
-
-@pytest.mark.parametrize("name", ["metal-amd64.iso", "metal-amd64.raw"])
-def test_random_seed_has_32_bytes_and_is_read_only(
-    outputs: Path, tmp_path: Path, name: str
-) -> None:
-    esp = esp_of(outputs / name, tmp_path)
     tool("mcopy", "-i", esp, "::/loader/random-seed", tmp_path / "seed")
     assert (tmp_path / "seed").stat().st_size == 32
     assert re.search(r"^ +A? +R ", tool("mattrib", "-i", esp, "::/loader/random-seed"))
 
 
+@WITH_SD_BOOT
 @pytest.mark.parametrize(
     ("name", "kind"), [("metal-amd64.iso", "iso"), ("metal-amd64.raw", "metal")]
 )
@@ -184,14 +191,29 @@ def test_iso_tree(golden: dict[str, Any], iso: Path, cache: CacheFixture) -> Non
     paths = {line.strip("'") for line in found.splitlines() if line.startswith("'/")}
     cached = {f"/imagecache/{path}" for path in cache.files}
     assert paths >= set(golden["iso"]["tree"]) | cached
-    # Besides these there is only what El Torito needs: the ESP image and its catalog.
-    assert len(paths - set(golden["iso"]["tree"]) - cached) <= 2
+    # Besides these there is only what El Torito needs: its catalog, and an image for each firmware.
+    assert len(paths - set(golden["iso"]["tree"]) - cached) <= 3
 
 
 def test_iso_volume_id_and_boot_entries(golden: dict[str, Any], iso: Path) -> None:
     said = tool("xorriso", "-indev", iso, "-pvd_info", "-report_el_torito", "plain")
     assert f"Volume Id    : {golden['iso']['volumeId']}\n" in said
     assert re.findall(r"boot img : +\d+ +(\w+)", said) == golden["iso"]["elTorito"]
+
+
+def test_stick(golden: dict[str, Any], outputs: Path, cache: CacheFixture, tmp_path: Path) -> None:
+    stick = outputs / "metal-amd64-usb.img"
+    guid, (entry,) = partitions(stick)
+    expected = golden["usb"]["partition"]
+    assert guid == golden["usb"]["diskGuid"]
+    assert (entry.label, entry.type_guid, entry.guid, entry.start / MIB) == (
+        golden["usb"]["label"],
+        *(expected[key] for key in ("type", "guid", "start")),
+    )
+    volume = esp_of(stick, tmp_path)
+    cached = [f"::/imagecache/{path}" for path in cache.files]
+    assert listed(volume) == sorted(golden["esp"]["iso"] + cached)
+    assert f"is {golden['usb']['label']}" in tool("mlabel", "-s", "-i", volume)
 
 
 def test_extra_kernel_arguments_change_the_golden_line(

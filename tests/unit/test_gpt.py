@@ -210,3 +210,18 @@ def test_what_is_no_disk_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_gpt(tmp_path / "none")
+
+
+def test_tables_may_leave_more_room_at_the_start(tmp_path: Path) -> None:
+    """fdisk calls no sector below 2048 usable."""
+    plan = plan_gpt([EFI], disk_size=SIZE, disk_guid=DISK)
+    copies = [(bytearray(content_bytes(plan.primary)), 512)]
+    copies.append((bytearray(content_bytes(plan.backup)), 32 * 512))
+    for raw, header in copies:
+        raw[header + 40 : header + 48] = struct.pack("<Q", 2048)
+        raw[header + 16 : header + 20] = bytes(4)
+        checksum = binascii.crc32(raw[header : header + 92])
+        raw[header + 16 : header + 20] = struct.pack("<I", checksum)
+    parts = [Content.of_bytes(bytes(raw)) for raw, _ in copies]
+    path = write_plan(GptPlan(parts[0], parts[1], plan.backup_offset), tmp_path / "disk")
+    assert read_gpt(path).partitions == (EFI,)

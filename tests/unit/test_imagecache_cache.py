@@ -8,7 +8,8 @@ import pytest
 from imager.arch import AMD64, ARM64
 from imager.errors import InputError
 from imager.extents import Content
-from imager.imagecache.cache import CacheFile, ImageCache, load_cache
+from imager.imagecache.cache import CacheFile, ImageCache
+from imager.imagecache.load import load_cache
 from imager.imagecache.open import open_cache
 from imager.oci.reference import Reference
 from tests.caches import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from imager.errors import DependencyError, ImagerError, InputError
 from imager.extents import Content
 from imager.imagecache.gather import Gathered, Selection, gather
+from imager.imagecache.layercache import LayerCache
 from imager.oci.digest import Digest
-from imager.oci.manifest import Descriptor, RawManifest
+from imager.oci.manifest import Descriptor, ImageManifest, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ByteSink, NotFoundError
@@ -39,6 +41,7 @@ class Memory:
     blobs: dict[str, bytes] = dataclasses.field(default_factory=dict)
     tags: dict[str, bytes] = dataclasses.field(default_factory=dict)
     fails: dict[str, ImagerError] = dataclasses.field(default_factory=dict)
+    fetched: list[str] = dataclasses.field(default_factory=list)
 
     def image(self, reference: Reference) -> MemoryImage:
         return MemoryImage(self, reference)
@@ -57,6 +60,15 @@ class MemoryImage:
     def root(self) -> RawManifest:
         return self.manifest(self.reference.target)
 
+    def locate(self) -> tuple[RawManifest, None]:
+        return self.root(), None
+
+    def find_at(self, _host: None) -> RawManifest | None:
+        try:
+            return self.root()
+        except NotFoundError:
+            return None
+
     def manifest(self, target: str | Digest) -> RawManifest:
         key = str(target)
         if key in self.memory.fails:
@@ -71,6 +83,7 @@ class MemoryImage:
         return None
 
     def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
+        self.memory.fetched.append(str(blob.digest))
         sink.write(self.memory.blobs[str(blob.digest)])
 
 
@@ -115,10 +128,14 @@ def entry(manifest: bytes, platform: str) -> dict[str, object]:
 
 
 def gathered(
-    memory: Memory, *entries: str, selection: Selection = AMD64, warnings: list[str] | None = None
+    memory: Memory,
+    *entries: str,
+    selection: Selection = AMD64,
+    warnings: list[str] | None = None,
+    layer_cache: LayerCache | None = None,
 ) -> Gathered:
     client: Any = memory
-    found = gather(entries, client=client, selection=selection, jobs=3)
+    found = gather(entries, client=client, selection=selection, jobs=3, layer_cache=layer_cache)
     if warnings is not None:
         warnings += found.warnings
     return found
@@ -142,6 +159,30 @@ def test_an_image_of_one_platform() -> None:
     names = {sha256(data) for data in (b"one", b"two", dump(config_of("amd64")))}
     assert {digest.hex for digest in found.blobs} == names
     assert found.platforms == {Platform("linux", "amd64")}
+
+
+@pytest.mark.parametrize(
+    ("damage", "fetched"), [("", 0), ("another platform", 1), ("another size", 1), ("none", 1)]
+)
+def test_a_configuration_comes_from_the_layer_cache(
+    tmp_path: Path, damage: str, fetched: int
+) -> None:
+    memory = Memory()
+    manifest = RawManifest.parse(make_image(memory, config_of("amd64"), tag="v1")).document
+    assert isinstance(manifest, ImageManifest)
+    cache, raw = LayerCache.open(tmp_path), dump(config_of("amd64"))
+    stored = {
+        "another platform": raw.replace(b"amd64", b"arm64"),
+        "another size": raw + b" ",
+    }
+    if damage != "none":
+        cache.path(manifest.config).write_bytes(stored.get(damage, raw))
+
+    found = gathered(memory, f"{HOST}/team/app:v1", layer_cache=cache)
+
+    assert found.platforms == {Platform("linux", "amd64")}
+    assert len(memory.fetched) == fetched
+    assert manifest.config.digest in found.blobs
 
 
 def test_short_names_are_expanded() -> None:
@@ -330,3 +371,34 @@ def test_platforms_as_they_are_written(texts: list[str], expected: list[str]) ->
 def test_platforms_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="platform"):
         Selection.parse([text])
+
+
+SIGNED = Selection(AMD64.platforms, signatures=True)
+
+
+def test_an_image_under_its_own_digest_is_no_signature_of_itself() -> None:
+    memory = Memory()
+    manifest = make_image(memory, config_of("amd64"), tag="v1")
+    memory.tags[f"sha256-{sha256(manifest)}"] = manifest
+    plain = gathered(memory, f"{HOST}/app:v1")
+    assert gathered(memory, f"{HOST}/app:v1", selection=SIGNED).manifests == plain.manifests
+
+
+@pytest.mark.parametrize("kind", ["nested", "artifact", "digest", "json"])
+def test_what_cannot_be_cached_of_signatures_is_left_out_whole(kind: str) -> None:
+    memory = Memory()
+    tag = f"sha256-{sha256(make_image(memory, config_of('amd64'), tag='v1'))}"
+    good = descriptor(MANIFEST_TYPE, make_image(memory, b"{}", layers=[b"signature"]))
+    nested = descriptor(INDEX_TYPE, make_index(memory, [good]))
+    artifact = memory.add(dump({"mediaType": "application/vnd.oci.artifact.manifest.v1+json"}))
+    memory.tags[tag] = {
+        "nested": make_index(memory, [good, nested]),
+        "artifact": make_index(memory, [good, descriptor(MANIFEST_TYPE, artifact)]),
+        "digest": make_index(memory, [good | {"digest": f"sha512:{'0' * 128}"}]),
+        "json": b"<html>",
+    }[kind]
+    warnings: list[str] = []
+    found = gathered(memory, f"{HOST}/app:v1", selection=SIGNED, warnings=warnings)
+    plain = gathered(memory, f"{HOST}/app:v1")
+    assert (found.manifests, found.blobs.keys()) == (plain.manifests, plain.blobs.keys())
+    assert [each.partition(": ")[0] for each in warnings] == ["signatures are left out"]

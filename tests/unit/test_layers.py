@@ -15,13 +15,15 @@ ORDER: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "errors"}),  # layer 0
     frozenset({"units", "repro"}),
     frozenset({"reporter"}),
-    frozenset({"extents", "tools", "arch", "workers"}),  # layer 1
-    frozenset({"filetree", "compression", "checks", "workspace"}),
-    frozenset({"copier", "tarball"}),
-    frozenset({"profile", "oci", "media"}),  # layer 2
+    frozenset({"extents", "tools", "arch", "workers", "yamldocs", "textinput"}),  # layer 1
+    frozenset({"filetree", "compression", "workspace"}),
+    frozenset({"reading", "tarball"}),
+    frozenset({"copier", "checks", "pe"}),
+    frozenset({"flusher"}),
+    frozenset({"profile", "oci", "media", "signing"}),  # layer 2
     frozenset({"imagecache", "bootassets"}),  # layer 3
-    frozenset({"bootloader"}),  # layer 4
-    frozenset({"output"}),  # layer 5
+    frozenset({"bootloader", "server", "machineconfig"}),  # layer 4
+    frozenset({"output", "node"}),  # layer 5
     frozenset({"build"}),  # layer 6
     frozenset({"cli"}),  # layer 7
     frozenset({"__main__"}),

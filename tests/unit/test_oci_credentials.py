@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imager.errors import DependencyError, ImagerError, InputError, UnsupportedError
-from imager.oci.credentials import Credential, CredentialStore
+from imager.oci.credentials import Credential, CredentialChain, CredentialStore
 
 
 def auth(text: str) -> str:
@@ -41,6 +41,39 @@ def test_finds_inline_credentials(tmp_path: Path) -> None:
     assert CredentialStore.empty().find("ghcr.io") is None
 
 
+def test_the_longest_path_above_a_repository_counts(tmp_path: Path) -> None:
+    names = ("h", "h/team", "h/team/app", "docker.io/me", "https://index.docker.io/v1/")
+    found = store(tmp_path, auths={name: {"auth": auth(f"{name[-4:]}:x")} for name in names})
+    users = {
+        ("h", "team/app"): "/app",
+        ("h", "team/app2"): "team",
+        ("h", "other/app"): "h",
+        ("h", ""): "h",
+        ("docker.io", "me/app"): "o/me",
+        ("docker.io", "library/app"): "/v1/",
+    }
+    for (registry, repository), user in users.items():
+        assert found.find(registry, repository) == Credential(user, "x")
+
+
+def test_stores_are_looked_through_in_turn(tmp_path: Path) -> None:
+    (tmp_path / "home/.docker").mkdir(parents=True)
+    store(tmp_path / "home/.docker", auths={"one": {"auth": auth("docker:x")}})
+    for folder, name in (("run", "two"), ("home/.config", "three")):
+        place = tmp_path / folder / "containers"
+        place.mkdir(parents=True)
+        entries = {each: {"auth": auth(f"{name}:x")} for each in ("one", name)}
+        (place / "auth.json").write_text(json.dumps({"auths": entries}))
+    environment = {"HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    stored = CredentialChain.stored(environment)
+    assert stored.find("one") == Credential("docker", "x")
+    assert stored.find("two") == Credential("two", "x")
+    assert stored.find("three") == Credential("three", "x")
+    given = CredentialChain((CredentialStore.of("two", Credential("given", "y")),))
+    assert given.followed_by(stored).find("two", "a/b") == Credential("given", "y")
+    assert given.followed_by(stored).find("three") == Credential("three", "x")
+
+
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(Credential("me", "secret"))
 
@@ -68,16 +101,16 @@ def test_opens_the_file_container_tools_would_use(tmp_path: Path) -> None:
         return path
 
     environment = {"HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
-    assert CredentialStore.default({}).find("h") is None
-    assert CredentialStore.default(environment).find("h") is None
+    assert CredentialChain.stored({}).find("h") is None
+    assert CredentialChain.stored(environment).find("h") is None
     put("run/containers/auth.json", "podman")
-    assert CredentialStore.default(environment).find("h") == Credential("podman", "x")
+    assert CredentialChain.stored(environment).find("h") == Credential("podman", "x")
     put("home/.docker/config.json", "home")
-    assert CredentialStore.default(environment).find("h") == Credential("home", "x")
+    assert CredentialChain.stored(environment).find("h") == Credential("home", "x")
     environment["DOCKER_CONFIG"] = str(put("docker/config.json", "docker").parent)
-    assert CredentialStore.default(environment).find("h") == Credential("docker", "x")
+    assert CredentialChain.stored(environment).find("h") == Credential("docker", "x")
     environment["REGISTRY_AUTH_FILE"] = str(put("file/a.json", "file"))
-    assert CredentialStore.default(environment).find("h") == Credential("file", "x")
+    assert CredentialChain.stored(environment).find("h") == Credential("file", "x")
 
 
 def test_says_which_file_is_not_valid(tmp_path: Path) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import random
-import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,119 +15,19 @@ from imager.errors import DependencyError, ImagerError, InputError
 from imager.oci import manifest as m
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
+from imager.oci.httptransport import HttpTransport
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
+from imager.oci.retry import ConnectionLostError, Patience
 from imager.oci.source import BlobCheck, LocalRange, NotFoundError, WrongBytesError
-from imager.oci.transport import ConnectionLostError, HttpTransport, Patience
+from tests.ranged_registry import Registry, Reply, Request, ranged, serving
 
 BLOB = random.Random(3).randbytes(300_000)
 QUICK = Patience(retries=3, first_delay=0.001, longest_delay=0.01, connect=2, read=0.3, probe=1)
-RANGE = re.compile(r"bytes=(\d+)-")
 
 
 def layer(data: bytes) -> m.Descriptor:
     return m.Descriptor(m.OCI_LAYER, Digest.of(data), len(data))
-
-
-@dataclass(frozen=True)
-class Request:
-    path: str
-    authorization: str
-    range: str | None
-
-    @property
-    def start(self) -> int:
-        found = RANGE.fullmatch(self.range or "")
-        return int(found[1]) if found else 0
-
-
-@dataclass
-class Reply:
-    """What a plan answers; `cut` is how much of the body is sent before the connection ends."""
-
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    cut: int | None = None
-    stall: bool = False
-
-
-Plan = Callable[[Request], Reply]
-
-
-def ranged(request: Request, data: bytes, *, cut: int | None = None, stall: bool = False) -> Reply:
-    """The right answer: 206 to a range, 200 to none."""
-    start = request.start
-    if request.range is None:
-        return Reply(200, data, cut=cut, stall=stall)
-    headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
-    return Reply(206, data[start:], headers, cut=cut, stall=stall)
-
-
-@dataclass
-class Registry:
-    port: int = 0
-    plan: Plan = lambda _: Reply(404)
-    asked: list[Request] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def answer(self, request: Request) -> Reply:
-        if request.path == "/v2/":
-            return Reply(200)
-        with self.lock:
-            self.asked.append(request)
-            return self.plan(request)
-
-    def blobs(self) -> list[Request]:
-        return [request for request in self.asked if "/blobs/" in request.path]
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[Registry]:
-    registry = Registry()
-    stop = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            reply = registry.answer(
-                Request(self.path, self.headers.get("Authorization", ""), self.headers.get("Range"))
-            )
-            self.send_response(reply.status)
-            headers = {"Content-Length": str(len(reply.body)), **reply.headers}
-            if reply.cut is not None:
-                headers["Connection"] = "close"
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(reply.body[: reply.cut])
-                self.wfile.flush()
-            if reply.stall:
-                stop.wait(5)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    class Http(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-    with Http(("127.0.0.1", 0), Handler) as http:
-        registry.port = http.server_address[1]
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield registry
-        finally:
-            stop.set()
-            http.shutdown()
-            thread.join()
 
 
 @pytest.fixture

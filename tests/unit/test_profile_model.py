@@ -99,7 +99,13 @@ def test_a_container_asset_in_no_place_or_two(given: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "formats"),
-    [("iso", {"raw"}), ("image", {"raw", ".zst"}), ("uki", {"raw"}), ("kernel", {"raw"})],
+    [
+        ("iso", {"raw"}),
+        ("image", {"raw", ".zst"}),
+        ("usb", {"raw", ".zst"}),
+        ("uki", {"raw"}),
+        ("kernel", {"raw"}),
+    ],
 )
 def test_formats_of_each_kind(kind: str, formats: set[str]) -> None:
     for out_format in OutFormat:
@@ -113,6 +119,7 @@ def test_formats_of_each_kind(kind: str, formats: set[str]) -> None:
 
 def test_default_formats() -> None:
     assert profile("image").output.out_format is OutFormat.ZST
+    assert profile("usb").output.out_format is OutFormat.RAW
     for kind in ("iso", "kernel", "initramfs", "uki", "cmdline"):
         assert profile(kind).output.out_format is OutFormat.RAW
 
@@ -120,14 +127,12 @@ def test_default_formats() -> None:
 @pytest.mark.parametrize(
     ("layer", "where"),
     [
-        ({"secureboot": True}, "secureboot"),
         ({"platform": "aws"}, "platform"),
         ({"overlay": {"name": "rpi"}}, "overlay"),
         ({"input": {"systemExtensions": [{"imageRef": "x"}]}}, "input.systemExtensions"),
         ({"input": {"baseInstaller": {"imageRef": "x"}}}, "input.baseInstaller"),
         (disk(diskFormat="qcow2"), "output.imageOptions.diskFormat"),
-        (disk(diskSectorSize=4096), "output.imageOptions.diskSectorSize"),
-        (disk(bootloader="grub"), "output.imageOptions.bootloader"),
+        (disk(diskSectorSize=520), "output.imageOptions.diskSectorSize"),
         ({"kind": "installer"}, "output.kind"),
     ],
 )
@@ -138,9 +143,15 @@ def test_what_talos_has_and_is_not_served_is_told_apart(layer: dict[str, Any], w
     assert "support" in problem
 
 
-def test_the_one_served_bootloader_may_be_named() -> None:
-    made = profile(**disk(bootloader="sd-boot"))
-    assert made.output.image_options.bootloader is Bootloader.SD_BOOT
+@pytest.mark.parametrize("bootloader", Bootloader)
+def test_a_bootloader_may_be_named(bootloader: Bootloader) -> None:
+    assert profile(**disk(bootloader=bootloader.value)).output.bootloader is bootloader
+
+
+def test_what_talos_writes_for_a_choice_that_was_not_made() -> None:
+    made = profile(**disk(bootloader="", sdBootEnrollKeys=""))
+    assert made.output.bootloader is None
+    assert made.output.enroll_keys is None
 
 
 def test_profiles_are_frozen() -> None:
@@ -168,9 +179,7 @@ output:
     diskFormat: raw
     diskFormatOptions: ''
     diskSectorSize: 512
-    sdBootEnrollKeys: ''
-  isoOptions:
-    sdBootEnrollKeys: ''
+  isoOptions: {}
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu import BootError, console, witness_line
+from tests.qemu import BootError, console, firmware_line, witness_line
 
 LINE = "imagecache: ready root=/r device=/dev/sr0 blobs=1 bytes=2 images=1"
 
@@ -17,9 +17,10 @@ def say(script: str, *, seconds: float = 20) -> str:
     return "".join(console(["sh", "-c", script], seconds=seconds))
 
 
-def test_enter_ends_the_wait_of_the_menu_once() -> None:
-    text = say("printf 'Boot in 10 s.'; head -c 1 | od -An -c; echo Boot in 9 s.; echo end")
-    assert text == "Boot in 10 s.  \\r\nBoot in 9 s.\nend\n"
+@pytest.mark.parametrize("words", ["Boot in 10 s.", "entry will be executed automatically in 3s."])
+def test_enter_ends_the_wait_of_the_menu_once(words: str) -> None:
+    text = say(f"printf '{words}'; head -c 1 | od -An -c; echo {words}; echo end")
+    assert text == f"{words}  \\r\n{words}\nend\n"
 
 
 def test_a_machine_that_stays_on_is_ended(tmp_path: Path) -> None:
@@ -31,10 +32,21 @@ def test_a_machine_that_stays_on_is_ended(tmp_path: Path) -> None:
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-@pytest.mark.parametrize("words", ["Kernel panic - not syncing: VFS", "BdsDxe: No bootable option"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Kernel panic - not syncing: VFS",
+        "BdsDxe: No bootable option",
+        "UEFI Interactive Shell v2.2",
+        "No bootable device.",
+        "grub> ",
+        "grub rescue> ",
+        r"gru\033[01;04Hb> ",
+    ],
+)
 def test_a_dead_end_is_not_waited_for(words: str) -> None:
-    with pytest.raises(BootError, match=f"does not go on; .*\n.*{words}"):
-        say(f"echo '[ 1.0] {words}'; exec sleep 60")
+    with pytest.raises(BootError, match=r"does not go on; .*\n.*1\.0"):
+        say(f"printf '[ 1.0] {words}'; exec sleep 60")
 
 
 def test_a_failing_emulator_is_an_error() -> None:
@@ -54,3 +66,10 @@ def test_the_witness_line_is_found_among_others() -> None:
 def test_no_line_and_two_lines_are_errors(text: str) -> None:
     with pytest.raises(BootError, match=r"[02] lines `imagecache:`, not one"):
         witness_line(text)
+
+
+def test_the_firmware_line_is_found_among_others() -> None:
+    line = "firmware: uefi secureboot=0 pcr11=-"
+    assert firmware_line(f"[ 1.0] x\r\n{line}\r\n{LINE}\r\n") == line
+    with pytest.raises(BootError, match="no line `firmware:`"):
+        firmware_line(f"x {line}\r\n{LINE}\r\n")

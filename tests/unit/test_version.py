@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imager.profile.version import DEFAULT_VERSION, TalosVersion, quirks
-
-MIB = 1 << 20
+from imager.profile.version import DEFAULT_VERSION, TalosVersion
 
 
 @pytest.mark.parametrize(
@@ -40,21 +38,6 @@ def test_at_least_includes_the_version_itself() -> None:
     assert version.at_least(1, 9)
     assert not version.at_least(1, 11)
     assert not TalosVersion.parse("v1.9.99").at_least(1, 10)
-
-
-@pytest.mark.parametrize(
-    ("version", "efi", "disk"),
-    [
-        ("v1.9.0", 1101, 1246),
-        ("v1.10.9", 1101, 1246),
-        ("v1.11.0", 2101, 2246),
-        ("main", 2101, 2246),
-    ],
-)
-def test_boot_partition_grows_with_1_11(version: str, efi: int, disk: int) -> None:
-    rules = quirks(TalosVersion.parse(version))
-    assert rules.efi_size == efi * MIB
-    assert rules.minimum_disk_size == disk * MIB
 
 
 def test_the_default_is_the_release_of_the_documents() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -52,6 +53,43 @@ def test_a_file_is_flushed_before_it_is_renamed(
     with atomic_file(target) as descriptor:
         os.write(descriptor, b"whole")
     assert seen == [False, True]  # the data, then the folder
+
+
+def test_a_folder_is_flushed_with_all_in_it_before_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+    target = tmp_path / "out"
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        seen.append((path.name, target.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_folder(target) as folder:
+        (folder / "inner").mkdir()
+        for name in ("one", "inner/two", "inner/three"):
+            (folder / name).write_text(name)
+    *before, last = seen
+    made = ("one", "two", "three", "inner", folder.name)
+    assert sorted(before) == sorted((name, False) for name in made)
+    assert last == (tmp_path.name, True)
+
+
+def test_a_folder_whose_files_cannot_be_flushed_does_not_appear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with (
+        pytest.raises(OSError, match="Input/output error"),
+        atomic_folder(tmp_path / "out") as folder,
+    ):
+        (folder / "one").write_text("one")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

@@ -1,4 +1,4 @@
-"""PE32+ executables: their headers, read from untrusted files.
+"""PE32+ executables: their headers, read from untrusted files and contents.
 
 Microsoft's PE format (https://learn.microsoft.com/en-us/windows/win32/debug/pe-format), as far as
 UEFI applications need it. Only headers are read (64 KiB at most), so a kernel of any size, or a UKI
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.errors import InputError
+from imager.extents import Content
+from imager.reading import iterate_bytes
 
 SECTION_HEADER = struct.Struct("<8sIIIIIIHHI")
 _COFF = struct.Struct("<4sHHIIIHH")
@@ -40,20 +42,40 @@ class PeSection:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateTable:
+    """The table of signatures: `size` bytes at byte `offset`, both 0 when there is none.
+
+    `entry` is where the headers say so, 8 bytes; 0 in headers without a place for it.
+    """
+
+    entry: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeHeaders:
     """What the headers say; sizes and offsets in bytes from the start of the PE file.
 
-    `table_end` is the end of the section table.
+    `table_end` is the end of the section table, `header_size` what the file calls its headers;
+    `checksum` is where the image's checksum stands, 4 bytes.
     """
 
     machine: int
     subsystem: int
     section_alignment: int
     file_alignment: int
+    header_size: int
     table_end: int
-    signed: bool
+    checksum: int
+    certificates: CertificateTable
     debug: bool
     sections: tuple[PeSection, ...]
+
+    @property
+    def signed(self) -> bool:
+        """Whether there is a certificate table."""
+        return bool(self.certificates.size)
 
     @property
     def first_data(self) -> int:
@@ -86,10 +108,16 @@ def read_headers(path: Path, *, offset: int = 0) -> PeHeaders:
             data = file.read(_HEADERS_LIMIT)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        return _parse(data, size)
-    except (ValueError, struct.error) as error:
-        raise InputError(f"{path}: not a sound PE32+ executable: {error}") from error
+    return _checked(data, size, str(path))
+
+
+def content_headers(content: Content, *, name: str) -> PeHeaders:
+    """Return the headers of the PE32+ file that is `content`, which a person calls `name`.
+
+    Raises InputError when it is none, or sections end past its end.
+    """
+    head = content.slice(0, min(content.size, _HEADERS_LIMIT))
+    return _checked(b"".join(iterate_bytes(head)), content.size, name)
 
 
 def read_sections(path: Path, *, offset: int = 0) -> tuple[PeSection, ...]:
@@ -115,6 +143,13 @@ def check_pe(path: Path, *, machine: int, what: str) -> None:
         raise InputError(f"{what}: {path} is not a UEFI application", hint=hint)
 
 
+def _checked(data: bytes, size: int, name: str) -> PeHeaders:
+    try:
+        return _parse(data, size)
+    except (ValueError, struct.error) as error:
+        raise InputError(f"{name}: not a sound PE32+ executable: {error}") from error
+
+
 def _parse(data: bytes, size: int) -> PeHeaders:
     if data[:2] != b"MZ":
         raise ValueError("it does not begin with MZ")
@@ -125,11 +160,15 @@ def _parse(data: bytes, size: int) -> PeHeaders:
         raise ValueError("the PE signature is missing")
     if struct.unpack_from("<H", data, optional) != (_PE32_PLUS,) or optional_size < _OPTIONAL_SIZE:
         raise ValueError("it is not a 64-bit one")
+    (directories,) = struct.unpack_from("<I", data, optional + 108)
+    if _OPTIONAL_SIZE + directories * _DIRECTORY.size > optional_size:
+        raise ValueError("its data directories do not fit into its headers")
     if not 1 <= count <= _SECTIONS_LIMIT:
         raise ValueError(f"{count} sections")
     section_alignment, file_alignment = struct.unpack_from("<II", data, optional + 32)
     if section_alignment.bit_count() != 1 or file_alignment.bit_count() != 1:
         raise ValueError("its alignments are not powers of two")
+    (header_size,) = struct.unpack_from("<I", data, optional + 60)
     (subsystem,) = struct.unpack_from("<H", data, optional + 68)
     table = optional + optional_size
     return PeHeaders(
@@ -137,19 +176,23 @@ def _parse(data: bytes, size: int) -> PeHeaders:
         subsystem,
         section_alignment,
         file_alignment,
+        header_size,
         table_end=table + count * SECTION_HEADER.size,
-        signed=_has_directory(data, optional, _SECURITY),
-        debug=_has_directory(data, optional, _DEBUG),
+        checksum=optional + 64,
+        certificates=CertificateTable(*_directory(data, optional, _SECURITY)),
+        debug=bool(_directory(data, optional, _DEBUG)[2]),
         sections=_parse_sections(data, table, count=count, size=size),
     )
 
 
-def _has_directory(data: bytes, optional: int, index: int) -> bool:
+def _directory(data: bytes, optional: int, index: int) -> tuple[int, int, int]:
+    """Return where the entry of a data directory stands, and the address and size in it."""
     (count,) = struct.unpack_from("<I", data, optional + 108)
     if index >= count:
-        return False
-    _, size = _DIRECTORY.unpack_from(data, optional + _OPTIONAL_SIZE + index * _DIRECTORY.size)
-    return bool(size)
+        return 0, 0, 0
+    entry = optional + _OPTIONAL_SIZE + index * _DIRECTORY.size
+    address, size = _DIRECTORY.unpack_from(data, entry)
+    return entry, address, size
 
 
 def _parse_sections(data: bytes, table: int, *, count: int, size: int) -> tuple[PeSection, ...]:

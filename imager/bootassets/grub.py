@@ -1,0 +1,127 @@
+"""GRUB's own files: which are needed, and where they are found.
+
+    <assets>/<arch>/grub/{i386-pc,x86_64-efi,arm64-efi}/   as /usr/lib/grub has them
+
+i386-pc holds the parts that an image for a BIOS is made of; of a platform for EFI the one image
+that Debian made of all modules is used. GRUB fits any kernel, so unlike the other boot assets it
+may come from another place than they do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from imager.arch import Arch
+from imager.bootassets.locate import asset_places
+from imager.errors import InputError, UnsupportedError
+from imager.pe import check_pe
+
+GRUB_FOLDER = "grub"
+INSTALLED = Path("/usr/lib/grub")
+KERNEL = "kernel.img"
+DECOMPRESSOR = "lzma_decompress.img"
+DISK_BOOT, DISK_CORE_START = "boot.img", "diskboot.img"
+HYBRID_BOOT, CD_CORE_START = "boot_hybrid.img", "cdboot.img"
+MODULE_LIST = "moddep.lst"
+NORMAL = "normal.mod"
+# What reads our media and starts Linux; the second line helps a person at GRUB's prompt.
+MODULES = (
+    "biosdisk", "part_gpt", "iso9660", "xfs", "normal", "linux", "serial", "test",
+    "echo", "ls", "cat", "halt", "reboot",
+)  # fmt: skip
+_DEEPEST = 100
+_LARGEST = 16 << 20
+# What the menu's headline is made of: a message and, behind it, its argument.
+_VERSION = re.compile(rb"version %s\0([!-~]{1,60})\0")
+_IMAGES = (KERNEL, DECOMPRESSOR, DISK_BOOT, DISK_CORE_START, HYBRID_BOOT, CD_CORE_START)
+
+
+def module_order(module_list: str, wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return `wanted` and all that they need, each after what it needs.
+
+    `module_list` is the text of moddep.lst: lines `name: name ...`. The order of what a module
+    needs is the reverse of its line's, as in grub-mkimage. Raises ValueError for an unknown name.
+    """
+    needs = {
+        name.strip(): others.split()
+        for name, _, others in (line.partition(":") for line in module_list.splitlines())
+    }
+    found: dict[str, None] = {}
+    for name in wanted:
+        _add_module(name, needs, found, frozenset())
+    return tuple(found)
+
+
+def _add_module(
+    name: str, needs: Mapping[str, list[str]], found: dict[str, None], outer: frozenset[str]
+) -> None:
+    if name not in needs:
+        raise ValueError(f"{MODULE_LIST} has no module {name!r}")
+    if len(outer) > _DEEPEST:
+        raise ValueError(f"{MODULE_LIST} has a chain of more than {_DEEPEST} modules")
+    if name in found or name in outer:
+        return
+    for other in reversed(needs[name]):
+        _add_module(other, needs, found, outer | {name})
+    found[name] = None
+
+
+def bios_files(module_list: str) -> tuple[str, ...]:
+    """Return the names of all files of GRUB for a BIOS that an image for it is made of."""
+    modules = (f"{name}.mod" for name in module_order(module_list, MODULES))
+    return (*_IMAGES, MODULE_LIST, *modules)
+
+
+def efi_file(arch: Arch) -> str:
+    """Return the place in GRUB's folder of the EFI image, Debian's for CDs."""
+    return f"{arch.grub_efi}/monolithic/gcd{arch.efi_stub_suffix}.efi"
+
+
+def find_bios_grub(arch: Arch, *, given: Path | None = None) -> Path:
+    """Return the folder of GRUB for the BIOS of `arch`; `given` is looked in first.
+
+    Raises UnsupportedError when the architecture has no BIOS, InputError when nothing is found.
+    """
+    if arch.grub_bios is None:
+        raise UnsupportedError(
+            f"{arch.name} machines have no BIOS", hint="boot them by UEFI: without BIOS parts"
+        )
+    return _find(arch, f"{arch.grub_bios}/{KERNEL}", given).parent
+
+
+def find_efi_grub(arch: Arch, *, given: Path | None = None) -> Path:
+    """Return the EFI image of GRUB for `arch`; `given` is looked in first.
+
+    Raises InputError when there is none, or it is no EFI binary of that architecture.
+    """
+    path = _find(arch, efi_file(arch), given)
+    check_pe(path, machine=arch.pe_machine, what="GRUB")
+    return path
+
+
+def grub_version(path: Path) -> str | None:
+    """Return the version that an EFI image or the module `normal` says it has."""
+    with path.open("rb") as file:
+        found = _VERSION.search(file.read(_LARGEST))
+    return found[1].decode("ascii") if found else None
+
+
+def _find(arch: Arch, name: str, given: Path | None) -> Path:
+    for place in _places(arch, given):
+        if (place / name).is_file():
+            return place / name
+    raise InputError(
+        f"GRUB for {arch.name}: {name} was not found",
+        hint=f"run `imager assets fetch --arch {arch.name}`, or give a folder with --assets that"
+        f" has {arch.name}/{GRUB_FOLDER}/{name}",
+    )
+
+
+def _places(arch: Arch, given: Path | None) -> Iterator[Path]:
+    """Yield the folders that may be GRUB's own, in the order in which they are looked at."""
+    for place in (*([given] if given else []), *asset_places(None)):
+        yield place / arch.name / GRUB_FOLDER
+        yield place / GRUB_FOLDER
+    yield INSTALLED

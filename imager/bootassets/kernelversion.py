@@ -1,0 +1,130 @@
+"""The release of a kernel image, as `uname -r` says it, read from the image itself.
+
+An x86 bzImage names it in its header (https://docs.kernel.org/arch/x86/boot.html, field
+kernel_version), an arm64 Image has it in its banner (https://docs.kernel.org/arch/arm64/booting.html),
+and a compressed EFI image (CONFIG_EFI_ZBOOT) has such an Image inside: Linux,
+drivers/firmware/efi/libstub/zboot-header.S.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import mmap
+import re
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import zstandard
+
+from imager.errors import InputError
+
+_HEAD = 64 << 10
+_BZIMAGE, _ARM64, _ZBOOT = (0x202, b"HdrS"), (0x38, b"ARM\x64"), (0x04, b"zimg")
+_ZBOOT_HEADER = struct.Struct("<II8x32s")
+_LARGEST_PAYLOAD = 256 << 20
+_LARGEST_IMAGE = 512 << 20
+_LARGEST_WINDOW = 1 << 27
+_CHUNK = 1 << 20
+_BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,63}) ")
+_LONGEST_BANNER = 80
+_RELEASE = re.compile(rb"([0-9][!-~]{0,63})[ \0]")
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def _zstd(payload: BinaryIO) -> _Readable:
+    return zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).stream_reader(payload)
+
+
+def _gzip(payload: BinaryIO) -> _Readable:
+    return gzip.GzipFile(fileobj=payload)
+
+
+# As the kernel's Makefile.zboot calls them; the others have no decoder here.
+_DECODERS: Mapping[bytes, Callable[[BinaryIO], _Readable]] = {
+    b"gzip": _gzip,
+    b"zstd": _zstd,
+    b"xzkern": lzma.LZMAFile,
+    b"lzma": lzma.LZMAFile,
+}
+
+
+def kernel_version(vmlinuz: Path) -> str:
+    """Return the release (`uname -r`) of the kernel image `vmlinuz`.
+
+    Of an image of another kind, or compressed by an unusual program, it is not known: "". At most
+    a file of 256 MiB is held, and none of what it expands to. Raises InputError for an image whose
+    header lies, or that cannot be decompressed.
+    """
+    try:
+        with vmlinuz.open("rb") as file:
+            head = file.read(_HEAD)
+            if _is(head, _BZIMAGE):
+                return _bzimage_version(vmlinuz, head)
+            if _is(head, _ARM64):
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
+                    return _banner(image)
+            if _is(head, _ZBOOT) and len(head) >= 8 + _ZBOOT_HEADER.size:
+                return _zboot_version(vmlinuz, head, file)
+            return ""
+    except OSError as error:
+        raise InputError(f"{vmlinuz}: cannot be read: {error.strerror}") from error
+
+
+def _is(head: bytes, magic: tuple[int, bytes]) -> bool:
+    return head.startswith(magic[1], magic[0])
+
+
+def _banner(data: bytes | mmap.mmap) -> str:
+    found = _BANNER.search(data)
+    return found[1].decode("ascii") if found else ""
+
+
+def _bzimage_version(vmlinuz: Path, head: bytes) -> str:
+    start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+    release = _RELEASE.match(head, start)
+    if release is None:
+        raise InputError(
+            f"{vmlinuz}: the kernel's header does not point at its version",
+            hint="the file may be truncated or damaged",
+        )
+    return release[1].decode("ascii")
+
+
+def _zboot_version(vmlinuz: Path, head: bytes, file: BinaryIO) -> str:
+    offset, size, compression = _ZBOOT_HEADER.unpack_from(head, 8)
+    decoder = _DECODERS.get(compression.partition(b"\0")[0])
+    if decoder is None or size > _LARGEST_PAYLOAD:
+        return ""
+    file.seek(offset)
+    payload = file.read(size)
+    try:
+        if len(payload) < size:
+            raise EOFError("it is cut off")
+        return _search(decoder(io.BytesIO(payload)))
+    # GzipFile's own error is an OSError, too.
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise InputError(
+            f"{vmlinuz}: the kernel cannot be decompressed: {error}",
+            hint="the file may be truncated or damaged",
+        ) from error
+
+
+def _search(image: _Readable) -> str:
+    """Return the release in the banner of the first 512 MiB of `image`, "" if there is none."""
+    window = b""
+    for _ in range(_LARGEST_IMAGE // _CHUNK):
+        piece = image.read(_CHUNK)
+        window = window[-_LONGEST_BANNER:] + piece
+        if found := _banner(window):
+            return found
+        if not piece:
+            break
+    return ""

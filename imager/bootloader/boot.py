@@ -1,0 +1,117 @@
+"""What a bootloader is given, and what it contributes to a disk or an ISO: values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from imager.arch import Arch
+from imager.bootassets.locate import BootAssets
+from imager.extents import Content
+from imager.filetree import PlacedFile, TreeFile
+from imager.media.fat import FatFile
+from imager.profile.model import EnrollKeys
+from imager.profile.quirks import Quirks, quirks
+from imager.profile.version import TalosVersion
+from imager.signing.secureboot import SecureBoot
+
+
+@dataclass(frozen=True, slots=True)
+class MenuEntry:
+    """An entry of the boot menu: `title`, and the kernel command line; `name` names its files."""
+
+    name: str
+    title: str
+    cmdline: str
+
+
+@dataclass(frozen=True, slots=True)
+class BootTarget:
+    """What is to be booted.
+
+    The first of `entries` is the default one. `timestamp` is the build's instant in seconds since
+    1970, `scratch` a folder for metadata in the making, `sector_size` the disk's in bytes.
+    With `secure_boot` everything that firmware starts is signed; `enroll_keys` says how keys get
+    into the firmware.
+    """
+
+    arch: Arch
+    version: TalosVersion
+    assets: BootAssets
+    entries: tuple[MenuEntry, ...]
+    timestamp: int
+    scratch: Path
+    sector_size: int = 512
+    secure_boot: SecureBoot | None = None
+    enroll_keys: EnrollKeys = EnrollKeys.OFF
+
+    @property
+    def quirks(self) -> Quirks:
+        """The rules of the version."""
+        return quirks(self.version)
+
+    @property
+    def has_bios(self) -> bool:
+        """Whether machines of the architecture have a BIOS."""
+        return self.arch.grub_bios is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPartition:
+    """A partition of a disk: `content` at `offset` bytes; `format_name` says what it holds."""
+
+    label: str
+    type_guid: UUID
+    offset: int
+    content: Content
+    format_name: str
+    files: tuple[PlacedFile, ...] = ()
+    attributes: int = 0
+
+    @property
+    def end(self) -> int:
+        """The byte of the disk after the last one."""
+        return self.offset + self.content.size
+
+
+@dataclass(frozen=True, slots=True)
+class DiskBoot:
+    """The first partitions of a disk, in order, and the MBR's code (at most 440 bytes).
+
+    `how` says in a few words what it boots by, `notes` what else a person should know.
+    """
+
+    partitions: tuple[PlannedPartition, ...]
+    how: str
+    boot_code: bytes = b""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HybridBoot:
+    """The image `path` of an ISO's tree that a BIOS loads, from a CD and from a disk.
+
+    `boot_code` gives the MBR's code (at most 440 bytes) for an image that begins at the given
+    sector of 512 bytes; `patched` returns the ISO's content with that sector entered in the image.
+    """
+
+    path: str
+    boot_code: Callable[[int], bytes]
+    patched: Callable[[Content, int], Content]
+
+
+@dataclass(frozen=True, slots=True)
+class IsoBoot:
+    """What boots an ISO: the files of its ESP, and `files` of the tree beside them.
+
+    `bios` is there when a BIOS boots it too; `how` says in a few words what it boots by,
+    `notes` what else a person should know.
+    """
+
+    esp: tuple[FatFile, ...]
+    how: str
+    files: tuple[TreeFile, ...] = ()
+    bios: HybridBoot | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,21 @@
+"""systemd-boot for UEFI and GRUB for a BIOS, side by side."""
+
+from __future__ import annotations
+
+from imager.bootloader import grub, sdboot
+from imager.bootloader.boot import BootTarget, DiskBoot, IsoBoot
+
+_HOW = "boots by UEFI with systemd-boot and by BIOS with GRUB"
+
+
+def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
+    """Return EFI with systemd-boot, then BIOS and BOOT with GRUB, from byte `offset` on."""
+    esp = sdboot.esp_on_disk(target, offset)
+    bios, boot = grub.bios_partitions(target, esp.end)
+    return DiskBoot((esp, bios, boot), _HOW, grub.master_boot_code(target, bios))
+
+
+def plan_iso_boot(target: BootTarget) -> IsoBoot:
+    """Return an ESP with systemd-boot, and beside it the menu, kernel and image of GRUB."""
+    files = (grub.bios_image(target), *grub.menu_and_kernel(target))
+    return IsoBoot(sdboot.esp_files(target), _HOW, files, grub.hybrid_boot(target))

@@ -1,0 +1,210 @@
+"""What the commands on caches say: tables for a person, JSON for a program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from imager.cli.tables import exact_size, table
+from imager.imagecache.diff import CacheDiff, ImageChange
+from imager.imagecache.images import CachedImage
+from imager.imagecache.info import CacheInfo
+from imager.imagecache.keep import Addition, Pruning
+from imager.imagecache.open import OpenedCache
+from imager.imagecache.verify import Verification
+from imager.oci.digest import Digest
+from imager.reporter import printable
+from imager.units import count
+
+
+def info_text(info: CacheInfo) -> str:
+    """Return the images of a cache as a table, and its numbers."""
+    cache, opened = info.cache, info.opened
+    rows = [("SIZE", "IMAGE", "PLATFORMS")]
+    rows += [(str(each.size), str(each.reference), _platforms(each)) for each in info.images]
+    lines = [
+        *table(rows, numbers=1),
+        "",
+        f"image cache      {cache.source} ({opened.kind.value}, {_compression(opened)})",
+        f"platforms        {', '.join(map(str, cache.platforms)) or 'none told'}",
+        f"images           {len(info.images)}, {count(info.manifests, 'manifest')}",
+        f"signatures       {len(info.signatures)}",
+        f"blobs            {len(cache.blobs)}, {len(info.unreferenced)} of no image",
+        f"total size       {exact_size(cache.size)}",
+        f"shared           {exact_size(info.shared)} saved, since images have blobs in common",
+    ]
+    if opened.layer is not None:
+        lines.append(f"layer            {opened.layer.digest}, {exact_size(opened.layer.size)}")
+    lines += [
+        f"smallest volume  {info.volume_size >> 20}MiB in a disk image",
+        f"minSize          {info.min_size} for a VolumeConfig named IMAGECACHE",
+    ]
+    return printable("\n".join(lines))
+
+
+def info_json(info: CacheInfo) -> str:
+    """Return the same as one JSON object; sizes in bytes."""
+    cache, opened = info.cache, info.opened
+    value = {
+        "source": cache.source,
+        "layout": opened.kind.value,
+        "layerCompression": opened.codec.value if opened.codec else "none",
+        "layer": opened.layer and {"digest": str(opened.layer.digest), "size": opened.layer.size},
+        "platforms": [str(platform) for platform in cache.platforms],
+        "images": [_image(image) for image in info.images],
+        "signatures": len(info.signatures),
+        "manifests": info.manifests,
+        "blobs": len(cache.blobs),
+        "unreferencedBlobs": [str(digest) for digest in info.unreferenced],
+        "size": cache.size,
+        "sharedSize": info.shared,
+        "volumeSize": info.volume_size,
+        "minSize": info.min_size,
+    }
+    return json.dumps(value, indent=2)
+
+
+def verification_text(found: Verification) -> str:
+    """Return the notes on a good cache, and what was verified."""
+    notes = [f"note: {note}" for note in found.notes]
+    parts = [count(found.images, "image"), count(found.blobs, "blob"), f"{found.size} bytes"]
+    if found.signatures:
+        parts.insert(1, count(found.signatures, "signature"))
+    return printable("\n".join([*notes, f"verified {', '.join(parts)}"]))
+
+
+def verification_json(source: str, found: Verification) -> str:
+    """Return what was verified as one JSON object, problems included."""
+    value = {
+        "source": source,
+        "ok": not found.problems,
+        "images": found.images,
+        "signatures": found.signatures,
+        "blobs": found.blobs,
+        "size": found.size,
+        "problems": list(found.problems),
+        "notes": list(found.notes),
+    }
+    return json.dumps(value, indent=2)
+
+
+def diff_text(diff: CacheDiff) -> str:
+    """Return the differences, a line each: `-` only in the first, `+` only in the second."""
+    lines = [f"- {image.reference}  {_platforms(image)}".rstrip() for image in diff.removed]
+    lines += [f"+ {image.reference}  {_platforms(image)}".rstrip() for image in diff.added]
+    for change in diff.changed:
+        lines.append(f"~ {change.new.reference}  {_digests(change)}")
+        lines += [
+            f"    {each.platform or 'no platform'}: {each.old or 'none'} -> {each.new or 'none'}"
+            for each in change.platforms
+        ]
+    lines += [
+        f"signatures {each.reference}  {each.old or 'none'} -> {each.new or 'none'}"
+        for each in diff.signatures
+    ]
+    lines += [
+        f"blobs removed    {_blobs(diff.blobs_removed)}",
+        f"blobs added      {_blobs(diff.blobs_added)}",
+    ]
+    return printable("\n".join(lines))
+
+
+def diff_json(diff: CacheDiff) -> str:
+    """Return the differences as one JSON object; sizes in bytes."""
+    value = {
+        "same": diff.same,
+        "removed": [_image(image) for image in diff.removed],
+        "added": [_image(image) for image in diff.added],
+        "changed": [_change(change) for change in diff.changed],
+        "signatures": [
+            {
+                "name": str(each.reference),
+                "old": each.old and str(each.old),
+                "new": each.new and str(each.new),
+            }
+            for each in diff.signatures
+        ],
+        "blobsRemoved": _blob_list(diff.blobs_removed),
+        "blobsAdded": _blob_list(diff.blobs_added),
+        "bytesRemoved": sum(diff.blobs_removed.values()),
+        "bytesAdded": sum(diff.blobs_added.values()),
+    }
+    return json.dumps(value, indent=2)
+
+
+def addition_text(path: Path, addition: Addition) -> str:
+    """Return what was added to the cache at `path`."""
+    blobs = addition.gathered.blobs
+    if not addition.changes:
+        return f"{path}: nothing to add, {count(len(blobs), 'blob')}"
+    new = {digest: blobs[digest].blob.size for digest in addition.blobs_added}
+    size = sum(source.blob.size for source in blobs.values())
+    return (
+        f"{path}: {_blobs(new)} added, {count(len(blobs) - len(new), 'blob')} kept; "
+        f"{exact_size(size)} of blobs in all"
+    )
+
+
+def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
+    """Return what went, or would go, from the cache at `path`."""
+    if not pruning.changes:
+        return f"{path}: nothing to take out"
+    lines = [f"- {image.reference}" for image in pruning.removed]
+    would = "would free" if dry_run else "freed"
+    dropped = count(len(pruning.blobs_dropped), "blob")
+    images = count(len(pruning.removed), "image")
+    lines.append(f"{path}: {would} {exact_size(pruning.freed)}: {images}, {dropped}")
+    return printable("\n".join(lines))
+
+
+def _blobs(blobs: dict[Digest, int]) -> str:
+    return f"{count(len(blobs), 'blob')}, {exact_size(sum(blobs.values()))}"
+
+
+def _blob_list(blobs: dict[Digest, int]) -> list[dict[str, Any]]:
+    return [{"digest": str(digest), "size": size} for digest, size in blobs.items()]
+
+
+def _compression(opened: OpenedCache) -> str:
+    return opened.codec.value if opened.codec else "not compressed"
+
+
+def _platforms(image: CachedImage) -> str:
+    return ",".join(map(str, image.platforms))
+
+
+def _image(image: CachedImage) -> dict[str, Any]:
+    return {
+        "name": str(image.reference),
+        "digest": str(image.root.digest),
+        "size": image.size,
+        "platforms": [
+            {
+                "platform": str(part.platform or ""),
+                "digest": str(part.manifest.digest),
+                "size": sum(blob.size for blob in part.blobs),
+            }
+            for part in image.parts
+        ],
+    }
+
+
+def _digests(change: ImageChange) -> str:
+    return f"{change.old.root.digest} -> {change.new.root.digest}"
+
+
+def _change(change: ImageChange) -> dict[str, Any]:
+    return {
+        "name": str(change.new.reference),
+        "old": str(change.old.root.digest),
+        "new": str(change.new.root.digest),
+        "platforms": [
+            {
+                "platform": each.platform,
+                "old": each.old and str(each.old),
+                "new": each.new and str(each.new),
+            }
+            for each in change.platforms
+        ],
+    }

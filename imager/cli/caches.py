@@ -1,0 +1,166 @@
+"""`imager images cache-...`: look into a cache, check it, compare it with another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imager.cli.options import (
+    Json,
+    LayerCacheFolder,
+    Progress,
+    Quiet,
+    Registries,
+    flattened,
+    parse_platforms,
+)
+from imager.reporter import ProgressStyle, make_reporter
+
+if TYPE_CHECKING:
+    from imager.errors import Fail
+    from imager.imagecache.open import OpenedCache
+    from imager.oci.settings import RegistrySettings
+    from imager.reporter import Reporter
+
+app = typer.Typer()
+
+_DIFFERENT = 1  # the exit code of diff(1)
+
+_Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH|REF",
+        help="A layout, flat tree, tar, ISO or disk image, or a registry's image.",
+    ),
+]
+_Platform = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Platforms to check; default: those of the cache. May be repeated or comma-separated."
+    ),
+]
+
+
+@app.command("cache-info")
+@flattened
+def cache_info(
+    source: _Source,
+    *,
+    layer_cache: LayerCacheFolder = None,
+    registries: Registries,
+    json_output: Json = False,
+    progress: Progress = ProgressStyle.AUTO,
+) -> None:
+    """Show what is in a cache. Also what images share, and the volume size that it needs."""
+    from imager.cli import cache_text
+    from imager.errors import stop_at
+    from imager.imagecache import info
+    from imager.workspace import scratch_folder
+
+    settings = registries.settings()
+    opener = _Opener(settings, layer_cache, make_reporter(progress))
+    with scratch_folder() as scratch:
+        found = info.cache_info(opener.open(source, scratch, stop_at), scratch=scratch)
+    typer.echo(cache_text.info_json(found) if json_output else cache_text.info_text(found))
+
+
+@app.command("cache-verify")
+@flattened
+def cache_verify(
+    source: _Source,
+    *,
+    platform: _Platform = None,
+    layer_cache: LayerCacheFolder = None,
+    registries: Registries,
+    json_output: Json = False,
+    quiet: Quiet = False,
+    progress: Progress = ProgressStyle.AUTO,
+) -> None:
+    """Check a cache. Digests must match, images be complete for --platform or the cache's own."""
+    from imager.cli import cache_text
+    from imager.errors import InputError
+    from imager.imagecache.verify import verify_cache
+    from imager.units import count
+    from imager.workspace import scratch_folder
+
+    reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    settings = registries.settings()
+    opener = _Opener(settings, layer_cache, reporter)
+    with scratch_folder() as scratch:
+        found = verify_cache(
+            lambda fail: opener.open(source, scratch, fail),
+            platforms=parse_platforms(platform),
+            reporter=reporter,
+        )
+    if json_output:
+        typer.echo(cache_text.verification_json(source, found))
+    if found.problems:
+        lines = "".join(f"\n  {problem}" for problem in found.problems)
+        raise InputError(
+            f"{source}: {count(len(found.problems), 'problem')}{lines}",
+            hint="copy the cache again, or create it again",
+        )
+    if not json_output and not quiet:
+        typer.echo(cache_text.verification_text(found))
+
+
+@app.command("cache-diff")
+@flattened
+def cache_diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A path or a registry reference.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="A path or a registry reference.")],
+    *,
+    layer_cache: LayerCacheFolder = None,
+    registries: Registries,
+    json_output: Json = False,
+    quiet: Quiet = False,
+    progress: Progress = ProgressStyle.AUTO,
+) -> None:
+    """Compare two caches, however they are packed. The exit code is 1 when they differ."""
+    from imager.cli import cache_text
+    from imager.errors import stop_at
+    from imager.imagecache.diff import diff_caches
+    from imager.workspace import scratch_folder
+
+    settings = registries.settings()
+    opener = _Opener(
+        settings, layer_cache, make_reporter(ProgressStyle.NONE if quiet else progress)
+    )
+    with scratch_folder() as scratch:
+        caches = [opener.open(source, scratch, stop_at).cache for source in (old, new)]
+    found = diff_caches(*caches)
+    if json_output:
+        typer.echo(cache_text.diff_json(found))
+    elif not quiet and not found.same:
+        typer.echo(cache_text.diff_text(found))
+    raise typer.Exit(0 if found.same else _DIFFERENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Opens what a command was given: a path that exists, a registry reference, or a path."""
+
+    settings: RegistrySettings
+    layer_cache: Path | None
+    reporter: Reporter
+
+    def open(self, source: str, scratch: Path, fail: Fail) -> OpenedCache:
+        """Return the cache; one that is pulled goes to the layer cache, else to `scratch`."""
+        from imager.imagecache.layercache import LayerCache
+        from imager.imagecache.open import open_whole_cache
+        from imager.imagecache.pull import pull_whole_cache
+        from imager.oci.reference import Reference, is_strict_reference
+        from imager.oci.registry import RegistryClient
+
+        if Path(source).exists() or not is_strict_reference(source):
+            return open_whole_cache(Path(source), fail=fail)
+        return pull_whole_cache(
+            Reference.parse_strict(source),
+            client=RegistryClient.from_settings(self.settings),
+            layer_cache=LayerCache.open(self.layer_cache or scratch),
+            reporter=self.reporter,
+            fail=fail,
+        )

@@ -1,0 +1,101 @@
+"""`imager images cache-cert-gen`: certificates for `cache-serve` with TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imager.reporter import ProgressStyle, make_reporter
+
+if TYPE_CHECKING:
+    from imager.server.certificates import CertificateFiles, Issued
+
+_Hidden = Annotated[list[str] | None, typer.Option(hidden=True)]
+
+
+def cache_cert_gen(
+    *,
+    addresses: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--advertised-address",
+            metavar="IP",
+            help="Address at which clients reach the server. May be repeated.",
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--advertised-name",
+            metavar="NAME",
+            help="DNS name at which clients reach the server. May be repeated.",
+        ),
+    ] = None,
+    tls_ca_file: Annotated[
+        Path, typer.Option(help="Certificate of the authority, for clients to trust.")
+    ] = Path("ca.crt"),
+    tls_ca_key_file: Annotated[
+        Path,
+        typer.Option(help="Key of the authority. When both are there, they are used again."),
+    ] = Path("ca.key"),
+    tls_cert_file: Annotated[Path, typer.Option(help="Certificate of the server.")] = Path(
+        "tls.crt"
+    ),
+    tls_key_file: Annotated[Path, typer.Option(help="Key of the server.")] = Path("tls.key"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the server's certificate and key.")
+    ] = False,
+    advertise_address: _Hidden = None,
+    advertise_name: _Hidden = None,
+) -> None:
+    """Make a certificate authority, and a certificate for a server of images."""
+    import datetime
+
+    from imager.server.certificates import CertificateFiles, make_certificates
+
+    files = CertificateFiles(tls_ca_file, tls_ca_key_file, tls_cert_file, tls_key_file)
+    issued = make_certificates(
+        files,
+        addresses=_listed(addresses, advertise_address),
+        names=_listed(names, advertise_name),
+        now=datetime.datetime.now(datetime.UTC),
+        force=force,
+    )
+    reporter = make_reporter(ProgressStyle.NONE)
+    for warning in issued.warnings:
+        reporter.warn(warning)
+    typer.echo("\n".join(_lines(files, issued)))
+
+
+def _listed(*options: Sequence[str] | None) -> list[str]:
+    """Return all values of options that may be repeated, or hold several with commas."""
+    texts = [text for option in options for text in option or ()]
+    return [value.strip() for text in texts for value in text.split(",")]
+
+
+def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
+    from imager.cli.tables import table
+    from imager.reporter import printable
+
+    used = "" if issued.new_authority else "used again"
+    rows = (
+        (str(files.ca), "certificate of the authority, for clients to trust", used),
+        (str(files.ca_key), "issues certificates for more servers", used or "SECRET"),
+        (str(files.certificate), "certificate of the server", ""),
+        (str(files.key), "key of the server", "SECRET"),
+    )
+    yield from map(printable, table(rows, numbers=0))
+    start, end = issued.certificate.not_valid_before_utc, issued.certificate.not_valid_after_utc
+    yield f"Valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} for {', '.join(issued.names)}."
+    yield "Next: " + printable(
+        f"imager images cache-serve PATH --address {_address(issued)} "
+        f"--tls-cert-file {files.certificate} --tls-key-file {files.key}"
+    )
+
+
+def _address(issued: Issued) -> str:
+    first = issued.names[0]
+    return f"[{first}]:3172" if ":" in first else f"{first}:3172"

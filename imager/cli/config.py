@@ -1,0 +1,101 @@
+"""`imager config`: machine configurations that go together with an image cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imager.cli.options import Quiet
+from imager.reporter import ProgressStyle, make_reporter
+
+if TYPE_CHECKING:
+    from imager.imagecache.cache import ImageCache
+    from imager.machineconfig.check import SizedCache
+
+app = typer.Typer(no_args_is_help=True)
+
+_CACHE_HELP = "The image cache: a layout, a flat tree, or a tar."
+
+
+@app.command()
+def patch(
+    *,
+    image_cache: Annotated[Path, typer.Option(metavar="PATH", help=_CACHE_HELP)],
+    talos_version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Release of Talos; default: v1.9.0.")
+    ] = None,
+    volume: Annotated[
+        bool,
+        typer.Option(
+            "--volume/--no-volume",
+            help="Make a volume that the cache is copied to from an ISO. "
+            "A disk image has one already.",
+        ),
+    ] = True,
+) -> None:
+    """Print the patch of a machine configuration that turns a cache on, with a volume for it.
+
+    It is for talosctl's --config-patch. The volume is at least as large as the cache needs, and
+    at most a fifth larger.
+    """
+    from imager.imagecache.open import open_whole_cache
+    from imager.machineconfig.patch import patch_text
+    from imager.profile.version import DEFAULT_VERSION, TalosVersion
+
+    version = TalosVersion.parse(talos_version or DEFAULT_VERSION)
+    cache = open_whole_cache(image_cache).cache
+    typer.echo(patch_text(version, _volume_size(cache) if volume else None), nl=False)
+
+
+@app.command()
+def check(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="Machine configuration; - is standard input.")
+    ],
+    *,
+    image_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help=f"{_CACHE_HELP} It must fit, and have the images that are needed."
+        ),
+    ] = None,
+    talos_version: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Release of Talos; default: that of the installer."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check what a machine configuration says of the image cache, and that a cache fits it."""
+    from imager.cli.config_text import checked_text
+    from imager.machineconfig.check import check_machine_config
+    from imager.machineconfig.settings import LARGEST_CONFIG
+    from imager.profile.version import TalosVersion
+    from imager.textinput import input_name, read_input
+
+    text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
+    sized = _sized(image_cache) if image_cache else None
+    version = TalosVersion.parse(talos_version) if talos_version else None
+    checked = check_machine_config(text, source=input_name(source), version=version, sized=sized)
+    reporter = make_reporter(ProgressStyle.PLAIN)
+    for warning in checked.warnings:
+        reporter.warn(warning)
+    if not quiet:
+        typer.echo(checked_text(checked, sized))
+
+
+def _volume_size(cache: ImageCache) -> int:
+    from imager.imagecache.info import node_volume_size
+    from imager.workspace import scratch_folder
+
+    with scratch_folder() as scratch:
+        return node_volume_size(cache, scratch=scratch)
+
+
+def _sized(path: Path) -> SizedCache:
+    from imager.imagecache.open import open_whole_cache
+    from imager.machineconfig.check import SizedCache
+
+    cache = open_whole_cache(path).cache
+    return SizedCache(cache, _volume_size(cache))

@@ -1,0 +1,35 @@
+"""What `imager config check` says of a configuration that is right."""
+
+from __future__ import annotations
+
+from imager.cli.tables import exact_size
+from imager.machineconfig.check import Checked, SizedCache
+from imager.machineconfig.settings import ImageCacheSettings
+from imager.machineconfig.volumes import VolumeSettings
+from imager.reporter import printable
+from imager.units import count, format_size
+
+
+def checked_text(checked: Checked, sized: SizedCache | None) -> str:
+    """Return what the configuration says, and of a cache that it fits."""
+    config = checked.config
+    lines = [
+        f"{config.source}: {count(len(config.documents), 'document')}, nothing is wrong",
+        f"image cache   {_cache(config.image_cache)}",
+        f"volume        {_volume(config.volume) if config.volume else 'none for the image cache'}",
+        f"images        {len(checked.images)} needed" + (", all in the cache" if sized else ""),
+    ]
+    if sized:
+        lines.append(f"needs         a volume of {exact_size(sized.volume_size)}")
+    return printable("\n".join(lines))
+
+
+def _cache(settings: ImageCacheSettings) -> str:
+    where = f" ({settings.where}, line {settings.line})" if settings.where else ""
+    return ("on" if settings.enabled else "off") + where
+
+
+def _volume(volume: VolumeSettings) -> str:
+    text = f"{format_size(volume.min_size)} to {volume.max_size}, on {volume.selector.text}"
+    extra = [", grows" if volume.grow else "", ", encrypted" if volume.encrypted else ""]
+    return " ".join(f"{text}{''.join(extra)} (line {volume.line})".split())

@@ -1,0 +1,93 @@
+"""What `cache-create` is going to do, and what it has done, for a person and for a program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.cli.tables import exact_size
+from imager.imagecache.construction import kept_from_earlier
+from imager.imagecache.create import Created
+from imager.imagecache.creation import CreationPlan
+from imager.reporter import printable
+from imager.units import count
+from imager.workspace import free_space
+
+
+@dataclass(frozen=True, slots=True)
+class CreationReport:
+    """What is told of a cache of `images` images that comes to `path`, as it was written."""
+
+    plan: CreationPlan
+    path: Path
+    images: int
+
+    def plan_text(self) -> str:
+        """Return the plan as a table."""
+        plan, options = self.plan, self.plan.options
+        form = f"{options.layout.value}, compression {options.compression.value}"
+        rows = {
+            "image cache": f"{self.path} ({form})",
+            "images": f"{self.images} for {self._platforms}",
+            "blobs": f"{len(plan.gathered.blobs)}, {exact_size(self._blob_size)}",
+            "cache size": exact_size(plan.size),
+            "to fetch": exact_size(self._to_fetch),
+            "kept from before": exact_size(kept_from_earlier(plan)),
+            "space needed": exact_size(plan.needed),
+            "space free": f"{exact_size(free_space(plan.target.parent))} in {plan.target.parent}",
+        }
+        return printable("\n".join(f"{name:<17}{value}" for name, value in rows.items()))
+
+    def plan_json(self) -> str:
+        """Return the plan as one JSON object; sizes in bytes."""
+        value = {
+            **self._common(),
+            "toFetch": self._to_fetch,
+            "keptFromBefore": kept_from_earlier(self.plan),
+            "spaceNeeded": self.plan.needed,
+            "spaceFree": free_space(self.plan.target.parent),
+        }
+        return json.dumps(value, indent=2)
+
+    def created_text(self, created: Created) -> str:
+        """Return the summary of the cache when it is made."""
+        lines = [
+            f"{self.path}: {count(self.images, 'image')} for {self._platforms}, "
+            f"{count(len(self.plan.gathered.blobs), 'blob')}, {exact_size(created.blob_size)}"
+        ]
+        if created.layer is not None:
+            lines.append(f"  layer {created.layer.digest}, {created.layer.size} bytes")
+        return printable("\n".join(lines))
+
+    def created_json(self, created: Created) -> str:
+        """Return the summary as one JSON object; sizes in bytes."""
+        layer = created.layer
+        told = layer and {"digest": str(layer.digest), "size": layer.size}
+        return json.dumps({**self._common(), "layer": told}, indent=2)
+
+    def _common(self) -> dict[str, object]:
+        options, gathered = self.plan.options, self.plan.gathered
+        return {
+            "path": str(self.path),
+            "layout": options.layout.value,
+            "layerCompression": options.compression.value,
+            "images": self.images,
+            "platforms": [str(platform) for platform in sorted(gathered.platforms)],
+            "blobs": len(gathered.blobs),
+            "blobSize": self._blob_size,
+            "size": self.plan.size,
+        }
+
+    @property
+    def _platforms(self) -> str:
+        return ", ".join(map(str, sorted(self.plan.gathered.platforms)))
+
+    @property
+    def _blob_size(self) -> int:
+        return sum(source.blob.size for source in self.plan.gathered.blobs.values())
+
+    @property
+    def _to_fetch(self) -> int:
+        missing = sum(source.blob.size for source in self.plan.missing.values())
+        return max(missing - kept_from_earlier(self.plan), 0)

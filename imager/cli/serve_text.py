@@ -1,0 +1,66 @@
+"""The access log: a line for every request, as text or as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from collections.abc import Callable
+from typing import IO
+
+from imager.reporter import ProgressStyle, printable
+from imager.server.app import Exchange
+
+_LONGEST = 500
+
+
+def access_log(style: ProgressStyle, stream: IO[str] | None = None) -> Callable[[Exchange], None]:
+    """Return what writes an exchange to `stream` (default: standard error) in the given style."""
+    out = stream or sys.stderr
+    if style is ProgressStyle.NONE:
+        return lambda _: None
+    line = _json if style is ProgressStyle.JSON else _text
+
+    def write(exchange: Exchange) -> None:
+        out.write(f"{line(exchange)}\n")
+        out.flush()
+
+    return write
+
+
+def _text(exchange: Exchange) -> str:
+    """Return a line whose fields a client can neither split nor break."""
+    fields = [
+        _now(),
+        exchange.client,
+        exchange.method,
+        exchange.target[:_LONGEST],
+        str(exchange.status or "-"),
+        f"{exchange.sent}B",
+        f"{1000 * exchange.seconds:.1f}ms",
+        json.dumps(exchange.agent[:_LONGEST]),
+    ]
+    if exchange.problem:
+        fields.append(json.dumps(exchange.problem[:_LONGEST]))
+    return printable(" ".join(fields)).replace("\n", " ")
+
+
+def _json(exchange: Exchange) -> str:
+    return json.dumps(
+        {
+            "event": "request",
+            "time": _now(),
+            "client": exchange.client,
+            "method": exchange.method,
+            "target": exchange.target[:_LONGEST],
+            "status": exchange.status,
+            "bytes": exchange.sent,
+            "seconds": round(exchange.seconds, 6),
+            "agent": exchange.agent[:_LONGEST],
+            "problem": exchange.problem[:_LONGEST],
+        }
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,23 @@
+"""What texts for a person have in common: tables, and sizes to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from imager.units import format_size
+
+
+def table(rows: Sequence[Sequence[str]], *, numbers: int) -> Iterator[str]:
+    """Yield the lines of a table; the first `numbers` columns are flush right, the others left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column < numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def exact_size(size: int) -> str:
+    """Return `size` bytes to the byte, and in short."""
+    return f"{size} bytes ({format_size(size)})"

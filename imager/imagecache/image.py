@@ -1,0 +1,53 @@
+"""What an image cache is as an OCI image: one layer, and an index entry for every platform."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from imager.oci.digest import Digest
+from imager.oci.documents import dump_json
+from imager.oci.layout import REF_NAME
+from imager.oci.manifest import OCI_CONFIG, OCI_MANIFEST, Descriptor, manifest_json
+from imager.oci.platform import Platform
+
+# Of the files in the layer, in seconds since 1970.
+TIMESTAMP = 0
+_REF = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheImage:
+    """The documents around the layer, and the entries of the index: one manifest for all."""
+
+    config: bytes
+    manifest: bytes
+    entries: tuple[Descriptor, ...]
+
+    @property
+    def config_descriptor(self) -> Descriptor:
+        """The descriptor by which the manifest names the configuration."""
+        return Descriptor(OCI_CONFIG, Digest.of(self.config), len(self.config))
+
+
+def cache_image(
+    platforms: Collection[Platform], layer: Descriptor, *, diff_id: Digest
+) -> CacheImage:
+    """Return the image of a cache for `platforms`; `diff_id` is of the uncompressed layer."""
+    ordered = sorted(platforms) or [Platform("linux", "amd64")]
+    config = dump_json(
+        {
+            "architecture": ordered[0].architecture,
+            "os": ordered[0].os,
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [str(diff_id)]},
+        }
+    )
+    manifest = manifest_json(Descriptor(OCI_CONFIG, Digest.of(config), len(config)), [layer])
+    # The name stands at one entry alone: umoci takes a second one for an ambiguous tag.
+    names = (((REF_NAME, _REF),), *[()] * (len(ordered) - 1))
+    entries = tuple(
+        Descriptor(OCI_MANIFEST, Digest.of(manifest), len(manifest), platform, name)
+        for platform, name in zip(ordered, names, strict=True)
+    )
+    return CacheImage(config, manifest, entries)

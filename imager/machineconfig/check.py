@@ -1,0 +1,183 @@
+"""Whether a machine configuration is right, and goes together with an image cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imager.errors import ImagerError, InputError
+from imager.imagecache.cache import ImageCache
+from imager.imagecache.defaults import default_images
+from imager.imagecache.findings import (
+    Finding,
+    ImageField,
+    Mention,
+    Note,
+    full_reference,
+    value_at,
+    within,
+)
+from imager.imagecache.machineconfig import document_name, field_findings
+from imager.machineconfig.needs import needed_defaults
+from imager.machineconfig.sections import LineProblem, one_line
+from imager.machineconfig.settings import MachineConfig, examine, invalid_config
+from imager.machineconfig.volumes import IMAGE_CACHE, VOLUME_KIND
+from imager.oci.reference import Reference
+from imager.profile.version import TalosVersion
+from imager.units import MIB, format_size
+from imager.yamldocs import LocatedDocument
+
+_CREATE = "add what it lacks to the list of `imager images cache-create`, and create it again"
+_INSTALLERS = ("machine.install.image", "installer.image")
+
+
+@dataclass(frozen=True, slots=True)
+class SizedCache:
+    """A cache, and the bytes of the smallest volume that a machine formats to hold it."""
+
+    cache: ImageCache
+    volume_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A right configuration, the images that it needs, and what may be a mistake in it."""
+
+    config: MachineConfig
+    images: tuple[Reference, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    image: str
+    line: int
+    where: str
+
+
+def check_machine_config(
+    text: str, *, source: str, version: TalosVersion | None, sized: SizedCache | None
+) -> Checked:
+    """Return what is in the configuration `text`, which a person calls `source`.
+
+    `version` is the release that it is for, else that of its installer. With a cache the volume
+    must hold it, and it must have the images. Raises InvalidConfigError with all that is wrong,
+    each with its line, InputError for what is no YAML.
+    """
+    config, problems = examine(text, source=source, version=version)
+    warnings: list[LineProblem] = []
+    needs = [*_named(config, problems, warnings), *_defaults(config, version, warnings)]
+    images = tuple(sorted({Reference.parse(need.image) for need in needs}, key=str))
+    lacking = list(_lacking(needs, sized.cache)) if sized else []
+    if sized:
+        problems += [*lacking, *_too_small(config, sized)]
+        warnings += _unused(config, sized)
+    if problems:
+        raise invalid_config(source, problems, hint=_CREATE if lacking else "")
+    lines = dict.fromkeys(f"{source}:{each.line}: {each.text}" for each in sorted(warnings))
+    return Checked(config, images, tuple(lines))
+
+
+def _named(
+    config: MachineConfig, problems: list[LineProblem], warnings: list[LineProblem]
+) -> Iterator[_Need]:
+    """Yield what the fields name; adds what is wrong, and what cannot be seen from here."""
+    for document in config.documents:
+        name = document_name(document.value)
+        for found in field_findings(document.value):
+            line = document.line(found.where.partition(": ")[0])
+            told = within(name, found)
+            try:
+                need = _need(told, line)
+            except ImagerError as error:
+                problems.append(LineProblem(line, one_line(f"{told.where}: {error.message}")))
+            else:
+                if need:
+                    yield need
+                elif isinstance(told, Note):
+                    warnings.append(LineProblem(line, one_line(f"{told.where}: {told.text}")))
+
+
+def _need(found: Finding, line: int) -> _Need | None:
+    match found:
+        case ImageField(where, value):
+            return _Need(full_reference(value), line, where)
+        case Note() | Mention():
+            return None
+        case _:
+            raise InputError(found.text)
+
+
+def _defaults(
+    config: MachineConfig, version: TalosVersion | None, warnings: list[LineProblem]
+) -> Iterator[_Need]:
+    release = version.text if version else _release(config.documents)
+    if not release:
+        return
+    try:
+        images = default_images(release)
+    except InputError as error:
+        warnings.append(LineProblem(1, f"{error.message}: its own images are not checked"))
+        return
+    for need in needed_defaults(config.documents, images):
+        yield _Need(need.image, need.line, f"Talos {release} needs it")
+
+
+def _release(documents: tuple[LocatedDocument, ...]) -> str:
+    """Return the tag of the installer; empty when there is none."""
+    for document in documents:
+        for path in _INSTALLERS:
+            image = value_at(document.value, path)
+            try:
+                tag = Reference.parse(image).tag if isinstance(image, str) and image else None
+            except ImagerError:
+                continue
+            if tag:
+                return tag
+    return ""
+
+
+def _lacking(needs: list[_Need], cache: ImageCache) -> Iterator[LineProblem]:
+    for need in needs:
+        if not cache.has(Reference.parse(need.image)):
+            text = f"the image cache lacks {need.image} ({need.where})"
+            yield LineProblem(need.line, one_line(text))
+
+
+def _too_small(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem]:
+    volume = config.volume
+    if volume and volume.max_size.is_fixed and volume.max_size.size < sized.volume_size:
+        yield LineProblem(
+            _volume_line(config, "maxSize"),
+            f"the volume {IMAGE_CACHE} is too small: the image cache needs "
+            f"{_written(sized.volume_size)}, maxSize is {volume.max_size}",
+        )
+
+
+def _unused(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem]:
+    """Yield why a cache may not be used as it is meant to be."""
+    if not config.image_cache.enabled:
+        yield LineProblem(
+            config.image_cache.line, "the image cache is off: `imager config patch` turns it on"
+        )
+    if config.volume is None:
+        yield LineProblem(
+            1, f"no volume {IMAGE_CACHE} is configured: a cache on an ISO is not copied to the disk"
+        )
+    elif config.volume.min_size < sized.volume_size:
+        yield LineProblem(
+            _volume_line(config, "minSize"),
+            f"a disk with little room gets a volume {IMAGE_CACHE} of {config.volume.min_size >> 20}"
+            f"MiB, and the image cache needs {_written(sized.volume_size)}: set minSize to that",
+        )
+
+
+def _volume_line(config: MachineConfig, key: str) -> int:
+    """Return the line of a field of the volume's provisioning, or of what of it there is."""
+    name = f"{VOLUME_KIND} {IMAGE_CACHE}"
+    (document,) = (each for each in config.documents if document_name(each.value) == name)
+    return document.line(f"provisioning.{key}")
+
+
+def _written(size: int) -> str:
+    return f"{size // MIB}MiB ({format_size(size)})"

@@ -1,0 +1,139 @@
+"""What a machine configuration says of the image cache: on or off, and its volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imager.errors import InputError, InvalidConfigError
+from imager.imagecache.findings import text_at
+from imager.imagecache.machineconfig import document_name, is_machine_config
+from imager.machineconfig.sections import LineProblem, Section
+from imager.machineconfig.volumes import VOLUME_KIND, VolumeSettings, read_volume
+from imager.profile.version import TalosVersion
+from imager.yamldocs import LocatedDocument, load_located
+
+LARGEST_CONFIG = 4 << 20
+# From here on the image cache has a document of its own.
+DOCUMENT_SINCE = (1, 14)
+DOCUMENT_KIND = "ImageCacheConfig"
+_FIELD = "machine.features.imageCache.localEnabled"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCacheSettings:
+    """Whether the image cache is on, and `where` that is said, at a `line`; nowhere is off."""
+
+    enabled: bool = False
+    where: str = ""
+    line: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MachineConfig:
+    """A machine configuration; without `volume` none is made for the cache.
+
+    `source` is what a person calls it: the name of its file.
+    """
+
+    source: str
+    documents: tuple[LocatedDocument, ...]
+    image_cache: ImageCacheSettings
+    volume: VolumeSettings | None
+
+
+def read_machine_config(
+    text: str, *, source: str, version: TalosVersion | None = None
+) -> MachineConfig:
+    """Return what `text`, a stream of YAML documents, says; kinds of no concern are passed over.
+
+    What `version` (None: any) does not know is wrong. Raises InvalidConfigError with all that is
+    wrong at once, InputError for what is no YAML.
+    """
+    config, problems = examine(text, source=source, version=version)
+    if problems:
+        raise invalid_config(source, problems)
+    return config
+
+
+def invalid_config(
+    source: str, problems: list[LineProblem], *, hint: str = ""
+) -> InvalidConfigError:
+    """Return the error that tells `problems` of the file `source`, by line."""
+    lines = dict.fromkeys(sorted(problems))
+    return InvalidConfigError([f"{source}:{each.line}: {each.text}" for each in lines], hint=hint)
+
+
+def examine(
+    text: str, *, source: str, version: TalosVersion | None
+) -> tuple[MachineConfig, list[LineProblem]]:
+    """Return what `text` says as far as it is right, and all that is wrong with it.
+
+    Raises InputError for what is no YAML.
+    """
+    try:
+        documents = [each for each in load_located(text) if each.value is not None]
+    except InputError as error:
+        raise InputError(f"{source}: {error.message}") from error
+    problems: list[LineProblem] = []
+    sections = [Section(each, document_name(each.value), problems) for each in documents]
+    if not sections:
+        problems.append(LineProblem(1, "there are no documents"))
+    ours = _known(sections)
+    cache = _image_cache(ours, version)
+    found = [read_volume(each, version) for each in ours if _kind(each) == VOLUME_KIND]
+    volume = next(filter(None, found), None)
+    return MachineConfig(source, tuple(each.document for each in ours), cache, volume), problems
+
+
+def _kind(section: Section) -> str:
+    return text_at(section.document.value, "kind")
+
+
+def _known(sections: list[Section]) -> list[Section]:
+    """Return the documents of a machine configuration; tells others, and what is there twice."""
+    known: dict[str, Section] = {}
+    for section in sections:
+        if not is_machine_config(section.document.value):
+            section.tell("this is no document of a Talos machine configuration")
+        elif section.name in known:
+            section.tell(f"is there already, at line {known[section.name].line()}")
+        else:
+            known[section.name] = section
+    return list(known.values())
+
+
+def _image_cache(sections: list[Section], version: TalosVersion | None) -> ImageCacheSettings:
+    places = []
+    for section in sections:
+        kind = _kind(section)
+        if kind == DOCUMENT_KIND:
+            places.append(_from_document(section, version))
+        elif not kind:
+            features = section.section("machine").section("features")
+            if features.has("imageCache"):
+                places.append(_from_features(features))
+    if len(places) > 1:
+        sections[0].problems.append(
+            LineProblem(
+                max(place.line for place in places),
+                f"the image cache is set twice: {' and '.join(place.where for place in places)}",
+            )
+        )
+    return places[0] if places else ImageCacheSettings()
+
+
+def _from_features(features: Section) -> ImageCacheSettings:
+    settings = features.section("imageCache")
+    settings.require_known(("localEnabled",))
+    enabled = settings.flag("localEnabled") or False
+    return ImageCacheSettings(enabled, _FIELD, settings.line("localEnabled"))
+
+
+def _from_document(section: Section, version: TalosVersion | None) -> ImageCacheSettings:
+    if version and not version.at_least(*DOCUMENT_SINCE):
+        section.tell(f"Talos {version.text} does not know it: set {_FIELD} instead")
+    section.require_known(("apiVersion", "kind", "local"))
+    local = section.section("local")
+    local.require_known(("enabled",))
+    where = f"{DOCUMENT_KIND}: local.enabled"
+    return ImageCacheSettings(local.flag("enabled") or False, where, local.line("enabled"))

@@ -1,0 +1,148 @@
+"""VolumeConfig documents: where and how large the volumes of a machine are made.
+
+https://docs.siderolabs.com/talos/latest/reference/configuration/block/volumeconfig, and what
+Talos's own validation refuses (pkg/machinery/config/types/block/volume_config.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from imager.errors import InputError
+from imager.machineconfig.sections import Section
+from imager.machineconfig.selector import SYSTEM_DISK, Selector
+from imager.machineconfig.sizes import SizeLimit, parse_size_limit, parse_volume_size
+from imager.profile.version import TalosVersion
+from imager.units import GIB, MIB, format_size
+
+IMAGE_CACHE = "IMAGECACHE"
+VOLUME_KIND = "VolumeConfig"
+DEFAULT_MIN_SIZE = 500 * MIB
+DEFAULT_MAX_SIZE = 1 * GIB
+_NAMES = ("STATE", "EPHEMERAL", IMAGE_CACHE, "ETCD", "CRI", "KUBELET", "LOG")
+_HEADER = ("apiVersion", "kind", "name")
+# The releases from which on a volume may have them.
+_FIELDS = {
+    "provisioning": (1, 8),
+    "encryption": (1, 11),
+    "mount": (1, 13),
+    "filesystem": (1, 14),
+    "volumeType": (1, 14),
+    "trim": (1, 14),
+    "scrub": (1, 14),
+}
+_RELATIVE_SINCE = (1, 12)
+_FORBIDDEN = {IMAGE_CACHE: ("mount", "filesystem"), "STATE": ("provisioning", "mount")}
+_Parsed = TypeVar("_Parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSettings:
+    """How the IMAGECACHE volume is made; `min_size` in bytes, `line` is that of its document.
+
+    It is made as large as there is room, from `min_size` to `max_size`; with `grow` it grows
+    with its disk at later boots.
+    """
+
+    selector: Selector
+    min_size: int
+    max_size: SizeLimit
+    grow: bool
+    encrypted: bool
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Provisioning:
+    selector: Selector | None
+    min_size: int | None
+    max_size: SizeLimit | None
+    grow: bool | None
+    sizes_are_right: bool
+
+
+def read_volume(section: Section, version: TalosVersion | None) -> VolumeSettings | None:
+    """Return the settings of a VolumeConfig document that is the image cache's, else None.
+
+    All are checked; what is wrong is told, and stands as the default. With wrong sizes there are
+    no settings. What `version` (None: any) does not know is wrong.
+    """
+    name = section.text("name")
+    if name not in _NAMES:
+        section.tell(f"must be one of {', '.join(_NAMES)}", key="name")
+    section.require_known((*_HEADER, *_FIELDS))
+    for key in _FIELDS:
+        if section.has(key):
+            _check_field(section, key, name, version)
+    provisioning = _read_provisioning(section.section("provisioning"), version)
+    if name == IMAGE_CACHE and section.text("volumeType") not in ("", "partition"):
+        section.tell("the image cache is a partition", key="volumeType")
+    min_size, max_size = provisioning.min_size, provisioning.max_size
+    if not provisioning.sizes_are_right:
+        return None
+    if name != IMAGE_CACHE:
+        _check_order(section, min_size, max_size)
+        return None
+    settings = VolumeSettings(
+        provisioning.selector or Selector.parse(SYSTEM_DISK),
+        DEFAULT_MIN_SIZE if min_size is None else min_size,
+        SizeLimit(DEFAULT_MAX_SIZE) if max_size is None else max_size,
+        provisioning.grow or False,
+        section.has("encryption"),
+        section.line(),
+    )
+    _check_order(section, settings.min_size, settings.max_size)
+    return settings
+
+
+def _check_field(section: Section, key: str, name: str, version: TalosVersion | None) -> None:
+    if key in _FORBIDDEN.get(name, ()):
+        section.tell(f"the volume {name} may not have this", key=key)
+    elif version and not version.at_least(*_FIELDS[key]):
+        since = ".".join(map(str, _FIELDS[key]))
+        section.tell(f"Talos {version.text} does not know it: it is of v{since}", key=key)
+
+
+def _read_provisioning(section: Section, version: TalosVersion | None) -> _Provisioning:
+    section.require_known(("diskSelector", "minSize", "maxSize", "grow"))
+    selector = section.section("diskSelector")
+    selector.require_known(("match",))
+    before = len(section.problems)
+    min_size = _parsed(section, "minSize", parse_volume_size)
+    max_size = _parsed(section, "maxSize", parse_size_limit)
+    sizes_are_right = len(section.problems) == before
+    if max_size and not max_size.is_fixed and version and not version.at_least(*_RELATIVE_SINCE):
+        section.tell(f"Talos {version.text} takes bytes alone, from v1.12 on also %", key="maxSize")
+    return _Provisioning(
+        _parsed(selector, "match", Selector.parse),
+        min_size,
+        max_size,
+        section.flag("grow"),
+        sizes_are_right,
+    )
+
+
+def _parsed(section: Section, key: str, parse: Callable[[str], _Parsed]) -> _Parsed | None:
+    """Return the field `key`, None when it is not there or not right, which is told."""
+    text = section.text(key)
+    try:
+        return parse(text) if text else None
+    except InputError as error:
+        section.tell(error.message, key=key)
+        return None
+
+
+def _check_order(section: Section, min_size: int | None, max_size: SizeLimit | None) -> None:
+    if min_size is None or max_size is None or not max_size.is_fixed or min_size <= max_size.size:
+        return
+    provisioning = section.section("provisioning")
+    given = {
+        key: "" if provisioning.has(key) else ", the default" for key in ("minSize", "maxSize")
+    }
+    provisioning.tell(
+        f"minSize ({format_size(min_size)}{given['minSize']}) is more than maxSize "
+        f"({max_size}{given['maxSize']})",
+        key="maxSize" if given["minSize"] else "minSize",
+    )

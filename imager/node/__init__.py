@@ -1,0 +1,1 @@
+"""A machine's own image cache: found, copied, served and reported."""

@@ -1,0 +1,73 @@
+"""The bytes of a blob as bodies of requests, hashed on their way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imager.errors import InputError
+from imager.extents import Content
+from imager.oci.manifest import Descriptor
+from imager.oci.transport import Stream
+from imager.reading import iterate_bytes
+from imager.reporter import Advance
+
+
+class BlobReader:
+    """The bytes of a blob, for as many requests as it takes.
+
+    Each byte is hashed, and counted by `progress`, when it is read for the first time. The last
+    one of a blob that is not what its digest says is not given out.
+    """
+
+    def __init__(self, blob: Descriptor, content: Content, *, progress: Advance) -> None:
+        self.blob = blob
+        self._content = content
+        self._progress = progress
+        self._hash = hashlib.sha256()
+        self._reached = 0
+
+    @property
+    def reached(self) -> int:
+        """How many bytes have been read."""
+        return self._reached
+
+    def body(self, start: int, end: int) -> Stream | None:
+        """Return the bytes from `start` up to `end`; None when these are none."""
+        return _Part(self, start, end) if start < end else None
+
+    def pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes from `start`, of which those before it were read, up to `end`.
+
+        Raises InputError for a blob that is not what its digest says or too short, and as
+        `progress`.
+        """
+        for data in iterate_bytes(self._content.slice(start, end - start)):
+            self._count(data[max(self._reached - start, 0) :])
+            start += len(data)
+            yield data
+
+    def _count(self, new: bytes) -> None:
+        self._hash.update(new)
+        self._reached += len(new)
+        if self._reached == self.blob.size and self._hash.hexdigest() != self.blob.digest.hex:
+            raise InputError(
+                f"blob {self.blob.digest} does not match its digest: "
+                f"what lies there has sha256:{self._hash.hexdigest()}",
+                hint="the cache is damaged: copy or create it again",
+            )
+        self._progress(len(new))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    reader: BlobReader
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.reader.pieces(self.start, self.end)

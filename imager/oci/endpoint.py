@@ -1,0 +1,191 @@
+"""Where the images of a registry can be had: at the registry itself, and at its mirrors."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, urlsplit
+
+from imager.errors import InputError
+from imager.oci.reference import DOCKER_HUB, Reference, is_registry
+from imager.oci.tls import DEFAULT_TLS, ClientCertificate, TlsSettings
+from imager.oci.transport import follow
+
+_HUB_HOST = "registry-1.docker.io"
+_API = "/v2"
+
+
+class Capability(enum.Enum):
+    """What a host may be asked for; the values are those of containerd's hosts.toml."""
+
+    PULL = "pull"
+    RESOLVE = "resolve"
+    PUSH = "push"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host that answers for the registry called `registry`: itself, or a mirror of it.
+
+    `host` (host[:port]) is the name of its credentials. `roots` are URLs of its API, without a
+    slash at the end: the first one whose scheme the host speaks is used.
+    """
+
+    registry: str
+    host: str
+    roots: tuple[str, ...]
+    capabilities: frozenset[Capability] = frozenset(Capability)
+    tls: TlsSettings = DEFAULT_TLS
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_mirror(self) -> bool:
+        """Whether it is another host than the registry itself."""
+        return self.host != self.registry
+
+    def url(self, root: str, repository: str, path: str) -> str:
+        """Return the URL of `path` (`manifests/...`, `blobs/...`) of a repository below `root`.
+
+        A mirror is told the registry's name as `ns`, as containerd does. A URL, which a registry
+        gave, stays as it is; raises DependencyError when it leads out of TLS.
+        """
+        if "://" in path:
+            return follow(root, path)
+        url = f"{root}/{repository}/{path}"
+        if not self.is_mirror:
+            return url
+        return f"{url}{'&' if '?' in path else '?'}ns={quote(self.registry, safe='')}"
+
+    def local(self, reference: Reference) -> Reference:
+        """Return what this host calls `reference`: a path below /v2/ is part of the repository."""
+        path = urlsplit(self.roots[0]).path
+        prefix = "" if path.endswith(_API) else path.partition(f"{_API}/")[2]
+        repository = f"{prefix}/{reference.repository}" if prefix else reference.repository
+        return replace(reference, registry=self.host, repository=repository)
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """How a host is asked for images of a registry; `root` "" is the registry's own API."""
+
+    root: str = ""
+    capabilities: frozenset[Capability] = frozenset(Capability)
+    tls: TlsSettings = DEFAULT_TLS
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+_ITSELF = (HostConfig(),)
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Which hosts are asked for the images of each registry, and how.
+
+    `mirrors` come first, by registry; then what `folders` has (containerd's certs.d: the name of
+    a folder to its hosts, the last of which stands for the registry itself), else the registry.
+    `tls` is for all hosts, `client_certificates` for those that are named. `insecure` allows
+    plain HTTP where a registry has no TLS; registries on loopback addresses may always use it.
+    """
+
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folders: Mapping[str, tuple[HostConfig, ...]] = field(default_factory=dict)
+    tls: TlsSettings = DEFAULT_TLS
+    client_certificates: Mapping[str, ClientCertificate] = field(default_factory=dict)
+    insecure: bool = False
+
+    def with_insecure(self) -> Hosts:
+        """Return these hosts with plain HTTP allowed and certificates not checked."""
+        return replace(self, tls=replace(self.tls, verify=False), insecure=True)
+
+    def endpoints(self, registry: str) -> tuple[Endpoint, ...]:
+        """Return who is asked for the images of `registry`, in order; the last is the main one."""
+        mirrors = tuple(HostConfig(root) for root in self.mirrors.get(registry, ()))
+        names = (hosts_folder(registry), registry, "_default")
+        listed = next((self.folders[name] for name in names if name in self.folders), _ITSELF)
+        return tuple(self._endpoint(registry, config) for config in mirrors + listed)
+
+    def _endpoint(self, registry: str, config: HostConfig) -> Endpoint:
+        host = urlsplit(config.root).netloc if config.root else registry
+        if (registry, host) == (DOCKER_HUB, _HUB_HOST):
+            host = DOCKER_HUB
+        certificate = self.client_certificates.get(host)
+        own = TlsSettings(client_certificates=(certificate,) if certificate else ())
+        return Endpoint(
+            registry,
+            host,
+            (config.root,) if config.root else self._own_roots(registry),
+            config.capabilities,
+            self.tls | config.tls | own,
+            config.headers,
+        )
+
+    def _own_roots(self, registry: str) -> tuple[str, ...]:
+        schemes = ["https"]
+        if is_loopback(registry):
+            schemes = ["http", "https"]
+        elif self.insecure:
+            schemes = ["https", "http"]
+        host = registry_host(registry)
+        return tuple(f"{scheme}://{host}{_API}" for scheme in schemes)
+
+
+def mirror_root(url: str) -> str:
+    """Return the root of a mirror's API: `url` with its path, or with /v2 when it has none.
+
+    Raises InputError when it is not the URL of a host.
+    """
+    base, path = _split(url)
+    return base + (path or _API)
+
+
+def host_root(url: str, *, override_path: bool) -> str:
+    """Return the root of the API at a host of hosts.toml: /v2 is added if it does not end so.
+
+    `override_path` leaves the path as it is; a URL without scheme is of https. Raises InputError
+    when it is not the URL of a host.
+    """
+    base, path = _split(url if "://" in url else f"https://{url}")
+    return base + (path if override_path or path.endswith(_API) else path + _API)
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Return a URL's scheme with its host, and its path without a slash at the end."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InputError(f"{url[:200]!r} is not a URL: {error}") from error
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not is_registry(parts.netloc) or not plain:
+        raise InputError(
+            f"{url[:200]!r} is not the URL of a registry", hint="write it as https://host[:port]"
+        )
+    if parts.query or parts.fragment:
+        raise InputError(f"{url[:200]!r}: the URL of a registry has no query and no fragment")
+    return f"{parts.scheme}://{registry_host(parts.netloc)}", parts.path.rstrip("/")
+
+
+def registry_host(registry: str) -> str:
+    """Return the host that serves `registry`: its own name, but for Docker Hub."""
+    return _HUB_HOST if registry == DOCKER_HUB else registry
+
+
+def hosts_folder(registry: str) -> str:
+    """Return the name of the folder where containerd looks first for a registry's hosts.toml.
+
+    A port is written `_5000_`, on all systems alike.
+    """
+    host, colon, port = registry.rpartition(":")
+    return f"{host}_{port}_" if colon and port.isdigit() else registry
+
+
+def is_loopback(registry: str) -> bool:
+    """Whether `registry` is on this machine, so that it may be asked by plain HTTP."""
+    name = urlsplit(f"//{registry}").hostname or ""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,144 @@
+"""containerd's folders of registry hosts (certs.d): hosts.toml, or certificates alone.
+
+https://github.com/containerd/containerd/blob/main/docs/hosts.md
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from imager.errors import InputError
+from imager.oci.endpoint import Capability, HostConfig, host_root
+from imager.oci.tls import ClientCertificate, TlsSettings
+from imager.units import MIB
+
+_FILE = "hosts.toml"
+# RFC 9110, section 5.6.2.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+
+_T = TypeVar("_T")
+
+
+def _header(fields: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+    for name, value in fields.items():
+        text = "".join(value)
+        if not _HEADER_NAME.fullmatch(name) or not (text.isascii() and text.isprintable()):
+            raise ValueError(f"{name!r} is not a header field of printable ASCII")
+    return fields
+
+
+class _Host(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    capabilities: list[Capability] = []
+    ca: str | list[str] = []
+    client: str | list[str | tuple[str, str]] = []
+    skip_verify: bool = False
+    override_path: bool = False
+    header: Annotated[dict[str, str | list[str]], AfterValidator(_header)] = {}
+    # How long containerd waits; our own bound is as good.
+    dial_timeout: str = ""
+
+    def config(self, root: str, folder: Path) -> HostConfig:
+        tls = TlsSettings(
+            verify=not self.skip_verify,
+            ca_files=tuple(folder / name for name in _listed(self.ca)),
+            client_certificates=tuple(_client(each, folder) for each in _listed(self.client)),
+        )
+        headers = tuple(
+            (name.title(), ", ".join(_listed(value))) for name, value in self.header.items()
+        )
+        return HostConfig(root, frozenset(self.capabilities or Capability), tls, headers)
+
+
+class _File(_Host):
+    server: str = ""
+    host: dict[str, _Host] = {}
+
+    def configs(self, folder: Path) -> Iterator[HostConfig]:
+        for url, host in self.host.items():
+            yield host.config(host_root(url, override_path=host.override_path), folder)
+        root = host_root(self.server, override_path=self.override_path) if self.server else ""
+        yield self.config(root, folder)
+
+
+def read_hosts_folder(folder: Path) -> dict[str, tuple[HostConfig, ...]]:
+    """Return the hosts of every registry that `folder` has a folder for, by its name there.
+
+    They are in the order of the file; the last one is for the registry itself. Raises InputError
+    for everything that is wrong in all the files.
+    """
+    found: dict[str, tuple[HostConfig, ...]] = {}
+    problems: list[str] = []
+    try:
+        names = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise InputError(f"cannot read folder {folder}: {error.strerror}") from error
+    for path in names:
+        try:
+            configs = _read(path)
+        except InputError as error:
+            problems.append(error.message)
+            continue
+        problems += (each for config in configs for each in config.tls.problems())
+        found[path.name] = configs
+    if problems:
+        raise InputError("\n  ".join(problems))
+    return found
+
+
+def _read(folder: Path) -> tuple[HostConfig, ...]:
+    path = folder / _FILE
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MIB + 1)
+    except FileNotFoundError:
+        raw = b""
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    if not raw:
+        return (HostConfig(tls=_certificates(folder)),)
+    if len(raw) > MIB:
+        raise InputError(f"{path} is larger than any such file")
+    try:
+        file_model = _File.model_validate(tomllib.loads(raw.decode("utf-8")))
+        return tuple(file_model.configs(folder))
+    except ValidationError as error:
+        raise InputError("\n  ".join(f"{path}: {each}" for each in _told(error))) from error
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from error
+
+
+def _certificates(folder: Path) -> TlsSettings:
+    """Return what Docker reads from such a folder: *.crt, and *.cert with *.key."""
+    certificates = sorted(folder.glob("*.cert"))
+    return TlsSettings(
+        ca_files=tuple(sorted(folder.glob("*.crt"))),
+        client_certificates=tuple(
+            ClientCertificate(path, path.with_suffix(".key")) for path in certificates
+        ),
+    )
+
+
+def _told(error: ValidationError) -> Iterator[str]:
+    for each in error.errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in each["loc"])
+        unknown = each["type"] == "extra_forbidden"
+        yield f"{place}: {'is not supported' if unknown else each['msg']}"
+
+
+def _listed(value: str | Sequence[_T]) -> list[str | _T]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _client(value: str | tuple[str, str], folder: Path) -> ClientCertificate:
+    certificate, key = (value, "") if isinstance(value, str) else value
+    return ClientCertificate(folder / certificate, folder / key if key else None)

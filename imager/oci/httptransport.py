@@ -1,0 +1,212 @@
+"""HTTP for registries, on urllib3.
+
+Time limits, redirects, and what failures mean stand here; retries in `retry`, TLS in `tls`. What
+a registry means by an answer stands in `registry`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+from urllib3.util import Retry, Timeout
+
+from imager import __version__
+from imager.errors import DependencyError
+from imager.oci.connections import Connections
+from imager.oci.retry import READING, ConnectionLostError, Patience, request_retries
+from imager.oci.source import CHUNK
+from imager.oci.tls import DEFAULT_TLS, TlsSettings
+from imager.oci.transport import Body, NoAnswerError, Response, follow, same_origin
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# RFC 9110, 15.4: the others may turn the request into a GET.
+_RESENDING = frozenset({307, 308})
+_MOST_REDIRECTS = 5
+# How urllib3 begins its messages: with the connection object.
+_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")
+_CA_HINT = "give its CA with --registry-ca, add it to the system's certificates, or pass --insecure"
+_EXPIRED_HINT = "have it renewed, if the clock of this machine is right; or pass --insecure"
+# What may go to another server than the one that was asked.
+_HARMLESS = frozenset(
+    {
+        *("accept", "accept-encoding", "range", "user-agent"),
+        *("content-length", "content-range", "content-type"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    url: str
+    response: urllib3.BaseHTTPResponse
+
+    @property
+    def status(self) -> int:
+        return self.response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.response.headers
+
+    def chunks(self) -> Iterator[bytes]:
+        done = 0
+        try:
+            # read() would lose what it has of a piece when the connection breaks in it.
+            while data := self.response.read1(CHUNK, decode_content=False):
+                done += len(data)
+                yield data
+        except (HTTPError, OSError) as error:
+            host = urlsplit(self.url).netloc
+            raise ConnectionLostError(
+                f"connection to {host} was lost after {done} bytes: {_reason(error)}",
+                hint="check the network and run the command again",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    timeout: Timeout
+    retries: Retry
+
+
+class HttpTransport:
+    """A Transport on urllib3, which honours $HTTP_PROXY, $HTTPS_PROXY and $NO_PROXY.
+
+    Requests raise InputError when a file of `tls` is not valid.
+    """
+
+    def __init__(self, *, tls: TlsSettings = DEFAULT_TLS, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
+        self._connections = Connections(tls)
+        if not tls.verify:
+            # It was asked for; a warning a request would bury everything else.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+    @contextlib.contextmanager
+    def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: Body | None = None
+    ) -> Iterator[Response]:
+        """Ask for `url`; see Transport."""
+        # While a body is sent, urllib3 bounds silence by the time limit of connecting.
+        connect = self._patience.read if body else self._patience.connect
+        timeout = Timeout(connect=connect, read=self._patience.read)
+        limits = _Limits(timeout, request_retries(self._patience))
+        sent = {
+            "User-Agent": f"imager/{__version__}",
+            # A body that is compressed on the way has another digest.
+            "Accept-Encoding": "identity",
+            **headers,
+        }
+        if body is not None:
+            # Else urllib3 sends a Stream in chunks, which registries need not take.
+            sent["Content-Length"] = str(len(body))
+        for _ in range(_MOST_REDIRECTS + 1):
+            with self._ask(method, url, limits, headers=sent, body=body) as response:
+                target = response.headers.get("Location")
+                if response.status not in _REDIRECTS or not target:
+                    yield _Answer(url, response)
+                    return
+                status = response.status
+            there = follow(url, target)
+            if method not in READING:
+                _check_resending(url, there, status)
+            if not same_origin(url, there):
+                sent = {name: value for name, value in sent.items() if name.lower() in _HARMLESS}
+            url = there
+        raise DependencyError(f"{url}: more than {_MOST_REDIRECTS} redirects")
+
+    def answers(self, url: str) -> bool:
+        """Whether a server speaks the scheme; see Transport."""
+        timeout = Timeout(connect=self._patience.probe, read=self._patience.probe)
+        once = _Limits(timeout, Retry(0))
+        try:
+            with self._ask("GET", url, once, headers={}) as response:
+                # What TLS servers answer to plain HTTP.
+                return response.status != 400
+        except NoAnswerError:
+            return False
+
+    @contextlib.contextmanager
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        limits: _Limits,
+        *,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        host = urlsplit(url).netloc
+        try:
+            response = self._connections.to(url).urlopen(
+                method,
+                url,
+                body=body,
+                headers=headers,
+                timeout=limits.timeout,
+                retries=limits.retries,
+                redirect=False,
+                preload_content=False,
+            )
+        except HTTPError as error:
+            cause = error.reason if isinstance(error, MaxRetryError) else error
+            if isinstance(cause, SSLError):
+                raise _tls_failure(host, cause) from error
+            raise NoAnswerError(
+                f"no answer from {host}: {_reason(error)}",
+                hint="check the registry's name, the network and the proxy settings",
+            ) from error
+        try:
+            yield response
+        finally:
+            # Of one that was read to its end, the connection is back already.
+            response.close()
+
+
+def _tls_failure(host: str, error: SSLError) -> DependencyError:
+    text, reason = str(error), _reason(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        expired = "certificate has expired" in text
+        return DependencyError(
+            f"{host}: its TLS certificate is not trusted: {reason}",
+            hint=_EXPIRED_HINT if expired else _CA_HINT,
+        )
+    if "CERTIFICATE_REQUIRED" in text or "ALERT_BAD_CERTIFICATE" in text:
+        return DependencyError(
+            f"{host} wants a client certificate: {reason}",
+            hint="give one with --registry-client-cert",
+        )
+    return NoAnswerError(
+        f"{host} does not speak TLS: {reason}",
+        hint="for a registry on plain HTTP, pass --insecure",
+    )
+
+
+def _check_resending(url: str, there: str, status: int) -> None:
+    """Check a redirect of what is not only read: it is sent again as it is, to the same host."""
+    here, host = urlsplit(url).hostname, urlsplit(there).hostname
+    if status not in _RESENDING or here != host:
+        raise DependencyError(
+            f"{here} redirects what is sent to it to {host} (HTTP {status}), which is not safe",
+            hint="use the name under which the registry itself takes uploads",
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause that urllib3 wrapped, without object addresses."""
+    while True:
+        inner = getattr(error, "reason", None) or next(
+            (arg for arg in error.args if isinstance(arg, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _CONNECTION.sub("", str(error)) or type(error).__name__

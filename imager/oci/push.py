@@ -1,0 +1,196 @@
+"""Images into registries: OCI distribution specification 1.1, section Push.
+
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push
+Blobs come first, then manifests from the leaves up, and the tag last: a run that is stopped
+leaves no name behind that leads to something incomplete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from imager.errors import DependencyError, InputError
+from imager.extents import Content
+from imager.oci.blobreader import BlobReader
+from imager.oci.digest import Digest
+from imager.oci.layout import Layout, LayoutImage
+from imager.oci.manifest import Descriptor, Index, RawManifest
+from imager.oci.reference import Reference
+from imager.oci.registry import RegistryClient, Request
+from imager.oci.retry import insist
+from imager.oci.upload import PASSING, Outcome, Target, has_blob, upload_blob
+from imager.reporter import Reporter
+from imager.units import MIB, count
+from imager.workers import SharedProgress, worker_pool
+
+DEFAULT_CHUNK = 64 * MIB
+# An index of indexes of indexes: nobody makes more.
+_DEEPEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PushBlob:
+    """A blob, and where its bytes are."""
+
+    blob: Descriptor
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class PushPlan:
+    """What is to be pushed: blobs, and manifests, what others name first and the image last."""
+
+    blobs: tuple[PushBlob, ...]
+    manifests: tuple[RawManifest, ...]
+
+    @property
+    def root(self) -> RawManifest:
+        """The manifest or index that gets the tag."""
+        return self.manifests[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class PushOptions:
+    """How to push: `jobs` blobs at a time; chunks in bytes, 0 for one request a blob.
+
+    `mount_from` is a repository of the same registry that may have some of the blobs.
+    """
+
+    chunk_size: int = DEFAULT_CHUNK
+    jobs: int = 4
+    mount_from: str | None = None
+
+
+def mount_repository(text: str, reference: Reference) -> str:
+    """Return the repository `text`, with or without the registry of `reference` before it.
+
+    Raises InputError when it is none.
+    """
+    name = text.removeprefix(f"{reference.registry}/")
+    return Reference.parse(f"{reference.registry}/{name}").repository
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """An image in a registry, and what became of each of its blobs."""
+
+    reference: Reference
+    blobs: tuple[tuple[Descriptor, Outcome], ...]
+
+    def summary(self) -> str:
+        """Return how many blobs and bytes were sent, and how many were not and why."""
+        parts = []
+        for outcome in Outcome:
+            sizes = [blob.size for blob, found in self.blobs if found is outcome]
+            if sizes or outcome is Outcome.SENT:
+                parts.append(f"{count(len(sizes), 'blob')} {outcome.value} ({sum(sizes)} bytes)")
+        return ", ".join(parts)
+
+
+def plan_layout(layout: Layout) -> PushPlan:
+    """Return the push of a layout: of its one image, or of its index when it names several.
+
+    Raises InputError when it is empty, damaged or incomplete.
+    """
+    entries = layout.index.manifests
+    if not entries:
+        raise InputError(f"{layout.folder} has no image that could be pushed")
+    image = LayoutImage(layout, entries[0])
+    root = image.root() if len(entries) == 1 else layout.root()
+    manifests: dict[Digest, RawManifest] = {}
+    _collect(image, root, manifests, depth=0)
+    blobs = {
+        blob.digest: PushBlob(blob, layout.locate(blob).content())
+        for manifest in manifests.values()
+        if not isinstance(manifest.document, Index)
+        for blob in manifest.document.blobs
+    }
+    return PushPlan(tuple(blobs.values()), tuple(manifests.values()))
+
+
+def _collect(
+    image: LayoutImage, root: RawManifest, found: dict[Digest, RawManifest], *, depth: int
+) -> None:
+    """Add to `found` what `root` names, and then itself; what is there already is left out."""
+    if depth > _DEEPEST:
+        raise InputError(f"{image.layout.folder}: indexes are nested too deeply")
+    if isinstance(root.document, Index):
+        for entry in root.document.manifests:
+            if entry.digest not in found:
+                _collect(image, image.manifest(entry.digest), found, depth=depth + 1)
+    found[root.digest] = root
+
+
+def push(
+    plan: PushPlan,
+    reference: Reference,
+    *,
+    client: RegistryClient,
+    options: PushOptions,
+    reporter: Reporter,
+) -> Pushed:
+    """Push an image under the tag of `reference`, or without one if it has a digest alone.
+
+    Blobs that the repository has are not sent. Raises InputError when `reference` has another
+    digest than the image, and as `upload_blob`.
+    """
+    if reference.digest not in (None, plan.root.digest):
+        raise InputError(
+            f"what is to be pushed is not {reference}: its digest is {plan.root.digest}",
+            hint="leave the digest out of the reference",
+        )
+    target = Target(client, reference, options.chunk_size, options.mount_from)
+    outcomes = _push_blobs(plan.blobs, target, jobs=options.jobs, reporter=reporter)
+    for manifest in plan.manifests[:-1]:
+        _put_manifest(target, manifest, manifest.digest)
+    _put_manifest(target, plan.root, reference.tag or plan.root.digest)
+    blobs = tuple(each.blob for each in plan.blobs)
+    return Pushed(
+        replace(reference, digest=plan.root.digest), tuple(zip(blobs, outcomes, strict=True))
+    )
+
+
+def _push_blobs(
+    blobs: Sequence[PushBlob], target: Target, *, jobs: int, reporter: Reporter
+) -> list[Outcome]:
+    total = sum(each.blob.size for each in blobs)
+    with reporter.transfer(f"pushing {target.reference}", total) as advance:
+        shared = SharedProgress(advance)
+        try:
+            with worker_pool(jobs, "push") as pool:
+                return list(pool.map(lambda each: _push_blob(each, target, shared), blobs))
+        finally:
+            shared.stop()
+
+
+def _push_blob(each: PushBlob, target: Target, progress: SharedProgress) -> Outcome:
+    if has_blob(target, each.blob):
+        progress.advance(each.blob.size)
+        return Outcome.THERE
+    reader = BlobReader(each.blob, each.content, progress=progress.advance)
+    outcome = upload_blob(target, reader)
+    progress.advance(each.blob.size - reader.reached)
+    return outcome
+
+
+def _put_manifest(target: Target, manifest: RawManifest, name: str | Digest) -> None:
+    asked = Request(
+        "PUT",
+        f"manifests/{name}",
+        headers={"Content-Type": manifest.media_type},
+        body=manifest.raw,
+        accepted=(200, 201, 202),
+    )
+
+    def put() -> str:
+        with target.client.request(target.reference, asked) as response:
+            return response.headers.get("Docker-Content-Digest", "")
+
+    stated = insist(put, target.client.patience, passing=PASSING)
+    # A registry may state a digest of another algorithm, which says nothing of ours.
+    if stated.startswith("sha256:") and stated != str(manifest.digest):
+        raise DependencyError(
+            f"{target.reference.registry} made {stated} of the manifest {manifest.digest}",
+            hint="the registry or a proxy before it changes images: nobody could pull this one",
+        )

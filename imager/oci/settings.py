@@ -1,0 +1,173 @@
+"""How registries are reached, as the options of the command line say it: one frozen value."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from imager.errors import ImagerError, InputError
+from imager.oci.credentials import Credential, CredentialChain, CredentialStore
+from imager.oci.endpoint import HostConfig, Hosts, mirror_root
+from imager.oci.reference import DOCKER_HUB, is_registry
+from imager.oci.retry import Patience
+from imager.oci.tls import ClientCertificate, TlsSettings
+
+_T = TypeVar("_T")
+_V = TypeVar("_V")
+_LONGEST_SECRET = 1 << 16
+_AUTH_HINT = "write --registry-auth HOST=USER:PASSWORD, HOST=@FILE, HOST=@- or FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """Who is asked for images, with which credentials, and how patiently."""
+
+    hosts: Hosts = field(default_factory=Hosts)
+    credentials: CredentialChain = field(default_factory=CredentialChain)
+    patience: Patience = field(default_factory=Patience)
+
+    def with_insecure(self) -> RegistrySettings:
+        """Return these settings with plain HTTP allowed and certificates not checked."""
+        return replace(self, hosts=self.hosts.with_insecure())
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryOptions:
+    """The options as they were given.
+
+    `mirrors` are REGISTRY=URL, `client_certificates` HOST=CERT[:KEY]; `auth` is
+    HOST=USER:PASSWORD, HOST=@FILE for a file with USER:PASSWORD (`-` is standard input), or a
+    file in the format of Docker's config.json.
+    """
+
+    insecure: bool = False
+    mirrors: tuple[str, ...] = ()
+    hosts_folders: tuple[Path, ...] = ()
+    ca_files: tuple[Path, ...] = ()
+    client_certificates: tuple[str, ...] = ()
+    auth: tuple[str, ...] = ()
+    retries: int | None = None
+
+    def parse(self) -> RegistrySettings:
+        """Return the settings; reads and checks the files that are named.
+
+        Raises InputError that tells everything that is wrong.
+        """
+        problems = _Problems()
+        certificates = problems.each(self.client_certificates, _client_certificate)
+        tls = TlsSettings(verify=not self.insecure, ca_files=self.ca_files)
+        own = TlsSettings(client_certificates=tuple(found for _, found in certificates))
+        problems.found += (tls | own).problems()
+        hosts = Hosts(
+            mirrors=_grouped(problems.each(self.mirrors, _mirror)),
+            folders=_joined(problems.each(self.hosts_folders, _hosts_folder)),
+            tls=tls,
+            client_certificates=dict(certificates),
+            insecure=self.insecure,
+        )
+        credentials = CredentialChain(tuple(problems.each(self.auth, _credentials)))
+        problems.raise_any()
+        patience = Patience() if self.retries is None else Patience(retries=self.retries)
+        return RegistrySettings(hosts, credentials, patience)
+
+
+class _Problems:
+    """What is wrong with several options, told together."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.hint = ""
+
+    def each(self, values: Iterable[_V], parse: Callable[[_V], _T]) -> list[_T]:
+        parsed = []
+        for value in values:
+            try:
+                parsed.append(parse(value))
+            except ImagerError as error:
+                self.found.append(error.message)
+                self.hint = self.hint or error.hint
+        return parsed
+
+    def raise_any(self) -> None:
+        if len(self.found) == 1:
+            raise InputError(self.found[0], hint=self.hint)
+        if self.found:
+            listed = "".join(f"\n  {problem}" for problem in self.found)
+            raise InputError(f"{len(self.found)} problems with the registry options:{listed}")
+
+
+def _mirror(text: str) -> tuple[str, str]:
+    registry, url = _named(text, "--registry-mirror", "REGISTRY=URL")
+    return registry, mirror_root(url)
+
+
+def _client_certificate(text: str) -> tuple[str, ClientCertificate]:
+    host, files = _named(text, "--registry-client-cert", "HOST=CERT[:KEY]")
+    certificate, _, key = files.partition(":")
+    return host, ClientCertificate(Path(certificate), Path(key) if key else None)
+
+
+def _named(text: str, option: str, form: str) -> tuple[str, str]:
+    """Return the registry and the rest of REGISTRY=REST."""
+    registry, equals, rest = text.partition("=")
+    if not equals or not rest or not is_registry(registry):
+        raise InputError(f"{option} {text[:200]!r} is not {form}", hint=f"write {option} {form}")
+    return DOCKER_HUB if registry == "index.docker.io" else registry, rest
+
+
+def _credentials(text: str) -> CredentialStore:
+    registry, equals, rest = text.partition("=")
+    # What stands before the first = of a path that has one is no registry, or ./ can be put there.
+    if not equals or not is_registry(registry):
+        # The text is not shown: it may have a password.
+        if (":" in text or equals) and not Path(text).exists():
+            raise InputError("--registry-auth: a login needs its registry", hint=_AUTH_HINT)
+        return CredentialStore.open(Path(text))
+    login = _secret(registry, rest[1:]) if rest.startswith("@") else rest
+    username, colon, password = login.partition(":")
+    if not colon or not username or not password:
+        raise InputError(f"--registry-auth for {registry} is not USER:PASSWORD", hint=_AUTH_HINT)
+    return CredentialStore.of(registry, Credential(username, password))
+
+
+def _secret(registry: str, source: str) -> str:
+    """Return what a file, or standard input, has before the end of its first line."""
+    try:
+        if source == "-":
+            text = sys.stdin.read(_LONGEST_SECRET)
+        else:
+            with Path(source).open(encoding="utf-8") as file:
+                text = file.read(_LONGEST_SECRET)
+    except UnicodeDecodeError as error:
+        raise InputError(f"--registry-auth for {registry}: {source} is not UTF-8") from error
+    except OSError as error:
+        raise InputError(
+            f"--registry-auth for {registry}: cannot read {source}: {error.strerror}"
+        ) from error
+    return text.partition("\n")[0].removesuffix("\r")
+
+
+def _hosts_folder(folder: Path) -> dict[str, tuple[HostConfig, ...]]:
+    from imager.oci.hosts_toml import read_hosts_folder
+
+    return read_hosts_folder(folder)
+
+
+def _grouped(mirrors: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    grouped: dict[str, tuple[str, ...]] = {}
+    for registry, root in mirrors:
+        grouped[registry] = (*grouped.get(registry, ()), root)
+    return grouped
+
+
+def _joined(
+    folders: Iterable[dict[str, tuple[HostConfig, ...]]],
+) -> dict[str, tuple[HostConfig, ...]]:
+    """Return the hosts of several folders: what an earlier one says of a registry holds."""
+    joined: dict[str, tuple[HostConfig, ...]] = {}
+    for folder in folders:
+        joined = folder | joined
+    return joined

@@ -1,0 +1,100 @@
+"""The caches that are served, opened from their paths, and opened again when they have changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.errors import ImagerError, UnsupportedError, joined
+from imager.extents import StreamRange
+from imager.imagecache.cache import ImageCache
+from imager.imagecache.open import open_whole_cache
+from imager.server.blobs import Identity
+
+_MOST_PROBLEMS = 20
+
+# The identities of the files and folders that tell of a change; None for what is not there.
+Stamp = tuple[Identity | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A cache as it was when `stamp` was taken.
+
+    `cache` is None when it could not be opened; `problems` say why, or what of it is left out.
+    """
+
+    path: Path
+    stamp: Stamp
+    cache: ImageCache | None
+    problems: tuple[ImagerError, ...]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the path has another cache now."""
+        return stamp_of(self.path) != self.stamp
+
+
+def open_root(path: Path) -> Root:
+    """Return the cache at `path`; what is damaged in it is left out, and told."""
+    # Before anything is read: what changes meanwhile is read again.
+    stamp = stamp_of(path)
+    problems: list[ImagerError] = []
+    try:
+        cache = open_whole_cache(path, fail=problems.append).cache
+        _check_servable(cache)
+    except ImagerError as error:
+        return Root(path, stamp, None, (error,))
+    except OSError as error:
+        return Root(path, stamp, None, (ImagerError(f"{path}: {error.strerror}"),))
+    return Root(path, stamp, cache, tuple(problems[:_MOST_PROBLEMS]))
+
+
+def open_roots(paths: Sequence[Path]) -> tuple[Root, ...]:
+    """Return the caches at `paths`; raises one error for all that cannot be opened."""
+    roots = tuple(open_root(path) for path in paths)
+    failures = [root.problems[0] for root in roots if root.cache is None]
+    if failures:
+        raise joined(failures, what="caches")
+    return roots
+
+
+def renewed(roots: Iterable[Root]) -> tuple[Root, ...]:
+    """Return `roots`, those that have changed opened again."""
+    return tuple(open_root(root.path) if root.has_changed else root for root in roots)
+
+
+def _check_servable(cache: ImageCache) -> None:
+    """Raise UnsupportedError for a cache whose blobs lie in a compressed stream."""
+    for file in cache.blobs.values():
+        for extent in file.content.extents:
+            if isinstance(extent.source, StreamRange):
+                raise UnsupportedError(
+                    f"{cache.source}: its layer is compressed, no blob can be served out of it",
+                    hint=f"unpack it: mkdir cache && tar -xf {extent.source.path} -C cache",
+                )
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what changes when a cache is replaced, or files come to it or go.
+
+    Of a file that is itself, of a layout its index, of a flat tree its folders.
+    """
+    return tuple(_identity(each) for each in _telling(path))
+
+
+def _telling(path: Path) -> Iterator[Path]:
+    yield path
+    yield path / "index.json"
+    for kind in ("blob", "manifests"):
+        for folder, _, _ in os.walk(path / kind):
+            yield Path(folder)
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        return Identity.of(path.stat())
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""Signatures of what is booted: keys, Authenticode, PCR policies."""

@@ -1,0 +1,177 @@
+"""What a machine's firmware is given: PK, KEK and db, made from one key, or checked.
+
+As with Talos one certificate stands in all three, and its key signs each: PK by itself, KEK by PK,
+db by KEK (UEFI 2.10, 32.3). It is the signing certificate itself, also when a CA issued it: the
+firmware then trusts what this key signs, and nothing else of that CA.
+
+Certificates that are well known, such as Microsoft's, are the user's files: those in a folder's
+`db` may sign what boots (option ROMs of cards are signed with Microsoft's), those in `KEK` may
+change db. Microsoft publishes its own: https://github.com/microsoft/secureboot_objects.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from imager.errors import InputError
+from imager.repro import derived_uuid, source_date_epoch
+from imager.signing.certificates import (
+    der,
+    fingerprint,
+    is_trusted,
+    load_certificates,
+    parse_certificate,
+    read_limited,
+)
+from imager.signing.efivars import (
+    X509,
+    AuthFile,
+    Variable,
+    auth_variable,
+    certificate_lists,
+    parse_auth,
+)
+from imager.signing.signer import Signer
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+_SUFFIXES = (".der", ".crt", ".cer", ".pem")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedVariable:
+    """A variable's value as signature lists (`.esl`), and the same signed (`.auth`)."""
+
+    esl: bytes
+    auth: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollment:
+    """The three variables that turn SecureBoot on; PK is written last, and locks the others."""
+
+    pk: SignedVariable
+    kek: SignedVariable
+    db: SignedVariable
+
+
+@dataclass(frozen=True, slots=True)
+class WellKnown:
+    """Certificates of others to trust beside one's own."""
+
+    db: tuple[Certificate, ...] = ()
+    kek: tuple[Certificate, ...] = ()
+
+
+def owner_guid(certificate: Certificate) -> UUID:
+    """Return the id under which the entries of `certificate`'s owner stand, derived from it."""
+    return derived_uuid(f"secureboot owner {fingerprint(certificate)}")
+
+
+def enrollment_time() -> datetime.datetime:
+    """Return the instant of this build (SOURCE_DATE_EPOCH), which variables are signed as of."""
+    return datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
+
+
+def enrollment(
+    signer: Signer,
+    *,
+    owner: UUID | None = None,
+    extra_db: Sequence[Certificate] = (),
+    extra_kek: Sequence[Certificate] = (),
+    timestamp: datetime.datetime | None = None,
+) -> Enrollment:
+    """Return PK, KEK and db of `signer`, the latter two with the extra certificates as well.
+
+    `owner` is by default `owner_guid`, `timestamp` that of the build; the same arguments give the
+    same bytes.
+    """
+    own = signer.certificate
+    guid = owner or owner_guid(own)
+    instant = timestamp or enrollment_time()
+
+    def signed(variable: Variable, extra: Sequence[Certificate]) -> SignedVariable:
+        certificates = dict.fromkeys((own, *extra))
+        esl = certificate_lists(certificates, owner=guid)
+        return SignedVariable(
+            esl, auth_variable(variable.value, variable.guid, esl, signer, instant)
+        )
+
+    return Enrollment(
+        signed(Variable.PK, ()), signed(Variable.KEK, extra_kek), signed(Variable.DB, extra_db)
+    )
+
+
+def load_well_known(folder: Path) -> WellKnown:
+    """Return the certificates (.der .crt .cer .pem) in `folder`/db and `folder`/KEK, by name.
+
+    Raises InputError when there are none, or a file is no certificate.
+    """
+    found = WellKnown(tuple(_certificates(folder / "db")), tuple(_certificates(folder / "KEK")))
+    if not found.db and not found.kek:
+        raise InputError(
+            f"{folder}: there are no certificates in db/ or KEK/",
+            hint="put those of Microsoft there, from github.com/microsoft/secureboot_objects",
+        )
+    return found
+
+
+def _certificates(folder: Path) -> Iterator[Certificate]:
+    try:
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(f"cannot read {folder}: {error.strerror}") from error
+    for path in paths:
+        if path.suffix.lower() in _SUFFIXES:
+            yield from load_certificates(path)
+
+
+def load_auth(variable: Variable, path: Path) -> AuthFile:
+    """Return what the file `path` sets `variable` to; raises InputError when it is not sound."""
+    data, _ = read_limited(path, what=f"{variable.value} of SecureBoot", limit=1 << 20)
+    return parse_auth(variable, data, name=str(path))
+
+
+def enrollment_problems(pk: AuthFile, kek: AuthFile, db: AuthFile) -> tuple[str, ...]:
+    """Return why firmware would refuse these three, each sound by itself; empty if it takes them.
+
+    PK has one certificate and is signed with it; KEK is signed by PK, db by KEK or PK. Firmware in
+    setup mode insists on the first alone.
+    """
+    return tuple(_problems(pk, kek, db))
+
+
+def _problems(pk: AuthFile, kek: AuthFile, db: AuthFile) -> Iterator[str]:
+    if len(pk.entries) != 1 or pk.entries[0].kind != X509:
+        yield "PK does not hold one certificate"
+    for each in (kek, db):
+        if not each.entries:
+            yield f"{each.variable.value} holds no certificate"
+    signers = ((pk, (pk,)), (kek, (pk,)), (db, (kek, pk)))
+    for each, holders in signers:
+        above = [certificate for holder in holders for certificate in _trusted(holder)]
+        if each.signer is None or not is_trusted(each.signer, above):
+            names = " or ".join(holder.variable.value for holder in holders)
+            yield f"{each.variable.value} is not signed by a key in {names}"
+
+
+def _trusted(holder: AuthFile) -> Iterator[Certificate]:
+    for entry in holder.entries:
+        if entry.kind == X509:
+            try:
+                yield parse_certificate(entry.data)
+            except ValueError:
+                continue
+
+
+def signs_for(db: AuthFile, certificate: Certificate) -> bool:
+    """Whether a machine with this `db` runs what the key of `certificate` has signed."""
+    own = der(certificate)
+    holds = any(entry.kind == X509 and entry.data == own for entry in db.entries)
+    return holds or is_trusted(certificate, tuple(_trusted(db)))

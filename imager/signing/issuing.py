@@ -1,0 +1,155 @@
+"""X.509 certificates made anew (RFC 5280): authorities, and what they issue.
+
+Serial numbers are random, and so are keys: nothing that is made here can be made again.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.x509 import Certificate, CertificateBuilder
+
+    PrivateKey: TypeAlias = RSAPrivateKey | EllipticCurvePrivateKey
+
+LONGEST_NAME = 64  # characters of a common name (RFC 5280, appendix A.1)
+_EXPONENT = 65537
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """The times (UTC) from and until which a certificate is valid, whole seconds."""
+
+    start: datetime.datetime
+    end: datetime.datetime
+
+    @classmethod
+    def lasting(cls, length: datetime.timedelta, *, start: datetime.datetime) -> Validity:
+        """Return the time of `length` from `start` on."""
+        first = start.replace(microsecond=0)
+        return cls(first, first + length)
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """A certificate authority: its certificate, and its private key, which shows in no repr."""
+
+    certificate: Certificate
+    key: PrivateKey = field(repr=False)
+
+    @classmethod
+    def new(cls, name: str, key: PrivateKey, validity: Validity) -> Issuer:
+        """Return a new authority for `key` that vouches for itself, and issues no authorities."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        builder = _builder(name, key, validity).issuer_name(_name(name))
+        basic = x509.BasicConstraints(ca=True, path_length=0)
+        builder = builder.add_extension(basic, critical=True)
+        builder = builder.add_extension(_usage(authority=True), critical=True)
+        return cls(builder.sign(key, SHA256()), key)
+
+    def issue(
+        self,
+        name: str,
+        key: PrivateKey,
+        validity: Validity,
+        *,
+        purpose: x509.ObjectIdentifier,
+        alternatives: Sequence[x509.GeneralName] = (),
+    ) -> Certificate:
+        """Return a certificate of `key` for one `purpose` (RFC 5280, 4.2.1.12).
+
+        `alternatives` are what else its owner is called (subjectAltName), if anything.
+        """
+        from cryptography import x509
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        builder = _builder(name, key, validity).issuer_name(self.certificate.subject)
+        basic = x509.BasicConstraints(ca=False, path_length=None)
+        builder = builder.add_extension(basic, critical=True)
+        builder = builder.add_extension(_usage(authority=False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        builder = builder.add_extension(self._identifier(), critical=False)
+        if alternatives:
+            names = x509.SubjectAlternativeName(alternatives)
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self.key, SHA256())
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        from cryptography import x509
+
+        try:
+            own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        except x509.ExtensionNotFound:
+            return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
+
+
+def new_rsa_key(bits: int) -> RSAPrivateKey:
+    """Return a new RSA key of `bits`."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return rsa.generate_private_key(public_exponent=_EXPONENT, key_size=bits)
+
+
+def new_ec_key() -> EllipticCurvePrivateKey:
+    """Return a new key on the curve P-256 (FIPS 186-5), which every TLS library knows."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """Return a private key as PKCS #8 in PEM, encrypted when there is a `passphrase`."""
+    from cryptography.hazmat.primitives import serialization
+
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
+
+
+def _builder(name: str, key: PrivateKey, validity: Validity) -> CertificateBuilder:
+    from cryptography import x509
+
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(validity.start)
+        .not_valid_after(validity.end)
+        .add_extension(identifier, critical=False)
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    from cryptography import x509
+
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

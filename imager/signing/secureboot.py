@@ -1,0 +1,131 @@
+"""All that a SecureBoot output is signed with, from the files that Talos names.
+
+uki-signing-key.pem uki-signing-cert.pem    sign the loader and the UKI
+pcr-signing-key.pem                         signs the policies for the TPM
+PK.auth KEK.auth db.auth                    all three or none; else made of the signing key
+well-known/db/ well-known/KEK/              others' certificates, if they are to be trusted
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imager.errors import InputError
+from imager.signing.certificates import der
+from imager.signing.efivars import Variable
+from imager.signing.enrollment import (
+    WellKnown,
+    enrollment,
+    enrollment_problems,
+    load_auth,
+    load_well_known,
+    signs_for,
+)
+from imager.signing.signer import FileKey, KeySigner, LoadedKey, Signer, load_key, load_signer
+
+DEFAULT_FOLDER = Path("/secureboot")
+WELL_KNOWN = "well-known"
+_VARIABLES = (Variable.PK, Variable.KEK, Variable.DB)
+
+
+@dataclass(frozen=True, slots=True)
+class SecureBootFiles:
+    """Where keys and certificates are; `variables` are the .auth files, in the order PK, KEK, db.
+
+    `well_known` is the folder of others' certificates to trust as well.
+    """
+
+    key: Path
+    certificate: Path
+    pcr_key: Path
+    variables: tuple[Path, Path, Path]
+    well_known: Path | None = None
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> SecureBootFiles:
+        """Return the files of `folder` under their usual names."""
+        return cls(
+            folder / "uki-signing-key.pem",
+            folder / "uki-signing-cert.pem",
+            folder / "pcr-signing-key.pem",
+            (folder / "PK.auth", folder / "KEK.auth", folder / "db.auth"),
+        )
+
+    def with_well_known(self, folder: Path) -> SecureBootFiles:
+        """Return the same with the certificates of others in `folder`."""
+        return replace(self, well_known=folder)
+
+
+@dataclass(frozen=True, slots=True)
+class SecureBoot:
+    """Who signs, and what the firmware is to enrol: the files `<name>.auth` by their names."""
+
+    signer: Signer
+    pcr_signer: KeySigner
+    variables: Mapping[str, bytes]
+
+    @property
+    def certificate(self) -> bytes:
+        """The certificate of the signer, in DER."""
+        return der(self.signer.certificate)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSecureBoot:
+    """The keys, and what a person should know of their files."""
+
+    secure_boot: SecureBoot
+    warnings: tuple[str, ...]
+
+
+def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> LoadedSecureBoot:
+    """Return what `files` hold; warns of keys that others can read and certificates not valid.
+
+    Raises InputError for files that are missing or not what they should be, and for .auth files
+    that are not all there, that firmware would refuse, or that do not let the signer's boot.
+    """
+    loaded = load_signer(files.key, files.certificate, now=now)
+    pcr: LoadedKey = load_key(files.pcr_key)
+    present = [path for path in files.variables if path.exists()]
+    if present and len(present) < len(files.variables):
+        missing = next(path for path in files.variables if path not in present)
+        raise InputError(
+            f"{missing} is missing, but {present[0]} is there",
+            hint="give PK.auth, KEK.auth and db.auth, or none: then they are made",
+        )
+    if present and files.well_known:
+        raise InputError(
+            f"{present[0]} is used as it is, so well-known certificates cannot be added",
+            hint="remove PK.auth, KEK.auth and db.auth, or leave well-known certificates out",
+        )
+    variables = _given(files, loaded.signer) if present else _made(files, loaded.signer)
+    warnings = (*loaded.warnings, *pcr.warnings)
+    key: FileKey = pcr.key
+    return LoadedSecureBoot(SecureBoot(loaded.signer, key, variables), warnings)
+
+
+def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
+    pairs = zip(_VARIABLES, files.variables, strict=True)
+    pk, kek, db = (load_auth(variable, path) for variable, path in pairs)
+    problems = list(enrollment_problems(pk, kek, db))
+    if not signs_for(db, signer.certificate):
+        problems.append(f"db does not hold the certificate {files.certificate}")
+    if problems:
+        raise InputError(
+            f"{files.variables[0].parent}: firmware would not boot with these keys: "
+            f"{'; '.join(problems)}",
+            hint="make new ones: remove PK.auth, KEK.auth and db.auth, or see `imager secureboot"
+            " gen-keys`",
+        )
+    pairs = zip(_VARIABLES, files.variables, strict=True)
+    return {variable.value: path.read_bytes() for variable, path in pairs}
+
+
+def _made(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
+    others = load_well_known(files.well_known) if files.well_known else WellKnown()
+    made = enrollment(signer, extra_db=others.db, extra_kek=others.kek)
+    values = (made.pk, made.kek, made.db)
+    return {variable.value: value.auth for variable, value in zip(_VARIABLES, values, strict=True)}

@@ -1,0 +1,167 @@
+"""Changing a cache when something goes wrong meanwhile: the old one stays whole."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests import cli
+from tests.caches import (
+    CONFIG_TYPE,
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    CacheFixture,
+    descriptor,
+    dump,
+    make_flat,
+    make_layout,
+    sha256,
+    tree_files,
+)
+from tests.scripted_registry import Reply, Server, serving
+
+INPUT, DEPENDENCY = 2, 5
+CONFIG = dump({"architecture": "amd64", "os": "linux"})
+LAYER = bytes(range(256)) * 8192
+MANIFEST = dump(
+    {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": descriptor(CONFIG_TYPE, CONFIG),
+        "layers": [descriptor(LAYER_TYPE, LAYER)],
+    }
+)
+LAYER_PATH = f"/v2/team/app/blobs/sha256:{sha256(LAYER)}"
+PACKINGS = pytest.mark.parametrize("packing", ["oci", "flat"])
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        typed = {"Content-Type": MANIFEST_TYPE}
+        running.replies |= {
+            "/v2/team/app/manifests/v1": [Reply(body=MANIFEST, headers=typed)],
+            f"/v2/team/app/blobs/sha256:{sha256(CONFIG)}": [Reply(body=CONFIG)],
+            LAYER_PATH: [Reply(body=LAYER)],
+        }
+        yield running
+
+
+@pytest.fixture(name="source")
+def flat_source(tmp_path: Path) -> CacheFixture:
+    return make_flat(tmp_path / "source", blob_size=20_000)
+
+
+@pytest.fixture(name="path")
+def cache_path(source: CacheFixture, tmp_path: Path, packing: str) -> Path:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if packing == "oci":
+        return make_layout(source, folder / "cache")
+    source.folder.rename(folder / "cache")
+    return folder / "cache"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def add(path: Path) -> Sequence[str]:
+    return ("images", "cache-add", str(path), "--images", "-")
+
+
+def half_way(server: Server, path: Path) -> subprocess.Popen[bytes]:
+    """Start a run whose server stops sending in the middle of a blob, and wait until it does."""
+    length = {"Content-Length": str(len(LAYER))}
+    server.replies[LAYER_PATH] = [Reply(body=LAYER[: 3 << 19], headers=length, stall=True)]
+    process = subprocess.Popen(
+        [*cli.IMAGER, *add(path)],
+        env=cli.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(f"127.0.0.1:{server.port}/team/app:v1".encode())
+    process.stdin.close()
+    process.stdin = None
+    deadline = time.monotonic() + 20
+    new = (".cache.*/layer.tar", f".cache.*/blob/sha256-{sha256(LAYER)}")
+    while not any(
+        each.stat().st_blocks > 1 << 10 for name in new for each in path.parent.glob(name)
+    ):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+@PACKINGS
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_half_way_the_old_cache_is_whole(
+    server: Server, path: Path, packing: str, number: signal.Signals
+) -> None:
+    before = tree_files(path)
+    process = half_way(server, path)
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert tree_files(path) == before
+    assert cli.run("images", "cache-verify", path).returncode == 0
+
+    server.replies[LAYER_PATH] = [Reply(body=LAYER)]
+    done = cli.run(*add(path), stdin=f"127.0.0.1:{server.port}/team/app:v1")
+    assert done.returncode == 0, done.stderr
+    assert names(path.parent) == ["cache"]
+    verified = cli.run("images", "cache-verify", path)
+    assert verified.stdout.splitlines()[-1].startswith("verified 4 images, ")
+
+
+@PACKINGS
+def test_a_registry_that_lies_leaves_the_old_cache(
+    server: Server, path: Path, packing: str
+) -> None:
+    before = tree_files(path)
+    server.replies[LAYER_PATH] = [Reply(body=LAYER[::-1])]
+    done = cli.run(*add(path), stdin=f"127.0.0.1:{server.port}/team/app:v1")
+    assert done.returncode == DEPENDENCY
+    assert tree_files(path) == before
+    assert names(path.parent) == ["cache"]
+
+
+@pytest.mark.parametrize("packing", ["flat"])
+def test_what_cannot_be_is_said_in_a_line_or_two(source: CacheFixture, path: Path) -> None:
+    tar = path.with_name("cache.tar")
+    tar.write_bytes(b"x" * 1024)
+    for argv, code, said in (
+        (("cache-add", tar, "--images", "-"), INPUT, "not a whole tar archive"),
+        (("cache-prune", path.parent), INPUT, "is not an image cache"),
+        (("cache-prune", path, "--keep", path / "none"), INPUT, "cannot read the list"),
+        (("cache-prune", path, "--platform", "linux"), INPUT, "is not a platform"),
+        (("cache-info", path.with_name("gone")), INPUT, "does not exist"),
+        (("cache-verify", path, "--platform", "linux/s390x"), INPUT, "3 problems"),
+    ):
+        done = cli.run("images", *argv, stdin=source.references[0])
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+        assert said in done.stderr
+    assert names(path.parent) == ["cache", "cache.tar"]
+
+
+@pytest.mark.parametrize("packing", ["flat"])
+def test_a_platform_cannot_speak_to_the_terminal(path: Path) -> None:
+    for old in [*path.rglob("reference/v1"), *path.rglob("digest/*")]:
+        data = old.read_bytes()
+        if b'"manifests"' in data:
+            new = data.replace(b'"os": "linux"', b'"os": "\\u001b[2Jx"')
+            old.unlink()
+            name = "v1" if old.name == "v1" else f"sha256-{sha256(new)}"
+            old.with_name(name).write_bytes(new)
+    for argv in (("cache-info", path), ("cache-verify", path), ("cache-diff", path, path)):
+        done = cli.run("images", *argv)
+        assert done.returncode == 0, done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+    assert "[2jx/amd64" in cli.run("images", "cache-info", path).stdout

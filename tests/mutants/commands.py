@@ -1,0 +1,69 @@
+"""The breaks of what the command line takes; see `definitions`."""
+
+from __future__ import annotations
+
+from tests.mutants.definitions import Mutant
+
+_OPTIONS = ("tests/unit/test_cli_options.py",)
+_PLAN = "test_a_platform_cannot_speak_to_the_terminal_in_a_plan"
+_INPUT = ("tests/unit/test_textinput.py",)
+
+COMMANDS = (
+    Mutant(
+        "a command has its shared options last",
+        "imager/cli/options.py",
+        "inspect.Signature(list(parameters()))",
+        "inspect.Signature(sorted(parameters(), key=lambda each: each.name))",
+        _OPTIONS,
+    ),
+    Mutant(
+        "no retries are taken for none given",
+        "imager/cli/options.py",
+        "retries=self.retries,",
+        "retries=self.retries or None,",
+        _OPTIONS,
+    ),
+    Mutant(
+        "every command loads what reads profiles",
+        "imager/cli/build.py",
+        "from imager.textinput import STDIN, input_name, read_input\n",
+        "from imager.profile import load as load\n"
+        "from imager.textinput import STDIN, input_name, read_input\n",
+        ("tests/unit/test_imports.py::test_help_needs_neither_libraries_nor_the_network",),
+    ),
+    Mutant(
+        "a plan shows what a manifest says to a terminal",
+        "imager/cli/render.py",
+        'lines.extend(f"note             {note}" for note in planned.plan.notes)\n'
+        '    return printable("\\n".join(lines))',
+        'return "\\n".join(lines)',
+        ("tests/fault/test_cache_errors.py::" + _PLAN,),
+    ),
+    Mutant(
+        "text is read without a bound",
+        "imager/textinput.py",
+        "if len(text) > limit:",
+        "if not limit:",
+        _INPUT,
+    ),
+    Mutant(
+        "the files of a folder are not waited for before the rename",
+        "imager/workspace.py",
+        "each.result()",
+        "del each",
+        (
+            "tests/unit/test_workspace.py"
+            "::test_a_folder_whose_files_cannot_be_flushed_does_not_appear",
+        ),
+    ),
+    Mutant(
+        "folders in a folder are not flushed",
+        "imager/workspace.py",
+        "for root, _ in walked]",
+        "for root, _ in walked[:1]]",
+        (
+            "tests/unit/test_workspace.py"
+            "::test_a_folder_is_flushed_with_all_in_it_before_it_is_renamed",
+        ),
+    ),
+)

@@ -1,0 +1,46 @@
+"""The breaks of what a machine does with its cache and its disk; see `definitions`."""
+
+from __future__ import annotations
+
+from tests.mutants.definitions import Mutant
+
+_GROWN = "tests/oracle/test_gpt_grow.py"
+_COPIED = "tests/unit/test_node_copying.py"
+
+NODE = (
+    Mutant(
+        "what a disk has gained stays out of use",
+        "imager/media/gpt_grow.py",
+        "fields[8] = self.backup_offset // self.sector_size - 1",
+        "fields[8] = fields[8]",
+        (f"{_GROWN}::test_the_rest_of_the_disk_becomes_usable",),
+    ),
+    Mutant(
+        "the backup table is not moved",
+        "imager/media/gpt_grow.py",
+        "_write(file, table.backup_offset, table.entries + table.backup_header)",
+        "pass",
+        (f"{_GROWN}::test_the_rest_of_the_disk_becomes_usable",),
+    ),
+    Mutant(
+        "images have names before all of their manifests are there",
+        "imager/node/copying.py",
+        "(_TAGS in path, path)",
+        "(_TAGS not in path, path)",
+        (f"{_COPIED}::test_every_blob_is_there_before_a_name",),
+    ),
+    Mutant(
+        "images have names though blobs are damaged",
+        "imager/node/copying.py",
+        "if failures:",
+        "if failures and not plan.blobs:",
+        (f"{_COPIED}::test_a_damaged_blob_is_told_and_nothing_is_named",),
+    ),
+    Mutant(
+        "what an earlier copy left is counted twice",
+        "imager/imagecache/layercache.py",
+        "return max(blob.size - (status.st_size if status else 0), 0)",
+        "return blob.size",
+        (f"{_COPIED}::test_a_copy_is_taken_up",),
+    ),
+)

@@ -1,0 +1,58 @@
+"""Breaks of what caches the signatures beside images, and tells them from images."""
+
+from __future__ import annotations
+
+from tests.mutants.definitions import Mutant
+
+
+def _mutant(what: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(what, f"imager/{file}", old, new, tuple(f"tests/{test}" for test in tests))
+
+
+_READ = "unit/test_cache_signatures.py"
+_FETCHED = "oracle/test_cosign_signatures.py"
+
+SIGNATURES = (
+    _mutant(
+        "signatures are taken for images",
+        "imagecache/cache.py",
+        "if reference not in self.signatures",
+        "if reference",
+        f"{_READ}::test_signatures_are_no_images",
+    ),
+    _mutant(
+        "an image that is tagged by its own digest is a signature",
+        "imagecache/cache.py",
+        "and signed != manifest.digest",
+        "and signed",
+        f"{_READ}::test_an_image_may_be_tagged_by_its_own_digest",
+    ),
+    _mutant(
+        "signatures of an image that goes stay",
+        "imagecache/images.py",
+        "if (each.reference.name, cache.signatures[each.reference]) in signed",
+        "if signed",
+        f"{_READ}::test_signatures_go_with_their_image",
+    ),
+    _mutant(
+        "old signatures stay beside new ones",
+        "imagecache/keep.py",
+        "(each for each in kept if not _has_moved(each, fetched))",
+        "(each for each in kept)",
+        f"{_READ}::test_new_signatures_take_the_place_of_old_ones",
+    ),
+    _mutant(
+        "signatures that may not be read keep an image from being cached",
+        "imagecache/gather.py",
+        "except (InputError, UnsupportedError) as error:",
+        "except UnsupportedError as error:",
+        f"{_FETCHED}::test_signatures_that_may_not_be_read_are_left_out",
+    ),
+    _mutant(
+        "a registry out of reach is asked for what a mirror may have",
+        "imagecache/gather.py",
+        "root = image.find_at(host)",
+        "root = image.find_at(host) or image.root()",
+        f"{_FETCHED}::test_a_mirror_that_has_the_image_is_asked_alone",
+    ),
+)

@@ -1,0 +1,115 @@
+"""A table on a disk that is larger than its image, moved to the end: judged by sgdisk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from imager.errors import InputError
+from imager.media.gpt import read_gpt
+from imager.media.gpt_grow import grow_gpt, read_growth
+from tests.cli import tool
+from tests.oracle.test_gpt_oracle import MIB, flip, sfdisk_table, sgdisk_finds_it_sound, write_disk
+
+pytestmark = pytest.mark.oracle
+
+SIZE = 64 * MIB
+LARGER = 200 * MIB + 512
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = write_disk(tmp_path / "disk", SIZE)
+    os.truncate(path, LARGER)
+    return path
+
+
+def test_the_rest_of_the_disk_becomes_usable(disk: Path) -> None:
+    before = sfdisk_table(write_disk(disk.with_name("before"), SIZE))
+    assert not sgdisk_finds_it_sound(disk)
+    growth = read_growth(disk)
+    assert (growth.table, growth.disk, growth.gained) == (SIZE, LARGER, LARGER - SIZE)
+    assert grow_gpt(disk) == growth
+    assert sgdisk_finds_it_sound(disk)
+    after = sfdisk_table(disk)
+    assert after["lastlba"] == LARGER // 512 - 34
+    assert after["partitions"] == [
+        {**each, "node": each["node"].replace("before", "disk")} for each in before["partitions"]
+    ]
+    assert {key: after[key] for key in ("id", "firstlba", "sectorsize")} == {
+        key: before[key] for key in ("id", "firstlba", "sectorsize")
+    }
+    assert read_gpt(disk).disk_size == LARGER
+    assert read_growth(disk).gained == 0
+    # Nothing is left to be done.
+    data = disk.read_bytes()
+    grow_gpt(disk)
+    assert disk.read_bytes() == data
+    # What is gained can be used.
+    subprocess.run(["sgdisk", "-n", "0:0:0", disk], check=True, capture_output=True)
+    assert sgdisk_finds_it_sound(disk)
+
+
+def test_numbers_of_partitions_stay(disk: Path) -> None:
+    """Also where an entry between others is empty."""
+    subprocess.run(["sgdisk", "-e", "-d", "2", disk], check=True, capture_output=True)
+    os.truncate(disk, LARGER + MIB)
+    grow_gpt(disk)
+    assert sgdisk_finds_it_sound(disk)
+    nodes = [each["node"][-1] for each in sfdisk_table(disk)["partitions"]]
+    assert nodes == ["1", "3"]
+
+
+def test_sectors_of_4096_bytes(tmp_path: Path) -> None:
+    path = write_disk(tmp_path / "disk", SIZE, sector_size=4096)
+    os.truncate(path, LARGER)
+    assert grow_gpt(path, 4096).gained == LARGER - 512 - SIZE
+    os.truncate(path, LARGER - 512)
+    assert read_gpt(path, 4096).disk_size == LARGER - 512
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_power_cut_leaves_a_sound_table(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    done = 0
+    write = os.pwrite
+
+    def cut(descriptor: int, data: bytes, offset: int) -> int:
+        nonlocal done
+        if done == writes:
+            raise KeyboardInterrupt
+        done += 1
+        return write(descriptor, data, offset)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", cut)
+        with pytest.raises(KeyboardInterrupt):
+            grow_gpt(disk)
+    # The kernel and firmware take the primary one.
+    assert tool("partx", "-s", "-g", "-o", "NR", disk).split() == ["1", "2", "3"]
+    grow_gpt(disk)
+    assert sgdisk_finds_it_sound(disk)
+    assert read_gpt(disk).disk_size == LARGER
+
+
+@pytest.mark.parametrize("position", [512, 512 + 16, 512 + 32, 1024 + 3])
+def test_a_damaged_table_is_not_moved(disk: Path, position: int) -> None:
+    flip(disk, position)
+    data = disk.read_bytes()
+    with pytest.raises(InputError, match="no sound GPT"):
+        grow_gpt(disk)
+    assert disk.read_bytes() == data
+
+
+def test_a_disk_that_is_too_small_is_told(tmp_path: Path) -> None:
+    path = write_disk(tmp_path / "disk", SIZE)
+    os.truncate(path, SIZE - MIB)
+    with pytest.raises(InputError, match="the table is for 67108864 bytes"):
+        grow_gpt(path)
+    path.write_bytes(b"short")
+    with pytest.raises(InputError, match="no sound GPT"):
+        grow_gpt(path)

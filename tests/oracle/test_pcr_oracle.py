@@ -1,0 +1,163 @@
+"""PCR policies held against those of systemd-measure, the one of Debian 12 and that of 13."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from imager.arch import AMD64
+from imager.bootassets.kernelimage import unified_kernel_image
+from imager.bootassets.locate import Asset, BootAssets, find_assets
+from imager.bootassets.measured import check_pcr_policy
+from imager.bootassets.uki import (
+    UkiProfile,
+    stub_version,
+)
+from imager.extents import Content
+from imager.signing.pcr import (
+    after_phases,
+    content_digest,
+    measured_sections,
+    pcr_value,
+    public_key_pem,
+    sign_policies,
+)
+from tests.cli import environment, real_assets, tool
+from tests.pcr_keys import PcrKey
+from tests.support import write_content
+from tests.tpm import tpm_of_the_host
+from tests.trixie import make_trixie_assets, unpack_measure
+
+pytestmark = pytest.mark.oracle
+
+OLD_MEASURE = ("/usr/lib/systemd/systemd-measure",)
+# In the order in which systemd-measure sorts them.
+PHASES = ("a:b", "enter-initrd", "enter-initrd:leave-initrd:enter-machined")
+NAMES = ("linux", "osrel", "cmdline", "initrd", "splash", "dtb", "pcrpkey")
+NEW_NAMES = (*NAMES, "ucode", "uname", "sbat", "profile")
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> PcrKey:
+    return PcrKey.make(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture(scope="module")
+def new_measure(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str | Path]:
+    return unpack_measure(tmp_path_factory.mktemp("trixie"))
+
+
+@pytest.fixture(scope="module")
+def trixie(tmp_path_factory: pytest.TempPathFactory) -> BootAssets:
+    folder = make_trixie_assets(tmp_path_factory.mktemp("assets") / "new", default=real_assets())
+    return find_assets(AMD64, given=folder)
+
+
+def make_contents(names: Sequence[str], key: PcrKey) -> dict[str, bytes]:
+    randomness = random.Random(5)
+    contents = {name: randomness.randbytes(randomness.randrange(1, 9000)) for name in names}
+    return {**contents, "linux": randomness.randbytes(3_000_001), "pcrpkey": public_key_pem(key)}
+
+
+def measured(
+    program: Sequence[str | Path],
+    verb: str,
+    contents: Mapping[str, bytes],
+    folder: Path,
+    *options: str | Path,
+    phases: Sequence[str] = PHASES,
+) -> list[dict[str, str]]:
+    """Return what systemd-measure says of the bank of SHA-256."""
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    sections = [f"--{name}={folder / name}" for name in contents]
+    paths = [f"--phase={path}" for path in phases]
+    argv = [*program, verb, "--bank=sha256", "--json=short", *sections, *paths, *options]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, str]] = json.loads(done.stdout)["sha256"]
+    return found
+
+
+def value_of(contents: Mapping[str, bytes], stub: int) -> bytes:
+    digests = {f".{n}": content_digest(Content.of_bytes(data)) for n, data in contents.items()}
+    return pcr_value(digests, stub=stub)
+
+
+def test_the_old_systemd_measure_has_the_same_values(key: PcrKey, tmp_path: Path) -> None:
+    contents = make_contents(NAMES, key)
+    said = measured(OLD_MEASURE, "calculate", contents, tmp_path)
+    value = value_of(contents, 252)
+    assert {each["phase"]: each["hash"] for each in said} == {
+        path: after_phases(value, path).hex() for path in PHASES
+    }
+    changed = {**contents, "cmdline": contents["cmdline"] + b" "}
+    others = {each["hash"] for each in measured(OLD_MEASURE, "calculate", changed, tmp_path)}
+    assert not others & {each["hash"] for each in said}
+
+
+def test_the_new_systemd_measure_has_the_same_values(
+    key: PcrKey, new_measure: Sequence[str | Path], tmp_path: Path
+) -> None:
+    contents = make_contents(NEW_NAMES, key)
+    said = measured(new_measure, "calculate", contents, tmp_path)
+    value = value_of(contents, 257)
+    assert {each["phase"]: each["hash"] for each in said} == {
+        path: after_phases(value, path).hex() for path in PHASES
+    }
+
+
+def test_both_sign_the_same_policies(
+    key: PcrKey, new_measure: Sequence[str | Path], tmp_path: Path
+) -> None:
+    keys = (f"--private-key={key.private}", f"--public-key={key.public}")
+    old, new = make_contents(NAMES, key), make_contents(NEW_NAMES, key)
+    ours = json.loads(sign_policies(value_of(old, 252), key, phase_paths=PHASES))["sha256"]
+    with tpm_of_the_host() as tpm:
+        device = f"--tpm2-device={tpm}"
+        assert ours == measured(OLD_MEASURE, "sign", old, tmp_path, *keys, device)
+    ours = json.loads(sign_policies(value_of(new, 257), key, phase_paths=PHASES))["sha256"]
+    assert ours == measured(new_measure, "sign", new, tmp_path, *keys)
+
+
+def test_real_stubs_name_the_sections_that_they_measure(trixie: BootAssets) -> None:
+    """Each stub looks its sections up by their names, which stand among its strings."""
+    for assets in (find_assets(AMD64, given=real_assets()), trixie):
+        stub = assets.path(Asset.SD_STUB)
+        strings = set(tool("strings", "-n", "4", stub).split())
+        version = stub_version(stub)
+        named = {name for name in measured_sections(999) if name in strings}
+        assert named == set(measured_sections(version)), version
+
+
+def test_a_uki_of_real_assets(key: PcrKey, trixie: BootAssets, tmp_path: Path) -> None:
+    """objdump and objcopy see all sections; each .pcrsig is what systemd-measure's would be."""
+    profiles = (UkiProfile("reset", "Reset", "quiet wipe"),)
+    uki = write_content(
+        unified_kernel_image(
+            trixie, release="ID=talos\n", cmdline="quiet", profiles=profiles, pcr_signer=key
+        ),
+        tmp_path / "uki.efi",
+    )
+    rows = [line.split() for line in tool("objdump", "-h", uki).splitlines()]
+    listed = [row[1] for row in rows if row and row[0].isdigit()]
+    assert listed.count(".sbat") == 1
+    assert listed[listed.index(".osrel") :] == [
+        *(".osrel", ".cmdline", ".uname", ".pcrpkey", ".linux", ".initrd"),
+        *(".profile", ".pcrsig", ".profile", ".cmdline", ".pcrsig"),
+    ]
+    tool("objcopy", "-O", "binary", "-j", ".sbat", uki, tmp_path / "sbat")
+    assert (tmp_path / "sbat").read_bytes().startswith(b"sbat,1,SBAT Version,")
+    tool("objcopy", "-O", "binary", "-j", ".uname", uki, tmp_path / "uname")
+    packages = json.loads((real_assets() / "amd64/sources.json").read_text())["packages"]
+    (kernel,) = (each["name"] for each in packages if each["name"].startswith("linux-image-"))
+    assert (tmp_path / "uname").read_text() == kernel.removeprefix("linux-image-")
+    assert [(each.profile, each.problems) for each in check_pcr_policy(uki)] == [
+        ("main", ()),
+        ("reset", ()),
+    ]

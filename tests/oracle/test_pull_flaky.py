@@ -1,0 +1,41 @@
+"""Pulling from a real registry through a proxy that breaks every connection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import cli
+from tests.caches import tree_files
+from tests.flaky_proxy import flaky_proxy
+from tests.registry import copy_image, make_layout, running_registry
+
+pytestmark = pytest.mark.oracle
+LAYER = 3_000_000
+
+
+@pytest.mark.parametrize("layout", ["oci", "flat"])
+def test_a_cache_comes_whole_over_connections_that_break(tmp_path: Path, layout: str) -> None:
+    text = "".join(f"{number * 7919 % 1_000_003}\n" for number in range(LAYER // 7))
+    source = make_layout(tmp_path / "source", text=text)
+    with running_registry(tmp_path / "registry") as registry:
+        copy_image(
+            f"oci:{source}:v1", f"docker://{registry.host}/team/app:v1", "--dest-tls-verify=0"
+        )
+
+        def create(host: str, name: str) -> dict[str, bytes]:
+            """Make the cache of an image whose name does not depend on who is asked."""
+            path = tmp_path / name / "cache"
+            path.parent.mkdir()
+            argv = ("--image-cache-path", path, "--images", "-", "--layout", layout)
+            mirror = ("--registry-mirror", f"registry.test=http://{host}")
+            line = "registry.test/team/app:v1"
+            done = cli.run("images", "cache-create", *argv, *mirror, stdin=line)
+            assert done.returncode == 0, done.stderr
+            return tree_files(path)
+
+        whole = create(registry.host, "direct")
+        with flaky_proxy(registry.port, least=2_000, most=300_000) as proxy:
+            assert create(proxy.host, "flaky") == whole
+        assert proxy.cuts > 3

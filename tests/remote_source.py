@@ -1,0 +1,22 @@
+"""What fake image sources of one remote blob have in common: nothing but that blob."""
+
+from __future__ import annotations
+
+from imager.extents import Content
+from imager.oci.digest import Digest
+from imager.oci.manifest import Descriptor, RawManifest
+
+
+class RemoteSource:
+    """An ImageSource but for `fetch_blob`; its blob is not on this machine."""
+
+    warnings: tuple[str, ...] = ()
+
+    def root(self) -> RawManifest:
+        raise NotImplementedError
+
+    def manifest(self, target: str | Digest) -> RawManifest:
+        raise NotImplementedError
+
+    def blob_content(self, blob: Descriptor) -> Content | None:
+        return None

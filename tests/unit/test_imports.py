@@ -1,0 +1,52 @@
+"""What the start of a command must not load: libraries that it does not use, and that are heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli import environment
+
+# None of the commands here reads YAML, a profile or a compressed file, or shows bars.
+HEAVY = {"pycdlib", "pydantic", "pyfatfs", "rich", "yaml", "zstandard"}
+NETWORK = {"http.client", "ssl", "urllib3"}
+
+
+def loaded(*arguments: str | Path) -> set[str]:
+    """Return the modules that `imager ARGUMENTS` loads, as Python itself tells them."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "imager", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+@pytest.mark.parametrize("arguments", ["--help", "images --help", "iso --help", "--version"])
+def test_help_needs_neither_libraries_nor_the_network(arguments: str) -> None:
+    modules = loaded(*arguments.split())
+    assert "typer" in modules
+    assert modules & (HEAVY | NETWORK) == set()
+
+
+def test_a_pull_needs_what_speaks_to_registries_alone(tmp_path: Path) -> None:
+    images = tmp_path / "images.txt"
+    images.write_text("127.0.0.1:1/nobody/listens:v1\n")
+    modules = loaded(
+        *("images", "cache-create", "--retries", "0", "--images", images),
+        *("--image-cache-path", tmp_path / "cache", "--layer-cache", tmp_path / "layers"),
+    )
+    assert modules >= {"urllib3", "imager.imagecache.create"}
+    # urllib3 loads it wherever it is installed.
+    unused = HEAVY - {"zstandard"} | {"imager.oci.docker_archive", "imager.oci.hosts_toml"}
+    assert modules & unused == set()
+
+
+def test_what_a_profile_needs_is_seen() -> None:
+    assert loaded("profile", "show", "iso") >= {"pydantic", "yaml"}
