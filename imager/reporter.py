@@ -11,7 +11,7 @@ import enum
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, Protocol
 
@@ -36,8 +36,8 @@ class ProgressStyle(enum.Enum):
 class Reporter(Protocol):
     """Where events go."""
 
-    def step(self, text: str) -> None:
-        """Tell that a named step begins."""
+    def step(self, text: str, **fields: str) -> None:
+        """Tell that a named step begins; `fields` say of what."""
 
     def warn(self, text: str) -> None:
         """Tell of something the user should know but that is no error."""
@@ -60,13 +60,17 @@ def _write_line(stream: IO[str], text: str) -> None:
     stream.flush()
 
 
+def _with_fields(text: str, fields: Mapping[str, str]) -> str:
+    return f"{text} {json.dumps(fields)}" if fields else text
+
+
 class NullReporter:
     """Says nothing but warnings."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
-    def step(self, text: str) -> None:
+    def step(self, text: str, **fields: str) -> None:
         """Ignore the step."""
 
     def warn(self, text: str) -> None:
@@ -98,9 +102,9 @@ class _Meter:
 class PlainReporter(NullReporter):
     """Writes a line per event, for logs."""
 
-    def step(self, text: str) -> None:
-        """Write the step."""
-        _write_line(self._stream, text)
+    def step(self, text: str, **fields: str) -> None:
+        """Write the step, its fields as JSON behind it."""
+        _write_line(self._stream, _with_fields(text, fields))
 
     @contextmanager
     def transfer(self, label: str, total: int) -> Iterator[Advance]:
@@ -129,9 +133,9 @@ class JsonReporter:
     def _event(self, kind: str, **fields: str | int) -> None:
         _write_line(self._stream, json.dumps({"event": kind, **fields}))
 
-    def step(self, text: str) -> None:
-        """Write `{"event": "step", "text": ...}`."""
-        self._event("step", text=text)
+    def step(self, text: str, **fields: str) -> None:
+        """Write `{"event": "step", "text": ...}`, with the fields."""
+        self._event("step", text=text, **fields)
 
     def warn(self, text: str) -> None:
         """Write `{"event": "warning", "text": ...}`."""
@@ -158,9 +162,9 @@ class RichReporter:
 
         self._console = Console(file=stream, highlight=False)
 
-    def step(self, text: str) -> None:
-        """Show the step."""
-        self._console.print(printable(text), markup=False)
+    def step(self, text: str, **fields: str) -> None:
+        """Show the step, its fields as JSON behind it."""
+        self._console.print(printable(_with_fields(text, fields)), markup=False)
 
     def warn(self, text: str) -> None:
         """Show the warning."""

@@ -67,6 +67,7 @@ def cache_serve(
     from imager.errors import InputError
     from imager.server.address import Address
     from imager.server.clients import Announcement
+    from imager.server.roots import FixedRoots
     from imager.server.serve import ServerTls, Service, Serving, run_service
 
     roots = (*(paths or ()), *(image_cache_path or ()))
@@ -93,7 +94,7 @@ def cache_serve(
         reporter.step(f"serving on {url}")
 
     run_service(
-        Service(roots, listen_on, tls, client_timeout),
+        Service(FixedRoots(roots), listen_on, tls, client_timeout),
         reporter=reporter,
         log=access_log(ProgressStyle.NONE if quiet else progress),
         announce=announce,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from imager.errors import ImagerError, UnsupportedError, joined
 from imager.extents import StreamRange
@@ -37,6 +38,53 @@ class Root:
         return stamp_of(self.path) != self.stamp
 
 
+class RootSource(Protocol):
+    """Which caches are served: they may come and go while a server runs."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether clients may rely on what is served; systemd is told when it first is true."""
+
+    def open(self) -> tuple[Root, ...]:
+        """Return the first roots; raises ImagerError when nothing is to be served."""
+
+    def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
+        """Return the roots of now: of `roots`, the last ones, those that have not changed.
+
+        Called in a thread, one call at a time.
+        """
+
+    def close(self) -> None:
+        """Have `renew` return soon: the server ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRoots:
+    """Caches that lie at given paths."""
+
+    paths: tuple[Path, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Always: they have been opened before anything is served."""
+        return True
+
+    def open(self) -> tuple[Root, ...]:
+        """Return the caches; raises one error for all that cannot be opened."""
+        roots = tuple(open_root(path) for path in self.paths)
+        failures = [root.problems[0] for root in roots if root.cache is None]
+        if failures:
+            raise joined(failures, what="caches")
+        return roots
+
+    def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
+        """Return `roots`, those that have changed opened again."""
+        return renewed(roots)
+
+    def close(self) -> None:
+        """Nothing takes long here."""
+
+
 def open_root(path: Path) -> Root:
     """Return the cache at `path`; what is damaged in it is left out, and told."""
     # Before anything is read: what changes meanwhile is read again.
@@ -50,15 +98,6 @@ def open_root(path: Path) -> Root:
     except OSError as error:
         return Root(path, stamp, None, (ImagerError(f"{path}: {error.strerror}"),))
     return Root(path, stamp, cache, tuple(problems[:_MOST_PROBLEMS]))
-
-
-def open_roots(paths: Sequence[Path]) -> tuple[Root, ...]:
-    """Return the caches at `paths`; raises one error for all that cannot be opened."""
-    roots = tuple(open_root(path) for path in paths)
-    failures = [root.problems[0] for root in roots if root.cache is None]
-    if failures:
-        raise joined(failures, what="caches")
-    return roots
 
 
 def renewed(roots: Iterable[Root]) -> tuple[Root, ...]:

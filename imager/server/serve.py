@@ -20,11 +20,14 @@ from imager.server.blobs import Blobs
 from imager.server.catalog import Catalog
 from imager.server.listener import Listener
 from imager.server.notify import notify
-from imager.server.roots import Root, open_roots, renewed
+from imager.server.roots import Root, RootSource
 from imager.units import count
 
 _HASHERS = 2
 _POLL = 2.0
+_LONGEST_POLL = 15.0
+# As long as clients cannot rely on what is served.
+_UNSETTLED_POLL = 0.5
 # Looking for changes, and reading them, takes at most this part of the time.
 _POLL_SHARE = 0.05
 
@@ -33,7 +36,7 @@ _POLL_SHARE = 0.05
 class Service:
     """What is served where, and for how many seconds a client may hang."""
 
-    paths: tuple[Path, ...]
+    roots: RootSource
     address: Address
     tls: ServerTls | None = None
     patience: float = 60
@@ -83,11 +86,11 @@ def run_service(
 ) -> None:
     """Serve until SIGINT or SIGTERM comes; then what is being sent is sent to its end, if soon.
 
-    `announce` is called when requests are taken, before systemd is told, and when another cache
-    is there; `log` after every request. SIGHUP looks for changes at once. Raises InputError for
+    `announce` is called when requests are taken, before systemd is told, and when other caches are
+    there; `log` after every request. SIGHUP looks for changes at once. Raises InputError for
     caches or files that do not serve, HostError when nothing can listen on the address.
     """
-    roots = open_roots(service.paths)
+    roots = service.roots.open()
     asyncio.run(_serve(service, roots, reporter, log, announce))
 
 
@@ -111,10 +114,15 @@ async def _serve(
         listener = Listener(service.address, context, service.patience)
         async with listener.listening(app.handle, reporter) as address:
             announce(Serving(service, address, app.catalog))
-            notify("READY=1", _status(app.catalog))
-            watch = _Watch(app, reporter, lambda: announce(Serving(service, address, app.catalog)))
+            watch = _Watch(
+                service.roots,
+                app,
+                reporter,
+                lambda: announce(Serving(service, address, app.catalog)),
+            )
             async with _running(watch.run(roots, look)):
                 await stop.wait()
+                service.roots.close()
             notify("STOPPING=1")
             reporter.step("shutting down")
 
@@ -132,36 +140,47 @@ async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """Has the app answer from what lies at the paths now."""
+    """Has the app answer from the roots of now, and systemd told when clients may rely on them."""
 
+    source: RootSource
     app: RegistryApp
     reporter: Reporter
     announce: Callable[[], None]
 
     async def run(self, roots: tuple[Root, ...], look: asyncio.Event) -> None:
+        while not self.source.settled:
+            await _paused(look, _UNSETTLED_POLL)
+            roots = await self._look(roots)
+        notify("READY=1", _status(self.app.catalog))
         pause = _POLL
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await look.wait()
-            look.clear()
+            await _paused(look, pause)
             started = time.monotonic()
             roots = await self._look(roots)
-            pause = max(_POLL, (time.monotonic() - started) / _POLL_SHARE)
+            pause = (time.monotonic() - started) / _POLL_SHARE
+            pause = min(max(_POLL, pause), _LONGEST_POLL)
 
     async def _look(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
-        found = await asyncio.to_thread(renewed, roots)
-        changed = [new for old, new in zip(roots, found, strict=True) if old is not new]
-        if changed:
+        found = await asyncio.to_thread(self.source.renew, roots)
+        if [*map(id, found)] != [*map(id, roots)]:
             self.app.replace(await asyncio.to_thread(_catalog, found))
             notify(_status(self.app.catalog))
-            for root in changed:
-                _tell(root, self.reporter)
+            for root in found:
+                if all(root is not known for known in roots):
+                    _tell(root, self.reporter)
             try:
                 self.announce()
             except ImagerError as error:
                 self.reporter.warn(error.message)
         return found
+
+
+async def _paused(look: asyncio.Event, seconds: float) -> None:
+    """Wait until it is time to look, or somebody wants it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await look.wait()
+    look.clear()
 
 
 def _catalog(roots: Sequence[Root]) -> Catalog:
