@@ -6,11 +6,14 @@ of a disk has what Talos's resource Disks.block.talos.dev has, so that a selecto
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from imager.errors import HostError
 from imager.machineconfig.disk import Disk
 from imager.media.gpt import Partition
 from imager.media.gpt_edit import read_numbered
@@ -65,6 +68,21 @@ def list_devices(sys: Path = SYS, dev: Path = DEV) -> tuple[BlockDevice, ...]:
 def find_device(path: Path, sys: Path = SYS, dev: Path = DEV) -> BlockDevice | None:
     """Return the disk or partition `path`; None when it is not there (any more)."""
     return next((each for each in list_devices(sys, dev) if each.path == path), None)
+
+
+def is_in_use(device: BlockDevice) -> bool:
+    """Whether the kernel has claimed `device`: mounted it or made a RAID, a volume or swap of it.
+
+    A disk is in use while one of its partitions is. Raises HostError when it cannot be opened.
+    """
+    try:
+        os.close(os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        hint = "run it as root" if error.errno == errno.EACCES else ""
+        raise HostError(f"{device.path}: cannot be opened: {error.strerror}", hint=hint) from error
+    return False
 
 
 def describe_disk(device: BlockDevice, sys: Path = SYS, dev: Path = DEV) -> Disk:
