@@ -32,6 +32,11 @@ def is_ext4(head: bytes) -> bool:
     return head[START + 0x38 : START + 0x3A] == _MAGIC
 
 
+def read_ext4_label(head: bytes) -> str:
+    """Return the label of the ext2, 3 or 4 volume that begins with `head`, at least 2 KiB."""
+    return head[START + 0x78 : START + 0x88].split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
 @dataclass(frozen=True, slots=True)
 class Groups:
     """What the superblock says; sizes are bytes, `seed` is what checksums begin with, if any."""

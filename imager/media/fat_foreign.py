@@ -74,6 +74,28 @@ def open_fat(
         yield ForeignTree(volume, _Fat(volume))
 
 
+def read_fat_label(path: Path) -> str:
+    """Return the label of the FAT volume that is the file or device `path`; empty for none.
+
+    The root folder has it, since Windows leaves what the boot sector says as it is; the first
+    cluster of FAT32's is looked at. Raises InputError for a damaged volume, UnsupportedError and
+    OutputError as `open_fat`.
+    """
+    with opened_volume(path, offset=0, size=None, what="FAT") as volume:
+        geometry = _Geometry.read(volume)
+        place, length = geometry.data - geometry.root_size, geometry.root_size
+        if geometry.bits == 32:
+            place, length = geometry.offset(geometry.root), geometry.cluster_size
+        for alias, attributes, *_ in _RECORD.iter_unpack(volume.read(place, length)):
+            if alias[0] == _END:
+                break
+            # Long names have this attribute too, with others.
+            is_label = attributes & (_LABEL | _FOLDER) == _LABEL and attributes & _LONG != _LONG
+            if is_label and alias[0] != _DELETED:
+                return _unescaped(alias).decode("cp437").rstrip(" ")
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Geometry:
     """Where the parts of a volume lie, in bytes; entries of its table have `bits`.
@@ -129,6 +151,10 @@ class _Geometry:
     def numbers(self) -> int:
         """The bits of an entry that are a cluster's number."""
         return (1 << min(self.bits, 28)) - 1
+
+    def offset(self, cluster: int) -> int:
+        """Return the byte at which a cluster begins."""
+        return self.data + (cluster - FIRST_CLUSTER) * self.cluster_size
 
 
 def _entries(table: bytes, bits: int) -> array[int]:
@@ -192,7 +218,7 @@ class _Fat:
         cluster, size = folder.cluster, 0
         while cluster < self._last:
             following = self._following(cluster)
-            yield self._offset(cluster), geometry.cluster_size
+            yield geometry.offset(cluster), geometry.cluster_size
             cluster = following
             size += geometry.cluster_size
             if size > _LARGEST_FOLDER:
@@ -208,7 +234,7 @@ class _Fat:
             while done + length < count and cluster == start + length:
                 cluster = self._following(cluster)
                 length += 1
-            yield Run(done * size, self._offset(start), length * size)
+            yield Run(done * size, self._geometry.offset(start), length * size)
             done += length
 
     def _following(self, cluster: int) -> int:
@@ -216,15 +242,15 @@ class _Fat:
             raise DamagedError(f"a chain leads to cluster {cluster}, which is none")
         return self._table[cluster] & self._geometry.numbers
 
-    def _offset(self, cluster: int) -> int:
-        return self._geometry.data + (cluster - FIRST_CLUSTER) * self._geometry.cluster_size
-
 
 def _short_name(alias: bytes, case: int) -> str:
     """Return an 8.3 name; Windows keeps in two bits that stem or extension are in lower case."""
-    if alias[0] == _E5:
-        alias = b"\xe5" + alias[1:]
+    alias = _unescaped(alias)
     stem, extension = alias[:8].decode("cp437").rstrip(" "), alias[8:].decode("cp437").rstrip(" ")
     stem = stem.lower() if case & _LOWER_STEM else stem
     extension = extension.lower() if case & _LOWER_EXTENSION else extension
     return f"{stem}.{extension}" if extension else stem
+
+
+def _unescaped(alias: bytes) -> bytes:
+    return b"\xe5" + alias[1:] if alias[0] == _E5 else alias

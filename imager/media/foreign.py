@@ -124,7 +124,7 @@ def opened_volume(path: Path, *, offset: int, size: int | None, what: str) -> It
     """
     try:
         with path.open("rb") as file:
-            room = os.fstat(file.fileno()).st_size - offset
+            room = file.seek(0, os.SEEK_END) - offset  # a device has no st_size
             if size is not None and size > room:
                 raise DamagedError("the file ends before it does")
             whole = room if size is None else size

@@ -42,7 +42,7 @@ _BOOT_CODE_SIZE = 440
 _MBR_LARGEST = 0xFFFF_FFFF
 _NO_TYPE = UUID(int=0)
 HEADER = struct.Struct("<8s4sIIIQQQQ16sQIII")
-_ENTRY = struct.Struct("<16s16sQQQ72s")
+ENTRY = struct.Struct("<16s16sQQQ72s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
 
 def _read_entries(array: bytes, sector_size: int) -> list[Partition]:
     found = []
-    for type_guid, guid, first, last, attributes, name in _ENTRY.iter_unpack(array):
+    for type_guid, guid, first, last, attributes, name in ENTRY.iter_unpack(array):
         kind = UUID(bytes_le=type_guid)
         if kind != _NO_TYPE:
             label = name.decode("utf-16-le").split("\0", 1)[0]

@@ -98,6 +98,16 @@ def open_iso9660(path: Path) -> Iterator[ForeignTree[_Place]]:
         yield ForeignTree(volume, _Iso(volume))
 
 
+def read_iso9660_label(path: Path) -> str:
+    """Return the volume id of the ISO that is the file or device `path`, without spaces behind it.
+
+    Raises as `open_iso9660`.
+    """
+    with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
+        primary, _ = _descriptors(volume)
+        return primary[40:72].decode("ascii", "replace").rstrip(" \0")
+
+
 class _Iso:
     def __init__(self, volume: Volume) -> None:
         self._volume = volume

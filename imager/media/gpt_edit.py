@@ -1,0 +1,239 @@
+"""A partition table in use: its entries by number, its free room, an entry added or extended.
+
+UEFI Specification 2.10, 5.3.2 and 5.3.3. What is not changed stays as it is, byte for byte. The
+backup is written first, then the primary table, so that at every moment one of them is sound.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from imager.errors import InputError, OutputError
+from imager.media.gpt import ENTRY, HEADER, Partition, backup_size, read_copy
+from imager.units import MIB, align_up
+
+_NO_TYPE = bytes(16)
+_ALTERNATE, _FIRST_USABLE = 32, 40  # in a header: the sector of the other, usable sectors
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes of a disk from `start` up to `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class TableInUse:
+    """The table of a disk of `disk_size` bytes. Read one with `read_table`.
+
+    `is_whole` tells if both copies are there and agree.
+    """
+
+    sector_size: int
+    disk_size: int
+    is_whole: bool
+    _header: bytes
+    _entries: bytes
+
+    @property
+    def partitions(self) -> Mapping[int, Partition]:
+        """The partitions by their numbers, from 1."""
+        return dict(_numbered(self._entries, self.sector_size))
+
+    @property
+    def usable(self) -> Range:
+        """Where partitions may lie."""
+        first, last = struct.unpack_from("<QQ", self._header, _FIRST_USABLE)
+        return Range(first * self.sector_size, (last + 1) * self.sector_size)
+
+    def free_ranges(self) -> tuple[Range, ...]:
+        """Return the ranges that no partition has, with starts and ends on whole MiB."""
+        ranges = []
+        start = self.usable.start
+        taken = sorted((each.offset, each.end) for each in self.partitions.values())
+        for begin, end in (*taken, (self.usable.end, self.usable.end)):
+            free = Range(align_up(start, MIB), begin // MIB * MIB)
+            if free.size > 0:
+                ranges.append(free)
+            start = max(start, end)
+        return tuple(ranges)
+
+    def free_behind(self, number: int) -> Range:
+        """Return the free range right behind a partition, up to a whole MiB; it may be empty."""
+        start = self.partitions[number].end
+        begins = [each.offset for each in self.partitions.values() if each.offset >= start]
+        return Range(start, max(start, min([self.usable.end, *begins]) // MIB * MIB))
+
+    def free_number(self) -> int:
+        """Return the lowest number that no partition has; raises ValueError when all are taken."""
+        for number, raw in enumerate(_raw_entries(self._entries), start=1):
+            if raw[:16] == _NO_TYPE:
+                return number
+        raise ValueError("the table has no free entry")
+
+    def with_partition(self, number: int, partition: Partition) -> TableInUse:
+        """Return the table with `partition` as the entry `number`."""
+        raw = ENTRY.pack(
+            partition.type_guid.bytes_le,
+            partition.guid.bytes_le,
+            partition.offset // self.sector_size,
+            partition.end // self.sector_size - 1,
+            partition.attributes,
+            partition.label.encode("utf-16-le"),
+        )
+        start = (number - 1) * ENTRY.size
+        entries = self._entries[:start] + raw + self._entries[start + ENTRY.size :]
+        return replace(self, _entries=entries)
+
+    def with_size(self, number: int, size: int) -> TableInUse:
+        """Return the table with the partition `number` of `size` bytes."""
+        return self.with_partition(number, replace(self.partitions[number], size=size))
+
+    def write(self, path: Path) -> None:
+        """Write both copies to the disk `path`, the backup first; raises OutputError."""
+        try:
+            with path.open("r+b", buffering=0) as file:
+                _write(file, self._backup_array * self.sector_size, self._backup)
+                _write(file, self.sector_size, self._primary)
+        except OSError as error:
+            raise OutputError(
+                f"{path}: the partition table cannot be written: {error.strerror}"
+            ) from error
+
+    @property
+    def _last(self) -> int:
+        return self.disk_size // self.sector_size - 1
+
+    @property
+    def _backup_array(self) -> int:
+        return (self.disk_size - backup_size(self.sector_size)) // self.sector_size
+
+    @property
+    def _primary(self) -> bytes:
+        # One write: the kernel takes no backup, so the time that this one is unsound is short.
+        return self._packed(1, self._last, 2).ljust(self.sector_size, b"\0") + self._array
+
+    @property
+    def _backup(self) -> bytes:
+        header = self._packed(self._last, 1, self._backup_array)
+        return self._array + header.ljust(self.sector_size, b"\0")
+
+    @property
+    def _array(self) -> bytes:
+        return self._entries.ljust(align_up(len(self._entries), self.sector_size), b"\0")
+
+    def _packed(self, own: int, other: int, array: int) -> bytes:
+        fields = list(HEADER.unpack(self._header))
+        fields[3], fields[5], fields[6], fields[10] = 0, own, other, array
+        fields[13] = binascii.crc32(self._entries)
+        fields[3] = binascii.crc32(HEADER.pack(*fields))
+        return HEADER.pack(*fields)
+
+
+def read_table(path: Path, sector_size: int = 512) -> TableInUse:
+    """Return the table of the disk or image `path`: the primary one, else the backup.
+
+    Raises InputError when neither is sound, or the disk has become larger (see `grow_gpt`).
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(file, sector_size)
+    except (ValueError, struct.error) as error:
+        raise InputError(
+            f"{path}: no sound GPT with {sector_size}-byte sectors: {error}",
+            hint="repair it with `sgdisk`, or wipe the disk if nothing on it is needed",
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def read_numbered(path: Path, sector_size: int = 512) -> Mapping[int, Partition]:
+    """Return the partitions of the primary table by number; none when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            _, entries = _read_primary(file, sector_size)
+            return dict(_numbered(entries, sector_size))
+    except (ValueError, struct.error, OSError):
+        return {}
+
+
+def _read_primary(file: BinaryIO, sector_size: int) -> tuple[UUID, bytes]:
+    file.seek(sector_size)
+    (alternate,) = struct.unpack_from("<Q", file.read(HEADER.size), _ALTERNATE)
+    return read_copy(file, sector_size, expected=(1, alternate, 2))
+
+
+def _read(file: BinaryIO, sector_size: int) -> TableInUse:
+    disk_size = file.seek(0, os.SEEK_END) // sector_size * sector_size
+    file.seek(0)
+    mbr = file.read(512)
+    if mbr[510:] != b"\x55\xaa" or mbr[450] != 0xEE:
+        raise ValueError("there is no protective MBR")
+    last = disk_size // sector_size - 1
+    array = (disk_size - backup_size(sector_size)) // sector_size
+    copies = []
+    problems = []
+    for place in ((1, last, 2), (last, 1, array)):
+        try:
+            copy = read_copy(file, sector_size, expected=place)
+            file.seek(place[0] * sector_size)
+            copies.append((copy, file.read(HEADER.size)))
+        except ValueError as error:
+            problems.append(error)
+    if not copies:
+        raise problems[0]
+    (guid, entries), header = copies[0]
+    is_whole = not problems and copies[1][0] == (guid, entries)
+    table = TableInUse(sector_size, disk_size, is_whole, header, entries)
+    _check(table)
+    return table
+
+
+def _check(table: TableInUse) -> None:
+    end = table.usable.start
+    if not table.usable.start <= table.usable.end <= table.disk_size:
+        raise ValueError("its usable area is impossible")
+    for part in sorted(table.partitions.values(), key=lambda each: each.offset):
+        if part.size <= 0 or part.offset < end or part.end > table.usable.end:
+            raise ValueError(f"partition {part.label!a} is empty, or overlaps what is before it")
+        end = part.end
+
+
+def _raw_entries(array: bytes) -> Iterator[bytes]:
+    return (array[at : at + ENTRY.size] for at in range(0, len(array), ENTRY.size))
+
+
+def _numbered(array: bytes, sector_size: int) -> Iterator[tuple[int, Partition]]:
+    for number, raw in enumerate(_raw_entries(array), start=1):
+        kind, guid, first, last, attributes, name = ENTRY.unpack(raw)
+        if kind != _NO_TYPE:
+            yield (
+                number,
+                Partition(
+                    name.decode("utf-16-le", "replace").split("\0", 1)[0],
+                    UUID(bytes_le=kind),
+                    UUID(bytes_le=guid),
+                    first * sector_size,
+                    (last - first + 1) * sector_size,
+                    attributes,
+                ),
+            )
+
+
+def _write(file: BinaryIO, offset: int, data: bytes) -> None:
+    os.pwrite(file.fileno(), data, offset)
+    os.fsync(file.fileno())

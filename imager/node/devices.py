@@ -1,0 +1,236 @@
+"""The disks and partitions of a running Linux, from sysfs and without udev.
+
+https://docs.kernel.org/admin-guide/abi-stable.html (/sys/block, /sys/class/block). The description
+of a disk has what Talos's resource Disks.block.talos.dev has, so that a selector means the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imager.errors import HostError
+from imager.machineconfig.disk import Disk
+from imager.media.gpt import Partition
+from imager.media.gpt_edit import read_numbered
+
+SYS = Path("/sys")
+DEV = Path("/dev")
+# Sizes and starts in sysfs are in these, whatever a disk's own sectors are.
+_SYSFS_SECTOR = 512
+_NO_DISKS = ("ram", "zram", "fd", "dm-")
+_BY_NAME = {"nvme": "nvme", "vd": "virtio", "mmcblk": "mmc"}
+_HOST_CLASSES = {"sas_host": "sas", "fc_host": "fc", "iscsi_host": "iscsi"}
+_SCSI_CD = "5"
+_PREFIXES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDevice:
+    """A disk, or a partition of the disk `parent`, which begins at its byte `start`.
+
+    `size` and `sector_size` are bytes. A disk has neither parent nor number.
+    """
+
+    path: Path
+    size: int
+    sector_size: int = 512
+    parent: Path | None = None
+    number: int | None = None
+    partition_label: str = ""
+    read_only: bool = False
+    start: int = 0
+
+    @property
+    def is_disk(self) -> bool:
+        """Whether it is no partition."""
+        return self.parent is None
+
+
+def list_devices(sys: Path = SYS, dev: Path = DEV) -> tuple[BlockDevice, ...]:
+    """Return the disks and partitions that have a size, sorted by path.
+
+    RAM disks, floppies and mapped devices are left out, and what vanishes while it is looked at.
+    The kernel tells no label of a partition that it was told of (BLKPG): then the table is read.
+    """
+    found = (_read_device(folder, dev) for folder in _folders(sys / "class" / "block"))
+    devices = [each for each in found if each is not None]
+    disks = {each.path: each for each in devices if each.is_disk}
+    tables: dict[Path, Mapping[int, Partition]] = {}
+    labelled = (_labelled(each, disks, tables) for each in devices)
+    return tuple(sorted(labelled, key=lambda device: device.path))
+
+
+def find_device(path: Path, sys: Path = SYS, dev: Path = DEV) -> BlockDevice | None:
+    """Return the disk or partition `path`; None when it is not there (any more)."""
+    return next((each for each in list_devices(sys, dev) if each.path == path), None)
+
+
+def is_in_use(device: BlockDevice) -> bool:
+    """Whether the kernel has claimed `device`: mounted it or made a RAID, a volume or swap of it.
+
+    A disk is in use while one of its partitions is. Raises HostError when it cannot be opened.
+    """
+    try:
+        os.close(os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        hint = "run it as root" if error.errno == errno.EACCES else ""
+        raise HostError(f"{device.path}: cannot be opened: {error.strerror}", hint=hint) from error
+    return False
+
+
+def describe_disk(device: BlockDevice, sys: Path = SYS, dev: Path = DEV) -> Disk:
+    """Return the disk `device` as selectors see it; what sysfs does not tell is empty."""
+    name = _sysfs_name(device.path, dev)
+    folder = sys / "class" / "block" / name
+    place = _resolved(folder)
+    under = sys.resolve() / "devices"
+    bus = place.parent.parent.relative_to(under) if place.is_relative_to(under) else None
+    return Disk(
+        dev_path=str(device.path),
+        size=device.size,
+        pretty_size=pretty_size(device.size),
+        io_size=_io_size(folder),
+        sector_size=device.sector_size,
+        readonly=device.read_only,
+        cdrom=name.startswith("sr") or _text(folder / "device" / "type") == _SCSI_CD,
+        model=_text(folder / "device" / "model"),
+        serial=_text(folder / "device" / "serial") or _text(folder / "serial"),
+        modalias=_text(folder / "device" / "modalias"),
+        wwid=_text(folder / "wwid") or _text(folder / "device" / "wwid"),
+        bus_path=f"/{bus}" if bus else "",
+        sub_system="/sys/class/block" if place.exists() else "",
+        transport=_transport(name, folder, sys),
+        rotational=_text(folder / "queue" / "rotational") == "1",
+        secondary_disks=tuple(each.name for each in _folders(folder / "slaves")),
+        symlinks=_symlinks(device.path, dev),
+    )
+
+
+def pretty_size(size: int) -> str:
+    """Return `size` bytes as Go's humanize.Bytes writes them: `6.4 GB`, `10 GB`."""
+    if size < 10:
+        return f"{size} B"
+    power = min(int(math.log(size, 1000)), len(_PREFIXES) - 1)
+    value = math.floor(size / 1000**power * 10 + 0.5) / 10
+    return f"{value:.{1 if value < 10 else 0}f} {_PREFIXES[power]}"
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _text(path: Path) -> str:
+    """Return what a file of sysfs says; empty when it cannot be read, as of a disk pulled out."""
+    try:
+        return path.read_bytes().decode(errors="replace").strip("\0 \t\n")
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except OSError:
+        return path
+
+
+def _device_path(name: str, dev: Path) -> Path:
+    return dev / name.replace("!", "/")
+
+
+def _sysfs_name(path: Path, dev: Path) -> str:
+    return str(path.relative_to(dev)).replace("/", "!")
+
+
+def _read_device(folder: Path, dev: Path) -> BlockDevice | None:
+    name = folder.name
+    sectors = _number(folder / "size")
+    if not sectors or name.rstrip("0123456789") in _NO_DISKS or _text(folder / "hidden") == "1":
+        return None
+    number = _number(folder / "partition")
+    place = _resolved(folder)
+    disk = place if number is None else place.parent
+    if disk.name.rstrip("0123456789") in _NO_DISKS:
+        return None
+    return BlockDevice(
+        _device_path(name, dev),
+        sectors * _SYSFS_SECTOR,
+        _number(disk / "queue" / "logical_block_size") or _SYSFS_SECTOR,
+        None if number is None else _device_path(disk.name, dev),
+        number,
+        "" if number is None else _uevent(folder).get("PARTNAME", ""),
+        "1" in (_text(folder / "ro"), _text(disk / "ro")),
+        (_number(folder / "start") or 0) * _SYSFS_SECTOR,
+    )
+
+
+def _uevent(folder: Path) -> dict[str, str]:
+    lines = (line.partition("=") for line in _text(folder / "uevent").splitlines())
+    return {key: value for key, _, value in lines}
+
+
+def _labelled(
+    device: BlockDevice,
+    disks: Mapping[Path, BlockDevice],
+    tables: dict[Path, Mapping[int, Partition]],
+) -> BlockDevice:
+    """Return `device` with the label that its disk's table has, if the kernel tells none."""
+    disk = disks.get(device.parent) if device.parent else None
+    if disk is None or device.number is None or device.partition_label:
+        return device
+    if disk.path not in tables:
+        tables[disk.path] = read_numbered(disk.path, disk.sector_size)
+    entry = tables[disk.path].get(device.number)
+    if entry is None or entry.offset != device.start:
+        return device
+    return replace(device, partition_label=entry.label)
+
+
+def _io_size(folder: Path) -> int:
+    for name in ("optimal_io_size", "minimum_io_size"):
+        size = _number(folder / "queue" / name) or 0
+        if size.bit_count() == 1:
+            return size
+    return _SYSFS_SECTOR
+
+
+def _transport(name: str, folder: Path, sys: Path) -> str:
+    """Return how a disk is attached, by the rules of Talos's go-blockdevice."""
+    for prefix, transport in _BY_NAME.items():
+        if name.startswith(prefix):
+            return transport
+    device = _resolved(folder / "device")
+    host, colon, _ = device.name.partition(":")
+    if not colon or not host.isdigit():
+        return ""
+    for class_, transport in _HOST_CLASSES.items():
+        if (sys / "class" / class_ / f"host{host}").is_dir():
+            return transport
+    if "usb" in str(device):
+        return "usb"
+    driver = _text(sys / "class" / "scsi_host" / f"host{host}" / "proc_name")
+    if driver in ("ahci", "sata"):
+        return "sata"
+    return "ata" if "ata" in driver else "virtio" if driver == "virtio_scsi" else ""
+
+
+def _symlinks(path: Path, dev: Path) -> tuple[str, ...]:
+    """Return what of /dev/disk leads to the device, where something makes such links."""
+    links = (link for folder in _folders(dev / "disk") for link in _folders(folder))
+    target = _resolved(path)
+    return tuple(str(link) for link in links if _resolved(link) == target)
