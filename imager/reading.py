@@ -113,7 +113,7 @@ class Sources:
     def data_ranges(self, path: Path, offset: int, length: int) -> list[tuple[int, int]]:
         """Return the (start, length) in bytes of all that is no hole in the file's range."""
         ranges = list(_data_ranges(self.open(path), offset, offset + length))
-        if os.fstat(self._descriptor).st_size < offset + length:
+        if os.lseek(self._descriptor, 0, os.SEEK_END) < offset + length:  # a device has no st_size
             raise shorter(path)
         return ranges
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from imager import __version__
-from imager.cli import assets, cachechanges, caches, config, images, profiles, secureboot
+from imager.cli import assets, cachechanges, caches, config, images, node, profiles, secureboot
 from imager.cli.build import build
 from imager.cli.certgen import cache_cert_gen
 from imager.cli.push import cache_push
@@ -58,6 +58,7 @@ app.add_typer(images.app, name="images", help="List images, and make image cache
 app.add_typer(images.app, name="image", hidden=True)
 app.add_typer(assets.app, name="assets", help="Get and show boot assets.")
 app.add_typer(config.app, name="config", help="Make and check machine configurations.")
+app.add_typer(node.app, name="node", help="Keep a machine's own image cache.")
 app.add_typer(secureboot.app, name="secureboot", help="Make keys, and check signatures.")
 app.add_typer(profiles.app, name="profile", help="Show profiles.")
 app.command("profiles")(profiles.list_profiles)

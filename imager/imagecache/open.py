@@ -109,7 +109,7 @@ Select = Callable[[str, Index], Descriptor]
 def _open(path: Path, select: Select, fail: Fail) -> OpenedCache:
     if not path.exists():
         raise InputError(f"image cache {path} does not exist", hint=_HINT)
-    if path.is_file():
+    if path.is_file() or path.is_block_device():
         return _open_image(path, fail) if is_image(path) else _open_tar(str(path), path, fail)
     if is_layout(path):
         return _open_layout(path, select, fail)

@@ -2,13 +2,18 @@
 
 A copy that was cut off is taken up: whole files are kept, a blob goes on behind its bytes that were
 written. Nothing is removed. The volume is complete for an image as soon as its name is there.
+
+The volume remembers which caches were copied to it: a tag that a later one has moved stays where it
+is when the older one is there again, such as an ISO that was left in the drive.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +32,21 @@ from imager.workspace import atomic_file, free_space, sync_folder
 _JOBS = 2
 _BLOCK = 4096
 _TAGS = "/reference/"
+_COPIED = ".copied"
+_MOST_COPIED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """What a copy of a cache writes into the folder `target`: blobs, then manifests, tags last."""
+    """What a copy of a cache writes into the folder `target`: blobs, then manifests, tags last.
+
+    `fingerprint` is that of the cache: of the names and bytes of its manifests.
+    """
 
     target: Path
     blobs: tuple[BlobSource, ...]
     manifests: Mapping[str, bytes]
+    fingerprint: str
 
     @property
     def size(self) -> int:
@@ -50,6 +61,11 @@ class CachePlan:
         sizes += [len(raw) for path, raw in self.manifests.items() if not self._has(path, raw)]
         return sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the cache was copied before, and all of it is there."""
+        return self.fingerprint in _copied(self.target) and not self.missing
+
     def _has(self, path: str, raw: bytes) -> bool:
         try:
             return (self.target / path).stat().st_size == len(raw)
@@ -61,11 +77,26 @@ def plan_copy(cache: ImageCache, target: Path) -> CachePlan:
     """Return what copying all images of `cache`, with their signatures, to `target` writes."""
     gathered = gather_held(cache, (*cached_images(cache), *cached_signatures(cache)))
     order = sorted(gathered.manifests, key=lambda path: (_TAGS in path, path))
-    return CachePlan(
-        target,
-        tuple(gathered.blobs.values()),
-        {path: gathered.manifests[path] for path in order},
-    )
+    manifests = {path: gathered.manifests[path] for path in order}
+    fingerprint = _fingerprint(manifests)
+    if fingerprint in _copied(target):
+        moved = {path for path in order if _TAGS in path and (target / path).is_file()}
+        manifests = {path: raw for path, raw in manifests.items() if path not in moved}
+    return CachePlan(target, tuple(gathered.blobs.values()), manifests, fingerprint)
+
+
+def _fingerprint(manifests: Mapping[str, bytes]) -> str:
+    found = hashlib.sha256()
+    for path, raw in manifests.items():
+        found.update(f"{path} {hashlib.sha256(raw).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def _copied(target: Path) -> list[str]:
+    """Return the fingerprints of the caches that were copied to `target`, in their order."""
+    with suppress(OSError), (target / _COPIED).open(encoding="ascii", errors="replace") as file:
+        return file.read(_MOST_COPIED * 65).split()
+    return []
 
 
 def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
@@ -85,8 +116,12 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
     with reporter.transfer("copying the image cache", plan.size) as advance:
         _copy_blobs(plan, SharedProgress(advance))
         for path, raw in plan.manifests.items():
-            _write_manifest(plan.target / path, raw)
+            _write_file(plan.target / path, raw)
             advance(len(raw))
+    known = _copied(plan.target)
+    if plan.fingerprint not in known:
+        lines = "\n".join([*known, plan.fingerprint][-_MOST_COPIED:])
+        _write_file(plan.target / _COPIED, f"{lines}\n".encode())
 
 
 def _copy_blobs(plan: CachePlan, progress: SharedProgress) -> None:
@@ -115,7 +150,7 @@ def _copy_blob(store: LayerCache, wanted: BlobSource, progress: SharedProgress) 
     path.chmod(0o644)
 
 
-def _write_manifest(path: Path, raw: bytes) -> None:
+def _write_file(path: Path, raw: bytes) -> None:
     try:
         if path.is_file() and path.read_bytes() == raw:
             return

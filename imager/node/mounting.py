@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from imager.errors import HostError, ImagerError, OutputError
+from imager.errors import HostError, ImagerError, OutputError, UnsupportedError
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXECUTION, _REMOUNT = 1, 2, 4, 8, 32
@@ -27,8 +27,8 @@ def mount(device: Path, target: Path, filesystem: str, *, writable: bool) -> Non
     """Mount `device` at the folder `target`, which is made; no programs, devices or setuid there.
 
     Where there is a mount already, another one covers it. Mounting ext4 read-only replays its
-    journal, which writes to the device, unless that is read-only itself. Raises HostError saying
-    what to do.
+    journal, which writes to the device, unless that is read-only itself. Raises UnsupportedError
+    for a file system that the kernel does not know, HostError saying what to do.
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -79,6 +79,13 @@ def mounted_at(target: Path, mounts: Path = _MOUNTS) -> Path | None:
     return next((device for place, device in _mounted(mounts)[::-1] if place == wanted), None)
 
 
+def places_of(device: Path, mounts: Path = _MOUNTS) -> tuple[Path, ...]:
+    """Return where `device` is mounted, oldest first."""
+    wanted = os.path.realpath(device)
+    found = _mounted(mounts)
+    return tuple(Path(place) for place, other in found if os.path.realpath(other) == wanted)
+
+
 def _mounted(mounts: Path) -> list[tuple[str, Path]]:
     try:
         text = mounts.read_text(encoding="utf-8", errors="surrogateescape")
@@ -121,7 +128,7 @@ def _mount_error(device: Path, target: Path, filesystem: str, code: int) -> Imag
     problem = f"{device} cannot be mounted at {target} as {filesystem}"
     match code:
         case errno.ENODEV:
-            return HostError(
+            return UnsupportedError(
                 f"{problem}: this kernel has no {filesystem}",
                 hint=f"load the kernel's module for it (`modprobe {filesystem}`)",
             )

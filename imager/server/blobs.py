@@ -147,7 +147,8 @@ def _opened(content: Content) -> Iterator[OpenBlob]:
 def _open_file(path: Path) -> BinaryIO:
     descriptor = os.open(path, _FLAGS)
     file = os.fdopen(descriptor, "rb", buffering=0)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    kind = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
         file.close()
         raise OSError(errno.EINVAL, "not a file", str(path))
     return file

@@ -44,6 +44,15 @@ def write_hosts(
     return tuple(texts)
 
 
+def writes_to(folder: Path) -> bool:
+    """Return whether `folder` has the files that `write_hosts` writes."""
+    try:
+        _check_ours(folder / _ANY / _FILE)
+    except InputError:
+        return False
+    return (folder / _ANY / _FILE).exists()
+
+
 def _texts(registries: Iterable[str], url: str, ca: str) -> Iterator[tuple[str, str]]:
     mirror = f'[host.{_string(url)}]\n  capabilities = ["pull", "resolve"]\n{ca}'
     yield _ANY, f"{HOSTS_MARK}\n{mirror}"

@@ -43,4 +43,18 @@ NODE = (
         "return blob.size",
         (f"{_COPIED}::test_a_copy_is_taken_up",),
     ),
+    Mutant(
+        "an older cache moves tags back",
+        "imager/node/copying.py",
+        "if _TAGS in path and (target / path).is_file()}",
+        "if False}",
+        (f"{_COPIED}::test_a_newer_cache_moves_a_tag_and_an_older_one_does_not_move_it_back",),
+    ),
+    Mutant(
+        "a cache that was copied once is taken to be there",
+        "imager/node/copying.py",
+        "in _copied(self.target) and not self.missing",
+        "in _copied(self.target)",
+        (f"{_COPIED}::test_what_a_volume_has_lost_is_copied_again",),
+    ),
 )

@@ -35,6 +35,11 @@ def copy(source: Path, volume: Path) -> None:
     copy_cache(plan_copy(open_whole_cache(source).cache, volume), SILENT)
 
 
+def copied_files(volume: Path) -> dict[str, bytes]:
+    """Return the files of the copy, without what it remembers of itself."""
+    return {path: data for path, data in tree_files(volume).items() if path != ".copied"}
+
+
 def names(volume: Path) -> list[Path]:
     return list(volume.glob("manifests/**/reference/*"))
 
@@ -44,7 +49,7 @@ def test_the_copy_is_the_cache(flat: CacheFixture, volume: Path) -> None:
     assert plan.size == sum(map(len, flat.files.values()))
     assert plan.missing >= plan.size
     copy_cache(plan, SILENT)
-    assert tree_files(volume) == flat.files
+    assert copied_files(volume) == flat.files
     assert plan.missing == 0
     for path in volume.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
@@ -69,7 +74,7 @@ def test_a_file_of_the_right_size_may_be_wrong(flat: CacheFixture, volume: Path)
     (tag,) = volume.glob("manifests/*/team/img0/reference/v1")
     tag.write_bytes(bytes(len(tag.read_bytes())))
     copy(flat.folder, volume)
-    assert tree_files(volume) == flat.files
+    assert copied_files(volume) == flat.files
 
 
 @pytest.mark.parametrize("left", ["good", "bad", "long"])
@@ -83,7 +88,7 @@ def test_a_copy_is_taken_up(flat: CacheFixture, volume: Path, left: str) -> None
     if left == "good":
         assert whole < plan_copy(open_whole_cache(flat.folder).cache, volume / "none").missing
     copy(flat.folder, volume)
-    assert tree_files(volume) == flat.files
+    assert copied_files(volume) == flat.files
 
 
 def test_a_damaged_blob_is_told_and_nothing_is_named(flat: CacheFixture, volume: Path) -> None:
@@ -96,7 +101,7 @@ def test_a_damaged_blob_is_told_and_nothing_is_named(flat: CacheFixture, volume:
     assert len(list((volume / "blob").glob("sha256-*"))) == len(flat.blobs) - 1
     bad.write_bytes(whole)
     copy(flat.folder, volume)
-    assert tree_files(volume) == flat.files
+    assert copied_files(volume) == flat.files
 
 
 def test_every_blob_is_there_before_a_name(
@@ -106,7 +111,8 @@ def test_every_blob_is_there_before_a_name(
     write = atomic_file
 
     def watched(path: Path, *, mode: int) -> object:
-        seen.append("reference" in path.parts)
+        if path.name != ".copied":
+            seen.append("reference" in path.parts)
         assert len(list((volume / "blob").iterdir())) == len(flat.blobs)
         return write(path, mode=mode)
 
@@ -126,3 +132,51 @@ def test_a_volume_that_is_too_small_is_told_by_how_much(
     assert list(volume.iterdir()) == []
     monkeypatch.setattr(copying, "free_space", lambda _: missing)
     copy(flat.folder, volume)
+
+
+def one_tag(folder: Path) -> Path:
+    (tag,) = folder.glob("manifests/*/team/img0/reference/v1")
+    return tag
+
+
+def test_a_newer_cache_moves_a_tag_and_an_older_one_does_not_move_it_back(
+    flat: CacheFixture, volume: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(flat.folder, newer)
+    other = one_tag(newer).parents[2] / "img1/reference/v1"
+    one_tag(newer).write_bytes(other.read_bytes())
+    by_digest = one_tag(newer).parents[1] / "digest"
+    shutil.copytree(other.parents[1] / "digest", by_digest, dirs_exist_ok=True)
+    moved, first = one_tag(newer).read_bytes(), one_tag(flat.folder).read_bytes()
+    assert moved != first
+
+    copy(flat.folder, volume)
+    assert plan_copy(open_whole_cache(flat.folder).cache, volume).is_done
+    assert not plan_copy(open_whole_cache(newer).cache, volume).is_done
+    copy(newer, volume)
+    assert one_tag(volume).read_bytes() == moved
+    copy(flat.folder, volume)
+    assert one_tag(volume).read_bytes() == moved
+    assert plan_copy(open_whole_cache(newer).cache, volume).is_done
+    # By digest the older one is there still.
+    found = {path.read_bytes() for path in volume.glob("manifests/*/team/img0/digest/*")}
+    assert {moved, first} <= found
+
+
+def test_what_a_volume_has_lost_is_copied_again(flat: CacheFixture, volume: Path) -> None:
+    copy(flat.folder, volume)
+    flat_plan = plan_copy(open_whole_cache(flat.folder).cache, volume)
+    assert flat_plan.is_done
+    one_tag(volume).unlink()
+    (volume / "blob" / flat.blobs[0].name).unlink()
+    assert not plan_copy(open_whole_cache(flat.folder).cache, volume).is_done
+    copy(flat.folder, volume)
+    assert copied_files(volume) == flat.files
+
+
+def test_a_record_that_is_nonsense_is_none(flat: CacheFixture, volume: Path) -> None:
+    (volume / ".copied").write_bytes(b"\xff\0 nonsense" * 10_000)
+    copy(flat.folder, volume)
+    assert copied_files(volume) == flat.files
+    assert plan_copy(open_whole_cache(flat.folder).cache, volume).is_done

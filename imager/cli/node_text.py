@@ -1,0 +1,124 @@
+"""The status of a machine's image cache, for a person and for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from imager.cli.tables import table
+from imager.node.findings import Finding
+from imager.node.status import CopyStatus, NodeStatus, RootStatus
+from imager.reporter import printable
+from imager.units import format_size
+
+
+def status_json(status: NodeStatus) -> str:
+    """Return the resource as JSON."""
+    return json.dumps(status.document(), indent=2)
+
+
+def status_yaml(status: NodeStatus) -> str:
+    """Return the resource as YAML, as talosctl prints resources."""
+    return yaml.safe_dump(status.document(), sort_keys=False, indent=4, width=1000).rstrip()
+
+
+def status_table(status: NodeStatus, *, running: bool) -> str:
+    """Return the status for a person; `running` says whether the cache is served now."""
+    return printable("\n".join(_lines(status, running=running)))
+
+
+def _lines(status: NodeStatus, *, running: bool) -> Iterator[str]:
+    yield f"image cache  {_because(status.status.value, status.reason)}"
+    yield f"copy         {_because(_copy(status), status.copy_reason)}"
+    if running:
+        yield f"served       {status.url or 'no'}"
+    else:
+        yield "served       no: `imager node run` is not running, this is what it left"
+    if status.roots:
+        yield ""
+        rows = [("IMAGES", "BLOBS", "SIZE", "DEVICE", "FILE SYSTEM", "LABEL", "ROOT")]
+        rows += [_row(root) for root in status.roots]
+        yield from table(rows, numbers=3)
+        for root in status.roots:
+            if root.problem:
+                yield f"{root.path}: {root.problem}"
+    if status.absent:
+        yield from ("", "asked for, and in no root:")
+        yield from (f"  {reference}" for reference in status.absent)
+    if status.damaged:
+        yield from ("", "asked for, and not as it should be:")
+        yield from (f"  {problem}" for problem in status.damaged)
+
+
+def _because(text: str, reason: str) -> str:
+    return f"{text}: {reason}" if reason else text
+
+
+def _copy(status: NodeStatus) -> str:
+    match status.copy_status:
+        case CopyStatus.READY if status.to_copy:
+            return f"ready, {format_size(status.to_copy)}"
+        case CopyStatus.PENDING if status.to_copy:
+            return f"pending, {format_size(status.copied)} of {format_size(status.to_copy)}"
+        case other:
+            return other.value
+
+
+def _row(root: RootStatus) -> tuple[str, str, str, str, str, str, str]:
+    return (
+        str(root.images),
+        str(root.blobs),
+        format_size(root.size),
+        root.device,
+        root.filesystem,
+        root.label,
+        root.path,
+    )
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """Return what is wrong and what to do, two lines each."""
+    if not findings:
+        return "nothing is wrong: images are pulled from the cache"
+    return printable("\n".join(f"{each.problem}\n  -> {each.advice}" for each in findings))
+
+
+def unit_text(config: Path) -> str:
+    """Return systemd's unit of `imager node run`; see systemd.service(5).
+
+    Before= orders containerd and kubelet behind its readiness where they are installed, and
+    nothing fails where they are not.
+    """
+    program = f"{_quoted(sys.executable)} -m imager"
+    return f"""\
+[Unit]
+Description=Image cache of this machine
+Before=containerd.service kubelet.service
+ConditionPathExists={_percents(str(config))}
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={program} node run --config {_quoted(str(config))} --progress plain
+ExecReload=/bin/kill -HUP $MAINPID
+# A cache may take long to be copied.
+TimeoutStartSec=infinity
+RemainAfterExit=yes
+Restart=on-failure
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _quoted(word: str) -> str:
+    """Return a word of a command line; see systemd.service(5), "Command lines"."""
+    return _percents(json.dumps(word, ensure_ascii=False)).replace("$", "$$")
+
+
+def _percents(text: str) -> str:
+    return text.replace("%", "%%")

@@ -1,0 +1,163 @@
+"""What keeps a machine from pulling images out of its cache, in plain words, and what to do.
+
+It looks for itself at configuration, devices and blobs, whether the cache is served or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import urllib3
+
+from imager.errors import ImagerError
+from imager.imagecache.open import open_whole_cache
+from imager.node.attached import Node
+from imager.node.copying import plan_copy
+from imager.node.devices import BlockDevice
+from imager.node.doctor_volumes import (
+    content_findings,
+    disk_volume,
+    label_findings,
+    opened_root,
+)
+from imager.node.findings import Finding
+from imager.node.probe import Volume
+from imager.node.provision import plan_volume
+from imager.node.run import switched_off
+from imager.node.status import NodeStatus, is_running, read_status
+from imager.node.systemdisk import find_system_disk
+from imager.node.volumes import iso_volumes
+from imager.reporter import Reporter
+from imager.server.hosts import writes_to
+from imager.units import format_size
+from imager.workspace import free_space
+
+_ANSWER_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where others are told of the cache.
+
+    `state` is the folder of the status, `hosts` that of containerd's hosts.toml files, and
+    `containerd` its configuration, which may not be there.
+    """
+
+    state: Path
+    hosts: Path
+    containerd: Path
+
+
+def examine(node: Node, around: Surroundings, reporter: Reporter) -> tuple[Finding, ...]:
+    """Return all that is wrong: nothing, when a pull gets its image from the cache.
+
+    Raises HostError when mounts cannot be looked at.
+    """
+    devices = node.devices()
+    disk, media = disk_volume(devices), list(iso_volumes(devices))
+    findings = [*_switched_off(node), *label_findings(devices)]
+    for volume in ([disk] if disk else []) + media:
+        reporter.step(f"checking {volume.device.path}")
+        findings += content_findings(volume, reporter)
+    if media:
+        findings += _room(disk, media) if disk else _to_make(node, devices)
+    findings += _service(around.state)
+    findings += _containerd(around.hosts, around.containerd)
+    return tuple(dict.fromkeys(findings))
+
+
+def _switched_off(node: Node) -> Iterator[Finding]:
+    if not node.config.image_cache.enabled:
+        yield Finding(
+            switched_off(node.config).reason,
+            "turn it on, with what `imager config patch --image-cache PATH` prints",
+        )
+
+
+def _to_make(node: Node, devices: Sequence[BlockDevice]) -> Iterator[Finding]:
+    """Yield why no volume is made to copy to, if the configuration wants one."""
+    if node.config.volume is None:
+        return
+    try:
+        plan_volume(node.config.volume, devices, find_system_disk(devices, node.config))
+    except ImagerError as error:
+        yield Finding(
+            f"no volume is made for the image cache: {error.message}",
+            error.hint or "correct the VolumeConfig IMAGECACHE, or give the machine a larger disk",
+        )
+
+
+def _room(disk: Volume, media: Sequence[Volume]) -> Iterator[Finding]:
+    """Yield which cache does not fit the disk's volume, and by how much."""
+    for medium in media:
+        with suppress(ImagerError), opened_root(disk) as target, opened_root(medium) as source:
+            plan = plan_copy(open_whole_cache(source).cache, target)
+            free = free_space(target)
+            if plan.missing > free:
+                yield Finding(
+                    f"{disk.device.path}: the cache on {medium.device.path} needs "
+                    f"{format_size(plan.missing)} and {format_size(free)} are free: the volume is "
+                    f"too small by {format_size(plan.missing - free)}",
+                    "make it larger; `imager config patch --image-cache PATH` tells its size",
+                )
+
+
+def _service(state: Path) -> Iterator[Finding]:
+    try:
+        status = read_status(state)
+    except ImagerError as error:
+        yield Finding(error.message, error.hint)
+        return
+    if not is_running(state):
+        if status.url:
+            yield Finding(
+                "`imager node run` is not running: nothing serves the cache",
+                "start it, and see what it says at its end: journalctl -u imager-node",
+            )
+        return
+    yield from _pulls(status)
+    if status.url and not _answers(status.url):
+        yield Finding(
+            f"{status.url} does not answer",
+            "see what `imager node run` says, and that nothing filters loopback",
+        )
+
+
+def _pulls(status: NodeStatus) -> Iterator[Finding]:
+    for reference in status.absent:
+        yield Finding(
+            f"{reference} was asked for, and no cache has it",
+            "add it to the list of `imager images cache-create`, and bring the new cache on a "
+            "stick or ISO: it is copied from there",
+        )
+    for problem in status.damaged:
+        yield Finding(problem, "boot with the ISO or stick in: a sound copy there is served")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib3.PoolManager(retries=False, timeout=_ANSWER_SECONDS) as pool:
+            return pool.request("GET", f"{url}/healthz").status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
+def _containerd(hosts: Path, config: Path) -> Iterator[Finding]:
+    if not writes_to(hosts):
+        yield Finding(
+            f"{hosts} has no hosts.toml of `imager node run`: containerd asks no cache",
+            "start `imager node run`; give it containerd's folder by --hosts-dir",
+        )
+    try:
+        text = config.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    if f'"{hosts}"' not in text:
+        yield Finding(
+            f"{config} does not name {hosts}: containerd does not look there",
+            'set config_path = "' + str(hosts) + '" under [plugins."io.containerd.grpc.v1.cri".'
+            "registry], and start containerd again",
+        )

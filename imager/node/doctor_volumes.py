@@ -1,0 +1,153 @@
+"""What is wrong with the volumes of a machine that do, or should, carry an image cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from imager.errors import Fail, ImagerError, InputError, UnsupportedError
+from imager.imagecache.open import OpenedCache, open_whole_cache
+from imager.imagecache.verify import verify_cache
+from imager.machineconfig.volumes import IMAGE_CACHE
+from imager.node.devices import BlockDevice
+from imager.node.findings import Finding
+from imager.node.mounting import mount, places_of, unmount
+from imager.node.probe import Volume, probe
+from imager.node.volumes import (
+    ISO_FILESYSTEMS,
+    ISO_FOLDER,
+    ISO_PREFIX,
+    cache_partitions,
+    iso_volumes,
+)
+from imager.reporter import Reporter
+from imager.units import format_size
+from imager.workspace import scratch_folder
+
+_FROM_MEDIUM = "boot with the ISO or stick in: it is copied from there"
+_MEDIUM_AGAIN = (
+    "write the medium again; `imager images cache-verify` tells whether its ISO is sound"
+)
+_NO_CACHE = "build it with --image-cache"
+
+
+def label_findings(devices: Sequence[BlockDevice]) -> list[Finding]:
+    """Return what is wrong with the names of volumes; if nothing is, that there are none."""
+    found = [*_partition_labels(devices), *_volume_labels(devices)]
+    if found or cache_partitions(devices) or list(iso_volumes(devices)):
+        return found
+    disks = [f"{each.path} ({format_size(each.size)})" for each in devices if each.is_disk]
+    return [
+        Finding(
+            "no volume with an image cache: no partition labelled IMAGECACHE, no iso9660 or vfat "
+            f"volume whose label starts with {ISO_PREFIX}; disks: {', '.join(disks) or 'none'}",
+            "boot from the ISO or stick that `imager iso --image-cache` made, or plug it in; a "
+            "disk that is not listed has no driver",
+        )
+    ]
+
+
+def disk_volume(devices: Iterable[BlockDevice]) -> Volume | None:
+    """Return the first volume IMAGECACHE that has a file system of its own."""
+    volumes = map(probe, cache_partitions(devices))
+    return next((each for each in volumes if each and each.filesystem == "ext4"), None)
+
+
+def content_findings(volume: Volume, reporter: Reporter) -> list[Finding]:
+    """Return what is wrong with the cache in a volume: blobs, manifests, or that there is none."""
+    path = volume.device.path
+    again = _MEDIUM_AGAIN if _is_medium(volume) else _FROM_MEDIUM
+    try:
+        with opened_root(volume) as root:
+            if root.is_dir() and not (root / "manifests").is_dir():
+                what = f"{path}: there are no images on the volume {volume.label}"
+                return [Finding(what, _NO_CACHE if _is_medium(volume) else _FROM_MEDIUM)]
+
+            def opening(fail: Fail) -> OpenedCache:
+                return open_whole_cache(root, fail=fail)
+
+            found = verify_cache(opening, reporter=reporter)
+            return [Finding(f"{path}: {problem}", again) for problem in found.problems]
+    except ImagerError as error:
+        return [Finding(f"{path}: {error.message}", error.hint or again)]
+
+
+@contextmanager
+def opened_root(volume: Volume) -> Iterator[Path]:
+    """Yield where the tree of a volume's cache is: where it is mounted, or will be for the block.
+
+    The device itself, when the kernel does not know its file system. Raises InputError for a
+    medium without imagecache/, else as `mount`.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(_mounted(volume))
+        except UnsupportedError:
+            yield volume.device.path
+            return
+        root = folder / ISO_FOLDER if _is_medium(volume) else folder
+        if not root.is_dir():
+            raise InputError(
+                f"the volume {volume.label} has no folder {ISO_FOLDER}/", hint=_NO_CACHE
+            )
+        yield root
+
+
+@contextmanager
+def _mounted(volume: Volume) -> Iterator[Path]:
+    places = places_of(volume.device.path)
+    if places:
+        yield places[0]
+        return
+    with scratch_folder() as scratch:
+        mount(volume.device.path, scratch / "volume", volume.filesystem, writable=False)
+        try:
+            yield scratch / "volume"
+        finally:
+            unmount(scratch / "volume")
+
+
+def _is_medium(volume: Volume) -> bool:
+    return volume.filesystem in ISO_FILESYSTEMS
+
+
+def _partition_labels(devices: Iterable[BlockDevice]) -> Iterator[Finding]:
+    for device in devices:
+        label = device.partition_label
+        if label == IMAGE_CACHE and disk_volume([device]) is None:
+            yield Finding(
+                f"{device.path}: the partition {IMAGE_CACHE} has no ext4 file system",
+                "write the disk image again; or remove the partition and boot from the ISO with a "
+                "VolumeConfig, and it is made anew",
+            )
+        elif label != IMAGE_CACHE and label.upper() == IMAGE_CACHE:
+            yield Finding(
+                f"{device.path}: the partition has the label {label!r}, not {IMAGE_CACHE!r}",
+                f"change it: sgdisk --change-name={device.number}:{IMAGE_CACHE} {device.parent}",
+            )
+
+
+def _volume_labels(devices: Iterable[BlockDevice]) -> Iterator[Finding]:
+    for volume in map(probe, devices):
+        if volume is None or not _is_medium(volume):
+            continue
+        label, path = volume.label, volume.device.path
+        if label.startswith(ISO_PREFIX):
+            continue
+        if label.upper().startswith(ISO_PREFIX) or _has_cache(volume):
+            yield Finding(
+                f"{path}: the volume has the label {label!r}, which must start with {ISO_PREFIX} "
+                "in capitals",
+                f"change it: fatlabel {path} TALOS_1"
+                if volume.filesystem == "vfat"
+                else "write the ISO to the medium byte by byte, with dd",
+            )
+
+
+def _has_cache(volume: Volume) -> bool:
+    try:
+        with opened_root(volume) as root:
+            return root.is_dir() or bool(open_whole_cache(root).cache.files)
+    except ImagerError:
+        return False

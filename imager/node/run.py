@@ -1,0 +1,99 @@
+"""A machine's image cache from start to end: `imager node run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.machineconfig.settings import MachineConfig
+from imager.node.attached import Node
+from imager.node.keeper import CacheKeeper
+from imager.node.pulls import Pulls
+from imager.node.status import CacheStatus, CopyStatus, NodeStatus, only_run, write_status
+from imager.reporter import Reporter
+from imager.server.address import Address
+from imager.server.app import Exchange
+from imager.server.clients import Announcement
+from imager.server.notify import notify
+from imager.server.serve import Service, Serving, run_service
+
+
+@dataclass(frozen=True, slots=True)
+class NodeService:
+    """Where a machine's cache is served and told of.
+
+    `hosts_folder` is containerd's, `state` the folder of the status; a medium may take `wait`
+    seconds to come, a client may hang for `patience`.
+    """
+
+    address: Address
+    hosts_folder: Path
+    state: Path
+    wait: float
+    patience: float = 60
+
+
+def run_node(
+    node: Node, service: NodeService, *, reporter: Reporter, log: Callable[[Exchange], None]
+) -> None:
+    """Serve the machine's image cache until SIGINT or SIGTERM comes; at once back when it is off.
+
+    Raises HostError when another run holds the state, the status cannot be written, or nothing
+    can listen on the address; InputError for hosts files that another has written.
+    """
+    with only_run(service.state):
+        if node.config.image_cache.enabled:
+            _serve(node, service, reporter, log)
+            return
+        status = switched_off(node.config)
+        write_status(service.state, status)
+        reporter.step("image cache disabled", reason=status.reason)
+        notify("READY=1", f"STATUS={status.reason}")
+
+
+def switched_off(config: MachineConfig) -> NodeStatus:
+    """Return the status of a machine whose configuration does not turn the cache on."""
+    settings = config.image_cache
+    said = f"{settings.where} is false" if settings.where else "nothing turns the image cache on"
+    return NodeStatus(
+        CacheStatus.DISABLED,
+        f"{config.source}:{settings.line}: {said}",
+        CopyStatus.SKIPPED,
+        "the image cache is off",
+    )
+
+
+def _serve(
+    node: Node, service: NodeService, reporter: Reporter, log: Callable[[Exchange], None]
+) -> None:
+    write_status(service.state, NodeStatus(CacheStatus.PREPARING))
+    pulls = Pulls()
+    keeper = CacheKeeper(
+        node,
+        pulls,
+        reporter,
+        wait=service.wait,
+        tell=lambda status: write_status(service.state, status),
+    )
+    announcement = Announcement(hosts_folder=service.hosts_folder)
+
+    def announce(serving: Serving) -> None:
+        url = serving.address.url(tls=False)
+        announcement.write(serving.catalog.registries, url)
+        keeper.serving_at(url)
+        reporter.step(f"serving on {url}")
+
+    def noted(exchange: Exchange) -> None:
+        pulls.note(exchange)
+        log(exchange)
+
+    try:
+        run_service(
+            Service(keeper, service.address, patience=service.patience),
+            reporter=reporter,
+            log=noted,
+            announce=announce,
+        )
+    finally:
+        keeper.release()

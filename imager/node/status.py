@@ -1,0 +1,208 @@
+"""What became of a machine's image cache: Talos's resource ImageCacheConfig, with the reasons.
+
+`talosctl get imagecacheconfig` shows its `status`, `copyStatus` and `roots`; the rest is ours. The
+file is replaced in one step whenever something changes, so that it can be read at any time.
+"""
+
+from __future__ import annotations
+
+import enum
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imager.errors import HostError, InputError
+from imager.workspace import atomic_file
+
+STATUS_FILE = "image-cache.json"
+_LOCK_FILE = "lock"
+_TYPE = "ImageCacheConfigs.cri.talos.dev"
+_LARGEST = 4 << 20
+
+
+class CacheStatus(enum.Enum):
+    """Whether containers can be pulled from the cache."""
+
+    UNKNOWN = "unknown"
+    DISABLED = "disabled"
+    PREPARING = "preparing"
+    READY = "ready"
+
+
+class CopyStatus(enum.Enum):
+    """Whether the disk has what the ISO has; what could not be copied stays `pending`."""
+
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+    PENDING = "pending"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class RootStatus:
+    """A root that is served: where it is from, and what is in it; sizes in bytes.
+
+    `problem` is why nothing of it can be served.
+    """
+
+    path: str
+    device: str
+    filesystem: str
+    label: str
+    images: int = 0
+    blobs: int = 0
+    size: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The whole: `reason` and `copy_reason` say why it is so, where that is not plain.
+
+    `copied` and `to_copy` are bytes of a copy. `absent` are images that were asked for and no root
+    has, `damaged` what was wrong with blobs that were asked for.
+    """
+
+    status: CacheStatus = CacheStatus.UNKNOWN
+    reason: str = ""
+    copy_status: CopyStatus = CopyStatus.UNKNOWN
+    copy_reason: str = ""
+    roots: tuple[RootStatus, ...] = ()
+    url: str = ""
+    copied: int = 0
+    to_copy: int = 0
+    absent: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Return the resource, as values of JSON."""
+        return {
+            "metadata": {"namespace": "cri", "type": _TYPE, "id": "image-cache"},
+            "spec": {
+                "status": self.status.value,
+                "reason": self.reason,
+                "copyStatus": self.copy_status.value,
+                "copyReason": self.copy_reason,
+                "copied": self.copied,
+                "toCopy": self.to_copy,
+                "roots": [root.path for root in self.roots],
+                "volumes": [
+                    {
+                        "root": root.path,
+                        "device": root.device,
+                        "filesystem": root.filesystem,
+                        "label": root.label,
+                        "images": root.images,
+                        "blobs": root.blobs,
+                        "size": root.size,
+                        "problem": root.problem,
+                    }
+                    for root in self.roots
+                ],
+                "url": self.url,
+                "absent": list(self.absent),
+                "damaged": list(self.damaged),
+            },
+        }
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> NodeStatus:
+        """Return what a resource says; raises KeyError, TypeError, ValueError for what is none."""
+        spec = document["spec"]
+        return cls(
+            CacheStatus(spec["status"]),
+            str(spec["reason"]),
+            CopyStatus(spec["copyStatus"]),
+            str(spec["copyReason"]),
+            tuple(
+                RootStatus(
+                    str(each["root"]),
+                    str(each["device"]),
+                    str(each["filesystem"]),
+                    str(each["label"]),
+                    int(each["images"]),
+                    int(each["blobs"]),
+                    int(each["size"]),
+                    str(each["problem"]),
+                )
+                for each in spec["volumes"]
+            ),
+            str(spec["url"]),
+            int(spec["copied"]),
+            int(spec["toCopy"]),
+            tuple(map(str, spec["absent"])),
+            tuple(map(str, spec["damaged"])),
+        )
+
+
+def write_status(folder: Path, status: NodeStatus) -> None:
+    """Replace the status in `folder`; raises HostError when it cannot be written."""
+    text = json.dumps(status.document(), indent=2) + "\n"
+    with (
+        atomic_file(folder / STATUS_FILE, mode=0o644) as descriptor,
+        open(descriptor, "w", encoding="utf-8", closefd=False) as file,
+    ):
+        file.write(text)
+
+
+def read_status(folder: Path) -> NodeStatus:
+    """Return the last status in `folder`; raises InputError when there is none."""
+    path = folder / STATUS_FILE
+    hint = "start it: imager node run --config machine.yaml"
+    try:
+        with path.open("rb") as file:
+            return NodeStatus.of(json.loads(file.read(_LARGEST)))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is not there: `imager node run` has not run", hint=hint
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no status of an image cache", hint=hint) from error
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this run while the block lasts.
+
+    Raises HostError when another run holds it, or when it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise HostError(
+            f"cannot create {folder}: {error.strerror}",
+            hint="run it as root, or give another folder by --state",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise HostError(
+            f"another `imager node run` holds {folder}",
+            hint="end that one, or give another folder by --state",
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_running(folder: Path) -> bool:
+    """Return whether a run holds `folder`."""
+    with suppress(OSError):
+        descriptor = os.open(folder / _LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False

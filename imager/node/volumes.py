@@ -1,0 +1,80 @@
+"""The volumes that may carry an image cache, and where they are mounted.
+
+As Talos finds them: the partition labelled IMAGECACHE, and iso9660 or vfat volumes whose label
+starts with TALOS_ and that have a folder imagecache/.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.machineconfig.volumes import IMAGE_CACHE
+from imager.node.devices import BlockDevice
+from imager.node.probe import Volume, probe
+
+ISO_PREFIX = "TALOS_"
+ISO_FILESYSTEMS = ("iso9660", "vfat")
+ISO_FOLDER = "imagecache"
+
+
+class Role(enum.Enum):
+    """What a volume is for: the machine's own on its disk, or a medium that brings a cache."""
+
+    DISK = "disk"
+    ISO = "iso"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheVolume:
+    """A volume of a role, and the folder that it is mounted at.
+
+    Without one it is read where it lies: its file system is none that the kernel knows.
+    """
+
+    role: Role
+    volume: Volume
+    mount: Path | None
+
+    @property
+    def device(self) -> BlockDevice:
+        """The device that it is on."""
+        return self.volume.device
+
+    @property
+    def root(self) -> Path:
+        """The folder of the cache's tree, or the device that it is in."""
+        if self.mount is None:
+            return self.device.path
+        return self.mount if self.role is Role.DISK else self.mount / ISO_FOLDER
+
+
+def cache_partitions(devices: Iterable[BlockDevice]) -> list[BlockDevice]:
+    """Return the partitions that are by their label the image cache's."""
+    return [each for each in devices if each.partition_label == IMAGE_CACHE]
+
+
+def disk_volumes(devices: Iterable[BlockDevice]) -> Iterator[Volume]:
+    """Yield the volumes on the partitions of the image cache, whatever their file systems."""
+    for device in cache_partitions(devices):
+        yield probe(device) or Volume(device, "", "")
+
+
+def iso_volumes(devices: Sequence[BlockDevice]) -> Iterator[Volume]:
+    """Yield the volumes that may, by their labels, be media with a cache.
+
+    The partitions of an ISO that was written to a disk are not looked at: they are parts of it.
+    """
+    whole = set()
+    for device in sorted(devices, key=lambda each: each.parent is not None):
+        if device.parent in whole or device.partition_label == IMAGE_CACHE:
+            continue
+        volume = probe(device)
+        if volume is None or volume.filesystem not in ISO_FILESYSTEMS:
+            continue
+        if volume.filesystem == "iso9660":
+            whole.add(device.path)
+        if volume.label.startswith(ISO_PREFIX):
+            yield volume
