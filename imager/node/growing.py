@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from imager.errors import HostError, InputError
+from imager.errors import DependencyError, HostError, InputError
 from imager.machineconfig.volumes import VolumeSettings
 from imager.media.gpt_edit import read_table
 from imager.media.gpt_grow import grow_gpt, read_growth
 from imager.node.blkpg import add_partition, resize_partition
 from imager.node.devices import BlockDevice, find_device, is_in_use, list_devices
-from imager.node.mounting import mount, unmount
 from imager.tools import run_tool
 
 _BLOCK = 4096
@@ -68,15 +66,15 @@ def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
 
 
 def _fill(device: BlockDevice) -> None:
-    """Make the ext4 on a partition as large as that; resize2fs does so while it is mounted."""
-    argv: list[str | Path] = ["resize2fs", device.path]
-    if is_in_use(device):
+    """Make the ext4 on a partition as large as that, while it is mounted or after a check."""
+    if not is_in_use(device):
+        _check(device.path)
+    run_tool(["resize2fs", device.path], package="e2fsprogs")
+
+
+def _check(path: Path) -> None:
+    argv: list[str | Path] = ["e2fsck", "-f", "-p", path]
+    try:
         run_tool(argv, package="e2fsprogs")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, "volume")
-        mount(device.path, target, "ext4", writable=True)
-        try:
-            run_tool(argv, package="e2fsprogs")
-        finally:
-            unmount(target)
+    except DependencyError:  # it says so too where it has mended all
+        run_tool(argv, package="e2fsprogs")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.errors import HostError, ImagerError, InputError, UnsupportedError, joined
+from imager.errors import HostError, ImagerError, InputError, OutputError, UnsupportedError, joined
 from imager.machineconfig.disk import Disk
 from imager.machineconfig.volumes import IMAGE_CACHE, VolumeSettings
 from imager.media.gpt import LINUX_DATA, Partition, backup_size, first_usable
@@ -81,19 +81,20 @@ def plan_volume(
     for device in devices:
         if device.partition_label == IMAGE_CACHE:
             return _existing(device, disks)
-    described = [(disk, describe_disk(disk)) for disk in disks]
+    system = system_disk.path if system_disk else None
+    described = {disk: describe_disk(disk) for disk in disks}
     matching = [
         disk
-        for disk, description in described
-        if settings.selector.matches(description, system_disk=disk == system_disk)
+        for disk, description in described.items()
+        if settings.selector.matches(description, system_disk=disk.path == system)
     ]
     if not matching:
-        raise _no_match(settings, [description for _, description in described], system_disk)
+        raise _no_match(settings, described.values(), system)
     failures: list[ImagerError] = []
     for disk in matching:
         try:
             return _plan_on(disk, settings)
-        except (HostError, InputError) as error:
+        except (HostError, InputError, OutputError) as error:
             failures.append(error)
     raise joined(failures, what="disks")
 
@@ -132,7 +133,7 @@ def _existing(device: BlockDevice, disks: Sequence[BlockDevice]) -> VolumePlan:
 
 
 def _no_match(
-    settings: VolumeSettings, disks: Sequence[Disk], system_disk: BlockDevice | None
+    settings: VolumeSettings, disks: Iterable[Disk], system_disk: Path | None
 ) -> HostError:
     there = "; ".join(
         f"{disk.dev_path} ({disk.pretty_size}, {disk.transport or 'transport unknown'})"
