@@ -78,9 +78,9 @@ def plan_volume(
             hint="leave `encryption` out of the VolumeConfig: Talos encrypts it by itself",
         )
     disks = [device for device in devices if device.is_disk]
-    for device in devices:
-        if device.partition_label == IMAGE_CACHE:
-            return _existing(device, disks)
+    there = _existing(devices, disks)
+    if there is not None:
+        return there
     system = system_disk.path if system_disk else None
     described = {disk: describe_disk(disk) for disk in disks}
     matching = [
@@ -111,8 +111,10 @@ def make_volume(plan: VolumePlan) -> BlockDevice:
             grow_disk(disk)
         return _with_file_system(_appeared(disk, plan.number))
     if plan.is_blank:
-        if is_in_use(disk):
-            raise HostError(f"{disk.path} is in use", hint="stop what uses it")
+        if is_in_use(disk) or not _is_free(disk):
+            raise HostError(
+                f"{disk.path} is blank no more, or in use", hint="select another disk, or try again"
+            )
         write_empty_table(disk.path, guid=uuid.uuid4(), sector_size=disk.sector_size)
     else:
         grow_disk(disk)
@@ -127,9 +129,13 @@ def make_volume(plan: VolumePlan) -> BlockDevice:
     return _found(path)
 
 
-def _existing(device: BlockDevice, disks: Sequence[BlockDevice]) -> VolumePlan:
-    disk = next(disk for disk in disks if disk.path == device.parent)
-    return VolumePlan(disk, device.number or 0, device.start, device.size, is_there=True)
+def _existing(devices: Sequence[BlockDevice], disks: Sequence[BlockDevice]) -> VolumePlan | None:
+    by_path = {disk.path: disk for disk in disks}
+    for device in devices:
+        disk = by_path.get(device.parent) if device.parent else None
+        if device.partition_label == IMAGE_CACHE and disk is not None and device.number:
+            return VolumePlan(disk, device.number, device.start, device.size, is_there=True)
+    return None
 
 
 def _no_match(

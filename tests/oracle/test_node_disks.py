@@ -293,6 +293,16 @@ def test_a_hybrid_iso_is_never_written_though_it_has_a_table(image: Path) -> Non
             plan_on(disk)
 
 
+def test_a_disk_that_is_blank_no_more_is_not_written(image: Path) -> None:
+    with loop_device(image) as disk:
+        plan = plan_on(disk)
+        run_tool(["mkfs.ext4", "-q", disk], package="e2fsprogs")
+        data = disk.read_bytes()
+        with pytest.raises(HostError, match="is blank no more, or in use"):
+            make_volume(plan)
+        assert disk.read_bytes() == data
+
+
 def test_a_partition_with_the_label_is_formatted_only_if_it_is_blank(image: Path) -> None:
     with loop_device(image) as disk:
         partition_with(disk, "label: gpt\nsize=60MiB, name=IMAGECACHE\n")
