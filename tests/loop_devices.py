@@ -13,15 +13,18 @@ _TIMEOUT = 30
 
 
 @contextmanager
-def loop_device(image: Path, sector_size: int = 512, *, read_only: bool = False) -> Iterator[Path]:
-    """Attach `image` as a disk of `sector_size`-byte sectors with its partitions; yield its path.
+def loop_device(
+    image: Path, sector_size: int = 512, *, read_only: bool = False, is_scanned: bool = True
+) -> Iterator[Path]:
+    """Attach `image` as a disk of `sector_size`-byte sectors; yield its path.
 
-    It is told the kernel by BLKPG what partitions there are (partx), since not every kernel reads
-    tables itself.
+    The kernel is told of its partitions (`scan`), unless it is not scanned.
     """
     options = ["-r"] if read_only else []
-    with _attached("-P", "-b", str(sector_size), *options, image) as path:
-        scan(path)
+    scanned = ["-P"] if is_scanned else []
+    with _attached(*scanned, "-b", str(sector_size), *options, image) as path:
+        if is_scanned:
+            scan(path)
         yield path
 
 
@@ -33,7 +36,10 @@ def loop_volume(image: Path) -> Iterator[Path]:
 
 
 def scan(path: Path) -> None:
-    """Tell the kernel what partitions a disk has; it is no error if it has none."""
+    """Tell the kernel what partitions a disk has; it is no error if it has none.
+
+    Not every kernel reads partition tables itself.
+    """
     _run("partx", "-u", path)
 
 

@@ -10,13 +10,22 @@ import binascii
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
 from imager.errors import InputError, OutputError
-from imager.media.gpt import ENTRY, HEADER, Partition, backup_size, read_copy
+from imager.media.gpt import (
+    ENTRY,
+    HEADER,
+    Partition,
+    backup_size,
+    first_usable,
+    plan_gpt,
+    read_copy,
+)
+from imager.reading import iterate_bytes
 from imager.units import MIB, align_up
 
 _NO_TYPE = bytes(16)
@@ -38,13 +47,15 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class TableInUse:
-    """The table of a disk of `disk_size` bytes. Read one with `read_table`.
+    """The table of a disk of `disk_size` bytes, of which `usable` is for partitions.
 
-    `is_whole` tells if both copies are there and agree.
+    `is_whole` tells if both copies are there, agree, and are for a disk of this size. Read one
+    with `read_table`, which can also tell of a table that `grow_gpt` has not grown yet.
     """
 
     sector_size: int
     disk_size: int
+    usable: Range
     is_whole: bool
     _header: bytes
     _entries: bytes
@@ -53,12 +64,6 @@ class TableInUse:
     def partitions(self) -> Mapping[int, Partition]:
         """The partitions by their numbers, from 1."""
         return dict(_numbered(self._entries, self.sector_size))
-
-    @property
-    def usable(self) -> Range:
-        """Where partitions may lie."""
-        first, last = struct.unpack_from("<QQ", self._header, _FIRST_USABLE)
-        return Range(first * self.sector_size, (last + 1) * self.sector_size)
 
     def free_ranges(self) -> tuple[Range, ...]:
         """Return the ranges that no partition has, with starts and ends on whole MiB."""
@@ -85,8 +90,29 @@ class TableInUse:
                 return number
         raise ValueError("the table has no free entry")
 
-    def with_partition(self, number: int, partition: Partition) -> TableInUse:
-        """Return the table with `partition` as the entry `number`."""
+    def with_new(self, number: int, partition: Partition) -> TableInUse:
+        """Return the table with `partition` as the entry `number`.
+
+        Raises ValueError when the entry, or a byte of the partition, is another one's.
+        """
+        if number in self.partitions:
+            raise ValueError(f"there is a partition {number}")
+        return self._with_entry(number, partition)
+
+    def with_size(self, number: int, size: int) -> TableInUse:
+        """Return the table with the partition `number` of `size` bytes; raises ValueError."""
+        return self._with_entry(number, replace(self.partitions[number], size=size))
+
+    def write(self, path: Path) -> None:
+        """Write both copies to the disk `path`, the backup first; raises OutputError."""
+        try:
+            with path.open("r+b", buffering=0) as file:
+                _write(file, self._backup_array * self.sector_size, self._backup)
+                _write(file, self.sector_size, self._primary)
+        except OSError as error:
+            raise _unwritten(path, error) from error
+
+    def _with_entry(self, number: int, partition: Partition) -> TableInUse:
         raw = ENTRY.pack(
             partition.type_guid.bytes_le,
             partition.guid.bytes_le,
@@ -97,22 +123,9 @@ class TableInUse:
         )
         start = (number - 1) * ENTRY.size
         entries = self._entries[:start] + raw + self._entries[start + ENTRY.size :]
-        return replace(self, _entries=entries)
-
-    def with_size(self, number: int, size: int) -> TableInUse:
-        """Return the table with the partition `number` of `size` bytes."""
-        return self.with_partition(number, replace(self.partitions[number], size=size))
-
-    def write(self, path: Path) -> None:
-        """Write both copies to the disk `path`, the backup first; raises OutputError."""
-        try:
-            with path.open("r+b", buffering=0) as file:
-                _write(file, self._backup_array * self.sector_size, self._backup)
-                _write(file, self.sector_size, self._primary)
-        except OSError as error:
-            raise OutputError(
-                f"{path}: the partition table cannot be written: {error.strerror}"
-            ) from error
+        changed = replace(self, _entries=entries)
+        _check(changed)
+        return changed
 
     @property
     def _last(self) -> int:
@@ -147,7 +160,7 @@ class TableInUse:
 def read_table(path: Path, sector_size: int = 512) -> TableInUse:
     """Return the table of the disk or image `path`: the primary one, else the backup.
 
-    Raises InputError when neither is sound, or the disk has become larger (see `grow_gpt`).
+    Raises InputError when neither is sound, or the disk has become smaller.
     """
     try:
         with path.open("rb") as file:
@@ -165,16 +178,63 @@ def read_numbered(path: Path, sector_size: int = 512) -> Mapping[int, Partition]
     """Return the partitions of the primary table by number; none when it cannot be read."""
     try:
         with path.open("rb") as file:
-            _, entries = _read_primary(file, sector_size)
-            return dict(_numbered(entries, sector_size))
+            copy = _read_primary(file, sector_size)
+            return dict(_numbered(copy.entries, sector_size))
     except (ValueError, struct.error, OSError):
         return {}
 
 
-def _read_primary(file: BinaryIO, sector_size: int) -> tuple[UUID, bytes]:
+def write_empty_table(path: Path, *, guid: UUID, sector_size: int = 512) -> None:
+    """Write a table without partitions to the blank disk `path`; raises OutputError.
+
+    Its entries are the zeros that are there. A cut leaves a protective MBR alone (see
+    `protective_mbr`), or with it one sound copy.
+    """
+    try:
+        with path.open("r+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END) // sector_size * sector_size
+            plan = plan_gpt([], disk_size=size, disk_guid=guid, sector_size=sector_size)
+            primary = b"".join(iterate_bytes(plan.primary))
+            backup = b"".join(iterate_bytes(plan.backup))
+            _write(file, 0, primary[:sector_size])
+            _write(file, size - sector_size, backup[-sector_size:])
+            _write(file, sector_size, primary[sector_size : 2 * sector_size])
+    except ValueError as error:
+        raise OutputError(f"{path}: no partition table can be made: {error}") from error
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def protective_mbr(disk_size: int, sector_size: int = 512) -> bytes:
+    """Return the first sector of a disk with an empty table; raises ValueError if it has no room.
+
+    https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html#protective-mbr
+    """
+    size = disk_size // sector_size * sector_size
+    plan = plan_gpt([], disk_size=size, disk_guid=UUID(int=0), sector_size=sector_size)
+    return b"".join(iterate_bytes(plan.primary))[:sector_size]
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One sound copy; `alternate` is the sector of the other one's header."""
+
+    guid: UUID
+    entries: bytes
+    alternate: int
+    header: bytes = field(compare=False)
+
+
+def _read_primary(file: BinaryIO, sector_size: int) -> _Copy:
     file.seek(sector_size)
     (alternate,) = struct.unpack_from("<Q", file.read(HEADER.size), _ALTERNATE)
-    return read_copy(file, sector_size, expected=(1, alternate, 2))
+    return _read_copy(file, sector_size, (1, alternate, 2))
+
+
+def _read_copy(file: BinaryIO, sector_size: int, expected: tuple[int, int, int]) -> _Copy:
+    guid, entries = read_copy(file, sector_size, expected=expected)
+    file.seek(expected[0] * sector_size)
+    return _Copy(guid, entries, expected[1], file.read(HEADER.size))
 
 
 def _read(file: BinaryIO, sector_size: int) -> TableInUse:
@@ -184,33 +244,49 @@ def _read(file: BinaryIO, sector_size: int) -> TableInUse:
     if mbr[510:] != b"\x55\xaa" or mbr[450] != 0xEE:
         raise ValueError("there is no protective MBR")
     last = disk_size // sector_size - 1
-    array = (disk_size - backup_size(sector_size)) // sector_size
-    copies = []
-    problems = []
-    for place in ((1, last, 2), (last, 1, array)):
-        try:
-            copy = read_copy(file, sector_size, expected=place)
-            file.seek(place[0] * sector_size)
-            copies.append((copy, file.read(HEADER.size)))
-        except ValueError as error:
-            problems.append(error)
-    if not copies:
-        raise problems[0]
-    (guid, entries), header = copies[0]
-    is_whole = not problems and copies[1][0] == (guid, entries)
-    table = TableInUse(sector_size, disk_size, is_whole, header, entries)
+    end = disk_size - backup_size(sector_size)
+    backup = _sound_backup(file, sector_size, (last, 1, end // sector_size))
+    try:
+        copy = _read_primary(file, sector_size)
+        if copy.alternate > last:
+            raise ValueError(f"it is for a disk of {copy.alternate + 1} sectors")
+        is_grown = copy.alternate < last
+    except (ValueError, struct.error):
+        if backup is None:
+            raise
+        copy, is_grown = backup, False
+    same = backup is not None and (backup.guid, backup.entries) == (copy.guid, copy.entries)
+    first, usable_last = struct.unpack_from("<QQ", copy.header, _FIRST_USABLE)
+    table = TableInUse(
+        sector_size,
+        disk_size,
+        Range(
+            max(first * sector_size, first_usable(sector_size)),
+            end if is_grown else min((usable_last + 1) * sector_size, end),
+        ),
+        same and copy.alternate == last,
+        copy.header,
+        copy.entries,
+    )
     _check(table)
     return table
 
 
+def _sound_backup(file: BinaryIO, sector_size: int, expected: tuple[int, int, int]) -> _Copy | None:
+    try:
+        return _read_copy(file, sector_size, expected)
+    except ValueError:
+        return None
+
+
 def _check(table: TableInUse) -> None:
-    end = table.usable.start
-    if not table.usable.start <= table.usable.end <= table.disk_size:
-        raise ValueError("its usable area is impossible")
+    """Raise ValueError unless partitions lie apart, in the widest area that there can be."""
+    start = first_usable(table.sector_size)
+    end = table.disk_size - backup_size(table.sector_size)
     for part in sorted(table.partitions.values(), key=lambda each: each.offset):
-        if part.size <= 0 or part.offset < end or part.end > table.usable.end:
-            raise ValueError(f"partition {part.label!a} is empty, or overlaps what is before it")
-        end = part.end
+        if part.size <= 0 or part.offset < start or part.end > end:
+            raise ValueError(f"partition {part.label!a} is empty, overlaps another or is outside")
+        start = part.end
 
 
 def _raw_entries(array: bytes) -> Iterator[bytes]:
@@ -237,3 +313,7 @@ def _numbered(array: bytes, sector_size: int) -> Iterator[tuple[int, Partition]]
 def _write(file: BinaryIO, offset: int, data: bytes) -> None:
     os.pwrite(file.fileno(), data, offset)
     os.fsync(file.fileno())
+
+
+def _unwritten(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: the partition table cannot be written: {error.strerror}")

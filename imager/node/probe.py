@@ -34,26 +34,27 @@ def probe(device: BlockDevice) -> Volume | None:
         head = _read(device.path, 0, min(_HEAD, device.size))
         if is_iso9660(head):
             return Volume(device, "iso9660", read_iso9660_label(device.path))
-        if is_ext4(head):
-            return Volume(device, "ext4", read_ext4_label(head))
+        # Formatting as FAT may leave an older superblock, as ext4 no older boot sector.
         if is_fat(head):
             return Volume(device, "vfat", read_fat_label(device.path))
+        if is_ext4(head):
+            return Volume(device, "ext4", read_ext4_label(head))
     except ImagerError:
         return None
     return None
 
 
-def is_blank(device: BlockDevice) -> bool:
+def is_blank(device: BlockDevice, *, beside: bytes = b"") -> bool:
     """Whether nobody can miss what is on `device`: its first and last MiB are zeros.
 
     There stand partition tables and their backups, and the superblocks of all file systems, of
     LUKS, LVM, RAID and ZFS; tools that wipe a disk clear just that. A signature somewhere is no
-    better proof: formats that nobody knows here would be taken for nothing. Raises OutputError
-    when the device cannot be read.
+    better proof: formats that nobody knows here would be taken for nothing. It may begin with
+    `beside` instead. Raises OutputError when the device cannot be read.
     """
     edge = min(MIB, device.size)
-    edges = (_read(device.path, start, edge) for start in (0, device.size - edge))
-    return not any(map(any, edges))
+    head = _read(device.path, 0, edge).removeprefix(beside)
+    return not any(head) and not any(_read(device.path, device.size - edge, edge))
 
 
 def _read(path: Path, offset: int, length: int) -> bytes:

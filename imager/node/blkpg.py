@@ -1,0 +1,95 @@
+"""The kernel told of single partitions, while others of the same disk are in use.
+
+BLKPG of linux/blkpg.h; re-reading the whole table (BLKRRPART) fails as soon as one is mounted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from imager.errors import HostError
+from imager.node.devices import BlockDevice
+
+_BLKPG = 0x1269
+_ADD, _REMOVE, _RESIZE = 1, 2, 3
+
+
+class _Partition(ctypes.Structure):
+    _fields_ = (
+        ("start", ctypes.c_longlong),
+        ("length", ctypes.c_longlong),
+        ("number", ctypes.c_int),
+        ("device_name", ctypes.c_char * 64),
+        ("volume_name", ctypes.c_char * 64),
+    )
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = (
+        ("operation", ctypes.c_int),
+        ("flags", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+    )
+
+
+def add_partition(disk: BlockDevice, number: int, *, start: int, size: int) -> None:
+    """Tell the kernel of a partition that no table has to have yet; `start` and `size` in bytes.
+
+    One that it still knows by this number goes first, unless it is in use. Raises HostError.
+    """
+    code = _call(disk, _ADD, number, start, size)
+    if code == errno.EBUSY:
+        remove_partition(disk, number)
+        code = _call(disk, _ADD, number, start, size)
+    _check(code, f"{disk.path}: the kernel does not take partition {number}")
+
+
+def remove_partition(disk: BlockDevice, number: int) -> None:
+    """Make the kernel forget a partition, if it knows it; raises HostError when it is in use."""
+    code = _call(disk, _REMOVE, number, 0, 0)
+    if code != errno.ENXIO:
+        _check(code, f"{disk.path}: the kernel does not let go of partition {number}")
+
+
+def resize_partition(disk: BlockDevice, number: int, *, start: int, size: int) -> None:
+    """Tell the kernel that a partition, in use or not, is `size` bytes; raises HostError."""
+    code = _call(disk, _RESIZE, number, start, size)
+    _check(code, f"{disk.path}: the kernel does not take the new size of partition {number}")
+
+
+def _check(code: int, problem: str) -> None:
+    if not code:
+        return
+    hint = {
+        errno.EPERM: "run it as root",
+        errno.EACCES: "run it as root",
+        errno.EBUSY: "it is in use: unmount it, or boot again",
+    }.get(code, "boot again: the kernel then reads the table")
+    raise HostError(f"{problem}: {os.strerror(code)}", hint=hint)
+
+
+def _call(disk: BlockDevice, operation: int, number: int, start: int, size: int) -> int:
+    partition = _Partition(start, size, number)
+    argument = _Argument(operation, 0, ctypes.sizeof(partition), ctypes.addressof(partition))
+    try:
+        descriptor = os.open(disk.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(f"{disk.path}: cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.ioctl(descriptor, _BLKPG, argument)
+    except OSError as error:
+        return error.errno or errno.EIO
+    finally:
+        os.close(descriptor)
+    return 0
+
+
+def kernel_path(disk: Path, number: int) -> Path:
+    """Return the path that the kernel gives a partition: `p` stands behind a digit."""
+    separator = "p" if disk.name[-1:].isdigit() else ""
+    return disk.with_name(f"{disk.name}{separator}{number}")

@@ -1,0 +1,80 @@
+"""A disk that has become larger, and the volume on it that may grow with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imager.errors import DependencyError, HostError, InputError
+from imager.machineconfig.volumes import VolumeSettings
+from imager.media.gpt_edit import read_table
+from imager.media.gpt_grow import grow_gpt, read_growth
+from imager.node.blkpg import add_partition, resize_partition
+from imager.node.devices import BlockDevice, find_device, is_in_use, list_devices
+from imager.tools import run_tool
+
+_BLOCK = 4096
+
+
+def grow_disk(disk: BlockDevice) -> None:
+    """Make the whole disk usable, and both copies of its table whole and alike again.
+
+    The kernel is told of partitions that it did not find, as it does not look at the backup.
+    Raises InputError when neither copy is sound, OutputError when writing fails, HostError.
+    """
+    table = read_table(disk.path, disk.sector_size)
+    if table.is_whole:
+        return
+    if _has_gained(disk):
+        grow_gpt(disk.path, disk.sector_size)
+    else:
+        table.write(disk.path)
+    known = {each.number for each in list_devices() if each.parent == disk.path}
+    for number, part in table.partitions.items():
+        if number not in known:
+            add_partition(disk, number, start=part.offset, size=part.size)
+
+
+def _has_gained(disk: BlockDevice) -> bool:
+    try:
+        return bool(read_growth(disk.path, disk.sector_size).gained)
+    except InputError:  # of the primary table, which is to be written
+        return False
+
+
+def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
+    """Grow the partition into the free space right behind it, if `settings` say so; return it.
+
+    It gets `max_size` at most; then its ext4, mounted or not, fills it. What was cut off is taken
+    up. Raises HostError, InputError, OutputError, and DependencyError for resize2fs.
+    """
+    if not settings.grow:
+        return device
+    disk = find_device(device.parent) if device.parent else None
+    if disk is None or device.number is None:
+        raise HostError(f"{device.path} is no partition of a disk that is there")
+    grow_disk(disk)
+    table = read_table(disk.path, disk.sector_size)
+    entry = table.partitions[device.number]
+    limit = settings.max_size.of_disk(disk.size) // _BLOCK * _BLOCK
+    size = max(entry.size, min(limit, entry.size + table.free_behind(device.number).size))
+    if size > entry.size:
+        table.with_size(device.number, size).write(disk.path)
+    if size > device.size:
+        resize_partition(disk, device.number, start=device.start, size=size)
+    _fill(device)
+    return find_device(device.path) or device
+
+
+def _fill(device: BlockDevice) -> None:
+    """Make the ext4 on a partition as large as that, while it is mounted or after a check."""
+    if not is_in_use(device):
+        _check(device.path)
+    run_tool(["resize2fs", device.path], package="e2fsprogs")
+
+
+def _check(path: Path) -> None:
+    argv: list[str | Path] = ["e2fsck", "-f", "-p", path]
+    try:
+        run_tool(argv, package="e2fsprogs")
+    except DependencyError:  # it says so too where it has mended all
+        run_tool(argv, package="e2fsprogs")

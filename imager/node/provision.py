@@ -1,0 +1,282 @@
+"""The volume IMAGECACHE, made as a VolumeConfig says: a partition and its ext4 file system.
+
+The table gets the entry last: until then the kernel alone knows the partition, by BLKPG, and the
+file system is made in free space. So what is cut off leaves the table as it was, a partition
+labelled IMAGECACHE has its file system, and nothing has to be told from old bytes on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.errors import HostError, ImagerError, InputError, OutputError, UnsupportedError, joined
+from imager.machineconfig.disk import Disk
+from imager.machineconfig.volumes import IMAGE_CACHE, VolumeSettings
+from imager.media.gpt import LINUX_DATA, Partition, backup_size, first_usable
+from imager.media.gpt_edit import (
+    Range,
+    TableInUse,
+    protective_mbr,
+    read_table,
+    write_empty_table,
+)
+from imager.node.blkpg import add_partition, kernel_path, remove_partition
+from imager.node.devices import BlockDevice, describe_disk, find_device, is_in_use
+from imager.node.growing import grow_disk
+from imager.node.probe import is_blank, probe
+from imager.repro import derived_uuid
+from imager.tools import run_tool
+from imager.units import MIB, align_up, format_size
+
+_BLOCK = 4096
+_WAIT = 10.0
+_PAUSE = 0.05
+# resize_inode: it can grow while it is mounted, and stays a plain ext4.
+_FEATURES = (
+    "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"
+    "large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
+)
+# The kernel clears inode tables after the first mount, so that a large volume is there at once.
+_EXTENDED = "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=0"
+_BYTES_PER_INODE = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePlan:
+    """Where the volume is, or is to be made: `size` bytes at byte `start` of `disk`.
+
+    `is_there` tells if the partition `number` is there already, `is_blank` that the disk has no
+    table yet.
+    """
+
+    disk: BlockDevice
+    number: int
+    start: int
+    size: int
+    is_there: bool = False
+    is_blank: bool = False
+
+
+def plan_volume(
+    settings: VolumeSettings, devices: Sequence[BlockDevice], system_disk: BlockDevice | None
+) -> VolumePlan:
+    """Return how the volume is made on `devices`; nothing is written.
+
+    A partition IMAGECACHE on any disk is the volume. Else it is made on the first disk that the
+    selector matches and that has room: in the largest free range, as large as `max_size` lets it.
+    Raises HostError that says for each disk why not, UnsupportedError for encryption,
+    ExpressionError for a selector that cannot be told.
+    """
+    if settings.encrypted:
+        raise UnsupportedError(
+            f"the volume {IMAGE_CACHE} is to be encrypted, which is not done here",
+            hint="leave `encryption` out of the VolumeConfig: Talos encrypts it by itself",
+        )
+    disks = [device for device in devices if device.is_disk]
+    there = _existing(devices, disks)
+    if there is not None:
+        return there
+    system = system_disk.path if system_disk else None
+    described = {disk: describe_disk(disk) for disk in disks}
+    matching = [
+        disk
+        for disk, description in described.items()
+        if settings.selector.matches(description, system_disk=disk.path == system)
+    ]
+    if not matching:
+        raise _no_match(settings, described.values(), system)
+    failures: list[ImagerError] = []
+    for disk in matching:
+        try:
+            return _plan_on(disk, settings)
+        except (HostError, InputError, OutputError) as error:
+            failures.append(error)
+    raise joined(failures, what="disks")
+
+
+def make_volume(plan: VolumePlan) -> BlockDevice:
+    """Make what `plan` says, on the disk and in the kernel; return the partition, with its ext4.
+
+    A partition that exists is formatted only if it is blank. What is cut off is done again by the
+    next plan. Raises HostError, OutputError when writing fails, DependencyError for mkfs.ext4.
+    """
+    disk = plan.disk
+    if plan.is_there:
+        if not kernel_path(disk.path, plan.number).exists():
+            grow_disk(disk)
+        return _with_file_system(_appeared(disk, plan.number))
+    if plan.is_blank:
+        if is_in_use(disk) or not _is_free(disk):
+            raise HostError(
+                f"{disk.path} is blank no more, or in use", hint="select another disk, or try again"
+            )
+        write_empty_table(disk.path, guid=uuid.uuid4(), sector_size=disk.sector_size)
+    else:
+        grow_disk(disk)
+    add_partition(disk, plan.number, start=plan.start, size=plan.size)
+    try:
+        path = _appeared(disk, plan.number).path
+        _format(path)
+        _write_entry(plan)
+    except BaseException:
+        remove_partition(disk, plan.number)
+        raise
+    return _found(path)
+
+
+def _existing(devices: Sequence[BlockDevice], disks: Sequence[BlockDevice]) -> VolumePlan | None:
+    by_path = {disk.path: disk for disk in disks}
+    for device in devices:
+        disk = by_path.get(device.parent) if device.parent else None
+        if device.partition_label == IMAGE_CACHE and disk is not None and device.number:
+            return VolumePlan(disk, device.number, device.start, device.size, is_there=True)
+    return None
+
+
+def _no_match(
+    settings: VolumeSettings, disks: Iterable[Disk], system_disk: Path | None
+) -> HostError:
+    there = "; ".join(
+        f"{disk.dev_path} ({disk.pretty_size}, {disk.transport or 'transport unknown'})"
+        for disk in disks
+    )
+    no_system = "" if system_disk else "; none is known to be the system disk"
+    return HostError(
+        f"no disk matches `{settings.selector.text}`: there are {there or 'no disks'}{no_system}",
+        hint="change `provisioning.diskSelector.match` of the VolumeConfig IMAGECACHE",
+    )
+
+
+def _plan_on(disk: BlockDevice, settings: VolumeSettings) -> VolumePlan:
+    if describe_disk(disk).cdrom:
+        raise HostError(f"{disk.path} is a CD drive")
+    if disk.read_only:
+        raise HostError(f"{disk.path} is read-only", hint="switch off its write protection")
+    if _is_free(disk):
+        start = align_up(first_usable(disk.sector_size), MIB)
+        end = (disk.size - backup_size(disk.sector_size)) // MIB * MIB
+        free = Range(start, max(start, end))
+        return VolumePlan(disk, 1, start, _size(disk, settings, free), is_blank=True)
+    table = _foreign_table(disk)
+    for number, part in table.partitions.items():
+        if part.label == IMAGE_CACHE:  # and the kernel does not know it
+            return VolumePlan(disk, number, part.offset, part.size, is_there=True)
+    ranges = table.free_ranges() or (Range(0, 0),)
+    free = max(ranges, key=lambda each: each.size)
+    size = _size(disk, settings, free)
+    try:
+        return VolumePlan(disk, table.free_number(), free.start, size)
+    except ValueError as error:
+        raise HostError(f"{disk.path}: {error}", hint="delete a partition") from error
+
+
+def _is_free(disk: BlockDevice) -> bool:
+    """Whether the disk is blank, a protective MBR aside: `write_empty_table` begins with it."""
+    try:
+        mbr = protective_mbr(disk.size, disk.sector_size)
+    except ValueError:
+        return False
+    return is_blank(disk, beside=mbr)
+
+
+def _foreign_table(disk: BlockDevice) -> TableInUse:
+    """Return the table of a disk that others use; raises HostError when it has none."""
+    volume = probe(disk)
+    if volume is not None:
+        label = f" {volume.label!a}" if volume.label else ""
+        raise HostError(
+            f"{disk.path} holds the {volume.filesystem} file system{label}: it is not overwritten",
+            hint="select another disk, or wipe it if nothing on it is needed",
+        )
+    try:
+        return read_table(disk.path, disk.sector_size)
+    except InputError as error:
+        raise HostError(
+            f"{disk.path} is not blank and is not overwritten: {error.message}", hint=error.hint
+        ) from error
+
+
+def _size(disk: BlockDevice, settings: VolumeSettings, free: Range) -> int:
+    """Return how large the volume gets; raises HostError when the range is too small."""
+    if free.size < settings.min_size:
+        raise HostError(
+            f"{disk.path} has {format_size(free.size)} free, {IMAGE_CACHE} needs at least "
+            f"{format_size(settings.min_size)}: it is too small by "
+            f"{format_size(settings.min_size - free.size)}",
+            hint="lower `provisioning.minSize`, free some space, or select another disk",
+        )
+    limit = settings.max_size.of_disk(disk.size)
+    if limit < settings.min_size:
+        raise InputError(
+            f"{disk.path}: maxSize ({settings.max_size}) is {format_size(limit)} there, less than "
+            f"minSize ({format_size(settings.min_size)})",
+            hint="raise `provisioning.maxSize`",
+        )
+    return min(align_up(limit, _BLOCK), free.size)
+
+
+def _write_entry(plan: VolumePlan) -> None:
+    disk = plan.disk
+    entry = Partition(IMAGE_CACHE, LINUX_DATA, derived_uuid(IMAGE_CACHE), plan.start, plan.size)
+    try:
+        table = read_table(disk.path, disk.sector_size).with_new(plan.number, entry)
+    except ValueError as error:
+        raise HostError(
+            f"{disk.path}: its table has changed meanwhile: {error}", hint="start it again"
+        ) from error
+    table.write(disk.path)
+
+
+def _with_file_system(device: BlockDevice) -> BlockDevice:
+    volume = probe(device)
+    if volume is None and is_blank(device):
+        _format(device.path)
+    elif volume is None or volume.filesystem != "ext4":
+        holds = f"a {volume.filesystem} file system" if volume else "something unknown"
+        raise HostError(
+            f"{device.path} is labelled {IMAGE_CACHE} but holds {holds}: it is not overwritten",
+            hint="wipe its first and last MiB if nothing on it is needed",
+        )
+    return device
+
+
+def _format(path: Path) -> None:
+    """Make the file system, all written; mkfs.ext4 refuses a device that is in use."""
+    run_tool(
+        [
+            *("mkfs.ext4", "-q", "-b", str(_BLOCK), "-I", "256", "-i", str(_BYTES_PER_INODE)),
+            *("-m", "0", "-O", _FEATURES, "-E", _EXTENDED, "-L", IMAGE_CACHE, path),
+        ],
+        package="e2fsprogs",
+    )
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _appeared(disk: BlockDevice, number: int) -> BlockDevice:
+    """Wait for the device of a new partition, which something in user space may have to make."""
+    path = kernel_path(disk.path, number)
+    deadline = time.monotonic() + _WAIT
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise HostError(
+                f"{path} does not appear, though the kernel knows the partition",
+                hint="mount devtmpfs at /dev",
+            )
+        time.sleep(_PAUSE)
+    return _found(path)
+
+
+def _found(path: Path) -> BlockDevice:
+    device = find_device(path)
+    if device is None:
+        raise HostError(f"{path} has vanished", hint="is its disk still there?")
+    return device

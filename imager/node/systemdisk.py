@@ -1,0 +1,31 @@
+"""Which disk Talos is on: the variable `system_disk` of selectors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from imager.imagecache.findings import text_at
+from imager.machineconfig.settings import MachineConfig
+from imager.node.devices import BlockDevice
+
+# Those that every system disk has, in the order in which Talos makes them.
+_LABELS = ("META", "STATE", "EPHEMERAL")
+
+
+def find_system_disk(
+    devices: Sequence[BlockDevice], config: MachineConfig | None
+) -> BlockDevice | None:
+    """Return the disk with a partition META, STATE or EPHEMERAL, else the one to install to.
+
+    That is `machine.install.disk` of `config`; `machine.install.diskSelector` is not looked at.
+    """
+    disks = {device.path: device for device in devices if device.is_disk}
+    for label in _LABELS:
+        for device in devices:
+            if device.partition_label == label and device.parent in disks:
+                return disks[device.parent]
+    documents = config.documents if config else ()
+    named = [text_at(each.value, "machine.install.disk") for each in documents]
+    wanted = {os.path.realpath(path) for path in named if path}
+    return next((disk for path, disk in disks.items() if os.path.realpath(path) in wanted), None)
