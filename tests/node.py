@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ TIMEOUT = 60
 
 @dataclass(frozen=True, slots=True)
 class NodePlace:
-    """Where a node keeps what: a folder of the test's own."""
+    """Where a node keeps what: a folder of the test's own; `hosts` is containerd's."""
 
     folder: Path
+    hosts: Path
 
     @property
     def config(self) -> Path:
@@ -36,10 +37,6 @@ class NodePlace:
     @property
     def state(self) -> Path:
         return self.folder / "state"
-
-    @property
-    def hosts(self) -> Path:
-        return self.folder / "certs.d"
 
     @property
     def disk(self) -> Path:
@@ -122,7 +119,11 @@ class RunningNode:
 
 @contextlib.contextmanager
 def node_running(
-    place: NodePlace, *disks: Path, wait: float = 5, env: dict[str, str] | None = None
+    place: NodePlace,
+    *disks: Path,
+    wait: float = 5,
+    env: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[RunningNode]:
     """Run `imager node run` on `disks` while the block lasts; end it by SIGTERM."""
     log = place.folder / "log"
@@ -132,7 +133,7 @@ def node_running(
     options += ["--address", "127.0.0.1:0", "--wait", str(wait), "--progress", "json"]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [*IMAGER, "node", "run", "--config", place.config, *options],
+            [*prefix, *IMAGER, "node", "run", "--config", place.config, *options],
             env=environment(env),
             stdin=subprocess.DEVNULL,
             stdout=stream,

@@ -23,7 +23,7 @@ def status_json(status: NodeStatus) -> str:
 
 def status_yaml(status: NodeStatus) -> str:
     """Return the resource as YAML, as talosctl prints resources."""
-    return yaml.safe_dump(status.document(), sort_keys=False, indent=4, width=1000).rstrip()
+    return yaml.safe_dump(status.document(), sort_keys=False, width=1000).rstrip()
 
 
 def status_table(status: NodeStatus, *, running: bool) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from imager.node.attached import AttachedVolumes, Node
 from imager.node.media_copies import CopyState, MediaCopies
 from imager.node.pulls import Pulls
-from imager.node.status import CacheStatus, NodeStatus, RootStatus
+from imager.node.status import CacheStatus, CopyStatus, NodeStatus, RootStatus
 from imager.node.volumes import CacheVolume, Role
 from imager.reporter import Reporter
 from imager.server.roots import Root, open_root, stamp_of
@@ -101,7 +101,7 @@ class CacheKeeper:
         )
 
     def _judge(self, roots: tuple[Root, ...]) -> None:
-        before = self._status.status
+        before = self._status
         waited = time.monotonic() - self._started
         if roots:
             status, reason = CacheStatus.READY, ""
@@ -124,15 +124,17 @@ class CacheKeeper:
         self._tell_copy(self._copies.state)
         self._report(before)
 
-    def _report(self, before: CacheStatus) -> None:
-        """Tell a person that the cache is ready, or from time to time why it is not."""
+    def _report(self, before: NodeStatus) -> None:
+        """Tell a person what the cache has become, or from time to time why it is not ready."""
         status, now = self._status, time.monotonic()
-        if status.status is not before:
+        if status.status is not before.status:
             fields = {"reason": status.reason} if status.reason else {}
             self._reporter.step(f"image cache {status.status.value}", **fields)
         elif status.status is CacheStatus.PREPARING and now - self._told >= _TOLD_SECONDS:
             self._told = now
             self._reporter.step("waiting for the image cache", reason=status.reason)
+        if status.copy_status is CopyStatus.SKIPPED is not before.copy_status:
+            self._reporter.step("image cache copy skipped", reason=status.copy_reason)
 
     def _tell_copy(self, state: CopyState) -> None:
         self._set(

@@ -37,7 +37,7 @@ def iso(flat: CacheFixture, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> NodePlace:
-    return NodePlace(tmp_path)
+    return NodePlace(tmp_path, tmp_path / "certs.d")
 
 
 def test_an_iso_is_copied_to_an_empty_disk_and_is_not_needed_again(
