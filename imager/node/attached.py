@@ -13,7 +13,7 @@ from imager.machineconfig.settings import MachineConfig
 from imager.media.gpt_grow import read_growth
 from imager.node.devices import BlockDevice, list_devices
 from imager.node.growing import grow_disk, grow_volume
-from imager.node.mounting import mount, remount, unmount
+from imager.node.mounting import mount, mounted_at, remount, unmount
 from imager.node.probe import Volume
 from imager.node.provision import make_volume, plan_volume
 from imager.node.systemdisk import find_system_disk
@@ -26,7 +26,8 @@ from imager.units import format_size
 class Node:
     """What a machine is told: its configuration, and the folder that volumes are mounted in.
 
-    Of its disks those in `disks` are used, all when there are none.
+    Nothing else may be mounted in that folder. Of its disks those in `disks` are used, all when
+    there are none.
     """
 
     config: MachineConfig
@@ -85,6 +86,8 @@ class AttachedVolumes:
     def look(self) -> bool:
         """Mount and unmount what has come and gone; return whether anything has."""
         devices = self._node.devices()
+        if self._devices is None:
+            self._clear()
         if devices == self._devices:
             return False
         self._devices, self._changed, self._problems = devices, time.monotonic(), {}
@@ -127,6 +130,12 @@ class AttachedVolumes:
         """Unmount all."""
         for volume in self._volumes:
             self._detach(volume)
+
+    def _clear(self) -> None:
+        """Unmount what a run that was killed has left, perhaps writable."""
+        for place in self._node.mounts.glob("*"):
+            while mounted_at(place) is not None:
+                unmount(place)
 
     def _attach_disk(self, devices: tuple[BlockDevice, ...]) -> None:
         for found in disk_volumes(devices):

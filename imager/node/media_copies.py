@@ -103,9 +103,9 @@ class MediaCopies:
             for medium in self._waiting:
                 self._copy(medium, disk)
                 self._copied.add(medium.device.path)
-        except ImagerError as error:
-            self._failure = " ".join(error.message.split())
-            self._reporter.warn(f"the image cache is not copied: {error.message}")
+        except (ImagerError, OSError) as error:
+            self._failure = " ".join(str(error).split())
+            self._reporter.warn(f"the image cache is not copied: {error}")
 
     def end(self) -> None:
         """Have a copy that goes on end soon; another run takes it up."""

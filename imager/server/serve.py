@@ -161,7 +161,11 @@ class _Watch:
             pause = min(max(_POLL, pause), _LONGEST_POLL)
 
     async def _look(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
-        found = await asyncio.to_thread(self.source.renew, roots)
+        try:
+            found = await asyncio.to_thread(self.source.renew, roots)
+        except (ImagerError, OSError) as error:  # next time it may be another
+            self.reporter.warn(str(error))
+            return roots
         if [*map(id, found)] != [*map(id, roots)]:
             self.app.replace(await asyncio.to_thread(_catalog, found))
             notify(_status(self.app.catalog))

@@ -34,6 +34,7 @@ from tests.mutants.machineconfig import MACHINE_CONFIG
 from tests.mutants.measured import MEASURED
 from tests.mutants.node import NODE
 from tests.mutants.node_disks import NODE_DISKS
+from tests.mutants.node_run import NODE_RUN
 from tests.mutants.pulling import PULLING
 from tests.mutants.pushing import PUSHING
 from tests.mutants.readers import READERS
@@ -57,6 +58,7 @@ ALL = (
     *MACHINE_CONFIG,
     *MEASURED,
     *NODE,
+    *NODE_RUN,
     *NODE_DISKS,
     *PULLING,
     *PUSHING,

@@ -56,6 +56,7 @@ def test_an_iso_is_copied_to_an_empty_disk_and_is_not_needed_again(
             copied = tree_files(place.disk)
             assert {path: copied.get(path) for path in flat.files} == flat.files
             assert (place.hosts / "_default/hosts.toml").is_file()
+            assert os.statvfs(place.disk).f_flag & os.ST_RDONLY
             steps = node.steps
             assert steps[0] == "waiting for the image cache"
             order = [
@@ -182,6 +183,21 @@ def test_without_any_volume_the_cache_is_disabled_until_one_comes(
             assert node.ask("/v2/team/img0/manifests/v1").status == 200
 
 
+def test_a_stick_that_is_pulled_out_is_gone(iso: Path, place: NodePlace) -> None:
+    stick, image = place.folder / "stick", empty_disk(place.folder / "disk", 200 * MIB)
+    shutil.copyfile(iso, stick)
+    with loop_device(stick, read_only=True) as medium, loop_device(image) as disk:
+        place.config.write_text(machine_config(disk=disk))
+        with node_running(place, disk, medium) as node:
+            node.settled("ready", "ready")
+            os.truncate(stick, 0)
+            tool("losetup", "--set-capacity", medium)
+            spec = node.settled("ready", "skipped")
+            assert spec["roots"] == [str(place.disk)]
+            assert "no ISO" in spec["copyReason"]
+            assert node.ask("/v2/team/img0/manifests/v1").status == 200
+
+
 def test_a_newer_cache_comes_to_an_installed_node_and_nothing_is_lost(
     flat: CacheFixture, iso: Path, place: NodePlace
 ) -> None:
@@ -266,12 +282,28 @@ def test_a_copy_that_was_killed_is_taken_up(flat: CacheFixture, place: NodePlace
             node.process.kill()
             node.process.wait()
         assert not list(place.disk.glob("manifests/*"))
-        tool("umount", place.disk)
-        if (place.mounts / "iso").is_mount():
-            tool("umount", place.mounts / "iso")
+        assert place.disk.is_mount()
         with node_running(place, disk, medium) as node:
             node.settled("ready", "ready")
             assert large.files.items() <= tree_files(place.disk).items()
+
+
+def test_a_run_that_is_ended_while_it_copies_ends_soon_and_quietly(place: NodePlace) -> None:
+    large = make_flat(place.folder / "large", images=2, blob_size=40 * MIB)
+    iso = build_image("iso", large.folder, place.folder / "build")
+    image = empty_disk(place.folder / "disk", 500 * MIB)
+    with loop_device(image) as disk, loop_device(iso, read_only=True) as medium:
+        place.config.write_text(machine_config(disk=disk, max_size="400MiB"))
+        with node_running(place, disk, medium) as node:
+            deadline = time.monotonic() + TIMEOUT
+            while not list(place.disk.glob("blob/.*.partial")):
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            node.process.terminate()
+            assert node.process.wait(timeout=TIMEOUT) == 0
+            assert node.steps[-1] == "shutting down"
+        assert not list(place.disk.glob("*"))
+        assert not place.disk.is_mount()
 
 
 def test_a_stick_with_fat_serves_as_an_iso_does(flat: CacheFixture, place: NodePlace) -> None:

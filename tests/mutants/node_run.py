@@ -1,0 +1,110 @@
+"""The breaks of how a machine's cache is found, copied, told of and examined."""
+
+from __future__ import annotations
+
+from tests.mutants.definitions import Mutant
+
+_RUN = "tests/oracle/test_node_run.py"
+_CLIENTS = "tests/oracle/test_node_clients.py"
+_STATUS = "tests/unit/test_node_status.py"
+
+
+def _mutant(what: str, module: str, old: str, new: str, test: str) -> Mutant:
+    return Mutant(what, f"imager/node/{module}.py", old, new, (test,))
+
+
+NODE_RUN = (
+    _mutant(
+        "a medium is asked before the disk",
+        "attached",
+        "(self.disk, *reversed(self.media))",
+        "(*reversed(self.media), self.disk)",
+        f"{_RUN}::test_an_iso_is_copied_to_an_empty_disk_and_is_not_needed_again",
+    ),
+    _mutant(
+        "the disk stays writable after a copy",
+        "attached",
+        "remount(volume.root, writable=False)",
+        "pass",
+        f"{_RUN}::test_an_iso_is_copied_to_an_empty_disk_and_is_not_needed_again",
+    ),
+    _mutant(
+        "a stick that was pulled out stays a root",
+        "attached",
+        "if _place(volume.device) not in there:",
+        "if not there:",
+        f"{_RUN}::test_a_stick_that_is_pulled_out_is_gone",
+    ),
+    _mutant(
+        "the table of a larger disk is not grown",
+        "attached",
+        "grow_disk(disk)",
+        "pass",
+        f"{_RUN}::test_a_disk_image_on_a_larger_disk_is_ready_at_once_and_its_table_grows",
+    ),
+    _mutant(
+        "a volume is made though the configuration has none",
+        "media_copies",
+        "if self._volumes.disk is None and not self._makes_disk:",
+        "if self._volumes.disk is None and self._makes_disk:",
+        f"{_RUN}::test_without_a_volume_config_the_iso_serves_and_nothing_is_copied",
+    ),
+    _mutant(
+        "what failed is taken for copied",
+        "media_copies",
+        "                self._copy(medium, disk)\n"
+        "                self._copied.add(medium.device.path)\n",
+        "                self._copied.add(medium.device.path)\n"
+        "                self._copy(medium, disk)\n",
+        f"{_RUN}::test_a_damaged_blob_is_not_copied_and_the_rest_is_served",
+    ),
+    _mutant(
+        "systemd is told before the copy",
+        "keeper",
+        "return self._copies.settled",
+        "return True",
+        f"{_CLIENTS}::test_systemd_is_told_when_the_copy_is_done_and_not_before",
+    ),
+    _mutant(
+        "the cache is on though it is turned off",
+        "run",
+        "if node.config.image_cache.enabled:",
+        "if node.config.image_cache.where:",
+        f"{_RUN}::test_it_is_off_unless_it_is_turned_on",
+    ),
+    _mutant(
+        "two runs hold one folder",
+        "status",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        f"{_STATUS}::test_one_run_holds_the_folder",
+    ),
+    _mutant(
+        "what is there by now is still told to be absent",
+        "pulls",
+        "elif status in _OK:",
+        "elif not status:",
+        f"{_STATUS}::test_what_was_asked_for_in_vain_is_kept_until_it_is_there",
+    ),
+    _mutant(
+        "the doctor does not see a label in the wrong case",
+        "doctor_volumes",
+        "elif label != IMAGE_CACHE and label.upper() == IMAGE_CACHE:",
+        "elif label != IMAGE_CACHE and label.lower() == IMAGE_CACHE:",
+        f"{_RUN}::test_the_doctor_tells_of_a_partition_with_its_label_in_the_wrong_case",
+    ),
+    _mutant(
+        "the doctor does not look at blobs",
+        "doctor_volumes",
+        "for problem in found.problems]",
+        "for problem in found.notes]",
+        f"{_RUN}::test_a_blob_that_was_damaged_on_the_disk_is_served_from_the_iso",
+    ),
+    _mutant(
+        "the doctor does not see that a volume is too small",
+        "doctor",
+        "if plan.missing > free:",
+        "if plan.missing > free + plan.size:",
+        f"{_RUN}::test_a_volume_that_the_cache_does_not_fit_is_told_by_how_much",
+    ),
+)
