@@ -356,6 +356,21 @@ def test_a_failed_mkfs_leaves_nothing(image: Path, monkeypatch: pytest.MonkeyPat
             make_volume(plan_on(disk))
         assert sfdisk_table(disk) == table
         assert contents(disk) == before
+        assert len(devices_of(disk)) == 4
+
+
+def test_a_device_that_does_not_appear_is_told(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loop_device(image) as disk:
+        partition_with(disk, TALOS)
+        table = sfdisk_table(disk)
+        monkeypatch.setattr(provision, "_WAIT", 0.1)
+        monkeypatch.setattr(provision, "kernel_path", lambda *_: Path("/dev/nosuchdisk"))
+        with pytest.raises(HostError, match="/dev/nosuchdisk does not appear"):
+            make_volume(plan_on(disk))
+        assert sfdisk_table(disk) == table
+        assert [each.number for each in devices_of(disk)] == [None, 1, 2, 3]
 
 
 class CutError(Exception):
