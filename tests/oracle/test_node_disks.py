@@ -426,7 +426,8 @@ def test_a_cut_at_any_write_leaves_a_sound_table(
         names = ["EFI", "META", "STATE"]
         has_entry = is_written or is_primary_torn
         assert names_in_either_copy(disk) == names + ["IMAGECACHE"] * has_entry
-        made = make_volume(plan_on(disk))
+        wanted = settings("system_disk")
+        made = make_volume(plan_volume(wanted, devices_of(disk), system_disk(disk)))
         assert made.partition_label == "IMAGECACHE"
         assert e2fsck_finds_it_sound(made.path)
         assert sgdisk_finds_it_sound(disk)
