@@ -19,7 +19,7 @@ BOOT_PACKAGES      := $(BUILD_PACKAGES) qemu-system-x86 ovmf zstd
 ARM64_PACKAGES     := qemu-system-arm qemu-efi-aarch64
 TEST_PACKAGES      := $(DEMO_PACKAGES) $(BOOT_PACKAGES) $(ARM64_PACKAGES) apache2-utils binutils \
                       bsdextrautils containerd curl dosfstools efitools faketime fdisk gdisk genisoimage \
-                      grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mtools openssl \
+                      grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mount mtools openssl \
                       osslsigncode p7zip-full pesign sbsigntool strace swtpm systemd tpm2-tools umoci \
                       xorriso xz-utils yq
 # Tests use crane, which is built; any Go from 1.18 on will do.

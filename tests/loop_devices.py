@@ -10,6 +10,7 @@ from pathlib import Path
 from imager.tools import find_tool
 
 _TIMEOUT = 30
+_PACKAGES = {"losetup": "mount", "partx": "util-linux"}
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def scan(path: Path) -> None:
 
 def _run(name: str, *arguments: str | Path) -> str:
     done = subprocess.run(
-        [find_tool(name, package="util-linux"), *arguments],
+        [find_tool(name, package=_PACKAGES[name]), *arguments],
         capture_output=True,
         text=True,
         timeout=_TIMEOUT,

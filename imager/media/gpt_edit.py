@@ -29,6 +29,7 @@ from imager.reading import iterate_bytes
 from imager.units import MIB, align_up
 
 _NO_TYPE = bytes(16)
+_LAST_SECTOR = 40  # in an entry
 _ALTERNATE, _FIRST_USABLE = 32, 40  # in a header: the sector of the other, usable sectors
 
 
@@ -97,11 +98,22 @@ class TableInUse:
         """
         if number in self.partitions:
             raise ValueError(f"there is a partition {number}")
-        return self._with_entry(number, partition)
+        raw = ENTRY.pack(
+            partition.type_guid.bytes_le,
+            partition.guid.bytes_le,
+            partition.offset // self.sector_size,
+            partition.end // self.sector_size - 1,
+            partition.attributes,
+            partition.label.encode("utf-16-le"),
+        )
+        return self._with_entry(number, raw)
 
     def with_size(self, number: int, size: int) -> TableInUse:
         """Return the table with the partition `number` of `size` bytes; raises ValueError."""
-        return self._with_entry(number, replace(self.partitions[number], size=size))
+        raw = bytearray(list(_raw_entries(self._entries))[number - 1])
+        last = (self.partitions[number].offset + size) // self.sector_size - 1
+        struct.pack_into("<Q", raw, _LAST_SECTOR, last)
+        return self._with_entry(number, bytes(raw))
 
     def write(self, path: Path) -> None:
         """Write both copies to the disk `path`, the backup first; raises OutputError."""
@@ -112,15 +124,7 @@ class TableInUse:
         except OSError as error:
             raise _unwritten(path, error) from error
 
-    def _with_entry(self, number: int, partition: Partition) -> TableInUse:
-        raw = ENTRY.pack(
-            partition.type_guid.bytes_le,
-            partition.guid.bytes_le,
-            partition.offset // self.sector_size,
-            partition.end // self.sector_size - 1,
-            partition.attributes,
-            partition.label.encode("utf-16-le"),
-        )
+    def _with_entry(self, number: int, raw: bytes) -> TableInUse:
         start = (number - 1) * ENTRY.size
         entries = self._entries[:start] + raw + self._entries[start + ENTRY.size :]
         changed = replace(self, _entries=entries)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from imager.errors import InputError
 from imager.imagecache.findings import text_at
 from imager.machineconfig.settings import MachineConfig
+from imager.media.gpt_edit import read_table
 from imager.node.devices import BlockDevice
 
 # Those that every system disk has, in the order in which Talos makes them.
@@ -21,11 +23,24 @@ def find_system_disk(
     That is `machine.install.disk` of `config`; `machine.install.diskSelector` is not looked at.
     """
     disks = {device.path: device for device in devices if device.is_disk}
+    labels = {path: _labels(disk, devices) for path, disk in disks.items()}
     for label in _LABELS:
-        for device in devices:
-            if device.partition_label == label and device.parent in disks:
-                return disks[device.parent]
+        for path, disk in disks.items():
+            if label in labels[path]:
+                return disk
     documents = config.documents if config else ()
     named = [text_at(each.value, "machine.install.disk") for each in documents]
     wanted = {os.path.realpath(path) for path in named if path}
     return next((disk for path, disk in disks.items() if os.path.realpath(path) in wanted), None)
+
+
+def _labels(disk: BlockDevice, devices: Sequence[BlockDevice]) -> set[str]:
+    """Return the labels of a disk's partitions; the kernel knows none by a backup table alone."""
+    known = {each.partition_label for each in devices if each.parent == disk.path}
+    if known:
+        return known
+    try:
+        partitions = read_table(disk.path, disk.sector_size).partitions
+    except InputError:
+        return set()
+    return {each.label for each in partitions.values()}

@@ -107,6 +107,11 @@ def contents(disk: Path) -> dict[int, str]:
     }
 
 
+def entries_of(disk: Path) -> list[dict[str, Any]]:
+    """Return the entries of a table whose disk may be another loop device next time."""
+    return [{**each, "node": ""} for each in sfdisk_table(disk)["partitions"]]
+
+
 def e2fsck_finds_it_sound(path: Path) -> bool:
     argv: list[str | Path] = [find_tool("e2fsck", package="e2fsprogs"), "-fn", path]
     return subprocess.run(argv, check=False, capture_output=True, timeout=60).returncode == 0
@@ -351,6 +356,21 @@ def test_a_failed_mkfs_leaves_nothing(image: Path, monkeypatch: pytest.MonkeyPat
             make_volume(plan_on(disk))
         assert sfdisk_table(disk) == table
         assert contents(disk) == before
+        assert len(devices_of(disk)) == 4
+
+
+def test_a_device_that_does_not_appear_is_told(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loop_device(image) as disk:
+        partition_with(disk, TALOS)
+        table = sfdisk_table(disk)
+        monkeypatch.setattr(provision, "_WAIT", 0.1)
+        monkeypatch.setattr(provision, "kernel_path", lambda *_: Path("/dev/nosuchdisk"))
+        with pytest.raises(HostError, match="/dev/nosuchdisk does not appear"):
+            make_volume(plan_on(disk))
+        assert sfdisk_table(disk) == table
+        assert [each.number for each in devices_of(disk)] == [None, 1, 2, 3]
 
 
 class CutError(Exception):
@@ -395,7 +415,7 @@ def test_a_cut_at_any_write_leaves_a_sound_table(
 ) -> None:
     with loop_device(image) as disk:
         partition_with(disk, TALOS)
-        before, table = contents(disk), sfdisk_table(disk)
+        before, entries = contents(disk), entries_of(disk)
         with power_cut(monkeypatch, after=after, torn=torn), pytest.raises(CutError):
             make_volume(plan_on(disk))
     # As the kernel that finds no sound primary table: it knows no partition then.
@@ -406,14 +426,14 @@ def test_a_cut_at_any_write_leaves_a_sound_table(
         names = ["EFI", "META", "STATE"]
         has_entry = is_written or is_primary_torn
         assert names_in_either_copy(disk) == names + ["IMAGECACHE"] * has_entry
-        made = make_volume(plan_on(disk))
+        wanted = settings("system_disk")
+        made = make_volume(plan_volume(wanted, devices_of(disk), system_disk(disk)))
         assert made.partition_label == "IMAGECACHE"
         assert e2fsck_finds_it_sound(made.path)
         assert sgdisk_finds_it_sound(disk)
         assert contents(disk) == before
-        after_all = sfdisk_table(disk)["partitions"]
-        assert after_all[:3] == table["partitions"]
-        assert [each["name"] for each in after_all] == [*names, "IMAGECACHE"]
+        assert entries_of(disk)[:3] == entries
+        assert names_in_either_copy(disk) == [*names, "IMAGECACHE"]
 
 
 def test_these_are_all_writes_to_a_table(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
