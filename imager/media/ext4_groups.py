@@ -37,6 +37,12 @@ def read_ext4_label(head: bytes) -> str:
     return head[START + 0x78 : START + 0x88].split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
+def read_ext4_size(head: bytes) -> int:
+    """Return the bytes of the ext2, 3 or 4 volume that begins with `head`, at least 2 KiB."""
+    high = _u32(head, START + 0x150) if _u32(head, START + 0x60) & _64_BIT else 0
+    return (high << 32 | _u32(head, START + 4)) << 10 + min(_u32(head, START + 0x18), 6)
+
+
 @dataclass(frozen=True, slots=True)
 class Groups:
     """What the superblock says; sizes are bytes, `seed` is what checksums begin with, if any."""

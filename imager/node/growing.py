@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 from imager.errors import DependencyError, HostError, InputError
 from imager.machineconfig.volumes import VolumeSettings
+from imager.media.ext4_groups import read_ext4_size
 from imager.media.gpt_edit import read_table
 from imager.media.gpt_grow import grow_gpt, read_growth
 from imager.node.blkpg import add_partition, resize_partition
-from imager.node.devices import BlockDevice, find_device, is_in_use, list_devices
+from imager.node.devices import BlockDevice, find_device, list_devices
 from imager.tools import run_tool
+from imager.units import MIB
 
 _BLOCK = 4096
+_HEAD = 2048
+# A last group of fewer bytes would be metadata alone, and resize2fs leaves it.
+_LEFT = MIB
 
 
 def grow_disk(disk: BlockDevice) -> None:
@@ -44,8 +50,9 @@ def _has_gained(disk: BlockDevice) -> bool:
 def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
     """Grow the partition into the free space right behind it, if `settings` say so; return it.
 
-    It gets `max_size` at most; then its ext4, mounted or not, fills it. What was cut off is taken
-    up. Raises HostError, InputError, OutputError, and DependencyError for resize2fs.
+    It must not be mounted. It gets `max_size` at most; then its ext4 is checked and fills it. What
+    was cut off is taken up. Raises HostError, InputError, OutputError, and DependencyError for
+    e2fsck and resize2fs.
     """
     if not settings.grow:
         return device
@@ -61,15 +68,19 @@ def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
         table.with_size(device.number, size).write(disk.path)
     if size > device.size:
         resize_partition(disk, device.number, start=device.start, size=size)
-    _fill(device)
+    if size - _filled(device.path) >= _LEFT:
+        _check(device.path)
+        run_tool(["resize2fs", device.path], package="e2fsprogs")
     return find_device(device.path) or device
 
 
-def _fill(device: BlockDevice) -> None:
-    """Make the ext4 on a partition as large as that, while it is mounted or after a check."""
-    if not is_in_use(device):
-        _check(device.path)
-    run_tool(["resize2fs", device.path], package="e2fsprogs")
+def _filled(path: Path) -> int:
+    """Return the size in bytes of the ext4 on a partition."""
+    try:
+        with path.open("rb") as file:
+            return read_ext4_size(file.read(_HEAD))
+    except (OSError, struct.error) as error:
+        raise HostError(f"{path}: cannot be read: {error}") from error
 
 
 def _check(path: Path) -> None:

@@ -36,7 +36,7 @@ from imager.units import MIB, align_up, format_size
 _BLOCK = 4096
 _WAIT = 10.0
 _PAUSE = 0.05
-# resize_inode: it can grow while it is mounted, and stays a plain ext4.
+# resize_inode: it can grow, and stays a plain ext4.
 _FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"
     "large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
