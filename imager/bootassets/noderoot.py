@@ -148,7 +148,7 @@ def _tree(folder: Traversable) -> Iterator[tuple[str, bytes]]:
 def _files(contents: Mapping[str, bytes]) -> Iterator[cpio.CpioEntry]:
     """Yield the files of the root file system by name, with modules compiled."""
     for path, data in sorted(contents.items()):
-        yield _file(*compiled(path, data))
+        yield _file(*(compiled(path, data) if path.startswith("usr/lib/python") else (path, data)))
 
 
 def _file(path: str, data: bytes) -> cpio.CpioEntry:
