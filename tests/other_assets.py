@@ -18,7 +18,7 @@ import zstandard
 from imager.arch import AMD64
 from imager.bootassets.apt import Apt, find_mirror, open_apt
 from imager.bootassets.deb import deb_files
-from imager.bootassets.initramfs import build_initramfs, wanted_modules
+from imager.bootassets.initramfs import witness_initramfs, witness_modules
 from imager.bootassets.kmodules import KernelModule, load_order, module_name, read_module
 
 _KERNEL = "linux-image-*-cloud-amd64"
@@ -41,7 +41,7 @@ def make_other_assets(folder: Path, *, default: Path, downloads: Path) -> Path:
     with tempfile.TemporaryDirectory() as modules:
         order = _modules(files, Path(modules))
         program = _only(dict(deb_files(busybox, folders=("bin/", "usr/bin/"))), ".*bin/busybox")
-        initramfs = build_initramfs(program, order, epoch=0)
+        initramfs = witness_initramfs(program, order, epoch=0)
     cpio = zstandard.ZstdDecompressor().decompress(initramfs)
     # The kernel's own xz decoder knows no check but CRC32.
     packed = lzma.compress(cpio, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, preset=1)
@@ -65,7 +65,7 @@ def _modules(files: Mapping[str, bytes], folder: Path) -> list[KernelModule]:
             path.write_bytes(data)
             module = read_module(path)
             modules[module.name] = module
-    wanted = [f"{name.removesuffix('?')}?" for name in wanted_modules()]
+    wanted = [f"{name.removesuffix('?')}?" for name in witness_modules()]
     return load_order(wanted, modules, builtin=frozenset(map(module_name, builtin)))
 
 

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_COMMON = ("-m", "1024", "-nodefaults", "-display", "none", "-net", "none", "-no-reboot")
+_COMMON = ("-nodefaults", "-display", "none", "-net", "none", "-no-reboot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,7 @@ GRUB_NEXT = b"\x0e\r"
 SD_BOOT_NEXT = b"j\r"
 _TAIL = 2000
 BOOT_SECONDS = 240
+MEMORY = 1024
 _USER_BOOT_SECONDS = 900
 
 
@@ -169,15 +170,19 @@ def boot(
     arch: str = "amd64",
     keys: bytes = ENTER,
     tpm: Path | None = None,
+    disk: Path | None = None,
+    memory: int = MEMORY,
     seconds: float = BOOT_SECONDS,
 ) -> str:
     """Boot `image`, which stays as it is, until the machine is off; return its console's text.
 
     It boots by `firmware`, or starts `kernel`; `tpm` is the control socket of its TPM, if it has
-    one. Raises BootError when it is not off after `seconds`.
+    one, `disk` a second drive, which is written to, and `memory` is in MiB. Raises BootError when it
+    is not off after `seconds`.
     """
-    argv = _command(image, device, MACHINES[arch], kernel=kernel, firmware=firmware)
+    argv = _command(image, device, MACHINES[arch], kernel=kernel, firmware=firmware, memory=memory)
     argv += _tpm(tpm) if tpm else []
+    argv += _disk(disk) if disk else []
     return "".join(console(argv, seconds=seconds, keys=keys))
 
 
@@ -209,11 +214,13 @@ def _command(
     *,
     kernel: Kernel | None = None,
     firmware: Firmware | SecureFirmware = Firmware.UEFI,
+    memory: int = MEMORY,
 ) -> list[str]:
     """Return QEMU's command line, all but where the serial console goes."""
     if shutil.which(machine.program) is None:
         raise BootError(f"{machine.program} is not installed: apt install {machine.packages}")
     argv = [machine.program, *machine.options, "-accel", _accelerator(machine), *_COMMON]
+    argv += ["-m", str(memory)]
     if kernel is not None:
         argv += ["-kernel", str(kernel.image), "-initrd", str(kernel.initramfs)]
         argv += ["-append", kernel.arguments]
@@ -251,6 +258,10 @@ def _firmware(machine: Machine, firmware: Firmware | SecureFirmware) -> list[str
 def _tpm(control: Path) -> list[str]:
     socket = ("-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm,chardev=tpm")
     return [*socket, "-device", "tpm-tis,tpmdev=tpm"]
+
+
+def _disk(path: Path) -> list[str]:
+    return [*_drive(path, "if=none,id=disk"), "-device", "virtio-blk-pci,drive=disk"]
 
 
 def _bios(machine: Machine) -> list[str]:

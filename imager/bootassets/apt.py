@@ -25,6 +25,7 @@ TEMPLATE = Path("/usr/share/python-apt/templates/Debian.info")
 _PACKAGE = "apt"
 _FROM_CALLER = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "APT_CONFIG")
 _MIRROR_HINT = "set IMAGER_DEBIAN_MIRROR to the address of a Debian mirror, as sources.list has it"
+_FIELD = re.compile(r"^([A-Za-z0-9-]+): (.*)$", re.MULTILINE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~:-]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -85,19 +86,15 @@ class Apt:
         """Fetch the mirror's indexes; raises DependencyError when any fails or is not signed."""
         self._run("apt-get", "-o", "APT::Update::Error-Mode=any", "update")
 
-    def show(self, name: str) -> tuple[DebianPackage, str]:
-        """Return the newest version of package `name`, and its Depends field.
+    def show(self, *names: str) -> tuple[tuple[DebianPackage, str], ...]:
+        """Return the newest version of each package, and its Depends field, in their order.
 
-        Raises DependencyError when the mirror does not have it.
+        Raises DependencyError when the mirror does not have one.
         """
-        text = self._run("apt-cache", "show", "--no-all-versions", name).decode()
-        fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", text, re.MULTILINE))
-        try:
-            size = int(fields["Size"])
-            package = DebianPackage(name, fields["Version"], size, fields["SHA256"])
-        except (KeyError, ValueError) as error:
-            raise DependencyError(f"apt's record of {name} is incomplete: {error}") from error
-        return package, fields.get("Depends", "")
+        text = self._run("apt-cache", "show", "--no-all-versions", *names).decode()
+        records = [dict(_FIELD.findall(record)) for record in text.split("\n\n")]
+        found = {record["Package"]: record for record in records if "Package" in record}
+        return tuple(_package(name, found.get(name, {})) for name in names)
 
     def download(self, package: DebianPackage, folder: Path) -> Path:
         """Return the .deb of `package`, downloaded into the empty `folder`.
@@ -116,6 +113,15 @@ class Apt:
     def _run(self, tool: str, *arguments: str, cwd: Path | None = None) -> bytes:
         argv: list[str | Path] = [tool, "-q", "-c", self.config, *arguments]
         return run_tool(argv, package=_PACKAGE, env=_caller_settings(), cwd=cwd)
+
+
+def _package(name: str, fields: Mapping[str, str]) -> tuple[DebianPackage, str]:
+    try:
+        size = int(fields["Size"])
+        package = DebianPackage(name, fields["Version"], size, fields["SHA256"])
+    except (KeyError, ValueError) as error:
+        raise DependencyError(f"apt's record of {name} is incomplete: {error}") from error
+    return package, fields.get("Depends", "")
 
 
 def open_apt(arch: Arch, *, mirror: str, folder: Path, suite: str = SUITE) -> Apt:

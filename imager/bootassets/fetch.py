@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from imager.arch import Arch
 from imager.bootassets.apt import DebianPackage
 from imager.bootassets.deb import deb_files
+from imager.bootassets.flavors import WITNESS, Flavor, Parts
 from imager.bootassets.grub import GRUB_FOLDER, MODULE_LIST, bios_files, efi_file
-from imager.bootassets.initramfs import build_initramfs, wanted_modules
 from imager.bootassets.kmodules import KernelModule, load_order, module_name, read_module
 from imager.bootassets.locate import Asset
 from imager.bootassets.packages import PackageSet, Workshop, get_packages
@@ -44,6 +44,7 @@ class FetchedAssets:
 
 def fetch_assets(
     arch: Arch,
+    flavor: Flavor = WITNESS,
     *,
     folder: Path,
     workshop: Workshop,
@@ -58,25 +59,26 @@ def fetch_assets(
     """
     target = folder / arch.name
     _check_replaceable(target)
-    packages = get_packages(arch, lock=lock, workshop=workshop)
+    packages = get_packages(arch, flavor.packages(), lock=lock, workshop=workshop)
     workshop.report("Unpacking the kernel and making the initramfs")
-    assets = _make_assets(arch, packages, epoch=epoch, scratch=workshop.scratch)
+    assets = _make_assets(arch, flavor, packages, epoch=epoch, workshop=workshop)
     record = record_text(arch, epoch=epoch, packages=packages.packages, assets=assets)
     _put_in_place({**assets, RECORD: record.encode()}, target)
     return FetchedAssets(target, packages.packages)
 
 
 def _make_assets(
-    arch: Arch, packages: PackageSet, *, epoch: int, scratch: Path
+    arch: Arch, flavor: Flavor, packages: PackageSet, *, epoch: int, workshop: Workshop
 ) -> dict[str, bytes]:
     efi = dict(deb_files(packages.boot, folders=(_EFI_FOLDER,)))
     busybox = dict(deb_files(packages.busybox, folders=("bin/busybox", "usr/bin/busybox")))
     suffix = arch.efi_stub_suffix
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="modules-") as modules:
-        kernel, order = _unpack_kernel(packages.kernel, Path(modules))
+    with tempfile.TemporaryDirectory(dir=workshop.scratch, prefix="modules-") as modules:
+        kernel, order = _unpack_kernel(packages.kernel, flavor.modules(), Path(modules))
+        parts = Parts(arch, _one(busybox, "busybox"), order, packages.more, epoch)
         return {
             Asset.KERNEL.value: kernel,
-            Asset.INITRAMFS.value: build_initramfs(_one(busybox, "busybox"), order, epoch=epoch),
+            Asset.INITRAMFS.value: flavor.build(parts, workshop),
             Asset.SD_BOOT.value: _one(efi, f"systemd-boot{suffix}.efi"),
             Asset.SD_STUB.value: _one(efi, f"linux{suffix}.efi.stub"),
             **_grub(arch, packages.grub),
@@ -121,8 +123,10 @@ def _one(files: Mapping[str, bytes], name: str) -> bytes:
     return found[0]
 
 
-def _unpack_kernel(deb: Path, folder: Path) -> tuple[bytes, list[KernelModule]]:
-    """Return the kernel and, unpacked into `folder`, the modules to load, in order."""
+def _unpack_kernel(
+    deb: Path, wanted: Sequence[str], folder: Path
+) -> tuple[bytes, list[KernelModule]]:
+    """Return the kernel and, unpacked into `folder`, the `wanted` modules to load, in order."""
     kernels: dict[str, bytes] = {}
     modules: dict[str, KernelModule] = {}
     builtin: frozenset[str] = frozenset()
@@ -137,7 +141,7 @@ def _unpack_kernel(deb: Path, folder: Path) -> tuple[bytes, list[KernelModule]]:
             unpacked.write_bytes(data)
             module = read_module(unpacked)
             modules[module.name] = module
-    return _one(kernels, Asset.KERNEL.value), load_order(wanted_modules(), modules, builtin=builtin)
+    return _one(kernels, Asset.KERNEL.value), load_order(wanted, modules, builtin=builtin)
 
 
 def _is_wanted_module(path: str) -> bool:

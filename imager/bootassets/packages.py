@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,18 +41,25 @@ class Workshop:
 
 @dataclass(frozen=True, slots=True)
 class PackageSet:
-    """The packages, each with its .deb; those of `grub` are not in locks of older sets."""
+    """The packages, each with its .deb; those of `grub` are not in locks of older sets.
+
+    `more` are those of the flavor, by their names.
+    """
 
     kernel: Path
     boot: Path
     busybox: Path
     grub: tuple[Path, ...]
+    more: Mapping[str, Path]
     packages: tuple[DebianPackage, ...]
 
 
-def get_packages(arch: Arch, *, lock: Path | None, workshop: Workshop) -> PackageSet:
+def get_packages(
+    arch: Arch, more: Sequence[str] = (), *, lock: Path | None, workshop: Workshop
+) -> PackageSet:
     """Return the newest packages, or exactly those of `lock`, downloading what is not cached.
 
+    `more` are the names of packages beside those of every set.
     Raises InputError for a lock that is not one, DependencyError when the mirror fails or does
     not have a package of the lock.
     """
@@ -64,19 +71,20 @@ def get_packages(arch: Arch, *, lock: Path | None, workshop: Workshop) -> Packag
             workshop.report("Reading Debian's package index")
             mirror = workshop.mirror or find_mirror()
             apt = open_apt(arch, mirror=mirror, folder=Path(folder, "apt"))
-            packages = packages or _newest(apt, arch)
+            packages = packages or _newest(apt, arch, more)
             for package in packages:
                 _download(apt, package, locked=lock is not None, workshop=workshop)
-    return _package_set(arch, packages, cache)
+    return _package_set(arch, packages, more, cache)
 
 
-def _newest(apt: Apt, arch: Arch) -> tuple[DebianPackage, ...]:
+def _newest(apt: Apt, arch: Arch, more: Sequence[str]) -> tuple[DebianPackage, ...]:
     # The kernel's own package changes its name with each ABI; this one depends on the current.
-    _, depends = apt.show(f"linux-image-{arch.name}")
+    ((_, depends),) = apt.show(f"linux-image-{arch.name}")
     found = _KERNEL.search(depends)
     if found is None:
         raise DependencyError(f"linux-image-{arch.name} depends on no kernel: {depends!r}")
-    return tuple(apt.show(name)[0] for name in (found[0], _BOOT, _BUSYBOX, *_grub_names(arch)))
+    names = (found[0], _BOOT, _BUSYBOX, *_grub_names(arch), *more)
+    return tuple(package for package, _ in apt.show(*names))
 
 
 def _grub_names(arch: Arch) -> tuple[str, ...]:
@@ -101,10 +109,23 @@ def _cached(cache: Path, package: DebianPackage) -> Path:
     return cache / f"{package.sha256}.deb"
 
 
-def _package_set(arch: Arch, packages: Sequence[DebianPackage], cache: Path) -> PackageSet:
+def _package_set(
+    arch: Arch, packages: Sequence[DebianPackage], more: Sequence[str], cache: Path
+) -> PackageSet:
     debs = {package.name: _cached(cache, package) for package in packages}
     kernels = [name for name in debs if _KERNEL.fullmatch(name)]
-    if len(kernels) != 1 or _BOOT not in debs or _BUSYBOX not in debs:
-        raise InputError(f"the lock must name one kernel, {_BOOT} and {_BUSYBOX}: {list(debs)}")
+    needed = (_BOOT, _BUSYBOX, *more)
+    if len(kernels) != 1 or not debs.keys() >= set(needed):
+        raise InputError(
+            f"the lock must name one kernel and {', '.join(needed)}: {', '.join(debs)}",
+            hint="the lock may be that of another flavor: give --flavor",
+        )
     grub = tuple(debs[name] for name in _grub_names(arch) if name in debs)
-    return PackageSet(debs[kernels[0]], debs[_BOOT], debs[_BUSYBOX], grub, tuple(packages))
+    return PackageSet(
+        kernel=debs[kernels[0]],
+        boot=debs[_BOOT],
+        busybox=debs[_BUSYBOX],
+        grub=grub,
+        more={name: debs[name] for name in more},
+        packages=tuple(packages),
+    )

@@ -21,6 +21,13 @@ def fetch(
         Path | None,
         typer.Option(help="Folder for <arch>/; default: $IMAGER_ASSETS, else the user's cache."),
     ] = None,
+    flavor: Annotated[
+        str,
+        typer.Option(
+            help="What boots: `witness` checks the image cache and says so, `node` serves it to "
+            "containerd; it is put into FOLDER/node."
+        ),
+    ] = "witness",
     locked: Annotated[
         bool,
         typer.Option("--locked", help="Fetch exactly what <arch>/sources.json in FOLDER records."),
@@ -39,6 +46,7 @@ def fetch(
     """
     from imager.arch import find_arch
     from imager.bootassets.fetch import fetch_assets
+    from imager.bootassets.flavors import find_flavor
     from imager.bootassets.locate import fetch_folder, package_folder
     from imager.bootassets.packages import Workshop
     from imager.bootassets.sources import RECORD
@@ -46,12 +54,14 @@ def fetch(
     from imager.workspace import scratch_folder
 
     record = find_arch(arch)
-    target = folder or fetch_folder()
+    kind = find_flavor(flavor)
+    target = (folder or fetch_folder()) / kind.folder
     reporter = make_reporter(ProgressStyle.NONE if quiet else ProgressStyle.PLAIN)
     with scratch_folder() as scratch:
         workshop = Workshop(package_folder(), scratch, mirror=mirror, report=reporter.step)
         fetched = fetch_assets(
             record,
+            kind,
             folder=target,
             workshop=workshop,
             epoch=source_date_epoch(),

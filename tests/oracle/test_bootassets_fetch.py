@@ -16,7 +16,7 @@ from imager.bootassets import grub
 from imager.bootassets.deb import deb_files
 from imager.bootassets.fetch import fetch_assets
 from imager.bootassets.grub import MODULES, find_bios_grub, find_efi_grub
-from imager.bootassets.initramfs import wanted_modules
+from imager.bootassets.initramfs import witness_modules
 from imager.bootassets.packages import Workshop
 from imager.errors import DependencyError, InputError
 
@@ -52,7 +52,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    names = "".join(f"kernel/fs/{name.removesuffix('?')}.ko\n" for name in wanted_modules())
+    names = "".join(f"kernel/fs/{name.removesuffix('?')}.ko\n" for name in witness_modules())
     efi = "usr/lib/systemd/boot/efi"
     packages = {
         "linux-image-6.1.0-1-amd64": {
