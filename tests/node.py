@@ -149,17 +149,19 @@ def machine_config(
     *,
     enabled: bool = True,
     disk: Path | None = None,
+    match: str = "",
     min_size: str = "32MiB",
     max_size: str = "64MiB",
     grow: bool = False,
 ) -> str:
-    """Return a machine configuration; with `disk`, a volume is made there for the cache."""
+    """Return a machine configuration; on `disk`, or where `match` is true, a volume is made."""
     text = f"machine:\n  features:\n    imageCache:\n      localEnabled: {str(enabled).lower()}\n"
-    if disk is None:
+    match = match or (f"disk.dev_path == '{disk}'" if disk else "")
+    if not match:
         return text
     return (
         f"{text}---\napiVersion: v1alpha1\nkind: VolumeConfig\nname: IMAGECACHE\nprovisioning:\n"
-        f"  diskSelector:\n    match: disk.dev_path == '{disk}'\n"
+        f"  diskSelector:\n    match: {match}\n"
         f"  minSize: {min_size}\n  maxSize: {max_size}\n  grow: {str(grow).lower()}\n"
     )
 

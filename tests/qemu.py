@@ -171,18 +171,19 @@ def boot(
     keys: bytes = ENTER,
     tpm: Path | None = None,
     disk: Path | None = None,
+    log: Path | None = None,
     memory: int = MEMORY,
     seconds: float = BOOT_SECONDS,
 ) -> str:
     """Boot `image`, which stays as it is, until the machine is off; return its console's text.
 
     It boots by `firmware`, or starts `kernel`; `tpm` is the control socket of its TPM, if it has
-    one, `disk` a second drive, which is written to, and `memory` is in MiB. Raises BootError when it
-    is not off after `seconds`.
+    one, `disk` a second drive, which is written to, with all writes recorded in `log`. `memory` is
+    in MiB. Raises BootError when it is not off after `seconds`.
     """
     argv = _command(image, device, MACHINES[arch], kernel=kernel, firmware=firmware, memory=memory)
     argv += _tpm(tpm) if tpm else []
-    argv += _disk(disk) if disk else []
+    argv += _disk(disk, log) if disk else []
     return "".join(console(argv, seconds=seconds, keys=keys))
 
 
@@ -260,8 +261,14 @@ def _tpm(control: Path) -> list[str]:
     return [*socket, "-device", "tpm-tis,tpmdev=tpm"]
 
 
-def _disk(path: Path) -> list[str]:
-    return [*_drive(path, "if=none,id=disk"), "-device", "virtio-blk-pci,drive=disk"]
+def _disk(path: Path, log: Path | None) -> list[str]:
+    device = ["-device", "virtio-blk-pci,drive=disk"]
+    if log is None:
+        return [*_drive(path, "if=none,id=disk"), *device]
+    names = {"node-name": "disk", "file.driver": "file", "log.driver": "file"}
+    options = {"driver": "blklogwrites", **names, "file.filename": path, "log.filename": log}
+    text = ",".join(f"{key}={str(value).replace(',', ',,')}" for key, value in options.items())
+    return ["-blockdev", text, *device]
 
 
 def _bios(machine: Machine) -> list[str]:
