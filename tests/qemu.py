@@ -177,13 +177,22 @@ def boot(
     """Boot `image`, which stays as it is, until the machine is off; return its console's text.
 
     It boots by `firmware`, or starts `kernel`; `tpm` is the control socket of its TPM, if it has
-    one, `disk` a second drive, which is written to, and `memory` is in MiB. Raises BootError when it
-    is not off after `seconds`.
+    one. `disk` is a second drive, which keeps what is written to it; `memory` is in MiB. Raises
+    BootError when the machine is not off after `seconds`.
     """
-    argv = _command(image, device, MACHINES[arch], kernel=kernel, firmware=firmware, memory=memory)
+    machine = MACHINES[arch]
+    argv = _command(image, device, machine, kernel=kernel, firmware=firmware, memory=memory)
     argv += _tpm(tpm) if tpm else []
     argv += _disk(disk) if disk else []
     return "".join(console(argv, seconds=seconds, keys=keys))
+
+
+def show_boot(image: Path, *, disk: Path, seconds: float) -> None:
+    """Boot an ISO, beside a disk that is written to, and print its console until it is off."""
+    argv = [*_command(image, Device.CD, MACHINES["amd64"]), *_disk(disk)]
+    for new in console(argv, seconds=seconds):
+        sys.stdout.write(new)
+        sys.stdout.flush()
 
 
 def plain(text: str) -> str:
