@@ -60,8 +60,9 @@ def fetch_assets(
 ) -> FetchedAssets:
     """Make the set `folder/<arch>` from Debian's packages; an older one is replaced at once.
 
-    `epoch` is the time of the files in the initramfs, in seconds since 1970. Raises InputError for a bad lock or a folder that is
-    not ours to replace, DependencyError when apt, the mirror or a package fails.
+    `epoch` is the time of the files in the initramfs, in seconds since 1970. Raises InputError for
+    a bad lock or a folder that is not ours to replace, DependencyError when apt, pip, the mirror
+    or a package fails.
     """
     arch, flavor = wanted.arch, wanted.flavor
     target = folder / arch.name

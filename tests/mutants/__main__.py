@@ -33,6 +33,7 @@ from tests.mutants.keeping import KEEPING
 from tests.mutants.machineconfig import MACHINE_CONFIG
 from tests.mutants.measured import MEASURED
 from tests.mutants.node import NODE
+from tests.mutants.node_assets import NODE_ASSETS
 from tests.mutants.pulling import PULLING
 from tests.mutants.pushing import PUSHING
 from tests.mutants.readers import READERS
@@ -56,6 +57,7 @@ ALL = (
     *MACHINE_CONFIG,
     *MEASURED,
     *NODE,
+    *NODE_ASSETS,
     *PULLING,
     *PUSHING,
     *READERS,
