@@ -14,11 +14,14 @@ CODE   := imager tests
 export IMAGER_ASSETS ?= $(CURDIR)/.cache/assets
 
 BUILD_PACKAGES     := python3-venv e2fsprogs xfsprogs apt ca-certificates
+# What `assets fetch --flavor node` takes.
+NODE_PACKAGES      := squashfs-tools
 DEMO_PACKAGES      := $(BUILD_PACKAGES) docker-registry skopeo mmdebstrap uidmap
 BOOT_PACKAGES      := $(BUILD_PACKAGES) qemu-system-x86 ovmf zstd
 ARM64_PACKAGES     := qemu-system-arm qemu-efi-aarch64
-TEST_PACKAGES      := $(DEMO_PACKAGES) $(BOOT_PACKAGES) $(ARM64_PACKAGES) apache2-utils binutils \
-                      bsdextrautils containerd curl dosfstools efitools faketime fdisk gdisk genisoimage \
+DEMO_NODE_PACKAGES := $(BOOT_PACKAGES) $(NODE_PACKAGES) busybox-static
+TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) apache2-utils \
+                      binutils bsdextrautils containerd curl dosfstools efitools faketime fdisk gdisk genisoimage \
                       grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mount mtools openssl \
                       osslsigncode p7zip-full pesign sbsigntool strace swtpm systemd tpm2-tools umoci \
                       xorriso xz-utils yq
@@ -29,7 +32,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install crane conformance assets demo boot-iso boot-disk fmt lint type check unit test test-quick boot-matrix \
+.PHONY: help install crane conformance assets assets-node demo demo-node boot-iso boot-disk fmt lint type check unit test test-quick boot-matrix \
         test-boot test-container test-mutants bench image clean packages-%
 
 help: ## Show what can be made.
@@ -39,6 +42,8 @@ help: ## Show what can be made.
 
 packages-build:     PACKAGES = $(BUILD_PACKAGES)
 packages-demo:      PACKAGES = $(DEMO_PACKAGES)
+packages-node:      PACKAGES = $(BUILD_PACKAGES) $(NODE_PACKAGES)
+packages-demo-node: PACKAGES = $(DEMO_NODE_PACKAGES)
 packages-boot:      PACKAGES = $(BOOT_PACKAGES) $(if $(filter arm64,$(ARCH)),$(ARM64_PACKAGES))
 packages-test:      PACKAGES = $(TEST_PACKAGES)
 packages-bench:     PACKAGES = $(BENCH_PACKAGES)
@@ -68,9 +73,18 @@ $(IMAGER_ASSETS)/%/sources.json: $(ASSET_CODE) | $(VENV)/installed
 	$(BIN)/imager assets fetch --arch $* --folder $(IMAGER_ASSETS)
 	touch $@
 
+# The node carries this package; its own packages are those of the set that is replaced.
+NODE_CODE := $(shell find imager profiles -type f -not -path '*/__pycache__/*')
+$(IMAGER_ASSETS)/node/%/sources.json: $(NODE_CODE) | $(VENV)/installed packages-node
+	$(BIN)/imager assets fetch --flavor node --arch $* --folder $(IMAGER_ASSETS) \
+	  $(if $(wildcard $@),--locked)
+	touch $@
+
 assets: $(IMAGER_ASSETS)/$(ARCH)/sources.json ## Fetch the default boot assets.
 
-ALL_ASSETS := $(ARCHES:%=$(IMAGER_ASSETS)/%/sources.json)
+assets-node: $(IMAGER_ASSETS)/node/$(ARCH)/sources.json ## Fetch the boot assets of a node that runs images.
+
+ALL_ASSETS := $(ARCHES:%=$(IMAGER_ASSETS)/%/sources.json) $(IMAGER_ASSETS)/node/amd64/sources.json
 
 # A release that Debian 12's Go, 1.19, builds.
 CRANE_VERSION := v0.20.2
@@ -97,6 +111,9 @@ conformance: $(CONFORMANCE) ## Build the conformance tests for OCI registries.
 
 demo: packages-demo assets ## From nothing to a bootable ISO and disk with real images in them.
 	$(BIN)/python -m tests.demo --output $(OUT) $(if $(IMAGES),--images $(IMAGES))
+
+demo-node: packages-demo-node $(IMAGER_ASSETS)/node/amd64/sources.json ## From nothing to a node that runs an image out of its cache.
+	$(BIN)/python -m tests.demo_node --output $(OUT)
 
 boot-iso: packages-boot install ## Boot the ISO in QEMU, as a CD.
 	$(BIN)/python -m tests.qemu $(OUT)/metal-$(ARCH).iso

@@ -61,13 +61,12 @@ def node_assets() -> Path:
     return folder
 
 
-def node_arguments(config: str, *, run: Iterable[str] = (), copied: bool = False) -> list[str]:
+def node_arguments(config: str, *, run: Iterable[str] = ()) -> list[str]:
     """Return kernel arguments: the machine configuration, and what is done before it goes off."""
     packed = base64.b64encode(zstandard.compress(config.encode())).decode()
     return [
         "console=ttyS0",
         f"talos.config.inline={packed}",
-        *(["imager.copied"] if copied else []),
         *(f"imager.run={reference}" for reference in run),
         "imager.poweroff",
     ]

@@ -78,7 +78,7 @@ def _packages(downloads: Path) -> tuple[Path, Path]:
             for name in (_kernel_name(apt), _BUSYBOX):
                 target = Path(folder, name)
                 target.mkdir()
-                deb = apt.download(apt.show(name)[0], target)
+                deb = apt.download(apt.show(name)[0][0], target)
                 deb.replace(downloads / deb.name)
         found = _downloaded(downloads)
     assert found, f"{downloads} has not one kernel and one {_BUSYBOX}"
@@ -86,7 +86,7 @@ def _packages(downloads: Path) -> tuple[Path, Path]:
 
 
 def _kernel_name(apt: Apt) -> str:
-    _, depends = apt.show("linux-image-cloud-amd64")
+    ((_, depends),) = apt.show("linux-image-cloud-amd64")
     found = re.search(r"linux-image-\S+", depends)
     assert found, depends
     return found[0]

@@ -181,10 +181,19 @@ def boot(
     one, `disk` a second drive, which is written to, with all writes recorded in `log`. `memory` is
     in MiB. Raises BootError when it is not off after `seconds`.
     """
-    argv = _command(image, device, MACHINES[arch], kernel=kernel, firmware=firmware, memory=memory)
+    machine = MACHINES[arch]
+    argv = _command(image, device, machine, kernel=kernel, firmware=firmware, memory=memory)
     argv += _tpm(tpm) if tpm else []
     argv += _disk(disk, log) if disk else []
     return "".join(console(argv, seconds=seconds, keys=keys))
+
+
+def show_boot(image: Path, *, disk: Path, seconds: float) -> None:
+    """Boot an ISO, beside a disk that is written to, and print its console until it is off."""
+    argv = [*_command(image, Device.CD, MACHINES["amd64"]), *_disk(disk, None)]
+    for new in console(argv, seconds=seconds):
+        sys.stdout.write(new)
+        sys.stdout.flush()
 
 
 def plain(text: str) -> str:

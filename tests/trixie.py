@@ -52,7 +52,7 @@ def _debs(names: Iterable[str]) -> list[Path]:
             for name in missing:
                 target = Path(folder, name)
                 target.mkdir()
-                deb = apt.download(apt.show(name)[0], target)
+                deb = apt.download(apt.show(name)[0][0], target)
                 deb.replace(_DOWNLOADS / deb.name)
     return [_downloaded(name)[-1] for name in names]
 

@@ -35,6 +35,15 @@ _MODULE_FOLDERS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which set: with `lock`, a sources.json, exactly its packages are used, else the newest."""
+
+    arch: Arch
+    flavor: Flavor = WITNESS
+    lock: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FetchedAssets:
     """A set of boot assets: the folder it lies in and the packages it was made from."""
 
@@ -43,23 +52,22 @@ class FetchedAssets:
 
 
 def fetch_assets(
-    arch: Arch,
-    flavor: Flavor = WITNESS,
+    wanted: Wanted,
     *,
     folder: Path,
     workshop: Workshop,
     epoch: int,
-    lock: Path | None = None,
 ) -> FetchedAssets:
     """Make the set `folder/<arch>` from Debian's packages; an older one is replaced at once.
 
-    With `lock`, a sources.json, exactly its packages are used. `epoch` is the time of the files
-    in the initramfs, in seconds since 1970. Raises InputError for a bad lock or a folder that is
-    not ours to replace, DependencyError when apt, the mirror or a package fails.
+    `epoch` is the time of the files in the initramfs, in seconds since 1970. Raises InputError for
+    a bad lock or a folder that is not ours to replace, DependencyError when apt, pip, the mirror
+    or a package fails.
     """
+    arch, flavor = wanted.arch, wanted.flavor
     target = folder / arch.name
     _check_replaceable(target)
-    packages = get_packages(arch, flavor.packages(), lock=lock, workshop=workshop)
+    packages = get_packages(arch, flavor.packages(), lock=wanted.lock, workshop=workshop)
     workshop.report("Unpacking the kernel and making the initramfs")
     assets = _make_assets(arch, flavor, packages, epoch=epoch, workshop=workshop)
     record = record_text(arch, epoch=epoch, packages=packages.packages, assets=assets)

@@ -39,7 +39,7 @@ class Compression:
     def options(self, epoch: int) -> tuple[str, ...]:
         """Return mksquashfs's options for an image of the time `epoch`, owned by root."""
         packing = ("-comp", "zstd", "-Xcompression-level", str(self.level))
-        times = ("-mkfs-time", str(epoch), "-root-time", str(epoch))
+        times = ("-mkfs-time", str(epoch), "-all-time", str(epoch))
         owner = ("-root-mode", "0755", "-all-root", "-no-xattrs")
         return (*packing, "-b", str(self.block_size), *times, *owner)
 
@@ -79,7 +79,7 @@ def _packed(tar: bytes, options: Sequence[str], scratch: Path) -> bytes:
     with tempfile.TemporaryDirectory(dir=scratch, prefix="squashfs-") as folder:
         image = Path(folder, "image")
         # Its program for tars, sqfstar, cannot be told a level in Debian's version.
-        argv = [_PROGRAM, "-", image, "-tar", *options, "-no-progress"]
+        argv: list[str | Path] = [_PROGRAM, "-", image, "-tar", *options, "-no-progress"]
         run_tool(argv, package=_PACKAGE, stdin=tar)
         return image.read_bytes()
 

@@ -17,6 +17,7 @@ _ARCH = Annotated[str, typer.Option(help="amd64 or arm64.")]
 @app.command()
 def fetch(
     arch: _ARCH = "amd64",
+    *,
     folder: Annotated[
         Path | None,
         typer.Option(help="Folder for <arch>/; default: $IMAGER_ASSETS, else the user's cache."),
@@ -45,7 +46,7 @@ def fetch(
     Nothing is installed, and root is not needed.
     """
     from imager.arch import find_arch
-    from imager.bootassets.fetch import fetch_assets
+    from imager.bootassets.fetch import Wanted, fetch_assets
     from imager.bootassets.flavors import find_flavor
     from imager.bootassets.locate import fetch_folder, package_folder
     from imager.bootassets.packages import Workshop
@@ -60,12 +61,10 @@ def fetch(
     with scratch_folder() as scratch:
         workshop = Workshop(package_folder(), scratch, mirror=mirror, report=reporter.step)
         fetched = fetch_assets(
-            record,
-            kind,
+            Wanted(record, kind, target / arch / RECORD if locked else None),
             folder=target,
             workshop=workshop,
             epoch=source_date_epoch(),
-            lock=target / arch / RECORD if locked else None,
         )
     for package in () if quiet else fetched.packages:
         typer.echo(f"{package.name} {package.version}")

@@ -94,7 +94,7 @@ def test_the_cache_of_an_iso_is_on_the_disk_from_the_second_boot_on(
         "waiting for the image cache copy",
         "copying image cache ",
         "image cache copied ",
-        "node: serving",
+        "node: ready",
         HELLO.says,
     )
     assert told.says("node: pull of docker.io/library/absent:v1 failed: ")
@@ -186,7 +186,7 @@ def test_a_newer_cache_is_added_to_an_installed_node(
 ) -> None:
     """The newer one comes on a stick, with FAT."""
     disk = empty_disk(tmp_path / "disk", 256 * MIB)
-    told = boot_node(node_arguments(CONFIG, copied=True), medium=(iso, Device.CD), disk=disk)
+    told = boot_node(node_arguments(CONFIG), medium=(iso, Device.CD), disk=disk)
     assert (told.spec["status"], told.spec["copyStatus"]) == ("ready", "ready")
 
     newer = tmp_path / "newer"
@@ -194,7 +194,7 @@ def test_a_newer_cache_is_added_to_an_installed_node(
     moved = RunnableImage(HELLO.registry, HELLO.repository, HELLO.tag, "hello from the newer one")
     add_runnable(newer, moved)
     stick = build_image("iso", newer, tmp_path / "build", "--output-kind=usb")
-    arguments = node_arguments(CONFIG, run=[HELLO.reference, FAILS.reference], copied=True)
+    arguments = node_arguments(CONFIG, run=[HELLO.reference, FAILS.reference])
     told = boot_node(arguments, medium=(stick, Device.USB), disk=disk)
     assert (told.spec["status"], told.spec["copyStatus"]) == ("ready", "ready")
     assert [each["filesystem"] for each in told.spec["volumes"]] == ["ext4", "vfat"]

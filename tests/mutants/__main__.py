@@ -33,6 +33,7 @@ from tests.mutants.keeping import KEEPING
 from tests.mutants.machineconfig import MACHINE_CONFIG
 from tests.mutants.measured import MEASURED
 from tests.mutants.node import NODE
+from tests.mutants.node_assets import NODE_ASSETS
 from tests.mutants.node_disks import NODE_DISKS
 from tests.mutants.node_run import NODE_RUN
 from tests.mutants.pulling import PULLING
@@ -58,8 +59,9 @@ ALL = (
     *MACHINE_CONFIG,
     *MEASURED,
     *NODE,
-    *NODE_RUN,
+    *NODE_ASSETS,
     *NODE_DISKS,
+    *NODE_RUN,
     *PULLING,
     *PUSHING,
     *READERS,

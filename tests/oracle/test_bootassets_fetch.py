@@ -14,7 +14,7 @@ import zstandard
 from imager.arch import AMD64, ARM64
 from imager.bootassets import grub
 from imager.bootassets.deb import deb_files
-from imager.bootassets.fetch import fetch_assets
+from imager.bootassets.fetch import Wanted, fetch_assets
 from imager.bootassets.grub import MODULES, find_bios_grub, find_efi_grub
 from imager.bootassets.initramfs import witness_modules
 from imager.bootassets.packages import Workshop
@@ -108,7 +108,7 @@ def grub_packages(*, without: str = "", modules: tuple[str, ...] = MODULES) -> G
 def fetch(bench: Bench, folder: str = "assets") -> Path:
     target = bench.root / folder
     return fetch_assets(
-        AMD64, folder=target, workshop=bench.workshop, epoch=EPOCH, lock=bench.lock
+        Wanted(AMD64, lock=bench.lock), folder=target, workshop=bench.workshop, epoch=EPOCH
     ).folder
 
 
@@ -232,7 +232,10 @@ def test_a_missing_lock_is_refused(bench: Bench) -> None:
         fetch(Bench(bench.root, bench.root / "none.json"))
     with pytest.raises(InputError, match="not for arm64"):
         fetch_assets(
-            ARM64, folder=bench.root, workshop=bench.workshop, epoch=EPOCH, lock=bench.lock
+            Wanted(ARM64, lock=bench.lock),
+            folder=bench.root,
+            workshop=bench.workshop,
+            epoch=EPOCH,
         )
 
 
