@@ -44,12 +44,14 @@ class WriteLog:
     def replay(self, disk: Path, epochs: int, *, seed: int) -> None:
         """Write to `disk` what is there after a cut in epoch number `epochs`, from 0.
 
-        Of the writes in that epoch, which no flush has followed, some are there.
+        Of the writes in that epoch, which no flush has followed, some are there. Behind the last
+        epoch all are.
         """
         chance = random.Random(seed)
-        last = [each for each in self.epochs[epochs] if chance.random() < 1 / 2]
+        rest = self.epochs[epochs] if epochs < len(self.epochs) else ()
+        some = [each for each in rest if chance.random() < 1 / 2]
         with self.path.open("rb") as log, disk.open("r+b") as target:
-            for epoch in (*self.epochs[:epochs], last):
+            for epoch in (*self.epochs[:epochs], some):
                 for write in epoch:
                     log.seek(write.place)
                     target.seek(write.offset)

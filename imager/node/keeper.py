@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from imager.node.attached import AttachedVolumes, Node
 from imager.node.media_copies import CopyState, MediaCopies
-from imager.node.pulls import Pulls
 from imager.node.status import CacheStatus, CopyStatus, NodeStatus, RootStatus
 from imager.node.volumes import CacheVolume, Role
 from imager.reporter import Reporter
@@ -35,7 +34,6 @@ class CacheKeeper:
     def __init__(
         self,
         node: Node,
-        pulls: Pulls,
         reporter: Reporter,
         *,
         wait: float,
@@ -48,7 +46,6 @@ class CacheKeeper:
             makes_disk=node.config.volume is not None,
             tell=self._tell_copy,
         )
-        self._pulls = pulls
         self._reporter = reporter
         self._wait = wait
         self._tell = tell
@@ -117,8 +114,6 @@ class CacheKeeper:
                 status=status,
                 reason=reason,
                 roots=tuple(_root_status(root, by_root[root.path]) for root in roots),
-                absent=self._pulls.absent,
-                damaged=self._pulls.damaged,
             )
         )
         self._tell_copy(self._copies.state)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from imager.machineconfig.settings import MachineConfig
 from imager.node.attached import Node
+from imager.node.board import StatusBoard
 from imager.node.keeper import CacheKeeper
-from imager.node.pulls import Pulls
 from imager.node.status import CacheStatus, CopyStatus, NodeStatus, only_run, write_status
 from imager.reporter import Reporter
 from imager.server.address import Address
@@ -67,15 +67,9 @@ def switched_off(config: MachineConfig) -> NodeStatus:
 def _serve(
     node: Node, service: NodeService, reporter: Reporter, log: Callable[[Exchange], None]
 ) -> None:
-    write_status(service.state, NodeStatus(CacheStatus.PREPARING))
-    pulls = Pulls()
-    keeper = CacheKeeper(
-        node,
-        pulls,
-        reporter,
-        wait=service.wait,
-        tell=lambda status: write_status(service.state, status),
-    )
+    board = StatusBoard(service.state)
+    board.tell(NodeStatus(CacheStatus.PREPARING))
+    keeper = CacheKeeper(node, reporter, wait=service.wait, tell=board.tell)
     announcement = Announcement(hosts_folder=service.hosts_folder)
 
     def announce(serving: Serving) -> None:
@@ -85,7 +79,7 @@ def _serve(
         reporter.step(f"serving on {url}")
 
     def noted(exchange: Exchange) -> None:
-        pulls.note(exchange)
+        board.note(exchange)
         log(exchange)
 
     try:

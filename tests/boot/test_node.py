@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.caches import CacheFixture, flip, make_flat, tree_files
-from tests.cli import MIB, build, cut, gpt_is_sound, partitions, tool
+from tests.cli import MIB, build, cut, fingerprint, gpt_is_sound, partitions, tool
 from tests.node import build_image, empty_disk, machine_config
 from tests.node_machine import (
     boot_disk,
@@ -20,6 +20,7 @@ from tests.node_machine import (
 )
 from tests.qemu import Device
 from tests.runnable import RunnableImage, add_runnable
+from tests.write_log import WriteLog
 
 pytestmark = pytest.mark.boot
 
@@ -71,9 +72,15 @@ def files_of_volume(disk: Path, folder: Path) -> dict[str, bytes]:
     (volume,) = [each for each in partitions(disk)[1] if each.label == "IMAGECACHE"]
     image = cut(disk, volume.start, volume.size, folder / "volume")
     tool("e2fsck", "-fn", image)
+    return files_of(image, folder)
+
+
+def files_of(volume: Path, folder: Path) -> dict[str, bytes]:
+    """Return the files of an ext4 volume, read by debugfs."""
     target = folder / "files"
+    shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    tool("debugfs", "-R", f"rdump / {target}", image)
+    tool("debugfs", "-R", f"rdump / {target}", volume)
     return tree_files(target)
 
 
@@ -203,3 +210,58 @@ def test_a_newer_cache_is_added_to_an_installed_node(
     tag = "manifests/docker.io/library/hello/reference/v1"
     wanted = {path: data for path, data in cache.files.items() if path != tag} | tree_files(newer)
     assert wanted.items() <= files_of_volume(disk, tmp_path).items()
+
+
+def test_power_may_fail_at_any_moment_of_the_copy(cache: Cache, iso: Path, tmp_path: Path) -> None:
+    """Of what no flush has followed some is on the disk and some is not."""
+    disk, log = empty_disk(tmp_path / "disk", 256 * MIB), empty_disk(tmp_path / "log", 0)
+    told = boot_node(node_arguments(CONFIG), medium=(iso, Device.CD), disk=disk, log=log)
+    assert (told.spec["status"], told.spec["copyStatus"]) == ("ready", "ready")
+    writes = WriteLog.read(log)
+    whole = empty_disk(tmp_path / "whole", 256 * MIB)
+    writes.replay(whole, len(writes.epochs), seed=0)
+    assert fingerprint(whole) == fingerprint(disk)
+
+    names = {path for path in cache.files if "/reference/" in path}
+    states = set()
+    for cut_at in range(len(writes.epochs)):
+        after = empty_disk(tmp_path / "after", 256 * MIB)
+        writes.replay(after, cut_at, seed=cut_at)
+        volume = volume_after_cut(after, tmp_path)
+        if volume is None:
+            states.add("no volume")
+            continue
+        files = files_of(volume, tmp_path)
+        named = names & files.keys()
+        # What has a name is whole, and a name comes when all is there.
+        for path, data in files.items():
+            assert path not in cache.files or data == cache.files[path]
+        if named:
+            assert {path for path in cache.files if path.startswith("blob/")} <= files.keys()
+        states.add("named" if named == names else "some named" if named else "nothing named")
+    assert {"no volume", "nothing named", "named"} <= states
+
+    middle = len(writes.epochs) // 2
+    after = empty_disk(tmp_path / "after", 256 * MIB)
+    writes.replay(after, middle, seed=0)
+    told = boot_node(
+        node_arguments(CONFIG, run=[HELLO.reference]), medium=(iso, Device.CD), disk=after
+    )
+    assert (told.spec["status"], told.spec["copyStatus"]) == ("ready", "ready")
+    assert told.spec["roots"] == [DISK, ISO]
+    assert told.ran == {HELLO.reference: 0}
+    assert gpt_is_sound(after)
+    assert cache.files.items() <= files_of_volume(after, tmp_path).items()
+
+
+def volume_after_cut(disk: Path, folder: Path) -> Path | None:
+    """Return the volume IMAGECACHE of a disk, its journal replayed; None without a partition."""
+    said = tool("sfdisk", "-J", disk, status=None)
+    if '"IMAGECACHE"' not in said:
+        return None
+    (volume,) = [each for each in partitions(disk)[1] if each.label == "IMAGECACHE"]
+    image = cut(disk, volume.start, volume.size, folder / "volume")
+    # Exit code 1 says that errors were mended, which replaying is none of.
+    tool("e2fsck", "-p", image)
+    tool("e2fsck", "-fn", image)
+    return image
