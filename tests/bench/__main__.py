@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.bench.cache import bench_cache
 from tests.bench.cases import Setting, interleaved_cases, single_cases
+from tests.bench.copying import copying_cases
 from tests.bench.images import bench_images, push_images, push_many_images
 from tests.bench.measure import Result, measure
 from tests.bench.pulling import fill_layer_cache, pull_cases
@@ -20,6 +21,7 @@ from tests.bench.table import headline, render, save
 from tests.registry import running_registry
 
 _ROOT = Path(__file__).parents[2]
+_GROUPS = ("builds", "pulls", "copying", "serving")
 
 
 def _arguments() -> argparse.Namespace:
@@ -27,7 +29,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folder", nargs="?", type=Path, default=_ROOT / "build/bench")
     parser.add_argument("--assets", type=Path, default=_ROOT / ".cache/assets")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=("builds", "pulls", "serving"), help="one group of cases")
+    parser.add_argument("--only", choices=_GROUPS, help="one group of cases")
     parser.add_argument("--save", type=Path, metavar="PAGE", help="put the table into this page")
     return parser.parse_args()
 
@@ -44,8 +46,15 @@ def main() -> None:
     arguments = _arguments()
     folder: Path = arguments.folder
     load = os.getloadavg()[0]
-    if arguments.only != "serving":
+    if arguments.only in (None, "builds", "pulls"):
         _commands(arguments, folder, load)
+    if arguments.only in (None, "copying"):
+        cases = copying_cases(bench_cache(folder / "cache"), folder / "output")
+        results = measure(cases, rounds=arguments.rounds, output=folder / "output")
+        table = render(results, folder=folder, load=load)
+        sys.stdout.write(table)
+        if arguments.save:
+            save(table, arguments.save, name="copying")
     if arguments.only in (None, "serving"):
         table = "\n".join(
             [headline(folder, load), "", serving_table(folder / "serving", rounds=arguments.rounds)]
