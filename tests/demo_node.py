@@ -51,9 +51,11 @@ def main() -> None:
         file.truncate(_DISK_SIZE)
     print(f"Booting {iso} in QEMU, without a network, with the empty disk {disk}", flush=True)
     try:
-        show_boot(iso, disk=disk, seconds=_SECONDS)
+        text = show_boot(iso, disk=disk, seconds=_SECONDS)
     except BootError as error:
         sys.exit(f"\n{error}")
+    if f"node: ran {_IMAGE.reference}: exit 0" not in text:
+        sys.exit("\nthe node has not run the image")
 
 
 def _make_iso(output: Path) -> Path:

@@ -188,12 +188,18 @@ def boot(
     return "".join(console(argv, seconds=seconds, keys=keys))
 
 
-def show_boot(image: Path, *, disk: Path, seconds: float) -> None:
-    """Boot an ISO, beside a disk that is written to, and print its console until it is off."""
+def show_boot(image: Path, *, disk: Path, seconds: float) -> str:
+    """Boot an ISO, beside a disk that is written to; print its console until it is off, return it.
+
+    Raises BootError as `boot`.
+    """
+    text = ""
     argv = [*_command(image, Device.CD, MACHINES["amd64"]), *_disk(disk, None)]
     for new in console(argv, seconds=seconds):
         sys.stdout.write(new)
         sys.stdout.flush()
+        text += new
+    return text
 
 
 def plain(text: str) -> str:

@@ -41,6 +41,7 @@ _TEXTS = {
     "etc/group": "group",
     "etc/hosts": "hosts",
     "etc/passwd": "passwd",
+    "usr/bin/imager": "imager",
 }
 
 
@@ -153,7 +154,7 @@ def _files(contents: Mapping[str, bytes]) -> Iterator[cpio.CpioEntry]:
 
 def _file(path: str, data: bytes) -> cpio.CpioEntry:
     # The dynamic linker, a library, is a program too.
-    executable = is_elf(data) or path.startswith(f"{SCRIPTS}/")
+    executable = is_elf(data) or data.startswith(b"#!")
     return cpio.file(path, data, mode=0o755 if executable else 0o644)
 
 
