@@ -141,7 +141,7 @@ unit: install ## Run the unit tests alone.
 
 test-quick: check packages-test crane conformance $(ALL_ASSETS) ## Run all tests but those that boot.
 	$(BIN)/pytest -n 2 -q -m 'not boot and not container and not root'
-	$(SUDO) $(BIN)/pytest -q -m root -p no:cacheprovider tests/oracle
+	$(SUDO) $(BIN)/pytest -n 2 -q -m root -p no:cacheprovider tests/oracle
 
 test-boot: packages-test $(ALL_ASSETS) ## Boot every output on its media in QEMU.
 	$(BIN)/pytest -n 2 -q -m boot

@@ -217,6 +217,6 @@ class AttachedVolumes:
         self._reporter.warn(self._problems[device.path])
 
 
-def _place(device: BlockDevice) -> tuple[Path, int]:
-    """Return what stays when a partition grows."""
-    return device.path, device.start
+def _place(device: BlockDevice) -> tuple[Path, int, int]:
+    """Return what stays when a partition grows, and not when there is another disk."""
+    return device.path, device.start, device.sequence

@@ -33,7 +33,8 @@ _PREFIXES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 class BlockDevice:
     """A disk, or a partition of the disk `parent`, which begins at its byte `start`.
 
-    `size` and `sector_size` are bytes. A disk has neither parent nor number.
+    `size` and `sector_size` are bytes. A disk has neither parent nor number. `sequence` is another
+    one when there is another disk, or another medium in the drive (0 before Linux 5.15).
     """
 
     path: Path
@@ -44,6 +45,7 @@ class BlockDevice:
     partition_label: str = ""
     read_only: bool = False
     start: int = 0
+    sequence: int = 0
 
     @property
     def is_disk(self) -> bool:
@@ -176,6 +178,7 @@ def _read_device(folder: Path, dev: Path) -> BlockDevice | None:
         "" if number is None else _uevent(folder).get("PARTNAME", ""),
         "1" in (_text(folder / "ro"), _text(disk / "ro")),
         (_number(folder / "start") or 0) * _SYSFS_SECTOR,
+        _number(disk / "diskseq") or 0,
     )
 
 

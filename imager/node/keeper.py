@@ -7,8 +7,9 @@ that have come or gone. New roots are served first, and copied from afterwards.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from imager.node.attached import AttachedVolumes, Node
 from imager.node.media_copies import CopyState, MediaCopies
@@ -52,6 +53,7 @@ class CacheKeeper:
         self._started = time.monotonic()
         self._told = self._started
         self._status = NodeStatus(CacheStatus.PREPARING)
+        self._served: Mapping[Path, CacheVolume] = {}
 
     @property
     def settled(self) -> bool:
@@ -91,22 +93,18 @@ class CacheKeeper:
         self._volumes.release()
 
     def _opened(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
-        known = {root.path: root for root in roots}
+        before, now = self._served, self._volumes.by_root
+        self._served = now
+        # Another medium may come to where one was, and look the same from without.
+        known = {root.path: root for root in roots if before[root.path] == now.get(root.path)}
         return tuple(
             root if (root := known.get(path)) and not root.has_changed else _open(volume)
-            for path, volume in self._volumes.by_root.items()
+            for path, volume in now.items()
         )
 
     def _judge(self, roots: tuple[Root, ...]) -> None:
         before = self._status
-        waited = time.monotonic() - self._started
-        if roots:
-            status, reason = CacheStatus.READY, ""
-            if not self._status.url:
-                status, reason = CacheStatus.PREPARING, "the server is starting"
-        else:
-            status = CacheStatus.DISABLED if waited >= self._wait else CacheStatus.PREPARING
-            reason = "; ".join([NOTHING_FOUND, *self._volumes.problems])
+        status, reason = self._state_of(roots)
         by_root = self._volumes.by_root
         self._set(
             replace(
@@ -118,6 +116,18 @@ class CacheKeeper:
         )
         self._tell_copy(self._copies.state)
         self._report(before)
+
+    def _state_of(self, roots: tuple[Root, ...]) -> tuple[CacheStatus, str]:
+        """Return what the cache is with these roots, and why."""
+        problems = [problem.message for root in roots for problem in root.problems]
+        problems += self._volumes.problems
+        if any(root.cache is not None or not root.problems for root in roots):
+            if not self._status.url:
+                return CacheStatus.PREPARING, "the server is starting"
+            return CacheStatus.READY, "; ".join(problems)
+        waited = time.monotonic() - self._started
+        status = CacheStatus.DISABLED if waited >= self._wait else CacheStatus.PREPARING
+        return status, "; ".join(problems if roots else [NOTHING_FOUND, *problems])
 
     def _report(self, before: NodeStatus) -> None:
         """Tell a person what the cache has become, or from time to time why it is not ready."""

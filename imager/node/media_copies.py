@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from imager.errors import ImagerError
 from imager.imagecache.open import open_whole_cache
@@ -60,7 +59,7 @@ class MediaCopies:
         self._reporter = reporter
         self._makes_disk = makes_disk
         self._tell = tell
-        self._copied: set[Path] = set()
+        self._copied: set[CacheVolume] = set()
         self._failure = ""
         self._progress = (0, 0)
         self._ended = threading.Event()
@@ -88,12 +87,12 @@ class MediaCopies:
 
     @property
     def _waiting(self) -> list[CacheVolume]:
-        return [each for each in self._volumes.media if each.device.path not in self._copied]
+        return [each for each in self._volumes.media if each not in self._copied]
 
     def devices_changed(self) -> None:
         """Forget what went wrong with other devices, and which media were there."""
         self._failure = ""
-        self._copied &= {each.device.path for each in self._volumes.media}
+        self._copied &= set(self._volumes.media)
 
     def run(self) -> None:
         """Copy what media have to the disk, the first that has come first."""
@@ -102,7 +101,7 @@ class MediaCopies:
             disk = self._volumes.disk or self._volumes.make_disk()
             for medium in self._waiting:
                 self._copy(medium, disk)
-                self._copied.add(medium.device.path)
+                self._copied.add(medium)
         except (ImagerError, OSError) as error:
             self._failure = " ".join(str(error).split())
             self._reporter.warn(f"the image cache is not copied: {error}")

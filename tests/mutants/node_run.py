@@ -52,11 +52,30 @@ NODE_RUN = (
     _mutant(
         "what failed is taken for copied",
         "media_copies",
-        "                self._copy(medium, disk)\n"
-        "                self._copied.add(medium.device.path)\n",
-        "                self._copied.add(medium.device.path)\n"
-        "                self._copy(medium, disk)\n",
+        "                self._copy(medium, disk)\n                self._copied.add(medium)\n",
+        "                self._copied.add(medium)\n                self._copy(medium, disk)\n",
         f"{_RUN}::test_a_damaged_blob_is_not_copied_and_the_rest_is_served",
+    ),
+    _mutant(
+        "a stick in the place of another is taken for that",
+        "keeper",
+        "if before[root.path] == now.get(root.path)}",
+        "}",
+        f"{_RUN}::test_a_stick_that_is_swapped_for_another_is_noticed",
+    ),
+    _mutant(
+        "what a killed run has mounted stays in the way",
+        "attached",
+        "if self._devices is None:\n            self._clear()",
+        "if False:\n            self._clear()",
+        f"{_RUN}::test_a_copy_that_was_killed_is_taken_up",
+    ),
+    _mutant(
+        "a medium that cannot be read is a root that is ready",
+        "keeper",
+        "if any(root.cache is not None or not root.problems for root in roots):",
+        "if roots:",
+        f"{_RUN}::test_a_medium_that_cannot_be_read_is_told_and_the_disk_serves",
     ),
     _mutant(
         "systemd is told before the copy",

@@ -12,7 +12,7 @@ import pytest
 
 from tests.caches import CacheFixture, flip, make_flat, tree_files
 from tests.cli import MIB, cut, partitions, run, tool
-from tests.loop_devices import loop_device, scan
+from tests.loop_devices import loop_device, loop_volume, scan
 from tests.node import (
     TIMEOUT,
     NodePlace,
@@ -23,6 +23,8 @@ from tests.node import (
 )
 
 pytestmark = pytest.mark.root
+NOTHING = "no partition labelled IMAGECACHE"
+DOCUMENT = "apiVersion: v1alpha1\nkind: ImageCacheConfig\nlocal:\n  enabled: true\n"
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +149,9 @@ def test_a_volume_that_the_cache_does_not_fit_is_told_by_how_much(
 def test_without_a_volume_config_the_iso_serves_and_nothing_is_copied(
     iso: Path, place: NodePlace
 ) -> None:
+    """Turned on by the document of later releases."""
     image = empty_disk(place.folder / "disk", 200 * MIB)
-    place.config.write_text(machine_config())
+    place.config.write_text(DOCUMENT)
     with (
         loop_device(image) as disk,
         loop_device(iso, read_only=True) as medium,
@@ -169,7 +172,7 @@ def test_without_any_volume_the_cache_is_disabled_until_one_comes(
         place.config.write_text(machine_config(disk=disk))
         with node_running(place, disk, medium, wait=1) as node:
             spec = node.wait_for(lambda spec: spec["status"] == "disabled")
-            assert "no partition labelled IMAGECACHE" in spec["reason"]
+            assert NOTHING in spec["reason"]
             assert spec["roots"] == []
             assert node.ask("/v2/team/img0/manifests/v1?ns=registry.local").status == 404
             spec = node.wait_for(lambda spec: spec["absent"])
@@ -196,6 +199,55 @@ def test_a_stick_that_is_pulled_out_is_gone(iso: Path, place: NodePlace) -> None
             assert spec["roots"] == [str(place.disk)]
             assert "no ISO" in spec["copyReason"]
             assert node.ask("/v2/team/img0/manifests/v1").status == 200
+
+
+def test_a_medium_that_cannot_be_read_is_told_and_the_disk_serves(
+    flat: CacheFixture, iso: Path, place: NodePlace
+) -> None:
+    bad = place.folder / "bad.iso"
+    shutil.copyfile(iso, bad)
+    os.truncate(bad, 1 * MIB)
+    image = empty_disk(place.folder / "disk", 200 * MIB)
+    place.config.write_text(machine_config())
+    with loop_volume(bad) as medium:
+        with node_running(place, medium, wait=1) as node:
+            spec = node.wait_for(lambda spec: spec["status"] == "disabled")
+            assert str(medium) in spec["reason"]
+            assert NOTHING not in spec["reason"]
+            assert str(medium) in place.doctor(medium)
+        with loop_device(image) as disk:
+            place.config.write_text(machine_config(disk=disk))
+            with (
+                loop_device(iso, read_only=True) as good,
+                node_running(place, disk, good) as node,
+            ):
+                node.settled("ready", "ready")
+            with node_running(place, disk, medium) as node:
+                spec = node.wait_for(lambda spec: spec["copyReason"])
+                assert (spec["status"], spec["copyStatus"]) == ("ready", "pending")
+                assert str(medium) in spec["reason"]
+                assert node.ask("/v2/team/img0/manifests/v1").status == 200
+
+
+def test_a_stick_that_is_swapped_for_another_is_noticed(
+    flat: CacheFixture, iso: Path, place: NodePlace
+) -> None:
+    """By nothing but the kernel's count of disks."""
+    other = make_flat(place.folder / "other", images=1, blob_size=MIB, registry="new.example")
+    sticks = [place.folder / "first", place.folder / "second"]
+    shutil.copyfile(iso, sticks[0])
+    shutil.copyfile(build_image("iso", other.folder, place.folder / "build"), sticks[1])
+    for stick in sticks:
+        os.truncate(stick, 64 * MIB)
+    place.config.write_text(machine_config())
+    with loop_volume(sticks[0]) as medium, node_running(place, medium) as node:
+        node.settled("ready", "skipped")
+        assert node.ask("/v2/team/img2/manifests/v1").status == 200
+        tool("losetup", "-d", medium)
+        tool("losetup", medium, sticks[1])
+        node.wait_for(lambda spec: [each["images"] for each in spec["volumes"]] == [1])
+        assert node.ask("/v2/team/img0/manifests/v1?ns=new.example").status == 200
+        assert node.ask("/v2/team/img2/manifests/v1").status == 404
 
 
 def test_a_newer_cache_comes_to_an_installed_node_and_nothing_is_lost(
@@ -346,8 +398,7 @@ def test_it_is_off_unless_it_is_turned_on(
 
 
 def test_both_ways_to_turn_it_on_are_an_error(place: NodePlace) -> None:
-    document = "---\napiVersion: v1alpha1\nkind: ImageCacheConfig\nlocal:\n  enabled: true\n"
-    place.config.write_text(machine_config() + document)
+    place.config.write_text(f"{machine_config()}---\n{DOCUMENT}")
     done = run("node", "run", "--config", place.config, "--state", place.state)
     assert done.returncode == 2
     assert "the image cache is set twice" in done.stderr
