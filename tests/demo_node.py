@@ -7,33 +7,19 @@ has no network and an empty disk, on which the configuration asks for the volume
 from __future__ import annotations
 
 import argparse
-import base64
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import zstandard
-
-from tests.cli import real_assets
+from tests.node import machine_config
+from tests.node_machine import node_arguments, node_assets
 from tests.qemu import BootError, show_boot
 from tests.runnable import RunnableImage, add_runnable
 
-_CONFIG = """\
-machine:
-  features:
-    imageCache:
-      localEnabled: true
----
-apiVersion: v1alpha1
-kind: VolumeConfig
-name: IMAGECACHE
-provisioning:
-  diskSelector:
-    match: disk.transport == "virtio" && !system_disk
-  minSize: 64MiB
-  maxSize: 256MiB
-"""
+_CONFIG = machine_config(
+    match='disk.transport == "virtio" && !system_disk', min_size="64MiB", max_size="256MiB"
+)
 _IMAGE = RunnableImage("registry.k8s.io", "demo/hello", "v1", says="Hello from the image cache!")
 _DISK_SIZE = 512 << 20
 _SECONDS = 900
@@ -63,16 +49,12 @@ def _make_iso(output: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="imager-demo-") as folder:
         cache = Path(folder, "cache")
         add_runnable(cache, _IMAGE)
-        arguments = (
-            "console=ttyS0", "quiet", f"talos.config.inline={_inline(_CONFIG)}",
-            f"imager.run={_IMAGE.reference}", "imager.poweroff",
-        )  # fmt: skip
+        arguments = ["quiet", *node_arguments(_CONFIG, run=[_IMAGE.reference])]
         options = [word for each in arguments for word in ("--extra-kernel-arg", each)]
-        assets = real_assets() / "node"
         argv: list[str | Path] = [
             "iso",
             "--assets",
-            assets,
+            node_assets(),
             "--image-cache",
             cache,
             "--output",
@@ -83,10 +65,6 @@ def _make_iso(output: Path) -> Path:
     if done.returncode != 0:
         sys.exit(f"imager failed with exit code {done.returncode}")
     return output / "metal-amd64.iso"
-
-
-def _inline(config: str) -> str:
-    return base64.b64encode(zstandard.compress(config.encode())).decode()
 
 
 if __name__ == "__main__":

@@ -61,12 +61,17 @@ def node_assets() -> Path:
     return folder
 
 
+def inline_config(config: str) -> str:
+    """Return the kernel argument that is a machine configuration."""
+    packed = base64.b64encode(zstandard.compress(config.encode())).decode()
+    return f"talos.config.inline={packed}"
+
+
 def node_arguments(config: str, *, run: Iterable[str] = ()) -> list[str]:
     """Return kernel arguments: the machine configuration, and what is done before it goes off."""
-    packed = base64.b64encode(zstandard.compress(config.encode())).decode()
     return [
         "console=ttyS0",
-        f"talos.config.inline={packed}",
+        inline_config(config),
         *(f"imager.run={reference}" for reference in run),
         "imager.poweroff",
     ]

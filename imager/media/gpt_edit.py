@@ -31,6 +31,8 @@ from imager.units import MIB, align_up
 _NO_TYPE = bytes(16)
 _LAST_SECTOR = 40  # in an entry
 _ALTERNATE, _FIRST_USABLE = 32, 40  # in a header: the sector of the other, usable sectors
+_MBR_SIZE = 458  # of its first entry, the number of sectors
+_MBR_LARGEST = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,16 @@ class Range:
 class TableInUse:
     """The table of a disk of `disk_size` bytes, of which `usable` is for partitions.
 
-    `is_whole` tells if both copies are there, agree, and are for a disk of this size. Read one
-    with `read_table`, which can also tell of a table that `grow_gpt` has not grown yet.
+    `is_whole` tells if both copies are there, agree, and are for a disk of this size. `gained` are
+    the bytes by which the disk is larger than the table on it says: an image was written to it.
+    Read one with `read_table`.
     """
 
     sector_size: int
     disk_size: int
     usable: Range
     is_whole: bool
+    gained: int
     _header: bytes
     _entries: bytes
 
@@ -116,9 +120,14 @@ class TableInUse:
         return self._with_entry(number, bytes(raw))
 
     def write(self, path: Path) -> None:
-        """Write both copies to the disk `path`, the backup first; raises OutputError."""
+        """Write both copies to the disk `path`, the backup at its end first; raises OutputError.
+
+        What was cut off is done again: the primary header, which tells of the rest, comes last.
+        """
         try:
             with path.open("r+b", buffering=0) as file:
+                if self.gained:
+                    _write(file, _MBR_SIZE, struct.pack("<I", min(self._last, _MBR_LARGEST)))
                 _write(file, self._backup_array * self.sector_size, self._backup)
                 _write(file, self.sector_size, self._primary)
         except OSError as error:
@@ -156,6 +165,7 @@ class TableInUse:
     def _packed(self, own: int, other: int, array: int) -> bytes:
         fields = list(HEADER.unpack(self._header))
         fields[3], fields[5], fields[6], fields[10] = 0, own, other, array
+        fields[8] = self.usable.end // self.sector_size - 1
         fields[13] = binascii.crc32(self._entries)
         fields[3] = binascii.crc32(HEADER.pack(*fields))
         return HEADER.pack(*fields)
@@ -252,23 +262,26 @@ def _read(file: BinaryIO, sector_size: int) -> TableInUse:
     backup = _sound_backup(file, sector_size, (last, 1, end // sector_size))
     try:
         copy = _read_primary(file, sector_size)
-        if copy.alternate > last:
-            raise ValueError(f"it is for a disk of {copy.alternate + 1} sectors")
-        is_grown = copy.alternate < last
+        gained = (last - copy.alternate) * sector_size
+        if gained < 0:
+            raise ValueError(f"the table is for {disk_size - gained} bytes, not {disk_size}")
     except (ValueError, struct.error):
         if backup is None:
             raise
-        copy, is_grown = backup, False
+        copy, gained = backup, 0
     same = backup is not None and (backup.guid, backup.entries) == (copy.guid, copy.entries)
     first, usable_last = struct.unpack_from("<QQ", copy.header, _FIRST_USABLE)
+    if gained:
+        usable_last = end // sector_size - 1
     table = TableInUse(
         sector_size,
         disk_size,
         Range(
             max(first * sector_size, first_usable(sector_size)),
-            end if is_grown else min((usable_last + 1) * sector_size, end),
+            min((usable_last + 1) * sector_size, end),
         ),
         same and copy.alternate == last,
+        gained,
         copy.header,
         copy.entries,
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from imager.errors import ImagerError, UnsupportedError
 from imager.machineconfig.settings import MachineConfig
-from imager.media.gpt_grow import read_growth
 from imager.node.devices import BlockDevice, list_devices
 from imager.node.growing import grow_disk, grow_volume
 from imager.node.mounting import mount, mounted_at, remount, unmount
@@ -148,13 +147,12 @@ class AttachedVolumes:
     def _grow(self, device: BlockDevice, devices: tuple[BlockDevice, ...]) -> None:
         """Take into use what the disk has gained since its table was written."""
         disk = next(each for each in devices if each.path == device.parent)
-        growth = read_growth(disk.path, disk.sector_size)
-        grow_disk(disk)
-        if growth.gained:
+        gained = grow_disk(disk)
+        if gained:
             self._reporter.step(
                 "partition table grown to the end of the disk",
                 disk=str(disk.path),
-                gained=format_size(growth.gained),
+                gained=format_size(gained),
             )
         settings = self._node.config.volume
         if settings is not None and settings.grow:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from imager.errors import DependencyError, HostError, InputError
+from imager.errors import DependencyError, HostError
 from imager.machineconfig.volumes import VolumeSettings
 from imager.media.ext4_groups import read_ext4_size
 from imager.media.gpt_edit import read_table
-from imager.media.gpt_grow import grow_gpt, read_growth
 from imager.node.blkpg import add_partition, resize_partition
 from imager.node.devices import BlockDevice, find_device, list_devices
 from imager.tools import run_tool
@@ -21,30 +20,22 @@ _HEAD = 2048
 _LEFT = MIB
 
 
-def grow_disk(disk: BlockDevice) -> None:
+def grow_disk(disk: BlockDevice) -> int:
     """Make the whole disk usable, and both copies of its table whole and alike again.
 
-    The kernel is told of partitions that it did not find, as it does not look at the backup.
-    Raises InputError when neither copy is sound, OutputError when writing fails, HostError.
+    Returns the bytes that could not be used before. The kernel is told of partitions that it did
+    not find, as it does not look at the backup. Raises InputError when neither copy is sound,
+    OutputError when writing fails, HostError.
     """
     table = read_table(disk.path, disk.sector_size)
     if table.is_whole:
-        return
-    if _has_gained(disk):
-        grow_gpt(disk.path, disk.sector_size)
-    else:
-        table.write(disk.path)
+        return 0
+    table.write(disk.path)
     known = {each.number for each in list_devices() if each.parent == disk.path}
     for number, part in table.partitions.items():
         if number not in known:
             add_partition(disk, number, start=part.offset, size=part.size)
-
-
-def _has_gained(disk: BlockDevice) -> bool:
-    try:
-        return bool(read_growth(disk.path, disk.sector_size).gained)
-    except InputError:  # of the primary table, which is to be written
-        return False
+    return table.gained
 
 
 def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:

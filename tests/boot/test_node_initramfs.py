@@ -5,19 +5,19 @@ The kernel is started directly, and xorriso makes the ISO, so that nothing but t
 
 from __future__ import annotations
 
-import base64
 import re
 from pathlib import Path
 
 import pytest
-import zstandard
 
-from tests.cli import real_assets, tool
+from tests.cli import tool
+from tests.node import machine_config
+from tests.node_machine import inline_config, node_assets
 from tests.qemu import Device, Kernel, boot
 from tests.runnable import RunnableImage, add_runnable
 
 pytestmark = pytest.mark.boot
-CONFIG = "machine:\n  features:\n    imageCache:\n      localEnabled: true\n"
+CONFIG = machine_config()
 HELLO = RunnableImage("registry.k8s.io", "team/hello", "v1", says="hello from the cache", exits=3)
 MEMORY = 384
 SECONDS = 240
@@ -34,16 +34,11 @@ def make_iso(folder: Path, *, config: str | None, label: str = "TALOS_V1_9_0") -
 
 def node(image: Path, *arguments: str, disk: Path | None = None) -> list[str]:
     """Return the lines on the console of a node that ends by itself."""
-    assets = real_assets() / "node/amd64"
+    assets = node_assets() / "amd64"
     words = " ".join(("console=ttyS0 quiet imager.poweroff", *arguments))
     kernel = Kernel(assets / "vmlinuz", assets / "initramfs.xz", words)
     text = boot(image, Device.CD, kernel=kernel, disk=disk, memory=MEMORY, seconds=SECONDS)
     return [line.strip() for line in text.splitlines()]
-
-
-def inline(config: str) -> str:
-    packed = base64.b64encode(zstandard.compress(config.encode())).decode()
-    return f"talos.config.inline={packed}"
 
 
 def test_an_image_is_pulled_by_its_name_from_the_medium_and_run(tmp_path: Path) -> None:
@@ -61,7 +56,7 @@ def test_an_image_is_pulled_by_its_name_from_the_medium_and_run(tmp_path: Path) 
 
 def test_a_configuration_on_the_command_line_goes_before_one_on_the_medium(tmp_path: Path) -> None:
     iso = make_iso(tmp_path, config="not: used\n")
-    lines = node(iso, inline(CONFIG), f"imager.run={HELLO.reference}")
+    lines = node(iso, inline_config(CONFIG), f"imager.run={HELLO.reference}")
     assert "node: machine configuration: argument talos.config.inline" in lines
     assert f"node: ran {HELLO.reference}: exit {HELLO.exits}" in lines
 

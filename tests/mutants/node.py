@@ -10,15 +10,15 @@ _COPIED = "tests/unit/test_node_copying.py"
 NODE = (
     Mutant(
         "what a disk has gained stays out of use",
-        "imager/media/gpt_grow.py",
-        "fields[8] = self.backup_offset // self.sector_size - 1",
-        "fields[8] = fields[8]",
+        "imager/media/gpt_edit.py",
+        "        usable_last = end // sector_size - 1\n",
+        "        pass\n",
         (f"{_GROWN}::test_the_rest_of_the_disk_becomes_usable",),
     ),
     Mutant(
         "the backup table is not moved",
-        "imager/media/gpt_grow.py",
-        "_write(file, table.backup_offset, table.entries + table.backup_header)",
+        "imager/media/gpt_edit.py",
+        "_write(file, self._backup_array * self.sector_size, self._backup)",
         "pass",
         (f"{_GROWN}::test_the_rest_of_the_disk_becomes_usable",),
     ),

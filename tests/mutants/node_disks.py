@@ -31,11 +31,11 @@ NODE_DISKS = (
         (f"{_DISKS}::test_a_system_disk_keeps_all_that_it_has",),
     ),
     Mutant(
-        "what a larger disk has gained is not planned with",
+        "the MBR of a larger disk keeps its size",
         "imager/media/gpt_edit.py",
-        "end if is_grown else min((usable_last + 1) * sector_size, end),",
-        "min((usable_last + 1) * sector_size, end),",
-        (f"{_DISKS}::test_a_disk_that_has_become_larger_is_used_to_its_end",),
+        "if self.gained:",
+        "if not self.gained:",
+        ("tests/oracle/test_gpt_grow.py::test_the_rest_of_the_disk_becomes_usable",),
     ),
     Mutant(
         "the backup does not count",

@@ -10,7 +10,7 @@ import pytest
 
 from imager.errors import InputError
 from imager.media.gpt import read_gpt
-from imager.media.gpt_grow import grow_gpt, read_growth
+from imager.media.gpt_edit import read_table
 from tests.cli import tool
 from tests.oracle.test_gpt_oracle import MIB, flip, sfdisk_table, sgdisk_finds_it_sound, write_disk
 
@@ -30,10 +30,13 @@ def disk(tmp_path: Path) -> Path:
 def test_the_rest_of_the_disk_becomes_usable(disk: Path) -> None:
     before = sfdisk_table(write_disk(disk.with_name("before"), SIZE))
     assert not sgdisk_finds_it_sound(disk)
-    growth = read_growth(disk)
-    assert (growth.table, growth.disk, growth.gained) == (SIZE, LARGER, LARGER - SIZE)
-    assert grow_gpt(disk) == growth
+    table = read_table(disk)
+    assert (table.disk_size, table.gained) == (LARGER, LARGER - SIZE)
+    assert not table.is_whole
+    table.write(disk)
     assert sgdisk_finds_it_sound(disk)
+    # UEFI 2.10, 5.2.3: SizeInLBA of the protective MBR.
+    assert int.from_bytes(disk.read_bytes()[458:462], "little") == LARGER // 512 - 1
     after = sfdisk_table(disk)
     assert after["lastlba"] == LARGER // 512 - 34
     assert after["partitions"] == [
@@ -43,10 +46,10 @@ def test_the_rest_of_the_disk_becomes_usable(disk: Path) -> None:
         key: before[key] for key in ("id", "firstlba", "sectorsize")
     }
     assert read_gpt(disk).disk_size == LARGER
-    assert read_growth(disk).gained == 0
     # Nothing is left to be done.
-    data = disk.read_bytes()
-    grow_gpt(disk)
+    data, table = disk.read_bytes(), read_table(disk)
+    assert (table.is_whole, table.gained) == (True, 0)
+    table.write(disk)
     assert disk.read_bytes() == data
     # What is gained can be used.
     subprocess.run(["sgdisk", "-n", "0:0:0", disk], check=True, capture_output=True)
@@ -57,7 +60,7 @@ def test_numbers_of_partitions_stay(disk: Path) -> None:
     """Also where an entry between others is empty."""
     subprocess.run(["sgdisk", "-e", "-d", "2", disk], check=True, capture_output=True)
     os.truncate(disk, LARGER + MIB)
-    grow_gpt(disk)
+    read_table(disk).write(disk)
     assert sgdisk_finds_it_sound(disk)
     nodes = [each["node"][-1] for each in sfdisk_table(disk)["partitions"]]
     assert nodes == ["1", "3"]
@@ -66,7 +69,9 @@ def test_numbers_of_partitions_stay(disk: Path) -> None:
 def test_sectors_of_4096_bytes(tmp_path: Path) -> None:
     path = write_disk(tmp_path / "disk", SIZE, sector_size=4096)
     os.truncate(path, LARGER)
-    assert grow_gpt(path, 4096).gained == LARGER - 512 - SIZE
+    table = read_table(path, 4096)
+    assert table.gained == LARGER - 512 - SIZE
+    table.write(path)
     os.truncate(path, LARGER - 512)
     assert read_gpt(path, 4096).disk_size == LARGER - 512
 
@@ -88,10 +93,10 @@ def test_a_power_cut_leaves_a_sound_table(
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", cut)
         with pytest.raises(KeyboardInterrupt):
-            grow_gpt(disk)
+            read_table(disk).write(disk)
     # The kernel and firmware take the primary one.
     assert tool("partx", "-s", "-g", "-o", "NR", disk).split() == ["1", "2", "3"]
-    grow_gpt(disk)
+    read_table(disk).write(disk)
     assert sgdisk_finds_it_sound(disk)
     assert read_gpt(disk).disk_size == LARGER
 
@@ -101,7 +106,7 @@ def test_a_damaged_table_is_not_moved(disk: Path, position: int) -> None:
     flip(disk, position)
     data = disk.read_bytes()
     with pytest.raises(InputError, match="no sound GPT"):
-        grow_gpt(disk)
+        read_table(disk)
     assert disk.read_bytes() == data
 
 
@@ -109,7 +114,7 @@ def test_a_disk_that_is_too_small_is_told(tmp_path: Path) -> None:
     path = write_disk(tmp_path / "disk", SIZE)
     os.truncate(path, SIZE - MIB)
     with pytest.raises(InputError, match="the table is for 67108864 bytes"):
-        grow_gpt(path)
+        read_table(path)
     path.write_bytes(b"short")
     with pytest.raises(InputError, match="no sound GPT"):
-        grow_gpt(path)
+        read_table(path)

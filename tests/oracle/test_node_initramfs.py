@@ -108,7 +108,7 @@ def test_every_library_that_is_asked_for_is_there(root: Path) -> None:
 def test_all_that_a_node_imports_is_there(root: Path) -> None:
     modules = (
         "imager.server.serve", "imager.imagecache.open", "imager.node.copying", "imager.cli.app",
-        "imager.media.gpt_grow", "imager.cli.serve", "imager.cli.serve_text", "rich.progress",
+        "imager.node.run", "imager.cli.serve", "imager.cli.serve_text", "rich.progress",
         *(f"imager.machineconfig.{path.stem}"
           for path in (REPOSITORY / "imager/machineconfig").glob("[a-z]*.py")),
     )  # fmt: skip

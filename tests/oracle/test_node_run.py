@@ -320,37 +320,49 @@ def test_a_blob_that_was_damaged_on_the_disk_is_served_from_the_iso(
             assert node.ask(f"/v2/team/img0/blobs/{digest}").data == blob.read_bytes()
 
 
-def test_a_copy_that_was_killed_is_taken_up(flat: CacheFixture, place: NodePlace) -> None:
-    large = make_flat(place.folder / "large", images=2, blob_size=40 * MIB)
-    iso = build_image("iso", large.folder, place.folder / "build")
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[CacheFixture, Path]:
+    """A cache that takes a while to be copied, and an ISO with it."""
+    folder = tmp_path_factory.mktemp("large")
+    flat = make_flat(folder / "flat", images=2, blob_size=40 * MIB)
+    return flat, build_image("iso", flat.folder, folder)
+
+
+def wait_for_a_copy(place: NodePlace) -> None:
+    """Wait until a blob is on its way to the disk."""
+    deadline = time.monotonic() + TIMEOUT
+    while not list(place.disk.glob("blob/.*.partial")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_a_copy_that_was_killed_is_taken_up(
+    large: tuple[CacheFixture, Path], place: NodePlace
+) -> None:
+    flat, iso = large
     image = empty_disk(place.folder / "disk", 500 * MIB)
     with loop_device(image) as disk, loop_device(iso, read_only=True) as medium:
         place.config.write_text(machine_config(disk=disk, max_size="400MiB"))
         with node_running(place, disk, medium) as node:
-            deadline = time.monotonic() + TIMEOUT
-            while not list(place.disk.glob("blob/.*.partial")):
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
+            wait_for_a_copy(place)
             node.process.kill()
             node.process.wait()
         assert not list(place.disk.glob("manifests/*"))
         assert place.disk.is_mount()
         with node_running(place, disk, medium) as node:
             node.settled("ready", "ready")
-            assert large.files.items() <= tree_files(place.disk).items()
+            assert flat.files.items() <= tree_files(place.disk).items()
 
 
-def test_a_run_that_is_ended_while_it_copies_ends_soon_and_quietly(place: NodePlace) -> None:
-    large = make_flat(place.folder / "large", images=2, blob_size=40 * MIB)
-    iso = build_image("iso", large.folder, place.folder / "build")
+def test_a_run_that_is_ended_while_it_copies_ends_soon_and_quietly(
+    large: tuple[CacheFixture, Path], place: NodePlace
+) -> None:
+    _, iso = large
     image = empty_disk(place.folder / "disk", 500 * MIB)
     with loop_device(image) as disk, loop_device(iso, read_only=True) as medium:
         place.config.write_text(machine_config(disk=disk, max_size="400MiB"))
         with node_running(place, disk, medium) as node:
-            deadline = time.monotonic() + TIMEOUT
-            while not list(place.disk.glob("blob/.*.partial")):
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
+            wait_for_a_copy(place)
             node.process.terminate()
             assert node.process.wait(timeout=TIMEOUT) == 0
             assert node.steps[-1] == "shutting down"
