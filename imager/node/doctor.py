@@ -15,6 +15,7 @@ import urllib3
 from imager.errors import ImagerError
 from imager.imagecache.open import open_whole_cache
 from imager.node.attached import Node
+from imager.node.containerd import reads_hosts
 from imager.node.copying import plan_copy
 from imager.node.devices import BlockDevice
 from imager.node.doctor_volumes import (
@@ -151,13 +152,9 @@ def _containerd(hosts: Path, config: Path) -> Iterator[Finding]:
             f"{hosts} has no hosts.toml of `imager node run`: containerd asks no cache",
             "start `imager node run`; give it containerd's folder by --hosts-dir",
         )
-    try:
-        text = config.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    if f'"{hosts}"' not in text:
+    if not reads_hosts(config, hosts):
         yield Finding(
             f"{config} does not name {hosts}: containerd does not look there",
-            'set config_path = "' + str(hosts) + '" under [plugins."io.containerd.grpc.v1.cri".'
-            "registry], and start containerd again",
+            f'set config_path = "{hosts}" for the registries of its CRI plugin, and start '
+            "containerd again",
         )
