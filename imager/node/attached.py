@@ -16,7 +16,14 @@ from imager.node.mounting import mount, mounted_at, remount, unmount
 from imager.node.probe import Volume
 from imager.node.provision import make_volume, plan_volume
 from imager.node.systemdisk import find_system_disk
-from imager.node.volumes import ISO_FOLDER, CacheVolume, Role, disk_volumes, iso_volumes
+from imager.node.volumes import (
+    ISO_FOLDER,
+    CacheVolume,
+    Role,
+    disk_volumes,
+    iso_volumes,
+    without_media,
+)
 from imager.reporter import Reporter
 from imager.units import format_size
 
@@ -105,7 +112,8 @@ class AttachedVolumes:
 
         Raises as `plan_volume`, `make_volume` and `mount`.
         """
-        config, devices = self._node.config, self._node.devices()
+        config = self._node.config
+        devices = without_media(self._node.devices(), (each.volume for each in self.media))
         if config.volume is None:
             raise ValueError("the configuration has no volume")
         plan = plan_volume(config.volume, devices, find_system_disk(devices, config))

@@ -30,7 +30,7 @@ from imager.node.provision import plan_volume
 from imager.node.run import switched_off
 from imager.node.status import NodeStatus, is_running, read_status
 from imager.node.systemdisk import find_system_disk
-from imager.node.volumes import iso_volumes
+from imager.node.volumes import iso_volumes, without_media
 from imager.reporter import Reporter
 from imager.server.hosts import writes_to
 from imager.units import format_size
@@ -64,7 +64,7 @@ def examine(node: Node, around: Surroundings, reporter: Reporter) -> tuple[Findi
         reporter.step(f"checking {volume.device.path}")
         findings += content_findings(volume, reporter)
     if media:
-        findings += _room(disk, media) if disk else _to_make(node, devices)
+        findings += _room(disk, media) if disk else _to_make(node, without_media(devices, media))
     findings += _service(around.state)
     findings += _containerd(around.hosts, around.containerd)
     return tuple(dict.fromkeys(findings))

@@ -62,6 +62,14 @@ def disk_volumes(devices: Iterable[BlockDevice]) -> Iterator[Volume]:
         yield probe(device) or Volume(device, "", "")
 
 
+def without_media(
+    devices: Iterable[BlockDevice], media: Iterable[Volume]
+) -> tuple[BlockDevice, ...]:
+    """Return `devices` without the disks that `media` are on: no volume is made there."""
+    disks = {each.device.parent or each.device.path for each in media}
+    return tuple(each for each in devices if not {each.path, each.parent} & disks)
+
+
 def iso_volumes(devices: Sequence[BlockDevice]) -> Iterator[Volume]:
     """Yield the volumes that may, by their labels, be media with a cache.
 

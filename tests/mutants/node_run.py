@@ -78,6 +78,13 @@ NODE_RUN = (
         f"{_RUN}::test_a_medium_that_cannot_be_read_is_told_and_the_disk_serves",
     ),
     _mutant(
+        "the volume is made on the stick itself",
+        "volumes",
+        "if not {each.path, each.parent} & disks)",
+        "if disks)",
+        f"{_RUN}::test_the_volume_is_never_made_on_the_stick_itself",
+    ),
+    _mutant(
         "systemd is told before the copy",
         "keeper",
         "return self._copies.settled",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.caches import CacheFixture, flip, make_flat, tree_files
-from tests.cli import MIB, cut, partitions, run, tool
+from tests.cli import MIB, cut, fingerprint, partitions, run, tool
 from tests.loop_devices import loop_device, loop_volume, scan
 from tests.node import (
     TIMEOUT,
@@ -380,6 +380,22 @@ def test_a_stick_with_fat_serves_as_an_iso_does(flat: CacheFixture, place: NodeP
             assert [volume["filesystem"] for volume in spec["volumes"]] == ["ext4", "vfat"]
             copied = tree_files(place.disk)
             assert flat.files.items() <= copied.items()
+
+
+def test_the_volume_is_never_made_on_the_stick_itself(flat: CacheFixture, place: NodePlace) -> None:
+    """Which has a table, and room, and is found by the selector first."""
+    stick = build_image("iso", flat.folder, place.folder / "build", "--output-kind=usb")
+    os.truncate(stick, 300 * MIB)
+    tool("sgdisk", "-e", stick)
+    before = fingerprint(stick)
+    image = empty_disk(place.folder / "disk", 200 * MIB)
+    place.config.write_text(machine_config(match="disk.size > 100u * MiB"))
+    with loop_device(stick) as medium, loop_device(image) as disk:
+        assert medium < disk
+        with node_running(place, disk, medium) as node:
+            spec = node.settled("ready", "ready")
+            assert [each["device"] for each in spec["volumes"]] == [f"{disk}p1", f"{medium}p1"]
+    assert fingerprint(stick) == before
 
 
 @pytest.mark.parametrize(
