@@ -16,7 +16,7 @@ import urllib3
 from tests.cli import IMAGER, build, environment, run, synthetic_assets
 from tests.serving import stop
 
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 @dataclass(frozen=True, slots=True)
