@@ -95,15 +95,26 @@ class MediaCopies:
         self._copied &= set(self._volumes.media)
 
     def run(self) -> None:
-        """Copy what media have to the disk, the first that has come first."""
+        """Copy what media have to the disk, the first that has come first.
+
+        What is wrong with one does not keep the others from being copied.
+        """
         self._reporter.step("waiting for the image cache copy")
-        try:
+        failures: list[str] = []
+        with self._telling(failures):
             disk = self._volumes.disk or self._volumes.make_disk()
             for medium in self._waiting:
-                self._copy(medium, disk)
-                self._copied.add(medium)
+                with self._telling(failures):
+                    self._copy(medium, disk)
+                    self._copied.add(medium)
+        self._failure = "; ".join(failures)
+
+    @contextmanager
+    def _telling(self, failures: list[str]) -> Iterator[None]:
+        try:
+            yield
         except (ImagerError, OSError) as error:
-            self._failure = " ".join(str(error).split())
+            failures.append(" ".join(str(error).split()))
             self._reporter.warn(f"the image cache is not copied: {error}")
 
     def end(self) -> None:

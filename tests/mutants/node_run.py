@@ -52,8 +52,8 @@ NODE_RUN = (
     _mutant(
         "what failed is taken for copied",
         "media_copies",
-        "                self._copy(medium, disk)\n                self._copied.add(medium)\n",
-        "                self._copied.add(medium)\n                self._copy(medium, disk)\n",
+        "self._copy(medium, disk)\n                    self._copied.add(medium)\n",
+        "self._copied.add(medium)\n                    self._copy(medium, disk)\n",
         f"{_RUN}::test_a_damaged_blob_is_not_copied_and_the_rest_is_served",
     ),
     _mutant(

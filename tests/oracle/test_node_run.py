@@ -297,6 +297,31 @@ def test_a_damaged_blob_is_not_copied_and_the_rest_is_served(
             assert str(medium) in said
 
 
+def test_a_damaged_medium_does_not_keep_another_from_being_copied(
+    flat: CacheFixture, iso: Path, place: NodePlace
+) -> None:
+    bad = place.folder / "bad.iso"
+    other = make_flat(place.folder / "other", images=1, blob_size=MIB, registry="new.example")
+    shutil.copyfile(build_image("iso", other.folder, place.folder / "build"), bad)
+    blob = max(other.blobs, key=lambda path: path.stat().st_size)
+    flip(bad, bad.read_bytes().index(blob.read_bytes()) + 70_000)
+    image = empty_disk(place.folder / "disk", 200 * MIB)
+    with (
+        loop_device(bad, read_only=True) as first,
+        loop_device(iso, read_only=True) as second,
+        loop_device(image) as disk,
+    ):
+        assert first < second
+        place.config.write_text(machine_config(disk=disk))
+        with node_running(place, disk, first, second) as node:
+            spec = node.wait_for(lambda spec: spec["copyReason"])
+            assert (spec["status"], spec["copyStatus"]) == ("ready", "pending")
+            assert blob.name.replace("-", ":") in spec["copyReason"]
+            files = tree_files(place.disk)
+            assert flat.files.items() <= files.items()
+            assert not [path for path in files if "new.example" in path]
+
+
 def test_a_blob_that_was_damaged_on_the_disk_is_served_from_the_iso(
     flat: CacheFixture, iso: Path, place: NodePlace
 ) -> None:
