@@ -107,3 +107,21 @@ def test_rich_does_not_take_text_for_markup() -> None:
         advance(10)
     assert "opening [red]cache[/red]" in stream.getvalue()
     assert "warning: [bold]odd" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("style", "line"),
+    [
+        (ProgressStyle.PLAIN, 'copying {"source": "/a", "target": "/b"}\n'),
+        (ProgressStyle.RICH, 'copying {"source": "/a", "target": "/b"}\n'),
+        (
+            ProgressStyle.JSON,
+            '{"event": "step", "text": "copying", "source": "/a", "target": "/b"}\n',
+        ),
+        (ProgressStyle.NONE, ""),
+    ],
+)
+def test_a_step_says_of_what_it_is(style: ProgressStyle, line: str) -> None:
+    stream = io.StringIO()
+    make_reporter(style, stream).step("copying", source="/a", target="/b")
+    assert stream.getvalue() == line
