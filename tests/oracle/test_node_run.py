@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,13 @@ def iso(flat: CacheFixture, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> NodePlace:
-    return NodePlace(tmp_path, tmp_path / "certs.d")
+def place(tmp_path: Path) -> Iterator[NodePlace]:
+    place = NodePlace(tmp_path, tmp_path / "certs.d")
+    yield place
+    # A run that was killed leaves them.
+    for folder in place.mounts.glob("*"):
+        if folder.is_mount():
+            tool("umount", folder)
 
 
 def test_an_iso_is_copied_to_an_empty_disk_and_is_not_needed_again(
@@ -293,8 +299,7 @@ def test_a_damaged_blob_is_not_copied_and_the_rest_is_served(
             spec = node.wait_for(lambda spec: spec["damaged"])
             assert digest in spec["damaged"][0]
             said = place.doctor(disk, medium)
-            assert digest in said
-            assert str(medium) in said
+            assert re.search(rf"^{medium}: .*{digest}", said, re.MULTILINE)
 
 
 def test_a_damaged_medium_does_not_keep_another_from_being_copied(
@@ -338,8 +343,9 @@ def test_a_blob_that_was_damaged_on_the_disk_is_served_from_the_iso(
         place.config.write_text(machine_config(disk=disk))
         with node_running(place, disk) as node:
             node.settled("ready", "skipped")
-            assert node.ask(f"/v2/team/img0/blobs/{digest}").status == 404
+            # Before anybody has asked for it.
             assert digest in place.doctor(disk)
+            assert node.ask(f"/v2/team/img0/blobs/{digest}").status == 404
         with node_running(place, disk, medium) as node:
             node.settled("ready", "ready")
             assert node.ask(f"/v2/team/img0/blobs/{digest}").data == blob.read_bytes()
