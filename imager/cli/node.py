@@ -73,7 +73,7 @@ def run(
 
     style = ProgressStyle.NONE if quiet else progress
     run_node(
-        Node(_read_config(config), mounts.absolute(), tuple(disk or ())),
+        Node(_read_config(config), mounts.absolute(), _resolved(disk)),
         NodeService(Address.parse(address), hosts_dir, state, wait),
         reporter=make_reporter(style),
         log=access_log(style),
@@ -123,7 +123,7 @@ def doctor(
     from imager.node.doctor import Surroundings, examine
 
     findings = examine(
-        Node(_read_config(config), _MOUNTS, tuple(disk or ())),
+        Node(_read_config(config), _MOUNTS, _resolved(disk)),
         Surroundings(state, hosts_dir, containerd_config),
         make_reporter(progress),
     )
@@ -154,3 +154,8 @@ def _read_config(source: str) -> MachineConfig:
 
     text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
     return read_machine_config(text, source=input_name(source))
+
+
+def _resolved(disks: list[Path] | None) -> tuple[Path, ...]:
+    """Return disks as the kernel names them: people give links such as /dev/disk/by-id/..."""
+    return tuple(path.resolve() for path in disks or ())

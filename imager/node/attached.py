@@ -45,7 +45,7 @@ class Node:
         return tuple(
             each
             for each in list_devices()
-            if not self.disks or each.path in self.disks or each.parent in self.disks
+            if not self.disks or (each.parent or each.path) in self.disks
         )
 
 

@@ -35,11 +35,7 @@ from imager.tools import find_tool, run_tool
 from tests.loop_devices import loop_device, loop_volume, scan
 from tests.oracle.test_gpt_oracle import flip, sfdisk_table, sgdisk_finds_it_sound
 
-pytestmark = [
-    pytest.mark.oracle,
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
 MIB = 1 << 20
 SIZE = 200 * MIB

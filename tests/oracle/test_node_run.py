@@ -501,6 +501,21 @@ def test_the_doctor_tells_of_a_partition_with_its_label_in_the_wrong_case(
             node.settled("ready", "skipped")
 
 
+def test_a_disk_is_given_by_a_link_and_not_by_a_partition(
+    flat: CacheFixture, place: NodePlace
+) -> None:
+    image = build_image("metal", flat.folder, place.folder / "build", "--image-disk-size=2GiB")
+    place.config.write_text(machine_config())
+    link = place.folder / "by-id"
+    with loop_device(image) as disk:
+        number = [each.label for each in partitions(image)[1]].index("IMAGECACHE") + 1
+        with node_running(place, Path(f"{disk}p{number}"), wait=0) as node:
+            node.settled("disabled", "skipped")
+        link.symlink_to(disk)
+        with node_running(place, link) as node:
+            node.settled("ready", "skipped")
+
+
 def test_a_second_run_is_told_of_the_first(iso: Path, place: NodePlace) -> None:
     place.config.write_text(machine_config())
     with loop_device(iso, read_only=True) as medium, node_running(place, medium) as node:
