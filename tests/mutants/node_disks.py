@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.definitions import Mutant
 
+_MOUNTING = "tests/oracle/test_node_mounting.py"
 _DISKS = "tests/oracle/test_node_disks.py"
 _DEVICES = "tests/unit/test_node_devices.py"
 _PROBE = "tests/unit/test_node_probe.py"
@@ -126,14 +127,14 @@ NODE_DISKS = (
         "imager/node/mounting.py",
         "_SAFE = _NO_SUID | _NO_DEVICES | _NO_EXECUTION",
         "_SAFE = _NO_SUID | _NO_DEVICES",
-        (f"{_DISKS}::test_mounts_are_made_with_care_and_mended",),
+        (f"{_MOUNTING}::test_mounts_are_made_with_care_and_mended",),
     ),
     Mutant(
         "what is in use cannot be unmounted",
         "imager/node/mounting.py",
         "code = _unmount(target, _NO_FOLLOW | _DETACH)",
         "pass",
-        (f"{_DISKS}::test_mounts_are_made_with_care_and_mended",),
+        (f"{_MOUNTING}::test_mounts_are_made_with_care_and_mended",),
     ),
     Mutant(
         "the oldest mount counts",
