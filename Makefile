@@ -5,6 +5,15 @@ ARCH   ?= amd64
 ARCHES := amd64 arm64
 OUT    ?= _out
 
+ifeq ($(filter $(ARCHES),$(ARCH)),)
+$(error ARCH=$(ARCH): no such architecture; use $(ARCHES:%=ARCH=%))
+endif
+ifneq ($(IMAGES),)
+ifeq ($(wildcard $(IMAGES)),)
+$(error IMAGES=$(IMAGES): no such file; give a text file with one image a line)
+endif
+endif
+
 VENV   := .venv
 BIN    := $(VENV)/bin
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -32,7 +41,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install crane conformance assets assets-node demo demo-node boot-iso boot-disk fmt lint type check unit test test-quick boot-matrix \
+.PHONY: help install lock crane conformance assets assets-node demo demo-node boot-iso boot-disk fmt lint type check unit test test-quick boot-matrix \
         test-boot test-container test-mutants bench image clean packages-%
 
 help: ## Show what can be made.
@@ -60,13 +69,23 @@ packages-%:
 	    apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
 	fi
 
-$(VENV)/installed: pyproject.toml | packages-build
+# Every package is pinned with its hashes; the editable install itself is built with the pinned hatchling.
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+$(VENV)/installed: pyproject.toml $(wildcard requirements/*.lock) | packages-build
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "imager needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP_INSTALL) --require-hashes --requirement requirements/build.lock --requirement requirements/dev.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@
 
 install: $(VENV)/installed ## Install imager and its development tools into .venv.
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
+        --custom-compile-command 'make lock'
+lock: install ## Pin the newest versions of all Python packages in requirements/.
+	$(LOCK) requirements/build.in --output-file requirements/build.lock
+	$(LOCK) pyproject.toml --output-file requirements/run.lock
+	$(LOCK) pyproject.toml --extra dev --constraint requirements/run.lock --output-file requirements/dev.lock
 
 ASSET_CODE := $(wildcard imager/bootassets/*.py imager/bootassets/witness/*)
 $(IMAGER_ASSETS)/%/sources.json: $(ASSET_CODE) | $(VENV)/installed
@@ -110,16 +129,16 @@ conformance: $(CONFORMANCE) ## Build the conformance tests for OCI registries.
 # --- demo -------------------------------------------------------------------------------------
 
 demo: packages-demo assets ## From nothing to a bootable ISO and disk with real images in them.
-	$(BIN)/python -m tests.demo --output $(OUT) $(if $(IMAGES),--images $(IMAGES))
+	$(BIN)/python -m tests.demo --output '$(OUT)' --arch $(ARCH) $(if $(IMAGES),--images '$(IMAGES)')
 
 demo-node: packages-demo-node $(IMAGER_ASSETS)/node/amd64/sources.json ## From nothing to a node that runs an image out of its cache.
-	$(BIN)/python -m tests.demo_node --output $(OUT)
+	$(BIN)/python -m tests.demo_node --output '$(OUT)'
 
 boot-iso: packages-boot install ## Boot the ISO in QEMU, as a CD.
-	$(BIN)/python -m tests.qemu $(OUT)/metal-$(ARCH).iso
+	$(BIN)/python -m tests.qemu '$(OUT)/metal-$(ARCH).iso'
 
 boot-disk: packages-boot install ## Boot the raw disk in QEMU.
-	$(BIN)/python -m tests.qemu $(OUT)/metal-$(ARCH).raw
+	$(BIN)/python -m tests.qemu '$(OUT)/metal-$(ARCH).raw'
 
 # --- checks and tests -------------------------------------------------------------------------
 
@@ -160,8 +179,10 @@ test-mutants: install $(ALL_ASSETS) ## Show that the tests notice one-line break
 bench: packages-bench assets ## Measure speed and memory against cat, sha256sum and others.
 	$(BIN)/python -m tests.bench
 
-image: ## Build the container image.
-	docker build --tag imager .
+image: ## Build the container image; BASE_IMAGE and SOURCE are build arguments of the Dockerfile.
+	docker build --tag imager \
+	  --build-arg VERSION="$$(git describe --tags --always)" --build-arg REVISION="$$(git rev-parse HEAD)" \
+	  $(if $(BASE_IMAGE),--build-arg BASE_IMAGE='$(BASE_IMAGE)') $(if $(SOURCE),--build-arg SOURCE='$(SOURCE)') .
 
 clean: ## Remove what was built; keeps downloads.
 	rm -rf build dist $(OUT)
