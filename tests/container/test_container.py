@@ -15,7 +15,7 @@ import pytest
 
 from tests.caches import make_flat, make_layout
 from tests.cli import REPOSITORY, build, cut, fingerprint, gpt_is_sound, run, synthetic_assets, tool
-from tests.container.engine import Engine, running_engine
+from tests.container.engine import BASE_IMAGE, Engine, running_engine
 from tests.pullable import make_pullable
 
 pytestmark = pytest.mark.container
@@ -37,6 +37,7 @@ BUILDS: Mapping[str, tuple[str, ...]] = {
         *("--image-disk-size=4GiB", "--out-format=raw"),
     ),
 }
+LABELS = {"VERSION": "v0.1.0-test", "REVISION": "0123456789", "SOURCE": "https://example.org/x"}
 # Slow enough to be stopped in the midst of writing.
 SLOW = "--cpus=0.3"
 STOP_SECONDS = 2.0
@@ -78,7 +79,7 @@ def container(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("container")
     layout = make_layout(make_flat(folder / "flat"), folder / "image-cache.oci")
     tag = f"imager-test-{os.getpid()}"
-    engine.build(REPOSITORY, tag)
+    engine.build(REPOSITORY, tag, arguments=LABELS)
     yield Container(engine, tag, layout)
     engine.docker("rmi", tag)
 
@@ -103,6 +104,15 @@ def outputs(container: Container, tmp_path_factory: pytest.TempPathFactory) -> M
             container.imager(*arguments, options=(*options, *secure_boot), out=out)
         folders[way] = out
     return folders
+
+
+def test_labels_say_what_the_image_was_built_from(container: Container) -> None:
+    name = "{{json .Config.Labels}}"
+    done = container.engine.docker("inspect", "--format", name, container.tag)
+    labels = json.loads(done.stdout)
+    prefix = "org.opencontainers.image"
+    assert {name: labels[f"{prefix}.{name.lower()}"] for name in LABELS} == LABELS
+    assert labels[f"{prefix}.base.name"] == BASE_IMAGE
 
 
 @pytest.mark.parametrize("way", WAYS)
