@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 from imager.errors import ImagerError
+
+_NO_READER = 128 + signal.SIGPIPE
+_REPORT = "this is a bug in imager: please report it with all of the lines above"
 
 
 def main() -> NoReturn:
@@ -18,6 +22,9 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
+    # nohup(1) has it ignored.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _stop)
     try:
         exit_code = _run()
     except ImagerError as error:
@@ -26,26 +33,37 @@ def main() -> NoReturn:
         _fail(stop.message, "", stop.exit_code)
     except BrokenPipeError:
         # Who reads our output has gone; flushing it at exit must not fail again.
-        _exit(ImagerError.exit_code)
+        _exit(_NO_READER)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", "", 6)
+    except Exception as error:
+        traceback.print_exc()
+        kind = type(error).__name__
+        _fail(f"internal error: {kind}: {error}", _REPORT, ImagerError.exit_code)
     _exit(exit_code)
 
 
 def _run() -> int:
+    from typer.exceptions import TyperException
+
     from imager.cli.app import app
+    from imager.cli.commands import usage_error
 
     try:
-        app(prog_name="imager")
+        exit_code = app(prog_name="imager", standalone_mode=False)
+        sys.stdout.flush()
     except SystemExit as end:
         sys.stdout.flush()
-        return int(end.code or 0)
+        # What typer makes of a broken pipe.
+        return _NO_READER if isinstance(end.__context__, BrokenPipeError) else int(end.code or 0)
+    except TyperException as error:
+        raise usage_error(error) from None
     except Exception as error:
         # What fails while a signal unwinds is not what ended the run.
         if stop := _stop_behind(error):
             raise stop from None
         raise
-    return 0
+    return int(exit_code or 0)
 
 
 def _stop_behind(error: BaseException) -> _StoppedError | None:
@@ -73,8 +91,15 @@ class _StoppedError(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__()
-        self.message = "interrupted" if number == signal.SIGINT else "terminated"
+        self.message = _SIGNALS[number]
         self.exit_code = 128 + number
+
+
+_SIGNALS: dict[int, str] = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "terminated, since the terminal was closed",
+}
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -84,10 +109,11 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
-    from imager.reporter import printable
+    from imager.reporter import Tone, labelled
 
-    said = f"error: {message}\n" + (f"hint: {hint}\n" if hint else "")
-    sys.stderr.write(printable(said))
+    sys.stderr.write(labelled(Tone.ERROR, message, sys.stderr) + "\n")
+    if hint:
+        sys.stderr.write(labelled(Tone.HINT, hint, sys.stderr) + "\n")
     with suppress(OSError):
         sys.stdout.flush()
     _exit(exit_code)

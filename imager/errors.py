@@ -1,6 +1,6 @@
 """The error tree, and the exit code of each branch.
 
-    ImagerError            1  unknown
+    ImagerError            70 unexpected: a bug
       InputError           2  the user's options, profile, list or files
         InvalidProfileError     2  all problems of one profile together
         InvalidManifestsError   2  all problems of the manifests together
@@ -11,9 +11,11 @@
       OutputError          6  reading or writing failed half-way
       InstallError         7  reserved for installing to a disk
 
-Exit codes are those of Talos's imager; `images cache-diff` has diff(1)'s 1 for caches that differ,
-which is no error. Every error says what is wrong and where
-(`message`) and, when there is one, the next action (`hint`).
+1 is no error but an answer: `images cache-diff` gives it for caches that differ, as diff(1) does,
+and `node doctor` when it finds something. A signal ends with 128 and its number.
+
+Every error says what is wrong and where (`message`) and, when there is one, the next action
+(`hint`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _MOST_LISTED = 100
 class ImagerError(Exception):
     """Root of the tree: a message for a person, with an optional hint."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 70  # EX_SOFTWARE of sysexits.h
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

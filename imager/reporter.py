@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from imager.units import format_size
 
 Advance = Callable[[int], None]
 
+NO_COLOR = "--no-color"  # the option
 _PLAIN_INTERVAL = 5.0  # seconds between two progress lines in a log
 _JSON_INTERVAL = 0.5
 
@@ -55,6 +57,30 @@ def printable(text: str) -> str:
     )
 
 
+class Tone(enum.Enum):
+    """What a line for a person is: its label, and the color of that (ECMA-48, 8.3.117)."""
+
+    ERROR = ("error", "1;31")
+    WARNING = ("warning", "1;33")
+    HINT = ("hint", "1;36")
+
+
+def uses_color(stream: IO[str]) -> bool:
+    """Whether `stream` is written to in color: see no-color.org and force-color.org."""
+    if NO_COLOR in sys.argv or os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def labelled(tone: Tone, text: str, stream: IO[str]) -> str:
+    """Return `text` behind its label, as it is printed to `stream`."""
+    label, color = tone.value
+    shown = f"\033[{color}m{label}:\033[0m" if uses_color(stream) else f"{label}:"
+    return f"{shown} {printable(text)}"
+
+
 def _write_line(stream: IO[str], text: str) -> None:
     stream.write(printable(text) + "\n")
     stream.flush()
@@ -75,7 +101,8 @@ class NullReporter:
 
     def warn(self, text: str) -> None:
         """Write the warning."""
-        _write_line(self._stream, f"warning: {text}")
+        self._stream.write(labelled(Tone.WARNING, text, self._stream) + "\n")
+        self._stream.flush()
 
     def transfer(self, label: str, total: int) -> AbstractContextManager[Advance]:  # noqa: ARG002
         """Show nothing."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from imager.arch import Arch
+from imager.bootassets.apt import DebianPackage
 from imager.bootassets.grub import NORMAL, find_bios_grub, find_efi_grub, grub_version
 from imager.bootassets.kernelversion import kernel_version
 from imager.bootassets.locate import Asset, BootAssets, asset_places, find_assets
 from imager.bootassets.sources import RECORD, read_lock
 from imager.errors import ImagerError
 from imager.pe import check_pe
-from imager.profile.version import DEFAULT_VERSION
-from imager.units import format_size
 
 _BANNERS = {
     Asset.SD_BOOT: re.compile(rb"#### LoaderInfo: systemd-boot ([ -~]{1,60}) ####"),
@@ -23,62 +23,95 @@ _BANNERS = {
 _LARGEST_EFI = 16 << 20
 
 
-def describe(arch: Arch, *, given: Path | None) -> Iterator[str]:
-    """Yield lines about the places that are looked at and the assets of `arch` in use."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder in which boot assets are looked for, and what became of it."""
+
+    path: Path
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAsset:
+    """A boot asset: its file and size in bytes, or the `problem` with it.
+
+    The version is None where it is unknown, empty where files of this kind have none.
+    """
+
+    name: str
+    path: Path | None = None
+    size: int | None = None
+    version: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The boot assets of one architecture; `packages` are those that they were made from."""
+
+    arch: Arch
+    places: tuple[Place, ...]
+    assets: tuple[FoundAsset, ...]
+    talos_version: str | None
+    packages: tuple[DebianPackage, ...]
+
+
+def take_inventory(arch: Arch, *, given: Path | None) -> Inventory:
+    """Return which boot assets of `arch` are in use, and where they were looked for."""
     assets = find_assets(arch, given=given)
-    for place in asset_places(given):
-        used = assets.folder is not None and assets.folder in (place, place / arch.name)
-        state = "used" if used else "nothing for" if not place.is_dir() else "not used for"
-        yield f"{place}: {state} {arch.name}"
-    for asset in Asset:
-        yield f"  {asset.value:<18} {_state(assets, asset)}"
-    yield f"  {f'grub {arch.grub_efi}':<18} {_efi_grub(arch, given)}"
+    found = [_asset(assets, asset) for asset in Asset]
+    found.append(_found(f"grub {arch.grub_efi}", lambda: _efi_grub(arch, given)))
     if arch.grub_bios:
-        yield f"  {f'grub {arch.grub_bios}':<18} {_bios_grub(arch, given)}"
-    yield f"  {'talos version':<18} {assets.version or f'not told; {DEFAULT_VERSION} is assumed'}"
-    if assets.folder is not None and (assets.folder / RECORD).is_file():
-        for package in read_lock(assets.folder / RECORD, arch):
-            yield f"  from {package.name} {package.version}"
+        found.append(_found(f"grub {arch.grub_bios}", lambda: _bios_grub(arch, given)))
+    record = assets.folder and assets.folder / RECORD
+    return Inventory(
+        arch,
+        tuple(Place(place, _state(place, assets)) for place in asset_places(given)),
+        tuple(found),
+        assets.version,
+        read_lock(record, arch) if record and record.is_file() else (),
+    )
 
 
-def _state(assets: BootAssets, asset: Asset) -> str:
-    try:
+def _state(place: Path, assets: BootAssets) -> str:
+    if assets.folder is not None and assets.folder in (place, place / assets.arch.name):
+        return "used"
+    return "not used" if place.is_dir() else "missing"
+
+
+def _asset(assets: BootAssets, asset: Asset) -> FoundAsset:
+    def look() -> tuple[Path, int, str | None]:
         path = assets.path(asset)
-        size = format_size(path.stat().st_size)
-        version = _version(assets, asset, path)
-    except ImagerError as error:
-        return error.message
-    return f"{size:>10}  {version}  {path}"
+        return path, path.stat().st_size, _version(assets, asset, path)
+
+    return _found(asset.value, look)
 
 
-def _efi_grub(arch: Arch, given: Path | None) -> str:
+def _found(name: str, look: Callable[[], tuple[Path, int, str | None]]) -> FoundAsset:
     try:
-        path = find_efi_grub(arch, given=given)
+        return FoundAsset(name, *look())
     except ImagerError as error:
-        return error.message
-    return _grub_line(path, path.stat().st_size, grub_version(path))
+        return FoundAsset(name, problem=error.message)
 
 
-def _bios_grub(arch: Arch, given: Path | None) -> str:
-    try:
-        folder = find_bios_grub(arch, given=given)
-    except ImagerError as error:
-        return error.message
+def _efi_grub(arch: Arch, given: Path | None) -> tuple[Path, int, str | None]:
+    path = find_efi_grub(arch, given=given)
+    return path, path.stat().st_size, grub_version(path)
+
+
+def _bios_grub(arch: Arch, given: Path | None) -> tuple[Path, int, str | None]:
+    folder = find_bios_grub(arch, given=given)
     normal = folder / NORMAL
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    return _grub_line(folder, size, grub_version(normal) if normal.is_file() else None)
+    return folder, size, grub_version(normal) if normal.is_file() else None
 
 
-def _grub_line(path: Path, size: int, version: str | None) -> str:
-    return f"{format_size(size):>10}  {version or 'unknown version'}  {path}"
-
-
-def _version(assets: BootAssets, asset: Asset, path: Path) -> str:
+def _version(assets: BootAssets, asset: Asset, path: Path) -> str | None:
     if asset is Asset.INITRAMFS:
-        return "-"
+        return ""
     check_pe(path, machine=assets.arch.pe_machine, what=asset.value)
     if asset is Asset.KERNEL:
-        return kernel_version(path) or "unknown version"
+        return kernel_version(path)
     with path.open("rb") as file:
         found = _BANNERS[asset].search(file.read(_LARGEST_EFI))
-    return found[1].decode("ascii") if found else "unknown version"
+    return found[1].decode("ascii") if found else None

@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from imager import __version__
 from imager.cli import assets, cachechanges, caches, config, images, node, profiles, secureboot
 from imager.cli.build import build
 from imager.cli.certgen import cache_cert_gen
+from imager.cli.commands import App, Group
+from imager.cli.help import CACHES, DISPLAY
 from imager.cli.push import cache_push
 from imager.cli.serve import cache_serve
 from imager.profile.names import builtin_names
 from imager.textinput import STDIN
 
 
-class _ProfileGroup(TyperGroup):
+class _ProfileGroup(Group):
     """Takes the name of a profile file for a command: `imager ./edge.yaml`."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -28,40 +29,80 @@ class _ProfileGroup(TyperGroup):
         return found
 
 
-app = typer.Typer(
-    cls=_ProfileGroup,
-    help="Build boot assets for Talos Linux that carry their own container images.\n\n"
-    "The commands iso, metal, ... are the built-in profiles; `imager -` reads a profile in YAML "
-    "from standard input, `imager FILE.yaml` from a file.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+_BUILD = "Build"
+_PREPARE = "Prepare"
+_MACHINES = "Machines"
 _HELP = {
     "iso": "Build a bootable ISO.",
     "metal": "Build a raw disk image.",
     "secureboot-iso": "Build a bootable ISO, signed for SecureBoot.",
     "secureboot-metal": "Build a raw disk image, signed for SecureBoot.",
-    "secureboot-metal-uki": "Build the UKI of secureboot-metal alone.",
+    "secureboot-metal-uki": "Build only the UKI of secureboot-metal.",
     "metal-4k": "Build a raw disk image for sectors of 4096 bytes.",
-    STDIN: "Build what a profile in YAML on standard input says.",
+    STDIN: "Build a profile in YAML from standard input.",
 }
+_EXAMPLES = """
+    Examples:
+      imager {name} --image-cache cache.oci --dry-run
+      imager {name} --image-cache cache.oci --arch arm64
+      imager {name} --image-cache cache.oci --extra-kernel-arg console=ttyS0
+"""
+_FIRST_STEPS = """
+    First steps:
+      imager assets fetch
+      imager images default > images.txt
+      imager images cache-create --images images.txt --image-cache-path cache.oci
+      imager iso --image-cache cache.oci
+"""
+
+app = App(
+    cls=_ProfileGroup,
+    help="Build boot assets for Talos Linux that carry their own container images.\n\n"
+    "The commands iso, metal, ... are the built-in profiles. `imager FILE.yaml` builds a profile "
+    "of your own, `imager -` reads it from standard input.",
+    epilog=_FIRST_STEPS,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 for _name in (*builtin_names(), STDIN):
-    app.command(_name, help=_HELP.get(_name, f"Build the profile {_name}."))(build)
+    app.command(
+        _name,
+        help=_HELP.get(_name, f"Build the profile {_name}."),
+        epilog=_EXAMPLES.format(name=_name) if _name != STDIN else None,
+        rich_help_panel=_BUILD,
+    )(build)
 images.app.add_typer(caches.app)
 images.app.add_typer(cachechanges.app)
-images.app.command("cache-push")(cache_push)
-images.app.command("cache-serve")(cache_serve)
-images.app.command("cache-cert-gen")(cache_cert_gen)
-app.add_typer(images.app, name="images", help="List images, and make image caches.")
+images.app.command("cache-push", rich_help_panel=CACHES)(cache_push)
+images.app.command("cache-serve", rich_help_panel=CACHES)(cache_serve)
+images.app.command("cache-cert-gen", rich_help_panel=CACHES)(cache_cert_gen)
+app.add_typer(
+    images.app,
+    name="images",
+    help="List images, and make image caches.",
+    rich_help_panel=_PREPARE,
+)
 app.add_typer(images.app, name="image", hidden=True)
-app.add_typer(assets.app, name="assets", help="Get and show boot assets.")
-app.add_typer(config.app, name="config", help="Make and check machine configurations.")
-app.add_typer(node.app, name="node", help="Keep a machine's own image cache.")
-app.add_typer(secureboot.app, name="secureboot", help="Make keys, and check signatures.")
-app.add_typer(profiles.app, name="profile", help="Show profiles.")
-app.command("profiles")(profiles.list_profiles)
+app.add_typer(
+    assets.app, name="assets", help="Fetch and show boot assets.", rich_help_panel=_PREPARE
+)
+app.add_typer(
+    secureboot.app,
+    name="secureboot",
+    help="Make keys, and check signatures.",
+    rich_help_panel=_PREPARE,
+)
+app.command("profiles", rich_help_panel=_PREPARE)(profiles.list_profiles)
+app.add_typer(profiles.app, name="profile", help="Show profiles.", rich_help_panel=_PREPARE)
+app.add_typer(
+    config.app,
+    name="config",
+    help="Make and check machine configurations.",
+    rich_help_panel=_MACHINES,
+)
+app.add_typer(
+    node.app, name="node", help="Keep a machine's own image cache.", rich_help_panel=_MACHINES
+)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it
@@ -75,7 +116,12 @@ def root(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version",
+            "-V",
+            callback=_print_version,
+            is_eager=True,
+            rich_help_panel=DISPLAY,
+            help="Print the version.",
         ),
     ] = False,
 ) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from imager.reporter import ProgressStyle, make_reporter
+from imager.cli.commands import App
+from imager.cli.options import ArchName, Results
 
-app = typer.Typer(no_args_is_help=True)
+app = App()
 
-_ARCH = Annotated[str, typer.Option(help="amd64 or arm64.")]
+_ARCH = Annotated[ArchName, typer.Option(help="Architecture of the machine.")]
 
 
 @app.command()
@@ -20,28 +21,36 @@ def fetch(
     *,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Folder for <arch>/; default: $IMAGER_ASSETS, else the user's cache."),
+        typer.Option(
+            metavar="FOLDER",
+            show_default="$IMAGER_ASSETS, else the user's cache",
+            help="Folder to put the folder of the architecture into.",
+        ),
     ] = None,
     flavor: Annotated[
-        str,
+        Literal["witness", "node"],
         typer.Option(
-            help="What boots: `witness` checks the image cache and says so, `node` serves it to "
-            "containerd; it is put into FOLDER/node."
+            help="What boots: witness checks the image cache and reports it on the console, node "
+            "serves it to containerd and goes to FOLDER/node."
         ),
     ] = "witness",
     locked: Annotated[
         bool,
-        typer.Option("--locked", help="Fetch exactly what <arch>/sources.json in FOLDER records."),
+        typer.Option("--locked", help="Fetch exactly what sources.json in that folder records."),
     ] = False,
     mirror: Annotated[
         str | None,
         typer.Option(
-            envvar="IMAGER_DEBIAN_MIRROR", help="Debian mirror; default: that of this machine."
+            metavar="URL",
+            envvar="IMAGER_DEBIAN_MIRROR",
+            show_envvar=True,
+            show_default="that of this machine",
+            help="Debian mirror.",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder alone.")] = False,
+    display: Results,
 ) -> None:
-    """Get the default boot assets: Debian's kernel and bootloaders, and a small initramfs.
+    """Fetch the default boot assets: Debian's kernel and bootloaders, and a small initramfs.
 
     Nothing is installed, and root is not needed.
     """
@@ -51,13 +60,14 @@ def fetch(
     from imager.bootassets.locate import fetch_folder, package_folder
     from imager.bootassets.packages import Workshop
     from imager.bootassets.sources import RECORD
+    from imager.cli.assets_text import fetched_json, fetched_text
     from imager.repro import source_date_epoch
     from imager.workspace import scratch_folder
 
     record = find_arch(arch)
     kind = find_flavor(flavor)
     target = (folder or fetch_folder()) / kind.folder
-    reporter = make_reporter(ProgressStyle.NONE if quiet else ProgressStyle.PLAIN)
+    reporter = display.reporter()
     with scratch_folder() as scratch:
         workshop = Workshop(package_folder(), scratch, mirror=mirror, report=reporter.step)
         fetched = fetch_assets(
@@ -66,19 +76,22 @@ def fetch(
             workshop=workshop,
             epoch=source_date_epoch(),
         )
-    for package in () if quiet else fetched.packages:
-        typer.echo(f"{package.name} {package.version}")
-    typer.echo(fetched.folder)
+    display.summary(lambda: fetched_text(fetched), lambda: fetched_json(fetched))
 
 
 @app.command("list")
 def list_assets(
     arch: _ARCH = "amd64",
-    assets: Annotated[Path | None, typer.Option(help="Folder to look in, and in no other.")] = None,
+    assets: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Look only in this folder.")
+    ] = None,
+    *,
+    display: Results,
 ) -> None:
-    """Show which boot assets are found where, in the order in which they are looked for."""
+    """Show which boot assets are found where, in the order in which they are searched."""
     from imager.arch import find_arch
-    from imager.bootassets.inventory import describe
+    from imager.bootassets.inventory import take_inventory
+    from imager.cli.assets_text import inventory_json, inventory_text
 
-    for line in describe(find_arch(arch), given=assets):
-        typer.echo(line)
+    found = take_inventory(find_arch(arch), given=assets)
+    display.answer(lambda: inventory_text(found), lambda: inventory_json(found))

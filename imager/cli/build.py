@@ -4,172 +4,243 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
+from imager.cli.help import INPUTS, OUTPUT
 from imager.cli.options import (
+    ArchName,
     LayerCacheFolder,
-    Progress,
-    Quiet,
     Registries,
-    flattened,
+    Results,
 )
-from imager.reporter import ProgressStyle, make_reporter
 from imager.textinput import STDIN, input_name, read_input
 
 _OUT = Path("/out")
 _LOCAL_OUT = Path("_out")
 
+BootloaderName = Literal["dual-boot", "sd-boot", "grub"]
+EnrollKeysName = Literal["off", "manual", "if-safe", "force"]
+# What a profile may name, less what is not made yet.
+OutputKindName = Literal["iso", "image", "usb", "kernel", "initramfs", "uki", "cmdline"]
+OutFormatName = Literal["raw", ".zst"]
 
-@flattened
-def build(
-    context: typer.Context,
-    *,
-    platform: Annotated[str | None, typer.Option(help="Platform of the output: metal.")] = None,
-    arch: Annotated[str | None, typer.Option(help="amd64 or arm64.")] = None,
-    talos_version: Annotated[
-        str | None,
-        typer.Option(
-            help="Talos version to build for; default: the file `version` beside the boot assets, "
-            "else v1.9.0.",
-        ),
-    ] = None,
-    assets: Annotated[
-        Path | None,
-        typer.Option(help="Folder with boot assets, such as /usr/install of a Talos imager."),
-    ] = None,
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The options on what an output is made of."""
+
+    PANEL: ClassVar[str] = INPUTS
+
     image_cache: Annotated[
         str | None,
         typer.Option(
-            help="Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference."
+            metavar="PATH|REF",
+            help="Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference.",
         ),
-    ] = None,
+    ] = None
     require_images: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="Fail unless the cache has every image of this file."),
-    ] = None,
-    layer_cache: LayerCacheFolder = None,
-    registries: Registries,
-    extra_kernel_arg: Annotated[
-        list[str] | None,
-        typer.Option(help="Kernel argument to add; -NAME removes one. May be repeated."),
-    ] = None,
-    meta: Annotated[
-        list[str] | None, typer.Option(help="META value, KEY=VALUE (0xa=...). May be repeated.")
-    ] = None,
-    image_disk_size: Annotated[
-        str | None,
-        typer.Option(help="Total size of a disk or stick, such as 4GiB; default: the smallest."),
-    ] = None,
-    bootloader: Annotated[
-        str | None,
-        typer.Option(help="dual-boot, sd-boot or grub; default: the Talos version's own."),
-    ] = None,
-    secureboot_dir: Annotated[
+    ] = None
+    layer_cache: LayerCacheFolder = None
+    assets: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR",
-            help="Folder with the keys and certificates of SecureBoot; default: /secureboot.",
+            metavar="FOLDER",
+            show_default="$IMAGER_ASSETS, /usr/install, the user's cache",
+            help="Folder of boot assets, such as /usr/install of a Talos imager image.",
         ),
-    ] = None,
+    ] = None
+    talos_version: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            show_default="the file `version` beside the boot assets, else v1.9.0",
+            help="Talos release to build for.",
+        ),
+    ] = None
+    arch: Annotated[
+        ArchName | None, typer.Option(show_default="amd64", help="Architecture of the machine.")
+    ] = None
+    platform: Annotated[
+        Literal["metal"] | None, typer.Option(show_default="metal", help="Talos platform.")
+    ] = None
+    extra_kernel_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARG", help="Kernel argument to add; -NAME removes one."),
+    ] = None
+    meta: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="META value, such as 0xa=VALUE."),
+    ] = None
+
+    def layer(self) -> Mapping[str, Any]:
+        """Return what these options say, as a layer over a profile."""
+        return {
+            "platform": self.platform,
+            "arch": self.arch,
+            "version": self.talos_version,
+            "customization": {
+                "extraKernelArgs": self.extra_kernel_arg,
+                "metaContents": [_meta_content(text) for text in self.meta or ()] or None,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The options on what is made, and where."""
+
+    PANEL: ClassVar[str] = OUTPUT
+
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default="/out if it exists, else ./_out",
+            help="Folder for the output.",
+        ),
+    ] = None
+    output_kind: Annotated[
+        OutputKindName | None,
+        typer.Option(show_default="that of the profile", help="What to make."),
+    ] = None
+    out_format: Annotated[
+        OutFormatName | None,
+        typer.Option(
+            show_default="that of the profile", help="Whether a disk or stick is compressed."
+        ),
+    ] = None
+    image_disk_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            show_default="the smallest that works",
+            help="Total size of a disk or stick, such as 4GiB.",
+        ),
+    ] = None
+    bootloader: Annotated[
+        BootloaderName | None,
+        typer.Option(show_default="that of the Talos release", help="What boots the output."),
+    ] = None
+    verify: Annotated[
+        bool, typer.Option(help="Check the digest of every blob while it is copied.")
+    ] = True
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="Print the SHA-256 of the output.")
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
+    ] = False
+
+    def layer(self) -> Mapping[str, Any]:
+        """Return what these options say, as a layer over a profile."""
+        return {
+            "output": {
+                "kind": self.output_kind,
+                "outFormat": self.out_format,
+                "imageOptions": {"diskSize": self.image_disk_size, "bootloader": self.bootloader},
+                "isoOptions": {"bootloader": self.bootloader},
+            }
+        }
+
+    def folder(self) -> Path:
+        """Return the folder for the output; without --output it is made, but not in a dry run."""
+        if self.output is not None:
+            return self.output
+        if _OUT.is_dir():
+            return _OUT
+        if not self.dry_run:
+            _LOCAL_OUT.mkdir(exist_ok=True)
+        return _LOCAL_OUT
+
+
+@dataclass(frozen=True, slots=True)
+class SecureBoot:
+    """The options on keys and certificates."""
+
+    PANEL: ClassVar[str] = "SecureBoot"
+
+    secureboot_dir: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder of the keys and certificates."),
+    ] = Path("/secureboot")
     secureboot_include_well_known_certs: Annotated[
         bool,
         typer.Option(
             "--secureboot-include-well-known-certs",
-            help="Trust the certificates in well-known/db and well-known/KEK of that folder too.",
+            help="Also trust the certificates in well-known/db and well-known/KEK of that folder.",
         ),
-    ] = False,
+    ] = False
     secureboot_enroll_keys: Annotated[
-        str | None,
-        typer.Option(
-            help="How firmware gets the keys: off, manual, if-safe (the default) or force."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the output; default: /out if it exists, else ./_out."),
-    ] = None,
-    output_kind: Annotated[
-        str | None, typer.Option(help="iso, image, usb, kernel, initramfs, uki or cmdline.")
-    ] = None,
-    out_format: Annotated[
-        str | None, typer.Option(help="raw, or .zst for a compressed disk or stick.")
-    ] = None,
-    verify: Annotated[
-        bool, typer.Option(help="Check the digest of every blob while it is copied.")
-    ] = True,
-    checksum: Annotated[
-        bool, typer.Option("--checksum", help="Tell the SHA-256 of the output.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and write nothing.")
-    ] = False,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print the plan or the result as JSON.")
-    ] = False,
-    quiet: Quiet = False,
-    progress: Progress = ProgressStyle.AUTO,
+        EnrollKeysName | None,
+        typer.Option(show_default="if-safe", help="How firmware in setup mode gets the keys."),
+    ] = None
+
+    def layer(self) -> Mapping[str, Any]:
+        """Return what these options say, as a layer over a profile."""
+        enroll = {"sdBootEnrollKeys": self.secureboot_enroll_keys}
+        certs = {"includeWellKnownCerts": self.secureboot_include_well_known_certs or None}
+        return {
+            "input": {"secureboot": certs},
+            "output": {"imageOptions": enroll, "isoOptions": enroll},
+        }
+
+
+def build(
+    context: typer.Context,
+    *,
+    inputs: Inputs,
+    output: Output,
+    secureboot: SecureBoot,
+    registries: Registries,
+    display: Results,
 ) -> None:
     """Build the profile that the command is named after."""
     from imager.build import Options, planned_build, write_build
     from imager.cli import render
     from imager.imagecache.lists import read_image_list
     from imager.profile.load import load_profile
-    from imager.signing.secureboot import DEFAULT_FOLDER
 
-    flags = {
-        "platform": platform,
-        "arch": arch,
-        "version": talos_version,
-        "customization": {
-            "extraKernelArgs": extra_kernel_arg,
-            "metaContents": [_meta_content(text) for text in meta or ()] or None,
-        },
-        "input": {
-            "imageCache": _container_asset(image_cache, insecure=registries.insecure),
-            "secureboot": {"includeWellKnownCerts": secureboot_include_well_known_certs or None},
-        },
-        "output": {
-            "kind": output_kind,
-            "outFormat": out_format,
-            "imageOptions": {
-                "diskSize": image_disk_size,
-                "bootloader": bootloader,
-                "sdBootEnrollKeys": secureboot_enroll_keys,
-            },
-            "isoOptions": {
-                "bootloader": bootloader,
-                "sdBootEnrollKeys": secureboot_enroll_keys,
-            },
-        },
-    }
     source = context.info_name or ""
-    profile = load_profile(_read_layer(source), _without_unset(flags), source=input_name(source))
-    options = Options(
-        output=_output_folder(output, create=not dry_run),
-        assets=assets,
-        layer_cache=layer_cache,
-        registries=registries.settings(),
-        require_images=read_image_list(require_images) if require_images else (),
-        verify=verify,
-        checksum=checksum,
-        dry_run=dry_run,
-        secureboot=secureboot_dir or DEFAULT_FOLDER,
+    cache = _container_asset(inputs.image_cache, insecure=registries.insecure)
+    layers = (
+        inputs.layer(),
+        {"input": {"imageCache": cache}},
+        output.layer(),
+        secureboot.layer(),
     )
-    reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    profile = load_profile(
+        _read_layer(source), *map(_without_unset, layers), source=input_name(source)
+    )
+    required = inputs.require_images
+    options = Options(
+        output=output.folder(),
+        assets=inputs.assets,
+        layer_cache=inputs.layer_cache,
+        registries=registries.settings(),
+        require_images=read_image_list(required) if required else (),
+        verify=output.verify,
+        checksum=output.checksum,
+        dry_run=output.dry_run,
+        secureboot=secureboot.secureboot_dir,
+    )
+    reporter = display.reporter()
     started = time.monotonic()
     with planned_build(profile, options, reporter) as planned:
-        if dry_run:
-            typer.echo(render.plan_json(planned) if json_output else render.plan_text(planned))
+        if output.dry_run:
+            display.answer(lambda: render.plan_text(planned), lambda: render.plan_json(planned))
             return
         written = write_build(planned, options, reporter)
         seconds = time.monotonic() - started
-    if json_output:
-        typer.echo(render.result_json(planned, written, seconds))
-    elif not quiet:
-        typer.echo(render.result_text(planned, written, seconds))
+    display.summary(
+        lambda: render.result_text(planned, written, seconds),
+        lambda: render.result_json(planned, written, seconds),
+    )
 
 
 def _read_layer(source: str) -> Mapping[str, Any]:
@@ -208,13 +279,3 @@ def _meta_content(text: str) -> Mapping[str, Any]:
 
     key, value = parse_meta_option(text)
     return {"key": key, "value": value}
-
-
-def _output_folder(given: Path | None, *, create: bool) -> Path:
-    if given is not None:
-        return given
-    if _OUT.is_dir():
-        return _OUT
-    if create:
-        _LOCAL_OUT.mkdir(exist_ok=True)
-    return _LOCAL_OUT

@@ -146,6 +146,20 @@ def addition_text(path: Path, addition: Addition) -> str:
     )
 
 
+def addition_json(path: Path, addition: Addition) -> str:
+    """Return the same as one JSON object; sizes in bytes."""
+    blobs = addition.gathered.blobs
+    value = {
+        "path": str(path),
+        "changed": addition.changes,
+        "replaced": [str(image.reference) for image in addition.moved],
+        "blobsAdded": _blob_list({each: blobs[each].blob.size for each in addition.blobs_added}),
+        "blobs": len(blobs),
+        "blobSize": sum(source.blob.size for source in blobs.values()),
+    }
+    return json.dumps(value, indent=2)
+
+
 def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
     """Return what went, or would go, from the cache at `path`."""
     if not pruning.changes:
@@ -156,6 +170,18 @@ def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
     images = count(len(pruning.removed), "image")
     lines.append(f"{path}: {would} {exact_size(pruning.freed)}: {images}, {dropped}")
     return printable("\n".join(lines))
+
+
+def pruning_json(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
+    """Return the same as one JSON object; sizes in bytes."""
+    value = {
+        "path": str(path),
+        "changed": pruning.changes and not dry_run,
+        "removed": [str(image.reference) for image in pruning.removed],
+        "blobsRemoved": [str(digest) for digest in pruning.blobs_dropped],
+        "freed": pruning.freed,
+    }
+    return json.dumps(value, indent=2)
 
 
 def _blobs(blobs: dict[Digest, int]) -> str:

@@ -7,48 +7,55 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imager.cli.commands import App
+from imager.cli.help import CACHES
 from imager.cli.options import (
     DEFAULT_PLATFORM,
     CosignSignatures,
     Jobs,
-    Progress,
-    Quiet,
     Registries,
-    flattened,
+    Results,
     parse_platforms,
 )
-from imager.reporter import ProgressStyle, make_reporter
 
 if TYPE_CHECKING:
     from imager.oci.reference import Reference
 
-app = typer.Typer()
+app = App()
 
-_Folder = Annotated[Path, typer.Argument(metavar="PATH", help="A layout or a flat tree.")]
+_Folder = Annotated[
+    Path, typer.Argument(metavar="PATH", help="Image cache: a layout or a flat tree.")
+]
 
 
-@app.command("cache-add")
-@flattened
+@app.command("cache-add", rich_help_panel=CACHES)
 def cache_add(
     path: _Folder,
     *,
     images: Annotated[
-        str, typer.Option(metavar="LIST", help="File as for cache-create, or - for standard input.")
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="File with one image per line as for cache-create, or - for standard input.",
+        ),
     ],
     platform: Annotated[
         list[str] | None,
         typer.Option(
-            help="Platforms to add, or all; default: those of the cache. May be repeated or "
-            "comma-separated."
+            metavar="OS/ARCH",
+            show_default="those of the cache",
+            help="Platforms to add, separated by commas, or all.",
         ),
     ] = None,
     registries: Registries,
     cosign_signatures: CosignSignatures = True,
     jobs: Jobs = 4,
-    quiet: Quiet = False,
-    progress: Progress = ProgressStyle.AUTO,
+    display: Results,
 ) -> None:
-    """Add images to a cache. What it has is not fetched again, tags that moved are replaced."""
+    """Add images to a cache in place. What it has is not fetched again.
+
+    A tag that names another image now is replaced.
+    """
     from imager.cli import cache_text
     from imager.imagecache.create import check_creatable, create_cache
     from imager.imagecache.gather import Selection, gather
@@ -64,7 +71,7 @@ def cache_add(
     own = [str(each) for each in opened.cache.platforms]
     platforms = platform or own or [DEFAULT_PLATFORM]
     selection = Selection.parse(platforms, signatures=cosign_signatures)
-    reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    reporter = display.reporter()
     settings = registries.settings()
     entries = read_lines(images)
     reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
@@ -77,37 +84,38 @@ def cache_add(
         reporter.warn(f"{image.reference} is another image now: {image.root.digest} is replaced")
     if addition.changes:
         create_cache(addition.gathered, path, options=options, reporter=reporter)
-    if not quiet:
-        typer.echo(cache_text.addition_text(path, addition))
+    display.summary(
+        lambda: cache_text.addition_text(path, addition),
+        lambda: cache_text.addition_json(path, addition),
+    )
 
 
-@app.command("cache-prune")
+@app.command("cache-prune", rich_help_panel=CACHES)
 def cache_prune(
     path: _Folder,
     *,
     keep: Annotated[
         str | None,
         typer.Option(
-            metavar="LIST", help="Keep these images alone: a file, or - for standard input."
+            metavar="LIST", help="Keep only these images: a file, or - for standard input."
         ),
     ] = None,
     remove: Annotated[
         str | None,
-        typer.Option(
-            metavar="LIST", help="Take these images out: a file, or - for standard input."
-        ),
+        typer.Option(metavar="LIST", help="Remove these images: a file, or - for standard input."),
     ] = None,
     platform: Annotated[
         list[str] | None,
-        typer.Option(help="Platforms to keep; default: all. May be repeated or comma-separated."),
+        typer.Option(
+            metavar="OS/ARCH", show_default="all", help="Platforms to keep, separated by commas."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would go, and write nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be removed, and write nothing.")
     ] = False,
-    quiet: Quiet = False,
-    progress: Progress = ProgressStyle.AUTO,
+    display: Results,
 ) -> None:
-    """Take images out of a cache. Also platforms, and the blobs that no image needs."""
+    """Remove images or platforms from a cache in place, and the blobs that no image needs."""
     from imager.cli import cache_text
     from imager.imagecache.create import check_creatable, create_cache
     from imager.imagecache.keep import Wanted, keeping_options, plan_pruning
@@ -119,10 +127,12 @@ def cache_prune(
     wanted = Wanted(_images(keep), _images(remove) or (), parse_platforms(platform))
     pruning = plan_pruning(opened, wanted)
     if pruning.changes and not dry_run:
-        reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
-        create_cache(pruning.gathered, path, options=options, reporter=reporter)
-    if dry_run or not quiet:
-        typer.echo(cache_text.pruning_text(path, pruning, dry_run=dry_run))
+        create_cache(pruning.gathered, path, options=options, reporter=display.reporter())
+    show = display.answer if dry_run else display.summary
+    show(
+        lambda: cache_text.pruning_text(path, pruning, dry_run=dry_run),
+        lambda: cache_text.pruning_json(path, pruning, dry_run=dry_run),
+    )
 
 
 def _images(source: str | None) -> tuple[Reference, ...] | None:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imager.cli.commands import App
+from imager.cli.help import CACHES
 from imager.cli.options import (
-    Json,
     LayerCacheFolder,
-    Progress,
-    Quiet,
     Registries,
-    flattened,
+    Results,
     parse_platforms,
 )
-from imager.reporter import ProgressStyle, make_reporter
 
 if TYPE_CHECKING:
     from imager.errors import Fail
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from imager.oci.settings import RegistrySettings
     from imager.reporter import Reporter
 
-app = typer.Typer()
+app = App()
 
 _DIFFERENT = 1  # the exit code of diff(1)
 
@@ -33,60 +31,57 @@ _Source = Annotated[
     str,
     typer.Argument(
         metavar="PATH|REF",
-        help="A layout, flat tree, tar, ISO or disk image, or a registry's image.",
+        help="Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference.",
     ),
 ]
 _Platform = Annotated[
     list[str] | None,
     typer.Option(
-        help="Platforms to check; default: those of the cache. May be repeated or comma-separated."
+        metavar="OS/ARCH",
+        show_default="those of the cache",
+        help="Platforms to check, separated by commas.",
     ),
 ]
 
 
-@app.command("cache-info")
-@flattened
+@app.command("cache-info", rich_help_panel=CACHES)
 def cache_info(
     source: _Source,
     *,
     layer_cache: LayerCacheFolder = None,
     registries: Registries,
-    json_output: Json = False,
-    progress: Progress = ProgressStyle.AUTO,
+    display: Results,
 ) -> None:
-    """Show what is in a cache. Also what images share, and the volume size that it needs."""
+    """Show the images of a cache, what they share, and the volume size that it needs."""
     from imager.cli import cache_text
     from imager.errors import stop_at
     from imager.imagecache import info
     from imager.workspace import scratch_folder
 
     settings = registries.settings()
-    opener = _Opener(settings, layer_cache, make_reporter(progress))
+    opener = _Opener(settings, layer_cache, display.reporter())
     with scratch_folder() as scratch:
         found = info.cache_info(opener.open(source, scratch, stop_at), scratch=scratch)
-    typer.echo(cache_text.info_json(found) if json_output else cache_text.info_text(found))
+    display.answer(lambda: cache_text.info_text(found), lambda: cache_text.info_json(found))
 
 
-@app.command("cache-verify")
-@flattened
+@app.command("cache-verify", rich_help_panel=CACHES)
 def cache_verify(
     source: _Source,
     *,
     platform: _Platform = None,
     layer_cache: LayerCacheFolder = None,
     registries: Registries,
-    json_output: Json = False,
-    quiet: Quiet = False,
-    progress: Progress = ProgressStyle.AUTO,
+    display: Results,
 ) -> None:
-    """Check a cache. Digests must match, images be complete for --platform or the cache's own."""
+    """Check a cache: digests must match, and images must be complete for their platforms."""
     from imager.cli import cache_text
     from imager.errors import InputError
     from imager.imagecache.verify import verify_cache
     from imager.units import count
     from imager.workspace import scratch_folder
 
-    reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    reporter = display.reporter()
     settings = registries.settings()
     opener = _Opener(settings, layer_cache, reporter)
     with scratch_folder() as scratch:
@@ -95,7 +90,7 @@ def cache_verify(
             platforms=parse_platforms(platform),
             reporter=reporter,
         )
-    if json_output:
+    if display.json_output:
         typer.echo(cache_text.verification_json(source, found))
     if found.problems:
         lines = "".join(f"\n  {problem}" for problem in found.problems)
@@ -103,39 +98,32 @@ def cache_verify(
             f"{source}: {count(len(found.problems), 'problem')}{lines}",
             hint="copy the cache again, or create it again",
         )
-    if not json_output and not quiet:
+    if not display.json_output and not display.quiet:
         typer.echo(cache_text.verification_text(found))
 
 
-@app.command("cache-diff")
-@flattened
+@app.command("cache-diff", rich_help_panel=CACHES)
 def cache_diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="A path or a registry reference.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="A path or a registry reference.")],
     *,
     layer_cache: LayerCacheFolder = None,
     registries: Registries,
-    json_output: Json = False,
-    quiet: Quiet = False,
-    progress: Progress = ProgressStyle.AUTO,
+    display: Results,
 ) -> None:
-    """Compare two caches, however they are packed. The exit code is 1 when they differ."""
+    """Compare two caches, however they are packed. The exit code is 1 if they differ."""
     from imager.cli import cache_text
     from imager.errors import stop_at
     from imager.imagecache.diff import diff_caches
     from imager.workspace import scratch_folder
 
     settings = registries.settings()
-    opener = _Opener(
-        settings, layer_cache, make_reporter(ProgressStyle.NONE if quiet else progress)
-    )
+    opener = _Opener(settings, layer_cache, display.reporter())
     with scratch_folder() as scratch:
         caches = [opener.open(source, scratch, stop_at).cache for source in (old, new)]
     found = diff_caches(*caches)
-    if json_output:
-        typer.echo(cache_text.diff_json(found))
-    elif not quiet and not found.same:
-        typer.echo(cache_text.diff_text(found))
+    if display.json_output or not found.same:
+        display.summary(lambda: cache_text.diff_text(found), lambda: cache_text.diff_json(found))
     raise typer.Exit(0 if found.same else _DIFFERENT)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imager.reporter import ProgressStyle, make_reporter
+from imager.cli.options import Results
 
 if TYPE_CHECKING:
     from imager.server.certificates import CertificateFiles, Issued
@@ -23,7 +24,7 @@ def cache_cert_gen(
         typer.Option(
             "--advertised-address",
             metavar="IP",
-            help="Address at which clients reach the server. May be repeated.",
+            help="Address at which clients reach the server.",
         ),
     ] = None,
     names: Annotated[
@@ -31,27 +32,31 @@ def cache_cert_gen(
         typer.Option(
             "--advertised-name",
             metavar="NAME",
-            help="DNS name at which clients reach the server. May be repeated.",
+            help="DNS name at which clients reach the server.",
         ),
     ] = None,
     tls_ca_file: Annotated[
-        Path, typer.Option(help="Certificate of the authority, for clients to trust.")
+        Path,
+        typer.Option(metavar="FILE", help="Certificate of the authority, for clients to trust."),
     ] = Path("ca.crt"),
     tls_ca_key_file: Annotated[
         Path,
-        typer.Option(help="Key of the authority. When both are there, they are used again."),
+        typer.Option(metavar="FILE", help="Key of the authority; used again if both files exist."),
     ] = Path("ca.key"),
-    tls_cert_file: Annotated[Path, typer.Option(help="Certificate of the server.")] = Path(
-        "tls.crt"
+    tls_cert_file: Annotated[
+        Path, typer.Option(metavar="FILE", help="Certificate of the server.")
+    ] = Path("tls.crt"),
+    tls_key_file: Annotated[Path, typer.Option(metavar="FILE", help="Key of the server.")] = Path(
+        "tls.key"
     ),
-    tls_key_file: Annotated[Path, typer.Option(help="Key of the server.")] = Path("tls.key"),
     force: Annotated[
         bool, typer.Option("--force", help="Replace the server's certificate and key.")
     ] = False,
     advertise_address: _Hidden = None,
     advertise_name: _Hidden = None,
+    display: Results,
 ) -> None:
-    """Make a certificate authority, and a certificate for a server of images."""
+    """Make a certificate authority, and a server certificate for cache-serve."""
     import datetime
 
     from imager.server.certificates import CertificateFiles, make_certificates
@@ -64,10 +69,10 @@ def cache_cert_gen(
         now=datetime.datetime.now(datetime.UTC),
         force=force,
     )
-    reporter = make_reporter(ProgressStyle.NONE)
+    reporter = display.reporter()
     for warning in issued.warnings:
         reporter.warn(warning)
-    typer.echo("\n".join(_lines(files, issued)))
+    display.summary(lambda: "\n".join(_lines(files, issued)), lambda: _json(files, issued))
 
 
 def _listed(*options: Sequence[str] | None) -> list[str]:
@@ -94,6 +99,21 @@ def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
         f"imager images cache-serve PATH --address {_address(issued)} "
         f"--tls-cert-file {files.certificate} --tls-key-file {files.key}"
     )
+
+
+def _json(files: CertificateFiles, issued: Issued) -> str:
+    certificate = issued.certificate
+    value = {
+        "ca": str(files.ca),
+        "caKey": str(files.ca_key),
+        "newAuthority": issued.new_authority,
+        "certificate": str(files.certificate),
+        "key": str(files.key),
+        "names": list(issued.names),
+        "notBefore": certificate.not_valid_before_utc.isoformat(),
+        "notAfter": certificate.not_valid_after_utc.isoformat(),
+    }
+    return json.dumps(value, indent=2)
 
 
 def _address(issued: Issued) -> str:

@@ -7,37 +7,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imager.cli.options import Quiet
-from imager.reporter import ProgressStyle, make_reporter
+from imager.cli.commands import App
+from imager.cli.options import Display, Results, TalosVersion
 
 if TYPE_CHECKING:
     from imager.imagecache.cache import ImageCache
     from imager.machineconfig.check import SizedCache
 
-app = typer.Typer(no_args_is_help=True)
+app = App()
 
-_CACHE_HELP = "The image cache: a layout, a flat tree, or a tar."
+_CACHE_HELP = "Image cache: a layout, flat tree, or tar."
 
 
 @app.command()
 def patch(
     *,
     image_cache: Annotated[Path, typer.Option(metavar="PATH", help=_CACHE_HELP)],
-    talos_version: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="Release of Talos; default: v1.9.0.")
-    ] = None,
+    talos_version: TalosVersion = None,
     volume: Annotated[
         bool,
         typer.Option(
             "--volume/--no-volume",
-            help="Make a volume that the cache is copied to from an ISO. "
-            "A disk image has one already.",
+            help="Add a volume that the cache is copied to from an ISO; a disk image has one.",
         ),
     ] = True,
+    display: Display,  # noqa: ARG001 - the patch is all that is printed
 ) -> None:
-    """Print the patch of a machine configuration that turns a cache on, with a volume for it.
+    """Print the machine configuration patch that turns a cache on, with a volume for it.
 
-    It is for talosctl's --config-patch. The volume is at least as large as the cache needs, and
+    Pass it to talosctl's --config-patch. The volume is at least as large as the cache needs, and
     at most a fifth larger.
     """
     from imager.imagecache.open import open_whole_cache
@@ -58,17 +56,22 @@ def check(
     image_cache: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help=f"{_CACHE_HELP} It must fit, and have the images that are needed."
+            metavar="PATH", help=f"{_CACHE_HELP} It must fit, and have the needed images."
         ),
     ] = None,
     talos_version: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="Release of Talos; default: that of the installer."),
+        typer.Option(
+            metavar="VERSION",
+            show_default="that of the installer image",
+            help="Talos release, such as v1.9.0.",
+        ),
     ] = None,
-    quiet: Quiet = False,
+    display: Results,
 ) -> None:
-    """Check what a machine configuration says of the image cache, and that a cache fits it."""
-    from imager.cli.config_text import checked_text
+    """Check the image cache settings of a machine configuration, and that a cache fits them."""
+    from imager.cli.config_text import checked_json, checked_text, unchecked_json
+    from imager.errors import InvalidConfigError
     from imager.machineconfig.check import check_machine_config
     from imager.machineconfig.settings import LARGEST_CONFIG
     from imager.profile.version import TalosVersion
@@ -77,12 +80,18 @@ def check(
     text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
     sized = _sized(image_cache) if image_cache else None
     version = TalosVersion.parse(talos_version) if talos_version else None
-    checked = check_machine_config(text, source=input_name(source), version=version, sized=sized)
-    reporter = make_reporter(ProgressStyle.PLAIN)
+    try:
+        checked = check_machine_config(
+            text, source=input_name(source), version=version, sized=sized
+        )
+    except InvalidConfigError as error:
+        if display.json_output:
+            typer.echo(unchecked_json(input_name(source), error))
+        raise
+    reporter = display.reporter()
     for warning in checked.warnings:
         reporter.warn(warning)
-    if not quiet:
-        typer.echo(checked_text(checked, sized))
+    display.summary(lambda: checked_text(checked, sized), lambda: checked_json(checked, sized))
 
 
 def _volume_size(cache: ImageCache) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from imager.cli.tables import exact_size
+from imager.errors import InvalidConfigError
 from imager.machineconfig.check import Checked, SizedCache
 from imager.machineconfig.settings import ImageCacheSettings
 from imager.machineconfig.volumes import VolumeSettings
@@ -22,6 +25,35 @@ def checked_text(checked: Checked, sized: SizedCache | None) -> str:
     if sized:
         lines.append(f"needs         a volume of {exact_size(sized.volume_size)}")
     return printable("\n".join(lines))
+
+
+def checked_json(checked: Checked, sized: SizedCache | None) -> str:
+    """Return the same as one JSON object; sizes in bytes."""
+    config, volume = checked.config, checked.config.volume
+    value = {
+        "source": config.source,
+        "ok": True,
+        "problems": [],
+        "warnings": list(checked.warnings),
+        "imageCache": config.image_cache.enabled,
+        "volume": volume
+        and {
+            "minSize": volume.min_size,
+            "maxSize": str(volume.max_size),
+            "grow": volume.grow,
+            "encrypted": volume.encrypted,
+            "selector": volume.selector.text,
+            "line": volume.line,
+        },
+        "images": [str(image) for image in checked.images],
+        "neededVolumeSize": sized and sized.volume_size,
+    }
+    return json.dumps(value, indent=2)
+
+
+def unchecked_json(source: str, error: InvalidConfigError) -> str:
+    """Return what is wrong with a configuration as one JSON object of the same kind."""
+    return json.dumps({"source": source, "ok": False, "problems": list(error.problems)}, indent=2)
 
 
 def _cache(settings: ImageCacheSettings) -> str:

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import typer
 
+from imager.cli.commands import App
+from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
 from imager.cli.options import (
     DEFAULT_PLATFORM,
     CosignSignatures,
+    Display,
     Jobs,
-    Json,
     LayerCacheFolder,
-    Progress,
-    Quiet,
     Registries,
-    flattened,
+    Results,
+    TalosVersion,
 )
-from imager.reporter import ProgressStyle, make_reporter
 
-app = typer.Typer(no_args_is_help=True)
+app = App()
+
+LayoutName = Literal["oci", "flat"]
+CompressionName = Literal["none", "gzip", "zstd"]
 
 
 @app.command("k8s-bundle", hidden=True)
-@app.command("default")
-def default(
-    talos_version: Annotated[
-        str | None, typer.Option(help="Release of Talos; default: v1.9.0.")
-    ] = None,
-) -> None:
-    """Print the images that a Talos release needs, one a line."""
+@app.command("default", rich_help_panel=LISTS)
+def default(talos_version: TalosVersion = None, *, display: Results) -> None:
+    """Print the images that a Talos release needs, one per line."""
     from imager.imagecache.defaults import default_images
     from imager.profile.version import DEFAULT_VERSION
 
-    for reference in default_images(talos_version or DEFAULT_VERSION):
-        typer.echo(reference)
+    images = [str(reference) for reference in default_images(talos_version or DEFAULT_VERSION)]
+    display.answer(lambda: "\n".join(images), lambda: json.dumps({"images": images}, indent=2))
 
 
-@app.command("list")
+@app.command("list", rich_help_panel=LISTS)
 def list_(
     sources: Annotated[
         list[str],
@@ -46,56 +47,81 @@ def list_(
             "--from",
             metavar="FILE|DIR|-",
             help="Kubernetes manifests or Talos machine configurations, as YAML or JSON: "
-            "a file, a folder, or - for standard input. May be repeated.",
+            "a file, a folder, or - for standard input.",
         ),
     ],
+    *,
+    display: Display,
 ) -> None:
-    """Print the images that manifests name. Machine configurations are read as well."""
+    """Print the images that Kubernetes manifests and machine configurations name."""
     from imager.imagecache.listing import list_images
 
-    for reference in list_images(sources, reporter=make_reporter(ProgressStyle.AUTO)):
+    for reference in list_images(sources, reporter=display.reporter()):
         typer.echo(reference)
 
 
-@app.command("cache-create")
-@flattened
-def cache_create(
-    *,
-    image_cache_path: Annotated[Path, typer.Option(help="Folder to make.")],
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The options on what a cache is made of."""
+
+    PANEL: ClassVar[str] = INPUTS
+
     images: Annotated[
         str,
         typer.Option(
             metavar="LIST",
-            help="File with one image a line, or - for standard input: a registry reference, "
+            help="File with one image per line, or - for standard input: a registry reference, "
             "NAME=oci:DIR[:TAG], or [NAME=]docker-archive:FILE[:REF].",
         ),
-    ],
+    ]
     platform: Annotated[
         list[str] | None,
         typer.Option(
-            help="Platforms to cache, or all; default: linux/amd64. May be repeated or "
-            "comma-separated."
+            metavar="OS/ARCH",
+            show_default=DEFAULT_PLATFORM,
+            help="Platforms to cache, separated by commas, or all.",
         ),
-    ] = None,
-    registries: Registries,
-    cosign_signatures: CosignSignatures = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False,
+    ] = None
+    cosign_signatures: CosignSignatures = True
+    layer_cache: LayerCacheFolder = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The options on the cache that is made."""
+
+    PANEL: ClassVar[str] = OUTPUT
+
+    image_cache_path: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make.")]
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False
     layout: Annotated[
-        str, typer.Option(help="oci: an OCI layout with one layer; flat: the bare tree.")
-    ] = "oci",
-    jobs: Jobs = 4,
-    layer_cache: LayerCacheFolder = None,
+        LayoutName,
+        typer.Option(help="How to pack it: an OCI layout with one layer, or the bare tree."),
+    ] = "oci"
     layer_compression: Annotated[
-        str, typer.Option(help="none, gzip or zstd; blobs are compressed already.")
-    ] = "none",
+        CompressionName,
+        typer.Option(help="Compression of the layer; the blobs in it are compressed already."),
+    ] = "none"
+    jobs: Jobs = 4
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be fetched, and write nothing.")
-    ] = False,
-    json_output: Json = False,
-    quiet: Quiet = False,
-    progress: Progress = ProgressStyle.AUTO,
+        bool, typer.Option("--dry-run", help="Print what would be fetched, and write nothing.")
+    ] = False
+
+
+@app.command(
+    "cache-create",
+    rich_help_panel=CACHES,
+    epilog="""
+        Examples:
+          imager images default > images.txt
+          imager images cache-create --images images.txt --image-cache-path cache.oci
+          imager images cache-create --images images.txt --image-cache-path cache.oci --dry-run
+    """,
+)
+def cache_create(
+    *, inputs: Inputs, output: Output, registries: Registries, display: Results
 ) -> None:
-    """Make a cache of images. The profiles take it with --image-cache."""
+    """Make an image cache. The profiles take it with --image-cache."""
     from imager.cli.creation_text import CreationReport
     from imager.imagecache.create import check_creatable, write_cache
     from imager.imagecache.creation import CreateOptions, plan_creation
@@ -105,27 +131,33 @@ def cache_create(
     from imager.units import count
 
     options = CreateOptions.parse(
-        layout=layout, compression=layer_compression, jobs=jobs, layer_cache=layer_cache
+        layout=output.layout,
+        compression=output.layer_compression,
+        jobs=output.jobs,
+        layer_cache=inputs.layer_cache,
     )
-    selection = Selection.parse(platform or [DEFAULT_PLATFORM], signatures=cosign_signatures)
-    check_creatable(image_cache_path, force=force)
-    reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    selection = Selection.parse(
+        inputs.platform or [DEFAULT_PLATFORM], signatures=inputs.cosign_signatures
+    )
+    check_creatable(output.image_cache_path, force=output.force)
+    reporter = display.reporter()
     settings = registries.settings()
-    entries = read_lines(images)
+    entries = read_lines(inputs.images)
     reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
     client = RegistryClient.from_settings(settings)
     gathered = gather(
-        entries, client=client, selection=selection, jobs=jobs, layer_cache=options.layer_cache
+        entries,
+        client=client,
+        selection=selection,
+        jobs=options.jobs,
+        layer_cache=options.layer_cache,
     )
     for warning in gathered.warnings:
         reporter.warn(warning)
-    plan = plan_creation(gathered, image_cache_path, options)
-    report = CreationReport(plan, image_cache_path, len(entries))
-    if dry_run:
-        typer.echo(report.plan_json() if json_output else report.plan_text())
+    plan = plan_creation(gathered, output.image_cache_path, options)
+    report = CreationReport(plan, output.image_cache_path, len(entries))
+    if output.dry_run:
+        display.answer(report.plan_text, report.plan_json)
         return
     created = write_cache(plan, reporter=reporter)
-    if json_output:
-        typer.echo(report.created_json(created))
-    elif not quiet:
-        typer.echo(report.created_text(created))
+    display.summary(lambda: report.created_text(created), lambda: report.created_json(created))

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imager.cli.options import Progress, Quiet
-from imager.reporter import ProgressStyle, make_reporter
+from imager.cli.commands import App
+from imager.cli.options import Display, Results
 
 if TYPE_CHECKING:
     from imager.machineconfig.settings import MachineConfig
 
-app = typer.Typer(no_args_is_help=True)
+app = App()
 
 _Config = Annotated[
     str,
     typer.Option("--config", metavar="FILE|-", help="Machine configuration; - is standard input."),
 ]
-_State = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the status.")]
+_State = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the status file.")]
 _HostsDir = Annotated[
-    Path, typer.Option(metavar="FOLDER", help="containerd's folder of hosts.toml files.")
+    Path, typer.Option(metavar="FOLDER", help="Folder of containerd's hosts.toml files.")
 ]
 _Disks = Annotated[
     list[Path] | None,
-    typer.Option(metavar="DEVICE", help="Use this disk, and no others. May be repeated."),
+    typer.Option(metavar="DEVICE", help="Use only this disk."),
 ]
-_Mounts = Annotated[
-    Path, typer.Option(metavar="FOLDER", help="Folder in which volumes are mounted.")
-]
+_Mounts = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to mount volumes in.")]
 _MOUNTS = Path("/system/imagecache")
 _STATE = Path("/run/imager")
 _HOSTS = Path("/etc/containerd/certs.d")
 _ADDRESS = "127.0.0.1:3172"
-
-
-class StatusFormat(enum.Enum):
-    """How a status is printed."""
-
-    TABLE = "table"
-    YAML = "yaml"
-    JSON = "json"
 
 
 @app.command()
@@ -57,12 +46,11 @@ def run(
     mounts: _Mounts = _MOUNTS,
     disk: _Disks = None,
     wait: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How long a medium may take to come.")
+        float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for a medium.")
     ] = 15,
-    quiet: Quiet = False,
-    progress: Progress = ProgressStyle.AUTO,
+    display: Display,
 ) -> None:
-    """Find, copy and serve this machine's image cache, until it is told to end.
+    """Find, copy and serve this machine's image cache, until a signal ends it.
 
     Needs root, for mounting volumes.
     """
@@ -71,12 +59,11 @@ def run(
     from imager.node.run import NodeService, run_node
     from imager.server.address import Address
 
-    style = ProgressStyle.NONE if quiet else progress
     run_node(
         Node(_read_config(config), mounts.absolute(), _resolved(disk)),
         NodeService(Address.parse(address), hosts_dir, state, wait),
-        reporter=make_reporter(style),
-        log=access_log(style),
+        reporter=display.reporter(),
+        log=access_log(display.style),
     )
 
 
@@ -84,21 +71,22 @@ def run(
 def status(
     *,
     output: Annotated[
-        StatusFormat, typer.Option("--output", "-o", help="How it is printed.")
-    ] = StatusFormat.TABLE,
+        Literal["table", "yaml", "json"], typer.Option("--output", "-o", help="How to print it.")
+    ] = "table",
     state: _State = _STATE,
+    display: Results,
 ) -> None:
-    """Show what became of this machine's image cache, and why."""
+    """Show the state of this machine's image cache, and the reasons for it."""
     from imager.cli.node_text import status_json, status_table, status_yaml
     from imager.node.status import is_running, read_status
 
     found = read_status(state)
-    match output:
-        case StatusFormat.TABLE:
+    match "json" if display.json_output else output:
+        case "table":
             typer.echo(status_table(found, running=is_running(state)))
-        case StatusFormat.YAML:
+        case "yaml":
             typer.echo(status_yaml(found))
-        case StatusFormat.JSON:
+        case "json":
             typer.echo(status_json(found))
 
 
@@ -112,37 +100,41 @@ def doctor(
     containerd_config: Annotated[
         Path, typer.Option(metavar="FILE", help="containerd's configuration.")
     ] = Path("/etc/containerd/config.toml"),
-    progress: Progress = ProgressStyle.AUTO,
+    display: Results,
 ) -> None:
-    """Say what keeps this machine from pulling out of its image cache, and what to do.
+    """Find what keeps this machine from pulling from its image cache, and how to fix it.
 
-    Every blob is checked. The exit code is 1 when something is wrong. Needs root.
+    Every blob is checked. The exit code is 1 if something is wrong. Needs root.
     """
-    from imager.cli.node_text import findings_text
+    from imager.cli.node_text import findings_json, findings_text
     from imager.node.attached import Node
     from imager.node.doctor import Surroundings, examine
 
     findings = examine(
         Node(_read_config(config), _MOUNTS, _resolved(disk)),
         Surroundings(state, hosts_dir, containerd_config),
-        make_reporter(progress),
+        display.reporter(),
     )
-    typer.echo(findings_text(findings))
+    show = display.answer if findings else display.summary
+    show(lambda: findings_text(findings), lambda: findings_json(findings))
     if findings:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    epilog="""
+        Example:
+          imager node unit > /etc/systemd/system/imager-node.service
+    """
+)
 def unit(
     *,
     config: Annotated[Path, typer.Option(metavar="FILE", help="Machine configuration.")] = Path(
         "/etc/imager/machine.yaml"
     ),
+    display: Display,  # noqa: ARG001 - the unit is all that is printed
 ) -> None:
-    """Print the unit that has systemd keep the cache, before containerd and kubelet start.
-
-    imager node unit > /etc/systemd/system/imager-node.service
-    """
+    """Print the systemd unit that runs `imager node run` before containerd and kubelet start."""
     from imager.cli.node_text import unit_text
 
     typer.echo(unit_text(config.absolute()), nl=False)

@@ -87,6 +87,12 @@ def findings_text(findings: Sequence[Finding]) -> str:
     return printable("\n".join(f"{each.problem}\n  -> {each.advice}" for each in findings))
 
 
+def findings_json(findings: Sequence[Finding]) -> str:
+    """Return the same as one JSON object."""
+    told = [{"problem": each.problem, "advice": each.advice} for each in findings]
+    return json.dumps({"ok": not findings, "findings": told}, indent=2)
+
+
 def unit_text(config: Path) -> str:
     """Return systemd's unit of `imager node run`; see systemd.service(5).
 

@@ -1,17 +1,19 @@
-"""Options that several commands share."""
+"""Options that several commands share, in groups: each group is a panel of the help."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import typer
 
-from imager.reporter import ProgressStyle
+from imager.cli.help import DISPLAY
+from imager.reporter import NO_COLOR, ProgressStyle, Reporter, make_reporter
 
 if TYPE_CHECKING:
     from imager.oci.platform import Platform
@@ -19,14 +21,18 @@ if TYPE_CHECKING:
 
 DEFAULT_PLATFORM = "linux/amd64"
 
-Insecure = Annotated[bool, typer.Option("--insecure", help="Allow HTTP and unknown certificates.")]
+ArchName = Literal["amd64", "arm64"]
+
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Allow HTTP and certificates of unknown authorities.")
+]
 RegistryMirrors = Annotated[
     list[str] | None,
     typer.Option(
         "--registry-mirror",
         metavar="REGISTRY=URL",
-        help="Ask this mirror before the registry. A path in the URL stands in place of /v2. "
-        "May be repeated: mirrors are asked in order.",
+        help="Ask this mirror before the registry; mirrors are asked in the order given. "
+        "A path in the URL replaces /v2.",
     ),
 ]
 RegistryHosts = Annotated[
@@ -34,7 +40,7 @@ RegistryHosts = Annotated[
     typer.Option(
         "--registry-hosts",
         metavar="FOLDER",
-        help="Folder of hosts.toml files, such as containerd's certs.d. May be repeated.",
+        help="Folder of hosts.toml files, such as containerd's certs.d.",
     ),
 ]
 RegistryCas = Annotated[
@@ -42,7 +48,7 @@ RegistryCas = Annotated[
     typer.Option(
         "--registry-ca",
         metavar="FILE",
-        help="CA certificates in PEM to trust beside the system's. May be repeated.",
+        help="CA certificates in PEM to trust in addition to the system's.",
     ),
 ]
 RegistryClientCerts = Annotated[
@@ -50,7 +56,7 @@ RegistryClientCerts = Annotated[
     typer.Option(
         "--registry-client-cert",
         metavar="HOST=CERT[:KEY]",
-        help="Certificate in PEM to appear with at a host. May be repeated.",
+        help="PEM client certificate to present to HOST.",
     ),
 ]
 RegistryAuth = Annotated[
@@ -60,8 +66,8 @@ RegistryAuth = Annotated[
         metavar="HOST=LOGIN|FILE",
         envvar="IMAGER_REGISTRY_AUTH",
         show_envvar=True,
-        help="Login before those that are stored: HOST=USER:PASSWORD, HOST=@FILE (@- is standard "
-        "input) or a file such as Docker's config.json. May be repeated.",
+        help="Login to use before the stored ones: HOST=USER:PASSWORD, HOST=@FILE (@- is standard "
+        "input) or a file such as Docker's config.json.",
     ),
 ]
 LayerCacheFolder = Annotated[
@@ -70,33 +76,93 @@ LayerCacheFolder = Annotated[
         "--layer-cache",
         "--image-layer-cache-path",
         metavar="FOLDER",
-        help="Folder of blobs that runs share: what is in it is not fetched again.",
+        help="Folder of blobs that runs share: a blob in it is not fetched again.",
     ),
 ]
 CosignSignatures = Annotated[
     bool,
     typer.Option(
         "--cosign-signatures/--no-cosign-signatures",
-        help="Cache the signatures beside images in registries as well.",
+        help="Also cache the signatures of images in registries.",
     ),
 ]
 Retries = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=0, max=100, help="How often a failed request is repeated; default: 5."
+        metavar="N",
+        min=0,
+        max=100,
+        show_default="5",
+        help="How often to repeat a failed request.",
     ),
 ]
 Jobs = Annotated[
-    int, typer.Option("--jobs", "-j", min=1, max=64, help="How many transfers at a time.")
+    int,
+    typer.Option(
+        "--jobs", "-j", metavar="N", min=1, max=64, help="How many transfers run at a time."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")]
-Progress = Annotated[ProgressStyle, typer.Option(help="How progress is shown, on standard error.")]
+TalosVersion = Annotated[
+    str | None,
+    typer.Option("--talos-version", metavar="VERSION", help="Talos release, such as v1.9.0."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """The options on what appears on the screen, which every command has."""
+
+    PANEL: ClassVar[str] = DISPLAY
+
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only warnings, errors and answers.")
+    ] = False
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print every request to a registry.")
+    ] = False
+    progress: Annotated[
+        ProgressStyle, typer.Option(help="How to show progress, on standard error.")
+    ] = ProgressStyle.AUTO
+    no_color: Annotated[
+        bool,
+        typer.Option(
+            # imager/reporter.py looks at it: also what is wrong with the options has no color then.
+            NO_COLOR,
+            help="Print without colors, like the environment variable NO_COLOR.",
+        ),
+    ] = False
+
+    @property
+    def style(self) -> ProgressStyle:
+        """How progress is shown."""
+        return ProgressStyle.NONE if self.quiet else self.progress
+
+    def reporter(self) -> Reporter:
+        """Return where steps, progress and warnings go."""
+        return make_reporter(self.style)
+
+
+@dataclass(frozen=True, slots=True)
+class Results(Display):
+    """The same for a command that has a result, as text for a person or JSON for a program."""
+
+    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+
+    def answer(self, text: Callable[[], str], json: Callable[[], str]) -> None:
+        """Print what was asked for; --quiet does not keep it back."""
+        typer.echo(json() if self.json_output else text())
+
+    def summary(self, text: Callable[[], str], json: Callable[[], str]) -> None:
+        """Print what was done: as text only without --quiet."""
+        if self.json_output or not self.quiet:
+            self.answer(text, json)
 
 
 @dataclass(frozen=True, slots=True)
 class PushRegistries:
     """The options on registries that are pushed to, as they were given."""
+
+    PANEL: ClassVar[str] = "Registries"
 
     insecure: Insecure = False
     registry_hosts: RegistryHosts = None
@@ -135,19 +201,28 @@ class Registries(PushRegistries):
 
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
-    """Return `command` with an option for each field of its parameters that are dataclasses."""
+    """Return `command` with an option for each field of its parameters that are dataclasses.
+
+    A dataclass may name the panel of its options in `PANEL`.
+    """
     own = inspect.signature(command, eval_str=True).parameters
     groups: dict[str, Any] = {
         name: each.annotation for name, each in own.items() if is_dataclass(each.annotation)
     }
+    if not groups:
+        return command
 
     def parameters() -> Iterator[inspect.Parameter]:
         for name, parameter in own.items():
             if name not in groups:
                 yield parameter
                 continue
+            panel = getattr(groups[name], "PANEL", None)
             for field in inspect.signature(groups[name], eval_str=True).parameters.values():
-                yield field.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+                yield field.replace(
+                    kind=inspect.Parameter.KEYWORD_ONLY,
+                    annotation=_in_panel(field.annotation, panel),
+                )
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
@@ -159,8 +234,18 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _in_panel(annotation: Any, panel: str | None) -> Any:
+    """Return the annotation of an option, shown in `panel`."""
+    if panel is None or get_origin(annotation) is not Annotated:
+        return annotation
+    kind, option = get_args(annotation)
+    option = copy.copy(option)
+    option.rich_help_panel = panel
+    return Annotated[kind, option]
+
+
 def parse_platforms(texts: list[str] | None) -> tuple[Platform, ...]:
-    """Return the platforms of an option, none for `all`; raises InputError for what is none."""
+    """Parse --platform; an empty tuple means all. Raises InputError for an invalid platform."""
     from imager.imagecache.gather import Selection
 
     return Selection.parse(texts).platforms if texts else ()

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imager.cli.options import (
-    Jobs,
-    Progress,
-    PushRegistries,
-    flattened,
-)
-from imager.reporter import ProgressStyle, make_reporter
+from imager.cli.options import Jobs, PushRegistries, Results
+
+if TYPE_CHECKING:
+    from imager.oci.push import Pushed
 
 
-@flattened
 def cache_push(
     path: Annotated[
         Path,
         typer.Argument(
             metavar="PATH",
-            help="Image cache: a layout, flat tree, uncompressed tar, or an ISO or disk.",
+            help="Image cache: a layout, flat tree, uncompressed tar, ISO or disk image.",
         ),
     ],
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Where to: registry/repository:tag.")
+        str, typer.Argument(metavar="REF", help="Target: registry/repository:tag.")
     ],
     *,
     registries: PushRegistries,
@@ -34,23 +31,21 @@ def cache_push(
     chunk_size: Annotated[
         str,
         typer.Option(
-            help="Size of a request; a broken upload goes on at the last one. "
-            "0: each blob in one request."
+            metavar="SIZE",
+            help="Size of an upload request: a broken upload resumes at the last one. "
+            "0 sends each blob in one request.",
         ),
     ] = "64MiB",
     mount_from: Annotated[
         str | None,
         typer.Option(
             metavar="REPOSITORY",
-            help="Take what is there from another repository of the registry.",
+            help="Mount blobs that this repository of the registry already has.",
         ),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but the reference.")
-    ] = False,
-    progress: Progress = ProgressStyle.AUTO,
+    display: Results,
 ) -> None:
-    """Push an image cache to a registry. Prints its reference with the digest."""
+    """Push an image cache to a registry, and print its reference with the digest."""
     from imager.imagecache.publish import plan_cache
     from imager.oci.push import PushOptions, mount_repository, push
     from imager.oci.reference import Reference
@@ -63,11 +58,24 @@ def cache_push(
         jobs=jobs,
         mount_from=None if mount_from is None else mount_repository(mount_from, target),
     )
-    reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    reporter = display.reporter()
     settings = registries.settings()
     client = RegistryClient.from_settings(settings)
     plan = plan_cache(path, reporter=reporter)
     pushed = push(plan, target, client=client, options=options, reporter=reporter)
-    typer.echo(pushed.reference)
-    if not quiet:
+    # The reference is what was asked for: it pins what was pushed.
+    display.answer(lambda: str(pushed.reference), lambda: _json(pushed))
+    if not display.json_output and not display.quiet:
         typer.echo(f"  {pushed.summary()}")
+
+
+def _json(pushed: Pushed) -> str:
+    value = {
+        "reference": str(pushed.reference),
+        "digest": str(pushed.reference.digest),
+        "blobs": [
+            {"digest": str(blob.digest), "size": blob.size, "outcome": outcome.value}
+            for blob, outcome in pushed.blobs
+        ],
+    }
+    return json.dumps(value, indent=2)

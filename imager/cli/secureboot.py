@@ -7,52 +7,61 @@ from typing import Annotated
 
 import typer
 
-from imager.cli.options import Json
+from imager.cli.commands import App
+from imager.cli.options import Results
 
-app = typer.Typer(no_args_is_help=True)
+app = App()
 
 
 @app.command("gen-keys")
 def gen_keys(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder that does not exist, or is empty.")
+        Path, typer.Argument(metavar="FOLDER", help="New or empty folder for the keys.")
     ],
     common_name: Annotated[
-        str, typer.Option("--common-name", help="Name in the certificates.")
+        str,
+        typer.Option("--common-name", metavar="NAME", help="Common name of the certificates."),
     ] = "Talos SecureBoot",
+    *,
+    display: Results,
 ) -> None:
-    """Make the keys for SecureBoot and measured boot, and what enrols them, under Talos's names.
+    """Make the keys and certificates for SecureBoot and measured boot, under Talos's names.
 
-    Private keys are encrypted when the environment variable IMAGER_KEY_PASSPHRASE is set.
+    Private keys are encrypted if the environment variable IMAGER_KEY_PASSPHRASE is set.
     """
     import datetime
 
-    from imager.cli.secureboot_text import keys_text
+    from imager.cli.secureboot_text import keys_json, keys_text
     from imager.signing.keygen import generate_keys
     from imager.signing.signer import key_passphrase
 
     passphrase = key_passphrase()
     now = datetime.datetime.now(datetime.UTC)
     files = generate_keys(folder, common_name=common_name, passphrase=passphrase, now=now)
-    typer.echo(keys_text(folder, files, encrypted=passphrase is not None))
+    encrypted = passphrase is not None
+    display.summary(
+        lambda: keys_text(folder, files, encrypted=encrypted),
+        lambda: keys_json(folder, files, encrypted=encrypted),
+    )
 
 
 @app.command()
 def verify(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="An EFI binary, such as a UKI, an ISO or a raw disk."),
+        typer.Argument(metavar="FILE", help="EFI binary, such as a UKI, ISO or raw disk image."),
     ],
     cert: Annotated[
         list[Path] | None,
-        typer.Option("--cert", help="Certificate to trust, PEM or DER; may be given again."),
+        typer.Option("--cert", metavar="FILE", help="Certificate to trust, in PEM or DER."),
     ] = None,
-    json_output: Json = False,
+    *,
+    display: Results,
 ) -> None:
-    """Show every EFI binary with its signatures; fail unless all are signed and right.
+    """Check the signatures of every EFI binary in FILE; all must be signed and valid.
 
-    Without --cert, signatures must verify by the certificates that they come with, which anyone
-    can make: it shows damage, not who signed.
+    Without --cert, a signature is checked against the certificate that it contains, which anyone
+    can make: this detects damage, not who signed.
     """
     from imager.cli.secureboot_text import report_json, report_text
     from imager.errors import InputError
@@ -62,7 +71,7 @@ def verify(
 
     trusted = [certificate for path in cert or () for certificate in load_certificates(path)]
     report = inspect_image(file, trusted=trusted)
-    typer.echo(report_json(file, report) if json_output else report_text(report))
+    display.summary(lambda: report_text(report), lambda: report_json(file, report))
     if report.problems:
         lines = "".join(f"\n  {problem}" for problem in report.problems)
         raise InputError(f"{file}: {count(len(report.problems), 'problem')}{lines}")

@@ -29,6 +29,18 @@ def keys_text(folder: Path, files: Sequence[KeyFile], *, encrypted: bool) -> str
     return printable("\n".join(lines))
 
 
+def keys_json(folder: Path, files: Sequence[KeyFile], *, encrypted: bool) -> str:
+    """Return the same as one JSON object."""
+    value = {
+        "folder": str(folder),
+        "encrypted": encrypted,
+        "files": [
+            {"name": file.name, "purpose": file.purpose, "secret": file.secret} for file in files
+        ],
+    }
+    return json.dumps(value, indent=2)
+
+
 def report_text(report: SecureBootReport) -> str:
     """Return the EFI binaries with their signatures, and the keys that are offered."""
     lines: list[str] = []

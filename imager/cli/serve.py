@@ -7,62 +7,69 @@ from typing import Annotated
 
 import typer
 
-from imager.cli.options import Progress, Quiet
-from imager.reporter import ProgressStyle, make_reporter
+from imager.cli.options import Display
 
 
 def cache_serve(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Caches, the first of which is asked first."),
+        typer.Argument(metavar="PATH...", help="Image caches, in the order of precedence."),
     ] = None,
     *,
     image_cache_path: Annotated[
-        list[Path] | None, typer.Option(help="The same as PATH. May be repeated.")
+        list[Path] | None, typer.Option(metavar="PATH", help="The same as PATH.")
     ] = None,
     address: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where to listen; :PORT is every address.")
+        str, typer.Option(metavar="HOST:PORT", help="Where to listen; :PORT means all addresses.")
     ] = "127.0.0.1:3172",
     tls_cert_file: Annotated[
-        Path | None, typer.Option(help="Certificate chain in PEM: serve HTTPS.")
+        Path | None, typer.Option(metavar="FILE", help="PEM certificate chain: serve HTTPS.")
     ] = None,
-    tls_key_file: Annotated[Path | None, typer.Option(help="Its private key in PEM.")] = None,
+    tls_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM private key of the certificate.")
+    ] = None,
     tls_ca_file: Annotated[
         Path | None,
         typer.Option(
-            help="CA certificates in PEM that clients are told to trust; default: the chain."
+            metavar="FILE",
+            show_default="the chain",
+            help="PEM CA certificates that clients are to trust.",
         ),
     ] = None,
     hosts_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for containerd's hosts.toml files, such as /etc/containerd/certs.d."
+            metavar="FOLDER",
+            help="Folder to write containerd's hosts.toml files to, such as "
+            "/etc/containerd/certs.d.",
         ),
     ] = None,
     mirrors_patch: Annotated[
-        Path | None, typer.Option(help="File for the patch of Talos's machine configuration.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File to write the patch for Talos to."),
     ] = None,
     mirror: Annotated[
         list[str] | None,
         typer.Option(
             metavar="REGISTRY",
-            help="A registry to write of beside those of the images. May be repeated.",
+            help="Also write a mirror for this registry, beside those of the images.",
         ),
     ] = None,
     advertise_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where clients reach the server; default: the address."),
+        typer.Option(
+            metavar="URL", show_default="the address", help="URL at which clients reach the server."
+        ),
     ] = None,
     client_timeout: Annotated[
         int,
         typer.Option(
-            metavar="SECONDS", min=1, help="After which time a client that hangs is given up."
+            metavar="SECONDS", min=1, help="Disconnect a stalled client after this many seconds."
         ),
     ] = 60,
-    quiet: Quiet = False,
-    progress: Progress = ProgressStyle.AUTO,
+    display: Display,
 ) -> None:
-    """Serve caches as a read-only registry, until it is told to end."""
+    """Serve caches as a read-only registry, until a signal ends it."""
     from imager.cli.serve_text import access_log
     from imager.errors import InputError
     from imager.server.address import Address
@@ -76,7 +83,7 @@ def cache_serve(
     if (tls_cert_file is None) != (tls_key_file is None):
         raise InputError("--tls-cert-file and --tls-key-file belong together", hint="give both")
     tls = ServerTls(tls_cert_file, tls_key_file) if tls_cert_file and tls_key_file else None
-    reporter = make_reporter(ProgressStyle.NONE if quiet else progress)
+    reporter = display.reporter()
     announcement = Announcement(
         hosts_folder=hosts_dir,
         patch=mirrors_patch,
@@ -96,6 +103,6 @@ def cache_serve(
     run_service(
         Service(FixedRoots(roots), listen_on, tls, client_timeout),
         reporter=reporter,
-        log=access_log(ProgressStyle.NONE if quiet else progress),
+        log=access_log(display.style),
         announce=announce,
     )

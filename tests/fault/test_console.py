@@ -96,7 +96,8 @@ def test_reader_of_standard_output_has_gone(site: Site, command: str) -> None:
     done = site.run("iso", command, prefix=prefix)
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
-    assert done.stdout.strip() in ("0", "1")
+    # As of a program that SIGPIPE ends, and not 1: that is an answer of some commands.
+    assert done.stdout.strip() in ("0", "141")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64, ARM64
+from imager.arch import AMD64, ARM64, Arch
 from imager.bootassets import grub as grub_module
 from imager.bootassets.grub import (
     MODULES,
@@ -17,7 +17,7 @@ from imager.bootassets.grub import (
     find_efi_grub,
     module_order,
 )
-from imager.bootassets.inventory import describe
+from imager.bootassets.inventory import FoundAsset, take_inventory
 from imager.bootloader.boot import MenuEntry
 from imager.bootloader.grubcore import (
     cd_core,
@@ -28,6 +28,7 @@ from imager.bootloader.grubcore import (
     with_hybrid_core,
 )
 from imager.bootloader.grubmenu import efi_files, grub_cfg, other_partition_cfg
+from imager.cli.assets_text import inventory_text
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content, Data
 from tests.pe_stub import pe_stub
@@ -143,15 +144,23 @@ def test_the_list_of_assets_tells_grubs_versions(grub: Path, tmp_path: Path) -> 
     grub.rename(put(tmp_path / "amd64/grub/x", b"").parent / "i386-pc")
     place = tmp_path / "amd64/grub"
     put(place / efi_file(AMD64), pe_stub(symbols=b"version %s\x002.12\0"))
-    lines = list(describe(AMD64, given=tmp_path))
-    (efi,) = (line for line in lines if line.startswith("  grub x86_64-efi "))
-    (bios,) = (line for line in lines if line.startswith("  grub i386-pc "))
-    assert efi.endswith(f"  2.12  {place / efi_file(AMD64)}")
-    assert bios.endswith(f"  2.06-13+deb12u2  {place / 'i386-pc'}")
+    efi, bios = grubs(AMD64, tmp_path)
+    assert (efi.name, efi.version, efi.path) == ("grub x86_64-efi", "2.12", place / efi_file(AMD64))
+    assert (bios.name, bios.version) == ("grub i386-pc", "2.06-13+deb12u2")
+    assert bios.path == place / "i386-pc"
     (place / "i386-pc/normal.mod").unlink()
-    assert any("  unknown version  " in line for line in describe(AMD64, given=tmp_path))
-    (missing,) = (line for line in describe(ARM64, given=tmp_path) if line.startswith("  grub "))
-    assert missing.endswith("arm64-efi/monolithic/gcdaa64.efi was not found")
+    _, bios = grubs(AMD64, tmp_path)
+    assert bios.version is None
+    assert f"  unknown version  {bios.path}" in inventory_text(
+        take_inventory(AMD64, given=tmp_path)
+    )
+    (missing,) = grubs(ARM64, tmp_path)
+    assert missing.problem.endswith("arm64-efi/monolithic/gcdaa64.efi was not found")
+
+
+def grubs(arch: Arch, place: Path) -> list[FoundAsset]:
+    found = take_inventory(arch, given=place).assets
+    return [asset for asset in found if asset.name.startswith("grub ")]
 
 
 def test_the_payload_is_kernel_modules_and_prefix(grub: Path) -> None:

@@ -1,0 +1,77 @@
+"""What the commands on boot assets print: text for a person, JSON for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from imager.bootassets.apt import DebianPackage
+from imager.bootassets.fetch import FetchedAssets
+from imager.bootassets.inventory import FoundAsset, Inventory
+from imager.profile.version import DEFAULT_VERSION
+from imager.reporter import printable
+from imager.units import format_size
+
+
+def fetched_text(fetched: FetchedAssets) -> str:
+    """Return the packages that were used, and the folder that was filled."""
+    lines = [f"{package.name} {package.version}" for package in fetched.packages]
+    return printable("\n".join([*lines, str(fetched.folder)]))
+
+
+def fetched_json(fetched: FetchedAssets) -> str:
+    """Return the same as one JSON object."""
+    value = {"folder": str(fetched.folder), "packages": _packages(fetched.packages)}
+    return json.dumps(value, indent=2)
+
+
+def inventory_text(inventory: Inventory) -> str:
+    """Return the places that are searched, and the assets that are used."""
+    return printable("\n".join(_lines(inventory)))
+
+
+def _lines(inventory: Inventory) -> Iterator[str]:
+    for place in inventory.places:
+        yield f"{place.path}: {place.state}"
+    for asset in inventory.assets:
+        yield f"  {asset.name:<18} {_asset_text(asset)}"
+    version = inventory.talos_version or f"unknown; {DEFAULT_VERSION} is assumed"
+    yield f"  {'talos version':<18} {version}"
+    for package in inventory.packages:
+        yield f"  from {package.name} {package.version}"
+
+
+def _asset_text(asset: FoundAsset) -> str:
+    if asset.problem or asset.size is None:
+        return asset.problem
+    version = "unknown version" if asset.version is None else asset.version or "-"
+    return f"{format_size(asset.size):>10}  {version}  {asset.path}"
+
+
+def inventory_json(inventory: Inventory) -> str:
+    """Return the same as one JSON object; sizes in bytes."""
+    value = {
+        "arch": inventory.arch.name,
+        "places": [{"path": str(each.path), "state": each.state} for each in inventory.places],
+        "assets": [
+            {
+                "name": asset.name,
+                "path": asset.path and str(asset.path),
+                "size": asset.size,
+                "version": asset.version,
+                "problem": asset.problem,
+            }
+            for asset in inventory.assets
+        ],
+        "talosVersion": inventory.talos_version,
+        "packages": _packages(inventory.packages),
+    }
+    return json.dumps(value, indent=2)
+
+
+def _packages(packages: Sequence[DebianPackage]) -> list[dict[str, Any]]:
+    return [
+        {"name": package.name, "version": package.version, "sha256": package.sha256}
+        for package in packages
+    ]

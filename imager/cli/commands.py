@@ -1,0 +1,81 @@
+"""What our commands and groups of commands have in common: help, and options in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from imager.cli.help import DISPLAY, help_page, help_text, usage_line
+from imager.cli.options import flattened
+from imager.errors import InputError
+
+_CALLED_WRONGLY = 2
+
+
+class _Helped:
+    """What a command and a group share."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help page as text."""
+        return help_text(help_page(ctx.command, ctx))
+
+    def get_usage(self, ctx: Any) -> str:
+        """Return how the command is called."""
+        return usage_line(ctx.command, ctx)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option --help, among those on the screen."""
+        parent: Any = super()
+        option = parent.get_help_option(ctx)
+        option.help = "Show this help and exit."
+        option.rich_help_panel = DISPLAY
+        return option
+
+
+class Command(_Helped, TyperCommand):
+    """A command with our help."""
+
+
+class Group(_Helped, TyperGroup):
+    """A group of commands with our help, which is shown where no command is given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the arguments for the command; without any, show the help and exit with 2."""
+        if not args and not ctx.resilient_parsing:
+            typer.echo(ctx.get_help(), err=True)
+            raise typer.Exit(_CALLED_WRONGLY)
+        return super().parse_args(ctx, args)
+
+
+def usage_error(error: TyperException) -> InputError:
+    """Return what is wrong with a command line as an error of ours."""
+    message = error.format_message().rstrip(".")
+    for typers, ours in ((". Did you mean", ": did you mean"), ("(Possible ", "(possible ")):
+        message = message.replace(typers, ours)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "imager"
+    return InputError(
+        message[:1].lower() + message[1:], hint=f"`{command} --help` shows how it is used"
+    )
+
+
+class App(typer.Typer):
+    """A group of commands, each with an option for each field of its dataclass parameters."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings = {"cls": Group, "add_completion": False, **settings}
+        super().__init__(pretty_exceptions_enable=False, rich_markup_mode=None, **settings)
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[..., Any]:
+        """Return a decorator that makes a function the command `name`."""
+        settings = {"cls": Command, **settings}
+
+        def register(function: Callable[..., None]) -> Callable[..., None]:
+            super(App, self).command(name, **settings)(flattened(function))
+            return function
+
+        return register
