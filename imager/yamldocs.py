@@ -21,6 +21,7 @@ from imager.errors import InputError
 
 MOST_VALUES = 1_000_000
 DEEPEST = 128
+_CHARACTERS_PER_VALUE = 64
 
 # PyYAML lets through what its conversions of numbers, dates and tagged values raise.
 PARSER_ERRORS = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError)
@@ -63,7 +64,7 @@ class CheckedComposer(Composer):
             raise _error(f"nests deeper than {DEEPEST} levels", event)
         node = super().compose_node(parent, index)
         self._depth -= 1
-        self._values += self._size_of(event) if is_alias else 1
+        self._values += self._size_of(event) if is_alias else _weight(event)
         if self._values > MOST_VALUES:
             raise _error(f"has more than {MOST_VALUES} values with its aliases expanded", event)
         if event.anchor and not is_alias:
@@ -84,9 +85,23 @@ class CheckedComposer(Composer):
             if not isinstance(key.value, str):
                 raise _error("a key must be one word", key)
             if key.value in seen:
-                raise _error(f"key {key.value!r} is given twice", key)
+                self.on_repeated_key(node, key)
             seen.add(key.value)
         return node
+
+    def on_repeated_key(self, mapping: yaml.MappingNode, key: yaml.Node) -> None:  # noqa: ARG002
+        """Handle a `key` that `mapping` has twice; raises ComposerError."""
+        raise _error(f"key {key.value!r} is given twice", key)
+
+    @property
+    def values(self) -> int:
+        """The number of values so far, aliases expanded."""
+        return self._values
+
+
+def _weight(event: Any) -> int:
+    """Return what an event counts: a long text counts as several values."""
+    return 1 + len(getattr(event, "value", None) or "") // _CHARACTERS_PER_VALUE
 
 
 def _error(problem: str, where: yaml.Node | yaml.Event) -> ComposerError:
@@ -94,7 +109,7 @@ def _error(problem: str, where: yaml.Node | yaml.Event) -> ComposerError:
     return ComposerError(None, None, problem, mark)
 
 
-class _DocumentLoader(CheckedComposer, yaml.CSafeLoader):
+class DocumentLoader(CheckedComposer, yaml.CSafeLoader):
     """libyaml's parser, six times as fast as PyYAML's own: bundles of CRDs have megabytes."""
 
     def __init__(self, text: str) -> None:
@@ -105,11 +120,16 @@ class _DocumentLoader(CheckedComposer, yaml.CSafeLoader):
 
 def yaml_problem(error: Exception) -> str:
     """Return one line that tells what one of PARSER_ERRORS is, with the line where it is known."""
+    line, problem = located_problem(error)
+    return f"line {line}: {problem}" if line else problem
+
+
+def located_problem(error: Exception) -> tuple[int, str]:
+    """Return the line, from 1, of one of PARSER_ERRORS (0 if unknown), and what is wrong."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
-        where = f"line {mark.line + 1}: " if mark else ""
-        return f"{where}{_short(error.problem or '')}"
-    return f"not YAML: {_short(str(error))}"
+        return (mark.line + 1 if mark else 0), _short(error.problem or "")
+    return 0, f"not YAML: {_short(str(error))}"
 
 
 def _short(text: str) -> str:
@@ -131,7 +151,7 @@ def load_documents(text: str) -> Sequence[object]:
             pass  # flow YAML, or an error that YAML's parser tells with its line
     try:
         # A CSafeLoader with fewer abilities.
-        return tuple(yaml.load_all(text, Loader=_DocumentLoader))
+        return tuple(yaml.load_all(text, Loader=DocumentLoader))
     except PARSER_ERRORS as error:
         raise InputError(yaml_problem(error)) from error
 
@@ -197,7 +217,7 @@ def load_located(text: str) -> tuple[LocatedDocument, ...]:
     What is refused, and what is raised, are as with `load_documents`.
     """
     try:
-        loader = _DocumentLoader(text)
+        loader = DocumentLoader(text)
         documents = []
         while loader.check_node():
             root: Any = loader.get_node()

@@ -46,18 +46,24 @@ def list_(
         typer.Option(
             "--from",
             metavar="FILE|DIR|-",
-            help="Kubernetes manifests or Talos machine configurations, as YAML or JSON: "
+            help="Kubernetes manifests, Talos machine configurations or lists of images: "
             "a file, a folder, or - for standard input.",
         ),
     ],
     *,
-    display: Display,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Treat warnings as errors (exit code 2).")
+    ] = False,
+    display: Results,
 ) -> None:
     """Print the images that Kubernetes manifests and machine configurations name."""
-    from imager.imagecache.listing import list_images
+    from imager.cli.listing_text import listing_json, listing_text, report
+    from imager.imagecache.listing import find_images
 
-    for reference in list_images(sources, reporter=display.reporter()):
-        typer.echo(reference)
+    listing = find_images(sources)
+    report(listing, display.reporter(), strict=strict)
+    listing.check(strict=strict)
+    display.answer(lambda: listing_text(listing), lambda: listing_json(listing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
-"""What reading a manifest tells: images, what may need one, and what is wrong."""
+"""What is found in a manifest: images, what may be one or need one, and what is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from imager.errors import ImagerError, InputError
+from imager.errors import InputError
 from imager.oci.reference import Reference
 
 _LONGEST_NAME = 253
@@ -13,18 +14,30 @@ _LONGEST_NAME = 253
 
 @dataclass(frozen=True, slots=True)
 class ImageField:
-    """A field at `where` whose value must be an image reference."""
+    """A field at `where` whose value must be an image reference. Lines are 0 if unknown."""
 
     where: str
     value: object
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A full reference at `where`, in an argument or a variable: it may be pulled one day."""
+    """A complete reference that is all of an argument, a variable or another text."""
 
     where: str
     image: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A text that looks like an image, or a field that may name one; `why` it is not listed."""
+
+    where: str
+    image: str
+    why: str
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,16 @@ class Note:
 
     where: str
     text: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A fact about `where` that takes no image from the list."""
+
+    where: str
+    text: str
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +64,20 @@ class Problem:
 
     where: str
     text: str
+    line: int = 0
 
 
-Finding = ImageField | Mention | Note | Problem
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """A value at `where` that is a document of its own, or the text of some."""
+
+    where: str
+    content: object
+    line: int = 0
+
+
+Finding = ImageField | Mention | Suspect | Note | Remark | Problem | Nested
+AnyFinding = TypeVar("AnyFinding", bound=Finding)
 
 
 def shown(text: str) -> str:
@@ -54,7 +88,7 @@ def shown(text: str) -> str:
     return text[:_LONGEST_NAME]
 
 
-def within(place: str, finding: Finding) -> Finding:
+def within(place: str, finding: AnyFinding) -> AnyFinding:
     """Return `finding` with its place told from `place`: a file, a document, a field."""
     return replace(finding, where=f"{place}: {finding.where}" if finding.where else place)
 
@@ -81,17 +115,6 @@ def items_at(value: object, path: str) -> list[object]:
     """Return the list at the dotted `path`; empty where there is none."""
     found = value_at(value, path)
     return found if isinstance(found, list) else []
-
-
-def is_reference(value: object) -> bool:
-    """Whether `value` is text that names an image, be it in short."""
-    if not isinstance(value, str):
-        return False
-    try:
-        Reference.parse(value)
-    except ImagerError:
-        return False
-    return True
 
 
 def full_reference(value: object) -> str:

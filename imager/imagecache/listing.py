@@ -3,91 +3,186 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from imager.errors import ImagerError, InputError, InvalidManifestsError
+from imager.imagecache.documents import text_findings
 from imager.imagecache.findings import (
     Finding,
     ImageField,
     Mention,
     Note,
     Problem,
+    Remark,
+    Suspect,
     full_reference,
-    within,
 )
-from imager.imagecache.machineconfig import is_machine_config, machine_findings
 from imager.imagecache.manifestfiles import ManifestFile, read_manifest_files, source_name
-from imager.imagecache.podimages import TEMPLATE, object_findings, parse_manifests
-from imager.oci.reference import Reference
-from imager.reporter import Reporter
+from imager.imagecache.objects import TEMPLATE
+from imager.oci.reference import Reference, parses
 
 _RENDER = "render charts first: helm template CHART | imager images list --from -"
+_SURE = "add these images to your list, or leave out --strict"
 _LONGEST = 2000
 
 
-def list_images(sources: Sequence[str], *, reporter: Reporter) -> tuple[str, ...]:
-    """Return the full references that `sources` (files, folders, `-`) name, sorted, each once.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands: a file, a line (0 if unknown), and a path in the document."""
 
-    Short names expand as Kubernetes does it: `nginx` is `docker.io/library/nginx:latest`. What
-    may need images that are not in the files is told to `reporter` as a warning. Raises
-    InvalidManifestsError with all that is wrong at once, InputError when no image is named.
+    file: str
+    line: int
+    where: str
+
+    def __str__(self) -> str:
+        """Return the place as it begins a message."""
+        at = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{at}: {self.where}" if self.where else at
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """A full reference and its places; it `is_certain` where one of them is an image's field."""
+
+    reference: str
+    places: tuple[Place, ...]
+    is_certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a person should know of the first of some places; `image` is one that is not listed."""
+
+    place: Place
+    text: str
+    image: str = ""
+    others: int = 0
+
+    def __str__(self) -> str:
+        """Return the message as one line of bounded length: it quotes names of strangers."""
+        more = f" (and {self.others} more places)" if self.others else ""
+        line = " ".join(f"{self.place}: {self.text}{more}".split())
+        return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in some sources.
+
+    `warnings` are of images that may be missing from the list, `remarks` of those that are in it
+    though no field names them; `problems` are errors.
     """
-    findings = [found for source in sources for found in _in_source(source)]
-    images, problems = _checked(findings)
-    for warning in _lines(_warnings(findings, images)):
-        reporter.warn(warning)
-    if problems:
-        is_template = any(TEMPLATE in problem or "{{" in problem for problem in problems)
-        raise InvalidManifestsError(problems, hint=_RENDER if is_template else "")
-    if not images:
-        raise InputError(
-            f"no image is named in {', '.join(source_name(each) for each in sources)}",
-            hint="give Kubernetes manifests or Talos machine configurations, as YAML or JSON",
-        )
-    return tuple(sorted(images))
+
+    sources: tuple[str, ...]
+    images: tuple[ListedImage, ...]
+    remarks: tuple[Message, ...]
+    warnings: tuple[Message, ...]
+    problems: tuple[Message, ...]
+
+    def check(self, *, strict: bool) -> None:
+        """Raise InvalidManifestsError with all problems; if `strict`, warnings are problems.
+
+        Raises InputError when no image is named.
+        """
+        if self.problems:
+            texts = [str(each) for each in self.problems]
+            is_template = any(TEMPLATE in text or "{{" in text for text in texts)
+            raise InvalidManifestsError(texts, hint=_RENDER if is_template else "")
+        if strict and self.warnings:
+            raise InvalidManifestsError([str(each) for each in self.warnings], hint=_SURE)
+        if not self.images:
+            raise InputError(
+                f"no image is named in {', '.join(self.sources)}",
+                hint="give Kubernetes manifests or Talos machine configurations, as YAML or JSON",
+            )
 
 
-def _in_source(source: str) -> Iterator[Finding]:
+def find_images(sources: Sequence[str]) -> Listing:
+    """Return what `sources` (files, folders, `-`) name, sorted, each image once.
+
+    Short names expand as Kubernetes does it: `nginx` is `docker.io/library/nginx:latest`.
+    """
+    found = [each for source in sources for each in _in_source(source)]
+    images, problems = _images(found)
+    known = {each.reference for each in images}
+    return Listing(
+        sources=tuple(source_name(each) for each in sources),
+        images=images,
+        remarks=_messages(_remarks(found, images)),
+        warnings=_messages(_warnings(found, known)),
+        problems=_messages(problems),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    place: Place
+    finding: Finding
+
+
+def _in_source(source: str) -> Iterator[_Found]:
     for file in read_manifest_files(source):
         if isinstance(file, ManifestFile):
-            yield from (within(file.name, found) for found in _in_text(file.text))
+            for found in text_findings(file.text):
+                yield _Found(Place(file.name, found.line, found.where), found)
         else:
-            yield file
+            yield _Found(Place(file.where, 0, ""), file)
 
 
-def _in_text(text: str) -> Iterator[Finding]:
-    documents, problems = parse_manifests(text)
-    yield from problems
-    for number, document in enumerate(documents, start=1):
-        if is_machine_config(document):
-            yield from machine_findings(document)
-        else:
-            yield from object_findings(document, number=number)
+def _images(found: Iterable[_Found]) -> tuple[tuple[ListedImage, ...], list[Message]]:
+    """Return the images among what was found, and what is wrong."""
+    places: dict[str, list[Place]] = {}
+    certain: set[str] = set()
+    problems: list[Message] = []
+    for each in found:
+        match each.finding:
+            case Problem(_, text):
+                problems.append(Message(each.place, text))
+            case ImageField(_, value):
+                try:
+                    reference = full_reference(value)
+                except ImagerError as error:
+                    problems.append(Message(each.place, error.message))
+                else:
+                    places.setdefault(reference, []).append(each.place)
+                    certain.add(reference)
+            case Mention(_, image):
+                places.setdefault(str(Reference.parse(image)), []).append(each.place)
+    images = (
+        ListedImage(reference, tuple(dict.fromkeys(at)), reference in certain)
+        for reference, at in sorted(places.items())
+    )
+    return tuple(images), problems
 
 
-def _checked(findings: Sequence[Finding]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the full references among the findings, and what is wrong."""
-    images: set[str] = set()
-    problems: list[str] = []
-    for found in findings:
-        if isinstance(found, Problem):
-            problems.append(f"{found.where}: {found.text}")
-        elif isinstance(found, ImageField):
-            try:
-                images.add(full_reference(found.value))
-            except ImagerError as error:
-                problems.append(f"{found.where}: {error.message}")
-    return frozenset(images), _lines(problems)
+def _remarks(found: Iterable[_Found], images: Iterable[ListedImage]) -> Iterator[Message]:
+    for each in found:
+        if isinstance(each.finding, Remark):
+            yield Message(each.place, each.finding.text)
+    for image in images:
+        if not image.is_certain:
+            text = f"{image.reference} is listed, though it is in no field of an image"
+            yield Message(image.places[0], text, others=len(image.places) - 1)
 
 
-def _warnings(findings: Sequence[Finding], images: frozenset[str]) -> Iterator[str]:
-    for found in findings:
-        if isinstance(found, Note):
-            yield f"{found.where}: {found.text}"
-        elif isinstance(found, Mention) and str(Reference.parse(found.image)) not in images:
-            yield f"{found.where}: {found.image} is not listed: add it if it will be pulled"
+def _warnings(found: Iterable[_Found], known: set[str]) -> Iterator[Message]:
+    for each in found:
+        match each.finding:
+            case Note(_, text):
+                yield Message(each.place, text)
+            case Suspect(_, image, why) if not _is_listed(image, known):
+                yield Message(each.place, f"{image} is not listed: {why}", image)
 
 
-def _lines(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return each text once, as one line of bounded length: they quote names of strangers."""
-    lines = (" ".join(text.split()) for text in texts)
-    return tuple(dict.fromkeys(f"{x[:_LONGEST]}..." if len(x) > _LONGEST else x for x in lines))
+def _is_listed(image: str, known: set[str]) -> bool:
+    return parses(image) and str(Reference.parse(image)) in known
+
+
+def _messages(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Return each message once: of one about an image, the first of its places."""
+    merged: dict[tuple[str, object], Message] = {}
+    for each in messages:
+        key = (each.text, each.place.file if each.image else each.place)
+        before = merged.get(key)
+        merged[key] = replace(before, others=before.others + 1) if before else each
+    return tuple(merged.values())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from imager.imagecache.findings import (
     Finding,
     ImageField,
+    Nested,
     Note,
     Problem,
     items_at,
@@ -22,7 +23,10 @@ from imager.imagecache.findings import (
     value_at,
     within,
 )
-from imager.imagecache.podimages import manifest_findings, object_findings
+from imager.imagecache.objects import manifest_findings, object_findings, unsure
+from imager.imagecache.places import Rules
+from imager.imagecache.scan import scan, within_text
+from imager.imagecache.spots import Spot
 
 _NAME = "machine configuration"
 _SECTIONS = frozenset({"machine", "cluster"})
@@ -66,6 +70,18 @@ _URL_LISTS = (
     "cluster.externalCloudProvider.manifests",
     "cluster.network.cni.urls",
 )
+_EXTENSION = _Component("image")
+# Places that are read for certain, whatever is turned off there.
+_READ = (
+    *(component.image for component in (*_V1ALPHA1, *_KINDS.values())),
+    "machine.install.extensions",
+    "machine.pods",
+    "cluster.inlineManifests",
+    "manifest",
+    "pod",
+    *_URL_LISTS,
+)
+_NOT_RUN = "it is not in a field of an image"
 
 
 def is_machine_config(document: object) -> bool:
@@ -77,9 +93,15 @@ def is_machine_config(document: object) -> bool:
     return bool(document.keys() & _SECTIONS) and document.keys() <= _KEYS
 
 
-def machine_findings(document: object) -> Iterator[Finding]:
-    """Yield what a document that `is_machine_config` knows names, each with the document's."""
-    yield from (within(document_name(document), found) for found in field_findings(document))
+def machine_findings(document: object, spot: Spot | None = None) -> Iterator[Finding]:
+    """Yield what a document that `is_machine_config` knows names, each with the document's name.
+
+    Texts elsewhere in it that look like images are suspected. `spot` has the document's line.
+    """
+    spot = spot or Spot()
+    name = document_name(document)
+    for found in (*_fields(document, spot), *_elsewhere(document, spot)):
+        yield within(name, found)
 
 
 def document_name(document: object) -> str:
@@ -90,59 +112,78 @@ def document_name(document: object) -> str:
     return f"{shown(kind)} {shown(name)}" if name else shown(kind)
 
 
-def field_findings(document: object) -> Iterator[Finding]:
-    """Yield what the fields of a document name; places begin with the field's path."""
+def field_findings(document: object) -> Iterator[ImageField | Note | Problem]:
+    """Yield what the fields of a document name for certain; places begin with the field's path."""
+    for found in _fields(document, Spot()):
+        if isinstance(found, ImageField | Note | Problem):
+            yield found
+
+
+def _fields(document: object, spot: Spot) -> Iterator[Finding]:
     kind = text_at(document, "kind")
-    yield from _of_kind(document, kind) if kind else _of_v1alpha1(document)
+    yield from _of_kind(document, kind, spot) if kind else _of_v1alpha1(document, spot)
 
 
-def _of_v1alpha1(document: object) -> Iterator[Finding]:
+def _elsewhere(document: object, spot: Spot) -> Iterator[Finding]:
+    """Yield what looks like an image in fields that name none: files, arguments, environment."""
+    for found in scan(document, spot, Rules()):
+        if found.where.startswith(_READ):
+            continue
+        if isinstance(found, Nested):
+            if isinstance(found.content, str):
+                yield from within_text(found.content, spot.at_key(found.where))
+        else:
+            yield unsure(found, _NOT_RUN)
+
+
+def _of_v1alpha1(document: object, spot: Spot) -> Iterator[Finding]:
     for component in _V1ALPHA1:
-        yield from _image(document, component)
+        yield from _image(document, component, spot)
     for index, extension in enumerate(items_at(document, "machine.install.extensions")):
         where = f"machine.install.extensions[{index}]"
-        yield from (within(where, found) for found in _image(extension, _Component("image")))
+        yield from (within(where, found) for found in _image(extension, _EXTENSION, spot))
     for index, pod in enumerate(items_at(document, "machine.pods")):
-        yield from _in_object(pod, f"machine.pods[{index}]")
+        yield from _in_object(pod, f"machine.pods[{index}]", spot)
     for index, manifest in enumerate(items_at(document, "cluster.inlineManifests")):
         where = f"cluster.inlineManifests[{index}].contents"
-        yield from _in_text(value_at(manifest, "contents"), where)
+        yield from _in_text(value_at(manifest, "contents"), where, spot)
     for path in _URL_LISTS:
         for index, url in enumerate(items_at(document, path)):
             if isinstance(url, str):
-                yield _unseen(f"{path}[{index}]", url)
+                yield _unseen(f"{path}[{index}]", url, spot)
 
 
-def _of_kind(document: object, kind: str) -> Iterator[Finding]:
+def _of_kind(document: object, kind: str, spot: Spot) -> Iterator[Finding]:
     match kind:
         case "KubeStaticPodConfig":
-            yield from _in_object(value_at(document, "pod"), "pod")
+            yield from _in_object(value_at(document, "pod"), "pod", spot)
         case "KubeInlineManifestConfig":
-            yield from _in_text(value_at(document, "manifest"), "manifest")
+            yield from _in_text(value_at(document, "manifest"), "manifest", spot)
         case "KubeExternalManifestConfig":
-            yield _unseen("url", text_at(document, "url"))
+            yield _unseen("url", text_at(document, "url"), spot)
         case _ if kind in _KINDS:
-            yield from _image(document, _KINDS[kind])
+            yield from _image(document, _KINDS[kind], spot)
 
 
-def _image(document: object, component: _Component) -> Iterator[ImageField]:
+def _image(document: object, component: _Component, spot: Spot) -> Iterator[ImageField]:
     image = value_at(document, component.image)
     is_off = component.switch and value_at(document, component.switch) is component.off
     if image not in (None, "") and not is_off:
-        yield ImageField(component.image, image)
+        yield ImageField(component.image, image, spot.line_of(image))
 
 
-def _in_object(value: object, where: str) -> Iterator[Finding]:
-    for found in object_findings(value, number=1):
+def _in_object(value: object, where: str, spot: Spot) -> Iterator[Finding]:
+    for found in object_findings(value, number=1, spot=spot):
         yield within(where, found)
 
 
-def _in_text(value: object, where: str) -> Iterator[Finding]:
+def _in_text(value: object, where: str, spot: Spot) -> Iterator[Finding]:
     if isinstance(value, str):
         yield from (within(where, found) for found in manifest_findings(value))
     elif value is not None:
-        yield Problem(where, "is not text with Kubernetes manifests")
+        yield Problem(where, "is not text with Kubernetes manifests", spot.line)
 
 
-def _unseen(where: str, url: str) -> Note:
-    return Note(where, f"the images of {url} are not known here: download it and list it too")
+def _unseen(where: str, url: str, spot: Spot) -> Note:
+    text = f"the images of {url} are not known here: download it and list it too"
+    return Note(where, text, spot.line_of(url))

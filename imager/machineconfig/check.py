@@ -9,10 +9,9 @@ from imager.errors import ImagerError, InputError
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.defaults import default_images
 from imager.imagecache.findings import (
-    Finding,
     ImageField,
-    Mention,
     Note,
+    Problem,
     full_reference,
     value_at,
     within,
@@ -98,14 +97,14 @@ def _named(
                     warnings.append(LineProblem(line, one_line(f"{told.where}: {told.text}")))
 
 
-def _need(found: Finding, line: int) -> _Need | None:
+def _need(found: ImageField | Note | Problem, line: int) -> _Need | None:
     match found:
         case ImageField(where, value):
             return _Need(full_reference(value), line, where)
-        case Note() | Mention():
+        case Note():
             return None
-        case _:
-            raise InputError(found.text)
+        case Problem(_, text):
+            raise InputError(text)
 
 
 def _defaults(

@@ -11,7 +11,7 @@ IMAGE_LISTING = (
     Mutant(
         "an alias counts as one value, whatever it stands for",
         "imager/yamldocs.py",
-        "self._size_of(event) if is_alias else 1",
+        "self._size_of(event) if is_alias else _weight(event)",
         "1",
         _YAML,
     ),

@@ -1,0 +1,60 @@
+"""What `imager images list` prints beside references: messages, and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imager.imagecache.listing import Listing, Message, Place
+    from imager.reporter import Reporter
+
+_MOST_LINES = 100
+
+
+def report(listing: Listing, reporter: Reporter, *, strict: bool) -> None:
+    """Report what was found beside images; warnings are left to the error if `strict`."""
+    for line in _lines(listing.remarks, what="notes"):
+        reporter.step(f"note: {line}")
+    for line in () if strict else _lines(listing.warnings, what="warnings"):
+        reporter.warn(line)
+
+
+def listing_text(listing: Listing) -> str:
+    """Return the references, one a line."""
+    return "\n".join(image.reference for image in listing.images)
+
+
+def listing_json(listing: Listing) -> str:
+    """Return the images and messages as JSON, with the file and line of each."""
+    images = [
+        {
+            "reference": image.reference,
+            "certain": image.is_certain,
+            "places": [_place(each) for each in image.places],
+        }
+        for image in listing.images
+    ]
+    return json.dumps(
+        {
+            "images": images,
+            "warnings": [_message(each) for each in listing.warnings],
+            "notes": [_message(each) for each in listing.remarks],
+        },
+        indent=2,
+    )
+
+
+def _lines(messages: Sequence[Message], *, what: str) -> Iterator[str]:
+    yield from map(str, messages[:_MOST_LINES])
+    if len(messages) > _MOST_LINES:
+        yield f"{len(messages) - _MOST_LINES} more {what}: --json prints them all"
+
+
+def _message(message: Message) -> dict[str, object]:
+    return {**_place(message.place), "image": message.image or None, "text": message.text}
+
+
+def _place(place: Place) -> dict[str, object]:
+    return {"file": place.file, "line": place.line or None, "where": place.where}

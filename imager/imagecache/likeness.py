@@ -1,0 +1,193 @@
+"""Whether a text is an image reference, or looks like one.
+
+The grammar of references (imager/oci/reference.py) takes most words, paths and addresses with
+ports. The tests here are stricter, for texts that may be anything. A reference is *complete* if it
+has a registry, and a tag or digest such as images have; it is *likely* an image if one of the two
+is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from imager.oci.reference import Reference, is_strict_reference, parses
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of `text`, for a table of them."""
+    return frozenset(text.split())
+
+
+_LONGEST = 1024
+# Schemes before a reference: skopeo's, containerd's, KServe's and Flux's, Kubewarden's.
+_SCHEME = re.compile(r"(docker|docker-pullable|oci|registry|containers-storage)://(.*)", re.DOTALL)
+_DIGEST = re.compile(r"[^@]+@sha256:[0-9a-f]{64}")
+_TAG_WORDS = words(
+    "latest stable main master nightly edge dev develop devel canary release lts debug nonroot "
+    "alpine slim linux bookworm bullseye trixie jammy noble static base"
+)
+_DOTTED = re.compile(r"v?\d+(?:\.\d+)+(?:[._-][\w.-]+)?|\d+-[a-z][\w.-]*", re.ASCII)
+_API_VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d+)?")
+_YEAR = re.compile(r"20\d\d")
+# Ports that are written after names of services.
+_SMALL_PORTS = frozenset({"22", "25", "53", "80"})
+_FILE = re.compile(
+    r".*\.(?:git|ya?ml|json|toml|conf|cfg|ini|sh|py|go|js|ts|rs|java|txt|md|log|sock|pem|crt|key|"
+    r"tgz|gz|zst|xz|zip|tar|png|jpe?g|svg|gif|ico|iso|img|qcow2|raw|vmdk|html?|css|so)"
+)
+_TOP_LEVEL = re.compile(r"[a-z]{2,}", re.ASCII)
+_NO_REGISTRIES = frozenset(
+    {"github.com", "gitlab.com", "bitbucket.org", "golang.org", "gopkg.in", "k8s.io", "sigs.k8s.io"}
+)
+_REGISTRIES = words(
+    "docker.io index.docker.io quay.io ghcr.io gcr.io registry.k8s.io k8s.gcr.io nvcr.io "
+    "mcr.microsoft.com public.ecr.aws cgr.dev icr.io lscr.io factory.talos.dev docker.elastic.co "
+    "docker.n8n.io xpkg.upbound.io xpkg.crossplane.io dhi.io"
+)
+_REGISTRY_SUFFIXES = (".gcr.io", ".pkg.dev", ".azurecr.io", ".amazonaws.com", ".icr.io", ".ocir.io")
+_REGISTRY_LABELS = frozenset({"registry", "harbor", "docker", "cr", "containers", "oci"})
+# Their images are below the name of an organization.
+_OF_ORGANIZATIONS = frozenset({"docker.io", "quay.io", "ghcr.io", "gcr.io", "mirror.gcr.io"})
+# What is before a reference in text: not a path, a variable, or the middle of a longer word.
+_TOKEN = re.compile(r"""[^\s,;|"'`=()\[\]<>\\]+""")
+_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+# What all that look like images have in common, tested first since it is quick.
+_SHAPE = re.compile(r"[a-zA-Z0-9][\w.-]*(?:(?:://|/|:|@)[\w.-]+)+", re.ASCII)
+_SEPARATOR = re.compile(r"[\s,;]+")
+_IMAGE_LINE = re.compile(r"""\s*(?:-\s+)?["']?image["']?\s*:\s+["']?([^\s"'#,{}]+)["']?,?\s*""")
+_NO_IMAGES = words("auto none null nil true false yes no default image images string")
+# Words before a colon that a version follows in prose and settings.
+_NO_NAMES = words("version release http https tls sslv tlsv go api since from tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """A text that looks like an image, on the line `offset` of the text it is in."""
+
+    image: str
+    is_complete: bool
+    offset: int = 0
+
+
+def bare(text: str) -> str:
+    """Return `text` without the scheme that may be before a reference."""
+    match = _SCHEME.fullmatch(text)
+    return match[2] if match else text
+
+
+def is_complete(text: str) -> bool:
+    """Whether `text` is a reference in full, as nothing but images has it."""
+    text = bare(text)
+    if len(text) > _LONGEST or not parses(text):
+        return False
+    if _DIGEST.fullmatch(text):
+        return True
+    if not is_strict_reference(text):
+        return False
+    reference = Reference.parse(text)
+    return (
+        _is_host(reference.registry)
+        and not _FILE.fullmatch(reference.repository)
+        and _is_usual_tag(reference.tag or "")
+    )
+
+
+def is_likely(text: str) -> bool:
+    """Whether `text` looks like a reference, be it complete or not."""
+    if len(text) > _LONGEST or not _SHAPE.fullmatch(text):
+        return False
+    has_scheme, text = text != bare(text), bare(text)
+    if not parses(text) or _FILE.fullmatch(text.partition(":")[0]):
+        return False
+    if has_scheme or is_complete(text):
+        return True
+    name, colon, tag = text.rpartition(":")
+    if "/" in tag or not colon:
+        return _is_in_known_registry(text)
+    if is_strict_reference(text):
+        return _is_host(Reference.parse(text).registry) and not tag.isdecimal()
+    first, slash, rest = name.partition("/")
+    if not slash:
+        return bool(_DOTTED.fullmatch(tag) or tag in _TAG_WORDS) and _is_word(name)
+    is_api = _API_VERSION.fullmatch(rest.rpartition("/")[2])
+    return _is_usual_tag(tag) and bool(re.search("[a-z]", first)) and not is_api
+
+
+def is_tagged(text: str) -> bool:
+    """Whether `text`, which stands where an image is named, is one with tag or digest."""
+    text = bare(text)
+    if not parses(text):
+        return False
+    return "@" in text or ":" in text.rpartition("/")[2]
+
+
+def is_no_image(text: str) -> bool:
+    """Whether `text`, where an image may be named, is a word or file that cannot be one."""
+    word = bare(text)
+    return not parses(word) or word in _NO_IMAGES or bool(_FILE.fullmatch(word)) or word.isdigit()
+
+
+def whole(text: str) -> tuple[Likeness, ...]:
+    """Return the references that `text` is a list of, by commas or white space, else none."""
+    if len(text) > 64 * _LONGEST:
+        return ()
+    words = [each for each in _SEPARATOR.split(text.strip()) if each]
+    if not all(is_likely(each) for each in words):
+        return ()
+    return tuple(Likeness(bare(each), is_complete(each)) for each in words)
+
+
+@lru_cache(maxsize=64)  # a text that aliases repeat is looked through once
+def within_text(text: str) -> tuple[Likeness, ...]:
+    """Return what in a longer text looks like an image: scripts, settings, prose."""
+    return tuple(dict.fromkeys(_within(text)))
+
+
+def _within(text: str) -> Iterator[Likeness]:
+    for offset, line in enumerate(text.split("\n")):
+        if ":" not in line and "/" not in line:
+            continue
+        code = _COMMENT.sub("", line)
+        if (match := _IMAGE_LINE.fullmatch(code)) and not is_no_image(match[1]):
+            yield Likeness(bare(match[1]), is_complete(match[1]), offset)
+            continue
+        for token in _TOKEN.findall(code):
+            word = token.rstrip(".:!?}*").lstrip("{")
+            if is_likely(word):
+                yield Likeness(bare(word), is_complete(word), offset)
+
+
+def _is_host(registry: str) -> bool:
+    """Whether a registry's name is that of a host that may be one."""
+    host, colon, _ = registry.partition(":")
+    if host in _NO_REGISTRIES or host != host.lower():
+        return False
+    label = host.rpartition(".")[2]
+    return bool(colon) or host == "localhost" or bool(_TOP_LEVEL.fullmatch(label))
+
+
+def _is_in_known_registry(text: str) -> bool:
+    registry, slash, path = text.partition("/")
+    host = registry.partition(":")[0]
+    known = host in _REGISTRIES or host.endswith(_REGISTRY_SUFFIXES)
+    if not slash or not (known or ("." in host and host.split(".")[0] in _REGISTRY_LABELS)):
+        return False
+    return "/" in path or host not in _OF_ORGANIZATIONS
+
+
+def _is_usual_tag(tag: str) -> bool:
+    """Whether a tag has a version or one of the usual words, and is no port."""
+    if tag.isdecimal():
+        return (len(tag) < 3 and tag not in _SMALL_PORTS) or len(tag) > 5 or _is_year(tag)
+    return tag in _TAG_WORDS or bool(re.search(r"\d", tag))
+
+
+def _is_year(tag: str) -> bool:
+    return bool(_YEAR.fullmatch(tag))
+
+
+def _is_word(name: str) -> bool:
+    return bool(re.search("[a-z]{2}", name)) and name not in _NO_NAMES and "." not in name

@@ -1,0 +1,200 @@
+"""Lists of images, and files of tools beside Kubernetes, that name images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from imager.imagecache import likeness
+from imager.imagecache.findings import (
+    Finding,
+    ImageField,
+    Nested,
+    Note,
+    Suspect,
+    items_at,
+    shown,
+    text_at,
+    value_at,
+    within,
+)
+from imager.imagecache.manifesttext import Text
+from imager.imagecache.places import Rules, rules_of
+from imager.imagecache.scan import known_image, scan
+from imager.imagecache.spots import Spot
+from imager.oci.reference import is_registry, is_tag, parses
+
+_OMNI_KINDS = frozenset({"Cluster", "ControlPlane", "Workers", "Machine"})
+_ZARF_KINDS = frozenset({"ZarfPackageConfig", "ZarfInitConfig"})
+_CHART = "is a Helm chart: list what `helm template` prints"
+_EXTENSIONS = (
+    "system extensions are part of the installer that Omni takes from an image factory: "
+    "list that installer too"
+)
+_SKOPEO_CHOICES = ("images-by-tag-regex", "images-by-semver")
+
+Fields = Mapping[object, object]
+
+
+def line_list(text: str) -> tuple[tuple[int, str], ...]:
+    """Return the line and reference of each image of `text`, if it is a list of nothing else.
+
+    Such lists come with RKE2, K3s and k0s; what follows a `#` is a comment.
+    """
+    words = [
+        (number, line.partition("#")[0].strip())
+        for number, line in enumerate(text.splitlines(), start=1)
+    ]
+    words = [(number, word) for number, word in words if word]
+    return tuple(words) if is_image_list([word for _, word in words]) else ()
+
+
+def is_image_list(words: Sequence[str]) -> bool:
+    """Whether all words can be images and some look like images."""
+    return all(map(parses, words)) and any(map(likeness.is_likely, words))
+
+
+def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] | None:
+    """Return what reads a document of a known tool; None for one of Kubernetes, and others."""
+    if not isinstance(document, Mapping):
+        return None
+    kind, version = text_at(document, "kind"), document.get("apiVersion")
+    if kind in _OMNI_KINDS and version is None:
+        return _of_omni
+    if kind in _ZARF_KINDS:
+        return _of_zarf
+    if kind:
+        return None
+    if version in ("v1", "v2") and "name" in document and "version" in document:
+        return _of_chart
+    if _is_skopeo(document):
+        return _of_skopeo
+    services = document.get("services")
+    if isinstance(services, Mapping) and any("image" in each for each in _mappings(services)):
+        return _of_compose
+    return None
+
+
+def list_findings(items: Sequence[object], spot: Spot) -> Iterator[Finding] | None:
+    """Return the images of a document that is a list of them; None if it is not."""
+    words = [item for item in items if isinstance(item, str)]
+    if not words or len(words) < len(items) or not is_image_list(words):
+        return None
+    return (
+        ImageField(place.path, word, place.line_of(word))
+        for place, word in ((spot.at_index(index), word) for index, word in enumerate(words))
+    )
+
+
+def _mappings(value: Fields) -> Iterator[Fields]:
+    return (item for item in value.values() if isinstance(item, Mapping))
+
+
+def _of_omni(document: Fields, spot: Spot) -> Iterator[Finding]:
+    """Yield what a cluster template names: https://omni.siderolabs.com, Cluster Templates."""
+    name = text_at(document, "name")
+    identity = f"{text_at(document, 'kind')} {shown(name)}".strip()
+    yield from (within(identity, found) for found in _omni_fields(document, spot))
+
+
+def _omni_fields(document: Fields, spot: Spot) -> Iterator[Finding]:
+    release = text_at(document, "talos.version")
+    if release:
+        version = shown(release)
+        why = f"needs the images of its release: `imager images default --talos-version {version}`"
+        yield Note("talos.version", why, spot.line)
+    if items_at(document, "systemExtensions"):
+        place = spot.at_key(_key(document, "systemExtensions"))
+        yield Note(place.path, _EXTENSIONS, place.line)
+    for key in ("patches", "kubernetes.manifests"):
+        for index, patch in enumerate(items_at(document, key)):
+            place = spot.at_key(key).at_index(index)
+            if isinstance(patch, Mapping):
+                yield from _omni_patch(patch, place)
+    yield from scan(_without(document, "patches"), spot, Rules())
+
+
+def _omni_patch(patch: Fields, spot: Spot) -> Iterator[Finding]:
+    file = text_at(patch, "file")
+    if file:
+        line = spot.line_of(patch.get("file"))
+        yield Note(spot.at_key("file").path, f"{shown(file)} is not read: list it too", line)
+    if "inline" in patch:
+        place = spot.at_key(_key(patch, "inline"))
+        yield Nested(place.path, patch["inline"], place.line)
+
+
+def _of_zarf(document: Fields, spot: Spot) -> Iterator[Finding]:
+    """Yield what a package names: https://docs.zarf.dev/ref/create/, `components[].images`."""
+    kind = text_at(document, "kind")
+    identity = f"{kind} {shown(text_at(document, 'metadata.name'))}".strip()
+    for index, component in enumerate(items_at(document, "components")):
+        if items_at(component, "charts") or items_at(component, "manifests"):
+            place = spot.at_key("components").at_index(index)
+            why = "its charts and manifests are not read: list what is rendered from them"
+            yield within(identity, Note(place.path, why, spot.line))
+    for found in scan(document, spot, rules_of("", kind)):
+        yield within(identity, found)
+
+
+def _of_chart(document: Fields, spot: Spot) -> Iterator[Finding]:
+    """Yield what Chart.yaml names: the annotations `images` and `artifacthub.io/images`."""
+    name = f"chart {shown(text_at(document, 'name'))}"
+    yield Note(name, _CHART, spot.line)
+    yield from (within(name, found) for found in scan(document, spot, Rules()))
+
+
+def _of_compose(document: Fields, spot: Spot) -> Iterator[Finding]:
+    """Yield what a file of Docker Compose names."""
+    services = document["services"]
+    for name, service in services.items() if isinstance(services, Mapping) else ():
+        place = spot.at_key("services").at_key(name)
+        if isinstance(service, Mapping):
+            image = service.get("image")
+            if isinstance(image, str):
+                yield from known_image(image, place.at_key(_key(service, "image")))
+            yield from scan(_without(service, "image"), place, Rules())
+
+
+def _is_skopeo(document: Fields) -> bool:
+    """Whether a document is of `skopeo sync --src yaml`: registries, and images in them."""
+    return bool(document) and all(
+        isinstance(key, str)
+        and is_registry(key)
+        and isinstance(value, Mapping)
+        and any(isinstance(value.get(each), Mapping) for each in ("images", *_SKOPEO_CHOICES))
+        for key, value in document.items()
+    )
+
+
+def _of_skopeo(document: Fields, spot: Spot) -> Iterator[Finding]:
+    for registry, fields in document.items():
+        place = spot.at_key(registry)
+        images = value_at(fields, "images")
+        for name, tags in images.items() if isinstance(images, Mapping) else ():
+            yield from _skopeo_image(f"{registry}/{name}", tags, place.at_key(name))
+        for choice in _SKOPEO_CHOICES:
+            chosen = value_at(fields, choice)
+            for name in chosen if isinstance(chosen, Mapping) else ():
+                spot_of_name = place.at_key(name)
+                image = f"{registry}/{shown(str(name))}"
+                yield Suspect(spot_of_name.path, image, "its tags are a pattern", spot_of_name.line)
+
+
+def _skopeo_image(name: str, tags: object, spot: Spot) -> Iterator[Finding]:
+    words = (
+        [str(tag) for tag in tags if isinstance(tag, str | int)] if isinstance(tags, list) else []
+    )
+    if not words:
+        yield Suspect(spot.path, name, "all its tags are wanted", spot.line)
+    for word in words:
+        image = f"{name}:{word}" if is_tag(word) else f"{name}@{word}"
+        yield ImageField(spot.path, image, spot.line)
+
+
+def _key(fields: Fields, key: str) -> object:
+    """Return the key as it is in the document, which has its line."""
+    return next((each for each in fields if each == key and isinstance(each, Text)), key)
+
+
+def _without(fields: Fields, key: str) -> Fields:
+    return {name: item for name, item in fields.items() if name != key}

@@ -1,0 +1,200 @@
+"""The walk over a document, which finds what in it is an image and what looks like one.
+
+What is certain is found by place: containers, the fields in `places.py`, keys and options whose
+words say that they name an image. Every other text is tested for what it looks like.
+
+A container is an item of `containers`, `initContainers` or `ephemeralContainers`, at any depth of
+any object, so all kinds of Kubernetes are read alike, and with them custom resources that embed a
+pod template. The fields are those of the API reference, core/v1 PodSpec
+(https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from imager.imagecache import likeness
+from imager.imagecache.composed import composed, kustomized
+from imager.imagecache.findings import (
+    Finding,
+    ImageField,
+    Mention,
+    Nested,
+    Remark,
+    Suspect,
+    value_at,
+)
+from imager.imagecache.manifesttext import origin_of
+from imager.imagecache.places import Rules, names_no_image, says_image
+from imager.imagecache.spots import Spot
+from imager.oci.reference import parses
+
+LOOKS = "it looks like an image"
+_IN_SHORT = "it may name an image, but not in full"
+_VARIABLE = "it has a variable"
+_ISTIO = "`auto` is replaced by Istio's proxy: list that image too"
+
+_CONTAINERS = frozenset({"containers", "initContainers", "ephemeralContainers"})
+_PARTS = frozenset({"registry", "repository", "image", "tag", "imageTag", "digest", "sha", "hub"})
+_OPTION = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(\S.*)", re.DOTALL)
+_VARIABLES = ("{{", "${", "$(")
+_STRUCTURE = re.compile(r"image|repository|://|kind", re.IGNORECASE)
+_AUTO = "auto"
+
+
+def scan(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    """Yield what `value`, which is at `spot`, names and mentions.
+
+    A document in it is a Nested finding, for the caller to look into.
+    """
+    if names_no_image(spot.keys):
+        return
+    if isinstance(value, Mapping):
+        yield from _mapping(value, spot, rules)
+    elif isinstance(value, list):
+        yield from _items(value, spot, rules)
+    elif isinstance(value, str):
+        yield from _text(value, spot, rules)
+
+
+def _mapping(value: Mapping[object, object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+    if spot.parent and _is_object(value):
+        yield Nested(spot.path, value, spot.line)
+        return
+    whole = list(composed(value, spot, versions=rules.version_is_tag))
+    yield from whole
+    for key, item in value.items():
+        place = spot.at_key(key)
+        if key in _CONTAINERS and isinstance(item, list):
+            for index, entry in enumerate(item):
+                yield from _container(entry, place.at_index(index), rules)
+        elif key == "volumes" and isinstance(item, list):
+            yield from _volumes(item, place, rules)
+        elif not (whole and key in _PARTS and isinstance(item, str)):
+            yield from scan(item, _renamed(value, key, place), rules)
+
+
+def _is_object(value: Mapping[object, object]) -> bool:
+    is_named = isinstance(value.get("apiVersion"), str) and isinstance(value.get("kind"), str)
+    return is_named and not {"metadata", "spec", "data"}.isdisjoint(value)
+
+
+def _renamed(fields: Mapping[object, object], key: object, place: Spot) -> Spot:
+    """Return the place of a value that another field names: of a variable, of a JSON patch."""
+    if key in ("value", "default") and isinstance(fields.get("name"), str):
+        return place.named(fields["name"])
+    path = fields.get("path")
+    if key == "value" and isinstance(path, str) and "op" in fields:
+        return place.named(path.rpartition("/")[2])
+    return place
+
+
+def _items(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+    before: object = None
+    is_kustomized = rules.kustomized and spot.ends_with(*rules.kustomized)
+    for index, item in enumerate(items):
+        place = spot.at_index(index)
+        if is_kustomized:
+            yield from kustomized(item, place)
+        elif isinstance(before, str) and before.startswith("-") and "=" not in before:
+            yield from scan(item, place.named(before), rules)
+        else:
+            yield from scan(item, place, rules)
+        before = item
+
+
+def _container(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    if not isinstance(value, Mapping):
+        return
+    for key, item in value.items():
+        place = spot.at_key(key)
+        # None is set later, by who owns the template: core/v1 Container, field `image`.
+        if key == "image":
+            yield from _pod_image(item, place, rules)
+        else:
+            yield from scan(item, place, rules)
+
+
+def _volumes(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+    for index, item in enumerate(items):
+        place = spot.at_index(index)
+        reference = value_at(item, "image.reference")
+        if reference is None:
+            yield from scan(item, place, rules)
+        else:
+            yield from _pod_image(reference, place.at_key("image").at_key("reference"), rules)
+
+
+def _pod_image(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    line = spot.line_of(value)
+    if value == _AUTO:
+        yield Remark(spot.path, _ISTIO, line)
+    elif rules.is_builtin:
+        yield ImageField(spot.path, value, line)
+    elif isinstance(value, str):
+        yield from known_image(value, spot)
+
+
+def known_image(value: str, spot: Spot) -> Iterator[Finding]:
+    """Yield the image of a field that has one by its definition; nothing for a pattern."""
+    line, image = spot.line_of(value), likeness.bare(value.strip())
+    if parses(image):
+        yield ImageField(spot.path, image, line)
+    elif any(each in value for each in _VARIABLES):
+        yield Suspect(spot.path, value, _VARIABLE, line)
+    elif value and not any(char in value for char in "*?!|<>"):
+        yield Suspect(spot.path, value, "it is not an image reference", line)
+
+
+def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    if rules.images and spot.ends_with(*rules.images):
+        yield from known_image(value, spot)
+        return
+    option = _OPTION.fullmatch(value)
+    name, text = (option[1], option[2]) if option else (spot.key, value)
+    if _has_structure(text):
+        yield Nested(spot.path, text if option else value, spot.line_of(value))
+    elif says_image(name):
+        yield from _named(text, spot, spot.line_of(value))
+    else:
+        yield from _any(text, value, spot)
+
+
+def _has_structure(text: str) -> bool:
+    """Whether a text may be YAML or JSON that names images by its keys."""
+    is_several = "\n" in text.strip() or text.lstrip().startswith(("{", "["))
+    return is_several and bool(_STRUCTURE.search(text))
+
+
+def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
+    """Yield what a text names whose key or option says that it is an image."""
+    words = [likeness.bare(word) for word in re.split(r"[\s,;]+", text) if word]
+    if any(each in text for each in _VARIABLES):
+        yield Suspect(spot.path, text, _VARIABLE, line)
+        return
+    for word in words:
+        if likeness.is_complete(word) or (likeness.is_tagged(word) and likeness.is_likely(word)):
+            yield ImageField(spot.path, word, line)
+        elif not likeness.is_no_image(word):
+            yield Suspect(spot.path, word, _IN_SHORT, line)
+
+
+def _any(text: str, value: str, spot: Spot) -> Iterator[Finding]:
+    """Yield what a text of unknown meaning is a list of, or else what in it looks like an image."""
+    line = spot.line_of(value)
+    for seen in likeness.whole(text):
+        if seen.is_complete:
+            yield Mention(spot.path, seen.image, line)
+        else:
+            yield Suspect(spot.path, seen.image, LOOKS, line)
+    if not likeness.whole(text):
+        yield from within_text(value, spot)
+
+
+def within_text(value: str, spot: Spot) -> Iterator[Finding]:
+    """Yield what in a text that is no document looks like an image, each with its line."""
+    origin = origin_of(value)
+    for seen in likeness.within_text(value):
+        line = origin.line_at(seen.offset) if spot.line else 0
+        yield Suspect(spot.path, seen.image, LOOKS, line)
