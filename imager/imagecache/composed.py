@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from imager.imagecache.findings import Finding, ImageField, Suspect
-from imager.imagecache.likeness import is_complete, is_likely
+from imager.imagecache.likeness import is_complete, is_likely, parsed
 from imager.imagecache.places import says_image
 from imager.imagecache.spots import Spot
-from imager.oci.reference import is_tag, parses
+from imager.oci.reference import is_tag
 
 _NO_TAG = "it has no tag"
 _NO_REGISTRY = "it has no registry"
@@ -30,7 +30,7 @@ def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> 
     image = name + (f":{tag}" if tag else "")
     if digest:
         image += f"@{digest if ':' in digest else f'sha256:{digest}'}"
-    if not parses(image):
+    if parsed(image) is None:
         return
     if is_complete(image):
         yield ImageField(place.path, image, place.line)
@@ -58,7 +58,7 @@ def _name(fields: Mapping[object, object]) -> tuple[str, str] | None:
 
 def _istio(fields: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
     hub, tag = _text(fields, "hub"), _tag(fields, versions=False)
-    if hub and tag and parses(f"{hub}:{tag}"):
+    if hub and tag and parsed(f"{hub}:{tag}"):
         place = spot.at_key("hub")
         why = "names of images are added to it: list what is rendered from it"
         yield Suspect(place.path, f"{hub}/...:{tag}", why, spot.line_of(fields.get("hub")))
@@ -72,7 +72,7 @@ def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
     """
     if isinstance(entry, str):
         image = entry.rpartition("=")[2]
-        if parses(image):
+        if parsed(image):
             yield ImageField(spot.path, image, spot.line_of(entry))
         return
     if not isinstance(entry, Mapping):
@@ -82,7 +82,7 @@ def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
     image = name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
     place = spot.at_key("newName" if "newName" in entry else "name")
     line = place.line_of(entry.get("newName") or entry.get("name"))
-    if not parses(image):
+    if parsed(image) is None:
         return
     if tag or digest:
         yield ImageField(place.path, image, line)

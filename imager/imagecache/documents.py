@@ -16,6 +16,7 @@ from imager.imagecache.findings import (
     text_at,
     within,
 )
+from imager.imagecache.likeness import parsed
 from imager.imagecache.machineconfig import is_machine_config, machine_findings
 from imager.imagecache.manifesttext import Origin, RepeatedKey, Text, TracedDocument, load_text
 from imager.imagecache.objects import load_problems, object_findings, unsure
@@ -23,7 +24,6 @@ from imager.imagecache.otherfiles import line_list, list_findings, reader_of
 from imager.imagecache.places import Rules
 from imager.imagecache.scan import scan, within_text
 from imager.imagecache.spots import Spot
-from imager.oci.reference import parses
 
 _DEEPEST = 4
 _MOST_NESTED_VALUES = 500_000
@@ -129,7 +129,7 @@ def _of_value(value: object, spot: Spot) -> Iterator[Finding]:
 def _lenient(found: Finding) -> Finding:
     """Return what is wrong in a nested document as what it is: a text that may not be used."""
     match found:
-        case ImageField(where, value, line) if not (isinstance(value, str) and parses(value)):
+        case ImageField(where, value, line) if not (isinstance(value, str) and parsed(value)):
             if not isinstance(value, str):
                 return Note(where, _NOT_IN_FIELD, line)
             return Suspect(where, value, _NOT_IN_FIELD, line)

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from imager.oci.reference import Reference, is_strict_reference, parses
+from imager.errors import ImagerError
+from imager.oci.reference import Reference, is_strict_reference
 
 
 def words(text: str) -> frozenset[str]:
@@ -29,6 +30,8 @@ _TAG_WORDS = words(
     "latest stable main master nightly edge dev develop devel canary release lts debug nonroot "
     "alpine slim linux bookworm bullseye trixie jammy noble static base"
 )
+# After a name without a slash, where most words follow names of settings.
+_USUAL_WORDS = words("latest stable alpine slim")
 _DOTTED = re.compile(r"v?\d+(?:\.\d+)+(?:[._-][\w.-]+)?|\d+-[a-z][\w.-]*", re.ASCII)
 _API_VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d+)?")
 _YEAR = re.compile(r"20\d\d")
@@ -78,18 +81,26 @@ def bare(text: str) -> str:
     return match[2] if match else text
 
 
+@lru_cache(maxsize=1024)
+def parsed(text: str) -> Reference | None:
+    """Return the reference that `text` is, in short or in full; None if it is not one."""
+    try:
+        return Reference.parse(text)
+    except ImagerError:
+        return None
+
+
 def is_complete(text: str) -> bool:
     """Whether `text` is a reference in full, as nothing but images has it."""
     text = bare(text)
-    if len(text) > _LONGEST or not parses(text):
+    reference = parsed(text)
+    if reference is None:
         return False
     if _DIGEST.fullmatch(text):
         return True
-    if not is_strict_reference(text):
-        return False
-    reference = Reference.parse(text)
     return (
-        _is_host(reference.registry)
+        is_strict_reference(text)
+        and _is_host(reference.registry)
         and not _FILE.fullmatch(reference.repository)
         and _is_usual_tag(reference.tag or "")
     )
@@ -100,18 +111,20 @@ def is_likely(text: str) -> bool:
     if len(text) > _LONGEST or not _SHAPE.fullmatch(text):
         return False
     has_scheme, text = text != bare(text), bare(text)
-    if not parses(text) or _FILE.fullmatch(text.partition(":")[0]):
-        return False
-    if has_scheme or is_complete(text):
-        return True
     name, colon, tag = text.rpartition(":")
+    is_word = bool(colon) and "/" not in text and "@" not in text
+    if is_word and not has_scheme and not _is_versioned_word(name, tag):
+        return False
+    reference = parsed(text)
+    if reference is None or _FILE.fullmatch(text.partition(":")[0]):
+        return False
+    if has_scheme or is_word or is_complete(text):
+        return True
     if "/" in tag or not colon:
         return _is_in_known_registry(text)
     if is_strict_reference(text):
-        return _is_host(Reference.parse(text).registry) and not tag.isdecimal()
-    first, slash, rest = name.partition("/")
-    if not slash:
-        return bool(_DOTTED.fullmatch(tag) or tag in _TAG_WORDS) and _is_word(name)
+        return _is_host(reference.registry) and not tag.isdecimal()
+    first, _, rest = name.partition("/")
     is_api = _API_VERSION.fullmatch(rest.rpartition("/")[2])
     return _is_usual_tag(tag) and bool(re.search("[a-z]", first)) and not is_api
 
@@ -119,15 +132,14 @@ def is_likely(text: str) -> bool:
 def is_tagged(text: str) -> bool:
     """Whether `text`, which stands where an image is named, is one with tag or digest."""
     text = bare(text)
-    if not parses(text):
-        return False
-    return "@" in text or ":" in text.rpartition("/")[2]
+    return parsed(text) is not None and ("@" in text or ":" in text.rpartition("/")[2])
 
 
 def is_no_image(text: str) -> bool:
     """Whether `text`, where an image may be named, is a word or file that cannot be one."""
     word = bare(text)
-    return not parses(word) or word in _NO_IMAGES or bool(_FILE.fullmatch(word)) or word.isdigit()
+    is_other = word in _NO_IMAGES or word.isdigit() or _FILE.fullmatch(word)
+    return bool(is_other) or parsed(word) is None
 
 
 def whole(text: str) -> tuple[Likeness, ...]:
@@ -151,13 +163,19 @@ def _within(text: str) -> Iterator[Likeness]:
         if ":" not in line and "/" not in line:
             continue
         code = _COMMENT.sub("", line)
-        if (match := _IMAGE_LINE.fullmatch(code)) and not is_no_image(match[1]):
+        match = _IMAGE_LINE.fullmatch(code)
+        if match and not is_no_image(match[1]) and not _is_attribute(match[1]):
             yield Likeness(bare(match[1]), is_complete(match[1]), offset)
             continue
         for token in _TOKEN.findall(code):
             word = token.rstrip(".:!?}*").lstrip("{")
             if is_likely(word):
                 yield Likeness(bare(word), is_complete(word), offset)
+
+
+def _is_attribute(word: str) -> bool:
+    """Whether a word is an expression, such as `container.image`."""
+    return "." in word and "/" not in word and ":" not in word
 
 
 def _is_host(registry: str) -> bool:
@@ -189,5 +207,7 @@ def _is_year(tag: str) -> bool:
     return bool(_YEAR.fullmatch(tag))
 
 
-def _is_word(name: str) -> bool:
-    return bool(re.search("[a-z]{2}", name)) and name not in _NO_NAMES and "." not in name
+def _is_versioned_word(name: str, tag: str) -> bool:
+    """Whether a name without a slash, and a tag, look like an image on Docker Hub."""
+    is_name = re.search("[a-z]{2}", name) and name not in _NO_NAMES and "." not in name
+    return bool(is_name) and (tag in _USUAL_WORDS or bool(_DOTTED.fullmatch(tag)))

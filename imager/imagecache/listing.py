@@ -17,12 +17,14 @@ from imager.imagecache.findings import (
     Suspect,
     full_reference,
 )
+from imager.imagecache.likeness import parsed
 from imager.imagecache.manifestfiles import ManifestFile, read_manifest_files, source_name
-from imager.imagecache.objects import TEMPLATE
-from imager.oci.reference import Reference, parses
+from imager.imagecache.objects import TEMPLATE, UNKNOWN
+from imager.oci.reference import Reference
 
 _RENDER = "render charts first: helm template CHART | imager images list --from -"
 _SURE = "add these images to your list, or leave out --strict"
+_TEXT = "it is a complete reference, but not in an image field: remove it if nothing pulls it"
 _LONGEST = 2000
 
 
@@ -60,7 +62,8 @@ class Message:
 
     def __str__(self) -> str:
         """Return the message as one line of bounded length: it quotes names of strangers."""
-        more = f" (and {self.others} more places)" if self.others else ""
+        places = "place" if self.others == 1 else "places"
+        more = f" (and {self.others} more {places})" if self.others else ""
         line = " ".join(f"{self.place}: {self.text}{more}".split())
         return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
@@ -109,7 +112,8 @@ def find_images(sources: Sequence[str]) -> Listing:
         sources=tuple(source_name(each) for each in sources),
         images=images,
         remarks=_messages(_remarks(found, images)),
-        warnings=_messages(_warnings(found, known)),
+        # Folders may have many files of other tools: what is suspected goes before them.
+        warnings=_messages(sorted(_warnings(found, known), key=_is_of_other_tool)),
         problems=_messages(problems),
     )
 
@@ -161,7 +165,7 @@ def _remarks(found: Iterable[_Found], images: Iterable[ListedImage]) -> Iterator
             yield Message(each.place, each.finding.text)
     for image in images:
         if not image.is_certain:
-            text = f"{image.reference} is listed, though it is in no field of an image"
+            text = f"{image.reference} is listed: {_TEXT}"
             yield Message(image.places[0], text, others=len(image.places) - 1)
 
 
@@ -174,8 +178,13 @@ def _warnings(found: Iterable[_Found], known: set[str]) -> Iterator[Message]:
                 yield Message(each.place, f"{image} is not listed: {why}", image)
 
 
+def _is_of_other_tool(message: Message) -> bool:
+    return message.text == UNKNOWN
+
+
 def _is_listed(image: str, known: set[str]) -> bool:
-    return parses(image) and str(Reference.parse(image)) in known
+    reference = parsed(image)
+    return reference is not None and str(reference) in known
 
 
 def _messages(messages: Iterable[Message]) -> tuple[Message, ...]:

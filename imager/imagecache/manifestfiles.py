@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from imager.textinput import STDIN, input_name
 from imager.units import MIB, format_size
 
 _LARGEST = 16 * MIB
-_SUFFIXES = (".yaml", ".yml", ".json")
+_MANIFEST = re.compile(r"(?!\.).*(?:\.ya?ml|\.json|image.*\.(?:txt|list))", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,9 @@ class ManifestFile:
 def read_manifest_files(source: str) -> Iterator[ManifestFile | Problem]:
     """Yield the files of `source`, in the order of their names; a Problem for what is unreadable.
 
-    `-` is standard input; in a folder, files that end with .yaml, .yml or .json at any depth,
-    except what has a name that starts with a dot: of version control, of continuous integration.
+    `-` is standard input; in a folder, files that end with .yaml, .yml or .json at any depth, and
+    lists of images (`*image*.txt`, `*image*.list`), except those whose own name or folder starts
+    with a dot: of version control, of continuous integration.
     A file is UTF-8 of at most 16 MiB.
     """
     if source == STDIN:
@@ -50,7 +52,7 @@ def _read_folder(source: str) -> Iterator[ManifestFile | Problem]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
-            if name.endswith(_SUFFIXES) and not name.startswith(".") and _is_readable_kind(path):
+            if _MANIFEST.fullmatch(name) and _is_readable_kind(path):
                 yield _read(str(path), path)
     for error in failures:
         yield Problem(str(error.filename), f"cannot be read: {error.strerror}")

@@ -32,7 +32,8 @@ _KUSTOMIZE = "kustomize.config.k8s.io"
 _KUSTOMIZED = "it changes or adds images: list what `kustomize build` prints instead"
 _OF_POLICY = "it is named in a policy"
 _OF_SCHEMA = "it is the default of a schema"
-_UNKNOWN = "is not of Kubernetes or Talos: only what is certainly an image in it is listed"
+UNKNOWN = "is not of Kubernetes or Talos: only what is certainly an image in it is listed"
+_NO_VERSION = "has no apiVersion, and no image in it is known: is it of Kubernetes or Talos?"
 _RELEASE = "Helm keeps a release in it: list what `helm get manifest` prints"
 _LONGEST_ENCODED = 4 << 20
 # Their values are base64: core/v1 Secret and ConfigMap.
@@ -85,7 +86,7 @@ def object_findings(
 
 
 def _of_unknown(value: object, name: str, spot: Spot) -> Iterator[Finding]:
-    yield Note(name, _UNKNOWN, spot.line)
+    yield Note(name, UNKNOWN, spot.line)
     for found in scan(value, spot, Rules()):
         yield within(name, found)
 
@@ -138,14 +139,17 @@ def _of_object(value: Mapping[object, object], kind: str, spot: Spot) -> Iterato
 def _fields(
     value: Mapping[object, object], spot: Spot, rules: Rules, *, why: str
 ) -> Iterator[Finding]:
-    has_image = False
+    has_image = is_anything = False
     # The status of a pod or node names what it has run, not what it will run.
     fields = {k: v for k, v in value.items() if k != "status"} if rules.is_builtin else value
     for found in scan(fields, spot, rules):
         has_image |= isinstance(found, ImageField)
+        is_anything = True
         yield unsure(found, _OF_POLICY) if rules.is_policy else found
     if why and not has_image:
         yield Note("", why, spot.line)
+    if "apiVersion" not in value and not is_anything:
+        yield Note("", _NO_VERSION, spot.line)
 
 
 def unsure(found: Finding, why: str) -> Finding:

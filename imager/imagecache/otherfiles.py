@@ -21,7 +21,7 @@ from imager.imagecache.manifesttext import Text
 from imager.imagecache.places import Rules, rules_of
 from imager.imagecache.scan import known_image, scan
 from imager.imagecache.spots import Spot
-from imager.oci.reference import is_registry, is_tag, parses
+from imager.oci.reference import is_registry, is_tag
 
 _OMNI_KINDS = frozenset({"Cluster", "ControlPlane", "Workers", "Machine"})
 _ZARF_KINDS = frozenset({"ZarfPackageConfig", "ZarfInitConfig"})
@@ -50,7 +50,7 @@ def line_list(text: str) -> tuple[tuple[int, str], ...]:
 
 def is_image_list(words: Sequence[str]) -> bool:
     """Whether all words can be images and some look like images."""
-    return all(map(parses, words)) and any(map(likeness.is_likely, words))
+    return all(map(likeness.parsed, words)) and any(map(likeness.is_likely, words))
 
 
 def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] | None:

@@ -64,6 +64,8 @@ _NO_IMAGE_KEYS = frozenset({
     "documentation",
     "kubectl.kubernetes.io/last-applied-configuration",
     "managedFields",
+    "message",
+    "readme",
     "runbook_url",
     "summary",
 })  # fmt: skip
@@ -90,6 +92,7 @@ _KUSTOMIZED: Mapping[str, tuple[str, ...]] = {
     "kustomize.toolkit.fluxcd.io": ("spec.images",),
 }
 
+_LONGEST_KEY = 128
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # Words after or beside `image` that make a key one of something else.
 _OTHERS = words(
@@ -185,11 +188,13 @@ def says_image(key: str) -> bool:
     `sidecarImage`, `--acme-http01-solver-image` and `RELATED_IMAGE_PROXY` do, `imagePullPolicy`
     and `IMAGE_TAG` do not.
     """
-    words = [word.lower() for word in _WORDS.findall(key)]
-    if "image" not in words and "images" not in words:
+    if len(key) > _LONGEST_KEY:
         return False
-    at = max(index for index, word in enumerate(words) if word in ("image", "images"))
-    before, after = words[:at], words[at + 1 :]
+    parts = [word.lower() for word in _WORDS.findall(key)]
+    if "image" not in parts and "images" not in parts:
+        return False
+    at = max(index for index, word in enumerate(parts) if word in ("image", "images"))
+    before, after = parts[:at], parts[at + 1 :]
     if after and after[0] in _NAMING and len(after) == 1:
         return True
     return not _OTHERS.intersection(after) and not {"disable", "has", "is", "use"} & set(before)

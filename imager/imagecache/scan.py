@@ -28,9 +28,8 @@ from imager.imagecache.findings import (
 from imager.imagecache.manifesttext import origin_of
 from imager.imagecache.places import Rules, names_no_image, says_image
 from imager.imagecache.spots import Spot
-from imager.oci.reference import parses
 
-LOOKS = "it looks like an image"
+LOOKS = "it looks like an image: add it if it is pulled"
 _IN_SHORT = "it may name an image, but not in full"
 _VARIABLE = "it has a variable"
 _ISTIO = "`auto` is replaced by Istio's proxy: list that image too"
@@ -40,6 +39,7 @@ _PARTS = frozenset({"registry", "repository", "image", "tag", "imageTag", "diges
 _OPTION = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(\S.*)", re.DOTALL)
 _VARIABLES = ("{{", "${", "$(")
 _STRUCTURE = re.compile(r"image|repository|://|kind", re.IGNORECASE)
+_BEGINNING = re.compile(r"\s*(?:[{\[]|[\w.-]+:\s)")
 _AUTO = "auto"
 
 
@@ -139,7 +139,7 @@ def _pod_image(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
 def known_image(value: str, spot: Spot) -> Iterator[Finding]:
     """Yield the image of a field that has one by its definition; nothing for a pattern."""
     line, image = spot.line_of(value), likeness.bare(value.strip())
-    if parses(image):
+    if likeness.parsed(image):
         yield ImageField(spot.path, image, line)
     elif any(each in value for each in _VARIABLES):
         yield Suspect(spot.path, value, _VARIABLE, line)
@@ -155,7 +155,7 @@ def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
     name, text = (option[1], option[2]) if option else (spot.key, value)
     if _has_structure(text):
         yield Nested(spot.path, text if option else value, spot.line_of(value))
-    elif says_image(name):
+    elif says_image(name) and not _is_prose(text):
         yield from _named(text, spot, spot.line_of(value))
     else:
         yield from _any(text, value, spot)
@@ -163,17 +163,20 @@ def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
 
 def _has_structure(text: str) -> bool:
     """Whether a text may be YAML or JSON that names images by its keys."""
-    is_several = "\n" in text.strip() or text.lstrip().startswith(("{", "["))
-    return is_several and bool(_STRUCTURE.search(text))
+    return bool(_BEGINNING.match(text) or "\n" in text.strip()) and bool(_STRUCTURE.search(text))
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a text is several words, and not a list of images."""
+    return len(text.replace(",", " ").replace(";", " ").split()) > 1 and not likeness.whole(text)
 
 
 def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
     """Yield what a text names whose key or option says that it is an image."""
-    words = [likeness.bare(word) for word in re.split(r"[\s,;]+", text) if word]
     if any(each in text for each in _VARIABLES):
         yield Suspect(spot.path, text, _VARIABLE, line)
         return
-    for word in words:
+    for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):
         if likeness.is_complete(word) or (likeness.is_tagged(word) and likeness.is_likely(word)):
             yield ImageField(spot.path, word, line)
         elif not likeness.is_no_image(word):
@@ -183,12 +186,13 @@ def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
 def _any(text: str, value: str, spot: Spot) -> Iterator[Finding]:
     """Yield what a text of unknown meaning is a list of, or else what in it looks like an image."""
     line = spot.line_of(value)
-    for seen in likeness.whole(text):
+    whole = likeness.whole(text)
+    for seen in whole:
         if seen.is_complete:
             yield Mention(spot.path, seen.image, line)
         else:
             yield Suspect(spot.path, seen.image, LOOKS, line)
-    if not likeness.whole(text):
+    if not whole:
         yield from within_text(value, spot)
 
 

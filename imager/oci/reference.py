@@ -85,15 +85,6 @@ class Reference:
         return f"{self.name}{tag}{digest}"
 
 
-def parses(text: str) -> bool:
-    """Whether `Reference.parse` takes `text`."""
-    try:
-        Reference.parse(text)
-    except ImagerError:
-        return False
-    return True
-
-
 def is_strict_reference(text: str) -> bool:
     """Whether `parse_strict` takes `text`: what tells a registry reference from a path."""
     try:
