@@ -26,6 +26,7 @@ def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> 
         return
     key, name = found
     place = spot.at_key(key)
+    line = place.line_of(fields.get(key))
     tag, digest = _tag(fields, versions=versions), _text(fields, "digest") or _text(fields, "sha")
     image = name + (f":{tag}" if tag else "")
     if digest:
@@ -33,11 +34,11 @@ def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> 
     if parsed(image) is None:
         return
     if is_complete(image):
-        yield ImageField(place.path, image, place.line)
+        yield ImageField(place.path, image, line)
     elif tag or digest:
-        yield Suspect(place.path, image, _NO_REGISTRY, place.line)
+        yield Suspect(place.path, image, _NO_REGISTRY, line)
     elif is_likely(image) or ("repository" in fields and says_image(spot.key)):
-        yield Suspect(place.path, image, _NO_TAG, place.line)
+        yield Suspect(place.path, image, _NO_TAG, line)
 
 
 def _name(fields: Mapping[object, object]) -> tuple[str, str] | None:
@@ -60,7 +61,7 @@ def _istio(fields: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
     hub, tag = _text(fields, "hub"), _tag(fields, versions=False)
     if hub and tag and parsed(f"{hub}:{tag}"):
         place = spot.at_key("hub")
-        why = "names of images are added to it: list what is rendered from it"
+        why = "image names are added to it; list the rendered manifests"
         yield Suspect(place.path, f"{hub}/...:{tag}", why, spot.line_of(fields.get("hub")))
 
 
@@ -87,7 +88,7 @@ def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
     if tag or digest:
         yield ImageField(place.path, image, line)
     elif "newName" in entry:
-        yield Suspect(place.path, image, "its tag is that of the image it replaces", line)
+        yield Suspect(place.path, image, "its tag is that of the replaced image", line)
 
 
 def flux_artifact(spec: Mapping[object, object], spot: Spot) -> Iterator[Finding]:

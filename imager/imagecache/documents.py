@@ -27,9 +27,9 @@ from imager.imagecache.spots import Spot
 
 _DEEPEST = 4
 _MOST_NESTED_VALUES = 500_000
-_EMPTY = "is empty: no document is in it"
-_DROPPED = "another value is given for the same key"
-_TOO_MANY = "has too many documents in its texts: those from here on are not looked into"
+_EMPTY = "empty: it contains no document"
+_DROPPED = "a later value of the same key replaces it"
+_TOO_MANY = "too many documents nested in texts: the rest is not read"
 _NOT_IN_FIELD = "it is not an image reference"
 
 
@@ -74,7 +74,7 @@ def _of_repeated(key: RepeatedKey, *, is_strict: bool) -> Iterator[Finding]:
     if is_strict:
         yield Problem("", text, key.line)
         return
-    yield Note("", f"{text}: the last value counts", key.line)
+    yield Note("", f"{text}: the last value is used, as by kubectl", key.line)
     place = Spot(line=key.line).at_key(key.key)
     yield from (unsure(each, _DROPPED) for each in scan(key.dropped, place, Rules()))
 

@@ -138,8 +138,8 @@ def is_tagged(text: str) -> bool:
 def is_no_image(text: str) -> bool:
     """Whether `text`, where an image may be named, is a word or file that cannot be one."""
     word = bare(text)
-    is_other = word in _NO_IMAGES or word.isdigit() or _FILE.fullmatch(word)
-    return bool(is_other) or parsed(word) is None
+    is_other = word in _NO_IMAGES or word.isdigit() or _is_dotted_word(word)
+    return is_other or bool(_FILE.fullmatch(word)) or parsed(word) is None
 
 
 def whole(text: str) -> tuple[Likeness, ...]:
@@ -164,7 +164,7 @@ def _within(text: str) -> Iterator[Likeness]:
             continue
         code = _COMMENT.sub("", line)
         match = _IMAGE_LINE.fullmatch(code)
-        if match and not is_no_image(match[1]) and not _is_attribute(match[1]):
+        if match and not is_no_image(match[1]):
             yield Likeness(bare(match[1]), is_complete(match[1]), offset)
             continue
         for token in _TOKEN.findall(code):
@@ -173,8 +173,8 @@ def _within(text: str) -> Iterator[Likeness]:
                 yield Likeness(bare(word), is_complete(word), offset)
 
 
-def _is_attribute(word: str) -> bool:
-    """Whether a word is an expression, such as `container.image`."""
+def _is_dotted_word(word: str) -> bool:
+    """Whether a word is a host or an expression, such as `container.image`."""
     return "." in word and "/" not in word and ":" not in word
 
 

@@ -24,7 +24,7 @@ from imager.oci.reference import Reference
 
 _RENDER = "render charts first: helm template CHART | imager images list --from -"
 _SURE = "add these images to your list, or leave out --strict"
-_TEXT = "it is a complete reference, but not in an image field: remove it if nothing pulls it"
+_TEXT = "a complete reference outside of an image field; remove it if nothing pulls it"
 _LONGEST = 2000
 
 

@@ -81,7 +81,7 @@ _READ = (
     "pod",
     *_URL_LISTS,
 )
-_NOT_RUN = "it is not in a field of an image"
+_NOT_RUN = "it is not in an image field; add it if it is pulled"
 
 
 def is_machine_config(document: object) -> bool:

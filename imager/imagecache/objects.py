@@ -29,12 +29,12 @@ from imager.imagecache.spots import Spot
 TEMPLATE = "it is a template, not YAML"
 
 _KUSTOMIZE = "kustomize.config.k8s.io"
-_KUSTOMIZED = "it changes or adds images: list what `kustomize build` prints instead"
-_OF_POLICY = "it is named in a policy"
-_OF_SCHEMA = "it is the default of a schema"
-UNKNOWN = "is not of Kubernetes or Talos: only what is certainly an image in it is listed"
-_NO_VERSION = "has no apiVersion, and no image in it is known: is it of Kubernetes or Talos?"
-_RELEASE = "Helm keeps a release in it: list what `helm get manifest` prints"
+_KUSTOMIZED = "it changes or adds images: list the output of `kustomize build` instead"
+_OF_POLICY = "a policy names it, but does not run it"
+_OF_SCHEMA = "it is a default in a schema; add it if a resource relies on that"
+UNKNOWN = "not a Kubernetes or Talos document: only complete references in it are listed"
+_NO_VERSION = "not a Kubernetes or Talos document (it has no apiVersion), and no image is in it"
+_RELEASE = "a release of Helm: its images are not read; list what `helm get manifest` prints"
 _LONGEST_ENCODED = 4 << 20
 # Their values are base64: core/v1 Secret and ConfigMap.
 _ENCODED = {("", "Secret"): "data", ("", "ConfigMap"): "binaryData"}
@@ -47,7 +47,9 @@ def manifest_findings(text: str) -> Iterator[Finding]:
     for number, document in enumerate(loaded.documents, start=1):
         for key in document.repeated:
             yield Note(
-                "", f"key {shown(key.key)!r} is given twice: the last value counts", key.line
+                "",
+                f"key {shown(key.key)!r} is given twice: the last value is used, as by kubectl",
+                key.line,
             )
         spot = Spot(line=document.line)
         yield from object_findings(document.value, number=number, spot=spot)

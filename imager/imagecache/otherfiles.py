@@ -25,10 +25,10 @@ from imager.oci.reference import is_registry, is_tag
 
 _OMNI_KINDS = frozenset({"Cluster", "ControlPlane", "Workers", "Machine"})
 _ZARF_KINDS = frozenset({"ZarfPackageConfig", "ZarfInitConfig"})
-_CHART = "is a Helm chart: list what `helm template` prints"
+_CHART = "a Helm chart: list the output of `helm template` too"
 _EXTENSIONS = (
-    "system extensions are part of the installer that Omni takes from an image factory: "
-    "list that installer too"
+    "Omni puts system extensions into an installer of an image factory; "
+    "add that installer to the list"
 )
 _SKOPEO_CHOICES = ("images-by-tag-regex", "images-by-semver")
 
@@ -100,8 +100,9 @@ def _omni_fields(document: Fields, spot: Spot) -> Iterator[Finding]:
     release = text_at(document, "talos.version")
     if release:
         version = shown(release)
-        why = f"needs the images of its release: `imager images default --talos-version {version}`"
-        yield Note("talos.version", why, spot.line)
+        why = f"add the images of this release: `imager images default --talos-version {version}`"
+        place = spot.at_key(_key(document, "talos")).at_key("version")
+        yield Note(place.path, why, place.line)
     if items_at(document, "systemExtensions"):
         place = spot.at_key(_key(document, "systemExtensions"))
         yield Note(place.path, _EXTENSIONS, place.line)
@@ -117,7 +118,7 @@ def _omni_patch(patch: Fields, spot: Spot) -> Iterator[Finding]:
     file = text_at(patch, "file")
     if file:
         line = spot.line_of(patch.get("file"))
-        yield Note(spot.at_key("file").path, f"{shown(file)} is not read: list it too", line)
+        yield Note(spot.at_key("file").path, f"{shown(file)} is not read; list it too", line)
     if "inline" in patch:
         place = spot.at_key(_key(patch, "inline"))
         yield Nested(place.path, patch["inline"], place.line)
@@ -129,9 +130,9 @@ def _of_zarf(document: Fields, spot: Spot) -> Iterator[Finding]:
     identity = f"{kind} {shown(text_at(document, 'metadata.name'))}".strip()
     for index, component in enumerate(items_at(document, "components")):
         if items_at(component, "charts") or items_at(component, "manifests"):
-            place = spot.at_key("components").at_index(index)
-            why = "its charts and manifests are not read: list what is rendered from them"
-            yield within(identity, Note(place.path, why, spot.line))
+            place = spot.at_key(_key(document, "components")).at_index(index)
+            why = "its charts and manifests are not read; list the rendered manifests too"
+            yield within(identity, Note(place.path, why, place.line))
     for found in scan(document, spot, rules_of("", kind)):
         yield within(identity, found)
 
@@ -177,7 +178,12 @@ def _of_skopeo(document: Fields, spot: Spot) -> Iterator[Finding]:
             for name in chosen if isinstance(chosen, Mapping) else ():
                 spot_of_name = place.at_key(name)
                 image = f"{registry}/{shown(str(name))}"
-                yield Suspect(spot_of_name.path, image, "its tags are a pattern", spot_of_name.line)
+                yield Suspect(
+                    spot_of_name.path,
+                    image,
+                    "its tags are selected by a pattern",
+                    spot_of_name.line,
+                )
 
 
 def _skopeo_image(name: str, tags: object, spot: Spot) -> Iterator[Finding]:
@@ -185,7 +191,7 @@ def _skopeo_image(name: str, tags: object, spot: Spot) -> Iterator[Finding]:
         [str(tag) for tag in tags if isinstance(tag, str | int)] if isinstance(tags, list) else []
     )
     if not words:
-        yield Suspect(spot.path, name, "all its tags are wanted", spot.line)
+        yield Suspect(spot.path, name, "all tags are selected", spot.line)
     for word in words:
         image = f"{name}:{word}" if is_tag(word) else f"{name}@{word}"
         yield ImageField(spot.path, image, spot.line)

@@ -96,20 +96,19 @@ _LONGEST_KEY = 128
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # Words after or beside `image` that make a key one of something else.
 _OTHERS = words(
-    "accept active allowed auto backup cache caches count credentials default delay deletion "
-    "digest "
-    "dir directory disk disks enable enabled filter format gc height id ids interval limit list "
-    "location max maximum media min minimum mirror mirrors mode name names namespace path paths "
-    "pattern patterns period policies policy port prefix provider pull pulls pullsecret quality "
-    "registries registry repo repository schema secret secrets service size sizes source status "
-    "suffix tag tags threshold time timeout title type types ttl update upload user version "
-    "versions "
-    "volume width"
+    "accept active allowed auto backup cache caches count credentials delay deletion digest dir "
+    "directory disk disks enable enabled feature features filter format gc height id ids interval "
+    "limit list location max maximum media min minimum mirror mirrors mode names namespace "
+    "options path paths pattern patterns period policies policy port prefix provider pull pulls "
+    "quality registries registry repo repositories repository schema secret secrets service size "
+    "sizes source status suffix tag tags threshold time timeout title type types ttl update "
+    "upload user version versions volume width"
 )
-_NAMING = frozenset({"name", "ref", "reference", "url", "uri", "default", "source", "repository"})
+_NAMING = frozenset({"name", "ref", "reference", "url", "uri", "default"})
+_NEGATING = frozenset({"disable", "has", "is", "use"})
 
-_CHOSEN = "its operator chooses images that are not known here: list them too"
-_CHARTS = "images of what it deploys are not known here: list what is rendered from it"
+_CHOSEN = "its operator selects images that are not known here; add them to the list"
+_CHARTS = "the images that it deploys are not known here; list the rendered manifests too"
 _UNSEEN: Mapping[tuple[str, str], str] = {
     ("argoproj.io", "Application"): _CHARTS,
     ("argoproj.io", "ApplicationSet"): _CHARTS,
@@ -124,7 +123,7 @@ _UNSEEN: Mapping[tuple[str, str], str] = {
     ("operators.coreos.com", "Subscription"): _CHOSEN,
     ("operator.tigera.io", "Installation"): _CHOSEN,
     ("pkg.crossplane.io", "Configuration"): (
-        "packages that it depends on are not known here: list them too"
+        "its dependencies are not known here; list their packages too"
     ),
     ("sailoperator.io", "Istio"): _CHOSEN,
 }
@@ -197,4 +196,4 @@ def says_image(key: str) -> bool:
     before, after = parts[:at], parts[at + 1 :]
     if after and after[0] in _NAMING and len(after) == 1:
         return True
-    return not _OTHERS.intersection(after) and not {"disable", "has", "is", "use"} & set(before)
+    return not _OTHERS.intersection(after) and not _NEGATING.intersection(before)

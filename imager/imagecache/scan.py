@@ -29,9 +29,9 @@ from imager.imagecache.manifesttext import origin_of
 from imager.imagecache.places import Rules, names_no_image, says_image
 from imager.imagecache.spots import Spot
 
-LOOKS = "it looks like an image: add it if it is pulled"
-_IN_SHORT = "it may name an image, but not in full"
-_VARIABLE = "it has a variable"
+LOOKS = "it looks like an image; add it if it is pulled"
+_IN_SHORT = "it may be the short name of an image; add it if it is pulled"
+_VARIABLE = "it contains a variable"
 _ISTIO = "`auto` is replaced by Istio's proxy: list that image too"
 
 _CONTAINERS = frozenset({"containers", "initContainers", "ephemeralContainers"})

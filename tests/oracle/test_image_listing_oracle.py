@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,24 @@ def found_by_jq(path: Path) -> set[str]:
     return {SHORT.get(line, line) for line in lines}
 
 
+def is_in_pod(image: dict[str, list[dict[str, str]]]) -> bool:
+    """Return whether a place of a listed image is one that the query has."""
+    return any(
+        re.search(r"ontainers\[\d+\]\.image$|image\.reference$", each["where"])
+        for each in image["places"]
+    )
+
+
 @pytest.mark.parametrize("folder", ["apps", "kustomize", "system/operator.yaml"])
 def test_jq_finds_the_same_images(folder: str) -> None:
     place = SITE / folder
     files = [place] if place.is_file() else [each for each in place.rglob("*.*") if each.is_file()]
     expected = set().union(*(found_by_jq(each) for each in files))
-    done = cli.run("images", "list", "--from", place)
+    done = cli.run("images", "list", "--from", place, "--json")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == sorted(expected)
+    found = json.loads(done.stdout)["images"]
+    in_pods = [each["reference"] for each in found if is_in_pod(each)]
+    assert in_pods == sorted(expected)
 
 
 def test_the_list_is_one_that_cache_create_takes(tmp_path: Path) -> None:
@@ -75,4 +86,7 @@ def test_warnings_go_to_standard_error() -> None:
     done = cli.run("image", "list", "--from", SITE / "talos")
     assert done.returncode == 0
     assert "warning" not in done.stdout
-    assert done.stderr.count("warning: ") == 4
+    assert done.stderr.count("warning: ") == 5
+    refused = cli.run("images", "list", "--from", SITE / "talos", "--strict")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: manifests: 5 problems\n")

@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imager.errors import ImagerError, InputError, InvalidManifestsError
-from imager.imagecache.listing import list_images
+from imager.imagecache.listing import find_images
 from imager.oci.reference import Reference
-from imager.reporter import ProgressStyle, make_reporter
 
 SITE = Path(__file__).parents[1] / "site"
 APPS = (
@@ -61,12 +60,10 @@ SEPARATE_DOCUMENTS = (
 
 def listed(*sources: Path | str) -> tuple[tuple[str, ...], list[str]]:
     """Return the images and the warnings, without the folder of each file."""
-    stream = io.StringIO()
-    reporter = make_reporter(ProgressStyle.PLAIN, stream)
-    images = list_images([str(source) for source in sources], reporter=reporter)
-    lines = stream.getvalue().splitlines()
-    assert all(line.startswith("warning: ") for line in lines)
-    return images, [line.removeprefix("warning: ").rpartition("/site/")[2] for line in lines]
+    listing = find_images([str(source) for source in sources])
+    listing.check(strict=False)
+    images = tuple(each.reference for each in listing.images)
+    return images, [str(each).rpartition("/site/")[2] for each in listing.warnings]
 
 
 def write(folder: Path, text: str, name: str = "web.yaml") -> Path:
@@ -92,7 +89,13 @@ def pod(image: str, *, version: str = "v1", kind: str = "Pod") -> str:
 
 
 def test_every_kind_that_runs_pods() -> None:
-    assert listed(SITE / "apps") == (APPS, [])
+    images, (warning,) = listed(SITE / "apps")
+    assert images == APPS
+    # A word like any other, but its key says that it is an image.
+    assert warning == (
+        "apps/web.yaml:13: ConfigMap shop/web: data.image: not-an-image is not listed: "
+        "it may be the short name of an image; add it if it is pulled"
+    )
 
 
 def test_files_and_folders_together_give_each_image_once() -> None:
@@ -107,46 +110,77 @@ def test_custom_resources_operators_and_crds() -> None:
         "docker.io/library/python:3.12-slim",
         "docker.io/oauth2-proxy/oauth2-proxy:v7.7.1",
         "ghcr.io/cloudnative-pg/postgresql:16.6",
+        "ghcr.io/example/gallery:v2",
+        "quay.io/cilium/cilium:v1.16.4",
+        "quay.io/openshift/origin-oauth-proxy:4.17",
+        "quay.io/prometheus-operator/prometheus-config-reloader:v0.79.2",
         "quay.io/prometheus-operator/prometheus-operator:v0.79.2",
         "quay.io/prometheus/prometheus:v3.0.1",
     )
-    container = (
-        "system/operator.yaml: Deployment monitoring/operator: spec.template.spec.containers[0]"
-    )
-    unsure = "may name an image, but not in full"
+    name = "CustomResourceDefinition prometheuses.monitoring.coreos.com"
+    schema = "spec.versions[0].schema.openAPIV3Schema.properties.spec.properties."
     custom = "system/monitoring.yaml"
     assert warnings == [
-        f"{custom}: Prometheus monitoring/main: spec.thanos.image: {unsure} (thanos): not listed",
-        f"{custom}: Workflow nightly-: spec.templates[0].container.image: {unsure} "
-        "({{inputs.parameters.image}}): not listed",
-        f"{custom}: Gallery pictures: spec.image: {unsure} (it has fields of its own): not listed",
-        f"{custom}: Gallery pictures: spec.logo.image: {unsure} (logo.png): not listed",
-        f"{custom}: HelmRelease kube-system/cilium: images of what it deploys are not known here: "
-        "list what is rendered from it",
-        f"{container}.args[1]: quay.io/prometheus-operator/prometheus-config-reloader:v0.79.2 "
-        "is not listed: add it if it will be pulled",
-        f"{container}.env[1].value: quay.io/openshift/origin-oauth-proxy:4.17 "
-        "is not listed: add it if it will be pulled",
+        f"system/crds.yaml:22: {name}: {schema}image.default: quay.io/example/from-a-schema:v1 "
+        "is not listed: it is a default in a schema; add it if a resource relies on that",
+        f"system/crds.yaml:27: {name}: {schema}containers.default[0].image: "
+        "quay.io/example/from-a-default:v1 is not listed: "
+        "it is a default in a schema; add it if a resource relies on that",
+        f"{custom}:12: Prometheus monitoring/main: spec.thanos.baseImage: thanos is not listed: "
+        "it may be the short name of an image; add it if it is pulled (and 1 more place)",
+        f"{custom}:27: Workflow nightly-: spec.templates[0].container.image: "
+        "{{inputs.parameters.image}} is not listed: it contains a variable",
+        f"{custom}:38: HelmRelease kube-system/cilium: the images that it deploys are not known "
+        "here; list the rendered manifests too",
     ]
+
+
+def test_what_is_listed_from_an_argument_is_told() -> None:
+    listing = find_images([str(SITE / "system")])
+    (remark,) = [str(each).rpartition("/site/")[2] for each in listing.remarks]
+    assert remark == (
+        "system/operator.yaml:12: Deployment monitoring/operator: "
+        "spec.template.spec.containers[0].args[1]: "
+        "quay.io/prometheus-operator/prometheus-config-reloader:v0.79.2 is listed: a "
+        "complete reference outside of an image field; remove it if nothing pulls it"
+    )
+    # The name of the variable says that its value is an image.
+    (image,) = [each for each in listing.images if "oauth-proxy:4.17" in each.reference]
+    assert image.is_certain
+    assert [(each.line, each.where) for each in image.places] == [
+        (16, "Deployment monitoring/operator: spec.template.spec.containers[0].env[1].value")
+    ]
+
+
+def test_strict_refuses_what_is_not_certain() -> None:
+    with pytest.raises(InvalidManifestsError, match="5 problems"):
+        find_images([str(SITE / "system")]).check(strict=True)
+    find_images([str(SITE / "apps/agent.yaml")]).check(strict=True)
 
 
 def test_a_kustomization_that_changes_images_is_told() -> None:
     images, warnings = listed(SITE / "kustomize")
-    assert images == ("docker.io/valkey/valkey:8.0",)
+    assert images == ("docker.io/valkey/valkey:8.0", "docker.io/valkey/valkey:8.1")
     assert warnings == [
-        "kustomize/overlays/edge/kustomization.yaml: Kustomization: "
-        "it changes or adds images: list what `kustomize build` prints instead"
+        "kustomize/overlays/edge/kustomization.yaml:1: Kustomization: "
+        "it changes or adds images: list the output of `kustomize build` instead"
     ]
 
 
 def test_a_control_plane() -> None:
     images, warnings = listed(SITE / "talos/controlplane.yaml")
     assert images == CONTROL_PLANE
-    place, rest = "talos/controlplane.yaml: machine configuration: cluster.", "are not known here"
+    place, rest = "machine configuration: ", "are not known here"
+    file = "talos/controlplane.yaml"
     assert [each.partition(rest)[0] for each in warnings] == [
-        f"{place}extraManifests[0]: the images of https://example.com/metallb.yaml ",
-        f"{place}externalCloudProvider.manifests[0]: the images of https://example.com/ccm.yaml ",
-        f"{place}network.cni.urls[0]: the images of https://example.com/cni.yaml ",
+        f"{file}:61: {place}cluster.extraManifests[0]: "
+        "the images of https://example.com/metallb.yaml ",
+        f"{file}:59: {place}cluster.externalCloudProvider.manifests[0]: "
+        "the images of https://example.com/ccm.yaml ",
+        f"{file}:42: {place}cluster.network.cni.urls[0]: "
+        "the images of https://example.com/cni.yaml ",
+        f"{file}:34: {place}machine.files[0].content: example.com/not/run:v1 is not listed: "
+        "it looks like an image; add it if it is pulled",
     ]
 
 
@@ -221,22 +255,23 @@ def test_a_list_of_a_kind_and_lists_in_lists(tmp_path: Path) -> None:
 def test_all_problems_are_told_at_once_each_with_its_place(tmp_path: Path) -> None:
     write(tmp_path, f"{pod('nginx')}---\n{pod('Nginx')}---\n{pod('')}", "site/a.yaml")
     write(tmp_path, pod("1.20") + "  - {name: x, image: [a]}\n", "site/b/c.yml")
-    write(tmp_path, "a: 1\na: 2\n", "site/d.yaml")
+    write(tmp_path, "a: [\n", "site/d.yaml")
     write(tmp_path, pod("${IMAGE}", version="apps/v1", kind="Deployment"), "site/e.yaml")
     (tmp_path / "site/f.yaml").write_bytes(b"a: \xff\n")
     (tmp_path / "site/g.yaml").symlink_to("nowhere")
     image = "spec.containers[0].image"
     assert problems(tmp_path / "site", tmp_path / "gone.yaml") == (
-        f"site/a.yaml: Pod shop/web: {image}: image reference 'Nginx': "
+        f"site/a.yaml:15: Pod shop/web: {image}: image reference 'Nginx': "
         "'library/Nginx' is not a repository name (it must be lower case)",
-        f"site/a.yaml: Pod shop/web: {image}: the image is empty",
-        "site/d.yaml: line 2: key 'a' is given twice",
-        f"site/e.yaml: Deployment shop/web: {image}: image reference '${{IMAGE}}': "
+        f"site/a.yaml:23: Pod shop/web: {image}: the image is empty",
+        "site/d.yaml:2: did not find expected node content",
+        f"site/e.yaml:7: Deployment shop/web: {image}: image reference '${{IMAGE}}': "
         "'library/${IMAGE}' is not a repository name",
         "site/f.yaml: is not UTF-8, at byte 3",
         "site/g.yaml: cannot be read: No such file or directory",
-        f"site/b/c.yml: Pod shop/web: {image}: the image is a float, not text: is a quote missing?",
-        "site/b/c.yml: Pod shop/web: spec.containers[1].image: "
+        f"site/b/c.yml:7: Pod shop/web: {image}: "
+        "the image is a float, not text: is a quote missing?",
+        "site/b/c.yml:8: Pod shop/web: spec.containers[1].image: "
         "the image is a list, not text: is a quote missing?",
         "gone.yaml: cannot be read: No such file or directory",
     )
@@ -245,12 +280,12 @@ def test_all_problems_are_told_at_once_each_with_its_place(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("{{- if .Values.on }}\nkind: Pod\n{{- end }}\n", "web.yaml: line "),
-        ("kind: Pod\nspec: {{ toYaml .Values.spec }}\n", "web.yaml: line 2: "),
-        (pod('"{{ .Values.image }}"'), "web.yaml: Pod shop/web: spec.containers[0].image: "),
+        ("{{- if .Values.on }}\nkind: Pod\n{{- end }}\n", "web.yaml:1: "),
+        ("kind: Pod\nspec: {{ toYaml .Values.spec }}\n", "web.yaml:2: "),
+        (pod('"{{ .Values.image }}"'), "web.yaml:7: Pod shop/web: spec.containers[0].image: "),
         (
             "cluster:\n  inlineManifests:\n  - contents: |\n      {{ range .x }}\n",
-            "web.yaml: machine configuration: cluster.inlineManifests[0].contents: line ",
+            "web.yaml:4: machine configuration: cluster.inlineManifests[0].contents: ",
         ),
     ],
 )
@@ -259,7 +294,7 @@ def test_a_template_is_told_to_be_one(tmp_path: Path, text: str, place: str) -> 
         listed(write(tmp_path, text))
     (problem,) = caught.value.problems
     assert problem.removeprefix(f"{tmp_path}/").startswith(place)
-    assert ("it is a template, not YAML" in problem) is ("line " in place)
+    assert ("it is a template, not YAML" in problem) is ("Pod" not in place)
     assert "helm template" in caught.value.hint
 
 
@@ -274,12 +309,16 @@ def test_a_bad_image_of_a_machine_configuration(tmp_path: Path) -> None:
         "machine: {kubelet: {image: 'a b'}, pods: [{kind: Pod, spec: {containers: [{image: }]}}]}\n"
         "cluster: {inlineManifests: [{contents: {kind: Pod}}]}\n"
     )
-    place = "web.yaml: machine configuration:"
+    place = "machine configuration:"
     first, second, third = problems(write(tmp_path, text))
-    assert first.startswith(f"{place} machine.kubelet.image: image reference 'a b'")
-    assert second == f"{place} machine.pods[0]: Pod: spec.containers[0].image: the image is empty"
+    assert first.startswith(f"web.yaml:1: {place} machine.kubelet.image: image reference 'a b'")
+    assert (
+        second
+        == f"web.yaml:1: {place} machine.pods[0]: Pod: spec.containers[0].image: the image is empty"
+    )
     assert third == (
-        f"{place} cluster.inlineManifests[0].contents: is not text with Kubernetes manifests"
+        f"web.yaml:1: {place} cluster.inlineManifests[0].contents: "
+        "is not text with Kubernetes manifests"
     )
 
 
@@ -296,10 +335,12 @@ def test_no_image_at_all(tmp_path: Path, text: str) -> None:
 def test_what_is_neither_kubernetes_nor_talos_is_told(tmp_path: Path) -> None:
     text = f"image: nginx\nresources: {{}}\n---\n{pod('alpine')}---\nmachine: {{}}\nother: 1\n"
     _, warnings = listed(write(tmp_path, text))
-    unknown = "is not of Kubernetes or Talos: not looked into"
-    assert [each.rpartition("web.yaml: ")[2] for each in warnings] == [
-        f"document 1: {unknown}",
-        f"document 3: {unknown}",
+    unknown = "not a Kubernetes or Talos document: only complete references in it are listed"
+    assert [each.rpartition("web.yaml:")[2] for each in warnings] == [
+        "1: document 1: image: nginx is not listed: "
+        "it may be the short name of an image; add it if it is pulled",
+        f"1: document 1: {unknown}",
+        f"12: document 3: {unknown}",
     ]
 
 
@@ -319,7 +360,7 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
 def test_names_cannot_forge_lines_or_flood(tmp_path: Path) -> None:
     text = json.dumps({"kind": "Pod\nerror: x", "spec": {"containers": [{"image": ""}]}})
     (forged,) = problems(write(tmp_path, text))
-    assert forged == "web.yaml: Pod error: x: spec.containers[0].image: the image is empty"
+    assert forged == "web.yaml:1: Pod error: x: spec.containers[0].image: the image is empty"
     many = json.dumps({"kind": "Pod", "spec": {"containers": [{"image": ""}] * 500}})
     with pytest.raises(InvalidManifestsError) as caught:
         listed(write(tmp_path, many.replace("Pod", "P" * 100_000)))
@@ -330,7 +371,7 @@ def test_names_cannot_forge_lines_or_flood(tmp_path: Path) -> None:
 
 def test_one_long_name_over_many_values_stays_small(tmp_path: Path) -> None:
     long = "n" * 2_000_000
-    value = {"apiVersion": "a.io/v1", "kind": long, long: [{"image": "x"}] * 2000}
+    value = {"apiVersion": "a.io/v1", "kind": long, long: [{"image": f"x{n}"} for n in range(2000)]}
     _, warnings = listed(write(tmp_path, json.dumps(value)), SITE / "apps/agent.yaml")
     assert len(warnings) == 2000
     assert all(len(warning) < 1000 for warning in warnings)
