@@ -74,7 +74,7 @@ def test_the_list_is_one_that_cache_create_takes(tmp_path: Path) -> None:
 
 
 def test_problems_end_with_code_2_and_nothing_on_standard_output() -> None:
-    done = cli.run("images", "list", "--from", SITE / "apps", "--from", "gone.yaml")
+    done = cli.run("images", "list", "--from", SITE / "apps/agent.yaml", "--from", "gone.yaml")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (

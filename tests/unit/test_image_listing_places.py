@@ -266,7 +266,12 @@ def resource(version: str, kind: str, spec: str) -> str:
             "{images: {agent: {image: quay.io/k0sproject/agent, version: v0.1.4}}}",
             "quay.io/k0sproject/agent:v0.1.4",
         ),
-        ("content.hauler.cattle.io/v1", "Images", "{images: [{name: a}]}", "docker.io/library/a:latest"),
+        (
+            "content.hauler.cattle.io/v1",
+            "Images",
+            "{images: [{name: a}]}",
+            "docker.io/library/a:latest",
+        ),
         (
             "bootstrap.cluster.x-k8s.io/v1alpha3",
             "TalosConfig",
@@ -390,7 +395,11 @@ LIST = "# list\ndocker.io/rancher/pause:3.6\n\nnginx # short\r\n"
             OMNI,
             ["ghcr.io/acme/kubelet:v2", "ghcr.io/siderolabs/installer:v1.9.1"],
             [
-                (3, "add the images of this release: `imager images default --talos-version v1.9.0`"),
+                (
+                    3,
+                    "add the images of this release: "
+                    "`imager images default --talos-version v1.9.0`",
+                ),
                 (8, "patches/b.yaml is not read; list it too"),
                 (
                     11,
