@@ -14,7 +14,6 @@ from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
 from imager.cli.options import (
     DEFAULT_PLATFORM,
     CosignSignatures,
-    Display,
     Jobs,
     LayerCacheFolder,
     Registries,
