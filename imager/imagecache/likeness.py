@@ -132,7 +132,11 @@ def is_likely(text: str) -> bool:
 def is_tagged(text: str) -> bool:
     """Whether `text`, which stands where an image is named, is one with tag or digest."""
     text = bare(text)
-    return parsed(text) is not None and ("@" in text or ":" in text.rpartition("/")[2])
+    if is_complete(text) or (is_strict_reference(text) and is_likely(text)):
+        return True
+    tag = text.rpartition("/")[2].rpartition(":")[2]
+    has_tag = "@" in text or (tag != text.rpartition("/")[2] and _is_usual_tag(tag))
+    return has_tag and parsed(text) is not None
 
 
 def is_no_image(text: str) -> bool:
@@ -144,12 +148,13 @@ def is_no_image(text: str) -> bool:
 
 def whole(text: str) -> tuple[Likeness, ...]:
     """Return the references that `text` is a list of, by commas or white space, else none."""
-    if len(text) > 64 * _LONGEST:
-        return ()
-    words = [each for each in _SEPARATOR.split(text.strip()) if each]
-    if not all(is_likely(each) for each in words):
-        return ()
-    return tuple(Likeness(bare(each), is_complete(each)) for each in words)
+    found: list[Likeness] = []
+    for offset, line in enumerate(text.split("\n")):
+        for word in filter(None, _SEPARATOR.split(_COMMENT.sub("", line))):
+            if not is_likely(word):
+                return ()
+            found.append(Likeness(bare(word), is_complete(word), offset))
+    return tuple(found)
 
 
 @lru_cache(maxsize=64)  # a text that aliases repeat is looked through once

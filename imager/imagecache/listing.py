@@ -190,7 +190,7 @@ def _is_listed(image: str, known: set[str]) -> bool:
 def _messages(messages: Iterable[Message]) -> tuple[Message, ...]:
     """Return each message once: of one about an image, the first of its places."""
     merged: dict[tuple[str, object], Message] = {}
-    for each in messages:
+    for each in dict.fromkeys(messages):
         key = (each.text, each.place.file if each.image else each.place)
         before = merged.get(key)
         merged[key] = replace(before, others=before.others + 1) if before else each

@@ -62,7 +62,7 @@ _NO_IMAGE_KEYS = frozenset({
     "alm-examples",
     "description",
     "documentation",
-    "kubectl.kubernetes.io/last-applied-configuration",
+    "last-applied-configuration",
     "managedFields",
     "message",
     "readme",
@@ -178,7 +178,10 @@ def chosen_by_operator(group: str, kind: str) -> str:
 
 def names_no_image(keys: tuple[str, ...]) -> bool:
     """Whether what is below the last of these keys names no image, whatever it looks like."""
-    return bool(keys) and (keys[-1] in _NO_IMAGE_KEYS or keys[-2:] in _NO_IMAGE_PATHS)
+    if not keys:
+        return False
+    # Annotations have a domain before the slash.
+    return keys[-1].rpartition("/")[2] in _NO_IMAGE_KEYS or keys[-2:] in _NO_IMAGE_PATHS
 
 
 def says_image(key: str) -> bool:

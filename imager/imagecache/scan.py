@@ -40,6 +40,7 @@ _OPTION = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(\S.*)", re.DOTALL)
 _VARIABLES = ("{{", "${", "$(")
 _STRUCTURE = re.compile(r"image|repository|://|kind", re.IGNORECASE)
 _BEGINNING = re.compile(r"\s*(?:[{\[]|[\w.-]+:\s)")
+_PROSE = re.compile(r"[^\s,;]\s+[^\s,;]")
 _AUTO = "auto"
 
 
@@ -66,6 +67,8 @@ def _mapping(value: Mapping[object, object], spot: Spot, rules: Rules) -> Iterat
     yield from whole
     for key, item in value.items():
         place = spot.at_key(key)
+        if isinstance(key, str) and ":" in key and likeness.is_complete(key):
+            yield Suspect(spot.path, key, LOOKS, place.line)
         if key in _CONTAINERS and isinstance(item, list):
             for index, entry in enumerate(item):
                 yield from _container(entry, place.at_index(index), rules)
@@ -153,12 +156,15 @@ def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
         return
     option = _OPTION.fullmatch(value)
     name, text = (option[1], option[2]) if option else (spot.key, value)
-    if _has_structure(text):
-        yield Nested(spot.path, text if option else value, spot.line_of(value))
-    elif says_image(name) and not _is_prose(text):
+    whole = likeness.whole(text)
+    if says_image(name) and (whole or _is_value(text)):
         yield from _named(text, spot, spot.line_of(value))
+    elif whole:
+        yield from _listed(whole, value, spot)
+    elif _has_structure(text):
+        yield Nested(spot.path, text if option else value, spot.line_of(value))
     else:
-        yield from _any(text, value, spot)
+        yield from within_text(value, spot)
 
 
 def _has_structure(text: str) -> bool:
@@ -166,9 +172,11 @@ def _has_structure(text: str) -> bool:
     return bool(_BEGINNING.match(text) or "\n" in text.strip()) and bool(_STRUCTURE.search(text))
 
 
-def _is_prose(text: str) -> bool:
-    """Whether a text is several words, and not a list of images."""
-    return len(text.replace(",", " ").replace(";", " ").split()) > 1 and not likeness.whole(text)
+def _is_value(text: str) -> bool:
+    """Whether a text is a value, or several with commas, and neither prose nor a document."""
+    if any(each in text for each in _VARIABLES):
+        return "\n" not in text.strip()
+    return not _PROSE.search(text) and not text.startswith(("{", "["))
 
 
 def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
@@ -177,23 +185,21 @@ def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
         yield Suspect(spot.path, text, _VARIABLE, line)
         return
     for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):
-        if likeness.is_complete(word) or (likeness.is_tagged(word) and likeness.is_likely(word)):
+        if likeness.is_tagged(word):
             yield ImageField(spot.path, word, line)
         elif not likeness.is_no_image(word):
             yield Suspect(spot.path, word, _IN_SHORT, line)
 
 
-def _any(text: str, value: str, spot: Spot) -> Iterator[Finding]:
-    """Yield what a text of unknown meaning is a list of, or else what in it looks like an image."""
-    line = spot.line_of(value)
-    whole = likeness.whole(text)
+def _listed(whole: tuple[likeness.Likeness, ...], value: str, spot: Spot) -> Iterator[Finding]:
+    """Yield the images that a text of unknown meaning is a list of, each with its line."""
+    origin = origin_of(value)
     for seen in whole:
+        line = origin.line_at(seen.offset) if spot.line else 0
         if seen.is_complete:
             yield Mention(spot.path, seen.image, line)
         else:
             yield Suspect(spot.path, seen.image, LOOKS, line)
-    if not whole:
-        yield from within_text(value, spot)
 
 
 def within_text(value: str, spot: Spot) -> Iterator[Finding]:

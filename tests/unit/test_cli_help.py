@@ -40,7 +40,6 @@ CONTEXTS = dict(tree())
 LEAVES = {path: each for path, each in CONTEXTS.items() if not hasattr(each.command, "commands")}
 # They print a document, or go on until they are ended.
 NO_JSON = {
-    "imager images list",
     "imager config patch",
     "imager node run",
     "imager node unit",

@@ -44,6 +44,10 @@ def config_map(data: str) -> str:
         (f"a: nginx@{DIGEST}", [f"docker.io/library/nginx@{DIGEST}"]),
         ("a: docker://quay.io/acme/app:v1", ["quay.io/acme/app:v1"]),
         ("a: quay.io/a/a:1,quay.io/a/b:2", ["quay.io/a/a:1", "quay.io/a/b:2"]),
+        (
+            "a: |\n  # list\n  quay.io/a/image:1\n  quay.io/a/b:2",
+            ["quay.io/a/b:2", "quay.io/a/image:1"],
+        ),
         ("SIDECAR_IMAGE: acme/side:v1", ["docker.io/acme/side:v1"]),
         ("""a: '{"image": "acme/json:v1"}'""", ["docker.io/acme/json:v1"]),
         ("""a: '{"x": {"repository": "quay.io/a/t", "tag": 4}}'""", ["quay.io/a/t:4"]),
@@ -69,6 +73,7 @@ def test_values_of_config_maps_that_are_certain(
     ("value", "line", "image"),
     [
         ("a: acme/engine:v2", 5, "acme/engine:v2"),
+        ("x: y\nquay.io/acme/key:v1: true", 6, "quay.io/acme/key:v1"),
         ("a: quay.io/acme/untagged", 5, "quay.io/acme/untagged"),
         ("image: busybox", 5, "busybox"),
         ("a: b\nc: |\n  x=1\n  # quay.io/a/no:v1\n  img=acme/props:v1", 9, "acme/props:v1"),
@@ -137,6 +142,8 @@ def container(fields: str) -> str:
         ("args: ['--solver-image=quay.io/acme/solver:v1']", "quay.io/acme/solver:v1"),
         ("args: ['--reloader=quay.io/acme/reloader:v1']", "quay.io/acme/reloader:v1"),
         ("args: [--engine-image, 'acme/engine:v1']", "docker.io/acme/engine:v1"),
+        ("args: [--engine-image, 'docker.io/acme/engine:head']", "docker.io/acme/engine:head"),
+        ("args: ['--image=postgres:16']", "docker.io/library/postgres:16"),
         ("command: [run, 'quay.io/acme/bare:v1']", "quay.io/acme/bare:v1"),
         ("env: [{name: RELATED_IMAGE_X, value: 'acme/env:v1'}]", "docker.io/acme/env:v1"),
         ("""env: [{name: X, value: '{"image": "acme/json:v1"}'}]""", "docker.io/acme/json:v1"),
