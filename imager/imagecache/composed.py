@@ -116,8 +116,8 @@ def _tag(fields: Mapping[object, object], *, versions: bool) -> str:
     keys = ("tag", "imageTag", *(("version",) if versions else ()))
     tags = (_written(fields.get(key)) for key in keys)
     tag = next((each for each in tags if each), "")
-    # What may not be in a tag is replaced, as Rancher's upgrades do it: v1.30.4+k3s1.
-    return tag.replace("+", "-") if versions else tag
+    # A version may have a plus, which a tag may not: v1.30.4+k3s1.
+    return tag.replace("+", "-")
 
 
 def _written(value: object) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from imager.errors import ImagerError
 from imager.oci.reference import Reference, is_strict_reference
@@ -22,6 +23,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+MOST_IN_TEXT = 10_000
 _LONGEST = 1024
 # Schemes before a reference: skopeo's, containerd's, KServe's and Flux's, Kubewarden's.
 _SCHEME = re.compile(r"(docker|docker-pullable|oci|registry|containers-storage)://(.*)", re.DOTALL)
@@ -146,21 +148,25 @@ def is_no_image(text: str) -> bool:
     return is_other or bool(_FILE.fullmatch(word)) or parsed(word) is None
 
 
+@lru_cache(maxsize=64)  # a text that aliases repeat is looked through once
 def whole(text: str) -> tuple[Likeness, ...]:
     """Return the references that `text` is a list of, by commas or white space, else none."""
     found: list[Likeness] = []
     for offset, line in enumerate(text.split("\n")):
         for word in filter(None, _SEPARATOR.split(_COMMENT.sub("", line))):
-            if not is_likely(word):
+            if not is_likely(word) or len(found) == MOST_IN_TEXT:
                 return ()
             found.append(Likeness(bare(word), is_complete(word), offset))
     return tuple(found)
 
 
-@lru_cache(maxsize=64)  # a text that aliases repeat is looked through once
+@lru_cache(maxsize=64)
 def within_text(text: str) -> tuple[Likeness, ...]:
-    """Return what in a longer text looks like an image: scripts, settings, prose."""
-    return tuple(dict.fromkeys(_within(text)))
+    """Return what in a longer text looks like an image: scripts, settings, prose.
+
+    No more than the first MOST_IN_TEXT are returned.
+    """
+    return tuple(dict.fromkeys(islice(_within(text), MOST_IN_TEXT)))
 
 
 def _within(text: str) -> Iterator[Likeness]:

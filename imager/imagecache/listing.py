@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from imager.errors import ImagerError, InputError, InvalidManifestsError
 from imager.imagecache.documents import text_findings
@@ -26,6 +27,8 @@ _RENDER = "render charts first: helm template CHART | imager images list --from 
 _SURE = "add these images to your list, or leave out --strict"
 _TEXT = "a complete reference outside of an image field; remove it if nothing pulls it"
 _LONGEST = 2000
+_MOST_FINDINGS = 200_000
+_TOO_MANY = f"has more than {_MOST_FINDINGS} images and texts that look like one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,11 @@ class _Found:
 def _in_source(source: str) -> Iterator[_Found]:
     for file in read_manifest_files(source):
         if isinstance(file, ManifestFile):
-            for found in text_findings(file.text):
+            findings = text_findings(file.text)
+            for found in islice(findings, _MOST_FINDINGS):
                 yield _Found(Place(file.name, found.line, found.where), found)
+            if next(findings, None):
+                yield _Found(Place(file.name, 0, ""), Problem("", _TOO_MANY))
         else:
             yield _Found(Place(file.where, 0, ""), file)
 

@@ -22,7 +22,6 @@ _IMAGES: Mapping[str, tuple[str, ...]] = {
     "content.hauler.cattle.io": ("spec.images.name",),
     "data.packaging.carvel.dev": ("imgpkgBundle.image", "fetch.image.url"),
     "helm.cattle.io": ("spec.jobImage",),
-    "image.toolkit.fluxcd.io": (),
     "imgpkg.carvel.dev": ("images.image", "bundle.image"),
     "kappctrl.k14s.io": ("imgpkgBundle.image", "fetch.image.url"),
     "kbld.k14s.io": ("overrides.newImage",),
@@ -43,7 +42,7 @@ _IMAGES_OF_KINDS: Mapping[str, tuple[str, ...]] = {
     "ZarfInitConfig": ("components.images",),
 }
 # Groups in which a `version` beside an `image` is its tag.
-_VERSIONED = frozenset({"k0s.k0sproject.io", "nvidia.com", "upgrade.cattle.io"})
+_VERSIONED = frozenset({"k0s.k0sproject.io", "nvidia.com"})
 # Groups of policies: what they name is allowed or forbidden, not run.
 _POLICIES = (
     "admissionregistration.k8s.io",
@@ -178,10 +177,11 @@ def chosen_by_operator(group: str, kind: str) -> str:
 
 def names_no_image(keys: tuple[str, ...]) -> bool:
     """Whether what is below the last of these keys names no image, whatever it looks like."""
-    if not keys:
-        return False
-    # Annotations have a domain before the slash.
-    return keys[-1].rpartition("/")[2] in _NO_IMAGE_KEYS or keys[-2:] in _NO_IMAGE_PATHS
+    if not keys or keys[-2:] in _NO_IMAGE_PATHS:
+        return bool(keys)
+    # Annotations have a domain before the slash; keys of ConfigMaps and Secrets may be any.
+    is_free = len(keys) > 1 and keys[-2] in ("data", "stringData")
+    return not is_free and keys[-1].rpartition("/")[2] in _NO_IMAGE_KEYS
 
 
 def says_image(key: str) -> bool:

@@ -21,8 +21,10 @@ from imager.imagecache.findings import (
     ImageField,
     Mention,
     Nested,
+    Note,
     Remark,
     Suspect,
+    shown,
     value_at,
 )
 from imager.imagecache.manifesttext import origin_of
@@ -31,6 +33,7 @@ from imager.imagecache.spots import Spot
 
 LOOKS = "it looks like an image; add it if it is pulled"
 _IN_SHORT = "it may be the short name of an image; add it if it is pulled"
+_TOO_MANY = f"more than {likeness.MOST_IN_TEXT} images are in this text; the rest is not read"
 _VARIABLE = "it contains a variable"
 _ISTIO = "`auto` is replaced by Istio's proxy: list that image too"
 
@@ -145,9 +148,9 @@ def known_image(value: str, spot: Spot) -> Iterator[Finding]:
     if likeness.parsed(image):
         yield ImageField(spot.path, image, line)
     elif any(each in value for each in _VARIABLES):
-        yield Suspect(spot.path, value, _VARIABLE, line)
+        yield Suspect(spot.path, shown(value), _VARIABLE, line)
     elif value and not any(char in value for char in "*?!|<>"):
-        yield Suspect(spot.path, value, "it is not an image reference", line)
+        yield Suspect(spot.path, shown(value), "it is not an image reference", line)
 
 
 def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
@@ -182,7 +185,7 @@ def _is_value(text: str) -> bool:
 def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
     """Yield what a text names whose key or option says that it is an image."""
     if any(each in text for each in _VARIABLES):
-        yield Suspect(spot.path, text, _VARIABLE, line)
+        yield Suspect(spot.path, shown(text), _VARIABLE, line)
         return
     for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):
         if likeness.is_tagged(word):
@@ -205,6 +208,9 @@ def _listed(whole: tuple[likeness.Likeness, ...], value: str, spot: Spot) -> Ite
 def within_text(value: str, spot: Spot) -> Iterator[Finding]:
     """Yield what in a text that is no document looks like an image, each with its line."""
     origin = origin_of(value)
-    for seen in likeness.within_text(value):
+    found = likeness.within_text(value)
+    for seen in found:
         line = origin.line_at(seen.offset) if spot.line else 0
         yield Suspect(spot.path, seen.image, LOOKS, line)
+    if len(found) == likeness.MOST_IN_TEXT:
+        yield Note(spot.path, _TOO_MANY, spot.line_of(value))

@@ -6,6 +6,13 @@ from tests.mutants.definitions import Mutant
 
 _LISTING = ("tests/unit/test_image_listing.py",)
 _YAML = ("tests/unit/test_yamldocs.py",)
+_PLACES = "tests/unit/test_image_listing_places.py"
+_LIKENESS = "tests/unit/test_image_likeness.py"
+
+
+def _mutant(what: str, file: str, old: str, new: str, test: str) -> Mutant:
+    return Mutant(what, f"imager/imagecache/{file}", old, new, (test,))
+
 
 IMAGE_LISTING = (
     Mutant(
@@ -31,23 +38,23 @@ IMAGE_LISTING = (
     ),
     Mutant(
         "init containers are not looked at",
-        "imager/imagecache/podimages.py",
+        "imager/imagecache/scan.py",
         '"containers", "initContainers", ',
         '"containers", ',
         _LISTING,
     ),
     Mutant(
         "image volumes are not looked at",
-        "imager/imagecache/podimages.py",
-        'elif key == "volumes" and',
+        "imager/imagecache/scan.py",
+        'elif key == "volumes" and
         'elif key == "volume" and',
         _LISTING,
     ),
     Mutant(
         "schemas name images",
-        "imager/imagecache/podimages.py",
-        'elif kind == "CustomResourceDefinition":',
-        'elif kind == "CRD":',
+        "imager/imagecache/objects.py",
+        'if kind == "CustomResourceDefinition":',
+        'if kind == "CRD":',
         _LISTING,
     ),
     Mutant(
@@ -64,11 +71,123 @@ IMAGE_LISTING = (
         "sorted(folders)",
         _LISTING,
     ),
+    _mutant(
+        "lists of images in a folder are not read",
+        "manifestfiles.py",
+        "|image.*\\.(?:txt|list)",
+        "",
+        f"{_PLACES}::test_lists_in_a_folder_are_read",
+    ),
+    _mutant(
+        "the lines of a text in a document are those of its first",
+        "manifesttext.py",
+        "return self.line + offset if self.advances else self.line",
+        "return self.line",
+        f"{_PLACES}::test_values_of_config_maps_that_are_suspected",
+    ),
+    _mutant(
+        "a key given twice is not told",
+        "manifesttext.py",
+        "self._repeated.append((key.value, line, earlier[0]))",
+        "pass",
+        f"{_PLACES}::test_a_repeated_key_is_a_warning_in_manifests_alone",
+    ),
+    _mutant(
+        "a key given twice in a machine configuration is taken",
+        "documents.py",
+        "_of_repeated(key, is_strict=is_strict)",
+        "_of_repeated(key, is_strict=False)",
+        f"{_PLACES}::test_a_repeated_key_is_a_warning_in_manifests_alone",
+    ),
+    _mutant(
+        "what a key given twice had before is lost",
+        "documents.py",
+        "for each in scan(key.dropped, place, Rules())",
+        "for each in ()",
+        f"{_PLACES}::test_a_repeated_key_is_a_warning_in_manifests_alone",
+    ),
+    _mutant(
+        "JSON is loaded as it is",
+        "manifesttext.py",
+        "return _JSON_TOKEN.sub(_yaml_token, text)",
+        "return text",
+        f"{_PLACES}::test_lines_of_json_are_those_of_the_file",
+    ),
+    _mutant(
+        "secrets are not decoded",
+        "objects.py",
+        "decoded = {key: _decoded(item) for key, item in data.items()}",
+        "decoded = dict(data)",
+        f"{_PLACES}::test_values_of_secrets",
+    ),
+    _mutant(
+        "Istio's auto is an image",
+        "scan.py",
+        "if value == _AUTO:",
+        'if value == "":',
+        f"{_PLACES}::test_what_istio_replaces_is_no_image",
+    ),
+    _mutant(
+        "an option before a value does not name it",
+        "scan.py",
+        'before.startswith("-") and "=" not in before',
+        'before.startswith("=")',
+        f"{_PLACES}::test_arguments_and_variables_that_are_certain",
+    ),
+    _mutant(
+        "complete references in texts are not listed",
+        "scan.py",
+        "        if seen.is_complete:",
+        "        if not seen.is_complete:",
+        f"{_PLACES}::test_values_of_config_maps_that_are_certain",
+    ),
+    _mutant(
+        "policies run what they name",
+        "objects.py",
+        "yield unsure(found, _OF_POLICY) if rules.is_policy else found",
+        "yield found",
+        f"{_PLACES}::test_custom_resources_that_are_suspected",
+    ),
+    _mutant(
+        "an empty file is passed over",
+        "documents.py",
+        "if not loaded.problem and all(each.value is None for each in loaded.documents):",
+        "if False:",
+        f"{_PLACES}::test_what_is_not_understood_is_told",
+    ),
+    _mutant(
+        "documents in texts have no bound",
+        "documents.py",
+        "budget.values -= loaded.size",
+        "budget.values -= 0",
+        f"{_PLACES}::test_documents_in_texts_are_bounded",
+    ),
+    _mutant(
+        "a port is a tag",
+        "likeness.py",
+        "    if tag.isdecimal():\n",
+        "    if tag == '':\n",
+        f"{_LIKENESS}::test_others",
+    ),
+    _mutant(
+        "comments have images",
+        "likeness.py",
+        'code = _COMMENT.sub("", line)',
+        "code = line",
+        f"{_LIKENESS}::test_texts_have_images_in_lines_without_comments",
+    ),
+    _mutant(
+        "strict takes warnings",
+        "listing.py",
+        "if strict and self.warnings:",
+        "if strict and self.problems:",
+        f"{_LISTING[0]}::test_strict_refuses_what_is_not_certain",
+    ),
     Mutant(
         "one problem hides the others",
         "imager/imagecache/listing.py",
-        "return frozenset(images), _lines(problems)",
-        "return frozenset(images), _lines(problems[:1])",
+        "return tuple(images), problems",
+        "return tuple(images), problems[:1]",
         _LISTING,
     ),
 )

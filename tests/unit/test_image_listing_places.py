@@ -511,3 +511,28 @@ def test_a_text_that_aliases_repeat_is_bounded(tmp_path: Path) -> None:
     text = f"a: &a {'x/y:z ' * 100_000}\nb: [{','.join(['*a'] * 1000)}]\n"
     (problem,) = read(tmp_path, text).problems
     assert "has more than 1000000 values with its aliases expanded" in problem.text
+
+
+def test_what_is_found_in_one_file_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "a: |\n  see " + " ".join(f"acme/x{n}:v1" for n in range(10_050))
+    listing = read(tmp_path, config_map(text))
+    assert len(listing.warnings) == 10_001
+    assert "the rest is not read" in listing.warnings[-1].text
+    monkeypatch.setattr("imager.imagecache.listing._MOST_FINDINGS", 3)
+    (problem,) = read(tmp_path, config_map(text)).problems
+    assert "images and texts that look like one" in problem.text
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("message: quay.io/acme/app:v1", ["quay.io/acme/app:v1"]),
+        ("other: |\n  message: quay.io/acme/app:v1", []),
+    ],
+)
+def test_prose_names_no_image_but_any_key_of_a_config_map_may(
+    tmp_path: Path, data: str, expected: list[str]
+) -> None:
+    assert listed(read(tmp_path, config_map(data))) == expected
