@@ -41,14 +41,14 @@ IMAGE_LISTING = (
         "imager/imagecache/scan.py",
         '"containers", "initContainers", ',
         '"containers", ',
-        _LISTING,
+        (f"{_PLACES}::test_short_names_count_in_all_fields_of_pods",),
     ),
     Mutant(
         "image volumes are not looked at",
         "imager/imagecache/scan.py",
-        'elif key == "volumes" and
+        'elif key == "volumes" and',
         'elif key == "volume" and',
-        _LISTING,
+        (f"{_PLACES}::test_short_names_count_in_all_fields_of_pods",),
     ),
     Mutant(
         "schemas name images",

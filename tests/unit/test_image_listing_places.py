@@ -536,3 +536,18 @@ def test_prose_names_no_image_but_any_key_of_a_config_map_may(
     tmp_path: Path, data: str, expected: list[str]
 ) -> None:
     assert listed(read(tmp_path, config_map(data))) == expected
+
+
+def test_short_names_count_in_all_fields_of_pods(tmp_path: Path) -> None:
+    text = container("name: x") + (
+        "  initContainers: [{image: init}]\n"
+        "  ephemeralContainers: [{image: debug}]\n"
+        "  volumes: [{image: {reference: tools}}]\n"
+    )
+    listing = read(tmp_path, text)
+    assert listing.warnings == ()
+    assert listed(listing) == [
+        "docker.io/acme/main:v1",
+        *(f"docker.io/library/{name}:latest" for name in ("debug", "init", "tools")),
+    ]
+    assert all(each.is_certain for each in listing.images)
