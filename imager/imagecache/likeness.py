@@ -25,8 +25,11 @@ def words(text: str) -> frozenset[str]:
 
 MOST_IN_TEXT = 10_000
 _LONGEST = 1024
-# Schemes before a reference: skopeo's, containerd's, KServe's and Flux's, Kubewarden's.
-_SCHEME = re.compile(r"(docker|docker-pullable|oci|registry|containers-storage)://(.*)", re.DOTALL)
+# Before a reference: of kubelet and skopeo, KServe and Flux, Kubewarden; containers-transports(5).
+_SCHEME = re.compile(
+    r"(?:(?:docker|docker-pullable|oci|registry)://|(?:containers-storage|docker-daemon):)(.*)",
+    re.DOTALL,
+)
 _DIGEST = re.compile(r"[^@]+@sha256:[0-9a-f]{64}")
 _TAG_WORDS = words(
     "latest stable main master nightly edge dev develop devel canary release lts debug nonroot "
@@ -80,7 +83,7 @@ class Likeness:
 def bare(text: str) -> str:
     """Return `text` without the scheme that may be before a reference."""
     match = _SCHEME.fullmatch(text)
-    return match[2] if match else text
+    return match[1] if match else text
 
 
 @lru_cache(maxsize=1024)

@@ -22,6 +22,7 @@ COMPLETE = [
     f"nginx@{DIGEST}",
     "docker://quay.io/acme/app:v1",
     "oci://quay.io/acme/model:v1",
+    "containers-storage:quay.io/acme/app:v1",
     "docker.elastic.co/beats/filebeat:8.15.0-SNAPSHOT",
 ]
 LIKELY = [
