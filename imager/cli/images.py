@@ -62,7 +62,8 @@ def list_(
     listing = find_images(sources)
     report(listing, display.reporter(), strict=strict)
     listing.check(strict=strict)
-    display.answer(lambda: listing_text(listing), lambda: listing_json(listing))
+    if listing.images or display.json_output:
+        display.answer(lambda: listing_text(listing), lambda: listing_json(listing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Listing:
     def check(self, *, strict: bool) -> None:
         """Raise InvalidManifestsError with all problems; if `strict`, warnings are problems.
 
-        Raises InputError when no image is named.
+        Raises InputError when no image is named, unless a remark tells why.
         """
         if self.problems:
             texts = [str(each) for each in self.problems]
@@ -96,7 +96,7 @@ class Listing:
             raise InvalidManifestsError(texts, hint=_RENDER if is_template else "")
         if strict and self.warnings:
             raise InvalidManifestsError([str(each) for each in self.warnings], hint=_SURE)
-        if not self.images:
+        if not self.images and not self.remarks:
             raise InputError(
                 f"no image is named in {', '.join(self.sources)}",
                 hint="give Kubernetes manifests or Talos machine configurations, as YAML or JSON",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imager.imagecache.listing import Listing, find_images
+from imager.yamldocs import DEEPEST
 
 DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 LOOKALIKES = Path(__file__).parents[1] / "lookalikes"
@@ -189,6 +190,9 @@ def test_what_istio_replaces_is_no_image(tmp_path: Path) -> None:
     )
     listing = read(tmp_path, text)
     assert (listed(listing), listing.warnings, listing.problems) == (["quay.io/a/b:v1"], (), ())
+    alone = read(tmp_path, text.partition("  initContainers")[0])
+    alone.check(strict=True)
+    assert alone.images == ()
     (remark,) = listing.remarks
     assert (remark.place.line, "Istio" in remark.text) == (5, True)
 
@@ -551,3 +555,12 @@ def test_short_names_count_in_all_fields_of_pods(tmp_path: Path) -> None:
         *(f"docker.io/library/{name}:latest" for name in ("debug", "init", "tools")),
     ]
     assert all(each.is_certain for each in listing.images)
+
+
+def test_what_nests_as_deeply_as_it_may(tmp_path: Path) -> None:
+    depth = DEEPEST - 3
+    inner = json.dumps({"image": "acme/inner:v1", "x": ["quay.io/acme/deep:v1"]})
+    deep = "{a: [" * (depth // 2) + json.dumps(inner) + "]}" * (depth // 2)
+    listing = read(tmp_path, f"kind: ConfigMap\napiVersion: v1\ndata: {deep}\n")
+    assert listed(listing) == ["docker.io/acme/inner:v1", "quay.io/acme/deep:v1"]
+    assert all(len(str(each.places[0])) < 1000 for each in listing.images)
