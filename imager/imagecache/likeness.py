@@ -95,6 +95,7 @@ def parsed(text: str) -> Reference | None:
         return None
 
 
+@lru_cache(maxsize=1024)
 def is_complete(text: str) -> bool:
     """Whether `text` is a reference in full, as nothing but images has it."""
     text = bare(text)
@@ -111,6 +112,7 @@ def is_complete(text: str) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def is_likely(text: str) -> bool:
     """Whether `text` looks like a reference, be it complete or not."""
     if len(text) > _LONGEST or not _SHAPE.fullmatch(text):
