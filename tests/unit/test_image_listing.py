@@ -371,9 +371,9 @@ def test_names_cannot_forge_lines_or_flood(tmp_path: Path) -> None:
 
 def test_one_long_name_over_many_values_stays_small(tmp_path: Path) -> None:
     long = "n" * 2_000_000
-    value = {"apiVersion": "a.io/v1", "kind": long, long: [{"image": f"x{n}"} for n in range(2000)]}
+    value = {"apiVersion": "a.io/v1", "kind": long, long: [{"image": f"x{n}"} for n in range(500)]}
     _, warnings = listed(write(tmp_path, json.dumps(value)), SITE / "apps/agent.yaml")
-    assert len(warnings) == 2000
+    assert len(warnings) == 500
     assert all(len(warning) < 1000 for warning in warnings)
 
 
@@ -382,11 +382,16 @@ _KEYS = st.sampled_from([
     "containers", "initContainers", "volumes", "image", "reference", "imageName", "env", "value",
     "command", "resources", "images", "machine", "cluster", "pods", "install", "pod", "manifest",
     "inlineManifests", "contents", "extraManifests", "extensions", "proxy", "disabled", "coreDNS",
+    "data", "repository", "registry", "tag", "digest", "hub", "newTag", "services", "patches",
+    "inline", "components", "annotations", "version", "op", "path", "default", "schema", "package",
 ])  # fmt: skip
 _SCALARS = st.sampled_from(
     ["v1", "v1alpha1", "apps/v1", "a.io/v1", "Pod", "List", "PodList", "KubeStaticPodConfig",
      "KubeInlineManifestConfig", "KubeletConfig", "Kustomization", "nginx", "quay.io/a/b:1", "A B",
-     "kind: Pod\nspec: {containers: [{image: x}]}", "{{", "", "a\nb", "\u0007"]
+     "kind: Pod\nspec: {containers: [{image: x}]}", "{{", "", "a\nb", "\u0007", "Secret",
+     "a/b:v1", "oci://quay.io/a/b", "cXVheS5pby9hL2I6djE=", "ConfigMap", "--image", "x=a/b:v1,c:1",
+     "Cluster", "ZarfPackageConfig", "CustomResourceDefinition", "pkg.crossplane.io/v1", "${x}",
+     "image: {repository: quay.io/a/b, tag: 1}\nx: 1", "kyverno.io/v1", "tekton.dev/v1"]
 ) | st.none() | st.booleans() | st.integers() | st.floats()  # fmt: skip
 _VALUES = st.recursive(
     _SCALARS,
