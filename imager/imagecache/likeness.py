@@ -65,7 +65,12 @@ _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 # What all that look like images have in common, tested first since it is quick.
 _SHAPE = re.compile(r"[a-zA-Z0-9][\w.-]*(?:(?:://|/|:|@)[\w.-]+)+", re.ASCII)
 _SEPARATOR = re.compile(r"[\s,;]+")
-_IMAGE_LINE = re.compile(r"""\s*(?:-\s+)?["']?image["']?\s*:\s+["']?([^\s"'#,{}]+)["']?,?\s*""")
+_WORTH_A_LOOK = re.compile(r"[:/]|image|IMAGE")
+# A line of YAML, JSON, properties or a script.
+_IMAGE_LINE = re.compile(
+    r"""\s*(?:-\s+)?(?:export\s+)?["']?(?:[\w.-]*[_.-])?(?:image|IMAGE)["']?(?:\s*:\s+|\s*=\s*)"""
+    r"""["']?([^\s"'#,{}]+)["']?,?\s*"""
+)
 _NO_IMAGES = words("auto none null nil true false yes no default image images string")
 # Words before a colon that a version follows in prose and settings.
 _NO_NAMES = words("version release http https tls sslv tlsv go api since from tag")
@@ -129,11 +134,12 @@ def is_likely(text: str) -> bool:
         return True
     if "/" in tag or not colon:
         return _is_in_known_registry(text)
+    first, _, rest = name.partition("/")
+    if _API_VERSION.fullmatch(rest.rpartition("/")[2]):
+        return False
     if is_strict_reference(text):
         return _is_host(reference.registry) and not tag.isdecimal()
-    first, _, rest = name.partition("/")
-    is_api = _API_VERSION.fullmatch(rest.rpartition("/")[2])
-    return _is_usual_tag(tag) and bool(re.search("[a-z]", first)) and not is_api
+    return _is_usual_tag(tag) and bool(re.search("[a-z]", first))
 
 
 def is_tagged(text: str) -> bool:
@@ -176,7 +182,7 @@ def within_text(text: str) -> tuple[Likeness, ...]:
 
 def _within(text: str) -> Iterator[Likeness]:
     for offset, line in enumerate(text.split("\n")):
-        if ":" not in line and "/" not in line:
+        if not _WORTH_A_LOOK.search(line):
             continue
         code = _COMMENT.sub("", line)
         match = _IMAGE_LINE.fullmatch(code)

@@ -39,7 +39,7 @@ _ISTIO = "`auto` is replaced by Istio's proxy: list that image too"
 
 _CONTAINERS = frozenset({"containers", "initContainers", "ephemeralContainers"})
 _PARTS = frozenset({"registry", "repository", "image", "tag", "imageTag", "digest", "sha", "hub"})
-_OPTION = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(\S.*)", re.DOTALL)
+_OPTION = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(\S.*)\s*")
 _VARIABLES = ("{{", "${", "$(")
 _STRUCTURE = re.compile(r"image|repository|://|kind", re.IGNORECASE)
 _BEGINNING = re.compile(r"\s*(?:[{\[]|[\w.-]+:\s)")

@@ -45,6 +45,7 @@ NEITHER = [
     "1.2.3",
     "apps/v1",
     "apps/v1:Deployment",
+    "apps.example.com/v1:Deployment",
     "monitoring.coreos.com/v1",
     "app.kubernetes.io/name",
     "topology.kubernetes.io/zone",
@@ -139,6 +140,9 @@ docker run --rm acme/runner:v1 sh -c 'x' # or acme/other:v1
 curl https://quay.io/acme/web:v1
 env IMAGES="acme/one:v1,acme/two:v2" 'quay.io/acme/three'
   image: alpine
+SIDECAR_IMAGE=busybox
+agent.image = "acme/agent"
+export IMAGE=$1 BACKGROUND=image
   image: {{ .Values.image }}
   - image: "acme/four:v4"
 (see quay.io/acme/five:v5).
@@ -149,8 +153,10 @@ env IMAGES="acme/one:v1,acme/two:v2" 'quay.io/acme/three'
         ("acme/two:v2", 4),
         ("quay.io/acme/three", 4),
         ("alpine", 5),
-        ("acme/four:v4", 7),
-        ("quay.io/acme/five:v5", 8),
+        ("busybox", 6),
+        ("acme/agent", 7),
+        ("acme/four:v4", 10),
+        ("quay.io/acme/five:v5", 11),
     ]
 
 
