@@ -87,6 +87,7 @@ _NO_IMAGE_PATHS = frozenset({
 # Lists of kustomize's changes to images.
 _KUSTOMIZED: Mapping[str, tuple[str, ...]] = {
     "argoproj.io": ("kustomize.images",),
+    "helm.toolkit.fluxcd.io": ("kustomize.images",),
     "kustomize.config.k8s.io": ("images",),
     "kustomize.toolkit.fluxcd.io": ("spec.images",),
 }

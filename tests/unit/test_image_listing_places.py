@@ -346,14 +346,20 @@ def test_helm_and_kustomize_in_other_resources(tmp_path: Path) -> None:
         "{source: {kustomize: {images: ['nginx=acme/new:v1']},"
         " helm: {parameters: [{name: controller.image, value: 'acme/parameter:v1'}]}}}",
     )
-    listing = read(tmp_path, f"{chart}---\n{application}")
+    release = resource(
+        "helm.toolkit.fluxcd.io/v2",
+        "HelmRelease",
+        "{postRenderers: [{kustomize: {images: [{name: a, newName: acme/flux, newTag: v1}]}}]}",
+    )
+    listing = read(tmp_path, f"{chart}---\n{application}---\n{release}")
     assert listed(listing) == [
+        "docker.io/acme/flux:v1",
         "docker.io/acme/new:v1",
         "docker.io/acme/parameter:v1",
         "quay.io/acme/rke:v1",
     ]
-    assert [line for line, _ in told(listing)] == [1, 10]
-    assert [each.line for each in listing.images[2].places] == [7]
+    assert [line for line, _ in told(listing)] == [1, 10, 15]
+    assert [each.line for each in listing.images[3].places] == [7]
 
 
 OMNI = """\
