@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+from imager.cli.listing_text import listing_json, report
 from imager.imagecache.listing import Listing, find_images
+from imager.reporter import ProgressStyle, make_reporter
 from imager.yamldocs import DEEPEST
 
 DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -571,3 +574,18 @@ def test_what_nests_as_deeply_as_it_may(tmp_path: Path) -> None:
     listing = read(tmp_path, f"kind: ConfigMap\napiVersion: v1\ndata: {deep}\n")
     assert listed(listing) == ["docker.io/acme/inner:v1", "quay.io/acme/deep:v1"]
     assert all(len(str(each.places[0])) < 1000 for each in listing.images)
+
+
+def test_many_messages_are_printed_in_part_and_in_json_all(tmp_path: Path) -> None:
+    listing = read(tmp_path, config_map("\n".join(f"k{n}: acme/x{n}:v1" for n in range(150))))
+    stream = io.StringIO()
+    report(listing, make_reporter(ProgressStyle.PLAIN, stream), strict=False)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 101
+    assert lines[-1] == "warning: 50 more warnings: --json prints them all"
+    found = json.loads(listing_json(listing))
+    assert [each["line"] for each in found["warnings"]] == list(range(5, 155))
+    assert found["warnings"][0]["image"] == "acme/x0:v1"
+    silent = io.StringIO()
+    report(listing, make_reporter(ProgressStyle.PLAIN, silent), strict=True)
+    assert silent.getvalue() == ""
