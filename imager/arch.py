@@ -11,15 +11,15 @@ from imager.errors import UnsupportedError
 class Arch:
     """An architecture under the names that the formats give it.
 
-    `name` is Talos's, OCI's (`platform.architecture`) and Debian's name; `efi_boot_file` is the
-    removable-media loader (UEFI 2.10, section 3.5.1.1); `pe_machine` the COFF machine id;
-    `efi_stub_suffix` systemd's and GRUB's suffix for it; `serial_console` the kernel's first serial
-    line. `grub_efi` is GRUB's platform for its EFI firmware, `grub_bios` that for its BIOS, if it
-    has one.
+    `name` is Talos's, OCI's (`platform.architecture`) and Debian's name; `efi_boot_name` that of
+    the removable-media loader (UEFI 2.10, section 3.5.1.1) without `.EFI`; `pe_machine` the COFF
+    machine id; `efi_stub_suffix` systemd's and GRUB's suffix for it; `serial_console` the kernel's
+    first serial line. `grub_efi` is GRUB's platform for its EFI firmware, `grub_bios` that for its
+    BIOS, if it has one.
     """
 
     name: str
-    efi_boot_file: str
+    efi_boot_name: str
     efi_stub_suffix: str
     pe_machine: int
     serial_console: str
@@ -27,8 +27,8 @@ class Arch:
     grub_bios: str | None = None
 
 
-AMD64 = Arch("amd64", "BOOTX64.EFI", "x64", 0x8664, "ttyS0", "x86_64-efi", "i386-pc")
-ARM64 = Arch("arm64", "BOOTAA64.EFI", "aa64", 0xAA64, "ttyAMA0", "arm64-efi")
+AMD64 = Arch("amd64", "BOOTX64", "x64", 0x8664, "ttyS0", "x86_64-efi", "i386-pc")
+ARM64 = Arch("arm64", "BOOTAA64", "aa64", 0xAA64, "ttyAMA0", "arm64-efi")
 ARCHES = (AMD64, ARM64)
 
 

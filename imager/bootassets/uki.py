@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,9 @@ _NAME = re.compile(r"\.[A-Za-z0-9_]{1,7}", re.ASCII)
 PROFILE = ".profile"
 _MAIN = "main"
 _NOTHING = Content(0)
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+# Without quotes, and between double ones, nothing of these needs an escape in os-release(5).
+_WORD = re.compile(r"[A-Za-z0-9._+-]+", re.ASCII)
+_TEXT = re.compile(r"[A-Za-z0-9 ()._+-]+", re.ASCII)
 _SYSTEMD_VERSION = re.compile(rb"#### LoaderInfo: systemd-(boot|stub) (\d{1,5})")
 
 
@@ -206,7 +208,8 @@ class UkiProfile:
 class UkiParts:
     """What a UKI is made of; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out.
 
-    With `profiles` the UKI itself is the profile `main`; stubs know them from systemd 257 on.
+    `profiles` are those beside the UKI itself, which is the profile `main`; None leaves that out
+    too. Stubs know profiles from systemd 257 on.
     """
 
     os_release: str
@@ -216,7 +219,7 @@ class UkiParts:
     uname: str = ""
     splash: Content = _NOTHING
     pcr_public_key: bytes = b""
-    profiles: tuple[UkiProfile, ...] = ()
+    profiles: tuple[UkiProfile, ...] | None = None
 
 
 def uki_sections(parts: UkiParts) -> tuple[Section, ...]:
@@ -235,12 +238,14 @@ def uki_sections(parts: UkiParts) -> tuple[Section, ...]:
     return (*base, *_profile_sections(parts.profiles))
 
 
-def _profile_sections(profiles: Sequence[UkiProfile]) -> Iterator[Section]:
-    if not profiles:
+def _profile_sections(profiles: Sequence[UkiProfile] | None) -> Iterator[Section]:
+    """Yield the sections of profiles; as Talos writes it, `.profile` has no line end at its end."""
+    if profiles is None:
         return
-    yield _text_section(PROFILE, _fields({"ID": _MAIN}))
+    yield _text_section(PROFILE, f"ID={_MAIN}")
     for profile in profiles:
-        yield _text_section(PROFILE, _fields({"ID": profile.profile_id, "TITLE": profile.title}))
+        fields = f"ID={_of(_WORD, profile.profile_id)}\nTITLE={_of(_TEXT, profile.title)}"
+        yield _text_section(PROFILE, fields)
         yield _text_section(".cmdline", profile.cmdline)
 
 
@@ -249,23 +254,29 @@ def _text_section(name: str, text: str) -> Section:
 
 
 def os_release(*, version: str, title: str) -> str:
-    """Return an os-release(5) file, which boot menus read for the title and for sorting.
+    """Return Talos's os-release(5) file, which boot menus read for the title and for sorting.
 
-    Raises InputError for a value with control characters.
+    Raises InputError for a value that cannot be in one.
     """
-    return _fields({"NAME": "Talos", "ID": "talos", "VERSION_ID": version, "PRETTY_NAME": title})
+    return (
+        'NAME="Talos"\n'
+        "ID=talos\n"
+        f"VERSION_ID={_of(_WORD, version)}\n"
+        f'PRETTY_NAME="{_of(_TEXT, title)}"\n'
+        'HOME_URL="https://www.talos.dev/"\n'
+        'BUG_REPORT_URL="https://github.com/siderolabs/talos/issues"\n'
+        'VENDOR_NAME="Sidero Labs"\n'
+        'VENDOR_URL="https://www.siderolabs.com/"\n'
+    )
 
 
-def _fields(fields: Mapping[str, str]) -> str:
-    return "".join(f"{key}={_quoted(value)}\n" for key, value in fields.items())
-
-
-def _quoted(value: str) -> str:
-    if not value.isprintable():
-        raise InputError(f"{value!r} has characters that os-release cannot hold")
-    if _PLAIN.fullmatch(value):
-        return value
-    return '"' + re.sub(r'(["\\$`])', r"\\\1", value) + '"'
+def _of(pattern: re.Pattern[str], value: str) -> str:
+    if not pattern.fullmatch(value):
+        raise InputError(
+            f"{value!r} has characters that an entry of a boot menu cannot have",
+            hint="use a Talos version such as v1.9.0",
+        )
+    return value
 
 
 def stub_version(stub: Path, *, offset: int = 0) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
@@ -20,11 +20,16 @@ from imager.signing.secureboot import SecureBoot
 
 @dataclass(frozen=True, slots=True)
 class MenuEntry:
-    """An entry of the boot menu: `title`, and the kernel command line; `name` names its files."""
+    """An entry of the boot menu: its titles, and its kernel command line.
+
+    `name` is the id of its UKI profile, `title` what systemd-boot shows, and `grub_title` what
+    GRUB does.
+    """
 
     name: str
     title: str
     cmdline: str
+    grub_title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,15 @@ class PlannedPartition:
 class DiskBoot:
     """The first partitions of a disk, in order, and the MBR's code (at most 440 bytes).
 
-    `how` says in a few words what it boots by, `notes` what else a person should know.
+    `how` says in a few words what it boots by, `notes` what else a person should know. `meta` are
+    the META values that tell the node how the disk boots.
     """
 
     partitions: tuple[PlannedPartition, ...]
     how: str
     boot_code: bytes = b""
     notes: tuple[str, ...] = ()
+    meta: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from imager.bootloader import grub, sdboot
 from imager.bootloader.boot import BootTarget, DiskBoot, IsoBoot
+from imager.profile.model import Bootloader
 
 _HOW = "boots by UEFI with systemd-boot and by BIOS with GRUB"
+# Talos's META key DiskImageBootloader: the node deletes it when it has removed the other one.
+_META_KEY = 0x11
 
 
 def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
-    """Return EFI with systemd-boot, then BIOS and BOOT with GRUB, from byte `offset` on."""
+    """Return EFI with systemd-boot, then BIOS and BOOT with GRUB, from byte `offset` on.
+
+    META tells the node to remove, once it is installed, the partitions of the bootloader that it
+    was not started by.
+    """
     esp = sdboot.esp_on_disk(target, offset)
     bios, boot = grub.bios_partitions(target, esp.end)
-    return DiskBoot((esp, bios, boot), _HOW, grub.master_boot_code(target, bios))
+    meta = {_META_KEY: Bootloader.DUAL_BOOT.value} if target.quirks.bootloader_cleanup else {}
+    return DiskBoot((esp, bios, boot), _HOW, grub.master_boot_code(target, bios), meta=meta)
 
 
 def plan_iso_boot(target: BootTarget) -> IsoBoot:
     """Return an ESP with systemd-boot, and beside it the menu, kernel and image of GRUB."""
     files = (grub.bios_image(target), *grub.menu_and_kernel(target))
-    return IsoBoot(sdboot.esp_files(target), _HOW, files, grub.hybrid_boot(target))
+    return IsoBoot(sdboot.medium_files(target), _HOW, files, grub.hybrid_boot(target))

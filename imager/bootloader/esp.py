@@ -13,6 +13,19 @@ from imager.repro import derived_uuid
 LABEL = "EFI"
 
 
+def disk_loader(target: BootTarget) -> str:
+    """Return the path on a disk's ESP of what firmware starts.
+
+    A node looks for `EFI/boot/BOOT*.efi` there, and the case of each letter matters to it.
+    """
+    return f"EFI/boot/{target.arch.efi_boot_name}.efi"
+
+
+def medium_loader(target: BootTarget) -> str:
+    """Return the path on the ESP of an ISO or stick of what firmware starts."""
+    return f"EFI/BOOT/{target.arch.efi_boot_name}.EFI"
+
+
 def plan_esp(
     target: BootTarget, files: Sequence[FatFile], *, size: int | None = None, offset: int = 0
 ) -> VolumePlan:

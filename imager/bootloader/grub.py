@@ -18,7 +18,7 @@ from imager.bootloader.boot import (
     IsoBoot,
     PlannedPartition,
 )
-from imager.bootloader.esp import esp_partition
+from imager.bootloader.esp import disk_loader, esp_partition, medium_loader
 from imager.bootloader.grubcore import (
     cd_core,
     disk_boot_code,
@@ -26,7 +26,7 @@ from imager.bootloader.grubcore import (
     hybrid_boot_code,
     with_hybrid_core,
 )
-from imager.bootloader.grubmenu import efi_files, grub_cfg, other_partition_cfg
+from imager.bootloader.grubmenu import efi_files, grub_cfg, other_partition_cfg, quoted_name
 from imager.extents import Content
 from imager.filetree import TreeFile
 from imager.media.fat import FatFile
@@ -53,7 +53,7 @@ def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
     Raises InputError when a boot asset is missing or does not fit.
     """
     config = other_partition_cfg(_BOOT_NUMBER, menu=f"/{_DISK_MENU}/{_CONFIG}")
-    files = efi_files(target.arch, loader=_efi_loader(target), config=config)
+    files = efi_files(disk_loader(target), loader=_efi_loader(target), config=config)
     esp = esp_partition(target, files, size=target.quirks.efi_size, offset=offset)
     bios, boot = bios_partitions(target, esp.end)
     how = _BOTH if target.has_bios else _UEFI_ALONE
@@ -66,7 +66,7 @@ def plan_iso_boot(target: BootTarget) -> IsoBoot:
     Raises InputError when a boot asset is missing.
     """
     files = [FatFile(file.path, file.content) for file in menu_and_kernel(target)]
-    esp = (FatFile(f"EFI/BOOT/{target.arch.efi_boot_file}", _efi_loader(target)), *files)
+    esp = (FatFile(medium_loader(target), _efi_loader(target)), *files)
     if target.has_bios:
         return IsoBoot(esp, _BOTH, (bios_image(target),), hybrid_boot(target))
     return IsoBoot(esp, _UEFI_ALONE)
@@ -108,7 +108,7 @@ def menu_and_kernel(target: BootTarget) -> tuple[TreeFile, ...]:
 
     Raises InputError when a boot asset is missing.
     """
-    return _menu_and_kernel(target, kernels=_ISO_KERNELS, menu=_ISO_MENU)
+    return _menu_and_kernel(target, default="0", kernels=_ISO_KERNELS, menu=_ISO_MENU)
 
 
 def hybrid_boot(target: BootTarget) -> HybridBoot:
@@ -130,7 +130,12 @@ def _efi_loader(target: BootTarget) -> Content:
 
 def _boot_partition(target: BootTarget, offset: int) -> PlannedPartition:
     volume = plan_xfs(
-        _menu_and_kernel(target, kernels=_DISK_KERNELS, menu=_DISK_MENU),
+        _menu_and_kernel(
+            target,
+            default=quoted_name(target.entries[0]),
+            kernels=_DISK_KERNELS,
+            menu=_DISK_MENU,
+        ),
         size=target.quirks.boot_size,
         label=_BOOT,
         uuid=derived_uuid(_BOOT),
@@ -141,11 +146,14 @@ def _boot_partition(target: BootTarget, offset: int) -> PlannedPartition:
     return PlannedPartition(_BOOT, LINUX_DATA, offset, volume.content, "XFS", volume.files)
 
 
-def _menu_and_kernel(target: BootTarget, *, kernels: str, menu: str) -> tuple[TreeFile, ...]:
+def _menu_and_kernel(
+    target: BootTarget, *, default: str, kernels: str, menu: str
+) -> tuple[TreeFile, ...]:
     kernel, initramfs = f"{kernels}/{Asset.KERNEL.value}", f"{kernels}/{Asset.INITRAMFS.value}"
     serial = f"console={target.arch.serial_console}"
     config = grub_cfg(
         target.entries,
+        default=default,
         kernel=f"/{kernel}",
         initramfs=f"/{initramfs}",
         serial=any(word.partition(",")[0] == serial for word in target.entries[0].cmdline.split()),

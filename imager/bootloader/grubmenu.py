@@ -2,24 +2,39 @@
 
 GRUB manual, "Shell-like scripting" and "Commands":
 https://www.gnu.org/software/grub/manual/grub/html_node/
+
+A Talos node parses the grub.cfg of its disk when it reboots, upgrades and rolls back. It expects
+exactly one line `set default="NAME"`. An entry starts with `menuentry "NAME" {` at the beginning of
+a line, ends with the first `}` that has no backslash before it, and contains exactly one
+`linux PATH ARGUMENTS` and one `initrd PATH`. Arguments are unescaped: a backslash is removed before
+each of the characters that are escaped here, and before no other. All other lines are ignored, and
+lost when the node rewrites the file.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 
-from imager.arch import Arch
 from imager.bootloader.boot import MenuEntry
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content
 from imager.media.fat import FatFile
 
 _TIMEOUT = 3
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# The `linux` command puts a backslash before each of these, which Linux takes for its own.
-_CHANGED_BY_GRUB = re.compile(r"""["'\\]""")
+_NAME = re.compile(r"[A-Za-z0-9 ._+-]+", re.ASCII)
+_ESCAPED = re.compile(r'[\\{}&$|;<>"]')
+# GRUB's `linux` command adds a backslash before each of these, which Linux does not remove; \xHH
+# it leaves unchanged.
+_CHANGED = re.compile(r"""["']|\\(?!x[0-9A-Fa-f]{2})""")
+_TERMINALS = """\
+if [ "$grub_platform" = efi ]; then
+  insmod all_video
+fi
+
+terminal_input console
+terminal_output console
+"""
 # An EFI's console is the serial line already where the firmware uses one.
 _SERIAL = """\
 if [ "$grub_platform" = pc ]; then
@@ -31,55 +46,69 @@ fi
 
 
 def grub_cfg(
-    entries: Sequence[MenuEntry], *, kernel: str, initramfs: str, serial: bool = False
+    entries: Sequence[MenuEntry],
+    *,
+    default: str,
+    kernel: str,
+    initramfs: str,
+    serial: bool = False,
 ) -> bytes:
-    """Return the menu of `entries`, the first of which is started after three seconds.
+    """Return the menu of `entries`; after three seconds GRUB starts the one that is the default.
 
+    `default` is what `quoted_name` returns for an entry, or its number; Talos wants the name.
     `kernel` and `initramfs` are absolute paths on the file system that GRUB's `root` names: the
     one that the menu is on. With `serial` the menu is on the first serial line too, at 115200
-    baud. Raises InputError for control characters, UnsupportedError for a command line that GRUB
-    would change.
+    baud. Raises InputError for a name that Talos could not read, UnsupportedError for a kernel
+    argument that GRUB would change.
     """
-    console = _SERIAL if serial else ""
-    head = f"set default=0\nset timeout={_TIMEOUT}\n{console}"
+    head = f"set default={default}\nset timeout={_TIMEOUT}\n"
+    console = _TERMINALS + (_SERIAL if serial else "")
     blocks = (_entry(entry, kernel=kernel, initramfs=initramfs) for entry in entries)
-    return (head + "".join(blocks)).encode()
+    return f"{head}\n{console}\n{''.join(blocks)}".encode()
+
+
+def quoted_name(entry: MenuEntry) -> str:
+    """Return the name of an entry, in double quotes.
+
+    Raises InputError for a name with other characters than those of Talos's entries and versions.
+    """
+    if not _NAME.fullmatch(entry.grub_title):
+        raise InputError(
+            f"{entry.grub_title!r} cannot be the name of an entry in GRUB's menu",
+            hint="use a Talos version such as v1.9.0",
+        )
+    return f'"{entry.grub_title}"'
 
 
 def _entry(entry: MenuEntry, *, kernel: str, initramfs: str) -> str:
-    words = [kernel, *map(_argument, entry.cmdline.split())]
+    arguments = " ".join(map(_argument, entry.cmdline.split()))
     return (
-        f"menuentry {_quoted(entry.title)} {{\n"
-        f"  linux {' '.join(map(_quoted, words))}\n"
-        f"  initrd {_quoted(initramfs)}\n"
+        f"menuentry {quoted_name(entry)} {{\n"
+        "  set gfxmode=auto\n"
+        "  set gfxpayload=text\n"
+        f"  linux {kernel} {arguments}\n"
+        f"  initrd {initramfs}\n"
         "}\n"
     )
 
 
 def _argument(word: str) -> str:
-    if _CHANGED_BY_GRUB.search(word):
+    if _CHANGED.search(word):
         raise UnsupportedError(
-            f"kernel argument {word!r}: GRUB cannot hand on quotes and backslashes as they are",
-            hint="leave them out, or boot by systemd-boot",
+            f"kernel argument {word!r}: GRUB does not pass quotes and backslashes on unchanged",
+            hint="leave them out, or use --bootloader sd-boot",
         )
-    return word
+    return _ESCAPED.sub(r"\\\g<0>", word)
 
 
-def _quoted(text: str) -> str:
-    """Return `text` as one word in which nothing is special, by quotes as the shell has them."""
-    if _CONTROL.search(text):
-        raise InputError(f"{text!r} has a control character and cannot be in GRUB's menu")
-    return shlex.quote(text)
-
-
-def efi_files(arch: Arch, *, loader: Content, config: bytes) -> tuple[FatFile, ...]:
-    """Return the ESP's files: GRUB as removable-media default, and its configuration.
+def efi_files(path: str, *, loader: Content, config: bytes) -> tuple[FatFile, ...]:
+    """Return the ESP's files: GRUB at `path`, where firmware looks for it, and its configuration.
 
     `loader` is Debian's image for CDs. Its `prefix` is /boot/grub on the file system that it was
     started from; without that folder it would take the one of any medium that has /.disk/info.
     """
     return (
-        FatFile(f"EFI/BOOT/{arch.efi_boot_file}", loader),
+        FatFile(path, loader),
         FatFile("boot/grub/grub.cfg", Content.of_bytes(config)),
     )
 
@@ -92,5 +121,5 @@ def other_partition_cfg(partition: int, *, menu: str) -> bytes:
     return (
         "regexp --set=1:disk '^([^,]+)' \"$root\"\n"
         f'set root="$disk,gpt{partition}"\n'
-        f"configfile {_quoted(menu)}\n"
+        f"configfile {menu}\n"
     ).encode()

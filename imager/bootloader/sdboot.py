@@ -6,14 +6,13 @@ loader.conf(5).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 from imager.bootassets.kernelimage import efi_asset
 from imager.bootassets.locate import Asset
 from imager.bootassets.uki import loader_version
 from imager.bootloader.boot import BootTarget, DiskBoot, IsoBoot, PlannedPartition
-from imager.bootloader.esp import esp_partition
+from imager.bootloader.esp import disk_loader, esp_partition, medium_loader
 from imager.bootloader.unified import unified_images
 from imager.extents import Content
 from imager.media.fat import FatFile
@@ -22,28 +21,47 @@ from imager.signing.authenticode import sign_pe
 
 _HOW = "boots by UEFI with systemd-boot"
 _SIGNED = "boots by UEFI with systemd-boot, signed for SecureBoot"
+_CONFIGURATION = "# systemd-boot configuration\n\ntimeout 10\n"
+_SEED_SIZE = 32
 _CERTIFICATE = "EFI/keys/uki-signing-cert.der"
 # systemd's release notes; an older one takes no notice of the word.
 _IF_SAFE_SINCE = 253
 
 
-def esp_files(target: BootTarget) -> tuple[FatFile, ...]:
-    """Return the ESP's files: the loader as removable-media default, UKIs, the configuration.
+def disk_files(target: BootTarget) -> tuple[FatFile, ...]:
+    """Return the files of a disk's ESP: the loader, UKIs, the configuration.
 
     The menu's entries are profiles of one UKI where version and stub know them, else a UKI each.
-    `loader/random-seed` is there and read-only, so that systemd-boot does not try to write one
-    on a medium that is read-only; it carries no secret. For SecureBoot all that is started is
-    signed, and `loader/keys/auto` has what firmware in setup mode can enrol. Raises InputError when
-    a boot asset is missing or not what it should be.
+    For SecureBoot all that is started is signed, and `loader/keys/auto` has what firmware in setup
+    mode can enroll, unless enrolling is off. Raises InputError when a boot asset is missing or not
+    what it should be.
     """
-    seed = hashlib.sha256(b"imager random seed, credited nothing").digest()
-    images = unified_images(target)
+    enroll = _enroll_keys(target)
+    enrolls = target.secure_boot is not None and enroll is not EnrollKeys.OFF
+    files = _files(target, disk_loader(target), enroll=enroll if enrolls else None)
+    return (*files, *(_keys(target) if enrolls else ()))
+
+
+def medium_files(target: BootTarget) -> tuple[FatFile, ...]:
+    """Return the files of the ESP of an ISO or stick; see `disk_files`.
+
+    `loader/random-seed` is 32 zero bytes and read-only: systemd-boot 261 and later would otherwise
+    try to create the file on a read-only medium.
+    """
     return (
-        FatFile(f"EFI/BOOT/{target.arch.efi_boot_file}", _loader(target)),
-        *images,
-        FatFile("loader/loader.conf", Content.of_bytes(_loader_conf(target, images).encode())),
-        FatFile("loader/random-seed", Content.of_bytes(seed), read_only=True),
+        *_files(target, medium_loader(target), enroll=_enroll_keys(target)),
+        FatFile("loader/random-seed", Content.of_bytes(bytes(_SEED_SIZE)), read_only=True),
         *_keys(target),
+    )
+
+
+def _files(target: BootTarget, loader: str, *, enroll: EnrollKeys | None) -> tuple[FatFile, ...]:
+    images = unified_images(target)
+    conf = _loader_conf(images, enroll=enroll)
+    return (
+        FatFile(loader, _loader(target)),
+        *images,
+        FatFile("loader/loader.conf", Content.of_bytes(conf.encode())),
     )
 
 
@@ -63,10 +81,10 @@ def _keys(target: BootTarget) -> Iterator[FatFile]:
 def esp_on_disk(target: BootTarget, offset: int) -> PlannedPartition:
     """Return the partition EFI at byte `offset`: as large as EFI, BIOS and BOOT of GRUB's layout.
 
-    Raises InputError for boot assets as `esp_files` does, and when they do not fit.
+    Raises InputError for boot assets as `disk_files` does, and when they do not fit.
     """
     size = target.quirks.unified_efi_size
-    return esp_partition(target, esp_files(target), size=size, offset=offset)
+    return esp_partition(target, disk_files(target), size=size, offset=offset)
 
 
 def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
@@ -76,7 +94,7 @@ def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
 
 def plan_iso_boot(target: BootTarget) -> IsoBoot:
     """Return an ISO's ESP, for SecureBoot with the signer's certificate; nothing else is needed."""
-    files = esp_files(target)
+    files = medium_files(target)
     if target.secure_boot:
         certificate = Content.of_bytes(target.secure_boot.certificate)
         files = (*files, FatFile(_CERTIFICATE, certificate))
@@ -87,10 +105,14 @@ def _how(target: BootTarget) -> str:
     return _SIGNED if target.secure_boot else _HOW
 
 
-def _loader_conf(target: BootTarget, images: Sequence[FatFile]) -> str:
-    """Return loader.conf; where there are several images it says which one is the default."""
-    default = f"default {images[0].path.rpartition('/')[2]}\n" if len(images) > 1 else ""
-    return f"{default}timeout 10\nsecure-boot-enroll {_enroll_keys(target).value}\n"
+def _loader_conf(images: Sequence[FatFile], *, enroll: EnrollKeys | None) -> str:
+    """Return loader.conf as Talos writes it; with several images it says which is the default."""
+    lines = [_CONFIGURATION]
+    if len(images) > 1:
+        lines.append(f"default {images[0].path.rpartition('/')[2]}\n")
+    if enroll is not None:
+        lines.append(f"secure-boot-enroll {enroll.value}\n")
+    return "\n".join(lines)
 
 
 def _enroll_keys(target: BootTarget) -> EnrollKeys:

@@ -34,24 +34,34 @@ def unified_images(target: BootTarget) -> tuple[FatFile, ...]:
 
 def _groups(target: BootTarget) -> list[tuple[MenuEntry, ...]]:
     """Return the entries of each UKI."""
-    if target.quirks.uki_profiles and knows_profiles(target.assets):
+    if _has_profiles(target):
         return [target.entries]
     return [(entry,) for entry in target.entries]
 
 
+def _has_profiles(target: BootTarget) -> bool:
+    return target.quirks.uki_profiles and knows_profiles(target.assets)
+
+
 def _file_name(target: BootTarget, entry: MenuEntry) -> str:
-    suffix = "" if entry is target.entries[0] else f"-{entry.name}"
-    return f"Talos-{target.version.text}{suffix}.efi"
+    """Return the name of the UKI that starts with `entry`.
+
+    A node takes every `Talos-*.efi` for a version to roll back to: the others have another name.
+    systemd-boot sorts it behind that of the default one.
+    """
+    prefix = "" if entry is target.entries[0] else f"{entry.name}-"
+    return f"{prefix}Talos-{target.version.text}.efi"
 
 
 def _unified(target: BootTarget, entries: tuple[MenuEntry, ...]) -> Content:
     first, *others = entries
     secure_boot = target.secure_boot
+    profiles = tuple(UkiProfile(entry.name, entry.title, entry.cmdline) for entry in others)
     image = unified_kernel_image(
         target.assets,
         release=os_release(version=target.version.text, title=first.title),
         cmdline=first.cmdline,
-        profiles=tuple(UkiProfile(entry.name, entry.title, entry.cmdline) for entry in others),
+        profiles=profiles if _has_profiles(target) else None,
         pcr_signer=secure_boot.pcr_signer if secure_boot else None,
     )
     return sign_pe(image, secure_boot.signer, name=_NAME) if secure_boot else image

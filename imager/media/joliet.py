@@ -38,6 +38,11 @@ _DESCRIPTOR = struct.Struct(
 )
 
 
+def joliet_volume_id(volume_id: str) -> str:
+    """Return what Joliet has of a volume id: its first 16 characters."""
+    return volume_id[:_LONGEST_VOLUME_ID]
+
+
 @dataclass(frozen=True, slots=True)
 class _Folder:
     """A directory: the number of the one above, its entries in order, and its size in bytes."""
@@ -93,7 +98,7 @@ class JolietTree:
         `start` is where the bytes of `record` lie, `timestamp` is in seconds since 1970, UTC. Of
         the volume id Joliet has room for 16 characters.
         """
-        name, owner = volume_id[:_LONGEST_VOLUME_ID], _text(OWNER, 128)
+        name, owner = joliet_volume_id(volume_id), _text(OWNER, 128)
         date = f"{datetime.fromtimestamp(timestamp, UTC):%Y%m%d%H%M%S}00\0".encode()
         never = b"0" * 16 + b"\0"
         big_table = (start + self._table_room) // SECTOR

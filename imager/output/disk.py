@@ -1,13 +1,15 @@
 """The raw disk: a GPT with the bootloader's partitions, META, and with a cache IMAGECACHE.
 
-IMAGECACHE takes all that the others leave. Before Talos 1.8 STATE and EPHEMERAL are there, of
-which the latter takes the rest. Partitions start and end at multiples of 1 MiB; the backup GPT
+With `--image-disk-size` IMAGECACHE takes all that the other partitions leave. Without it the disk
+has the size that Talos gives it, and more where the cache needs more; from Talos 1.13 on IMAGECACHE
+is a fifth larger than the cache, so that a node can copy a newer one there. Before Talos 1.8 the
+disk has STATE and EPHEMERAL, of which the latter takes the rest. Partitions start and end at multiples of 1 MiB; the backup GPT
 takes the disk's last sectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from imager.bootassets.meta import meta_content
 from imager.bootloader.boot import DiskBoot, PlannedPartition
@@ -27,24 +29,34 @@ _META = "META"
 _STATE, _STATE_SIZE = "STATE", 100 * MIB
 _EPHEMERAL = "EPHEMERAL"
 _CACHE = "IMAGECACHE"
+# Talos's smallest disk has 1246 MiB, of which the first MiB and the boot partitions take 1102.
+_BEHIND_BOOT = 144 * MIB
 _DISK = "talos-image-disk"
 
 
 def plan_disk_output(target: Target) -> OutputPlan:
     """Return the plan of the disk image.
 
-    Without a size of the user's it is the smallest that works, a multiple of 1 MiB and never
-    under Talos's minimum. Raises InputError for a size that does not work, naming the parts and
+    Without `--image-disk-size` it has the size that Talos gives it, or the smallest that the image
+    cache fits in. Raises InputError for a size that does not work, naming the parts and
     the smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
     """
     _check_cache(target)
-    boot_target = target.boot(disk=True)
+    boot_target = target.disk_boot()
     boot = boot_planner(target.bootloader, boot_target).disk(boot_target, MIB)
-    fixed = [*boot.partitions, *_fixed_partitions(target, boot.partitions[-1].end)]
-    minimum = _minimum(target, fixed[-1].end)
-    size = minimum if target.disk_size is None else target.disk_size
+    boot_end = boot.partitions[-1].end
+    fixed = [*boot.partitions, *_fixed_partitions(target, boot.meta, boot_end)]
+    smallest = boot_end + _BEHIND_BOOT
+    least = _least_last(target)
+    minimum = max(_disk_size(target, fixed[-1].end + least), smallest)
+    roomy = _cache_with_headroom(target, least)
+    if target.disk_size is None and roomy:
+        size, rest = smallest + roomy, roomy
+    else:
+        size = minimum if target.disk_size is None else target.disk_size
+        rest = (size - backup_size(target.sector_size) - fixed[-1].end) // MIB * MIB
     _check_size(target, fixed, size=size, minimum=minimum)
-    partitions = [*fixed, *_last_partition(target, fixed[-1].end, size)]
+    partitions = [*fixed, *_last_partition(target, fixed[-1].end, rest)]
     return _assemble(target, partitions, boot, size=size, minimum=minimum)
 
 
@@ -56,18 +68,23 @@ def _check_cache(target: Target) -> None:
         )
 
 
-def _fixed_partitions(target: Target, offset: int) -> Iterator[PlannedPartition]:
-    """Yield what stands behind the boot partitions, and has a size of its own."""
-    content = meta_content(target.meta) if target.meta else Content(MIB)
+def _fixed_partitions(
+    target: Target, boot_meta: Mapping[int, str], offset: int
+) -> Iterator[PlannedPartition]:
+    """Yield what stands behind the boot partitions, and has a size of its own.
+
+    The user's META values take the place of the bootloader's.
+    """
+    values = {**boot_meta, **target.meta}
+    content = meta_content(values) if values else Content(MIB)
     meta = PlannedPartition(_META, LINUX_DATA, offset, content, "raw")
     yield meta
     if quirks(target.version).data_partitions:
         yield PlannedPartition(_STATE, LINUX_DATA, meta.end, Content(_STATE_SIZE), "empty")
 
 
-def _last_partition(target: Target, offset: int, disk_size: int) -> list[PlannedPartition]:
-    """Return the partition that takes the rest of the disk, if there is one."""
-    size = (disk_size - backup_size(target.sector_size) - offset) // MIB * MIB
+def _last_partition(target: Target, offset: int, size: int) -> list[PlannedPartition]:
+    """Return the partition of `size` bytes that is behind all others, if there is one."""
     if quirks(target.version).data_partitions:
         return [PlannedPartition(_EPHEMERAL, LINUX_DATA, offset, Content(size), "empty")]
     if target.cache:
@@ -79,17 +96,27 @@ def _cache_files(cache: ImageCache) -> list[TreeFile]:
     return [TreeFile(file.path, file.content) for file in cache.files]
 
 
-def _minimum(target: Target, offset: int) -> int:
-    """Return the size of the smallest disk whose last partition begins at `offset`."""
-    rules = quirks(target.version)
-    needed = offset + backup_size(target.sector_size)
-    if rules.data_partitions:
-        needed += MIB
-    if target.cache:
-        needed += minimum_ext4_size(
-            _cache_files(target.cache), scratch=target.scratch, granularity=MIB
-        )
-    return max(align_up(needed, MIB), rules.minimum_disk_size)
+def _least_last(target: Target) -> int:
+    """Return the smallest size of the last partition; 0 when there is none."""
+    if quirks(target.version).data_partitions:
+        return MIB
+    if target.cache is None:
+        return 0
+    return minimum_ext4_size(_cache_files(target.cache), scratch=target.scratch, granularity=MIB)
+
+
+def _cache_with_headroom(target: Target, least: int) -> int:
+    """Return the size of IMAGECACHE with the room for a newer cache; 0 when there is to be none."""
+    percent = quirks(target.version).cache_headroom
+    if target.cache is None or not percent:
+        return 0
+    files = target.cache.size
+    return max(align_up(files + files * percent // 100, MIB), least)
+
+
+def _disk_size(target: Target, end: int) -> int:
+    """Return the size of the disk whose last partition ends at byte `end`."""
+    return align_up(end + backup_size(target.sector_size), MIB)
 
 
 def _check_size(

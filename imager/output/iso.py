@@ -20,6 +20,7 @@ from imager.extents import Content, Extent, FileRange, Source
 from imager.filetree import PlacedFile, TreeFile, VolumePlan
 from imager.media.gpt import ESP, Partition, backup_size, plan_gpt
 from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
+from imager.media.joliet import joliet_volume_id
 from imager.output.medium import cache_files, check_fits_fat
 from imager.output.plan import OutputPlan, Region, RegionKind, Target
 from imager.repro import derived_uuid
@@ -39,14 +40,18 @@ _NO_DISK_SIZE = "an ISO is as large as its contents: --image-disk-size was ignor
 
 
 def volume_id(version: str) -> str:
-    """Return the volume id for `version`: `TALOS_V1_9_0`, at most 32 of A-Z, 0-9 and `_`."""
-    return re.sub(r"[^A-Z0-9_]", "_", f"Talos-{version}".upper())[:_LONGEST_VOLUME_ID]
+    """Return the volume id for `version`: `TALOS_V1_9_0`, at most 32 of A-Z, 0-9 and `_`.
+
+    As with Talos, `-` and `.` become `_`, and other characters are left out.
+    """
+    words = re.sub(r"[-.]", "_", f"Talos-{version}".upper())
+    return re.sub(r"[^A-Z0-9_]", "", words)[:_LONGEST_VOLUME_ID]
 
 
 def plan_iso_output(target: Target) -> OutputPlan:
     """Return the plan of the ISO; raises ImagerError for inputs that cannot be in one."""
     name = volume_id(target.version.text)
-    boot_target = target.boot(iso=True)
+    boot_target = target.medium_boot()
     boot = boot_planner(target.bootloader, boot_target).iso(boot_target)
     esp = plan_esp(boot_target, boot.esp)
     iso = _iso_tree(target, boot, esp, name)
@@ -70,11 +75,16 @@ def plan_iso_output(target: Target) -> OutputPlan:
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     ]
     regions.sort(key=lambda region: region.offset)
-    notes = (boot.how, *boot.notes, *_notes(target, iso))
+    notes = (boot.how, *boot.notes, *_notes(target, iso, name))
     return OutputPlan(f"{target.stem}.iso", content, tuple(regions), notes=notes)
 
 
-def _notes(target: Target, iso: IsoPlan) -> Iterator[str]:
+def _notes(target: Target, iso: IsoPlan, name: str) -> Iterator[str]:
+    if (joliet := joliet_volume_id(name)) != name:
+        yield (
+            f"the volume label {name} is longer than Joliet's 16 characters:"
+            f" Talos and Windows show {joliet}"
+        )
     if target.disk_size is not None:
         yield _NO_DISK_SIZE
     try:

@@ -12,16 +12,13 @@ from imager.bootassets.cmdline import kernel_cmdline
 from imager.bootassets.locate import BootAssets
 from imager.bootassets.meta import meta_kernel_argument
 from imager.bootloader.boot import BootTarget, MenuEntry
+from imager.bootloader.entries import disk_entries, medium_entries, single_entry
 from imager.extents import Content
 from imager.imagecache.cache import ImageCache
 from imager.profile.model import Bootloader, EnrollKeys
 from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
 from imager.signing.secureboot import SecureBoot
-
-_RESET = "reset"
-_RESET_TITLE = "Reset Talos installation and return to maintenance mode"
-_RESET_ARGUMENT = "talos.experimental.wipe=system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +71,24 @@ class Target:
             return ()
         return (meta_kernel_argument(self.meta, allow_gzip=quirks(self.version).meta_gzip),)
 
-    def boot(self, *, iso: bool = False, disk: bool = False) -> BootTarget:
-        """Return what a bootloader is to boot: the default entry, and the one that resets."""
-        cmdline = self.cmdline(iso=iso, disk=disk)
-        entries = [MenuEntry("main", f"Talos ({self.version.text})", cmdline)]
-        if quirks(self.version).reset_entry:
-            entries.append(MenuEntry(_RESET, _RESET_TITLE, f"{cmdline} {_RESET_ARGUMENT}"))
+    def disk_boot(self) -> BootTarget:
+        """Return what the bootloader of a disk boots."""
+        return self._boot(disk_entries(self.version, self.cmdline(disk=True)))
+
+    def medium_boot(self) -> BootTarget:
+        """Return what the bootloader of an ISO or stick boots."""
+        return self._boot(medium_entries(self.version, self.cmdline(iso=True)))
+
+    def single_boot(self) -> BootTarget:
+        """Return what a UKI that is an output of its own boots."""
+        return self._boot(single_entry(self.version, self.cmdline()))
+
+    def _boot(self, entries: tuple[MenuEntry, ...]) -> BootTarget:
         return BootTarget(
             arch=self.arch,
             version=self.version,
             assets=self.assets,
-            entries=tuple(entries),
+            entries=entries,
             timestamp=self.timestamp,
             scratch=self.scratch,
             sector_size=self.sector_size,

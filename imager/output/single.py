@@ -27,7 +27,7 @@ def plan_cmdline_output(target: Target) -> OutputPlan:
 
 def plan_uki_output(target: Target) -> OutputPlan:
     """Return the unified kernel image."""
-    return _single(f"{target.stem}-uki.efi", unified_image(target.boot()))
+    return _single(f"{target.stem}-uki.efi", unified_image(target.single_boot()))
 
 
 def _single(name: str, content: Content) -> OutputPlan:

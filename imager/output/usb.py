@@ -36,7 +36,7 @@ def plan_usb_output(target: Target) -> OutputPlan:
     ImagerErrors for inputs that cannot be on a stick.
     """
     check_fits_fat(target)
-    boot_target = target.boot(iso=True)
+    boot_target = target.medium_boot()
     boot = boot_planner(target.bootloader, boot_target).iso(boot_target)
     files = [
         *boot.esp,

@@ -62,6 +62,8 @@ class Quirks:
 
     `bootloader` is the one it has by default; `efi_size`, `bios_size` and `boot_size` are the
     sizes of a disk's boot partitions with GRUB;
+    `cache_headroom` the percentage by which IMAGECACHE is larger than the cache's files;
+    `bootloader_cleanup` whether a node removes the bootloader that it does not use;
     `data_partitions` whether STATE and EPHEMERAL are on a disk image already; `reset_entry`
     whether the menu has one that wipes the installation, `uki_profiles` whether it is a profile
     of the UKI; `meta_gzip` whether META may be compressed on the kernel command line.
@@ -71,7 +73,8 @@ class Quirks:
     efi_size: int
     bios_size: int
     boot_size: int
-    minimum_disk_size: int
+    cache_headroom: int
+    bootloader_cleanup: bool
     data_partitions: bool
     reset_entry: bool
     uki_profiles: bool
@@ -85,10 +88,7 @@ class Quirks:
 
 
 def quirks(version: TalosVersion) -> Quirks:
-    """Return the rules of `version`.
-
-    The smallest disk is Talos's 1246 MiB, and as much more from 1.11 on as BOOT has grown.
-    """
+    """Return the rules of `version`."""
 
     def of(first: _T, *steps: tuple[tuple[int, ...], _T]) -> _T:
         """Return `first`, or the value of the last step whose version is reached."""
@@ -100,7 +100,8 @@ def quirks(version: TalosVersion) -> Quirks:
         efi_size=100 * MIB,
         bios_size=MIB,
         boot_size=of(1000 * MIB, ((1, 11), 2000 * MIB)),
-        minimum_disk_size=of(1246 * MIB, ((1, 11), 2246 * MIB)),
+        cache_headroom=of(0, ((1, 13), 20)),
+        bootloader_cleanup=of(False, ((1, 10), True)),  # noqa: FBT003
         data_partitions=of(True, ((1, 8), False)),  # noqa: FBT003
         reset_entry=of(False, ((1, 4), True)),  # noqa: FBT003
         uki_profiles=of(False, ((1, 10), True)),  # noqa: FBT003
