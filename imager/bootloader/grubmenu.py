@@ -23,10 +23,13 @@ from imager.media.fat import FatFile
 
 _TIMEOUT = 3
 _NAME = re.compile(r"[A-Za-z0-9 ._+-]+", re.ASCII)
-_ESCAPED = re.compile(r'[\\{}&$|;<>"]')
-# GRUB's `linux` command adds a backslash before each of these, which Linux does not remove; \xHH
-# it leaves unchanged.
-_CHANGED = re.compile(r"""["']|\\(?!x[0-9A-Fa-f]{2})""")
+# Talos escapes quotes and backslashes too, which are refused here.
+_ESCAPED = re.compile(r"[{}&$|;<>]")
+# Seen in GRUB 2.06: its `linux` command adds a backslash before quotes and backslashes, which Linux
+# does not remove; a word that begins with # is a comment; with the module regexp, which images for
+# EFI have, * and ? are expanded in words that begin as paths and devices do. Further backslashes
+# would mend the last two, but Talos would take them for a part of the argument.
+_CHANGED = re.compile(r"""["'\\]|^\#|^(?=[*/(]).*[*?]""")
 _TERMINALS = """\
 if [ "$grub_platform" = efi ]; then
   insmod all_video
@@ -95,8 +98,9 @@ def _entry(entry: MenuEntry, *, kernel: str, initramfs: str) -> str:
 def _argument(word: str) -> str:
     if _CHANGED.search(word):
         raise UnsupportedError(
-            f"kernel argument {word!r}: GRUB does not pass quotes and backslashes on unchanged",
-            hint="leave them out, or use --bootloader sd-boot",
+            f"kernel argument {word!r}: GRUB cannot pass it on unchanged",
+            hint="GRUB changes quotes and backslashes, takes a leading # for a comment, and expands"
+            " * and ? behind a leading *, / or (: use --bootloader sd-boot, or another argument",
         )
     return _ESCAPED.sub(r"\\\g<0>", word)
 

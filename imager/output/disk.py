@@ -3,8 +3,9 @@
 With `--image-disk-size` IMAGECACHE takes all that the other partitions leave. Without it the disk
 has the size that Talos gives it, and more where the cache needs more; from Talos 1.13 on IMAGECACHE
 is a fifth larger than the cache, so that a node can copy a newer one there. Before Talos 1.8 the
-disk has STATE and EPHEMERAL, of which the latter takes the rest. Partitions start and end at multiples of 1 MiB; the backup GPT
-takes the disk's last sectors.
+disk has STATE and EPHEMERAL, of which the latter takes the rest.
+
+Partitions start and end at multiples of 1 MiB; the backup GPT takes the disk's last sectors.
 """
 
 from __future__ import annotations

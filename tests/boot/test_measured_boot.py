@@ -103,7 +103,12 @@ def esp_disk(uki: Path, loader: Path, disk: Path, *, default: str) -> Path:
 
 
 def assert_as_signed(
-    assets: Path, folder: Path, *, profiles: tuple[UkiProfile, ...], default: str, booted: int
+    assets: Path,
+    folder: Path,
+    *,
+    profiles: tuple[UkiProfile, ...] | None,
+    default: str,
+    booted: int,
 ) -> str:
     """Boot a signed UKI: its profile number `booted` is what the TPM has. Return the console."""
     plan = unified_kernel_image(
@@ -124,7 +129,7 @@ def assert_as_signed(
 
 
 def test_what_is_signed_is_what_the_tpm_has(tmp_path: Path) -> None:
-    assert_as_signed(real_assets(), tmp_path, profiles=(), default="talos.efi", booted=0)
+    assert_as_signed(real_assets(), tmp_path, profiles=None, default="talos.efi", booted=0)
 
 
 def test_the_other_profile_has_its_own_value(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_esp_is_fat32_and_sound(disk: Path, tmp_path: Path) -> None:
     esp = partition(disk, "EFI", tmp_path)
     tool("fsck.fat", "-n", esp)
     assert 'disk type="FAT32' in tool("minfo", "-i", esp, "::")
-    tool("mcopy", "-i", esp, "::/EFI/BOOT/BOOTX64.EFI", tmp_path / "loader")
+    tool("mcopy", "-i", esp, "::/EFI/boot/BOOTX64.efi", tmp_path / "loader")
     loader = real_assets() / "amd64/grub/x86_64-efi/monolithic/gcdx64.efi"
     assert (tmp_path / "loader").read_bytes() == loader.read_bytes()
     assert int.from_bytes(esp.read_bytes()[28:32], "little") * 512 == MIB
@@ -247,6 +247,43 @@ def test_large_cache_decides_the_size(small: Path, large_cache: Path, tmp_path: 
 
     build("metal", *common, "--out-format", "raw", f"--image-disk-size={smallest}MiB")
     assert fingerprint(disk) == default
+
+
+def test_a_cache_from_1_13_on_has_room_for_a_newer_one(
+    small: Path, large_cache: Path, tmp_path: Path
+) -> None:
+    """A fifth of its files' sizes, in whole MiB, on a disk that is larger by just that."""
+    common = ("--assets", small, "--image-cache", large_cache, "--output", tmp_path, "--no-verify")
+    new = (*common, "--talos-version", "v1.13.0", "--out-format", "raw")
+    files = build("metal", *new, "--dry-run")["imageCache"]["size"]
+    room = -(-files * 6 // 5 // MIB) * MIB
+    assert room > files * 6 // 5 >= 600 * MIB
+    build("metal", *new)
+    disk = tmp_path / "metal-amd64.raw"
+    assert entry_of(disk, "IMAGECACHE").size == room
+    assert disk.stat().st_size == 4247 * MIB + room
+    assert gpt_is_sound(disk)
+    tool("e2fsck", "-fn", partition(disk, "IMAGECACHE", tmp_path))
+
+    plan = build("metal", *common, "--talos-version", "v1.12.9", "--dry-run")
+    assert plan["size"] == plan["minimumDiskSize"] < 4247 * MIB + files
+
+
+def test_a_size_of_the_users_is_the_total_from_1_13_on_too(
+    small: Path, large_cache: Path, tmp_path: Path
+) -> None:
+    common = ("--assets", small, "--image-cache", large_cache, "--output", tmp_path, "--no-verify")
+    new = (*common, "--talos-version", "v1.13.0", "--dry-run")
+    smallest = build("metal", *new)["minimumDiskSize"]
+    assert smallest < 4247 * MIB + 600 * MIB
+    for size in (smallest, 8 * GIB):
+        plan = build("metal", *new, f"--image-disk-size={size}")
+        assert plan["size"] == size
+        (cache,) = (region for region in plan["regions"] if region["name"] == "IMAGECACHE")
+        assert 0 < size - cache["offset"] - cache["length"] <= MIB
+    refused = run("metal", *new, f"--image-disk-size={smallest - MIB}")
+    assert refused.returncode == 2
+    assert f"--image-disk-size={smallest // MIB}MiB" in refused.stderr
 
 
 @pytest.mark.parametrize(

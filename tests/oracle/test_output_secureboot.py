@@ -17,9 +17,16 @@ from tests.signing_keys import generated, issued, self_signed
 pytestmark = pytest.mark.oracle
 
 INPUT, UNSUPPORTED = 2, 3
-LOADER = "EFI/BOOT/BOOTX64.EFI"
-IMAGES = ("Talos-v1.9.0.efi", "Talos-v1.9.0-reset.efi")
-BINARIES = (LOADER, *(f"EFI/Linux/{name}" for name in IMAGES))
+BINARIES = {
+    "metal-amd64-secureboot.iso": (
+        *("EFI/BOOT/BOOTX64.EFI", "EFI/Linux/Talos-v1.9.0.efi"),
+        "EFI/Linux/reset-Talos-v1.9.0.efi",
+    ),
+    "metal-amd64-secureboot.raw": (
+        *("EFI/boot/BOOTX64.efi", "EFI/Linux/Talos-v1.9.0.efi"),
+        "EFI/Linux/reset-maintenance-Talos-v1.9.0.efi",
+    ),
+}
 PASSPHRASE = "correct horse battery"
 
 
@@ -63,8 +70,9 @@ def test_names_are_those_of_talos(outputs: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("image", ["metal-amd64-secureboot.iso", "metal-amd64-secureboot.raw"])
-@pytest.mark.parametrize("name", BINARIES)
+@pytest.mark.parametrize(
+    ("image", "name"), [(image, name) for image, names in BINARIES.items() for name in names]
+)
 def test_sbverify_takes_every_binary(
     outputs: Path, keys: Path, tmp_path: Path, image: str, name: str
 ) -> None:
@@ -102,6 +110,31 @@ def test_the_iso_has_what_a_firmwares_menu_enrols(
     for name in ("PK", "KEK", "db"):
         made = (tree / f"loader/keys/auto/{name}.auth").read_bytes()
         assert made == (keys / f"{name}.auth").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("asked", "enrolled"), [((), "if-safe"), (("manual",), "manual"), (("off",), None)]
+)
+def test_a_disk_enrolls_its_keys_unless_it_is_told_not_to(
+    keys: Path, tmp_path: Path, asked: tuple[str, ...], enrolled: str | None
+) -> None:
+    small = synthetic_assets(tmp_path / "assets")
+    options = [word for value in asked for word in ("--secureboot-enroll-keys", value)]
+    common = ("--assets", small, "--secureboot-dir", keys, "--output", tmp_path)
+    which = ("--talos-version", "v1.14.0", "--out-format", "raw")
+    build("secureboot-metal", *common, *which, *options)
+    disk = tmp_path / "metal-amd64-secureboot.raw"
+    (entry, *_) = partitions(disk)[1]
+    esp = cut(disk, entry.start, entry.size, tmp_path / "esp.img")
+    conf = tool("mtype", "-i", esp, "::/loader/loader.conf")
+    enroll = f"\nsecure-boot-enroll {enrolled}\n" if enrolled else ""
+    assert conf == f"# systemd-boot configuration\n\ntimeout 10\n{enroll}"
+    listed = tool("mdir", "-/", "-b", "-i", esp, "::/loader").split()
+    auth = [name.rpartition("/")[2] for name in listed if name.endswith(".auth")]
+    assert sorted(auth) == (["KEK.auth", "PK.auth", "db.auth"] if enrolled else [])
+    for name in auth:
+        found = esp_file(disk, f"loader/keys/auto/{name}", tmp_path).read_bytes()
+        assert found == (keys / name).read_bytes()
 
 
 def test_the_command_line_locks_the_kernel_down(outputs: Path) -> None:

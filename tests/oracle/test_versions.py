@@ -71,7 +71,7 @@ def test_partitions(
     ] == expected
 
 
-def test_the_smallest_disk(golden: dict[str, Any], assets: Path, tmp_path: Path) -> None:
+def test_the_disk_without_a_cache(golden: dict[str, Any], assets: Path, tmp_path: Path) -> None:
     found = plan(golden, "metal", assets, tmp_path)
     assert found["size"] == golden["layout"]["least"] * MIB
 

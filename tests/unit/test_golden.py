@@ -91,6 +91,14 @@ def sections(uki: Path) -> list[str]:
     return re.findall(r"^ +\d+ (\.\w+)", tool("objdump", "-h", uki), re.MULTILINE)
 
 
+def all_sections(uki: Path, name: str) -> list[str]:
+    """Return the text of every section called `name`."""
+    said = tool("objdump", "-h", uki)
+    row = rf"^ +\d+ \{name} +([0-9a-f]+)  \S+  \S+  ([0-9a-f]+)"
+    places = [(int(at, 16), int(size, 16)) for size, at in re.findall(row, said, re.MULTILINE)]
+    return [uki.read_bytes()[at : at + size].rstrip(b"\0").decode() for at, size in places]
+
+
 def section(uki: Path, name: str) -> str:
     target = uki.with_suffix(f".section{name}")
     tool("objcopy", f"--dump-section={name}={target}", uki, uki.with_suffix(".copy"))
@@ -149,14 +157,21 @@ def test_esp_holds_exactly_the_boot_files(
 
 
 @WITH_SD_BOOT
-@pytest.mark.parametrize("name", ["metal-amd64.iso", "metal-amd64.raw"])
-def test_systemd_boots_own_files(
-    golden: dict[str, Any], outputs: Path, tmp_path: Path, name: str
+@pytest.mark.parametrize(
+    ("name", "kind"), [("metal-amd64.iso", "iso"), ("metal-amd64.raw", "metal")]
+)
+def test_systemd_boots_configuration(
+    golden: dict[str, Any], outputs: Path, tmp_path: Path, name: str, kind: str
 ) -> None:
     esp = esp_of(outputs / name, tmp_path)
-    assert tool("mtype", "-i", esp, "::/loader/loader.conf") == golden["loaderConf"]
+    assert tool("mtype", "-i", esp, "::/loader/loader.conf") == golden["loaderConf"][kind]
+
+
+@WITH_SD_BOOT
+def test_no_random_seed_is_written_to_a_medium(iso: Path, tmp_path: Path) -> None:
+    esp = esp_of(iso, tmp_path)
     tool("mcopy", "-i", esp, "::/loader/random-seed", tmp_path / "seed")
-    assert (tmp_path / "seed").stat().st_size == 32
+    assert (tmp_path / "seed").read_bytes() == bytes(32)
     assert re.search(r"^ +A? +R ", tool("mattrib", "-i", esp, "::/loader/random-seed"))
 
 
@@ -170,10 +185,23 @@ def test_uki_in_the_esp(
     esp = esp_of(outputs / name, tmp_path)
     uki = tmp_path / "uki.efi"
     tool("mcopy", "-i", esp, f"::/EFI/Linux/Talos-{golden['version']}.efi", uki)
-    assert sections(uki) == STUB_SECTIONS + golden["uki"]["sections"]
+    profile = [".profile", ".cmdline"]
+    assert sections(uki) == STUB_SECTIONS + golden["uki"]["sections"] + profile
     assert section(uki, ".cmdline") == golden[kind]["cmdline"]
     assert section(uki, ".uname") == golden["uki"]["uname"]
-    assert f"VERSION_ID={golden['version']}\n" in section(uki, ".osrel")
+    assert section(uki, ".osrel").replace('"', "").splitlines() == [
+        "NAME=Talos",
+        "ID=talos",
+        f"VERSION_ID={golden['version']}",
+        f"PRETTY_NAME=Talos ({golden['version']})",
+        "HOME_URL=https://www.talos.dev/",
+        "BUG_REPORT_URL=https://github.com/siderolabs/talos/issues",
+        "VENDOR_NAME=Sidero Labs",
+        "VENDOR_URL=https://www.siderolabs.com/",
+    ]
+    assert all_sections(uki, ".profile") == golden["uki"]["profiles"][kind]
+    argument = f"talos.experimental.wipe={golden['uki']['wiped'][kind]}"
+    assert all_sections(uki, ".cmdline")[1] == f"{golden[kind]['cmdline']} {argument}"
 
 
 def test_uki_output(golden: dict[str, Any], outputs: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from imager.bootassets.grub import (
 )
 from imager.bootassets.inventory import FoundAsset, take_inventory
 from imager.bootloader.boot import MenuEntry
+from imager.bootloader.entries import disk_entries, medium_entries
 from imager.bootloader.grubcore import (
     cd_core,
     core_payload,
@@ -27,10 +29,17 @@ from imager.bootloader.grubcore import (
     hybrid_boot_code,
     with_hybrid_core,
 )
-from imager.bootloader.grubmenu import efi_files, grub_cfg, other_partition_cfg
+from imager.bootloader.grubmenu import (
+    efi_files,
+    grub_cfg,
+    other_partition_cfg,
+    quoted_name,
+)
 from imager.cli.assets_text import inventory_text
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content, Data
+from imager.profile.version import TalosVersion
+from tests.grub_menu import Entry, Menu, parse_menu
 from tests.pe_stub import pe_stub
 from tests.support import content_bytes
 
@@ -242,66 +251,108 @@ def test_a_prefix_that_cannot_be(grub: Path, prefix: str) -> None:
         disk_core(grub, prefix=prefix, first_sector=34)
 
 
-def test_the_menu_of_talos() -> None:
-    entries = [
-        MenuEntry("entry", "A - Talos v1.9.0", "talos.platform=metal console=tty0"),
-        MenuEntry("entry", "Reset Talos installation", "talos.experimental.wipe=system"),
+PATHS = {"kernel": "/A/vmlinuz", "initramfs": "/A/initramfs.xz"}
+VERSION = TalosVersion.parse("v1.9.0")
+
+
+def disk_menu(cmdline: str, *, serial: bool = False) -> str:
+    entries = disk_entries(VERSION, cmdline)
+    cfg = grub_cfg(entries, default=quoted_name(entries[0]), serial=serial, **PATHS)
+    return cfg.decode()
+
+
+def test_the_menu_of_a_disk_is_one_that_a_node_can_read() -> None:
+    cmdline = "talos.platform=metal console=tty0"
+    wipe = "talos.experimental.wipe=system:EPHEMERAL,STATE"
+    reset = "Reset Talos installation and return to maintenance mode"
+    name = "A - Talos v1.9.0"
+    for serial in (False, True):
+        menu = parse_menu(disk_menu(cmdline, serial=serial))
+        assert menu == Menu(
+            name,
+            (
+                Entry(name, "/A/vmlinuz", cmdline, "/A/initramfs.xz"),
+                Entry(reset, "/A/vmlinuz", f"{cmdline} {wipe}", "/A/initramfs.xz"),
+            ),
+        )
+
+
+def test_the_menu_of_a_medium() -> None:
+    entries = medium_entries(VERSION, "a=b")
+    text = grub_cfg(entries, default="0", **PATHS).decode()
+    assert text.startswith("set default=0\n")
+    assert re.findall(r'^menuentry "(.*)" {$', text, re.MULTILINE) == [
+        "Talos ISO",
+        "Reset Talos installation",
     ]
-    text = grub_cfg(entries, kernel="/A/vmlinuz", initramfs="/A/initramfs.xz").decode()
-    assert text == (
-        "set default=0\n"
-        "set timeout=3\n"
-        "menuentry 'A - Talos v1.9.0' {\n"
-        "  linux /A/vmlinuz talos.platform=metal console=tty0\n"
-        "  initrd /A/initramfs.xz\n"
-        "}\n"
-        "menuentry 'Reset Talos installation' {\n"
-        "  linux /A/vmlinuz talos.experimental.wipe=system\n"
-        "  initrd /A/initramfs.xz\n"
-        "}\n"
-    )
+    assert text.count(" talos.experimental.wipe=system\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('set default="A - Talos v1.9.0"', "set default=0"),
+        ('set default="A', 'set default="B'),
+        ('menuentry "A', 'menuentry "C'),
+        ('menuentry "A - Talos v1.9.0"', "menuentry 'A - Talos v1.9.0'"),
+        ('menuentry "Reset', ' menuentry "Reset'),
+        ("set timeout=3\n", 'set timeout=3\nset fallback="B"\n'),
+        ("linux /A/vmlinuz", "linux '/A/vmlinuz'"),
+        ("  initrd", "  linux /B/vmlinuz\n  initrd"),
+        ("  initrd /A/initramfs.xz\n", ""),
+        ("\\$", "$"),
+        ("\\$", "\\#"),
+    ],
+)
+def test_the_reader_of_menus_sees_what_a_node_does_not_take(old: str, new: str) -> None:
+    text = disk_menu("x=$y")
+    assert parse_menu(text).entries[0].cmdline == "x=$y"
+    with pytest.raises(ValueError):
+        parse_menu(text.replace(old, new, 1))
 
 
 def test_a_serial_line_only_when_asked_for() -> None:
-    entries = [MenuEntry("entry", "x", "y")]
-    with_serial = grub_cfg(entries, kernel="/k", initramfs="/i", serial=True).decode()
-    without = grub_cfg(entries, kernel="/k", initramfs="/i").decode()
+    with_serial, without = disk_menu("y", serial=True), disk_menu("y")
     assert "serial" not in without
     start = with_serial.index("  serial --unit=0 --speed=115200\n")
     assert start < with_serial.index("terminal_output console serial") < with_serial.index("menu")
     assert 'if [ "$grub_platform" = pc ]; then' in with_serial[:start]
+    assert with_serial.index("terminal_output console\n") < start
 
 
-@pytest.mark.parametrize("text", ["$x", "a;b", "}", "{", "a b", "#", "`x`", "ü", "&|<>"])
-def test_nothing_is_special_in_titles_and_arguments(text: str) -> None:
-    cfg = grub_cfg([MenuEntry("entry", text, f"a={text}")], kernel="/k", initramfs="/i").decode()
-    assert f"menuentry '{text}' {{" in cfg
-    if " " not in text:
-        assert f"  linux /k 'a={text}'\n" in cfg
+@pytest.mark.parametrize(
+    "text", ["$x", "a;b", "}", "{", "{a,b}", "b#", "`x`", "&|<>", "*?[a]", "!", "~", "%s", "(a)"]
+)
+def test_nothing_is_special_in_arguments(text: str) -> None:
+    assert parse_menu(disk_menu(f"a={text}")).entries[0].cmdline == f"a={text}"
 
 
-def test_quotes_in_a_title() -> None:
-    cfg = grub_cfg([MenuEntry("entry", "it's \"\\", "x")], kernel="/k", initramfs="/i").decode()
-    assert """menuentry 'it'"'"'s "\\' {""" in cfg
-
-
-@pytest.mark.parametrize("argument", ['a="b c"', "a='b'", "a\\b"])
+@pytest.mark.parametrize(
+    "argument",
+    ['a="b c"', "a='b'", "a\\b", "a=\\x20", "#a", "*", "*a?", "/etc/*", "/a?", "(hd0)/*", "(*)"],
+)
 def test_arguments_that_grub_would_change_are_refused(argument: str) -> None:
-    with pytest.raises(UnsupportedError, match="cannot hand on quotes and backslashes"):
-        grub_cfg([MenuEntry("entry", "x", f"ok {argument}")], kernel="/k", initramfs="/i")
+    with pytest.raises(UnsupportedError, match="cannot pass it on unchanged") as caught:
+        disk_menu(f"ok {argument} ok")
+    assert repr(argument.split(maxsplit=1)[0])[:-1] in caught.value.message
 
 
-@pytest.mark.parametrize("title", ["a\nb", "a\x1b[1m", "\x7f", "\0"])
-def test_control_characters_are_refused(title: str) -> None:
-    with pytest.raises(InputError, match="control character"):
-        grub_cfg([MenuEntry("entry", title, "x")], kernel="/k", initramfs="/i")
+@pytest.mark.parametrize("argument", ["a#b", "a=/etc/*", "?", "[a]", "/etc/a", "(hd0)", "x*"])
+def test_arguments_that_only_look_like_those(argument: str) -> None:
+    assert parse_menu(disk_menu(argument)).entries[0].cmdline == argument
+
+
+@pytest.mark.parametrize("title", ["", "a\nb", "a\x1b[1m", "a>b", 'a"b', "a'b", "$a", "a\\b", "ü"])
+def test_names_that_a_node_could_misread_are_refused(title: str) -> None:
+    with pytest.raises(InputError, match="cannot be the name of an entry"):
+        grub_cfg([MenuEntry("main", "x", "x", title)], default="0", **PATHS)
 
 
 def test_the_files_of_an_esp() -> None:
     loader = Content.of_bytes(b"loader")
-    files = efi_files(ARM64, loader=loader, config=b"config")
+    files = efi_files("EFI/boot/BOOTAA64.efi", loader=loader, config=b"config")
     assert [(file.path, content_bytes(file.content)) for file in files] == [
-        ("EFI/BOOT/BOOTAA64.EFI", b"loader"),
+        ("EFI/boot/BOOTAA64.efi", b"loader"),
         ("boot/grub/grub.cfg", b"config"),
     ]
     text = other_partition_cfg(3, menu="/grub/grub.cfg").decode()

@@ -53,7 +53,7 @@ def parts(key: PcrKey, folder: Path, *profiles: UkiProfile) -> UkiParts:
         initramfs=Content.of_file(folder / "initramfs"),
         uname="6.12.6-talos",
         pcr_public_key=public_key_pem(key),
-        profiles=profiles,
+        profiles=profiles or None,
     )
 
 
@@ -116,8 +116,8 @@ def test_the_policy_is_that_of_what_the_stub_measures(
 def test_profiles_boot_their_own_sections(key: PcrKey, tmp_path: Path) -> None:
     policies = check_pcr_policy(make_uki(key, tmp_path, RESET))
     values = [
-        expected(key, 257, profile=b"ID=main\n"),
-        expected(key, 257, profile=b"ID=reset\nTITLE=Reset\n", cmdline=b"quiet wipe"),
+        expected(key, 257, profile=b"ID=main"),
+        expected(key, 257, profile=b"ID=reset\nTITLE=Reset", cmdline=b"quiet wipe"),
     ]
     assert policies == tuple(
         measured.PcrPolicy(name, value, TALOS_PHASES, ())
