@@ -13,9 +13,10 @@ from tests.qemu import GRUB_NEXT, SD_BOOT_NEXT, BootError, Device, Firmware, boo
 pytestmark = pytest.mark.boot
 
 # All that a shell would take for more than a letter, without what GRUB cannot hand on.
-ODD = "odd=$root;ls}&|<>*?~#{a,b}%s!`x`(y)"
+ODD = ("odd=$root;ls}&|<>*?~#{a,b}%s!`x`(y)", "{x}", "[a-z]*", "/A/vm[lm]", "?", "$", "x=(hd0)/*")
 GRUB = "GNU GRUB  version"
 RESET = "talos.experimental.wipe=system"
+DISK_RESET = f"{RESET}:EPHEMERAL,STATE"
 
 
 def command_line(console: str) -> str:
@@ -23,31 +24,34 @@ def command_line(console: str) -> str:
     return line.partition("ommand line: ")[2]
 
 
-def test_a_bios_boots_with_the_very_command_line(tmp_path: Path) -> None:
-    image = make_image("metal", tmp_path, "--bootloader=grub", "--extra-kernel-arg", ODD)
+def test_grub_hands_on_the_very_command_line(tmp_path: Path) -> None:
+    words = [part for word in ODD for part in ("--extra-kernel-arg", word)]
+    image = make_image("metal", tmp_path, "--bootloader=grub", *words)
     console = boot(image, Device.SATA, firmware=Firmware.BIOS)
-    assert command_line(console).startswith("BOOT_IMAGE=/A/vmlinuz talos.platform=metal ")
-    assert command_line(console).endswith(f" imager.poweroff {ODD}")
+    for said in (console, boot(image, Device.SATA)):
+        assert command_line(said).startswith("BOOT_IMAGE=/A/vmlinuz talos.platform=metal ")
+        assert command_line(said).endswith(f" imager.poweroff {' '.join(ODD)}")
     # SeaBIOS puts on the serial line what is on the screen; GRUB does so itself once more.
     assert plain(console).count(GRUB) == 2
 
 
 @pytest.mark.parametrize(
-    ("bootloader", "firmware", "keys"),
+    ("profile", "bootloader", "firmware", "keys"),
     [
-        ("grub", Firmware.BIOS, GRUB_NEXT),
-        ("grub", Firmware.UEFI, GRUB_NEXT),
-        ("sd-boot", Firmware.UEFI, SD_BOOT_NEXT),
+        ("iso", "grub", Firmware.BIOS, GRUB_NEXT),
+        ("metal", "grub", Firmware.UEFI, GRUB_NEXT),
+        ("metal", "sd-boot", Firmware.UEFI, SD_BOOT_NEXT),
     ],
     ids=["grub-bios", "grub-uefi", "sd-boot"],
 )
 def test_the_other_entry_resets(
-    bootloader: str, firmware: Firmware, keys: bytes, tmp_path: Path
+    profile: str, bootloader: str, firmware: Firmware, keys: bytes, tmp_path: Path
 ) -> None:
-    image = make_image("iso", tmp_path, f"--bootloader={bootloader}")
-    console = boot(image, Device.CD, firmware=firmware, keys=keys)
-    assert command_line(console).endswith(RESET)
-    assert RESET not in command_line(boot(image, Device.CD, firmware=firmware))
+    image = make_image(profile, tmp_path, f"--bootloader={bootloader}")
+    device, reset = (Device.CD, RESET) if profile == "iso" else (Device.VIRTIO, DISK_RESET)
+    console = boot(image, device, firmware=firmware, keys=keys)
+    assert command_line(console).endswith(f" {reset}")
+    assert RESET not in command_line(boot(image, device, firmware=firmware))
 
 
 def test_a_bios_without_menu_and_without_boot_code_does_not_go_on(tmp_path: Path) -> None:

@@ -199,3 +199,22 @@ def place_of(parts: list[tuple[str, str, str, str]], offset: int) -> int:
             return int(lba) * 2048 + offset
         offset -= int(blocks) * 2048
     raise AssertionError("behind the end of the file")
+
+
+@pytest.mark.parametrize(
+    ("version", "short"),
+    [("v1.13.0-beta.1", "TALOS_V1_13_0_BE"), ("v1.12.0-a1", ""), ("v1.9.0", "")],
+)
+def test_a_label_that_joliet_cuts_off_is_said(
+    small: Path, tmp_path: Path, version: str, short: str
+) -> None:
+    """A node reads an ISO's label from Joliet, whose place for it has 16 characters."""
+    which = ("--talos-version", version, "--bootloader", "sd-boot")
+    notes = build("iso", "--assets", small, "--output", tmp_path, *which)["notes"]
+    said = [note for note in notes if "volume label" in note]
+    assert len(said) == bool(short)
+    assert all(note.endswith(f" show {short}") for note in said)
+    iso = (tmp_path / "metal-amd64.iso").read_bytes()
+    joliet = iso.index(b"\2CD001\1", 16 * 2048) + 40
+    label = iso[joliet : joliet + 32].decode("utf-16-be").rstrip()
+    assert label == (short or f"TALOS_{version.upper().translate(str.maketrans('.-', '__'))}")

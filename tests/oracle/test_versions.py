@@ -10,6 +10,7 @@ import yaml
 
 from imager.arch import find_arch
 from imager.bootassets.cmdline import kernel_cmdline
+from imager.output.iso import volume_id
 from imager.profile.model import Bootloader
 from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
@@ -56,6 +57,22 @@ def labels(plan: Any) -> list[str]:
 def test_the_command_line(golden: dict[str, Any], output: str) -> None:
     version, arch = TalosVersion.parse(golden["version"]), find_arch(golden["arch"])
     assert kernel_cmdline(version, arch, iso=output == "iso") == golden[output]
+
+
+def test_the_volume_id(golden: dict[str, Any]) -> None:
+    assert volume_id(golden["version"]) == golden["volumeId"]
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("v1.13.0-beta.1", "TALOS_V1_13_0_BETA_1"),
+        ("v1.9.0_x+dirty", "TALOS_V1_9_0_XDIRTY"),
+        ("v1." + "9" * 40, "TALOS_V1_" + "9" * 23),
+    ],
+)
+def test_volume_ids_have_what_an_iso_can_hold(version: str, expected: str) -> None:
+    assert volume_id(version) == expected
 
 
 def test_partitions(
