@@ -35,6 +35,7 @@ from tests.mutants.measured import MEASURED
 from tests.mutants.node import NODE
 from tests.mutants.node_assets import NODE_ASSETS
 from tests.mutants.node_disks import NODE_DISKS
+from tests.mutants.node_reads import NODE_READS
 from tests.mutants.node_run import NODE_RUN
 from tests.mutants.pulling import PULLING
 from tests.mutants.pushing import PUSHING
@@ -61,6 +62,7 @@ ALL = (
     *NODE,
     *NODE_ASSETS,
     *NODE_DISKS,
+    *NODE_READS,
     *NODE_RUN,
     *PULLING,
     *PUSHING,

@@ -53,8 +53,8 @@ BOOTLOADERS = (
     ),
     Mutant(
         "the reset entry is like the other one",
-        "imager/output/plan.py",
-        'f"{cmdline} {_RESET_ARGUMENT}"',
+        "imager/bootloader/entries.py",
+        'f"{cmdline} {_WIPE}={reset.wiped}"',
         "cmdline",
         (_OUTPUTS,),
     ),

@@ -31,9 +31,23 @@ GRUB = (
     Mutant(
         "GRUB's menu takes a title as it is",
         "imager/bootloader/grubmenu.py",
-        "return shlex.quote(text)",
-        "return f\"'{text}'\"",
-        (f"{_UNIT}::test_quotes_in_a_title",),
+        "if not _NAME.fullmatch(entry.grub_title):",
+        "if not entry.grub_title:",
+        (f"{_UNIT}::test_names_that_a_node_could_misread_are_refused",),
+    ),
+    Mutant(
+        "GRUB's menu takes arguments as they are",
+        "imager/bootloader/grubmenu.py",
+        r'return _ESCAPED.sub(r"\\\g<0>", word)',
+        "return word",
+        (f"{_UNIT}::test_nothing_is_special_in_arguments",),
+    ),
+    Mutant(
+        "an argument may begin with #",
+        "imager/bootloader/grubmenu.py",
+        r"|^\#|",
+        "|",
+        (f"{_UNIT}::test_arguments_that_grub_would_change_are_refused",),
     ),
     Mutant(
         "an installed GRUB comes before the given one",
