@@ -11,6 +11,7 @@ Partitions start and end at multiples of 1 MiB; the backup GPT takes the disk's 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from imager.bootassets.meta import meta_content
 from imager.bootloader.boot import DiskBoot, PlannedPartition
@@ -35,30 +36,31 @@ _BEHIND_BOOT = 144 * MIB
 _DISK = "talos-image-disk"
 
 
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Sizes in bytes: of the smallest disk that works, of the disk, and of its last partition."""
+
+    minimum: int
+    disk: int
+    last: int
+
+
 def plan_disk_output(target: Target) -> OutputPlan:
     """Return the plan of the disk image.
 
     Without `--image-disk-size` it has the size that Talos gives it, or the smallest that the image
-    cache fits in. Raises InputError for a size that does not work, naming the parts and
-    the smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
+    cache fits in. Raises InputError for a size that does not work, naming the parts and the
+    smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
     """
     _check_cache(target)
     boot_target = target.disk_boot()
     boot = boot_planner(target.bootloader, boot_target).disk(boot_target, MIB)
     boot_end = boot.partitions[-1].end
     fixed = [*boot.partitions, *_fixed_partitions(target, boot.meta, boot_end)]
-    smallest = boot_end + _BEHIND_BOOT
-    least = _least_last(target)
-    minimum = max(_disk_size(target, fixed[-1].end + least), smallest)
-    roomy = _cache_with_headroom(target, least)
-    if target.disk_size is None and roomy:
-        size, rest = smallest + roomy, roomy
-    else:
-        size = minimum if target.disk_size is None else target.disk_size
-        rest = (size - backup_size(target.sector_size) - fixed[-1].end) // MIB * MIB
-    _check_size(target, fixed, size=size, minimum=minimum)
-    partitions = [*fixed, *_last_partition(target, fixed[-1].end, rest)]
-    return _assemble(target, partitions, boot, size=size, minimum=minimum)
+    sizes = _sizes(target, smallest=boot_end + _BEHIND_BOOT, offset=fixed[-1].end)
+    _check_size(target, fixed, sizes)
+    partitions = [*fixed, *_last_partition(target, fixed[-1].end, sizes.last)]
+    return _assemble(target, partitions, boot, sizes)
 
 
 def _check_cache(target: Target) -> None:
@@ -97,6 +99,18 @@ def _cache_files(cache: ImageCache) -> list[TreeFile]:
     return [TreeFile(file.path, file.content) for file in cache.files]
 
 
+def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
+    """Return the sizes for a last partition at byte `offset`; no disk is below `smallest`."""
+    table = backup_size(target.sector_size)
+    least = _least_last(target)
+    minimum = max(align_up(offset + least + table, MIB), smallest)
+    roomy = _cache_with_headroom(target, least)
+    if target.disk_size is None and roomy:
+        return _Sizes(minimum, smallest + roomy, roomy)
+    size = minimum if target.disk_size is None else target.disk_size
+    return _Sizes(minimum, size, (size - table - offset) // MIB * MIB)
+
+
 def _least_last(target: Target) -> int:
     """Return the smallest size of the last partition; 0 when there is none."""
     if quirks(target.version).data_partitions:
@@ -107,7 +121,7 @@ def _least_last(target: Target) -> int:
 
 
 def _cache_with_headroom(target: Target, least: int) -> int:
-    """Return the size of IMAGECACHE with the room for a newer cache; 0 when there is to be none."""
+    """Return the size of IMAGECACHE with room for a newer cache; 0 when there is to be none."""
     percent = quirks(target.version).cache_headroom
     if target.cache is None or not percent:
         return 0
@@ -115,29 +129,24 @@ def _cache_with_headroom(target: Target, least: int) -> int:
     return max(align_up(files + files * percent // 100, MIB), least)
 
 
-def _disk_size(target: Target, end: int) -> int:
-    """Return the size of the disk whose last partition ends at byte `end`."""
-    return align_up(end + backup_size(target.sector_size), MIB)
-
-
-def _check_size(
-    target: Target, partitions: Sequence[PlannedPartition], *, size: int, minimum: int
-) -> None:
-    sector = target.sector_size
+def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _Sizes) -> None:
+    sector, size = target.sector_size, sizes.disk
     if size % sector:
         raise InputError(
             f"--image-disk-size {size} is not a multiple of the sector size, {sector} bytes",
             hint=f"use {size // sector * sector} or {align_up(size, MIB) // MIB}MiB",
         )
-    if size >= minimum:
+    if size >= sizes.minimum:
         return
-    parts = [f"{part.label} {format_size(part.content.size)}" for part in partitions]
+    parts = [(part.label, part.content.size) for part in partitions]
     if target.cache:
-        parts.append(f"image cache {format_size(target.cache.size)}")
+        parts.append(("image cache", target.cache.size))
+    rest = sizes.minimum - sum(length for _, length in parts)
+    named = ", ".join(f"{name} {format_size(length)}" for name, length in parts)
     raise InputError(
-        f"a disk of {format_size(size)} is too small: {', '.join(parts)}, "
-        "and what the partition table and file systems take",
-        hint=f"the smallest that works is --image-disk-size={minimum // MIB}MiB",
+        f"a disk of {format_size(size)} is too small: {named}, and {format_size(rest)} for file"
+        " systems, the partition table and the partitions that the node adds",
+        hint=f"the smallest that works is --image-disk-size={sizes.minimum // MIB}MiB",
     )
 
 
@@ -157,9 +166,7 @@ def _assemble(
     target: Target,
     partitions: Sequence[PlannedPartition],
     boot: DiskBoot,
-    *,
-    size: int,
-    minimum: int,
+    sizes: _Sizes,
 ) -> OutputPlan:
     entries = [
         Partition(
@@ -174,20 +181,20 @@ def _assemble(
     ]
     gpt = plan_gpt(
         entries,
-        disk_size=size,
+        disk_size=sizes.disk,
         disk_guid=derived_uuid(_DISK),
         sector_size=target.sector_size,
         boot_code=boot.boot_code,
     )
     placed = [(0, gpt.primary), *((part.offset, part.content) for part in partitions)]
-    content = Content.compose(size, [*placed, (gpt.backup_offset, gpt.backup)])
+    content = Content.compose(sizes.disk, [*placed, (gpt.backup_offset, gpt.backup)])
     regions = [
         Region(RegionKind.TABLE, "GPT", 0, gpt.primary.size),
         *(region for part in partitions for region in _regions(part)),
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     ]
     return OutputPlan(
-        f"{target.stem}.raw", content, tuple(regions), minimum, (boot.how, *boot.notes)
+        f"{target.stem}.raw", content, tuple(regions), sizes.minimum, (boot.how, *boot.notes)
     )
 
 

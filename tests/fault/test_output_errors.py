@@ -31,7 +31,7 @@ from tests.fault_site import AS_NOBODY, HOST, INPUT, NOBODY, ROOT, Site, check_e
         ("99999999999TB", ("below 8 EiB",), ""),
         ("0.3B", ("whole number of bytes",), ""),
         ("0", ("too small", "EFI 100 MiB"), "--image-disk-size=1246MiB"),
-        ("1GiB", ("a disk of 1 GiB is too small", "META 1 MiB"), "--image-disk-size=1246MiB"),
+        ("1GiB", ("a disk of 1 GiB is too small", "META 1 MiB, and 144 MiB for"), "=1246MiB"),
         ("2000000001", ("not a multiple of the sector size, 512 bytes",), "2000000000"),
     ],
 )

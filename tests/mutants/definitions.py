@@ -487,7 +487,7 @@ MUTANTS = (
     _mutant(
         "a disk that is too small is built",
         "output/disk.py",
-        "if size >= minimum:",
+        "if size >= sizes.minimum:",
         "if size > 0:",
         "fault/test_output_errors.py::test_bad_disk_size",
     ),

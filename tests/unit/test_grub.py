@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -251,14 +252,18 @@ def test_a_prefix_that_cannot_be(grub: Path, prefix: str) -> None:
         disk_core(grub, prefix=prefix, first_sector=34)
 
 
-PATHS = {"kernel": "/A/vmlinuz", "initramfs": "/A/initramfs.xz"}
 VERSION = TalosVersion.parse("v1.9.0")
+
+
+def menu(entries: Sequence[MenuEntry], *, default: str = "0", serial: bool = False) -> str:
+    paths = ("/A/vmlinuz", "/A/initramfs.xz")
+    cfg = grub_cfg(entries, default=default, kernel=paths[0], initramfs=paths[1], serial=serial)
+    return cfg.decode()
 
 
 def disk_menu(cmdline: str, *, serial: bool = False) -> str:
     entries = disk_entries(VERSION, cmdline)
-    cfg = grub_cfg(entries, default=quoted_name(entries[0]), serial=serial, **PATHS)
-    return cfg.decode()
+    return menu(entries, default=quoted_name(entries[0]), serial=serial)
 
 
 def test_the_menu_of_a_disk_is_one_that_a_node_can_read() -> None:
@@ -267,8 +272,7 @@ def test_the_menu_of_a_disk_is_one_that_a_node_can_read() -> None:
     reset = "Reset Talos installation and return to maintenance mode"
     name = "A - Talos v1.9.0"
     for serial in (False, True):
-        menu = parse_menu(disk_menu(cmdline, serial=serial))
-        assert menu == Menu(
+        assert parse_menu(disk_menu(cmdline, serial=serial)) == Menu(
             name,
             (
                 Entry(name, "/A/vmlinuz", cmdline, "/A/initramfs.xz"),
@@ -278,8 +282,7 @@ def test_the_menu_of_a_disk_is_one_that_a_node_can_read() -> None:
 
 
 def test_the_menu_of_a_medium() -> None:
-    entries = medium_entries(VERSION, "a=b")
-    text = grub_cfg(entries, default="0", **PATHS).decode()
+    text = menu(medium_entries(VERSION, "a=b"))
     assert text.startswith("set default=0\n")
     assert re.findall(r'^menuentry "(.*)" {$', text, re.MULTILINE) == [
         "Talos ISO",
@@ -345,7 +348,7 @@ def test_arguments_that_only_look_like_those(argument: str) -> None:
 @pytest.mark.parametrize("title", ["", "a\nb", "a\x1b[1m", "a>b", 'a"b', "a'b", "$a", "a\\b", "ü"])
 def test_names_that_a_node_could_misread_are_refused(title: str) -> None:
     with pytest.raises(InputError, match="cannot be the name of an entry"):
-        grub_cfg([MenuEntry("main", "x", "x", title)], default="0", **PATHS)
+        menu([MenuEntry("main", "x", "x", title)])
 
 
 def test_the_files_of_an_esp() -> None:
