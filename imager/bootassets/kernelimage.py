@@ -59,7 +59,7 @@ def unified_kernel_image(
 ) -> Content:
     """Return the UKI of kernel, initramfs and `cmdline`; `release` is its os-release(5) file.
 
-    `profiles` are those beside the main one, None for a stub that knows none.
+    `profiles` come after the profile `main`; None is for stubs without support for profiles.
     With `pcr_signer` it has `.pcrpkey` and `.pcrsig`, by which a TPM gives out its secrets to what
     the key has signed; kernel and initramfs are read for that. Raises InputError when an asset is
     missing or not what it should be, UnsupportedError when it is not known what the stub measures.

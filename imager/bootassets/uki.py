@@ -208,8 +208,8 @@ class UkiProfile:
 class UkiParts:
     """What a UKI is made of; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out.
 
-    `profiles` are those beside the UKI itself, which is the profile `main`; None leaves that out
-    too. Stubs know profiles from systemd 257 on.
+    `profiles` come after the profile `main`, the UKI itself; with None there is no profile at all.
+    Stubs support profiles from systemd 257 on.
     """
 
     os_release: str
@@ -273,8 +273,8 @@ def os_release(*, version: str, title: str) -> str:
 def _of(pattern: re.Pattern[str], value: str) -> str:
     if not pattern.fullmatch(value):
         raise InputError(
-            f"{value!r} has characters that an entry of a boot menu cannot have",
-            hint="use a Talos version such as v1.9.0",
+            f"{value!r} contains characters that are not allowed in a boot menu entry",
+            hint="name a Talos version, such as --talos-version v1.9.0",
         )
     return value
 

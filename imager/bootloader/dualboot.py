@@ -7,15 +7,14 @@ from imager.bootloader.boot import BootTarget, DiskBoot, IsoBoot
 from imager.profile.model import Bootloader
 
 _HOW = "boots by UEFI with systemd-boot and by BIOS with GRUB"
-# Talos's META key DiskImageBootloader: the node deletes it when it has removed the other one.
+# Talos's META key DiskImageBootloader; the node deletes it after removing the unused bootloader.
 _META_KEY = 0x11
 
 
 def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
     """Return EFI with systemd-boot, then BIOS and BOOT with GRUB, from byte `offset` on.
 
-    META tells the node to remove, once it is installed, the partitions of the bootloader that it
-    was not started by.
+    META tells the node to remove the partitions of the bootloader that it was not booted with.
     """
     esp = sdboot.esp_on_disk(target, offset)
     bios, boot = grub.bios_partitions(target, esp.end)

@@ -1,7 +1,7 @@
 """The entries of Talos's boot menus, and their names.
 
-A node reads the menu of its disk back when it upgrades, reboots and rolls back, so the titles there
-are Talos's to the letter.
+A node parses the menu of its disk when it reboots, upgrades and rolls back, so the titles on disks
+are exactly Talos's.
 """
 
 from __future__ import annotations

@@ -14,15 +14,15 @@ LABEL = "EFI"
 
 
 def disk_loader(target: BootTarget) -> str:
-    """Return the path on a disk's ESP of what firmware starts.
+    """Return the path of the loader on the ESP of a disk.
 
-    A node looks for `EFI/boot/BOOT*.efi` there, and the case of each letter matters to it.
+    A Talos node looks for `EFI/boot/BOOT*.efi`, and its pattern is case-sensitive.
     """
     return f"EFI/boot/{target.arch.efi_boot_name}.efi"
 
 
 def medium_loader(target: BootTarget) -> str:
-    """Return the path on the ESP of an ISO or stick of what firmware starts."""
+    """Return the path of the loader on the ESP of an ISO or stick."""
     return f"EFI/BOOT/{target.arch.efi_boot_name}.EFI"
 
 

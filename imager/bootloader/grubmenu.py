@@ -78,7 +78,7 @@ def quoted_name(entry: MenuEntry) -> str:
     if not _NAME.fullmatch(entry.grub_title):
         raise InputError(
             f"{entry.grub_title!r} cannot be the name of an entry in GRUB's menu",
-            hint="use a Talos version such as v1.9.0",
+            hint="name a Talos version, such as --talos-version v1.9.0",
         )
     return f'"{entry.grub_title}"'
 

@@ -32,9 +32,9 @@ def disk_files(target: BootTarget) -> tuple[FatFile, ...]:
     """Return the files of a disk's ESP: the loader, UKIs, the configuration.
 
     The menu's entries are profiles of one UKI where version and stub know them, else a UKI each.
-    For SecureBoot all that is started is signed, and `loader/keys/auto` has what firmware in setup
-    mode can enroll, unless enrolling is off. Raises InputError when a boot asset is missing or not
-    what it should be.
+    For SecureBoot every EFI binary is signed, and `loader/keys/auto` contains the variables that
+    firmware in setup mode can enroll, unless enrolling is off. Raises InputError when a boot asset
+    is missing or invalid.
     """
     enroll = _enroll_keys(target)
     enrolls = target.secure_boot is not None and enroll is not EnrollKeys.OFF
@@ -106,7 +106,7 @@ def _how(target: BootTarget) -> str:
 
 
 def _loader_conf(images: Sequence[FatFile], *, enroll: EnrollKeys | None) -> str:
-    """Return loader.conf as Talos writes it; with several images it says which is the default."""
+    """Return loader.conf as Talos writes it; with several images it names the default one."""
     lines = [_CONFIGURATION]
     if len(images) > 1:
         lines.append(f"default {images[0].path.rpartition('/')[2]}\n")

@@ -46,8 +46,8 @@ def _has_profiles(target: BootTarget) -> bool:
 def _file_name(target: BootTarget, entry: MenuEntry) -> str:
     """Return the name of the UKI that starts with `entry`.
 
-    A node takes every `Talos-*.efi` for a version to roll back to: the others have another name.
-    systemd-boot sorts it behind that of the default one.
+    A rollback starts any other `Talos-*.efi` that it finds, so only the default UKI has such a
+    name. systemd-boot lists the others after it.
     """
     prefix = "" if entry is target.entries[0] else f"{entry.name}-"
     return f"{prefix}Talos-{target.version.text}.efi"
