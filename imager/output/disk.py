@@ -142,12 +142,18 @@ def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _
     if target.cache:
         parts.append(("image cache", target.cache.size))
     rest = sizes.minimum - sum(length for _, length in parts)
-    named = ", ".join(f"{name} {format_size(length)}" for name, length in parts)
+    named = ", ".join(f"{name} {_shown(length)}" for name, length in parts)
     raise InputError(
-        f"a disk of {format_size(size)} is too small: {named}, and {format_size(rest)} for file"
-        " systems, the partition table and the partitions that the node adds",
+        f"a disk of {_shown(size)} is too small: {named}, and {_shown(rest)} for file systems,"
+        " the partition table and the partitions that the node adds",
         hint=f"the smallest that works is --image-disk-size={sizes.minimum // MIB}MiB",
     )
+
+
+def _shown(size: int) -> str:
+    """Return a size for a person: exact when it is whole MiB."""
+    text = format_size(size)
+    return f"{size // MIB} MiB" if "." in text and size % MIB == 0 else text
 
 
 def _cache_partition(target: Target, cache: ImageCache, offset: int, size: int) -> PlannedPartition:

@@ -39,6 +39,12 @@ def test_bad_disk_size(site: Site, text: str, words: tuple[str, ...], hint: str)
     check_error(refused(site, "metal", f"--image-disk-size={text}"), INPUT, *words, hint=hint)
 
 
+def test_a_disk_that_is_too_small_by_little_is_told_exact_sizes(site: Site) -> None:
+    done = refused(site, "metal", "--talos-version=v1.13.0", "--image-disk-size=4200MiB")
+    parts = "EFI 2101 MiB, BIOS 1 MiB, BOOT 2000 MiB, META 1 MiB, and 144 MiB for"
+    check_error(done, INPUT, "a disk of 4200 MiB", parts, hint="--image-disk-size=4247MiB")
+
+
 @pytest.mark.parametrize("text", ["soon", "-1", "1e9", "0x10"])
 def test_bad_epoch(site: Site, text: str) -> None:
     done = run(
