@@ -20,6 +20,7 @@ from imager.filetree import TreeFile
 from imager.flusher import flushing
 from imager.imagecache.compress import compress_file
 from imager.imagecache.construction import Construction, forget_journal
+from imager.imagecache.contents import Gathered
 from imager.imagecache.creation import (
     LAYER_TYPES,
     CreateOptions,
@@ -27,7 +28,6 @@ from imager.imagecache.creation import (
     plan_creation,
     real_folder,
 )
-from imager.imagecache.gather import Gathered
 from imager.imagecache.image import cache_image
 from imager.imagecache.relink import drop_links, try_link, whole_file_in
 from imager.oci.digest import Digest
@@ -168,7 +168,7 @@ def _file_digest(path: Path) -> Digest:
 
 
 def _write_documents(gathered: Gathered, layer: _Layer, folder: Path) -> None:
-    image = cache_image(gathered.platforms, layer.descriptor, diff_id=layer.diff_id)
+    image = cache_image(gathered.index_platforms, layer.descriptor, diff_id=layer.diff_id)
     documents = {
         layout_blob_path(Digest.of(image.config)): image.config,
         layout_blob_path(Digest.of(image.manifest)): image.manifest,

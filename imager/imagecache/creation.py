@@ -16,7 +16,7 @@ from typing import TypeVar
 from imager.errors import InputError
 from imager.extents import Codec, Content
 from imager.filetree import PlacedFile, TreeFile
-from imager.imagecache.gather import BlobSource, Gathered
+from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.image import TIMESTAMP
 from imager.imagecache.layercache import LayerCache
 from imager.imagecache.relink import whole_file_in

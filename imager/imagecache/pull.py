@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imager.arch import Arch
 from imager.errors import Fail, stop_at
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.gather import BlobSource
+from imager.imagecache.contents import BlobSource
 from imager.imagecache.layercache import LayerCache
 from imager.imagecache.open import (
     OpenedCache,
@@ -27,7 +27,8 @@ from imager.reporter import Reporter
 from imager.workspace import check_free_space
 
 if TYPE_CHECKING:
-    from imager.oci.registry import RegistryClient, RemoteImage
+    from imager.oci.registry import RegistryClient
+    from imager.oci.remote import RemoteImage
 
 
 def pull_cache(

@@ -127,7 +127,8 @@ def test_pulls_an_index(registry: RunningRegistry, media_type: str) -> None:
     assert root.raw == raw
     assert isinstance(root.document, m.Index)
     assert root.document.media_type == media_type
-    chosen = root.document.select(Platform.parse("linux/arm64"))
+    _, chosen = root.document.images
+    assert chosen.platform == Platform("linux", "arm64", "v8")
     assert image.manifest(chosen.digest).raw == two
 
 
