@@ -100,7 +100,7 @@ def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[Pulled
     layers = root.document.layers
     if len(layers) > _MOST_FILES or sum(layer.size for layer in layers) > _LARGEST:
         raise InputError(
-            f"{where} is larger than any boot assets: {count(len(layers), 'file')}, "
+            f"{where} is too large for boot assets: {count(len(layers), 'file')}, "
             f"{format_size(sum(layer.size for layer in layers))}"
         )
     files = tuple(PulledFile(_path(layer, where), layer) for layer in layers)
@@ -179,4 +179,4 @@ def _path(layer: Descriptor, where: str) -> PurePosixPath:
 def _check_tree(paths: Collection[PurePosixPath], files: int, where: str) -> None:
     parents = {parent for path in paths for parent in path.parents}
     if len(paths) != files or parents & set(paths):
-        raise InputError(f"{where}: a path is there twice, or is a file and a folder")
+        raise InputError(f"{where}: a path appears twice, or is both a file and a folder")

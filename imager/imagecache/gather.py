@@ -153,14 +153,15 @@ class _Reader:
             try:
                 parts.append(source.manifest(entry.digest))
             except NotFoundError as error:
-                what = f"{entry.platform or entry.digest} is in the index and not in the source"
+                part = entry.platform or entry.digest
+                what = f"{part} is listed in the index, but missing from the source"
                 if self.selection.platforms or self.selection.missing is MissingPlatform.FAIL:
                     raise NotFoundError(
                         f"{what}: {error.message}",
                         hint="--platform names those that are there; with --platform all, "
                         "--missing-platform warn leaves out the others",
                     ) from error
-                lacking.append(f"{what}: it is left out")
+                lacking.append(f"{what}; it is left out")
         return parts, lacking
 
     def _only(self, manifest: ImageManifest, source: ImageSource) -> Choice:
@@ -170,7 +171,7 @@ class _Reader:
         if platform is None or not lacking:
             return Choice((), frozenset({platform} if platform else ()))
         wanted = ", ".join(map(str, lacking))
-        text = f"it is an image for {platform} alone, not for {wanted}: it is cached as it is"
+        text = f"this image is only for {platform}, not for {wanted}; it is cached anyway"
         own = lacking != self.selection.platforms
         return Choice((), frozenset({platform} if own else ()), (text,))
 

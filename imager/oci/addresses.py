@@ -1,4 +1,4 @@
-"""Where a registry may send us: no server on the Internet may point into a private network.
+"""Where a registry may refer to: a server on the Internet not into a private network.
 
 A token server, a redirect, the Location of an upload and the URLs of a foreign layer are named by
 the registry. A hostile one could name services that only this machine reaches (server-side request
@@ -47,7 +47,7 @@ def only_literal(name: str) -> Iterable[str]:
 
 
 def check_destination(origin: str, url: str, resolve: Resolve) -> None:
-    """Raise DependencyError when `origin`, a registry's URL, must not send us to `url`.
+    """Raise DependencyError when `origin`, a registry's URL, must not refer to `url`.
 
     Addresses for private use, of this machine and of the local network are for registries that
     have such an address themselves; those of clouds' metadata services are for none.
@@ -72,7 +72,7 @@ def is_internal(address: Address) -> bool:
 def _refused(origin: str, url: str, where: str) -> DependencyError:
     here, there = urlsplit(origin).netloc, urlsplit(url).netloc
     return DependencyError(
-        f"{here} sends us to {there}, which is {where}",
+        f"{here} refers to {there}, which is {where}",
         hint="only a registry at an internal address may name servers at internal addresses; "
         "use the registry's internal name, or a mirror there",
     )

@@ -87,7 +87,7 @@ def _from_secrets(text: bytes, where: str) -> Fields:
             auths.setdefault(key, value)
     if not found:
         raise InputError(
-            f"{where} holds no Secret with {_CONFIG_KEY} or {_LEGACY_KEY}",
+            f"{where} contains no Secret with {_CONFIG_KEY} or {_LEGACY_KEY}",
             hint="kubectl get secret NAME -o yaml prints one",
         )
     return Fields({"auths": auths}, where)

@@ -74,7 +74,7 @@ class Authorizer:
         if not usable:
             names = ", ".join(dict.fromkeys(challenge.scheme for challenge in challenges))
             raise DependencyError(
-                f"{asked.registry} asks for a login that is not supported: {names[:100]}",
+                f"{asked.registry} requires an unsupported authentication scheme: {names[:100]}",
                 hint="only Bearer and Basic are supported",
             )
         login = self.credentials.find(asked.registry, asked.reference.repository)
@@ -135,12 +135,12 @@ class Authorizer:
 def _basic(login: Login | None, asked: Asked) -> str:
     if login is None:
         raise InputError(
-            f"{asked.registry} wants a login for {asked.reference}",
+            f"{asked.registry} requires a login for {asked.reference}",
             hint=login_hint(asked.registry),
         )
     if not isinstance(login, Credential):
         raise InputError(
-            f"{asked.registry} wants a user name and a password for {asked.reference}, and the "
+            f"{asked.registry} requires a user name and a password for {asked.reference}, but the "
             "stored login is a token",
             hint=login_hint(asked.registry),
         )

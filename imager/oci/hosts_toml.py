@@ -126,7 +126,7 @@ def _read(folder: Path) -> RegistryHosts:
         raise InputError(f"{path} is larger than any such file")
     try:
         file_model = _File.model_validate(tomllib.loads(raw.decode("utf-8")))
-        unknown = (f"{path}: unknown key {key}: it has no effect" for key in file_model.unknown())
+        unknown = (f"{path}: unknown key {key} is ignored" for key in file_model.unknown())
         return RegistryHosts(tuple(file_model.configs(folder)), tuple(unknown))
     except ValidationError as error:
         raise InputError("\n  ".join(f"{path}: {each}" for each in _told(error))) from error

@@ -142,7 +142,7 @@ class HttpTransport:
         raise DependencyError(f"{url}: more than {_MOST_REDIRECTS} redirects")
 
     def _check_way(self, here: str, there: str, first: str = "") -> None:
-        """Raise DependencyError unless the server at `here` may send us to `there`.
+        """Raise DependencyError unless the server at `here` may refer to `there`.
 
         `first` is the URL that the user chose, or that chose `here`.
         """

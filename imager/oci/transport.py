@@ -108,10 +108,10 @@ def follow(url: str, target: str) -> str:
         there = urlsplit(urljoin(url, target))
         valid = there.scheme in ("http", "https") and bool(there.hostname) and there.port != 0
     except ValueError as error:
-        raise DependencyError(f"{here.netloc} sends us to {target[:200]!r}: {error}") from error
+        raise DependencyError(f"{here.netloc} refers to {target[:200]!r}: {error}") from error
     if not valid or "@" in there.netloc:
         raise DependencyError(
-            f"{here.netloc} sends us to {target[:200]!r}, which is not the URL of a server"
+            f"{here.netloc} refers to {target[:200]!r}, which is not the URL of a server"
         )
     same = there.netloc == here.netloc
     return there._replace(scheme=here.scheme if same else there.scheme).geturl()
@@ -122,8 +122,7 @@ def check_scheme(origin: str, url: str) -> None:
     here, there = urlsplit(origin), urlsplit(url)
     if here.scheme == "https" and there.scheme != "https":
         raise DependencyError(
-            f"{here.netloc} sends us from TLS to {there.scheme}://{there.netloc}, where everybody "
-            "can listen",
+            f"{here.netloc} refers to {there.scheme}://{there.netloc}, which is not encrypted",
             hint="a proxy in front of a registry must pass on the scheme (X-Forwarded-Proto); "
-            "--insecure allows it",
+            "--insecure allows plain HTTP",
         )

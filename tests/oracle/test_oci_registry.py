@@ -180,7 +180,7 @@ def test_basic_authentication(tmp_path: Path, layout: Path) -> None:
         with pytest.raises(InputError, match=r"refuses access .*HTTP 401") as caught:
             image("wrong").root()
         assert caught.value.hint.endswith(f"docker login {registry.host}")
-        with pytest.raises(InputError, match="wants a login"):
+        with pytest.raises(InputError, match="requires a login"):
             client().image(reference).root()
 
 

@@ -91,5 +91,5 @@ def test_other_artifacts(tmp_path: Path) -> None:
         artifact_files(root, ARM64, where="x")
     (layer, *_) = json.loads(root.raw)["layers"]
     large = changed(root, layers=[layer | {"size": 1 << 40}])
-    with pytest.raises(InputError, match="larger than any boot assets"):
+    with pytest.raises(InputError, match="too large for boot assets"):
         artifact_files(large, AMD64, where="x")

@@ -257,8 +257,8 @@ def test_an_image_for_another_platform_alone_is_cached_with_a_warning() -> None:
     warnings: list[str] = []
     found = gathered(memory, f"{HOST}/app:v1", warnings=warnings)
     assert warnings == [
-        f"{HOST}/app:v1: it is an image for linux/arm64 alone, not for linux/amd64: "
-        "it is cached as it is"
+        f"{HOST}/app:v1: this image is only for linux/arm64, not for linux/amd64; "
+        "it is cached anyway"
     ]
     # The cache is for the platform that was asked for: readers choose by it.
     assert (found.platforms, found.index_platforms) == (set(), set(AMD64.platforms))
@@ -470,7 +470,7 @@ def test_all_of_an_index_whose_parts_are_not_there() -> None:
     image = make_image(memory, config_of("amd64"))
     lost = entry(b"lost", "linux/arm64")
     make_index(memory, [entry(image, "linux/amd64"), lost], tag="v1")
-    with pytest.raises(InputError, match="linux/arm64 is in the index and not in the source"):
+    with pytest.raises(InputError, match="linux/arm64 is listed in the index, but missing"):
         gathered(memory, f"{HOST}/app:v1", selection=ALL)
     lenient = Selection.parse(["all"], missing=MissingPlatform.WARN)
     found = gathered(memory, f"{HOST}/app:v1", selection=lenient)

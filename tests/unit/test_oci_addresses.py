@@ -59,7 +59,7 @@ def check(origin: str, target: str) -> None:
 def test_only_an_internal_registry_names_internal_servers(target: str) -> None:
     with pytest.raises(DependencyError, match="at the internal address") as caught:
         check("public.example", target)
-    assert caught.value.message.startswith("public.example sends us to ")
+    assert caught.value.message.startswith("public.example refers to ")
     for origin in ("10.9.9.9", "internal.example", "localhost", "127.0.0.1:5000", "mixed.example"):
         check(origin, target)
 

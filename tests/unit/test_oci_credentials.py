@@ -228,7 +228,7 @@ def test_other_files_of_logins(tmp_path: Path, documents: list[Any], form: str) 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("kind: Secret\ndata:\n  password: eA==\n", "holds no Secret with .dockerconfigjson"),
+        ("kind: Secret\ndata:\n  password: eA==\n", "contains no Secret with .dockerconfigjson"),
         ("just text: [", "neither JSON nor a Kubernetes Secret"),
         ("\0\1", "neither JSON nor a Kubernetes Secret"),
         (json.dumps({**CONFIG, "data": {".dockerconfigjson": "?"}}), "one: .* not valid base64"),

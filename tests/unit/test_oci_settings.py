@@ -188,8 +188,8 @@ proxy = "http://p"
 """
     settings = RegistryOptions(hosts_folders=(folder_of(tmp_path, text),)).parse()
     assert [each.partition("hosts.toml: ")[2] for each in settings.warnings] == [
-        "unknown key 'proxy': it has no effect",
-        "unknown key 'fly' of host 'https://m.example': it has no effect",
+        "unknown key 'proxy' is ignored",
+        "unknown key 'fly' of host 'https://m.example' is ignored",
     ]
     mirror, itself = settings.hosts.endpoints("r.example")
     assert mirror.capabilities == {Capability.PULL, Capability.RESOLVE, Capability.REFERRERS}
