@@ -1,15 +1,11 @@
-"""X.509 certificates: read from files that may be anything, described, and chained.
-
-UEFI firmware trusts what is in `db`, be it a signer's own certificate or one that issued it, and
-looks at no dates (UEFI 2.10, 32.2.4; EDK II's Pkcs7Verify).
-"""
+"""X.509 certificates: read from files that may be anything, and described."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +17,6 @@ if TYPE_CHECKING:
 
 _LIMIT = 256 << 10
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
-_CHAIN_LIMIT = 8
 
 
 def read_limited(path: Path, *, what: str, limit: int = _LIMIT) -> tuple[bytes, int]:
@@ -136,29 +131,3 @@ def subject(certificate: Certificate) -> str:
 def issuer(certificate: Certificate) -> str:
     """Return who issued the certificate, for a person (RFC 4514)."""
     return printable(certificate.issuer.rfc4514_string()).replace("\n", " ")
-
-
-def is_trusted(
-    certificate: Certificate, anchors: Sequence[Certificate], *, others: Iterable[Certificate] = ()
-) -> bool:
-    """Whether one of `anchors` is `certificate` or issued it, maybe by way of `others`."""
-    above = tuple(others)
-    for _ in range(_CHAIN_LIMIT):
-        if certificate in anchors or any(_issued(anchor, certificate) for anchor in anchors):
-            return True
-        issuers = [each for each in above if each != certificate and _issued(each, certificate)]
-        if not issuers:
-            return False
-        certificate = issuers[0]
-    return False
-
-
-def _issued(authority: Certificate, certificate: Certificate) -> bool:
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.x509 import BasicConstraints, ExtensionNotFound
-
-    try:
-        certificate.verify_directly_issued_by(authority)
-        return authority.extensions.get_extension_for_class(BasicConstraints).value.ca
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, ExtensionNotFound):
-        return False

@@ -23,7 +23,6 @@ from imager.repro import derived_uuid, source_date_epoch
 from imager.signing.certificates import (
     der,
     fingerprint,
-    is_trusted,
     load_certificates,
     parse_certificate,
     read_limited,
@@ -37,6 +36,7 @@ from imager.signing.efivars import (
     parse_auth,
 )
 from imager.signing.signer import Signer
+from imager.signing.trust import is_trusted
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -1,8 +1,8 @@
-"""Who signs: a private RSA key, wherever it is kept, and here one in a PEM file.
+"""Signers: a private RSA key, wherever it is kept; here, one in a PEM file.
 
-A key in a KMS or behind PKCS#11 is one more module with a class of these methods. UEFI firmware
-verifies RSA with SHA-256 (UEFI 2.10, chapter 32), as PKCS #1 v1.5
-(RFC 8017, 8.2), which is deterministic: the same key and data give the same bytes.
+A key in a KMS or behind PKCS #11 is one more module with a class of these methods. UEFI firmware
+verifies RSA with SHA-256 (UEFI 2.10, chapter 32) and PKCS #1 v1.5 padding (RFC 8017, 8.2), which
+is deterministic: the same key and data give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from imager.errors import InputError, UnsupportedError
 from imager.signing.certificates import first_certificate, read_limited, subject
+from imager.signing.trust import LARGEST_KEY, key_problem
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "IMAGER_KEY_PASSPHRASE"
 HASHES = ("sha256", "sha384", "sha512")
 _SMALLEST = 2048
+_NEW_KEYS = "make new keys: imager secureboot gen-keys DIR"
 _PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
 
@@ -109,6 +111,8 @@ def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> Load
     """
     loaded = load_key(key)
     found = first_certificate(certificate)
+    if problem := key_problem(found):
+        raise UnsupportedError(f"{certificate}: {problem}", hint=_NEW_KEYS)
     if found.public_key() != loaded.key.public_key:
         raise InputError(
             f"{certificate}: this certificate ({subject(found)}) is not of the key {key}",
@@ -119,29 +123,28 @@ def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> Load
 
 
 def load_key(path: Path) -> LoadedKey:
-    """Return the RSA key of at least 2048 bits in the PEM file `path`; errors: `load_signer`."""
+    """Return the RSA key of 2048 to 16384 bits in the PEM file `path`; errors: `load_signer`."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     key, warnings = load_private_key(path)
     if not isinstance(key, RSAPrivateKey):
-        raise UnsupportedError(
-            f"{path}: the private key is not an RSA key, and UEFI firmware verifies RSA alone",
-            hint="make one: imager secureboot gen-keys, or openssl genrsa 2048",
+        problem = "the private key is not an RSA key, and UEFI firmware verifies RSA only"
+    elif not _SMALLEST <= key.key_size <= LARGEST_KEY:
+        problem = (
+            f"the RSA key has {key.key_size} bits, and UEFI firmware needs"
+            f" {_SMALLEST} to {LARGEST_KEY}"
         )
-    if key.key_size < _SMALLEST:
-        raise UnsupportedError(
-            f"{path}: an RSA key of {key.key_size} bits is too weak: "
-            f"UEFI firmware and TPMs take {_SMALLEST} bits and more",
-            hint="make one: imager secureboot gen-keys, or openssl genrsa 2048",
-        )
-    return LoadedKey(FileKey(key), warnings)
+    else:
+        return LoadedKey(FileKey(key), warnings)
+    raise UnsupportedError(f"{path}: {problem}", hint=_NEW_KEYS)
 
 
 def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
-    """Return the private key in the PEM file `path`, and what a person should know of the file.
+    """Return the private key in the PEM file `path`, and warnings about the file.
 
-    Raises InputError when there is none or it does not open, UnsupportedError for a kind of key
-    that nothing here knows.
+    Any form that OpenSSL writes is read: PKCS #8, PKCS #1 and SEC 1, encrypted or not. Raises
+    InputError when there is no key or it cannot be decrypted, UnsupportedError for an unknown kind
+    of key and for RSA-PSS. An encrypted file does not show the latter: its certificate does.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -162,7 +165,25 @@ def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
         raise UnsupportedError(f"{path}: this kind of private key is not supported") from error
     except (ValueError, TypeError) as error:
         raise _unreadable(path, encrypted=encrypted) from error
+    if not encrypted and _is_for_pss(data):
+        raise UnsupportedError(
+            f"{path}: the private key is for RSA-PSS signatures only, and UEFI firmware, TPM"
+            " policies and certificates made here use PKCS #1 v1.5",
+            hint=_NEW_KEYS,
+        )
     return key, tuple(_exposure(path, mode, encrypted=encrypted))
+
+
+def _is_for_pss(data: bytes) -> bool:
+    """Whether a PEM file with a sound private key marks it for RSA-PSS (RFC 4055, section 1.2).
+
+    The mark is lost in the key that the library returns.
+    """
+    from asn1crypto import keys, pem
+
+    blocks = [der for name, _, der in pem.unarmor(data, multiple=True) if name == "PRIVATE KEY"]
+    algorithms = [keys.PrivateKeyInfo.load(der)["private_key_algorithm"] for der in blocks]
+    return any(each["algorithm"].native == "rsassa_pss" for each in algorithms)
 
 
 def _no_key(path: Path, data: bytes) -> InputError:
