@@ -23,7 +23,8 @@ from imager.media.ext4_groups import is_ext4
 from imager.media.ext4_read import open_ext4
 from imager.media.fat_foreign import is_fat, open_fat
 from imager.media.foreign import ForeignTree
-from imager.media.gpt import Partition, read_gpt
+from imager.media.gpt import Partition
+from imager.media.gpt_read import read_gpt
 from imager.media.iso9660_read import is_iso9660, open_iso9660
 from imager.media.mbr import read_mbr
 

@@ -15,7 +15,8 @@ from imager.bootassets.measured import PcrPolicy, check_pcr_policy
 from imager.errors import ImagerError, InputError, UnsupportedError
 from imager.extents import Content, Extent, FileRange
 from imager.media.fat_read import read_fat
-from imager.media.gpt import ESP, read_gpt
+from imager.media.gpt import ESP
+from imager.media.gpt_read import read_gpt
 from imager.pe import content_headers
 from imager.reading import iterate_bytes
 from imager.signing.authenticode_read import PeSignatures, read_signatures

@@ -17,7 +17,8 @@ import pytest
 
 from imager.extents import FileRange
 from imager.media.fat_read import read_fat
-from imager.media.gpt import ESP, read_gpt
+from imager.media.gpt import ESP
+from imager.media.gpt_read import read_gpt
 from imager.pe import read_headers, read_sections
 from tests.boot.outputs import counts, make_image
 from tests.boot_matrix import DISK_ROOT, MEDIUM_ROOT

@@ -20,8 +20,8 @@ from imager.media.gpt import (
     backup_size,
     first_usable,
     plan_gpt,
-    read_gpt,
 )
+from imager.media.gpt_read import read_gpt
 from tests.support import content_bytes, write_content
 
 MIB = 1 << 20
@@ -120,7 +120,7 @@ def test_partitions_may_fill_the_usable_area() -> None:
         ([replace(EFI, offset=MIB + 100)], "not on 512-byte sectors"),
         ([replace(EFI, size=MIB + 1)], "not on 512-byte sectors"),
         ([replace(EFI, size=0)], "empty"),
-        ([EFI, replace(BIOS, offset=4 * MIB)], "EFI and BIOS overlap"),
+        ([EFI, replace(BIOS, offset=4 * MIB)], "'EFI' and 'BIOS' overlap"),
         ([replace(EFI, label="x" * 37)], "longer than 72 bytes"),
         ([EFI, replace(BIOS, guid=EFI.guid)], "same GUID"),
         ([EFI] * 129, "129 partitions"),
@@ -142,7 +142,7 @@ def test_impossible_disks_are_refused(size: int, sector: int) -> None:
     [
         (450, "no protective MBR"),
         (510, "no protective MBR"),
-        (512, "not a header"),
+        (512, "sector 1 is not a header"),
         (512 + 60, "sector 1 has a wrong checksum"),
         (1024 + 40, "entries at sector 2 have a wrong checksum"),
         (SIZE - 512 + 60, "sector 32767 has a wrong checksum"),
