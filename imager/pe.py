@@ -120,11 +120,6 @@ def content_headers(content: Content, *, name: str) -> PeHeaders:
     return _checked(b"".join(iterate_bytes(head)), content.size, name)
 
 
-def read_sections(path: Path, *, offset: int = 0) -> tuple[PeSection, ...]:
-    """Return the sections of the PE32+ file at byte `offset` of `path`; errors: `read_headers`."""
-    return read_headers(path, offset=offset).sections
-
-
 def check_pe(path: Path, *, machine: int, what: str) -> None:
     """Check that `path` is a whole UEFI application for the COFF `machine` id.
 

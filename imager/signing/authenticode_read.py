@@ -50,6 +50,7 @@ class PeSignature:
 
     `certificate` is the signer's, None if damaged. `claimed` is the digest that was signed;
     `trusted` tells whether the certificate leads to one of those given, None if none was given.
+    `certificates` are all that come with the signature.
     """
 
     certificate: Certificate | None
@@ -57,6 +58,7 @@ class PeSignature:
     claimed: bytes
     trusted: bool | None
     problem: str
+    certificates: tuple[Certificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,12 @@ def _read(
     except Pkcs7Error as error:
         problem = f"the signature {error}"
     return PeSignature(
-        message.certificate, hash_name, claimed, anchored if trusted else None, problem
+        message.certificate,
+        hash_name,
+        claimed,
+        anchored if trusted else None,
+        problem,
+        message.certificates,
     )
 
 

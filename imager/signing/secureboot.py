@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imager.errors import InputError
 from imager.signing.certificates import der
+from imager.signing.databases import accepts
 from imager.signing.efivars import Variable
 from imager.signing.enrollment import (
     WellKnown,
@@ -22,7 +23,6 @@ from imager.signing.enrollment import (
     enrollment_problems,
     load_auth,
     load_well_known,
-    signs_for,
 )
 from imager.signing.signer import FileKey, KeySigner, LoadedKey, Signer, load_key, load_signer
 
@@ -111,7 +111,7 @@ def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
     pairs = zip(_VARIABLES, files.variables, strict=True)
     pk, kek, db = (load_auth(variable, path) for variable, path in pairs)
     problems = list(enrollment_problems(pk, kek, db))
-    if not signs_for(db, signer.certificate):
+    if not accepts(db, signer.certificate):
         problems.append(f"db does not hold the certificate {files.certificate}")
     if problems:
         raise InputError(

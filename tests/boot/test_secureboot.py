@@ -19,7 +19,7 @@ from imager.extents import FileRange
 from imager.media.fat_read import read_fat
 from imager.media.gpt import ESP
 from imager.media.gpt_read import read_gpt
-from imager.pe import read_headers, read_sections
+from imager.pe import read_headers
 from tests.boot.outputs import counts, make_image
 from tests.boot_matrix import DISK_ROOT, MEDIUM_ROOT
 from tests.caches import CacheFixture, flip, make_flat
@@ -137,7 +137,7 @@ def sections(image: Path, start: int) -> dict[str, int]:
     """Return the middle of each section of the UKI, as an offset in the image."""
     return {
         section.name: start + section.offset + section.virtual_size // 2
-        for section in read_sections(image, offset=start)
+        for section in read_headers(image, offset=start).sections
     }
 
 

@@ -21,6 +21,7 @@ from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.gpt import ESP, LINUX_DATA, Partition, plan_gpt
 from imager.signing.authenticode import sign_pe
 from imager.signing.certificates import load_certificates
+from imager.signing.databases import accepts
 from imager.signing.efivars import (
     SHA256,
     X509,
@@ -37,7 +38,6 @@ from imager.signing.enrollment import (
     enrollment_problems,
     load_well_known,
     owner_guid,
-    signs_for,
 )
 from imager.signing.keygen import generate_keys
 from imager.signing.signer import FileSigner, load_key, load_signer
@@ -174,7 +174,7 @@ def test_unsigned_files_are_told(signer: FileSigner, made: Enrollment) -> None:
         name="KEK",
     )
     assert enrollment_problems(pk, empty, db) == ("KEK holds no certificate",)
-    assert signs_for(db, signer.certificate)
+    assert accepts(db, signer.certificate)
 
 
 def test_well_known_certificates_go_where_they_belong(signer: FileSigner, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_new_keys_fit_together(new_keys: Path, monkeypatch: pytest.MonkeyPatch) 
         for variable in (Variable.PK, Variable.KEK, Variable.DB)
     }
     assert enrollment_problems(*read.values()) == ()
-    assert signs_for(read[Variable.DB], loaded.signer.certificate)
+    assert accepts(read[Variable.DB], loaded.signer.certificate)
     tool("openssl", "verify", "-CAfile", new_keys / "ca-cert.pem", certificate)
     text = tool("openssl", "x509", "-in", certificate, "-noout", "-subject", "-dates")
     assert "CN = Edge\n" in text
@@ -356,13 +356,13 @@ def test_everything_wrong_with_a_disk_is_told(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     for problem in (
-        "EFI/a.efi: it is not signed",
-        "EFI/b.efi: no signature is by one of the given certificates",
-        "EFI/c.efi: the signature is of another image, or this one is damaged",
+        "EFI/a.efi: not signed",
+        "EFI/b.efi: no signature leads to one of the given certificates",
+        "EFI/c.efi: the signature is for another image, or this one is damaged",
         "vmlinuz: not a sound PE32+",
         "loader/keys/auto: PK.auth: as the variable PK, the signature does not verify",
         "loader/keys/auto: db.auth is missing",
-        "loader/keys/mine: with them a machine would refuse EFI/b.efi",
+        "loader/keys/mine: a machine that enrols these keys refuses EFI/b.efi",
     ):
         assert problem in done.stderr
     assert LOADER not in done.stderr
@@ -371,7 +371,7 @@ def test_everything_wrong_with_a_disk_is_told(
 
 def test_other_images(certificate: Path, tmp_path: Path) -> None:
     for name, data, words in (
-        ("empty", b"", "neither an EFI binary nor an image with a GPT"),
+        ("empty", b"", "neither an EFI binary nor an EFI system partition"),
         ("compressed", b"\x28\xb5\x2f\xfd" * 999, "decompress it first"),
         ("gpt", bytes(512) + b"EFI PART" + bytes(99999), "no sound GPT"),
     ):
@@ -384,7 +384,7 @@ def test_other_images(certificate: Path, tmp_path: Path) -> None:
         assert (done.returncode, "Traceback" in done.stderr) == (2, False)
         assert "cannot be read" in done.stderr
     done = run("secureboot", "verify", disk(tmp_path / "disk", {"a": b"b"}))
-    assert "there is no EFI binary in it" in done.stderr
+    assert "found no EFI binary" in done.stderr
 
 
 def test_names_in_an_image_do_not_drive_the_terminal(tmp_path: Path, signer: FileSigner) -> None:
