@@ -16,7 +16,6 @@ from uuid import UUID
 import pytest
 
 from imager.extents import FileRange
-from imager.media.fat_read import read_fat
 from imager.media.gpt import ESP
 from imager.media.gpt_read import read_gpt
 from imager.pe import read_headers
@@ -24,6 +23,7 @@ from tests.boot.outputs import counts, make_image
 from tests.boot_matrix import DISK_ROOT, MEDIUM_ROOT
 from tests.caches import CacheFixture, flip, make_flat
 from tests.cli import partitions, run, tool
+from tests.fat_oracle import read_fat
 from tests.qemu import BootError, Device, SecureFirmware, boot, firmware_line, witness_line
 from tests.signing_keys import generated
 
