@@ -175,7 +175,7 @@ def _read(signed: Any) -> SignedMessage:
         "rsassa_pkcs1v15",
         f"{hash_name}_rsa",
     ):
-        raise Pkcs7Error("is not RSA with PKCS #1 v1.5, the only kind that UEFI firmware verifies")
+        raise Pkcs7Error("is not RSA with PKCS #1 v1.5, as signatures for UEFI are")
     _check_parameters(info["signature_algorithm"])
     content = signed["encap_content_info"]
     attributes = info["signed_attrs"]

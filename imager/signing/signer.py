@@ -167,8 +167,8 @@ def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
         raise _unreadable(path, encrypted=encrypted) from error
     if not encrypted and _is_for_pss(data):
         raise UnsupportedError(
-            f"{path}: the private key is for RSA-PSS signatures only, and UEFI firmware, TPM"
-            " policies and certificates made here use PKCS #1 v1.5",
+            f"{path}: the private key is for RSA-PSS signatures only, and UEFI, TPM policies and"
+            " certificates made here use PKCS #1 v1.5",
             hint=_NEW_KEYS,
         )
     return key, tuple(_exposure(path, mode, encrypted=encrypted))

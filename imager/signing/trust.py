@@ -34,7 +34,7 @@ def key_problem(certificate: Certificate) -> str:
 
     algorithm, key = certificate.public_key_algorithm_oid.dotted_string, certificate.public_key()
     if algorithm == _RSA_PSS:
-        return "the certificate is for an RSA-PSS key, and UEFI firmware verifies PKCS #1 v1.5 only"
+        return "the certificate is for an RSA-PSS key, and signatures for UEFI use PKCS #1 v1.5"
     if algorithm != _RSA or not isinstance(key, RSAPublicKey):
         return "the certificate is not for an RSA key, and UEFI firmware verifies RSA only"
     if key.key_size > LARGEST_KEY:
