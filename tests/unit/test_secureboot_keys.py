@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -231,6 +233,42 @@ def test_new_keys_fit_together(new_keys: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "CN = Edge\n" in text
     years = {int(line.split()[-2]) for line in text.splitlines() if line.startswith("not")}
     assert max(years) - min(years) == 10
+
+
+def test_private_keys_have_the_form_that_talos_reads(tmp_path: Path) -> None:
+    """PKCS #1, which Talos parses without a look at the label of the PEM block."""
+    folder = tmp_path / "keys"
+    done = run("secureboot", "gen-keys", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["folder"], said["encrypted"]) == (str(folder), False)
+    assert {each["name"] for each in said["files"]} == FILES
+    assert {each["name"] for each in said["files"] if each["secret"]} == SECRET
+    for name in SECRET:
+        pem = (folder / name).read_text()
+        assert pem.startswith("-----BEGIN RSA PRIVATE KEY-----\n")
+        assert pem.count("-----BEGIN ") == 1
+        # RSAPrivateKey (RFC 8017, A.1.2): a sequence of a version, 0, and eight more integers.
+        der = base64.b64decode("".join(pem.splitlines()[1:-1]))
+        listed = tool("openssl", "asn1parse", "-inform", "DER", stdin=der).splitlines()
+        assert "SEQUENCE" in listed[0]
+        assert [line.split(":")[2].strip() for line in listed[1:]] == ["INTEGER"] * 9
+        assert "RSA key ok" in tool("openssl", "rsa", "-in", folder / name, "-check", "-noout")
+
+
+def test_encrypted_keys_can_be_made_such_that_talos_reads_them(
+    new_keys: Path, tmp_path: Path
+) -> None:
+    """By the command that is printed with them."""
+    said = (new_keys / "log").read_text()
+    assert "Talos's imager\ncannot read encrypted keys" in said
+    command = re.search(r"openssl rsa -traditional -in KEY -out NEW", said)
+    assert command
+    for name in SECRET:
+        assert (new_keys / name).read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+        words = command[0].replace("KEY", str(new_keys / name)).replace("NEW", str(tmp_path / name))
+        tool(*words.split(), "-passin", f"pass:{PASSPHRASE}")
+        assert (tmp_path / name).read_text().startswith("-----BEGIN RSA PRIVATE KEY-----\n")
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -17,16 +17,24 @@ from hypothesis import strategies as st
 from imager.errors import ImagerError, InputError, UnsupportedError
 from imager.extents import Content, FileRange
 from imager.pe import content_headers
-from imager.signing.authenticode import image_checksum, sign_pe, split_image
+from imager.signing.authenticode import (
+    SPC_INDIRECT_DATA,
+    image_checksum,
+    sign_pe,
+    split_image,
+)
 from imager.signing.authenticode_read import Checksum, read_signatures
 from imager.signing.certificates import load_certificates
+from imager.signing.pkcs7 import sign_attached
 from imager.signing.signer import FileSigner, load_key, load_signer
+from imager.signing.spc import indirect_data
 from tests.cli import peak_memory, tool
 from tests.pe_stub import CHECKSUM, SECURITY_DIRECTORY, TABLE, patched, pe_stub
-from tests.signing_keys import NOW, Keys, issued, self_signed
+from tests.signing_keys import NOW, Keys, issued, pss_keys, self_signed
 from tests.support import content_bytes
 
 PASSPHRASE = "correct horse battery"
+SHA512_OID = bytes.fromhex("608648016503040203")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,40 @@ def test_a_key_that_firmware_does_not_verify(tmp_path: Path) -> None:
     tool("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
     with pytest.raises(UnsupportedError, match="UEFI firmware verifies RSA only"):
         load_key(key)
+
+
+FORMS = {
+    "PKCS #1": ("rsa", "-traditional"),
+    "PKCS #1, encrypted": ("rsa", "-traditional", "-aes256", "-passout", f"pass:{PASSPHRASE}"),
+    "PKCS #8": ("pkcs8", "-topk8", "-nocrypt"),
+    "PKCS #8, encrypted": ("pkcs8", "-topk8", "-passout", f"pass:{PASSPHRASE}"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_of_a_key_is_read(
+    form: tuple[str, ...], keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGER_KEY_PASSPHRASE", PASSPHRASE)
+    command, *options = form
+    written = tmp_path / "key.pem"
+    tool("openssl", command, *options, "-in", keys.key, "-out", written)
+    written.write_bytes(b"Bag Attributes: <none>\r\n" + written.read_bytes())
+    assert load_key(written).key.public_key == keys.signer.public_key
+
+
+def test_a_key_for_pss_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encrypted file does not show what its key is for, but the certificate does."""
+    keys = pss_keys(tmp_path)
+    for load in (load_key, lambda path: load_signer(path, keys.certificate, now=NOW)):
+        with pytest.raises(UnsupportedError, match=r"key.pem: the private key is for RSA-PSS"):
+            load(keys.key)
+    locked = tmp_path / "locked.pem"
+    tool("openssl", "pkey", "-in", keys.key, "-aes256", "-passout", f"pass:{PASSPHRASE}",
+         "-out", locked)  # fmt: skip
+    monkeypatch.setenv("IMAGER_KEY_PASSPHRASE", PASSPHRASE)
+    with pytest.raises(UnsupportedError, match=r"cert.pem: the certificate is for an RSA-PSS key"):
+        load_signer(locked, keys.certificate, now=NOW)
 
 
 NO_KEYS = {
@@ -276,6 +318,47 @@ def test_what_cannot_be_signed(
 ) -> None:
     with pytest.raises(error, match=words):
         sign_pe(Content.of_bytes(data), signer)
+
+
+def resigned(signer: FileSigner, content: bytes) -> bytes:
+    """Return a stub with a sound signature over `content`, SpcIndirectDataContent in DER."""
+    signature = sign_attached(SPC_INDIRECT_DATA, content, signer)
+    return with_table(certificate_entry(signature))
+
+
+def certificate_entry(signature: bytes) -> bytes:
+    size = 8 + len(signature)
+    return (struct.pack("<IHH", size, 0x200, 2) + signature).ljust(-(-size // 8) * 8, b"\0")
+
+
+def test_the_image_has_to_be_hashed_as_the_signature_is(signer: FileSigner) -> None:
+    """Firmware hashes the image with the algorithm of the signature, and looks at no other."""
+    split = split_image(Content.of_bytes(pe_stub(symbols=b"")))
+    ours = indirect_data(split.digest())
+    assert problems(resigned(signer, ours), signer) == ()
+    algorithm = b"\x30\x0d\x06\x09" + SHA512_OID + b"\x05\0"
+    info = b"\x30\x51" + algorithm + b"\x04\x40" + split.digest("sha512")
+    body = ours[2 : ours.index(b"\x30\x31\x30\x0d")] + info
+    theirs = b"\x30\x81" + bytes([len(body)]) + body
+    (problem,) = problems(resigned(signer, theirs), signer)
+    assert problem.startswith("the signature uses sha256 and sha512, and UEFI firmware hashes")
+
+
+def test_lengths_that_firmware_does_not_read(signer: FileSigner) -> None:
+    """EDK II finds the hash at byte 32, behind lengths in two bytes, and digests likewise."""
+    split = split_image(Content.of_bytes(pe_stub(symbols=b"")))
+    content = indirect_data(split.digest())
+    signature = sign_attached(SPC_INDIRECT_DATA, content, signer)
+    assert signature[1] == 0x82
+    longer = bytearray(signature)
+    place = longer.index(content)
+    longer[place + 1 : place + 1] = b"\x81"  # in front of a length of one byte
+    for length in (place - 1, place - 15, 22, 18, 3):  # of all that is around it
+        longer[length] += 1
+    others = (b"\x30\x83\0" + signature[2:], b"\x30\x80" + signature[4:] + b"\0\0", longer)
+    for other in others:
+        (problem,) = problems(with_table(certificate_entry(bytes(other))), signer)
+        assert problem == "the signature has lengths in a form that UEFI firmware does not read"
 
 
 TABLES = {
