@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # The object identifiers of digests (RFC 5754, section 2) as firmware finds them: at byte 32, where
 # lengths in two bytes put the one in SignedData.digestAlgorithms.
 _PLACE = 32
-_LONG_FORM, _TWO_BYTES = 0x80, 0x82
+_TWO_BYTES = 0x82
 _DIGEST_OIDS = {
     "sha256": bytes.fromhex("608648016503040201"),
     "sha384": bytes.fromhex("608648016503040202"),
@@ -107,9 +107,8 @@ def _read(
     anchored = is_trusted(message.certificate, trusted, others=message.certificates)
     problem, hash_name, claimed = "", "", b""
     try:
-        content = message.verify_attached()
-        hash_name, claimed = _claim(content, message)
-        _check_encoding(data, content, hash_name)
+        hash_name, claimed = _claim(message.verify_attached(), message)
+        _check_encoding(data, hash_name)
         if hash_name not in digests:
             digests[hash_name] = split.digest(hash_name)
         if digests[hash_name] != claimed:
@@ -145,13 +144,11 @@ def _claim(content: bytes, message: SignedMessage) -> tuple[str, bytes]:
     return hash_name, claimed
 
 
-def _check_encoding(data: bytes, content: bytes, hash_name: str) -> None:
-    """Raise Pkcs7Error where firmware does not find the hash algorithm or digest of a signature."""
+def _check_encoding(data: bytes, hash_name: str) -> None:
+    """Raise Pkcs7Error where firmware does not find the hash algorithm of a signature."""
     from imager.signing.pkcs7 import Pkcs7Error
 
-    found = data[1] == _TWO_BYTES and data[_PLACE:].startswith(_DIGEST_OIDS[hash_name])
-    # The length of the content is in the same byte as its form, or in two more.
-    if not found or not (content[1] < _LONG_FORM or content[1] == _TWO_BYTES):
+    if data[1] != _TWO_BYTES or not data[_PLACE:].startswith(_DIGEST_OIDS[hash_name]):
         raise Pkcs7Error("has lengths in a form that UEFI firmware does not read")
 
 

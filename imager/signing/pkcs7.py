@@ -16,7 +16,7 @@ from asn1crypto import cms, core, parser
 from imager.reporter import printable
 from imager.signing.certificates import der, parse_certificate
 from imager.signing.signer import HASHES, Signer
-from imager.signing.trust import key_problem
+from imager.signing.trust import certificate_problem
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -250,7 +250,7 @@ def _verify(certificate: Certificate, signature: bytes, data: bytes, hash_name: 
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-    key, problem = certificate.public_key(), key_problem(certificate)
+    key, problem = certificate.public_key(), certificate_problem(certificate)
     if problem or not isinstance(key, RSAPublicKey):
         raise Pkcs7Error(f"is not accepted: {problem}")
     try:

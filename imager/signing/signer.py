@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from imager.errors import InputError, UnsupportedError
 from imager.signing.certificates import first_certificate, read_limited, subject
-from imager.signing.trust import LARGEST_KEY, key_problem
+from imager.signing.trust import LARGEST_KEY, certificate_problem
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -111,7 +111,7 @@ def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> Load
     """
     loaded = load_key(key)
     found = first_certificate(certificate)
-    if problem := key_problem(found):
+    if problem := certificate_problem(found):
         raise UnsupportedError(f"{certificate}: {problem}", hint=_NEW_KEYS)
     if found.public_key() != loaded.key.public_key:
         raise InputError(

@@ -28,8 +28,8 @@ _KNOWN_EXTENSIONS = frozenset(
 )
 
 
-def key_problem(certificate: Certificate) -> str:
-    """Return why firmware verifies no signature by the key of `certificate`; empty if it does."""
+def certificate_problem(certificate: Certificate) -> str:
+    """Return why firmware accepts no signature by the key of `certificate`; empty if it does."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
     algorithm, key = certificate.public_key_algorithm_oid.dotted_string, certificate.public_key()
@@ -42,6 +42,12 @@ def key_problem(certificate: Certificate) -> str:
             f"the certificate is for an RSA key of {key.key_size} bits, and UEFI firmware verifies "
             f"up to {LARGEST_KEY}"
         )
+    for each in certificate.extensions:
+        if each.critical and each.oid.dotted_string not in _KNOWN_EXTENSIONS:
+            return (
+                f"the certificate has the critical extension {each.oid.dotted_string}, which UEFI "
+                "firmware does not know"
+            )
     return ""
 
 
@@ -52,7 +58,7 @@ def is_trusted(
 
     An anchor is `certificate` itself or issued it, directly or through `others`.
     """
-    if key_problem(certificate) or _has_unknown_extension(certificate):
+    if certificate_problem(certificate):
         return False
     if certificate in anchors:
         return True
@@ -72,7 +78,7 @@ def _issued(authority: Certificate, certificate: Certificate, *, below: int) -> 
 
     if certificate.signature_algorithm_oid.dotted_string not in _SIGNED_BY_RSA:
         return False
-    if key_problem(authority) or not _is_authority(authority, below=below):
+    if certificate_problem(authority) or not _is_authority(authority, below=below):
         return False
     try:
         certificate.verify_directly_issued_by(authority)
@@ -85,8 +91,6 @@ def _is_authority(certificate: Certificate, *, below: int) -> bool:
     """Whether `certificate` may stand above `below` other authorities (RFC 5280, 4.2.1.9)."""
     from cryptography.x509 import BasicConstraints, ExtensionNotFound, KeyUsage
 
-    if _has_unknown_extension(certificate):
-        return False
     extensions = certificate.extensions
     try:
         basic = extensions.get_extension_for_class(BasicConstraints).value
@@ -98,10 +102,3 @@ def _is_authority(certificate: Certificate, *, below: int) -> bool:
         return extensions.get_extension_for_class(KeyUsage).value.key_cert_sign
     except ExtensionNotFound:
         return True
-
-
-def _has_unknown_extension(certificate: Certificate) -> bool:
-    return any(
-        each.critical and each.oid.dotted_string not in _KNOWN_EXTENSIONS
-        for each in certificate.extensions
-    )

@@ -345,19 +345,12 @@ def test_the_image_has_to_be_hashed_as_the_signature_is(signer: FileSigner) -> N
 
 
 def test_lengths_that_firmware_does_not_read(signer: FileSigner) -> None:
-    """EDK II finds the hash at byte 32, behind lengths in two bytes, and digests likewise."""
+    """EDK II looks for the hash at byte 32, behind lengths in two bytes: OVMF refuses the others."""
     split = split_image(Content.of_bytes(pe_stub(symbols=b"")))
-    content = indirect_data(split.digest())
-    signature = sign_attached(SPC_INDIRECT_DATA, content, signer)
+    signature = sign_attached(SPC_INDIRECT_DATA, indirect_data(split.digest()), signer)
     assert signature[1] == 0x82
-    longer = bytearray(signature)
-    place = longer.index(content)
-    longer[place + 1 : place + 1] = b"\x81"  # in front of a length of one byte
-    for length in (place - 1, place - 15, 22, 18, 3):  # of all that is around it
-        longer[length] += 1
-    others = (b"\x30\x83\0" + signature[2:], b"\x30\x80" + signature[4:] + b"\0\0", longer)
-    for other in others:
-        (problem,) = problems(with_table(certificate_entry(bytes(other))), signer)
+    for other in (b"\x30\x83\0" + signature[2:], b"\x30\x80" + signature[4:] + b"\0\0"):
+        (problem,) = problems(with_table(certificate_entry(other)), signer)
         assert problem == "the signature has lengths in a form that UEFI firmware does not read"
 
 
