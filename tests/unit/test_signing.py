@@ -345,7 +345,7 @@ def test_the_image_has_to_be_hashed_as_the_signature_is(signer: FileSigner) -> N
 
 
 def test_lengths_that_firmware_does_not_read(signer: FileSigner) -> None:
-    """EDK II looks for the hash at byte 32, behind lengths in two bytes: OVMF refuses the others."""
+    """EDK II looks for the hash at byte 32, behind lengths in two bytes; OVMF refuses others."""
     split = split_image(Content.of_bytes(pe_stub(symbols=b"")))
     signature = sign_attached(SPC_INDIRECT_DATA, indirect_data(split.digest()), signer)
     assert signature[1] == 0x82
