@@ -108,8 +108,8 @@ ISOS: Mapping[str, tuple[Callable[[Path, Path, Path], Path], str, int]] = {
     "as Talos makes it": (like_talos, "MBR partition 2 (ESP)", 0),
     "with a GPT": (as_gpt, "GPT partition 2 (ESP)", 0),
     "inside of the ISO": (inside, "GPT partition 2 (ESP)", 0),
-    # 80 MiB in sectors of 512 bytes, in 16 bits.
-    "from genisoimage": (from_genisoimage, "El Torito image 1", 80 * MIB // 512 % (1 << 16)),
+    # 40 MiB in sectors of 512 bytes, in 16 bits.
+    "from genisoimage": (from_genisoimage, "El Torito image 1", 40 * MIB // 512 % (1 << 16)),
     "behind one for a BIOS": (with_a_bios_entry, "MBR partition 2 (ESP)", 0),
 }
 
@@ -118,7 +118,7 @@ ISOS: Mapping[str, tuple[Callable[[Path, Path, Path], Path], str, int]] = {
 def test_isos(kind: str, files: Files, keys: Keys, tmp_path: Path) -> None:
     """The tree has the same files as the ESP, and one that no key has signed."""
     make, volume, load_size = ISOS[kind]
-    esp = fat(tmp_path / "esp", files, "-F", "32", kib=80 << 10)
+    esp = fat(tmp_path / "esp", files, "-F", "32")
     tree = write_tree(tmp_path / "tree", {**files, "EFI/tool.efi": pe_stub(), "boot/x.efi": b"MZ"})
     image = make(tmp_path, esp, tree)
     listed = tool("xorriso", "-indev", image, "-report_el_torito", "plain")
@@ -164,7 +164,7 @@ VOLUMES: Mapping[str, tuple[tuple[str, ...], int]] = {
     "FAT32": (("-F", "32"), 40 << 10),
     "FAT32 with one table": (("-F", "32", "-f", "1"), 40 << 10),
     "FAT32 of few clusters": (("-F", "32"), 40 << 10),
-    "FAT32 of 4096-byte sectors": (("-F", "32", "-S", "4096"), 300 << 10),
+    "FAT16 of 4096-byte sectors": (("-F", "16", "-S", "4096"), 40 << 10),
 }
 
 
