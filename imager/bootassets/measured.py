@@ -147,7 +147,7 @@ def _checked(booted: Mapping[str, Content], version: int, digest: _Digest) -> Pc
     profile = _profile_id(booted)
     missing = [name for name in (_KEY, _SIGNATURES) if name not in booted]
     if missing:
-        return PcrPolicy(profile, value, (), tuple(f"there is no {name}" for name in missing))
+        return PcrPolicy(profile, value, (), tuple(f"{name} is missing" for name in missing))
     try:
         key = read_public_key(_small(booted, _KEY))
         signatures = read_signatures(_small(booted, _SIGNATURES))
@@ -167,5 +167,5 @@ def _profile_id(booted: Mapping[str, Content]) -> str:
 def _small(booted: Mapping[str, Content], name: str) -> bytes:
     content = booted[name]
     if content.size > _SMALL:
-        raise InputError(f"{name}: {content.size} bytes are too many")
+        raise InputError(f"{name}: {content.size} bytes are more than the limit of {_SMALL}")
     return b"".join(iterate_bytes(content))

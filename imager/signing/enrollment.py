@@ -69,12 +69,12 @@ class WellKnown:
 
 
 def owner_guid(certificate: Certificate) -> UUID:
-    """Return the id under which the entries of `certificate`'s owner stand, derived from it."""
+    """Return the owner id of the entries of `certificate`'s owner, derived from it."""
     return derived_uuid(f"secureboot owner {fingerprint(certificate)}")
 
 
 def enrollment_time() -> datetime.datetime:
-    """Return the instant of this build (SOURCE_DATE_EPOCH), which variables are signed as of."""
+    """Return the instant of this build (SOURCE_DATE_EPOCH), the time of signed variables."""
     return datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
 
 
@@ -115,8 +115,8 @@ def load_well_known(folder: Path) -> WellKnown:
     found = WellKnown(tuple(_certificates(folder / "db")), tuple(_certificates(folder / "KEK")))
     if not found.db and not found.kek:
         raise InputError(
-            f"{folder}: there are no certificates in db/ or KEK/",
-            hint="put those of Microsoft there, from github.com/microsoft/secureboot_objects",
+            f"{folder}: found no certificates in db/ or KEK/",
+            hint="copy Microsoft's there, from github.com/microsoft/secureboot_objects",
         )
     return found
 
@@ -138,20 +138,20 @@ def load_auth(variable: Variable, path: Path) -> AuthFile:
 
 
 def enrollment_problems(pk: AuthFile, kek: AuthFile, db: AuthFile) -> tuple[str, ...]:
-    """Return why firmware would refuse these three, each sound by itself; empty if it takes them.
+    """Return why firmware would refuse these three, each sound by itself; empty if it does not.
 
-    PK has one certificate and is signed with it; KEK is signed by PK, db by KEK or PK. Firmware in
-    setup mode insists on the first alone.
+    PK contains one certificate and is signed with its key; KEK is signed by PK, db by KEK or PK.
+    Firmware in setup mode enforces the first rule only.
     """
     return tuple(_problems(pk, kek, db))
 
 
 def _problems(pk: AuthFile, kek: AuthFile, db: AuthFile) -> Iterator[str]:
     if len(pk.entries) != 1 or pk.entries[0].kind != X509:
-        yield "PK does not hold one certificate"
+        yield "PK does not contain exactly one certificate"
     for each in (kek, db):
         if not each.entries:
-            yield f"{each.variable.value} holds no certificate"
+            yield f"{each.variable.value} contains no certificate"
     signers = ((pk, (pk,)), (kek, (pk,)), (db, (kek, pk)))
     for each, holders in signers:
         above = [certificate for holder in holders for certificate in certificates_of(holder)]

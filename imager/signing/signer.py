@@ -34,7 +34,7 @@ _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED
 
 
 class KeySigner(Protocol):
-    """A private RSA key that signs without being seen: enough for a PCR policy."""
+    """A private RSA key that signs without being exposed: enough for a PCR policy."""
 
     @property
     def public_key(self) -> RSAPublicKey:
@@ -54,7 +54,7 @@ class Signer(KeySigner, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileKey:
-    """A private key from a file; it shows in no repr."""
+    """A private key from a file; it is in no repr."""
 
     private_key: RSAPrivateKey = field(repr=False)
 
@@ -83,7 +83,7 @@ class FileSigner(FileKey):
 
 @dataclass(frozen=True, slots=True)
 class LoadedKey:
-    """A key, and what a person should know of its file."""
+    """A key, and warnings about its file."""
 
     key: FileKey
     warnings: tuple[str, ...]
@@ -91,23 +91,23 @@ class LoadedKey:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSigner:
-    """A signer, and what a person should know of its files."""
+    """A signer, and warnings about its files."""
 
     signer: FileSigner
     warnings: tuple[str, ...]
 
 
 def key_passphrase() -> bytes | None:
-    """Return the passphrase of private keys, which only the environment may hold; else None."""
+    """Return the passphrase of private keys from the environment, its only source; else None."""
     return os.fsencode(os.environ.get(KEY_VARIABLE, "")) or None
 
 
 def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> LoadedSigner:
-    """Return the signer of the PEM files `key` and `certificate`; warns of one not valid `now`.
+    """Return the signer of the PEM files `key` and `certificate`; warns if not valid at `now`.
 
-    An encrypted key is opened with `key_passphrase`. Of several certificates the first is taken,
-    as Talos does. Raises InputError for a file that is not what it should be and for two that do
-    not belong together, UnsupportedError for a key that UEFI firmware does not verify.
+    An encrypted key is decrypted with `key_passphrase`. The first of several certificates counts,
+    as in Talos's imager. Raises InputError for a file of another kind and for two that do not
+    belong together, UnsupportedError for a key that UEFI firmware does not verify.
     """
     loaded = load_key(key)
     found = first_certificate(certificate)
@@ -115,7 +115,7 @@ def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> Load
         raise UnsupportedError(f"{certificate}: {problem}", hint=_NEW_KEYS)
     if found.public_key() != loaded.key.public_key:
         raise InputError(
-            f"{certificate}: this certificate ({subject(found)}) is not of the key {key}",
+            f"{certificate}: this certificate ({subject(found)}) does not belong to the key {key}",
             hint="give the key and the certificate that were made together",
         )
     signer = FileSigner(loaded.key.private_key, found)
@@ -157,7 +157,7 @@ def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
     if encrypted and passphrase is None:
         raise InputError(
             f"{path}: the private key is encrypted",
-            hint=f"put its passphrase into the environment variable {KEY_VARIABLE}",
+            hint=f"set the environment variable {KEY_VARIABLE} to its passphrase",
         )
     try:
         key = load_pem_private_key(data, passphrase)
@@ -190,10 +190,10 @@ def _no_key(path: Path, data: bytes) -> InputError:
     if b"-----BEGIN CERTIFICATE-----" in data:
         return InputError(
             f"{path}: this is a certificate, not a private key",
-            hint="give the private key here, and the certificate where that is asked for",
+            hint="give the private key here, and the certificate in its own option or field",
         )
     if b"-----BEGIN " in data:
-        return InputError(f"{path}: there is no private key in this PEM file")
+        return InputError(f"{path}: this PEM file contains no private key")
     return InputError(
         f"{path}: the private key is not in PEM format",
         hint="for one in DER: openssl pkey -inform DER -in KEY -out key.pem",
@@ -203,8 +203,8 @@ def _no_key(path: Path, data: bytes) -> InputError:
 def _unreadable(path: Path, *, encrypted: bool) -> InputError:
     if encrypted:
         return InputError(
-            f"{path}: the private key does not open: the passphrase is wrong, or it is damaged",
-            hint=f"see the environment variable {KEY_VARIABLE}",
+            f"{path}: cannot decrypt the private key: wrong passphrase, or a damaged file",
+            hint=f"set the environment variable {KEY_VARIABLE} to its passphrase",
         )
     return InputError(f"{path}: the private key is damaged")
 
@@ -212,13 +212,13 @@ def _unreadable(path: Path, *, encrypted: bool) -> InputError:
 def _exposure(path: Path, mode: int, *, encrypted: bool) -> Iterator[str]:
     if stat.S_ISREG(mode) and mode & 0o077 and not encrypted:
         yield (
-            f"{path}: others than its owner may read this private key, and it is not encrypted: "
+            f"{path}: this private key is not encrypted, and other users can read it: "
             f"chmod 600 {path}"
         )
 
 
 def _validity(certificate: Certificate, path: Path, now: datetime.datetime) -> Iterator[str]:
-    """Yield what is wrong with the dates: firmware has no trusted clock and takes no notice."""
+    """Yield warnings about the dates, which firmware ignores since it has no trusted clock."""
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < start:
         yield f"{path}: the certificate is not valid before {start:%Y-%m-%d %H:%M} UTC"

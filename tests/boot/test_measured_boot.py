@@ -27,7 +27,7 @@ from tests.trixie import make_trixie_assets
 pytestmark = pytest.mark.boot
 
 ARGUMENTS = ("console=ttyS0", "imager.poweroff")
-NO_POLICY = ("there is no .pcrpkey", "there is no .pcrsig")
+NO_POLICY = (".pcrpkey is missing", ".pcrsig is missing")
 
 
 def make_image(profile: str, version: str, folder: Path, assets: Path) -> Path:

@@ -125,8 +125,8 @@ SIGNING = (
     _mutant(
         "lengths may have any form",
         "signing/authenticode_read.py",
-        "if data[1] != _TWO_BYTES or",
-        "if data[1] != _TWO_BYTES and",
+        "if data[1] != _TWO_BYTES or not data[_PLACE:].startswith(_DIGEST_OIDS[hash_name]):",
+        "if not data:",
         f"{_UNIT}::test_lengths_that_firmware_does_not_read",
     ),
     _mutant(

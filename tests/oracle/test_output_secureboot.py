@@ -241,7 +241,7 @@ def test_a_key_of_another_certificate(keys: Path, small: Path, tmp_path: Path) -
     copy = Path(shutil.copytree(keys, tmp_path / "keys"))
     other = self_signed(tmp_path / "other")
     shutil.copy(other.key, copy / "uki-signing-key.pem")
-    assert "is not of the key" in refused(copy, small, tmp_path)
+    assert "does not belong to the key" in refused(copy, small, tmp_path)
 
 
 def test_a_key_for_pss_is_refused(keys: Path, small: Path, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_variables_that_lock_us_out(keys: Path, small: Path, tmp_path: Path) -> 
     other = self_signed(tmp_path / "other")
     shutil.copy(other.key, copy / "uki-signing-key.pem")
     shutil.copy(other.certificate, copy / "uki-signing-cert.pem")
-    assert "db does not hold the certificate" in refused(copy, small, tmp_path)
+    assert "db does not contain the certificate" in refused(copy, small, tmp_path)
 
 
 def test_well_known_certificates(keys: Path, small: Path, tmp_path: Path) -> None:

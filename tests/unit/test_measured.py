@@ -156,7 +156,7 @@ def test_a_change_of_any_measured_section_is_noticed(
     uki.write_bytes(patched(data, offset, bytes([data[offset] ^ 1])))
     (policy,) = check_pcr_policy(Content.of_file(uki))
     assert policy.phases == ()
-    assert "is not the one of this image" in policy.problems[0]
+    assert "does not match this image" in policy.problems[0]
     uki.write_bytes(data)
     assert not check_pcr_policy(Content.of_file(uki))[0].problems
 
@@ -166,16 +166,16 @@ def test_a_uki_without_policies_says_so(key: PcrKey, tmp_path: Path) -> None:
     plain = [each for each in uki_sections(parts(key, tmp_path)) if each.name != ".pcrpkey"]
     uki = write_content(plan_uki(stub, plain), tmp_path / "uki.efi")
     (policy,) = check_pcr_policy(Content.of_file(uki))
-    assert policy.problems == ("there is no .pcrpkey", "there is no .pcrsig")
+    assert policy.problems == (".pcrpkey is missing", ".pcrsig is missing")
     assert policy.phases == ()
 
 
 @pytest.mark.parametrize(
     ("name", "data", "problem"),
     [
-        (".pcrsig", b"{", ".pcrsig: no signatures of PCRs: "),
-        (".pcrpkey", b"no key", ".pcrpkey: no public key in PEM"),
-        (".pcrsig", b" " * ((1 << 20) + 1), ".pcrsig: 1048577 bytes are too many"),
+        (".pcrsig", b"{", ".pcrsig: not a list of PCR signatures: "),
+        (".pcrpkey", b"no key", ".pcrpkey: not a public key in PEM"),
+        (".pcrsig", b" " * ((1 << 20) + 1), ".pcrsig: 1048577 bytes are more than the limit"),
     ],
 )
 def test_damaged_policies_are_problems(

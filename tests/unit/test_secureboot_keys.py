@@ -120,7 +120,7 @@ def test_all_of_a_signed_variable_is_protected(made: Enrollment) -> None:
 
 
 def test_a_file_under_another_name(made: Enrollment) -> None:
-    with pytest.raises(InputError, match=r"KEK.auth: as the variable KEK, the signature does not"):
+    with pytest.raises(InputError, match=r"KEK.auth: for the variable KEK, the signature does not"):
         parse_auth(Variable.KEK, made.pk.auth, name="KEK.auth")
     with pytest.raises(InputError, match=r"KEK.auth: as"):
         parse_auth(Variable.KEK, made.db.auth, name="KEK.auth")
@@ -175,7 +175,7 @@ def test_unsigned_files_are_told(signer: FileSigner, made: Enrollment) -> None:
         auth_variable("KEK", Variable.KEK.guid, b"", signer, NOW.replace(microsecond=0)),
         name="KEK",
     )
-    assert enrollment_problems(pk, empty, db) == ("KEK holds no certificate",)
+    assert enrollment_problems(pk, empty, db) == ("KEK contains no certificate",)
     assert accepts(db, signer.certificate)
 
 
@@ -398,7 +398,7 @@ def test_everything_wrong_with_a_disk_is_told(
         "EFI/b.efi: no signature leads to one of the given certificates",
         "EFI/c.efi: the signature is for another image, or this one is damaged",
         "vmlinuz: not a sound PE32+",
-        "loader/keys/auto: PK.auth: as the variable PK, the signature does not verify",
+        "loader/keys/auto: PK.auth: for the variable PK, the signature does not verify",
         "loader/keys/auto: db.auth is missing",
         "loader/keys/mine: a machine that enrols these keys refuses EFI/b.efi",
     ):

@@ -83,7 +83,7 @@ def test_an_encrypted_key_opens_with_the_environment(
         load_key(locked)
     assert "IMAGER_KEY_PASSPHRASE" in caught.value.hint
     monkeypatch.setenv("IMAGER_KEY_PASSPHRASE", "wrong")
-    with pytest.raises(InputError, match="the passphrase is wrong, or it is damaged") as caught:
+    with pytest.raises(InputError, match="wrong passphrase, or a damaged file") as caught:
         load_key(locked)
     assert "wrong" not in caught.value.message.replace("passphrase is wrong", "")
     monkeypatch.setenv("IMAGER_KEY_PASSPHRASE", PASSPHRASE)
@@ -166,7 +166,7 @@ NO_KEYS = {
     "nothing": (lambda _: b"", "not in PEM format"),
     "binary": (lambda _: b"\x30\x82" + bytes(100), "not in PEM format"),
     "damaged": (lambda keys: keys.key.read_bytes()[:600], "is damaged"),
-    "other": (lambda _: b"-----BEGIN PUBLIC KEY-----\n", "there is no private key in this PEM"),
+    "other": (lambda _: b"-----BEGIN PUBLIC KEY-----\n", "this PEM file contains no private key"),
     "large": (lambda _: bytes(1 << 20), "too large"),
 }
 
@@ -186,7 +186,7 @@ NO_CERTIFICATES = {
     "nothing": (lambda _: b"", "not an X.509 certificate"),
     "binary": (lambda _: b"\x30\x82" + bytes(100), "not an X.509 certificate"),
     "damaged": (lambda keys: keys.certificate.read_bytes()[:500], "not an X.509 certificate"),
-    "other": (lambda _: b"-----BEGIN PUBLIC KEY-----\n", "there is no certificate in this PEM"),
+    "other": (lambda _: b"-----BEGIN PUBLIC KEY-----\n", "this PEM file contains no certificate"),
     "large": (lambda _: bytes(1 << 20), "too large"),
 }
 
@@ -248,7 +248,7 @@ def test_every_bit_that_counts_is_protected(signed: bytes, signer: FileSigner) -
 def test_a_file_that_is_longer_or_shorter(change: bytes, signed: bytes, signer: FileSigner) -> None:
     data = signed + change if change else signed[:-8]
     assert problems(data, signer) == (
-        "the EFI binary: its certificate table is damaged, or not at its end",
+        "the EFI binary: the certificate table is damaged, or not at the end of the file",
     )
 
 
@@ -306,10 +306,14 @@ def with_place(offset: int) -> bytes:
     [
         (b"MZ", InputError, "not a sound PE32"),
         (with_section(0xA00), UnsupportedError, "the bytes from 2048 to 2560 are in no section"),
-        (with_section(0x600), InputError, "its sections overlap at byte 1536"),
-        (with_place(0x408), InputError, "its certificate table overlaps its sections"),
-        (patched(pe_stub(), TABLE - 240 + 60, b"\xff" * 4), InputError, "size of its headers"),
-        (patched(pe_stub(), TABLE - 240 + 108, b"\4\0\0\0"), UnsupportedError, "no place for"),
+        (with_section(0x600), InputError, "sections overlap at byte 1536"),
+        (with_place(0x408), InputError, "the certificate table overlaps the sections"),
+        (patched(pe_stub(), TABLE - 240 + 60, b"\xff" * 4), InputError, "size of the headers"),
+        (
+            patched(pe_stub(), TABLE - 240 + 108, b"\4\0\0\0"),
+            UnsupportedError,
+            "no entry for signatures",
+        ),
         (patched(pe_stub(), TABLE - 240 + 108, b"\xff\0\0\0"), InputError, "do not fit"),
     ],
 )
@@ -374,7 +378,7 @@ def with_table(table: bytes) -> bytes:
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_a_damaged_table_is_refused(table: bytes, signer: FileSigner) -> None:
     for use in (sign_pe, lambda content, _: read_signatures(content)):
-        with pytest.raises((InputError, UnsupportedError), match=r"certificate table|not of the"):
+        with pytest.raises((InputError, UnsupportedError), match="certificate table"):
             use(Content.of_bytes(with_table(table)), signer)
 
 
