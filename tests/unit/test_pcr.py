@@ -137,7 +137,7 @@ def test_each_wrong_entry_is_told(key: PcrKey, tmp_path: Path) -> None:
     assert phases == TALOS_PHASES
     assert [line.split(" ", 3)[3] for line in problems] == [
         "does not match this image in any known boot phase",
-        "has a signature that is not valid",
+        "has an invalid signature",
         "is signed by another key than .pcrpkey",
     ]
     assert problems[0].startswith(f".pcrsig: policy {other.policy.hex()} is not")

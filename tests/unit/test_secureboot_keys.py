@@ -122,7 +122,7 @@ def test_all_of_a_signed_variable_is_protected(made: Enrollment) -> None:
 def test_a_file_under_another_name(made: Enrollment) -> None:
     with pytest.raises(InputError, match=r"KEK.auth: for the variable KEK, the signature does not"):
         parse_auth(Variable.KEK, made.pk.auth, name="KEK.auth")
-    with pytest.raises(InputError, match=r"KEK.auth: as"):
+    with pytest.raises(InputError, match=r"KEK.auth: for"):
         parse_auth(Variable.KEK, made.db.auth, name="KEK.auth")
 
 

@@ -266,7 +266,7 @@ def test_check_pe_takes_an_application_of_the_machine(stub: Path) -> None:
         (b"MZ", "not a sound PE32"),
         (patched(pe_stub(), 0x3C, b"\xff\xff\xff\x7f"), "not a sound PE32"),
         (patched(pe_stub(), PE_START, b"NE"), "signature is missing"),
-        (patched(pe_stub(), OPTIONAL, b"\x0b\x01"), "not a 64-bit one"),
+        (patched(pe_stub(), OPTIONAL, b"\x0b\x01"), "not a 64-bit executable"),
         (patched(pe_stub(), PE_START + 6, b"\xff\xff"), "65535 sections"),
         (patched(pe_stub(), PE_START + 6, b"\0\0"), "0 sections"),
         (patched(pe_stub(), OPTIONAL + 36, b"\0\0\0\0"), "powers of two"),
