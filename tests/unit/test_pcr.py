@@ -140,7 +140,7 @@ def test_each_wrong_entry_is_told(key: PcrKey, tmp_path: Path) -> None:
         "has an invalid signature",
         "is signed by another key than .pcrpkey",
     ]
-    assert problems[0].startswith(f".pcrsig: policy {other.policy.hex()} is not")
+    assert problems[0].startswith(f".pcrsig: policy {other.policy.hex()} does not match")
 
 
 @pytest.mark.parametrize(
