@@ -88,8 +88,11 @@ def _issued(authority: Certificate, certificate: Certificate, *, below: int) -> 
 
 
 def _is_authority(certificate: Certificate, *, below: int) -> bool:
-    """Whether `certificate` may stand above `below` other authorities (RFC 5280, 4.2.1.9)."""
-    from cryptography.x509 import BasicConstraints, ExtensionNotFound, KeyUsage
+    """Whether `certificate` may stand above `below` other authorities (RFC 5280, 4.2.1.9).
+
+    One that may issue certificates for certain names only is not trusted: names are not compared.
+    """
+    from cryptography.x509 import BasicConstraints, ExtensionNotFound, KeyUsage, NameConstraints
 
     extensions = certificate.extensions
     try:
@@ -97,6 +100,8 @@ def _is_authority(certificate: Certificate, *, below: int) -> bool:
     except ExtensionNotFound:
         return False
     if not basic.ca or (basic.path_length is not None and basic.path_length < below):
+        return False
+    if any(isinstance(each.value, NameConstraints) for each in extensions):
         return False
     try:
         return extensions.get_extension_for_class(KeyUsage).value.key_cert_sign

@@ -48,6 +48,9 @@ def made(keys: Sequence[RSAPrivateKey], *levels: Sequence[x509.ExtensionType]) -
 
 
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+OTHERS = x509.NameConstraints(
+    [x509.DirectoryName(x509.Name([x509.NameAttribute(x509.NameOID.COUNTRY_NAME, "DE")]))], None
+)
 SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 LEAF = (basic(ca=False),)
 CHAINS: dict[str, Callable[[Sequence[RSAPrivateKey]], Chain]] = {
@@ -64,6 +67,7 @@ CHAINS: dict[str, Callable[[Sequence[RSAPrivateKey]], Chain]] = {
     "authority with an unknown critical extension": lambda keys: made(
         keys, (basic(), UNKNOWN), LEAF
     ),
+    "authority of other names": lambda keys: made(keys, (basic(), OTHERS), LEAF),
     "no authority": lambda keys: made(keys, LEAF, LEAF),
     "intermediate": lambda keys: made(keys, (basic(),), (basic(),), LEAF),
     "intermediate that is no authority": lambda keys: made(keys, (basic(),), LEAF, LEAF),
