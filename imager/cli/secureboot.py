@@ -20,7 +20,9 @@ def gen_keys(
     ],
     common_name: Annotated[
         str,
-        typer.Option("--common-name", metavar="NAME", help="Common name of the signing certificate."),
+        typer.Option(
+            "--common-name", metavar="NAME", help="Common name of the signing certificate."
+        ),
     ] = "Talos SecureBoot",
     *,
     display: Results,
