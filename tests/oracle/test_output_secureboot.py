@@ -102,14 +102,15 @@ def test_a_stub_and_a_loader_without_symbols(keys: Path, tmp_path: Path) -> None
         tool("strip", source, "-o", assets / "amd64" / name)
         assert "no symbols" in tool("objdump", "-t", assets / "amd64" / name)
     common = ("--assets", assets, "--secureboot-dir", keys, "--output", tmp_path)
-    iso = build("secureboot-iso", *common)["output"]
+    iso = Path(build("secureboot-iso", *common)["output"])
+    binaries = BINARIES[iso.name]
     certificate = keys / "uki-signing-cert.pem"
-    for name in BINARIES:
-        tool("sbverify", "--cert", certificate, esp_file(Path(iso), name, tmp_path))
+    for name in binaries:
+        tool("sbverify", "--cert", certificate, esp_file(iso, name, tmp_path))
     done = run("secureboot", "verify", iso, "--cert", certificate, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert sorted(each["path"] for each in report["binaries"]) == sorted(BINARIES)
+    assert sorted(each["path"] for each in report["binaries"]) == sorted(binaries)
     assert [bool(each["uki"]) for each in report["binaries"]].count(True) == 2
 
 
@@ -303,7 +304,7 @@ def test_keys_without_secureboot(small: Path, tmp_path: Path, more: tuple[str, .
 
 def test_an_unknown_way_to_enrol(keys: Path, small: Path, tmp_path: Path) -> None:
     said = refused(keys, small, tmp_path, "--secureboot-enroll-keys", "maybe")
-    assert "sdBootEnrollKeys" in said
+    assert "--secureboot-enroll-keys" in said
     assert "if-safe" in said
 
 

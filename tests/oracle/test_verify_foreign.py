@@ -164,7 +164,7 @@ VOLUMES: Mapping[str, tuple[tuple[str, ...], int]] = {
     "FAT32": (("-F", "32"), 40 << 10),
     "FAT32 with one table": (("-F", "32", "-f", "1"), 40 << 10),
     "FAT32 of few clusters": (("-F", "32"), 40 << 10),
-    "FAT16 of 4096-byte sectors": (("-F", "16", "-S", "4096"), 40 << 10),
+    "FAT16 of 4096-byte sectors": (("-F", "16", "-S", "4096", "-s", "1"), 40 << 10),
 }
 
 
