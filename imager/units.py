@@ -1,13 +1,14 @@
 """Byte sizes as people write and read them.
 
-`KiB MiB GiB TiB` are powers of 1024, `kB MB GB TB` (and `KB`) powers of 1000, a
-bare number is bytes: the rules of Talos's `--image-disk-size`.
+A size is written as Talos reads it, by ParseBytes of github.com/dustin/go-humanize: a decimal
+number, in which commas are ignored, blanks, and a unit in any case. `KiB MiB ... EiB` (and `Ki`)
+are powers of 1024, `kB MB ... EB` (and `k`) powers of 1000; a bare number is bytes. A fraction of
+a byte is dropped.
 """
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from imager.errors import InputError
 
@@ -15,31 +16,63 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+_PREFIXES = "kmgtpe"
 _FACTORS = {
     "": 1,
-    "B": 1,
-    **{f"{p}iB": 1 << (10 * n) for n, p in enumerate("KMGTP", start=1)},
-    **{f"{p}B": 10 ** (3 * n) for n, p in enumerate("KMGTP", start=1)},
-    "kB": 1000,
+    "b": 1,
+    **{f"{p}i{b}": 1 << (10 * n) for n, p in enumerate(_PREFIXES, start=1) for b in ("", "b")},
+    **{f"{p}{b}": 10 ** (3 * n) for n, p in enumerate(_PREFIXES, start=1) for b in ("", "b")},
 }
-_LOWER = {name.lower(): factor for name, factor in _FACTORS.items()}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", re.ASCII)
+_SIZE = re.compile(r"([0-9.,]+)(.*)", re.ASCII | re.DOTALL)
 _LARGEST = 1 << 63
+_LONGEST = 60
+
+
+def parse_bytes(text: str) -> int:
+    """Return the size in bytes that `text` (`4GiB`, `4 gb`, `1.8TiB`, `1,024`, `4G`) stands for.
+
+    The result is the one that Talos computes, in floating-point numbers, up to 2^64 - 1. Raises
+    InputError for any other text.
+    """
+    number, factor = _parts(text)
+    size = number * factor
+    if size >= 1 << 64:
+        raise InputError(f"{text[:_LONGEST]!r} is larger than 16 EiB")
+    return int(size)
 
 
 def parse_size(text: str) -> int:
-    """Return the size in bytes that `text` (`4GiB`, `4 GB`, `1.5GiB`, `512`) names.
+    """Return the size in bytes of an option or a profile's field; see `parse_bytes`.
 
-    Raises InputError when it does not parse, is negative, or is not whole bytes.
+    `4G` is refused: it is 4 GB to Talos, and 4 GiB to qemu-img and truncate. Raises InputError.
     """
-    match = _SIZE.fullmatch(text.strip())
-    factor = _LOWER.get(match[2].lower()) if match else None
-    if match is None or factor is None:
-        raise InputError(f"{text!r} is not a size", hint="write it as 4GiB, 4096MiB or 4GB")
-    size = Decimal(match[1]) * factor
-    if size != int(size) or size >= _LARGEST:
-        raise InputError(f"{text!r} is not a whole number of bytes below 8 EiB")
-    return int(size)
+    size = parse_bytes(text)
+    match = _SIZE.fullmatch(text)
+    unit = match[2].strip() if match else ""
+    if match and unit and unit.lower() in _PREFIXES:
+        number, prefix = match[1], unit.upper()
+        metric = "k" if prefix == "K" else prefix
+        raise InputError(
+            f"{text!r} is {number}{metric}B to Talos and {number}{prefix}iB to qemu-img: "
+            "write one of these"
+        )
+    if size >= _LARGEST:
+        raise InputError(f"{text!r} is not below 8 EiB, the limit for the size of a file")
+    return size
+
+
+def _parts(text: str) -> tuple[float, int]:
+    match = _SIZE.fullmatch(text)
+    factor = _FACTORS.get(match[2].strip().lower()) if match else None
+    try:
+        number = float(match[1].replace(",", "")) if match else None
+    except ValueError:
+        number = None
+    if number is None or factor is None:
+        raise InputError(
+            f"{text[:_LONGEST]!r} is not a size", hint="write it as 4GiB, 4096MiB or 4GB"
+        )
+    return number, factor
 
 
 def format_size(size: int) -> str:

@@ -35,6 +35,8 @@ _RESOLVERS = {
 }
 _LONGEST_PROBLEM = 160
 _NULL_TAG = "tag:yaml.org,2002:null"
+# An escape in double quotes; one of a line break stands for nothing.
+_ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|\n[ \t]*|.)", re.DOTALL)
 # A step of a path: a key, or the number of an item.
 _STEP = re.compile(r"[^.\[\]]+")
 
@@ -172,6 +174,7 @@ class LocatedDocument:
 
     value: object
     root: yaml.Node
+    text: str
 
     def line(self, path: str = "") -> int:
         """Return the line, from 1, of what stands at `path`, or of what of the path there is."""
@@ -186,6 +189,18 @@ class LocatedDocument:
             return None
         node = steps[-1][0] if steps else self.root
         return node.value if isinstance(node, yaml.ScalarNode) and node.tag != _NULL_TAG else None
+
+    def place(self, path: str, offset: int) -> tuple[int, int]:
+        """Return line and column, from 1, of the character at `offset` of the scalar at `path`.
+
+        It is found in quotes, behind escapes, and in blocks and folded lines too.
+        """
+        node: Any = [self.root, *(node for node, _ in self._walk(path))][-1]
+        source = self.text[node.start_mark.index : node.end_mark.index]
+        index = node.start_mark.index
+        if isinstance(node, yaml.ScalarNode):
+            index += _source_offset(source, node.value, node.style or "", offset)
+        return self.text.count("\n", 0, index) + 1, index - self.text.rfind("\n", 0, index)
 
     def _walk(self, path: str) -> Iterator[tuple[yaml.Node, yaml.Node]]:
         """Yield the node of each step that is there, and the one that tells its line: the key."""
@@ -211,6 +226,31 @@ def _child(node: yaml.Node, step: str) -> tuple[yaml.Node, yaml.Node] | None:
     return None
 
 
+def _source_offset(source: str, value: str, style: str, offset: int) -> int:
+    """Return where in the `source` of a scalar the character at `offset` of its `value` is."""
+    position = source.find("\n") + 1 if style in ("|", ">") else len(style)
+    for char in value[:offset]:
+        _, position = _source_of(source, position, char, style)
+    return _source_of(source, position, value[offset], style)[0] if value[offset:] else position
+
+
+def _source_of(source: str, position: int, char: str, style: str) -> tuple[int, int]:
+    """Return begin and end of the `source` of a value's next character, from `position` on."""
+    while position < len(source):
+        match = _ESCAPE.match(source, position) if style == '"' else None
+        if match:
+            if "\n" not in match[0]:
+                return match.span()
+            position = match.end()
+        elif style == "'" and source.startswith("''", position):
+            return position, position + 2
+        elif source[position] == char or (source[position] == "\n" and char == " "):
+            return position, position + 1
+        else:
+            position += 1
+    return position, position
+
+
 def load_located(text: str) -> tuple[LocatedDocument, ...]:
     """Return the documents of the YAML stream `text`, each with its lines.
 
@@ -222,7 +262,7 @@ def load_located(text: str) -> tuple[LocatedDocument, ...]:
         while loader.check_node():
             root: Any = loader.get_node()
             # Merged keys are put into the nodes here.
-            documents.append(LocatedDocument(loader.construct_document(root), root))
+            documents.append(LocatedDocument(loader.construct_document(root), root, text))
     except PARSER_ERRORS as error:
         raise InputError(yaml_problem(error)) from error
     return tuple(documents)

@@ -73,7 +73,7 @@ def check_machine_config(
         warnings += _unused(config, sized)
     if problems:
         raise invalid_config(source, problems, hint=_CREATE if lacking else "")
-    lines = dict.fromkeys(f"{source}:{each.line}: {each.text}" for each in sorted(warnings))
+    lines = dict.fromkeys(each.located(source) for each in sorted(warnings))
     return Checked(config, images, tuple(lines))
 
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+
+# The releases that added fields; the others are in every release with volume configurations.
+FIELDS_SINCE: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "secondary_disks": (1, 9),
+        "uuid": (1, 9),
+        "symlinks": (1, 10),
+        "firmware_version": (1, 14),
+        "device_mapper_name": (1, 14),
+        "device_mapper_uuid": (1, 14),
+        "device_mapper_kind": (1, 14),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
     """The fields of Talos's resource Disks.block.talos.dev; sizes in bytes.
 
-    `transport` is `nvme`, `sata`, `virtio`, `usb` and the like; `uuid` and the fields below it
-    are of later releases.
+    `transport` is `nvme`, `sata`, `virtio`, `usb` and the like.
     """
 
     dev_path: str = ""

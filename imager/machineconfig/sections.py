@@ -23,10 +23,16 @@ def one_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class LineProblem:
-    """What is wrong at a line, which counts from 1."""
+    """What is wrong at a line and a column, which count from 1; 0 is the whole line."""
 
     line: int
     text: str
+    column: int = 0
+
+    def located(self, source: str) -> str:
+        """Return the problem as it is printed, with the place in the file `source`."""
+        column = f":{self.column}" if self.column else ""
+        return f"{source}:{self.line}{column}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,13 @@ class Section:
 
     def tell(self, problem: str, *, key: str = "") -> None:
         """Keep a problem of the field `key`, or of the section itself."""
-        path = self._path(key)
-        words = f"{self.name}: {path}: {problem}" if path else f"{self.name}: {problem}"
-        self.problems.append(LineProblem(self.document.line(path), one_line(words)))
+        line = self.document.line(self._path(key))
+        self.problems.append(LineProblem(line, self._words(problem, key)))
+
+    def tell_at(self, problem: str, offset: int, *, key: str) -> None:
+        """Keep a problem of the character at `offset` of the scalar field `key`."""
+        line, column = self.document.place(self._path(key), offset)
+        self.problems.append(LineProblem(line, self._words(problem, key), column))
 
     def line(self, key: str = "") -> int:
         """Return the line of the field `key`, or of the section itself."""
@@ -87,6 +97,10 @@ class Section:
             close = difflib.get_close_matches(word[:_LONGEST_WORD], names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
             self.tell(f"unknown field ({hint})", key=word[:_LONGEST_WORD])
+
+    def _words(self, problem: str, key: str) -> str:
+        path = self._path(key)
+        return one_line(f"{self.name}: {path}: {problem}" if path else f"{self.name}: {problem}")
 
     def _path(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path and key else self.path or key

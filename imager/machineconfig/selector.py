@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from imager.machineconfig.celenv import compiled
 from imager.machineconfig.disk import Disk
-from imager.machineconfig.expression import disk_bindings, parse_expression
-from imager.machineconfig.terms import Term
+from imager.machineconfig.evaluation import evaluate_limited
+from imager.profile.version import TalosVersion
 
 SYSTEM_DISK = "system_disk"
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A checked selector expression. Build one with `parse`."""
+    """A selector expression. `parse` checks it."""
 
     text: str
-    _term: Term = field(repr=False, compare=False)
 
     @classmethod
-    def parse(cls, text: str) -> Selector:
-        """Return the selector that `text` says; raises ExpressionError, which has the column."""
-        return cls(text, parse_expression(text))
+    def parse(cls, text: str, version: TalosVersion | None = None) -> Selector:
+        """Return the selector `text`, valid for `version` (None: any); raises ExpressionError."""
+        compiled(text, version)
+        return cls(text)
 
-    def matches(self, disk: Disk, *, system_disk: bool) -> bool:
-        """Whether it selects `disk`; `system_disk` tells if Talos is on it.
+    def matches(self, disks: Sequence[Disk], *, system_disk: str) -> list[bool]:
+        """Return for each disk whether it is selected.
 
-        Raises ExpressionError when it cannot be told: a division by zero, a result out of range.
+        `system_disk` is the path of the disk that Talos is on, or empty. Raises ExpressionError
+        when evaluation fails, or takes too long or too much memory.
         """
-        return bool(self._term.evaluate(disk_bindings(disk, system_disk=system_disk)))
+        return evaluate_limited(self.text, disks, system_disk=system_disk)

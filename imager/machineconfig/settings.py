@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 from imager.errors import InputError, InvalidConfigError
 from imager.imagecache.findings import text_at
 from imager.imagecache.machineconfig import document_name, is_machine_config
+from imager.machineconfig.kinds import KINDS, NEWEST
 from imager.machineconfig.sections import LineProblem, Section
 from imager.machineconfig.volumes import VOLUME_KIND, VolumeSettings, read_volume
 from imager.profile.version import TalosVersion
@@ -60,7 +62,7 @@ def invalid_config(
 ) -> InvalidConfigError:
     """Return the error that tells `problems` of the file `source`, by line."""
     lines = dict.fromkeys(sorted(problems))
-    return InvalidConfigError([f"{source}:{each.line}: {each.text}" for each in lines], hint=hint)
+    return InvalidConfigError([each.located(source) for each in lines], hint=hint)
 
 
 def examine(
@@ -78,7 +80,7 @@ def examine(
     sections = [Section(each, document_name(each.value), problems) for each in documents]
     if not sections:
         problems.append(LineProblem(1, "there are no documents"))
-    ours = _known(sections)
+    ours = _known(sections, version)
     cache = _image_cache(ours, version)
     found = [read_volume(each, version) for each in ours if _kind(each) == VOLUME_KIND]
     volume = next(filter(None, found), None)
@@ -89,7 +91,7 @@ def _kind(section: Section) -> str:
     return text_at(section.document.value, "kind")
 
 
-def _known(sections: list[Section]) -> list[Section]:
+def _known(sections: list[Section], version: TalosVersion | None) -> list[Section]:
     """Return the documents of a machine configuration; tells others, and what is there twice."""
     known: dict[str, Section] = {}
     for section in sections:
@@ -99,7 +101,28 @@ def _known(sections: list[Section]) -> list[Section]:
             section.tell(f"is there already, at line {known[section.name].line()}")
         else:
             known[section.name] = section
+            _check_kind(section, version)
     return list(known.values())
+
+
+def _check_kind(section: Section, version: TalosVersion | None) -> None:
+    """Tell a kind that no release has, or not that of `version`; newer ones may have any."""
+    kind = _kind(section)
+    since = KINDS.get(kind)
+    if since is None and section.has("kind"):
+        if version is None or not version.at_least(NEWEST[0], NEWEST[1] + 1):
+            section.tell(
+                f"Talos has no documents of kind {kind[:40]!r}{_nearest(kind)}", key="kind"
+            )
+    elif since and version and not version.at_least(*since) and kind != DOCUMENT_KIND:
+        release = ".".join(map(str, since))
+        section.tell(f"Talos {version.text} has no {kind}, which v{release} added", key="kind")
+
+
+def _nearest(kind: str) -> str:
+    lower = {known.lower(): known for known in KINDS}
+    close = difflib.get_close_matches(kind[:40].lower(), lower, n=1)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
 
 
 def _image_cache(sections: list[Section], version: TalosVersion | None) -> ImageCacheSettings:

@@ -11,10 +11,9 @@ import re
 from dataclasses import dataclass
 
 from imager.errors import InputError
-from imager.units import format_size, parse_size
+from imager.units import format_size, parse_bytes
 
-_WITHOUT_B = re.compile(r".*[0-9]\s*[KMGTP]i?", re.DOTALL | re.IGNORECASE)
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)%", re.ASCII)
+_PERCENT = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)%", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +41,20 @@ class SizeLimit:
 
 
 def parse_volume_size(text: str) -> int:
-    """Return the bytes that `text` (`2.5GiB`, `100MB`, `2G`, `512`) names; raises InputError."""
+    """Return the size in bytes of `text` (`2.5GiB`, `100MB`, `2G`, `512`); raises InputError."""
     if text.startswith("-"):
         raise InputError(f"{text!r} is negative")
-    return parse_size(f"{text}B" if _WITHOUT_B.fullmatch(text) else text)
+    return parse_bytes(text)
 
 
 def parse_size_limit(text: str) -> SizeLimit:
-    """Return the limit that `text` (a size, `80%`, `-10GiB`, `-20%`) names; raises InputError."""
+    """Return the limit of `text` (a size, `80%`, `-10GiB`, `-20%`); raises InputError."""
     is_negative, positive = text.startswith("-"), text.removeprefix("-")
     if "%" not in text:
-        size = parse_volume_size(positive)
+        size = parse_bytes(positive)
         return SizeLimit(-size, 100) if is_negative else SizeLimit(size)
     match = _PERCENT.fullmatch(positive)
-    if match is None or float(match[1]) > 100:
+    if match is None or not 0 <= float(match[1]) <= 100:
         raise InputError(f"{text!r} is not a percentage from 0% to 100%")
     percent = int(float(match[1]))  # the fraction is dropped, as Talos does it
     return SizeLimit(0, 100 - percent if is_negative else percent)

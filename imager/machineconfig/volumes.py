@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from imager.errors import InputError
+from imager.imagecache.findings import value_at
+from imager.machineconfig.celenv import ExpressionError
 from imager.machineconfig.sections import Section
 from imager.machineconfig.selector import SYSTEM_DISK, Selector
 from imager.machineconfig.sizes import SizeLimit, parse_size_limit, parse_volume_size
@@ -21,7 +23,13 @@ IMAGE_CACHE = "IMAGECACHE"
 VOLUME_KIND = "VolumeConfig"
 DEFAULT_MIN_SIZE = 500 * MIB
 DEFAULT_MAX_SIZE = 1 * GIB
-_NAMES = ("STATE", "EPHEMERAL", IMAGE_CACHE, "ETCD", "CRI", "KUBELET", "LOG")
+# The volumes that may be configured, and the releases from which on.
+_NAMES = {
+    "EPHEMERAL": (1, 8),
+    IMAGE_CACHE: (1, 9),
+    "STATE": (1, 11),
+    **dict.fromkeys(("ETCD", "CRI", "KUBELET", "LOG"), (1, 14)),
+}
 _HEADER = ("apiVersion", "kind", "name")
 # The releases from which on a volume may have them.
 _FIELDS = {
@@ -29,11 +37,10 @@ _FIELDS = {
     "encryption": (1, 11),
     "mount": (1, 13),
     "filesystem": (1, 14),
-    "volumeType": (1, 14),
     "trim": (1, 14),
     "scrub": (1, 14),
 }
-_RELATIVE_SINCE = (1, 12)
+_RELATIVE_SINCE, _NEGATIVE_SINCE = (1, 12), (1, 13)
 _FORBIDDEN = {IMAGE_CACHE: ("mount", "filesystem"), "STATE": ("provisioning", "mount")}
 _Parsed = TypeVar("_Parsed")
 
@@ -70,15 +77,12 @@ def read_volume(section: Section, version: TalosVersion | None) -> VolumeSetting
     no settings. What `version` (None: any) does not know is wrong.
     """
     name = section.text("name")
-    if name not in _NAMES:
-        section.tell(f"must be one of {', '.join(_NAMES)}", key="name")
+    _check_name(section, name, version)
     section.require_known((*_HEADER, *_FIELDS))
     for key in _FIELDS:
         if section.has(key):
             _check_field(section, key, name, version)
     provisioning = _read_provisioning(section.section("provisioning"), version)
-    if name == IMAGE_CACHE and section.text("volumeType") not in ("", "partition"):
-        section.tell("the image cache is a partition", key="volumeType")
     min_size, max_size = provisioning.min_size, provisioning.max_size
     if not provisioning.sizes_are_right:
         return None
@@ -86,7 +90,7 @@ def read_volume(section: Section, version: TalosVersion | None) -> VolumeSetting
         _check_order(section, min_size, max_size)
         return None
     settings = VolumeSettings(
-        provisioning.selector or Selector.parse(SYSTEM_DISK),
+        provisioning.selector or Selector(SYSTEM_DISK),
         DEFAULT_MIN_SIZE if min_size is None else min_size,
         SizeLimit(DEFAULT_MAX_SIZE) if max_size is None else max_size,
         provisioning.grow or False,
@@ -97,8 +101,19 @@ def read_volume(section: Section, version: TalosVersion | None) -> VolumeSetting
     return settings
 
 
+def _check_name(section: Section, name: str, version: TalosVersion | None) -> None:
+    since = _NAMES.get(name)
+    if since is None:
+        section.tell(f"must be one of {', '.join(_NAMES)}", key="name")
+    elif version and not version.at_least(*since):
+        release = ".".join(map(str, since))
+        section.tell(
+            f"Talos {version.text} has no volume {name}, which v{release} added", key="name"
+        )
+
+
 def _check_field(section: Section, key: str, name: str, version: TalosVersion | None) -> None:
-    if key in _FORBIDDEN.get(name, ()):
+    if key in _FORBIDDEN.get(name, ()) and value_at(section.document.value, key) != {}:
         section.tell(f"the volume {name} may not have this", key=key)
     elif version and not version.at_least(*_FIELDS[key]):
         since = ".".join(map(str, _FIELDS[key]))
@@ -113,15 +128,37 @@ def _read_provisioning(section: Section, version: TalosVersion | None) -> _Provi
     min_size = _parsed(section, "minSize", parse_volume_size)
     max_size = _parsed(section, "maxSize", parse_size_limit)
     sizes_are_right = len(section.problems) == before
-    if max_size and not max_size.is_fixed and version and not version.at_least(*_RELATIVE_SINCE):
-        section.tell(f"Talos {version.text} takes bytes alone, from v1.12 on also %", key="maxSize")
+    if max_size and not max_size.is_fixed and version:
+        _check_relative(section, version)
     return _Provisioning(
-        _parsed(selector, "match", Selector.parse),
+        _parsed_selector(selector, version),
         min_size,
         max_size,
         section.flag("grow"),
         sizes_are_right,
     )
+
+
+def _check_relative(section: Section, version: TalosVersion) -> None:
+    if section.text("maxSize").startswith("-"):
+        kind, since = "negative sizes", _NEGATIVE_SINCE
+    else:
+        kind, since = "percentages", _RELATIVE_SINCE
+    if not version.at_least(*since):
+        release = ".".join(map(str, since))
+        section.tell(f"Talos {version.text} has no {kind}, which v{release} added", key="maxSize")
+
+
+def _parsed_selector(section: Section, version: TalosVersion | None) -> Selector | None:
+    text = section.text("match")
+    try:
+        return Selector.parse(text, version) if text else None
+    except ExpressionError as error:
+        if error.line:
+            section.tell_at(error.message, error.offset_in(text), key="match")
+        else:
+            section.tell(error.message, key="match")
+        return None
 
 
 def _parsed(section: Section, key: str, parse: Callable[[str], _Parsed]) -> _Parsed | None:

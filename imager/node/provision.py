@@ -82,14 +82,11 @@ def plan_volume(
     if there is not None:
         return there
     system = system_disk.path if system_disk else None
-    described = {disk: describe_disk(disk) for disk in disks}
-    matching = [
-        disk
-        for disk, description in described.items()
-        if settings.selector.matches(description, system_disk=disk.path == system)
-    ]
+    described = [describe_disk(disk) for disk in disks]
+    selected = settings.selector.matches(described, system_disk=str(system or ""))
+    matching = [disk for disk, is_selected in zip(disks, selected, strict=True) if is_selected]
     if not matching:
-        raise _no_match(settings, described.values(), system)
+        raise _no_match(settings, described, system)
     failures: list[ImagerError] = []
     for disk in matching:
         try:

@@ -4,31 +4,65 @@ from __future__ import annotations
 
 from tests.mutants.definitions import Mutant
 
-_SELECTOR = ("tests/unit/test_selector.py",)
 _READ = ("tests/unit/test_machineconfig.py",)
 _CHECK = ("tests/unit/test_machineconfig_check.py",)
 
 MACHINE_CONFIG = (
     Mutant(
-        "what fails hides what decides",
-        "imager/machineconfig/terms.py",
-        "failure = failure or error",
-        "raise error",
-        _SELECTOR,
+        "a selector whose type is known at its evaluation alone is right",
+        "imager/machineconfig/celenv.py",
+        'if kind != "BOOL":',
+        'if kind not in ("BOOL", "DYN"):',
+        ("tests/unit/test_selector.py::test_invalid_expressions_and_where",),
     ),
     Mutant(
-        "numbers have no bounds",
-        "imager/machineconfig/terms.py",
-        "if value not in _RANGES[type_]:",
-        "if False:",
-        _SELECTOR,
+        "a selector takes as much memory as there is",
+        "imager/machineconfig/evaluation.py",
+        "resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))",
+        "pass",
+        ("tests/unit/test_selector.py::test_a_selector_is_evaluated_in_a_process_with_limits",),
+    ),
+    Mutant(
+        "a release has the fields of later ones",
+        "imager/machineconfig/celenv.py",
+        "if version.at_least(*FIELDS_SINCE.get(name, (0, 0)))",
+        "if version",
+        ("tests/unit/test_selector.py::test_fields_that_a_release_lacks",),
     ),
     Mutant(
         "a glob's ends may overlap",
-        "imager/machineconfig/functions.py",
+        "imager/machineconfig/celenv.py",
         "0 <= position <= len(text) - len(last) and",
         "0 <= position and",
-        _SELECTOR,
+        ("tests/unit/test_selector.py::test_globs",),
+    ),
+    Mutant(
+        "the place of a problem is counted without quotes' escapes",
+        "imager/yamldocs.py",
+        """elif style == "'" and source.startswith("''", position):""",
+        "elif False:",
+        ("tests/unit/test_machineconfig.py::test_the_place_of_a_problem_in_an_expression",),
+    ),
+    Mutant(
+        "any kind of document is right",
+        "imager/machineconfig/settings.py",
+        "if since is None and section.has(\"kind\"):",
+        "if False:",
+        ("tests/unit/test_machineconfig.py::test_unknown_kinds",),
+    ),
+    Mutant(
+        "a letter alone is a unit of an option's size",
+        "imager/units.py",
+        "if match and unit and unit.lower() in _PREFIXES:",
+        "if False:",
+        ("tests/unit/test_units.py::test_a_letter_alone_is_two_sizes",),
+    ),
+    Mutant(
+        "a size has no commas",
+        "imager/units.py",
+        'match[1].replace(",", "")',
+        "match[1]",
+        ("tests/unit/test_units.py::test_sizes_people_write",),
     ),
     Mutant(
         "a merged key is taken for the mapping's own",

@@ -16,9 +16,11 @@ from imager.imagecache.cache import ImageCache
 from imager.imagecache.defaults import default_images
 from imager.imagecache.open import open_whole_cache
 from imager.machineconfig.check import Checked, SizedCache, check_machine_config
+from imager.machineconfig.needs import needed_defaults
 from imager.machineconfig.patch import patch_text
 from imager.machineconfig.settings import read_machine_config
 from imager.profile.version import TalosVersion
+from imager.yamldocs import load_located
 from tests.caches import make_flat
 
 MIB, GIB = 2**20, 2**30
@@ -116,7 +118,9 @@ def test_what_is_named_is_needed_instead_of_the_default() -> None:
         "enabled: true\nimage: example.com/scheduler:v2\n"
     )
     expected = defaults(without=["kube-proxy", "scheduler", "network-policies"], version="v1.13.0")
-    assert images(later, "v1.13.0") == expected | {"example.com/scheduler:v2"}
+    needed = needed_defaults(load_located(later), default_images("v1.13.0"))
+    assert {each.image for each in needed} == expected
+    assert images(later) == {"example.com/scheduler:v2"}
 
 
 def test_network_policies_are_needed_where_they_are_turned_on() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.machineconfig.selector import Selector
+from imager.machineconfig.celenv import evaluate
 from imager.machineconfig.settings import read_machine_config
 from imager.node.devices import BlockDevice, describe_disk, list_devices, pretty_size
 from imager.node.mounting import mounted_at
@@ -132,9 +132,7 @@ def test_a_disk_is_described_as_talos_does_it(machine: Machine) -> None:
     assert disk.sub_system == "/sys/class/block"
     assert (disk.transport, disk.cdrom, disk.readonly) == ("sata", False, False)
     assert disk.symlinks == (str(link),)
-    assert Selector.parse('disk.transport == "sata" && disk.size > 400u * GB').matches(
-        disk, system_disk=False
-    )
+    assert evaluate('disk.transport == "sata" && disk.size > 400u * GB', [disk], system_disk="")[0]
 
 
 @pytest.mark.parametrize(
