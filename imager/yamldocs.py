@@ -242,8 +242,6 @@ def _source_of(source: str, position: int, char: str, style: str) -> tuple[int, 
             if "\n" not in match[0]:
                 return match.span()
             position = match.end()
-        elif style == "'" and source.startswith("''", position):
-            return position, position + 2
         elif source[position] == char or (source[position] == "\n" and char == " "):
             return position, position + 1
         else:

@@ -23,12 +23,13 @@ IMAGE_CACHE = "IMAGECACHE"
 VOLUME_KIND = "VolumeConfig"
 DEFAULT_MIN_SIZE = 500 * MIB
 DEFAULT_MAX_SIZE = 1 * GIB
+_PARTS_OF_EPHEMERAL = ("ETCD", "CRI", "KUBELET", "LOG")
 # The volumes that may be configured, and the releases from which on.
 _NAMES = {
     "EPHEMERAL": (1, 8),
     IMAGE_CACHE: (1, 9),
     "STATE": (1, 11),
-    **dict.fromkeys(("ETCD", "CRI", "KUBELET", "LOG"), (1, 14)),
+    **dict.fromkeys(_PARTS_OF_EPHEMERAL, (1, 14)),
 }
 _HEADER = ("apiVersion", "kind", "name")
 # The releases from which on a volume may have them.
@@ -41,7 +42,13 @@ _FIELDS = {
     "scrub": (1, 14),
 }
 _RELATIVE_SINCE, _NEGATIVE_SINCE = (1, 12), (1, 13)
-_FORBIDDEN = {IMAGE_CACHE: ("mount", "filesystem"), "STATE": ("provisioning", "mount")}
+# What volumes may not have, and the releases that refuse it.
+_FORBIDDEN = {
+    (IMAGE_CACHE, "mount"): (1, 14),
+    (IMAGE_CACHE, "filesystem"): (1, 14),
+    ("STATE", "provisioning"): (1, 11),
+    ("STATE", "mount"): (1, 14),
+}
 _Parsed = TypeVar("_Parsed")
 
 
@@ -113,8 +120,12 @@ def _check_name(section: Section, name: str, version: TalosVersion | None) -> No
 
 
 def _check_field(section: Section, key: str, name: str, version: TalosVersion | None) -> None:
-    if key in _FORBIDDEN.get(name, ()) and value_at(section.document.value, key) != {}:
+    forbidden = _FORBIDDEN.get((name, key))
+    is_empty = value_at(section.document.value, key) == {}
+    if forbidden and not is_empty and (version is None or version.at_least(*forbidden)):
         section.tell(f"the volume {name} may not have this", key=key)
+    elif key == "mount" and name in _PARTS_OF_EPHEMERAL and not section.has("provisioning"):
+        section.tell(f"{name} is mounted on its own only with `provisioning`", key=key)
     elif version and not version.at_least(*_FIELDS[key]):
         since = ".".join(map(str, _FIELDS[key]))
         section.tell(f"Talos {version.text} does not know it: it is of v{since}", key=key)

@@ -284,6 +284,17 @@ def test_fields_that_the_volume_may_not_have(field: str, problem: str) -> None:
     assert found.startswith(f"4: {VOLUME}: {problem}")
 
 
+def test_what_later_releases_forbid() -> None:
+    text = "apiVersion: v1alpha1\nkind: VolumeConfig\nname: IMAGECACHE\nmount: {secure: true}\n"
+    assert read(text, "v1.13.0").volume
+    assert problems(text, "v1.14.0") == [
+        f"4: {VOLUME}: mount: the volume IMAGECACHE may not have this"
+    ]
+    assert problems(text.replace("IMAGECACHE", "LOG")) == [
+        "4: VolumeConfig LOG: mount: LOG is mounted on its own only with `provisioning`"
+    ]
+
+
 @pytest.mark.parametrize(
     ("field", "version", "known"),
     [
