@@ -34,14 +34,12 @@ TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) a
                       grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mount mtools openssl \
                       osslsigncode p7zip-full pesign sbsigntool strace swtpm systemd tpm2-tools umoci \
                       xorriso xz-utils yq
-# Tests use crane, which is built; any Go from 1.18 on will do.
-TEST_PACKAGES      += $(shell command -v go >/dev/null || echo golang-go)
 BENCH_PACKAGES     := $(TEST_PACKAGES) nginx-light wrk
 CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock crane conformance assets assets-node demo demo-node boot-iso boot-disk fmt lint type check unit test test-quick boot-matrix \
+.PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk fmt lint type check unit test test-quick boot-matrix \
         test-boot test-container test-mutants bench image clean packages-%
 
 help: ## Show what can be made.
@@ -105,26 +103,34 @@ assets-node: $(IMAGER_ASSETS)/node/$(ARCH)/sources.json ## Fetch the boot assets
 
 ALL_ASSETS := $(ARCHES:%=$(IMAGER_ASSETS)/%/sources.json) $(IMAGER_ASSETS)/node/amd64/sources.json
 
-# A release that Debian 12's Go, 1.19, builds.
+# Go is a Python package: no other toolchain is fetched.
+GO := GOTOOLCHAIN=local $(CURDIR)/$(BIN)/go
+
 CRANE_VERSION := v0.20.2
 CRANE         := .cache/tools/crane-$(CRANE_VERSION)/crane
-$(CRANE): | packages-test
-	GOTOOLCHAIN=local GOBIN=$(CURDIR)/$(dir $@) \
-	  go install github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
+$(CRANE): | $(VENV)/installed
+	GOBIN=$(CURDIR)/$(dir $@) \
+	  $(GO) install github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
 
 crane: $(CRANE) ## Build crane, the registry tool that tests hold ours against.
 
-# The tests of the OCI distribution specification, of 1.1; Debian 12's Go builds them too.
+# The tests of the OCI distribution specification, of 1.1.
 CONFORMANCE_MODULE  := github.com/opencontainers/distribution-spec/conformance
 CONFORMANCE_VERSION := v0.0.0-20231101194043-f2182352d4cc
 CONFORMANCE         := .cache/tools/conformance-$(CONFORMANCE_VERSION)/conformance
-$(CONFORMANCE): | packages-test
+$(CONFORMANCE): | $(VENV)/installed packages-test
 	mkdir -p $(dir $@)
-	export GOTOOLCHAIN=local && \
-	  source=$$(go mod download -json $(CONFORMANCE_MODULE)@$(CONFORMANCE_VERSION) | jq -er .Dir) && \
-	  cd "$$source" && go test -c -o $(CURDIR)/$@
+	source=$$($(GO) mod download -json $(CONFORMANCE_MODULE)@$(CONFORMANCE_VERSION) | jq -er .Dir) && \
+	  cd "$$source" && $(GO) test -c -o $(CURDIR)/$@
 
 conformance: $(CONFORMANCE) ## Build the conformance tests for OCI registries.
+
+TALOS_ORACLE := .cache/tools/talos-oracle/talos-oracle
+$(TALOS_ORACLE): $(wildcard tests/talos_oracle/*) | $(VENV)/installed
+	mkdir -p $(dir $@)
+	cd tests/talos_oracle && $(GO) build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ .
+
+talos-oracle: $(TALOS_ORACLE) ## Build the program that asks Talos's own Go modules.
 
 # --- demo -------------------------------------------------------------------------------------
 
@@ -158,7 +164,7 @@ check: lint type
 unit: install ## Run the unit tests alone.
 	$(BIN)/pytest -n 2 -q tests/unit
 
-test-quick: check packages-test crane conformance $(ALL_ASSETS) ## Run all tests but those that boot.
+test-quick: check packages-test crane conformance talos-oracle $(ALL_ASSETS) ## Run all tests but those that boot.
 	$(BIN)/pytest -n 2 -q -m 'not boot and not container and not root'
 	$(SUDO) $(BIN)/pytest -n 2 -q -m root -p no:cacheprovider tests/oracle
 
