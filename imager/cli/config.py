@@ -67,6 +67,7 @@ def check(
             help="Talos release, such as v1.9.0.",
         ),
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
     display: Results,
 ) -> None:
     """Check the image cache settings of a machine configuration, and that a cache fits them."""
@@ -84,6 +85,8 @@ def check(
         checked = check_machine_config(
             text, source=input_name(source), version=version, sized=sized
         )
+        if strict and checked.warnings:
+            raise InvalidConfigError(checked.warnings, hint="these are warnings without --strict")
     except InvalidConfigError as error:
         if display.json_output:
             typer.echo(unchecked_json(input_name(source), error))

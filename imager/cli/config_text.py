@@ -16,11 +16,15 @@ from imager.units import count, format_size
 def checked_text(checked: Checked, sized: SizedCache | None) -> str:
     """Return what the configuration says, and of a cache that it fits."""
     config = checked.config
+    found = count(len(checked.warnings), "warning") if checked.warnings else "nothing is wrong"
+    needed = f"{len(checked.images)} needed" + (", all in the cache" if sized else "")
+    if config.is_patch:
+        needed += "; those of Talos are not checked in a patch (machine.type is missing)"
     lines = [
-        f"{config.source}: {count(len(config.documents), 'document')}, nothing is wrong",
+        f"{config.source}: {count(len(config.documents), 'document')}, {found}",
         f"image cache   {_cache(config.image_cache)}",
         f"volume        {_volume(config.volume) if config.volume else 'none for the image cache'}",
-        f"images        {len(checked.images)} needed" + (", all in the cache" if sized else ""),
+        f"images        {needed}",
     ]
     if sized:
         lines.append(f"needs         a volume of {exact_size(sized.volume_size)}")

@@ -13,10 +13,12 @@ from imager.imagecache.findings import (
     Note,
     Problem,
     full_reference,
+    text_at,
     value_at,
     within,
 )
 from imager.imagecache.machineconfig import document_name, field_findings
+from imager.machineconfig.doubts import doubts
 from imager.machineconfig.needs import needed_defaults
 from imager.machineconfig.sections import LineProblem, one_line
 from imager.machineconfig.settings import MachineConfig, examine, invalid_config
@@ -64,13 +66,17 @@ def check_machine_config(
     each with its line, InputError for what is no YAML.
     """
     config, problems = examine(text, source=source, version=version)
-    warnings: list[LineProblem] = []
+    installed = _release(config.documents)
+    if version is None and installed:
+        version = TalosVersion.parse(installed)
+        config, problems = examine(text, source=source, version=version)
+    warnings = list(doubts(config))
     needs = [*_named(config, problems, warnings), *_defaults(config, version, warnings)]
     images = tuple(sorted({Reference.parse(need.image) for need in needs}, key=str))
     lacking = list(_lacking(needs, sized.cache)) if sized else []
     if sized:
-        problems += [*lacking, *_too_small(config, sized)]
-        warnings += _unused(config, sized)
+        problems += [*lacking, *_too_small(config, sized), *_turned_off(config, problems)]
+        warnings += _too_small_at_least(config, sized)
     if problems:
         raise invalid_config(source, problems, hint=_CREATE if lacking else "")
     lines = dict.fromkeys(each.located(source) for each in sorted(warnings))
@@ -110,8 +116,11 @@ def _need(found: ImageField | Note | Problem, line: int) -> _Need | None:
 def _defaults(
     config: MachineConfig, version: TalosVersion | None, warnings: list[LineProblem]
 ) -> Iterator[_Need]:
-    release = version.text if version else _release(config.documents)
+    release = version.text if version else ""
     if not release:
+        if any(text_at(each.value, "machine.type") for each in config.documents):
+            text = "the Talos release is unknown, so its own images are not checked: give it"
+            warnings.append(LineProblem(1, f"{text} as --talos-version"))
         return
     try:
         images = default_images(release)
@@ -153,17 +162,23 @@ def _too_small(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem
         )
 
 
-def _unused(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem]:
-    """Yield why a cache may not be used as it is meant to be."""
-    if not config.image_cache.enabled:
+def _turned_off(config: MachineConfig, problems: list[LineProblem]) -> Iterator[LineProblem]:
+    """Yield that the cache is not used, unless the setting is among the `problems`.
+
+    A patch that does not mention it goes with something that does.
+    """
+    settings = config.image_cache
+    is_wrong = any(problem.line == settings.line for problem in problems) and settings.where
+    if not settings.enabled and not is_wrong and (settings.where or not config.is_patch):
         yield LineProblem(
-            config.image_cache.line, "the image cache is off: `imager config patch` turns it on"
+            settings.line,
+            "the image cache is off, so --image-cache is not used: "
+            "`imager config patch` prints what turns it on",
         )
-    if config.volume is None:
-        yield LineProblem(
-            1, f"no volume {IMAGE_CACHE} is configured: a cache on an ISO is not copied to the disk"
-        )
-    elif config.volume.min_size < sized.volume_size:
+
+
+def _too_small_at_least(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem]:
+    if config.volume and config.volume.min_size < sized.volume_size:
         yield LineProblem(
             _volume_line(config, "minSize"),
             f"a disk with little room gets a volume {IMAGE_CACHE} of {config.volume.min_size >> 20}"
@@ -173,9 +188,7 @@ def _unused(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem]:
 
 def _volume_line(config: MachineConfig, key: str) -> int:
     """Return the line of a field of the volume's provisioning, or of what of it there is."""
-    name = f"{VOLUME_KIND} {IMAGE_CACHE}"
-    (document,) = (each for each in config.documents if document_name(each.value) == name)
-    return document.line(f"provisioning.{key}")
+    return config.document(f"{VOLUME_KIND} {IMAGE_CACHE}").line(f"provisioning.{key}")
 
 
 def _written(size: int) -> str:

@@ -27,7 +27,9 @@ pytestmark = pytest.mark.boot
 DISK, ISO = "/system/imagecache/disk", "/system/imagecache/iso/imagecache"
 HELLO = RunnableImage("docker.io", "library/hello", "v1", "hello from the cache")
 FAILS = RunnableImage("registry.local", "team/fails", "v1", "this one fails", exits=3)
-CONFIG = machine_config(match="disk.transport == 'virtio'", max_size="128MiB")
+# A node takes the whole language of selectors.
+MATCH = "disk.transport == 'virtio' && [disk].filter(d, d.size > 16u * MB).size() == 1"
+CONFIG = machine_config(match=MATCH, max_size="128MiB")
 
 
 @dataclass(frozen=True, slots=True)

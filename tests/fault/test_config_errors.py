@@ -61,14 +61,14 @@ def test_everything_at_once(tmp_path: Path, cache: Path) -> None:
         "2",
         "2",
         "4",
-        "14",
+        "14:28",
         "15",
         "17",
     ]
     assert "lacks ghcr.io/siderolabs/installer:v1.9.0" in problems[2]
-    assert "column 17: `*` does not go with an int and a uint" in problems[3]
+    assert "match: `*` does not take (int, uint): sizes are uint, write 10u * GiB" in problems[3]
     assert problems[4].endswith("minSize (3 GiB) is more than maxSize (2 GiB)")
-    assert problems[5].endswith("the volume IMAGECACHE may not have this")
+    assert problems[5].endswith("mount: Talos v1.9.0 does not know it: it is of v1.13")
 
 
 def test_what_the_volume_cannot_hold(tmp_path: Path, cache: Path) -> None:
@@ -78,18 +78,30 @@ def test_what_the_volume_cannot_hold(tmp_path: Path, cache: Path) -> None:
     check_error(done, INPUT, f"{path}:13: the volume IMAGECACHE is too small", "maxSize is 16 MiB")
 
 
-def test_warnings_are_no_errors(cache: Path) -> None:
-    done = cli.run(
-        "config", "check", "-", "--image-cache", cache, stdin=RIGHT.replace("true", "false")
-    )
+def test_warnings_are_no_errors() -> None:
+    done = cli.run("config", "check", "-", stdin=f"{RIGHT}  maxSize: 50%\n")
     assert done.returncode == 0
     assert done.stderr == (
-        "warning: standard input:4: the image cache is off: `imager config patch` turns it on\n"
+        "warning: standard input:12: maxSize 50% has no effect on the volume IMAGECACHE: "
+        "Talos makes it take all the space that is free, write a size\n"
     )
-    assert "image cache   off (machine.features.imageCache.localEnabled, line 4)" in done.stdout
-    assert "volume        500 MiB to 1 GiB, on disk.size > 120u * GiB (line 6)" in done.stdout
+    assert "standard input: 2 documents, 1 warning\n" in done.stdout
+    assert "image cache   on (machine.features.imageCache.localEnabled, line 4)" in done.stdout
+    assert "volume        500 MiB to 50 % of the disk, on disk.size > 120u * GiB" in done.stdout
     quiet = cli.run("config", "check", "-", "--quiet", stdin=RIGHT)
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_strict() -> None:
+    done = cli.run("config", "check", "-", "--strict", stdin=f"{RIGHT}  maxSize: 50%\n")
+    check_error(done, INPUT, "1 problem", "standard input:12: maxSize 50%", hint="without --strict")
+    assert cli.run("config", "check", "-", "--strict", stdin=RIGHT).returncode == 0
+
+
+def test_a_cache_that_is_turned_off(cache: Path) -> None:
+    off = RIGHT.replace("true", "false")
+    done = cli.run("config", "check", "-", "--image-cache", cache, stdin=off)
+    check_error(done, INPUT, "standard input:4: the image cache is off, so --image-cache is not")
 
 
 def test_what_is_no_configuration(tmp_path: Path) -> None:

@@ -143,7 +143,10 @@ def test_the_release_is_that_of_the_installer_unless_it_is_given() -> None:
 
 
 def test_what_the_cache_lacks(empty: ImageCache) -> None:
-    found = problems(f"{CONTROL_PLANE}---\n{PATCH.partition('---')[2].lstrip()}", empty)
+    text = CONTROL_PLANE.replace(
+        "cluster:", "  features: {imageCache: {localEnabled: true}}\ncluster:"
+    )
+    found = problems(f"{text}---\n{PATCH.partition('---')[2].lstrip()}", empty)
     assert found[0].startswith(
         "3: the image cache lacks gcr.io/etcd-development/etcd:v3.5.17 (Talos"
     )
@@ -180,8 +183,6 @@ def test_a_cache_that_does_not_fit(empty: ImageCache) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "warning"),
     [
-        ("localEnabled: true", "localEnabled: false", "m.yaml:4: the image cache is off"),
-        (PATCH[PATCH.index("---") :], "", "m.yaml:1: no volume IMAGECACHE is configured"),
         (
             "minSize: 2304MiB",
             "minSize: 1GiB",
@@ -198,13 +199,80 @@ def test_what_may_be_a_mistake(empty: ImageCache, old: str, new: str, warning: s
     assert check(text).warnings == ()
 
 
+def test_a_cache_that_is_turned_off(empty: ImageCache) -> None:
+    off = "the image cache is off, so --image-cache is not used"
+    for text, line in ((PATCH.replace("true", "false"), 4), (f"{WORKER}---\n{VOLUME}", 1)):
+        found = problems(text, empty)
+        assert [each for each in found if "lacks" not in each] == [
+            f"{line}: {off}: `imager config patch` prints what turns it on"
+        ]
+        assert check(text).images is not None
+    # The rest of a patch may be in another.
+    assert check(VOLUME, cache=empty).warnings == ()
+
+
+def test_a_cache_without_a_volume(empty: ImageCache) -> None:
+    for text, line in ((FIELD, 4), (DOCUMENT, 4)):
+        for cache in (None, empty):
+            (found,) = check(text, cache=cache).warnings
+            assert found.startswith(
+                f"m.yaml:{line}: the image cache is on and no volume IMAGECACHE is configured: "
+            )
+            assert "Talos waits five minutes" in found
+    wrong = f"{FIELD}---\n{VOLUME.replace('2304MiB', '9GiB')}"
+    with pytest.raises(InvalidConfigError):
+        check(wrong)
+
+
+@pytest.mark.parametrize(
+    ("size", "takes"),
+    [
+        ("50%", "all the space that is free"),
+        ("-20%", "all the space that is free"),
+        ("-10GiB", "10 GiB at most"),
+    ],
+)
+def test_a_relative_size_of_the_volume(size: str, takes: str) -> None:
+    (found,) = check(PATCH.replace("2816MiB", size)).warnings
+    assert found == (
+        f"m.yaml:13: maxSize {size} has no effect on the volume IMAGECACHE: "
+        f"Talos makes it take {takes}, write a size"
+    )
+    other = VOLUME.replace("IMAGECACHE", "EPHEMERAL").replace("2816MiB", size)
+    assert check(other).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("expression", "warning"),
+    [
+        ("false", "selects no disk at all"),
+        ("1u * GiB > 1u * GB * 2u", "selects no disk at all"),
+        ("1 / 0 == 1", "evaluation failed: divide by zero"),
+        ("true", ""),
+        ("disk.size < 0u", ""),
+    ],
+)
+def test_a_selector_that_depends_on_no_disk(expression: str, warning: str) -> None:
+    found = check(PATCH.replace("system_disk", f"'{expression}'")).warnings
+    words = [f"m.yaml:11: VolumeConfig IMAGECACHE: provisioning.diskSelector.match: {warning}"]
+    assert found == tuple(words if warning else [])
+
+
+def test_the_release_decides_what_is_known() -> None:
+    other = "---\napiVersion: v1alpha1\nkind: HostnameConfig\nauto: stable\n"
+    assert images(CONTROL_PLANE.replace("installer:v1.9.0", "installer:v1.12.0") + other)
+    for version in ("", "v1.9.0"):
+        with pytest.raises(InvalidConfigError, match=r"v1\.9\.0 has no HostnameConfig"):
+            check(CONTROL_PLANE + other, version=version)
+    with pytest.raises(InvalidConfigError, match=r"v1\.8\.0 has no image cache"):
+        check(FIELD, version="v1.8.0")
+    (warning,) = check("machine: {type: worker}").warnings
+    assert warning.startswith("m.yaml:1: the Talos release is unknown")
+
+
 def test_a_volume_is_too_small_whatever_else_is_wrong_with_it(empty: ImageCache) -> None:
     text = PATCH.replace("system_disk", "disk.size > 1").replace("2816MiB", "2GiB")
     assert [each.partition(":")[0] for each in problems(text, empty)] == ["11", "12", "13"]
-
-
-def test_a_share_of_the_disk_may_fit(empty: ImageCache) -> None:
-    assert check(PATCH.replace("2816MiB", "50%"), cache=empty).warnings == ()
 
 
 def test_all_is_told_at_once(empty: ImageCache) -> None:
