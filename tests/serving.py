@@ -99,8 +99,12 @@ def serving(
     env: Mapping[str, str] | None = None,
     address: str = "127.0.0.1:0",
     style: str = "json",
+    cwd: Path | None = None,
 ) -> Iterator[Server]:
-    """Serve caches while the block runs, on a port that is free; end it by SIGTERM."""
+    """Serve caches while the block runs, on a port that is free; end it by SIGTERM.
+
+    It runs in `cwd`, by default an empty folder.
+    """
     with tempfile.TemporaryDirectory(prefix="serving-") as folder:
         log = Path(folder, "log")
         with log.open("wb") as stream:
@@ -108,6 +112,7 @@ def serving(
             process = subprocess.Popen(
                 [*prefix, *IMAGER, "images", "cache-serve", *args, *options],
                 env=environment(env),
+                cwd=cwd or folder,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

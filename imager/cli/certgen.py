@@ -49,8 +49,17 @@ def cache_cert_gen(
     tls_key_file: Annotated[Path, typer.Option(metavar="FILE", help="Key of the server.")] = Path(
         "tls.key"
     ),
+    trusted_roots_patch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="image-cache-patch.yaml beside --tls-ca-file",
+            help="Patch that has Talos trust the authority.",
+        ),
+    ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the server's certificate and key.")
+        bool,
+        typer.Option("--force", help="Replace the server's certificate and key, and the patch."),
     ] = False,
     advertise_address: _Hidden = None,
     advertise_name: _Hidden = None,
@@ -60,8 +69,10 @@ def cache_cert_gen(
     import datetime
 
     from imager.server.certificates import CertificateFiles, make_certificates
+    from imager.server.patchfiles import TRUSTED_ROOTS
 
-    files = CertificateFiles(tls_ca_file, tls_ca_key_file, tls_cert_file, tls_key_file)
+    patch = trusted_roots_patch or tls_ca_file.with_name(TRUSTED_ROOTS.name)
+    files = CertificateFiles(tls_ca_file, tls_ca_key_file, tls_cert_file, tls_key_file, patch)
     issued = make_certificates(
         files,
         addresses=_listed(addresses, advertise_address),
@@ -91,6 +102,7 @@ def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
         (str(files.ca_key), "issues certificates for more servers", used or "SECRET"),
         (str(files.certificate), "certificate of the server", ""),
         (str(files.key), "key of the server", "SECRET"),
+        (str(files.patch), "has Talos trust the authority, for --config-patch", ""),
     )
     yield from map(printable, table(rows, numbers=0))
     start, end = issued.certificate.not_valid_before_utc, issued.certificate.not_valid_after_utc
@@ -109,6 +121,7 @@ def _json(files: CertificateFiles, issued: Issued) -> str:
         "newAuthority": issued.new_authority,
         "certificate": str(files.certificate),
         "key": str(files.key),
+        "patch": str(files.patch),
         "names": list(issued.names),
         "notBefore": certificate.not_valid_before_utc.isoformat(),
         "notAfter": certificate.not_valid_after_utc.isoformat(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -28,14 +28,89 @@ LayoutName = Literal["oci", "flat"]
 CompressionName = Literal["none", "gzip", "zstd"]
 
 
-@app.command("k8s-bundle", hidden=True)
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The options that set other versions than those of the release."""
+
+    PANEL: ClassVar[str] = INPUTS
+
+    k8s_version: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Other version of Kubernetes, such as v1.2.3."),
+    ] = None
+    etcd_version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Other version of etcd, such as v1.2.3.")
+    ] = None
+    flannel_version: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Other version of flannel, such as v1.2.3."),
+    ] = None
+    coredns_version: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Other version of CoreDNS, such as v1.2.3."),
+    ] = None
+    kube_network_policies_version: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION", help="Other version of kube-network-policies, such as v1.2.3."
+        ),
+    ] = None
+
+    def given(self) -> dict[str, str]:
+        """Return the versions by component, as far as they are given."""
+        names = {each.name: each.name.removesuffix("_version") for each in fields(self)}
+        values = {name: getattr(self, field) for field, name in names.items()}
+        return {name.replace("_", "-"): text for name, text in values.items() if text is not None}
+
+
+@app.command("k8s-bundle", rich_help_panel=LISTS)
 @app.command("default", rich_help_panel=LISTS)
-def default(talos_version: TalosVersion = None, *, display: Results) -> None:
+def default(talos_version: TalosVersion = None, *, versions: Versions, display: Results) -> None:
     """Print the images that a Talos release needs, one per line."""
+    from imager.imagecache.bundles import with_versions
     from imager.imagecache.defaults import default_images
     from imager.profile.version import DEFAULT_VERSION
 
-    images = [str(reference) for reference in default_images(talos_version or DEFAULT_VERSION)]
+    references = map(str, default_images(talos_version or DEFAULT_VERSION))
+    images = with_versions(references, versions.given())
+    display.answer(lambda: "\n".join(images), lambda: json.dumps({"images": images}, indent=2))
+
+
+@app.command("talos-bundle", rich_help_panel=LISTS)
+def talos_bundle(
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="VERSION", show_default="the newest known", help="Talos release, from v1.11."
+        ),
+    ] = None,
+    *,
+    extensions: Annotated[
+        bool, typer.Option("--extensions/--no-extensions", help="List the system extensions too.")
+    ] = True,
+    overlays: Annotated[
+        bool, typer.Option("--overlays/--no-overlays", help="List the overlays too.")
+    ] = True,
+    registries: Registries,
+    display: Results,
+) -> None:
+    """Print the images that a Talos release is built of, with its extensions and overlays.
+
+    The lists of the latter are fetched from ghcr.io.
+    """
+    from imager.imagecache.bundles import official_extensions, official_overlays, talos_images
+    from imager.imagecache.defaults import newest_release
+    from imager.oci.registry import RegistryClient
+    from imager.profile.version import TalosVersion
+
+    release = TalosVersion.parse(version or newest_release())
+    images = list(talos_images(release))
+    client = RegistryClient.from_settings(registries.settings())
+    listed = [
+        *(official_extensions(release, client) if extensions else ()),
+        *(official_overlays(release, client) if overlays else ()),
+    ]
+    images += sorted(set(listed))
     display.answer(lambda: "\n".join(images), lambda: json.dumps({"images": images}, indent=2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,13 +47,22 @@ def cache_serve(
     ] = None,
     mirrors_patch: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File to write the patch for Talos to."),
+        typer.Option(
+            metavar="FILE",
+            show_default="image-cache-mirrors-patch.yaml",
+            help="File to write the patch for Talos to: for all releases where it is given, as "
+            "talosctl writes it (Talos 1.12 and later) by default.",
+        ),
     ] = None,
+    no_mirrors_patch: Annotated[
+        bool, typer.Option("--no-mirrors-patch", help="Write no patch for Talos.")
+    ] = False,
     mirror: Annotated[
         list[str] | None,
         typer.Option(
             metavar="REGISTRY",
-            help="Also write a mirror for this registry, beside those of the images.",
+            help="Also write a mirror for this registry, beside those of the images; in the "
+            "default patch also docker.io, ghcr.io and registry.k8s.io if none is given.",
         ),
     ] = None,
     advertise_url: Annotated[
@@ -71,9 +81,10 @@ def cache_serve(
 ) -> None:
     """Serve caches as a read-only registry, until a signal ends it."""
     from imager.cli.serve_text import access_log
-    from imager.errors import InputError
+    from imager.errors import ImagerError, InputError
     from imager.server.address import Address
     from imager.server.clients import Announcement
+    from imager.server.patchfiles import MIRRORS
     from imager.server.roots import FixedRoots
     from imager.server.serve import ServerTls, Service, Serving, run_service
 
@@ -87,17 +98,29 @@ def cache_serve(
     announcement = Announcement(
         hosts_folder=hosts_dir,
         patch=mirrors_patch,
+        documents=None if mirrors_patch or no_mirrors_patch else MIRRORS,
         registries=tuple(mirror or ()),
         url=advertise_url,
         ca_file=tls_ca_file or tls_cert_file,
     )
     listen_on = Address.parse(address)
+    if listen_on.port == 0:  # which is another one in the next run
+        announcement = replace(announcement, documents=None)
     announcement.check(listen_on)
 
     def announce(serving: Serving) -> None:
         url = serving.address.url(tls=tls is not None)
         for path in announcement.write(serving.catalog.registries, url):
             reporter.step(f"wrote {path}")
+        try:
+            documents = announcement.write_documents(
+                serving.catalog.registries, serving.address.reachable_urls(tls=tls is not None)
+            )
+        except ImagerError as error:  # it was not asked for
+            reporter.warn(f"no patch for Talos is written: {error.message} (see --mirrors-patch)")
+        else:
+            if documents is not None:
+                reporter.step(f"wrote {documents}")
         reporter.step(f"serving on {url}")
 
     run_service(

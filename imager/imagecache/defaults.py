@@ -52,3 +52,8 @@ def _images(row: Mapping[str, str]) -> Iterator[str]:
     if row["network_policies"] != _ABSENT:
         policies = row["network_policies"]
         yield f"registry.k8s.io/networking/kube-network-policies:{policies}"
+
+
+def newest_release() -> str:
+    """Return the newest release of the table that is no preview."""
+    return [row["talos"] for row in _table() if "-" not in row["talos"]][-1]

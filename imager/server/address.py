@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from imager.errors import InputError
+from imager.server.interfaces import reachable_addresses
 
 _HINT = "write it as HOST:PORT, such as 127.0.0.1:3172 or [::1]:3172; :3172 is every address"
 
@@ -43,6 +44,11 @@ class Address:
     def url(self, *, tls: bool) -> str:
         """Return the URL of the server there."""
         return f"http{'s' if tls else ''}://{self}"
+
+    def reachable_urls(self, *, tls: bool) -> tuple[str, ...]:
+        """Return the URLs at which clients reach it: of all addresses if it is everywhere."""
+        hosts = reachable_addresses() if self.is_everywhere else (self.host,)
+        return tuple(Address(host, self.port).url(tls=tls) for host in hosts)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host or "*"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from imager.errors import InputError, UnsupportedError
+from imager.server.patchfiles import TrustedRoots, require_same
 from imager.signing.certificates import first_certificate, pem, subject
 from imager.signing.issuing import Issuer, Validity, new_ec_key, private_pem
 from imager.signing.signer import load_private_key
@@ -42,13 +43,15 @@ _PUBLIC, _SECRET = 0o644, 0o600
 class CertificateFiles:
     """Where the files are: of the authority, and of the server; all in PEM.
 
-    `certificate` holds the server's certificate and then the authority's.
+    `certificate` holds the server's certificate and then the authority's; `patch` is the document
+    that has Talos trust the authority.
     """
 
     ca: Path
     ca_key: Path
     certificate: Path
     key: Path
+    patch: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,10 @@ def make_certificates(
         (files.certificate, pem(certificate) + pem(issuer.certificate), _PUBLIC),
         (files.key, private_pem(key), _SECRET),
     ]
+    roots = TrustedRoots(pem(issuer.certificate).decode()).text
+    if not force:
+        require_same(files.patch, roots)
+    written.append((files.patch, roots.encode(), _PUBLIC))
     if new_authority:
         written.append((files.ca, pem(issuer.certificate), _PUBLIC))
         written.append((files.ca_key, private_pem(issuer.key), _SECRET))
@@ -131,9 +138,9 @@ def _names(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_targets(files: CertificateFiles, *, force: bool) -> None:
-    paths = (files.ca, files.ca_key, files.certificate, files.key)
+    paths = (files.ca, files.ca_key, files.certificate, files.key, files.patch)
     if len({path.resolve() for path in paths}) != len(paths):
-        raise InputError("certificates and keys are four files, and two have the same name")
+        raise InputError("certificates, keys and patch are five files, and two have the same name")
     for path in paths:
         check_output_folder(path.parent)
         if path.is_dir():

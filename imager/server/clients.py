@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.errors import InputError, OutputError
 from imager.server.address import Address
 from imager.server.hosts import write_hosts
-from imager.server.mirrors import mirrors_patch
-from imager.workspace import atomic_file, check_output_folder
+from imager.server.mirrors import DEFAULT_REGISTRIES, mirror_documents, mirrors_patch
+from imager.server.patchfiles import require_same, write_patch
+from imager.workspace import check_output_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """Where to write what, if anything.
 
+    `patch` is for every Talos, `documents` the file that talosctl writes by default.
     `registries` come beside those of the images; `url` stands for the server's own; clients trust
     the certificates in `ca_file`.
     """
 
     hosts_folder: Path | None = None
     patch: Path | None = None
+    documents: Path | None = None
     registries: tuple[str, ...] = ()
     url: str | None = None
     ca_file: Path | None = None
@@ -49,14 +52,23 @@ class Announcement:
         if self.hosts_folder is not None:
             written += write_hosts(self.hosts_folder, told, url=at, ca_file=self.ca_file)
         if self.patch is not None:
-            text = mirrors_patch(told, url=at, ca=self._ca())
-            with (
-                atomic_file(self.patch) as descriptor,
-                open(descriptor, "w", encoding="utf-8", closefd=False) as file,
-            ):
-                file.write(text)
+            write_patch(self.patch, mirrors_patch(told, url=at, ca=self._ca()))
             written.append(self.patch)
         return tuple(written)
+
+    def write_documents(self, registries: Iterable[str], urls: Sequence[str]) -> Path | None:
+        """Write `documents` for a server at `urls`; return its path, None without one.
+
+        Raises InputError when the file exists with other contents, HostError when it cannot be
+        written.
+        """
+        if self.documents is None:
+            return None
+        named = self.registries or DEFAULT_REGISTRIES
+        text = mirror_documents({*registries, *named}, urls=[self.url] if self.url else urls)
+        require_same(self.documents, text)
+        write_patch(self.documents, text)
+        return self.documents
 
     def _ca(self) -> bytes | None:
         try:

@@ -7,7 +7,7 @@ https://www.talos.dev/v1.9/reference/configuration/v1alpha1/config/#Config.machi
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from imager.oci.endpoint import mirror_root
 from imager.oci.reference import is_registry
 
 _ANY = "*"
+DEFAULT_REGISTRIES = ("docker.io", "ghcr.io", "registry.k8s.io")
 
 
 def mirrors_patch(registries: Iterable[str], *, url: str, ca: bytes | None) -> str:
@@ -39,6 +40,30 @@ def mirrors_patch(registries: Iterable[str], *, url: str, ca: bytes | None) -> s
     if ca is not None and url.startswith("https:"):
         found["config"] = {urlsplit(url).netloc: {"tls": {"ca": _certificates(ca)}}}
     return yaml.safe_dump({"machine": {"registries": found}}, sort_keys=False)
+
+
+def mirror_documents(registries: Iterable[str], *, urls: Sequence[str]) -> str:
+    """Return the documents, in YAML, that name the server at `urls` for each of `registries`.
+
+    They are those of talosctl, for Talos 1.12 and later. Raises InputError for what is not a
+    registry.
+    """
+    import yaml
+
+    names = sorted({*registries})
+    for name in names:
+        if not is_registry(name):
+            raise InputError(f"{name[:200]!r} is not the name of a registry")
+    documents = [
+        {
+            "apiVersion": "v1alpha1",
+            "kind": "RegistryMirrorConfig",
+            "name": name,
+            "endpoints": [{"url": url.rstrip("/")} for url in urls],
+        }
+        for name in names
+    ]
+    return yaml.safe_dump_all(documents, sort_keys=False)
 
 
 def _certificates(ca: bytes) -> str:

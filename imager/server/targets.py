@@ -110,7 +110,7 @@ def parse_target(path: str, query: str) -> Target:
     except ValueError:
         return Refusal(400, "UNSUPPORTED", "there are too many parameters")
     match parts:
-        case ["", "healthz"]:
+        case ["", "healthz"] | ["", "healthz", ""]:
             return Health()
         case ["", "v2"] | ["", "v2", ""]:
             return Base()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import stat
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.fault_site import HOST, INPUT, check_error
 
 pytestmark = pytest.mark.oracle
 
-FILES = {"ca.crt", "ca.key", "tls.crt", "tls.key"}
+FILES = {"ca.crt", "ca.key", "tls.crt", "tls.key", "image-cache-patch.yaml"}
 
 
 def generate(folder: Path, *options: str | Path, umask: int = 0o022) -> Completed:
@@ -223,3 +224,23 @@ def test_all_or_none_when_the_last_cannot_be_written(tmp_path: Path) -> None:
     done = generate(tmp_path, "--tls-ca-key-file", name)
     check_error(done, HOST, f"cannot create {name}", hint="choose another folder")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_patch_names_the_authority(certificates: Path, tmp_path: Path) -> None:
+    patch = certificates / "image-cache-patch.yaml"
+    kind, name, pem = json.loads(tool("yq", "-c", "[.kind, .name, .certificates]", patch))
+    assert (kind, name) == ("TrustedRootsConfig", "image-cache-ca")
+    assert pem == (certificates / "ca.crt").read_text()
+
+
+def test_a_patch_with_other_contents_is_not_replaced(tmp_path: Path) -> None:
+    patch = tmp_path / "image-cache-patch.yaml"
+    patch.write_text("mine\n")
+    check_error(generate(tmp_path), INPUT, f"{patch.name} exists already, with other contents")
+    assert set(tree_files(tmp_path)) == {patch.name}
+    made(tmp_path, "--trusted-roots-patch", "other.yaml")
+    assert patch.read_text() == "mine\n"
+    more = ("--tls-cert-file", "b.crt", "--tls-key-file", "b.key")
+    made(tmp_path, *more, "--trusted-roots-patch", "other.yaml")
+    made(tmp_path, "--force")
+    assert patch.read_text() == (tmp_path / "other.yaml").read_text()

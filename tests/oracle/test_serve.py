@@ -107,7 +107,7 @@ def test_every_file_is_served_as_it_is(server: Server, flat: CacheFixture) -> No
 
 
 def test_the_registry_says_what_it_is(one: Server) -> None:
-    for path in ("/v2/", "/v2", "/healthz"):
+    for path in ("/v2/", "/v2", "/healthz", "/healthz/"):
         for method in ("GET", "HEAD"):
             found = one.ask(path, method)
             assert found.status == 200
@@ -151,7 +151,7 @@ def test_a_digest_may_have_an_encoded_colon(one: Server, flat: CacheFixture) -> 
         ("/v2/manifests/v1", "UNSUPPORTED"),
         ("/v1/", "UNSUPPORTED"),
         ("/", "UNSUPPORTED"),
-        ("/healthz/", "UNSUPPORTED"),
+        ("/healthz/x", "UNSUPPORTED"),
         ("/blob/", "UNSUPPORTED"),
     ],
 )

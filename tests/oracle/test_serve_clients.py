@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
+import socket
 import time
 import tomllib
 from pathlib import Path
@@ -51,6 +53,71 @@ def test_hosts_files_and_the_patch_name_the_server(flat: CacheFixture, tmp_path:
         assert patch(tmp_path / "patch.yaml") == {
             "machine": {"registries": {"mirrors": dict.fromkeys(names, endpoints)}}
         }
+
+
+TALOSCTLS = "image-cache-mirrors-patch.yaml"
+
+
+def free_address(host: str = "127.0.0.1") -> str:
+    with socket.create_server((host, 0)) as taken:
+        return f"{host}:{taken.getsockname()[1]}"
+
+
+def test_the_patch_that_talosctl_writes_is_written_by_default(
+    flat: CacheFixture, tmp_path: Path
+) -> None:
+    address = free_address()
+    with serving(flat.folder, address=address, cwd=tmp_path) as server:
+        assert server.texts("warning") == []
+    documents = tool("yq", "-c", "[.kind, .name, .endpoints]", tmp_path / TALOSCTLS).splitlines()
+    assert [json.loads(each) for each in documents] == [
+        ["RegistryMirrorConfig", name, [{"url": f"http://{address}"}]]
+        for name in ("docker.io", "ghcr.io", "registry.k8s.io", REGISTRY)
+    ]
+    # It is written again, but never over something else.
+    with serving(flat.folder, address=address, cwd=tmp_path) as server:
+        assert server.texts("warning") == []
+    (tmp_path / TALOSCTLS).write_text("mine\n")
+    with serving(flat.folder, address=address, cwd=tmp_path) as server:
+        (warning,) = server.texts("warning")
+    assert f"no patch for Talos is written: {TALOSCTLS} exists already" in warning
+    assert (tmp_path / TALOSCTLS).read_text() == "mine\n"
+
+
+def test_the_default_patch_names_what_is_given(flat: CacheFixture, tmp_path: Path) -> None:
+    options = ("--mirror", "quay.io", "--advertise-url", "https://cache.lan:3172/")
+    with serving(flat.folder, *options, address=free_address(), cwd=tmp_path):
+        documents = tool("yq", "-c", "[.name, .endpoints]", tmp_path / TALOSCTLS).splitlines()
+    endpoints = [{"url": "https://cache.lan:3172"}]
+    assert [json.loads(each) for each in documents] == [
+        ["quay.io", endpoints],
+        [REGISTRY, endpoints],
+    ]
+
+
+@pytest.mark.parametrize("options", [("--no-mirrors-patch",), ("--mirrors-patch", "other.yaml")])
+def test_no_default_patch(flat: CacheFixture, tmp_path: Path, options: tuple[str, ...]) -> None:
+    with serving(flat.folder, *options, address=free_address(), cwd=tmp_path):
+        assert not (tmp_path / TALOSCTLS).exists()
+    with serving(flat.folder, cwd=tmp_path):  # a port that is another one in the next run
+        assert not (tmp_path / TALOSCTLS).exists()
+
+
+def test_every_address_is_in_the_default_patch(flat: CacheFixture, tmp_path: Path) -> None:
+    port = free_address().rpartition(":")[2]
+    with serving(flat.folder, address=f"0.0.0.0:{port}", cwd=tmp_path):
+        text = (tmp_path / TALOSCTLS).read_text()
+    found = set(re.findall(r"url: '?(http://[^'\n]+)", text))
+    interfaces = json.loads(tool("ip", "-j", "address"))
+    addresses = [
+        each for one in interfaces for each in one["addr_info"] if each["scope"] == "global"
+    ]
+    assert found == {
+        f"http://[{each['local']}]:{port}"
+        if ":" in each["local"]
+        else f"http://{each['local']}:{port}"
+        for each in addresses
+    }
 
 
 def test_the_url_may_be_another_one(flat: CacheFixture, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,8 @@ from imager.machineconfig.selector import Selector
 from imager.machineconfig.settings import read_machine_config
 from imager.machineconfig.sizes import parse_size_limit, parse_volume_size
 from imager.profile.version import TalosVersion
+from imager.server.certificates import CertificateFiles, make_certificates
+from imager.server.mirrors import mirror_documents, mirrors_patch
 from imager.units import GIB, MIB
 from tests.talos_modules import RELEASE, TalosModules, talos_modules
 
@@ -86,6 +90,21 @@ def test_a_damaged_patch_is_noticed(talos: TalosModules, generated: str) -> None
         patch = patch_text(VERSION, GIB).replace(old, new)
         patched = talos.ask("patch", text=generated, patch=patch)
         assert not (patched.is_right and talos.ask("validate", text=patched.result).is_right)
+
+
+def test_patches_for_clients(talos: TalosModules, generated: str, tmp_path: Path) -> None:
+    files = CertificateFiles(*(tmp_path / name for name in ("a", "b", "c", "d", "e")))
+    now = datetime.datetime.now(datetime.UTC)
+    make_certificates(files, addresses=["10.0.0.1"], names=[], now=now)
+    names = ["docker.io", "registry.local:5000"]
+    mirrors = mirror_documents(names, urls=["http://10.0.0.1:3172", "http://[fd00::1]:3172"])
+    for text in (mirrors, files.patch.read_text(), mirrors_patch(names, url="http://a:1", ca=None)):
+        patched = talos.ask("patch", text=generated, patch=text)
+        assert patched.is_right, patched.error
+        assert talos.ask("validate", text=patched.result).is_right
+        broken = text.replace("url:", "uri:").replace("name: image", "nam: image")
+        broken = broken.replace("endpoints:", "endpoint:")
+        assert not talos.ask("patch", text=generated, patch=broken).is_right
 
 
 @pytest.mark.parametrize(
