@@ -39,6 +39,7 @@ def checked_json(checked: Checked, sized: SizedCache | None) -> str:
         "ok": True,
         "problems": [],
         "warnings": list(checked.warnings),
+        "patch": config.is_patch,
         "imageCache": config.image_cache.enabled,
         "volume": volume
         and {

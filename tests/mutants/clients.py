@@ -14,6 +14,27 @@ _CERTIFICATES = "oracle/test_cert_gen.py"
 
 CLIENTS = (
     _mutant(
+        "a patch that is there is replaced",
+        "patchfiles.py",
+        "if is_other:",
+        "if False:",
+        "oracle/test_serve_clients.py::test_the_patch_that_talosctl_writes_is_written_by_default",
+    ),
+    _mutant(
+        "the patch of cert-gen replaces another",
+        "certificates.py",
+        "    if not force:\n        require_same(files.patch, roots)\n",
+        "",
+        f"{_CERTIFICATES}::test_a_patch_with_other_contents_is_not_replaced",
+    ),
+    _mutant(
+        "clients are told of 0.0.0.0",
+        "address.py",
+        "reachable_addresses() if self.is_everywhere else (self.host,)",
+        "(self.host,)",
+        "oracle/test_serve_clients.py::test_every_address_is_in_the_default_patch",
+    ),
+    _mutant(
         "a hosts.toml of somebody else is replaced",
         "hosts.py",
         "ours = file.read(len(mark)) == mark",

@@ -134,4 +134,25 @@ MACHINE_CONFIG = (
         "size",
         _CHECK,
     ),
+    Mutant(
+        "a component's version loses the v of its tag",
+        "imager/imagecache/bundles.py",
+        'prefix or ("v" if tag.startswith("v") else "")',
+        "prefix",
+        ("tests/oracle/test_talos_bundle.py::test_other_versions",),
+    ),
+    Mutant(
+        "the list of a lower layer is taken",
+        "imager/imagecache/bundles.py",
+        "for layer in reversed(layers):",
+        "for layer in layers:",
+        ("tests/oracle/test_talos_bundle.py::test_a_release",),
+    ),
+    Mutant(
+        "the node imports what it does not have",
+        "imager/machineconfig/settings.py",
+        "from imager.profile.version import TalosVersion\n",
+        "from imager.profile.quirks import TalosVersion\n",
+        ("tests/unit/test_imports.py::test_a_node_needs_only_its_own_wheels",),
+    ),
 )

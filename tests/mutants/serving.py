@@ -14,6 +14,13 @@ def _mutant(what: str, file: str, old: str, new: str, test: str) -> Mutant:
 
 SERVING = (
     _mutant(
+        "a slash after healthz is another path",
+        "targets.py",
+        ' | ["", "healthz", ""]',
+        "",
+        f"{_SERVE}::test_the_registry_says_what_it_is",
+    ),
+    _mutant(
         "blobs are sent unchecked",
         "blobs.py",
         "if await self._is_sound(digest, blob):",

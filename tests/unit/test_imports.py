@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from imager.arch import ARCHES
+from imager.bootassets.wheels import locked_wheels
 from tests.cli import environment
 
 # None of the commands here reads YAML, a profile or a compressed file, or shows bars.
@@ -50,3 +52,35 @@ def test_a_pull_needs_what_speaks_to_registries_alone(tmp_path: Path) -> None:
 
 def test_what_a_profile_needs_is_seen() -> None:
     assert loaded("profile", "show", "iso") >= {"pydantic", "yaml"}
+
+
+# Distributions whose modules have other names.
+MODULES = {
+    "attrs": "attr",
+    "cel-expr-python": "cel_expr_python",
+    "protobuf": "google",
+    "pyyaml": "yaml",
+    "gpt-image": "gpt_image",
+    "typing-extensions": "typing_extensions",
+}
+NODE = """
+import sys
+import imager.cli.node, imager.machineconfig.evaluation, imager.node.attached, imager.node.doctor
+import imager.node.run, imager.server.serve
+from imager.machineconfig.selector import Selector
+Selector.parse("system_disk")
+print(*{name.partition(".")[0] for name, module in sys.modules.items()
+        if "site-packages" in (getattr(module, "__file__", None) or "")})
+"""
+
+
+def test_a_node_needs_only_its_own_wheels() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NODE], env=environment(), capture_output=True, text=True, check=True
+    )
+    foreign = {name for name in done.stdout.split() if not name.startswith("_")}
+    assert {"cel_expr_python", "google", "aiohttp"} <= foreign
+    for arch in ARCHES:
+        wheels = {wheel.name for wheel in locked_wheels(arch)}
+        own = {MODULES.get(name, name.replace("-", "_")) for name in wheels}
+        assert foreign <= own | {"imager"}
