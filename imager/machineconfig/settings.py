@@ -117,9 +117,9 @@ def _known(sections: list[Section], version: TalosVersion | None) -> list[Sectio
 
 def _check_kind(section: Section, version: TalosVersion | None) -> None:
     """Tell a kind that no release has, or not that of `version`; newer ones may have any."""
-    kind = _kind(section)
+    kind = section.text("kind")
     since = KINDS.get(kind)
-    if since is None and section.has("kind"):
+    if since is None and kind:
         if version is None or not version.at_least(NEWEST[0], NEWEST[1] + 1):
             section.tell(
                 f"Talos has no documents of kind {kind[:40]!r}{_nearest(kind)}", key="kind"

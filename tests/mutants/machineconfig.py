@@ -39,7 +39,7 @@ MACHINE_CONFIG = (
     Mutant(
         "any kind of document is right",
         "imager/machineconfig/settings.py",
-        'if since is None and section.has("kind"):',
+        "if since is None and kind:",
         "if False:",
         ("tests/unit/test_machineconfig.py::test_unknown_kinds",),
     ),

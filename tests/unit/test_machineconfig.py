@@ -389,6 +389,14 @@ def test_unknown_kinds(kind: str, version: str, problem: str) -> None:
     assert found.endswith(problem)
 
 
+def test_kinds_that_are_no_text() -> None:
+    name = "2: machine configuration: kind:"
+    assert problems("apiVersion: v1alpha1\nkind: 5\n") == [
+        f"{name} Talos has no documents of kind '5'"
+    ]
+    assert problems("apiVersion: v1alpha1\nkind: [a]\n") == [f"{name} is not one word"]
+
+
 def test_kinds_of_releases_newer_than_the_table_may_be_new() -> None:
     read("apiVersion: v1alpha1\nkind: BrandNewConfig\n", "v1.15.0")
     assert problems("apiVersion: v1alpha1\nkind: BrandNewConfig\n", "v1.14.9")
