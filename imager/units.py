@@ -25,6 +25,7 @@ _FACTORS = {
 }
 _SIZE = re.compile(r"([0-9.,]+)(.*)", re.ASCII | re.DOTALL)
 _LARGEST = 1 << 63
+_SECTOR = 4096
 _LONGEST = 60
 
 
@@ -44,7 +45,9 @@ def parse_bytes(text: str) -> int:
 def parse_size(text: str) -> int:
     """Return the size in bytes of an option or a profile's field; see `parse_bytes`.
 
-    `4G` is refused: it is 4 GB to Talos, and 4 GiB to qemu-img and truncate. Raises InputError.
+    A size with a fraction, such as 1.8TiB, is cut to whole sectors of 4096 bytes, so that it is a
+    disk's. `4G` is refused: it is 4 GB to Talos, and 4 GiB to qemu-img and truncate. Raises
+    InputError.
     """
     size = parse_bytes(text)
     match = _SIZE.fullmatch(text)
@@ -58,7 +61,8 @@ def parse_size(text: str) -> int:
         )
     if size >= _LARGEST:
         raise InputError(f"{text!r} is not below 8 EiB, the limit for the size of a file")
-    return size
+    has_fraction = match is not None and "." in match[1]
+    return size - size % _SECTOR if has_fraction and size > _SECTOR else size
 
 
 def _parts(text: str) -> tuple[float, int]:

@@ -30,17 +30,28 @@ from imager.units import align_up, format_size, parse_bytes, parse_size
         ("1,024", 1024),
         ("1.", 1),
         (".5kb", 500),
-        # A fraction of a byte is dropped.
-        ("1.8TiB", 1979120929996),
         ("1.5B", 1),
         ("0.1KiB", 102),
-        ("1.1MB", 1_100_000),
         ("7 eib", 7 * 2**60),
     ],
 )
 def test_sizes_people_write(text: str, size: int) -> None:
     assert parse_bytes(text) == size
     assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "sectors"),
+    [
+        ("1.8TiB", 1979120929996, 483183820),
+        ("1.1MB", 1_100_000, 268),
+        ("2.5GiB", 5 * 2**29, 5 * 2**17),
+        ("4097", 4097, 0),
+    ],
+)
+def test_fractions_of_disks_are_whole_sectors(text: str, size: int, sectors: int) -> None:
+    assert parse_bytes(text) == size
+    assert parse_size(text) == (sectors * 4096 or size)
 
 
 @pytest.mark.parametrize(
