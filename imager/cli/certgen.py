@@ -54,7 +54,7 @@ def cache_cert_gen(
         typer.Option(
             metavar="FILE",
             show_default="image-cache-patch.yaml beside --tls-ca-file",
-            help="Patch that has Talos trust the authority.",
+            help="Patch that makes Talos trust the authority.",
         ),
     ] = None,
     force: Annotated[
@@ -102,7 +102,7 @@ def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
         (str(files.ca_key), "issues certificates for more servers", used or "SECRET"),
         (str(files.certificate), "certificate of the server", ""),
         (str(files.key), "key of the server", "SECRET"),
-        (str(files.patch), "has Talos trust the authority, for --config-patch", ""),
+        (str(files.patch), "makes Talos trust the authority", ""),
     )
     yield from map(printable, table(rows, numbers=0))
     start, end = issued.certificate.not_valid_before_utc, issued.certificate.not_valid_after_utc

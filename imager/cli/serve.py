@@ -50,8 +50,8 @@ def cache_serve(
         typer.Option(
             metavar="FILE",
             show_default="image-cache-mirrors-patch.yaml",
-            help="File to write the patch for Talos to: for all releases where it is given, as "
-            "talosctl writes it (Talos 1.12 and later) by default.",
+            help="File to write a patch for all Talos releases to. The default is talosctl's "
+            "patch, for Talos 1.12 and later.",
         ),
     ] = None,
     no_mirrors_patch: Annotated[

@@ -1,4 +1,4 @@
-"""What Talos takes in a machine configuration, and what may still be a mistake."""
+"""Warnings: settings that Talos accepts and that may still be mistakes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VARIABLES = re.compile(r"\b(?:system_)?disk\b")
 
 
 def doubts(config: MachineConfig) -> Iterator[LineProblem]:
-    """Yield what may be a mistake, in documents that are right."""
+    """Yield the warnings on `config`."""
     yield from _no_volume(config)
     yield from _relative_size(config)
     for document in config.documents:
@@ -44,21 +44,25 @@ def _no_volume(config: MachineConfig) -> Iterator[LineProblem]:
 
 
 def _relative_size(config: MachineConfig) -> Iterator[LineProblem]:
-    """Yield a maximum that Talos reads as another one, for this volume alone."""
+    """Yield a relative maxSize: for this volume, Talos ignores what makes it relative."""
     if config.volume is None or config.volume.max_size.is_fixed:
         return
     document = config.document(f"{VOLUME_KIND} {IMAGE_CACHE}")
     size = config.volume.max_size.size
-    takes = f"{format_size(-size)} at most" if size else "all the space that is free"
+    result = (
+        f"the sign, so that it takes up to {format_size(-size)}"
+        if size
+        else "percentages, so that it takes all free space"
+    )
     yield LineProblem(
         document.line("provisioning.maxSize"),
-        f"maxSize {document.written('provisioning.maxSize')} has no effect on the volume "
-        f"{IMAGE_CACHE}: Talos makes it take {takes}, write a size",
+        f"maxSize {document.written('provisioning.maxSize')}: for the volume {IMAGE_CACHE}, Talos "
+        f"ignores {result}; write a size such as 4GiB",
     )
 
 
 def _no_disk(document: LocatedDocument, name: str) -> Iterator[LineProblem]:
-    """Yield a selector that is the same for all disks, and false."""
+    """Yield a selector that does not depend on the disk, and is false or fails."""
     text = document.written(_MATCH) or ""
     if not text or _VARIABLES.search(text):
         return

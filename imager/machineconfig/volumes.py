@@ -125,7 +125,7 @@ def _check_field(section: Section, key: str, name: str, version: TalosVersion | 
     if forbidden and not is_empty and (version is None or version.at_least(*forbidden)):
         section.tell(f"the volume {name} may not have this", key=key)
     elif key == "mount" and name in _PARTS_OF_EPHEMERAL and not section.has("provisioning"):
-        section.tell(f"{name} is mounted on its own only with `provisioning`", key=key)
+        section.tell(f"needs `provisioning`: without it, {name} is a folder of EPHEMERAL", key=key)
     elif version and not version.at_least(*_FIELDS[key]):
         since = ".".join(map(str, _FIELDS[key]))
         section.tell(f"Talos {version.text} does not know it: it is of v{since}", key=key)

@@ -1,4 +1,4 @@
-"""Patches for Talos that are written without being asked for, as talosctl does."""
+"""Patch files for Talos that are written by default, as talosctl writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRUSTED_ROOTS = Path("image-cache-patch.yaml")
 
 
 def require_same(path: Path, text: str) -> None:
-    """Raise InputError when there is a file at `path` with another text, or none can be there."""
+    """Raise InputError if the file at `path` has other contents, or cannot be read."""
     try:
         is_other = path.exists() and path.read_text("utf-8") != text
     except (OSError, UnicodeDecodeError):
@@ -38,7 +38,7 @@ def write_patch(path: Path, text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TrustedRoots:
-    """The document that has Talos trust an authority: `certificates` in PEM."""
+    """The document that makes Talos trust an authority: `certificates` in PEM."""
 
     certificates: str
 

@@ -82,8 +82,8 @@ def test_warnings_are_no_errors() -> None:
     done = cli.run("config", "check", "-", stdin=f"{RIGHT}  maxSize: 50%\n")
     assert done.returncode == 0
     assert done.stderr == (
-        "warning: standard input:12: maxSize 50% has no effect on the volume IMAGECACHE: "
-        "Talos makes it take all the space that is free, write a size\n"
+        "warning: standard input:12: maxSize 50%: for the volume IMAGECACHE, Talos ignores "
+        "percentages, so that it takes all free space; write a size such as 4GiB\n"
     )
     assert "standard input: 2 documents, 1 warning\n" in done.stdout
     assert "image cache   on (machine.features.imageCache.localEnabled, line 4)" in done.stdout

@@ -291,7 +291,7 @@ def test_what_later_releases_forbid() -> None:
         f"4: {VOLUME}: mount: the volume IMAGECACHE may not have this"
     ]
     assert problems(text.replace("IMAGECACHE", "LOG")) == [
-        "4: VolumeConfig LOG: mount: LOG is mounted on its own only with `provisioning`"
+        "4: VolumeConfig LOG: mount: needs `provisioning`: without it, LOG is a folder of EPHEMERAL"
     ]
 
 

@@ -225,18 +225,18 @@ def test_a_cache_without_a_volume(empty: ImageCache) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "takes"),
+    ("size", "ignored"),
     [
-        ("50%", "all the space that is free"),
-        ("-20%", "all the space that is free"),
-        ("-10GiB", "10 GiB at most"),
+        ("50%", "percentages, so that it takes all free space"),
+        ("-20%", "percentages, so that it takes all free space"),
+        ("-10GiB", "the sign, so that it takes up to 10 GiB"),
     ],
 )
-def test_a_relative_size_of_the_volume(size: str, takes: str) -> None:
+def test_a_relative_size_of_the_volume(size: str, ignored: str) -> None:
     (found,) = check(PATCH.replace("2816MiB", size)).warnings
     assert found == (
-        f"m.yaml:13: maxSize {size} has no effect on the volume IMAGECACHE: "
-        f"Talos makes it take {takes}, write a size"
+        f"m.yaml:13: maxSize {size}: for the volume IMAGECACHE, Talos ignores {ignored}; "
+        "write a size such as 4GiB"
     )
     other = VOLUME.replace("IMAGECACHE", "EPHEMERAL").replace("2816MiB", size)
     assert check(other).warnings == ()
