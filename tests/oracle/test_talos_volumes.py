@@ -165,6 +165,7 @@ def test_the_rules_of_releases(talos: TalosModules, release: str) -> None:
 def test_constants(talos: TalosModules) -> None:
     constants = talos.ask("constants").result
     assert constants["image_cache"] == "IMAGECACHE"
+    assert constants["disk_image_bootloader"] == 17
     images = default_images(RELEASE)
     tags = {
         image.rpartition("/")[2].rpartition(":")[0]: image.rpartition(":")[2] for image in images
