@@ -13,7 +13,16 @@ from imager.bootassets.wheels import locked_wheels
 from tests.cli import environment
 
 # None of the commands here reads YAML, a profile or a compressed file, or shows bars.
-HEAVY = {"pycdlib", "pydantic", "pyfatfs", "rich", "yaml", "zstandard"}
+HEAVY = {
+    "cel_expr_python",
+    "google.protobuf",
+    "pycdlib",
+    "pydantic",
+    "pyfatfs",
+    "rich",
+    "yaml",
+    "zstandard",
+}
 NETWORK = {"http.client", "ssl", "urllib3"}
 
 
