@@ -139,7 +139,10 @@ def _file_of(reference: str, name: str, client: RegistryClient) -> bytes:
     image = client.image(Reference.parse(reference))
     document = image.root().document
     if isinstance(document, Index):
-        document = image.manifest(document.select(_LISTS).digest).document
+        entries = [each for each in document.images if _is_for_lists(each)]
+        if not entries:
+            raise DependencyError(f"{reference}: there is no image for {_LISTS}")
+        document = image.manifest(entries[0].digest).document
     layers = document.layers if isinstance(document, ImageManifest) else ()
     with scratch_folder() as scratch:
         for layer in reversed(layers):
@@ -153,6 +156,10 @@ def _file_of(reference: str, name: str, client: RegistryClient) -> bytes:
                 if member.path == name and member.content.size <= _LARGEST_LIST:
                     return _contents(member)
     raise DependencyError(f"{reference}: the image has no file {name}")
+
+
+def _is_for_lists(entry: Descriptor) -> bool:
+    return entry.platform is None or entry.platform.matches(_LISTS)
 
 
 def _download(layer: Descriptor, path: Path, fetch: Callable[..., None]) -> None:
