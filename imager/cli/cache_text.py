@@ -11,7 +11,7 @@ from imager.imagecache.diff import CacheDiff, ImageChange
 from imager.imagecache.images import CachedImage
 from imager.imagecache.info import CacheInfo
 from imager.imagecache.keep import Addition, Pruning
-from imager.imagecache.open import OpenedCache
+from imager.imagecache.opened import OpenedCache
 from imager.imagecache.verify import Verification
 from imager.oci.digest import Digest
 from imager.reporter import printable

@@ -19,7 +19,7 @@ from imager.cli.options import (
 
 if TYPE_CHECKING:
     from imager.errors import Fail
-    from imager.imagecache.open import OpenedCache
+    from imager.imagecache.opened import OpenedCache
     from imager.oci.settings import RegistrySettings
     from imager.reporter import Reporter
 

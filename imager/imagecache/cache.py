@@ -10,6 +10,8 @@ from imager.arch import Arch
 from imager.checks import AnyCheck, Check, ScatteredCheck
 from imager.errors import InputError
 from imager.extents import Content, Extent, FileRange
+from imager.filetree import TreeFile
+from imager.imagecache.tree import tree_folders
 from imager.oci.digest import Digest
 from imager.oci.manifest import ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
@@ -110,6 +112,16 @@ class ImageCache:
             if digest in self.config_platforms
         }
         return tuple(sorted(indexed | own))
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that the tree must have, parents first."""
+        return tree_folders(file.path for file in self.files)
+
+    @property
+    def tree_files(self) -> list[TreeFile]:
+        """The files, as planners take them."""
+        return [TreeFile(file.path, file.content) for file in self.files]
 
     @cached_property
     def size(self) -> int:

@@ -14,7 +14,7 @@ from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompress
 from imager.imagecache.gather import Gathered
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import CachedImage, CachedPart, cached_images, signed_images
-from imager.imagecache.open import CacheKind, OpenedCache
+from imager.imagecache.opened import CacheKind, OpenedCache
 from imager.imagecache.tree import manifest_path
 from imager.oci.digest import Digest
 from imager.oci.manifest import Index

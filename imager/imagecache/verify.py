@@ -11,7 +11,7 @@ from imager.errors import Fail, ImagerError
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.images import CachedImage, cached_images, cached_signatures
 from imager.imagecache.info import unreferenced_blobs
-from imager.imagecache.open import OpenedCache
+from imager.imagecache.opened import OpenedCache
 from imager.oci.manifest import Index
 from imager.oci.platform import Platform
 from imager.reporter import Reporter

@@ -24,6 +24,7 @@ from imager.imagecache.gather import BlobSource
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import cached_images, cached_signatures
 from imager.imagecache.layercache import LayerCache
+from imager.imagecache.tree import tree_folders
 from imager.reporter import Reporter
 from imager.units import format_size
 from imager.workers import SharedProgress, worker_pool
@@ -114,6 +115,7 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
             hint="make the volume IMAGECACHE larger: `imager config patch` tells its size",
         )
     with reporter.transfer("copying the image cache", plan.size) as advance:
+        _make_folders(plan)
         _copy_blobs(plan, SharedProgress(advance))
         for path, raw in plan.manifests.items():
             _write_file(plan.target / path, raw)
@@ -122,6 +124,14 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
     if plan.fingerprint not in known:
         lines = "\n".join([*known, plan.fingerprint][-_MOST_COPIED:])
         _write_file(plan.target / _COPIED, f"{lines}\n".encode())
+
+
+def _make_folders(plan: CachePlan) -> None:
+    try:
+        for folder in tree_folders(plan.manifests):
+            (plan.target / folder).mkdir(exist_ok=True)
+    except OSError as error:
+        raise write_error(error) from error
 
 
 def _copy_blobs(plan: CachePlan, progress: SharedProgress) -> None:

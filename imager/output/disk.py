@@ -18,7 +18,6 @@ from imager.bootloader.boot import DiskBoot, PlannedPartition
 from imager.bootloader.bootloaders import boot_planner
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content
-from imager.filetree import TreeFile
 from imager.imagecache.cache import ImageCache
 from imager.media.ext4 import minimum_ext4_size, plan_ext4
 from imager.media.gpt import LINUX_DATA, Partition, backup_size, plan_gpt
@@ -95,10 +94,6 @@ def _last_partition(target: Target, offset: int, size: int) -> list[PlannedParti
     return []
 
 
-def _cache_files(cache: ImageCache) -> list[TreeFile]:
-    return [TreeFile(file.path, file.content) for file in cache.files]
-
-
 def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
     """Return the sizes for a last partition at byte `offset`; no disk is below `smallest`."""
     table = backup_size(target.sector_size)
@@ -117,7 +112,12 @@ def _least_last(target: Target) -> int:
         return MIB
     if target.cache is None:
         return 0
-    return minimum_ext4_size(_cache_files(target.cache), scratch=target.scratch, granularity=MIB)
+    return minimum_ext4_size(
+        target.cache.tree_files,
+        folders=target.cache.folders,
+        scratch=target.scratch,
+        granularity=MIB,
+    )
 
 
 def _cache_with_headroom(target: Target, least: int) -> int:
@@ -158,7 +158,8 @@ def _shown(size: int) -> str:
 
 def _cache_partition(target: Target, cache: ImageCache, offset: int, size: int) -> PlannedPartition:
     volume = plan_ext4(
-        _cache_files(cache),
+        cache.tree_files,
+        folders=cache.folders,
         size=size,
         label=_CACHE,
         uuid=derived_uuid(_CACHE),

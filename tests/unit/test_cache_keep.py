@@ -23,7 +23,8 @@ from imager.imagecache.keep import (
     plan_addition,
     plan_pruning,
 )
-from imager.imagecache.open import OpenedCache, open_whole_cache
+from imager.imagecache.open import open_whole_cache
+from imager.imagecache.opened import OpenedCache
 from imager.imagecache.relink import drop_links, try_link
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest

@@ -129,7 +129,7 @@ def test_an_empty_tree_has_no_manifests(tmp_path: Path) -> None:
 
 def test_a_tar_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(tar_bytes({"readme": b"hello"}))
-    assert "there are no manifests in it" in refusal(tmp_path / "t").message
+    assert "it has neither manifests/ nor index.json" in refusal(tmp_path / "t").message
 
 
 def test_files_that_are_no_part_of_a_cache_are_counted(cache: CacheFixture) -> None:
