@@ -23,7 +23,7 @@ from imager.filetree import PlacedFile, TreeFile, VolumePlan
 from imager.units import align_up
 
 BLOCK = 512
-_END = 2 * BLOCK
+TAR_END = bytes(2 * BLOCK)
 _CHUNK = 1 << 20
 # A header or a pax extension; file data is never read in one piece.
 _LARGEST_READ = 1 << 20
@@ -67,7 +67,7 @@ def plan_tar(
         parts += [(end, Content.of_bytes(header)), (start, file.content)]
         placed.append(PlacedFile(file.path, start, file.content.size))
         end = start + align_up(file.content.size, BLOCK)
-    return VolumePlan(Content.compose(end + _END, parts), tuple(placed))
+    return VolumePlan(Content.compose(end + len(TAR_END), parts), tuple(placed))
 
 
 def file_header(path: str, size: int, timestamp: int) -> bytes:
@@ -119,6 +119,11 @@ class TarPlace:
     def codec(self) -> Codec | None:
         """How it is compressed, None for not at all."""
         return self.source.codec if isinstance(self.source, StreamRange) else None
+
+
+def padding(size: int) -> bytes:
+    """Return what follows the `size` bytes of a member, to the next block."""
+    return bytes(align_up(size, BLOCK) - size)
 
 
 class _Archive(Protocol):

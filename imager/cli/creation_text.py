@@ -30,11 +30,11 @@ class CreationReport:
         rows = {
             "image cache": f"{self.path} ({form})",
             "images": f"{self.images} for {self._platforms}",
-            "blobs": f"{len(plan.gathered.blobs)}, {exact_size(self._blob_size)}",
-            "cache size": exact_size(plan.size),
+            "blobs": str(len(plan.gathered.blobs)),
+            "size": exact_size(plan.gathered.size),
             "to fetch": exact_size(self._to_fetch),
             "kept from before": exact_size(kept_from_earlier(plan)),
-            "space needed": exact_size(plan.needed),
+            "space needed": exact_size(plan.packing.needed),
             "space free": f"{exact_size(free_space(plan.target.parent))} in {plan.target.parent}",
         }
         return printable("\n".join(f"{name:<17}{value}" for name, value in rows.items()))
@@ -45,7 +45,7 @@ class CreationReport:
             **self._common(),
             "toFetch": self._to_fetch,
             "keptFromBefore": kept_from_earlier(self.plan),
-            "spaceNeeded": self.plan.needed,
+            "spaceNeeded": self.plan.packing.needed,
             "spaceFree": free_space(self.plan.target.parent),
         }
         return json.dumps(value, indent=2)
@@ -54,10 +54,10 @@ class CreationReport:
         """Return the summary of the cache when it is made."""
         lines = [
             f"{self.path}: {count(self.images, 'image')} for {self._platforms}, "
-            f"{count(len(self.plan.gathered.blobs), 'blob')}, {exact_size(created.blob_size)}"
+            f"{count(len(self.plan.gathered.blobs), 'blob')}, {exact_size(self.plan.gathered.size)}"
         ]
         if created.layer is not None:
-            lines.append(f"  layer {created.layer.digest}, {created.layer.size} bytes")
+            lines.append(f"  layer {created.layer.digest}, {exact_size(created.layer.size)}")
         return printable("\n".join(lines))
 
     def created_json(self, created: Created) -> str:
@@ -75,17 +75,12 @@ class CreationReport:
             "images": self.images,
             "platforms": [str(platform) for platform in sorted(gathered.platforms)],
             "blobs": len(gathered.blobs),
-            "blobSize": self._blob_size,
-            "size": self.plan.size,
+            "size": gathered.size,
         }
 
     @property
     def _platforms(self) -> str:
         return ", ".join(map(str, sorted(self.plan.gathered.platforms)))
-
-    @property
-    def _blob_size(self) -> int:
-        return sum(source.blob.size for source in self.plan.gathered.blobs.values())
 
     @property
     def _to_fetch(self) -> int:

@@ -98,7 +98,13 @@ class Output:
 
     PANEL: ClassVar[str] = OUTPUT
 
-    image_cache_path: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make.")]
+    image_cache_path: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER|FILE.tar",
+            help="Folder to make, or a tar of it: .tar, .tar.gz or .tar.zst.",
+        ),
+    ]
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False
     layout: Annotated[
         LayoutName,
@@ -129,6 +135,7 @@ def cache_create(
 ) -> None:
     """Make an image cache. The profiles take it with --image-cache."""
     from imager.cli.creation_text import CreationReport
+    from imager.imagecache.archive import Archive
     from imager.imagecache.create import check_creatable, write_cache
     from imager.imagecache.creation import CreateOptions, plan_creation
     from imager.imagecache.gather import Selection, gather
@@ -136,16 +143,18 @@ def cache_create(
     from imager.oci.registry import RegistryClient
     from imager.units import count
 
+    archive = Archive.named(output.image_cache_path)
     options = CreateOptions.parse(
         layout=output.layout,
         compression=output.layer_compression,
         jobs=output.jobs,
         layer_cache=inputs.layer_cache,
+        archive=archive,
     )
     selection = Selection.parse(
         inputs.platform or [DEFAULT_PLATFORM], signatures=inputs.cosign_signatures
     )
-    check_creatable(output.image_cache_path, force=output.force)
+    check_creatable(output.image_cache_path, force=output.force, archive=archive)
     reporter = display.reporter()
     settings = registries.settings()
     entries = read_lines(inputs.images)

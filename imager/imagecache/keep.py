@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from imager.errors import InputError, UnsupportedError
+from imager.imagecache.archive import Archive
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
 from imager.imagecache.gather import Gathered
@@ -25,18 +26,17 @@ from imager.oci.reference import Reference
 def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
     """Return the options that make a cache packed as `opened` is.
 
-    Raises UnsupportedError for a tar and an image, which are not changed in place.
+    In an archive a layer is not compressed for itself. Raises UnsupportedError for an image, which
+    is not changed in place.
     """
     if opened.kind is CacheKind.IMAGE:
         raise UnsupportedError(
-            f"{opened.cache.source} is an image: only layouts and flat trees can be changed",
+            f"{opened.cache.source} is an image: only image caches by themselves can be changed",
             hint="change the cache that it was built from, and build it again",
         )
-    if opened.kind is CacheKind.TAR:
-        raise UnsupportedError(
-            f"{opened.cache.source} is a tar: only layouts and flat trees can be changed",
-            hint="unpack it into a folder, which is a flat cache",
-        )
+    if opened.kind in (CacheKind.TAR, CacheKind.ARCHIVE):
+        layout = CacheLayout.OCI if opened.kind is CacheKind.ARCHIVE else CacheLayout.FLAT
+        return CreateOptions(layout, jobs=jobs, archive=Archive.packed(opened.codec))
     compression = opened.codec.value if opened.codec else LayerCompression.NONE.value
     return CreateOptions(CacheLayout(opened.kind.value), LayerCompression(compression), jobs)
 
@@ -51,11 +51,12 @@ class Addition:
     changes: bool
 
 
-def plan_addition(cache: ImageCache, fetched: Gathered) -> Addition:
-    """Return `cache` with the images of `fetched`; what both have is taken from the cache.
+def plan_addition(opened: OpenedCache, fetched: Gathered) -> Addition:
+    """Return a cache with the images of `fetched`; what it has already is taken from itself.
 
     Raises InputError when they say different sizes of a blob.
     """
+    cache = opened.cache
     images = cached_images(cache)
     moved = tuple(image for image in images if _has_moved(image, fetched))
     kept = signed_images(cache, (image for image in images if image not in moved))
@@ -69,7 +70,7 @@ def plan_addition(cache: ImageCache, fetched: Gathered) -> Addition:
     gathered.platforms |= fetched.platforms
     added = tuple(sorted(gathered.blobs.keys() - cache.blobs.keys()))
     before = gather_held(cache, signed_images(cache, images))
-    changes = bool(added) or gathered.manifests != before.manifests
+    changes = bool(added or opened.lacking) or gathered.manifests != before.manifests
     return Addition(gathered, moved, added, changes)
 
 
@@ -82,13 +83,17 @@ def _has_moved(image: CachedImage, fetched: Gathered) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """A cache with fewer images; `freed` counts the bytes of files that go."""
+    """A cache with fewer images; `freed` counts the bytes of files that go.
+
+    `folders_added` are those that it must have and had not.
+    """
 
     gathered: Gathered
     removed: tuple[CachedImage, ...]
     manifests_dropped: int
     blobs_dropped: tuple[Digest, ...]
     freed: int
+    folders_added: tuple[str, ...]
     changes: bool
 
 
@@ -116,8 +121,6 @@ def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
             f"no image would be left in {cache.source}", hint="remove the whole cache instead"
         )
     gathered = gather_held(cache, signed_images(cache, _cut(kept, wanted.platforms)))
-    size = sum(map(len, gathered.manifests.values()))
-    size += sum(source.blob.size for source in gathered.blobs.values())
     unnamed = sum(path.lstat().st_size for path in opened.unnamed)
     manifests_dropped = len(cache.manifests) - len(gathered.manifests)
     blobs_dropped = tuple(sorted(cache.blobs.keys() - gathered.blobs.keys()))
@@ -126,8 +129,11 @@ def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
         removed=tuple(image for image in images if image not in kept),
         manifests_dropped=manifests_dropped,
         blobs_dropped=blobs_dropped,
-        freed=cache.size - size + unnamed,
-        changes=bool(manifests_dropped or blobs_dropped or cache.ignored or opened.unnamed),
+        freed=cache.size - gathered.size + unnamed,
+        folders_added=opened.lacking,
+        changes=bool(
+            manifests_dropped or blobs_dropped or cache.ignored or opened.unnamed or opened.lacking
+        ),
     )
 
 

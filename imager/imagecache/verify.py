@@ -126,5 +126,10 @@ def _notes(opened: OpenedCache, images: Sequence[CachedImage]) -> Iterator[str]:
         yield f"no image needs blob {digest}"
     for path in opened.unnamed:
         yield f"nothing names {path}"
+    if opened.lacking:
+        yield (
+            f"{count(len(opened.lacking), 'folder')} missing, such as {opened.lacking[0]}: "
+            "Talos before v1.14 does not unpack it whole; `imager images cache-prune` adds them"
+        )
     if opened.cache.ignored:
         yield f"{count(opened.cache.ignored, 'file')} no image cache has"
