@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -195,14 +196,12 @@ def index_tar(place: TarPlace, *, keep: Keep = _keep_nothing) -> TarIndex:
         return _index(place, archive, keep)
 
 
-def first_name(place: TarPlace) -> str | None:
-    """Return the name of the archive's first member, unchecked; None for what is no tar."""
-    try:
-        with _opened(place) as archive:
-            info = next(_headers(archive), None)
-    except InputError:
-        return None
-    return info.name if info else None
+def first_names(place: TarPlace, count: int) -> tuple[str, ...]:
+    """Return the names of up to `count` first members, unchecked; none for what is no tar."""
+    names: list[str] = []
+    with suppress(InputError), _opened(place) as archive:
+        names.extend(info.name for info in islice(_headers(archive), count))
+    return tuple(names)
 
 
 def read_tar_headers(path: Path) -> Iterator[tarfile.TarInfo]:

@@ -38,10 +38,11 @@ from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, oci_layout_json
 from imager.oci.layout import blob_path as layout_blob_path
 from imager.oci.manifest import OCI_LAYER, Descriptor, index_json
 from imager.reporter import Advance, Reporter
-from imager.tarball import TarPlace, first_name
+from imager.tarball import TarPlace, first_names
 from imager.workspace import check_output_folder
 
-# What the first member of an archive of a cache may be called, at its root or in a folder.
+# What the first members of an archive of a cache are called, at its root or in a folder.
+_LOOKED_AT = 4
 _MARKS = frozenset({"blob", "blobs", "manifests", LAYOUT_FILE, INDEX_FILE})
 
 
@@ -81,9 +82,8 @@ def _is_archive(path: Path) -> bool:
     """Whether the file `path` begins like an archive of a cache; it may be a damaged one."""
     if not path.is_file():
         return False
-    name = first_name(TarPlace.of_file(path)) or ""
-    parts = name.removeprefix("./").rstrip("/").split("/")
-    return bool(_MARKS.intersection(parts[:2]))
+    names = first_names(TarPlace.of_file(path), _LOOKED_AT)
+    return any(_MARKS.intersection(name.removeprefix("./").split("/")[:2]) for name in names)
 
 
 def create_cache(

@@ -15,7 +15,7 @@ from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompress
 from imager.imagecache.gather import Gathered
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import CachedImage, CachedPart, cached_images, signed_images
-from imager.imagecache.opened import CacheKind, OpenedCache
+from imager.imagecache.opened import LAYER_CODECS, CacheKind, OpenedCache
 from imager.imagecache.tree import manifest_path
 from imager.oci.digest import Digest
 from imager.oci.manifest import Index
@@ -36,7 +36,8 @@ def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
         )
     if opened.kind in (CacheKind.TAR, CacheKind.ARCHIVE):
         layout = CacheLayout.OCI if opened.kind is CacheKind.ARCHIVE else CacheLayout.FLAT
-        return CreateOptions(layout, jobs=jobs, archive=Archive.packed(opened.codec))
+        whole = None if opened.layer and LAYER_CODECS[opened.layer.media_type] else opened.codec
+        return CreateOptions(layout, jobs=jobs, archive=Archive.packed(whole))
     compression = opened.codec.value if opened.codec else LayerCompression.NONE.value
     return CreateOptions(CacheLayout(opened.kind.value), LayerCompression(compression), jobs)
 

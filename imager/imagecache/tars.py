@@ -33,7 +33,7 @@ from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, blob_path
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.reading import iterate_bytes
-from imager.tarball import TarIndex, TarMember, TarPlace, first_name, index_tar
+from imager.tarball import TarIndex, TarMember, TarPlace, first_names, index_tar
 
 _LARGEST_KEPT_BLOB = 64 << 10
 _MOST_KEPT = 64 << 20
@@ -51,7 +51,7 @@ def open_tar_file(path: Path, select: Select, fail: Fail) -> OpenedCache:
     layer that is compressed twice. `fail` gets what else is wrong.
     """
     place = TarPlace.of_file(path.resolve())
-    if first_name(place) is None and not _claims_to_be_tar(path):
+    if not first_names(place, 1) and not _claims_to_be_tar(path):
         raise not_a_cache(path)
     index = index_tar(place, keep=_SmallFiles())
     inner = _find_cache(path, index)
