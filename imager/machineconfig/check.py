@@ -22,6 +22,7 @@ from imager.machineconfig.sections import LineProblem, one_line
 from imager.machineconfig.settings import MachineConfig, examine, invalid_config
 from imager.machineconfig.volumes import IMAGE_CACHE, VOLUME_KIND
 from imager.oci.reference import Reference
+from imager.profile.quirks import require_image_cache
 from imager.profile.version import TalosVersion
 from imager.units import MIB, format_size
 from imager.yamldocs import LocatedDocument
@@ -61,8 +62,11 @@ def check_machine_config(
 
     `version` is the release that it is for, else that of its installer. With a cache the volume
     must hold it, and it must have the images. Raises InvalidConfigError with all that is wrong,
-    each with its line, InputError for what is no YAML.
+    each with its line, InputError for what is no YAML, UnsupportedError for a cache and a release
+    that has none.
     """
+    if sized and version:
+        require_image_cache(version)
     config, problems = examine(text, source=source, version=version)
     warnings: list[LineProblem] = []
     needs = [*_named(config, problems, warnings), *_defaults(config, version, warnings)]

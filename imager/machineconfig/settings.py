@@ -9,6 +9,7 @@ from imager.imagecache.findings import text_at
 from imager.imagecache.machineconfig import document_name, is_machine_config
 from imager.machineconfig.sections import LineProblem, Section
 from imager.machineconfig.volumes import VOLUME_KIND, VolumeSettings, read_volume
+from imager.profile.quirks import IMAGE_CACHE_SINCE
 from imager.profile.version import TalosVersion
 from imager.yamldocs import LocatedDocument, load_located
 
@@ -111,7 +112,7 @@ def _image_cache(sections: list[Section], version: TalosVersion | None) -> Image
         elif not kind:
             features = section.section("machine").section("features")
             if features.has("imageCache"):
-                places.append(_from_features(features))
+                places.append(_from_features(features, version))
     if len(places) > 1:
         sections[0].problems.append(
             LineProblem(
@@ -122,7 +123,9 @@ def _image_cache(sections: list[Section], version: TalosVersion | None) -> Image
     return places[0] if places else ImageCacheSettings()
 
 
-def _from_features(features: Section) -> ImageCacheSettings:
+def _from_features(features: Section, version: TalosVersion | None) -> ImageCacheSettings:
+    if version and not version.at_least(*IMAGE_CACHE_SINCE):
+        features.tell(f"Talos {version.text} has no image cache", key="imageCache")
     settings = features.section("imageCache")
     settings.require_known(("localEnabled",))
     enabled = settings.flag("localEnabled") or False

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from imager.bootassets.meta import meta_content
 from imager.bootloader.boot import DiskBoot, PlannedPartition
 from imager.bootloader.bootloaders import boot_planner
-from imager.errors import InputError, UnsupportedError
+from imager.errors import InputError
 from imager.extents import Content
 from imager.imagecache.cache import ImageCache
 from imager.media.ext4 import minimum_ext4_size, plan_ext4
@@ -51,7 +51,6 @@ def plan_disk_output(target: Target) -> OutputPlan:
     cache fits in. Raises InputError for a size that does not work, naming the parts and the
     smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
     """
-    _check_cache(target)
     boot_target = target.disk_boot()
     boot = boot_planner(target.bootloader, boot_target).disk(boot_target, MIB)
     boot_end = boot.partitions[-1].end
@@ -60,14 +59,6 @@ def plan_disk_output(target: Target) -> OutputPlan:
     _check_size(target, fixed, sizes)
     partitions = [*fixed, *_last_partition(target, fixed[-1].end, sizes.last)]
     return _assemble(target, partitions, boot, sizes)
-
-
-def _check_cache(target: Target) -> None:
-    if target.cache and quirks(target.version).data_partitions:
-        raise UnsupportedError(
-            f"Talos {target.version.text} has no image cache on its disk: EPHEMERAL takes the rest",
-            hint="build for --talos-version v1.9.0 or later, or leave --image-cache out",
-        )
 
 
 def _fixed_partitions(

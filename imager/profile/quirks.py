@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
+from imager.errors import UnsupportedError
 from imager.profile.model import Bootloader
 from imager.profile.version import TalosVersion
 from imager.units import MIB
 
 _T = TypeVar("_T")
 _ALWAYS = (0,)
-# Images of their own cannot be cached before.
 IMAGE_CACHE_SINCE = (1, 9)
 
 
@@ -85,6 +85,16 @@ class Quirks:
     def unified_efi_size(self) -> int:
         """The size of EFI with systemd-boot: what the boot partitions take together with GRUB."""
         return self.efi_size + self.bios_size + self.boot_size
+
+
+def require_image_cache(version: TalosVersion) -> None:
+    """Raise UnsupportedError unless machines of `version` can use an image cache."""
+    if version.numbers < IMAGE_CACHE_SINCE:
+        since = ".".join(map(str, IMAGE_CACHE_SINCE))
+        raise UnsupportedError(
+            f"Talos {version.text} has no image cache",
+            hint=f"use --talos-version v{since}.0 or later, or do without an image cache",
+        )
 
 
 def quirks(version: TalosVersion) -> Quirks:

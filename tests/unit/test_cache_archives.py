@@ -194,7 +194,8 @@ def test_an_archive_is_made_as_planned(
     )
     assert made == alike
     with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
-        files = {m.name: tar.extractfile(m).read() for m in tar if m.isreg()}  # type: ignore[union-attr]
+        opened = {m.name: tar.extractfile(m) for m in tar if m.isreg()}
+        files = {name: file.read() for name, file in opened.items() if file}
         assert {(m.uid, m.gid, m.mtime) for m in tar.getmembers()} == {(0, 0, 0)}
     assert files == tree_files(folder)
     assert sorted(os.listdir(tmp_path)) == sorted(["flat", "folder", path.name])  # noqa: PTH208
