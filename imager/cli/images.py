@@ -31,10 +31,13 @@ CompressionName = Literal["none", "gzip", "zstd"]
 @app.command("default", rich_help_panel=LISTS)
 def default(talos_version: TalosVersion = None, *, display: Results) -> None:
     """Print the images that a Talos release needs, one per line."""
-    from imager.imagecache.defaults import default_images
+    from imager.imagecache.defaults import find_release
     from imager.profile.version import DEFAULT_VERSION
 
-    images = [str(reference) for reference in default_images(talos_version or DEFAULT_VERSION)]
+    release = find_release(talos_version or DEFAULT_VERSION)
+    if release.note:
+        display.reporter().warn(release.note)
+    images = list(release.references)
     display.answer(lambda: "\n".join(images), lambda: json.dumps({"images": images}, indent=2))
 
 

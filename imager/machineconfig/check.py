@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from imager.errors import ImagerError, InputError
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.defaults import default_images
+from imager.imagecache.components import COMPONENTS, INSTALLER
+from imager.imagecache.defaults import find_release
 from imager.imagecache.findings import (
     ImageField,
     Note,
@@ -28,7 +29,12 @@ from imager.units import MIB, format_size
 from imager.yamldocs import LocatedDocument
 
 _CREATE = "add what it lacks to the list of `imager images cache-create`, and create it again"
-_INSTALLERS = ("machine.install.image", "installer.image")
+_INSTALLERS = tuple(
+    setting.image
+    for component in COMPONENTS
+    if component.name == INSTALLER
+    for setting in component.settings
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +124,13 @@ def _defaults(
     if not release:
         return
     try:
-        images = default_images(release)
+        found = find_release(release)
     except InputError as error:
         warnings.append(LineProblem(1, f"{error.message}: its own images are not checked"))
         return
-    for need in needed_defaults(config.documents, images):
+    if found.note:
+        warnings.append(LineProblem(1, found.note))
+    for need in needed_defaults(config.documents, found.images):
         yield _Need(need.image, need.line, f"Talos {release} needs it")
 
 

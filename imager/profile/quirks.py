@@ -16,6 +16,13 @@ from imager.units import MIB
 _T = TypeVar("_T")
 _ALWAYS = (0,)
 IMAGE_CACHE_SINCE = (1, 9)
+# From here on the installer is the image factory's, of the schematic without any customization.
+_FACTORY_SINCE = (1, 14)
+_FACTORY_INSTALLER = (
+    "factory.talos.dev/metal-installer/"
+    "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
+)
+_INSTALLER = "ghcr.io/siderolabs/installer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,15 @@ class Quirks:
     def unified_efi_size(self) -> int:
         """The size of EFI with systemd-boot: what the boot partitions take together with GRUB."""
         return self.efi_size + self.bios_size + self.boot_size
+
+
+def default_installer(version: TalosVersion) -> str:
+    """Return the installer that a machine of `version` installs when it is told no other one.
+
+    It is the same with SecureBoot, whose machines must be told another one.
+    """
+    repository = _FACTORY_INSTALLER if version.numbers >= _FACTORY_SINCE else _INSTALLER
+    return f"{repository}:{version.text}"
 
 
 def require_image_cache(version: TalosVersion) -> None:
