@@ -27,11 +27,14 @@ class CreationReport:
         """Return the plan as a table."""
         plan, options = self.plan, self.plan.options
         form = f"{options.layout.value}, compression {options.compression.value}"
+        if options.archive is not None:
+            form = f"{options.layout.value} in a {options.archive.value}"
         rows = {
             "image cache": f"{self.path} ({form})",
             "images": f"{self.images} for {self._platforms}",
             "blobs": str(len(plan.gathered.blobs)),
             "size": exact_size(plan.gathered.size),
+            "to write": exact_size(plan.packing.size),
             "to fetch": exact_size(self._to_fetch),
             "kept from before": exact_size(kept_from_earlier(plan)),
             "space needed": exact_size(plan.packing.needed),
@@ -43,6 +46,7 @@ class CreationReport:
         """Return the plan as one JSON object; sizes in bytes."""
         value = {
             **self._common(),
+            "writtenSize": self.plan.packing.size,
             "toFetch": self._to_fetch,
             "keptFromBefore": kept_from_earlier(self.plan),
             "spaceNeeded": self.plan.packing.needed,
@@ -72,6 +76,7 @@ class CreationReport:
             "path": str(self.path),
             "layout": options.layout.value,
             "layerCompression": options.compression.value,
+            "archive": options.archive and options.archive.value,
             "images": self.images,
             "platforms": [str(platform) for platform in sorted(gathered.platforms)],
             "blobs": len(gathered.blobs),
