@@ -227,7 +227,7 @@ def _publish(temporary: Path, path: Path) -> None:
 
 def _publish_file(temporary: Path, path: Path) -> None:
     _sync_file(temporary)
-    temporary.replace(path)
+    os.replace(temporary, path)  # noqa: PTH105
     sync_folder(path.parent)
 
 
