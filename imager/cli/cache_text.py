@@ -168,10 +168,11 @@ def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
     would = "would free" if dry_run else "freed"
     dropped = count(len(pruning.blobs_dropped), "blob")
     images = count(len(pruning.removed), "image")
-    lines.append(f"{path}: {would} {exact_size(pruning.freed)}: {images}, {dropped}")
+    if pruning.takes_out:
+        lines.append(f"{path}: {would} {exact_size(pruning.freed)}: {images}, {dropped}")
     if pruning.folders_added:
         added = "would be added" if dry_run else "added"
-        lines.append(f"  {count(len(pruning.folders_added), 'folder')} {added} to the tree")
+        lines.append(f"{path}: {count(len(pruning.folders_added), 'folder')} {added}")
     return printable("\n".join(lines))
 
 

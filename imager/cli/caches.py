@@ -89,7 +89,7 @@ def cache_verify(
         lines = "".join(f"\n  {problem}" for problem in found.problems)
         raise InputError(
             f"{source}: {count(len(found.problems), 'problem')}{lines}",
-            hint="copy the cache again, or create it again",
+            hint=found.hint or "copy the cache again, or create it again",
         )
     if not display.json_output and not display.quiet:
         typer.echo(cache_text.verification_text(found))

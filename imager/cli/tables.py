@@ -25,4 +25,6 @@ def exact_size(size: int) -> str:
 
 def mebibytes(size: int) -> str:
     """Return `size` bytes in MiB, with one decimal: sizes are compared in one unit."""
-    return f"{size / MIB:.1f} MiB" if size >= MIB // 10 or not size else "< 0.1 MiB"
+    if not size:
+        return "0 MiB"
+    return f"{size / MIB:.1f} MiB" if size >= MIB // 10 else "< 0.1 MiB"

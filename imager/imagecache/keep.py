@@ -95,7 +95,12 @@ class Pruning:
     blobs_dropped: tuple[Digest, ...]
     freed: int
     folders_added: tuple[str, ...]
-    changes: bool
+    takes_out: bool
+
+    @property
+    def changes(self) -> bool:
+        """Whether the cache would be another one."""
+        return self.takes_out or bool(self.folders_added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +137,7 @@ def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
         blobs_dropped=blobs_dropped,
         freed=cache.size - gathered.size + unnamed,
         folders_added=opened.lacking,
-        changes=bool(
-            manifests_dropped or blobs_dropped or cache.ignored or opened.unnamed or opened.lacking
-        ),
+        takes_out=bool(manifests_dropped or blobs_dropped or cache.ignored or opened.unnamed),
     )
 
 

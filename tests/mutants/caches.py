@@ -65,8 +65,8 @@ CACHES = (
     _mutant(
         "pruning leaves a layer without folders",
         "imagecache/keep.py",
-        "or opened.unnamed or opened.lacking",
-        "or opened.unnamed",
+        "return self.takes_out or bool(self.folders_added)",
+        "return self.takes_out",
         f"{_FOLDERS}::test_pruning_nothing_adds_the_folders",
     ),
     _mutant(
@@ -84,10 +84,10 @@ CACHES = (
         f"{_FOLDERS}::test_a_copy_into_a_volume_has_the_folders",
     ),
     _mutant(
-        "a layer that is compressed in a tar is read to the end of the file",
+        "a layer that is compressed in a tar is looked for at the start of the tar",
         "imagecache/tars.py",
         "StreamRange(path, found, 0, offset, content.size)",
-        "StreamRange(path, found, 0, offset)",
+        "StreamRange(path, found, 0, 0, content.size)",
         f"{_ARCHIVES}::test_a_plain_tar_may_have_a_compressed_layer",
     ),
     _mutant(
