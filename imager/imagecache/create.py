@@ -62,7 +62,7 @@ def check_creatable(path: Path, *, force: bool, archive: Archive | None = None) 
         raise InputError(f"{path} exists already", hint="replace it with --force")
     if path.is_dir() and archive is not None:
         raise InputError(
-            f"{path} is a folder, and its name is that of an archive",
+            f"{path} is a folder, but a path that ends in {archive.value} is for a file",
             hint="remove it, or choose another path",
         )
     if path.exists() and not (_is_cache_folder(path) if archive is None else _is_archive(path)):

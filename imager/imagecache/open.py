@@ -34,6 +34,7 @@ from imager.oci.digest import Digest
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.layout import blob_path as layout_blob_path
 from imager.oci.manifest import ImageManifest
+from imager.oci.reference import is_strict_reference
 from imager.oci.sinks import Discard
 
 
@@ -59,7 +60,7 @@ def open_whole_cache(path: Path, *, fail: Fail = stop_at) -> OpenedCache:
 
 def _open(path: Path, select: Select, fail: Fail) -> OpenedCache:
     if not path.exists():
-        raise InputError(f"image cache {path} does not exist", hint=HINT)
+        raise InputError(f"image cache {path} does not exist", hint=_missing_hint(path))
     if path.is_file() or path.is_block_device():
         return _open_image(path, fail) if is_image(path) else open_tar_file(path, select, fail)
     if is_layout(path):
@@ -69,6 +70,13 @@ def _open(path: Path, select: Select, fail: Fail) -> OpenedCache:
     raise InputError(
         f"{path} is not an image cache: it has neither {LAYOUT_FILE} nor manifests/", hint=HINT
     )
+
+
+def _missing_hint(path: Path) -> str:
+    """Return the hint for a path that does not exist: it may be meant for a registry."""
+    if is_strict_reference(str(path)):
+        return f"copy it from the registry first: `skopeo copy docker://{path} oci:image-cache.oci`"
+    return HINT
 
 
 def is_layout(path: Path) -> bool:

@@ -93,8 +93,9 @@ def folder(tmp_path: Path) -> Path:
 def arguments(folder: Path, registry: Registry, *options: str) -> list[str]:
     images = folder.with_name("images")
     images.write_text(f"127.0.0.1:{registry.port}/team/app:v1\n")
-    path = str(folder / "cache")
-    return ["images", "cache-create", "--image-cache-path", path, "--images", str(images), *options]
+    named = "--image-cache-path" in options
+    path = [] if named else ["--image-cache-path", str(folder / "cache")]
+    return ["images", "cache-create", "--images", str(images), *path, *options]
 
 
 def half_way(folder: Path, registry: Registry, *options: str) -> subprocess.Popen[bytes]:
@@ -156,6 +157,25 @@ def test_a_run_that_was_ended_is_taken_up(
     assert rest.path.endswith(sha256(LARGEST))
     assert HALF - (2 << 20) < rest.start <= HALF
     assert tree_files(folder / "cache") == uninterrupted[layout]
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.zst"])
+def test_an_archive_is_taken_up_as_well(registry: Registry, folder: Path, suffix: str) -> None:
+    path = folder / f"cache{suffix}"
+    options = ("--image-cache-path", str(path))
+    end(half_way(folder, registry, *options), signal.SIGKILL)
+    assert not path.exists()
+    registry.plan = good
+    registry.asked.clear()
+    done = cli.run(*arguments(folder, registry, *options))
+    assert done.returncode == 0, done.stderr
+    (rest,) = [each for each in registry.blobs() if not each.path.endswith(sha256(CONFIG))]
+    assert HALF - (2 << 20) < rest.start <= HALF
+    assert [each.name for each in folder.iterdir()] == [path.name]
+    other = folder.with_name(f"other{suffix}")
+    done = cli.run(*arguments(folder, registry, "--image-cache-path", str(other)))
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes() == other.read_bytes()
 
 
 @LAYOUTS

@@ -277,7 +277,7 @@ def test_what_an_archive_may_replace(flat: CacheFixture, tmp_path: Path) -> None
         path.write_bytes(data)
         with pytest.raises(InputError, match="is not an image cache, so --force"):
             check_creatable(path, force=True, archive=Archive.TAR)
-    with pytest.raises(InputError, match="is a folder, and its name is that of an archive"):
+    with pytest.raises(InputError, match=r"is a folder, but a path that ends in \.tar"):
         check_creatable(flat.folder, force=True, archive=Archive.TAR)
     with pytest.raises(InputError, match="is not an image cache, so --force"):
         check_creatable(tmp_path / "d.tar", force=True)
