@@ -84,21 +84,23 @@ def open_layer(
 
 
 def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
-    """Return where the layer's tar lies; its bytes must begin as its media type says."""
+    """Return where the layer's tar is; in a file it must begin as its media type says."""
     codec = LAYER_CODECS[layer.media_type]
-    if not content.extents or codec_of(_beginning(content)) is not codec:
-        raise InputError(
-            f"{source}: layer {layer.digest} is not what its media type {layer.media_type} says",
-            hint="the cache is damaged: copy or create it again",
-        )
-    match content.extents[0].source, codec:
-        case (FileRange() | StreamRange() as place, None):
+    match [extent.source for extent in content.extents]:
+        case [StreamRange() as place] if codec is None:
             return TarPlace(place, content.size)
-        case FileRange(path, offset), found if found is not None:
-            return TarPlace(StreamRange(path, found, 0, offset, content.size))
-    raise UnsupportedError(
-        f"{source} is compressed twice: the whole, and the layer in it",
-        hint="decompress the whole first, with `gunzip` or `zstd -d`",
+        case [StreamRange()]:
+            raise UnsupportedError(
+                f"{source} is compressed twice: the whole, and the layer in it",
+                hint="decompress the whole first, with `gunzip` or `zstd -d`",
+            )
+        case [FileRange() as place] if codec_of(_beginning(content)) is codec:
+            if codec is None:
+                return TarPlace(place, content.size)
+            return TarPlace(StreamRange(place.path, codec, 0, place.offset, content.size))
+    raise InputError(
+        f"{source}: layer {layer.digest} is not what its media type {layer.media_type} says",
+        hint="the cache is damaged: copy or create it again",
     )
 
 

@@ -86,8 +86,8 @@ CACHES = (
     _mutant(
         "a layer that is compressed in a tar is looked for at the start of the tar",
         "imagecache/tars.py",
-        "StreamRange(path, found, 0, offset, content.size)",
-        "StreamRange(path, found, 0, 0, content.size)",
+        "StreamRange(place.path, codec, 0, place.offset, content.size)",
+        "StreamRange(place.path, codec, 0, 0, content.size)",
         f"{_ARCHIVES}::test_a_plain_tar_may_have_a_compressed_layer",
     ),
     _mutant(

@@ -109,6 +109,9 @@ def test_an_archive_is_the_same_whatever_is_around(images: list[str], tmp_path: 
         prefix=("faketime", "2031-02-03 04:05:06"),
     )
     assert first.read_bytes() == second.read_bytes()
+    third = create(tmp_path / "c.tar", images, "--layer-cache", str(tmp_path / "layers"))
+    assert first.read_bytes() == third.read_bytes()
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".tar", ".tar", ".tar"]
 
 
 def test_the_size_of_an_archive_is_told_before(images: list[str], tmp_path: Path) -> None:
