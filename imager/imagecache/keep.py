@@ -31,7 +31,8 @@ def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
     """
     if opened.kind is CacheKind.IMAGE:
         raise UnsupportedError(
-            f"{opened.cache.source} is an image: only layouts, flat trees and tars of them can be changed",
+            f"{opened.cache.source} is an image: only layouts, flat trees and tars of them can be "
+            "changed",
             hint="change the cache that it was built from, and build it again",
         )
     if opened.kind in (CacheKind.TAR, CacheKind.ARCHIVE):
