@@ -138,7 +138,7 @@ def cache_create(
 ) -> None:
     """Make an image cache. The profiles take it with --image-cache."""
     from imager.cli.creation_text import CreationReport
-    from imager.imagecache.archive import Archive
+    from imager.imagecache.archiving import ArchiveFormat
     from imager.imagecache.create import check_creatable, write_cache
     from imager.imagecache.creation import CreateOptions, plan_creation
     from imager.imagecache.gather import Selection, gather
@@ -146,7 +146,7 @@ def cache_create(
     from imager.oci.registry import RegistryClient
     from imager.units import count
 
-    archive = Archive.named(output.image_cache_path)
+    archive = ArchiveFormat.named(output.image_cache_path)
     options = CreateOptions.parse(
         layout=output.layout,
         compression=output.layer_compression,

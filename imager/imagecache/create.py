@@ -19,7 +19,7 @@ from imager.errors import InputError
 from imager.extents import Codec, Content
 from imager.filetree import TreeFile
 from imager.flusher import flushing
-from imager.imagecache.archive import Archive, archive_head, archive_tail
+from imager.imagecache.archiving import ArchiveFormat, archive_head, archive_tail
 from imager.imagecache.compress import compress_file
 from imager.imagecache.construction import Construction, forget_journal
 from imager.imagecache.creation import (
@@ -53,7 +53,7 @@ class Created:
     layer: Descriptor | None
 
 
-def check_creatable(path: Path, *, force: bool, archive: Archive | None = None) -> None:
+def check_creatable(path: Path, *, force: bool, archive: ArchiveFormat | None = None) -> None:
     """Raise InputError unless a cache may be made at `path`, HostError without the permission.
 
     With `archive` it is a file.
@@ -167,7 +167,9 @@ def _write_layout(made: Construction, content: Content, folder: Path) -> Created
     return Created(layer)
 
 
-def _write_archive(made: Construction, content: Content, archive: Archive, folder: Path) -> Created:
+def _write_archive(
+    made: Construction, content: Content, archive: ArchiveFormat, folder: Path
+) -> Created:
     plan, finished = made.plan, folder / made.plan.target.name
     plain = finished if archive.codec is None else folder / "archive.tar"
     layer = None

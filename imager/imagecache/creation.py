@@ -16,7 +16,7 @@ from typing import TypeVar
 from imager.errors import InputError
 from imager.extents import Codec, Content
 from imager.filetree import PlacedFile, TreeFile
-from imager.imagecache.archive import Archive, planned_head, planned_size
+from imager.imagecache.archiving import ArchiveFormat, planned_head, planned_size
 from imager.imagecache.gather import BlobSource, Gathered
 from imager.imagecache.image import TIMESTAMP
 from imager.imagecache.layercache import LayerCache
@@ -61,7 +61,7 @@ class CreateOptions:
     compression: LayerCompression = LayerCompression.NONE
     jobs: int = 4
     layer_cache: LayerCache | None = None
-    archive: Archive | None = None
+    archive: ArchiveFormat | None = None
 
     @classmethod
     def parse(
@@ -71,7 +71,7 @@ class CreateOptions:
         compression: str,
         jobs: int,
         layer_cache: Path | None = None,
-        archive: Archive | None = None,
+        archive: ArchiveFormat | None = None,
     ) -> CreateOptions:
         """Return the options as they are written.
 
@@ -179,7 +179,7 @@ def _check_options(options: CreateOptions) -> None:
     if options.archive is not None:
         raise InputError(
             "the layer in an archive is not compressed",
-            hint=f"leave --layer-compression out, or name the archive *{Archive.ZSTD.value}",
+            hint=f"leave --layer-compression out, or name the archive *{ArchiveFormat.ZSTD.value}",
         )
     if options.layout is CacheLayout.FLAT:
         raise InputError("a flat cache has no layer that could be compressed")

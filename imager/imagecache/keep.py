@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from imager.errors import InputError, UnsupportedError
-from imager.imagecache.archive import Archive
+from imager.imagecache.archiving import ArchiveFormat
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
 from imager.imagecache.gather import Gathered
@@ -38,7 +38,7 @@ def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
     if opened.kind in (CacheKind.TAR, CacheKind.ARCHIVE):
         layout = CacheLayout.OCI if opened.kind is CacheKind.ARCHIVE else CacheLayout.FLAT
         whole = None if opened.layer and LAYER_CODECS[opened.layer.media_type] else opened.codec
-        return CreateOptions(layout, jobs=jobs, archive=Archive.packed(whole))
+        return CreateOptions(layout, jobs=jobs, archive=ArchiveFormat.packed(whole))
     compression = opened.codec.value if opened.codec else LayerCompression.NONE.value
     return CreateOptions(CacheLayout(opened.kind.value), LayerCompression(compression), jobs)
 

@@ -14,7 +14,7 @@ from imager.arch import AMD64
 from imager.checks import run_checks
 from imager.errors import HostError, ImagerError, InputError, UnsupportedError
 from imager.extents import FileRange
-from imager.imagecache.archive import Archive
+from imager.imagecache.archiving import ArchiveFormat
 from imager.imagecache.create import check_creatable, create_cache
 from imager.imagecache.creation import (
     CacheLayout,
@@ -170,21 +170,21 @@ def test_links_in_an_archive_are_told(flat: CacheFixture, tmp_path: Path) -> Non
     assert "'blob/link' is neither a file nor a folder" in refusal(path).message
 
 
-ARCHIVES = pytest.mark.parametrize("archive", Archive)
+ARCHIVES = pytest.mark.parametrize("archive", ArchiveFormat)
 LAYOUTS = pytest.mark.parametrize("layout", CacheLayout)
 
 
 @ARCHIVES
 @LAYOUTS
 def test_an_archive_is_made_as_planned(
-    flat: CacheFixture, tmp_path: Path, archive: Archive, layout: CacheLayout
+    flat: CacheFixture, tmp_path: Path, archive: ArchiveFormat, layout: CacheLayout
 ) -> None:
     path = tmp_path / f"cache{archive.value}"
     options = CreateOptions(layout, archive=archive)
     plan = plan_creation(gathered(flat.folder), path, options)
     made = create_cache(gathered(flat.folder), path, options=options, reporter=REPORTER)
     plain = path.read_bytes()
-    if archive is not Archive.TAR:
+    if archive is not ArchiveFormat.TAR:
         plain = content_of(path)
         assert path.stat().st_size < len(plain) + 1000
     assert len(plain) == plan.packing.size
@@ -216,7 +216,7 @@ def content_of(path: Path) -> bytes:
 @ARCHIVES
 @LAYOUTS
 def test_an_archive_is_pruned_in_place(
-    flat: CacheFixture, tmp_path: Path, archive: Archive, layout: CacheLayout
+    flat: CacheFixture, tmp_path: Path, archive: ArchiveFormat, layout: CacheLayout
 ) -> None:
     path = tmp_path / "cache"  # its name says nothing
     options = CreateOptions(layout, jobs=1, archive=archive)
@@ -238,20 +238,20 @@ def test_an_archive_is_pruned_in_place(
 def test_an_archive_of_talos_is_pruned_to_a_plain_layer(flat: CacheFixture, tmp_path: Path) -> None:
     path = make_archive(flat, tmp_path / "c.tar", layout=True, layer="gzip")
     options = keeping_options(open_whole_cache(path), jobs=1)
-    assert options.archive is Archive.TAR
+    assert options.archive is ArchiveFormat.TAR
     assert options.compression is LayerCompression.NONE
 
 
 def test_archives_by_their_names(tmp_path: Path) -> None:
-    assert Archive.named(Path("c.tar")) is Archive.TAR
-    assert Archive.named(Path("C.TAR")) is Archive.TAR
-    assert Archive.named(Path("c.tar.gz")) is Archive.GZIP
-    assert Archive.named(Path("c.tar.zst")) is Archive.ZSTD
-    assert Archive.named(Path("image-cache.oci")) is None
-    assert Archive.named(Path("cache.d")) is None
+    assert ArchiveFormat.named(Path("c.tar")) is ArchiveFormat.TAR
+    assert ArchiveFormat.named(Path("C.TAR")) is ArchiveFormat.TAR
+    assert ArchiveFormat.named(Path("c.tar.gz")) is ArchiveFormat.GZIP
+    assert ArchiveFormat.named(Path("c.tar.zst")) is ArchiveFormat.ZSTD
+    assert ArchiveFormat.named(Path("image-cache.oci")) is None
+    assert ArchiveFormat.named(Path("cache.d")) is None
     for name in ("c.tar.xz", "c.tgz", "c.tar.bz2", "c.tzst"):
         with pytest.raises(InputError, match="is not packed like that") as caught:
-            Archive.named(Path(name))
+            ArchiveFormat.named(Path(name))
         assert "*.tar, *.tar.gz, *.tar.zst" in caught.value.hint
 
 
@@ -259,7 +259,7 @@ def test_archives_by_their_names(tmp_path: Path) -> None:
 def test_a_layer_in_an_archive_is_not_compressed(
     flat: CacheFixture, tmp_path: Path, layout: CacheLayout
 ) -> None:
-    options = CreateOptions(layout, LayerCompression.ZSTD, archive=Archive.TAR)
+    options = CreateOptions(layout, LayerCompression.ZSTD, archive=ArchiveFormat.TAR)
     with pytest.raises(InputError, match="the layer in an archive is not compressed") as caught:
         plan_creation(gathered(flat.folder), tmp_path / "c.tar", options)
     assert "*.tar.zst" in caught.value.hint
@@ -268,17 +268,17 @@ def test_a_layer_in_an_archive_is_not_compressed(
 def test_what_an_archive_may_replace(flat: CacheFixture, tmp_path: Path) -> None:
     path = make_archive(flat, tmp_path / "c.tar", layout=True, prefix="./x/", codec="gzip")
     with pytest.raises(InputError, match="exists already"):
-        check_creatable(path, force=False, archive=Archive.TAR)
-    check_creatable(path, force=True, archive=Archive.TAR)
-    check_creatable(make_tar(flat, tmp_path / "d.tar"), force=True, archive=Archive.TAR)
+        check_creatable(path, force=False, archive=ArchiveFormat.TAR)
+    check_creatable(path, force=True, archive=ArchiveFormat.TAR)
+    check_creatable(make_tar(flat, tmp_path / "d.tar"), force=True, archive=ArchiveFormat.TAR)
     cut(path)
-    check_creatable(path, force=True, archive=Archive.TAR)
+    check_creatable(path, force=True, archive=ArchiveFormat.TAR)
     for data in (b"", b"text", tar_bytes({"home/user/notes": b"x"})):
         path.write_bytes(data)
         with pytest.raises(InputError, match="is not an image cache, so --force"):
-            check_creatable(path, force=True, archive=Archive.TAR)
+            check_creatable(path, force=True, archive=ArchiveFormat.TAR)
     with pytest.raises(InputError, match=r"is a folder, but a path that ends in \.tar"):
-        check_creatable(flat.folder, force=True, archive=Archive.TAR)
+        check_creatable(flat.folder, force=True, archive=ArchiveFormat.TAR)
     with pytest.raises(InputError, match="is not an image cache, so --force"):
         check_creatable(tmp_path / "d.tar", force=True)
 
@@ -291,7 +291,7 @@ def test_a_full_disk_leaves_no_archive(
         create_cache(
             gathered(flat.folder),
             tmp_path / "c.tar",
-            options=CreateOptions(archive=Archive.TAR),
+            options=CreateOptions(archive=ArchiveFormat.TAR),
             reporter=REPORTER,
         )
     assert os.listdir(tmp_path) == ["flat"]  # noqa: PTH208

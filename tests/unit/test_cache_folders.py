@@ -10,7 +10,7 @@ import pytest
 from imager.errors import InputError
 from imager.extents import Content
 from imager.filetree import TreeFile
-from imager.imagecache.archive import Archive
+from imager.imagecache.archiving import ArchiveFormat
 from imager.imagecache.create import create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions
 from imager.imagecache.gather import Gathered
@@ -119,9 +119,9 @@ def test_layers_before_do_not_unpack_so(flat: CacheFixture, tmp_path: Path) -> N
         unpack_as_talos(layer, tmp_path / "unpacked")
 
 
-@pytest.mark.parametrize("archive", [None, Archive.TAR])
+@pytest.mark.parametrize("archive", [None, ArchiveFormat.TAR])
 def test_a_flat_tree_has_its_folders(
-    flat: CacheFixture, tmp_path: Path, archive: Archive | None
+    flat: CacheFixture, tmp_path: Path, archive: ArchiveFormat | None
 ) -> None:
     path = tmp_path / "cache"
     options = CreateOptions(CacheLayout.FLAT, archive=archive)

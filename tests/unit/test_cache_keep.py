@@ -11,7 +11,7 @@ import pytest
 
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content, FileRange
-from imager.imagecache.archive import Archive
+from imager.imagecache.archiving import ArchiveFormat
 from imager.imagecache.create import create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
 from imager.imagecache.gather import BlobSource, Gathered
@@ -352,7 +352,7 @@ def test_an_image_is_named_by_its_digest_too(whole: OpenedCache, tmp_path: Path)
 def test_a_tar_stays_one(tmp_path: Path, codec: str | None) -> None:
     tar = make_tar(make_flat(tmp_path / "flat"), tmp_path / "cache.tar", codec=codec)
     options = keeping_options(open_whole_cache(tar), jobs=1)
-    archive = Archive.TAR if codec is None else Archive.GZIP
+    archive = ArchiveFormat.TAR if codec is None else ArchiveFormat.GZIP
     assert options == CreateOptions(CacheLayout.FLAT, jobs=1, archive=archive)
 
 

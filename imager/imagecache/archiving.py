@@ -23,7 +23,7 @@ _FOLDERS = ("blobs", "blobs/sha256")
 _ANY = Digest("0" * 64)
 
 
-class Archive(enum.Enum):
+class ArchiveFormat(enum.Enum):
     """A tar that a cache is made as, by the end of its name."""
 
     TAR = ".tar"
@@ -31,7 +31,7 @@ class Archive(enum.Enum):
     ZSTD = ".tar.zst"
 
     @classmethod
-    def named(cls, path: Path) -> Archive | None:
+    def named(cls, path: Path) -> ArchiveFormat | None:
         """Return the archive that the name of `path` stands for, None for a folder's name.
 
         Raises InputError for other kinds of compression.
@@ -48,14 +48,14 @@ class Archive(enum.Enum):
         return None
 
     @classmethod
-    def packed(cls, codec: Codec | None) -> Archive:
+    def packed(cls, codec: Codec | None) -> ArchiveFormat:
         """Return the archive that is compressed by `codec`."""
         return next(archive for archive in cls if archive.codec is codec)
 
     @property
     def codec(self) -> Codec | None:
         """How the whole is compressed."""
-        return {Archive.GZIP: Codec.GZIP, Archive.ZSTD: Codec.ZSTD}.get(self)
+        return {ArchiveFormat.GZIP: Codec.GZIP, ArchiveFormat.ZSTD: Codec.ZSTD}.get(self)
 
 
 def archive_head(layer: Descriptor) -> bytes:
