@@ -1,7 +1,7 @@
-"""An OCI layout as one tar, around a layer that lies in it: an oci-archive, as skopeo calls it.
+"""Packs an OCI layout as a tar, which skopeo calls an oci-archive.
 
-The layer comes first, so its place is known before its bytes are, and they are written there at
-once. What stands around it has the same size whatever the digests are.
+The layer is the first member, so its offset is known before its contents are, and blobs are written
+to their final places. The size of everything around the layer does not depend on digests.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ANY = Digest("0" * 64)
 
 
 class ArchiveFormat(enum.Enum):
-    """A tar that a cache is made as, by the end of its name."""
+    """A format of cache archives, by its file name suffix."""
 
     TAR = ".tar"
     GZIP = ".tar.gz"
@@ -32,9 +32,9 @@ class ArchiveFormat(enum.Enum):
 
     @classmethod
     def named(cls, path: Path) -> ArchiveFormat | None:
-        """Return the archive that the name of `path` stands for, None for a folder's name.
+        """Return the format for the file name `path`, None for the name of a folder.
 
-        Raises InputError for other kinds of compression.
+        Raises InputError for tars with other compression.
         """
         name = path.name.lower()
         for archive in cls:
@@ -42,30 +42,30 @@ class ArchiveFormat(enum.Enum):
                 return archive
         if ".tar." in name or name.endswith((".tgz", ".tzst", ".txz")):
             raise InputError(
-                f"{path}: an image cache is not packed like that",
-                hint=f"name it {', '.join(f'*{each.value}' for each in cls)}, or as a folder",
+                f"{path}: unknown archive format",
+                hint=f"use {', '.join(f'*{each.value}' for each in cls)}, or a folder name",
             )
         return None
 
     @classmethod
     def packed(cls, codec: Codec | None) -> ArchiveFormat:
-        """Return the archive that is compressed by `codec`."""
+        """Return the format that is compressed with `codec`."""
         return next(archive for archive in cls if archive.codec is codec)
 
     @property
     def codec(self) -> Codec | None:
-        """How the whole is compressed."""
+        """The compression of the file."""
         return {ArchiveFormat.GZIP: Codec.GZIP, ArchiveFormat.ZSTD: Codec.ZSTD}.get(self)
 
 
 def archive_head(layer: Descriptor) -> bytes:
-    """Return what stands before the layer: folders, and its own header."""
+    """Return the bytes before the layer: folder entries and the header of the layer."""
     folders = b"".join(folder_header(path, TIMESTAMP) for path in _FOLDERS)
     return folders + file_header(blob_path(layer.digest), layer.size, TIMESTAMP)
 
 
 def archive_tail(image: CacheImage, layer: Descriptor) -> bytes:
-    """Return what follows the layer: the documents of its image and of the layout, and the end."""
+    """Return the bytes after the layer: the documents of the layout, and the end marker."""
     documents = {
         blob_path(Digest.of(image.config)): image.config,
         blob_path(Digest.of(image.manifest)): image.manifest,
@@ -80,12 +80,12 @@ def archive_tail(image: CacheImage, layer: Descriptor) -> bytes:
 
 
 def planned_head(layer_size: int) -> int:
-    """Return at which byte of an archive a layer of `layer_size` bytes begins."""
+    """Return the offset in bytes of a layer of `layer_size` bytes in an archive."""
     return len(archive_head(Descriptor(OCI_LAYER, _ANY, layer_size)))
 
 
 def planned_size(platforms: Collection[Platform], layer_size: int) -> int:
-    """Return the bytes of an uncompressed archive around a layer of `layer_size` bytes."""
+    """Return the size in bytes of an uncompressed archive with a layer of `layer_size` bytes."""
     layer = Descriptor(OCI_LAYER, _ANY, layer_size)
     tail = archive_tail(cache_image(platforms, layer, diff_id=_ANY), layer)
     return planned_head(layer_size) + layer_size + len(tail)

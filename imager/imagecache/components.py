@@ -1,4 +1,4 @@
-"""The components of a Talos machine, and where a machine configuration names their images.
+"""The components of a Talos machine, and the configuration fields that set their images.
 
 https://www.talos.dev/latest/reference/configuration/: the first and oldest document, v1alpha1, has
 no kind. Later releases move its fields into documents of their own.
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ImageSetting:
-    """A field, `image`, of the documents of `kind` (empty: the first), by its path.
+    """The path of an image field in documents of `kind`; the first document has none.
 
-    A `switch` is a field beside it that turns the component off by the value `off`.
+    `switch` is the path of a field in the same document whose value `off` turns the component off.
     """
 
     kind: str
@@ -24,9 +24,9 @@ class ImageSetting:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A component by its name, that of its image, and the fields that replace this image.
+    """A component and the configuration fields that replace its default image.
 
-    Workers pull those that run `on_workers` for themselves; the others are of control planes alone.
+    Components without `on_workers` run on control planes only.
     """
 
     name: str

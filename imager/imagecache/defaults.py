@@ -51,7 +51,7 @@ def find_release(version: str) -> Release:
         return Release(tuple(_images(row, name)))
     previews = [each for each in releases if each.startswith(f"{name}-")]
     if previews:
-        note = f"the images of Talos {name} are not known yet: these are those of {previews[-1]}"
+        note = f"no image list for Talos {name} yet: using the images of {previews[-1]}"
         return Release(tuple(_images(releases[previews[-1]], name)), note)
     close = difflib.get_close_matches(version, releases, n=3)
     known = list(releases)

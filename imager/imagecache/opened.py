@@ -1,4 +1,4 @@
-"""A cache that was opened: what it is packed in, and how one is chosen from an OCI index."""
+"""An opened cache and its packing; selecting a cache from an OCI index."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HINT = (
 
 
 class CacheKind(enum.Enum):
-    """What a cache is packed in.
+    """The packing of a cache.
 
     `OCI` is an image in a layout or a registry, `ARCHIVE` a layout in a tar. `FLAT` is the bare
     tree, `TAR` the tree in a tar. `IMAGE` is what machines boot from: an ISO, a disk, a stick.
@@ -56,8 +56,8 @@ class OpenedCache:
 
     `codec` is how its tar is compressed: that of the layer, or that of the file around it. An OCI
     image has the `layer` and, when it has an index, the platforms of its entries, by which readers
-    choose. `unnamed` are files of a layout that nothing in it names. `lacking` are folders that
-    the tree must have and has not.
+    choose. `unnamed` are files of a layout that nothing in it refers to. `lacking` are folders that
+    Talos needs and that are missing.
     """
 
     cache: ImageCache
@@ -117,7 +117,7 @@ def only_layer(source: str, manifest: RawManifest, *, listed: str) -> Descriptor
 
 
 def other_image(source: str, *, listed: str) -> InputError:
-    """Return the error for an image that is given where a cache is wanted."""
+    """Return the error for an image that is not a cache."""
     return InputError(
         f"{source} is an OCI image, not an image cache",
         hint="make a cache of it: `imager images cache-create --images LIST`, "

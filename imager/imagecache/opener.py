@@ -1,4 +1,4 @@
-"""Opening an image cache from what a command was given: a path, or a reference to a registry."""
+"""Opens the image cache that a command line names: a path or a registry reference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def remote_reference(source: str) -> Reference | None:
-    """Return the reference that `source` is, None for a path: whatever exists is a path."""
+    """Parse `source` as a registry reference; None for a path. An existing path wins."""
     if Path(source).exists() or not is_strict_reference(source):
         return None
     return Reference.parse_strict(source)
@@ -27,14 +27,14 @@ def remote_reference(source: str) -> Reference | None:
 
 @dataclass(frozen=True, slots=True)
 class CacheOpener:
-    """Opens caches; one of a registry is pulled to the folder `layer_cache`, if there is one."""
+    """Opens caches by path or reference; a registry's is pulled to `layer_cache`, if set."""
 
     settings: RegistrySettings
     layer_cache: Path | None
     reporter: Reporter
 
     def open(self, source: str, scratch: Path, *, fail: Fail = stop_at) -> OpenedCache:
-        """Return the cache at `source`; without a layer cache one is pulled to `scratch`.
+        """Return the cache at `source`; `scratch` is where it is pulled to without a layer cache.
 
         Raises as `open_whole_cache` and `pull_whole_cache`.
         """

@@ -1,4 +1,4 @@
-"""What a file is that is not an image cache: for messages that say what to do with it."""
+"""Recognises common files that are not image caches, for messages that say what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imager.imagecache.opened import HINT
 
 _HEAD = 4096
 _CONVERT = "convert it first: `qemu-img convert -O raw {path} {path}.raw`"
-# What a file begins with, what it is, and what makes of it something that can be read.
+# The first bytes of a file, its kind, and a hint.
 _KINDS = (
     (b"QFI\xfb", "a disk image in qcow2", _CONVERT),
     (b"KDMV", "a disk image in VMDK", _CONVERT),
@@ -27,7 +27,7 @@ _LIST_HINT = (
 
 
 def not_a_cache(path: Path) -> InputError:
-    """Return the error for the file `path`, which is neither a tar nor an image for machines.
+    """Return the error for the file `path`, which is neither a tar nor an ISO or disk image.
 
     Raises OutputError when it cannot be read, InputError for a damaged compressed file.
     """
@@ -50,7 +50,7 @@ def _error(path: Path, what: str, hint: str) -> InputError:
 
 
 def _described(head: bytes) -> tuple[str, str]:
-    """Return what begins with `head`, and what to do with it."""
+    """Return the kind of a file that begins with `head`, and a hint."""
     if not head:
         return "empty", HINT
     for magic, what, hint in _KINDS:
@@ -62,7 +62,7 @@ def _described(head: bytes) -> tuple[str, str]:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether `head` is UTF-8 that a person can read; its last character may be cut off."""
+    """Whether `head` is printable UTF-8; its last character may be cut off."""
     text = head.decode("utf-8", "ignore").removeprefix("\ufeff")
     whole = len(text.encode()) >= len(head) - 6
     return whole and all(char.isprintable() or char in "\t\r\n\f" for char in text)

@@ -1,7 +1,8 @@
-"""Caches in tars: of the tree or of an OCI layout, at the root or in one folder.
+"""Opens caches in tars: a tar of the tree or of an OCI layout, at the root or in one folder.
 
-Nothing is unpacked. In a plain tar all is read where it lies, a compressed layer too. A compressed
-tar is one stream, so a layer that is compressed again inside of it cannot be read.
+Nothing is unpacked. The contents of a plain tar are ranges of the file, and a compressed layer in
+it is a stream that begins in the middle of the file. A compressed tar is one stream, so a layer
+that is compressed as well cannot be read.
 """
 
 from __future__ import annotations
@@ -84,15 +85,15 @@ def open_layer(
 
 
 def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
-    """Return where the layer's tar is; in a file it must begin as its media type says."""
+    """Locate the tar of a layer; raises InputError if it is not what its media type says."""
     codec = LAYER_CODECS[layer.media_type]
     match [extent.source for extent in content.extents]:
         case [StreamRange() as place] if codec is None:
             return TarPlace(place, content.size)
         case [StreamRange()]:
             raise UnsupportedError(
-                f"{source} is compressed twice: the whole, and the layer in it",
-                hint="decompress the whole first, with `gunzip` or `zstd -d`",
+                f"{source} is compressed, and so is the layer in it",
+                hint="decompress the file first: `gunzip` or `zstd -d`",
             )
         case [FileRange() as place] if codec_of(_beginning(content)) is codec:
             if codec is None:
@@ -109,9 +110,9 @@ def _beginning(content: Content) -> bytes:
 
 
 class _SmallFiles:
-    """Which files of a compressed tar are kept: manifests, and what may be a configuration.
+    """Selects the files of a compressed tar to keep: manifests and possible configurations.
 
-    They are bounded together: hostile archives may have many.
+    Their total size is bounded, since hostile archives may have many.
     """
 
     def __init__(self) -> None:
@@ -164,7 +165,7 @@ def _find_cache(path: Path, index: TarIndex) -> _Inner:
 
 
 def _inside(index: TarIndex, folder: str) -> TarIndex:
-    """Return what is in `folder`, which ends with a slash unless it is the root."""
+    """Return the part of an index below `folder`: a path with a final slash, or empty for all."""
     if not folder:
         return index
     files = (
@@ -212,25 +213,25 @@ class TarLayout:
 
     @classmethod
     def open(cls, path: Path) -> TarLayout:
-        """Return the layout in the tar `path`; raises InputError when there is none."""
+        """Return the layout in the tar `path`; raises InputError if there is none."""
         index = index_tar(TarPlace.of_file(path.resolve()), keep=_SmallFiles())
         return cls.of(path, _find_cache(path, index).index)
 
     @classmethod
     def of(cls, path: Path, index: TarIndex) -> TarLayout:
-        """Return the layout with the files of `index`; raises InputError when it is not whole."""
+        """Return the layout with the files of `index`; raises InputError if it is incomplete."""
         members = {file.path: file for file in index.files}
         for name in _LAYOUT:
             if name not in members:
                 raise InputError(
-                    f"{path} has no whole OCI layout: {name} is missing", hint=_DAMAGED
+                    f"the OCI layout in {path} is incomplete: {name} is missing", hint=_DAMAGED
                 )
         raw = _document(path, members[INDEX_FILE])
         return cls(path, members, RawManifest.parse(raw, where=f"{path}: {INDEX_FILE}"))
 
     @property
     def images(self) -> Index:
-        """What the index names; raises InputError for an index.json that is a manifest."""
+        """The entries of index.json; raises InputError if that is a manifest, not an index."""
         if not isinstance(self.index.document, Index):
             raise InputError(f"{self.path}: {INDEX_FILE} is a manifest, not an index")
         return self.index.document
@@ -244,7 +245,7 @@ class TarLayout:
         return RawManifest.parse(raw, media_type=entry.media_type, where=where)
 
     def blob(self, blob: Descriptor) -> TarMember:
-        """Return where a blob lies; raises InputError when it is missing or of another size."""
+        """Locate a blob; raises InputError if it is missing or of another size."""
         member = self.members.get(blob_path(blob.digest))
         if member is None:
             raise InputError(f"{self.path}: blob {blob.digest} is missing", hint=_DAMAGED)
@@ -282,7 +283,7 @@ def _open_layout(layout: TarLayout, select: Select, fail: Fail) -> OpenedCache:
 
 
 def _checks(layout: TarLayout, manifest: RawManifest, fail: Fail) -> Iterator[Check]:
-    """Yield the checks of configuration and layer; what has been hashed is compared at once."""
+    """Yield checks for configuration and layer; report a mismatch of those hashed already."""
     image = manifest.document
     for blob in image.blobs if isinstance(image, ImageManifest) else ():
         what = "layer" if blob.media_type in LAYER_CODECS else "configuration"

@@ -115,7 +115,7 @@ def test_what_is_compressed_twice_is_refused(
     path = make_archive(flat, tmp_path / "c.tar", layout=True, layer=layer, codec="gzip")
     error = refusal(path)
     assert isinstance(error, UnsupportedError)
-    assert error.message == f"{path} is compressed twice: the whole, and the layer in it"
+    assert error.message == f"{path} is compressed, and so is the layer in it"
     assert "`gunzip`" in error.hint
 
 
@@ -250,7 +250,7 @@ def test_archives_by_their_names(tmp_path: Path) -> None:
     assert ArchiveFormat.named(Path("image-cache.oci")) is None
     assert ArchiveFormat.named(Path("cache.d")) is None
     for name in ("c.tar.xz", "c.tgz", "c.tar.bz2", "c.tzst"):
-        with pytest.raises(InputError, match="is not packed like that") as caught:
+        with pytest.raises(InputError, match="unknown archive format") as caught:
             ArchiveFormat.named(Path(name))
         assert "*.tar, *.tar.gz, *.tar.zst" in caught.value.hint
 

@@ -131,9 +131,7 @@ def test_an_unknown_release(version: str) -> None:
 def test_a_release_known_by_its_previews() -> None:
     found = find_release("v1.14.0")
     assert "".join(f"{each}\n" for each in found.references) == f"{V1_14_RC}{FACTORY}:v1.14.0\n"
-    assert found.note == (
-        "the images of Talos v1.14.0 are not known yet: these are those of v1.14.0-rc.1"
-    )
+    assert found.note == ("no image list for Talos v1.14.0 yet: using the images of v1.14.0-rc.1")
     assert find_release("1.14.0") == found
     assert find_release("v1.13.9").note == ""
 
@@ -161,7 +159,7 @@ def test_the_command_prints_the_list(command: tuple[str, str]) -> None:
 def test_the_command_warns_of_what_is_not_known() -> None:
     done = cli.run("images", "default", "--talos-version", "v1.14.0")
     assert (done.returncode, done.stdout) == (0, f"{V1_14_RC}{FACTORY}:v1.14.0\n")
-    assert done.stderr.startswith("warning: the images of Talos v1.14.0 are not known yet")
+    assert done.stderr.startswith("warning: no image list for Talos v1.14.0 yet")
 
 
 def test_the_command_refuses_an_unknown_release() -> None:

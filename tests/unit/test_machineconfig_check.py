@@ -116,7 +116,7 @@ def test_a_machine_that_names_no_installer_needs_the_default(version: str, insta
 
 def test_what_is_not_known_of_a_release_is_a_warning() -> None:
     (warning,) = check("machine: {type: worker}\n", version="v1.14.0").warnings
-    assert "the images of Talos v1.14.0 are not known yet" in warning
+    assert "no image list for Talos v1.14.0 yet" in warning
 
 
 def test_a_patch_needs_what_it_names() -> None:
