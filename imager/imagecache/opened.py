@@ -90,6 +90,12 @@ def select_only(source: str, index: Index) -> Descriptor:
     found = {entry.digest: entry for entry in index.images}
     if not found:
         raise InputError(f"{source} has no images in its index", hint=HINT)
+    platforms = {entry.platform for entry in found.values() if entry.platform}
+    if len(found) > max(len(platforms), 1):
+        raise InputError(
+            f"{source} has {len(index.images)} images in its index, and is not an image cache",
+            hint="list the images for `imager images cache-create`, which makes a cache of them",
+        )
     if len(found) > 1:
         there = ", ".join(str(entry.platform or entry.digest) for entry in found.values())
         raise UnsupportedError(

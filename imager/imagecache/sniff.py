@@ -15,7 +15,6 @@ _KINDS = (
     (b"QFI\xfb", "a disk image in qcow2", _CONVERT),
     (b"KDMV", "a disk image in VMDK", _CONVERT),
     (b"BZh", "compressed with bzip2", "decompress it first: `bunzip2 {path}`"),
-    (b"\xfd7zXZ\0", "compressed with xz", "decompress it first: `xz -d {path}`"),
     (b"PK\x03\x04", "a zip archive", "unpack it first: `unzip {path}`"),
     (b"hsqs", "a squashfs file system", HINT),
     (b"MZ", "a program for UEFI", HINT),

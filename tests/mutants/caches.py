@@ -146,6 +146,20 @@ CACHES = (
         "opened.codec",
         f"{_ARCHIVES}::test_an_archive_of_talos_is_pruned_to_a_plain_layer",
     ),
+    Mutant(
+        "the size of a cache is that of its layer",
+        "imager/cli/creation_text.py",
+        '"size": gathered.size,',
+        '"size": self.plan.packing.size,',
+        ("tests/oracle/test_cache_folders_oracle.py::test_a_cache_has_one_size",),
+    ),
+    Mutant(
+        "images are listed by their names",
+        "imager/cli/cache_text.py",
+        "(-each.size, str(each.reference))",
+        "str(each.reference)",
+        ("tests/oracle/test_cache_folders_oracle.py::test_the_largest_images_are_listed_first",),
+    ),
     _mutant(
         "a build for a Talos without image caches takes one",
         "build.py",

@@ -187,3 +187,33 @@ def test_images_have_the_empty_folder(
     assert tree_files(found) == flat.files
     assert (found / reference).is_dir()
     assert list((found / reference).iterdir()) == []
+
+
+def test_a_cache_has_one_size(images: list[str], small: Path, tmp_path: Path) -> None:
+    """Whatever tells it, and however the cache is packed: the sum of its files."""
+    sizes = set()
+    options = ("images", "cache-create", "--images", "-", "--image-cache-path")
+    packings = {"oci": (), "flat": ("--layout", "flat"), "a.tar": (), "a.tar.zst": ()}
+    for name, more in packings.items():
+        path = tmp_path / name
+        for last in ("--dry-run", "--quiet"):
+            done = cli.run(*options, path, *more, "--json", last, stdin="\n".join(images))
+            sizes.add(json.loads(done.stdout)["size"])
+        for command in ("cache-info", "cache-verify"):
+            sizes.add(json.loads(cli.run("images", command, path, "--json").stdout)["size"])
+    planned = build("iso", "--assets", small, "--image-cache", tmp_path / "a.tar", "--dry-run")
+    sizes.add(planned["imageCache"]["size"])
+    assert sizes == {sum(map(len, tree_files(tmp_path / "flat").values()))}
+    (size,) = sizes
+    words = f"{size} bytes ({size / cli.MIB:.1f} MiB)"
+    assert words in cli.run("images", "cache-info", tmp_path / "oci").stdout
+    assert words in cli.run("images", "cache-verify", tmp_path / "flat").stdout
+
+
+def test_the_largest_images_are_listed_first(tmp_path: Path) -> None:
+    flat = make_flat(tmp_path / "flat", images=3, blob_size=2_000_000)
+    lines = cli.run("images", "cache-info", flat.folder).stdout.splitlines()[:4]
+    assert [line.split() for line in lines] == [
+        ["SIZE", "IMAGE", "PLATFORMS"],
+        *(["3.8", "MiB", f"{reference}", "linux/amd64"] for reference in flat.references[::-1]),
+    ]

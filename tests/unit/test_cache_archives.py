@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -348,6 +349,25 @@ def test_an_ordinary_image(tmp_path: Path, codec: str | None) -> None:
     error = refusal(path)
     assert error.message == f"{path} is an OCI image, not an image cache"
     assert f"NAME=oci-archive:{path} in LIST" in error.hint
+
+
+def test_a_layout_of_several_images(tmp_path: Path) -> None:
+    """As skopeo, hauler and zarf make them."""
+    entries = []
+    for name in ("one", "two"):
+        layer = tar_bytes({name: b"x"})
+        made = make_layout_of(tmp_path / "image", layer, media_type=LAYER_TYPE, platforms=())
+        entries += json.loads((made / "index.json").read_bytes())["manifests"]
+    (made / "index.json").write_bytes(dump({"schemaVersion": 2, "manifests": entries}))
+    with pytest.raises(InputError) as caught:
+        open_whole_cache(made)
+    assert caught.value.message == f"{made} has 2 images in its index, and is not an image cache"
+    assert "cache-create" in caught.value.hint
+
+
+def test_a_cache_without_a_platform_in_its_index(flat: CacheFixture, tmp_path: Path) -> None:
+    path = make_layout(flat, tmp_path / "layout", platforms=())
+    assert len(open_whole_cache(path).cache.images) == 2
 
 
 @pytest.mark.parametrize(
