@@ -140,10 +140,13 @@ def addition_text(path: Path, addition: Addition) -> str:
     if not addition.changes:
         return f"{path}: nothing to add, {count(len(blobs), 'blob')}"
     new = {digest: blobs[digest].blob.size for digest in addition.blobs_added}
-    return (
+    lines = [
         f"{path}: {_blobs(new)} added, {count(len(blobs) - len(new), 'blob')} kept; "
         f"{exact_size(addition.gathered.size)} in all"
-    )
+    ]
+    if addition.folders_added:
+        lines.append(f"{path}: {count(len(addition.folders_added), 'folder')} added")
+    return printable("\n".join(lines))
 
 
 def addition_json(path: Path, addition: Addition) -> str:
@@ -155,7 +158,8 @@ def addition_json(path: Path, addition: Addition) -> str:
         "replaced": [str(image.reference) for image in addition.moved],
         "blobsAdded": _blob_list({each: blobs[each].blob.size for each in addition.blobs_added}),
         "blobs": len(blobs),
-        "blobSize": sum(source.blob.size for source in blobs.values()),
+        "foldersAdded": list(addition.folders_added),
+        "size": addition.gathered.size,
     }
     return json.dumps(value, indent=2)
 
@@ -183,6 +187,7 @@ def pruning_json(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
         "changed": pruning.changes and not dry_run,
         "removed": [str(image.reference) for image in pruning.removed],
         "blobsRemoved": [str(digest) for digest in pruning.blobs_dropped],
+        "foldersAdded": list(pruning.folders_added),
         "freed": pruning.freed,
     }
     return json.dumps(value, indent=2)

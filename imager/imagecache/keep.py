@@ -45,11 +45,15 @@ def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """A cache with more images; `moved` had tags that are another image's now."""
+    """A cache with more images; `moved` had tags that are another image's now.
+
+    `folders_added` are those that it must have and had not.
+    """
 
     gathered: Gathered
     moved: tuple[CachedImage, ...]
     blobs_added: tuple[Digest, ...]
+    folders_added: tuple[str, ...]
     changes: bool
 
 
@@ -73,7 +77,7 @@ def plan_addition(opened: OpenedCache, fetched: Gathered) -> Addition:
     added = tuple(sorted(gathered.blobs.keys() - cache.blobs.keys()))
     before = gather_held(cache, signed_images(cache, images))
     changes = bool(added or opened.lacking) or gathered.manifests != before.manifests
-    return Addition(gathered, moved, added, changes)
+    return Addition(gathered, moved, added, opened.lacking, changes)
 
 
 def _has_moved(image: CachedImage, fetched: Gathered) -> bool:
