@@ -15,7 +15,13 @@ from imager.arch import AMD64
 from imager.checks import run_checks
 from imager.errors import HostError, ImagerError, InputError, UnsupportedError
 from imager.extents import FileRange
-from imager.imagecache.archiving import ArchiveFormat
+from imager.imagecache.archiving import (
+    ArchiveFormat,
+    archive_head,
+    archive_tail,
+    planned_head,
+    planned_size,
+)
 from imager.imagecache.create import check_creatable, create_cache
 from imager.imagecache.creation import (
     CacheLayout,
@@ -25,12 +31,16 @@ from imager.imagecache.creation import (
 )
 from imager.imagecache.gather import Gathered
 from imager.imagecache.held import gather_held
+from imager.imagecache.image import cache_image
 from imager.imagecache.images import cached_images
 from imager.imagecache.keep import Wanted, keeping_options, plan_pruning
 from imager.imagecache.open import open_cache, open_whole_cache
 from imager.imagecache.opened import CacheKind
 from imager.imagecache.publish import plan_cache
 from imager.imagecache.verify import verify_cache
+from imager.oci.digest import Digest
+from imager.oci.manifest import OCI_LAYER, Descriptor
+from imager.oci.platform import Platform
 from imager.reporter import ProgressStyle, make_reporter
 from tests.archives import PREFIXES, make_archive
 from tests.cache_sources import read
@@ -398,3 +408,17 @@ def test_a_tar_of_nothing(tmp_path: Path) -> None:
     path = tmp_path / "t.tar"
     path.write_bytes(bytes(10240))
     assert "is not an image cache" in refusal(path).message
+
+
+@pytest.mark.parametrize("size", [0, 511, (8 << 30) - 1, 8 << 30, 1 << 41])
+def test_what_is_around_a_layer_has_its_size_whatever_the_digest(size: int) -> None:
+    """From 8 GiB on the header of the layer has a pax record."""
+    layer = Descriptor(OCI_LAYER, Digest("9f" * 32), size)
+    image = cache_image([Platform("linux", "arm64")], layer, diff_id=layer.digest)
+    head, tail = archive_head(layer), archive_tail(image, layer)
+    assert planned_head(size) == len(head)
+    assert planned_size([Platform("linux", "arm64")], size) == len(head) + size + len(tail)
+    with tarfile.open(fileobj=io.BytesIO(head)) as tar:
+        found = [info for info in (tar.next(), tar.next(), tar.next()) if info]
+    assert [info.name for info in found[:2]] == ["blobs", "blobs/sha256"]
+    assert (found[2].size, found[2].offset_data) == (size, len(head))
