@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import cli
+from tests.archives import make_archive
 from tests.caches import (
     CacheFixture,
     drop_tag,
@@ -20,7 +21,7 @@ from tests.caches import (
     tree_files,
     unpack_as_talos,
 )
-from tests.cli import build, cut, partitions, synthetic_assets, tool
+from tests.cli import build, cut, fingerprint, partitions, synthetic_assets, tool
 from tests.pushed_images import create, layer_tree, push_image, umoci_unpacks
 from tests.registry import running_registry
 
@@ -217,3 +218,21 @@ def test_the_largest_images_are_listed_first(tmp_path: Path) -> None:
         ["SIZE", "IMAGE", "PLATFORMS"],
         *(["3.8", "MiB", f"{reference}", "linux/amd64"] for reference in flat.references[::-1]),
     ]
+
+
+def test_every_packing_makes_the_same_iso(small: Path, tmp_path: Path) -> None:
+    flat = make_flat(tmp_path / "flat", images=2, blob_size=100_000)
+    prints = set()
+    for codec, layer in ((None, None), ("gzip", None), ("zstd", None), (None, "gzip")):
+        path = make_archive(
+            flat,
+            tmp_path / f"{codec}-{layer}",
+            layout=True,
+            prefix="./x/",
+            codec=codec,
+            layer=layer,
+        )
+        options = ("--assets", small, "--output", tmp_path, "--image-cache")
+        prints.add(fingerprint(Path(build("iso", *options, path)["output"])))
+    prints.add(fingerprint(Path(build("iso", *options, flat.folder)["output"])))
+    assert len(prints) == 1
