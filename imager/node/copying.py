@@ -115,8 +115,8 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
             hint="make the volume IMAGECACHE larger: `imager config patch` tells its size",
         )
     with reporter.transfer("copying the image cache", plan.size) as advance:
-        _make_folders(plan)
         _copy_blobs(plan, SharedProgress(advance))
+        _make_folders(plan)
         for path, raw in plan.manifests.items():
             _write_file(plan.target / path, raw)
             advance(len(raw))
@@ -127,6 +127,7 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
 
 
 def _make_folders(plan: CachePlan) -> None:
+    """Make the folders of manifests, also those of no tag; after all blobs, like names."""
     try:
         for folder in tree_folders(plan.manifests):
             (plan.target / folder).mkdir(exist_ok=True)
