@@ -7,7 +7,7 @@ import contextlib
 import io
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,9 +16,11 @@ from imager.oci import manifest as m
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
 from imager.oci.documents import Fields
+from imager.oci.endpoint import Hosts
 from imager.oci.httptransport import HttpTransport
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient, RemoteImage
+from imager.oci.registry import RegistryClient
+from imager.oci.remote import RemoteImage
 from imager.oci.retry import Patience
 
 BLOB = bytes(range(256)) * 8192
@@ -31,7 +33,7 @@ QUICK = Patience(retries=2, first_delay=0.01, longest_delay=0.05, connect=2, rea
 class Reply:
     status: int = 200
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     stall: bool = False
 
 
@@ -41,6 +43,7 @@ class Server:
 
     replies: dict[str, list[Reply]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     port: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -62,6 +65,14 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            server.bodies.append(body)
+            self.do_GET()
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             reply = server.next_reply(self.path, self.headers.get("Authorization", ""))
             self.send_response(reply.status)
@@ -69,10 +80,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if "Transfer-Encoding" not in headers:
                 headers.setdefault("Content-Length", str(len(reply.body)))
             for name, value in headers.items():
-                self.send_header(name, value)
+                for each in [value] if isinstance(value, str) else value:
+                    self.send_header(name, each)
             self.end_headers()
             with contextlib.suppress(OSError):
-                self.wfile.write(reply.body)
+                self.wfile.write(b"" if self.command == "HEAD" else reply.body)
                 self.wfile.flush()
             if reply.stall:
                 server.stop.wait(5)
@@ -102,14 +114,23 @@ def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
             thread.join()
 
 
-def image(server: Server, *, auths: Mapping[str, str] | None = None) -> RemoteImage:
+def image(
+    server: Server,
+    *,
+    auths: Mapping[str, str | Mapping[str, str]] | None = None,
+    transport: HttpTransport | None = None,
+    hosts: Hosts | None = None,
+) -> RemoteImage:
     entries = {
-        host: {"auth": base64.b64encode(text.encode()).decode()}
-        for host, text in (auths or {}).items()
+        host: {"auth": base64.b64encode(login.encode()).decode()}
+        if isinstance(login, str)
+        else login
+        for host, login in (auths or {}).items()
     }
     client = RegistryClient(
-        transport=HttpTransport(patience=QUICK),
+        transport=transport or HttpTransport(patience=QUICK),
         credentials=CredentialStore(Fields({"auths": entries}, "credentials")),
+        hosts=hosts,
         patience=QUICK,
     )
     return client.image(Reference.parse(f"127.0.0.1:{server.port}/a/b:v1"))

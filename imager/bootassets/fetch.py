@@ -66,7 +66,7 @@ def fetch_assets(
     """
     arch, flavor = wanted.arch, wanted.flavor
     target = folder / arch.name
-    _check_replaceable(target)
+    check_replaceable(target)
     packages = get_packages(arch, flavor.packages(), lock=wanted.lock, workshop=workshop)
     workshop.report("Unpacking the kernel and making the initramfs")
     assets = _make_assets(arch, flavor, packages, epoch=epoch, workshop=workshop)
@@ -157,7 +157,8 @@ def _is_wanted_module(path: str) -> bool:
     return ".ko" in path and any(parts.startswith(f"{folder}/") for folder in _MODULE_FOLDERS)
 
 
-def _check_replaceable(target: Path) -> None:
+def check_replaceable(target: Path) -> None:
+    """Raise InputError unless the folder `target` is missing, empty, or a set that was fetched."""
     if (target.exists() and not target.is_dir()) or (
         target.parent.exists() and not target.parent.is_dir()
     ):
@@ -167,7 +168,7 @@ def _check_replaceable(target: Path) -> None:
         )
     if target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file():
         raise InputError(
-            f"{target} holds files that `imager assets fetch` did not put there",
+            f"{target} holds files that imager did not put there",
             hint="choose another folder with --folder",
         )
 

@@ -1,4 +1,4 @@
-"""`imager assets fetch` and `imager assets list`."""
+"""`imager assets`: fetch and list boot assets, push them to a registry and pull them from it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from typing import Annotated, Literal
 import typer
 
 from imager.cli.commands import App
-from imager.cli.options import ArchName, Results
+from imager.cli.options import ArchName, PushRegistries, Registries, Results
 
 app = App()
 
 _ARCH = Annotated[ArchName, typer.Option(help="Architecture of the machine.")]
+_REFERENCE = Annotated[
+    str, typer.Argument(metavar="REF", help="Where in a registry: registry/repository:tag.")
+]
+_FOLDER = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        show_default="$IMAGER_ASSETS, else the user's cache",
+        help="Folder to put the folder of the architecture into.",
+    ),
+]
 
 
 @app.command()
 def fetch(
     arch: _ARCH = "amd64",
     *,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            show_default="$IMAGER_ASSETS, else the user's cache",
-            help="Folder to put the folder of the architecture into.",
-        ),
-    ] = None,
+    folder: _FOLDER = None,
     flavor: Annotated[
         Literal["witness", "node"],
         typer.Option(
@@ -95,3 +99,61 @@ def list_assets(
 
     found = take_inventory(find_arch(arch), given=assets)
     display.answer(lambda: inventory_text(found), lambda: inventory_json(found))
+
+
+@app.command()
+def push(
+    reference: _REFERENCE,
+    arch: _ARCH = "amd64",
+    *,
+    assets: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Push the boot assets in this folder.")
+    ] = None,
+    registries: PushRegistries,
+    display: Results,
+) -> None:
+    """Push boot assets to a registry, as an OCI artifact. Prints its reference with the digest."""
+    from imager.arch import find_arch
+    from imager.bootassets.artifact import plan_artifact
+    from imager.bootassets.locate import find_assets
+    from imager.cli.push import pushed_json
+    from imager.oci.push import PushOptions
+    from imager.oci.push import push as push_plan
+    from imager.oci.reference import Reference
+    from imager.oci.registry import RegistryClient
+
+    target = Reference.parse_strict(reference)
+    plan = plan_artifact(find_assets(find_arch(arch), given=assets))
+    client = RegistryClient.from_settings(registries.settings())
+    pushed = push_plan(
+        plan, target, client=client, options=PushOptions(), reporter=display.reporter()
+    )
+    display.answer(lambda: str(pushed.reference), lambda: pushed_json(pushed))
+
+
+@app.command()
+def pull(
+    reference: _REFERENCE,
+    arch: _ARCH = "amd64",
+    *,
+    folder: _FOLDER = None,
+    registries: Registries,
+    display: Results,
+) -> None:
+    """Pull boot assets that `imager assets push` has pushed. Prints their folder."""
+    from imager.arch import find_arch
+    from imager.bootassets.artifact import artifact_files, pull_artifact
+    from imager.bootassets.fetch import check_replaceable
+    from imager.bootassets.locate import fetch_folder
+    from imager.cli.assets_text import pulled_json
+    from imager.oci.reference import Reference
+    from imager.oci.registry import RegistryClient
+
+    record = find_arch(arch)
+    target = (folder or fetch_folder()) / record.name
+    check_replaceable(target)
+    source = Reference.parse_strict(reference)
+    image = RegistryClient.from_settings(registries.settings()).image(source)
+    files = artifact_files(image.root(), record, where=str(source))
+    pull_artifact(image, files, target, reporter=display.reporter())
+    display.answer(lambda: str(target), lambda: pulled_json(target, files))

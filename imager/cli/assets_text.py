@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from imager.bootassets.apt import DebianPackage
+from imager.bootassets.artifact import PulledFile
 from imager.bootassets.fetch import FetchedAssets
 from imager.bootassets.inventory import FoundAsset, Inventory
 from imager.profile.version import DEFAULT_VERSION
@@ -23,6 +25,18 @@ def fetched_text(fetched: FetchedAssets) -> str:
 def fetched_json(fetched: FetchedAssets) -> str:
     """Return the same as one JSON object."""
     value = {"folder": str(fetched.folder), "packages": _packages(fetched.packages)}
+    return json.dumps(value, indent=2)
+
+
+def pulled_json(folder: Path, files: Sequence[PulledFile]) -> str:
+    """Return the folder that was filled and its files as one JSON object; sizes in bytes."""
+    value = {
+        "folder": str(folder),
+        "files": [
+            {"path": str(each.path), "digest": str(each.layer.digest), "size": each.layer.size}
+            for each in files
+        ],
+    }
     return json.dumps(value, indent=2)
 
 

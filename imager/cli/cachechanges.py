@@ -13,6 +13,7 @@ from imager.cli.options import (
     DEFAULT_PLATFORM,
     CosignSignatures,
     Jobs,
+    MissingPlatforms,
     Registries,
     Results,
     parse_platforms,
@@ -48,6 +49,7 @@ def cache_add(
             help="Platforms to add, separated by commas, or all.",
         ),
     ] = None,
+    missing_platform: MissingPlatforms = "fail",
     registries: Registries,
     cosign_signatures: CosignSignatures = True,
     jobs: Jobs = 4,
@@ -59,19 +61,22 @@ def cache_add(
     """
     from imager.cli import cache_text
     from imager.imagecache.create import check_creatable, create_cache
-    from imager.imagecache.gather import Selection, gather
+    from imager.imagecache.gather import gather
     from imager.imagecache.keep import keeping_options, plan_addition
     from imager.imagecache.lists import read_lines
     from imager.imagecache.open import open_whole_cache
+    from imager.imagecache.selection import MissingPlatform, Selection
     from imager.oci.registry import RegistryClient
     from imager.units import count
 
     opened = open_whole_cache(path)
     options = keeping_options(opened, jobs=jobs)
     check_creatable(path, force=True, archive=options.archive)
-    own = [str(each) for each in opened.cache.platforms]
+    own = [str(each) for each in opened.entries or opened.cache.platforms]
     platforms = platform or own or [DEFAULT_PLATFORM]
-    selection = Selection.parse(platforms, signatures=cosign_signatures)
+    selection = Selection.parse(
+        platforms, signatures=cosign_signatures, missing=MissingPlatform(missing_platform)
+    )
     reporter = display.reporter()
     settings = registries.settings()
     entries = read_lines(images)

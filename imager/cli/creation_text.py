@@ -85,7 +85,7 @@ class CreationReport:
 
     @property
     def _platforms(self) -> str:
-        return ", ".join(map(str, sorted(self.plan.gathered.platforms)))
+        return ", ".join(map(str, sorted(self.plan.gathered.platforms))) or "any platform"
 
     @property
     def _to_fetch(self) -> int:

@@ -16,6 +16,7 @@ from imager.cli.options import (
     CosignSignatures,
     Jobs,
     LayerCacheFolder,
+    MissingPlatforms,
     Registries,
     Results,
     TalosVersion,
@@ -79,8 +80,9 @@ class Inputs:
         str,
         typer.Option(
             metavar="LIST",
-            help="File with one image per line, or - for standard input: a registry reference, "
-            "NAME=oci:DIR[:TAG], or [NAME=]docker-archive:FILE[:REF].",
+            help="File with one image per line, or - for standard input: a registry reference, or "
+            "a local image: [NAME=]oci:DIR[:TAG], [NAME=]oci-archive:FILE[:TAG], "
+            "[NAME=]docker-archive:FILE[:REF] or NAME=dir:DIR.",
         ),
     ]
     platform: Annotated[
@@ -91,6 +93,7 @@ class Inputs:
             help="Platforms to cache, separated by commas, or all.",
         ),
     ] = None
+    missing_platform: MissingPlatforms = "fail"
     cosign_signatures: CosignSignatures = True
     layer_cache: LayerCacheFolder = None
 
@@ -141,8 +144,9 @@ def cache_create(
     from imager.imagecache.archiving import ArchiveFormat
     from imager.imagecache.create import check_creatable, write_cache
     from imager.imagecache.creation import CreateOptions, plan_creation
-    from imager.imagecache.gather import Selection, gather
+    from imager.imagecache.gather import gather
     from imager.imagecache.lists import read_lines
+    from imager.imagecache.selection import MissingPlatform, Selection
     from imager.oci.registry import RegistryClient
     from imager.units import count
 
@@ -155,7 +159,9 @@ def cache_create(
         archive=archive,
     )
     selection = Selection.parse(
-        inputs.platform or [DEFAULT_PLATFORM], signatures=inputs.cosign_signatures
+        inputs.platform or [DEFAULT_PLATFORM],
+        signatures=inputs.cosign_signatures,
+        missing=MissingPlatform(inputs.missing_platform),
     )
     check_creatable(output.image_cache_path, force=output.force, archive=archive)
     reporter = display.reporter()
@@ -173,7 +179,7 @@ def cache_create(
     for warning in gathered.warnings:
         reporter.warn(warning)
     plan = plan_creation(gathered, output.image_cache_path, options)
-    report = CreationReport(plan, output.image_cache_path, len(entries))
+    report = CreationReport(plan, output.image_cache_path, gathered.images)
     if output.dry_run:
         display.answer(report.plan_text, report.plan_json)
         return

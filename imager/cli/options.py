@@ -67,7 +67,7 @@ RegistryAuth = Annotated[
         envvar="IMAGER_REGISTRY_AUTH",
         show_envvar=True,
         help="Login to use before the stored ones: HOST=USER:PASSWORD, HOST=@FILE (@- is standard "
-        "input) or a file such as Docker's config.json.",
+        "input), or a file: Docker's config.json, .dockercfg, or a pull secret of Kubernetes.",
     ),
 ]
 LayerCacheFolder = Annotated[
@@ -84,6 +84,14 @@ CosignSignatures = Annotated[
     typer.Option(
         "--cosign-signatures/--no-cosign-signatures",
         help="Also cache the signatures of images in registries.",
+    ),
+]
+MissingPlatforms = Annotated[
+    Literal["fail", "warn"],
+    typer.Option(
+        "--missing-platform",
+        help="What to do when an image lacks some of several platforms: fail, or warn and cache "
+        "the others.",
     ),
 ]
 Retries = Annotated[
@@ -172,13 +180,16 @@ class PushRegistries:
     retries: Retries = None
 
     def settings(self) -> RegistrySettings:
-        """Return how registries are reached; raises InputError that tells all that is wrong."""
+        """Return how registries are reached, and print warnings about the options.
+
+        Raises InputError that names all that is wrong.
+        """
         return self._settings(mirrors=())
 
     def _settings(self, *, mirrors: tuple[str, ...]) -> RegistrySettings:
         from imager.oci.settings import RegistryOptions
 
-        return RegistryOptions(
+        settings = RegistryOptions(
             insecure=self.insecure,
             mirrors=mirrors,
             hosts_folders=tuple(self.registry_hosts or ()),
@@ -187,6 +198,10 @@ class PushRegistries:
             auth=tuple(self.registry_auth or ()),
             retries=self.retries,
         ).parse()
+        reporter = make_reporter(ProgressStyle.NONE)
+        for warning in settings.warnings:
+            reporter.warn(warning)
+        return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +261,6 @@ def _in_panel(annotation: Any, panel: str | None) -> Any:
 
 def parse_platforms(texts: list[str] | None) -> tuple[Platform, ...]:
     """Parse --platform; an empty tuple means all. Raises InputError for an invalid platform."""
-    from imager.imagecache.gather import Selection
+    from imager.imagecache.selection import Selection
 
     return Selection.parse(texts).platforms if texts else ()

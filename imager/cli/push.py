@@ -64,12 +64,13 @@ def cache_push(
     plan = plan_cache(path, reporter=reporter)
     pushed = push(plan, target, client=client, options=options, reporter=reporter)
     # The reference is what was asked for: it pins what was pushed.
-    display.answer(lambda: str(pushed.reference), lambda: _json(pushed))
+    display.answer(lambda: str(pushed.reference), lambda: pushed_json(pushed))
     if not display.json_output and not display.quiet:
         typer.echo(f"  {pushed.summary()}")
 
 
-def _json(pushed: Pushed) -> str:
+def pushed_json(pushed: Pushed) -> str:
+    """Return what was pushed as one JSON object; sizes in bytes."""
     value = {
         "reference": str(pushed.reference),
         "digest": str(pushed.reference.digest),

@@ -12,8 +12,9 @@ from imager.errors import InputError
 from imager.extents import Content, Extent, FileRange
 from imager.filetree import TreeFile
 from imager.imagecache.tree import tree_folders
+from imager.oci.config import platform_of
 from imager.oci.digest import Digest
-from imager.oci.manifest import ImageManifest, Index, RawManifest
+from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.signature import signed_digest
@@ -99,19 +100,38 @@ class ImageCache:
     @cached_property
     def platforms(self) -> tuple[Platform, ...]:
         """The platforms of the images: an index tells them, else an image's configuration."""
-        indexed = {
-            entry.platform.normalised()
-            for reference in self.images
-            if isinstance(document := self.manifests[reference].document, Index)
-            for entry in document.images
-            if entry.platform and self._part(reference, entry.digest)
-        }
         own = {
             self.config_platforms[digest]
             for digest in (self.manifests[reference].digest for reference in self.images)
             if digest in self.config_platforms
         }
-        return tuple(sorted(indexed | own))
+        return tuple(sorted(own | set(self.index_platforms)))
+
+    @cached_property
+    def index_platforms(self) -> tuple[Platform, ...]:
+        """The platforms of the images that have an index, as far as they are there."""
+        found = (
+            self.entry_platform(reference, entry)
+            for reference in self.images
+            if isinstance(document := self.manifests[reference].document, Index)
+            for entry in document.images
+            if self._part(reference, entry.digest)
+        )
+        return tuple(sorted({platform for platform in found if platform}))
+
+    def entry_platform(self, reference: Reference, entry: Descriptor) -> Platform | None:
+        """Return what an entry of the index of `reference` is for, normalised.
+
+        None when it is for no platform, or when the index does not tell and it is not there.
+        """
+        root, part = self.manifests[reference], self._part(reference, entry.digest)
+        if entry.is_attestation or signed_digest(reference.tag) not in (None, root.digest):
+            return None
+        if entry.platform is not None:
+            return entry.platform.normalised()
+        if part is None or not isinstance(part.document, ImageManifest):
+            return None
+        return platform_of(part.document, self.config_platforms.get(part.digest))
 
     @cached_property
     def folders(self) -> tuple[str, ...]:
@@ -188,15 +208,18 @@ class ImageCache:
     def _incomplete(self, reference: Reference, platform: Platform) -> Iterable[str]:
         manifest = self.manifests[reference]
         if isinstance(manifest.document, Index):
+            told = {
+                entry: self.entry_platform(reference, entry) for entry in manifest.document.images
+            }
             entries = [
                 entry
-                for entry in manifest.document.images
-                if entry.platform is not None
-                and (entry.platform.os, entry.platform.normalised().architecture)
-                == (platform.os, platform.architecture)
+                for entry, own in told.items()
+                # What is for no platform at all (artifacts) goes with every one.
+                if not any(told.values())
+                or (own and (own.os, own.architecture) == (platform.os, platform.architecture))
             ]
             parts = [part for entry in entries if (part := self._part(reference, entry.digest))]
-            if not parts:
+            if not parts and manifest.document.manifests:
                 yield f"{reference} has no manifest for {platform}"
         else:
             parts = [manifest]
@@ -212,7 +235,9 @@ class ImageCache:
         for blob in document.blobs:
             file = self.blobs.get(blob.digest)
             if file is None:
-                yield f"{reference} lacks blob {blob.digest}"
+                # A foreign layer may be left out: its registry need not have it either.
+                if not blob.is_foreign:
+                    yield f"{reference} lacks blob {blob.digest}"
             elif file.content.size != blob.size:
                 yield (
                     f"{reference}: blob {blob.digest} has {file.content.size} bytes, "

@@ -11,8 +11,8 @@ from imager.checks import AnyCheck, checking
 from imager.errors import HostError, OutputError
 from imager.flusher import Flusher
 from imager.imagecache.cache import blob_checks
+from imager.imagecache.contents import Gathered
 from imager.imagecache.creation import CreationPlan
-from imager.imagecache.gather import Gathered
 from imager.imagecache.journal import open_journal, recorded
 from imager.imagecache.layercache import LayerCacheDelivery
 from imager.imagecache.transfer import BlobPlace, DirectDelivery, fetch_blobs

@@ -22,6 +22,7 @@ from imager.flusher import flushing
 from imager.imagecache.archiving import ArchiveFormat, archive_head, archive_tail
 from imager.imagecache.compress import compress_file
 from imager.imagecache.construction import Construction, forget_journal
+from imager.imagecache.contents import Gathered
 from imager.imagecache.creation import (
     LAYER_TYPES,
     CacheLayout,
@@ -30,7 +31,6 @@ from imager.imagecache.creation import (
     plan_creation,
     real_folder,
 )
-from imager.imagecache.gather import Gathered
 from imager.imagecache.image import cache_image
 from imager.imagecache.relink import drop_links, try_link, whole_file_in
 from imager.oci.digest import Digest
@@ -155,7 +155,7 @@ def _write_layout(made: Construction, content: Content, folder: Path) -> Created
     (plain if codec is None else packed).rename(finished)
     plain.unlink(missing_ok=True)
     layer = Descriptor(media_type, digest, finished.stat().st_size)
-    image = cache_image(made.plan.gathered.platforms, layer, diff_id=diff_id)
+    image = cache_image(made.plan.gathered.index_platforms, layer, diff_id=diff_id)
     documents = {
         layout_blob_path(Digest.of(image.config)): image.config,
         layout_blob_path(Digest.of(image.manifest)): image.manifest,
@@ -177,7 +177,7 @@ def _write_archive(
         if plan.options.layout is CacheLayout.OCI:
             digest = _layer_digest(made, plain)
             layer = Descriptor(OCI_LAYER, digest, content.size - plan.packing.head)
-            image = cache_image(plan.gathered.platforms, layer, diff_id=digest)
+            image = cache_image(plan.gathered.index_platforms, layer, diff_id=digest)
             os.pwrite(out, archive_head(layer), 0)
             os.pwrite(out, archive_tail(image, layer), content.size)
     if archive.codec is not None:

@@ -17,7 +17,7 @@ from imager.errors import InputError
 from imager.extents import Codec, Content
 from imager.filetree import PlacedFile, TreeFile
 from imager.imagecache.archiving import ArchiveFormat, planned_head, planned_size
-from imager.imagecache.gather import BlobSource, Gathered
+from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.image import TIMESTAMP
 from imager.imagecache.layercache import LayerCache
 from imager.imagecache.relink import whole_file_in
@@ -164,7 +164,7 @@ def plan_creation(gathered: Gathered, path: Path, options: CreateOptions) -> Cre
         options=options,
         files=files,
         folders=folders,
-        packing=_pack(files, folders, target, options, gathered.platforms),
+        packing=_pack(files, folders, target, options, gathered.index_platforms),
         remote={
             digest: source
             for digest, source in sorted(gathered.blobs.items())

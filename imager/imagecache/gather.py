@@ -2,97 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from imager.errors import ImagerError, InputError, UnsupportedError, joined
-from imager.imagecache.tree import manifest_path
-from imager.oci.config import LARGEST_CONFIG, config_platform
-from imager.oci.digest import Digest
-from imager.oci.endpoint import Endpoint
-from imager.oci.local import LocalImage, LocalKind
+from imager.errors import ImagerError, InputError, joined
+from imager.imagecache.contents import Gathered
+from imager.imagecache.readimage import ReadImage, whole_image
+from imager.imagecache.selection import Choice, MissingPlatform, Selection, choose
+from imager.imagecache.signatures import read_signatures
+from imager.oci.config import LARGEST_CONFIG, config_platform, platform_of
+from imager.oci.local import LocalImage, RemoteEntry, parse_entry
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.oci.signature import signature_tags
+from imager.oci.signature import signed_digest
 from imager.oci.sinks import Buffer
-from imager.oci.source import ImageSource
+from imager.oci.source import ImageSource, NotFoundError
 from imager.workers import worker_pool
 
 if TYPE_CHECKING:
     from imager.imagecache.layercache import LayerCache
-    from imager.oci.registry import RegistryClient, RemoteImage
-
-_ALL = "all"
-
-
-@dataclass(frozen=True, slots=True)
-class BlobSource:
-    """A blob, and an image source that has it."""
-
-    blob: Descriptor
-    source: ImageSource
-
-
-@dataclass(slots=True)
-class Gathered:
-    """What a cache of images holds: manifests by their path in the tree, blobs by digest."""
-
-    manifests: dict[str, bytes] = field(default_factory=dict)
-    blobs: dict[Digest, BlobSource] = field(default_factory=dict)
-    platforms: set[Platform] = field(default_factory=set)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """The bytes of all files of the tree."""
-        blobs = sum(source.blob.size for source in self.blobs.values())
-        return blobs + sum(map(len, self.manifests.values()))
-
-    def add_manifest(self, name: Reference, raw: bytes) -> None:
-        """Add a manifest by tag or digest; raises InputError when another one has the tag."""
-        if self.manifests.setdefault(manifest_path(name), raw) != raw:
-            raise InputError(
-                f"another image has the name {name}",
-                hint="give each image a name of its own; the platforms of one need an index",
-            )
-
-    def add_blob(self, source: BlobSource) -> None:
-        """Add a blob, once; raises InputError when it is said to have another size elsewhere."""
-        known = self.blobs.setdefault(source.blob.digest, source)
-        if known.blob.size != source.blob.size:
-            raise InputError(
-                f"blob {source.blob.digest} has {source.blob.size} bytes here "
-                f"and {known.blob.size} elsewhere"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which platforms are wanted, none means all that an image has; and whether signatures are."""
-
-    platforms: tuple[Platform, ...]
-    signatures: bool = False
-
-    @classmethod
-    def parse(cls, texts: Iterable[str], *, signatures: bool = False) -> Selection:
-        """Return the selection of `all`, or of comma-separated platforms such as linux/amd64.
-
-        Raises InputError when one does not parse.
-        """
-        names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
-        if not names:
-            raise InputError("--platform names no platform", hint="write it as linux/amd64")
-        if _ALL in names:
-            return cls((), signatures)
-        return cls(tuple(dict.fromkeys(Platform.parse(name) for name in names)), signatures)
-
-    def entries(self, index: Index) -> tuple[Descriptor, ...]:
-        """Return the entries of `index` to cache; raises InputError when a platform is missing."""
-        if not self.platforms:
-            return index.images
-        return tuple(dict.fromkeys(index.select(platform) for platform in self.platforms))
+    from imager.oci.registry import RegistryClient
 
 
 def gather(
@@ -109,7 +40,7 @@ def gather(
     order in which they answer. Signatures that are there and cannot be had are a warning. Raises
     the error of the one that failed, or one that names all when there are several.
     """
-    gathered = Gathered()
+    gathered = Gathered(wanted=selection.platforms)
     failures: list[ImagerError] = []
     reader = _Reader(client, selection, layer_cache)
     with worker_pool(jobs, "gather") as pool:
@@ -125,17 +56,18 @@ def gather(
 
 
 @dataclass(frozen=True, slots=True)
-class _Image:
-    """An image, or what signs one, as it was read: manifests by their names, and blobs."""
+class _Entry:
+    """What an entry of a list names: images, and what belongs to them."""
 
-    manifests: tuple[tuple[Reference, bytes], ...] = ()
-    blobs: tuple[BlobSource, ...] = ()
-    platforms: frozenset[Platform] = frozenset()
+    images: tuple[ReadImage, ...]
+    signatures: tuple[ReadImage, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def _add_entry(gathered: Gathered, images: Iterable[_Image]) -> None:
-    for image in images:
+def _add_entry(gathered: Gathered, entry: _Entry) -> None:
+    gathered.images += len(entry.images)
+    gathered.warnings += entry.warnings
+    for image in (*entry.images, *entry.signatures):
         for name, raw in image.manifests:
             gathered.add_manifest(name, raw)
         for blob in image.blobs:
@@ -152,47 +84,102 @@ class _Reader:
     selection: Selection
     layer_cache: LayerCache | None
 
-    def read(self, entry: str) -> tuple[_Image, ...]:
-        local = LocalImage.parse(entry)
-        if local is None:
-            return tuple(self._remote(Reference.parse(entry)))
-        return tuple(
-            self._image(name, source, root=source.root())
-            for name, source in _opened(local, self.selection)
-        )
+    def read(self, entry: str) -> _Entry:
+        match parse_entry(entry):
+            case RemoteEntry(name, reference):
+                return self._remote(name, reference)
+            case LocalImage() as local:
+                opened = local.open(self.selection.platforms)
+                return _Entry(
+                    tuple(
+                        self._image(name, source, root=source.root())
+                        for name, source in opened.images
+                    ),
+                    warnings=opened.warnings,
+                )
 
-    def _remote(self, reference: Reference) -> Iterator[_Image]:
+    def _remote(self, name: Reference, reference: Reference) -> _Entry:
         image = self.client.image(reference)
         root, host = image.locate()
-        yield self._image(reference, image, root=root)
-        for tag in signature_tags(root.digest) if self.selection.signatures else ():
-            name = replace(reference, tag=tag, digest=None)
-            # Of a mirror's image, the registry itself need not be within reach.
-            yield _read_signatures(name, self.client.image(name), host=host, signed=root.digest)
+        if name.digest not in (None, root.digest):
+            raise InputError(f"{reference} is not {name}: its digest is {root.digest}")
+        read = self._image(name, image, root=root)
+        if not self.selection.signatures:
+            return _Entry((read,))
+        # Of a mirror's image, the registry itself need not be within reach.
+        found = read_signatures(
+            image.reference, client=self.client, host=host, signed=root.digest, name=name
+        )
+        return _Entry((read,), tuple(found))
 
-    def _image(self, name: Reference, source: ImageSource, *, root: RawManifest) -> _Image:
+    def _image(self, name: Reference, source: ImageSource, *, root: RawManifest) -> ReadImage:
         if isinstance(root.document, Index):
-            entries = self.selection.entries(root.document)
-            parts = [source.manifest(entry.digest) for entry in entries]
-            platforms = {entry.platform.normalised() for entry in entries if entry.platform}
+            choice = self._choice(name, source, root, root.document)
+            parts, lacking = self._parts(choice.entries, source)
         else:
-            parts = [root]
-            platforms = {self._own_platform(root.document, source)}
-        image = _whole(name, source, root=root, parts=parts)
-        return replace(image, platforms=frozenset(platforms), warnings=source.warnings)
+            choice, parts, lacking = self._only(root.document, source), [root], []
+        image = whole_image(name, source, root=root, parts=parts)
+        return replace(
+            image,
+            platforms=choice.platforms,
+            warnings=(
+                *source.warnings,
+                *(f"{name}: {text}" for text in (*choice.warnings, *lacking)),
+                *image.warnings,
+            ),
+        )
 
-    def _own_platform(self, manifest: ImageManifest, source: ImageSource) -> Platform:
-        """Return the platform that an image's configuration tells."""
-        platform = config_platform(self._config(manifest.config, source))
-        if platform is None:
-            raise InputError("its configuration names no platform")
-        wanted = self.selection.platforms
-        if wanted and not any(platform.matches(each) for each in wanted):
-            raise InputError(
-                f"it is an image for {platform} alone, not for {', '.join(map(str, wanted))}",
-                hint="ask for its platform with --platform, or name a multi-platform image",
-            )
-        return platform
+    def _choice(
+        self, name: Reference, source: ImageSource, root: RawManifest, index: Index
+    ) -> Choice:
+        if signed_digest(name.tag) not in (None, root.digest):
+            # What refers to an image is for all its platforms, whatever its entries say.
+            return Choice(index.manifests)
+
+        def find(entry: Descriptor) -> Platform | None:
+            document = source.manifest(entry.digest).document
+            if not isinstance(document, ImageManifest):
+                return None
+            return platform_of(document, self._own_platform(document, source))
+
+        return choose(index, self.selection, find)
+
+    def _parts(
+        self, entries: Iterable[Descriptor], source: ImageSource
+    ) -> tuple[list[RawManifest], list[str]]:
+        """Return the manifests of entries, and what is to be said of those that are not there."""
+        parts, lacking = [], []
+        for entry in entries:
+            try:
+                parts.append(source.manifest(entry.digest))
+            except NotFoundError as error:
+                part = entry.platform or entry.digest
+                what = f"{part} is listed in the index, but missing from the source"
+                if self.selection.platforms or self.selection.missing is MissingPlatform.FAIL:
+                    raise NotFoundError(
+                        f"{what}: {error.message}",
+                        hint="--platform names those that are there; with --platform all, "
+                        "--missing-platform warn leaves out the others",
+                    ) from error
+                lacking.append(f"{what}; it is left out")
+        return parts, lacking
+
+    def _only(self, manifest: ImageManifest, source: ImageSource) -> Choice:
+        """Return the choice of an image without an index: itself, whatever it is for."""
+        platform = self._own_platform(manifest, source)
+        lacking = self.selection.lacking(platform) if platform else ()
+        if platform is None or not lacking:
+            return Choice((), frozenset({platform} if platform else ()))
+        wanted = ", ".join(map(str, lacking))
+        text = f"this image is only for {platform}, not for {wanted}; it is cached anyway"
+        own = lacking != self.selection.platforms
+        return Choice((), frozenset({platform} if own else ()), (text,))
+
+    def _own_platform(self, manifest: ImageManifest, source: ImageSource) -> Platform | None:
+        """Return the platform that an image's configuration tells, None when it tells none."""
+        if manifest.is_artifact:
+            return None
+        return config_platform(self._config(manifest.config, source))
 
     def _config(self, blob: Descriptor, source: ImageSource) -> bytes:
         if blob.size > LARGEST_CONFIG:
@@ -203,51 +190,3 @@ class _Reader:
         buffer = Buffer()
         source.fetch_blob(blob, buffer)
         return bytes(buffer.data)
-
-
-def _opened(local: LocalImage, selection: Selection) -> Iterator[tuple[Reference, ImageSource]]:
-    # A layout may have an entry of its own for each platform of a name.
-    several = local.kind is LocalKind.LAYOUT and selection.platforms
-    for platform in selection.platforms if several else (None,):
-        yield local.open(platform=platform)
-
-
-def _read_signatures(
-    name: Reference, image: RemoteImage, *, host: Endpoint, signed: Digest
-) -> _Image:
-    """Read what is under a tag for signatures: all of it or, with a warning, nothing."""
-    try:
-        root = image.find_at(host)
-        # Some tag an image by its own digest.
-        if root is None or root.digest == signed:
-            return _Image()
-        parts = [root]
-        if isinstance(root.document, Index):
-            parts = [image.manifest(entry.digest) for entry in root.document.manifests]
-        return _whole(name, image, root=root, parts=parts)
-    except (InputError, UnsupportedError) as error:
-        return _Image(warnings=(f"signatures are left out: {error.message}",))
-
-
-def _whole(
-    name: Reference, source: ImageSource, *, root: RawManifest, parts: Sequence[RawManifest]
-) -> _Image:
-    names = [(name, root), *((replace(name, tag=None), part) for part in parts)]
-    return _Image(
-        tuple((each, manifest.raw) for key, manifest in names for each in _names(key, manifest)),
-        tuple(blob for part in parts for blob in _blobs(part, source)),
-    )
-
-
-def _names(name: Reference, manifest: RawManifest) -> Iterator[Reference]:
-    """Yield the names under which a manifest is cached: its tag, if any, and its digest."""
-    if name.tag is not None:
-        yield replace(name, digest=None)
-    yield replace(name, tag=None, digest=manifest.digest)
-
-
-def _blobs(manifest: RawManifest, source: ImageSource) -> Iterator[BlobSource]:
-    if not isinstance(manifest.document, ImageManifest):
-        raise InputError(f"manifest {manifest.digest} is an index inside of an index")
-    for blob in manifest.document.blobs:
-        yield BlobSource(blob, source)

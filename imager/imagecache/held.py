@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from imager.errors import InputError
 from imager.extents import Content
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.gather import BlobSource, Gathered
+from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.images import CachedImage
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest

@@ -14,16 +14,15 @@ from imager.oci.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class CachedPart:
-    """A manifest of an image; its index or its configuration tells the platform, normalised."""
+    """A manifest of an image; its index or its configuration tells the platform, normalised.
+
+    `blobs` are its configuration and its layers, without foreign layers that were left out; an
+    index inside of an index has none.
+    """
 
     manifest: RawManifest
     platform: Platform | None
-
-    @property
-    def blobs(self) -> tuple[Descriptor, ...]:
-        """The configuration and the layers; none for an index inside of an index."""
-        document = self.manifest.document
-        return document.blobs if isinstance(document, ImageManifest) else ()
+    blobs: tuple[Descriptor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +105,19 @@ def _cached(cache: ImageCache, reference: Reference) -> CachedImage:
 
 def _parts(cache: ImageCache, reference: Reference, root: RawManifest) -> Iterator[CachedPart]:
     if not isinstance(root.document, Index):
-        yield CachedPart(root, cache.config_platforms.get(root.digest))
+        yield _part(cache, root, cache.config_platforms.get(root.digest))
         return
     for entry in root.document.manifests:
         part = cache.manifests.get(replace(reference, tag=None, digest=entry.digest))
         if part is not None:
-            platform = None if entry.is_attestation else entry.platform
-            yield CachedPart(part, platform and platform.normalised())
+            yield _part(cache, part, cache.entry_platform(reference, entry))
+
+
+def _part(cache: ImageCache, manifest: RawManifest, platform: Platform | None) -> CachedPart:
+    document = manifest.document
+    blobs = document.blobs if isinstance(document, ImageManifest) else ()
+    there = (blob for blob in blobs if not blob.is_foreign or blob.digest in cache.blobs)
+    return CachedPart(manifest, platform, tuple(there))
 
 
 def all_blobs(images: Iterable[CachedImage]) -> dict[Digest, Descriptor]:

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from imager.errors import InputError, UnsupportedError
 from imager.imagecache.archiving import ArchiveFormat
 from imager.imagecache.cache import ImageCache
+from imager.imagecache.contents import Gathered
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
-from imager.imagecache.gather import Gathered
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import CachedImage, CachedPart, cached_images, signed_images
 from imager.imagecache.opened import LAYER_CODECS, CacheKind, OpenedCache
 from imager.imagecache.tree import manifest_path
 from imager.oci.digest import Digest
-from imager.oci.manifest import Index
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 
@@ -188,7 +187,7 @@ def _cut(images: Sequence[CachedImage], platforms: Sequence[Platform]) -> list[C
 
 
 def _parts(image: CachedImage, platforms: Sequence[Platform]) -> tuple[CachedPart, ...]:
-    if not isinstance(image.root.document, Index):
-        # An image that tells no platform goes for any.
-        return tuple(part for part in image.parts if part.platform in (None, *platforms))
+    if not image.platforms:
+        # What tells no platform goes for any.
+        return image.parts
     return tuple(part for part in image.parts if part.platform in platforms)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from imager.copier import write_error
 from imager.errors import HostError
-from imager.imagecache.gather import BlobSource
+from imager.imagecache.contents import BlobSource
 from imager.imagecache.transfer import OF_ONE_BLOB, BlobPlace
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from imager.errors import ImagerError, InputError
+from imager.oci.local import parse_entry
 from imager.oci.reference import Reference
 from imager.textinput import input_name, read_input
 
@@ -31,17 +32,27 @@ def read_lines(source: str) -> tuple[str, ...]:
 
 
 def read_image_list(source: str) -> tuple[Reference, ...]:
-    """Return the references in a list; raises InputError naming every line that is none."""
+    """Return the names of the images in a list, wherever they are to come from.
+
+    Raises InputError that names every line that is none, or whose image only its source names.
+    """
     references: list[Reference] = []
     problems: list[str] = []
     for line in read_lines(source):
         try:
-            references.append(Reference.parse(line))
+            references.append(_name(line))
         except ImagerError as error:
             problems.append(error.message)
     if problems:
         raise InputError(f"{input_name(source)}: {'; '.join(problems[:_SHOWN])}")
     return tuple(references)
+
+
+def _name(line: str) -> Reference:
+    entry = parse_entry(line)
+    if entry.name is None:
+        raise InputError(f"{line!r} does not name its image", hint="write NAME=SOURCE")
+    return entry.name
 
 
 def _entries(text: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from imager.arch import Arch
 from imager.errors import Fail, stop_at
 from imager.extents import Content
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.gather import BlobSource
+from imager.imagecache.contents import BlobSource
 from imager.imagecache.layercache import LayerCache
 from imager.imagecache.opened import (
     OpenedCache,
@@ -28,7 +28,8 @@ from imager.reporter import Reporter
 from imager.workspace import check_free_space
 
 if TYPE_CHECKING:
-    from imager.oci.registry import RegistryClient, RemoteImage
+    from imager.oci.registry import RegistryClient
+    from imager.oci.remote import RemoteImage
 
 
 def pull_cache(

@@ -11,7 +11,7 @@ from pathlib import Path
 from imager.copier import write_error
 from imager.errors import ImagerError, InputError, UnsupportedError, joined
 from imager.flusher import Flusher
-from imager.imagecache.gather import BlobSource
+from imager.imagecache.contents import BlobSource
 from imager.imagecache.journal import Journal
 from imager.oci.sinks import FileSink
 from imager.oci.source import ByteSink, LocalRange, WrongBytesError

@@ -66,7 +66,7 @@ def verify_cache(
         lacking += [problem for image in images for problem in _not_for(image, platforms)]
         lacking += _hidden(opened, platforms)
     else:
-        lacking += [problem for image in images for problem in _half(image, cache.platforms)]
+        lacking += [problem for image in images for problem in _half(image, cache.index_platforms)]
         notes += tuple(_hidden(opened, cache.platforms))
     problems = (*_texts(errors), *dict.fromkeys(lacking))
     return Verification(len(images), len(cache.blobs), cache.size, problems, notes, len(signatures))
@@ -100,14 +100,16 @@ def _half(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]:
     """Yield which of `platforms` the image has and the cache has not."""
     lacking = [platform for platform in platforms if image.missing(platform)]
     yield from (f"{image.reference} has no manifest for {platform}" for platform in lacking)
-    if not image.parts and not lacking:
+    empty = isinstance(image.root.document, Index) and not image.root.document.manifests
+    if not image.parts and not lacking and not empty:
         yield f"{image.reference} has no manifest for any platform"
 
 
 def _not_for(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]:
     """Yield which of `platforms` are not there, whatever the image could have."""
     if isinstance(image.root.document, Index):
-        for platform in platforms:
+        # Artifacts are for no platform.
+        for platform in () if image.parts and not image.platforms else platforms:
             if platform not in image.platforms:
                 yield f"{image.reference} has no manifest for {platform}"
     elif image.platforms and not set(image.platforms) & set(platforms):

@@ -20,7 +20,7 @@ from pathlib import Path
 from imager.copier import write_error
 from imager.errors import HostError, ImagerError, joined
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.gather import BlobSource
+from imager.imagecache.contents import BlobSource
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import cached_images, cached_signatures
 from imager.imagecache.layercache import LayerCache

@@ -1,28 +1,53 @@
 """How a registry's challenge becomes an Authorization header.
 
-https://distribution.github.io/distribution/spec/auth/token/ (Bearer) and RFC 7617 (Basic).
+https://distribution.github.io/distribution/spec/auth/token/ (Bearer),
+https://distribution.github.io/distribution/spec/auth/oauth/ (Bearer with an identity token), and
+RFC 7617 (Basic).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from imager.errors import DependencyError, InputError
-from imager.oci.credentials import Credential, Credentials
+from imager.errors import DependencyError, ImagerError, InputError
+from imager.oci.challenges import Challenge, parse_challenges
+from imager.oci.credentials import Credential, Credentials, IdentityToken, Login, RegistryToken
 from imager.oci.documents import load_fields
 from imager.oci.reference import Reference
-from imager.oci.transport import Transport, read_bounded
+from imager.oci.transport import Response, Transport, follow, read_bounded
 from imager.units import MIB
 
 # What a token allows: actions of the token specification's scopes.
 PULL = "pull"
 PUSH = "pull,push"
+_CLIENT_ID = "imager"
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+# Statuses of a token server that knows no POST.
+_NO_POST = (404, 405)
 
 
 def login_hint(registry: str) -> str:
     """Return what to do when `registry` refuses us."""
     return f"check the image's name, or log in with: docker login {registry}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was challenged: by the host that calls the repository `reference`.
+
+    `actions` (PULL, PUSH) is the scope to ask for where the challenge names none.
+    """
+
+    reference: Reference
+    url: str
+    actions: str
+
+    @property
+    def registry(self) -> str:
+        """The host's name."""
+        return self.reference.registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,71 +57,133 @@ class Authorizer:
     transport: Transport
     credentials: Credentials
 
-    def answer(self, challenge: str, *, reference: Reference, url: str, actions: str) -> str:
-        """Return the Authorization header for `challenge`, the WWW-Authenticate of `url`.
+    def answer(self, header: str, asked: Asked) -> str:
+        """Return the Authorization header for one of the challenges of WWW-Authenticate.
 
-        `actions` (PULL, PUSH) is the scope to ask for where the challenge tells none. Raises
+        Bearer is tried before Basic. Raises the error of the first challenge that was tried:
         InputError when credentials are missing or refused, DependencyError when the token server
         fails or is not safe to ask.
         """
-        credential = self.credentials.find(reference.registry, reference.repository)
-        if "bearer" in challenge.lower():
-            address = _token_url(challenge, reference=reference, url=url, actions=actions)
-            return f"Bearer {self._token(address, credential, reference=reference)}"
-        if not challenge:
+        challenges = parse_challenges(header)
+        if not challenges:
             raise InputError(
-                f"{reference.registry} refuses {reference} and does not say how to log in",
-                hint=login_hint(reference.registry),
+                f"{asked.registry} refuses {asked.reference} and does not say how to log in",
+                hint=login_hint(asked.registry),
             )
-        if "basic" not in challenge.lower():
-            raise DependencyError(f"{reference.registry} asks for an unknown login: {challenge!r}")
-        if credential is None:
-            raise InputError(
-                f"{reference.registry} wants a login for {reference}",
-                hint=login_hint(reference.registry),
+        usable = [c for scheme in ("bearer", "basic") for c in challenges if c.scheme == scheme]
+        if not usable:
+            names = ", ".join(dict.fromkeys(challenge.scheme for challenge in challenges))
+            raise DependencyError(
+                f"{asked.registry} requires an unsupported authentication scheme: {names[:100]}",
+                hint="only Bearer and Basic are supported",
             )
-        return credential.basic
+        login = self.credentials.find(asked.registry, asked.reference.repository)
+        return self._first(usable, login, asked)
 
-    def _token(self, address: str, credential: Credential | None, *, reference: Reference) -> str:
-        headers = {"Authorization": credential.basic} if credential else {}
-        host = urlsplit(address).netloc
-        with self.transport.request("GET", address, headers=headers) as response:
-            if response.status in (401, 403):
-                who = "the stored credentials" if credential else "anonymous access"
+    def _first(self, challenges: Sequence[Challenge], login: Login | None, asked: Asked) -> str:
+        failures: list[ImagerError] = []
+        for challenge in challenges:
+            try:
+                if challenge.scheme == "basic":
+                    return _basic(login, asked)
+                return f"Bearer {self._bearer(challenge, login, asked)}"
+            except (InputError, DependencyError) as error:
+                failures.append(error)
+        raise failures[0]
+
+    def _bearer(self, challenge: Challenge, login: Login | None, asked: Asked) -> str:
+        match login:
+            case RegistryToken(token):
+                return _checked(token, "the stored registry token", asked)
+            case IdentityToken(token):
+                return self._exchanged(challenge, token, asked)
+            case _:
+                headers = {"Authorization": login.basic} if login else {}
+                address = _token_url(challenge, asked)
+                with self.transport.request(
+                    "GET", address, headers=headers, origin=asked.url
+                ) as response:
+                    return _token(response, asked, anonymous=login is None)
+
+    def _exchanged(self, challenge: Challenge, token: str, asked: Asked) -> str:
+        """Return the access token that the token server gives for an identity token."""
+        address = urlsplit(_token_url(challenge, asked))
+        query = dict(parse_qsl(address.query))
+        scope = " ".join(_scopes(challenge, asked))
+        form = {
+            "grant_type": "refresh_token",
+            "service": challenge.get("service"),
+            "client_id": _CLIENT_ID,
+            "scope": scope,
+            "refresh_token": token,
+        }
+        kept = {name: value for name, value in query.items() if name not in form}
+        url = urlunsplit(address._replace(query=urlencode(kept)))
+        body = urlencode(form).encode()
+        with self.transport.request(
+            "POST", url, headers=_FORM, body=body, origin=asked.url
+        ) as response:
+            if response.status in _NO_POST:
                 raise InputError(
-                    f"{host} refuses {who} for {reference}", hint=login_hint(reference.registry)
+                    f"{address.netloc} does not exchange identity tokens: HTTP {response.status}",
+                    hint=f"log in to {asked.registry} with a user name and a password or "
+                    "access token",
                 )
-            if response.status != 200:
-                raise DependencyError(
-                    f"{host} gives no token for {reference}: HTTP {response.status}"
-                )
-            raw = read_bounded(response, MIB)
-        answer = load_fields(raw, where=f"the token answer of {host}")
-        token = answer.text("token") or answer.text("access_token")
-        if not token.isascii() or not token.isprintable() or not token:
-            raise DependencyError(f"{host} gives no valid token for {reference}")
-        return token
+            return _token(response, asked, anonymous=False)
 
 
-def _token_url(challenge: str, *, reference: Reference, url: str, actions: str) -> str:
-    from oras.auth.utils import parse_auth_header
-
-    parts = parse_auth_header(challenge)
-    address = str(parts.realm or "")
-    try:
-        realm = urlsplit(address)
-    except ValueError as error:
-        raise DependencyError(
-            f"{reference.registry} names {address!r} as its token server: {error}"
-        ) from error
-    # The credentials go there, so not in the clear when the registry itself is on TLS.
-    if realm.scheme not in ("https", urlsplit(url).scheme) or not realm.netloc:
-        raise DependencyError(
-            f"{reference.registry} sends us to a token server that is not safe: {address!r}"
+def _basic(login: Login | None, asked: Asked) -> str:
+    if login is None:
+        raise InputError(
+            f"{asked.registry} requires a login for {asked.reference}",
+            hint=login_hint(asked.registry),
         )
-    scopes = (parts.scope or f"repository:{reference.repository}:{actions}").split()
-    query = [("scope", scope) for scope in scopes]
-    if parts.service:
-        query.insert(0, ("service", parts.service))
+    if not isinstance(login, Credential):
+        raise InputError(
+            f"{asked.registry} requires a user name and a password for {asked.reference}, but the "
+            "stored login is a token",
+            hint=login_hint(asked.registry),
+        )
+    return login.basic
+
+
+def _token(response: Response, asked: Asked, *, anonymous: bool) -> str:
+    host = urlsplit(response.url).netloc
+    if response.status in (400, 401, 403):
+        who = "anonymous access" if anonymous else "the stored credentials"
+        raise InputError(
+            f"{host} refuses {who} for {asked.reference}: HTTP {response.status}",
+            hint=login_hint(asked.registry),
+        )
+    if response.status != 200:
+        raise DependencyError(
+            f"{host} gives no token for {asked.reference}: HTTP {response.status}"
+        )
+    answer = load_fields(read_bounded(response, MIB), where=f"the token answer of {host}")
+    token = answer.text("token") or answer.text("access_token")
+    return _checked(token, host, asked)
+
+
+def _checked(token: str, source: str, asked: Asked) -> str:
+    if not token.isascii() or not token.isprintable() or not token:
+        raise DependencyError(f"{source} gives no valid token for {asked.reference}")
+    return token
+
+
+def _scopes(challenge: Challenge, asked: Asked) -> list[str]:
+    wanted = f"repository:{asked.reference.repository}:{asked.actions}"
+    return (challenge.get("scope") or wanted).split()
+
+
+def _token_url(challenge: Challenge, asked: Asked) -> str:
+    named = challenge.get("realm")
+    if "://" not in named:
+        raise DependencyError(
+            f"{asked.registry} names {named[:200]!r} as its token server, which is not a URL"
+        )
+    realm = urlsplit(follow(asked.url, named))
+    query = [("scope", scope) for scope in _scopes(challenge, asked)]
+    if service := challenge.get("service"):
+        query.insert(0, ("service", service))
     old = f"{realm.query}&" if realm.query else ""
-    return urlunsplit(realm._replace(query=old + urlencode(query)))
+    return urlunsplit(realm._replace(query=old + urlencode(query), fragment=""))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from imager.errors import ImagerError
 from imager.oci.documents import load_fields
+from imager.oci.manifest import ImageManifest
 from imager.oci.platform import Platform
 
 LARGEST_CONFIG = 4 << 20
@@ -23,3 +24,11 @@ def config_platform(raw: bytes) -> Platform | None:
         return Platform.parse("/".join(part for part in parts if part))
     except ImagerError:
         return None
+
+
+def platform_of(manifest: ImageManifest, told: Platform | None) -> Platform | None:
+    """Return the platform of an image whose index does not tell it; `told` is its configuration's.
+
+    An image without one is for linux/amd64, as for other clients; an artifact is for no platform.
+    """
+    return None if manifest.is_artifact else told or Platform("linux", "amd64")

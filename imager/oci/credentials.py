@@ -1,25 +1,25 @@
-"""Credentials as `docker login` and `podman login` keep them.
+"""Credentials as `docker login`, `podman login` and Kubernetes keep them.
 
 The file formats are those of https://docs.docker.com/reference/cli/docker/login/ and of
 containers-auth.json(5); helper programs follow
-https://github.com/docker/docker-credential-helpers.
+https://github.com/docker/docker-credential-helpers. `authfile` reads other files.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from imager.errors import DependencyError, InputError, UnsupportedError
-from imager.oci.documents import MAX_DOCUMENT, Fields, load_fields
+from imager.errors import DependencyError, InputError
+from imager.oci.authfile import decoded_base64, read_auth_file
+from imager.oci.authkeys import DOCKER_HUB_KEYS, best_key
+from imager.oci.documents import Fields, load_fields
 from imager.oci.reference import DOCKER_HUB
 
-_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io", DOCKER_HUB)
 _NOT_FOUND = "credentials not found"
 _TOKEN_USER = "<token>"  # noqa: S105 - what helpers put in place of a user name
 
@@ -37,14 +37,31 @@ class Credential:
         return f"Basic {base64.b64encode(f'{self.username}:{self.password}'.encode()).decode()}"
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityToken:
+    """A refresh token for the registry's token server, as `az acr login` stores one."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryToken:
+    """A bearer token for the registry itself."""
+
+    token: str = field(repr=False)
+
+
+Login = Credential | IdentityToken | RegistryToken
+
+
 class Credentials(Protocol):
     """Where the login for a repository is looked up."""
 
-    def find(self, registry: str, repository: str = "") -> Credential | None:
-        """Return the credential for `registry` (host[:port]) and a repository of it, if any.
+    def find(self, registry: str, repository: str = "") -> Login | None:
+        """Return the login for `registry` (host[:port]) and a repository of it, if any.
 
-        Raises InputError for an entry that does not parse, UnsupportedError for an identity
-        token, DependencyError when a credential helper is missing or fails.
+        Raises InputError for an entry that does not parse, DependencyError when a credential
+        helper is missing or fails.
         """
 
 
@@ -68,43 +85,32 @@ class CredentialStore:
     @classmethod
     def open(cls, path: Path) -> CredentialStore:
         """Return the store in the file `path`; raises InputError when it is not valid."""
-        try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_DOCUMENT + 1)
-        except OSError as error:
-            raise InputError(f"cannot read credentials {path}: {error.strerror}") from error
-        return cls(load_fields(raw, where=f"credentials {path}"))
+        return cls(read_auth_file(path))
 
-    def find(self, registry: str, repository: str = "") -> Credential | None:
-        """Return a credential, that for the longest path above the repository; see Credentials."""
-        parts = repository.split("/") if repository else []
-        for length in range(len(parts), 0, -1):
-            found = self._inline("/".join([registry, *parts[:length]]))
-            if found is not None:
-                return found
-        keys = _HUB_KEYS if registry == DOCKER_HUB else (registry, f"https://{registry}")
-        helpers = self.config.child("credHelpers")
-        default_helper = self.config.text("credsStore")
-        for key in keys:
-            helper = (helpers.text(key) if helpers else "") or default_helper
-            found = _ask_helper(helper, key) if helper else None
-            found = found or self._inline(key)
-            if found is not None:
-                return found
-        return None
+    def find(self, registry: str, repository: str = "") -> Login | None:
+        """Return the login whose key is the most specific one for the repository; see Credentials.
 
-    def _inline(self, key: str) -> Credential | None:
-        auths = self.config.child("auths")
-        entry = auths.child(key) if auths else None
-        if entry is None:
+        A credential helper of the registry goes before what the file itself has for all of it.
+        """
+        auths = self.config.child("auths") or Fields({}, "auths")
+        used = (key for key, entry in auths.values.items() if not _is_empty(entry))
+        key, part = best_key(used, registry, repository)
+        inline = _inline(auths.child(key)) if key else None
+        if inline is not None and part:
+            return inline
+        return self._from_helper(registry) or inline
+
+    def _from_helper(self, registry: str) -> Login | None:
+        helpers = self.config.child("credHelpers") or Fields({}, "credHelpers")
+        key, _ = best_key(helpers.values, registry, "")
+        helper = (helpers.text(key) if key else "") or self.config.text("credsStore")
+        if not helper:
             return None
-        if entry.text("identitytoken"):
-            raise _identity_token(entry.where)
-        if entry.text("auth"):
-            return _decoded(entry)
-        if entry.text("username"):
-            return Credential(entry.text("username"), entry.text("password"))
-        return None
+        asked = DOCKER_HUB_KEYS if registry == DOCKER_HUB else (registry, f"https://{registry}")
+        answers = (
+            _ask_helper(helper, name) for name in dict.fromkeys([*([key] if key else []), *asked])
+        )
+        return next((login for login in answers if login is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,27 +138,44 @@ class CredentialChain:
         """Return these stores and, behind them, those of `other`."""
         return CredentialChain(self.stores + other.stores)
 
-    def find(self, registry: str, repository: str = "") -> Credential | None:
-        """Return the first credential that a store has; see Credentials."""
+    def find(self, registry: str, repository: str = "") -> Login | None:
+        """Return the first login that a store has; see Credentials."""
         found = (store.find(registry, repository) for store in self.stores)
-        return next((credential for credential in found if credential is not None), None)
+        return next((login for login in found if login is not None), None)
 
 
-def _candidates(environment: Mapping[str, str]) -> list[Path]:
+def _candidates(environment: Mapping[str, str]) -> Iterator[Path]:
     home = Path(environment.get("HOME") or "/nonexistent")
-    files = [Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")]
+    yield Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")
     if runtime := environment.get("XDG_RUNTIME_DIR"):
-        files.append(Path(runtime, "containers/auth.json"))
-    files.append(
-        Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers/auth.json")
-    )
-    return files
+        yield Path(runtime, "containers/auth.json")
+    yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers/auth.json")
+
+
+def _is_empty(entry: object) -> bool:
+    """Whether an entry has no login: docker leaves such ones where a helper keeps it."""
+    return entry is None or (isinstance(entry, dict) and not any(entry.values()))
+
+
+def _inline(entry: Fields | None) -> Login | None:
+    """Return what an entry of `auths` holds, in docker's order: tokens before passwords."""
+    if entry is None:
+        return None
+    if token := entry.text("registrytoken"):
+        return RegistryToken(token)
+    if token := entry.text("identitytoken"):
+        return IdentityToken(token)
+    if entry.text("auth"):
+        return _decoded(entry)
+    if entry.text("username"):
+        return Credential(entry.text("username"), entry.text("password"))
+    return None
 
 
 def _decoded(entry: Fields) -> Credential:
     try:
-        text = base64.b64decode(entry.text("auth"), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError) as error:
+        text = decoded_base64(entry.text("auth")).decode("utf-8")
+    except ValueError as error:
         raise InputError(f"{entry.where}: auth is not valid base64") from error
     username, colon, password = text.rstrip("\0").partition(":")
     if not colon:
@@ -160,7 +183,7 @@ def _decoded(entry: Fields) -> Credential:
     return Credential(username, password)
 
 
-def _ask_helper(helper: str, key: str) -> Credential | None:
+def _ask_helper(helper: str, key: str) -> Login | None:
     from imager.tools import run_tool
 
     if "/" in helper:
@@ -183,12 +206,5 @@ def _ask_helper(helper: str, key: str) -> Credential | None:
     answer = load_fields(raw, where=f"the answer of docker-credential-{helper}")
     username, secret = answer.text("Username"), answer.text("Secret")
     if username == _TOKEN_USER:
-        raise _identity_token(answer.where)
+        return IdentityToken(secret) if secret else None
     return Credential(username, secret) if secret else None
-
-
-def _identity_token(where: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"{where}: identity tokens are not supported",
-        hint="log in with a user name and a password or access token",
-    )

@@ -3,47 +3,48 @@
 Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format"
 (https://github.com/moby/moby/blob/master/image/spec/v1.2.md). An archive has no registry
 manifest, so an OCI one is made of what it holds, always the same one; digests that a registry
-gave the image do not match it.
+gave the image do not match it. From Docker 25 on an archive is an OCI image layout as well, whose
+manifests are taken as they are: where the image came from a registry, they are the registry's.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import zlib
+import contextlib
+import itertools
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
 
-import zstandard
-
-from imager.compression import MAGIC
-from imager.errors import InputError, OutputError
-from imager.extents import Codec, Content
+from imager.errors import InputError
+from imager.extents import Content
+from imager.oci.archive import Archive
 from imager.oci.digest import Digest
-from imager.oci.documents import MAX_DOCUMENT, fields_of, load_fields, load_json
+from imager.oci.documents import fields_of, load_fields, load_json
+from imager.oci.layout import Layout, LayoutImage, entry_names, is_layout_archive
 from imager.oci.manifest import (
     OCI_CONFIG,
-    OCI_LAYER,
-    OCI_LAYER_GZIP,
-    OCI_LAYER_ZSTD,
     Descriptor,
+    ImageManifest,
+    Index,
     RawManifest,
     manifest_json,
 )
 from imager.oci.reference import Reference
-from imager.oci.source import CHUNK, BlobCheck, ByteSink, LocalRange, NotFoundError
-from imager.oci.tarindex import read_tar_index
-from imager.units import format_size
+from imager.oci.source import (
+    BlobCheck,
+    ByteSink,
+    ImageSource,
+    LocalRange,
+    NotFoundError,
+)
+from imager.oci.storedlayer import stored_layer
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+_LISTING = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """One image as the archive's manifest.json lists it: names of members, and its tags."""
 
     config: str
@@ -55,38 +56,41 @@ class _Entry:
 class DockerArchive:
     """An opened archive: where its files lie and which images it lists."""
 
-    path: Path
-    files: Mapping[str, LocalRange]
-    entries: tuple[_Entry, ...]
+    archive: Archive
+    entries: tuple[Entry, ...]
 
     @classmethod
     def open(cls, path: Path) -> DockerArchive:
         """Return the archive `path`; reads headers and manifest.json, no layer.
 
-        Raises InputError when it is not one, UnsupportedError when it is compressed.
+        Raises InputError when it is not one, and as `Archive.open`.
         """
-        files = read_tar_index(path)
-        if "manifest.json" not in files:
+        archive = Archive.open(path)
+        if _LISTING not in archive.files:
             raise InputError(
                 f"{path} is not a Docker archive: it has no manifest.json",
                 hint="docker save IMAGE -o FILE makes one",
             )
-        where = f"{path}: manifest.json"
-        listed = load_json(_small_file(files["manifest.json"], where), where=where)
+        where = f"{path}: {_LISTING}"
+        listed = load_json(archive.find(_LISTING).document(where), where=where)
         if not isinstance(listed, list):
             raise InputError(f"{where} must be a list")
-        return cls(path, files, tuple(_entry(item, where) for item in listed))
+        return cls(archive, tuple(_entry(item, where) for item in listed))
+
+    @property
+    def path(self) -> Path:
+        """The archive's path."""
+        return self.archive.path
 
     @property
     def tags(self) -> tuple[Reference, ...]:
         """The names of all images in the archive."""
         return tuple(tag for entry in self.entries for tag in entry.tags)
 
-    def select(self, *, tag: Reference | None = None) -> DockerArchiveImage:
-        """Return the image tagged `tag`, or the only one; reads each of its layers once.
+    def entry(self, tag: Reference | None = None) -> Entry:
+        """Return the image tagged `tag`, or the only one.
 
-        Raises InputError when there is none or several, or when the layers are not what the
-        configuration says.
+        Raises InputError when there is none, or several.
         """
         found = [entry for entry in self.entries if tag is None or tag in entry.tags]
         if len(found) != 1:
@@ -96,12 +100,35 @@ class DockerArchive:
                 f"{self.path} has {what}{f' for {tag}' if tag else ''}",
                 hint=f"name one of: {names or 'nothing, no image is tagged'}",
             )
-        return self._image(found[0])
+        return found[0]
 
-    def _image(self, entry: _Entry) -> DockerArchiveImage:
+    def image(self, entry: Entry) -> ImageSource:
+        """Return an image: as the archive's layout has it, else made of what the archive lists.
+
+        Raises InputError as `made_image`, and for a layout that is not valid.
+        """
+        return self._in_layout(entry) or self.made_image(entry)
+
+    def _in_layout(self, entry: Entry) -> LayoutImage | None:
+        """Return the image of the layout with one of the tags, else with the configuration."""
+        if not is_layout_archive(self.archive):
+            return None
+        layout = Layout.of(self.archive)
+        names = {str(tag) for tag in entry.tags}
+        images = [LayoutImage(layout, each) for each in layout.index.images]
+        named = (image for image in images if names & set(entry_names(image.entry)))
+        config = self._file(entry.config).document(f"{self.path}: {entry.config}")
+        same = (image for image in images if _has_config(image, Digest.of(config)))
+        return next(itertools.chain(named, same), None)
+
+    def made_image(self, entry: Entry) -> DockerArchiveImage:
+        """Return an image with a manifest made for it; reads each of its layers once.
+
+        Raises InputError when the layers are not what the configuration says.
+        """
         where = f"{self.path}: {entry.config}"
         config_range = self._file(entry.config)
-        raw = _small_file(config_range, where)
+        raw = config_range.document(where)
         rootfs = load_fields(raw, where=where).child("rootfs")
         diff_ids = rootfs.texts("diff_ids") if rootfs else ()
         if len(diff_ids) != len(entry.layers):
@@ -111,32 +138,47 @@ class DockerArchive:
         config = Descriptor(OCI_CONFIG, Digest.of(raw), len(raw))
         ranges = [self._file(name) for name in entry.layers]
         layers = [
-            _layer(layer, diff_id, f"{self.path}: {name}")
+            stored_layer(layer, diff_id, f"{self.path}: {name}")
             for layer, diff_id, name in zip(ranges, diff_ids, entry.layers, strict=True)
         ]
         blobs = {blob.digest: place for blob, place in zip(layers, ranges, strict=True)}
         blobs[config.digest] = config_range
         return DockerArchiveImage(
-            self.path, entry.tags, RawManifest.parse(manifest_json(config, layers)), blobs
+            self.archive, entry.tags, RawManifest.parse(manifest_json(config, layers)), blobs
         )
 
     def _file(self, name: str) -> LocalRange:
-        place = self.files.get(name)
-        if place is None:
-            raise InputError(
-                f"{self.path}: {name} is missing", hint="the archive is incomplete: save it again"
-            )
-        return place
+        return self.archive.find(posixpath.normpath(name))
+
+
+def _has_config(image: LayoutImage, config: Digest) -> bool:
+    """Whether an image, or one of an index, has the configuration `config`."""
+    pending, document = [], image.root().document
+    if isinstance(document, Index):
+        pending = [entry.digest for entry in document.images]
+    else:
+        return document.config.digest == config
+    for digest in pending:
+        with contextlib.suppress(NotFoundError):  # of another platform, which was not saved
+            part = image.manifest(digest).document
+            if isinstance(part, ImageManifest) and part.config.digest == config:
+                return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class DockerArchiveImage:
     """One image of an archive, with the manifest made for it; an ImageSource."""
 
-    path: Path
+    archive: Archive
     tags: tuple[Reference, ...]
     made_manifest: RawManifest
     blobs: Mapping[Digest, LocalRange]
+
+    @property
+    def path(self) -> Path:
+        """The archive's path."""
+        return self.archive.path
 
     def root(self) -> RawManifest:
         """Return the manifest made for the image."""
@@ -174,87 +216,10 @@ class DockerArchiveImage:
         self._locate(blob).copy_blob(check, have=have)
 
 
-def _entry(item: object, where: str) -> _Entry:
+def _entry(item: object, where: str) -> Entry:
     fields = fields_of(item, f"{where}: image")
     tags = tuple(Reference.parse(text) for text in fields.texts("RepoTags"))
     config = fields.text("Config")
     if not config:
         raise InputError(f"{fields.where}: Config is missing")
-    return _Entry(config, fields.texts("Layers"), tags)
-
-
-def _small_file(place: LocalRange, where: str) -> bytes:
-    if place.size > MAX_DOCUMENT:
-        raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
-    buffer = io.BytesIO()
-    place.copy_to(buffer)
-    return buffer.getvalue()
-
-
-class _Stream(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _HashedRange(io.RawIOBase):
-    """A file's range as a stream that hashes what is read of it."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        super().__init__()
-        self._file = file
-        self._left = size
-        self.hash = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        view = memoryview(buffer)
-        data = self._file.read(min(len(view), self._left))
-        view[: len(data)] = data
-        self._left -= len(data)
-        self.hash.update(data)
-        return len(data)
-
-
-def _layer(place: LocalRange, diff_id: str, where: str) -> Descriptor:
-    """Return the descriptor of a layer, checked against the diff id of the configuration."""
-    try:
-        blob, found = _hashed(place)
-    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise InputError(f"{where} does not decompress: {error}") from error
-    except OSError as error:
-        raise OutputError(f"cannot read {place.path}: {error.strerror}") from error
-    if str(found) != diff_id:
-        raise InputError(
-            f"{where} is not the layer of its configuration: expected {diff_id}, got {found}",
-            hint="the archive is damaged or was changed: save it again",
-        )
-    return blob
-
-
-def _hashed(place: LocalRange) -> tuple[Descriptor, Digest]:
-    """Return the layer's descriptor and the digest of its decompressed bytes, in one pass."""
-    with place.path.open("rb") as file:
-        file.seek(place.offset)
-        magic = file.read(4)
-        file.seek(place.offset)
-        stored = _HashedRange(file, place.size)
-        media_type, stream = _opened(io.BufferedReader(stored, CHUNK), magic)
-        plain = hashlib.sha256()
-        while data := stream.read(CHUNK):
-            plain.update(data)
-        # A decompressor may stop before the end of what is stored.
-        while stored.read(CHUNK):
-            pass
-    blob = Descriptor(media_type, Digest(stored.hash.hexdigest()), place.size)
-    return blob, Digest(plain.hexdigest())
-
-
-def _opened(stored: io.BufferedReader, magic: bytes) -> tuple[str, _Stream]:
-    # Docker's containerd store saves layers as they came from the registry.
-    if magic.startswith(MAGIC[Codec.GZIP]):
-        return OCI_LAYER_GZIP, gzip.GzipFile(fileobj=stored)
-    if magic.startswith(MAGIC[Codec.ZSTD]):
-        reader = zstandard.ZstdDecompressor().stream_reader(stored, read_across_frames=True)
-        return OCI_LAYER_ZSTD, reader
-    return OCI_LAYER, stored
+    return Entry(config, fields.texts("Layers"), tags)

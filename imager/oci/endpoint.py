@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from imager.errors import InputError
 from imager.oci.reference import DOCKER_HUB, Reference, is_registry
+from imager.oci.rewrite import Rewrite, rewritten
 from imager.oci.tls import DEFAULT_TLS, ClientCertificate, TlsSettings
 from imager.oci.transport import follow
 
@@ -23,6 +24,7 @@ class Capability(enum.Enum):
     PULL = "pull"
     RESOLVE = "resolve"
     PUSH = "push"
+    REFERRERS = "referrers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Endpoint:
     capabilities: frozenset[Capability] = frozenset(Capability)
     tls: TlsSettings = DEFAULT_TLS
     headers: tuple[tuple[str, str], ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
 
     @property
     def is_mirror(self) -> bool:
@@ -49,11 +52,11 @@ class Endpoint:
         """Return the URL of `path` (`manifests/...`, `blobs/...`) of a repository below `root`.
 
         A mirror is told the registry's name as `ns`, as containerd does. A URL, which a registry
-        gave, stays as it is; raises DependencyError when it leads out of TLS.
+        gave, stays as it is; raises DependencyError when it is none of HTTP.
         """
         if "://" in path:
             return follow(root, path)
-        url = f"{root}/{repository}/{path}"
+        url = f"{root}/{rewritten(repository, self.rewrites)}/{path}"
         if not self.is_mirror:
             return url
         return f"{url}{'&' if '?' in path else '?'}ns={quote(self.registry, safe='')}"
@@ -62,8 +65,12 @@ class Endpoint:
         """Return what this host calls `reference`: a path below /v2/ is part of the repository."""
         path = urlsplit(self.roots[0]).path
         prefix = "" if path.endswith(_API) else path.partition(f"{_API}/")[2]
-        repository = f"{prefix}/{reference.repository}" if prefix else reference.repository
-        return replace(reference, registry=self.host, repository=repository)
+        repository = rewritten(reference.repository, self.rewrites)
+        return replace(
+            reference,
+            registry=self.host,
+            repository=f"{prefix}/{repository}" if prefix else repository,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class HostConfig:
     capabilities: frozenset[Capability] = frozenset(Capability)
     tls: TlsSettings = DEFAULT_TLS
     headers: tuple[tuple[str, str], ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
 
 
 _ITSELF = (HostConfig(),)
@@ -119,6 +127,7 @@ class Hosts:
             config.capabilities,
             self.tls | config.tls | own,
             config.headers,
+            config.rewrites,
         )
 
     def _own_roots(self, registry: str) -> tuple[str, ...]:
@@ -164,6 +173,13 @@ def _split(url: str) -> tuple[str, str]:
     if parts.query or parts.fragment:
         raise InputError(f"{url[:200]!r}: the URL of a registry has no query and no fragment")
     return f"{parts.scheme}://{registry_host(parts.netloc)}", parts.path.rstrip("/")
+
+
+def api_base(root: str) -> str:
+    """Return the URL that tells whether a host is a registry: `/v2/`, or its own root."""
+    parts = urlsplit(root)
+    base = f"{_API}/" if f"{parts.path}/".startswith(f"{_API}/") else f"{parts.path}/"
+    return parts._replace(path=base).geturl()
 
 
 def registry_host(registry: str) -> str:

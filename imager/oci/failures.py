@@ -28,7 +28,8 @@ def pull_failure(response: Response, reference: Reference, path: str) -> ImagerE
     if response.status == 404:
         return NotFoundError(
             f"{what} is not in the registry{words}",
-            hint="check the image's name and its tag or digest",
+            hint="check the image's name and its tag or digest, or log in: some registries hide "
+            "private images",
         )
     if response.status in (401, 403):
         return InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from imager.errors import InputError
 from imager.oci.endpoint import Capability, HostConfig, host_root
+from imager.oci.rewrite import Rewrite
 from imager.oci.tls import ClientCertificate, TlsSettings
 from imager.units import MIB
 
@@ -34,7 +36,7 @@ def _header(fields: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
 
 
 class _Host(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     capabilities: list[Capability] = []
     ca: str | list[str] = []
@@ -42,6 +44,7 @@ class _Host(BaseModel):
     skip_verify: bool = False
     override_path: bool = False
     header: Annotated[dict[str, str | list[str]], AfterValidator(_header)] = {}
+    rewrite: dict[str, str] = {}
     # How long containerd waits; our own bound is as good.
     dial_timeout: str = ""
 
@@ -54,7 +57,8 @@ class _Host(BaseModel):
         headers = tuple(
             (name.title(), ", ".join(_listed(value))) for name, value in self.header.items()
         )
-        return HostConfig(root, frozenset(self.capabilities or Capability), tls, headers)
+        rewrites = tuple(Rewrite.parse(*rule) for rule in self.rewrite.items())
+        return HostConfig(root, frozenset(self.capabilities or Capability), tls, headers, rewrites)
 
 
 class _File(_Host):
@@ -67,14 +71,28 @@ class _File(_Host):
         root = host_root(self.server, override_path=self.override_path) if self.server else ""
         yield self.config(root, folder)
 
+    def unknown(self) -> Iterator[str]:
+        """Yield the keys that are not known, with the table in which they are."""
+        yield from map(repr, self.model_extra or {})
+        for url, host in self.host.items():
+            yield from (f"{key!r} of host {url!r}" for key in host.model_extra or {})
 
-def read_hosts_folder(folder: Path) -> dict[str, tuple[HostConfig, ...]]:
+
+@dataclass(frozen=True, slots=True)
+class RegistryHosts:
+    """The hosts of one registry in order, the last one for the registry itself; and warnings."""
+
+    configs: tuple[HostConfig, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def read_hosts_folder(folder: Path) -> dict[str, RegistryHosts]:
     """Return the hosts of every registry that `folder` has a folder for, by its name there.
 
-    They are in the order of the file; the last one is for the registry itself. Raises InputError
-    for everything that is wrong in all the files.
+    Unknown keys are warnings, as for containerd. Raises InputError for everything that is wrong in
+    all the files.
     """
-    found: dict[str, tuple[HostConfig, ...]] = {}
+    found: dict[str, RegistryHosts] = {}
     problems: list[str] = []
     try:
         names = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -82,18 +100,18 @@ def read_hosts_folder(folder: Path) -> dict[str, tuple[HostConfig, ...]]:
         raise InputError(f"cannot read folder {folder}: {error.strerror}") from error
     for path in names:
         try:
-            configs = _read(path)
+            hosts = _read(path)
         except InputError as error:
             problems.append(error.message)
             continue
-        problems += (each for config in configs for each in config.tls.problems())
-        found[path.name] = configs
+        problems += (each for config in hosts.configs for each in config.tls.problems())
+        found[path.name] = hosts
     if problems:
         raise InputError("\n  ".join(problems))
     return found
 
 
-def _read(folder: Path) -> tuple[HostConfig, ...]:
+def _read(folder: Path) -> RegistryHosts:
     path = folder / _FILE
     try:
         with path.open("rb") as file:
@@ -103,12 +121,13 @@ def _read(folder: Path) -> tuple[HostConfig, ...]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     if not raw:
-        return (HostConfig(tls=_certificates(folder)),)
+        return RegistryHosts((HostConfig(tls=_certificates(folder)),))
     if len(raw) > MIB:
         raise InputError(f"{path} is larger than any such file")
     try:
         file_model = _File.model_validate(tomllib.loads(raw.decode("utf-8")))
-        return tuple(file_model.configs(folder))
+        unknown = (f"{path}: unknown key {key} is ignored" for key in file_model.unknown())
+        return RegistryHosts(tuple(file_model.configs(folder)), tuple(unknown))
     except ValidationError as error:
         raise InputError("\n  ".join(f"{path}: {each}" for each in _told(error))) from error
     except InputError as error:
@@ -130,9 +149,7 @@ def _certificates(folder: Path) -> TlsSettings:
 
 def _told(error: ValidationError) -> Iterator[str]:
     for each in error.errors(include_url=False, include_context=False):
-        place = ".".join(str(part) for part in each["loc"])
-        unknown = each["type"] == "extra_forbidden"
-        yield f"{place}: {'is not supported' if unknown else each['msg']}"
+        yield f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
 
 
 def _listed(value: str | Sequence[_T]) -> list[str | _T]:

@@ -7,6 +7,7 @@ a registry means by an answer stands in `registry`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from urllib3.util import Retry, Timeout
 
 from imager import __version__
 from imager.errors import DependencyError
-from imager.oci.connections import Connections
+from imager.oci.addresses import Resolve, check_destination, only_literal, resolve_host
+from imager.oci.connections import Connections, proxy_for
 from imager.oci.retry import READING, ConnectionLostError, Patience, request_retries
 from imager.oci.source import CHUNK
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
-from imager.oci.transport import Body, NoAnswerError, Response, follow, same_origin
+from imager.oci.transport import Body, NoAnswerError, Response, check_scheme, follow, same_origin
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # RFC 9110, 15.4: the others may turn the request into a GET.
@@ -81,8 +83,16 @@ class HttpTransport:
     Requests raise InputError when a file of `tls` is not valid.
     """
 
-    def __init__(self, *, tls: TlsSettings = DEFAULT_TLS, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tls: TlsSettings = DEFAULT_TLS,
+        patience: Patience | None = None,
+        resolve: Resolve = resolve_host,
+    ) -> None:
         self._patience = patience or Patience()
+        self._verify = tls.verify
+        self._resolve = functools.cache(resolve)
         self._connections = Connections(tls)
         if not tls.verify:
             # It was asked for; a warning a request would bury everything else.
@@ -90,9 +100,18 @@ class HttpTransport:
 
     @contextlib.contextmanager
     def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: Body | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+        origin: str = "",
     ) -> Iterator[Response]:
         """Ask for `url`; see Transport."""
+        if origin:
+            self._check_way(origin, url)
+        first = origin or url
         # While a body is sent, urllib3 bounds silence by the time limit of connecting.
         connect = self._patience.read if body else self._patience.connect
         timeout = Timeout(connect=connect, read=self._patience.read)
@@ -114,6 +133,7 @@ class HttpTransport:
                     return
                 status = response.status
             there = follow(url, target)
+            self._check_way(url, there, first)
             if method not in READING:
                 _check_resending(url, there, status)
             if not same_origin(url, there):
@@ -121,8 +141,21 @@ class HttpTransport:
             url = there
         raise DependencyError(f"{url}: more than {_MOST_REDIRECTS} redirects")
 
-    def answers(self, url: str) -> bool:
+    def _check_way(self, here: str, there: str, first: str = "") -> None:
+        """Raise DependencyError unless the server at `here` may refer to `there`.
+
+        `first` is the URL that the user chose, or that chose `here`.
+        """
+        # Who takes any certificate is no safer with TLS than without.
+        if self._verify:
+            check_scheme(here, there)
+        resolve = only_literal if proxy_for(there) else self._resolve
+        check_destination(first or here, there, resolve)
+
+    def answers(self, url: str, *, origin: str = "") -> bool:
         """Whether a server speaks the scheme; see Transport."""
+        if origin:
+            self._check_way(origin, url)
         timeout = Timeout(connect=self._patience.probe, read=self._patience.probe)
         once = _Limits(timeout, Retry(0))
         try:

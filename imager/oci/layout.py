@@ -1,7 +1,8 @@
 """OCI image layouts: folders of blobs with an index, image-layout.md of the OCI image spec.
 
-https://github.com/opencontainers/image-spec/blob/main/image-layout.md. A layout may come from
-anyone: every document and blob is checked by size and digest, and no path leaves the folder.
+https://github.com/opencontainers/image-spec/blob/main/image-layout.md. The folder may lie in a tar
+(skopeo's `oci-archive:`, `docker save` of Docker 25 and later). A layout may come from anyone:
+every document and blob is checked by size and digest, and no path leaves the folder.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from imager.errors import InputError, OutputError, UnsupportedError
+from imager.errors import InputError, UnsupportedError
 from imager.extents import Content
+from imager.oci.archive import Archive
 from imager.oci.digest import Digest
-from imager.oci.documents import MAX_DOCUMENT, dump_json, load_fields
+from imager.oci.documents import dump_json, load_fields
+from imager.oci.folder import FolderFiles
 from imager.oci.manifest import INDEX_TYPES, Descriptor, Index, RawManifest, parse_manifest
 from imager.oci.platform import Platform
 from imager.oci.source import BlobCheck, ByteSink, LocalRange, NotFoundError
-from imager.units import format_size
 
 REF_NAME = "org.opencontainers.image.ref.name"
 # What containerd and BuildKit write: the full reference, where REF_NAME may be a tag alone.
@@ -38,11 +41,22 @@ def blob_path(digest: Digest) -> str:
     return f"blobs/sha256/{digest.hex}"
 
 
+class LayoutFiles(Protocol):
+    """The files of a layout; `path` is that of its folder or archive."""
+
+    @property
+    def path(self) -> Path:
+        """What messages call it."""
+
+    def find(self, name: str) -> LocalRange:
+        """Return the place of a file; raises NotFoundError when it is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """An opened image layout: its folder, links resolved, and its index."""
+    """An opened image layout: its files and its index."""
 
-    folder: Path
+    files: LayoutFiles
     index: Index
 
     @classmethod
@@ -58,15 +72,37 @@ class Layout:
                 f"{folder} is not an OCI image layout: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
                 hint="skopeo copy docker://IMAGE oci:DIR:TAG makes one",
             )
-        mark = load_fields(_document(root, LAYOUT_FILE), where=f"{folder}/{LAYOUT_FILE}")
-        version = mark.text("imageLayoutVersion")
+        return cls.of(FolderFiles(root))
+
+    @classmethod
+    def open_archive(cls, path: Path) -> Layout:
+        """Return the layout in the archive at `path`; raises as `Archive.open` and `open`."""
+        archive = Archive.open(path)
+        if not is_layout_archive(archive):
+            raise InputError(
+                f"{path} is not an OCI archive: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
+                hint="skopeo copy docker://IMAGE oci-archive:FILE:TAG makes one",
+            )
+        return cls.of(archive)
+
+    @classmethod
+    def of(cls, files: LayoutFiles) -> Layout:
+        """Return the layout whose files are `files`; raises as `open`."""
+        place = files.path
+        raw = files.find(LAYOUT_FILE).document(f"{place}/{LAYOUT_FILE}")
+        version = load_fields(raw, where=f"{place}/{LAYOUT_FILE}").text("imageLayoutVersion")
         if not version.startswith("1."):
-            raise UnsupportedError(f"{folder}: image layout version {version!r} is not supported")
-        where = f"{folder}/{INDEX_FILE}"
-        index = parse_manifest(_document(root, INDEX_FILE), where=where)
+            raise UnsupportedError(f"{place}: image layout version {version!r} is not supported")
+        where = f"{place}/{INDEX_FILE}"
+        index = parse_manifest(files.find(INDEX_FILE).document(where), where=where)
         if not isinstance(index, Index):
             raise InputError(f"{where} is a manifest, not an index")
-        return cls(root, index)
+        return cls(files, index)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is: its folder, links resolved, or its archive."""
+        return self.files.path
 
     def select(self, *, name: str | None = None, platform: Platform | None = None) -> LayoutImage:
         """Return the one image called `name` (tag or full reference), and for `platform`.
@@ -77,7 +113,7 @@ class Layout:
         found = {
             entry.digest: entry
             for entry in self.index.images
-            if (name is None or name in entry_names(entry)) and _fits(entry, platform)
+            if (name is None or name in entry_names(entry)) and fits(entry, platform)
         }
         if len(found) != 1:
             wanted = " ".join(str(part) for part in (name, platform) if part is not None)
@@ -91,8 +127,8 @@ class Layout:
 
     def root(self) -> RawManifest:
         """Return the layout's index, its bytes as they are, as an image of several platforms."""
-        raw = _document(self.folder, INDEX_FILE)
-        return RawManifest.parse(raw, where=f"{self.folder}/{INDEX_FILE}")
+        where = f"{self.folder}/{INDEX_FILE}"
+        return RawManifest.parse(self.files.find(INDEX_FILE).document(where), where=where)
 
     def locate(self, blob: Descriptor) -> LocalRange:
         """Return where a blob lies.
@@ -100,11 +136,7 @@ class Layout:
         Raises NotFoundError when it is not there, InputError when its size is another one or
         its path leaves the folder.
         """
-        path = _inside(self.folder, blob_path(blob.digest))
-        size = path.stat().st_size
-        if size != blob.size:
-            raise InputError(f"{path} has {size} bytes, its descriptor says {blob.size}")
-        return LocalRange(path, 0, size)
+        return self.files.find(blob_path(blob.digest)).of_size(blob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +166,8 @@ class LayoutImage:
         raise NotFoundError(f"{self.layout.folder} has no image {target}")
 
     def _read(self, digest: Digest, media_type: str = "") -> RawManifest:
-        raw = _document(self.layout.folder, blob_path(digest))
         where = f"{self.layout.folder}: manifest {digest}"
+        raw = self.layout.files.find(blob_path(digest)).document(where)
         if Digest.of(raw) != digest:
             raise InputError(
                 f"{where} is not what its digest says", hint="the layout is damaged: make it again"
@@ -154,13 +186,19 @@ class LayoutImage:
         self.layout.locate(blob).copy_blob(check, have=have)
 
 
+def is_layout_archive(archive: Archive) -> bool:
+    """Whether an archive holds an image layout."""
+    return LAYOUT_FILE in archive.files and INDEX_FILE in archive.files
+
+
 def entry_names(entry: Descriptor) -> tuple[str, ...]:
     """Return the names an index entry goes by, the fullest first."""
     names = (entry.annotation(CONTAINERD_NAME), entry.annotation(REF_NAME))
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _fits(entry: Descriptor, platform: Platform | None) -> bool:
+def fits(entry: Descriptor, platform: Platform | None) -> bool:
+    """Whether an entry may be for `platform`; None is any."""
     if platform is None or entry.platform is None or entry.media_type in INDEX_TYPES:
         return True
     return entry.platform.matches(platform)
@@ -170,27 +208,3 @@ def _describe(entry: Descriptor) -> str:
     names = entry_names(entry)
     parts = (names[0] if names else str(entry.digest), str(entry.platform or ""))
     return " ".join(part for part in parts if part)
-
-
-def _inside(folder: Path, name: str) -> Path:
-    # Path.resolve raises RuntimeError for a loop of links.
-    path = Path(os.path.realpath(folder / name))
-    if not path.is_relative_to(folder):
-        raise InputError(f"{folder / name} is a link that leaves the layout")
-    if not path.is_file():
-        raise NotFoundError(
-            f"{folder / name} is missing", hint="the layout is incomplete: make it again"
-        )
-    return path
-
-
-def _document(folder: Path, name: str) -> bytes:
-    path = _inside(folder, name)
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_DOCUMENT + 1)
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror}") from error
-    if len(raw) > MAX_DOCUMENT:
-        raise InputError(f"{path} is larger than {format_size(MAX_DOCUMENT)}")
-    return raw

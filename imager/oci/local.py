@@ -1,31 +1,58 @@
-"""Images on this machine, as written in a list of images.
+"""Images as written in a list of images.
 
-    NAME=oci:DIR[:tag]                  an OCI image layout
-    [NAME=]docker-archive:FILE[:ref]    an archive of `docker save`
+    NAME                                 an image in a registry, also docker://NAME
+    NAME=docker://OTHER                  the same, cached under another name
+    [NAME=]oci:DIR[:tag]                 an OCI image layout
+    [NAME=]oci-archive:FILE[:tag]        a tar of one
+    [NAME=]docker-archive:FILE[:ref]     an archive of `docker save`
+    NAME=dir:DIR                         a folder of skopeo's
 
-NAME is the reference that the machine will ask for. DIR and FILE end at the first colon, as for
-skopeo (containers-transports(5)).
+NAME is the reference that the machine will ask for. Without it a local source is cached under the
+names that it tells itself: with a tag or reference that one image, else all of them. DIR and FILE
+end at the first colon, as for skopeo (containers-transports(5)). Archives may be compressed.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.errors import ImagerError, InputError
-from imager.oci.layout import Layout, entry_names
+from imager.oci.layout import Layout, LayoutImage, entry_names, fits
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource
+from imager.units import count
+
+_REGISTRY = "docker://"
+_SHOWN = 5
 
 
 class LocalKind(enum.Enum):
     """The kinds of local source, by the prefix they are written with."""
 
     LAYOUT = "oci"
+    OCI_ARCHIVE = "oci-archive"
     DOCKER_ARCHIVE = "docker-archive"
+    FOLDER = "dir"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteEntry:
+    """An image in a registry, and the name that it gets in the cache."""
+
+    name: Reference
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The images of a local source by their names, and warnings, a sentence each."""
+
+    images: tuple[tuple[Reference, ImageSource], ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,78 +64,131 @@ class LocalImage:
     selector: str | None = None
     name: Reference | None = None
 
-    @classmethod
-    def parse(cls, text: str) -> LocalImage | None:
-        """Return the local source that `text` names, None when it is a registry reference.
+    def open(self, platforms: Sequence[Platform] = ()) -> Opened:
+        """Return the images that are meant: the one with the name that is written, else all.
 
-        Raises InputError when it is one and does not parse.
-        """
-        name, location = _split_name(text)
-        prefix, colon, rest = location.partition(":")
-        kind = next((kind for kind in LocalKind if colon and kind.value == prefix), None)
-        if kind is None and name is None:
-            return None
-        path, _, selector = rest.partition(":")
-        if kind is None or not path:
-            raise InputError(
-                f"{text!r} is not an image source",
-                hint="write it as NAME=oci:DIR:TAG or NAME=docker-archive:FILE:REF",
-            )
-        reference = None if name is None else Reference.parse(name)
-        return cls(kind, Path(path), selector or None, reference)
-
-    def open(self, *, platform: Platform | None = None) -> tuple[Reference, ImageSource]:
-        """Return the source, and the name of its image: the one written, else its own.
-
-        `platform` chooses between a layout's entries of the same name. Raises InputError when
+        `platforms` choose between a layout's entries of the same name. Raises InputError when
         there is no such image, when several fit, when nothing tells a name, or when the name
         pins another digest.
         """
-        if self.kind is LocalKind.LAYOUT:
-            name, image = self._open_layout(platform)
+        opened = self._opened(platforms)
+        for name, image in opened.images:
+            found = image.root().digest
+            if name.digest not in (None, found):
+                raise InputError(
+                    f"{self.path} is not {name}: its digest is {found}",
+                    hint="leave the digest out of NAME, or pull the image that it names",
+                )
+        return opened
+
+    def _opened(self, platforms: Sequence[Platform]) -> Opened:
+        match self.kind:
+            case LocalKind.LAYOUT:
+                return self._in_layout(Layout.open(self.path), platforms)
+            case LocalKind.OCI_ARCHIVE:
+                return self._in_layout(Layout.open_archive(self.path), platforms)
+            case LocalKind.DOCKER_ARCHIVE:
+                return self._in_docker_archive()
+            case LocalKind.FOLDER:
+                from imager.oci.skopeodir import SkopeoDirectory
+
+                return self._opened_as([((), "", SkopeoDirectory.open(self.path))])
+
+    def _in_layout(self, layout: Layout, platforms: Sequence[Platform]) -> Opened:
+        wanted: Sequence[Platform | None] = platforms or (None,)
+        if self.name is None and self.selector is None:
+            entries = [
+                entry
+                for entry in layout.index.images
+                if any(fits(entry, platform) for platform in wanted)
+            ]
         else:
-            name, image = self._open_archive()
-        found = image.root().digest
-        if name.digest not in (None, found):
-            raise InputError(
-                f"{self.path} is not {name}: its digest is {found}",
-                hint="leave the digest out of NAME, or pull the image that it names",
+            # A layout may have an entry of its own for each platform of a name.
+            chosen = (layout.select(name=self.selector, platform=each).entry for each in wanted)
+            entries = list(dict.fromkeys(chosen))
+        return self._opened_as(
+            (
+                _full_names([self.selector or "", *entry_names(entry)]),
+                str(entry.digest),
+                LayoutImage(layout, entry),
             )
-        return name, image
+            for entry in entries
+        )
 
-    def _open_layout(self, platform: Platform | None) -> tuple[Reference, ImageSource]:
-        image = Layout.open(self.path).select(name=self.selector, platform=platform)
-        return self._named(entry_names(image.entry)), image
-
-    def _open_archive(self) -> tuple[Reference, ImageSource]:
+    def _in_docker_archive(self) -> Opened:
         from imager.oci.docker_archive import DockerArchive
 
-        tag = Reference.parse(self.selector) if self.selector else None
-        image = DockerArchive.open(self.path).select(tag=tag)
-        return self._named([str(tag)] if tag else map(str, image.tags)), image
+        archive = DockerArchive.open(self.path)
+        if self.selector:
+            tag = Reference.parse(self.selector)
+            return self._opened_as([([tag], "", archive.image(archive.entry(tag)))])
+        entries = archive.entries if self.name is None else [archive.entry()]
+        return self._opened_as(
+            (entry.tags, entry.config, archive.image(entry)) for entry in entries
+        )
 
-    def _named(self, own_names: Iterable[str]) -> Reference:
-        if self.name is not None:
-            return self.name
-        found = {reference for name in own_names if (reference := _full(name))}
-        if len(found) != 1:
-            what = "no full name" if not found else f"{len(found)} names"
+    def _opened_as(self, found: Iterable[tuple[Sequence[Reference], str, ImageSource]]) -> Opened:
+        """Return images under the name that is written, else under those that they have.
+
+        With a selector, the first name of an image is enough: it is the one that was asked for.
+        """
+        images: list[tuple[Reference, ImageSource]] = []
+        unnamed: list[str] = []
+        for own, what, image in found:
+            names = [self.name] if self.name else own[:1] if self.selector else own
+            images += ((name, image) for name in names)
+            unnamed += [] if names else [what]
+        if not images:
             raise InputError(
-                f"{self.path} has {what} for the image",
+                f"{self.path} has no full name for the image",
                 hint=f"write the name the machine will ask for: NAME={self.kind.value}:{self.path}",
             )
-        return found.pop()
+        if not unnamed:
+            return Opened(tuple(images))
+        shown = ", ".join(unnamed[:_SHOWN])
+        return Opened(
+            tuple(images),
+            (f"{self.path}: {count(len(unnamed), 'image')} without a full name left out: {shown}",),
+        )
+
+
+def parse_entry(text: str) -> LocalImage | RemoteEntry:
+    """Return what an entry of a list names.
+
+    Raises InputError when it does not parse, UnsupportedError for a digest that is not SHA-256.
+    """
+    written, location = _split_name(text)
+    name = None if written is None else Reference.parse(written)
+    if location.startswith(_REGISTRY):
+        reference = Reference.parse(location.removeprefix(_REGISTRY))
+        return RemoteEntry(name or reference, reference)
+    prefix, colon, rest = location.partition(":")
+    kind = next((kind for kind in LocalKind if colon and kind.value == prefix), None)
+    if kind is None and written is None:
+        reference = Reference.parse(text)
+        return RemoteEntry(reference, reference)
+    path, _, selector = (rest, "", "") if kind is LocalKind.FOLDER else rest.partition(":")
+    if kind is None or not path or (kind is LocalKind.FOLDER and name is None):
+        raise InputError(
+            f"{text!r} is not an image source",
+            hint="write it as NAME=oci:DIR:TAG, NAME=oci-archive:FILE:TAG, "
+            "NAME=docker-archive:FILE:REF, NAME=dir:DIR or docker://NAME",
+        )
+    return LocalImage(kind, Path(path), selector or None, name)
 
 
 def _split_name(text: str) -> tuple[str | None, str]:
-    if any(text.startswith(f"{kind.value}:") for kind in LocalKind):
+    if text.startswith((_REGISTRY, *(f"{kind.value}:" for kind in LocalKind))):
         return None, text
     name, equals, location = text.partition("=")
     return (name, location) if equals else (None, text)
 
 
-def _full(name: str) -> Reference | None:
-    try:
-        return Reference.parse_strict(name)
-    except ImagerError:
-        return None
+def _full_names(names: Iterable[str]) -> list[Reference]:
+    found: dict[Reference, None] = {}
+    for name in names:
+        try:
+            found[Reference.parse_strict(name)] = None
+        except ImagerError:  # a tag alone
+            continue
+    return list(found)

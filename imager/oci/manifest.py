@@ -8,7 +8,7 @@ OCI image specification 1.1, manifest.md and image-index.md
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from imager.errors import ImagerError, InputError, UnsupportedError
@@ -29,6 +29,9 @@ INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 ACCEPTED_TYPES = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 
+_DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+_CONFIG_TYPES = frozenset({OCI_CONFIG, _DOCKER_CONFIG})
+
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
 _FOREIGN_LAYERS = (
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
@@ -46,6 +49,8 @@ class Descriptor:
     size: int
     platform: Platform | None = None
     annotations: tuple[tuple[str, str], ...] = ()
+    artifact_type: str = ""
+    urls: tuple[str, ...] = ()
 
     def annotation(self, key: str) -> str:
         """Return the annotation `key`, empty when there is none."""
@@ -56,6 +61,14 @@ class Descriptor:
         """Whether this index entry is BuildKit's provenance or SBOM and not an image."""
         unknown = self.platform is not None and self.platform.is_unknown
         return unknown or self.annotation(_ATTESTATION_KEY) == "attestation-manifest"
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a layer that its registry need not hold, such as Windows's base layers.
+
+        OCI image specification 1.1, layer.md, section Non-Distributable Layers.
+        """
+        return self.media_type.startswith(_FOREIGN_LAYERS)
 
     def to_json(self) -> dict[str, object]:
         """Return the descriptor as a JSON object, keys in the specification's order."""
@@ -70,6 +83,8 @@ class Descriptor:
             value["platform"] = names | ({"variant": variant} if variant else {})
         if self.annotations:
             value["annotations"] = dict(self.annotations)
+        if self.artifact_type:
+            value["artifactType"] = self.artifact_type
         return value
 
 
@@ -86,10 +101,19 @@ class ImageManifest:
         """The configuration and the layers, each digest once."""
         return tuple({blob.digest: blob for blob in (self.config, *self.layers)}.values())
 
+    @property
+    def is_artifact(self) -> bool:
+        """Whether this is no container image: its configuration is not that of one."""
+        return self.config.media_type not in _CONFIG_TYPES
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Several manifests under one name, usually one a platform."""
+    """Several manifests under one name, usually one a platform.
+
+    Entries of media types other than images and indexes are left out: image-index.md says that
+    readers ignore them.
+    """
 
     media_type: str
     manifests: tuple[Descriptor, ...]
@@ -98,20 +122,6 @@ class Index:
     def images(self) -> tuple[Descriptor, ...]:
         """The entries that are images, attestations left out."""
         return tuple(entry for entry in self.manifests if not entry.is_attestation)
-
-    def select(self, platform: Platform) -> Descriptor:
-        """Return the first image for `platform`.
-
-        Raises InputError, listing the platforms there are, when there is none.
-        """
-        for entry in self.images:
-            if entry.platform is not None and entry.platform.matches(platform):
-                return entry
-        names = sorted({str(entry.platform) for entry in self.images if entry.platform})
-        raise InputError(
-            f"there is no image for {platform}",
-            hint=f"it has: {', '.join(names) or 'no platform'}",
-        )
 
 
 Document = ImageManifest | Index
@@ -150,7 +160,7 @@ def parse_manifest(raw: bytes, *, media_type: str = "", where: str = "manifest")
     `media_type` is what the sender called it (parameters ignored): used when the document has
     no `mediaType`, and refused when the two name different kinds. Raises InputError for a
     document that breaks its specification or is larger than 4 MiB, UnsupportedError for
-    Docker's schema 1, for layers that may not be distributed and for other media types.
+    Docker's schema 1 and for other media types.
     """
     fields = load_fields(raw, where=where)
     kind = _kind(fields, media_type.partition(";")[0].strip().lower())
@@ -159,12 +169,12 @@ def parse_manifest(raw: bytes, *, media_type: str = "", where: str = "manifest")
         raise InputError(f"{where}: schemaVersion is {fail!r}, it must be 2")
     if kind in INDEX_TYPES:
         _refuse_keys(fields, "config", "layers")
-        return Index(kind, tuple(parse_descriptor(f) for f in fields.children("manifests")))
+        return Index(kind, tuple(_entries(fields)))
     _refuse_keys(fields, "manifests")
     config = fields.child("config")
     if config is None:
         raise InputError(f"{where}: config is missing")
-    layers = tuple(_layer(item) for item in fields.children("layers"))
+    layers = tuple(parse_descriptor(item) for item in fields.children("layers"))
     return ImageManifest(kind, parse_descriptor(config), layers)
 
 
@@ -192,14 +202,10 @@ def _refuse_keys(fields: Fields, *keys: str) -> None:
             raise InputError(f"{fields.where} is ambiguous: an image and an index ({key})")
 
 
-def _layer(fields: Fields) -> Descriptor:
-    layer = parse_descriptor(fields)
-    if layer.media_type.startswith(_FOREIGN_LAYERS):
-        raise UnsupportedError(
-            f"{fields.where} is a foreign layer ({layer.media_type}), which may not be copied",
-            hint="only images whose layers the registry itself holds can be cached",
-        )
-    return layer
+def _entries(fields: Fields) -> Iterator[Descriptor]:
+    for entry in fields.children("manifests"):
+        if entry.text("mediaType") in (*ACCEPTED_TYPES, ""):
+            yield parse_descriptor(entry)
 
 
 def parse_descriptor(fields: Fields) -> Descriptor:
@@ -214,6 +220,8 @@ def parse_descriptor(fields: Fields) -> Descriptor:
         fields.size("size"),
         _platform(fields.child("platform")),
         _annotations(fields.child("annotations")),
+        fields.text("artifactType"),
+        fields.texts("urls"),
     )
 
 
@@ -225,9 +233,8 @@ def _digest(fields: Fields) -> Digest:
 
 
 def _platform(fields: Fields | None) -> Platform | None:
-    if fields is None or not fields.values:
-        return None
-    return Platform(fields.text("os"), fields.text("architecture"), fields.text("variant"))
+    names = [fields.text(key) for key in ("os", "architecture", "variant")] if fields else []
+    return Platform(*names) if any(names) else None
 
 
 def _annotations(fields: Fields | None) -> tuple[tuple[str, str], ...]:

@@ -1,36 +1,32 @@
-"""Images in registries: OCI distribution specification 1.1, section Pull.
+"""A client of registries and their mirrors: OCI distribution specification 1.1.
 
-https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from imager.errors import DependencyError, ImagerError, InputError
-from imager.extents import Content
-from imager.oci.authorization import PULL, PUSH, Authorizer
+from imager.errors import ImagerError, InputError
+from imager.oci.authorization import PULL, PUSH, Asked
 from imager.oci.credentials import CredentialChain, Credentials
-from imager.oci.digest import Digest
-from imager.oci.documents import MAX_DOCUMENT
-from imager.oci.download import Ask, download
 from imager.oci.endpoint import Capability, Endpoint, Hosts
 from imager.oci.failover import Failover
 from imager.oci.failures import pull_failure, push_failure
 from imager.oci.httptransport import HttpTransport
-from imager.oci.manifest import ACCEPTED_TYPES, Descriptor, RawManifest
+from imager.oci.logins import Logins, Place
 from imager.oci.reference import Reference
-from imager.oci.retry import READING, Patience, asked_pause, insist
+from imager.oci.retry import READING, Patience, asked_pause
 from imager.oci.settings import RegistrySettings
-from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
-from imager.oci.transport import Body, Response, Transport, read_bounded, same_origin
-from imager.units import format_size
+from imager.oci.transport import Body, Response, Transport, same_origin
+
+if TYPE_CHECKING:
+    from imager.oci.remote import RemoteImage
 
 _T = TypeVar("_T")
 
@@ -67,12 +63,10 @@ class RegistryClient:
         self.patience = patience or Patience()
         self._connect = connect or (lambda _: transport)
         self._transports = {DEFAULT_TLS: transport}
-        self._credentials = credentials
+        self._logins = Logins(credentials)
         self._hosts = hosts or Hosts()
         self._failover = Failover()
         self._roots: dict[Endpoint, str] = {}
-        # By repository and by what may be done there.
-        self._authorizations: dict[tuple[str, str], str] = {}
         self._locks: dict[object, threading.Lock] = {}
 
     @classmethod
@@ -95,7 +89,13 @@ class RegistryClient:
 
     def image(self, reference: Reference) -> RemoteImage:
         """Return the image source of `reference`; asks nothing yet."""
+        from imager.oci.remote import RemoteImage  # it needs this module
+
         return RemoteImage(self, reference)
+
+    def endpoints(self, registry: str) -> tuple[Endpoint, ...]:
+        """Return who is asked for the images of `registry`, in order; the last is the main one."""
+        return self._hosts.endpoints(registry)
 
     def first(self, reference: Reference, need: Capability, ask: Callable[[Endpoint], _T]) -> _T:
         """Return what `ask` returns for the first host of the registry for which it succeeds.
@@ -104,8 +104,7 @@ class RegistryClient:
         when there is none.
         """
         registry = reference.registry
-        endpoints = self._hosts.endpoints(registry)
-        able = [endpoint for endpoint in endpoints if need in endpoint.capabilities]
+        able = [endpoint for endpoint in self.endpoints(registry) if need in endpoint.capabilities]
         if not able:
             raise InputError(
                 f"no host of {registry} has the capability {need.value!r}, asked for {reference}",
@@ -120,37 +119,44 @@ class RegistryClient:
         """Ask `endpoint`, or the registry itself, for something of the repository.
 
         A challenge is answered once, whether there was no token or an expired one; not that of
-        another host, to which a URL may lead: it gets no Authorization. Raises NotFoundError for
-        404, InputError when access is refused, DependencyError for every other status that is
-        not `asked.accepted`; for what is not only read, as `push_failure`.
+        another host, to which a URL may lead: it gets no Authorization. Where a host denies an
+        anonymous request without a challenge (403, 404), its own one, that of /v2/, is answered.
+        Raises NotFoundError for 404, InputError when access is refused, DependencyError for every
+        other status that is not `asked.accepted`; for what is not only read, as `push_failure`.
         """
-        endpoint = endpoint or self._hosts.endpoints(reference.registry)[-1]
+        endpoint = endpoint or self.endpoints(reference.registry)[-1]
         transport, root = self._transport(endpoint.tls), self._root(endpoint)
         url, local = endpoint.url(root, reference.repository, asked.path), endpoint.local(reference)
         own = same_origin(root, url)
         actions = PULL if asked.method in READING else PUSH
-        # Another scheme or another path of a host is another place for a token.
-        place = (f"{root}/{reference.repository}", actions)
-        known = self._authorizations.get(place) if own else None
+        place = Place(transport, root, Asked(local, url, actions))
+        known = self._logins.known(place) if own else None
         sent = dict(endpoint.headers if own else ()) | dict(asked.headers)
         answered = not own
         while True:
-            headers = sent | _authorization(known)
-            with transport.request(asked.method, url, headers=headers, body=asked.body) as response:
-                if answered or response.status != 401:
+            with transport.request(
+                asked.method,
+                url,
+                headers=sent | _authorization(known),
+                body=asked.body,
+                origin=root if "://" in asked.path else "",
+            ) as response:
+                new = None if answered else self._logins.answer(response, place, known)
+                if new is None:
                     if response.status not in asked.accepted:
                         raise self._failure(response, local, asked)
                     yield response
                     return
-                challenge = response.headers.get("WWW-Authenticate", "")
-            with self._lock(place):
-                refused, known = known, self._authorizations.get(place)
-                # Else another thread has answered the challenge since.
-                if known == refused:
-                    authorizer = Authorizer(transport, self._credentials)
-                    known = authorizer.answer(challenge, reference=local, url=url, actions=actions)
-                    self._authorizations[place] = known
-                    answered = True
+            known, answered = new.authorization, new.is_new
+
+    def answers(self, path: str, endpoint: Endpoint) -> bool:
+        """Whether there is a server at a URL that a registry names; for other paths always.
+
+        It is asked once and not waited for. Raises DependencyError as Transport.answers.
+        """
+        if "://" not in path:
+            return True
+        return self._transport(endpoint.tls).answers(path, origin=self._root(endpoint))
 
     def _failure(self, response: Response, reference: Reference, asked: Request) -> ImagerError:
         if asked.method in READING:
@@ -181,112 +187,5 @@ class RegistryClient:
         return next((root for root in roots if transport.answers(f"{root}/")), roots[0])
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteImage:
-    """One image of a registry; an ImageSource."""
-
-    client: RegistryClient
-    reference: Reference
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """None: the image is kept byte by byte."""
-        return ()
-
-    def root(self) -> RawManifest:
-        """Return the manifest or index behind the reference: by its digest if it has one."""
-        return self.manifest(self.reference.target)
-
-    def manifest(self, target: str | Digest) -> RawManifest:
-        """Return a manifest or index of the repository; see ImageSource."""
-        return self._find(target)[0]
-
-    def locate(self) -> tuple[RawManifest, Endpoint]:
-        """Return the root, and the host that gave it; raises as `root`."""
-        return self._find(self.reference.target)
-
-    def find_at(self, host: Endpoint) -> RawManifest | None:
-        """Return the root as `host` has it, None when it has none, whatever others have.
-
-        A host that may not say what a tag is, is not asked; all others are. Raises as `root`.
-        """
-        try:
-            if Capability.RESOLVE not in host.capabilities:
-                return self.root()
-            return self._ask_manifest(self.reference.target, host)
-        except NotFoundError:
-            return None
-
-    def _find(self, target: str | Digest) -> tuple[RawManifest, Endpoint]:
-        # Who names a tag's digest must be trusted; whoever has bytes of a digest need not be.
-        need = Capability.PULL if isinstance(target, Digest) else Capability.RESOLVE
-        return self.client.first(
-            self.reference, need, lambda endpoint: (self._ask_manifest(target, endpoint), endpoint)
-        )
-
-    def _ask_manifest(self, target: str | Digest, endpoint: Endpoint) -> RawManifest:
-        return insist(lambda: self._read_manifest(target, endpoint), self.client.patience)
-
-    def _read_manifest(self, target: str | Digest, endpoint: Endpoint) -> RawManifest:
-        where = f"{self.reference.name}: manifest {target}"
-        accept = {"Accept": ", ".join(ACCEPTED_TYPES)}
-        asked = Request("GET", f"manifests/{target}", headers=accept)
-        with self.client.request(self.reference, asked, endpoint=endpoint) as response:
-            media_type = response.headers.get("Content-Type", "")
-            if media_type.startswith("text/html"):
-                raise DependencyError(
-                    f"{where}: {endpoint.host} answers with a web page",
-                    hint="it is no registry, or a proxy or login page stands before it",
-                )
-            stated = response.headers.get("Docker-Content-Digest", "")
-            raw = read_bounded(response, MAX_DOCUMENT)
-        if len(raw) > MAX_DOCUMENT:
-            raise DependencyError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
-        digest = Digest.of(raw)
-        _check_digest(digest, str(target) if isinstance(target, Digest) else stated, where)
-        return RawManifest.parse(raw, media_type=media_type, where=where)
-
-    def blob_content(self, blob: Descriptor) -> Content | None:  # noqa: ARG002
-        """Return None: the blob is not on this machine."""
-        return None
-
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
-        """Write the blob to `sink`, checked; see ImageSource.
-
-        A connection that breaks is taken up where it broke; see `download`.
-        """
-        where = f"{self.reference.name}: blob {blob.digest}"
-        check = BlobCheck(blob, sink, where=where, error=WrongBytesError)
-        for data in have:
-            check.skip(data)
-
-        def ask(endpoint: Endpoint) -> None:
-            # What one host has given is not asked of the next.
-            download(check, self._part(blob, endpoint), patience=self.client.patience)
-
-        self.client.first(self.reference, Capability.PULL, ask)
-
-    def _part(self, blob: Descriptor, endpoint: Endpoint) -> Ask:
-        def ask(start: int) -> AbstractContextManager[Response]:
-            asked = Request(
-                "GET",
-                f"blobs/{blob.digest}",
-                headers={"Range": f"bytes={start}-"} if start else {},
-                accepted=(200, 206, 416) if start else (200,),
-            )
-            return self.client.request(self.reference, asked, endpoint=endpoint)
-
-        return ask
-
-
 def _authorization(value: str | None) -> dict[str, str]:
     return {"Authorization": value} if value else {}
-
-
-def _check_digest(digest: Digest, expected: str, where: str) -> None:
-    # A registry may state a digest of another algorithm, which says nothing of ours.
-    if expected.startswith("sha256:") and expected != str(digest):
-        raise DependencyError(
-            f"{where} is not what its digest says: expected {expected}, got {digest}",
-            hint="the registry or a proxy before it is damaged or changes images",
-        )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from imager.errors import ImagerError, InputError
 from imager.oci.credentials import Credential, CredentialChain, CredentialStore
@@ -14,6 +14,9 @@ from imager.oci.endpoint import HostConfig, Hosts, mirror_root
 from imager.oci.reference import DOCKER_HUB, is_registry
 from imager.oci.retry import Patience
 from imager.oci.tls import ClientCertificate, TlsSettings
+
+if TYPE_CHECKING:
+    from imager.oci.hosts_toml import RegistryHosts
 
 _T = TypeVar("_T")
 _V = TypeVar("_V")
@@ -23,11 +26,15 @@ _AUTH_HINT = "write --registry-auth HOST=USER:PASSWORD, HOST=@FILE, HOST=@- or F
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """Who is asked for images, with which credentials, and how patiently."""
+    """Who is asked for images, with which credentials, and how patiently.
+
+    `warnings` are what the user should know of the options, a sentence each.
+    """
 
     hosts: Hosts = field(default_factory=Hosts)
     credentials: CredentialChain = field(default_factory=CredentialChain)
     patience: Patience = field(default_factory=Patience)
+    warnings: tuple[str, ...] = ()
 
     def with_insecure(self) -> RegistrySettings:
         """Return these settings with plain HTTP allowed and certificates not checked."""
@@ -61,9 +68,10 @@ class RegistryOptions:
         tls = TlsSettings(verify=not self.insecure, ca_files=self.ca_files)
         own = TlsSettings(client_certificates=tuple(found for _, found in certificates))
         problems.found += (tls | own).problems()
+        folders = problems.each(self.hosts_folders, _hosts_folder)
         hosts = Hosts(
             mirrors=_grouped(problems.each(self.mirrors, _mirror)),
-            folders=_joined(problems.each(self.hosts_folders, _hosts_folder)),
+            folders=_joined(folders),
             tls=tls,
             client_certificates=dict(certificates),
             insecure=self.insecure,
@@ -71,7 +79,10 @@ class RegistryOptions:
         credentials = CredentialChain(tuple(problems.each(self.auth, _credentials)))
         problems.raise_any()
         patience = Patience() if self.retries is None else Patience(retries=self.retries)
-        return RegistrySettings(hosts, credentials, patience)
+        warnings = (
+            text for folder in folders for each in folder.values() for text in each.warnings
+        )
+        return RegistrySettings(hosts, credentials, patience, tuple(warnings))
 
 
 class _Problems:
@@ -150,7 +161,7 @@ def _secret(registry: str, source: str) -> str:
     return text.partition("\n")[0].removesuffix("\r")
 
 
-def _hosts_folder(folder: Path) -> dict[str, tuple[HostConfig, ...]]:
+def _hosts_folder(folder: Path) -> dict[str, RegistryHosts]:
     from imager.oci.hosts_toml import read_hosts_folder
 
     return read_hosts_folder(folder)
@@ -163,11 +174,9 @@ def _grouped(mirrors: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     return grouped
 
 
-def _joined(
-    folders: Iterable[dict[str, tuple[HostConfig, ...]]],
-) -> dict[str, tuple[HostConfig, ...]]:
+def _joined(folders: Iterable[dict[str, RegistryHosts]]) -> dict[str, tuple[HostConfig, ...]]:
     """Return the hosts of several folders: what an earlier one says of a registry holds."""
     joined: dict[str, tuple[HostConfig, ...]] = {}
     for folder in folders:
-        joined = folder | joined
+        joined = {name: hosts.configs for name, hosts in folder.items()} | joined
     return joined

@@ -11,8 +11,9 @@ from typing import Protocol
 from imager.errors import DependencyError, ImagerError, InputError, OutputError
 from imager.extents import Content, FileRange
 from imager.oci.digest import Digest
+from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.units import MIB
+from imager.units import MIB, format_size
 
 CHUNK = MIB
 
@@ -52,7 +53,8 @@ class ImageSource(Protocol):
         """Return where the blob lies on disk, of the right size; None when it is remote.
 
         The digest is not checked: who copies it hashes it beside the copy. Raises NotFoundError
-        when it is not there, InputError when its size is another one.
+        when it is not there, InputError when its size is another one. A registry is asked for
+        foreign layers alone, since it need not have them.
         """
 
     @property
@@ -134,6 +136,18 @@ class LocalRange:
     def content(self) -> Content:
         """Return the bytes as content, without reading them."""
         return Content.of_source(FileRange(self.path, self.offset), self.size)
+
+    def of_size(self, blob: Descriptor) -> LocalRange:
+        """Return this range; raises InputError when it does not have the size of `blob`."""
+        if self.size != blob.size:
+            raise InputError(f"{self.path} has {self.size} bytes, its descriptor says {blob.size}")
+        return self
+
+    def document(self, where: str) -> bytes:
+        """Return the bytes of a small file; raises InputError when it is larger than 4 MiB."""
+        if self.size > MAX_DOCUMENT:
+            raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
+        return b"".join(self.pieces())
 
     def copy_blob(self, check: BlobCheck, *, have: Iterable[bytes]) -> None:
         """Give `check` the pieces of `have` and, from here, what lies behind them; finish it.

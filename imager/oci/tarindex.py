@@ -7,15 +7,12 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from imager.compression import MAGIC
 from imager.errors import InputError, OutputError, UnsupportedError
-from imager.extents import Codec
 from imager.oci.source import LocalRange
 from imager.tarball import read_tar_headers
 
 _MOST_MEMBERS = 100_000
 _MOST_LINKS = 8
-_PROGRAMS = {MAGIC[Codec.GZIP]: "gunzip", MAGIC[Codec.ZSTD]: "unzstd", b"\xfd7zXZ": "unxz"}
 
 
 def read_tar_index(path: Path) -> Mapping[str, LocalRange]:
@@ -23,9 +20,8 @@ def read_tar_index(path: Path) -> Mapping[str, LocalRange]:
 
     Links inside the archive are followed; other entries are left out. Raises InputError for a
     damaged or truncated archive or a name that stands twice with different data,
-    UnsupportedError for a compressed or sparse one, OutputError when it cannot be read.
+    UnsupportedError for a sparse one, OutputError when it cannot be read.
     """
-    _refuse_compressed(path)
     files: dict[str, LocalRange] = {}
     links: dict[str, str] = {}
     try:
@@ -36,24 +32,6 @@ def read_tar_index(path: Path) -> Mapping[str, LocalRange]:
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
     return files | _followed(files, links)
-
-
-def _refuse_compressed(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder, not a Docker archive") from error
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror}") from error
-    for magic, program in _PROGRAMS.items():
-        if start.startswith(magic):
-            raise UnsupportedError(
-                f"{path} is compressed: its layers cannot be used where they lie",
-                hint=f"decompress it first, with {program}",
-            )
 
 
 def _add_member(

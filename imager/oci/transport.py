@@ -49,21 +49,32 @@ class Transport(Protocol):
     """Asks for URLs; from several threads at once."""
 
     def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: Body | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+        origin: str = "",
     ) -> AbstractContextManager[Response]:
         """Return the answer to a request, redirects followed; leaving the context closes it.
+
+        `origin` is the URL of the server that named `url`, empty when the user did. Neither that
+        server nor a redirect may lead out of TLS, unless the certificate is not checked anyway, or
+        into an internal network: see `addresses`.
 
         GET and HEAD are retried; others are sent once only, since what they did is not known.
         Those go on to another URL for 307 and 308 alone, and to the same host alone. No header
         that may be a secret goes to another host, port or scheme. Raises NoAnswerError when there
-        is no answer, DependencyError for an untrusted certificate, too many redirects or one that
+        is no answer, DependencyError for an untrusted certificate, too many redirects or a URL that
         must not be followed, and what iterating over `body` raises.
         """
 
-    def answers(self, url: str) -> bool:
+    def answers(self, url: str, *, origin: str = "") -> bool:
         """Whether a server speaks the URL's scheme there: asked once, and soon given up.
 
-        Raises DependencyError when it does, with a certificate that is not trusted.
+        `origin` is as for `request`. Raises DependencyError when it does, with a certificate that
+        is not trusted, and for a URL that must not be followed.
         """
 
 
@@ -87,18 +98,31 @@ def same_origin(one: str, other: str) -> bool:
 
 
 def follow(url: str, target: str) -> str:
-    """Return the URL to which `target`, a Location in the answer of `url`, leads.
+    """Return the URL to which `target`, named in the response of `url`, leads.
 
-    Raises DependencyError when it is none or leads out of TLS.
+    A server behind a proxy that ends TLS may name itself with `http`: the scheme is that of `url`
+    then. Raises DependencyError when it is not a URL of HTTP.
     """
     here = urlsplit(url)
     try:
         there = urlsplit(urljoin(url, target))
+        valid = there.scheme in ("http", "https") and bool(there.hostname) and there.port != 0
     except ValueError as error:
-        raise DependencyError(f"{here.netloc} redirects to {target[:200]!r}: {error}") from error
-    if there.scheme not in ("https", here.scheme) or not there.netloc:
+        raise DependencyError(f"{here.netloc} refers to {target[:200]!r}: {error}") from error
+    if not valid or "@" in there.netloc:
         raise DependencyError(
-            f"{here.netloc} redirects to {there.scheme}://{there.netloc}, which is not safe",
-            hint="a proxy before a registry must tell it the scheme: X-Forwarded-Proto",
+            f"{here.netloc} refers to {target[:200]!r}, which is not the URL of a server"
         )
-    return there.geturl()
+    same = there.netloc == here.netloc
+    return there._replace(scheme=here.scheme if same else there.scheme).geturl()
+
+
+def check_scheme(origin: str, url: str) -> None:
+    """Raise DependencyError when `url`, which `origin` names, leads out of TLS."""
+    here, there = urlsplit(origin), urlsplit(url)
+    if here.scheme == "https" and there.scheme != "https":
+        raise DependencyError(
+            f"{here.netloc} refers to {there.scheme}://{there.netloc}, which is not encrypted",
+            hint="a proxy in front of a registry must pass on the scheme (X-Forwarded-Proto); "
+            "--insecure allows plain HTTP",
+        )

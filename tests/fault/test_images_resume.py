@@ -46,6 +46,8 @@ LAYOUTS = pytest.mark.parametrize("layout", ["oci", "flat"])
 def good(request: Request) -> Reply:
     if "/manifests/" in request.path:
         return Reply(200, MANIFEST, {"Content-Type": MANIFEST_TYPE})
+    if "/referrers/" in request.path:
+        return Reply(404)
     return ranged(request, BLOBS[request.path.rpartition(":")[2]])
 
 

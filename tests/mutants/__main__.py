@@ -38,6 +38,7 @@ from tests.mutants.node_assets import NODE_ASSETS
 from tests.mutants.node_disks import NODE_DISKS
 from tests.mutants.node_reads import NODE_READS
 from tests.mutants.node_run import NODE_RUN
+from tests.mutants.odd_images import ODD_IMAGES
 from tests.mutants.pulling import PULLING
 from tests.mutants.pushing import PUSHING
 from tests.mutants.readers import READERS
@@ -66,6 +67,7 @@ ALL = (
     *NODE_DISKS,
     *NODE_READS,
     *NODE_RUN,
+    *ODD_IMAGES,
     *PULLING,
     *PUSHING,
     *READERS,

@@ -263,7 +263,7 @@ MUTANTS = (
     ),
     _mutant(
         "two images may have one name",
-        "imagecache/gather.py",
+        "imagecache/contents.py",
         "if self.manifests.setdefault(manifest_path(name), raw) != raw:",
         "if not self.manifests.setdefault(manifest_path(name), raw):",
         "unit/test_imagecache_gather.py",
@@ -306,7 +306,7 @@ MUTANTS = (
     # Registries and layouts.
     _mutant(
         "the digest of a fetched manifest is not checked",
-        "oci/registry.py",
+        "oci/remote.py",
         'if expected.startswith("sha256:") and expected != str(digest):',
         'if expected.startswith("sha512:") and expected != str(digest):',
         "unit/test_oci_registry_faults.py",
@@ -320,8 +320,8 @@ MUTANTS = (
     ),
     _mutant(
         "paths may lead out of a layout",
-        "oci/layout.py",
-        "if not path.is_relative_to(folder):",
+        "oci/folder.py",
+        "if not path.is_relative_to(self.folder):",
         "if not path.name:",
         f"{_DAMAGE}::test_a_layer_that_is_a_link_out_of_the_layout",
     ),

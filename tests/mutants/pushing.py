@@ -60,8 +60,8 @@ PUSHING = (
     Mutant(
         "a session elsewhere gets the password",
         "imager/oci/registry.py",
-        "known = self._authorizations.get(place) if own else None",
-        "known = self._authorizations.get(place)",
+        "known = self._logins.known(place) if own else None",
+        "known = self._logins.known(place)",
         (f"{_UPLOAD[0]}::test_the_password_does_not_go_to_a_session_elsewhere",),
     ),
     Mutant(

@@ -10,6 +10,7 @@ def _mutant(what: str, file: str, old: str, new: str, *tests: str) -> Mutant:
 
 
 _READ = "unit/test_cache_signatures.py"
+_GATHERED = "unit/test_imagecache_gather.py"
 _FETCHED = "oracle/test_cosign_signatures.py"
 
 SIGNATURES = (
@@ -43,16 +44,51 @@ SIGNATURES = (
     ),
     _mutant(
         "signatures that may not be read keep an image from being cached",
-        "imagecache/gather.py",
+        "imagecache/signatures.py",
         "except (InputError, UnsupportedError) as error:",
         "except UnsupportedError as error:",
         f"{_FETCHED}::test_signatures_that_may_not_be_read_are_left_out",
     ),
     _mutant(
         "a registry out of reach is asked for what a mirror may have",
-        "imagecache/gather.py",
+        "imagecache/signatures.py",
         "root = image.find_at(host)",
         "root = image.find_at(host) or image.root()",
         f"{_FETCHED}::test_a_mirror_that_has_the_image_is_asked_alone",
+    ),
+    _mutant(
+        "what a registry lists is not cached",
+        "imagecache/signatures.py",
+        "return image.referrers(signed, host), None",
+        "return (), None",
+        f"{_GATHERED}::test_listed_referrers_are_cached_under_the_tag_that_clients_ask_for",
+    ),
+    _mutant(
+        "what a registry lists takes the place of what has a tag",
+        "imagecache/signatures.py",
+        "entries |= known",
+        "known |= entries",
+        f"{_GATHERED}::test_a_list_and_a_tag_are_joined",
+    ),
+    _mutant(
+        "the type of an artifact is lost",
+        "oci/manifest.py",
+        'value["artifactType"] = self.artifact_type',
+        'value.pop("artifactType", None)',
+        f"{_GATHERED}::test_listed_referrers_are_cached_under_the_tag_that_clients_ask_for",
+    ),
+    _mutant(
+        "only the first page of a list is read",
+        "oci/referrers.py",
+        "if not page.following:",
+        "if page:",
+        "unit/test_oci_referrers.py::test_a_list_of_several_pages",
+    ),
+    _mutant(
+        "hosts that may not list referrers are asked",
+        "oci/remote.py",
+        "if Capability.REFERRERS not in host.capabilities:",
+        "if not host.capabilities:",
+        "unit/test_oci_referrers.py::test_a_host_without_the_capability_is_not_asked",
     ),
 )

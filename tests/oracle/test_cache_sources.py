@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -102,6 +103,27 @@ def test_a_tag_of_a_layout(layout: Path, tmp_path: Path, tag: str) -> None:
     assert layer_tree(made) == layout_tree(layout, tag)
 
 
+@pytest.mark.parametrize("form", ["oci-archive", "oci-archive.gz", "dir", "docker"])
+def test_what_skopeo_writes(
+    layout: Path, registry: RunningRegistry, tmp_path: Path, form: str
+) -> None:
+    if form == "docker":
+        target = f"docker://{registry.host}/team/app:v9"
+        copy_image(f"oci:{layout}:v2", target, "--dest-tls-verify=false")
+        source = target
+    elif form == "dir":
+        source = f"dir:{tmp_path / 'folder'}"
+        copy_image(f"oci:{layout}:v2", source)
+    else:
+        path = tmp_path / "image.tar"
+        copy_image(f"oci:{layout}:v2", f"oci-archive:{path}:v2")
+        if form.endswith(".gz"):
+            path.write_bytes(gzip.compress(path.read_bytes()))
+        source = f"oci-archive:{path}"
+    made = create(tmp_path / "cache", f"{NAME}={source}")
+    assert layer_tree(made) == layout_tree(layout, "v2")
+
+
 def test_a_layout_of_one_image_needs_no_tag(tmp_path: Path) -> None:
     source = make_layout(tmp_path / "image", tag="only")
     made = create(tmp_path / "cache", f"{NAME}=oci:{source}")
@@ -178,7 +200,10 @@ def test_all_kinds_of_source_together(
         ("{NAME}=oci:{layout}:v3", "v3"),
         ("{NAME}=oci:{layout}/missing:v1", "missing"),
         ("{NAME}=oci:", "image source"),
-        ("{NAME}=dir:{layout}", "image source"),
+        ("{NAME}=containers-storage:x", "image source"),
+        ("dir:{layout}", "image source"),
+        ("{NAME}=dir:{layout}", "not a folder of skopeo's"),
+        ("oci-archive:{archive}", "not an OCI archive"),
         ("registry.local/Team/app=oci:{layout}:v1", "lower case"),
         ("{NAME}=docker-archive:{archive}:other:v1", "other:v1"),
         ("{NAME}=docker-archive:{archive}.gone", "gone"),

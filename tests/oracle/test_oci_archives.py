@@ -13,9 +13,9 @@ import pytest
 from imager.errors import InputError
 from imager.oci import layout as lay
 from imager.oci import manifest as m
-from imager.oci.docker_archive import DockerArchive
+from imager.oci.docker_archive import DockerArchive, DockerArchiveImage
 from imager.oci.layout import Layout
-from imager.oci.local import LocalImage
+from imager.oci.local import LocalImage, parse_entry
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource
@@ -41,6 +41,11 @@ def image_manifest(image: ImageSource) -> m.ImageManifest:
     document = image.root().document
     assert isinstance(document, m.ImageManifest)
     return document
+
+
+def made(path: Path, tag: Reference | None = None) -> DockerArchiveImage:
+    archive = DockerArchive.open(path)
+    return archive.made_image(archive.entry(tag))
 
 
 def fetched(image: ImageSource, blob: m.Descriptor) -> bytes:
@@ -102,7 +107,7 @@ def archive(layout: Path, tmp_path: Path) -> Path:
 
 
 def test_reads_the_docker_archive_of_skopeo(archive: Path, layout: Path, tmp_path: Path) -> None:
-    image = DockerArchive.open(archive).select(tag=Reference.parse(NAME))
+    image = made(archive, Reference.parse(NAME))
     manifest = image_manifest(image)
     # The layers are those of the layout, decompressed: its configuration names their digests.
     original = Layout.open(layout).select(name="v1")
@@ -123,7 +128,7 @@ def test_reads_the_docker_archive_of_skopeo(archive: Path, layout: Path, tmp_pat
 def test_the_manifest_of_an_archive_is_always_the_same(archive: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.tar"
     copy_image(f"docker-archive:{archive}", f"docker-archive:{again}:other.example/x:v9")
-    first, second = (DockerArchive.open(path).select() for path in (archive, again))
+    first, second = (made(path) for path in (archive, again))
     assert first.root() == second.root()
 
 
@@ -135,21 +140,21 @@ def test_local_sources_open_by_their_written_names(archive: Path, layout: Path) 
         f"ghcr.io/x/y:v1=oci:{layout}:v1": "ghcr.io/x/y:v1",
     }
     for text, name in texts.items():
-        local = LocalImage.parse(text)
-        assert local is not None
-        found, image = local.open()
+        local = parse_entry(text)
+        assert isinstance(local, LocalImage)
+        ((found, image),) = local.open().images
         assert found == Reference.parse(name)
         assert image_manifest(image).layers
 
 
 def test_a_damaged_archive_is_refused_by_both(archive: Path, tmp_path: Path) -> None:
-    layer = image_manifest(DockerArchive.open(archive).select()).layers[0]
-    place = DockerArchive.open(archive).select().blobs[layer.digest]
+    layer = image_manifest(made(archive)).layers[0]
+    place = made(archive).blobs[layer.digest]
     data = bytearray(archive.read_bytes())
     # A byte of the file's own contents: the tar around it stays valid.
     data[data.index(b"hello\n", place.offset)] ^= 1
     archive.write_bytes(data)
     with pytest.raises(InputError, match="not the layer of its configuration"):
-        DockerArchive.open(archive).select()
+        made(archive)
     with pytest.raises(RuntimeError):
         copy_image(f"docker-archive:{archive}", f"oci:{tmp_path / 'l'}:x")

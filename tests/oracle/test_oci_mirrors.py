@@ -187,9 +187,9 @@ def test_each_host_has_its_own_login(tmp_path: Path, layout: Path, mirror: Runni
         both = client(f"hub.example={open_mirror.url}", option, auth=(str(auth),))
         pull(both, f"hub.example/{APP}:v1")
         assert {each.headers.get("authorization") for each in open_mirror.asked} == {None}
-        with pytest.raises(InputError, match="wants a login") as caught:
+        with pytest.raises(InputError, match="requires a login") as caught:
             pull(client(f"{mirror.host}={guarded.url}"), f"{mirror.host}/team/none:v1")
-        assert f"{guarded.host} wants a login" in caught.value.message
+        assert f"{guarded.host} requires a login" in caught.value.message
 
 
 def test_hosts_toml(tmp_path: Path, registry: RunningRegistry, front: Proxy) -> None:

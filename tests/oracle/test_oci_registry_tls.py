@@ -156,7 +156,7 @@ def test_logins(tmp_path: Path, layout: Path) -> None:
         )
         wrong = create(tmp_path, host, "--registry-auth", f"{host}={USER}:no")
         check_error(wrong, INPUT, "refuses access", hint=f"docker login {host}")
-        check_error(create(tmp_path, host), INPUT, "wants a login")
+        check_error(create(tmp_path, host), INPUT, "requires a login")
 
 
 def test_a_login_from_standard_input(tmp_path: Path, layout: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from imager.errors import InputError
 from imager.oci.manifest import ImageManifest
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient, RemoteImage
+from imager.oci.registry import RegistryClient
+from imager.oci.remote import RemoteImage
 from imager.oci.settings import RegistryOptions
 from tests.http_proxy import running_proxy
 from tests.registry import (

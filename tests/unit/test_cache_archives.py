@@ -22,6 +22,7 @@ from imager.imagecache.archiving import (
     planned_head,
     planned_size,
 )
+from imager.imagecache.contents import Gathered
 from imager.imagecache.create import check_creatable, create_cache
 from imager.imagecache.creation import (
     CacheLayout,
@@ -29,7 +30,6 @@ from imager.imagecache.creation import (
     LayerCompression,
     plan_creation,
 )
-from imager.imagecache.gather import Gathered
 from imager.imagecache.held import gather_held
 from imager.imagecache.image import cache_image
 from imager.imagecache.images import cached_images

@@ -11,9 +11,9 @@ from imager.errors import InputError
 from imager.extents import Content
 from imager.filetree import TreeFile
 from imager.imagecache.archiving import ArchiveFormat
+from imager.imagecache.contents import Gathered
 from imager.imagecache.create import create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions
-from imager.imagecache.gather import Gathered
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import cached_images
 from imager.imagecache.keep import Wanted, keeping_options, plan_addition, plan_pruning

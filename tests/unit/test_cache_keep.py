@@ -12,9 +12,9 @@ import pytest
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content, FileRange
 from imager.imagecache.archiving import ArchiveFormat
+from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.create import create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
-from imager.imagecache.gather import BlobSource, Gathered
 from imager.imagecache.held import HeldImage, gather_held
 from imager.imagecache.images import cached_images
 from imager.imagecache.keep import (

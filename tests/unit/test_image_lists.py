@@ -85,3 +85,19 @@ def test_every_bad_line_is_told(tmp_path: Path) -> None:
     assert "quay.io/A:v1" in caught.value.message
     assert "quay.io/b:!" in caught.value.message
     assert "quay.io/ok" not in caught.value.message
+
+
+def test_the_names_of_images_from_anywhere(tmp_path: Path) -> None:
+    lines = [
+        "docker://alpine",
+        "a.example/b:v1=oci:./layout:v9",
+        "a.example/c:v2=docker://x.example/y",
+    ]
+    found = read_image_list(write(tmp_path, "\n".join(lines)))
+    assert [str(each) for each in found] == [
+        "docker.io/library/alpine:latest",
+        "a.example/b:v1",
+        "a.example/c:v2",
+    ]
+    with pytest.raises(InputError, match=r"'oci-archive:a\.tar' does not name its image"):
+        read_image_list(write(tmp_path, "alpine\noci-archive:a.tar\n"))

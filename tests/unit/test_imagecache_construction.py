@@ -11,9 +11,9 @@ import pytest
 
 from imager import workspace
 from imager.errors import DependencyError, HostError, OutputError
+from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.create import create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions, plan_creation
-from imager.imagecache.gather import BlobSource, Gathered
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform

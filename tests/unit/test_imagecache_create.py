@@ -12,9 +12,9 @@ import pytest
 from imager import workspace
 from imager.errors import DependencyError, HostError, InputError
 from imager.extents import Content
+from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.create import check_creatable, create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
-from imager.imagecache.gather import BlobSource, Gathered
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor, RawManifest
 from imager.oci.platform import Platform

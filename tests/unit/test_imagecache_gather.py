@@ -12,10 +12,12 @@ import pytest
 
 from imager.errors import DependencyError, ImagerError, InputError
 from imager.extents import Content
-from imager.imagecache.gather import Gathered, Selection, gather
+from imager.imagecache.contents import Gathered
+from imager.imagecache.gather import gather
 from imager.imagecache.layercache import LayerCache
+from imager.imagecache.selection import MissingPlatform, Selection
 from imager.oci.digest import Digest
-from imager.oci.manifest import Descriptor, ImageManifest, RawManifest
+from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ByteSink, NotFoundError
@@ -29,6 +31,7 @@ from tests.caches import (
     sha256,
 )
 
+EMPTY = "application/vnd.oci.empty.v1+json"
 HOST = "registry.local"
 AMD64 = Selection((Platform("linux", "amd64"),))
 ALL = Selection(())
@@ -42,6 +45,8 @@ class Memory:
     tags: dict[str, bytes] = dataclasses.field(default_factory=dict)
     fails: dict[str, ImagerError] = dataclasses.field(default_factory=dict)
     fetched: list[str] = dataclasses.field(default_factory=list)
+    referrers: dict[str, list[object]] = dataclasses.field(default_factory=dict)
+    refuses: ImagerError | None = None
 
     def image(self, reference: Reference) -> MemoryImage:
         return MemoryImage(self, reference)
@@ -79,7 +84,18 @@ class MemoryImage:
             return RawManifest.parse(self.memory.blobs[key])
         raise NotFoundError(f"no {target}")
 
+    def referrers(self, subject: Digest, _host: None) -> tuple[Descriptor, ...]:
+        if self.memory.refuses is not None:
+            raise self.memory.refuses
+        entries = self.memory.referrers.get(str(subject), [])
+        index = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+        document = RawManifest.parse(index, media_type=INDEX_TYPE).document
+        assert isinstance(document, Index)
+        return document.manifests
+
     def blob_content(self, blob: Descriptor) -> Content | None:
+        if blob.is_foreign and str(blob.digest) not in self.memory.blobs:
+            raise NotFoundError(f"no {blob.digest}")
         return None
 
     def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
@@ -235,16 +251,24 @@ def test_a_platform_under_another_name() -> None:
     assert gathered(memory, f"{HOST}/app:v1").platforms == {Platform("linux", "amd64")}
 
 
-def test_an_image_for_another_platform_alone() -> None:
+def test_an_image_for_another_platform_alone_is_cached_with_a_warning() -> None:
     memory = Memory()
     make_image(memory, config_of("arm64"), tag="v1")
-    with pytest.raises(InputError, match="linux/arm64 alone, not for linux/amd64") as caught:
-        gathered(memory, f"{HOST}/app:v1")
-    assert caught.value.message.startswith(f"{HOST}/app:v1: ")
-    assert "--platform" in caught.value.hint
-    assert gathered(memory, f"{HOST}/app:v1", selection=ALL).platforms == {
-        Platform("linux", "arm64")
-    }
+    warnings: list[str] = []
+    found = gathered(memory, f"{HOST}/app:v1", warnings=warnings)
+    assert warnings == [
+        f"{HOST}/app:v1: this image is only for linux/arm64, not for linux/amd64; "
+        "it is cached anyway"
+    ]
+    # The cache is for the platform that was asked for: readers choose by it.
+    assert (found.platforms, found.index_platforms) == (set(), set(AMD64.platforms))
+    assert len(found.blobs) == 2
+    both = Selection.parse(["linux/amd64", "linux/arm64"])
+    found = gathered(memory, f"{HOST}/app:v1", selection=both, warnings=warnings)
+    assert found.index_platforms == {Platform("linux", "arm64")}
+    assert "not for linux/amd64" in warnings[1]
+    everything = gathered(memory, f"{HOST}/app:v1", selection=ALL)
+    assert (everything.platforms, everything.warnings) == ({Platform("linux", "arm64")}, [])
 
 
 def test_an_entry_of_an_index_under_another_name() -> None:
@@ -260,7 +284,7 @@ def test_an_index_without_the_platform() -> None:
     make_index(memory, [entry(make_image(memory, config_of("arm64")), "linux/arm64")], tag="v1")
     with pytest.raises(InputError, match="no image for linux/amd64") as caught:
         gathered(memory, f"{HOST}/app:v1")
-    assert "linux/arm64" in caught.value.hint
+    assert caught.value.hint == "it has: linux/arm64"
 
 
 @pytest.mark.parametrize(
@@ -279,9 +303,15 @@ def test_an_index_without_the_platform() -> None:
 )
 def test_a_configuration_without_a_platform(config: bytes) -> None:
     memory = Memory()
-    make_image(memory, config, tag="v1")
-    with pytest.raises(InputError):
-        gathered(memory, f"{HOST}/app:v1")
+    manifest = make_image(memory, config, tag="v1")
+    found = gathered(memory, f"{HOST}/app:v1")
+    assert found.manifests[f"manifests/{HOST}/app/reference/v1"] == manifest
+    assert (found.platforms, found.index_platforms) == (set(), set(AMD64.platforms))
+    assert found.warnings == []
+    # Others than linux/amd64 have it as well: there is no choice.
+    arm64 = Selection.parse(["linux/arm64"])
+    found = gathered(memory, f"{HOST}/app:v1", selection=arm64)
+    assert found.index_platforms == set(arm64.platforms)
 
 
 def test_a_configuration_that_is_too_large() -> None:
@@ -312,6 +342,184 @@ def test_one_failure_keeps_its_kind() -> None:
     with pytest.raises(DependencyError, match=f"^{HOST}/c:down: no answer$") as caught:
         gathered(memory, f"{HOST}/c:down")
     assert caught.value.hint == "ask again"
+
+
+def make_artifact(memory: Memory, layer: bytes, *, tag: str = "") -> bytes:
+    config = memory.add(b"{}")
+    manifest = memory.add(
+        dump(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST_TYPE,
+                "artifactType": "application/x",
+                "config": descriptor(EMPTY, config),
+                "layers": [descriptor("application/x", memory.add(layer))],
+            }
+        )
+    )
+    if tag:
+        memory.tags[tag] = manifest
+    return manifest
+
+
+def digests_of(found: Gathered) -> set[str]:
+    """The manifests that are there, in hexadecimal."""
+    return {path.rpartition("sha256-")[2] for path in found.manifests if "/digest/" in path}
+
+
+def test_entries_without_a_platform() -> None:
+    """The configuration tells it; one that does not is for linux/amd64."""
+    memory = Memory()
+    plain = make_image(memory, b"{}", layers=[b"plain"])
+    arm64 = make_image(memory, config_of("arm64"), layers=[b"arm64"])
+    s390x = make_image(memory, config_of("amd64"), layers=[b"s390x"])
+    entries = [descriptor(MANIFEST_TYPE, arm64), descriptor(MANIFEST_TYPE, plain)]
+    index = make_index(memory, [*entries, entry(s390x, "linux/s390x")], tag="v1")
+    expected = {"linux/amd64": plain, "linux/arm64": arm64, "linux/s390x": s390x}
+    for name, manifest in expected.items():
+        found = gathered(memory, f"{HOST}/app:v1", selection=Selection.parse([name]))
+        assert digests_of(found) == {sha256(index), sha256(manifest)}
+        assert found.platforms == {Platform.parse(name)}
+    everything = gathered(memory, f"{HOST}/app:v1", selection=ALL)
+    assert sorted(map(str, everything.platforms)) == sorted(expected)
+    with pytest.raises(InputError, match="no image for linux/arm64/v9") as caught:
+        gathered(memory, f"{HOST}/app:v1", selection=Selection.parse(["linux/arm64/v9"]))
+    assert caught.value.hint == "it has: linux/amd64, linux/arm64, linux/s390x"
+
+
+def test_what_tells_its_platform_is_not_read_for_it() -> None:
+    memory = Memory()
+    good = make_image(memory, config_of("amd64"))
+    lost = descriptor(MANIFEST_TYPE, b"lost")
+    make_index(memory, [lost, entry(good, "linux/amd64")], tag="v1")
+    assert gathered(memory, f"{HOST}/app:v1").platforms == {Platform("linux", "amd64")}
+
+
+def test_artifacts_go_with_any_platform_where_there_is_nothing_else() -> None:
+    memory = Memory()
+    artifacts = [make_artifact(memory, layer) for layer in (b"one", b"two")]
+    image = make_image(memory, config_of("amd64"))
+    entries: list[object] = [descriptor(MANIFEST_TYPE, each) for each in artifacts]
+    index = make_index(memory, entries, tag="v1")
+    for platform in ("linux/amd64", "linux/arm64", "all"):
+        selection = Selection.parse([platform])
+        found = gathered(memory, f"{HOST}/app:v1", selection=selection)
+        assert digests_of(found) == {sha256(each) for each in (index, *artifacts)}
+        assert found.platforms == set()
+    index = make_index(memory, [*entries, descriptor(MANIFEST_TYPE, image)], tag="v2")
+    found = gathered(memory, f"{HOST}/app:v2")
+    assert digests_of(found) == {sha256(index), sha256(image)}
+    make_artifact(memory, b"three", tag="v3")
+    assert gathered(memory, f"{HOST}/app:v3").platforms == set()
+
+
+def test_all_is_everything_that_the_index_names() -> None:
+    memory = Memory()
+    image = make_image(memory, config_of("amd64"))
+    attestation = make_artifact(memory, b"provenance")
+    marked = {"vnd.docker.reference.type": "attestation-manifest"}
+    attached = entry(attestation, "unknown/unknown") | {"annotations": marked}
+    other = descriptor("application/vnd.example.x+json", b"other")
+    index = make_index(memory, [entry(image, "linux/amd64"), attached, other], tag="v1")
+    found = gathered(memory, f"{HOST}/app:v1", selection=ALL)
+    assert digests_of(found) == {sha256(each) for each in (index, image, attestation)}
+    assert found.platforms == {Platform("linux", "amd64")}
+    assert digests_of(gathered(memory, f"{HOST}/app:v1")) == {sha256(index), sha256(image)}
+
+
+def test_a_tag_of_referrers_is_cached_whole() -> None:
+    memory = Memory()
+    image = make_image(memory, config_of("amd64"), tag="v1")
+    tag = f"sha256-{sha256(image)}"
+    one, two = (make_artifact(memory, layer) for layer in (b"one", b"two"))
+    index = make_index(memory, [descriptor(MANIFEST_TYPE, one), entry(two, "linux/s390x")], tag=tag)
+    found = gathered(memory, f"{HOST}/app:{tag}")
+    assert digests_of(found) == {sha256(each) for each in (index, one, two)}
+    assert (found.platforms, found.warnings) == (set(), [])
+    # Under an image's own digest there is the image.
+    own = make_index(memory, [entry(image, "linux/amd64"), entry(one, "linux/s390x")])
+    memory.tags[f"sha256-{sha256(own)}"] = own
+    found = gathered(memory, f"{HOST}/app:sha256-{sha256(own)}")
+    assert digests_of(found) == {sha256(own), sha256(image)}
+
+
+def test_several_platforms_of_which_one_is_missing() -> None:
+    memory = Memory()
+    image = make_image(memory, config_of("amd64"))
+    index = make_index(memory, [entry(image, "linux/amd64")], tag="v1")
+    wanted = ["linux/amd64", "linux/arm64", "linux/s390x"]
+    with pytest.raises(InputError, match="no image for linux/arm64, linux/s390x") as caught:
+        gathered(memory, f"{HOST}/app:v1", selection=Selection.parse(wanted))
+    assert caught.value.hint.endswith("--missing-platform warn caches the others")
+    lenient = Selection.parse(wanted, missing=MissingPlatform.WARN)
+    warnings: list[str] = []
+    found = gathered(memory, f"{HOST}/app:v1", selection=lenient, warnings=warnings)
+    assert digests_of(found) == {sha256(index), sha256(image)}
+    assert found.platforms == {Platform("linux", "amd64")}
+    assert warnings == [
+        f"{HOST}/app:v1: there is no image for linux/arm64, linux/s390x, only for linux/amd64"
+    ]
+    # Of no use at all, it would be missed on the machine.
+    none = Selection.parse(wanted[1:], missing=MissingPlatform.WARN)
+    with pytest.raises(InputError, match="no image for linux/arm64, linux/s390x"):
+        gathered(memory, f"{HOST}/app:v1", selection=none)
+
+
+def test_all_of_an_index_whose_parts_are_not_there() -> None:
+    memory = Memory()
+    image = make_image(memory, config_of("amd64"))
+    lost = entry(b"lost", "linux/arm64")
+    make_index(memory, [entry(image, "linux/amd64"), lost], tag="v1")
+    with pytest.raises(InputError, match="linux/arm64 is listed in the index, but missing"):
+        gathered(memory, f"{HOST}/app:v1", selection=ALL)
+    lenient = Selection.parse(["all"], missing=MissingPlatform.WARN)
+    found = gathered(memory, f"{HOST}/app:v1", selection=lenient)
+    assert (len(found.blobs), len(found.warnings)) == (2, 1)
+
+
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_foreign_layers_that_cannot_be_had_are_left_out(there: bool) -> None:
+    memory = Memory()
+    layer = b"a layer of somebody else"
+    foreign = descriptor(FOREIGN, memory.add(layer) if there else layer, urls=["https://a/x"])
+    config = memory.add(dump(config_of("amd64")))
+    own = memory.add(b"own")
+    manifest = dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": descriptor(CONFIG_TYPE, config),
+            "layers": [foreign, descriptor(LAYER_TYPE, own)],
+        }
+    )
+    memory.tags["v1"] = memory.add(manifest)
+    found = gathered(memory, f"{HOST}/app:v1")
+    assert {each.hex for each in found.blobs} == {
+        sha256(each) for each in (config, own, *([layer] if there else []))
+    }
+    assert len(found.warnings) == (0 if there else 1)
+    for warning in found.warnings:
+        assert warning.startswith(f"{HOST}/app:v1: foreign layer sha256:{sha256(layer)} is left")
+        assert warning.endswith("https://a/x")
+
+
+def test_an_image_under_another_name() -> None:
+    memory = Memory()
+    image = make_image(memory, config_of("amd64"), tag="v1")
+    make_artifact(memory, b"signature", tag=f"sha256-{sha256(image)}.sig")
+    found = gathered(memory, f"{HOST}/app:v9=docker://mirror.local/b:v1", selection=SIGNED)
+    folders = {
+        path.rpartition("/reference/")[0] for path in found.manifests if "/digest/" not in path
+    }
+    assert folders == {f"manifests/{HOST}/app"}
+    tags = {path.rpartition("/")[2] for path in found.manifests if "/reference/" in path}
+    assert tags == {"v9", f"sha256-{sha256(image)}.sig"}
+    pinned = f"{HOST}/app@sha256:{'0' * 64}=docker://mirror.local/b:v1"
+    with pytest.raises(InputError, match="its digest is sha256:"):
+        gathered(memory, pinned)
 
 
 def test_an_index_inside_of_an_index() -> None:
@@ -402,3 +610,61 @@ def test_what_cannot_be_cached_of_signatures_is_left_out_whole(kind: str) -> Non
     plain = gathered(memory, f"{HOST}/app:v1")
     assert (found.manifests, found.blobs.keys()) == (plain.manifests, plain.blobs.keys())
     assert [each.partition(": ")[0] for each in warnings] == ["signatures are left out"]
+
+
+def referrer(memory: Memory, signed: bytes, text: bytes, **more: object) -> dict[str, object]:
+    """List an artifact that refers to an image; return its entry."""
+    manifest = make_artifact(memory, text)
+    found = descriptor(MANIFEST_TYPE, manifest, artifactType="application/x", **more)
+    memory.referrers.setdefault(f"sha256:{sha256(signed)}", []).append(found)
+    return found
+
+
+def index_under(found: Gathered, image: bytes) -> list[object]:
+    raw = found.manifests[f"manifests/{HOST}/app/reference/sha256-{sha256(image)}"]
+    entries: list[object] = json.loads(raw)["manifests"]
+    return entries
+
+
+def test_listed_referrers_are_cached_under_the_tag_that_clients_ask_for() -> None:
+    memory = Memory()
+    image = make_image(memory, config_of("amd64"), tag="v1")
+    entries = [referrer(memory, image, text, annotations={"a": "b"}) for text in (b"1", b"2", b"3")]
+    memory.referrers[f"sha256:{sha256(image)}"].append(
+        descriptor("application/vnd.example+json", b"unknown")
+    )
+    found = gathered(memory, f"{HOST}/app:v1", selection=SIGNED)
+    assert index_under(found, image) == sorted(entries, key=lambda each: str(each["digest"]))
+    assert {str(each["digest"])[7:] for each in entries} <= digests_of(found)
+    assert (found.images, found.warnings) == (1, [])
+    # A registry may list them in any order.
+    memory.referrers[f"sha256:{sha256(image)}"].reverse()
+    assert gathered(memory, f"{HOST}/app:v1", selection=SIGNED).manifests == found.manifests
+    plain = gathered(memory, f"{HOST}/app:v1")
+    assert len(plain.manifests) == 2
+
+
+def test_a_list_and_a_tag_are_joined() -> None:
+    memory = Memory()
+    image = make_image(memory, config_of("amd64"), tag="v1")
+    listed = referrer(memory, image, b"listed")
+    tagged = descriptor(MANIFEST_TYPE, make_artifact(memory, b"tagged"))
+    tag = f"sha256-{sha256(image)}"
+    make_index(memory, [tagged], tag=tag)
+    found = gathered(memory, f"{HOST}/app:v1", selection=SIGNED)
+    assert sorted(map(str, index_under(found, image))) == sorted(map(str, [tagged, listed]))
+    # One that has all is kept byte by byte.
+    whole = make_index(memory, [tagged, listed], tag=tag)
+    found = gathered(memory, f"{HOST}/app:v1", selection=SIGNED)
+    assert found.manifests[f"manifests/{HOST}/app/reference/{tag}"] == whole
+
+
+@pytest.mark.parametrize("kind", [InputError, DependencyError])
+def test_a_list_that_cannot_be_read_leaves_the_tag(kind: type[ImagerError]) -> None:
+    memory = Memory(refuses=kind("refused"))
+    image = make_image(memory, config_of("amd64"), tag="v1")
+    tag = f"sha256-{sha256(image)}"
+    index = make_index(memory, [descriptor(MANIFEST_TYPE, make_artifact(memory, b"1"))], tag=tag)
+    found = gathered(memory, f"{HOST}/app:v1", selection=SIGNED)
+    assert found.manifests[f"manifests/{HOST}/app/reference/{tag}"] == index
+    assert found.warnings == ["signatures are left out: refused"]

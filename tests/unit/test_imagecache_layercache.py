@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imager.errors import HostError, ImagerError, InputError
-from imager.imagecache.gather import BlobSource
+from imager.imagecache.contents import BlobSource
 from imager.imagecache.layercache import LayerCache, LayerCacheDelivery
 from imager.imagecache.transfer import BlobPlace
 from imager.oci.digest import Digest

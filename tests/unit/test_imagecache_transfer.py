@@ -12,7 +12,7 @@ import pytest
 
 from imager.errors import DependencyError, HostError, ImagerError, InputError
 from imager.flusher import flushing
-from imager.imagecache.gather import BlobSource
+from imager.imagecache.contents import BlobSource
 from imager.imagecache.journal import open_journal, recorded
 from imager.imagecache.transfer import BlobPlace, DirectDelivery, fetch_blobs
 from imager.oci.digest import Digest

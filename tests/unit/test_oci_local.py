@@ -10,10 +10,11 @@ from imager.errors import InputError
 from imager.oci import layout as lay
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
-from imager.oci.local import LocalImage, LocalKind
+from imager.oci.local import LocalImage, LocalKind, RemoteEntry, parse_entry
 from imager.oci.reference import Reference
 
 MANIFEST = m.manifest_json(m.Descriptor(m.OCI_CONFIG, Digest.of(b"{}"), 2), [])
+HUB = Reference.parse("alpine")
 NAME = Reference.parse("ghcr.io/x/y:v1")
 
 
@@ -43,24 +44,32 @@ def make_layout(folder: Path, **annotations: str) -> Path:
             "docker-archive:f.tar:ghcr.io/x/y:v1",
             LocalImage(LocalKind.DOCKER_ARCHIVE, Path("f.tar"), "ghcr.io/x/y:v1"),
         ),
-        ("ghcr.io/x/y:v1", None),
-        ("alpine", None),
+        ("oci-archive:f.tar", LocalImage(LocalKind.OCI_ARCHIVE, Path("f.tar"))),
+        ("ghcr.io/x/y:v1=dir:a:b", LocalImage(LocalKind.FOLDER, Path("a:b"), None, NAME)),
+        ("ghcr.io/x/y:v1", RemoteEntry(NAME, NAME)),
+        ("docker://ghcr.io/x/y:v1", RemoteEntry(NAME, NAME)),
+        ("alpine", RemoteEntry(HUB, HUB)),
+        ("docker://alpine", RemoteEntry(HUB, HUB)),
+        ("ghcr.io/x/y:v1=docker://alpine", RemoteEntry(NAME, HUB)),
     ],
 )
-def test_parses(text: str, expected: LocalImage | None) -> None:
-    assert LocalImage.parse(text) == expected
+def test_parses(text: str, expected: LocalImage | RemoteEntry) -> None:
+    assert parse_entry(text) == expected
 
 
-@pytest.mark.parametrize("text", ["oci:", "a=b", "ghcr.io/x=oci", "ghcr.io/x=docker://y", "=oci:x"])
+@pytest.mark.parametrize(
+    "text",
+    ["oci:", "a=b", "ghcr.io/x=oci", "=oci:x", "dir:folder", "docker://", "x=docker://", "x=dir:"],
+)
 def test_refuses(text: str) -> None:
     with pytest.raises(InputError, match=r"not an image source|image reference ''"):
-        LocalImage.parse(text)
+        parse_entry(text)
 
 
 def opened(text: str) -> tuple[Reference, m.RawManifest]:
-    local = LocalImage.parse(text)
-    assert local is not None
-    name, source = local.open()
+    local = parse_entry(text)
+    assert isinstance(local, LocalImage)
+    ((name, source),) = local.open().images
     return name, source.root()
 
 

@@ -17,6 +17,8 @@ from imager.oci.platform import Platform
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
+ENTRY = {"mediaType": m.OCI_MANIFEST}
+
 
 def descriptor(**extra: Any) -> dict[str, Any]:
     return {"mediaType": m.OCI_LAYER, "digest": f"sha256:{EMPTY}", "size": 0, **extra}
@@ -142,9 +144,10 @@ def test_media_type_comes_from_the_document_then_the_sender(
         (image(layers=[descriptor(digest="sha256:/../../etc")]), "", r"layers\[0\].*digest"),
         (image(layers=[descriptor(digest=1)]), "", "digest must be a string"),
         (image(layers=[descriptor(mediaType="")]), "", "mediaType is missing"),
-        (index(descriptor(platform=1)), "", "platform"),
-        (index(descriptor(platform={"os": 1})), "", "os must be a string"),
-        (index(descriptor(annotations={"a": 1})), "", "a must be a string"),
+        (index(descriptor(**ENTRY, platform=1)), "", "platform"),
+        (index(descriptor(**ENTRY, platform={"os": 1})), "", "os must be a string"),
+        (index(descriptor(**ENTRY, annotations={"a": 1})), "", "a must be a string"),
+        (index(descriptor(mediaType="")), "", "mediaType is missing"),
     ],
 )
 def test_refuses_what_breaks_the_specification(document: object, hint: str, why: str) -> None:
@@ -158,28 +161,6 @@ def test_refuses_what_breaks_the_specification(document: object, hint: str, why:
         ({"schemaVersion": 1, "fsLayers": []}, "", "schema 1"),
         ({}, "application/vnd.docker.distribution.manifest.v1+prettyjws", "schema 1"),
         (image(mediaType="application/x-thing"), "", "application/x-thing"),
-        (
-            image(
-                layers=[
-                    descriptor(
-                        mediaType="application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-                    )
-                ]
-            ),
-            "",
-            "foreign layer",
-        ),
-        (
-            image(
-                layers=[
-                    descriptor(
-                        mediaType="application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
-                    )
-                ]
-            ),
-            "",
-            "foreign layer",
-        ),
         (image(layers=[descriptor(digest="sha512:" + EMPTY * 2)]), "", "sha512"),
     ],
 )
@@ -188,22 +169,46 @@ def test_says_what_is_not_supported(document: object, hint: str, why: str) -> No
         parse(document, hint)
 
 
-def test_index_selects_by_platform_and_leaves_attestations_out() -> None:
-    def entry(size: int, arch: str, os: str = "linux", **more: Any) -> dict[str, Any]:
-        return descriptor(size=size, platform={"os": os, "architecture": arch, **more})
+def test_an_index_without_attestations_and_unknown_media_types() -> None:
+    def entry(size: int, **more: Any) -> dict[str, Any]:
+        return descriptor(mediaType=m.OCI_MANIFEST, size=size, **more)
 
-    marked = entry(9, "amd64") | {
-        "annotations": {"vnd.docker.reference.type": "attestation-manifest"}
-    }
-    unknown = entry(8, "unknown", "unknown")
-    found = parse(index(unknown, marked, entry(1, "amd64"), entry(2, "arm64", variant="v8")))
+    unknown = {"os": "unknown", "architecture": "unknown"}
+    marked = {"vnd.docker.reference.type": "attestation-manifest"}
+    # What is ignored is not read either: its digest is none that we know.
+    other = {"mediaType": "application/vnd.example+json", "digest": "md5:1"}
+    found = parse(
+        index(
+            other,
+            entry(9, platform=unknown),
+            entry(8, platform={"os": "linux", "architecture": "amd64"}, annotations=marked),
+            entry(1, platform={"os": "linux", "architecture": "amd64"}),
+            entry(2, artifactType="application/x", platform={"os": "", "architecture": ""}),
+            descriptor(mediaType=m.DOCKER_LIST, size=3),
+        )
+    )
     assert isinstance(found, m.Index)
-    assert [item.size for item in found.images] == [1, 2]
-    assert found.select(Platform.parse("linux/amd64")).size == 1
-    assert found.select(Platform.parse("linux/arm64")).size == 2
-    with pytest.raises(InputError, match="linux/s390x") as caught:
-        found.select(Platform.parse("linux/s390x"))
-    assert caught.value.hint == "it has: linux/amd64, linux/arm64/v8"
+    assert [item.size for item in found.manifests] == [9, 8, 1, 2, 3]
+    assert [item.size for item in found.images] == [1, 2, 3]
+    assert found.images[1].platform is None
+    assert found.images[1].artifact_type == "application/x"
+
+
+def test_foreign_layers_and_artifacts() -> None:
+    kinds = (
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    )
+    layers = [descriptor(mediaType=kind, urls=["https://a/b", "https://c"]) for kind in kinds]
+    found = parse(image(layers=[*layers, descriptor()]))
+    assert isinstance(found, m.ImageManifest)
+    assert [layer.is_foreign for layer in found.layers] == [True, True, False]
+    assert found.layers[0].urls == ("https://a/b", "https://c")
+    assert not found.is_artifact
+    empty = descriptor(mediaType="application/vnd.oci.empty.v1+json")
+    artifact = parse(image(config=empty))
+    assert isinstance(artifact, m.ImageManifest)
+    assert artifact.is_artifact
 
 
 def test_written_documents_read_back_and_are_always_the_same() -> None:

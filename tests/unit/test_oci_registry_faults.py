@@ -189,12 +189,18 @@ class FakeTransport:
 
     @contextlib.contextmanager
     def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: Body | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+        origin: str = "",
     ) -> Iterator[Response]:
         self.asked.append(url)
         yield FakeResponse()
 
-    def answers(self, url: str) -> bool:
+    def answers(self, url: str, *, origin: str = "") -> bool:
         return url in self.speaking
 
 

@@ -10,6 +10,7 @@ import pytest
 from imager.errors import ImagerError, InputError
 from imager.oci.credentials import Credential
 from imager.oci.endpoint import Capability, Hosts
+from imager.oci.reference import Reference
 from imager.oci.settings import RegistryOptions
 from tests.certificates import Authority
 
@@ -177,12 +178,71 @@ def test_hosts_toml(tmp_path: Path, authority: Authority) -> None:
     assert [each.key for each in c.tls.client_certificates] == [place / "k.pem", None]
 
 
+def test_unknown_keys_are_warnings(tmp_path: Path) -> None:
+    text = """
+server = "https://up.example"
+proxy = "http://p"
+[host."https://m.example"]
+  capabilities = ["pull", "resolve", "referrers"]
+  fly = { a = 1 }
+"""
+    settings = RegistryOptions(hosts_folders=(folder_of(tmp_path, text),)).parse()
+    assert [each.partition("hosts.toml: ")[2] for each in settings.warnings] == [
+        "unknown key 'proxy' is ignored",
+        "unknown key 'fly' of host 'https://m.example' is ignored",
+    ]
+    mirror, itself = settings.hosts.endpoints("r.example")
+    assert mirror.capabilities == {Capability.PULL, Capability.RESOLVE, Capability.REFERRERS}
+    assert Capability.REFERRERS in itself.capabilities
+    assert RegistryOptions().parse().warnings == ()
+
+
+REWRITES = """
+[host."https://m.example/v2/proxy"]
+  override_path = true
+  [host."https://m.example/v2/proxy".rewrite]
+    "^rancher/(.*)" = "mirrored/$1"
+    "^(?P<team>[a-z]+)/app$" = "${team}/apps/app"
+    "^(x)(y)?$" = "a$2/$1z-$$9"
+    "team" = "crew"
+"""
+
+
+@pytest.mark.parametrize(
+    ("repository", "name"),
+    [
+        ("rancher/k3s", "mirrored/k3s"),
+        ("rancher/team/x", "mirrored/team/x"),
+        ("blue/app", "blue/apps/app"),
+        ("a/team-team/b", "a/crew-crew/b"),
+        ("library/alpine", "library/alpine"),
+    ],
+)
+def test_rewritten_names(tmp_path: Path, repository: str, name: str) -> None:
+    folder = folder_of(tmp_path, REWRITES)
+    mirror, itself = RegistryOptions(hosts_folders=(folder,)).parse().hosts.endpoints("r.example")
+    url = mirror.url(mirror.roots[0], repository, "manifests/v1")
+    assert url == f"https://m.example/v2/proxy/{name}/manifests/v1?ns=r.example"
+    # Logins and tokens are for what the mirror calls it.
+    local = mirror.local(Reference.parse(f"r.example/{repository}:v1"))
+    assert str(local) == f"m.example/proxy/{name}:v1"
+    assert itself.local(local).repository == f"proxy/{name}"
+
+
+def test_a_name_that_is_rewritten_into_none(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, REWRITES)
+    mirror, _ = RegistryOptions(hosts_folders=(folder,)).parse().hosts.endpoints("r.example")
+    with pytest.raises(InputError, match=r"rewrite turns x into 'a/-\$9'"):
+        mirror.url(mirror.roots[0], "x", "manifests/v1")
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        ('rewrite = {"(" = "a"}', r"hosts.toml: rewrite: '\(' is not a regular expression"),
+        ('rewrite = {"a" = 1}', r"hosts.toml: rewrite\.a: "),
         ("server = ", "hosts.toml is not valid TOML"),
         ("server = 1", "hosts.toml: server: "),
-        ('proxy = "http://p"', "hosts.toml: proxy: is not supported"),
         ('capabilities = ["fly"]', r"hosts.toml: capabilities\.0: "),
         ('server = "ftp://x"', "hosts.toml: 'ftp://x' is not the URL of a registry"),
         ('ca = "none.pem"', r"cannot read CA file .*r\.example/none\.pem"),

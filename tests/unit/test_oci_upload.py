@@ -264,8 +264,8 @@ def test_a_clear_refusal_is_final(
         send(make_target(registry, login="me:wrong"))
     assert hint in caught.value.hint
     asked = [each for each in registry.asked if each.method == method]
-    # A challenge is answered once.
-    assert len(asked) == (2 if status == 401 else 1)
+    # A challenge is answered once, also where the registry hides what it has.
+    assert len(asked) == (2 if status in (401, 403, 404) else 1)
     assert registry.blobs == {}
 
 
@@ -411,6 +411,22 @@ def test_nothing_is_sent_on_to_another_host(registry: UploadRegistry) -> None:
         with pytest.raises(DependencyError, match=r"to localhost .HTTP 307., which is not safe"):
             send(make_target(registry))
         assert other.asked == []
+
+
+@pytest.mark.parametrize(
+    ("base", "why"),
+    [
+        ("http://169.254.169.254", "the metadata service of a cloud"),
+        ("ftp://127.0.0.1", "is not the URL of a server"),
+    ],
+)
+def test_sessions_are_not_followed_everywhere(
+    registry: UploadRegistry, base: str, why: str
+) -> None:
+    registry.location_base = base
+    with pytest.raises(DependencyError, match=why):
+        send(logged_in(registry))
+    assert [asked.method for asked in registry.asked].count("POST") <= 2
 
 
 def test_the_password_does_not_go_to_a_session_elsewhere(registry: UploadRegistry) -> None:

@@ -25,7 +25,8 @@ PULL = frozenset({Capability.PULL, Capability.RESOLVE})
 
 
 def endpoints(folder: Path, registry: str) -> tuple[Endpoint, ...]:
-    return Hosts(folders=read_hosts_folder(folder)).endpoints(registry)
+    folders = {name: hosts.configs for name, hosts in read_hosts_folder(folder).items()}
+    return Hosts(folders=folders).endpoints(registry)
 
 
 def test_the_files_are_as_containerd_documents_them(tmp_path: Path) -> None:

@@ -1,0 +1,182 @@
+"""Boot assets in a registry, as an OCI artifact that `oras pull` takes too.
+
+Each file is a layer whose title is its path in the folder of the architecture: OCI image
+specification 1.1, manifest.md, Guidelines for Artifact Usage. Layers and manifest are described by
+oras's own model; the bytes go through the registry client, which resumes and checks them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from imager.arch import Arch
+from imager.bootassets.locate import Asset, BootAssets
+from imager.errors import InputError
+from imager.extents import Content
+from imager.oci.documents import Fields, dump_json, load_fields
+from imager.oci.manifest import Descriptor, ImageManifest, RawManifest, parse_descriptor
+from imager.oci.push import PushBlob, PushPlan
+from imager.oci.sinks import FileSink
+from imager.oci.source import ImageSource
+from imager.reporter import Advance, Reporter
+from imager.units import GIB, count, format_size
+from imager.workers import SharedProgress, worker_pool
+from imager.workspace import atomic_folder, check_free_space
+
+ARTIFACT_TYPE = "application/vnd.imager.boot-assets.v1"
+_FILE_TYPE = "application/octet-stream"
+_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_EMPTY = b"{}"
+_TITLE = "org.opencontainers.image.title"
+_ARCH = "vnd.imager.boot-assets.arch"
+_MOST_FILES = 1000
+_LARGEST = 16 * GIB
+_LONGEST_PATH = 255
+_PART = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
+_PATH = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
+
+
+def plan_artifact(assets: BootAssets) -> PushPlan:
+    """Return the push of the folder of `assets`, always the same bytes for the same files.
+
+    Raises InputError when there is no such folder, or when it holds more than boot assets would.
+    """
+    import oras.oci
+
+    # Without a kernel, this says how to get one.
+    files = list(_files(assets.path(Asset.KERNEL).parent))
+    manifest: dict[str, Any] = oras.oci.NewManifest()
+    config, _ = oras.oci.ManifestConfig(media_type=_EMPTY_TYPE)
+    layers = [
+        oras.oci.NewLayer(str(path), _FILE_TYPE) | {"annotations": {_TITLE: title}}
+        for title, path in files
+    ]
+    manifest |= {
+        "artifactType": ARTIFACT_TYPE,
+        "config": config,
+        "layers": layers,
+        "annotations": {_ARCH: assets.arch.name},
+    }
+    blobs = {
+        _digest_of(layer): PushBlob(_descriptor(layer), Content.of_file(path))
+        for layer, (_, path) in zip(layers, files, strict=True)
+    }
+    blobs[_digest_of(config)] = PushBlob(_descriptor(config), Content.of_bytes(_EMPTY))
+    return PushPlan(tuple(blobs.values()), (RawManifest.parse(dump_json(manifest)),))
+
+
+@dataclass(frozen=True, slots=True)
+class PulledFile:
+    """A file of an artifact: its path in the folder, and the layer that it is."""
+
+    path: PurePosixPath
+    layer: Descriptor
+
+
+def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[PulledFile, ...]:
+    """Return the files of an artifact of boot assets for `arch`.
+
+    Raises InputError for another artifact or architecture, and for files that would lie outside of
+    the folder or be more or larger than boot assets are.
+    """
+    fields = load_fields(root.raw, where=where)
+    if not isinstance(root.document, ImageManifest) or fields.text("artifactType") != ARTIFACT_TYPE:
+        raise InputError(
+            f"{where} is not an artifact of boot assets",
+            hint="`imager assets push REF` makes one",
+        )
+    annotations = fields.child("annotations")
+    its_arch = annotations.text(_ARCH) if annotations else ""
+    if its_arch != arch.name:
+        raise InputError(
+            f"{where} has boot assets for {its_arch[:20]!r}, not for {arch.name}",
+            hint="give another reference, or --arch",
+        )
+    layers = root.document.layers
+    if len(layers) > _MOST_FILES or sum(layer.size for layer in layers) > _LARGEST:
+        raise InputError(
+            f"{where} is too large for boot assets: {count(len(layers), 'file')}, "
+            f"{format_size(sum(layer.size for layer in layers))}"
+        )
+    files = tuple(PulledFile(_path(layer, where), layer) for layer in layers)
+    _check_tree({file.path for file in files}, len(files), where)
+    return files
+
+
+def pull_artifact(
+    image: ImageSource,
+    files: Sequence[PulledFile],
+    folder: Path,
+    *,
+    reporter: Reporter,
+    jobs: int = 4,
+) -> None:
+    """Make `folder` hold exactly `files`, each checked; an older folder is replaced at once.
+
+    Raises as ImageSource.fetch_blob, HostError for a lack of space.
+    """
+    total = sum(file.layer.size for file in files)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_free_space(folder.parent, total)
+    with (
+        atomic_folder(folder) as made,
+        reporter.transfer("pulling boot assets", total) as advance,
+    ):
+        for file in files:
+            (made / file.path).parent.mkdir(parents=True, exist_ok=True)
+        shared = SharedProgress(advance)
+        try:
+            with worker_pool(jobs, "pull") as pool:
+                list(pool.map(lambda file: _fetch(image, file, made, shared.advance), files))
+        finally:
+            shared.stop()
+
+
+def _fetch(image: ImageSource, file: PulledFile, folder: Path, progress: Advance) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(folder / file.path, flags, 0o666)
+    try:
+        image.fetch_blob(file.layer, FileSink(descriptor, 0, progress))
+    finally:
+        os.close(descriptor)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a folder by their paths in it, sorted; hidden ones are left out."""
+    found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    shown = {
+        name: path for name, path in found.items() if not any(p.startswith(".") for p in name.parts)
+    }
+    if len(shown) > _MOST_FILES:
+        raise InputError(
+            f"{folder} holds {len(shown)} files: it is not a folder of boot assets alone",
+            hint="give the folder with --assets",
+        )
+    yield from ((name.as_posix(), path) for name, path in shown.items())
+
+
+def _digest_of(layer: Mapping[str, object]) -> str:
+    """Return the digest in a layer as oras describes it."""
+    return str(layer["digest"])
+
+
+def _descriptor(layer: Mapping[str, object]) -> Descriptor:
+    return parse_descriptor(Fields(layer, "layer"))
+
+
+def _path(layer: Descriptor, where: str) -> PurePosixPath:
+    title = layer.annotation(_TITLE)
+    if not _PATH.fullmatch(title) or len(title) > _LONGEST_PATH:
+        raise InputError(f"{where}: {title[:80]!r} is not the path of a boot asset")
+    return PurePosixPath(title)
+
+
+def _check_tree(paths: Collection[PurePosixPath], files: int, where: str) -> None:
+    parents = {parent for path in paths for parent in path.parents}
+    if len(paths) != files or parents & set(paths):
+        raise InputError(f"{where}: a path appears twice, or is both a file and a folder")

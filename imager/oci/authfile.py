@@ -1,0 +1,133 @@
+"""Files of registry logins: Docker's config.json and what else holds the same entries.
+
+    config.json, auth.json   {"auths": {HOST: {...}}, "credHelpers": ..., "credsStore": ...}
+    .dockercfg               {HOST: {...}}, as Docker wrote it before 1.7
+    a Kubernetes Secret      of type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg, in
+                             YAML or JSON, alone or in a list or among other documents
+
+https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from imager.errors import InputError
+from imager.oci.documents import MAX_DOCUMENT, Fields, fields_of, load_fields
+from imager.units import format_size
+
+_BOM = b"\xef\xbb\xbf"
+_CONFIG_KEY, _LEGACY_KEY = ".dockerconfigjson", ".dockercfg"
+_ENTRY_KEYS = frozenset({"auth", "username", "password", "email", "identitytoken", "registrytoken"})
+_MOST_SECRETS = 1000
+
+
+def read_auth_file(path: Path) -> Fields:
+    """Return the logins in the file `path`, in the form of config.json; an empty file has none.
+
+    Raises InputError when it cannot be read, or is none of the files of this module.
+    """
+    where = f"credentials {path}"
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_DOCUMENT + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {where}: {error.strerror}") from error
+    if len(raw) > MAX_DOCUMENT:
+        raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
+    text = raw.removeprefix(_BOM).strip()
+    if not text:
+        return Fields({}, where)
+    if text.startswith(b"{") and b"\n---" not in text:
+        fields = load_fields(text, where=where)
+        if fields.values.get("kind") not in ("Secret", "List"):
+            return _with_auths(fields)
+    return _from_secrets(text, where)
+
+
+def decoded_base64(text: str) -> bytes:
+    """Return the bytes of a base64 text with or without line breaks and padding.
+
+    Raises ValueError when it is not valid.
+    """
+    data = "".join(text.split()).rstrip("=")
+    return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
+
+
+def _with_auths(fields: Fields) -> Fields:
+    """Return the fields of config.json, also for those of .dockercfg."""
+    values = fields.values
+    if "auths" in values or not values or not all(map(_is_entry, values.values())):
+        return fields
+    return Fields({"auths": values}, fields.where)
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict) and bool(_ENTRY_KEYS & value.keys())
+
+
+def _from_secrets(text: bytes, where: str) -> Fields:
+    from imager.yamldocs import load_documents
+
+    try:
+        documents = load_documents(text.decode("utf-8"))
+    except (InputError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{where} is neither JSON nor a Kubernetes Secret",
+            hint="give Docker's config.json, .dockercfg, or a Secret of type "
+            "kubernetes.io/dockerconfigjson",
+        ) from error
+    auths: dict[str, object] = {}
+    found = 0
+    for secret in _secrets(documents):
+        found += 1
+        for key, value in _logins(secret, where).items():
+            auths.setdefault(key, value)
+    if not found:
+        raise InputError(
+            f"{where} contains no Secret with {_CONFIG_KEY} or {_LEGACY_KEY}",
+            hint="kubectl get secret NAME -o yaml prints one",
+        )
+    return Fields({"auths": auths}, where)
+
+
+def _secrets(documents: object) -> Iterator[Mapping[str, object]]:
+    """Yield the Secrets with logins among documents, and in lists of them."""
+    pending = [documents]
+    for _ in range(_MOST_SECRETS):
+        if not pending:
+            return
+        each = pending.pop(0)
+        if isinstance(each, (list, tuple)):
+            pending = [*each, *pending]
+        elif isinstance(each, dict) and isinstance(each.get("items"), list):
+            pending = [*each["items"], *pending]
+        elif isinstance(each, dict) and each.get("kind") == "Secret" and _payload(each) is not None:
+            yield each
+
+
+def _payload(secret: Mapping[str, object]) -> tuple[str, str, bool] | None:
+    """Return a Secret's key with logins, its text, and whether that is base64."""
+    for field, encoded in (("stringData", False), ("data", True)):
+        data = secret.get(field)
+        for key in (_CONFIG_KEY, _LEGACY_KEY):
+            value = data.get(key) if isinstance(data, dict) else None
+            if isinstance(value, str):
+                return key, value, encoded
+    return None
+
+
+def _logins(secret: Mapping[str, object], where: str) -> Mapping[str, object]:
+    key, text, encoded = _payload(secret) or ("", "", False)
+    metadata = secret.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    place = f"{where}: Secret {name or ''}: {key}"
+    try:
+        raw = decoded_base64(text) if encoded else text.encode()
+    except ValueError as error:
+        raise InputError(f"{place} is not valid base64") from error
+    fields = load_fields(raw, where=place)
+    auths = fields.child("auths") if key == _CONFIG_KEY else fields
+    return fields_of(dict(auths.values), place).values if auths else {}

@@ -1,0 +1,204 @@
+"""Images in registries as sources: OCI distribution specification 1.1, section Pull.
+
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from imager.errors import DependencyError, ImagerError, InputError
+from imager.extents import Content
+from imager.oci.digest import Digest
+from imager.oci.documents import MAX_DOCUMENT
+from imager.oci.download import Ask, download
+from imager.oci.endpoint import Capability, Endpoint
+from imager.oci.manifest import ACCEPTED_TYPES, OCI_INDEX, Descriptor, RawManifest
+from imager.oci.reference import Reference
+from imager.oci.referrers import NO_REFERRERS, Page, all_entries, read_page
+from imager.oci.registry import RegistryClient, Request
+from imager.oci.retry import insist
+from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
+from imager.oci.transport import Response, read_bounded
+from imager.units import format_size
+
+_T = TypeVar("_T")
+_MOST_URLS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """One image of a registry; an ImageSource."""
+
+    client: RegistryClient
+    reference: Reference
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """None: the image is kept byte by byte."""
+        return ()
+
+    def root(self) -> RawManifest:
+        """Return the manifest or index behind the reference: by its digest if it has one."""
+        return self.manifest(self.reference.target)
+
+    def manifest(self, target: str | Digest) -> RawManifest:
+        """Return a manifest or index of the repository; see ImageSource."""
+        return self._find(target)[0]
+
+    def locate(self) -> tuple[RawManifest, Endpoint]:
+        """Return the root, and the host that gave it; raises as `root`."""
+        return self._find(self.reference.target)
+
+    def find_at(self, host: Endpoint) -> RawManifest | None:
+        """Return the root as `host` has it, None when it has none, whatever others have.
+
+        A host that may not say what a tag is, is not asked; all others are. Raises as `root`.
+        """
+        try:
+            if Capability.RESOLVE not in host.capabilities:
+                return self.root()
+            return self._ask_manifest(self.reference.target, host)
+        except NotFoundError:
+            return None
+
+    def _find(self, target: str | Digest) -> tuple[RawManifest, Endpoint]:
+        # Who names a tag's digest must be trusted; whoever has bytes of a digest need not be.
+        need = Capability.PULL if isinstance(target, Digest) else Capability.RESOLVE
+        return self.client.first(
+            self.reference, need, lambda endpoint: (self._ask_manifest(target, endpoint), endpoint)
+        )
+
+    def _ask_manifest(self, target: str | Digest, endpoint: Endpoint) -> RawManifest:
+        return insist(lambda: self._read_manifest(target, endpoint), self.client.patience)
+
+    def _read_manifest(self, target: str | Digest, endpoint: Endpoint) -> RawManifest:
+        where = f"{self.reference.name}: manifest {target}"
+        accept = {"Accept": ", ".join(ACCEPTED_TYPES)}
+        asked = Request("GET", f"manifests/{target}", headers=accept)
+        with self.client.request(self.reference, asked, endpoint=endpoint) as response:
+            media_type = response.headers.get("Content-Type", "")
+            if media_type.startswith("text/html"):
+                raise DependencyError(
+                    f"{where}: {endpoint.host} answers with a web page",
+                    hint="it is no registry, or a proxy or login page stands before it",
+                )
+            stated = response.headers.get("Docker-Content-Digest", "")
+            raw = read_bounded(response, MAX_DOCUMENT)
+        if len(raw) > MAX_DOCUMENT:
+            raise DependencyError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
+        digest = Digest.of(raw)
+        _check_digest(digest, str(target) if isinstance(target, Digest) else stated, where)
+        return RawManifest.parse(raw, media_type=media_type, where=where)
+
+    def blob_content(self, blob: Descriptor) -> Content | None:
+        """Return None, the blob being remote; see ImageSource.
+
+        A foreign layer is in the registry or at one of its URLs, else NotFoundError is raised.
+        """
+        if blob.is_foreign and not any(self._has(path, blob.size) for path in _blob_paths(blob)):
+            raise NotFoundError(f"{self.reference.name} has no foreign layer {blob.digest}")
+        return None
+
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
+        """Write the blob to `sink`, checked; see ImageSource.
+
+        A connection that breaks is taken up where it broke; see `download`.
+        """
+        where = f"{self.reference.name}: blob {blob.digest}"
+        check = BlobCheck(blob, sink, where=where, error=WrongBytesError)
+        for data in have:
+            check.skip(data)
+        failures: list[ImagerError] = []
+        for path in _blob_paths(blob):
+            try:
+                self._ask_for(path, self._downloading(check, path))
+            except WrongBytesError:
+                raise
+            except (InputError, DependencyError) as error:
+                failures.append(error)
+            else:
+                return
+        raise failures[0]
+
+    def _has(self, path: str, size: int) -> bool:
+        def ask(endpoint: Endpoint) -> bool:
+            if not self.client.answers(path, endpoint):
+                return False
+            asked = Request("HEAD", path, accepted=(200, 404, 401, 403))
+            with self.client.request(self.reference, asked, endpoint=endpoint) as response:
+                length = response.headers.get("Content-Length", str(size))
+                return (response.status, length) == (200, str(size))
+
+        try:
+            return self._ask_for(path, ask)
+        except ImagerError:
+            return False
+
+    def _ask_for(self, path: str, ask: Callable[[Endpoint], _T]) -> _T:
+        """Return what `ask` returns for a host that has `path`; see RegistryClient.first.
+
+        A URL is another server's: what becomes of it says nothing of the registry's hosts.
+        """
+        if "://" in path:
+            return ask(self.client.endpoints(self.reference.registry)[-1])
+        return self.client.first(self.reference, Capability.PULL, ask)
+
+    def referrers(self, subject: Digest, host: Endpoint) -> tuple[Descriptor, ...]:
+        """Return what `host` lists as referring to the manifest `subject`.
+
+        Nothing when the host has no such lists, or may not be asked for them. Raises InputError
+        when it refuses, or when a list is not valid; DependencyError when it fails.
+        """
+        if Capability.REFERRERS not in host.capabilities:
+            return ()
+
+        def read(path: str) -> Page:
+            headers = {"Accept": OCI_INDEX}
+            asked = Request("GET", path, headers=headers, accepted=(200, *NO_REFERRERS))
+            with self.client.request(self.reference, asked, endpoint=host) as response:
+                return read_page(response, f"{self.reference.name}: {path}")
+
+        return all_entries(
+            f"referrers/{subject}", lambda path: insist(lambda: read(path), self.client.patience)
+        )
+
+    def _downloading(self, check: BlobCheck, path: str) -> Callable[[Endpoint], None]:
+        # What one host has given is not asked of the next.
+        return lambda endpoint: download(
+            check, self._part(path, endpoint), patience=self.client.patience
+        )
+
+    def _part(self, path: str, endpoint: Endpoint) -> Ask:
+        def ask(start: int) -> AbstractContextManager[Response]:
+            asked = Request(
+                "GET",
+                path,
+                headers={"Range": f"bytes={start}-"} if start else {},
+                accepted=(200, 206, 416) if start else (200,),
+            )
+            return self.client.request(self.reference, asked, endpoint=endpoint)
+
+        return ask
+
+
+def _blob_paths(blob: Descriptor) -> tuple[str, ...]:
+    """Return where a blob is asked for: at the registry and, a foreign layer, at its URLs."""
+    urls = (url for url in blob.urls if url.startswith(("http://", "https://")))
+    return (
+        f"blobs/{blob.digest}",
+        *(itertools.islice(urls, _MOST_URLS) if blob.is_foreign else ()),
+    )
+
+
+def _check_digest(digest: Digest, expected: str, where: str) -> None:
+    # A registry may state a digest of another algorithm, which says nothing of ours.
+    if expected.startswith("sha256:") and expected != str(digest):
+        raise DependencyError(
+            f"{where} is not what its digest says: expected {expected}, got {digest}",
+            hint="the registry or a proxy before it is damaged or changes images",
+        )
