@@ -120,11 +120,6 @@ def content_headers(content: Content, *, name: str) -> PeHeaders:
     return _checked(b"".join(iterate_bytes(head)), content.size, name)
 
 
-def read_sections(path: Path, *, offset: int = 0) -> tuple[PeSection, ...]:
-    """Return the sections of the PE32+ file at byte `offset` of `path`; errors: `read_headers`."""
-    return read_headers(path, offset=offset).sections
-
-
 def check_pe(path: Path, *, machine: int, what: str) -> None:
     """Check that `path` is a whole UEFI application for the COFF `machine` id.
 
@@ -159,15 +154,15 @@ def _parse(data: bytes, size: int) -> PeHeaders:
     if signature != b"PE\0\0":
         raise ValueError("the PE signature is missing")
     if struct.unpack_from("<H", data, optional) != (_PE32_PLUS,) or optional_size < _OPTIONAL_SIZE:
-        raise ValueError("it is not a 64-bit one")
+        raise ValueError("it is not a 64-bit executable")
     (directories,) = struct.unpack_from("<I", data, optional + 108)
     if _OPTIONAL_SIZE + directories * _DIRECTORY.size > optional_size:
-        raise ValueError("its data directories do not fit into its headers")
+        raise ValueError("the data directories do not fit into the headers")
     if not 1 <= count <= _SECTIONS_LIMIT:
         raise ValueError(f"{count} sections")
     section_alignment, file_alignment = struct.unpack_from("<II", data, optional + 32)
     if section_alignment.bit_count() != 1 or file_alignment.bit_count() != 1:
-        raise ValueError("its alignments are not powers of two")
+        raise ValueError("the alignments are not powers of two")
     (header_size,) = struct.unpack_from("<I", data, optional + 60)
     (subsystem,) = struct.unpack_from("<H", data, optional + 68)
     table = optional + optional_size

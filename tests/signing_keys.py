@@ -6,6 +6,10 @@ import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from imager.signing.certificates import first_certificate
 from imager.signing.signer import FileSigner, load_signer
 from tests.cli import run, tool
 
@@ -41,11 +45,27 @@ def self_signed(folder: Path, name: str = "signing", *, bits: int = 2048) -> Key
     return keys
 
 
-def issued(folder: Path, by: Keys, name: str = "issued") -> Keys:
-    """Make a key in `folder` with a certificate that the key of `by` signed."""
+def issued(folder: Path, by: Keys, name: str = "issued", *, digest: str = "sha256") -> Keys:
+    """Make a key in `folder` with a certificate that the key of `by` signed over its `digest`."""
     keys = Keys(folder / f"{name}-key.pem", folder / f"{name}-cert.pem")
     tool("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650",
-         "-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:FALSE",
+         f"-{digest}", "-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:FALSE",
          "-CA", by.certificate, "-CAkey", by.key,
          "-keyout", keys.key, "-out", keys.certificate)  # fmt: skip
     return keys
+
+
+def pss_keys(folder: Path, name: str = "pss") -> Keys:
+    """Make a key in `folder` that is for RSA-PSS only, with its certificate."""
+    keys = Keys(folder / f"{name}-key.pem", folder / f"{name}-cert.pem")
+    tool("openssl", "req", "-x509", "-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048",
+         "-nodes", "-days", "3650", "-subj", f"/CN={name}",
+         "-keyout", keys.key, "-out", keys.certificate)  # fmt: skip
+    return keys
+
+
+def pss_signer(keys: Keys) -> FileSigner:
+    """Return a signer that no build would take: of a key for RSA-PSS, signing as for UEFI."""
+    key = load_pem_private_key(keys.key.read_bytes(), None)
+    assert isinstance(key, RSAPrivateKey)
+    return FileSigner(key, first_certificate(keys.certificate))

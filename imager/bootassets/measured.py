@@ -13,10 +13,10 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from imager.bootassets.uki import PROFILE, Section, stub_version
+from imager.bootassets.uki import PROFILE, Section, stub_version, uki_stub_version
 from imager.errors import InputError, UnsupportedError
-from imager.extents import Content, FileRange
-from imager.pe import PeSection, read_sections
+from imager.extents import Content
+from imager.pe import PeSection, content_headers
 from imager.reading import iterate_bytes
 from imager.signing.pcr import (
     FIRST_STUB,
@@ -65,9 +65,9 @@ def with_signatures(
     All contents are read, and hashed once. Raises UnsupportedError for a stub of which it is not
     known what it measures, InputError when a file cannot be read; the signer's errors go through.
     """
-    version = _known_version(stub)
+    version = _known_version(stub_version(stub), stub.name)
     base, profiles = _split(sections)
-    own = pe_sections(stub)
+    own = pe_sections(Content.of_file(stub), name=str(stub))
     digest = cache(content_digest)
     signed = list(base)
     for profile in profiles:
@@ -78,41 +78,40 @@ def with_signatures(
     return tuple(signed)
 
 
-def check_pcr_policy(uki: Path, *, offset: int = 0) -> tuple[PcrPolicy, ...]:
-    """Return what each profile of the UKI at byte `offset` of `uki` has for the TPM.
+def check_pcr_policy(uki: Content, *, name: str = "the UKI") -> tuple[PcrPolicy, ...]:
+    """Return what each profile of `uki`, which messages call `name`, has for the TPM.
 
-    A UKI without `.pcrpkey` and `.pcrsig` has problems too. Raises InputError when it is no
+    A UKI without `.pcrpkey` and `.pcrsig` has problems too. Raises InputError when it is not a
     sound PE file, UnsupportedError when it is not known what its stub measures.
     """
-    version = _known_version(uki, offset=offset)
-    base, profiles = _split(pe_sections(uki, offset=offset))
+    version = _known_version(uki_stub_version(uki), name)
+    base, profiles = _split(pe_sections(uki, name=name))
     digest = cache(content_digest)
     return tuple(_checked(_booted(base, profile), version, digest) for profile in profiles)
 
 
-def pe_sections(path: Path, *, offset: int = 0) -> tuple[Section, ...]:
-    """Return the sections of the PE file at byte `offset` of `path`, as they are in memory.
+def pe_sections(image: Content, *, name: str) -> tuple[Section, ...]:
+    """Return the sections of the PE file `image`, called `name`, as they are in memory.
 
-    Raises InputError when it is no sound PE32+ file, or its sections take 4 GiB or more.
+    Raises InputError when it is not a sound PE32+ file, or its sections take 4 GiB or more.
     """
-    found = read_sections(path, offset=offset)
+    found = content_headers(image, name=name).sections
     if sum(section.virtual_size for section in found) >= _SIZE_LIMIT:
-        raise InputError(f"{path}: its sections take more memory than a PE file can have")
-    return tuple(Section(each.name, _content(path, offset, each)) for each in found)
+        raise InputError(f"{name}: its sections take more memory than a PE file can have")
+    return tuple(Section(each.name, _in_memory(image, each)) for each in found)
 
 
-def _content(path: Path, offset: int, section: PeSection) -> Content:
+def _in_memory(image: Content, section: PeSection) -> Content:
     held = min(section.raw_size, section.virtual_size)
-    source = FileRange(path, offset + section.offset)
-    return Content.of_source(source, held).padded(section.virtual_size)
+    start = section.offset if held else 0
+    return image.slice(start, held).padded(section.virtual_size)
 
 
-def _known_version(path: Path, *, offset: int = 0) -> int:
-    version = stub_version(path, offset=offset)
+def _known_version(version: int, name: str) -> int:
     if version < FIRST_STUB:
-        told = f"is of systemd {version}" if version else "does not say its version"
+        told = f"is of systemd {version}" if version else "does not state its version"
         raise UnsupportedError(
-            f"the stub in {path.name} {told}: what it measures into the TPM is not known",
+            f"the stub in {name} {told}: what it measures into the TPM is not known",
             hint=f"use the stub of systemd {FIRST_STUB} or newer",
         )
     return version
@@ -148,7 +147,7 @@ def _checked(booted: Mapping[str, Content], version: int, digest: _Digest) -> Pc
     profile = _profile_id(booted)
     missing = [name for name in (_KEY, _SIGNATURES) if name not in booted]
     if missing:
-        return PcrPolicy(profile, value, (), tuple(f"there is no {name}" for name in missing))
+        return PcrPolicy(profile, value, (), tuple(f"{name} is missing" for name in missing))
     try:
         key = read_public_key(_small(booted, _KEY))
         signatures = read_signatures(_small(booted, _SIGNATURES))
@@ -168,5 +167,5 @@ def _profile_id(booted: Mapping[str, Content]) -> str:
 def _small(booted: Mapping[str, Content], name: str) -> bytes:
     content = booted[name]
     if content.size > _SMALL:
-        raise InputError(f"{name}: {content.size} bytes are too many")
+        raise InputError(f"{name}: {content.size} bytes are more than the limit of {_SMALL}")
     return b"".join(iterate_bytes(content))

@@ -18,6 +18,7 @@ from pathlib import Path
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content
 from imager.pe import SECTION_HEADER, PeHeaders, read_headers
+from imager.reading import iterate_bytes
 from imager.units import align_up
 
 # Sectors of a CD; a multiple of every FileAlignment that is in use.
@@ -279,12 +280,18 @@ def _of(pattern: re.Pattern[str], value: str) -> str:
     return value
 
 
-def stub_version(stub: Path, *, offset: int = 0) -> int:
-    """Return systemd's version (252) that the stub at byte `offset` says it is of; 0 if none.
+def stub_version(stub: Path) -> int:
+    """Return systemd's version (252) that the stub says it is of; 0 if none.
 
     Raises InputError when the file cannot be read.
     """
-    return _systemd_version(stub, b"stub", offset)
+    return _file_version(stub, b"stub")
+
+
+def uki_stub_version(uki: Content) -> int:
+    """Return systemd's version (252) that the stub of `uki` says it is of; 0 if none."""
+    head = uki.slice(0, min(uki.size, _STUB_LIMIT))
+    return _systemd_version(b"".join(iterate_bytes(head)), b"stub")
 
 
 def loader_version(loader: Path) -> int:
@@ -292,14 +299,17 @@ def loader_version(loader: Path) -> int:
 
     Raises InputError when the file cannot be read.
     """
-    return _systemd_version(loader, b"boot", 0)
+    return _file_version(loader, b"boot")
 
 
-def _systemd_version(path: Path, part: bytes, offset: int) -> int:
+def _file_version(path: Path, part: bytes) -> int:
     try:
         with path.open("rb") as file:
-            file.seek(offset)
-            found = _SYSTEMD_VERSION.search(file.read(_STUB_LIMIT))
+            return _systemd_version(file.read(_STUB_LIMIT), part)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _systemd_version(data: bytes, part: bytes) -> int:
+    found = _SYSTEMD_VERSION.search(data)
     return int(found[2]) if found and found[1] == part else 0

@@ -1,4 +1,4 @@
-"""`imager secureboot`: make keys, and check what was signed."""
+"""`imager secureboot`: generate keys, and check signed images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ def gen_keys(
     ],
     common_name: Annotated[
         str,
-        typer.Option("--common-name", metavar="NAME", help="Common name of the certificates."),
+        typer.Option(
+            "--common-name", metavar="NAME", help="Common name of the signing certificate."
+        ),
     ] = "Talos SecureBoot",
     *,
     display: Results,
 ) -> None:
-    """Make the keys and certificates for SecureBoot and measured boot, under Talos's names.
+    """Generate keys for SecureBoot and measured boot, and the files that enrol them.
 
-    Private keys are encrypted if the environment variable IMAGER_KEY_PASSPHRASE is set.
+    Names and forms are those that Talos's imager reads. If the environment variable
+    IMAGER_KEY_PASSPHRASE is set, private keys are encrypted, and Talos's imager cannot read them.
     """
     import datetime
 
@@ -49,7 +52,7 @@ def gen_keys(
 def verify(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="EFI binary, such as a UKI, ISO or raw disk image."),
+        typer.Argument(metavar="FILE", help="EFI binary (such as a UKI), ISO or raw disk image."),
     ],
     cert: Annotated[
         list[Path] | None,
@@ -58,7 +61,7 @@ def verify(
     *,
     display: Results,
 ) -> None:
-    """Check the signatures of every EFI binary in FILE; all must be signed and valid.
+    """Check the signatures of every EFI binary in FILE; firmware has to accept all of them.
 
     Without --cert, a signature is checked against the certificate that it contains, which anyone
     can make: this detects damage, not who signed.
@@ -72,6 +75,9 @@ def verify(
     trusted = [certificate for path in cert or () for certificate in load_certificates(path)]
     report = inspect_image(file, trusted=trusted)
     display.summary(lambda: report_text(report), lambda: report_json(file, report))
+    reporter = display.reporter()
+    for warning in report.warnings:
+        reporter.warn(f"{file}: {warning}")
     if report.problems:
         lines = "".join(f"\n  {problem}" for problem in report.problems)
         raise InputError(f"{file}: {count(len(report.problems), 'problem')}{lines}")

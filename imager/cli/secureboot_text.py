@@ -1,4 +1,4 @@
-"""What the commands on SecureBoot say: text for a person, JSON for a program."""
+"""Results of the SecureBoot commands: text for a person, JSON for a program."""
 
 from __future__ import annotations
 
@@ -14,17 +14,31 @@ from imager.signing.authenticode_read import Checksum, PeSignature
 from imager.signing.certificates import fingerprint, issuer, subject
 from imager.signing.efivars import AuthFile
 from imager.signing.keygen import KeyFile
+from imager.units import count
+
+_TRUST = {
+    None: "valid; no --cert to check the signer",
+    True: "valid, trusted",
+    False: "not trusted",
+}
+_PLAIN_KEYS = """\
+The private keys are not encrypted (PKCS #1, the only form that Talos's imager reads)."""
+_ENCRYPTED_KEYS = """\
+The private keys are encrypted (PKCS #8), and builds need IMAGER_KEY_PASSPHRASE. Talos's imager
+cannot read encrypted keys. To decrypt one for it: openssl rsa -traditional -in KEY -out NEW"""
+_CARE = """\
+Keep secret files away from the machines that boot the images. No build needs ca-key.pem. Anyone
+with uki-signing-key.pem can sign what these machines start."""
 
 
 def keys_text(folder: Path, files: Sequence[KeyFile], *, encrypted: bool) -> str:
-    """Return what each new file in `folder` is for, and what is to be done with it."""
+    """Return a table of the new files in `folder`, and how to keep them."""
     rows = [(file.name, file.purpose, "SECRET" if file.secret else "") for file in files]
-    state = "encrypted" if encrypted else "not encrypted"
     lines = [
-        f"{folder}:",
+        f"Wrote {count(len(files), 'file')} to {folder}:",
         *(f"  {line}" for line in table(rows, numbers=0)),
-        f"The private keys are {state}. Keep them and ca-key.pem, which no build needs, away from",
-        "machines that boot the images. Who has uki-signing-key.pem can sign what they start.",
+        _ENCRYPTED_KEYS if encrypted else _PLAIN_KEYS,
+        _CARE,
     ]
     return printable("\n".join(lines))
 
@@ -42,22 +56,22 @@ def keys_json(folder: Path, files: Sequence[KeyFile], *, encrypted: bool) -> str
 
 
 def report_text(report: SecureBootReport) -> str:
-    """Return the EFI binaries with their signatures, and the keys that are offered."""
+    """Return the EFI binaries with their signatures, and the keys to enrol."""
     lines: list[str] = []
     for binary in report.binaries:
-        lines += _binary_lines(binary)
+        lines += _binary_lines(report.name(binary), binary)
     for keys in report.keys:
-        lines += _keys_lines(keys)
+        lines += _keys_lines(report.name(keys), keys)
     return printable("\n".join(lines))
 
 
-def _binary_lines(binary: Binary) -> Iterator[str]:
-    yield f"{binary.path}: {'; '.join(binary.problems) or 'signed'}"
+def _binary_lines(name: str, binary: Binary) -> Iterator[str]:
+    yield f"{name}: {'; '.join(binary.problems) or 'signed'}"
     if binary.found is None:
         return
     yield f"  sha256       {binary.found.digest.hex()}"
     if binary.found.checksum is Checksum.WRONG:
-        yield "  checksum     wrong in the headers, which firmware takes no notice of"
+        yield "  checksum     wrong in the headers, which firmware ignores"
     for each in binary.found.signatures:
         yield from _signature_lines(each)
     if binary.pcr is not None:
@@ -66,17 +80,16 @@ def _binary_lines(binary: Binary) -> Iterator[str]:
 
 def _pcr_lines(pcr: PcrFindings) -> Iterator[str]:
     if not pcr.public_key and not pcr.signatures:
-        yield "  measured     no policies for a TPM are signed"
+        yield "  measured     no signed TPM policies"
     for policy in pcr.policies:
-        profile = f" ({policy.profile})" if policy.profile else ""
+        profile = f" (profile {policy.profile})" if policy.profile else ""
         yield f"  PCR 11       {policy.value.hex()} when the kernel starts{profile}"
-        phases = ", ".join(phase or "the kernel's start" for phase in policy.phases)
+        phases = ", ".join(phase or "kernel start" for phase in policy.phases)
         yield f"    policies   {phases or 'none'}"
 
 
 def _signature_lines(each: PeSignature) -> Iterator[str]:
-    trust = {None: "by the certificate it comes with", True: "trusted", False: "not trusted"}
-    yield f"  signature    {each.problem or trust[each.trusted]}"
+    yield f"  signature    {each.problem or _TRUST[each.trusted]}"
     if each.certificate is not None:
         dates = (each.certificate.not_valid_before_utc, each.certificate.not_valid_after_utc)
         yield f"    subject    {subject(each.certificate)}"
@@ -85,23 +98,24 @@ def _signature_lines(each: PeSignature) -> Iterator[str]:
         yield f"    validity   {dates[0]:%Y-%m-%d} to {dates[1]:%Y-%m-%d}"
 
 
-def _keys_lines(keys: EnrolledKeys) -> Iterator[str]:
-    yield f"{keys.path}: {'; '.join(keys.problems) or 'sound keys to enrol'}"
+def _keys_lines(name: str, keys: EnrolledKeys) -> Iterator[str]:
+    yield f"{name}: {'; '.join(keys.problems) or 'keys to enrol, valid'}"
     for file in keys.files:
-        held = f"{len(file.entries)} entries, signed by {_signed_by(file)}"
-        yield f"  {file.variable.value:12} {held}"
+        entries = "1 entry" if len(file.entries) == 1 else f"{len(file.entries)} entries"
+        yield f"  {file.variable.value:12} {entries}, {_signed_by(file)}"
 
 
 def _signed_by(file: AuthFile) -> str:
-    return subject(file.signer) if file.signer is not None else "nobody"
+    return f"signed by {subject(file.signer)}" if file.signer is not None else "not signed"
 
 
 def report_json(path: Path, report: SecureBootReport) -> str:
-    """Return the same as one JSON object; digests and fingerprints in hexadecimal digits."""
+    """Return the report as one JSON object; digests and fingerprints are hexadecimal."""
     value = {
         "file": str(path),
         "ok": not report.problems,
         "problems": list(report.problems),
+        "warnings": list(report.warnings),
         "binaries": [_binary_value(binary) for binary in report.binaries],
         "keys": [_keys_value(keys) for keys in report.keys],
     }
@@ -111,6 +125,7 @@ def report_json(path: Path, report: SecureBootReport) -> str:
 def _binary_value(binary: Binary) -> dict[str, Any]:
     found = binary.found
     return {
+        "volume": binary.volume or None,
         "path": binary.path,
         "size": binary.size,
         "ok": not binary.problems,
@@ -158,6 +173,7 @@ def _signature_value(each: PeSignature) -> dict[str, Any]:
 
 def _keys_value(keys: EnrolledKeys) -> dict[str, Any]:
     return {
+        "volume": keys.volume or None,
         "path": keys.path,
         "ok": not keys.problems,
         "problems": list(keys.problems),

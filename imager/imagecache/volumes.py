@@ -23,17 +23,14 @@ from imager.media.ext4_groups import is_ext4
 from imager.media.ext4_read import open_ext4
 from imager.media.fat_foreign import is_fat, open_fat
 from imager.media.foreign import ForeignTree
-from imager.media.gpt import Partition, read_gpt
 from imager.media.iso9660_read import is_iso9660, open_iso9660
 from imager.media.mbr import read_mbr
+from imager.media.partitions import HEAD, find_partitions, gpt_sector_size
 
 _LABEL = "IMAGECACHE"
 _FOLDER = "imagecache"
 _MANIFESTS = "manifests"
-_HEAD = 64 << 10
 _VOLUME_HEAD = 2 << 10
-_SECTOR_SIZES = (512, 4096)
-_GPT = b"EFI PART"
 _XZ = b"\xfd7zXZ\0"
 _DECOMPRESS = {Codec.GZIP: "gunzip", Codec.ZSTD: "zstd -d"}
 
@@ -43,14 +40,14 @@ def is_image(path: Path) -> bool:
 
     Raises UnsupportedError for a compressed image, OutputError when the file cannot be read.
     """
-    head = _head(path, 0, _HEAD)
+    head = _head(path, 0, HEAD)
     if head.startswith(_XZ):
         raise _compressed(path, "xz -d")
     codec = next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
     if codec is None:
         return _looks_like_image(head)
     with StreamReader(path, codec) as reader:
-        if _looks_like_image(reader.read(_HEAD)):
+        if _looks_like_image(reader.read(HEAD)):
             raise _compressed(path, _DECOMPRESS[codec])
     return False
 
@@ -85,41 +82,22 @@ class _Volume:
 
 def _volumes(path: Path) -> Iterator[_Volume]:
     """Yield the file systems of the image that may have a cache, in the order of a machine."""
-    head = _head(path, 0, _HEAD)
-    partitions = _partitions(path, head)
+    head = _head(path, 0, HEAD)
+    partitions = find_partitions(path, head)
     for part in partitions:
         if part.label == _LABEL and is_ext4(_head(path, part.offset, _VOLUME_HEAD)):
             yield _Volume(partial(open_ext4, path, offset=part.offset, size=part.size), "")
     if is_iso9660(head):
         yield _Volume(partial(open_iso9660, path), _FOLDER)
-    for offset, size in _spans(partitions, head):
+    spans: list[tuple[int, int | None]] = [(part.offset, part.size) for part in partitions]
+    if is_fat(head):
+        spans.append((0, None))
+    for offset, size in spans:
         if is_fat(_head(path, offset, _VOLUME_HEAD)):
             opened = partial(open_fat, path, offset=offset, size=size)
             yield _Volume(opened, _FOLDER, _as_found_on_fat)
     if is_ext4(head):
         yield _Volume(partial(open_ext4, path), "")
-
-
-def _partitions(path: Path, head: bytes) -> tuple[Partition, ...]:
-    sector = next((each for each in _SECTOR_SIZES if head[each : each + 8] == _GPT), None)
-    if sector is None:
-        return ()
-    try:
-        return read_gpt(path, sector).partitions
-    except InputError:
-        # xorriso's hybrid ISOs have tables of their own kind.
-        if is_iso9660(head):
-            return ()
-        raise
-
-
-def _spans(partitions: tuple[Partition, ...], head: bytes) -> Iterator[tuple[int, int | None]]:
-    """Yield (offset, size) of where FAT may be: in partitions, or from the start on."""
-    yield from ((part.offset, part.size) for part in partitions)
-    if is_fat(head):
-        yield 0, None
-    elif not partitions:
-        yield from read_mbr(head)
 
 
 def _as_found_on_fat(path: str) -> str:
@@ -136,7 +114,7 @@ def _looks_like_image(head: bytes) -> bool:
     """Whether a file begins with `head` like an image; in a tar, images may be members."""
     if _is_tar(head):
         return False
-    has_gpt = any(head[sector : sector + 8] == _GPT for sector in _SECTOR_SIZES)
+    has_gpt = gpt_sector_size(head) is not None
     return has_gpt or is_iso9660(head) or is_ext4(head) or is_fat(head) or bool(read_mbr(head))
 
 

@@ -1,8 +1,8 @@
 """Reads foreign FAT volumes, as mkfs.fat, mtools, Linux and Windows leave them.
 
-`fat_read` reads back what is planned here and wants it perfect; this takes what a stick that was in
-use has: stale free counts, 8.3 names in any case, clusters behind a file's end. Follows Microsoft's
-"FAT32 File System Specification" (fatgen103).
+It accepts what a stick in use has: stale free counts, 8.3 names in any case, clusters behind a
+file's end. As Linux and EDK II do, it reads one allocation table; `fat_tables_agree` compares the
+copies. Follows Microsoft's "FAT32 File System Specification" (fatgen103).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _CLUSTER_SECTORS = frozenset(1 << shift for shift in range(8))
 _BOOT_SECTOR = struct.Struct("<11xHBHBHHBH8xLLHHL")
 _RECORD = struct.Struct("<11sBB7xH4xHL")
 _LARGEST_TABLE = 128 << 20
+_PART = 1 << 20
 _LEAST_CLUSTERS_16 = 4085
 _LABEL, _FOLDER, _LONG, _ATTRIBUTES = 0x08, 0x10, 0x0F, 0x3F
 _DOT, _DOT_DOT = b".".ljust(11), b"..".ljust(11)
@@ -74,11 +75,27 @@ def open_fat(
         yield ForeignTree(volume, _Fat(volume))
 
 
+def fat_tables_agree(path: Path, *, offset: int = 0, size: int | None = None) -> bool:
+    """Whether the copies of a volume's allocation table are equal; errors as `open_fat`.
+
+    A single table agrees with itself, as do FAT32 tables that are declared not to be copies.
+    """
+    with opened_volume(path, offset=offset, size=size, what="FAT") as volume:
+        geometry = _Geometry.read(volume)
+        starts = range(0, geometry.table_size, _PART)
+        return all(
+            volume.read(geometry.table + start, length) == volume.read(copy + start, length)
+            for copy in geometry.copies
+            for start in starts
+            for length in (min(_PART, geometry.table_size - start),)
+        )
+
+
 def read_fat_label(path: Path) -> str:
     """Return the label of the FAT volume that is the file or device `path`; empty for none.
 
-    The root folder has it, since Windows leaves what the boot sector says as it is; the first
-    cluster of FAT32's is looked at. Raises InputError for a damaged volume, UnsupportedError and
+    It comes from the first cluster of the root folder, since Windows does not update the boot
+    sector. Raises InputError for a damaged volume, UnsupportedError and
     OutputError as `open_fat`.
     """
     with opened_volume(path, offset=0, size=None, what="FAT") as volume:
@@ -101,10 +118,12 @@ class _Geometry:
     """Where the parts of a volume lie, in bytes; entries of its table have `bits`.
 
     `root` is a cluster of FAT32, else 0: then `root_size` bytes of it stand before the data.
+    `copies` are the offsets of the tables that are to be equal to the one at `table`.
     """
 
     bits: int
     table: int
+    copies: tuple[int, ...]
     clusters: int
     cluster_size: int
     data: int
@@ -129,10 +148,13 @@ class _Geometry:
         clusters = (sectors * sector - data) // cluster_size
         # As Linux tells them apart.
         bits = 32 if not table_16 else 16 if clusters >= _LEAST_CLUSTERS_16 else 12
-        active = flags & _ACTIVE_TABLE if bits == 32 and flags & _NO_MIRROR else 0
+        no_mirror = bits == 32 and bool(flags & _NO_MIRROR)
+        active = flags & _ACTIVE_TABLE if no_mirror else 0
+        starts = [(reserved + number * table_sectors) * sector for number in range(tables)]
         table = (reserved + active * table_sectors) * sector
+        copies = () if no_mirror else tuple(starts[1:])
         root = root if bits == 32 else 0
-        found = cls(bits, table, clusters, cluster_size, data, root, root_size)
+        found = cls(bits, table, copies, clusters, cluster_size, data, root, root_size)
         if active >= tables or found.table_size > table_sectors * sector:
             raise DamagedError("its allocation table does not fit")
         if found.table_size > _LARGEST_TABLE:

@@ -1,14 +1,14 @@
 """The fixed structures of a FAT32 volume: geometry, boot sector, FSInfo, allocation table.
 
 Follows Microsoft's "FAT32 File System Specification" (fatgen103), sections "Boot Sector and BPB
-Structure", "FAT Data Structure" and "FAT32 FSInfo Sector Structure".
+Structure", "FAT Data Structure" and "FAT32 FSInfo Sector Structure". pyfatfs's objects marshal the
+structures; their fields have the names of the specification.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import struct
 import sys
 from array import array
 from collections.abc import Iterable
@@ -100,49 +100,50 @@ def boot_sector(
 ) -> bytes:
     """Return the 512 bytes of the boot sector (BPB); `label` is the 11 bytes of the root's entry.
 
-    The sectors of a track divide the volume: mtools takes another value for a damaged volume.
+    The sectors of a track divide the volume: mtools considers other values damage.
     """
+    from pyfatfs.BootSectorHeader import FAT32BootSectorHeader
+
     sectors = geometry.size // geometry.sector_size
-    head = struct.pack(
-        "<3s8sHBHBHHBHHHLL",
-        b"\xeb\x58\x90",
-        b"MSWIN4.1",
-        geometry.sector_size,
-        geometry.cluster_size // geometry.sector_size,
-        RESERVED_SECTORS,
-        2,
-        0,
-        0,
-        _MEDIA,
-        0,
-        math.gcd(sectors, _SECTORS_PER_TRACK),
-        _HEADS,
-        hidden_sectors,
-        sectors,
+    header = FAT32BootSectorHeader()
+    header.update(
+        BS_jmpBoot=b"\xeb\x58\x90",
+        BS_OEMName=b"MSWIN4.1",
+        BPB_BytsPerSec=geometry.sector_size,
+        BPB_SecPerClus=geometry.cluster_size // geometry.sector_size,
+        BPB_RsvdSecCnt=RESERVED_SECTORS,
+        BPB_NumFATs=2,
+        BPB_RootEntCnt=0,
+        BPB_TotSec16=0,
+        BPB_Media=_MEDIA,
+        BPB_FATSz16=0,
+        BPB_SecPerTrk=math.gcd(sectors, _SECTORS_PER_TRACK),
+        BPB_NumHeads=_HEADS,
+        BPB_HiddSec=hidden_sectors,
+        BPB_TotSec32=sectors,
+        BPB_FATSz32=geometry.fat_size // geometry.sector_size,
+        BPB_ExtFlags=0,
+        BPB_FSVer=0,
+        BPB_RootClus=root_cluster,
+        BPB_FSInfo=FSINFO_SECTOR,
+        BPB_BkBootSec=BACKUP_SECTOR,
+        BPB_Reserved=b"",
+        BS_DrvNum=0x80,
+        BS_Reserved1=0,
+        BS_BootSig=0x29,
+        BS_VolID=volume_id,
+        BS_VolLab=label,
+        BS_FilSysType=b"FAT32   ",
     )
-    fat32 = struct.pack(
-        "<LHHLHH12xBBBL11s8s",
-        geometry.fat_size // geometry.sector_size,
-        0,
-        0,
-        root_cluster,
-        FSINFO_SECTOR,
-        BACKUP_SECTOR,
-        0x80,
-        0,
-        0x29,
-        volume_id,
-        label,
-        b"FAT32   ",
-    )
-    return (head + fat32 + _BOOT_CODE).ljust(510, b"\0") + _SIGNATURE
+    return (bytes(header) + _BOOT_CODE).ljust(510, b"\0") + _SIGNATURE
 
 
 def fs_info(geometry: Geometry, *, used: int, end: int) -> bytes:
     """Return the 512 bytes of FSInfo: `used` clusters taken, none of them from `end` on."""
+    from pyfatfs.FSInfo import FSInfo
+
     following = end if end < geometry.clusters + FIRST_CLUSTER else _UNKNOWN
-    free = geometry.clusters - used
-    return struct.pack("<4s480x4sLL12x2x2s", b"RRaA", b"rrAa", free, following, _SIGNATURE)
+    return bytes(FSInfo(free_count=geometry.clusters - used, next_free=following))
 
 
 def allocation_table(runs: Iterable[Run], *, end: int) -> bytes:

@@ -1,12 +1,11 @@
 """The folders of a FAT volume, and their records on disk.
 
 Follows Microsoft's "FAT32 File System Specification" (fatgen103), section "FAT Directory
-Structure".
+Structure". pyfatfs's objects marshal the records.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,21 +106,26 @@ def record(
     alias: bytes, attributes: int, stamp: Stamp, *, cluster: int = 0, size: int = 0
 ) -> bytes:
     """Return the 32 bytes of a directory record."""
-    return struct.pack(
-        "<11sBBBHHHHHHHL",
-        alias,
-        attributes,
-        0,
-        0,
-        stamp.time,
-        stamp.date,
-        stamp.date,
-        cluster >> 16,
-        stamp.time,
-        stamp.date,
-        cluster & 0xFFFF,
-        size,
+    from pyfatfs.EightDotThree import EightDotThree
+    from pyfatfs.FATDirectoryEntry import FATDirectoryEntry
+
+    name = EightDotThree()
+    name.set_byte_name(alias)
+    entry = FATDirectoryEntry(
+        DIR_Name=name,
+        DIR_Attr=attributes,
+        DIR_NTRes=0,
+        DIR_CrtTimeTenth=0,
+        DIR_CrtTime=stamp.time,
+        DIR_CrtDate=stamp.date,
+        DIR_LstAccessDate=stamp.date,
+        DIR_FstClusHI=cluster >> 16,
+        DIR_WrtTime=stamp.time,
+        DIR_WrtDate=stamp.date,
+        DIR_FstClusLO=cluster & 0xFFFF,
+        DIR_FileSize=size,
     )
+    return bytes(entry)
 
 
 def folders_of(files: Sequence[FatFile], folders: Iterable[str] = ()) -> tuple[Folder, ...]:

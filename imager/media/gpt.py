@@ -1,4 +1,4 @@
-"""GUID partition tables: planned as bytes at their places, and read back.
+"""GUID partition tables, planned as bytes at their places; `gpt_read` reads them.
 
 UEFI Specification 2.10, chapter 5
 (https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html).
@@ -9,20 +9,15 @@ so the same plan serves a disk and the ESP inside a hybrid ISO.
 
 from __future__ import annotations
 
-import binascii
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import BinaryIO
 from uuid import UUID
 
 from gpt_image.geometry import Geometry
 from gpt_image.partition import Partition as Entry
 from gpt_image.table import Table
 
-from imager.errors import InputError
 from imager.extents import Content
 from imager.units import align_up
 
@@ -40,9 +35,6 @@ _SECTOR_SIZES = (512, 4096)
 _LABEL_BYTES = 72
 _BOOT_CODE_SIZE = 440
 _MBR_LARGEST = 0xFFFF_FFFF
-_NO_TYPE = UUID(int=0)
-HEADER = struct.Struct("<8s4sIIIQQQQ16sQIII")
-ENTRY = struct.Struct("<16s16sQQQ72s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +61,6 @@ class GptPlan:
     primary: Content
     backup: Content
     backup_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class GptTable:
-    """A partition table that was read from a disk image of `disk_size` bytes."""
-
-    disk_guid: UUID
-    disk_size: int
-    partitions: tuple[Partition, ...]
 
 
 def first_usable(sector_size: int = 512) -> int:
@@ -127,19 +110,25 @@ def _check_disk(disk_size: int, sector_size: int, boot_code: bytes) -> None:
 def _check_partitions(partitions: Sequence[Partition], disk_size: int, sector_size: int) -> None:
     if len(partitions) > _ENTRIES:
         raise ValueError(f"{len(partitions)} partitions, more than {_ENTRIES}")
-    start, end = first_usable(sector_size), disk_size - backup_size(sector_size)
     for part in partitions:
         if part.offset % sector_size or part.size % sector_size:
             raise ValueError(f"partition {part.label} is not on {sector_size}-byte sectors")
-        if part.size <= 0 or part.offset < start or part.end > end:
-            raise ValueError(f"partition {part.label} is empty or outside of [{start}, {end})")
         if len(part.label.encode("utf-16-le")) > _LABEL_BYTES:
             raise ValueError(f"partition label {part.label!r} is longer than {_LABEL_BYTES} bytes")
-    for one, two in pairwise(sorted(partitions, key=lambda part: part.offset)):
-        if two.offset < one.end:
-            raise ValueError(f"partitions {one.label} and {two.label} overlap")
+    check_apart(partitions, first_usable(sector_size), disk_size - backup_size(sector_size))
     if len({part.guid for part in partitions}) < len(partitions):
         raise ValueError("two partitions have the same GUID")
+
+
+def check_apart(partitions: Iterable[Partition], start: int, end: int) -> None:
+    """Raise ValueError unless the partitions lie in the bytes [start, end), and apart."""
+    ordered = sorted(partitions, key=lambda part: part.offset)
+    for part in ordered:
+        if part.size <= 0 or part.offset < start or part.end > end:
+            raise ValueError(f"partition {part.label!a} is empty or outside of [{start}, {end})")
+    for one, two in pairwise(ordered):
+        if two.offset < one.end:
+            raise ValueError(f"partitions {one.label!a} and {two.label!a} overlap")
 
 
 def _table(
@@ -172,81 +161,3 @@ def _entry(part: Partition, sector_size: int) -> Entry:
     entry.first_lba = part.offset // sector_size
     entry.last_lba = part.end // sector_size - 1
     return entry
-
-
-def read_gpt(path: Path, sector_size: int = 512) -> GptTable:
-    """Return the partition table of the disk image `path`.
-
-    Both copies are checked: signatures, CRCs, positions, that they agree, and that partitions lie
-    apart inside the usable area. Raises InputError saying what is wrong.
-    """
-    try:
-        with path.open("rb") as file:
-            return _read_table(file, sector_size)
-    except ValueError as error:
-        raise InputError(
-            f"{path}: no sound GPT with {sector_size}-byte sectors: {error}",
-            hint="the image may be truncated or damaged: build or download it again",
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _read_table(file: BinaryIO, sector_size: int) -> GptTable:
-    disk_size = file.seek(0, 2)
-    _check_disk(disk_size, sector_size, b"")
-    mbr = _read_at(file, 0, 512)
-    if mbr[510:] != b"\x55\xaa" or mbr[450] != 0xEE:
-        raise ValueError("there is no protective MBR")
-    last = disk_size // sector_size - 1
-    backup_array = (disk_size - backup_size(sector_size)) // sector_size
-    primary = read_copy(file, sector_size, expected=(1, last, 2))
-    backup = read_copy(file, sector_size, expected=(last, 1, backup_array))
-    if primary != backup:
-        raise ValueError("the backup differs from the primary table")
-    disk_guid, array = primary
-    partitions = tuple(_read_entries(array, sector_size))
-    _check_partitions(partitions, disk_size, sector_size)
-    return GptTable(disk_guid, disk_size, partitions)
-
-
-def read_copy(
-    file: BinaryIO, sector_size: int, *, expected: tuple[int, int, int]
-) -> tuple[UUID, bytes]:
-    """Return the disk GUID and the entries of one copy; raises ValueError when it is not sound.
-
-    `expected`: sectors of its header, the other header, the array. Which sectors it calls usable
-    does not matter: partitions lie in the widest area that there can be.
-    """
-    raw = _read_at(file, expected[0] * sector_size, HEADER.size)
-    signature, _, size, crc, _, *lbas, guid, array, count, each, array_crc = HEADER.unpack(raw)
-    if signature != b"EFI PART" or (size, count, each) != (HEADER.size, _ENTRIES, _ENTRY_SIZE):
-        raise ValueError(f"sector {expected[0]} is not a header of {_ENTRIES} entries")
-    if binascii.crc32(raw[:16] + bytes(4) + raw[20:]) != crc:
-        raise ValueError(f"the header at sector {expected[0]} has a wrong checksum")
-    if (*lbas[:2], array) != expected:
-        raise ValueError(f"the header at sector {expected[0]} is for a disk of another size")
-    entries = _read_at(file, array * sector_size, _ARRAY_SIZE)
-    if binascii.crc32(entries) != array_crc:
-        raise ValueError(f"the entries at sector {array} have a wrong checksum")
-    return UUID(bytes_le=guid), entries
-
-
-def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    data = file.read(size)
-    if len(data) < size:
-        raise ValueError(f"it ends before byte {offset + size}")
-    return data
-
-
-def _read_entries(array: bytes, sector_size: int) -> list[Partition]:
-    found = []
-    for type_guid, guid, first, last, attributes, name in ENTRY.iter_unpack(array):
-        kind = UUID(bytes_le=type_guid)
-        if kind != _NO_TYPE:
-            label = name.decode("utf-16-le").split("\0", 1)[0]
-            size = (last - first + 1) * sector_size
-            offset = first * sector_size
-            found.append(Partition(label, kind, UUID(bytes_le=guid), offset, size, attributes))
-    return found

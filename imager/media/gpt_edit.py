@@ -9,28 +9,28 @@ from __future__ import annotations
 import binascii
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
 from imager.errors import InputError, OutputError
-from imager.media.gpt import (
+from imager.media.gpt import Partition, check_apart, plan_gpt
+from imager.media.gpt_read import (
     ENTRY,
     HEADER,
-    Partition,
-    backup_size,
-    first_usable,
-    plan_gpt,
+    NO_TYPE,
+    TableCopy,
+    check_protective_mbr,
     read_copy,
 )
 from imager.reading import iterate_bytes
 from imager.units import MIB, align_up
 
-_NO_TYPE = bytes(16)
 _LAST_SECTOR = 40  # in an entry
-_ALTERNATE, _FIRST_USABLE = 32, 40  # in a header: the sector of the other, usable sectors
+_FIRST_USABLE = 40  # in a header
+_ARRAY = 2  # where the array of the primary table usually is
 _MBR_SIZE = 458  # of its first entry, the number of sectors
 _MBR_LARGEST = 0xFFFF_FFFF
 
@@ -52,9 +52,9 @@ class Range:
 class TableInUse:
     """The table of a disk of `disk_size` bytes, of which `usable` is for partitions.
 
-    `is_whole` tells if both copies are there, agree, and are for a disk of this size. `gained` are
-    the bytes by which the disk is larger than the table on it says: an image was written to it.
-    Read one with `read_table`.
+    `is_whole` tells whether both copies are sound, agree, and are for a disk of this size. `gained`
+    are the bytes by which the disk is larger than the table on it says: an image was written to it.
+    Read one with `read_table`. The number, size and place of entries stay as they are.
     """
 
     sector_size: int
@@ -62,13 +62,12 @@ class TableInUse:
     usable: Range
     is_whole: bool
     gained: int
-    _header: bytes
-    _entries: bytes
+    _copy: TableCopy
 
     @property
     def partitions(self) -> Mapping[int, Partition]:
         """The partitions by their numbers, from 1."""
-        return dict(_numbered(self._entries, self.sector_size))
+        return self._copy.partitions(self.sector_size)
 
     def free_ranges(self) -> tuple[Range, ...]:
         """Return the ranges that no partition has, with starts and ends on whole MiB."""
@@ -90,8 +89,8 @@ class TableInUse:
 
     def free_number(self) -> int:
         """Return the lowest number that no partition has; raises ValueError when all are taken."""
-        for number, raw in enumerate(_raw_entries(self._entries), start=1):
-            if raw[:16] == _NO_TYPE:
+        for number, raw in enumerate(self._copy.raw_entries(), start=1):
+            if raw[:16] == NO_TYPE:
                 return number
         raise ValueError("the table has no free entry")
 
@@ -114,7 +113,7 @@ class TableInUse:
 
     def with_size(self, number: int, size: int) -> TableInUse:
         """Return the table with the partition `number` of `size` bytes; raises ValueError."""
-        raw = bytearray(list(_raw_entries(self._entries))[number - 1])
+        raw = bytearray(list(self._copy.raw_entries())[number - 1])
         last = (self.partitions[number].offset + size) // self.sector_size - 1
         struct.pack_into("<Q", raw, _LAST_SECTOR, last)
         return self._with_entry(number, bytes(raw))
@@ -129,15 +128,18 @@ class TableInUse:
                 if self.gained:
                     _write(file, _MBR_SIZE, struct.pack("<I", min(self._last, _MBR_LARGEST)))
                 _write(file, self._backup_array * self.sector_size, self._backup)
-                _write(file, self.sector_size, self._primary)
+                for place, data in self._primary:
+                    _write(file, place * self.sector_size, data)
         except OSError as error:
             raise _unwritten(path, error) from error
 
     def _with_entry(self, number: int, raw: bytes) -> TableInUse:
-        start = (number - 1) * ENTRY.size
-        entries = self._entries[:start] + raw + self._entries[start + ENTRY.size :]
-        changed = replace(self, _entries=entries)
-        _check(changed)
+        entries = list(self._copy.raw_entries())
+        entries[number - 1] = raw.ljust(self._copy.entry_size, b"\0")
+        changed = replace(self, _copy=replace(self._copy, entries=b"".join(entries)))
+        check_apart(
+            changed.partitions.values(), *_room(self._copy, self.disk_size, self.sector_size)
+        )
         return changed
 
     @property
@@ -146,12 +148,18 @@ class TableInUse:
 
     @property
     def _backup_array(self) -> int:
-        return (self.disk_size - backup_size(self.sector_size)) // self.sector_size
+        return self._last - len(self._array) // self.sector_size
 
     @property
-    def _primary(self) -> bytes:
-        # One write: the kernel takes no backup, so the time that this one is unsound is short.
-        return self._packed(1, self._last, 2).ljust(self.sector_size, b"\0") + self._array
+    def _primary(self) -> tuple[tuple[int, bytes], ...]:
+        """What to write, with the sectors: the header last, or all at once where the array follows.
+
+        The kernel does not look at the backup, so the time without a sound header is to be short.
+        """
+        header = self._packed(1, self._last, self._copy.array).ljust(self.sector_size, b"\0")
+        if self._copy.array == _ARRAY:
+            return ((1, header + self._array),)
+        return (self._copy.array, self._array), (1, header)
 
     @property
     def _backup(self) -> bytes:
@@ -160,15 +168,19 @@ class TableInUse:
 
     @property
     def _array(self) -> bytes:
-        return self._entries.ljust(align_up(len(self._entries), self.sector_size), b"\0")
+        entries = self._copy.entries
+        return entries.ljust(align_up(len(entries), self.sector_size), b"\0")
 
     def _packed(self, own: int, other: int, array: int) -> bytes:
-        fields = list(HEADER.unpack(self._header))
+        """Return the header for sector `own`; what a longer one has behind the fields stays."""
+        header = self._copy.header
+        fields = list(HEADER.unpack(header[: HEADER.size]))
         fields[3], fields[5], fields[6], fields[10] = 0, own, other, array
         fields[8] = self.usable.end // self.sector_size - 1
-        fields[13] = binascii.crc32(self._entries)
-        fields[3] = binascii.crc32(HEADER.pack(*fields))
-        return HEADER.pack(*fields)
+        fields[13] = binascii.crc32(self._copy.entries)
+        rest = header[HEADER.size :]
+        fields[3] = binascii.crc32(HEADER.pack(*fields) + rest)
+        return HEADER.pack(*fields) + rest
 
 
 def read_table(path: Path, sector_size: int = 512) -> TableInUse:
@@ -179,7 +191,7 @@ def read_table(path: Path, sector_size: int = 512) -> TableInUse:
     try:
         with path.open("rb") as file:
             return _read(file, sector_size)
-    except (ValueError, struct.error) as error:
+    except ValueError as error:
         raise InputError(
             f"{path}: no sound GPT with {sector_size}-byte sectors: {error}",
             hint="repair it with `sgdisk`, or wipe the disk if nothing on it is needed",
@@ -192,9 +204,8 @@ def read_numbered(path: Path, sector_size: int = 512) -> Mapping[int, Partition]
     """Return the partitions of the primary table by number; none when it cannot be read."""
     try:
         with path.open("rb") as file:
-            copy = _read_primary(file, sector_size)
-            return dict(_numbered(copy.entries, sector_size))
-    except (ValueError, struct.error, OSError):
+            return read_copy(file, sector_size, 1).partitions(sector_size)
+    except (ValueError, OSError):
         return {}
 
 
@@ -229,102 +240,47 @@ def protective_mbr(disk_size: int, sector_size: int = 512) -> bytes:
     return b"".join(iterate_bytes(plan.primary))[:sector_size]
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """One sound copy; `alternate` is the sector of the other one's header."""
-
-    guid: UUID
-    entries: bytes
-    alternate: int
-    header: bytes = field(compare=False)
-
-
-def _read_primary(file: BinaryIO, sector_size: int) -> _Copy:
-    file.seek(sector_size)
-    (alternate,) = struct.unpack_from("<Q", file.read(HEADER.size), _ALTERNATE)
-    return _read_copy(file, sector_size, (1, alternate, 2))
-
-
-def _read_copy(file: BinaryIO, sector_size: int, expected: tuple[int, int, int]) -> _Copy:
-    guid, entries = read_copy(file, sector_size, expected=expected)
-    file.seek(expected[0] * sector_size)
-    return _Copy(guid, entries, expected[1], file.read(HEADER.size))
-
-
 def _read(file: BinaryIO, sector_size: int) -> TableInUse:
     disk_size = file.seek(0, os.SEEK_END) // sector_size * sector_size
-    file.seek(0)
-    mbr = file.read(512)
-    if mbr[510:] != b"\x55\xaa" or mbr[450] != 0xEE:
-        raise ValueError("there is no protective MBR")
+    check_protective_mbr(file)
     last = disk_size // sector_size - 1
-    end = disk_size - backup_size(sector_size)
-    backup = _sound_backup(file, sector_size, (last, 1, end // sector_size))
+    backup = _sound_backup(file, sector_size, last)
     try:
-        copy = _read_primary(file, sector_size)
+        copy = read_copy(file, sector_size, 1)
         gained = (last - copy.alternate) * sector_size
         if gained < 0:
             raise ValueError(f"the table is for {disk_size - gained} bytes, not {disk_size}")
-    except (ValueError, struct.error):
+    except ValueError:
         if backup is None:
             raise
-        copy, gained = backup, 0
-    same = backup is not None and (backup.guid, backup.entries) == (copy.guid, copy.entries)
+        # It does not say where the primary array was.
+        copy, gained = replace(backup, array=_ARRAY), 0
     first, usable_last = struct.unpack_from("<QQ", copy.header, _FIRST_USABLE)
-    if gained:
-        usable_last = end // sector_size - 1
+    start, end = _room(copy, disk_size, sector_size)
+    usable_end = end if gained else min((usable_last + 1) * sector_size, end)
     table = TableInUse(
         sector_size,
         disk_size,
-        Range(
-            max(first * sector_size, first_usable(sector_size)),
-            min((usable_last + 1) * sector_size, end),
-        ),
-        same and copy.alternate == last,
+        Range(max(first * sector_size, start), usable_end),
+        backup == copy and copy.alternate == last,
         gained,
-        copy.header,
-        copy.entries,
+        copy,
     )
-    _check(table)
+    check_apart(table.partitions.values(), start, end)
     return table
 
 
-def _sound_backup(file: BinaryIO, sector_size: int, expected: tuple[int, int, int]) -> _Copy | None:
+def _sound_backup(file: BinaryIO, sector_size: int, last: int) -> TableCopy | None:
     try:
-        return _read_copy(file, sector_size, expected)
+        return read_copy(file, sector_size, last, alternate=1)
     except ValueError:
         return None
 
 
-def _check(table: TableInUse) -> None:
-    """Raise ValueError unless partitions lie apart, in the widest area that there can be."""
-    start = first_usable(table.sector_size)
-    end = table.disk_size - backup_size(table.sector_size)
-    for part in sorted(table.partitions.values(), key=lambda each: each.offset):
-        if part.size <= 0 or part.offset < start or part.end > end:
-            raise ValueError(f"partition {part.label!a} is empty, overlaps another or is outside")
-        start = part.end
-
-
-def _raw_entries(array: bytes) -> Iterator[bytes]:
-    return (array[at : at + ENTRY.size] for at in range(0, len(array), ENTRY.size))
-
-
-def _numbered(array: bytes, sector_size: int) -> Iterator[tuple[int, Partition]]:
-    for number, raw in enumerate(_raw_entries(array), start=1):
-        kind, guid, first, last, attributes, name = ENTRY.unpack(raw)
-        if kind != _NO_TYPE:
-            yield (
-                number,
-                Partition(
-                    name.decode("utf-16-le", "replace").split("\0", 1)[0],
-                    UUID(bytes_le=kind),
-                    UUID(bytes_le=guid),
-                    first * sector_size,
-                    (last - first + 1) * sector_size,
-                    attributes,
-                ),
-            )
+def _room(copy: TableCopy, disk_size: int, sector_size: int) -> tuple[int, int]:
+    """Return the widest range of bytes, [start, end), that partitions may take."""
+    array = align_up(len(copy.entries), sector_size)
+    return copy.array_end(sector_size), disk_size - sector_size - array
 
 
 def _write(file: BinaryIO, offset: int, data: bytes) -> None:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 _SECTOR = 512
 _FIRST_ENTRY = 446
 _ENTRY = struct.Struct("<4xB3xII")
 _EXTENDED = frozenset((0x05, 0x0F, 0x85))
 _PROTECTIVE = 0xEE
+_ESP = 0xEF
 
 
-def read_mbr(head: bytes) -> tuple[tuple[int, int], ...]:
-    """Return the (offset, size) in bytes of the partitions of a disk that begins with `head`.
+@dataclass(frozen=True, slots=True)
+class MbrPartition:
+    """A primary partition: `size` bytes at byte `offset`, entry `number` of the table (from 1)."""
 
-    There are none without a table, nor in the one that only protects a GPT; nobody has checked
-    that they lie on the disk.
+    number: int
+    offset: int
+    size: int
+    is_esp: bool
+
+
+def read_mbr(head: bytes) -> tuple[MbrPartition, ...]:
+    """Return the primary partitions of a disk that begins with `head`.
+
+    There are none without a table, nor in one that only protects a GPT. Nothing checks that they
+    lie on the disk.
     """
     if len(head) < _SECTOR or head[510:512] != b"\x55\xaa":
         return ()
@@ -23,7 +35,7 @@ def read_mbr(head: bytes) -> tuple[tuple[int, int], ...]:
     if any(kind == _PROTECTIVE for kind, _, _ in entries):
         return ()
     return tuple(
-        (start * _SECTOR, count * _SECTOR)
-        for kind, start, count in entries
+        MbrPartition(number, start * _SECTOR, count * _SECTOR, kind == _ESP)
+        for number, (kind, start, count) in enumerate(entries, start=1)
         if kind and kind not in _EXTENDED and start and count
     )

@@ -37,7 +37,7 @@ _SIZE_LIMIT = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class SplitImage:
-    """An EFI binary apart from its signatures.
+    """An EFI binary, split into image and signatures.
 
     `image` is the file without its certificate table, padded to 8 bytes, and `table` that table.
     `signatures` are the PKCS #7 structures in it.
@@ -58,10 +58,10 @@ class SplitImage:
 
 
 def split_image(content: Content, *, name: str = "the EFI binary") -> SplitImage:
-    """Return the PE32+ file `content`, which a person calls `name`, apart from its signatures.
+    """Split the PE32+ file `content`, which messages call `name`, into image and signatures.
 
-    Raises InputError when it is none or its certificate table is damaged, UnsupportedError when
-    it has bytes between its sections, which Authenticode would leave unprotected.
+    Raises InputError when it is not a PE32+ file or its certificate table is damaged,
+    UnsupportedError when it has bytes between sections, which Authenticode leaves unprotected.
     """
     headers = content_headers(content, name=name)
     table = headers.certificates
@@ -70,32 +70,32 @@ def split_image(content: Content, *, name: str = "the EFI binary") -> SplitImage
     if not table.size:
         return SplitImage(headers, content.padded(align_up(end, _ALIGNMENT)), b"", ())
     if end % _ALIGNMENT or end + table.size != content.size or table.size > _TABLE_LIMIT:
-        raise InputError(f"{name}: its certificate table is damaged, or not at its end")
+        raise InputError(f"{name}: the certificate table is damaged, or not at the end of the file")
     data = b"".join(iterate_bytes(content.slice(end, table.size)))
     return SplitImage(headers, content.slice(0, end), data, tuple(_signatures(data, name)))
 
 
 def _check_sections(headers: PeHeaders, end: int, name: str) -> None:
     if not headers.certificates.entry:
-        raise UnsupportedError(f"{name}: its headers have no place for signatures")
+        raise UnsupportedError(f"{name}: the headers have no entry for signatures")
     if not headers.table_end <= headers.header_size <= end:
-        raise InputError(f"{name}: the size of its headers is wrong")
+        raise InputError(f"{name}: the size of the headers is wrong")
     sections = sorted((s.offset, s.offset + s.raw_size) for s in headers.sections if s.raw_size)
     for (_, before), (start, _) in pairwise([(0, headers.header_size), *sections]):
         if start < before:
-            raise InputError(f"{name}: its sections overlap at byte {start}")
+            raise InputError(f"{name}: sections overlap at byte {start}")
         if start > before:
             raise UnsupportedError(
-                f"{name}: the bytes from {before} to {start} are in no section, "
-                "and no signature would protect them",
-                hint="take another build of it, linked without gaps between its sections",
+                f"{name}: the bytes from {before} to {start} are in no section, so a signature "
+                "would not protect them",
+                hint="use a build that is linked without gaps between sections",
             )
     if sections[-1][1] > end:
-        raise InputError(f"{name}: its certificate table overlaps its sections")
+        raise InputError(f"{name}: the certificate table overlaps the sections")
 
 
 def _hashed(headers: PeHeaders, image: Content) -> tuple[Content, Content, Content]:
-    """Return what the digest is of: all but the checksum and the certificate table's entry."""
+    """Return what is hashed: all but the checksum and the certificate table's entry."""
     checksum, entry = headers.checksum + _CHECKSUM.size, headers.certificates.entry
     rest = entry + _DIRECTORY.size
     return (
@@ -107,7 +107,7 @@ def _hashed(headers: PeHeaders, image: Content) -> tuple[Content, Content, Conte
 
 def _signatures(table: bytes, name: str) -> Iterator[bytes]:
     """Yield the signatures of a certificate table (UEFI 2.10, 32.2.4.1: WIN_CERTIFICATE)."""
-    damaged = InputError(f"{name}: its certificate table is damaged")
+    damaged = InputError(f"{name}: the certificate table is damaged")
     position = count = 0
     while position < len(table):
         count += 1
@@ -118,17 +118,19 @@ def _signatures(table: bytes, name: str) -> Iterator[bytes]:
         if size <= _CERTIFICATE.size or end > len(table) or any(table[position + size : end]):
             raise damaged
         if (revision, kind) != (_REVISION, _PKCS7):
-            raise UnsupportedError(f"{name}: one of its signatures is not of the kind PKCS #7")
+            raise UnsupportedError(
+                f"{name}: the certificate table has a signature that is not PKCS #7"
+            )
         yield table[position + _CERTIFICATE.size : position + size]
         position = end
 
 
 def sign_pe(content: Content, signer: Signer, *, name: str = "the EFI binary") -> Content:
-    """Return the PE32+ file `content`, which a person calls `name`, with a signature by `signer`.
+    """Sign the PE32+ file `content`, which messages call `name`, with the key of `signer`.
 
-    Signatures that it has stay, in front of the new one, as with sbsign: firmware takes an image
-    with one that it trusts. One that is there already is not added again. There is no time in a
-    signature, so that the same key and content give the same bytes. Errors: `split_image`.
+    Existing signatures stay, before the new one, as with sbsign: firmware needs one that it
+    trusts. An equal signature is not added again. Signatures contain no time, so the same key and
+    content give the same bytes. Errors: `split_image`.
     """
     from imager.signing.pkcs7 import sign_attached
     from imager.signing.spc import indirect_data
@@ -139,7 +141,7 @@ def sign_pe(content: Content, signer: Signer, *, name: str = "the EFI binary") -
         return content
     table = split.table + _certificate(signature)
     if split.image.size + len(table) >= _SIZE_LIMIT:
-        raise UnsupportedError(f"{name}: with a signature it would have 4 GiB or more")
+        raise UnsupportedError(f"{name}: the signed file would have 4 GiB or more")
     return _joined(split, table)
 
 

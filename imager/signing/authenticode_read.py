@@ -1,7 +1,9 @@
-"""Signatures of EFI binaries read back and checked; see `authenticode` for the format.
+"""Reads and checks the signatures of EFI binaries; see `authenticode` for the format.
 
-Firmware runs an image when one of its signatures verifies and is by a certificate in `db`, or
-issued by one. It looks neither at dates nor at the checksum in the headers.
+Firmware starts an image if one of its signatures verifies and leads to a certificate in `db`
+(`trust`). It checks neither dates nor the checksum in the headers. What EDK II alone insists on
+follows its DxeImageVerificationLib: one hash algorithm for the image and the signature, found at a
+fixed place of the signature.
 """
 
 from __future__ import annotations
@@ -14,15 +16,29 @@ from typing import TYPE_CHECKING
 
 from imager.extents import Content
 from imager.reading import iterate_bytes
+from imager.reporter import printable
 from imager.signing.authenticode import SPC_INDIRECT_DATA, SplitImage, image_checksum, split_image
-from imager.signing.certificates import is_trusted
+from imager.signing.trust import is_trusted
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+    from imager.signing.pkcs7 import SignedMessage
+
+
+# The object identifiers of digests (RFC 5754, section 2) as firmware finds them: at byte 32, where
+# lengths in two bytes put the one in SignedData.digestAlgorithms.
+_PLACE = 32
+_TWO_BYTES = 0x82
+_DIGEST_OIDS = {
+    "sha256": bytes.fromhex("608648016503040201"),
+    "sha384": bytes.fromhex("608648016503040202"),
+    "sha512": bytes.fromhex("608648016503040203"),
+}
+
 
 class Checksum(enum.Enum):
-    """What the PE checksum in the headers is."""
+    """Whether the PE checksum in the headers is right."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -31,10 +47,11 @@ class Checksum(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class PeSignature:
-    """One signature: `problem` says what is wrong with it, and is empty for a sound one.
+    """One signature; `problem` is why firmware refuses it, empty for a sound one.
 
-    `certificate` is its signer's, None in a damaged one. `claimed` is the digest that it is for,
-    `trusted` whether it is by one of the certificates that were given, None when none was.
+    `certificate` is the signer's, None if damaged. `claimed` is the digest that was signed;
+    `trusted` tells whether the certificate leads to one of those given, None if none was given.
+    `certificates` are all that come with the signature.
     """
 
     certificate: Certificate | None
@@ -42,6 +59,7 @@ class PeSignature:
     claimed: bytes
     trusted: bool | None
     problem: str
+    certificates: tuple[Certificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +72,22 @@ class PeSignatures:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong: a damaged signature, none at all, or none by a certificate given."""
+        """Problems: no signature, damaged ones, or none that a given certificate vouches for."""
         if not self.signatures:
-            return ("it is not signed",)
+            return ("not signed",)
         damaged = tuple(each.problem for each in self.signatures if each.problem)
         if damaged or any(each.trusted is not False for each in self.signatures):
             return damaged
-        return ("no signature is by one of the given certificates",)
+        return ("no signature leads to one of the given certificates",)
 
 
 def read_signatures(
     content: Content, *, trusted: Sequence[Certificate] = (), name: str = "the EFI binary"
 ) -> PeSignatures:
-    """Return the signatures of the PE32+ file `content`, held against `trusted` if there are any.
+    """Return the signatures of the PE32+ file `content`, checked against `trusted` if any is given.
 
-    Raises InputError and UnsupportedError for a file that is none, or not fit for signatures
-    (`split_image`); what is wrong with a signature is in the result.
+    Raises InputError and UnsupportedError as `split_image`; problems of signatures are in the
+    result.
     """
     split = split_image(content, name=name)
     digests = {"sha256": split.digest()}
@@ -89,33 +107,49 @@ def _read(
     anchored = is_trusted(message.certificate, trusted, others=message.certificates)
     problem, hash_name, claimed = "", "", b""
     try:
-        hash_name, claimed = _claim(message.verify_attached(), message.content_type)
+        hash_name, claimed = _claim(message.verify_attached(), message)
+        _check_encoding(data, hash_name)
         if hash_name not in digests:
             digests[hash_name] = split.digest(hash_name)
         if digests[hash_name] != claimed:
-            problem = "the signature is of another image, or this one is damaged"
+            problem = "the signature is for another image, or this one is damaged"
     except Pkcs7Error as error:
         problem = f"the signature {error}"
     return PeSignature(
-        message.certificate, hash_name, claimed, anchored if trusted else None, problem
+        message.certificate,
+        hash_name,
+        claimed,
+        anchored if trusted else None,
+        problem,
+        message.certificates,
     )
 
 
-def _claim(content: bytes, content_type: str) -> tuple[str, bytes]:
-    """Return the hash's name and the digest that a signature is for; raises Pkcs7Error."""
+def _claim(content: bytes, message: SignedMessage) -> tuple[str, bytes]:
+    """Return the hash's name and the digest that `content` is for; raises Pkcs7Error."""
     from imager.signing.pkcs7 import ASN1_ERRORS, Pkcs7Error
-    from imager.signing.signer import HASHES
     from imager.signing.spc import claimed_digest
 
-    if content_type != SPC_INDIRECT_DATA:
-        raise Pkcs7Error("is not Authenticode's")
+    if message.content_type != SPC_INDIRECT_DATA:
+        raise Pkcs7Error("is not an Authenticode signature")
     try:
         hash_name, claimed = claimed_digest(content)
     except ASN1_ERRORS as error:
-        raise Pkcs7Error("is not of an image") from error
-    if hash_name not in HASHES:
-        raise Pkcs7Error("is for a digest that firmware does not take")
+        raise Pkcs7Error("is not for an image") from error
+    if hash_name != message.hash_name:
+        raise Pkcs7Error(
+            f"uses {message.hash_name} and {printable(hash_name)}, and UEFI firmware hashes the"
+            " image with the former only"
+        )
     return hash_name, claimed
+
+
+def _check_encoding(data: bytes, hash_name: str) -> None:
+    """Raise Pkcs7Error where firmware does not find the hash algorithm of a signature."""
+    from imager.signing.pkcs7 import Pkcs7Error
+
+    if data[1] != _TWO_BYTES or not data[_PLACE:].startswith(_DIGEST_OIDS[hash_name]):
+        raise Pkcs7Error("has lengths in a form that UEFI firmware does not read")
 
 
 def _checksum(content: Content, split: SplitImage) -> Checksum:

@@ -1,15 +1,11 @@
-"""X.509 certificates: read from files that may be anything, described, and chained.
-
-UEFI firmware trusts what is in `db`, be it a signer's own certificate or one that issued it, and
-looks at no dates (UEFI 2.10, 32.2.4; EDK II's Pkcs7Verify).
-"""
+"""X.509 certificates: read from files that may be anything, and described."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +17,10 @@ if TYPE_CHECKING:
 
 _LIMIT = 256 << 10
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
-_CHAIN_LIMIT = 8
 
 
 def read_limited(path: Path, *, what: str, limit: int = _LIMIT) -> tuple[bytes, int]:
-    """Return the bytes of `path`, which is a `what`, and its st_mode.
+    """Return the bytes and the st_mode of `path`, which messages call `what`.
 
     Raises InputError when it cannot be read or has more than `limit` bytes.
     """
@@ -56,16 +51,16 @@ def load_certificates(path: Path) -> tuple[Certificate, ...]:
 
 
 def certificates_in(data: bytes, *, source: str) -> tuple[Certificate, ...]:
-    """Return the certificates that `data` are, as `load_certificates`; errors name `source`."""
+    """Return the certificates in `data`, as `load_certificates`; errors name `source`."""
     from cryptography import x509
 
     if b"PRIVATE KEY-----" in data and _BEGIN not in data:
         raise InputError(
             f"{source}: this is a private key, not a certificate",
-            hint="give the certificate here, and the key where that is asked for",
+            hint="give the certificate here, and the key in its own option or field",
         )
     if b"-----BEGIN " in data and _BEGIN not in data:
-        raise InputError(f"{source}: there is no certificate in this PEM file")
+        raise InputError(f"{source}: this PEM file contains no certificate")
     try:
         if _BEGIN in data:
             return _sound(x509.load_pem_x509_certificates, data)
@@ -77,16 +72,16 @@ def certificates_in(data: bytes, *, source: str) -> tuple[Certificate, ...]:
 
 
 def parse_certificate(data: bytes) -> Certificate:
-    """Return the certificate in DER that `data` are; raises ValueError when they are none."""
+    """Parse the certificate `data`, in DER; raises ValueError when it is not a sound one."""
     from cryptography.x509 import load_der_x509_certificate
 
     return _sound(lambda data: [load_der_x509_certificate(data)], data)[0]
 
 
 def _sound(load: Callable[[bytes], list[Certificate]], data: bytes) -> tuple[Certificate, ...]:
-    """Return what `load` makes of `data`, of which all can be asked that is asked later.
+    """Return the certificates that `load` finds in `data`, parsed completely.
 
-    Certificates are parsed as they are asked, so a damaged one would fail anywhere. Raises
+    The library parses fields when they are read, so a damaged one would fail anywhere. Raises
     ValueError for one, also where the library only warns.
     """
     from cryptography import exceptions, x509
@@ -129,36 +124,10 @@ def fingerprint(certificate: Certificate) -> str:
 
 
 def subject(certificate: Certificate) -> str:
-    """Return whom the certificate is of, for a person (RFC 4514)."""
+    """Return the subject of the certificate as printable text (RFC 4514)."""
     return printable(certificate.subject.rfc4514_string()).replace("\n", " ")
 
 
 def issuer(certificate: Certificate) -> str:
-    """Return who issued the certificate, for a person (RFC 4514)."""
+    """Return the issuer of the certificate as printable text (RFC 4514)."""
     return printable(certificate.issuer.rfc4514_string()).replace("\n", " ")
-
-
-def is_trusted(
-    certificate: Certificate, anchors: Sequence[Certificate], *, others: Iterable[Certificate] = ()
-) -> bool:
-    """Whether one of `anchors` is `certificate` or issued it, maybe by way of `others`."""
-    above = tuple(others)
-    for _ in range(_CHAIN_LIMIT):
-        if certificate in anchors or any(_issued(anchor, certificate) for anchor in anchors):
-            return True
-        issuers = [each for each in above if each != certificate and _issued(each, certificate)]
-        if not issuers:
-            return False
-        certificate = issuers[0]
-    return False
-
-
-def _issued(authority: Certificate, certificate: Certificate) -> bool:
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.x509 import BasicConstraints, ExtensionNotFound
-
-    try:
-        certificate.verify_directly_issued_by(authority)
-        return authority.extensions.get_extension_for_class(BasicConstraints).value.ca
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, ExtensionNotFound):
-        return False

@@ -137,10 +137,10 @@ def _signed(name: str, guid: UUID, attributes: int, time: bytes, value: bytes) -
 
 @dataclass(frozen=True, slots=True)
 class AuthFile:
-    """A signed variable that was read: its value as lists, and who signed it.
+    """A signed variable that was read: the entries of its value, and the signer's certificate.
 
-    `signer` is None when the signature is an empty one, which firmware takes only for KEK and db,
-    and only as long as it has no PK.
+    `signer` is None for an empty signature, which firmware accepts only for KEK and db, and only
+    while it has no PK.
     """
 
     variable: Variable
@@ -151,7 +151,7 @@ class AuthFile:
 
 
 def parse_auth(variable: Variable, data: bytes, *, name: str) -> AuthFile:
-    """Return what the `.auth` file `data`, which a person calls `name`, sets `variable` to.
+    """Parse the `.auth` file `data`, which messages call `name`, as one for `variable`.
 
     Raises InputError when it is damaged, or not signed for this variable.
     """
@@ -164,7 +164,7 @@ def parse_auth(variable: Variable, data: bytes, *, name: str) -> AuthFile:
     except (ValueError, struct.error) as error:
         raise InputError(
             f"{name}: not a signed UEFI variable: {error}",
-            hint="give the .auth files that `imager secureboot gen-keys` or sign-efi-sig-list make",
+            hint="give .auth files as `imager secureboot gen-keys` or sign-efi-sig-list make them",
         ) from error
     signer, append = _verified(variable, time, signature, value, name=name)
     return AuthFile(variable, timestamp, entries, signer, append)
@@ -175,7 +175,7 @@ def _parts(data: bytes) -> tuple[bytes, bytes, bytes]:
     size, revision, kind, guid = _CERTIFICATE.unpack_from(data, _TIME.size)
     end = _TIME.size + size
     if (revision, kind, guid) != (_REVISION, _TYPE_GUID, _PKCS7.bytes_le):
-        raise ValueError("it has no PKCS #7 signature behind its time")
+        raise ValueError("no PKCS #7 signature follows the time")
     if size < _CERTIFICATE.size or end > len(data):
         raise ValueError("it is cut off")
     return data[: _TIME.size], data[_TIME.size + _CERTIFICATE.size : end], data[end:]
@@ -184,7 +184,7 @@ def _parts(data: bytes) -> tuple[bytes, bytes, bytes]:
 def _instant(time: bytes) -> datetime.datetime:
     *date, pad1, nanosecond, zone, daylight, pad2 = _TIME.unpack(time)
     if pad1 or nanosecond or zone or daylight or pad2:
-        raise ValueError("its time has fields that have to be zero")
+        raise ValueError("fields of the time are not zero")
     year, month, day, hour, minute, second = date
     return datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC)
 
@@ -210,6 +210,6 @@ def _verified(
         else:
             return message.certificate, attributes != _ATTRIBUTES
     raise InputError(
-        f"{name}: as the variable {variable.value}, the signature {problem}",
-        hint="the signature covers the variable's name: was a file renamed, or damaged?",
+        f"{name}: for the variable {variable.value}, the signature {problem}",
+        hint="the signature covers the variable's name: the file may be renamed or damaged",
     )

@@ -1,12 +1,12 @@
-"""What a machine's firmware is given: PK, KEK and db, made from one key, or checked.
+"""The keys that a machine's firmware enrols: PK, KEK and db, made from one key, or checked.
 
-As with Talos one certificate stands in all three, and its key signs each: PK by itself, KEK by PK,
-db by KEK (UEFI 2.10, 32.3). It is the signing certificate itself, also when a CA issued it: the
-firmware then trusts what this key signs, and nothing else of that CA.
+As in Talos's files, all three hold one certificate, and its key signs each: PK itself, then KEK,
+then db (UEFI 2.10, 32.3). It is the signing certificate, also when a CA issued it: firmware then
+trusts what this key signs, and nothing else of that CA.
 
-Certificates that are well known, such as Microsoft's, are the user's files: those in a folder's
-`db` may sign what boots (option ROMs of cards are signed with Microsoft's), those in `KEK` may
-change db. Microsoft publishes its own: https://github.com/microsoft/secureboot_objects.
+Well-known certificates, such as Microsoft's, are the user's files: those in the folder `db` may
+sign what boots (as option ROMs of cards are), those in `KEK` may change db. Microsoft publishes
+its own: https://github.com/microsoft/secureboot_objects.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from uuid import UUID
 from imager.errors import InputError
 from imager.repro import derived_uuid, source_date_epoch
 from imager.signing.certificates import (
-    der,
     fingerprint,
-    is_trusted,
     load_certificates,
-    parse_certificate,
     read_limited,
 )
+from imager.signing.databases import certificates_of
 from imager.signing.efivars import (
     X509,
     AuthFile,
@@ -37,6 +35,7 @@ from imager.signing.efivars import (
     parse_auth,
 )
 from imager.signing.signer import Signer
+from imager.signing.trust import is_trusted
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -70,12 +69,12 @@ class WellKnown:
 
 
 def owner_guid(certificate: Certificate) -> UUID:
-    """Return the id under which the entries of `certificate`'s owner stand, derived from it."""
+    """Return the owner id of the entries of `certificate`'s owner, derived from it."""
     return derived_uuid(f"secureboot owner {fingerprint(certificate)}")
 
 
 def enrollment_time() -> datetime.datetime:
-    """Return the instant of this build (SOURCE_DATE_EPOCH), which variables are signed as of."""
+    """Return the instant of this build (SOURCE_DATE_EPOCH), the time of signed variables."""
     return datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
 
 
@@ -116,8 +115,8 @@ def load_well_known(folder: Path) -> WellKnown:
     found = WellKnown(tuple(_certificates(folder / "db")), tuple(_certificates(folder / "KEK")))
     if not found.db and not found.kek:
         raise InputError(
-            f"{folder}: there are no certificates in db/ or KEK/",
-            hint="put those of Microsoft there, from github.com/microsoft/secureboot_objects",
+            f"{folder}: found no certificates in db/ or KEK/",
+            hint="copy Microsoft's there, from github.com/microsoft/secureboot_objects",
         )
     return found
 
@@ -139,39 +138,23 @@ def load_auth(variable: Variable, path: Path) -> AuthFile:
 
 
 def enrollment_problems(pk: AuthFile, kek: AuthFile, db: AuthFile) -> tuple[str, ...]:
-    """Return why firmware would refuse these three, each sound by itself; empty if it takes them.
+    """Return why firmware would refuse these three, each sound by itself; empty if it does not.
 
-    PK has one certificate and is signed with it; KEK is signed by PK, db by KEK or PK. Firmware in
-    setup mode insists on the first alone.
+    PK contains one certificate and is signed with its key; KEK is signed by PK, db by KEK or PK.
+    Firmware in setup mode enforces the first rule only.
     """
     return tuple(_problems(pk, kek, db))
 
 
 def _problems(pk: AuthFile, kek: AuthFile, db: AuthFile) -> Iterator[str]:
     if len(pk.entries) != 1 or pk.entries[0].kind != X509:
-        yield "PK does not hold one certificate"
+        yield "PK does not contain exactly one certificate"
     for each in (kek, db):
         if not each.entries:
-            yield f"{each.variable.value} holds no certificate"
+            yield f"{each.variable.value} contains no certificate"
     signers = ((pk, (pk,)), (kek, (pk,)), (db, (kek, pk)))
     for each, holders in signers:
-        above = [certificate for holder in holders for certificate in _trusted(holder)]
+        above = [certificate for holder in holders for certificate in certificates_of(holder)]
         if each.signer is None or not is_trusted(each.signer, above):
             names = " or ".join(holder.variable.value for holder in holders)
             yield f"{each.variable.value} is not signed by a key in {names}"
-
-
-def _trusted(holder: AuthFile) -> Iterator[Certificate]:
-    for entry in holder.entries:
-        if entry.kind == X509:
-            try:
-                yield parse_certificate(entry.data)
-            except ValueError:
-                continue
-
-
-def signs_for(db: AuthFile, certificate: Certificate) -> bool:
-    """Whether a machine with this `db` runs what the key of `certificate` has signed."""
-    own = der(certificate)
-    holds = any(entry.kind == X509 and entry.data == own for entry in db.entries)
-    return holds or is_trusted(certificate, tuple(_trusted(db)))

@@ -118,6 +118,20 @@ def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
     )
 
 
+def private_pkcs1_pem(key: RSAPrivateKey) -> bytes:
+    """Return a private RSA key as PKCS #1 in PEM, not encrypted (RFC 8017, A.1.2).
+
+    Talos's imager reads no other form.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+
+
 def _builder(name: str, key: PrivateKey, validity: Validity) -> CertificateBuilder:
     from cryptography import x509
 

@@ -1,6 +1,8 @@
-"""New keys for SecureBoot and measured boot, as files named as Talos names them.
+"""New keys for SecureBoot and measured boot, in the files and forms that Talos's imager reads.
 
-Key pairs are random and certificates are of the time of day; all else here is reproducible.
+Private keys are PKCS #1. Talos decrypts none, so encrypted ones are PKCS #8, which derives the key
+from the passphrase better. Key pairs are random and certificates depend on the clock; everything
+else is reproducible.
 """
 
 from __future__ import annotations
@@ -10,17 +12,28 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imager.errors import InputError
 from imager.signing.certificates import der, pem
 from imager.signing.enrollment import enrollment
-from imager.signing.issuing import LONGEST_NAME, Issuer, Validity, new_rsa_key, private_pem
+from imager.signing.issuing import (
+    LONGEST_NAME,
+    Issuer,
+    Validity,
+    new_rsa_key,
+    private_pem,
+    private_pkcs1_pem,
+)
 from imager.signing.signer import FileSigner
 from imager.workspace import check_output_folder, new_folder
 
-# The certificate stays in firmware for ten years, and boots verify but one or two signatures.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+# The certificate stays in firmware for ten years, and a boot verifies one or two signatures.
 _SIGNING_BITS = 4096
-# Many TPMs take no longer one for a policy.
+# Many TPMs support no longer RSA key.
 _PCR_BITS = 2048
 _VALIDITY = datetime.timedelta(days=3652)
 _NAME_LIMIT = LONGEST_NAME - len(" CA")
@@ -28,7 +41,7 @@ _NAME_LIMIT = LONGEST_NAME - len(" CA")
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """A file to write: what it is for, in a line, and whether it has to be kept secret."""
+    """A file to write: its purpose in a few words, and whether it has to be kept secret."""
 
     name: str
     data: bytes
@@ -39,11 +52,11 @@ class KeyFile:
 def generate_keys(
     folder: Path, *, common_name: str, passphrase: bytes | None, now: datetime.datetime
 ) -> tuple[KeyFile, ...]:
-    """Make all keys anew and write them to the new folder `folder`; return what is there now.
+    """Write new keys to the new folder `folder`, and return the files written.
 
-    Certificates are valid for ten years from `now` (UTC) on. Private keys are encrypted when there
-    is a `passphrase`; only their owner may read them. Raises InputError when `folder` has anything
-    in it, which stays as it is, or for a name that a certificate cannot have.
+    Certificates are valid for ten years from `now` (UTC) on. Private keys have mode 0600, and are
+    encrypted if `passphrase` is given. Raises InputError when `folder` is not empty, and for a name
+    that does not fit into a certificate.
     """
     if not common_name.isprintable() or not 1 <= len(common_name) <= _NAME_LIMIT:
         raise InputError(
@@ -70,22 +83,27 @@ def _files(name: str, passphrase: bytes | None, now: datetime.datetime) -> Itera
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     validity = Validity.lasting(_VALIDITY, start=now)
-    authority = Issuer.new(f"{name} CA", new_rsa_key(_SIGNING_BITS), validity)
-    signing_key, pcr_key = new_rsa_key(_SIGNING_BITS), new_rsa_key(_PCR_BITS)
+    ca_key, signing_key = new_rsa_key(_SIGNING_BITS), new_rsa_key(_SIGNING_BITS)
+    pcr_key = new_rsa_key(_PCR_BITS)
+    authority = Issuer.new(f"{name} CA", ca_key, validity)
     purpose = ExtendedKeyUsageOID.CODE_SIGNING
     signing = authority.issue(name, signing_key, validity, purpose=purpose)
     variables = enrollment(FileSigner(signing_key, signing))
-    secret = private_pem(authority.key, passphrase)
-    yield KeyFile("ca-key.pem", secret, "issues signing certificates", secret=True)
-    yield KeyFile("ca-cert.pem", pem(authority.certificate), "certificate of that")
-    secret = private_pem(signing_key, passphrase)
-    yield KeyFile("uki-signing-key.pem", secret, "signs what boots", secret=True)
-    yield KeyFile("uki-signing-cert.pem", pem(signing), "certificate of that")
-    yield KeyFile("uki-signing-cert.der", der(signing), "the same, for a setup menu")
-    secret = private_pem(pcr_key, passphrase)
+    secret = _secret(ca_key, passphrase)
+    yield KeyFile("ca-key.pem", secret, "CA key: issues signing certificates", secret=True)
+    yield KeyFile("ca-cert.pem", pem(authority.certificate), "CA certificate")
+    secret = _secret(signing_key, passphrase)
+    yield KeyFile("uki-signing-key.pem", secret, "signs the loader and UKIs", secret=True)
+    yield KeyFile("uki-signing-cert.pem", pem(signing), "signing certificate")
+    yield KeyFile("uki-signing-cert.der", der(signing), "signing certificate for firmware menus")
+    secret = _secret(pcr_key, passphrase)
     public = pcr_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    yield KeyFile("pcr-signing-key.pem", secret, "signs PCR policies", secret=True)
-    yield KeyFile("pcr-signing-public-key.pem", public, "public half of that")
+    yield KeyFile("pcr-signing-key.pem", secret, "signs TPM policies for PCR 11", secret=True)
+    yield KeyFile("pcr-signing-public-key.pem", public, "public key of those policies")
     for variable, value in (("PK", variables.pk), ("KEK", variables.kek), ("db", variables.db)):
-        yield KeyFile(f"{variable}.auth", value.auth, f"enrols {variable}")
-        yield KeyFile(f"{variable}.esl", value.esl, f"{variable} unsigned, for other tools")
+        yield KeyFile(f"{variable}.auth", value.auth, f"enrols {variable}, signed")
+        yield KeyFile(f"{variable}.esl", value.esl, f"{variable} as a signature list, unsigned")
+
+
+def _secret(key: RSAPrivateKey, passphrase: bytes | None) -> bytes:
+    return private_pem(key, passphrase) if passphrase else private_pkcs1_pem(key)

@@ -56,7 +56,7 @@ _POLICY_PCR = (0x17F).to_bytes(4, "big")
 # TPML_PCR_SELECTION: one bank, TPM_ALG_SHA256, three bytes of which bit 11 is set.
 _SELECTION = (1).to_bytes(4, "big") + (0xB).to_bytes(2, "big") + b"\x03" + b"\x00\x08\x00"
 _LARGEST_JSON = 1 << 20
-_DAMAGED = "the image was made wrong, or changed afterwards: make it again"
+_DAMAGED = "the image is damaged, or was changed after it was built: build it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ def measured_sections(stub: int) -> tuple[str, ...]:
 def pcr_value(digests: Mapping[str, bytes], *, stub: int) -> bytes:
     """Return PCR 11 as the stub of systemd release `stub` hands it to the kernel.
 
-    `digests` are the SHA-256 of the contents of sections; of others than are measured no notice
-    is taken.
+    `digests` are the SHA-256 of the contents of sections; sections that it does not measure are
+    ignored.
     """
     value = _ZEROS
     for name in measured_sections(stub):
@@ -154,7 +154,7 @@ def _fingerprint(key: RSAPublicKey) -> bytes:
 def read_signatures(data: bytes) -> tuple[PcrSignature, ...]:
     """Return the entries of a `.pcrsig` for PCR 11 of the bank of SHA-256.
 
-    Raises InputError when it is none.
+    Raises InputError when it is damaged.
     """
     try:
         if len(data) > _LARGEST_JSON:
@@ -162,7 +162,9 @@ def read_signatures(data: bytes) -> tuple[PcrSignature, ...]:
         entries = json.loads(data.rstrip(b"\0"))[_BANK]
         return tuple(_read_entry(entry) for entry in entries if entry["pcrs"] == [_PCR])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f".pcrsig: no signatures of PCRs: {error}", hint=_DAMAGED) from error
+        raise InputError(
+            f".pcrsig: not a list of PCR signatures: {error}", hint=_DAMAGED
+        ) from error
 
 
 def _read_entry(entry: Mapping[str, str]) -> PcrSignature:
@@ -172,7 +174,7 @@ def _read_entry(entry: Mapping[str, str]) -> PcrSignature:
 
 
 def read_public_key(pem: bytes) -> RSAPublicKey:
-    """Return the key of a `.pcrpkey`; raises InputError when it is no RSA key in PEM."""
+    """Return the key of a `.pcrpkey`; raises InputError unless it is an RSA key in PEM."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -180,9 +182,9 @@ def read_public_key(pem: bytes) -> RSAPublicKey:
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(".pcrpkey: no public key in PEM", hint=_DAMAGED) from error
+        raise InputError(".pcrpkey: not a public key in PEM", hint=_DAMAGED) from error
     if not isinstance(key, RSAPublicKey):
-        raise InputError(".pcrpkey: not an RSA key, which PCR policies need", hint=_DAMAGED)
+        raise InputError(".pcrpkey: not an RSA key, as PCR policies need", hint=_DAMAGED)
     return key
 
 
@@ -191,19 +193,19 @@ def signed_phases(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Check `signatures` with `key`, for PCR 11 with `value` when the kernel starts.
 
-    Returns the paths of phases whose policies are signed, "" for none at all having begun, and
-    what is wrong, a line each.
+    Returns the paths of phases whose policies are signed ("" before the first phase), and the
+    problems.
     """
     policies = {pcr_policy(after_phases(value, path)): path for path in _KNOWN_PHASES}
     phases, problems = [], []
     for each in signatures:
         policy = f".pcrsig: policy {each.policy.hex()}"
         if each.fingerprint != _fingerprint(key):
-            problems.append(f"{policy} is of another key than .pcrpkey")
+            problems.append(f"{policy} is signed by another key than .pcrpkey")
         elif not _verifies(each, key):
-            problems.append(f"{policy} has a signature that is not valid")
+            problems.append(f"{policy} has an invalid signature")
         elif each.policy not in policies:
-            problems.append(f"{policy} is not the one of this image in any known phase")
+            problems.append(f"{policy} does not match this image in any known boot phase")
         else:
             phases.append(policies[each.policy])
     return tuple(phases), tuple(problems)

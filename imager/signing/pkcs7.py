@@ -1,7 +1,7 @@
-"""PKCS #7 SignedData of one signer: made as UEFI firmware reads it, and read from anywhere.
+"""PKCS #7 SignedData of one signer: written as UEFI firmware reads it, and read.
 
 RFC 2315; its successor CMS (RFC 5652) differs in how the content is wrapped. Here content is put
-in as the ASN.1 value that it is (Authenticode), or left out (variables of UEFI).
+in as the ASN.1 value that it is (Authenticode), or left out (UEFI variables).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from asn1crypto import cms, core, parser
 from imager.reporter import printable
 from imager.signing.certificates import der, parse_certificate
 from imager.signing.signer import HASHES, Signer
+from imager.signing.trust import certificate_problem
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -28,7 +29,7 @@ _CERTIFICATES_LIMIT = 16
 
 
 class Pkcs7Error(Exception):
-    """What is wrong with a signature, in words that follow "the signature"."""
+    """A problem of a signature, in words that follow "the signature"."""
 
 
 def sign_attached(content_type: str, content: bytes, signer: Signer) -> bytes:
@@ -51,7 +52,7 @@ def sign_attached(content_type: str, content: bytes, signer: Signer) -> bytes:
 
 
 def sign_detached(data: bytes, signer: Signer) -> bytes:
-    """Return SignedData, without a ContentInfo around it, over `data`, which it does not hold."""
+    """Return SignedData over `data`, detached and without a ContentInfo around it."""
     return bytes(_signed_data({"content_type": DATA}, signer.sign(data), signer, None).dump())
 
 
@@ -84,9 +85,9 @@ def _signed_data(
 
 @dataclass(frozen=True, slots=True)
 class SignedMessage:
-    """SignedData that was read: its signer's certificate is one of `certificates`.
+    """SignedData that was read; `certificate` is its signer's, one of `certificates`.
 
-    `content` is the DER of what it holds, None when it holds nothing. `hash_name` is of `HASHES`.
+    `content` is the DER of the signed content, None if detached. `hash_name` is one of `HASHES`.
     """
 
     certificate: Certificate
@@ -123,25 +124,25 @@ class SignedMessage:
 
 
 def read_attached(data: bytes) -> SignedMessage:
-    """Return the SignedData of the ContentInfo `data`, with zeros behind it allowed.
+    """Return the SignedData of the ContentInfo `data`; zeros may follow it.
 
-    Raises Pkcs7Error when there is none that can be verified.
+    Raises Pkcs7Error if it cannot be verified.
     """
     try:
         size = parser.peek(data)
         signed = data[:size]
         info = cms.ContentInfo.load(signed, strict=True)
         if any(data[size:]):
-            raise Pkcs7Error("has bytes behind it that nobody signed")
+            raise Pkcs7Error("is followed by bytes that are not signed")
         return _read(_content_of(info))
     except ASN1_ERRORS as error:
-        raise Pkcs7Error("is no PKCS #7 structure") from error
+        raise Pkcs7Error("is not a PKCS #7 structure") from error
 
 
 def read_detached(data: bytes) -> SignedMessage:
-    """Return the SignedData `data`, with a ContentInfo around it or not; raises Pkcs7Error.
+    """Return the SignedData `data`, with or without a ContentInfo around it; raises Pkcs7Error.
 
-    UEFI 2.10, 8.2.2, wants none; some tools write one.
+    UEFI 2.10, 8.2.2, requires none; some tools write one.
     """
     try:
         value = core.load(data, strict=True)
@@ -149,7 +150,7 @@ def read_detached(data: bytes) -> SignedMessage:
         signed = _content_of(cms.ContentInfo.load(data)) if wrapped else cms.SignedData.load(data)
         return _read(signed)
     except ASN1_ERRORS as error:
-        raise Pkcs7Error("is no PKCS #7 structure") from error
+        raise Pkcs7Error("is not a PKCS #7 structure") from error
 
 
 def _content_of(info: Any) -> Any:
@@ -160,21 +161,21 @@ def _content_of(info: Any) -> Any:
 
 def _read(signed: Any) -> SignedMessage:
     if signed["version"].native != "v1":
-        raise Pkcs7Error("is not of PKCS #7 version 1")
+        raise Pkcs7Error("is not PKCS #7 version 1")
     if len(signed["signer_infos"]) != 1:
-        raise Pkcs7Error("is not of one signer")
+        raise Pkcs7Error("does not have exactly one signer")
     info = signed["signer_infos"][0]
     certificates = tuple(_certificates(signed["certificates"]))
     hash_name = _hash_name(info["digest_algorithm"])
     if [_hash_name(each) for each in signed["digest_algorithms"]] != [hash_name]:
-        raise Pkcs7Error("names several hashes")
+        raise Pkcs7Error("uses several hash algorithms")
     if info["version"].native != "v1" or info["sid"].name != "issuer_and_serial_number":
-        raise Pkcs7Error("does not name its signer by issuer and number")
+        raise Pkcs7Error("does not identify its signer by issuer and serial number")
     if info["signature_algorithm"]["algorithm"].native not in (
         "rsassa_pkcs1v15",
         f"{hash_name}_rsa",
     ):
-        raise Pkcs7Error("is not of RSA, PKCS #1 v1.5")
+        raise Pkcs7Error("is not RSA with PKCS #1 v1.5, as signatures for UEFI are")
     _check_parameters(info["signature_algorithm"])
     content = signed["encap_content_info"]
     attributes = info["signed_attrs"]
@@ -196,14 +197,14 @@ def _content_bytes(content: Any) -> bytes | None:
 def _hash_name(algorithm: Any) -> str:
     name = algorithm["algorithm"].native
     if name not in HASHES:
-        raise Pkcs7Error(f"uses the hash {printable(name)}, which firmware does not take")
+        raise Pkcs7Error(f"uses {printable(name)}, and UEFI firmware accepts {', '.join(HASHES)}")
     _check_parameters(algorithm)
     return str(name)
 
 
 def _check_parameters(algorithm: Any) -> None:
     if algorithm["parameters"].native is not None:
-        raise Pkcs7Error("has parameters for its algorithm")
+        raise Pkcs7Error("has parameters for an algorithm that has none")
 
 
 def _certificates(choices: Any) -> Iterator[tuple[Certificate, bytes]]:
@@ -225,17 +226,17 @@ def _signer_of(sid: Any, certificates: Sequence[tuple[Certificate, bytes]]) -> C
     for certificate, own in certificates:
         if own == identity:
             return certificate
-    raise Pkcs7Error("does not hold its signer's certificate")
+    raise Pkcs7Error("does not contain its signer's certificate")
 
 
 def _check_attributes(attributes: Any, content_type: str, digest: bytes) -> None:
     for name, expected in (("content_type", content_type), ("message_digest", digest)):
         values = [each["values"] for each in attributes if each["type"].native == name]
         if len(values) != 1 or len(values[0]) != 1:
-            raise Pkcs7Error(f"has not one attribute {name}")
+            raise Pkcs7Error(f"does not have exactly one attribute {name}")
         value = values[0][0]
         if (value.dotted if name == "content_type" else value.native) != expected:
-            raise Pkcs7Error("is of other content")
+            raise Pkcs7Error("is for other content")
 
 
 def _inner(content: bytes) -> bytes:
@@ -249,10 +250,10 @@ def _verify(certificate: Certificate, signature: bytes, data: bytes, hash_name: 
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-    key = certificate.public_key()
-    if not isinstance(key, RSAPublicKey):
-        raise Pkcs7Error("is not by an RSA key")
+    key, problem = certificate.public_key(), certificate_problem(certificate)
+    if problem or not isinstance(key, RSAPublicKey):
+        raise Pkcs7Error(f"is not accepted: {problem}")
     try:
         key.verify(signature, data, PKCS1v15(), getattr(hashes, hash_name.upper())())
     except (InvalidSignature, UnsupportedAlgorithm, ValueError) as error:
-        raise Pkcs7Error("does not verify: it is of other content, or damaged") from error
+        raise Pkcs7Error("does not verify: it is for other content, or damaged") from error

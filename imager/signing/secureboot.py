@@ -1,9 +1,9 @@
-"""All that a SecureBoot output is signed with, from the files that Talos names.
+"""Everything that a SecureBoot output is signed with, from files under Talos's names.
 
 uki-signing-key.pem uki-signing-cert.pem    sign the loader and the UKI
 pcr-signing-key.pem                         signs the policies for the TPM
-PK.auth KEK.auth db.auth                    all three or none; else made of the signing key
-well-known/db/ well-known/KEK/              others' certificates, if they are to be trusted
+PK.auth KEK.auth db.auth                    all three, or none: then made from the signing key
+well-known/db/ well-known/KEK/              certificates of others to trust as well
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imager.errors import InputError
 from imager.signing.certificates import der
+from imager.signing.databases import accepts
 from imager.signing.efivars import Variable
 from imager.signing.enrollment import (
     WellKnown,
@@ -22,7 +23,6 @@ from imager.signing.enrollment import (
     enrollment_problems,
     load_auth,
     load_well_known,
-    signs_for,
 )
 from imager.signing.signer import FileKey, KeySigner, LoadedKey, Signer, load_key, load_signer
 
@@ -33,9 +33,9 @@ _VARIABLES = (Variable.PK, Variable.KEK, Variable.DB)
 
 @dataclass(frozen=True, slots=True)
 class SecureBootFiles:
-    """Where keys and certificates are; `variables` are the .auth files, in the order PK, KEK, db.
+    """The paths of keys and certificates; `variables` are PK.auth, KEK.auth and db.auth.
 
-    `well_known` is the folder of others' certificates to trust as well.
+    `well_known` is the folder of certificates of others to trust as well.
     """
 
     key: Path
@@ -61,7 +61,7 @@ class SecureBootFiles:
 
 @dataclass(frozen=True, slots=True)
 class SecureBoot:
-    """Who signs, and what the firmware is to enrol: the files `<name>.auth` by their names."""
+    """The signers, and the variables that firmware is to enrol: `<name>.auth` by name."""
 
     signer: Signer
     pcr_signer: KeySigner
@@ -75,17 +75,18 @@ class SecureBoot:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSecureBoot:
-    """The keys, and what a person should know of their files."""
+    """The keys, and warnings about their files."""
 
     secure_boot: SecureBoot
     warnings: tuple[str, ...]
 
 
 def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> LoadedSecureBoot:
-    """Return what `files` hold; warns of keys that others can read and certificates not valid.
+    """Load `files`; warns of keys that other users can read, and of certificates not valid now.
 
-    Raises InputError for files that are missing or not what they should be, and for .auth files
-    that are not all there, that firmware would refuse, or that do not let the signer's boot.
+    Raises InputError for files that are missing or of another kind, and for .auth files that are
+    incomplete, that firmware would refuse, or that do not allow what the signer signs.
+    UnsupportedError is for keys that firmware does not verify.
     """
     loaded = load_signer(files.key, files.certificate, now=now)
     pcr: LoadedKey = load_key(files.pcr_key)
@@ -93,8 +94,8 @@ def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> Loade
     if present and len(present) < len(files.variables):
         missing = next(path for path in files.variables if path not in present)
         raise InputError(
-            f"{missing} is missing, but {present[0]} is there",
-            hint="give PK.auth, KEK.auth and db.auth, or none: then they are made",
+            f"{missing} is missing, but {present[0]} exists",
+            hint="give all of PK.auth, KEK.auth and db.auth, or none to have them made",
         )
     if present and files.well_known:
         raise InputError(
@@ -111,14 +112,14 @@ def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
     pairs = zip(_VARIABLES, files.variables, strict=True)
     pk, kek, db = (load_auth(variable, path) for variable, path in pairs)
     problems = list(enrollment_problems(pk, kek, db))
-    if not signs_for(db, signer.certificate):
-        problems.append(f"db does not hold the certificate {files.certificate}")
+    if not accepts(db, signer.certificate):
+        problems.append(f"db does not contain the certificate {files.certificate}")
     if problems:
         raise InputError(
             f"{files.variables[0].parent}: firmware would not boot with these keys: "
             f"{'; '.join(problems)}",
-            hint="make new ones: remove PK.auth, KEK.auth and db.auth, or see `imager secureboot"
-            " gen-keys`",
+            hint="remove PK.auth, KEK.auth and db.auth to have them made, or make new keys with"
+            " `imager secureboot gen-keys`",
         )
     pairs = zip(_VARIABLES, files.variables, strict=True)
     return {variable.value: path.read_bytes() for variable, path in pairs}

@@ -15,6 +15,7 @@ from imager.bootassets.kernelimage import unified_kernel_image
 from imager.bootassets.locate import find_assets
 from imager.bootassets.measured import PcrPolicy, check_pcr_policy
 from imager.bootassets.uki import UkiProfile, os_release
+from imager.extents import Content
 from imager.signing.pcr import TALOS_PHASES
 from tests.cli import MIB, build, cut, partitions, real_assets, tool
 from tests.pcr_keys import PcrKey
@@ -26,7 +27,7 @@ from tests.trixie import make_trixie_assets
 pytestmark = pytest.mark.boot
 
 ARGUMENTS = ("console=ttyS0", "imager.poweroff")
-NO_POLICY = ("there is no .pcrpkey", "there is no .pcrsig")
+NO_POLICY = (".pcrpkey is missing", ".pcrsig is missing")
 
 
 def make_image(profile: str, version: str, folder: Path, assets: Path) -> Path:
@@ -62,7 +63,7 @@ def test_the_tpm_has_the_value_that_was_computed(
     profile: str, device: Device, tmp_path: Path
 ) -> None:
     image = make_image(profile, "v1.9.0", tmp_path, real_assets())
-    (policy,) = check_pcr_policy(uki_of(image, "Talos-v1.9.0.efi"))
+    (policy,) = check_pcr_policy(Content.of_file(uki_of(image, "Talos-v1.9.0.efi")))
     assert policy.problems == NO_POLICY
     assert firmware_line(boot_measured(image, device)) == told(policy.value)
 
@@ -75,7 +76,7 @@ def test_a_machine_without_a_tpm_says_so(tmp_path: Path) -> None:
 def test_the_default_profile_of_two_is_booted_and_measured(tmp_path: Path) -> None:
     assets = make_trixie_assets(tmp_path / "trixie", default=real_assets())
     image = make_image("metal", "v1.11.0", tmp_path, assets)
-    main, reset = check_pcr_policy(uki_of(image, "Talos-v1.11.0.efi"))
+    main, reset = check_pcr_policy(Content.of_file(uki_of(image, "Talos-v1.11.0.efi")))
     assert (main.profile, reset.profile) == ("main", "reset")
     assert main.value != reset.value
     console = boot_measured(image, Device.VIRTIO)
@@ -119,7 +120,7 @@ def assert_as_signed(
         pcr_signer=PcrKey.make(folder),
     )
     uki = write_content(plan, folder / "uki.efi")
-    policy = check_pcr_policy(uki)[booted]
+    policy = check_pcr_policy(Content.of_file(uki))[booted]
     assert policy == PcrPolicy(policy.profile, policy.value, TALOS_PHASES, ())
     loader = assets / "amd64/systemd-boot.efi"
     disk = esp_disk(uki, loader, folder / "disk.raw", default=default)

@@ -8,23 +8,29 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from imager.extents import FileRange
-from imager.media.fat_read import read_fat
-from imager.media.gpt import ESP, read_gpt
-from imager.pe import read_headers, read_sections
+from imager.extents import Content, FileRange
+from imager.media.gpt import ESP
+from imager.media.gpt_read import read_gpt
+from imager.pe import read_headers
+from imager.signing.authenticode import sign_pe
+from imager.signing.signer import FileSigner
 from tests.boot.outputs import counts, make_image
 from tests.boot_matrix import DISK_ROOT, MEDIUM_ROOT
 from tests.caches import CacheFixture, flip, make_flat
-from tests.cli import partitions, run, tool
+from tests.chains import basic, new_key, owner
+from tests.cli import partitions, real_assets, run, tool
+from tests.fat_oracle import read_fat
 from tests.qemu import BootError, Device, SecureFirmware, boot, firmware_line, witness_line
-from tests.signing_keys import generated
+from tests.signing_keys import generated, issued, pss_keys, pss_signer, self_signed
+from tests.support import write_content
 
 pytestmark = pytest.mark.boot
 
@@ -68,12 +74,17 @@ def unsigned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def enrolled(keys: Path, tmp_path: Path) -> SecureFirmware:
-    """Return firmware with the certificate in PK, KEK and db, put there by virt-firmware."""
-    certificate = str(keys / "uki-signing-cert.pem")
-    options = ("--set-pk", "--add-kek", "--add-db")
-    words = [word for option in options for word in (option, str(OWNER), certificate)]
-    virt_fw_vars("-i", EMPTY_VARIABLES, "-o", tmp_path / "vars", *words, "--sb")
-    return SecureFirmware(tmp_path / "vars")
+    """Return firmware with the certificate in PK, KEK and db."""
+    certificate = keys / "uki-signing-cert.pem"
+    return with_db(certificate, pk=certificate, folder=tmp_path)
+
+
+def with_db(certificate: Path, *, pk: Path, folder: Path) -> SecureFirmware:
+    """Return firmware with `certificate` in db and `pk` above it, put there by virt-firmware."""
+    found = {"--set-pk": pk, "--add-kek": pk, "--add-db": certificate}
+    words = [str(word) for option, path in found.items() for word in (option, OWNER, path)]
+    virt_fw_vars("-i", EMPTY_VARIABLES, "-o", folder / "vars", *words, "--sb")
+    return SecureFirmware(folder / "vars")
 
 
 def virt_fw_vars(*arguments: str | Path) -> str:
@@ -132,11 +143,53 @@ def test_one_of_two_signed_does_not_start(
         boot(image, Device.VIRTIO, firmware=enrolled)
 
 
+def of_a_key_for_pss(folder: Path) -> tuple[FileSigner, Path]:
+    keys = pss_keys(folder)
+    return pss_signer(keys), keys.certificate
+
+
+def below_an_elliptic_curve(folder: Path) -> tuple[FileSigner, Path]:
+    authority = owner("curve", ec.generate_private_key(ec.SECP256R1()), basic())
+    key = new_key()
+    leaf = owner("leaf", key, by=authority)
+    return FileSigner(key, leaf.certificate), authority.file(folder)
+
+
+def below_an_authority(folder: Path) -> tuple[FileSigner, Path]:
+    authority = self_signed(folder, "authority")
+    return issued(folder, authority).signer, authority.certificate
+
+
+@pytest.mark.parametrize(
+    ("made", "starts"),
+    [(of_a_key_for_pss, False), (below_an_elliptic_curve, False), (below_an_authority, True)],
+)
+def test_firmware_and_verify_agree(
+    made: Callable[[Path], tuple[FileSigner, Path]], starts: bool, keys: Path, tmp_path: Path
+) -> None:
+    """On a loader whose signature is right by the numbers; db has the certificate to trust."""
+    signer, trusted = made(tmp_path)
+    loader = Content.of_file(real_assets() / "amd64/systemd-boot.efi")
+    signed = write_content(sign_pe(loader, signer), tmp_path / "loader.efi")
+    disk = tmp_path / "disk"
+    tool("mkfs.fat", "-C", disk, "40960")
+    tool("mmd", "-i", disk, "::/EFI", "::/EFI/BOOT")
+    tool("mcopy", "-i", disk, signed, f"::/{LOADER}")
+    done = run("secureboot", "verify", disk, "--cert", trusted)
+    assert (done.returncode == 0) is starts, done.stderr
+    firmware = with_db(trusted, pk=keys / "uki-signing-cert.pem", folder=tmp_path)
+    if starts:  # it finds nothing to boot, and turns the machine off
+        assert not re.search(REFUSED, boot(disk, Device.VIRTIO, firmware=firmware))
+    else:
+        with pytest.raises(BootError, match=REFUSED):
+            boot(disk, Device.VIRTIO, firmware=firmware)
+
+
 def sections(image: Path, start: int) -> dict[str, int]:
     """Return the middle of each section of the UKI, as an offset in the image."""
     return {
         section.name: start + section.offset + section.virtual_size // 2
-        for section in read_sections(image, offset=start)
+        for section in read_headers(image, offset=start).sections
     }
 
 

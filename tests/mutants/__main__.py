@@ -47,6 +47,7 @@ from tests.mutants.serving import SERVING
 from tests.mutants.signatures import SIGNATURES
 from tests.mutants.signing import SIGNING
 from tests.mutants.sticks import STICKS
+from tests.mutants.verifying import VERIFYING
 from tests.mutants.volumes import VOLUMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -76,6 +77,7 @@ ALL = (
     *SIGNATURES,
     *STICKS,
     *SIGNING,
+    *VERIFYING,
     *VOLUMES,
 )
 COPIED = ("imager", "tests", "profiles", "pyproject.toml")

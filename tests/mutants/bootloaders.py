@@ -82,7 +82,7 @@ BOOTLOADERS = (
     Mutant(
         "keys are taken that firmware would not boot with",
         "imager/signing/secureboot.py",
-        "if not signs_for(db, signer.certificate):",
+        "if not accepts(db, signer.certificate):",
         "if False:",
         (f"{_SECURE}::test_variables_that_lock_us_out",),
     ),

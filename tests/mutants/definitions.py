@@ -371,8 +371,8 @@ MUTANTS = (
     ),
     _mutant(
         "the checksum of a GPT header is not compared",
-        "media/gpt.py",
-        "if binascii.crc32(raw[:16] + bytes(4) + raw[20:]) != crc:",
+        "media/gpt_read.py",
+        "if binascii.crc32(header[:16] + bytes(4) + header[20:]) != crc:",
         "if crc < 0:",
         "unit/test_gpt.py::test_damage_is_found",
     ),

@@ -11,8 +11,8 @@ NODE = (
     Mutant(
         "what a disk has gained stays out of use",
         "imager/media/gpt_edit.py",
-        "        usable_last = end // sector_size - 1\n",
-        "        pass\n",
+        "usable_end = end if gained else min(",
+        "usable_end = min(",
         (f"{_GROWN}::test_the_rest_of_the_disk_becomes_usable",),
     ),
     Mutant(

@@ -202,7 +202,7 @@ def test_what_is_wrong_leaves_nothing(tmp_path: Path) -> None:
         (key, "but ca.crt is not", "the other file"),
         ((*ca, *other_key), "is not of the key", "made together"),
         (("--tls-ca-file", leaf, "--tls-ca-key-file", leaf_key), "not of an authority", "other"),
-        (("--tls-ca-file", leaf_key, *key), "private key, not a certificate", "where"),
+        (("--tls-ca-file", leaf_key, *key), "private key, not a certificate", "its own option"),
         (("--tls-key-file", "tls.crt"), "two have the same name", ""),
         (("--tls-cert-file", "."), "is a folder", "name of a file"),
         (("--tls-key-file", "no/tls.key"), "output folder no does not exist", "mkdir"),

@@ -17,9 +17,9 @@ from imager.extents import Content
 from imager.filetree import VolumePlan
 from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.fat_names import folded
-from imager.media.fat_read import read_fat
 from imager.tools import run_tool
 from imager.units import MIB
+from tests.fat_oracle import read_fat
 from tests.support import content_bytes, write_content
 
 pytestmark = pytest.mark.oracle

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from imager.errors import InputError
-from imager.media.gpt import read_gpt
 from imager.media.gpt_edit import read_table
+from imager.media.gpt_read import read_gpt
 from tests.cli import tool
 from tests.oracle.test_gpt_oracle import MIB, flip, sfdisk_table, sgdisk_finds_it_sound, write_disk
 

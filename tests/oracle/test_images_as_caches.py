@@ -50,6 +50,30 @@ def built_images(
     return found
 
 
+ESP = ("-append_partition", "2", "0xef", "esp.img", "-e", "--interval:appended_partition_2:all::")
+XORRISO: Mapping[str, tuple[str, ...]] = {
+    "as Talos makes a SecureBoot ISO": ("-partition_offset", "16", "-partition_cyl_align", "all"),
+    "with a GPT of 248 entries": ("-appended_part_as_gpt",),
+}
+
+
+@pytest.mark.parametrize("options", XORRISO.values(), ids=XORRISO)
+def test_isos_of_xorriso_are_caches(
+    options: tuple[str, ...],
+    cache: CacheFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With an EFI system partition behind the ISO, and its names in Rock Ridge."""
+    monkeypatch.chdir(tmp_path)
+    tool("mkfs.fat", "-C", "esp.img", "4096")
+    tool("xorrisofs", "-o", "talos.iso", "-V", "TALOS_V1_9_0", *ESP, "-no-emul-boot", *options,
+         "-graft-points", f"imagecache={cache.folder}")  # fmt: skip
+    done = run("images", "cache-diff", tmp_path / "talos.iso", cache.folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "verified 3 images" in run("images", "cache-verify", tmp_path / "talos.iso").stdout
+
+
 def copied(image: Path, folder: Path) -> Path:
     return cut(image, 0, image.stat().st_size, folder / image.name)
 

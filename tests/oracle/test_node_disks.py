@@ -21,8 +21,8 @@ from imager.errors import HostError, ImagerError, InputError, UnsupportedError
 from imager.machineconfig.selector import Selector
 from imager.machineconfig.sizes import SizeLimit, parse_size_limit
 from imager.machineconfig.volumes import VolumeSettings
-from imager.media.gpt import read_gpt
 from imager.media.gpt_edit import read_table
+from imager.media.gpt_read import read_gpt
 from imager.node import growing, provision
 from imager.node.blkpg import add_partition
 from imager.node.devices import BlockDevice, find_device, is_in_use, list_devices

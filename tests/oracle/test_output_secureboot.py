@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from tests.caches import CacheFixture, flip, make_flat
 from tests.cli import build, cut, partitions, real_assets, run, synthetic_assets, tool
-from tests.signing_keys import generated, issued, self_signed
+from tests.signing_keys import generated, issued, pss_keys, self_signed
 
 pytestmark = pytest.mark.oracle
 
@@ -91,6 +92,26 @@ def test_sbverify_takes_the_uki(outputs: Path, keys: Path, tmp_path: Path) -> No
     names = re.findall(r"^ +\d+ (\.\w+)", tool("objdump", "-h", uki), re.MULTILINE)
     expected = [".sbat", ".osrel", ".cmdline", ".uname", ".pcrpkey", ".linux", ".initrd", ".pcrsig"]
     assert [name for name in names if name in expected] == expected
+
+
+def test_a_stub_and_a_loader_without_symbols(keys: Path, tmp_path: Path) -> None:
+    """As Talos has them: stripped of COFF's symbols."""
+    assets = synthetic_assets(tmp_path / "assets")
+    for name in ("systemd-stub.efi", "systemd-boot.efi"):
+        source = real_assets() / "amd64" / name
+        tool("strip", source, "-o", assets / "amd64" / name)
+        assert "no symbols" in tool("objdump", "-t", assets / "amd64" / name)
+    common = ("--assets", assets, "--secureboot-dir", keys, "--output", tmp_path)
+    iso = Path(build("secureboot-iso", *common)["output"])
+    binaries = BINARIES[iso.name]
+    certificate = keys / "uki-signing-cert.pem"
+    for name in binaries:
+        tool("sbverify", "--cert", certificate, esp_file(iso, name, tmp_path))
+    done = run("secureboot", "verify", iso, "--cert", certificate, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert sorted(each["path"] for each in report["binaries"]) == sorted(binaries)
+    assert [bool(each["uki"]) for each in report["binaries"]].count(True) == 2
 
 
 def test_virt_firmware_reads_who_signed(outputs: Path) -> None:
@@ -221,7 +242,20 @@ def test_a_key_of_another_certificate(keys: Path, small: Path, tmp_path: Path) -
     copy = Path(shutil.copytree(keys, tmp_path / "keys"))
     other = self_signed(tmp_path / "other")
     shutil.copy(other.key, copy / "uki-signing-key.pem")
-    assert "is not of the key" in refused(copy, small, tmp_path)
+    assert "does not belong to the key" in refused(copy, small, tmp_path)
+
+
+def test_a_key_for_pss_is_refused(keys: Path, small: Path, tmp_path: Path) -> None:
+    """Both where it signs what boots and where it signs policies, before anything is written."""
+    pss = pss_keys(tmp_path)
+    for name, certificate in (("uki-signing", pss.certificate), ("pcr-signing", None)):
+        copy = Path(shutil.copytree(keys, tmp_path / name))
+        shutil.copy(pss.key, copy / f"{name}-key.pem")
+        if certificate:
+            shutil.copy(certificate, copy / f"{name}-cert.pem")
+        said = refused(copy, small, tmp_path, code=UNSUPPORTED)
+        assert f"{name}-key.pem: the private key is for RSA-PSS signatures only" in said
+        assert "gen-keys" in said
 
 
 def test_variables_that_lock_us_out(keys: Path, small: Path, tmp_path: Path) -> None:
@@ -229,7 +263,7 @@ def test_variables_that_lock_us_out(keys: Path, small: Path, tmp_path: Path) -> 
     other = self_signed(tmp_path / "other")
     shutil.copy(other.key, copy / "uki-signing-key.pem")
     shutil.copy(other.certificate, copy / "uki-signing-cert.pem")
-    assert "db does not hold the certificate" in refused(copy, small, tmp_path)
+    assert "db does not contain the certificate" in refused(copy, small, tmp_path)
 
 
 def test_well_known_certificates(keys: Path, small: Path, tmp_path: Path) -> None:
@@ -270,7 +304,7 @@ def test_keys_without_secureboot(small: Path, tmp_path: Path, more: tuple[str, .
 
 def test_an_unknown_way_to_enrol(keys: Path, small: Path, tmp_path: Path) -> None:
     said = refused(keys, small, tmp_path, "--secureboot-enroll-keys", "maybe")
-    assert "sdBootEnrollKeys" in said
+    assert "--secureboot-enroll-keys" in said
     assert "if-safe" in said
 
 

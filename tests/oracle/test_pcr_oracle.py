@@ -157,7 +157,7 @@ def test_a_uki_of_real_assets(key: PcrKey, trixie: BootAssets, tmp_path: Path) -
     packages = json.loads((real_assets() / "amd64/sources.json").read_text())["packages"]
     (kernel,) = (each["name"] for each in packages if each["name"].startswith("linux-image-"))
     assert (tmp_path / "uname").read_text() == kernel.removeprefix("linux-image-")
-    assert [(each.profile, each.problems) for each in check_pcr_policy(uki)] == [
+    assert [(each.profile, each.problems) for each in check_pcr_policy(Content.of_file(uki))] == [
         ("main", ()),
         ("reset", ()),
     ]

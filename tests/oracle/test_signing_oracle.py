@@ -279,5 +279,5 @@ def test_what_imager_builds_is_looked_into(profile: str, tmp_path: Path) -> None
         re.findall(r"^.*\.(?i:efi)$", listed, re.M)
     )
     assert len(names) >= 2
-    assert report["problems"] == [f"{name}: it is not signed" for name in names]
+    assert report["problems"] == [f"{name}: not signed" for name in names]
     assert done.returncode == 2

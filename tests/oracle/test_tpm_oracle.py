@@ -19,6 +19,7 @@ from imager.bootassets.kernelimage import unified_kernel_image
 from imager.bootassets.locate import find_assets
 from imager.bootassets.measured import check_pcr_policy
 from imager.bootassets.uki import UkiProfile
+from imager.extents import Content
 from imager.signing.pcr import sign_policies
 from tests.cli import environment, real_assets
 from tests.pcr_keys import PcrKey
@@ -124,7 +125,7 @@ def test_a_tpm_gives_out_its_secret_in_the_signed_phase_alone(key: PcrKey, tmp_p
             tpm.extend(section.encode() + b"\0")
             tpm.extend(main[section])
         value = bytes.fromhex(tpm.read())
-        assert value == check_pcr_policy(tmp_path / "uki.efi")[0].value
+        assert value == check_pcr_policy(Content.of_file(tmp_path / "uki.efi"))[0].value
         for phase in ("enter-initrd", "leave-initrd"):
             tpm.extend(phase.encode())
             tpm.open_policy(entry)

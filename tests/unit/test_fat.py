@@ -14,8 +14,8 @@ from imager.extents import Content
 from imager.filetree import PlacedFile, VolumePlan
 from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.fat_names import aliases, long_records
-from imager.media.fat_read import read_fat
 from imager.units import GIB, MIB
+from tests.fat_oracle import read_fat
 from tests.support import content_bytes, write_content
 
 EPOCH = 1_704_067_201  # 2024-01-01T00:00:01Z

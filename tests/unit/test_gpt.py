@@ -20,8 +20,9 @@ from imager.media.gpt import (
     backup_size,
     first_usable,
     plan_gpt,
-    read_gpt,
 )
+from imager.media.gpt_edit import read_numbered, read_table
+from imager.media.gpt_read import read_gpt
 from tests.support import content_bytes, write_content
 
 MIB = 1 << 20
@@ -120,7 +121,7 @@ def test_partitions_may_fill_the_usable_area() -> None:
         ([replace(EFI, offset=MIB + 100)], "not on 512-byte sectors"),
         ([replace(EFI, size=MIB + 1)], "not on 512-byte sectors"),
         ([replace(EFI, size=0)], "empty"),
-        ([EFI, replace(BIOS, offset=4 * MIB)], "EFI and BIOS overlap"),
+        ([EFI, replace(BIOS, offset=4 * MIB)], "'EFI' and 'BIOS' overlap"),
         ([replace(EFI, label="x" * 37)], "longer than 72 bytes"),
         ([EFI, replace(BIOS, guid=EFI.guid)], "same GUID"),
         ([EFI] * 129, "129 partitions"),
@@ -142,7 +143,7 @@ def test_impossible_disks_are_refused(size: int, sector: int) -> None:
     [
         (450, "no protective MBR"),
         (510, "no protective MBR"),
-        (512, "not a header"),
+        (512, "sector 1 is not a header"),
         (512 + 60, "sector 1 has a wrong checksum"),
         (1024 + 40, "entries at sector 2 have a wrong checksum"),
         (SIZE - 512 + 60, "sector 32767 has a wrong checksum"),
@@ -210,6 +211,74 @@ def test_what_is_no_disk_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_gpt(tmp_path / "none")
+
+
+def reshaped(path: Path, place: int, value: bytes) -> Path:
+    """Write a disk whose headers have `value` at byte `place`, with right checksums."""
+    plan = plan_gpt([EFI], disk_size=SIZE, disk_guid=DISK)
+    copies = []
+    for content, header in ((plan.primary, 512), (plan.backup, 32 * 512)):
+        raw = bytearray(content_bytes(content))
+        raw[header + place : header + place + len(value)] = value
+        raw[header + 16 : header + 20] = bytes(4)
+        checksum = binascii.crc32(raw[header : header + 92])
+        raw[header + 16 : header + 20] = struct.pack("<I", checksum)
+        copies.append(Content.of_bytes(bytes(raw)))
+    return write_plan(GptPlan(copies[0], copies[1], plan.backup_offset), path)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "message"),
+    [
+        (0, 128, "has 0 entries"),
+        (0xFFFF_FFFF, 128, "has 4294967295 entries"),
+        (32_769, 128, "has 32769 entries"),
+        (128, 0, "has entries of 0 bytes"),
+        (128, 64, "has entries of 64 bytes"),
+        (128, 192, "has entries of 192 bytes"),
+        (128, 8192, "has entries of 8192 bytes"),
+        (0xFFFF_FFFF, 0xFFFF_FFFF, "has entries of 4294967295 bytes"),
+        (127, 128, "entries at sector 2 have a wrong checksum"),
+    ],
+)
+def test_shapes_are_bounded(count: int, size: int, message: str, tmp_path: Path) -> None:
+    path = reshaped(tmp_path / "disk", 80, struct.pack("<II", count, size))
+    for reader in (read_gpt, read_table):
+        with pytest.raises(InputError, match=message):
+            reader(path)
+    assert read_numbered(path) == {}
+
+
+@pytest.mark.parametrize("sector", [0, 1, 1 << 40, (1 << 64) - 1])
+def test_arrays_lie_on_the_disk_and_behind_the_header(sector: int, tmp_path: Path) -> None:
+    path = reshaped(tmp_path / "disk", 72, struct.pack("<Q", sector))
+    with pytest.raises(InputError, match=r"ends before|wrong checksum|overlap a header"):
+        read_gpt(path)
+    assert read_numbered(path) == {}
+
+
+def test_larger_entries_and_headers_are_read(tmp_path: Path) -> None:
+    """UEFI 2.10, 5.3.2: entries have 128 * 2^n bytes, and headers may be longer than 92."""
+    path = tmp_path / "disk"
+    type_and_id = EFI.type_guid.bytes_le + EFI.guid.bytes_le
+    entry = type_and_id + struct.pack("<QQQ", 2048, 10 * 1024 - 1, 0) + "EFI".encode("utf-16-le")
+    entries = entry.ljust(256, b"\0") + bytes(15 * 256)
+    last = SIZE // 512 - 1
+    disk = bytearray(SIZE)
+    disk[450], disk[510:512] = 0xEE, b"\x55\xaa"
+    for place, other, array in ((1, last, 40), (last, 1, last - 20)):
+        fields = (0x10000, 100, 0, 0, place, other, 2048, last - 40)
+        header = struct.pack("<8s4I4Q", b"EFI PART", *fields) + DISK.bytes_le
+        header += struct.pack("<Q3I8s", array, 16, 256, binascii.crc32(entries), b"extended")
+        checksum = struct.pack("<I", binascii.crc32(header))
+        disk[place * 512 : place * 512 + 100] = header[:16] + checksum + header[20:]
+        disk[array * 512 : array * 512 + 4096] = entries
+    path.write_bytes(disk)
+    assert read_gpt(path).partitions == (EFI,)
+    read_table(path).with_new(2, BIOS).write(path)
+    assert read_gpt(path).partitions == (EFI, BIOS)
+    assert path.read_bytes()[512 + 92 : 512 + 100] == b"extended"
+    assert path.read_bytes()[1024 : 40 * 512] == bytes(38 * 512)
 
 
 def test_tables_may_leave_more_room_at_the_start(tmp_path: Path) -> None:

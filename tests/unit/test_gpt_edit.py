@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ from uuid import UUID
 import pytest
 
 from imager.errors import InputError
-from imager.media.gpt import LINUX_DATA, Partition, backup_size, first_usable, plan_gpt, read_gpt
+from imager.media.gpt import LINUX_DATA, Partition, backup_size, first_usable, plan_gpt
 from imager.media.gpt_edit import Range, read_numbered, read_table, write_empty_table
+from imager.media.gpt_read import read_gpt
 from imager.reading import iterate_bytes
 
 MIB = 1 << 20
@@ -73,14 +75,13 @@ def test_nothing_is_put_over_another_one(
 
 def test_a_partition_that_grows_keeps_every_other_byte(tmp_path: Path) -> None:
     path = write_disk(tmp_path / "disk", part(1, MIB, MIB))
-    table = read_table(path)
-    raw = bytearray(table._entries)
-    raw[120:124] = b"odd!"  # behind the end of the label
-    object.__setattr__(table, "_entries", bytes(raw))
-    table.with_size(1, 3 * MIB).write(path)
+    last = SIZE // 512 - 1
+    for header, array in ((1, 2), (last, last - 32)):
+        change_entries(path, header=header, array=array, at=120, data=b"odd!")  # behind the label
+    read_table(path).with_size(1, 3 * MIB).write(path)
     assert read_gpt(path).partitions == (part(1, MIB, 3 * MIB),)
     assert path.read_bytes()[1024 + 120 : 1024 + 124] == b"odd!"
-    with pytest.raises(ValueError, match="is empty, overlaps another or is outside"):
+    with pytest.raises(ValueError, match="is empty or outside of"):
         read_table(path).with_size(1, SIZE)
 
 
@@ -121,6 +122,21 @@ def test_damage_never_makes_another_table(tmp_path: Path) -> None:
             assert "no sound GPT" in error.message
         assert read_numbered(path) in ({}, expected)
         write_at(path, {spot: original[spot] for spot in changed})
+
+
+def change_entries(path: Path, *, header: int, array: int, at: int, data: bytes) -> None:
+    """Change bytes of the array at sector `array`, and the checksums in its header."""
+    disk = bytearray(path.read_bytes())
+    place, start = header * 512, array * 512
+    disk[start + at : start + at + len(data)] = data
+    disk[place + 88 : place + 92] = crc(disk[start : start + 128 * 128])
+    disk[place + 16 : place + 20] = bytes(4)
+    disk[place + 16 : place + 20] = crc(disk[place : place + 92])
+    path.write_bytes(disk)
+
+
+def crc(data: bytearray) -> bytes:
+    return binascii.crc32(data).to_bytes(4, "little")
 
 
 def write_at(path: Path, changes: Mapping[int, int]) -> None:

@@ -109,12 +109,12 @@ def test_the_policy_is_that_of_what_the_stub_measures(
     version: int, key: PcrKey, tmp_path: Path
 ) -> None:
     uki = make_uki(key, tmp_path, version=version)
-    (policy,) = check_pcr_policy(uki)
+    (policy,) = check_pcr_policy(Content.of_file(uki))
     assert policy == measured.PcrPolicy("", expected(key, version), TALOS_PHASES, ())
 
 
 def test_profiles_boot_their_own_sections(key: PcrKey, tmp_path: Path) -> None:
-    policies = check_pcr_policy(make_uki(key, tmp_path, RESET))
+    policies = check_pcr_policy(Content.of_file(make_uki(key, tmp_path, RESET)))
     values = [
         expected(key, 257, profile=b"ID=main"),
         expected(key, 257, profile=b"ID=reset\nTITLE=Reset", cmdline=b"quiet wipe"),
@@ -137,7 +137,7 @@ def test_each_content_is_hashed_once(
     monkeypatch.setattr(measured, "content_digest", counted)
     uki = make_uki(key, tmp_path, RESET, DEBUG)
     assert [seen.count(len(data)) for data in (KERNEL, INITRAMFS)] == [1, 1]
-    check_pcr_policy(uki)
+    check_pcr_policy(Content.of_file(uki))
     assert [seen.count(len(data)) for data in (KERNEL, INITRAMFS)] == [2, 2]
 
 
@@ -146,32 +146,36 @@ def test_a_change_of_any_measured_section_is_noticed(
     name: str, key: PcrKey, tmp_path: Path
 ) -> None:
     uki = make_uki(key, tmp_path)
-    (place,) = (each.content.extents[0].source for each in pe_sections(uki) if each.name == name)
+    (place,) = (
+        each.content.extents[0].source
+        for each in pe_sections(Content.of_file(uki), name="uki")
+        if each.name == name
+    )
     offset = getattr(place, "offset", 0)
     data = uki.read_bytes()
     uki.write_bytes(patched(data, offset, bytes([data[offset] ^ 1])))
-    (policy,) = check_pcr_policy(uki)
+    (policy,) = check_pcr_policy(Content.of_file(uki))
     assert policy.phases == ()
-    assert "is not the one of this image" in policy.problems[0]
+    assert "does not match this image" in policy.problems[0]
     uki.write_bytes(data)
-    assert not check_pcr_policy(uki)[0].problems
+    assert not check_pcr_policy(Content.of_file(uki))[0].problems
 
 
 def test_a_uki_without_policies_says_so(key: PcrKey, tmp_path: Path) -> None:
     stub = make_stub(tmp_path, 257)
     plain = [each for each in uki_sections(parts(key, tmp_path)) if each.name != ".pcrpkey"]
     uki = write_content(plan_uki(stub, plain), tmp_path / "uki.efi")
-    (policy,) = check_pcr_policy(uki)
-    assert policy.problems == ("there is no .pcrpkey", "there is no .pcrsig")
+    (policy,) = check_pcr_policy(Content.of_file(uki))
+    assert policy.problems == (".pcrpkey is missing", ".pcrsig is missing")
     assert policy.phases == ()
 
 
 @pytest.mark.parametrize(
     ("name", "data", "problem"),
     [
-        (".pcrsig", b"{", ".pcrsig: no signatures of PCRs: "),
-        (".pcrpkey", b"no key", ".pcrpkey: no public key in PEM"),
-        (".pcrsig", b" " * ((1 << 20) + 1), ".pcrsig: 1048577 bytes are too many"),
+        (".pcrsig", b"{", ".pcrsig: not a list of PCR signatures: "),
+        (".pcrpkey", b"no key", ".pcrpkey: not a public key in PEM"),
+        (".pcrsig", b" " * ((1 << 20) + 1), ".pcrsig: 1048577 bytes are more than the limit"),
     ],
 )
 def test_damaged_policies_are_problems(
@@ -182,7 +186,7 @@ def test_damaged_policies_are_problems(
     changed = Section(name, Content.of_bytes(data))
     others = [changed if each.name == name else each for each in sections]
     uki = write_content(plan_uki(stub, others), tmp_path / "uki.efi")
-    (policy,) = check_pcr_policy(uki)
+    (policy,) = check_pcr_policy(Content.of_file(uki))
     assert len(policy.problems) == 1
     assert policy.problems[0].startswith(problem)
 
@@ -191,12 +195,18 @@ def test_a_uki_inside_of_a_disk_is_checked(key: PcrKey, tmp_path: Path) -> None:
     uki = make_uki(key, tmp_path, RESET)
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(4096) + uki.read_bytes() + bytes(4096))
-    assert check_pcr_policy(disk, offset=4096) == check_pcr_policy(uki)
+    content = Content.of_file(disk)
+    assert check_pcr_policy(content.slice(4096, content.size - 8192)) == check_pcr_policy(
+        Content.of_file(uki)
+    )
 
 
 @pytest.mark.parametrize(
     ("said", "told"),
-    [(b"", "does not say its version"), (b"#### LoaderInfo: systemd-stub 251 ####", "systemd 251")],
+    [
+        (b"", "does not state its version"),
+        (b"#### LoaderInfo: systemd-stub 251 ####", "systemd 251"),
+    ],
 )
 def test_stubs_of_which_it_is_not_known_what_they_measure(
     said: bytes, told: str, key: PcrKey, tmp_path: Path
@@ -207,7 +217,7 @@ def test_stubs_of_which_it_is_not_known_what_they_measure(
         with_signatures(stub, uki_sections(parts(key, tmp_path)), key)
     assert "252 or newer" in caught.value.hint
     with pytest.raises(UnsupportedError, match=told):
-        check_pcr_policy(stub)
+        check_pcr_policy(Content.of_file(stub))
 
 
 def test_sections_larger_than_memory_are_not_hashed(tmp_path: Path) -> None:
@@ -217,11 +227,11 @@ def test_sections_larger_than_memory_are_not_hashed(tmp_path: Path) -> None:
     path = tmp_path / "stub.efi"
     path.write_bytes(data)
     with pytest.raises(InputError, match="more memory"):
-        pe_sections(path)
+        pe_sections(Content.of_file(path), name="uki")
 
 
 def test_what_memory_has_and_the_file_does_not_is_zeros(tmp_path: Path) -> None:
     path = tmp_path / "stub.efi"
     path.write_bytes(patched(pe_stub(), TABLE + 48, struct.pack("<I", 1000)))
-    sbat = content_bytes(pe_sections(path)[1].content)
+    sbat = content_bytes(pe_sections(Content.of_file(path), name="uki")[1].content)
     assert sbat == SBAT.ljust(1000, b"\0")

@@ -136,11 +136,11 @@ def test_each_wrong_entry_is_told(key: PcrKey, tmp_path: Path) -> None:
     phases, problems = signed_phases(VALUE, (good, other, forged, foreign), key.public_key)
     assert phases == TALOS_PHASES
     assert [line.split(" ", 3)[3] for line in problems] == [
-        "is not the one of this image in any known phase",
-        "has a signature that is not valid",
-        "is of another key than .pcrpkey",
+        "does not match this image in any known boot phase",
+        "has an invalid signature",
+        "is signed by another key than .pcrpkey",
     ]
-    assert problems[0].startswith(f".pcrsig: policy {other.policy.hex()} is not")
+    assert problems[0].startswith(f".pcrsig: policy {other.policy.hex()} does not match")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_each_wrong_entry_is_told(key: PcrKey, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_pcrsig_is_an_input_error(data: bytes) -> None:
-    with pytest.raises(InputError, match=r"\.pcrsig: no signatures of PCRs"):
+    with pytest.raises(InputError, match=r"\.pcrsig: not a list of PCR signatures"):
         read_signatures(data)
 
 
@@ -177,7 +177,7 @@ def test_entries_of_other_registers_and_banks_are_left_out() -> None:
 
 
 def test_what_is_no_rsa_key_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no public key in PEM"):
+    with pytest.raises(InputError, match="not a public key in PEM"):
         read_public_key(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
     curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
     tool("openssl", "genpkey", *curve, "-out", tmp_path / "ec.pem")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.gpt import ESP, LINUX_DATA, Partition, plan_gpt
 from imager.signing.authenticode import sign_pe
 from imager.signing.certificates import load_certificates
+from imager.signing.databases import accepts
 from imager.signing.efivars import (
     SHA256,
     X509,
@@ -37,7 +40,6 @@ from imager.signing.enrollment import (
     enrollment_problems,
     load_well_known,
     owner_guid,
-    signs_for,
 )
 from imager.signing.keygen import generate_keys
 from imager.signing.signer import FileSigner, load_key, load_signer
@@ -118,9 +120,9 @@ def test_all_of_a_signed_variable_is_protected(made: Enrollment) -> None:
 
 
 def test_a_file_under_another_name(made: Enrollment) -> None:
-    with pytest.raises(InputError, match=r"KEK.auth: as the variable KEK, the signature does not"):
+    with pytest.raises(InputError, match=r"KEK.auth: for the variable KEK, the signature does not"):
         parse_auth(Variable.KEK, made.pk.auth, name="KEK.auth")
-    with pytest.raises(InputError, match=r"KEK.auth: as"):
+    with pytest.raises(InputError, match=r"KEK.auth: for"):
         parse_auth(Variable.KEK, made.db.auth, name="KEK.auth")
 
 
@@ -173,8 +175,8 @@ def test_unsigned_files_are_told(signer: FileSigner, made: Enrollment) -> None:
         auth_variable("KEK", Variable.KEK.guid, b"", signer, NOW.replace(microsecond=0)),
         name="KEK",
     )
-    assert enrollment_problems(pk, empty, db) == ("KEK holds no certificate",)
-    assert signs_for(db, signer.certificate)
+    assert enrollment_problems(pk, empty, db) == ("KEK contains no certificate",)
+    assert accepts(db, signer.certificate)
 
 
 def test_well_known_certificates_go_where_they_belong(signer: FileSigner, tmp_path: Path) -> None:
@@ -225,12 +227,48 @@ def test_new_keys_fit_together(new_keys: Path, monkeypatch: pytest.MonkeyPatch) 
         for variable in (Variable.PK, Variable.KEK, Variable.DB)
     }
     assert enrollment_problems(*read.values()) == ()
-    assert signs_for(read[Variable.DB], loaded.signer.certificate)
+    assert accepts(read[Variable.DB], loaded.signer.certificate)
     tool("openssl", "verify", "-CAfile", new_keys / "ca-cert.pem", certificate)
     text = tool("openssl", "x509", "-in", certificate, "-noout", "-subject", "-dates")
     assert "CN = Edge\n" in text
     years = {int(line.split()[-2]) for line in text.splitlines() if line.startswith("not")}
     assert max(years) - min(years) == 10
+
+
+def test_private_keys_have_the_form_that_talos_reads(tmp_path: Path) -> None:
+    """PKCS #1, which Talos parses without a look at the label of the PEM block."""
+    folder = tmp_path / "keys"
+    done = run("secureboot", "gen-keys", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["folder"], said["encrypted"]) == (str(folder), False)
+    assert {each["name"] for each in said["files"]} == FILES
+    assert {each["name"] for each in said["files"] if each["secret"]} == SECRET
+    for name in SECRET:
+        pem = (folder / name).read_text()
+        assert pem.startswith("-----BEGIN RSA PRIVATE KEY-----\n")
+        assert pem.count("-----BEGIN ") == 1
+        # RSAPrivateKey (RFC 8017, A.1.2): a sequence of a version, 0, and eight more integers.
+        der = base64.b64decode("".join(pem.splitlines()[1:-1]))
+        listed = tool("openssl", "asn1parse", "-inform", "DER", stdin=der).splitlines()
+        assert "SEQUENCE" in listed[0]
+        assert [line.split(":")[2].strip() for line in listed[1:]] == ["INTEGER"] * 9
+        assert "RSA key ok" in tool("openssl", "rsa", "-in", folder / name, "-check", "-noout")
+
+
+def test_encrypted_keys_can_be_made_such_that_talos_reads_them(
+    new_keys: Path, tmp_path: Path
+) -> None:
+    """By the command that is printed with them."""
+    said = (new_keys / "log").read_text()
+    assert "Talos's imager\ncannot read encrypted keys" in said
+    command = re.search(r"openssl rsa -traditional -in KEY -out NEW", said)
+    assert command
+    for name in SECRET:
+        assert (new_keys / name).read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+        words = command[0].replace("KEY", str(new_keys / name)).replace("NEW", str(tmp_path / name))
+        tool(*words.split(), "-passin", f"pass:{PASSPHRASE}")
+        assert (tmp_path / name).read_text().startswith("-----BEGIN RSA PRIVATE KEY-----\n")
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -356,13 +394,13 @@ def test_everything_wrong_with_a_disk_is_told(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     for problem in (
-        "EFI/a.efi: it is not signed",
-        "EFI/b.efi: no signature is by one of the given certificates",
-        "EFI/c.efi: the signature is of another image, or this one is damaged",
+        "EFI/a.efi: not signed",
+        "EFI/b.efi: no signature leads to one of the given certificates",
+        "EFI/c.efi: the signature is for another image, or this one is damaged",
         "vmlinuz: not a sound PE32+",
-        "loader/keys/auto: PK.auth: as the variable PK, the signature does not verify",
+        "loader/keys/auto: PK.auth: for the variable PK, the signature does not verify",
         "loader/keys/auto: db.auth is missing",
-        "loader/keys/mine: with them a machine would refuse EFI/b.efi",
+        "loader/keys/mine: a machine that enrols these keys refuses EFI/b.efi",
     ):
         assert problem in done.stderr
     assert LOADER not in done.stderr
@@ -371,7 +409,7 @@ def test_everything_wrong_with_a_disk_is_told(
 
 def test_other_images(certificate: Path, tmp_path: Path) -> None:
     for name, data, words in (
-        ("empty", b"", "neither an EFI binary nor an image with a GPT"),
+        ("empty", b"", "neither an EFI binary nor an EFI system partition"),
         ("compressed", b"\x28\xb5\x2f\xfd" * 999, "decompress it first"),
         ("gpt", bytes(512) + b"EFI PART" + bytes(99999), "no sound GPT"),
     ):
@@ -384,7 +422,7 @@ def test_other_images(certificate: Path, tmp_path: Path) -> None:
         assert (done.returncode, "Traceback" in done.stderr) == (2, False)
         assert "cannot be read" in done.stderr
     done = run("secureboot", "verify", disk(tmp_path / "disk", {"a": b"b"}))
-    assert "there is no EFI binary in it" in done.stderr
+    assert "found no EFI binary" in done.stderr
 
 
 def test_names_in_an_image_do_not_drive_the_terminal(tmp_path: Path, signer: FileSigner) -> None:

@@ -18,7 +18,7 @@ from imager.bootassets.uki import (
 )
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content, Data, FileRange
-from imager.pe import PeSection, check_pe, read_headers, read_sections
+from imager.pe import PeSection, check_pe, read_headers
 from tests.pe_stub import (
     CHECKSUM,
     DEBUG_DIRECTORY,
@@ -61,7 +61,7 @@ def test_sections_are_appended_in_order_with_exact_sizes(stub: Path) -> None:
     added = {".osrel": b"ID=talos\n", ".linux": b"L" * 513, ".initrd": b"I" * 512}
     image = content_bytes(plan_uki(stub, [text(*item) for item in added.items()]))
     (stub.parent / "uki.efi").write_bytes(image)
-    sections = read_sections(stub.parent / "uki.efi")
+    sections = read_headers(stub.parent / "uki.efi").sections
     data = {section.name: section_data(image, section) for section in sections}
     assert data == {".text": TEXT, ".sbat": SBAT, **added}
     assert list(data) == [".text", ".sbat", ".osrel", ".linux", ".initrd"]
@@ -251,7 +251,7 @@ def test_sections_lie_at_sectors_of_a_cd(stub: Path) -> None:
 def test_reading_a_pe_inside_a_larger_file(stub: Path) -> None:
     disk = stub.parent / "disk"
     disk.write_bytes(bytes(5000) + pe_stub() + bytes(5000))
-    assert read_sections(disk, offset=5000) == read_sections(stub)
+    assert read_headers(disk, offset=5000).sections == read_headers(stub).sections
 
 
 def test_check_pe_takes_an_application_of_the_machine(stub: Path) -> None:
@@ -266,7 +266,7 @@ def test_check_pe_takes_an_application_of_the_machine(stub: Path) -> None:
         (b"MZ", "not a sound PE32"),
         (patched(pe_stub(), 0x3C, b"\xff\xff\xff\x7f"), "not a sound PE32"),
         (patched(pe_stub(), PE_START, b"NE"), "signature is missing"),
-        (patched(pe_stub(), OPTIONAL, b"\x0b\x01"), "not a 64-bit one"),
+        (patched(pe_stub(), OPTIONAL, b"\x0b\x01"), "not a 64-bit executable"),
         (patched(pe_stub(), PE_START + 6, b"\xff\xff"), "65535 sections"),
         (patched(pe_stub(), PE_START + 6, b"\0\0"), "0 sections"),
         (patched(pe_stub(), OPTIONAL + 36, b"\0\0\0\0"), "powers of two"),

@@ -1,8 +1,7 @@
-"""Reads a FAT32 volume back, by pyfatfs and so independently of the planner, and checks it.
+"""An oracle for planned FAT32 volumes: pyfatfs reads them, and this checks what it trusts.
 
-pyfatfs trusts what it reads, so the checks here are those of a file system checker: a cluster
-belongs to one chain and each chain to a file, chains are as long as their files, the copies of
-tables agree, the free count is right.
+The checks are those of a file system checker: a cluster belongs to one chain and each chain to a
+file, chains are as long as their files, the copies of tables agree, the free count is right.
 """
 
 from __future__ import annotations

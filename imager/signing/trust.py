@@ -1,0 +1,109 @@
+"""What UEFI firmware accepts: keys, and chains of certificates up to one that it trusts.
+
+EDK II, on which most firmware is based, verifies a PKCS #7 signature with OpenSSL against one
+certificate of `db` at a time. That certificate may be the signer's own or an issuer's (a partial
+chain); dates and extended key usages do not matter (CryptoPkg, CryptPkcs7VerifyCommon.c). OpenSSL
+goes by the algorithm in the certificate, so an RSA key marked for PSS fails a PKCS #1 v1.5
+signature. Accepted here is what every build of EDK II accepts: RSA with PKCS #1 v1.5 and SHA-2.
+SHA-1, PSS and elliptic curves are compiled in or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+# OpenSSL verifies no larger ones (OPENSSL_RSA_MAX_MODULUS_BITS).
+LARGEST_KEY = 16_384
+_CHAIN_LIMIT = 8
+_RSA, _RSA_PSS = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10"
+# sha256-, sha384- and sha512WithRSAEncryption (RFC 8017, appendix A.2.4).
+_SIGNED_BY_RSA = frozenset(f"1.2.840.113549.1.1.{number}" for number in (11, 12, 13))
+# Critical extensions that OpenSSL knows (X509_supported_extension); others make it refuse.
+_KNOWN_EXTENSIONS = frozenset(
+    ("2.16.840.1.113730.1.1", *(f"2.5.29.{n}" for n in (15, 17, 19, 30, 31, 32, 33, 36, 37, 54)))
+)
+
+
+def certificate_problem(certificate: Certificate) -> str:
+    """Return why firmware accepts no signature by the key of `certificate`; empty if it does."""
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    algorithm, key = certificate.public_key_algorithm_oid.dotted_string, certificate.public_key()
+    if algorithm == _RSA_PSS:
+        return "the certificate is for an RSA-PSS key, and signatures for UEFI use PKCS #1 v1.5"
+    if algorithm != _RSA or not isinstance(key, RSAPublicKey):
+        return "the certificate is not for an RSA key, and UEFI firmware verifies RSA only"
+    if key.key_size > LARGEST_KEY:
+        return (
+            f"the certificate is for an RSA key of {key.key_size} bits, and UEFI firmware verifies "
+            f"up to {LARGEST_KEY}"
+        )
+    for each in certificate.extensions:
+        if each.critical and each.oid.dotted_string not in _KNOWN_EXTENSIONS:
+            return (
+                f"the certificate has the critical extension {each.oid.dotted_string}, which UEFI "
+                "firmware does not know"
+            )
+    return ""
+
+
+def is_trusted(
+    certificate: Certificate, anchors: Sequence[Certificate], *, others: Iterable[Certificate] = ()
+) -> bool:
+    """Whether firmware that trusts `anchors` accepts signatures by the key of `certificate`.
+
+    An anchor is `certificate` itself or issued it, directly or through `others`.
+    """
+    if certificate_problem(certificate):
+        return False
+    if certificate in anchors:
+        return True
+    # Breadth first: what is reached by the shortest way has the fewest authorities below it.
+    level, rest = [certificate], list(others)
+    for below in range(_CHAIN_LIMIT):
+        if any(_issued(anchor, each, below=below) for each in level for anchor in anchors):
+            return True
+        level = [each for each in rest if any(_issued(each, under, below=below) for under in level)]
+        rest = [each for each in rest if each not in level]
+    return False
+
+
+def _issued(authority: Certificate, certificate: Certificate, *, below: int) -> bool:
+    """Whether `authority`, with `below` other authorities under it, issued `certificate`."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    if certificate.signature_algorithm_oid.dotted_string not in _SIGNED_BY_RSA:
+        return False
+    if certificate_problem(authority) or not _is_authority(authority, below=below):
+        return False
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _is_authority(certificate: Certificate, *, below: int) -> bool:
+    """Whether `certificate` may stand above `below` other authorities (RFC 5280, 4.2.1.9).
+
+    One that may issue certificates for certain names only is not trusted: names are not compared.
+    """
+    from cryptography.x509 import BasicConstraints, ExtensionNotFound, KeyUsage, NameConstraints
+
+    extensions = certificate.extensions
+    try:
+        basic = extensions.get_extension_for_class(BasicConstraints).value
+    except ExtensionNotFound:
+        return False
+    if not basic.ca or (basic.path_length is not None and basic.path_length < below):
+        return False
+    if any(isinstance(each.value, NameConstraints) for each in extensions):
+        return False
+    try:
+        return extensions.get_extension_for_class(KeyUsage).value.key_cert_sign
+    except ExtensionNotFound:
+        return True
