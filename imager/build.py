@@ -21,6 +21,7 @@ from imager.output.outputs import OUTPUTS
 from imager.output.plan import OutputPlan, Target
 from imager.output.write import WriteJob, Written, write_output
 from imager.profile.model import EnrollKeys, OutFormat, Profile, SecureBootInput
+from imager.profile.quirks import require_image_cache
 from imager.profile.version import DEFAULT_VERSION, TalosVersion
 from imager.reporter import Reporter
 from imager.repro import source_date_epoch
@@ -82,6 +83,8 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
     arch = find_arch(profile.arch)
     assets = find_assets(arch, given=options.assets, files=_asset_files(profile))
     version = TalosVersion.parse(profile.version or assets.version or DEFAULT_VERSION)
+    if profile.input.image_cache is not None:
+        require_image_cache(version)
     with ExitStack() as stack:
         cache = _open_cache(profile, arch, options, reporter, stack)
         target = Target(

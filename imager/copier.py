@@ -107,16 +107,16 @@ def _write_plain(
 
 def _write_streams(content: Content, target: int, progress: Progress) -> None:
     ranges = [
-        (extent.source.path, extent.source.codec, extent.source.offset, extent)
+        (extent.source, extent)
         for extent in content.extents
         if isinstance(extent.source, StreamRange)
     ]
-    ranges.sort(key=lambda item: (item[0], item[2]))
-    for (path, codec), group in groupby(ranges, key=lambda item: item[:2]):
-        with StreamReader(path, codec) as reader:
-            for _, _, offset, extent in group:
+    ranges.sort(key=lambda item: (item[0].path, item[0].start, item[0].offset))
+    for stream, group in groupby(ranges, key=lambda item: item[0].stream):
+        with StreamReader.of(stream) as reader:
+            for source, extent in group:
                 position = extent.offset
-                for piece in read_stream(reader, offset, extent.length, _USER_CHUNK):
+                for piece in read_stream(reader, source.offset, extent.length, _USER_CHUNK):
                     _write_all(target, memoryview(piece), position)
                     position += len(piece)
                     progress(len(piece))

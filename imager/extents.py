@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -42,24 +42,35 @@ class FileRange:
 
 @dataclass(frozen=True, slots=True)
 class StreamRange:
-    """Bytes of the compressed file `path`, from byte `offset` of the decompressed stream on."""
+    """Bytes of a compressed stream, from byte `offset` of what it decompresses to on.
+
+    The stream is `length` bytes (None: all that follow) of the file `path` from byte `start` on.
+    """
 
     path: Path
     codec: Codec
     offset: int = 0
+    start: int = 0
+    length: int | None = None
+
+    @property
+    def stream(self) -> StreamRange:
+        """The whole stream: equal for all ranges of it."""
+        return replace(self, offset=0)
 
 
 Source = Data | FileRange | StreamRange
 
 
-def _advance(source: Source, count: int) -> Source:
+def advanced(source: Source, count: int) -> Source:
+    """Return the source that begins `count` bytes later."""
     match source:
         case Data(data, offset):
             return Data(data, offset + count)
         case FileRange(path, offset):
             return FileRange(path, offset + count)
-        case StreamRange(path, codec, offset):
-            return StreamRange(path, codec, offset + count)
+        case StreamRange():
+            return replace(source, offset=source.offset + count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,7 @@ class Extent:
     def clipped(self, start: int, end: int) -> Extent:
         """Return the part of the extent inside [start, end); the two must intersect."""
         first, last = max(self.offset, start), min(self.end, end)
-        return Extent(first, last - first, _advance(self.source, first - self.offset))
+        return Extent(first, last - first, advanced(self.source, first - self.offset))
 
 
 @dataclass(frozen=True, slots=True)

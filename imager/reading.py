@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imager.compression import StreamReader
 from imager.errors import InputError, OutputError
-from imager.extents import Codec, Content, Data, FileRange, StreamRange
+from imager.extents import Content, Data, FileRange, StreamRange
 
 # Small enough for a lively progress bar.
 CHUNK = 1 << 20
@@ -25,7 +25,7 @@ def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes |
     """
     position = 0
     with Sources() as sources, ExitStack() as stack:
-        streams: dict[tuple[Path, Codec], StreamReader] = {}
+        streams: dict[StreamRange, StreamReader] = {}
         for extent in content.extents:
             if extent.offset > position:
                 yield extent.offset - position
@@ -34,10 +34,10 @@ def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes |
                     yield data[offset : offset + extent.length]
                 case FileRange(path, offset):
                     yield from sources.read(path, offset, extent.length, chunk)
-                case StreamRange(path, codec, offset):
-                    if (path, codec) not in streams:
-                        streams[path, codec] = stack.enter_context(StreamReader(path, codec))
-                    yield from read_stream(streams[path, codec], offset, extent.length, chunk)
+                case StreamRange(offset=offset, stream=stream):
+                    if stream not in streams:
+                        streams[stream] = stack.enter_context(StreamReader.of(stream))
+                    yield from read_stream(streams[stream], offset, extent.length, chunk)
             position = extent.end
     if content.size > position:
         yield content.size - position

@@ -30,6 +30,10 @@ _FLUSHES = 16
 _BLOCK = 512
 
 
+# Whether what a failed run has left in a folder is worth keeping.
+Keep = Callable[[Path, BaseException], bool]
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Yield a private temporary folder (in TMPDIR), removed at the end."""
@@ -115,6 +119,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_file_in_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; the file in it that is called as `path` is, becomes `path`.
+
+    For a file that is made of others. Whatever else is in the folder is removed in the end.
+    """
+    with partial_folder(path) as temporary:
+        yield temporary
+        _publish_file(temporary / path.name, path)
+
+
+@contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `path` when the block ends well; only its owner sees it.
 
@@ -143,21 +158,33 @@ def _check_nothing_at(path: Path) -> None:
 
 
 @contextmanager
-def resumable_folder(
-    path: Path, *, key: str, keep: Callable[[Path, BaseException], bool]
-) -> Iterator[Path]:
+def resumable_folder(path: Path, *, key: str, keep: Keep) -> Iterator[Path]:
     """Yield a folder as `atomic_folder` does, with what an earlier run left in it.
 
     That run must have had the same `key`, which says all that decides what comes into the folder.
     When the block fails, the folder stays for a later run if `keep(folder, error)`. A second run
     at the same time starts with an empty one.
     """
+    with _resumed_folder(path, key, keep) as temporary:
+        yield temporary
+        _publish(temporary, path)
+
+
+@contextmanager
+def resumable_file_in_folder(path: Path, *, key: str, keep: Keep) -> Iterator[Path]:
+    """Yield a folder as `atomic_file_in_folder` does, kept for a later run as a resumable one."""
+    with _resumed_folder(path, key, keep) as temporary:
+        yield temporary
+        _publish_file(temporary / path.name, path)
+
+
+@contextmanager
+def _resumed_folder(path: Path, key: str, keep: Keep) -> Iterator[Path]:
     temporary, descriptor = _keyed_folder(path, key) or _fresh_folder(path)
     sweep_partials(path)
     kept = False
     try:
         yield temporary
-        _publish(temporary, path)
     except BaseException as error:
         kept = keep(temporary, error)
         raise
@@ -195,6 +222,12 @@ def _publish(temporary: Path, path: Path) -> None:
         _exchange(temporary, path)
     else:
         temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def _publish_file(temporary: Path, path: Path) -> None:
+    _sync_file(temporary)
+    os.replace(temporary, path)  # noqa: PTH105
     sync_folder(path.parent)
 
 

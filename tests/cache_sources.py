@@ -16,6 +16,7 @@ from imager.extents import Content
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.open import open_cache
 from imager.reading import iterate_content
+from tests.archives import make_archive
 from tests.caches import (
     REGISTRY_FOLDER,
     CacheFixture,
@@ -38,6 +39,12 @@ def _layout(codec: str | None) -> Make:
     return lambda cache, folder: make_layout(cache, folder / "layout", codec=codec)
 
 
+def _archive(codec: str | None, layer: str | None) -> Make:
+    return lambda cache, folder: make_archive(
+        cache, folder / "archive.tar", layout=True, prefix="cache/", codec=codec, layer=layer
+    )
+
+
 SOURCES: dict[str, Make] = {
     "flat": _flat,
     "tar": _tar(None),
@@ -46,10 +53,15 @@ SOURCES: dict[str, Make] = {
     "layout": _layout(None),
     "layout-gzip": _layout("gzip"),
     "layout-zstd": _layout("zstd"),
+    "archive": _archive(None, None),
+    "archive.gz": _archive("gzip", None),
+    "archive-zstd": _archive(None, "zstd"),
 }
 EVERY_SOURCE = pytest.mark.parametrize("source", SOURCES)
-PLAIN_SOURCES = pytest.mark.parametrize("source", ["flat", "tar", "layout"])
-COMPRESSED = pytest.mark.parametrize("source", ["tar.gz", "tar.zst", "layout-gzip", "layout-zstd"])
+PLAIN_SOURCES = pytest.mark.parametrize("source", ["flat", "tar", "layout", "archive"])
+COMPRESSED = pytest.mark.parametrize(
+    "source", ["tar.gz", "tar.zst", "layout-gzip", "layout-zstd", "archive.gz", "archive-zstd"]
+)
 
 
 def read(content: Content) -> bytes:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import random
+import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,44 @@ def tar_bytes(files: Mapping[str, bytes], *, format: int = tarfile.GNU_FORMAT) -
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def tar_without_folders(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar of `files` alone, as this program's layers were before they had folders."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def make_old_layout(flat: CacheFixture, folder: Path) -> Path:
+    """Make an OCI layout whose layer has no entries of folders."""
+    return make_layout_of(folder, tar_without_folders(flat.files), media_type=LAYER_TYPE)
+
+
+def drop_tag(flat: CacheFixture, number: int = 0) -> str:
+    """Leave an image its digest alone; return the folder `reference` that it must have."""
+    base = f"manifests/{REGISTRY_FOLDER}/team/img{number}/reference"
+    shutil.rmtree(flat.folder / base)
+    return base
+
+
+def unpack_as_talos(tar: Path, folder: Path) -> Path:
+    """Unpack a tar into the new folder `folder` as Talos before 1.14 does: it makes no parents."""
+    folder.mkdir()
+    with tarfile.open(tar) as archive:
+        for member in archive:
+            if member.isdir():
+                (folder / member.name).mkdir(mode=member.mode | 0o700, exist_ok=True)
+                continue
+            data = archive.extractfile(member)
+            assert data is not None
+            with (folder / member.name).open("xb") as file:
+                shutil.copyfileobj(data, file)
+    return folder
 
 
 def compress(data: bytes, codec: str | None) -> bytes:

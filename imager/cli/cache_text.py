@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imager.cli.tables import exact_size, table
+from imager.cli.tables import exact_size, mebibytes, table
 from imager.imagecache.diff import CacheDiff, ImageChange
 from imager.imagecache.images import CachedImage
 from imager.imagecache.info import CacheInfo
 from imager.imagecache.keep import Addition, Pruning
-from imager.imagecache.open import OpenedCache
+from imager.imagecache.opened import OpenedCache
 from imager.imagecache.verify import Verification
 from imager.oci.digest import Digest
 from imager.reporter import printable
@@ -22,7 +22,8 @@ def info_text(info: CacheInfo) -> str:
     """Return the images of a cache as a table, and its numbers."""
     cache, opened = info.cache, info.opened
     rows = [("SIZE", "IMAGE", "PLATFORMS")]
-    rows += [(str(each.size), str(each.reference), _platforms(each)) for each in info.images]
+    by_size = sorted(info.images, key=lambda each: (-each.size, str(each.reference)))
+    rows += [(mebibytes(each.size), str(each.reference), _platforms(each)) for each in by_size]
     lines = [
         *table(rows, numbers=1),
         "",
@@ -31,7 +32,7 @@ def info_text(info: CacheInfo) -> str:
         f"images           {len(info.images)}, {count(info.manifests, 'manifest')}",
         f"signatures       {len(info.signatures)}",
         f"blobs            {len(cache.blobs)}, {len(info.unreferenced)} of no image",
-        f"total size       {exact_size(cache.size)}",
+        f"size             {exact_size(cache.size)}",
         f"shared           {exact_size(info.shared)} saved, since images have blobs in common",
     ]
     if opened.layer is not None:
@@ -68,7 +69,7 @@ def info_json(info: CacheInfo) -> str:
 def verification_text(found: Verification) -> str:
     """Return the notes on a good cache, and what was verified."""
     notes = [f"note: {note}" for note in found.notes]
-    parts = [count(found.images, "image"), count(found.blobs, "blob"), f"{found.size} bytes"]
+    parts = [count(found.images, "image"), count(found.blobs, "blob"), exact_size(found.size)]
     if found.signatures:
         parts.insert(1, count(found.signatures, "signature"))
     return printable("\n".join([*notes, f"verified {', '.join(parts)}"]))
@@ -139,11 +140,13 @@ def addition_text(path: Path, addition: Addition) -> str:
     if not addition.changes:
         return f"{path}: nothing to add, {count(len(blobs), 'blob')}"
     new = {digest: blobs[digest].blob.size for digest in addition.blobs_added}
-    size = sum(source.blob.size for source in blobs.values())
-    return (
+    lines = [
         f"{path}: {_blobs(new)} added, {count(len(blobs) - len(new), 'blob')} kept; "
-        f"{exact_size(size)} of blobs in all"
-    )
+        f"{exact_size(addition.gathered.size)} in all"
+    ]
+    if addition.folders_added:
+        lines.append(f"{path}: {count(len(addition.folders_added), 'folder')} added")
+    return printable("\n".join(lines))
 
 
 def addition_json(path: Path, addition: Addition) -> str:
@@ -155,7 +158,8 @@ def addition_json(path: Path, addition: Addition) -> str:
         "replaced": [str(image.reference) for image in addition.moved],
         "blobsAdded": _blob_list({each: blobs[each].blob.size for each in addition.blobs_added}),
         "blobs": len(blobs),
-        "blobSize": sum(source.blob.size for source in blobs.values()),
+        "foldersAdded": list(addition.folders_added),
+        "size": addition.gathered.size,
     }
     return json.dumps(value, indent=2)
 
@@ -168,7 +172,11 @@ def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
     would = "would free" if dry_run else "freed"
     dropped = count(len(pruning.blobs_dropped), "blob")
     images = count(len(pruning.removed), "image")
-    lines.append(f"{path}: {would} {exact_size(pruning.freed)}: {images}, {dropped}")
+    if pruning.takes_out:
+        lines.append(f"{path}: {would} {exact_size(pruning.freed)}: {images}, {dropped}")
+    if pruning.folders_added:
+        added = "would be added" if dry_run else "added"
+        lines.append(f"{path}: {count(len(pruning.folders_added), 'folder')} {added}")
     return printable("\n".join(lines))
 
 
@@ -179,6 +187,7 @@ def pruning_json(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
         "changed": pruning.changes and not dry_run,
         "removed": [str(image.reference) for image in pruning.removed],
         "blobsRemoved": [str(digest) for digest in pruning.blobs_dropped],
+        "foldersAdded": list(pruning.folders_added),
         "freed": pruning.freed,
     }
     return json.dumps(value, indent=2)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 app = App()
 
 _Folder = Annotated[
-    Path, typer.Argument(metavar="PATH", help="Image cache: a layout or a flat tree.")
+    Path,
+    typer.Argument(metavar="PATH", help="Image cache: a layout, a flat tree, or a tar of either."),
 ]
 
 
@@ -70,7 +71,7 @@ def cache_add(
 
     opened = open_whole_cache(path)
     options = keeping_options(opened, jobs=jobs)
-    check_creatable(path, force=True)
+    check_creatable(path, force=True, archive=options.archive)
     own = [str(each) for each in opened.entries or opened.cache.platforms]
     platforms = platform or own or [DEFAULT_PLATFORM]
     selection = Selection.parse(
@@ -84,7 +85,7 @@ def cache_add(
     fetched = gather(entries, client=client, selection=selection, jobs=jobs)
     for warning in fetched.warnings:
         reporter.warn(warning)
-    addition = plan_addition(opened.cache, fetched)
+    addition = plan_addition(opened, fetched)
     for image in addition.moved:
         reporter.warn(f"{image.reference} is another image now: {image.root.digest} is replaced")
     if addition.changes:
@@ -128,7 +129,7 @@ def cache_prune(
 
     opened = open_whole_cache(path)
     options = keeping_options(opened, jobs=1)
-    check_creatable(path, force=True)
+    check_creatable(path, force=True, archive=options.archive)
     wanted = Wanted(_images(keep), _images(remove) or (), parse_platforms(platform))
     pruning = plan_pruning(opened, wanted)
     if pruning.changes and not dry_run:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,12 +14,6 @@ from imager.cli.options import (
     Results,
     parse_platforms,
 )
-
-if TYPE_CHECKING:
-    from imager.errors import Fail
-    from imager.imagecache.open import OpenedCache
-    from imager.oci.settings import RegistrySettings
-    from imager.reporter import Reporter
 
 app = App()
 
@@ -54,14 +46,14 @@ def cache_info(
 ) -> None:
     """Show the images of a cache, what they share, and the volume size that it needs."""
     from imager.cli import cache_text
-    from imager.errors import stop_at
     from imager.imagecache import info
+    from imager.imagecache.opener import CacheOpener
     from imager.workspace import scratch_folder
 
     settings = registries.settings()
-    opener = _Opener(settings, layer_cache, display.reporter())
+    opener = CacheOpener(settings, layer_cache, display.reporter())
     with scratch_folder() as scratch:
-        found = info.cache_info(opener.open(source, scratch, stop_at), scratch=scratch)
+        found = info.cache_info(opener.open(source, scratch), scratch=scratch)
     display.answer(lambda: cache_text.info_text(found), lambda: cache_text.info_json(found))
 
 
@@ -77,16 +69,17 @@ def cache_verify(
     """Check a cache: digests must match, and images must be complete for their platforms."""
     from imager.cli import cache_text
     from imager.errors import InputError
+    from imager.imagecache.opener import CacheOpener
     from imager.imagecache.verify import verify_cache
     from imager.units import count
     from imager.workspace import scratch_folder
 
     reporter = display.reporter()
     settings = registries.settings()
-    opener = _Opener(settings, layer_cache, reporter)
+    opener = CacheOpener(settings, layer_cache, reporter)
     with scratch_folder() as scratch:
         found = verify_cache(
-            lambda fail: opener.open(source, scratch, fail),
+            lambda fail: opener.open(source, scratch, fail=fail),
             platforms=parse_platforms(platform),
             reporter=reporter,
         )
@@ -96,7 +89,7 @@ def cache_verify(
         lines = "".join(f"\n  {problem}" for problem in found.problems)
         raise InputError(
             f"{source}: {count(len(found.problems), 'problem')}{lines}",
-            hint="copy the cache again, or create it again",
+            hint=found.hint or "copy the cache again, or create it again",
         )
     if not display.json_output and not display.quiet:
         typer.echo(cache_text.verification_text(found))
@@ -113,42 +106,15 @@ def cache_diff(
 ) -> None:
     """Compare two caches, however they are packed. The exit code is 1 if they differ."""
     from imager.cli import cache_text
-    from imager.errors import stop_at
     from imager.imagecache.diff import diff_caches
+    from imager.imagecache.opener import CacheOpener
     from imager.workspace import scratch_folder
 
     settings = registries.settings()
-    opener = _Opener(settings, layer_cache, display.reporter())
+    opener = CacheOpener(settings, layer_cache, display.reporter())
     with scratch_folder() as scratch:
-        caches = [opener.open(source, scratch, stop_at).cache for source in (old, new)]
+        caches = [opener.open(source, scratch).cache for source in (old, new)]
     found = diff_caches(*caches)
     if display.json_output or not found.same:
         display.summary(lambda: cache_text.diff_text(found), lambda: cache_text.diff_json(found))
     raise typer.Exit(0 if found.same else _DIFFERENT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opener:
-    """Opens what a command was given: a path that exists, a registry reference, or a path."""
-
-    settings: RegistrySettings
-    layer_cache: Path | None
-    reporter: Reporter
-
-    def open(self, source: str, scratch: Path, fail: Fail) -> OpenedCache:
-        """Return the cache; one that is pulled goes to the layer cache, else to `scratch`."""
-        from imager.imagecache.layercache import LayerCache
-        from imager.imagecache.open import open_whole_cache
-        from imager.imagecache.pull import pull_whole_cache
-        from imager.oci.reference import Reference, is_strict_reference
-        from imager.oci.registry import RegistryClient
-
-        if Path(source).exists() or not is_strict_reference(source):
-            return open_whole_cache(Path(source), fail=fail)
-        return pull_whole_cache(
-            Reference.parse_strict(source),
-            client=RegistryClient.from_settings(self.settings),
-            layer_cache=LayerCache.open(self.layer_cache or scratch),
-            reporter=self.reporter,
-            fail=fail,
-        )

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imager.cli.commands import App
-from imager.cli.options import Display, Results, TalosVersion
+from imager.cli.options import Display, LayerCacheFolder, Registries, Results, TalosVersion
 
 if TYPE_CHECKING:
-    from imager.imagecache.cache import ImageCache
+    from imager.imagecache.opener import CacheOpener
     from imager.machineconfig.check import SizedCache
 
 app = App()
 
-_CACHE_HELP = "Image cache: a layout, flat tree, or tar."
+_CACHE_HELP = "Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference."
 
 
 @app.command()
 def patch(
     *,
-    image_cache: Annotated[Path, typer.Option(metavar="PATH", help=_CACHE_HELP)],
+    image_cache: Annotated[str, typer.Option(metavar="PATH|REF", help=_CACHE_HELP)],
     talos_version: TalosVersion = None,
     volume: Annotated[
         bool,
@@ -31,20 +30,25 @@ def patch(
             help="Add a volume that the cache is copied to from an ISO; a disk image has one.",
         ),
     ] = True,
-    display: Display,  # noqa: ARG001 - the patch is all that is printed
+    layer_cache: LayerCacheFolder = None,
+    registries: Registries,
+    display: Display,
 ) -> None:
     """Print the machine configuration patch that turns a cache on, with a volume for it.
 
     Pass it to talosctl's --config-patch. The volume is at least as large as the cache needs, and
     at most a fifth larger.
     """
-    from imager.imagecache.open import open_whole_cache
+    from imager.imagecache.opener import CacheOpener
     from imager.machineconfig.patch import patch_text
+    from imager.profile.quirks import require_image_cache
     from imager.profile.version import DEFAULT_VERSION, TalosVersion
 
     version = TalosVersion.parse(talos_version or DEFAULT_VERSION)
-    cache = open_whole_cache(image_cache).cache
-    typer.echo(patch_text(version, _volume_size(cache) if volume else None), nl=False)
+    require_image_cache(version)
+    opener = CacheOpener(registries.settings(), layer_cache, display.reporter())
+    sized = _sized(image_cache, opener)
+    typer.echo(patch_text(version, sized.volume_size if volume else None), nl=False)
 
 
 @app.command()
@@ -54,9 +58,9 @@ def check(
     ],
     *,
     image_cache: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="PATH", help=f"{_CACHE_HELP} It must fit, and have the needed images."
+            metavar="PATH|REF", help=f"{_CACHE_HELP} It must fit, and have the needed images."
         ),
     ] = None,
     talos_version: Annotated[
@@ -67,19 +71,24 @@ def check(
             help="Talos release, such as v1.9.0.",
         ),
     ] = None,
+    layer_cache: LayerCacheFolder = None,
+    registries: Registries,
     strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
     display: Results,
 ) -> None:
     """Check the image cache settings of a machine configuration, and that a cache fits them."""
     from imager.cli.config_text import checked_json, checked_text, unchecked_json
     from imager.errors import InvalidConfigError
+    from imager.imagecache.opener import CacheOpener
     from imager.machineconfig.check import check_machine_config
     from imager.machineconfig.settings import LARGEST_CONFIG
     from imager.profile.version import TalosVersion
     from imager.textinput import input_name, read_input
 
     text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
-    sized = _sized(image_cache) if image_cache else None
+    reporter = display.reporter()
+    opener = CacheOpener(registries.settings(), layer_cache, reporter)
+    sized = _sized(image_cache, opener) if image_cache else None
     version = TalosVersion.parse(talos_version) if talos_version else None
     try:
         checked = check_machine_config(
@@ -91,23 +100,16 @@ def check(
         if display.json_output:
             typer.echo(unchecked_json(input_name(source), error))
         raise
-    reporter = display.reporter()
     for warning in checked.warnings:
         reporter.warn(warning)
     display.summary(lambda: checked_text(checked, sized), lambda: checked_json(checked, sized))
 
 
-def _volume_size(cache: ImageCache) -> int:
+def _sized(source: str, opener: CacheOpener) -> SizedCache:
     from imager.imagecache.info import node_volume_size
+    from imager.machineconfig.check import SizedCache
     from imager.workspace import scratch_folder
 
     with scratch_folder() as scratch:
-        return node_volume_size(cache, scratch=scratch)
-
-
-def _sized(path: Path) -> SizedCache:
-    from imager.imagecache.open import open_whole_cache
-    from imager.machineconfig.check import SizedCache
-
-    cache = open_whole_cache(path).cache
-    return SizedCache(cache, _volume_size(cache))
+        cache = opener.open(source, scratch).cache
+        return SizedCache(cache, node_volume_size(cache, scratch=scratch))

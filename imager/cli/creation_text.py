@@ -27,14 +27,17 @@ class CreationReport:
         """Return the plan as a table."""
         plan, options = self.plan, self.plan.options
         form = f"{options.layout.value}, compression {options.compression.value}"
+        if options.archive is not None:
+            form = f"{options.layout.value} in a {options.archive.value}"
         rows = {
             "image cache": f"{self.path} ({form})",
             "images": f"{self.images} for {self._platforms}",
-            "blobs": f"{len(plan.gathered.blobs)}, {exact_size(self._blob_size)}",
-            "cache size": exact_size(plan.size),
+            "blobs": str(len(plan.gathered.blobs)),
+            "size": exact_size(plan.gathered.size),
+            "to write": exact_size(plan.packing.size),
             "to fetch": exact_size(self._to_fetch),
             "kept from before": exact_size(kept_from_earlier(plan)),
-            "space needed": exact_size(plan.needed),
+            "space needed": exact_size(plan.packing.needed),
             "space free": f"{exact_size(free_space(plan.target.parent))} in {plan.target.parent}",
         }
         return printable("\n".join(f"{name:<17}{value}" for name, value in rows.items()))
@@ -43,9 +46,10 @@ class CreationReport:
         """Return the plan as one JSON object; sizes in bytes."""
         value = {
             **self._common(),
+            "writtenSize": self.plan.packing.size,
             "toFetch": self._to_fetch,
             "keptFromBefore": kept_from_earlier(self.plan),
-            "spaceNeeded": self.plan.needed,
+            "spaceNeeded": self.plan.packing.needed,
             "spaceFree": free_space(self.plan.target.parent),
         }
         return json.dumps(value, indent=2)
@@ -54,10 +58,10 @@ class CreationReport:
         """Return the summary of the cache when it is made."""
         lines = [
             f"{self.path}: {count(self.images, 'image')} for {self._platforms}, "
-            f"{count(len(self.plan.gathered.blobs), 'blob')}, {exact_size(created.blob_size)}"
+            f"{count(len(self.plan.gathered.blobs), 'blob')}, {exact_size(self.plan.gathered.size)}"
         ]
         if created.layer is not None:
-            lines.append(f"  layer {created.layer.digest}, {created.layer.size} bytes")
+            lines.append(f"  layer {created.layer.digest}, {exact_size(created.layer.size)}")
         return printable("\n".join(lines))
 
     def created_json(self, created: Created) -> str:
@@ -72,20 +76,16 @@ class CreationReport:
             "path": str(self.path),
             "layout": options.layout.value,
             "layerCompression": options.compression.value,
+            "archive": options.archive and options.archive.value,
             "images": self.images,
             "platforms": [str(platform) for platform in sorted(gathered.platforms)],
             "blobs": len(gathered.blobs),
-            "blobSize": self._blob_size,
-            "size": self.plan.size,
+            "size": gathered.size,
         }
 
     @property
     def _platforms(self) -> str:
         return ", ".join(map(str, sorted(self.plan.gathered.platforms))) or "any platform"
-
-    @property
-    def _blob_size(self) -> int:
-        return sum(source.blob.size for source in self.plan.gathered.blobs.values())
 
     @property
     def _to_fetch(self) -> int:

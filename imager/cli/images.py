@@ -68,11 +68,13 @@ class Versions:
 def default(talos_version: TalosVersion = None, *, versions: Versions, display: Results) -> None:
     """Print the images that a Talos release needs, one per line."""
     from imager.imagecache.bundles import with_versions
-    from imager.imagecache.defaults import default_images
+    from imager.imagecache.defaults import find_release
     from imager.profile.version import DEFAULT_VERSION
 
-    references = map(str, default_images(talos_version or DEFAULT_VERSION))
-    images = with_versions(references, versions.given())
+    release = find_release(talos_version or DEFAULT_VERSION)
+    if release.note:
+        display.reporter().warn(release.note)
+    images = with_versions(release.references, versions.given())
     display.answer(lambda: "\n".join(images), lambda: json.dumps({"images": images}, indent=2))
 
 
@@ -176,7 +178,13 @@ class Output:
 
     PANEL: ClassVar[str] = OUTPUT
 
-    image_cache_path: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make.")]
+    image_cache_path: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER|FILE.tar",
+            help="Folder to make, or a tar of it: .tar, .tar.gz or .tar.zst.",
+        ),
+    ]
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False
     layout: Annotated[
         LayoutName,
@@ -207,6 +215,7 @@ def cache_create(
 ) -> None:
     """Make an image cache. The profiles take it with --image-cache."""
     from imager.cli.creation_text import CreationReport
+    from imager.imagecache.archiving import ArchiveFormat
     from imager.imagecache.create import check_creatable, write_cache
     from imager.imagecache.creation import CreateOptions, plan_creation
     from imager.imagecache.gather import gather
@@ -215,18 +224,20 @@ def cache_create(
     from imager.oci.registry import RegistryClient
     from imager.units import count
 
+    archive = ArchiveFormat.named(output.image_cache_path)
     options = CreateOptions.parse(
         layout=output.layout,
         compression=output.layer_compression,
         jobs=output.jobs,
         layer_cache=inputs.layer_cache,
+        archive=archive,
     )
     selection = Selection.parse(
         inputs.platform or [DEFAULT_PLATFORM],
         signatures=inputs.cosign_signatures,
         missing=MissingPlatform(inputs.missing_platform),
     )
-    check_creatable(output.image_cache_path, force=output.force)
+    check_creatable(output.image_cache_path, force=output.force, archive=archive)
     reporter = display.reporter()
     settings = registries.settings()
     entries = read_lines(inputs.images)

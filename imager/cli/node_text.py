@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from imager.cli.tables import table
+from imager.cli.tables import mebibytes, table
 from imager.node.findings import Finding
 from imager.node.status import CopyStatus, NodeStatus, RootStatus
 from imager.reporter import printable
@@ -72,7 +72,7 @@ def _row(root: RootStatus) -> tuple[str, str, str, str, str, str, str]:
     return (
         str(root.images),
         str(root.blobs),
-        format_size(root.size),
+        mebibytes(root.size),
         root.device,
         root.filesystem,
         root.label,

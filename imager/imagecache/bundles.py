@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from imager.errors import DependencyError, InputError, UnsupportedError
@@ -20,7 +21,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.profile.version import TalosVersion
 from imager.reading import iterate_bytes
-from imager.tarball import TarMember, index_tar
+from imager.tarball import TarMember, TarPlace, index_tar
 from imager.units import MIB, format_size
 from imager.workspace import scratch_folder
 from imager.yamldocs import load_documents
@@ -152,7 +153,8 @@ def _file_of(reference: str, name: str, client: RegistryClient) -> bytes:
                     f"{reference}: a layer is larger than {format_size(_LARGEST_LAYER)}"
                 )
             _download(layer, path, image.fetch_blob)
-            for member in index_tar(path, keep=lambda path, size: _is_list(path, size, name)):
+            index = index_tar(TarPlace.of_file(path), keep=partial(_is_list, name))
+            for member in index.files:
                 if member.path == name and member.content.size <= _LARGEST_LIST:
                     return _contents(member)
     raise DependencyError(f"{reference}: the image has no file {name}")
@@ -167,7 +169,7 @@ def _download(layer: Descriptor, path: Path, fetch: Callable[..., None]) -> None
         fetch(layer, file)
 
 
-def _is_list(path: str, size: int, name: str) -> bool:
+def _is_list(name: str, path: str, size: int) -> bool:
     return path == name and size <= _LARGEST_LIST
 
 

@@ -10,6 +10,8 @@ from imager.arch import Arch
 from imager.checks import AnyCheck, Check, ScatteredCheck
 from imager.errors import InputError
 from imager.extents import Content, Extent, FileRange
+from imager.filetree import TreeFile
+from imager.imagecache.tree import tree_folders
 from imager.oci.config import platform_of
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
@@ -130,6 +132,16 @@ class ImageCache:
         if part is None or not isinstance(part.document, ImageManifest):
             return None
         return platform_of(part.document, self.config_platforms.get(part.digest))
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that the tree must have, parents first."""
+        return tree_folders(file.path for file in self.files)
+
+    @property
+    def tree_files(self) -> list[TreeFile]:
+        """The files, as planners take them."""
+        return [TreeFile(file.path, file.content) for file in self.files]
 
     @cached_property
     def size(self) -> int:

@@ -20,9 +20,11 @@ from imager.imagecache.tree import blob_path
 from imager.reporter import Advance, Reporter
 from imager.units import MIB, format_size
 from imager.workspace import (
+    atomic_file_in_folder,
     atomic_folder,
     check_free_space,
     keyed_partial,
+    resumable_file_in_folder,
     resumable_folder,
     used_space,
 )
@@ -46,17 +48,21 @@ class Construction:
     def folder(self) -> Iterator[Path]:
         """Yield the folder that becomes the target, with what came in an earlier run of the plan.
 
-        Raises HostError when there is too little space.
+        Of an archive it is the file in it with the target's name. Raises HostError when there is
+        too little space.
         """
-        target, key = self.plan.target, self.plan.key
+        target, key, needed = self.plan.target, self.plan.key, self.plan.packing.needed
+        is_file = self.plan.options.archive is not None
         if self.plan.options.layer_cache is not None:
-            check_free_space(target.parent, self.plan.needed)
-            with atomic_folder(target) as folder:
+            check_free_space(target.parent, needed)
+            atomic = atomic_file_in_folder if is_file else atomic_folder
+            with atomic(target) as folder:
                 yield folder
             return
         there = used_space(keyed_partial(target, key))
-        check_free_space(target.parent, self.plan.needed - there)
-        with resumable_folder(target, key=key, keep=self._keep) as folder:
+        check_free_space(target.parent, needed - there)
+        resumable = resumable_file_in_folder if is_file else resumable_folder
+        with resumable(target, key=key, keep=self._keep) as folder:
             yield folder
 
     def _keep(self, folder: Path, error: BaseException) -> bool:

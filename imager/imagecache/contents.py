@@ -36,6 +36,12 @@ class Gathered:
     wanted: tuple[Platform, ...] = ()
     images: int = 0
 
+    @property
+    def size(self) -> int:
+        """The bytes of all files of the tree."""
+        blobs = sum(source.blob.size for source in self.blobs.values())
+        return blobs + sum(map(len, self.manifests.values()))
+
     def add_manifest(self, name: Reference, raw: bytes) -> None:
         """Add a manifest by tag or digest; raises InputError when another one has the tag."""
         if self.manifests.setdefault(manifest_path(name), raw) != raw:

@@ -8,21 +8,23 @@ from __future__ import annotations
 import enum
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from imager.errors import InputError
 from imager.extents import Codec, Content
 from imager.filetree import PlacedFile, TreeFile
+from imager.imagecache.archiving import ArchiveFormat, planned_head, planned_size
 from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.image import TIMESTAMP
 from imager.imagecache.layercache import LayerCache
 from imager.imagecache.relink import whole_file_in
-from imager.imagecache.tree import blob_path
+from imager.imagecache.tree import blob_path, tree_folders
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from imager.oci.platform import Platform
 from imager.tarball import plan_tar
 
 
@@ -50,16 +52,26 @@ class CacheLayout(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CreateOptions:
-    """How to make a cache; `jobs` is how many blobs are fetched at a time."""
+    """How to make a cache; `jobs` is how many blobs are fetched at a time.
+
+    With `archive` it is a tar of the folder that it would be otherwise.
+    """
 
     layout: CacheLayout = CacheLayout.OCI
     compression: LayerCompression = LayerCompression.NONE
     jobs: int = 4
     layer_cache: LayerCache | None = None
+    archive: ArchiveFormat | None = None
 
     @classmethod
     def parse(
-        cls, *, layout: str, compression: str, jobs: int, layer_cache: Path | None = None
+        cls,
+        *,
+        layout: str,
+        compression: str,
+        jobs: int,
+        layer_cache: Path | None = None,
+        archive: ArchiveFormat | None = None,
     ) -> CreateOptions:
         """Return the options as they are written.
 
@@ -70,6 +82,7 @@ class CreateOptions:
             _named(LayerCompression, compression, what="layer compression"),
             jobs,
             None if layer_cache is None else LayerCache.open(layer_cache),
+            archive,
         )
 
 
@@ -85,30 +98,44 @@ def _named(kind: type[_Named], text: str, *, what: str) -> _Named:
 
 
 @dataclass(frozen=True, slots=True)
-class CreationPlan:
-    """The cache of `gathered` in the folder `target`, links resolved.
+class Packing:
+    """How the files of a tree come to lie on the disk.
 
-    `files` are those of its tree and `places` where they come: in the layer, or in files of their
-    own. `content` is the layer before it is compressed, None for a flat cache. `remote` are the
-    blobs that are not on this machine. `size` is that of the layer or of all files, and `needed`
-    the space for making them, in bytes.
+    `content` is the one file that all are written to: the layer, or an archive, whose layer begins
+    at byte `head`; None for a flat folder. `places` are where the files come: in `content`, or in
+    files of their own. `size` are the bytes of what is made, before it is compressed, and `needed`
+    is the space for making it.
+    """
+
+    places: Sequence[PlacedFile]
+    content: Content | None
+    head: int
+    size: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreationPlan:
+    """The cache of `gathered` at `target`, links resolved.
+
+    `files` and `folders` are those of its tree. `remote` are the blobs that are not on this
+    machine.
     """
 
     gathered: Gathered
     target: Path
     options: CreateOptions
     files: Sequence[TreeFile]
-    places: Sequence[PlacedFile]
-    content: Content | None
+    folders: Sequence[str]
+    packing: Packing
     remote: Mapping[Digest, BlobSource]
-    size: int
-    needed: int
 
     @property
     def key(self) -> str:
         """What tells this plan from others for the same target."""
-        kind = f"{self.options.layout.value} {self.options.compression.value}"
-        lines = (f"{place.path} {place.offset} {place.length}\n" for place in self.places)
+        options = self.options
+        kind = f"{options.layout.value} {options.compression.value} {options.archive}"
+        lines = (f"{place.path} {place.offset} {place.length}\n" for place in self.packing.places)
         return hashlib.sha256(f"{kind}\n{''.join(lines)}".encode()).hexdigest()[:16]
 
     @property
@@ -123,42 +150,70 @@ class CreationPlan:
 
 
 def plan_creation(gathered: Gathered, path: Path, options: CreateOptions) -> CreationPlan:
-    """Return the plan of the cache of `gathered` in the folder `path`; nothing is written.
+    """Return the plan of the cache of `gathered` at `path`; nothing is written.
 
     Raises InputError for options that do not go together, and as ImageSource.blob_content.
     """
+    _check_options(options)
     target = real_folder(path)
     files = _tree(gathered)
-    content, size = None, sum(file.content.size for file in files)
-    if options.layout is CacheLayout.FLAT:
-        if options.compression is not LayerCompression.NONE:
-            raise InputError("a flat cache has no layer that could be compressed")
-        places = tuple(PlacedFile(file.path, 0, file.content.size) for file in files)
-        needed = sum(each.content.size for each in files if not whole_file_in(each.content, target))
-    else:
-        plan = plan_tar(files, timestamp=TIMESTAMP)
-        content, places, size = plan.content, plan.files, plan.content.size
-        # A compressed layer is written beside the plain one.
-        needed = size if options.compression is LayerCompression.NONE else 2 * size
+    folders = tree_folders(file.path for file in files)
     return CreationPlan(
         gathered=gathered,
         target=target,
         options=options,
         files=files,
-        places=places,
-        content=content,
+        folders=folders,
+        packing=_pack(files, folders, target, options, gathered.index_platforms),
         remote={
             digest: source
             for digest, source in sorted(gathered.blobs.items())
             if source.source.blob_content(source.blob) is None
         },
-        size=size,
-        needed=needed,
     )
 
 
+def _check_options(options: CreateOptions) -> None:
+    if options.compression is LayerCompression.NONE:
+        return
+    if options.archive is not None:
+        raise InputError(
+            "the layer in an archive is not compressed",
+            hint=f"leave --layer-compression out, or name the archive *{ArchiveFormat.ZSTD.value}",
+        )
+    if options.layout is CacheLayout.FLAT:
+        raise InputError("a flat cache has no layer that could be compressed")
+
+
+def _pack(
+    files: Sequence[TreeFile],
+    folders: Sequence[str],
+    target: Path,
+    options: CreateOptions,
+    platforms: Collection[Platform],
+) -> Packing:
+    if options.layout is CacheLayout.FLAT and options.archive is None:
+        places = tuple(PlacedFile(file.path, 0, file.content.size) for file in files)
+        size = sum(file.content.size for file in files)
+        there = sum(each.content.size for each in files if whole_file_in(each.content, target))
+        return Packing(places, None, 0, size, size - there)
+    plan = plan_tar(files, folders=folders, timestamp=TIMESTAMP)
+    content, head, size = plan.content, 0, plan.content.size
+    if options.archive is not None and options.layout is CacheLayout.OCI:
+        head = planned_head(content.size)
+        content = Content.compose(head + content.size, [(head, content)])
+        size = planned_size(platforms, plan.content.size)
+    packed = options.compression is not LayerCompression.NONE or (
+        options.archive is not None and options.archive.codec is not None
+    )
+    # What is compressed is written beside what is plain.
+    needed = 2 * size if packed else size
+    moved = (replace(place, offset=place.offset + head) for place in plan.files)
+    return Packing(tuple(moved), content, head, size, needed)
+
+
 def real_folder(path: Path) -> Path:
-    """Return the folder that `path` leads to: a link stays, and what it leads to is replaced."""
+    """Return the folder or file that `path` leads to: links stay, what they lead to is replaced."""
     return Path(os.path.realpath(path))
 
 

@@ -5,29 +5,60 @@ from __future__ import annotations
 import csv
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 
 from imager.errors import InputError
+from imager.imagecache.components import INSTALLER
+from imager.profile.quirks import default_installer
+from imager.profile.version import TalosVersion
 
 _ABSENT = "-"
 
 
-def default_images(version: str) -> tuple[str, ...]:
-    """Return the references of Talos `version`, in the order in which talosctl lists them.
+@dataclass(frozen=True, slots=True)
+class ReleaseImage:
+    """An image of a release: the name of its component, and the reference."""
 
-    Releases that list no installer have the pause image after etcd, the others at the end.
-    Raises InputError for a release that the table does not have.
+    component: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a release needs; `note` says what is not certain of it."""
+
+    images: tuple[ReleaseImage, ...]
+    note: str = ""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The references alone."""
+        return tuple(image.reference for image in self.images)
+
+
+def find_release(version: str) -> Release:
+    """Return the images of Talos `version`, in the order in which talosctl lists them.
+
+    The installer is always among them, at the end where talosctl leaves it out: a machine that is
+    not told another one installs it. A release of which the table has but previews has the images
+    of the last one. Raises InputError for a release that is not in the table.
     """
     releases = {row["talos"]: row for row in _table()}
-    row = releases.get(version) or releases.get(f"v{version}")
-    if row is None:
-        close = difflib.get_close_matches(version, releases, n=3)
-        known = list(releases)
-        raise InputError(
-            f"Talos {version} is not in the table of releases ({known[0]} to {known[-1]})",
-            hint=f"did you mean {' or '.join(close)}?" if close else "give one, such as v1.9.0",
-        )
-    return tuple(_images(row))
+    name = version if version.startswith("v") else f"v{version}"
+    row = releases.get(name)
+    if row is not None:
+        return Release(tuple(_images(row, name)))
+    previews = [each for each in releases if each.startswith(f"{name}-")]
+    if previews:
+        note = f"no image list for Talos {name} yet: using the images of {previews[-1]}"
+        return Release(tuple(_images(releases[previews[-1]], name)), note)
+    close = difflib.get_close_matches(version, releases, n=3)
+    known = list(releases)
+    raise InputError(
+        f"Talos {version} is not in the table of releases ({known[0]} to {known[-1]})",
+        hint=f"did you mean {' or '.join(close)}?" if close else "give one, such as v1.9.0",
+    )
 
 
 def _table() -> list[dict[str, str]]:
@@ -35,23 +66,30 @@ def _table() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
-def _images(row: Mapping[str, str]) -> Iterator[str]:
+def _images(row: Mapping[str, str], version: str) -> Iterator[ReleaseImage]:
+    """Yield the images: releases that list no installer have the pause image after etcd."""
     lists_installer = row["lists_installer"] == "yes"
-    pause = () if row["pause"] == _ABSENT else (f"registry.k8s.io/pause:{row['pause']}",)
-    yield f"ghcr.io/siderolabs/flannel:{row['flannel']}"
-    yield f"registry.k8s.io/coredns/coredns:{row['coredns']}"
-    yield f"{row['etcd_image']}:{row['etcd']}"
+    installer = ReleaseImage(INSTALLER, default_installer(TalosVersion.parse(version)))
+    pause = ReleaseImage("pause", f"registry.k8s.io/pause:{row['pause']}")
+    pauses = () if row["pause"] == _ABSENT else (pause,)
+    yield ReleaseImage("flannel", f"ghcr.io/siderolabs/flannel:{row['flannel']}")
+    yield ReleaseImage("coredns", f"registry.k8s.io/coredns/coredns:{row['coredns']}")
+    yield ReleaseImage("etcd", f"{row['etcd_image']}:{row['etcd']}")
     if not lists_installer:
-        yield from pause
-    for component in ("apiserver", "controller-manager", "scheduler", "proxy"):
-        yield f"registry.k8s.io/kube-{component}:{row['kubernetes']}"
-    yield f"ghcr.io/siderolabs/kubelet:{row['kubernetes']}"
+        yield from pauses
+    for name in ("apiserver", "controller-manager", "scheduler", "proxy"):
+        component = f"kube-{name}"
+        yield ReleaseImage(component, f"registry.k8s.io/{component}:{row['kubernetes']}")
+    yield ReleaseImage("kubelet", f"ghcr.io/siderolabs/kubelet:{row['kubernetes']}")
     if lists_installer:
-        yield f"ghcr.io/siderolabs/installer:{row['talos']}"
-        yield from pause
+        yield installer
+        yield from pauses
     if row["network_policies"] != _ABSENT:
-        policies = row["network_policies"]
-        yield f"registry.k8s.io/networking/kube-network-policies:{policies}"
+        policies = "kube-network-policies"
+        reference = f"registry.k8s.io/networking/{policies}:{row['network_policies']}"
+        yield ReleaseImage(policies, reference)
+    if not lists_installer:
+        yield installer
 
 
 def newest_release() -> str:

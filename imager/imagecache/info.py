@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.filetree import TreeFile
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.images import CachedImage, all_blobs, cached_images, cached_signatures
-from imager.imagecache.open import OpenedCache
+from imager.imagecache.opened import OpenedCache
 from imager.media.ext4 import minimum_ext4_size
 from imager.media.ext4_default import minimum_default_ext4_size
 from imager.oci.digest import Digest
@@ -57,17 +56,17 @@ def cache_info(opened: OpenedCache, *, scratch: Path) -> CacheInfo:
 
     Raises as `minimum_ext4_size`.
     """
-    images = cached_images(opened.cache)
-    files = [TreeFile(file.path, file.content) for file in opened.cache.files]
+    cache = opened.cache
+    images = cached_images(cache)
     each = sum(blob.size for image in images for blob in image.blobs.values())
     once = sum(blob.size for blob in all_blobs(images).values())
     return CacheInfo(
         opened,
         images,
-        cached_signatures(opened.cache),
+        cached_signatures(cache),
         shared=each - once,
-        volume_size=minimum_ext4_size(files, scratch=scratch),
-        node_volume_size=node_volume_size(opened.cache, scratch=scratch),
+        volume_size=minimum_ext4_size(cache.tree_files, folders=cache.folders, scratch=scratch),
+        node_volume_size=node_volume_size(cache, scratch=scratch),
     )
 
 
@@ -76,8 +75,7 @@ def node_volume_size(cache: ImageCache, *, scratch: Path) -> int:
 
     A multiple of 1 MiB. Raises as `minimum_default_ext4_size`.
     """
-    files = [TreeFile(file.path, file.content) for file in cache.files]
-    return minimum_default_ext4_size(files, scratch=scratch)
+    return minimum_default_ext4_size(cache.tree_files, folders=cache.folders, scratch=scratch)
 
 
 def unreferenced_blobs(cache: ImageCache, images: Sequence[CachedImage]) -> tuple[Digest, ...]:

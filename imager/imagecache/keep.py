@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from imager.errors import InputError, UnsupportedError
+from imager.imagecache.archiving import ArchiveFormat
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.contents import Gathered
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import CachedImage, CachedPart, cached_images, signed_images
-from imager.imagecache.open import CacheKind, OpenedCache
+from imager.imagecache.opened import LAYER_CODECS, CacheKind, OpenedCache
 from imager.imagecache.tree import manifest_path
 from imager.oci.digest import Digest
 from imager.oci.platform import Platform
@@ -24,37 +25,43 @@ from imager.oci.reference import Reference
 def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
     """Return the options that make a cache packed as `opened` is.
 
-    Raises UnsupportedError for a tar and an image, which are not changed in place.
+    In an archive a layer is not compressed for itself. Raises UnsupportedError for an image, which
+    is not changed in place.
     """
     if opened.kind is CacheKind.IMAGE:
         raise UnsupportedError(
-            f"{opened.cache.source} is an image: only layouts and flat trees can be changed",
+            f"{opened.cache.source} is an image: only layouts, flat trees and tars of them can be "
+            "changed",
             hint="change the cache that it was built from, and build it again",
         )
-    if opened.kind is CacheKind.TAR:
-        raise UnsupportedError(
-            f"{opened.cache.source} is a tar: only layouts and flat trees can be changed",
-            hint="unpack it into a folder, which is a flat cache",
-        )
+    if opened.kind in (CacheKind.TAR, CacheKind.ARCHIVE):
+        layout = CacheLayout.OCI if opened.kind is CacheKind.ARCHIVE else CacheLayout.FLAT
+        whole = None if opened.layer and LAYER_CODECS[opened.layer.media_type] else opened.codec
+        return CreateOptions(layout, jobs=jobs, archive=ArchiveFormat.packed(whole))
     compression = opened.codec.value if opened.codec else LayerCompression.NONE.value
     return CreateOptions(CacheLayout(opened.kind.value), LayerCompression(compression), jobs)
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """A cache with more images; `moved` had tags that are another image's now."""
+    """A cache with more images; `moved` had tags that are another image's now.
+
+    `folders_added` are those that it must have and had not.
+    """
 
     gathered: Gathered
     moved: tuple[CachedImage, ...]
     blobs_added: tuple[Digest, ...]
+    folders_added: tuple[str, ...]
     changes: bool
 
 
-def plan_addition(cache: ImageCache, fetched: Gathered) -> Addition:
-    """Return `cache` with the images of `fetched`; what both have is taken from the cache.
+def plan_addition(opened: OpenedCache, fetched: Gathered) -> Addition:
+    """Return a cache with the images of `fetched`; what it has already is taken from itself.
 
     Raises InputError when they say different sizes of a blob.
     """
+    cache = opened.cache
     images = cached_images(cache)
     moved = tuple(image for image in images if _has_moved(image, fetched))
     kept = signed_images(cache, (image for image in images if image not in moved))
@@ -68,8 +75,8 @@ def plan_addition(cache: ImageCache, fetched: Gathered) -> Addition:
     gathered.platforms |= fetched.platforms
     added = tuple(sorted(gathered.blobs.keys() - cache.blobs.keys()))
     before = gather_held(cache, signed_images(cache, images))
-    changes = bool(added) or gathered.manifests != before.manifests
-    return Addition(gathered, moved, added, changes)
+    changes = bool(added or opened.lacking) or gathered.manifests != before.manifests
+    return Addition(gathered, moved, added, opened.lacking, changes)
 
 
 def _has_moved(image: CachedImage, fetched: Gathered) -> bool:
@@ -81,14 +88,23 @@ def _has_moved(image: CachedImage, fetched: Gathered) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """A cache with fewer images; `freed` counts the bytes of files that go."""
+    """A cache with fewer images; `freed` counts the bytes of files that go.
+
+    `folders_added` are those that it must have and had not.
+    """
 
     gathered: Gathered
     removed: tuple[CachedImage, ...]
     manifests_dropped: int
     blobs_dropped: tuple[Digest, ...]
     freed: int
-    changes: bool
+    folders_added: tuple[str, ...]
+    takes_out: bool
+
+    @property
+    def changes(self) -> bool:
+        """Whether the cache would be another one."""
+        return self.takes_out or bool(self.folders_added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +131,6 @@ def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
             f"no image would be left in {cache.source}", hint="remove the whole cache instead"
         )
     gathered = gather_held(cache, signed_images(cache, _cut(kept, wanted.platforms)))
-    size = sum(map(len, gathered.manifests.values()))
-    size += sum(source.blob.size for source in gathered.blobs.values())
     unnamed = sum(path.lstat().st_size for path in opened.unnamed)
     manifests_dropped = len(cache.manifests) - len(gathered.manifests)
     blobs_dropped = tuple(sorted(cache.blobs.keys() - gathered.blobs.keys()))
@@ -125,8 +139,9 @@ def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
         removed=tuple(image for image in images if image not in kept),
         manifests_dropped=manifests_dropped,
         blobs_dropped=blobs_dropped,
-        freed=cache.size - size + unnamed,
-        changes=bool(manifests_dropped or blobs_dropped or cache.ignored or opened.unnamed),
+        freed=cache.size - gathered.size + unnamed,
+        folders_added=opened.lacking,
+        takes_out=bool(manifests_dropped or blobs_dropped or cache.ignored or opened.unnamed),
     )
 
 

@@ -9,8 +9,8 @@ absent or empty stands for the default of the release: `imager images default` l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from imager.imagecache.components import SETTINGS, ImageSetting
 from imager.imagecache.findings import (
     Finding,
     ImageField,
@@ -33,47 +33,17 @@ _SECTIONS = frozenset({"machine", "cluster"})
 _KEYS = _SECTIONS | {"version", "debug", "persist"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Component:
-    """Where an image stands, and a field that turns its component off by `off`."""
-
-    image: str
-    switch: str = ""
-    off: bool = True
-
-
-_V1ALPHA1 = (
-    _Component("machine.install.image"),
-    _Component("machine.kubelet.image"),
-    _Component("machine.kubelet.extraArgs.pod-infra-container-image"),
-    _Component("cluster.etcd.image"),
-    _Component("cluster.apiServer.image"),
-    _Component(
-        "cluster.controllerManager.image", "machine.controlPlane.controllerManager.disabled"
-    ),
-    _Component("cluster.scheduler.image", "machine.controlPlane.scheduler.disabled"),
-    _Component("cluster.proxy.image", "cluster.proxy.disabled"),
-    _Component("cluster.coreDNS.image", "cluster.coreDNS.disabled"),
-)
-_ENABLED = _Component("image", "enabled", off=False)
-_KINDS = {
-    "KubeletConfig": _Component("image"),
-    "KubeAPIServerConfig": _Component("image"),
-    "KubeControllerManagerConfig": _ENABLED,
-    "KubeSchedulerConfig": _ENABLED,
-    "KubeProxyConfig": _ENABLED,
-    "KubeCoreDNSConfig": _ENABLED,
-    "UnattendedInstallConfig": _Component("installer.image"),
-}
+_V1ALPHA1 = tuple(setting for setting in SETTINGS if not setting.kind)
+_KINDS = {setting.kind: setting for setting in SETTINGS if setting.kind}
+_EXTENSION = ImageSetting("", "image")
 _URL_LISTS = (
     "cluster.extraManifests",
     "cluster.externalCloudProvider.manifests",
     "cluster.network.cni.urls",
 )
-_EXTENSION = _Component("image")
 # Places that are read for certain, whatever is turned off there.
 _READ = (
-    *(component.image for component in (*_V1ALPHA1, *_KINDS.values())),
+    *(setting.image for setting in SETTINGS),
     "machine.install.extensions",
     "machine.pods",
     "cluster.inlineManifests",
@@ -137,8 +107,8 @@ def _elsewhere(document: object, spot: Spot) -> Iterator[Finding]:
 
 
 def _of_v1alpha1(document: object, spot: Spot) -> Iterator[Finding]:
-    for component in _V1ALPHA1:
-        yield from _image(document, component, spot)
+    for setting in _V1ALPHA1:
+        yield from _image(document, setting, spot)
     for index, extension in enumerate(items_at(document, "machine.install.extensions")):
         where = f"machine.install.extensions[{index}]"
         yield from (within(where, found) for found in _image(extension, _EXTENSION, spot))
@@ -165,11 +135,11 @@ def _of_kind(document: object, kind: str, spot: Spot) -> Iterator[Finding]:
             yield from _image(document, _KINDS[kind], spot)
 
 
-def _image(document: object, component: _Component, spot: Spot) -> Iterator[ImageField]:
-    image = value_at(document, component.image)
-    is_off = component.switch and value_at(document, component.switch) is component.off
+def _image(document: object, setting: ImageSetting, spot: Spot) -> Iterator[ImageField]:
+    image = value_at(document, setting.image)
+    is_off = setting.switch and value_at(document, setting.switch) is setting.off
     if image not in (None, "") and not is_off:
-        yield ImageField(component.image, image, spot.line_of(image))
+        yield ImageField(setting.image, image, spot.line_of(image))
 
 
 def _in_object(value: object, where: str, spot: Spot) -> Iterator[Finding]:

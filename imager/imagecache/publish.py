@@ -13,13 +13,14 @@ from pathlib import Path
 from imager.checks import checking
 from imager.errors import InputError
 from imager.extents import Content, StreamRange
-from imager.filetree import TreeFile
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.image import TIMESTAMP, cache_image
-from imager.imagecache.open import is_layout, only_layer, open_whole_cache
+from imager.imagecache.open import is_layout, open_whole_cache
+from imager.imagecache.opened import LAYER_CODECS, only_layer
+from imager.imagecache.tars import TarLayout
 from imager.oci.digest import Digest
 from imager.oci.layout import Layout
-from imager.oci.manifest import OCI_LAYER, Descriptor, Index, RawManifest, index_json
+from imager.oci.manifest import OCI_LAYER, Descriptor, ImageManifest, Index, RawManifest, index_json
 from imager.oci.push import PushBlob, PushPlan, plan_layout
 from imager.reading import iterate_bytes
 from imager.reporter import Reporter
@@ -29,25 +30,55 @@ from imager.tarball import plan_tar
 def plan_cache(path: Path, *, reporter: Reporter) -> PushPlan:
     """Return the push of the cache at `path`.
 
-    Raises InputError when there is none, when it is damaged, and for a compressed tar.
+    A layout is pushed as it is, unless its layer lacks folders that machines need. Raises
+    InputError when there is no cache, when it is damaged, and for a compressed tar.
     """
-    if not is_layout(path):
-        return _plan_tree(open_whole_cache(path).cache, reporter)
+    layout = _plan_layout(path) if is_layout(path) else None
+    if layout is not None and not _may_lack_folders(layout):
+        return layout
+    opened = open_whole_cache(path)
+    if opened.layer is None:
+        return _plan_tree(opened.cache, reporter)
+    if opened.lacking:
+        reporter.warn(f"{path}: its layer lacks folders, which are added: its digest changes")
+        return _plan_tree(opened.cache, reporter)
+    return layout or _plan_archive(path)
+
+
+def _plan_layout(path: Path) -> PushPlan:
     plan = plan_layout(Layout.open(path))
     for manifest in plan.manifests:
         if not isinstance(manifest.document, Index):
-            only_layer(str(path), manifest)
+            only_layer(str(path), manifest, listed=f"NAME=oci:{path}")
     return plan
 
 
+def _may_lack_folders(plan: PushPlan) -> bool:
+    """Whether the layer is worth a look: it is the only one, and its headers are quickly read."""
+    layers = [each for each in plan.blobs if each.blob.media_type in LAYER_CODECS]
+    return len(layers) == 1 and LAYER_CODECS[layers[0].blob.media_type] is None
+
+
+def _plan_archive(path: Path) -> PushPlan:
+    layout = TarLayout.open(path)
+    found = {entry.digest: layout.manifest(entry) for entry in layout.images.images}
+    blobs = {
+        blob.digest: PushBlob(blob, layout.blob(blob).content)
+        for manifest in found.values()
+        if isinstance(manifest.document, ImageManifest)
+        for blob in manifest.document.blobs
+    }
+    for blob in blobs.values():
+        _require_plain(str(path), blob.content)
+    entries = layout.images.manifests
+    root = (layout.index,) if len(entries) > 1 else ()
+    return PushPlan(tuple(blobs.values()), (*found.values(), *root))
+
+
 def _plan_tree(cache: ImageCache, reporter: Reporter) -> PushPlan:
-    files = [TreeFile(file.path, file.content) for file in cache.files]
-    content = plan_tar(sorted(files, key=lambda file: file.path), timestamp=TIMESTAMP).content
-    if any(isinstance(extent.source, StreamRange) for extent in content.extents):
-        raise InputError(
-            f"{cache.source} is compressed, so it cannot be pushed as it is",
-            hint="unpack it and push the folder",
-        )
+    files = sorted(cache.tree_files, key=lambda file: file.path)
+    content = plan_tar(files, folders=cache.folders, timestamp=TIMESTAMP).content
+    _require_plain(cache.source, content)
     layer = Descriptor(OCI_LAYER, _hash(content, cache, reporter), content.size)
     image = cache_image(cache.platforms, layer, diff_id=layer.digest)
     manifests = [RawManifest.parse(image.manifest)]
@@ -55,6 +86,14 @@ def _plan_tree(cache: ImageCache, reporter: Reporter) -> PushPlan:
         manifests.append(RawManifest.parse(index_json(image.entries)))
     config = PushBlob(image.config_descriptor, Content.of_bytes(image.config))
     return PushPlan((config, PushBlob(layer, content)), tuple(manifests))
+
+
+def _require_plain(source: str, content: Content) -> None:
+    if any(isinstance(extent.source, StreamRange) for extent in content.extents):
+        raise InputError(
+            f"{source} is compressed, so it cannot be pushed as it is",
+            hint="unpack it and push the folder",
+        )
 
 
 def _hash(content: Content, cache: ImageCache, reporter: Reporter) -> Digest:

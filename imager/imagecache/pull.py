@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 from imager.arch import Arch
 from imager.errors import Fail, stop_at
+from imager.extents import Content
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.contents import BlobSource
 from imager.imagecache.layercache import LayerCache
-from imager.imagecache.open import (
+from imager.imagecache.opened import (
     OpenedCache,
     Select,
     only_layer,
-    open_layer,
     platforms_of,
     select_for,
     select_only,
 )
+from imager.imagecache.tars import open_layer
 from imager.oci.manifest import Descriptor, Index
 from imager.oci.reference import Reference
 from imager.reporter import Reporter
@@ -78,8 +79,10 @@ class _Pull:
         if isinstance(root.document, Index):
             entries = platforms_of(root.document)
             root = self.image.manifest(select(source, root.document).digest)
-        layer = only_layer(source, root)
-        return replace(open_layer(source, layer, self._fetch(layer), fail), entries=entries)
+        layer = only_layer(source, root, listed=source)
+        content = Content.of_file(self._fetch(layer))
+        opened = open_layer(source, layer, content, fail, listed=source)
+        return replace(opened, entries=entries)
 
     def _fetch(self, layer: Descriptor) -> Path:
         if not self.layer_cache.has(layer):

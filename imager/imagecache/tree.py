@@ -4,18 +4,21 @@
     manifests/<registry>/<repository>/reference/<tag>   the manifest or index behind a tag
     manifests/<registry>/<repository>/digest/sha256-<hex>
 
-A registry's port is written `_5000_`, since vfat has no colon in names.
+A registry's port is written `_5000_`, since vfat has no colon in names. A repository has the
+folder `reference` even without a tag in it: Talos's server looks for that folder.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from imager.errors import ImagerError, UnsupportedError
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 
+_MANIFESTS, _REFERENCE = "manifests", "reference"
 _PORT = re.compile(r"(.+)_([0-9]{1,5})_", re.ASCII)
 
 
@@ -49,10 +52,21 @@ def manifest_path(reference: Reference) -> str:
             hint="give the registry a name",
         )
     registry = re.sub(r":([0-9]+)$", r"_\1_", reference.registry)
-    folder = f"manifests/{registry}/{reference.repository}"
+    folder = f"{_MANIFESTS}/{registry}/{reference.repository}"
     if reference.digest is not None:
         return f"{folder}/digest/{reference.digest.file_name}"
-    return f"{folder}/reference/{reference.tag}"
+    return f"{folder}/{_REFERENCE}/{reference.tag}"
+
+
+def tree_folders(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders of a tree with the files `paths`, parents first, sorted."""
+    folders: set[str] = set()
+    for above in {path.rpartition("/")[0] for path in paths}:
+        parts = above.split("/")
+        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        if parts[0] == _MANIFESTS:
+            folders.add("/".join([*parts[:-1], _REFERENCE]))
+    return tuple(sorted(folders))
 
 
 def parse_path(path: str) -> BlobPath | ManifestPath | None:

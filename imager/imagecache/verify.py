@@ -11,7 +11,7 @@ from imager.errors import Fail, ImagerError
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.images import CachedImage, cached_images, cached_signatures
 from imager.imagecache.info import unreferenced_blobs
-from imager.imagecache.open import OpenedCache
+from imager.imagecache.opened import OpenedCache
 from imager.oci.manifest import Index
 from imager.oci.platform import Platform
 from imager.reporter import Reporter
@@ -22,7 +22,8 @@ from imager.units import count
 class Verification:
     """What was looked at, and what was found: `size` in bytes, of all files of the tree.
 
-    `problems` make the cache unfit; `notes` do not.
+    `problems` make the cache unfit; `notes` do not. `hint` is what to do where it could not be
+    opened at all.
     """
 
     images: int = 0
@@ -31,6 +32,7 @@ class Verification:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     signatures: int = 0
+    hint: str = ""
 
 
 def verify_cache(
@@ -52,7 +54,7 @@ def verify_cache(
         # 2 and 3 are the user's files; a registry that fails or a full disk say nothing of those.
         if error.exit_code not in (2, 3):
             raise
-        return Verification(problems=_texts([*errors, error]))
+        return Verification(problems=_texts([*errors, error]), hint=error.hint)
     cache = opened.cache
     errors += _failed_digests(cache, reporter)
     images, signatures = cached_images(cache), cached_signatures(cache)
@@ -128,5 +130,10 @@ def _notes(opened: OpenedCache, images: Sequence[CachedImage]) -> Iterator[str]:
         yield f"no image needs blob {digest}"
     for path in opened.unnamed:
         yield f"nothing names {path}"
+    if opened.lacking:
+        yield (
+            f"{count(len(opened.lacking), 'folder')} missing that Talos needs, such as "
+            f"{opened.lacking[0]}: `imager images cache-prune` adds them"
+        )
     if opened.cache.ignored:
         yield f"{count(opened.cache.ignored, 'file')} no image cache has"

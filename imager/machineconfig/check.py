@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from imager.errors import ImagerError, InputError
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.defaults import default_images
+from imager.imagecache.components import COMPONENTS, INSTALLER
+from imager.imagecache.defaults import find_release
 from imager.imagecache.findings import (
     ImageField,
     Note,
@@ -24,12 +25,18 @@ from imager.machineconfig.sections import LineProblem, one_line
 from imager.machineconfig.settings import MachineConfig, examine, invalid_config
 from imager.machineconfig.volumes import IMAGE_CACHE, VOLUME_KIND
 from imager.oci.reference import Reference
+from imager.profile.quirks import require_image_cache
 from imager.profile.version import TalosVersion
 from imager.units import MIB, format_size
 from imager.yamldocs import LocatedDocument
 
 _CREATE = "add what it lacks to the list of `imager images cache-create`, and create it again"
-_INSTALLERS = ("machine.install.image", "installer.image")
+_INSTALLERS = tuple(
+    setting.image
+    for component in COMPONENTS
+    if component.name == INSTALLER
+    for setting in component.settings
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,11 @@ def check_machine_config(
 
     `version` is the release that it is for, else that of its installer. With a cache the volume
     must hold it, and it must have the images. Raises InvalidConfigError with all that is wrong,
-    each with its line, InputError for what is no YAML.
+    each with its line, InputError for what is no YAML, UnsupportedError for a cache and a release
+    that has none.
     """
+    if sized and version:
+        require_image_cache(version)
     config, problems = examine(text, source=source, version=version)
     installed = _release(config.documents)
     if version is None and installed:
@@ -123,11 +133,13 @@ def _defaults(
             warnings.append(LineProblem(1, f"{text} as --talos-version"))
         return
     try:
-        images = default_images(release)
+        found = find_release(release)
     except InputError as error:
         warnings.append(LineProblem(1, f"{error.message}: its own images are not checked"))
         return
-    for need in needed_defaults(config.documents, images):
+    if found.note:
+        warnings.append(LineProblem(1, found.note))
+    for need in needed_defaults(config.documents, found.images):
         yield _Need(need.image, need.line, f"Talos {release} needs it")
 
 

@@ -5,63 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from imager.imagecache.components import COMPONENTS, Component
+from imager.imagecache.defaults import ReleaseImage
 from imager.imagecache.findings import text_at, value_at
-from imager.oci.reference import Reference
 from imager.yamldocs import LocatedDocument
 
 _CONTROL_PLANES = ("controlplane", "init")
 _TYPES = (*_CONTROL_PLANES, "worker")
-
-
-@dataclass(frozen=True, slots=True)
-class _Component:
-    """A default image by the last word of its name, and what in a configuration stands for it.
-
-    `fields` are paths, after the kind of a document where it is not the first, whose images are
-    used instead; `switches` turn the component off, with the values that do so. A component with
-    neither `on_workers` nor a configuration of a control plane is told by the latter alone.
-    """
-
-    name: str
-    fields: tuple[str, ...] = ()
-    switches: tuple[tuple[str, bool], ...] = ()
-    on_workers: bool = False
-
-
-_COMPONENTS = (
-    _Component("kubelet", ("machine.kubelet.image", "KubeletConfig/image"), on_workers=True),
-    _Component(
-        "installer",
-        ("machine.install.image", "UnattendedInstallConfig/installer.image"),
-        on_workers=True,
-    ),
-    _Component("pause", on_workers=True),
-    _Component("etcd", ("cluster.etcd.image",)),
-    _Component("kube-apiserver", ("cluster.apiServer.image", "KubeAPIServerConfig/image")),
-    _Component(
-        "kube-controller-manager",
-        ("cluster.controllerManager.image", "KubeControllerManagerConfig/image"),
-        (
-            ("machine.controlPlane.controllerManager.disabled", True),
-            ("KubeControllerManagerConfig/enabled", False),
-        ),
-    ),
-    _Component(
-        "kube-scheduler",
-        ("cluster.scheduler.image", "KubeSchedulerConfig/image"),
-        (("machine.controlPlane.scheduler.disabled", True), ("KubeSchedulerConfig/enabled", False)),
-    ),
-    _Component(
-        "kube-proxy",
-        ("cluster.proxy.image", "KubeProxyConfig/image"),
-        (("cluster.proxy.disabled", True), ("KubeProxyConfig/enabled", False)),
-    ),
-    _Component(
-        "coredns",
-        ("cluster.coreDNS.image", "KubeCoreDNSConfig/image"),
-        (("cluster.coreDNS.disabled", True), ("KubeCoreDNSConfig/enabled", False)),
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +23,7 @@ class NeededDefault:
 
 
 def needed_defaults(
-    documents: Sequence[LocatedDocument], images: Sequence[str]
+    documents: Sequence[LocatedDocument], images: Sequence[ReleaseImage]
 ) -> Iterator[NeededDefault]:
     """Yield those of `images`, a release's defaults, that a machine with `documents` needs.
 
@@ -85,19 +35,18 @@ def needed_defaults(
         return
     first = typed[0]
     on_control_plane = text_at(first.value, "machine.type") in _CONTROL_PLANES
-    components = {each.name: each for each in _COMPONENTS}
+    components = {each.name: each for each in COMPONENTS}
     line = first.line("machine.type")
     for image in images:
-        name = Reference.parse(image).repository.rpartition("/")[2]
-        component = components.get(name)
+        component = components.get(image.component)
         if component is None:
-            wanted = on_control_plane and _is_wanted(name, first.value)
+            wanted = on_control_plane and _is_wanted(image.component, first.value)
         else:
             wanted = (on_control_plane or component.on_workers) and not _is_replaced(
                 component, documents
             )
         if wanted:
-            yield NeededDefault(image, line)
+            yield NeededDefault(image.reference, line)
 
 
 def _is_wanted(name: str, document: object) -> bool:
@@ -108,18 +57,18 @@ def _is_wanted(name: str, document: object) -> bool:
     return has_flannel and (policies or name != "kube-network-policies")
 
 
-def _is_replaced(component: _Component, documents: Sequence[LocatedDocument]) -> bool:
-    named = any(_text(documents, each) for each in component.fields)
-    return named or any(_at(documents, path) is off for path, off in component.switches)
+def _is_replaced(component: Component, documents: Sequence[LocatedDocument]) -> bool:
+    """Whether a field names another image, or turns the component off."""
+    for setting in component.settings:
+        if _at(documents, setting.kind, setting.image) not in (None, ""):
+            return True
+        if setting.switch and _at(documents, setting.kind, setting.switch) is setting.off:
+            return True
+    return False
 
 
-def _text(documents: Sequence[LocatedDocument], path: str) -> bool:
-    return _at(documents, path) not in (None, "")
-
-
-def _at(documents: Sequence[LocatedDocument], path: str) -> object:
-    kind, _, rest = path.rpartition("/")
+def _at(documents: Sequence[LocatedDocument], kind: str, path: str) -> object:
     found = (
-        value_at(each.value, rest) for each in documents if text_at(each.value, "kind") == kind
+        value_at(each.value, path) for each in documents if text_at(each.value, "kind") == kind
     )
     return next((value for value in found if value is not None), None)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from imager.errors import UnsupportedError
 from imager.machineconfig.selector import SYSTEM_DISK
-from imager.machineconfig.settings import DOCUMENT_SINCE, IMAGE_CACHE_SINCE
+from imager.machineconfig.settings import DOCUMENT_SINCE
 from imager.machineconfig.volumes import IMAGE_CACHE
+from imager.profile.quirks import require_image_cache
 from imager.profile.version import TalosVersion
 from imager.units import GIB, MIB, align_up
 
@@ -31,10 +31,7 @@ def patch_text(version: TalosVersion, volume_size: int | None) -> str:
     that, rounded up to 16 MiB; maxSize is a fifth more, as Talos leaves it on disk images, rounded
     up to 256 MiB. Raises UnsupportedError for a release without image caches.
     """
-    if not version.at_least(*IMAGE_CACHE_SINCE):
-        raise UnsupportedError(
-            f"Talos {version.text} has no image cache", hint="it came with v1.9: upgrade first"
-        )
+    require_image_cache(version)
     documents = [_DOCUMENT if version.at_least(*DOCUMENT_SINCE) else _FIELD]
     if volume_size is not None:
         documents.append(_volume(volume_size))

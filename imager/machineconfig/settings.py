@@ -11,12 +11,12 @@ from imager.imagecache.machineconfig import document_name, is_machine_config
 from imager.machineconfig.kinds import KINDS, NEWEST
 from imager.machineconfig.sections import LineProblem, Section
 from imager.machineconfig.volumes import VOLUME_KIND, VolumeSettings, read_volume
+from imager.profile.quirks import IMAGE_CACHE_SINCE
 from imager.profile.version import TalosVersion
 from imager.yamldocs import LocatedDocument, load_located
 
 LARGEST_CONFIG = 4 << 20
-# The release that added the image cache, and the one that gave it a document of its own.
-IMAGE_CACHE_SINCE = (1, 9)
+# The release that gave the image cache a document of its own.
 DOCUMENT_SINCE = (1, 14)
 DOCUMENT_KIND = "ImageCacheConfig"
 _FIELD = "machine.features.imageCache.localEnabled"

@@ -37,20 +37,28 @@ _SCRATCH_PREFIX = "ext4-"
 
 
 def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
-    files: Sequence[TreeFile], *, size: int, label: str, uuid: UUID, timestamp: int, scratch: Path
+    files: Sequence[TreeFile],
+    *,
+    folders: Sequence[str] = (),
+    size: int,
+    label: str,
+    uuid: UUID,
+    timestamp: int,
+    scratch: Path,
 ) -> VolumePlan:
-    """Plan an ext4 volume of `size` bytes that holds `files`, owned by root.
+    """Plan an ext4 volume of `size` bytes that holds `files` and `folders`, owned by root.
 
-    The files' data stand in the given order. Every time is `timestamp` (seconds since 1970);
-    `uuid` is the seed of the directory hash too. `scratch` is an existing folder on a disk with
-    sparse files; what is put there is removed in the end.
+    Folders that files are in need not be named. The files' data stand in the given order. Every
+    time is `timestamp` (seconds since 1970); `uuid` is the seed of the directory hash too.
+    `scratch` is an existing folder on a disk with sparse files; what is put there is removed in the
+    end.
 
     Raises Ext4FullError when the files do not fit, InputError for an unusable path, label, size
     or time, HostError when the scratch disk has no files of `size` bytes, DependencyError when
     mkfs.ext4 or libext2fs is missing or fails.
     """
     _check(size=size, label=label, timestamp=timestamp)
-    tree = _tree(files)
+    tree = _tree(files, folders)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
         path = Path(folder, "volume")
         runs = lay_out(tree, Volume(size, label, uuid, timestamp), path)
@@ -62,13 +70,21 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
     return VolumePlan(Content.compose(size, placed), tuple(places))
 
 
-def minimum_ext4_size(files: Sequence[TreeFile], *, scratch: Path, granularity: int = MIB) -> int:
-    """Return the bytes of the smallest volume, a multiple of `granularity`, that holds `files`.
+def minimum_ext4_size(
+    files: Sequence[TreeFile],
+    *,
+    folders: Sequence[str] = (),
+    scratch: Path,
+    granularity: int = MIB,
+) -> int:
+    """Return the bytes of the smallest volume that holds `files` and `folders`.
+
+    It is a multiple of `granularity`.
 
     It is found by laying out for real: `plan_ext4` works with the result and raises
     Ext4FullError with one `granularity` less. Other errors as `plan_ext4`.
     """
-    tree = _tree(files)
+    tree = _tree(files, folders)
 
     def fits(count: int) -> bool:
         volume = Volume(count * granularity, "", UUID(int=0), 0)
@@ -82,8 +98,8 @@ def minimum_ext4_size(files: Sequence[TreeFile], *, scratch: Path, granularity: 
     return smallest(fits, guess=-(-estimate_size(tree) // granularity)) * granularity
 
 
-def _tree(files: Iterable[TreeFile]) -> Tree:
-    return Tree.of((file.path, file.content.size) for file in files)
+def _tree(files: Iterable[TreeFile], folders: Iterable[str]) -> Tree:
+    return Tree.of(((file.path, file.content.size) for file in files), folders)
 
 
 def _check(*, size: int, label: str, timestamp: int) -> None:

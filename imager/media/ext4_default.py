@@ -51,14 +51,17 @@ _LARGEST_JOURNAL = 1024
 _LEAST = 32 * MIB
 
 
-def minimum_default_ext4_size(files: Sequence[TreeFile], *, scratch: Path) -> int:
-    """Return the bytes, a multiple of 1 MiB, from which on every volume holds `files`.
+def minimum_default_ext4_size(
+    files: Sequence[TreeFile], *, folders: Sequence[str] = (), scratch: Path
+) -> int:
+    """Return the bytes, a multiple of 1 MiB, from which on every volume holds what is named.
 
     Root writes them, who may use the reserved blocks. `scratch` is an existing folder on a disk
     with sparse files. Raises HostError when it has none, DependencyError when mkfs.ext4 is missing
     or fails.
     """
-    needed = needed_blocks(Tree.of((file.path, file.content.size) for file in files))
+    tree = Tree.of(((file.path, file.content.size) for file in files), folders)
+    needed = needed_blocks(tree)
     needed += _SPARE_BLOCKS
     low = max(align_up(needed * BLOCK, MIB), _LEAST)
 

@@ -37,16 +37,19 @@ class Entry:
 class Tree:
     """Files with their sizes in bytes, and directories with their entries, by path.
 
-    The root is called "". Directories come in the order in which files name them, so parents
-    come first.
+    The root is called "". Directories come in the order in which files name them, then those of no
+    file, and parents come first.
     """
 
     files: dict[str, int]
     directories: dict[str, tuple[Entry, ...]]
 
     @classmethod
-    def of(cls, files: Iterable[tuple[str, int]]) -> Tree:
-        """Return the tree of (path, size); raises InputError for unusable or double paths."""
+    def of(cls, files: Iterable[tuple[str, int]], folders: Iterable[str] = ()) -> Tree:
+        """Return the tree of (path, size) and of `folders`, which need not hold a file.
+
+        Raises InputError for unusable paths and for files that are there twice.
+        """
         sizes: dict[str, int] = {}
         names: dict[str, list[Entry]] = {"": [_entry(LOST_AND_FOUND, directory=True)]}
         for path, size in files:
@@ -54,7 +57,11 @@ class Tree:
             if path in sizes:
                 raise InputError(f"ext4: two files are called {path!r}")
             sizes[path] = size
-            _add(names, path)
+            _add_folder(names, parent(path))
+            names[parent(path)].append(_entry(path, directory=False))
+        for path in folders:
+            _check_path(path)
+            _add_folder(names, path)
         for path in sizes.keys() & names.keys():
             raise InputError(f"ext4: {path!r} is both a file and a folder")
         return cls(sizes, {path: tuple(entries) for path, entries in names.items()})
@@ -69,16 +76,15 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _add(names: dict[str, list[Entry]], path: str) -> None:
+def _add_folder(names: dict[str, list[Entry]], path: str) -> None:
+    """Add the folder `path` and those above it, as far as they are missing."""
     missing = []
-    above = parent(path)
-    while above not in names:
-        missing.append(above)
-        above = parent(above)
+    while path not in names:
+        missing.append(path)
+        path = parent(path)
     for directory in reversed(missing):
         names[directory] = []
         names[parent(directory)].append(_entry(directory, directory=True))
-    names[parent(path)].append(_entry(path, directory=False))
 
 
 def _entry(path: str, *, directory: bool) -> Entry:

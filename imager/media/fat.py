@@ -67,6 +67,7 @@ class _Layout:
 def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     files: Sequence[FatFile],
     *,
+    folders: Sequence[str] = (),
     size: int,
     label: str,
     volume_id: int,
@@ -74,8 +75,9 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     sector_size: int = 512,
     hidden_sectors: int = 0,
 ) -> VolumePlan:
-    """Return the plan of a FAT32 volume of `size` bytes that holds `files`.
+    """Return the plan of a FAT32 volume of `size` bytes that holds `files` and `folders`.
 
+    Folders that files are in need not be named.
     `volume_id` has 32 bits, `timestamp` is seconds since 1970 in UTC (FAT keeps even ones),
     `hidden_sectors` counts the sectors before the volume on its disk. Data stand in the order of
     `files`, so one pass forward over a source suffices; folders are sorted. Raises InputError for
@@ -83,8 +85,8 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     `size` too small, naming the least one.
     """
     packed_label, stamp = pack_label(label), Stamp.of(timestamp)
-    folders = folders_of(files)
-    geometry, layout = _fit(folders, files, size=size, sector_size=sector_size)
+    tree = folders_of(files, folders)
+    geometry, layout = _fit(tree, files, size=size, sector_size=sector_size)
     boot = boot_sector(
         geometry,
         label=packed_label,
@@ -93,7 +95,7 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
         root_cluster=layout.cluster_of(ROOT),
     )
     placed = [*_system_area(geometry, layout, boot)]
-    for folder in folders:
+    for folder in tree:
         data = folder.data(layout.cluster_of, label=packed_label, stamp=stamp)
         offset = geometry.offset_of(layout.cluster_of(folder.path))
         placed.append((offset, Content.of_bytes(data)))
@@ -106,17 +108,19 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     return VolumePlan(Content.compose(size, placed), tuple(places))
 
 
-def check_fat_files(files: Sequence[FatFile]) -> None:
+def check_fat_files(files: Sequence[FatFile], folders: Sequence[str] = ()) -> None:
     """Raise InputError when there is a file, a name or a folder that no FAT volume can hold."""
-    folders_of(files)
+    folders_of(files, folders)
 
 
-def minimum_fat_size(files: Sequence[FatFile], *, sector_size: int = 512) -> int:
+def minimum_fat_size(
+    files: Sequence[FatFile], *, folders: Sequence[str] = (), sector_size: int = 512
+) -> int:
     """Return the least size in bytes, a multiple of 4096, with which `plan_fat` succeeds.
 
     Raises InputError for names and sizes of files that FAT cannot hold.
     """
-    return _minimum_size(folders_of(files), files, sector_size)
+    return _minimum_size(folders_of(files, folders), files, sector_size)
 
 
 def _minimum_size(folders: Sequence[Folder], files: Sequence[FatFile], sector_size: int) -> int:

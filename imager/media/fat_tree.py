@@ -6,7 +6,7 @@ Structure". pyfatfs's objects marshal the records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -128,14 +128,14 @@ def record(
     return bytes(entry)
 
 
-def folders_of(files: Sequence[FatFile]) -> tuple[Folder, ...]:
-    """Return the folders that `files` need, the root first, all sorted by path.
+def folders_of(files: Sequence[FatFile], folders: Iterable[str] = ()) -> tuple[Folder, ...]:
+    """Return the folders of `files` and those named, the root first, all sorted by path.
 
     Raises InputError for a file above 4 GiB - 1, a name that FAT cannot hold, two paths that are
     the same or differ in case only, and a folder of more than 65,536 records.
     """
     children: dict[str, dict[str, FatFile | None]] = {ROOT: {}}
-    for path, file in _unique_paths(files).items():
+    for path, file in _unique_paths(files, folders).items():
         above, _, name = path.rpartition("/")
         children[above][name] = file
         if file is None:
@@ -145,13 +145,17 @@ def folders_of(files: Sequence[FatFile]) -> tuple[Folder, ...]:
     return tuple(_folder(path, children[path]) for path in sorted(children))
 
 
-def _unique_paths(files: Sequence[FatFile]) -> Mapping[str, FatFile | None]:
+def _unique_paths(files: Sequence[FatFile], folders: Iterable[str]) -> Mapping[str, FatFile | None]:
     """Return every path, folders with None before what is in them."""
+    named: list[tuple[str, FatFile | None]] = [(file.path, file) for file in files]
+    named += [(folder, None) for folder in folders]
     seen: dict[str, tuple[str, FatFile | None]] = {}
-    for file in sorted(files, key=lambda file: file.path):
-        _check_file(file)
-        for path in _with_parents(file.path):
-            new = (path, file if path == file.path else None)
+    for last, file in sorted(named, key=lambda each: each[0]):
+        _check_names(last)
+        if file is not None:
+            _check_size(file)
+        for path in _with_parents(last):
+            new = (path, file if path == last else None)
             known = seen.setdefault(folded(path), new)
             if known is not new and (known != new or new[1] is not None):
                 raise InputError(
@@ -161,9 +165,12 @@ def _unique_paths(files: Sequence[FatFile]) -> Mapping[str, FatFile | None]:
     return dict(seen.values())
 
 
-def _check_file(file: FatFile) -> None:
-    for name in file.path.split("/"):
-        check_name(name, path=file.path)
+def _check_names(path: str) -> None:
+    for name in path.split("/"):
+        check_name(name, path=path)
+
+
+def _check_size(file: FatFile) -> None:
     if file.content.size > LARGEST_FILE:
         raise InputError(
             f"{file.path}: {file.content.size} bytes are more than a file on FAT can have,"

@@ -73,9 +73,10 @@ class IsoPlan(VolumePlan):
     renamed: tuple[str, ...]
 
 
-def plan_iso(
+def plan_iso(  # noqa: PLR0913 - a volume is named by all of these
     files: Sequence[TreeFile],
     *,
+    folders: Sequence[str] = (),
     volume_id: str,
     timestamp: int,
     boot: Sequence[BootEntry] = (),
@@ -83,6 +84,7 @@ def plan_iso(
 ) -> IsoPlan:
     """Return an ISO 9660 image of `files`, their data in the given order, and `aliases`.
 
+    `folders` are directories that need not hold a file.
     `timestamp` (seconds since 1970) is the time of everything; files have mode 0444, directories
     0555, all belong to root. The first entry of `boot` is the default one; with any, the tree
     (but not Joliet's) also holds the file `boot.cat`. The size is a multiple of 2048, the volume
@@ -100,8 +102,9 @@ def plan_iso(
     lengths = {file.path: file.content.size for file in files}
     _check_fit(boot, aliases, lengths)
     catalog = [_BOOT_CATALOG] if boot else []
-    tree = plan_tree([file.path for file in files] + [alias.path for alias in aliases] + catalog)
-    joliet = JolietTree.of(lengths | {alias.path: alias.length for alias in aliases})
+    paths = [*(file.path for file in files), *(alias.path for alias in aliases), *catalog]
+    tree = plan_tree(paths, folders)
+    joliet = JolietTree.of(lengths | {alias.path: alias.length for alias in aliases}, folders)
     with pinned_clock(timestamp):
         metadata = IsoMetadata(volume_id)
         _add_files(metadata, tree, files)

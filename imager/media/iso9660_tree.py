@@ -35,8 +35,8 @@ class IsoTree:
     files: dict[str, str]
 
 
-def plan_tree(paths: Iterable[str]) -> IsoTree:
-    """Return the tree that holds the files `paths` (relative, with forward slashes).
+def plan_tree(paths: Iterable[str], folders: Iterable[str] = ()) -> IsoTree:
+    """Return the tree of the files `paths` (relative, with forward slashes) and of `folders`.
 
     Identifiers differ between siblings, also for readers that ignore case; of two names that
     differ in case only, the first keeps its own. Raises InputError for a path that is absolute,
@@ -47,19 +47,21 @@ def plan_tree(paths: Iterable[str]) -> IsoTree:
     taken: set[str] = set()
     for path in paths:
         names = _checked_names(path)
-        parent = _add_parents(tree, names, taken)
+        parent = _add_directories(tree, names[:-1], taken)
         if path in tree.files or path in tree.directories:
             raise InputError(f"{path!r} stands twice in the ISO")
         tree.files[path] = _identifier(parent, names[-1], taken)
+    for folder in folders:
+        _add_directories(tree, _checked_names(folder), taken)
     if len(tree.directories) >= MOST_DIRECTORIES:
         raise InputError(f"the ISO has more than {MOST_DIRECTORIES} directories")
     return tree
 
 
-def _add_parents(tree: IsoTree, names: list[str], taken: set[str]) -> str:
-    """Add the missing directories above a file; return the identifier path of the last."""
+def _add_directories(tree: IsoTree, names: list[str], taken: set[str]) -> str:
+    """Add a directory and those above it; return the identifier path of the last of `names`."""
     identifier = ""
-    for depth in range(1, len(names)):
+    for depth in range(1, len(names) + 1):
         path = "/".join(names[:depth])
         if path in tree.files:
             raise InputError(f"{path!r} is a file and a directory of the ISO")

@@ -66,26 +66,28 @@ class JolietTree:
     names: Mapping[str, str]
 
     @classmethod
-    def of(cls, lengths: Mapping[str, int]) -> JolietTree:
-        """Return the tree of the files `lengths`: relative paths with forward slashes, to bytes.
+    def of(cls, lengths: Mapping[str, int], folders: Iterable[str] = ()) -> JolietTree:
+        """Return the tree of the files `lengths` (path: bytes) and of `folders`.
+
+        Paths are relative, with forward slashes.
 
         A name that Windows cannot have, or tells from a sibling's by case alone, is replaced by
         one that is made of its start and of its digest.
         """
-        children = _children(lengths)
+        children = _children(lengths, folders)
         names = dict(_other_names(children))
-        folders: list[_Folder] = []
+        ordered: list[_Folder] = []
         level = [(_ROOT, 0)]
         # ECMA-119, section 6.9.1: by level, by the number of the directory above, by name.
         while level:
             below = []
             for path, above in level:
                 entries = sorted(children[path], key=lambda entry: _identifier(entry, names))
-                below += [(entry, len(folders)) for entry in entries if entry in children]
+                below += [(entry, len(ordered)) for entry in entries if entry in children]
                 size = _folder_size(entries, lengths, names)
-                folders.append(_Folder(path, above, tuple(entries), size))
+                ordered.append(_Folder(path, above, tuple(entries), size))
             level = below
-        return cls(tuple(folders), lengths, names)
+        return cls(tuple(ordered), lengths, names)
 
     @property
     def size(self) -> int:
@@ -172,19 +174,27 @@ class JolietTree:
                 yield _record(identifier, starts[below], size, stamp, _DIRECTORY)
 
 
-def _children(paths: Iterable[str]) -> dict[str, list[str]]:
+def _children(files: Iterable[str], folders: Iterable[str]) -> dict[str, list[str]]:
     """Return the paths of the entries of each directory, in the order in which they come."""
     children: dict[str, list[str]] = {_ROOT: []}
-    for path in paths:
-        entry = path
-        while True:
-            above = entry.rpartition("/")[0]
-            known = above in children
-            children.setdefault(above, []).append(entry)
-            if known:
-                break
-            entry = above
+    for path in files:
+        above = path.rpartition("/")[0]
+        _add_directory(children, above)
+        children[above].append(path)
+    for path in folders:
+        _add_directory(children, path)
     return children
+
+
+def _add_directory(children: dict[str, list[str]], path: str) -> None:
+    """Add the directory `path` and those above it, as far as they are missing."""
+    missing = []
+    while path not in children:
+        missing.append(path)
+        path = path.rpartition("/")[0]
+    for directory in reversed(missing):
+        children[directory] = []
+        children[directory.rpartition("/")[0]].append(directory)
 
 
 def _other_names(children: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, str]]:

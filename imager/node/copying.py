@@ -24,6 +24,7 @@ from imager.imagecache.contents import BlobSource
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import cached_images, cached_signatures
 from imager.imagecache.layercache import LayerCache
+from imager.imagecache.tree import tree_folders
 from imager.reporter import Reporter
 from imager.units import format_size
 from imager.workers import SharedProgress, worker_pool
@@ -115,6 +116,7 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
         )
     with reporter.transfer("copying the image cache", plan.size) as advance:
         _copy_blobs(plan, SharedProgress(advance))
+        _make_folders(plan)
         for path, raw in plan.manifests.items():
             _write_file(plan.target / path, raw)
             advance(len(raw))
@@ -122,6 +124,15 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
     if plan.fingerprint not in known:
         lines = "\n".join([*known, plan.fingerprint][-_MOST_COPIED:])
         _write_file(plan.target / _COPIED, f"{lines}\n".encode())
+
+
+def _make_folders(plan: CachePlan) -> None:
+    """Make the folders of manifests, also those of no tag; after all blobs, like names."""
+    try:
+        for folder in tree_folders(plan.manifests):
+            (plan.target / folder).mkdir(exist_ok=True)
+    except OSError as error:
+        raise write_error(error) from error
 
 
 def _copy_blobs(plan: CachePlan, progress: SharedProgress) -> None:

@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from imager.errors import Fail, ImagerError, InputError, UnsupportedError
-from imager.imagecache.open import OpenedCache, open_whole_cache
+from imager.imagecache.open import open_whole_cache
+from imager.imagecache.opened import OpenedCache
 from imager.imagecache.verify import verify_cache
 from imager.machineconfig.volumes import IMAGE_CACHE
 from imager.node.devices import BlockDevice

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from imager.bootassets.meta import meta_content
 from imager.bootloader.boot import DiskBoot, PlannedPartition
 from imager.bootloader.bootloaders import boot_planner
-from imager.errors import InputError, UnsupportedError
+from imager.errors import InputError
 from imager.extents import Content
-from imager.filetree import TreeFile
 from imager.imagecache.cache import ImageCache
 from imager.media.ext4 import minimum_ext4_size, plan_ext4
 from imager.media.gpt import LINUX_DATA, Partition, backup_size, plan_gpt
@@ -52,7 +51,6 @@ def plan_disk_output(target: Target) -> OutputPlan:
     cache fits in. Raises InputError for a size that does not work, naming the parts and the
     smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
     """
-    _check_cache(target)
     boot_target = target.disk_boot()
     boot = boot_planner(target.bootloader, boot_target).disk(boot_target, MIB)
     boot_end = boot.partitions[-1].end
@@ -61,14 +59,6 @@ def plan_disk_output(target: Target) -> OutputPlan:
     _check_size(target, fixed, sizes)
     partitions = [*fixed, *_last_partition(target, fixed[-1].end, sizes.last)]
     return _assemble(target, partitions, boot, sizes)
-
-
-def _check_cache(target: Target) -> None:
-    if target.cache and quirks(target.version).data_partitions:
-        raise UnsupportedError(
-            f"Talos {target.version.text} has no image cache on its disk: EPHEMERAL takes the rest",
-            hint="build for --talos-version v1.9.0 or later, or leave --image-cache out",
-        )
 
 
 def _fixed_partitions(
@@ -95,10 +85,6 @@ def _last_partition(target: Target, offset: int, size: int) -> list[PlannedParti
     return []
 
 
-def _cache_files(cache: ImageCache) -> list[TreeFile]:
-    return [TreeFile(file.path, file.content) for file in cache.files]
-
-
 def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
     """Return the sizes for a last partition at byte `offset`; no disk is below `smallest`."""
     table = backup_size(target.sector_size)
@@ -117,7 +103,12 @@ def _least_last(target: Target) -> int:
         return MIB
     if target.cache is None:
         return 0
-    return minimum_ext4_size(_cache_files(target.cache), scratch=target.scratch, granularity=MIB)
+    return minimum_ext4_size(
+        target.cache.tree_files,
+        folders=target.cache.folders,
+        scratch=target.scratch,
+        granularity=MIB,
+    )
 
 
 def _cache_with_headroom(target: Target, least: int) -> int:
@@ -158,7 +149,8 @@ def _shown(size: int) -> str:
 
 def _cache_partition(target: Target, cache: ImageCache, offset: int, size: int) -> PlannedPartition:
     volume = plan_ext4(
-        _cache_files(cache),
+        cache.tree_files,
+        folders=cache.folders,
         size=size,
         label=_CACHE,
         uuid=derived_uuid(_CACHE),

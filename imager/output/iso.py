@@ -21,7 +21,7 @@ from imager.filetree import PlacedFile, TreeFile, VolumePlan
 from imager.media.gpt import ESP, Partition, backup_size, plan_gpt
 from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
 from imager.media.joliet import joliet_volume_id
-from imager.output.medium import cache_files, check_fits_fat
+from imager.output.medium import cache_files, cache_folders, check_fits_fat
 from imager.output.plan import OutputPlan, Region, RegionKind, Target
 from imager.repro import derived_uuid
 from imager.units import align_up, count
@@ -118,6 +118,7 @@ def _iso_tree(target: Target, boot: IsoBoot, esp: VolumePlan, name: str) -> IsoP
         entries.insert(0, BootEntry(boot.bios.path, BootPlatform.BIOS, _LOAD, boot_info_table=True))
     return plan_iso(
         [TreeFile(ESP_IMAGE, esp.content), *stored, *cache_files(target)],
+        folders=cache_folders(target),
         volume_id=name,
         timestamp=target.timestamp,
         boot=entries,

@@ -19,6 +19,11 @@ def cache_files(target: Target) -> list[TreeFile]:
     return [TreeFile(f"{CACHE_FOLDER}/{file.path}", file.content) for file in files]
 
 
+def cache_folders(target: Target) -> list[str]:
+    """Return the folders of the image cache under their paths on a medium."""
+    return [f"{CACHE_FOLDER}/{path}" for path in target.cache.folders] if target.cache else []
+
+
 def check_fits_fat(target: Target) -> None:
     """Raise InputError when the image cache cannot lie on a FAT stick, saying what can be done."""
     large = _too_large(target.cache) if target.cache else []
@@ -28,7 +33,8 @@ def check_fits_fat(target: Target) -> None:
             hint=_NO_FAT,
         )
     try:
-        check_fat_files([FatFile(file.path, file.content) for file in cache_files(target)])
+        files = [FatFile(file.path, file.content) for file in cache_files(target)]
+        check_fat_files(files, cache_folders(target))
     except InputError as error:
         raise InputError(error.message, hint=_NO_FAT) from error
 

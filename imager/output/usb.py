@@ -16,7 +16,7 @@ from imager.errors import InputError
 from imager.extents import Content
 from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.gpt import BASIC_DATA, Partition, backup_size, plan_gpt
-from imager.output.medium import cache_files, check_fits_fat
+from imager.output.medium import cache_files, cache_folders, check_fits_fat
 from imager.output.plan import OutputPlan, Region, RegionKind, Target
 from imager.repro import derived_uuid
 from imager.units import MIB, align_up, format_size
@@ -42,12 +42,14 @@ def plan_usb_output(target: Target) -> OutputPlan:
         *boot.esp,
         *(FatFile(file.path, file.content) for file in cache_files(target)),
     ]
-    minimum = 2 * MIB + align_up(minimum_fat_size(files), MIB)
+    folders = cache_folders(target)
+    minimum = 2 * MIB + align_up(minimum_fat_size(files, folders=folders), MIB)
     size = minimum if target.disk_size is None else target.disk_size
     _check_size(size, minimum)
     room = (size - backup_size()) // MIB * MIB - MIB
     volume = plan_fat(
         files,
+        folders=folders,
         size=room,
         label=LABEL,
         volume_id=derived_uuid(LABEL).int & 0xFFFF_FFFF,

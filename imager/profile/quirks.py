@@ -8,14 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
+from imager.errors import UnsupportedError
 from imager.profile.model import Bootloader
 from imager.profile.version import TalosVersion
 from imager.units import MIB
 
 _T = TypeVar("_T")
 _ALWAYS = (0,)
-# Images of their own cannot be cached before.
 IMAGE_CACHE_SINCE = (1, 9)
+# From here on the installer is the image factory's, of the schematic without any customization.
+_FACTORY_SINCE = (1, 14)
+_FACTORY_INSTALLER = (
+    "factory.talos.dev/metal-installer/"
+    "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
+)
+_INSTALLER = "ghcr.io/siderolabs/installer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,25 @@ class Quirks:
     def unified_efi_size(self) -> int:
         """The size of EFI with systemd-boot: what the boot partitions take together with GRUB."""
         return self.efi_size + self.bios_size + self.boot_size
+
+
+def default_installer(version: TalosVersion) -> str:
+    """Return the installer that a machine of `version` installs when it is told no other one.
+
+    It is the same with SecureBoot, whose machines must be told another one.
+    """
+    repository = _FACTORY_INSTALLER if version.numbers >= _FACTORY_SINCE else _INSTALLER
+    return f"{repository}:{version.text}"
+
+
+def require_image_cache(version: TalosVersion) -> None:
+    """Raise UnsupportedError unless machines of `version` can use an image cache."""
+    if version.numbers < IMAGE_CACHE_SINCE:
+        since = ".".join(map(str, IMAGE_CACHE_SINCE))
+        raise UnsupportedError(
+            f"Talos {version.text} has no image cache",
+            hint=f"use --talos-version v{since}.0 or later, or do without an image cache",
+        )
 
 
 def quirks(version: TalosVersion) -> Quirks:

@@ -233,7 +233,7 @@ def image_with_many_layers(site: Site) -> Bad:
     (blobs / digest).write_bytes(raw)
     entry |= {"digest": f"sha256:{digest}", "size": len(raw)}
     (path / "index.json").write_bytes(json.dumps(index).encode())
-    return Bad(path, ("not an image cache", "2"), "cache-create")
+    return Bad(path, ("is an OCI image, not an image cache",), "cache-create")
 
 
 def garbage_index(site: Site) -> Bad:

@@ -138,7 +138,7 @@ def test_what_cannot_be_is_said_in_a_line_or_two(source: CacheFixture, path: Pat
     tar = path.with_name("cache.tar")
     tar.write_bytes(b"x" * 1024)
     for argv, code, said in (
-        (("cache-add", tar, "--images", "-"), INPUT, "not a whole tar archive"),
+        (("cache-add", tar, "--images", "-"), INPUT, "is not an image cache"),
         (("cache-prune", path.parent), INPUT, "is not an image cache"),
         (("cache-prune", path, "--keep", path / "none"), INPUT, "cannot read the list"),
         (("cache-prune", path, "--platform", "linux"), INPUT, "is not a platform"),

@@ -23,6 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from tests.mutants.bootloaders import BOOTLOADERS
+from tests.mutants.caches import CACHES
 from tests.mutants.clients import CLIENTS
 from tests.mutants.commands import COMMANDS
 from tests.mutants.connections import CONNECTIONS
@@ -58,6 +59,7 @@ ALL = (
     *GRUB,
     *CONNECTIONS,
     *IMAGE_LISTING,
+    *CACHES,
     *KEEPING,
     *MACHINE_CONFIG,
     *MEASURED,

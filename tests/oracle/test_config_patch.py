@@ -10,7 +10,9 @@ import pytest
 
 from imager.units import parse_size
 from tests import cli
-from tests.caches import make_flat, make_layout, make_tar
+from tests.archives import make_archive
+from tests.caches import CacheFixture, make_flat, make_layout, make_tar
+from tests.registry import running_registry
 
 FIELD = {"machine": {"features": {"imageCache": {"localEnabled": True}}}}
 DOCUMENT = {"apiVersion": "v1alpha1", "kind": "ImageCacheConfig", "local": {"enabled": True}}
@@ -76,3 +78,24 @@ def test_the_patch_is_right_for_its_cache(caches: dict[str, Path], tmp_path: Pat
     done = cli.run("config", "check", path, "--image-cache", caches["tar"])
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{path}: 2 documents, nothing is wrong" in done.stdout
+
+
+def test_archives_and_registries_have_the_same_patch(
+    caches: dict[str, Path], tmp_path: Path
+) -> None:
+    flat = CacheFixture(caches["flat"], (), ())
+    wanted = patch(caches["flat"])
+    assert patch(make_archive(flat, tmp_path / "c.tar", layout=True, prefix="x/")) == wanted
+    with running_registry(tmp_path / "registry") as registry:
+        reference = f"{registry.host}/talos/image-cache:v1"
+        done = cli.run("images", "cache-push", caches["layout"], reference)
+        assert done.returncode == 0, done.stderr
+        done = cli.run("config", "patch", "--image-cache", reference)
+        assert (done.returncode, done.stdout) == (0, wanted)
+        done = cli.run(
+            *("config", "check", "-", "--image-cache", reference, "--layer-cache", tmp_path / "l"),
+            stdin=wanted,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "all in the cache" in done.stdout
+        assert len(list((tmp_path / "l").iterdir())) == 1

@@ -103,7 +103,9 @@ def test_what_was_built_is_verified_and_the_same(
     done = run("images", "cache-verify", image)
     assert (done.returncode, done.stderr) == (0, "")
     size = sum(len(data) for data in cache.files.values())
-    assert done.stdout == f"verified 3 images, {len(cache.blobs)} blobs, {size} bytes\n"
+    assert done.stdout == (
+        f"verified 3 images, {len(cache.blobs)} blobs, {size} bytes ({size / MIB:.1f} MiB)\n"
+    )
     done = run("images", "cache-diff", image, cache.folder)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     told = json.loads(run("images", "cache-info", image, "--json").stdout)
@@ -210,7 +212,10 @@ def test_images_are_not_changed_in_place(images: dict[str, Path], cache: CacheFi
             option = "--images" if command == "cache-add" else "--remove"
             done = run("images", command, image, option, "-", stdin=cache.references[0])
             assert done.returncode == 3
-            assert "is an image: only layouts and flat trees can be changed" in done.stderr
+            assert (
+                "is an image: only layouts, flat trees and tars of them can be changed"
+                in done.stderr
+            )
             assert "hint: change the cache that it was built from" in done.stderr
     assert {image: fingerprint(image) for image in images.values()} == before
 

@@ -251,7 +251,7 @@ def test_what_is_no_cache_is_refused(tmp_path: Path) -> None:
 
 
 def sparse_layout(folder: Path, size: int) -> Path:
-    """Make a layout whose layer is `size` zeros that take no space."""
+    """Make a layout whose layer is `size` zeros that take no space: it is not looked into."""
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
     layer = folder / "layer"
@@ -266,7 +266,9 @@ def sparse_layout(folder: Path, size: int) -> Path:
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": descriptor(CONFIG_TYPE, config),
-            "layers": [{"mediaType": LAYER_TYPE, "digest": f"sha256:{digest}", "size": size}],
+            "layers": [
+                {"mediaType": f"{LAYER_TYPE}+gzip", "digest": f"sha256:{digest}", "size": size}
+            ],
         }
     )
     for data in (config, manifest):

@@ -8,12 +8,14 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.archives import make_archive
 from tests.caches import (
     INDEX_TYPE,
     MANIFEST_TYPE,
@@ -392,6 +394,21 @@ def test_compressed_layers_are_refused_with_a_way_out(flat: CacheFixture, tmp_pa
     shutil.unpack_archive(packed, folder, "gztar", filter="data")
     with serving(folder) as server:
         assert server.ask(f"{REPO}/manifests/v1").data == index_of(flat)
+
+
+def test_an_archive_is_served_and_may_be_replaced(flat: CacheFixture, tmp_path: Path) -> None:
+    path = make_archive(flat, tmp_path / "cache.tar", layout=True, prefix="cache/")
+    digest, data = blob_of(flat)
+    with serving(path) as server:
+        assert server.ask(f"{REPO}/manifests/v1").data == index_of(flat)
+        answer = server.ask(f"{REPO}/blobs/{digest}", headers={"Range": "bytes=1000-1999"})
+        assert (answer.status, answer.data) == (206, data[1000:2000])
+        one = make_flat(tmp_path / "one", images=1, blob_size=300_000)
+        make_archive(one, tmp_path / "new.tar", layout=True).replace(path)
+        deadline = time.monotonic() + 20
+        while server.ask(f"{REPO.replace('img0', 'img1')}/manifests/v1").status != 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def gzip_layer(layout: Path) -> Path:

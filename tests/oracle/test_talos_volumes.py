@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from imager.imagecache.defaults import default_images
+from imager.imagecache.defaults import find_release
 from imager.profile.model import Bootloader
 from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
@@ -166,7 +166,7 @@ def test_constants(talos: TalosModules) -> None:
     constants = talos.ask("constants").result
     assert constants["image_cache"] == "IMAGECACHE"
     assert constants["disk_image_bootloader"] == 17
-    images = default_images(RELEASE)
+    images = find_release(RELEASE).references
     tags = {
         image.rpartition("/")[2].rpartition(":")[0]: image.rpartition(":")[2] for image in images
     }

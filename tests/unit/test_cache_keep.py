@@ -11,6 +11,7 @@ import pytest
 
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content, FileRange
+from imager.imagecache.archiving import ArchiveFormat
 from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.create import create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
@@ -23,7 +24,8 @@ from imager.imagecache.keep import (
     plan_addition,
     plan_pruning,
 )
-from imager.imagecache.open import OpenedCache, open_whole_cache
+from imager.imagecache.open import open_whole_cache
+from imager.imagecache.opened import OpenedCache
 from imager.imagecache.relink import drop_links, try_link
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest
@@ -85,7 +87,7 @@ def make(
 
 def add(path: Path, fetched: Gathered) -> None:
     opened = open_whole_cache(path)
-    addition = plan_addition(opened.cache, fetched)
+    addition = plan_addition(opened, fetched)
     options = keeping_options(opened, jobs=2)
     create_cache(addition.gathered, path, options=options, reporter=REPORTER)
 
@@ -175,7 +177,7 @@ def test_what_is_there_is_not_asked_for(whole: OpenedCache, tmp_path: Path) -> N
 
 def test_nothing_to_add_or_take_out(whole: OpenedCache, tmp_path: Path) -> None:
     opened = open_whole_cache(make(whole, tmp_path / "cache", named(0, 1), CreateOptions()))
-    addition = plan_addition(opened.cache, held(whole, named(1)))
+    addition = plan_addition(opened, held(whole, named(1)))
     assert (addition.changes, addition.moved, addition.blobs_added) == (False, (), ())
     pruning = plan_pruning(opened, Wanted())
     assert (pruning.changes, pruning.freed, pruning.removed) == (False, 0, ())
@@ -204,7 +206,7 @@ def test_a_tag_that_moved_is_replaced_with_what_belonged_to_it(
     expected.platforms |= fetched.platforms
     create_cache(expected, tmp_path / "expected", options=packing, reporter=REPORTER)
 
-    moved = plan_addition(open_whole_cache(path).cache, fetched).moved
+    moved = plan_addition(open_whole_cache(path), fetched).moved
     add(path, fetched)
 
     assert [image.reference for image in moved] == list(named(1))
@@ -226,9 +228,7 @@ def test_another_index_of_the_same_parts_has_moved(whole: OpenedCache, tmp_path:
     path = make(whole, tmp_path / "cache", named(0), CreateOptions())
     same = make_flat(tmp_path / "same", images=1, blob_size=5000, arches=("amd64", "arm64"))
     moved_index(same, 0)
-    addition = plan_addition(
-        open_whole_cache(path).cache, held(open_whole_cache(same.folder), named(0))
-    )
+    addition = plan_addition(open_whole_cache(path), held(open_whole_cache(same.folder), named(0)))
     assert [image.reference for image in addition.moved] == list(named(0))
     assert addition.changes
     assert addition.blobs_added == ()
@@ -349,10 +349,11 @@ def test_an_image_is_named_by_its_digest_too(whole: OpenedCache, tmp_path: Path)
 
 
 @pytest.mark.parametrize("codec", [None, "gzip"])
-def test_a_tar_is_not_changed(tmp_path: Path, codec: str | None) -> None:
+def test_a_tar_stays_one(tmp_path: Path, codec: str | None) -> None:
     tar = make_tar(make_flat(tmp_path / "flat"), tmp_path / "cache.tar", codec=codec)
-    with pytest.raises(UnsupportedError, match="is a tar"):
-        keeping_options(open_whole_cache(tar), jobs=1)
+    options = keeping_options(open_whole_cache(tar), jobs=1)
+    archive = ArchiveFormat.TAR if codec is None else ArchiveFormat.GZIP
+    assert options == CreateOptions(CacheLayout.FLAT, jobs=1, archive=archive)
 
 
 @pytest.mark.parametrize("codec", [None, "gzip", "zstd"])

@@ -265,7 +265,7 @@ def test_signatures_of_a_platforms_manifest_go_with_it(tmp_path: Path) -> None:
 def add(folder: Path, other: Path) -> bool:
     opened, whole = open_whole_cache(folder), open_whole_cache(other).cache
     fetched = gather_held(whole, signed_images(whole, cached_images(whole)))
-    addition = plan_addition(opened.cache, fetched)
+    addition = plan_addition(opened, fetched)
     options = keeping_options(opened, jobs=1)
     create_cache(addition.gathered, folder, options=options, reporter=REPORTER)
     assert problems(folder) == ()

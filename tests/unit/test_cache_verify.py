@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from imager.errors import DependencyError, Fail
-from imager.imagecache.open import OpenedCache, open_whole_cache
+from imager.imagecache.open import open_whole_cache
+from imager.imagecache.opened import OpenedCache
 from imager.imagecache.verify import Verification, verify_cache
 from imager.oci.platform import Platform
 from imager.reporter import ProgressStyle, make_reporter
@@ -228,7 +229,7 @@ def test_a_platform_that_the_layout_does_not_name(tmp_path: Path) -> None:
 
 def test_a_layout_of_something_else(tmp_path: Path) -> None:
     layout = make_layout_of(tmp_path / "layout", b"words", media_type="text/plain")
-    assert contains_each(verify(layout).problems, "must have one tar layer")
+    assert contains_each(verify(layout).problems, "is an OCI image, not an image cache")
 
 
 def test_a_registry_that_fails_says_nothing_of_the_cache() -> None:

@@ -21,7 +21,8 @@ from imager.extents import Content, FileRange
 from imager.filetree import TreeFile
 from imager.imagecache.diff import diff_caches
 from imager.imagecache.keep import keeping_options
-from imager.imagecache.open import CacheKind, open_cache, open_whole_cache
+from imager.imagecache.open import open_cache, open_whole_cache
+from imager.imagecache.opened import CacheKind
 from imager.imagecache.volumes import is_image
 from imager.media.ext4 import plan_ext4
 from imager.media.fat import FatFile, minimum_fat_size, plan_fat

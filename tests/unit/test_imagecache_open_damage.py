@@ -208,7 +208,9 @@ def test_a_layer_that_is_not_what_its_media_type_says(
 
 def test_a_layer_of_another_kind(cache: CacheFixture, tmp_path: Path) -> None:
     layout = make_layout_of(tmp_path / "l", b"x", media_type="application/x-what")
-    assert "is not an image cache: it must have one tar layer" in refusal(layout).message
+    error = refusal(layout)
+    assert error.message == f"{layout} is an OCI image, not an image cache"
+    assert f"NAME=oci:{layout} in LIST" in error.hint
 
 
 @pytest.mark.parametrize("codec", ["gzip", None])

@@ -13,7 +13,7 @@ from imager.arch import find_arch
 from imager.errors import HostError, InputError
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.layercache import LayerCache
-from imager.imagecache.open import OpenedCache
+from imager.imagecache.opened import OpenedCache
 from imager.imagecache.pull import pull_cache, pull_whole_cache
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imager.errors import ImagerError, InvalidConfigError, UnsupportedError
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.defaults import default_images
+from imager.imagecache.defaults import find_release
 from imager.imagecache.open import open_whole_cache
 from imager.machineconfig.check import Checked, SizedCache, check_machine_config
 from imager.machineconfig.needs import needed_defaults
@@ -73,7 +73,11 @@ def problems(text: str, cache: ImageCache, *, size: int = NEED, version: str = "
 
 
 def defaults(*, without: Iterable[str] = (), version: str = "v1.9.0") -> set[str]:
-    return {each for each in default_images(version) if not any(name in each for name in without)}
+    return {
+        each
+        for each in find_release(version).references
+        if not any(name in each for name in without)
+    }
 
 
 def test_a_control_plane_needs_all_that_its_release_does() -> None:
@@ -86,6 +90,39 @@ def test_a_worker_needs_what_it_pulls_for_itself() -> None:
         "ghcr.io/siderolabs/installer:v1.9.0",
         "registry.k8s.io/pause:3.10",
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "installer"),
+    [
+        ("v1.9.0", "ghcr.io/siderolabs/installer:v1.9.0"),
+        ("v1.13.9", "ghcr.io/siderolabs/installer:v1.13.9"),
+        (
+            "v1.14.0-rc.1",
+            "factory.talos.dev/metal-installer/"
+            "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba:v1.14.0-rc.1",
+        ),
+    ],
+)
+def test_a_machine_that_names_no_installer_needs_the_default(version: str, installer: str) -> None:
+    text = "machine: {type: worker}\n"
+    assert installer in images(text, version)
+    assert installer not in images(
+        "machine: {type: worker, install: {image: 'example.com/installer:v1'}}\n", version
+    )
+
+
+def test_the_document_of_an_installation_names_an_installer() -> None:
+    text = "machine: {type: worker}\n---\napiVersion: v1alpha1\nkind: UnattendedInstallConfig\n"
+    version = "v1.14.0-rc.1"
+    assert any("metal-installer" in image for image in images(text, version))
+    named = images(f"{text}installer: {{image: 'example.com/i:v1'}}\n", version)
+    assert not any("metal-installer" in image for image in named)
+
+
+def test_what_is_not_known_of_a_release_is_a_warning() -> None:
+    (warning,) = check("machine: {type: worker}\n", version="v1.14.0").warnings
+    assert "no image list for Talos v1.14.0 yet" in warning
 
 
 def test_a_patch_needs_what_it_names() -> None:
@@ -118,7 +155,7 @@ def test_what_is_named_is_needed_instead_of_the_default() -> None:
         "enabled: true\nimage: example.com/scheduler:v2\n"
     )
     expected = defaults(without=["kube-proxy", "scheduler", "network-policies"], version="v1.13.0")
-    needed = needed_defaults(load_located(later), default_images("v1.13.0"))
+    needed = needed_defaults(load_located(later), find_release("v1.13.0").images)
     assert {each.image for each in needed} == expected
     assert images(later) == {"example.com/scheduler:v2"}
 
@@ -126,7 +163,7 @@ def test_what_is_named_is_needed_instead_of_the_default() -> None:
 def test_network_policies_are_needed_where_they_are_turned_on() -> None:
     cni = "cluster: {network: {cni: {flannel: {kubeNetworkPoliciesEnabled: true}}}}"
     text = "machine: {type: controlplane}\n"
-    policies = {each for each in default_images("v1.13.0") if "network-policies" in each}
+    policies = {each for each in find_release("v1.13.0").references if "network-policies" in each}
     assert len(policies) == 1
     assert images(text + cni, "v1.13.0") - images(text, "v1.13.0") == policies
 

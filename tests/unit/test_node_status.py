@@ -81,7 +81,7 @@ def test_a_person_sees_why() -> None:
     assert "image cache  ready" in text
     assert "copy         pending, 1 MiB of 4 MiB: it is too small" in text
     assert "served       http://127.0.0.1:3172" in text
-    assert "     3      9  414 MiB  /dev/vda1  ext4         IMAGECACHE    " in text
+    assert "     3      9  414.0 MiB  /dev/vda1  ext4         IMAGECACHE    " in text
     assert "/system/imagecache/iso/imagecache: damaged" in text
     assert "  docker.io/library/absent:v1" in text
     assert "  blob sha256:0 is damaged" in text

@@ -1,0 +1,191 @@
+"""Breaks of what caches are packed in: folders of the tree, archives, and what is no cache."""
+
+from __future__ import annotations
+
+from tests.mutants.definitions import Mutant
+
+
+def _mutant(what: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(what, f"imager/{file}", old, new, tuple(f"tests/unit/{test}" for test in tests))
+
+
+_FOLDERS = "test_cache_folders.py"
+_ARCHIVES = "test_cache_archives.py"
+
+CACHES = (
+    _mutant(
+        "an image by digest alone has no folder reference",
+        "imagecache/tree.py",
+        "folders.add(",
+        "folders.discard(",
+        f"{_FOLDERS}::test_a_repository_has_the_folder_reference",
+    ),
+    _mutant(
+        "folders stand behind what is in them",
+        "imagecache/tree.py",
+        "return tuple(sorted(folders))",
+        "return tuple(sorted(folders, reverse=True))",
+        f"{_FOLDERS}::test_a_layer_unpacks_without_making_parents",
+    ),
+    _mutant(
+        "folders in a tar can be written by their owner alone",
+        "tarball.py",
+        "info.mode = 0o755",
+        "info.mode = 0o700",
+        f"{_FOLDERS}::test_a_layer_unpacks_without_making_parents",
+    ),
+    _mutant(
+        "a layer has no folders",
+        "imagecache/creation.py",
+        "plan_tar(files, folders=folders, timestamp=TIMESTAMP)",
+        "plan_tar(files, timestamp=TIMESTAMP)",
+        f"{_FOLDERS}::test_a_layer_unpacks_without_making_parents",
+    ),
+    _mutant(
+        "a pushed tree has no folders",
+        "imagecache/publish.py",
+        "plan_tar(files, folders=cache.folders, timestamp=TIMESTAMP)",
+        "plan_tar(files, timestamp=TIMESTAMP)",
+        f"{_FOLDERS}::test_a_push_has_the_folders",
+    ),
+    _mutant(
+        "an old layout is pushed without folders",
+        "imagecache/publish.py",
+        "if opened.lacking:",
+        "if False:",
+        f"{_FOLDERS}::test_a_push_has_the_folders",
+    ),
+    _mutant(
+        "a flat tree has the folders of its files alone",
+        "imagecache/create.py",
+        "for name in plan.folders:",
+        "for name in {file.path.rpartition('/')[0] for file in plan.files}:",
+        f"{_FOLDERS}::test_a_flat_tree_has_its_folders",
+    ),
+    _mutant(
+        "pruning leaves a layer without folders",
+        "imagecache/keep.py",
+        "return self.takes_out or bool(self.folders_added)",
+        "return self.takes_out",
+        f"{_FOLDERS}::test_pruning_nothing_adds_the_folders",
+    ),
+    _mutant(
+        "an addition leaves a layer without folders",
+        "imagecache/keep.py",
+        "bool(added or opened.lacking)",
+        "bool(added)",
+        f"{_FOLDERS}::test_adding_what_is_there_adds_the_folders",
+    ),
+    _mutant(
+        "a machine's volume has the folders of its files alone",
+        "node/copying.py",
+        "tree_folders(plan.manifests)",
+        "()",
+        f"{_FOLDERS}::test_a_copy_into_a_volume_has_the_folders",
+    ),
+    _mutant(
+        "a layer that is compressed in a tar is looked for at the start of the tar",
+        "imagecache/tars.py",
+        "StreamRange(place.path, codec, 0, place.offset, content.size)",
+        "StreamRange(place.path, codec, 0, 0, content.size)",
+        f"{_ARCHIVES}::test_a_plain_tar_may_have_a_compressed_layer",
+    ),
+    _mutant(
+        "a layer in a tar is looked for at the start of the tar",
+        "tarball.py",
+        "yield _Bounded(reader, source.offset, place.size)",
+        "yield _Bounded(reader, 0, place.size)",
+        f"{_ARCHIVES}::test_a_tar_is_the_cache_that_is_in_it",
+    ),
+    _mutant(
+        "what was hashed of a compressed archive is not compared",
+        "imagecache/tars.py",
+        "case _ if member.sha256 != blob.digest.hex:",
+        "case _ if False:",
+        f"{_ARCHIVES}::test_damage_in_an_archive_is_told",
+    ),
+    _mutant(
+        "an archive has several caches without a word",
+        "imagecache/tars.py",
+        "if folder and len(found) > 1:",
+        "if False:",
+        f"{_ARCHIVES}::test_two_caches_in_a_tar_are_refused",
+    ),
+    _mutant(
+        "an archive of docker save is an image",
+        "imagecache/tars.py",
+        "if _DOCKER_INDEX in layout.members:",
+        "if False:",
+        f"{_ARCHIVES}::test_an_archive_of_docker_save",
+    ),
+    _mutant(
+        "an image's layer without manifests is a damaged cache",
+        "imagecache/tars.py",
+        'if not any(file.path.startswith(f"{_MANIFESTS}/") for file in index.files):',
+        "if False:",
+        f"{_ARCHIVES}::test_an_ordinary_image",
+    ),
+    _mutant(
+        "any archive is replaced by --force",
+        "imagecache/create.py",
+        "return any(_MARKS.intersection",
+        "return any(_MARKS or",
+        f"{_ARCHIVES}::test_what_an_archive_may_replace",
+    ),
+    _mutant(
+        "the digest of an archive's layer counts what stands before it",
+        "imagecache/create.py",
+        "_file_digest(path, start=made.plan.packing.head)",
+        "_file_digest(path)",
+        f"{_ARCHIVES}::test_an_archive_is_made_as_planned",
+    ),
+    _mutant(
+        "a layer of an archive of Talos makes the archive a compressed one",
+        "imagecache/keep.py",
+        "None if opened.layer and LAYER_CODECS[opened.layer.media_type] else opened.codec",
+        "opened.codec",
+        f"{_ARCHIVES}::test_an_archive_of_talos_is_pruned_to_a_plain_layer",
+    ),
+    Mutant(
+        "the size of a cache is that of its layer",
+        "imager/cli/creation_text.py",
+        '"size": gathered.size,',
+        '"size": self.plan.packing.size,',
+        ("tests/oracle/test_cache_folders_oracle.py::test_a_cache_has_one_size",),
+    ),
+    Mutant(
+        "images are listed by their names",
+        "imager/cli/cache_text.py",
+        "(-each.size, str(each.reference))",
+        "str(each.reference)",
+        ("tests/oracle/test_cache_folders_oracle.py::test_the_largest_images_are_listed_first",),
+    ),
+    _mutant(
+        "a build for a Talos without image caches takes one",
+        "build.py",
+        "    if profile.input.image_cache is not None:\n        require_image_cache(version)\n",
+        "",
+        "test_image_cache_since.py::test_every_output_refuses",
+    ),
+    _mutant(
+        "the factory's installer is that of older releases too",
+        "profile/quirks.py",
+        "_FACTORY_SINCE = (1, 14)",
+        "_FACTORY_SINCE = (1, 13)",
+        "test_imagecache_defaults.py::test_a_release",
+    ),
+    _mutant(
+        "a release that lists no installer has none",
+        "imagecache/defaults.py",
+        "    if not lists_installer:\n        yield installer\n",
+        "",
+        "test_imagecache_defaults.py::test_a_release",
+    ),
+    _mutant(
+        "a document of a later release does not name an installer",
+        "imagecache/components.py",
+        '            ImageSetting("UnattendedInstallConfig", "installer.image"),\n',
+        "",
+        "test_machineconfig_check.py::test_a_machine_that_names_no_installer_needs_the_default",
+    ),
+)

@@ -1,0 +1,221 @@
+"""The folders of a cache's tree: in layers, trees and images, and made good in old caches."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from imager.errors import InputError
+from imager.extents import Content
+from imager.filetree import TreeFile
+from imager.imagecache.archiving import ArchiveFormat
+from imager.imagecache.contents import Gathered
+from imager.imagecache.create import create_cache
+from imager.imagecache.creation import CacheLayout, CreateOptions
+from imager.imagecache.held import gather_held
+from imager.imagecache.images import cached_images
+from imager.imagecache.keep import Wanted, keeping_options, plan_addition, plan_pruning
+from imager.imagecache.open import open_whole_cache
+from imager.imagecache.publish import plan_cache
+from imager.imagecache.tree import tree_folders
+from imager.imagecache.verify import verify_cache
+from imager.media.ext4_tree import Tree
+from imager.media.fat import FatFile, check_fat_files
+from imager.media.iso9660_tree import plan_tree
+from imager.node.copying import copy_cache, plan_copy
+from imager.reporter import ProgressStyle, make_reporter
+from imager.tarball import plan_tar
+from tests.caches import (
+    REGISTRY_FOLDER,
+    CacheFixture,
+    drop_tag,
+    layout_blobs,
+    make_flat,
+    make_layout,
+    make_old_layout,
+    tar_without_folders,
+    tree_files,
+    unpack_as_talos,
+)
+from tests.support import write_content
+
+REPORTER = make_reporter(ProgressStyle.NONE)
+HEX = "0" * 64
+
+
+@pytest.fixture(name="flat")
+def flat_cache(tmp_path: Path) -> CacheFixture:
+    """Return a cache whose image img0 is there by its digest alone, without `reference/`."""
+    flat = make_flat(tmp_path / "flat", images=2, blob_size=3000)
+    drop_tag(flat)
+    return flat
+
+
+def gathered(path: Path) -> Gathered:
+    cache = open_whole_cache(path).cache
+    return gather_held(cache, cached_images(cache))
+
+
+EXPECTED = [
+    "blob",
+    "manifests",
+    f"manifests/{REGISTRY_FOLDER}",
+    f"manifests/{REGISTRY_FOLDER}/team",
+    f"manifests/{REGISTRY_FOLDER}/team/img0",
+    f"manifests/{REGISTRY_FOLDER}/team/img0/digest",
+    f"manifests/{REGISTRY_FOLDER}/team/img0/reference",
+    f"manifests/{REGISTRY_FOLDER}/team/img1",
+    f"manifests/{REGISTRY_FOLDER}/team/img1/digest",
+    f"manifests/{REGISTRY_FOLDER}/team/img1/reference",
+]
+
+
+def folders_in(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_dir())
+
+
+def test_a_repository_has_the_folder_reference() -> None:
+    assert tree_folders([f"manifests/r.io/a/b/digest/sha256-{HEX}", f"blob/sha256-{HEX}"]) == (
+        "blob",
+        "manifests",
+        "manifests/r.io",
+        "manifests/r.io/a",
+        "manifests/r.io/a/b",
+        "manifests/r.io/a/b/digest",
+        "manifests/r.io/a/b/reference",
+    )
+
+
+def test_a_repository_may_be_called_digest() -> None:
+    """Its folder stands above that of another repository, and is not taken for it."""
+    found = tree_folders(
+        [f"manifests/r.io/a/digest/digest/sha256-{HEX}", f"manifests/r.io/a/digest/sha256-{HEX}"]
+    )
+    assert {"manifests/r.io/a/reference", "manifests/r.io/a/digest/reference"} <= set(found)
+
+
+def test_a_layer_unpacks_without_making_parents(flat: CacheFixture, tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    create_cache(gathered(flat.folder), path, options=CreateOptions(), reporter=REPORTER)
+    layer = layout_blobs(path)["layer"]
+    unpacked = unpack_as_talos(layer, tmp_path / "unpacked")
+    assert folders_in(unpacked) == EXPECTED
+    assert tree_files(unpacked) == flat.files
+    # The blocks themselves: names end with a slash, as in POSIX's ustar.
+    raw = layer.read_bytes()
+    names = [raw[at : at + 100].rstrip(b"\0").decode() for at in range(0, 512 * 10, 512)]
+    assert names == [f"{name}/" for name in EXPECTED]
+    with tarfile.open(layer) as tar:
+        entries = [member for member in tar if member.isdir()]
+    assert {(e.mode, e.uid, e.gid, e.mtime, e.size) for e in entries} == {(0o755, 0, 0, 0, 0)}
+
+
+def test_layers_before_do_not_unpack_so(flat: CacheFixture, tmp_path: Path) -> None:
+    """The unpacker of this test is one that notices."""
+    layer = layout_blobs(make_old_layout(flat, tmp_path / "old"))["layer"]
+    with pytest.raises(FileNotFoundError):
+        unpack_as_talos(layer, tmp_path / "unpacked")
+
+
+@pytest.mark.parametrize("archive", [None, ArchiveFormat.TAR])
+def test_a_flat_tree_has_its_folders(
+    flat: CacheFixture, tmp_path: Path, archive: ArchiveFormat | None
+) -> None:
+    path = tmp_path / "cache"
+    options = CreateOptions(CacheLayout.FLAT, archive=archive)
+    create_cache(gathered(flat.folder), path, options=options, reporter=REPORTER)
+    made = path if archive is None else unpack_as_talos(path, tmp_path / "unpacked")
+    assert folders_in(made) == EXPECTED
+    assert tree_files(made) == flat.files
+
+
+def test_an_old_layout_is_read_and_told_of(flat: CacheFixture, tmp_path: Path) -> None:
+    old = open_whole_cache(make_old_layout(flat, tmp_path / "old"))
+    assert list(old.lacking) == EXPECTED
+    found = verify_cache(lambda _: old, reporter=REPORTER)
+    assert found.problems == ()
+    (note,) = found.notes
+    assert "10 folders missing that Talos needs, such as blob" in note
+    assert "`imager images cache-prune` adds them" in note
+
+
+def test_a_flat_tree_may_lack_a_folder_too(flat: CacheFixture) -> None:
+    assert open_whole_cache(flat.folder).lacking == (EXPECTED[6],)
+
+
+def test_what_talos_makes_lacks_nothing(tmp_path: Path) -> None:
+    flat = make_flat(tmp_path / "flat")
+    assert open_whole_cache(make_layout(flat, tmp_path / "layout", codec="gzip")).lacking == ()
+    assert open_whole_cache(flat.folder).lacking == ()
+
+
+def test_pruning_nothing_adds_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
+    path = make_old_layout(flat, tmp_path / "old")
+    opened = open_whole_cache(path)
+    pruning = plan_pruning(opened, Wanted())
+    assert (pruning.changes, pruning.freed) == (True, 0)
+    assert list(pruning.folders_added) == EXPECTED
+    options = keeping_options(opened, jobs=1)
+    create_cache(pruning.gathered, path, options=options, reporter=REPORTER)
+    create_cache(gathered(flat.folder), tmp_path / "new", options=options, reporter=REPORTER)
+    assert tree_files(path) == tree_files(tmp_path / "new")
+    assert not plan_pruning(open_whole_cache(path), Wanted()).changes
+
+
+def test_adding_what_is_there_adds_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
+    old = open_whole_cache(make_old_layout(flat, tmp_path / "old"))
+    new = open_whole_cache(make_layout(make_flat(tmp_path / "n"), tmp_path / "new"))
+    assert plan_addition(old, gather_held(old.cache, cached_images(old.cache))).changes
+    assert not plan_addition(new, gather_held(new.cache, cached_images(new.cache))).changes
+
+
+def test_a_push_has_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
+    old = make_old_layout(flat, tmp_path / "old")
+    made = tmp_path / "made"
+    create_cache(gathered(flat.folder), made, options=CreateOptions(), reporter=REPORTER)
+    tar = tmp_path / "t.tar"
+    tar.write_bytes(tar_without_folders(flat.files))
+    wanted = plan_cache(made, reporter=REPORTER).root.digest
+    for path in (old, flat.folder, tar):
+        assert plan_cache(path, reporter=REPORTER).root.digest == wanted
+
+
+def test_a_copy_into_a_volume_has_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
+    target = tmp_path / "volume"
+    target.mkdir()
+    copy_cache(plan_copy(open_whole_cache(flat.folder).cache, target), REPORTER)
+    assert folders_in(target) == EXPECTED
+
+
+def test_formats_take_folders_of_no_file() -> None:
+    files = ["a/b/file"]
+    folders = ["a", "a/empty", "other/deep"]
+    ext4 = Tree.of([(path, 1) for path in files], folders)
+    assert set(ext4.directories) == {"", "a", "a/b", "a/empty", "other", "other/deep"}
+    assert ext4.directories["a/empty"] == ()
+    iso = plan_tree(files, folders)
+    assert set(iso.directories) == {"a", "a/b", "a/empty", "other", "other/deep"}
+
+
+@pytest.mark.parametrize("folder", ["file", "../out", "a/file/below"])
+def test_folders_that_cannot_be(folder: str) -> None:
+    with pytest.raises(InputError):
+        Tree.of([("file", 1), ("a/file", 1)], [folder])
+    with pytest.raises(InputError):
+        plan_tree(["file", "a/file"], [folder])
+    if ".." not in folder:
+        with pytest.raises(InputError):
+            check_fat_files([FatFile("file", Content(1)), FatFile("a/file", Content(1))], [folder])
+
+
+def test_a_long_name_of_a_folder_has_a_pax_record(tmp_path: Path) -> None:
+    folder = "/".join(["x" * 90] * 4)
+    plan = plan_tar([TreeFile(f"{folder}/f", Content(0))], folders=[folder], timestamp=0)
+    path = write_content(plan.content, tmp_path / "t")
+    with tarfile.open(path) as tar:
+        assert [(member.name, member.isdir()) for member in tar] == [
+            (folder, True),
+            (f"{folder}/f", False),
+        ]
