@@ -1,6 +1,6 @@
 """All that depends on the Talos version, in one table.
 
-Sizes are bytes. Talos calls such rules quirks; a version that does not parse is the latest.
+Sizes are bytes. Talos calls such rules quirks.
 """
 
 from __future__ import annotations
@@ -85,6 +85,11 @@ class Quirks:
     def unified_efi_size(self) -> int:
         """The size of EFI with systemd-boot: what the boot partitions take together with GRUB."""
         return self.efi_size + self.bios_size + self.boot_size
+
+
+def fills_in(bootloader: Bootloader | None, version: TalosVersion) -> bool:
+    """Whether Talos writes `bootloader` into a profile of its own accord, for whatever disk."""
+    return bootloader in (Bootloader.DUAL_BOOT, quirks(version).bootloader)
 
 
 def quirks(version: TalosVersion) -> Quirks:
