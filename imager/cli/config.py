@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imager.cli.commands import App
-from imager.cli.options import Display, Results, TalosVersion
+from imager.cli.options import Display, Results, TalosVersion, parse_version
 
 if TYPE_CHECKING:
     from imager.imagecache.cache import ImageCache
@@ -31,7 +31,7 @@ def patch(
             help="Add a volume that the cache is copied to from an ISO; a disk image has one.",
         ),
     ] = True,
-    display: Display,  # noqa: ARG001 - the patch is all that is printed
+    display: Display,
 ) -> None:
     """Print the machine configuration patch that turns a cache on, with a volume for it.
 
@@ -40,9 +40,8 @@ def patch(
     """
     from imager.imagecache.open import open_whole_cache
     from imager.machineconfig.patch import patch_text
-    from imager.profile.version import DEFAULT_VERSION, TalosVersion
 
-    version = TalosVersion.parse(talos_version or DEFAULT_VERSION)
+    version = parse_version(talos_version, display.reporter())
     cache = open_whole_cache(image_cache).cache
     typer.echo(patch_text(version, _volume_size(cache) if volume else None), nl=False)
 
@@ -75,12 +74,12 @@ def check(
     from imager.errors import InvalidConfigError
     from imager.machineconfig.check import check_machine_config
     from imager.machineconfig.settings import LARGEST_CONFIG
-    from imager.profile.version import TalosVersion
     from imager.textinput import input_name, read_input
 
     text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
     sized = _sized(image_cache) if image_cache else None
-    version = TalosVersion.parse(talos_version) if talos_version else None
+    reporter = display.reporter()
+    version = None if talos_version is None else parse_version(talos_version, reporter)
     try:
         checked = check_machine_config(
             text, source=input_name(source), version=version, sized=sized
@@ -91,7 +90,6 @@ def check(
         if display.json_output:
             typer.echo(unchecked_json(input_name(source), error))
         raise
-    reporter = display.reporter()
     for warning in checked.warnings:
         reporter.warn(warning)
     display.summary(lambda: checked_text(checked, sized), lambda: checked_json(checked, sized))

@@ -14,12 +14,14 @@ from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
 from imager.cli.options import (
     DEFAULT_PLATFORM,
     CosignSignatures,
+    ImageLists,
     Jobs,
     LayerCacheFolder,
     MissingPlatforms,
     Registries,
     Results,
     TalosVersion,
+    parse_version,
 )
 
 app = App()
@@ -69,9 +71,9 @@ def default(talos_version: TalosVersion = None, *, versions: Versions, display: 
     """Print the images that a Talos release needs, one per line."""
     from imager.imagecache.bundles import with_versions
     from imager.imagecache.defaults import default_images
-    from imager.profile.version import DEFAULT_VERSION
 
-    references = map(str, default_images(talos_version or DEFAULT_VERSION))
+    release = parse_version(talos_version, display.reporter())
+    references = map(str, default_images(release.text))
     images = with_versions(references, versions.given())
     display.answer(lambda: "\n".join(images), lambda: json.dumps({"images": images}, indent=2))
 
@@ -101,9 +103,8 @@ def talos_bundle(
     from imager.imagecache.bundles import official_extensions, official_overlays, talos_images
     from imager.imagecache.defaults import newest_release
     from imager.oci.registry import RegistryClient
-    from imager.profile.version import TalosVersion
 
-    release = TalosVersion.parse(version or newest_release())
+    release = parse_version(version or newest_release(), display.reporter(), name="VERSION")
     images = list(talos_images(release))
     client = RegistryClient.from_settings(registries.settings())
     listed = [
@@ -148,15 +149,7 @@ class Inputs:
 
     PANEL: ClassVar[str] = INPUTS
 
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST",
-            help="File with one image per line, or - for standard input: a registry reference, or "
-            "a local image: [NAME=]oci:DIR[:TAG], [NAME=]oci-archive:FILE[:TAG], "
-            "[NAME=]docker-archive:FILE[:REF] or NAME=dir:DIR.",
-        ),
-    ]
+    images: ImageLists
     platform: Annotated[
         list[str] | None,
         typer.Option(
@@ -207,10 +200,11 @@ def cache_create(
 ) -> None:
     """Make an image cache. The profiles take it with --image-cache."""
     from imager.cli.creation_text import CreationReport
+    from imager.imagecache.construction import check_space
     from imager.imagecache.create import check_creatable, write_cache
     from imager.imagecache.creation import CreateOptions, plan_creation
     from imager.imagecache.gather import gather
-    from imager.imagecache.lists import read_lines
+    from imager.imagecache.lists import read_entries
     from imager.imagecache.selection import MissingPlatform, Selection
     from imager.oci.registry import RegistryClient
     from imager.units import count
@@ -229,7 +223,7 @@ def cache_create(
     check_creatable(output.image_cache_path, force=output.force)
     reporter = display.reporter()
     settings = registries.settings()
-    entries = read_lines(inputs.images)
+    entries = read_entries(inputs.images)
     reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
     client = RegistryClient.from_settings(settings)
     gathered = gather(
@@ -245,6 +239,7 @@ def cache_create(
     report = CreationReport(plan, output.image_cache_path, gathered.images)
     if output.dry_run:
         display.answer(report.plan_text, report.plan_json)
+        check_space(plan)
         return
     created = write_cache(plan, reporter=reporter)
     display.summary(lambda: report.created_text(created), lambda: report.created_json(created))

@@ -32,6 +32,14 @@ _JOURNAL = "journal"
 _WORTH_KEEPING = MIB
 
 
+def check_space(plan: CreationPlan) -> None:
+    """Raise HostError when there is too little space to make what was planned."""
+    there = 0
+    if plan.options.layer_cache is None:
+        there = used_space(keyed_partial(plan.target, plan.key))
+    check_free_space(plan.target.parent, plan.needed - there)
+
+
 @dataclass(frozen=True, slots=True)
 class Construction:
     """A plan on its way to its target.
@@ -49,13 +57,11 @@ class Construction:
         Raises HostError when there is too little space.
         """
         target, key = self.plan.target, self.plan.key
+        check_space(self.plan)
         if self.plan.options.layer_cache is not None:
-            check_free_space(target.parent, self.plan.needed)
             with atomic_folder(target) as folder:
                 yield folder
             return
-        there = used_space(keyed_partial(target, key))
-        check_free_space(target.parent, self.plan.needed - there)
         with resumable_folder(target, key=key, keep=self._keep) as folder:
             yield folder
 
