@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from imager.units import format_size
+from imager.units import MIB
 
 
 def table(rows: Sequence[Sequence[str]], *, numbers: int) -> Iterator[str]:
@@ -19,5 +19,12 @@ def table(rows: Sequence[Sequence[str]], *, numbers: int) -> Iterator[str]:
 
 
 def exact_size(size: int) -> str:
-    """Return `size` bytes to the byte, and in short."""
-    return f"{size} bytes ({format_size(size)})"
+    """Return `size` bytes to the byte, and in MiB."""
+    return f"{size} bytes ({mebibytes(size)})"
+
+
+def mebibytes(size: int) -> str:
+    """Return `size` bytes in MiB, with one decimal: sizes are compared in one unit."""
+    if not size:
+        return "0 MiB"
+    return f"{size / MIB:.1f} MiB" if size >= MIB // 10 else "< 0.1 MiB"
