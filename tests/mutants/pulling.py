@@ -123,8 +123,8 @@ PULLING = (
     _mutant(
         "space is asked for what is there already",
         "imagecache/construction.py",
-        "self.plan.needed - there)",
-        "self.plan.needed)",
+        "plan.needed - there)",
+        "plan.needed)",
         _CONSTRUCTION,
     ),
     _mutant(
