@@ -39,7 +39,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk fmt lint type check unit test test-quick boot-matrix \
+.PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type check unit test test-quick boot-matrix \
         test-boot test-container test-mutants bench image clean packages-%
 
 help: ## Show what can be made.
@@ -147,6 +147,10 @@ boot-disk: packages-boot install ## Boot the raw disk in QEMU.
 	$(BIN)/python -m tests.qemu '$(OUT)/metal-$(ARCH).raw'
 
 # --- checks and tests -------------------------------------------------------------------------
+
+docs: install ## Write the parts of docs/ that are made of the code.
+	sed -i '/^| field | what/,$$d' docs/profiles.md
+	$(BIN)/imager profile reference >> docs/profiles.md
 
 fmt: install ## Format the code.
 	$(BIN)/ruff format $(CODE)

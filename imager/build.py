@@ -9,18 +9,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imager.arch import Arch, find_arch
-from imager.bootassets.locate import Asset, BootAssets, find_assets
-from imager.errors import InputError
+from imager.bootassets.locate import BootAssets, find_assets
+from imager.bootassets.named import NamedAssets
+from imager.errors import InputError, UnsupportedError
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.layercache import LayerCache
 from imager.imagecache.open import open_cache
 from imager.imagecache.pull import pull_cache
 from imager.oci.reference import Reference
 from imager.oci.settings import RegistrySettings
+from imager.output.destination import Replaced, check_replaceable, output_path
 from imager.output.outputs import OUTPUTS
 from imager.output.plan import OutputPlan, Target
 from imager.output.write import WriteJob, Written, write_output
-from imager.profile.model import EnrollKeys, OutFormat, Profile, SecureBootInput
+from imager.profile.fields import setting
+from imager.profile.leftout import left_out
+from imager.profile.model import EnrollKeys, OutFormat, OutputKind, Profile, SecureBootInput
+from imager.profile.output_name import output_name
 from imager.profile.quirks import require_image_cache
 from imager.profile.version import DEFAULT_VERSION, TalosVersion
 from imager.reporter import Reporter
@@ -33,14 +38,15 @@ from imager.signing.secureboot import (
     load_secure_boot,
 )
 from imager.units import MIB
-from imager.workspace import check_free_space, check_output_folder, partial_folder, scratch_folder
+from imager.workspace import check_free_space, created_folder, partial_folder, scratch_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to build, beside what to build; `assets`, `output` and `layer_cache` are folders.
+    """How to build, beside what to build; `assets` and `layer_cache` are folders.
 
-    `secureboot` is the folder of keys and certificates.
+    `output` is a folder or the file to write, which is replaced if `clobber`. `secureboot` is the
+    folder of keys and certificates.
     """
 
     output: Path
@@ -51,12 +57,16 @@ class Options:
     verify: bool = True
     checksum: bool = False
     dry_run: bool = False
+    clobber: bool = True
     secureboot: Path = DEFAULT_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """An output that is planned, and what will be needed to write it; sizes in bytes."""
+    """An output that is planned, and what will be needed to write it; sizes in bytes.
+
+    `replaced` is the file at `path` now.
+    """
 
     plan: OutputPlan
     path: Path
@@ -65,6 +75,7 @@ class Planned:
     assets: BootAssets
     cache: ImageCache | None
     space_needed: int
+    replaced: Replaced | None
 
 
 # File systems round up, and keep a little for themselves.
@@ -78,14 +89,20 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
     Nothing is written but metadata, and a cache that is pulled from a registry, both to
     temporary folders. Raises ImagerError for whatever is wrong with the profile's inputs.
     """
-    if not options.dry_run:
-        check_output_folder(options.output)
+    path = output_path(options.output, output_name(profile))
+    options = replace(options, output=path)
+    replaced = check_replaceable(path, clobber=options.clobber)
     arch = find_arch(profile.arch)
-    assets = find_assets(arch, given=options.assets, files=_asset_files(profile))
-    version = TalosVersion.parse(profile.version or assets.version or DEFAULT_VERSION)
+    named = NamedAssets.of(profile.input, arch)
+    assets = find_assets(arch, given=options.assets, files=named.files)
+    version = _version(profile, assets)
+    for warning in version.warnings:
+        reporter.warn(warning)
     if profile.input.image_cache is not None:
         require_image_cache(version)
     with ExitStack() as stack:
+        if not options.dry_run:
+            stack.enter_context(created_folder(path.parent))
         cache = _open_cache(profile, arch, options, reporter, stack)
         target = Target(
             platform=profile.platform,
@@ -104,22 +121,22 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
             scratch=stack.enter_context(scratch_folder()),
         )
         plan = OUTPUTS[profile.output.kind](target)
-        out_format = profile.output.out_format
-        suffix = out_format.value if out_format is not OutFormat.RAW else ""
+        notes = (*plan.notes, *named.notes, *left_out(profile, version))
         yield Planned(
-            plan=plan,
-            path=options.output / f"{plan.file_name}{suffix}",
-            out_format=out_format,
+            plan=replace(plan, notes=notes),
+            path=path,
+            out_format=profile.output.out_format,
             version=version,
             assets=assets,
             cache=cache,
             space_needed=plan.content.data_size + _METADATA_SLACK,
+            replaced=replaced,
         )
 
 
 def write_build(planned: Planned, options: Options, reporter: Reporter) -> Written:
     """Write what was planned; see `imager.output.write.write_output` for the errors."""
-    check_free_space(options.output, planned.space_needed)
+    check_free_space(planned.path.parent, planned.space_needed)
     checks = planned.cache.checks if planned.cache and options.verify else ()
     with reporter.transfer(
         f"writing {planned.path.name}", planned.plan.content.data_size
@@ -130,8 +147,22 @@ def write_build(planned: Planned, options: Options, reporter: Reporter) -> Writt
             out_format=planned.out_format,
             checks=checks,
             checksum=options.checksum,
+            clobber=options.clobber,
         )
         return write_output(job, progress=advance)
+
+
+def _version(profile: Profile, assets: BootAssets) -> TalosVersion:
+    """Return the Talos version of the profile, else of the boot assets, else the default."""
+    if profile.version or not assets.version:
+        return TalosVersion.parse(profile.version or DEFAULT_VERSION)
+    try:
+        return TalosVersion.parse(assets.version)
+    except InputError as error:
+        raise InputError(
+            f"the version file beside the boot assets in {assets.folder}: {error.message}",
+            hint=f"correct it, or give {setting('version')}",
+        ) from error
 
 
 def _secure_boot(profile: Profile, options: Options, reporter: Reporter) -> SecureBoot | None:
@@ -139,20 +170,35 @@ def _secure_boot(profile: Profile, options: Options, reporter: Reporter) -> Secu
     if not profile.secureboot:
         if profile.input.secureboot:
             raise InputError(
-                "input.secureboot: this profile is not one for SecureBoot",
-                hint="build secureboot-iso or secureboot-metal, or set secureboot: true",
+                f"{setting('input.secureboot')} has no effect: this profile is not for SecureBoot",
+                hint="build secureboot-iso or secureboot-metal, or set `secureboot: true`",
             )
         return None
+    kind = profile.output.kind
+    if kind in (OutputKind.KERNEL, OutputKind.INITRAMFS):
+        raise UnsupportedError(
+            f"{setting('secureboot', 'true')}: {setting('output.kind', kind.value)} is not signed",
+            hint=f"choose {setting('output.kind', 'uki')}, or leave SecureBoot out",
+        )
     given = profile.input.secureboot or SecureBootInput()
     files = SecureBootFiles.in_folder(options.secureboot)
+    # Talos prints the paths that it takes by default: they are those of the folder of keys.
+    default = SecureBootFiles.in_folder(DEFAULT_FOLDER)
+
+    def chosen(path: str, usual: Path, in_folder: Path) -> Path:
+        return in_folder if path in ("", str(usual)) else Path(path)
+
     if signer := given.secure_boot_signer:
-        files = replace(files, key=Path(signer.key_path), certificate=Path(signer.cert_path))
+        files = replace(
+            files,
+            key=chosen(signer.key_path, default.key, files.key),
+            certificate=chosen(signer.cert_path, default.certificate, files.certificate),
+        )
     if given.pcr_signer:
-        files = replace(files, pcr_key=Path(given.pcr_signer.key_path))
+        pcr_key = chosen(given.pcr_signer.key_path, default.pcr_key, files.pcr_key)
+        files = replace(files, pcr_key=pcr_key)
     paths = (given.platform_key_path, given.key_exchange_key_path, given.signature_key_path)
-    pk, kek, db = (
-        Path(path) if path else usual for path, usual in zip(paths, files.variables, strict=True)
-    )
+    pk, kek, db = map(chosen, paths, default.variables, files.variables)
     files = replace(files, variables=(pk, kek, db))
     if given.include_well_known_certs:
         files = files.with_well_known(options.secureboot / WELL_KNOWN)
@@ -166,23 +212,14 @@ def _enroll_keys(profile: Profile) -> EnrollKeys:
     """Return how keys are enrolled; raises InputError for a way to, where there are no keys."""
     asked = profile.output.enroll_keys
     if not profile.secureboot:
-        if asked not in (None, EnrollKeys.OFF):
+        if asked not in (None, EnrollKeys.OFF, EnrollKeys.IF_SAFE):
+            field = setting(f"{profile.output.options_path}.sdBootEnrollKeys", asked.value)
             raise InputError(
-                f"sdBootEnrollKeys: {asked.value}: without SecureBoot there are no keys to enroll",
+                f"{field}: without SecureBoot there are no keys to enroll",
                 hint="build secureboot-iso or secureboot-metal, or leave it out",
             )
         return EnrollKeys.OFF
     return asked or EnrollKeys.IF_SAFE
-
-
-def _asset_files(profile: Profile) -> dict[Asset, Path]:
-    given = {
-        Asset.KERNEL: profile.input.kernel,
-        Asset.INITRAMFS: profile.input.initramfs,
-        Asset.SD_BOOT: profile.input.sd_boot,
-        Asset.SD_STUB: profile.input.sd_stub,
-    }
-    return {asset: Path(file.path) for asset, file in given.items() if file is not None}
 
 
 @contextmanager
@@ -191,19 +228,25 @@ def _layer_cache(options: Options) -> Iterator[LayerCache]:
     if options.layer_cache is not None:
         yield LayerCache.open(options.layer_cache)
         return
-    output = options.output.absolute() / "image-cache"
-    with scratch_folder() if options.dry_run else partial_folder(output) as folder:
+    beside = options.output.absolute().with_name("image-cache")
+    with scratch_folder() if options.dry_run else partial_folder(beside) as folder:
         yield LayerCache.open(folder)
 
 
 def _open_cache(
     profile: Profile, arch: Arch, options: Options, reporter: Reporter, stack: ExitStack
 ) -> ImageCache | None:
-    asset = profile.input.image_cache
-    if asset is None:
+    asset, kind = profile.input.image_cache, profile.output.kind
+    if options.require_images and not kind.is_medium:
+        raise InputError(
+            f"{setting('output.kind', kind.value)} has no image cache for --require-images",
+            hint="leave --require-images out, or make an iso, image or usb",
+        )
+    if asset is None or not kind.is_medium:
         if options.require_images:
             raise InputError(
-                "--require-images needs an image cache", hint="give one with --image-cache"
+                "--require-images needs an image cache",
+                hint=f"give one with {setting('input.imageCache')}",
             )
         return None
     if asset.image_ref:

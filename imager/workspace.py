@@ -23,7 +23,7 @@ from imager.units import format_size
 from imager.workers import worker_pool
 
 _AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 # How many files are flushed at a time.
 _FLUSHES = 16
 # The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
@@ -57,9 +57,42 @@ def check_output_folder(folder: Path) -> None:
         )
 
 
+@contextmanager
+def created_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` and its parents, as far as they are missing, for the block.
+
+    When the block fails, those that were made are removed again if they are empty. Raises
+    HostError or InputError, with what to do, when new files cannot be made in `folder`.
+    """
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            place = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+            raise InputError(f"{place} is not a folder", hint="choose another folder") from None
+        except OSError as error:
+            raise _cannot_create(folder, error) from error
+        check_output_folder(folder)
+        yield
+    except BaseException:
+        for each in missing:
+            with suppress(OSError):  # one with something in it
+                each.rmdir()
+        raise
+
+
+def existing_folder(folder: Path) -> Path:
+    """Return the nearest folder above `folder` that exists, or itself."""
+    return next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+
+
 def free_space(folder: Path) -> int:
-    """Return the bytes that this user may still write to the file system of `folder`."""
-    status = os.statvfs(folder)
+    """Return the bytes that this user may still write to the file system of `folder`.
+
+    The folder need not exist yet.
+    """
+    status = os.statvfs(existing_folder(folder))
     return status.f_bavail * status.f_frsize
 
 
@@ -83,11 +116,11 @@ def check_free_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path, *, mode: int = 0o666) -> Iterator[int]:
+def atomic_file(path: Path, *, mode: int = 0o666, clobber: bool = True) -> Iterator[int]:
     """Yield a descriptor of an empty temporary file that becomes `path` when the block ends well.
 
-    An existing `path` is replaced in one step; when the block fails, nothing is left behind. Of the
-    permissions `mode`, the umask takes away what it says.
+    An existing `path` is replaced in one step, or unless `clobber` is an InputError; when the block
+    fails, nothing is left behind. Of the permissions `mode`, the umask takes away what it says.
     """
     sweep_partials(path)
     # The name is known before the file is there: a signal at any moment leaves none behind.
@@ -96,7 +129,10 @@ def atomic_file(path: Path, *, mode: int = 0o666) -> Iterator[int]:
         descriptor = _locked_file(temporary, path, mode)
         yield descriptor
         os.fsync(descriptor)
-        temporary.replace(path)
+        if clobber:
+            temporary.replace(path)
+        else:
+            _rename_to_new(temporary, path)
         sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):  # which would hide what went wrong
@@ -324,15 +360,35 @@ def _cannot_create(path: Path, error: OSError) -> HostError:
     )
 
 
-def _exchange(temporary: Path, path: Path) -> None:
-    """Swap two folders in one step (renameat2(2)), or in two where the system cannot."""
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Give a file a name that nothing has, in one step where the system can."""
+    try:
+        if _renamed(temporary, path, _RENAME_NOREPLACE):
+            return
+        exists = os.path.lexists(path)
+    except FileExistsError:
+        exists = True
+    if exists:
+        raise InputError(f"{path} exists already, and was not replaced")
+    temporary.rename(path)
+
+
+def _renamed(temporary: Path, path: Path, flag: int) -> bool:
+    """Rename by renameat2(2) with `flag`; False where the system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = (os.fsencode(temporary), _AT_FDCWD, os.fsencode(path))
-    if libc.renameat2(_AT_FDCWD, *names, _RENAME_EXCHANGE) == 0:
-        return
+    if libc.renameat2(_AT_FDCWD, *names, flag) == 0:
+        return True
     number = ctypes.get_errno()
     if number not in (errno.EINVAL, errno.ENOSYS):
         raise OSError(number, os.strerror(number), os.fspath(path))
+    return False
+
+
+def _exchange(temporary: Path, path: Path) -> None:
+    """Swap two folders in one step, or in two where the system cannot."""
+    if _renamed(temporary, path, _RENAME_EXCHANGE):
+        return
     old = _partial_name(path)
     path.rename(old)
     temporary.rename(path)

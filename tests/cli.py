@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from typer.testing import CliRunner
+
 from imager.arch import find_arch
+from imager.errors import ImagerError
 from tests.forkserver import ForkServer, Request
 from tests.pe_stub import MACHINE, TEXT_START, patched, pe_stub
 
@@ -105,6 +108,33 @@ def _run_forked(
 def _text(stream: IO[bytes]) -> str:
     stream.seek(0)
     return io.TextIOWrapper(io.BytesIO(stream.read())).read()
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked:
+    """What became of `imager ARGS` in this process; `error` is what ended it, if anything did."""
+
+    stdout: str
+    exit_code: int
+    error: ImagerError | None
+
+    @property
+    def message(self) -> str:
+        """What is wrong, and what to do."""
+        assert self.error, self.stdout
+        return f"{self.error.message}\n{self.error.hint}"
+
+
+def invoke(*args: str | Path, stdin: str = "") -> Invoked:
+    """Run `imager ARGS` in this process: quick, but its streams and exit are not the real ones."""
+    from imager.cli.app import app
+
+    done = CliRunner().invoke(app, [*map(str, args)], input=stdin)
+    if isinstance(done.exception, ImagerError):
+        return Invoked(done.stdout, done.exception.exit_code, done.exception)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Invoked(done.stdout, done.exit_code, None)
 
 
 # A process counts the memory of the one that started it as its own, so a small one starts it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from imager.arch import Arch
@@ -9,6 +10,8 @@ from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
 
 _OVERWRITING = ("console", "talos.platform")
+# The kernel keeps what is between double quotes together (lib/cmdline.c, next_arg).
+_WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+', re.ASCII)
 
 
 def kernel_cmdline(
@@ -21,40 +24,42 @@ def kernel_cmdline(
 ) -> str:
     """Return the kernel command line of `version` on `arch`, changed by `extra`.
 
-    Of the extra arguments `-name` and `-name=value` delete, `console` and `talos.platform`
-    take the place of the default ones, and all others are appended.
+    As in Talos, all values of a name are next to each other, where the name came first, and
+    `name=` is written `name`. Extra arguments `-name` and `-name=value` delete, `console` and
+    `talos.platform` replace the default values, and all others are added to the name's values.
     """
-    arguments = [
+    parameters = _grouped(
         item.text
         for item in quirks(version).arguments
         if item.arch in (None, arch.name)
         and (iso or not item.iso_only)
         and (secure_boot or not item.secure_boot_only)
-    ]
-    replaced: set[str] = set()
-    for text in extra:
-        name = _name(text)
-        if text.startswith("-"):
-            arguments = [item for item in arguments if text[1:] not in (item, _name(item))]
-        elif name in _OVERWRITING and name not in replaced:
-            replaced.add(name)
-            arguments = _overwritten(arguments, text)
-        elif name in replaced:
-            places = (index for index, item in enumerate(arguments) if _name(item) == name)
-            last = max(places, default=len(arguments) - 1)
-            arguments.insert(last + 1, text)
+    )
+    for name, values in _grouped(extra).items():
+        if name.startswith("-") and name != "-":
+            _delete(parameters, name[1:], values)
+        elif name in _OVERWRITING:
+            parameters[name] = values
         else:
-            arguments.append(text)
-    return " ".join(arguments)
+            parameters.setdefault(name, []).extend(values)
+    return " ".join(
+        f"{name}={value}" if value else name
+        for name, values in parameters.items()
+        for value in values
+    )
 
 
-def _name(argument: str) -> str:
-    return argument.partition("=")[0]
+def _grouped(texts: Iterable[str]) -> dict[str, list[str]]:
+    """Return the values of each name, in the order in which the names first appear."""
+    found: dict[str, list[str]] = {}
+    for word in _WORD.findall(" ".join(texts)):
+        name, _, value = word.partition("=")
+        found.setdefault(name, []).append(value)
+    return found
 
 
-def _overwritten(arguments: list[str], text: str) -> list[str]:
-    name = _name(text)
-    places = [index for index, item in enumerate(arguments) if _name(item) == name]
-    place = places[0] if places else len(arguments)
-    kept = [item for item in arguments if _name(item) != name]
-    return [*kept[:place], text, *kept[place:]]
+def _delete(parameters: dict[str, list[str]], name: str, values: list[str]) -> None:
+    if not values[0]:
+        parameters.pop(name, None)
+    elif name in parameters:
+        parameters[name] = [value for value in parameters[name] if value not in values]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,10 @@ from pathlib import Path
 from imager.arch import Arch
 from imager.bootassets.apt import DebianPackage
 from imager.bootassets.grub import NORMAL, find_bios_grub, find_efi_grub, grub_version
-from imager.bootassets.kernelversion import kernel_version
+from imager.bootassets.identity import asset_version
 from imager.bootassets.locate import Asset, BootAssets, asset_places, find_assets
 from imager.bootassets.sources import RECORD, read_lock
 from imager.errors import ImagerError
-from imager.pe import check_pe
-
-_BANNERS = {
-    Asset.SD_BOOT: re.compile(rb"#### LoaderInfo: systemd-boot ([ -~]{1,60}) ####"),
-    Asset.SD_STUB: re.compile(rb"#### LoaderInfo: systemd-stub ([ -~]{1,60}) ####"),
-}
-_LARGEST_EFI = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +74,9 @@ def _state(place: Path, assets: BootAssets) -> str:
 def _asset(assets: BootAssets, asset: Asset) -> FoundAsset:
     def look() -> tuple[Path, int, str | None]:
         path = assets.path(asset)
-        return path, path.stat().st_size, _version(assets, asset, path)
+        version = asset_version(assets, asset)
+        known = version or asset is Asset.INITRAMFS
+        return path, path.stat().st_size, version if known else None
 
     return _found(asset.value, look)
 
@@ -104,14 +98,3 @@ def _bios_grub(arch: Arch, given: Path | None) -> tuple[Path, int, str | None]:
     normal = folder / NORMAL
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return folder, size, grub_version(normal) if normal.is_file() else None
-
-
-def _version(assets: BootAssets, asset: Asset, path: Path) -> str | None:
-    if asset is Asset.INITRAMFS:
-        return ""
-    check_pe(path, machine=assets.arch.pe_machine, what=asset.value)
-    if asset is Asset.KERNEL:
-        return kernel_version(path)
-    with path.open("rb") as file:
-        found = _BANNERS[asset].search(file.read(_LARGEST_EFI))
-    return found[1].decode("ascii") if found else None

@@ -17,6 +17,8 @@ from pathlib import Path
 from imager.arch import Arch
 from imager.errors import InputError
 
+INSTALLED = Path("/usr/install")
+ENVIRONMENT = "IMAGER_ASSETS"
 _VERSION_FILE = "version"
 
 
@@ -75,7 +77,7 @@ def _user_cache_folder() -> Path:
 
 def fetch_folder() -> Path:
     """Return the folder that `imager assets fetch` fills by default."""
-    environment = os.environ.get("IMAGER_ASSETS")
+    environment = os.environ.get(ENVIRONMENT)
     return Path(environment) if environment else _user_cache_folder() / "assets"
 
 
@@ -85,14 +87,17 @@ def package_folder() -> Path:
 
 
 def asset_places(given: Path | None) -> Iterator[Path]:
-    """Yield the folders that are looked at, in order; only `given` when it is there."""
+    """Yield the folders that are looked at, in order; only `given` when it is there.
+
+    For boot assets $IMAGER_ASSETS is then the only one: see `find_assets`.
+    """
     if given is not None:
         yield given
         return
-    environment = os.environ.get("IMAGER_ASSETS")
+    environment = os.environ.get(ENVIRONMENT)
     if environment:
         yield Path(environment)
-    yield Path("/usr/install")
+    yield INSTALLED
     yield _user_cache_folder() / "assets"
 
 
@@ -101,15 +106,23 @@ def find_assets(
 ) -> BootAssets:
     """Return the boot assets for `arch`: single `files`, and the first folder with any asset.
 
-    Raises InputError when `given` is no folder or has no assets.
+    Raises InputError when `given`, or else the folder in the environment, is not one with assets:
+    what a user names is never replaced by another place.
     """
     if given is not None and not given.is_dir():
         raise InputError(
             f"--assets {given} is not a folder",
             hint="give one such as /usr/install of a Talos imager image, or leave it out",
         )
-    for place in asset_places(given):
+    named = os.environ.get(ENVIRONMENT) if given is None else None
+    for place in [Path(named)] if named else asset_places(given):
         for folder in (place / arch.name, place):
             if any((folder / asset.value).is_file() for asset in Asset):
                 return BootAssets(arch, folder, files or {}, place)
+    if named:
+        what = "has no boot assets for " + arch.name if Path(named).is_dir() else "is not a folder"
+        raise InputError(
+            f"{ENVIRONMENT}={named} {what}",
+            hint=f"run `imager assets fetch --arch {arch.name}`, which fills it, or unset it",
+        )
     return BootAssets(arch, given, files or {}, given)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from imager.errors import InputError
 from imager.extents import Content
+from imager.profile.fields import setting
 from imager.units import MIB
 
 COPY_SIZE = 256 << 10
@@ -28,21 +29,6 @@ _LARGEST_KEY = 255
 _ARGUMENT = "talos.environment=INSTALLER_META_BASE64="
 # Talos compresses only what is longer.
 _GZIP_ABOVE = 256
-
-
-def parse_meta_option(text: str) -> tuple[int, str]:
-    """Return the key and value of `0xa=value`; raises InputError for anything else."""
-    key, separator, value = text.partition("=")
-    try:
-        number = int(key, 0)
-    except ValueError:
-        number = 0
-    if not separator or not 1 <= number <= _LARGEST_KEY:
-        raise InputError(
-            f"META value {text!r} does not begin with a key from 0x1 to 0xff and '='",
-            hint="write it as KEY=VALUE, for example 0xc=value",
-        )
-    return number, value
 
 
 def meta_bytes(values: Mapping[int, str]) -> bytes:
@@ -76,7 +62,7 @@ def _marshal(values: Mapping[int, str]) -> bytes:
     if len(packed) > _VALUES_SIZE:
         raise InputError(
             f"META values take {len(packed)} bytes, more than the {_VALUES_SIZE} that fit",
-            hint="shorten or leave out some of the --meta values",
+            hint=f"shorten or leave out some of {setting('customization.metaContents')}",
         )
     return packed
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from imager.bootloader import dualboot, grub, sdboot
 from imager.bootloader.boot import BootTarget, DiskBoot, IsoBoot
 from imager.errors import UnsupportedError
+from imager.profile.fields import setting
 from imager.profile.model import Bootloader
+from imager.profile.quirks import fills_in
 
 _GRUB_SECTOR = 512
 
@@ -28,8 +30,10 @@ _PLANNERS: Mapping[Bootloader, BootPlanner] = {
 }
 
 
-def boot_planner(asked: Bootloader | None, target: BootTarget) -> BootPlanner:
+def boot_planner(asked: Bootloader | None, target: BootTarget, *, field: str) -> BootPlanner:
     """Return the planner of the bootloader that was `asked` for, else of the version's own.
+
+    `field` is the path in the profile of what was asked for.
 
     Sectors of 4096 bytes are for systemd-boot: no BIOS boots from them, and GRUB's small EFI
     partition cannot be FAT32 then. Raises UnsupportedError for a bootloader that cannot be.
@@ -38,18 +42,21 @@ def boot_planner(asked: Bootloader | None, target: BootTarget) -> BootPlanner:
         return _PLANNERS[_default(target)]
     if target.secure_boot and asked is not Bootloader.SD_BOOT:
         raise UnsupportedError(
-            f"bootloader {asked.value}: not with SecureBoot, for which only systemd-boot is signed",
-            hint="leave bootloader out, or choose sd-boot",
+            f"{setting(field, asked.value)}: not with SecureBoot,"
+            " for which only systemd-boot is signed",
+            hint=f"leave {setting(field)} out, or choose sd-boot",
         )
+    if target.sector_size != _GRUB_SECTOR and fills_in(asked, target.version):
+        return _PLANNERS[Bootloader.SD_BOOT]
     if target.sector_size != _GRUB_SECTOR and asked is not Bootloader.SD_BOOT:
         raise UnsupportedError(
-            f"bootloader {asked.value}: not for sectors of {target.sector_size} bytes",
-            hint="leave bootloader out, or choose sd-boot",
+            f"{setting(field, asked.value)}: not for sectors of {target.sector_size} bytes",
+            hint=f"leave {setting(field)} out, or choose sd-boot",
         )
     if asked is Bootloader.DUAL_BOOT and not target.has_bios:
         raise UnsupportedError(
-            f"bootloader {asked.value}: {target.arch.name} machines have no BIOS",
-            hint="leave bootloader out, or choose sd-boot or grub",
+            f"{setting(field, asked.value)}: {target.arch.name} machines have no BIOS",
+            hint=f"leave {setting(field)} out, or choose sd-boot or grub",
         )
     return _PLANNERS[asked]
 

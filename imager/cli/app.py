@@ -93,7 +93,12 @@ app.add_typer(
     rich_help_panel=_PREPARE,
 )
 app.command("profiles", rich_help_panel=_PREPARE)(profiles.list_profiles)
-app.add_typer(profiles.app, name="profile", help="Show profiles.", rich_help_panel=_PREPARE)
+app.add_typer(
+    profiles.app,
+    name="profile",
+    help="Show, start and describe profiles.",
+    rich_help_panel=_PREPARE,
+)
 app.add_typer(
     config.app,
     name="config",

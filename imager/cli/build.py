@@ -15,9 +15,11 @@ from imager.cli.options import (
     ArchName,
     LayerCacheFolder,
     Registries,
+    RequiredImages,
     Results,
 )
-from imager.textinput import STDIN, input_name, read_input
+from imager.errors import InputError
+from imager.textinput import input_name
 
 _OUT = Path("/out")
 _LOCAL_OUT = Path("_out")
@@ -42,10 +44,7 @@ class Inputs:
             help="Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference.",
         ),
     ] = None
-    require_images: Annotated[
-        str | None,
-        typer.Option(metavar="LIST", help="Fail unless the cache has every image of this file."),
-    ] = None
+    require_images: RequiredImages = None
     layer_cache: LayerCacheFolder = None
     assets: Annotated[
         Path | None,
@@ -88,6 +87,7 @@ class Inputs:
                 "extraKernelArgs": self.extra_kernel_arg,
                 "metaContents": [_meta_content(text) for text in self.meta or ()] or None,
             },
+            "input": {"imageCache": _container_asset(self.image_cache)},
         }
 
 
@@ -100,11 +100,16 @@ class Output:
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER",
+            "--output",
+            "-o",
+            metavar="FOLDER|FILE",
             show_default="/out if it exists, else ./_out",
-            help="Folder for the output.",
+            help="Folder for the output, or a file that ends in its suffix; made if missing.",
         ),
     ] = None
+    no_clobber: Annotated[
+        bool, typer.Option("--no-clobber", help="Fail rather than replace an existing output.")
+    ] = False
     output_kind: Annotated[
         OutputKindName | None,
         typer.Option(show_default="that of the profile", help="What to make."),
@@ -119,7 +124,7 @@ class Output:
         str | None,
         typer.Option(
             metavar="SIZE",
-            show_default="the smallest that works",
+            show_default="that of Talos, or the smallest that works",
             help="Total size of a disk or stick, such as 4GiB.",
         ),
     ] = None
@@ -136,6 +141,12 @@ class Output:
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
     ] = False
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files", help="With --dry-run: print every part of the output, with its exact place."
+        ),
+    ] = False
 
     def layer(self) -> Mapping[str, Any]:
         """Return what these options say, as a layer over a profile."""
@@ -148,15 +159,9 @@ class Output:
             }
         }
 
-    def folder(self) -> Path:
-        """Return the folder for the output; without --output it is made, but not in a dry run."""
-        if self.output is not None:
-            return self.output
-        if _OUT.is_dir():
-            return _OUT
-        if not self.dry_run:
-            _LOCAL_OUT.mkdir(exist_ok=True)
-        return _LOCAL_OUT
+    def place(self) -> Path:
+        """Return the folder or file for the output."""
+        return self.output or (_OUT if _OUT.is_dir() else _LOCAL_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,23 +208,23 @@ def build(
     """Build the profile that the command is named after."""
     from imager.build import Options, planned_build, write_build
     from imager.cli import render
+    from imager.cli.naming import Naming
+    from imager.cli.profiles import read_layer
     from imager.imagecache.lists import read_image_list
-    from imager.profile.load import load_profile
+    from imager.profile.load import load_profile, merged
+    from imager.profile.names import builtin_names
+    from imager.workspace import check_free_space
 
+    if output.files and not output.dry_run:
+        raise InputError("--files is for plans", hint="give --dry-run as well")
     source = context.info_name or ""
-    cache = _container_asset(inputs.image_cache, insecure=registries.insecure)
-    layers = (
-        inputs.layer(),
-        {"input": {"imageCache": cache}},
-        output.layer(),
-        secureboot.layer(),
-    )
-    profile = load_profile(
-        _read_layer(source), *map(_without_unset, layers), source=input_name(source)
-    )
+    layers = (inputs.layer(), output.layer(), secureboot.layer())
+    written, given = read_layer(source), merged(map(_without_unset, layers))
+    naming = Naming({} if source in builtin_names() else written, given)
+    profile = load_profile(written, given, source=input_name(source), name=naming.of)
     required = inputs.require_images
     options = Options(
-        output=output.folder(),
+        output=output.place(),
         assets=inputs.assets,
         layer_cache=inputs.layer_cache,
         registries=registries.settings(),
@@ -227,29 +232,24 @@ def build(
         verify=output.verify,
         checksum=output.checksum,
         dry_run=output.dry_run,
+        clobber=not output.no_clobber,
         secureboot=secureboot.secureboot_dir,
     )
     reporter = display.reporter()
     started = time.monotonic()
-    with planned_build(profile, options, reporter) as planned:
+    with naming.errors(), planned_build(profile, options, reporter) as build_plan:
+        planned = naming.notes(build_plan)
         if output.dry_run:
-            display.answer(lambda: render.plan_text(planned), lambda: render.plan_json(planned))
+            text = render.files_text if output.files else render.plan_text
+            display.answer(lambda: text(planned, naming), lambda: render.plan_json(planned))
+            check_free_space(planned.path.parent, planned.space_needed)
             return
-        written = write_build(planned, options, reporter)
+        result = write_build(planned, options, reporter)
         seconds = time.monotonic() - started
     display.summary(
-        lambda: render.result_text(planned, written, seconds),
-        lambda: render.result_json(planned, written, seconds),
+        lambda: render.result_text(planned, result, seconds),
+        lambda: render.result_json(planned, result, seconds),
     )
-
-
-def _read_layer(source: str) -> Mapping[str, Any]:
-    from imager.profile.load import LARGEST_PROFILE, parse_yaml, read_builtin
-
-    if source == STDIN or "/" in source or source.endswith((".yaml", ".yml")):
-        text = read_input(source, what="profile", limit=LARGEST_PROFILE)
-        return parse_yaml(text, source=input_name(source))
-    return read_builtin(source)
 
 
 def _without_unset(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,20 +262,25 @@ def _without_unset(layer: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value != {}}
 
 
-def _container_asset(text: str | None, *, insecure: bool) -> Mapping[str, Any]:
-    """Return what `--image-cache` names: a path that exists, a registry reference, or a path."""
-    force = {"forceInsecure": True} if insecure else {}
+def _container_asset(text: str | None) -> Mapping[str, Any] | None:
+    """Return what --image-cache names: a path that exists, a registry reference, or a path."""
     if text is None:
-        return force
+        return None
+    if not text:
+        raise InputError(
+            "--image-cache is empty", hint="give a path or a registry reference, or leave it out"
+        )
     from imager.oci.reference import is_strict_reference
 
     remote = not Path(text).exists() and is_strict_reference(text)
     place = {"imageRef": text, "ociPath": ""} if remote else {"ociPath": text, "imageRef": ""}
-    return {**place, "tarballPath": "", **force}
+    return {**place, "tarballPath": ""}
 
 
 def _meta_content(text: str) -> Mapping[str, Any]:
-    from imager.bootassets.meta import parse_meta_option
-
-    key, value = parse_meta_option(text)
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise InputError(
+            f"--meta {text!r} has no value", hint="write it as KEY=VALUE, for example 0xc=value"
+        )
     return {"key": key, "value": value}

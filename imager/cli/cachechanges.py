@@ -12,9 +12,12 @@ from imager.cli.help import CACHES
 from imager.cli.options import (
     DEFAULT_PLATFORM,
     CosignSignatures,
+    ImageLists,
     Jobs,
+    KeptImages,
     MissingPlatforms,
     Registries,
+    RemovedImages,
     Results,
     parse_platforms,
 )
@@ -34,13 +37,7 @@ _Folder = Annotated[
 def cache_add(
     path: _Folder,
     *,
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST",
-            help="File with one image per line as for cache-create, or - for standard input.",
-        ),
-    ],
+    images: ImageLists,
     platform: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,7 +60,7 @@ def cache_add(
     from imager.imagecache.create import check_creatable, create_cache
     from imager.imagecache.gather import gather
     from imager.imagecache.keep import keeping_options, plan_addition
-    from imager.imagecache.lists import read_lines
+    from imager.imagecache.lists import read_entries
     from imager.imagecache.open import open_whole_cache
     from imager.imagecache.selection import MissingPlatform, Selection
     from imager.oci.registry import RegistryClient
@@ -79,7 +76,7 @@ def cache_add(
     )
     reporter = display.reporter()
     settings = registries.settings()
-    entries = read_lines(images)
+    entries = read_entries(images)
     reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
     client = RegistryClient.from_settings(settings)
     fetched = gather(entries, client=client, selection=selection, jobs=jobs)
@@ -100,16 +97,8 @@ def cache_add(
 def cache_prune(
     path: _Folder,
     *,
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST", help="Keep only these images: a file, or - for standard input."
-        ),
-    ] = None,
-    remove: Annotated[
-        str | None,
-        typer.Option(metavar="LIST", help="Remove these images: a file, or - for standard input."),
-    ] = None,
+    keep: KeptImages = None,
+    remove: RemovedImages = None,
     platform: Annotated[
         list[str] | None,
         typer.Option(
@@ -141,7 +130,7 @@ def cache_prune(
     )
 
 
-def _images(source: str | None) -> tuple[Reference, ...] | None:
+def _images(lists: list[str] | None) -> tuple[Reference, ...] | None:
     from imager.imagecache.lists import read_image_list
 
-    return read_image_list(source) if source is not None else None
+    return read_image_list(lists) if lists else None

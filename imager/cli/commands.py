@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from imager.cli.help import DISPLAY, help_page, help_text, usage_line
 from imager.cli.options import flattened
+from imager.cli.parsing import Strict
 from imager.errors import InputError
 
 _CALLED_WRONGLY = 2
@@ -36,11 +37,11 @@ class _Helped:
         return option
 
 
-class Command(_Helped, TyperCommand):
+class Command(_Helped, Strict, TyperCommand):
     """A command with our help."""
 
 
-class Group(_Helped, TyperGroup):
+class Group(_Helped, Strict, TyperGroup):
     """A group of commands with our help, which is shown where no command is given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

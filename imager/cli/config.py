@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imager.cli.commands import App
-from imager.cli.options import Display, LayerCacheFolder, Registries, Results, TalosVersion
+from imager.cli.options import (
+    Display,
+    LayerCacheFolder,
+    Registries,
+    Results,
+    TalosVersion,
+    parse_version,
+)
 
 if TYPE_CHECKING:
     from imager.imagecache.opener import CacheOpener
@@ -42,11 +49,11 @@ def patch(
     from imager.imagecache.opener import CacheOpener
     from imager.machineconfig.patch import patch_text
     from imager.profile.quirks import require_image_cache
-    from imager.profile.version import DEFAULT_VERSION, TalosVersion
 
-    version = TalosVersion.parse(talos_version or DEFAULT_VERSION)
+    reporter = display.reporter()
+    version = parse_version(talos_version, reporter)
     require_image_cache(version)
-    opener = CacheOpener(registries.settings(), layer_cache, display.reporter())
+    opener = CacheOpener(registries.settings(), layer_cache, reporter)
     sized = _sized(image_cache, opener)
     typer.echo(patch_text(version, sized.volume_size if volume else None), nl=False)
 
@@ -82,14 +89,13 @@ def check(
     from imager.imagecache.opener import CacheOpener
     from imager.machineconfig.check import check_machine_config
     from imager.machineconfig.settings import LARGEST_CONFIG
-    from imager.profile.version import TalosVersion
     from imager.textinput import input_name, read_input
 
     text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
     reporter = display.reporter()
     opener = CacheOpener(registries.settings(), layer_cache, reporter)
     sized = _sized(image_cache, opener) if image_cache else None
-    version = TalosVersion.parse(talos_version) if talos_version else None
+    version = None if talos_version is None else parse_version(talos_version, reporter)
     try:
         checked = check_machine_config(
             text, source=input_name(source), version=version, sized=sized

@@ -14,12 +14,14 @@ from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
 from imager.cli.options import (
     DEFAULT_PLATFORM,
     CosignSignatures,
+    ImageLists,
     Jobs,
     LayerCacheFolder,
     MissingPlatforms,
     Registries,
     Results,
     TalosVersion,
+    parse_version,
 )
 
 app = App()
@@ -69,9 +71,8 @@ def default(talos_version: TalosVersion = None, *, versions: Versions, display: 
     """Print the images that a Talos release needs, one per line."""
     from imager.imagecache.bundles import with_versions
     from imager.imagecache.defaults import find_release
-    from imager.profile.version import DEFAULT_VERSION
 
-    release = find_release(talos_version or DEFAULT_VERSION)
+    release = find_release(parse_version(talos_version, display.reporter()).text)
     if release.note:
         display.reporter().warn(release.note)
     images = with_versions(release.references, versions.given())
@@ -103,9 +104,8 @@ def talos_bundle(
     from imager.imagecache.bundles import official_extensions, official_overlays, talos_images
     from imager.imagecache.defaults import newest_release
     from imager.oci.registry import RegistryClient
-    from imager.profile.version import TalosVersion
 
-    release = TalosVersion.parse(version or newest_release())
+    release = parse_version(version or newest_release(), display.reporter(), name="VERSION")
     images = list(talos_images(release))
     client = RegistryClient.from_settings(registries.settings())
     listed = [
@@ -150,15 +150,7 @@ class Inputs:
 
     PANEL: ClassVar[str] = INPUTS
 
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST",
-            help="File with one image per line, or - for standard input: a registry reference, or "
-            "a local image: [NAME=]oci:DIR[:TAG], [NAME=]oci-archive:FILE[:TAG], "
-            "[NAME=]docker-archive:FILE[:REF] or NAME=dir:DIR.",
-        ),
-    ]
+    images: ImageLists
     platform: Annotated[
         list[str] | None,
         typer.Option(
@@ -181,7 +173,7 @@ class Output:
     image_cache_path: Annotated[
         Path,
         typer.Option(
-            metavar="FOLDER|FILE.tar",
+            metavar="FOLDER|FILE.TAR",
             help="Folder to make, or a tar of it: .tar, .tar.gz or .tar.zst.",
         ),
     ]
@@ -216,10 +208,11 @@ def cache_create(
     """Make an image cache. The profiles take it with --image-cache."""
     from imager.cli.creation_text import CreationReport
     from imager.imagecache.archiving import ArchiveFormat
+    from imager.imagecache.construction import check_space
     from imager.imagecache.create import check_creatable, write_cache
     from imager.imagecache.creation import CreateOptions, plan_creation
     from imager.imagecache.gather import gather
-    from imager.imagecache.lists import read_lines
+    from imager.imagecache.lists import read_entries
     from imager.imagecache.selection import MissingPlatform, Selection
     from imager.oci.registry import RegistryClient
     from imager.units import count
@@ -240,7 +233,7 @@ def cache_create(
     check_creatable(output.image_cache_path, force=output.force, archive=archive)
     reporter = display.reporter()
     settings = registries.settings()
-    entries = read_lines(inputs.images)
+    entries = read_entries(inputs.images)
     reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
     client = RegistryClient.from_settings(settings)
     gathered = gather(
@@ -256,6 +249,7 @@ def cache_create(
     report = CreationReport(plan, output.image_cache_path, gathered.images)
     if output.dry_run:
         display.answer(report.plan_text, report.plan_json)
+        check_space(plan)
         return
     created = write_cache(plan, reporter=reporter)
     display.summary(lambda: report.created_text(created), lambda: report.created_json(created))

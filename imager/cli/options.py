@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, g
 import typer
 
 from imager.cli.help import DISPLAY
+from imager.cli.parsing import naming
 from imager.reporter import NO_COLOR, ProgressStyle, Reporter, make_reporter
 
 if TYPE_CHECKING:
     from imager.oci.platform import Platform
     from imager.oci.settings import RegistrySettings
+    from imager.profile.version import TalosVersion as Version
 
 DEFAULT_PLATFORM = "linux/amd64"
 
@@ -109,6 +111,33 @@ Jobs = Annotated[
     typer.Option(
         "--jobs", "-j", metavar="N", min=1, max=64, help="How many transfers run at a time."
     ),
+]
+_LIST = "images with commas between them, files with one image per line, or - for standard input"
+ImageLists = Annotated[
+    list[str],
+    typer.Option(
+        "--images",
+        metavar="LIST",
+        help=f"Images: {_LIST}. An image is a registry reference, or a local image: "
+        "[NAME=]oci:DIR[:TAG], [NAME=]oci-archive:FILE[:TAG], [NAME=]docker-archive:FILE[:REF] or "
+        "NAME=dir:DIR.",
+    ),
+]
+RequiredImages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require-images",
+        metavar="LIST",
+        help=f"Fail unless the cache has these images: {_LIST}.",
+    ),
+]
+KeptImages = Annotated[
+    list[str] | None,
+    typer.Option("--keep", metavar="LIST", help=f"Keep only these images: {_LIST}."),
+]
+RemovedImages = Annotated[
+    list[str] | None,
+    typer.Option("--remove", metavar="LIST", help=f"Remove these images: {_LIST}."),
 ]
 TalosVersion = Annotated[
     str | None,
@@ -257,6 +286,22 @@ def _in_panel(annotation: Any, panel: str | None) -> Any:
     option = copy.copy(option)
     option.rich_help_panel = panel
     return Annotated[kind, option]
+
+
+def parse_version(
+    text: str | None, reporter: Reporter, *, name: str = "--talos-version"
+) -> Version:
+    """Parse the option `name`, without one the default; warns of a release newer than the rules.
+
+    Raises InputError for what is no version.
+    """
+    from imager.profile.version import DEFAULT_VERSION, TalosVersion
+
+    with naming(name):
+        version = TalosVersion.parse(DEFAULT_VERSION if text is None else text)
+    for warning in version.warnings:
+        reporter.warn(warning)
+    return version
 
 
 def parse_platforms(texts: list[str] | None) -> tuple[Platform, ...]:

@@ -3,48 +3,119 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+from imager.bootassets.identity import AssetIdentity, identify
 from imager.build import Planned
-from imager.cli.tables import exact_size, table
+from imager.cli.naming import Naming
+from imager.cli.tables import exact_size, mebibytes, table
 from imager.imagecache.cache import ImageCache
+from imager.output.destination import Replaced
+from imager.output.plan import Region, RegionKind
 from imager.output.write import Written
+from imager.profile.fields import setting
 from imager.reporter import printable
 from imager.units import count
 from imager.workspace import free_space
 
+TRIAL = "trial default of `imager assets fetch`, not Talos"
+_MOST_FILES = 10
 
-def plan_text(planned: Planned) -> str:
-    """Return the plan as a table of partitions and files, and what it needs."""
+
+def plan_text(planned: Planned, naming: Naming) -> str:
+    """Return the plan for a person: partitions, the largest files, and what it needs."""
+    lines = [*_partition_table(planned), *_largest_files(planned), "", *_summary(planned, naming)]
+    return printable("\n".join(lines))
+
+
+def files_text(planned: Planned, naming: Naming) -> str:
+    """Return the plan with every part of the output at its place; bytes."""
     rows = [("OFFSET", "LENGTH", "KIND", "NAME")]
     rows += [
-        (
-            str(region.offset),
-            str(region.length),
-            region.kind.value,
-            f"{region.name} ({region.detail})" if region.detail else region.name,
-        )
+        (str(region.offset), str(region.length), region.kind.value, _region_name(region))
         for region in planned.plan.regions
     ]
-    space = _space(planned)
-    size = planned.plan.content.size
-    lines = [
-        *table(rows, numbers=2),
-        "",
-        f"output           {planned.path} ({planned.out_format.value})",
-        f"talos            {planned.version.text}, {planned.assets.arch.name}",
-        f"boot assets      {planned.assets.folder or 'given one by one'}",
-        f"image cache      {_cache_line(planned.cache)}",
-        f"total size       {exact_size(size)}",
-        f"space needed     {exact_size(planned.space_needed)}",
-        f"space free       {exact_size(space)} in {planned.path.parent}",
-    ]
-    if planned.plan.minimum_disk_size is not None:
-        lines.append(
-            f"smallest disk    --image-disk-size={planned.plan.minimum_disk_size >> 20}MiB"
-        )
-    lines.extend(f"note             {note}" for note in planned.plan.notes)
-    return printable("\n".join(lines))
+    return printable("\n".join([*table(rows, numbers=2), "", *_summary(planned, naming)]))
+
+
+def _partition_table(planned: Planned) -> Iterator[str]:
+    partitions = [each for each in planned.plan.regions if each.kind is RegionKind.PARTITION]
+    if partitions:
+        rows = [("OFFSET", "SIZE", "PARTITION")]
+        rows += [
+            (mebibytes(each.offset), mebibytes(each.length), _region_name(each))
+            for each in partitions
+        ]
+        yield from table(rows, numbers=2)
+        yield ""
+
+
+def _largest_files(planned: Planned) -> Iterator[str]:
+    files = [each for each in planned.plan.regions if each.kind is RegionKind.FILE]
+    files.sort(key=lambda each: each.length, reverse=True)
+    shown = files[:_MOST_FILES] if len(files) > _MOST_FILES + 1 else files
+    rows = [("SIZE", "FILE"), *((mebibytes(each.length), _region_name(each)) for each in shown)]
+    yield from table(rows, numbers=1)
+    rest = files[len(shown) :]
+    if rest:
+        size = sum(each.length for each in rest)
+        yield f"and {count(len(rest), 'smaller file')} of {mebibytes(size)} in all: see --files"
+
+
+def _region_name(region: Region) -> str:
+    return f"{region.name} ({region.detail})" if region.detail else region.name
+
+
+def _summary(planned: Planned, naming: Naming) -> Iterator[str]:
+    assets = identify(planned.assets)
+    rows = {
+        "output": f"{planned.path} ({planned.out_format.value})",
+        "replaces": planned.replaced and replaced_text(planned.replaced),
+        "talos": f"{planned.version.text}, {planned.assets.arch.name}",
+        "boot assets": _assets_place(planned),
+        "": _assets_line(assets),
+        "image cache": _cache_line(planned.cache),
+        "total size": mebibytes(planned.plan.content.size),
+        "space needed": mebibytes(planned.space_needed),
+        "space free": f"{mebibytes(free_space(planned.path.parent))} in {planned.path.parent}",
+        "smallest disk": _smallest_disk(planned, naming),
+    }
+    for name, value in rows.items():
+        if value:
+            yield f"{name:<17}{value}"
+    for note in planned.plan.notes:
+        yield f"{'note':<17}{note}"
+
+
+def _smallest_disk(planned: Planned, naming: Naming) -> str:
+    smallest = planned.plan.minimum_disk_size
+    if smallest is None:
+        return ""
+    return naming.text(setting("output.imageOptions.diskSize", f"{smallest >> 20}MiB")).strip("`")
+
+
+def _assets_place(planned: Planned) -> str:
+    assets = planned.assets
+    return str(assets.folder or ("given one by one" if assets.given else "none"))
+
+
+def _assets_line(assets: AssetIdentity) -> str:
+    kind = TRIAL if assets.trial else f"Talos {assets.talos}" if assets.talos else ""
+    versions = {
+        "kernel": assets.kernel,
+        "systemd-boot": assets.sd_boot,
+        "systemd-stub": assets.sd_stub,
+    }
+    told = [f"{name} {version}" for name, version in versions.items() if version]
+    return ": ".join(filter(None, [kind, ", ".join(told)]))
+
+
+def replaced_text(replaced: Replaced) -> str:
+    """Return what a person should know of a file that an output replaces."""
+    sectors = f", with sectors of {replaced.sector_size} bytes" if replaced.sector_size else ""
+    written = f"{replaced.modified:%Y-%m-%d %H:%M} UTC"
+    return f"a file of {mebibytes(replaced.size)}{sectors}, written {written}"
 
 
 def plan_json(planned: Planned) -> str:
@@ -54,7 +125,7 @@ def plan_json(planned: Planned) -> str:
         **_common(planned),
         "size": plan.content.size,
         "spaceNeeded": planned.space_needed,
-        "spaceFree": _space(planned),
+        "spaceFree": free_space(planned.path.parent),
         "minimumDiskSize": plan.minimum_disk_size,
         "regions": [
             {
@@ -77,6 +148,10 @@ def result_text(planned: Planned, written: Written, seconds: float) -> str:
         f"  talos {planned.version.text}, {planned.assets.arch.name}; "
         f"image cache: {_cache_line(planned.cache)}",
     ]
+    if assets := _assets_line(identify(planned.assets)):
+        lines.append(f"  boot assets: {assets}")
+    if planned.replaced:
+        lines.append(f"  replaced {replaced_text(planned.replaced)}")
     if written.sha256:
         lines.append(f"  sha256 {written.sha256}")
     lines.extend(f"  {note}" for note in planned.plan.notes)
@@ -101,6 +176,8 @@ def _common(planned: Planned) -> dict[str, Any]:
         "format": planned.out_format.value,
         "version": planned.version.text,
         "arch": planned.assets.arch.name,
+        "bootAssets": _assets_json(identify(planned.assets)),
+        "replaced": planned.replaced and _replaced_json(planned.replaced),
         "imageCache": cache
         and {
             "source": cache.source,
@@ -120,12 +197,24 @@ def _cache_line(cache: ImageCache | None) -> str:
     return (
         f"{count(len(cache.images), 'image')}{f' for {platforms}' if platforms else ''}, "
         f"{count(len(cache.blobs), 'blob')}, "
-        f"{exact_size(cache.size)}"
+        f"{mebibytes(cache.size)}"
     )
 
 
-def _space(planned: Planned) -> int:
-    folder = planned.path.parent
-    while not folder.exists():
-        folder = folder.parent
-    return free_space(folder)
+def _assets_json(assets: AssetIdentity) -> dict[str, Any]:
+    return {
+        "folder": str(assets.folder) if assets.folder else None,
+        "trialDefault": assets.trial,
+        "talosVersion": assets.talos or None,
+        "kernel": assets.kernel or None,
+        "systemdBoot": assets.sd_boot or None,
+        "systemdStub": assets.sd_stub or None,
+    }
+
+
+def _replaced_json(replaced: Replaced) -> dict[str, Any]:
+    return {
+        "size": replaced.size,
+        "modified": replaced.modified.isoformat(),
+        "sectorSize": replaced.sector_size,
+    }

@@ -34,6 +34,14 @@ _JOURNAL = "journal"
 _WORTH_KEEPING = MIB
 
 
+def check_space(plan: CreationPlan) -> None:
+    """Raise HostError when there is too little space to make what was planned."""
+    there = 0
+    if plan.options.layer_cache is None:
+        there = used_space(keyed_partial(plan.target, plan.key))
+    check_free_space(plan.target.parent, plan.packing.needed - there)
+
+
 @dataclass(frozen=True, slots=True)
 class Construction:
     """A plan on its way to its target.
@@ -51,16 +59,14 @@ class Construction:
         Of an archive it is the file in it with the target's name. Raises HostError when there is
         too little space.
         """
-        target, key, needed = self.plan.target, self.plan.key, self.plan.packing.needed
+        target, key = self.plan.target, self.plan.key
         is_file = self.plan.options.archive is not None
+        check_space(self.plan)
         if self.plan.options.layer_cache is not None:
-            check_free_space(target.parent, needed)
             atomic = atomic_file_in_folder if is_file else atomic_folder
             with atomic(target) as folder:
                 yield folder
             return
-        there = used_space(keyed_partial(target, key))
-        check_free_space(target.parent, needed - there)
         resumable = resumable_file_in_folder if is_file else resumable_folder
         with resumable(target, key=key, keep=self._keep) as folder:
             yield folder

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imager.errors import ImagerError, InputError, joined
 from imager.imagecache.contents import Gathered
+from imager.imagecache.lists import placed
 from imager.imagecache.readimage import ReadImage, whole_image
 from imager.imagecache.selection import Choice, MissingPlatform, Selection, choose
 from imager.imagecache.signatures import read_signatures
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def gather(
-    entries: Iterable[str],
+    entries: Iterable[str] | Mapping[str, str],
     *,
     client: RegistryClient,
     selection: Selection,
@@ -38,10 +39,12 @@ def gather(
 
     Configurations that `layer_cache` has are not asked for. What comes out does not depend on the
     order in which they answer. Signatures that are there and cannot be had are a warning. Raises
-    the error of the one that failed, or one that names all when there are several.
+    the error of the one that failed, or one that names all when there are several, each with its
+    place in a list if `entries` maps to those.
     """
     gathered = Gathered(wanted=selection.platforms)
     failures: list[ImagerError] = []
+    places = entries if isinstance(entries, Mapping) else {}
     reader = _Reader(client, selection, layer_cache)
     with worker_pool(jobs, "gather") as pool:
         reads = [(each, pool.submit(reader.read, each)) for each in entries]
@@ -49,7 +52,8 @@ def gather(
             try:
                 _add_entry(gathered, read.result())
             except ImagerError as error:
-                failures.append(type(error)(f"{entry}: {error.message}", hint=error.hint))
+                message = placed(f"{entry}: {error.message}", places.get(entry, ""))
+                failures.append(type(error)(message, hint=error.hint))
     if failures:
         raise joined(failures, what="images")
     return gathered

@@ -78,7 +78,7 @@ def check_machine_config(
     config, problems = examine(text, source=source, version=version)
     installed = _release(config.documents)
     if version is None and installed:
-        version = TalosVersion.parse(installed)
+        version = installed
         config, problems = examine(text, source=source, version=version)
     warnings = list(doubts(config))
     needs = [*_named(config, problems, warnings), *_defaults(config, version, warnings)]
@@ -143,18 +143,18 @@ def _defaults(
         yield _Need(need.image, need.line, f"Talos {release} needs it")
 
 
-def _release(documents: tuple[LocatedDocument, ...]) -> str:
-    """Return the tag of the installer; empty when there is none."""
+def _release(documents: tuple[LocatedDocument, ...]) -> TalosVersion | None:
+    """Return the release that the installer's tag names; None when it names none."""
     for document in documents:
         for path in _INSTALLERS:
             image = value_at(document.value, path)
             try:
                 tag = Reference.parse(image).tag if isinstance(image, str) and image else None
+                if tag:
+                    return TalosVersion.parse(tag)
             except ImagerError:
                 continue
-            if tag:
-                return tag
-    return ""
+    return None
 
 
 def _lacking(needs: list[_Need], cache: ImageCache) -> Iterator[LineProblem]:

@@ -22,6 +22,7 @@ from imager.imagecache.cache import ImageCache
 from imager.media.ext4 import minimum_ext4_size, plan_ext4
 from imager.media.gpt import LINUX_DATA, Partition, backup_size, plan_gpt
 from imager.output.plan import OutputPlan, Region, RegionKind, Target
+from imager.profile.fields import setting
 from imager.profile.quirks import quirks
 from imager.repro import derived_uuid
 from imager.units import MIB, align_up, format_size
@@ -33,6 +34,8 @@ _CACHE = "IMAGECACHE"
 # Talos's smallest disk has 1246 MiB, of which the first MiB and the boot partitions take 1102.
 _BEHIND_BOOT = 144 * MIB
 _DISK = "talos-image-disk"
+_BOOTLOADER = "output.imageOptions.bootloader"
+_SIZE = "output.imageOptions.diskSize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,12 @@ class _Sizes:
 def plan_disk_output(target: Target) -> OutputPlan:
     """Return the plan of the disk image.
 
-    Without `--image-disk-size` it has the size that Talos gives it, or the smallest that the image
-    cache fits in. Raises InputError for a size that does not work, naming the parts and the
+    Without a size in the profile it has the one that Talos gives it, or the smallest that the
+    image cache fits in. Raises InputError for a size that does not work, naming the parts and the
     smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
     """
     boot_target = target.disk_boot()
-    boot = boot_planner(target.bootloader, boot_target).disk(boot_target, MIB)
+    boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).disk(boot_target, MIB)
     boot_end = boot.partitions[-1].end
     fixed = [*boot.partitions, *_fixed_partitions(target, boot.meta, boot_end)]
     sizes = _sizes(target, smallest=boot_end + _BEHIND_BOOT, offset=fixed[-1].end)
@@ -124,7 +127,7 @@ def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _
     sector, size = target.sector_size, sizes.disk
     if size % sector:
         raise InputError(
-            f"--image-disk-size {size} is not a multiple of the sector size, {sector} bytes",
+            f"{setting(_SIZE, str(size))} is not a multiple of the sector size, {sector} bytes",
             hint=f"use {size // sector * sector} or {align_up(size, MIB) // MIB}MiB",
         )
     if size >= sizes.minimum:
@@ -137,7 +140,7 @@ def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _
     raise InputError(
         f"a disk of {_shown(size)} is too small: {named}, and {_shown(rest)} for file systems,"
         " the partition table and the partitions that the node adds",
-        hint=f"the smallest that works is --image-disk-size={sizes.minimum // MIB}MiB",
+        hint=f"the smallest that works is {setting(_SIZE, f'{sizes.minimum // MIB}MiB')}",
     )
 
 
@@ -191,9 +194,7 @@ def _assemble(
         *(region for part in partitions for region in _regions(part)),
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     ]
-    return OutputPlan(
-        f"{target.stem}.raw", content, tuple(regions), sizes.minimum, (boot.how, *boot.notes)
-    )
+    return OutputPlan(content, tuple(regions), sizes.minimum, (boot.how, *boot.notes))
 
 
 def _regions(part: PlannedPartition) -> Iterator[Region]:

@@ -23,10 +23,12 @@ from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, IsoPlan, pla
 from imager.media.joliet import joliet_volume_id
 from imager.output.medium import cache_files, cache_folders, check_fits_fat
 from imager.output.plan import OutputPlan, Region, RegionKind, Target
+from imager.profile.fields import setting
 from imager.repro import derived_uuid
 from imager.units import align_up, count
 
 ESP_IMAGE = "efi.img"
+_BOOTLOADER = "output.isoOptions.bootloader"
 _SECTOR = 2048
 _DISK_SECTOR = 512
 _LONGEST_VOLUME_ID = 32
@@ -36,7 +38,6 @@ _RUN_OUT = 150 * _SECTOR
 _TO_THE_END = 0
 # A BIOS loads the image's first 2048 bytes, in sectors of 512; they load the rest.
 _LOAD = 4
-_NO_DISK_SIZE = "an ISO is as large as its contents: --image-disk-size was ignored"
 
 
 def volume_id(version: str) -> str:
@@ -52,7 +53,7 @@ def plan_iso_output(target: Target) -> OutputPlan:
     """Return the plan of the ISO; raises ImagerError for inputs that cannot be in one."""
     name = volume_id(target.version.text)
     boot_target = target.medium_boot()
-    boot = boot_planner(target.bootloader, boot_target).iso(boot_target)
+    boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).iso(boot_target)
     esp = plan_esp(boot_target, boot.esp)
     iso = _iso_tree(target, boot, esp, name)
     placed = {file.path: file for file in iso.files}
@@ -76,7 +77,7 @@ def plan_iso_output(target: Target) -> OutputPlan:
     ]
     regions.sort(key=lambda region: region.offset)
     notes = (boot.how, *boot.notes, *_notes(target, iso, name))
-    return OutputPlan(f"{target.stem}.iso", content, tuple(regions), notes=notes)
+    return OutputPlan(content, tuple(regions), notes=notes)
 
 
 def _notes(target: Target, iso: IsoPlan, name: str) -> Iterator[str]:
@@ -85,8 +86,6 @@ def _notes(target: Target, iso: IsoPlan, name: str) -> Iterator[str]:
             f"the volume label {name} is longer than Joliet's 16 characters:"
             f" Talos and Windows show {joliet}"
         )
-    if target.disk_size is not None:
-        yield _NO_DISK_SIZE
     try:
         check_fits_fat(target)
     except InputError as error:
@@ -96,7 +95,7 @@ def _notes(target: Target, iso: IsoPlan, name: str) -> Iterator[str]:
             yield (
                 f"Windows shows {count(len(iso.renamed), 'name')} of the ISO shortened, such as"
                 f" {iso.renamed[0]}: do not copy them to a stick there, make it with"
-                " --output-kind usb"
+                f" {setting('output.kind', 'usb')}"
             )
 
 

@@ -45,12 +45,6 @@ class Target:
     secure_boot: SecureBoot | None = None
     enroll_keys: EnrollKeys = EnrollKeys.OFF
 
-    @property
-    def stem(self) -> str:
-        """The first part of an output's file name, as Talos has it."""
-        secure = "-secureboot" if self.secure_boot else ""
-        return f"{self.platform}-{self.arch.name}{secure}"
-
     def cmdline(self, *, iso: bool = False, disk: bool = False) -> str:
         """Return the kernel command line: the version's, META but on a disk, the user's changes.
 
@@ -120,11 +114,10 @@ class Region:
 class OutputPlan:
     """An output, ready to be written.
 
-    `minimum_disk_size` is the smallest `--image-disk-size` in bytes that works, for disks.
+    `minimum_disk_size` is the smallest size in bytes that works, for disks and sticks.
     `notes` are for the user's eyes.
     """
 
-    file_name: str
     content: Content
     regions: tuple[Region, ...]
     minimum_disk_size: int | None = None

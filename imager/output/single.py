@@ -11,24 +11,24 @@ from imager.output.plan import OutputPlan, Region, RegionKind, Target
 
 def plan_kernel_output(target: Target) -> OutputPlan:
     """Return the kernel."""
-    return _single(f"kernel-{target.arch.name}", efi_asset(target.assets, Asset.KERNEL))
+    return _single("kernel", efi_asset(target.assets, Asset.KERNEL))
 
 
 def plan_initramfs_output(target: Target) -> OutputPlan:
     """Return the initramfs."""
-    return _single(f"initramfs-{target.stem}.xz", initramfs_asset(target.assets))
+    return _single("initramfs", initramfs_asset(target.assets))
 
 
 def plan_cmdline_output(target: Target) -> OutputPlan:
     """Return the kernel command line, without a line's end, as Talos has it."""
     content = Content.of_bytes(target.cmdline().encode())
-    return _single(f"cmdline-{target.stem}", content)
+    return _single("cmdline", content)
 
 
 def plan_uki_output(target: Target) -> OutputPlan:
     """Return the unified kernel image."""
-    return _single(f"{target.stem}-uki.efi", unified_image(target.single_boot()))
+    return _single("uki", unified_image(target.single_boot()))
 
 
 def _single(name: str, content: Content) -> OutputPlan:
-    return OutputPlan(name, content, (Region(RegionKind.FILE, name, 0, content.size),))
+    return OutputPlan(content, (Region(RegionKind.FILE, name, 0, content.size),))

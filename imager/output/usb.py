@@ -18,12 +18,15 @@ from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.gpt import BASIC_DATA, Partition, backup_size, plan_gpt
 from imager.output.medium import cache_files, cache_folders, check_fits_fat
 from imager.output.plan import OutputPlan, Region, RegionKind, Target
+from imager.profile.fields import setting
 from imager.repro import derived_uuid
 from imager.units import MIB, align_up, format_size
 
 # What a machine looks for is a label that starts with TALOS_; FAT has room for 11 characters.
 LABEL = "TALOS_1"
 _DISK = "talos-usb-stick"
+_BOOTLOADER = "output.isoOptions.bootloader"
+_SIZE = "output.imageOptions.diskSize"
 _SECTOR = 512
 _UEFI_ALONE = "boots by UEFI; for a BIOS write the ISO itself to the stick"
 
@@ -37,7 +40,7 @@ def plan_usb_output(target: Target) -> OutputPlan:
     """
     check_fits_fat(target)
     boot_target = target.medium_boot()
-    boot = boot_planner(target.bootloader, boot_target).iso(boot_target)
+    boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).iso(boot_target)
     files = [
         *boot.esp,
         *(FatFile(file.path, file.content) for file in cache_files(target)),
@@ -70,20 +73,17 @@ def plan_usb_output(target: Target) -> OutputPlan:
         ),
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     )
-    # Tools for Windows that write sticks look for .img.
-    return OutputPlan(
-        f"{target.stem}-usb.img", content, regions, minimum, (_UEFI_ALONE, *boot.notes)
-    )
+    return OutputPlan(content, regions, minimum, (_UEFI_ALONE, *boot.notes))
 
 
 def _check_size(size: int, minimum: int) -> None:
     if size % _SECTOR:
         raise InputError(
-            f"--image-disk-size {size} is not a multiple of the sector size, {_SECTOR} bytes",
+            f"{setting(_SIZE, str(size))} is not a multiple of the sector size, {_SECTOR} bytes",
             hint=f"use {align_up(size, MIB) // MIB}MiB",
         )
     if size < minimum:
         raise InputError(
             f"a USB stick of {format_size(size)} is too small for its files",
-            hint=f"the smallest that works is --image-disk-size={minimum // MIB}MiB",
+            hint=f"the smallest that works is {setting(_SIZE, f'{minimum // MIB}MiB')}",
         )

@@ -33,13 +33,17 @@ _ZERO_FRAME = 64 * MIB
 
 @dataclass(frozen=True, slots=True)
 class WriteJob:
-    """What to write where, in which format; `checks` are made meanwhile."""
+    """What to write where, in which format; `checks` are made meanwhile.
+
+    Unless `clobber`, a file at `path` is an error.
+    """
 
     content: Content
     path: Path
     out_format: OutFormat = OutFormat.RAW
     checks: Sequence[AnyCheck] = ()
     checksum: bool = False
+    clobber: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,12 @@ class Written:
 def write_output(job: WriteJob, *, progress: Advance) -> Written:
     """Write the job's content atomically, while its checks run.
 
-    Raises InputError when a check fails or an input changes meanwhile, HostError when the disk
+    Raises InputError when a check fails, an input changes meanwhile, or there is a file that must
+    stay, HostError when the disk
     is full, OutputError when reading or writing fails; nothing is left behind then.
     """
     write = _WRITERS[job.out_format]
-    with atomic_file(job.path) as target:
+    with atomic_file(job.path, clobber=job.clobber) as target:
         with (
             _unchanged(job.content),
             checking(job.checks) as raise_failed,

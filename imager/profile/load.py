@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from imager.errors import InputError, InvalidProfileError
+from imager.profile.fields import Location, dotted
 from imager.profile.model import Profile
 from imager.profile.names import builtin_folder, builtin_names
+from imager.profile.validators import shown
 from imager.yamldocs import PARSER_ERRORS, CheckedComposer, yaml_problem
 
 Layer = Mapping[str, Any]
 
 LARGEST_PROFILE = 1 << 20
 _BASE_DEPTH = 8
+# What a value is not, by the type of pydantic's error.
+_NOT = {
+    "model_type": "not a mapping",
+    "dict_type": "not a mapping",
+    "tuple_type": "not a list",
+    "string_type": "not text: put it in quotes",
+    "bool_type": "neither true nor false",
+    "bool_parsing": "neither true nor false",
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 
@@ -49,7 +61,7 @@ def read_builtin(name: str) -> Layer:
 def parse_yaml(text: str, *, source: str) -> Layer:
     """Return the mapping that YAML `text` holds; raises InvalidProfileError naming `source`."""
     if len(text) > LARGEST_PROFILE:
-        raise InputError(f"{source}: a profile of more than 1 MiB is none")
+        raise InputError(f"{source}: profile is larger than the 1 MiB limit")
     try:
         # A SafeLoader with fewer abilities.
         data = yaml.load(text, Loader=_Loader)  # noqa: S506
@@ -74,6 +86,11 @@ def merge(lower: Layer, upper: Layer) -> dict[str, Any]:
     return merged
 
 
+def merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    """Return `layers`, each laid over those before it."""
+    return functools.reduce(merge, layers, {})
+
+
 def resolve(layer: Layer, *, source: str) -> Layer:
     """Return `layer` laid over the base profiles it names; raises InputError for unknown ones."""
     for _ in range(_BASE_DEPTH):
@@ -85,27 +102,40 @@ def resolve(layer: Layer, *, source: str) -> Layer:
     raise InvalidProfileError(source, ["baseProfileName: the bases go round in a circle"])
 
 
-def load_profile(*layers: Layer, source: str) -> Profile:
+def load_profile(*layers: Layer, source: str, name: Callable[[Location], str] = dotted) -> Profile:
     """Return the checked profile of `layers`, each laid over those before it and their bases.
 
-    Raises InvalidProfileError, naming `source`, with all its problems at once.
+    A key without a value counts as left out. Raises InvalidProfileError, naming `source`, with all
+    problems at once; `name` says what a user calls the value at a location.
     """
     layer: Layer = {}
     for upper in layers:
-        layer = merge(layer, resolve(upper, source=source))
+        layer = merge(layer, resolve(_without_nulls(upper), source=source))
     try:
         return Profile.model_validate(layer)
     except ValidationError as error:
-        problems = [_problem(problem, Profile) for problem in _sorted_errors(error)]
-        raise InvalidProfileError(source, problems) from None
+        problems = [_problem(problem, Profile, name) for problem in _sorted_errors(error)]
+        raise InvalidProfileError(source, list(dict.fromkeys(problems))) from None
+
+
+def _without_nulls(layer: Layer) -> Layer:
+    """Return `layer` without keys that have no value, or a mapping of such keys alone."""
+    kept = {
+        key: _without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in layer.items()
+        if value is not None
+    }
+    return {key: value for key, value in kept.items() if value != {} or layer[key] == {}}
 
 
 def _sorted_errors(error: ValidationError) -> Iterator[Any]:
     return iter(sorted(error.errors(), key=lambda problem: [str(part) for part in problem["loc"]]))
 
 
-def _problem(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+def _problem(
+    problem: Mapping[str, Any], model: type[BaseModel], name: Callable[[Location], str]
+) -> str:
+    path = name(problem["loc"])
     match problem["type"]:
         case "extra_forbidden":
             return f"{path}: unknown key{_did_you_mean(problem['loc'], model)}"
@@ -115,20 +145,17 @@ def _problem(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
             return f"{path}: {problem['ctx']['error']}"
         case "string_pattern_mismatch":
             return f"{path}: {problem['input']!r} is not one printable kernel argument"
+        case kind if kind in _NOT:
+            return f"{path}: {shown(problem['input'])} is {_NOT[kind]}"
         case _:
             message = str(problem["msg"])
-            return f"{path}: {message.removeprefix('Input ')}, not {_shown(problem['input'])}"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+            return f"{path}: {message.removeprefix('Input ')}, not {shown(problem['input'])}"
 
 
 def _did_you_mean(location: tuple[str | int, ...], model: type[BaseModel]) -> str:
     current: type[BaseModel] | None = model
     for part in location[:-1]:
-        current = _submodel(current, part) if current else None
+        current = submodel_at(current, part) if current else None
     if current is None:
         return ""
     known = [field.alias or name for name, field in current.model_fields.items()]
@@ -136,7 +163,8 @@ def _did_you_mean(location: tuple[str | int, ...], model: type[BaseModel]) -> st
     return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known)})"
 
 
-def _submodel(model: type[BaseModel], part: str | int) -> type[BaseModel] | None:
+def submodel_at(model: type[BaseModel], part: str | int) -> type[BaseModel] | None:
+    """Return the model of what is at the key `part` of `model`; an index leads to itself."""
     if isinstance(part, int):
         return model
     for name, field in model.model_fields.items():

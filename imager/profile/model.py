@@ -1,28 +1,43 @@
 """The profile: what to build, under the field names of Talos's profile YAML.
 
 All values are frozen. Fields that Talos has and this program cannot serve yet are modelled too,
-so that they are told apart from misspelt ones.
+so that they are told apart from misspelt ones. Descriptions and examples are what the reference,
+the JSON schema and the starter profile are made of.
 """
 
 from __future__ import annotations
 
 import enum
-import re
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
-from imager.arch import ARCHES
-from imager.errors import InputError
-from imager.units import parse_size
+from imager.profile.validators import (
+    IGNORED,
+    Arch,
+    IfAny,
+    KernelArgument,
+    MetaKey,
+    OffIsAWord,
+    Size,
+    Unserved,
+    Version,
+    choice,
+    later_field,
+    only,
+    shown,
+    unset_if,
+    values_of,
+)
 
 
 class OutputKind(enum.Enum):
@@ -36,6 +51,11 @@ class OutputKind(enum.Enum):
     INITRAMFS = "initramfs"
     UKI = "uki"
     CMDLINE = "cmdline"
+
+    @property
+    def is_medium(self) -> bool:
+        """Whether it has a bootloader of its own, and room for an image cache."""
+        return self in (OutputKind.ISO, OutputKind.IMAGE, OutputKind.USB)
 
 
 class OutFormat(enum.Enum):
@@ -77,67 +97,6 @@ class EnrollKeys(enum.Enum):
     FORCE = "force"
 
 
-def _size(value: object) -> int:
-    if isinstance(value, str):
-        try:
-            return parse_size(value)
-        except InputError as error:
-            raise ValueError(error.message) from error
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is not a size; write it as 4GiB, 4GB or bytes")
-    return value
-
-
-def _meta_key(value: object) -> int:
-    try:
-        key = int(value, 0) if isinstance(value, str) else value
-    except ValueError:
-        key = None
-    if isinstance(key, bool) or not isinstance(key, int) or not 1 <= key <= 255:
-        raise ValueError(f"{value!r} is not a META key from 0x1 to 0xff")
-    return key
-
-
-def _arch(value: str) -> str:
-    known = [arch.name for arch in ARCHES]
-    if value not in known:
-        raise ValueError(f"{value!r} is not one of {', '.join(known)}")
-    return value
-
-
-def _version(value: str) -> str:
-    if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", value, re.ASCII):
-        raise ValueError(f"{value!r} is not a version such as v1.9.0")
-    return value
-
-
-_T = TypeVar("_T")
-
-
-def _only(*served: _T, why: str = "is not supported yet") -> AfterValidator:
-    """Return a validator that lets nothing but the values of `served` pass."""
-
-    def check(value: _T) -> _T:
-        if value in served:
-            return value
-        shown = value.value if isinstance(value, enum.Enum) else value
-        raise ValueError(f"{shown} {why}" if isinstance(shown, str | int) else why)
-
-    return AfterValidator(check)
-
-
-def _unset_if_empty(value: object) -> object:
-    """Take an empty string for nothing, as Talos writes out what is not set."""
-    return None if value == "" else value
-
-
-_Chosen = BeforeValidator(_unset_if_empty)
-Size = Annotated[int, BeforeValidator(_size)]
-MetaKey = Annotated[int, BeforeValidator(_meta_key)]
-# Words on a kernel command line: printable, and no space around them.
-KernelArgument = Annotated[str, Field(pattern=r"^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$")]
-
-
 class _Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False, strict=False
@@ -147,16 +106,26 @@ class _Model(BaseModel):
 class FileAsset(_Model):
     """A file, by its path."""
 
-    path: str
+    path: str = Field(description="Path of the file.", examples=["./vmlinuz"])
 
 
 class ContainerAsset(_Model):
-    """A container image: in a registry, a tarball or an OCI layout."""
+    """A container image: in a registry, a tarball or an OCI layout; exactly one of them."""
 
-    image_ref: str = ""
-    force_insecure: bool = False
-    tarball_path: str = ""
-    oci_path: str = ""
+    image_ref: str = Field(
+        default="",
+        description="Image in a registry, with a tag or a digest.",
+        examples=["registry.local/talos/image-cache:v1"],
+    )
+    force_insecure: bool = Field(
+        default=False, description="Allow HTTP and unknown certificates for that registry."
+    )
+    tarball_path: str = Field(default="", description="Tar file.", examples=["./cache.tar"])
+    oci_path: str = Field(
+        default="",
+        description="OCI layout; for an image cache also a tree, ISO or disk that has one.",
+        examples=["./image-cache.oci"],
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -168,97 +137,196 @@ class ContainerAsset(_Model):
 class MetaContent(_Model):
     """One value of the META partition."""
 
-    key: MetaKey
-    value: str
+    key: MetaKey = Field(description="Key, from 0x1 to 0xff.", examples=["0xa"])
+    value: str = Field(description="Value.", examples=["VALUE"])
 
 
 class Customization(_Model):
-    """What the user adds to the defaults."""
+    """Changes to the defaults."""
 
-    extra_kernel_args: tuple[KernelArgument, ...] = ()
-    meta_contents: tuple[MetaContent, ...] = ()
-    embedded_machine_configuration: Annotated[str, _only("")] = ""
+    extra_kernel_args: tuple[KernelArgument, ...] = Field(
+        default=(),
+        description="Kernel arguments to add; -NAME removes one.",
+        examples=[["console=ttyS0"]],
+    )
+    meta_contents: tuple[MetaContent, ...] = Field(
+        default=(), description="Values of the META partition."
+    )
+    embedded_machine_configuration: Annotated[str, only("")] = later_field(
+        "", "Machine configuration inside of the image."
+    )
 
-    @model_validator(mode="after")
-    def _keys_once(self) -> Self:
-        keys = [content.key for content in self.meta_contents]
+    @field_validator("meta_contents")
+    @classmethod
+    def _keys_once(cls, contents: tuple[MetaContent, ...]) -> tuple[MetaContent, ...]:
+        keys = [content.key for content in contents]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             raise ValueError(f"META keys are given twice: {', '.join(map(hex, twice))}")
-        return self
+        return contents
 
 
 class SigningKey(_Model):
     """A private key in a PEM file."""
 
-    key_path: str
+    key_path: str = Field(description="Private key in PEM.", examples=["./keys/key.pem"])
+    signer_address: Unserved = later_field("", "Address of a signing service.")
+    azure_vault_url: Unserved = later_field("", "Azure Key Vault.", alias="azureVaultURL")
+    aws_kms_key_id: Unserved = later_field("", "Key in AWS KMS.", alias="awsKMSKeyID")
+    aws_region: Unserved = later_field("", "Region of AWS.")
+
+
+class PcrSigningKey(SigningKey):
+    """The private key that signs PCR policies."""
+
+    azure_key_id: Unserved = later_field("", "Key in Azure.", alias="azureKeyID")
+    azure_key_version: Unserved = later_field("", "Version of the key in Azure.")
 
 
 class SigningKeyAndCertificate(SigningKey):
     """A private key and its certificate, in PEM files."""
 
-    cert_path: str
+    cert_path: str = Field(description="Certificate in PEM.", examples=["./keys/cert.pem"])
+    azure_certificate_id: Unserved = later_field(
+        "", "Certificate in Azure.", alias="azureCertificateID"
+    )
+    aws_cert_path: Unserved = later_field("", "Certificate of a key in AWS KMS.")
+    aws_cert_arn: Unserved = later_field("", "Certificate in AWS ACM.", alias="awsCertARN")
 
 
 class SecureBootInput(_Model):
-    """Keys and certificates; what is absent has its usual name in the folder of keys."""
+    """Keys and certificates; an absent one has its usual name in the folder of keys."""
 
-    secure_boot_signer: SigningKeyAndCertificate | None = None
-    pcr_signer: SigningKey | None = None
-    platform_key_path: str = ""
-    key_exchange_key_path: str = ""
-    signature_key_path: str = ""
-    include_well_known_certs: bool = False
+    secure_boot_signer: Annotated[SigningKeyAndCertificate | None, IfAny] = Field(
+        default=None,
+        description="Signs systemd-boot and the unified kernel image.",
+        examples=[
+            {"keyPath": "./keys/uki-signing-key.pem", "certPath": "./keys/uki-signing-cert.pem"}
+        ],
+    )
+    pcr_signer: Annotated[PcrSigningKey | None, IfAny] = Field(
+        default=None,
+        description="Signs PCR policies.",
+        examples=[{"keyPath": "./keys/pcr-signing-key.pem"}],
+    )
+    platform_key_path: str = Field(
+        default="", description="PK for enrollment.", examples=["./keys/PK.auth"]
+    )
+    key_exchange_key_path: str = Field(
+        default="", description="KEK for enrollment.", examples=["./keys/KEK.auth"]
+    )
+    signature_key_path: str = Field(
+        default="", description="db for enrollment.", examples=["./keys/db.auth"]
+    )
+    include_well_known_certs: bool = Field(
+        default=False,
+        description="Also trust the certificates in well-known/ of the folder of keys.",
+    )
 
 
 class Input(_Model):
-    """Where boot assets and the image cache come from; what is absent is looked for."""
+    """Boot assets and image cache; boot assets that are absent are looked for."""
 
-    kernel: FileAsset | None = None
-    initramfs: FileAsset | None = None
-    sd_stub: FileAsset | None = None
-    sd_boot: FileAsset | None = None
-    base_installer: Annotated[ContainerAsset | None, _only(None)] = None
-    image_cache: ContainerAsset | None = None
-    overlay_installer: Annotated[ContainerAsset | None, _only(None)] = None
-    system_extensions: Annotated[tuple[ContainerAsset, ...], _only(())] = ()
-    secureboot: SecureBootInput | None = None
+    kernel: Annotated[FileAsset | None, IfAny] = Field(
+        default=None, description="Kernel.", examples=[{"path": "./vmlinuz"}]
+    )
+    initramfs: Annotated[FileAsset | None, IfAny] = Field(
+        default=None, description="Initramfs.", examples=[{"path": "./initramfs.xz"}]
+    )
+    sd_stub: Annotated[FileAsset | None, IfAny] = Field(
+        default=None, description="systemd-stub.", examples=[{"path": "./systemd-stub.efi"}]
+    )
+    sd_boot: Annotated[FileAsset | None, IfAny] = Field(
+        default=None, description="systemd-boot.", examples=[{"path": "./systemd-boot.efi"}]
+    )
+    base_installer: Annotated[ContainerAsset | None, IfAny] = Field(
+        default=None,
+        description="Base of an installer image.",
+        json_schema_extra={IGNORED: True},
+    )
+    image_cache: ContainerAsset | None = Field(
+        default=None, description="Image cache to put into the output."
+    )
+    overlay_installer: Annotated[ContainerAsset | None, IfAny, only(None)] = later_field(
+        None, "Overlay of an installer image."
+    )
+    system_extensions: Annotated[tuple[ContainerAsset, ...], only(())] = later_field(
+        (), "System extensions."
+    )
+    secureboot: SecureBootInput | None = Field(
+        default=None, description="Keys and certificates of SecureBoot."
+    )
 
 
 class Overlay(_Model):
     """A board overlay."""
 
-    name: str
-    image: ContainerAsset | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    name: str = Field(description="Name of the overlay.")
+    image: ContainerAsset | None = Field(default=None, description="Image of the overlay.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Its options.")
+
+
+_BootloaderChoice = Annotated[
+    Annotated[Bootloader, choice(*values_of(Bootloader))] | None, unset_if("", "none")
+]
+_EnrollChoice = Annotated[
+    Annotated[EnrollKeys, choice(*values_of(EnrollKeys)), OffIsAWord] | None, unset_if("")
+]
 
 
 class ImageOptions(_Model):
-    """Options of a disk image; `disk_size` is the whole disk in bytes."""
+    """Options of a disk image or USB stick."""
 
-    disk_size: Size | None = None
-    disk_format: Annotated[DiskFormat, _only(DiskFormat.RAW)] = DiskFormat.RAW
-    disk_format_options: Annotated[str, _only("")] = ""
-    disk_sector_size: Annotated[int, _only(512, 4096, why="is not supported; 512 and 4096 are")] = (
-        512
+    disk_size: Size | None = Field(
+        default=None,
+        description="Size of the whole disk; if left out, Talos's or the smallest that works.",
+        examples=["4GiB"],
     )
-    bootloader: Annotated[Bootloader | None, _Chosen] = None
-    sd_boot_enroll_keys: Annotated[EnrollKeys | None, _Chosen] = None
+    disk_format: Annotated[
+        DiskFormat, choice("raw", later=values_of(DiskFormat, DiskFormat.RAW))
+    ] = Field(default=DiskFormat.RAW, description="Format of the disk image.")
+    disk_format_options: Annotated[str, only("")] = later_field("", "Options of the format.")
+    disk_sector_size: Annotated[int, choice(512, 4096)] = Field(
+        default=512, description="Sector size of the disk in bytes."
+    )
+    bootloader: _BootloaderChoice = Field(
+        default=None, description="Bootloader; that of the Talos version if it is left out."
+    )
+    sd_boot_enroll_keys: _EnrollChoice = Field(
+        default=None,
+        description="How firmware in setup mode gets the SecureBoot keys.",
+        examples=["manual"],
+    )
 
 
 class IsoOptions(_Model):
     """Options of an ISO."""
 
-    bootloader: Annotated[Bootloader | None, _Chosen] = None
-    sd_boot_enroll_keys: Annotated[EnrollKeys | None, _Chosen] = None
+    bootloader: _BootloaderChoice = Field(
+        default=None, description="Bootloader; that of the Talos version if it is left out."
+    )
+    sd_boot_enroll_keys: _EnrollChoice = Field(
+        default=None,
+        description="How firmware in setup mode gets the SecureBoot keys.",
+        examples=["manual"],
+    )
 
 
 class Output(_Model):
-    """What comes out."""
+    """What is made."""
 
-    kind: Annotated[OutputKind, _only(*set(OutputKind) - {OutputKind.INSTALLER})]
-    out_format: OutFormat = OutFormat.RAW
-    image_options: ImageOptions = ImageOptions()
-    iso_options: IsoOptions = IsoOptions()
+    kind: Annotated[
+        OutputKind,
+        choice(*values_of(OutputKind, OutputKind.INSTALLER), later=("installer",)),
+    ] = Field(description="Kind of output.")
+    out_format: Annotated[OutFormat, WithJsonSchema({"enum": ["raw", ".zst"]})] = Field(
+        default=OutFormat.RAW,
+        validate_default=True,
+        description="Compression; that of an image is .zst if it is left out.",
+    )
+    image_options: ImageOptions = Field(
+        default=ImageOptions(), description="Options of a disk image or USB stick."
+    )
+    iso_options: IsoOptions = Field(default=IsoOptions(), description="Options of an ISO.")
 
     @property
     def bootloader(self) -> Bootloader | None:
@@ -267,12 +335,18 @@ class Output(_Model):
 
     @property
     def enroll_keys(self) -> EnrollKeys | None:
-        """How SecureBoot keys are to be enrolled, as the kind of output has been told."""
+        """How SecureBoot keys are to be enrolled, of the kind of output that this is."""
         return self._options.sd_boot_enroll_keys
 
     @property
+    def options_path(self) -> str:
+        """Where in the profile the options of this kind of output are."""
+        iso = self.kind in (OutputKind.ISO, OutputKind.USB)
+        return "output.isoOptions" if iso else "output.imageOptions"
+
+    @property
     def _options(self) -> ImageOptions | IsoOptions:
-        if self.kind in (OutputKind.ISO, OutputKind.USB):
+        if self.options_path == "output.isoOptions":
             return self.iso_options
         return self.image_options
 
@@ -283,25 +357,46 @@ class Output(_Model):
             return {"outFormat": OutFormat.ZST.value, **data}
         return data
 
-    @model_validator(mode="after")
-    def _format_of_kind(self) -> Self:
-        served = _FORMATS.get(self.kind, (OutFormat.RAW,))
-        if self.out_format not in served:
-            names = " or ".join(item.value for item in served)
-            raise ValueError(f"outFormat: {self.kind.value} comes as {names} only")
-        return self
+    @field_validator("out_format", mode="before")
+    @classmethod
+    def _format_of_kind(cls, value: object, info: ValidationInfo) -> object:
+        kind: OutputKind | None = info.data.get("kind")
+        served = _FORMATS.get(kind, (OutFormat.RAW,)) if kind else (*OutFormat,)
+        if value in served or value in [each.value for each in served]:
+            return value
+        names = " or ".join(each.value for each in served)
+        raise ValueError(
+            f"{kind.value if kind else 'an output'} comes as {names}, not as {_plain(value)}"
+        )
+
+
+def _plain(value: object) -> str:
+    """Return a word as it is, other values as Python shows them, shortened."""
+    return value if isinstance(value, str) and len(value) <= 20 else shown(value)
 
 
 class Profile(_Model):
     """A whole profile."""
 
-    base_profile_name: str = ""
-    name: str = ""
-    arch: Annotated[str, AfterValidator(_arch)] = "amd64"
-    platform: Annotated[str, _only("metal", why="is not supported; metal is")] = "metal"
-    secureboot: bool = False
-    version: Annotated[str, AfterValidator(_version)] = ""
-    customization: Customization = Customization()
-    input: Input = Input()
-    overlay: Annotated[Overlay | None, _only(None)] = None
-    output: Output
+    base_profile_name: str = Field(
+        default="",
+        description="Built-in profile that this one changes.",
+        examples=["metal"],
+    )
+    name: str = Field(default="", description="Name of Talos.", json_schema_extra={IGNORED: True})
+    arch: Arch = Field(default="amd64", description="Architecture of the machine.")
+    platform: Annotated[str, choice("metal")] = Field(
+        default="metal", description="Platform of Talos."
+    )
+    secureboot: bool = Field(default=False, description="Sign the output for SecureBoot.")
+    version: Version = Field(
+        default="",
+        description="Talos version; that of the boot assets if it is left out.",
+        examples=["v1.9.0"],
+    )
+    customization: Customization = Field(
+        default=Customization(), description="Changes to the defaults."
+    )
+    input: Input = Field(default=Input(), description="Boot assets and image cache.")
+    overlay: Annotated[Overlay | None, only(None)] = later_field(None, "Board overlay.")
+    output: Output = Field(description="What is made.")

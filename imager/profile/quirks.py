@@ -1,6 +1,6 @@
 """All that depends on the Talos version, in one table.
 
-Sizes are bytes. Talos calls such rules quirks; a version that does not parse is the latest.
+Sizes are bytes. Talos calls such rules quirks.
 """
 
 from __future__ import annotations
@@ -109,8 +109,13 @@ def require_image_cache(version: TalosVersion) -> None:
         since = ".".join(map(str, IMAGE_CACHE_SINCE))
         raise UnsupportedError(
             f"Talos {version.text} has no image cache",
-            hint=f"use --talos-version v{since}.0 or later, or do without an image cache",
+            hint=f"build for Talos v{since}.0 or later, or leave the image cache out",
         )
+
+
+def fills_in(bootloader: Bootloader | None, version: TalosVersion) -> bool:
+    """Whether Talos writes `bootloader` into a profile of its own accord, for whatever disk."""
+    return bootloader in (Bootloader.DUAL_BOOT, quirks(version).bootloader)
 
 
 def quirks(version: TalosVersion) -> Quirks:

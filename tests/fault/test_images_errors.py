@@ -66,8 +66,9 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def arguments(path: Path | str, *options: str) -> list[str]:
-    return ["images", "cache-create", "--image-cache-path", str(path), "--images", "-", *options]
+def arguments(path: Path | str, *options: str, images: Path | str = "-") -> list[str]:
+    into = ("--image-cache-path", str(path))
+    return ["images", "cache-create", *into, "--images", str(images), *options]
 
 
 def image(server: Server, name: str = "team/app:v1") -> str:
@@ -178,8 +179,9 @@ def test_all_images_that_fail_are_named(server: Server, folder: Path) -> None:
 
     message = fails(done, INPUT)
     assert message.startswith("5 images failed:")
-    for name in images:
-        assert (f"\n  {name}: " in message) == (name != image(server))
+    for number, name in enumerate(images, start=1):
+        place = f"\n  standard input:{number}: {name}: "
+        assert (place in message) == (name != image(server))
     assert not any(folder.iterdir())
 
 
@@ -260,7 +262,7 @@ def test_a_list_without_images(folder: Path, text: str) -> None:
     assert "no images in standard input" in message
 
     (folder / "list").write_text(text)
-    message = fails(cli.run(*arguments(folder / "cache", "--images", str(folder / "list"))), INPUT)
+    message = fails(cli.run(*arguments(folder / "cache", images=folder / "list")), INPUT)
     assert f"no images in {folder / 'list'}" in message
     assert [path.name for path in folder.iterdir()] == ["list"]
 
@@ -269,7 +271,7 @@ def test_lists_that_cannot_be_read(folder: Path) -> None:
     (folder / "binary").write_bytes(b"\xff\xfe\x00app")
     (folder / "folder").mkdir()
     for name in ("missing", "binary", "folder"):
-        done = cli.run(*arguments(folder / "cache", "--images", str(folder / name)))
+        done = cli.run(*arguments(folder / "cache", images=folder / name))
         message = fails(done, INPUT)
         assert str(folder / name) in message
     assert not (folder / "cache").exists()

@@ -58,11 +58,14 @@ def test_bad_epoch(site: Site, text: str) -> None:
     assert not list(site.out.iterdir())
 
 
-def test_output_folder_missing(site: Site) -> None:
-    place = site.folder / "not there"
-    done = run("iso", "--assets", site.assets, "--output", place, cwd=site.folder)
-    check_error(done, INPUT, str(place), "does not exist", hint=f"mkdir -p {place}")
-    assert not place.exists()
+def test_a_missing_output_folder_is_made_and_left_by_a_failed_build(site: Site) -> None:
+    place = site.folder / "not" / "there yet"
+    build = ("iso", "--assets", site.assets, "-o", place)
+    done = run(*build, "--image-cache", site.folder / "none", cwd=site.folder)
+    assert done.returncode == INPUT
+    assert not place.parent.exists()
+    assert run(*build, cwd=site.folder).returncode == 0
+    assert [path.name for path in place.iterdir()] == ["metal-amd64.iso"]
 
 
 def test_output_folder_is_a_file(site: Site) -> None:
@@ -75,8 +78,7 @@ def test_output_folder_is_a_file(site: Site) -> None:
 
 def test_output_is_a_folder(site: Site) -> None:
     (site.out / "metal-amd64.iso").mkdir()
-    done = refused(site, "iso", code=6)
-    check_error(done, 6, "metal-amd64.iso")
+    check_error(refused(site, "iso"), INPUT, "metal-amd64.iso is a folder", hint="--output")
 
 
 if ROOT:
@@ -113,6 +115,14 @@ if ROOT:
             check_error(
                 done, HOST, str(small_disk.out), "8 MiB free", "needed", hint="another folder"
             )
+
+    def test_a_dry_run_says_that_there_is_too_little_space(small_disk: Site) -> None:
+        (small_disk.out / "filler").write_bytes(bytes(40 * MIB))
+        flat = make_flat(small_disk.folder / "flat", images=1, blob_size=9_000_000, layers=1)
+        done = small_disk.run("iso", "--image-cache", flat.folder, "--dry-run")
+        assert done.returncode == HOST
+        assert "space needed" in done.stdout
+        assert f"error: {small_disk.out} has " in done.stderr
 
     def test_disk_full_half_way(small_disk: Site) -> None:
         """Space is there at the start; another program takes it while the build is stopped."""

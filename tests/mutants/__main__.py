@@ -39,6 +39,7 @@ from tests.mutants.node_disks import NODE_DISKS
 from tests.mutants.node_reads import NODE_READS
 from tests.mutants.node_run import NODE_RUN
 from tests.mutants.odd_images import ODD_IMAGES
+from tests.mutants.options import OPTIONS
 from tests.mutants.pulling import PULLING
 from tests.mutants.pushing import PUSHING
 from tests.mutants.readers import READERS
@@ -69,6 +70,7 @@ ALL = (
     *NODE_READS,
     *NODE_RUN,
     *ODD_IMAGES,
+    *OPTIONS,
     *PULLING,
     *PUSHING,
     *READERS,

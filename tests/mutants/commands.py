@@ -26,17 +26,15 @@ COMMANDS = (
     Mutant(
         "every command loads what reads profiles",
         "imager/cli/build.py",
-        "from imager.textinput import STDIN, input_name, read_input\n",
-        "from imager.profile import load as load\n"
-        "from imager.textinput import STDIN, input_name, read_input\n",
+        "from imager.textinput import input_name\n",
+        "from imager.profile import load as load\nfrom imager.textinput import input_name\n",
         ("tests/unit/test_imports.py::test_help_needs_neither_libraries_nor_the_network",),
     ),
     Mutant(
         "a plan shows what a manifest says to a terminal",
         "imager/cli/render.py",
-        'lines.extend(f"note             {note}" for note in planned.plan.notes)\n'
-        '    return printable("\\n".join(lines))',
-        'return "\\n".join(lines)',
+        'return printable("\\n".join(lines))\n\n\ndef files_text',
+        'return "\\n".join(lines)\n\n\ndef files_text',
         ("tests/fault/test_cache_errors.py::" + _PLAN,),
     ),
     Mutant(

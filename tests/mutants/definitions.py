@@ -150,8 +150,8 @@ MUTANTS = (
     _mutant(
         "the data are not flushed before the rename",
         "workspace.py",
-        "os.fsync(descriptor)\n        temporary.replace(path)",
-        "temporary.replace(path)",
+        "os.fsync(descriptor)\n        if clobber:",
+        "if clobber:",
         "unit/test_workspace.py::test_a_file_is_flushed_before_it_is_renamed",
     ),
     _mutant(
@@ -342,7 +342,7 @@ MUTANTS = (
     ),
     _mutant(
         "META keys have no upper bound",
-        "profile/model.py",
+        "profile/validators.py",
         "not 1 <= key <= 255",
         "not 1 <= key",
         "unit/test_profile_model.py",

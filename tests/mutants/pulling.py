@@ -123,8 +123,8 @@ PULLING = (
     _mutant(
         "space is asked for what is there already",
         "imagecache/construction.py",
-        "needed - there)",
-        "needed)",
+        "plan.packing.needed - there)",
+        "plan.packing.needed)",
         _CONSTRUCTION,
     ),
     _mutant(

@@ -99,7 +99,6 @@ def test_the_disk_without_a_cache(golden: dict[str, Any], assets: Path, tmp_path
         ("v1.6.0", Bootloader.GRUB),
         ("v1.9.99", Bootloader.GRUB),
         ("v1.10.0-alpha.1", Bootloader.DUAL_BOOT),
-        ("main", Bootloader.DUAL_BOOT),
     ],
 )
 def test_systemd_boot_comes_with_1_10(version: str, bootloader: Bootloader) -> None:

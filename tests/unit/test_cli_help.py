@@ -44,6 +44,9 @@ NO_JSON = {
     "imager node run",
     "imager node unit",
     "imager images cache-serve",
+    "imager profile init",
+    "imager profile schema",
+    "imager profile reference",
 }
 
 

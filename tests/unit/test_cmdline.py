@@ -53,11 +53,6 @@ def test_the_line_of_1_9_letter_by_letter() -> None:
     )
 
 
-def test_a_version_that_does_not_parse_gets_the_latest_line() -> None:
-    latest = kernel_cmdline(TalosVersion.parse("v1.14.0"), AMD64, iso=False)
-    assert kernel_cmdline(TalosVersion.parse("main"), AMD64, iso=False) == latest
-
-
 def line(*extra: str, arch: Arch = AMD64) -> list[str]:
     return kernel_cmdline(TalosVersion.parse("v1.9.0"), arch, iso=False, extra=extra).split(" ")
 
@@ -117,9 +112,33 @@ def test_a_deleted_console_can_be_given_again() -> None:
     assert changed[-1] == "console=ttyS3"
 
 
-def test_deleting_after_overwriting_leaves_none_of_the_name() -> None:
-    changed = line("console=ttyS3", "-console", "console=ttyS4", "console=ttyS5")
-    assert [item for item in changed if item.startswith("console=")] == [
-        "console=ttyS4",
-        "console=ttyS5",
+def test_deleting_comes_after_all_values_of_the_name() -> None:
+    """Talos groups the extra arguments by name before it looks at them."""
+    changed = line("console=ttyS3", "-console", "console=ttyS4")
+    assert not [item for item in changed if item.startswith("console=")]
+
+
+def test_a_repeated_argument_stands_beside_the_first() -> None:
+    assert line("a=1", "quiet", "a=2", "a")[-4:] == ["a=1", "a=2", "a", "quiet"]
+    place = line().index("init_on_alloc=1")
+    assert line("quiet", "init_on_alloc=0")[place : place + 2] == [
+        "init_on_alloc=1",
+        "init_on_alloc=0",
     ]
+
+
+def test_no_value_is_written_without_its_equals_sign() -> None:
+    assert line("foo=", "bar")[-2:] == ["foo", "bar"]
+    assert line("-slab_nomerge=") == line("-slab_nomerge")
+
+
+def test_a_value_that_was_deleted_keeps_its_place_for_another() -> None:
+    assert line("-pti=on", "pti=auto") == [
+        "pti=auto" if item == "pti=on" else item for item in line()
+    ]
+
+
+def test_quotes_keep_words_together() -> None:
+    quoted = ('a.dyndbg="file x.c +p"', 'b.dyndbg="file y.c +p"')
+    assert " ".join(line(*quoted)).endswith(" ".join(quoted))
+    assert " ".join(line("say", 'x="never ends', "say")).endswith('say x="never ends say')

@@ -29,7 +29,7 @@ def test_the_rule() -> None:
         with pytest.raises(UnsupportedError) as caught:
             require_image_cache(TalosVersion.parse(version))
         assert caught.value.message == f"Talos {version} has no image cache"
-        assert "--talos-version v1.9.0" in caught.value.hint
+        assert "Talos v1.9.0 or later" in caught.value.hint
 
 
 @pytest.mark.parametrize("kind", OUTPUTS)

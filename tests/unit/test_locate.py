@@ -71,6 +71,31 @@ def test_the_first_place_with_any_asset_wins_and_none_are_mixed(
     )
 
 
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("nothing", "nothing is not a folder"),
+        ("file", "file is not a folder"),
+        ("empty", "empty has no boot assets for amd64"),
+        ("other", "other has no boot assets for amd64"),
+    ],
+)
+def test_a_wrong_folder_in_the_environment_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, message: str
+) -> None:
+    """The default in the user's cache must not take its place."""
+    make_assets(tmp_path / "xdg" / "imager" / "assets" / "amd64")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    make_assets(tmp_path / "other" / "arm64")
+    monkeypatch.setenv("IMAGER_ASSETS", str(tmp_path / what))
+    with pytest.raises(InputError, match=f"^IMAGER_ASSETS=.*{message}$"):
+        find_assets(AMD64)
+    assert find_assets(AMD64, given=make_assets(tmp_path / "given")).folder
+    monkeypatch.setenv("IMAGER_ASSETS", "")
+    assert find_assets(AMD64).folder
+
+
 def test_the_other_archs_assets_do_not_count(tmp_path: Path) -> None:
     make_assets(tmp_path / "given" / "amd64")
     assets = find_assets(ARM64, given=tmp_path / "given")

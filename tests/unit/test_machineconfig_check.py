@@ -435,3 +435,9 @@ def test_any_documents_are_checked_or_told_to_be_wrong(
 ) -> None:
     with contextlib.suppress(ImagerError):
         check(yaml.safe_dump_all(documents), cache=empty)
+
+
+@pytest.mark.parametrize("tag", ["latest", "v1.9.x", "main"])
+def test_an_installer_whose_tag_is_no_version_leaves_the_release_unknown(tag: str) -> None:
+    text = CONTROL_PLANE.replace("installer:v1.9.0", f"installer:{tag}")
+    assert any("the Talos release is unknown" in each for each in check(text).warnings)

@@ -11,7 +11,6 @@ from imager.bootassets.meta import (
     meta_content,
     meta_kernel_argument,
     parse_meta,
-    parse_meta_option,
 )
 from imager.errors import InputError
 from tests.support import content_bytes
@@ -107,18 +106,3 @@ def test_long_values_are_compressed_where_that_is_read() -> None:
 def test_a_kernel_argument_cannot_carry_its_separator() -> None:
     with pytest.raises(InputError, match="0xa has a ';'"):
         meta_kernel_argument({10: "a;b"})
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("0xa=value", (10, "value")), ("12=a=b", (12, "a=b")), ("0xff=", (255, ""))],
-)
-def test_meta_options(text: str, expected: tuple[int, str]) -> None:
-    assert parse_meta_option(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "0xa", "=v", "a=v", "0=v", "256=v", "-1=v", "1.5=v"])
-def test_bad_meta_options_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="META value") as caught:
-        parse_meta_option(text)
-    assert caught.value.hint

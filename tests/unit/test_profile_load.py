@@ -136,9 +136,9 @@ def test_ten_mistakes_are_told_at_once_each_with_its_path() -> None:
         "output.imageOptions.diskSize: 'big' is not a size",
         "output.imageOptions.sectors: unknown key (known: diskSize, diskFormat, "
         "diskFormatOptions, diskSectorSize, bootloader, sdBootEnrollKeys)",
-        "platform: cloud is not supported; metal is",
-        "secureboot: should be a valid boolean, unable to interpret input, not 'maybe'",
-        "version: 'one point nine' is not a version such as v1.9.0",
+        "platform: 'cloud' is not supported; metal is",
+        "secureboot: 'maybe' is neither true nor false",
+        "version: 'one point nine' is not a Talos version such as v1.9.0",
     )
 
 
@@ -217,7 +217,7 @@ def test_what_is_no_profile(text: str, why: str) -> None:
 
 
 def test_a_profile_that_is_too_large() -> None:
-    with pytest.raises(InputError, match="more than 1 MiB"):
+    with pytest.raises(InputError, match="larger than the 1 MiB limit"):
         parse("#" * ((1 << 20) + 1))
 
 
@@ -230,3 +230,33 @@ def test_any_text_is_a_mapping_or_a_told_error(text: str) -> None:
 def test_merge_keys_of_yaml_do_nothing_odd() -> None:
     with pytest.raises(InvalidProfileError):
         load_profile(parse("output: {kind: iso}\n<<: {arhc: x}\n"), source="x")
+
+
+@pytest.mark.parametrize(
+    ("layer", "problem"),
+    [
+        ({"output": 5}, "output: 5 is not a mapping"),
+        ({**ISO, "input": []}, "input: [] is not a mapping"),
+        ({**ISO, "version": 1.1}, "version: 1.1 is not text: put it in quotes"),
+        ({**ISO, "secureboot": "maybe"}, "secureboot: 'maybe' is neither true nor false"),
+        (
+            {**ISO, "customization": {"extraKernelArgs": "quiet"}},
+            "customization.extraKernelArgs: 'quiet' is not a list",
+        ),
+        (
+            {"output": {"kind": "iso", "outFormat": [1]}},
+            "output.outFormat: iso comes as raw, not as [1]",
+        ),
+        (
+            {"output": {"kind": True}},
+            "output.kind: True is not one of iso, image, usb, kernel, initramfs, uki, cmdline",
+        ),
+    ],
+)
+def test_values_of_the_wrong_kind(layer: dict[str, Any], problem: str) -> None:
+    assert problems(layer) == (problem,)
+
+
+def test_a_path_that_is_empty_is_none() -> None:
+    layer = {**ISO, "input": {"kernel": {"path": ""}, "baseInstaller": {"imageRef": ""}}}
+    assert load_profile(layer, source="x") == load_profile(ISO, source="x")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from imager.errors import InputError
 from imager.profile.version import DEFAULT_VERSION, TalosVersion
 
 
@@ -20,10 +21,30 @@ def test_versions_parse(text: str, numbers: tuple[int, int, int]) -> None:
     assert version.text == text
 
 
-@pytest.mark.parametrize("text", ["main", "", "v1", "v1.9.0.1", "vv1.9.0", "latest"])
-def test_what_does_not_parse_is_the_latest(text: str) -> None:
-    assert TalosVersion.parse(text) > TalosVersion.parse("v999.0.0")
-    assert TalosVersion.parse(text).at_least(1, 14)
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("main", "", "v1", "v1.9.0.1", "vv1.9.0", "latest", "v1.9.x", "1.9.", "v1,9.0", " v1.9.0"),
+        *("v1.9.0\n", "v1.9.0-", "v1.9.0-a b", "V1.9.0", "v01.9.0", "v1.999999.0", "v1.9.\u0661"),
+        f"v1.9.0-{'x' * 64}",
+    ],
+)
+def test_what_is_no_version_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is not a Talos version") as caught:
+        TalosVersion.parse(text)
+    assert "such as v1.9.0" in caught.value.message
+    assert len(caught.value.message) < 120
+
+
+@pytest.mark.parametrize("text", ["v1.14.9", "v1.14.0-beta.1-5-gad88231-dirty", "1.9"])
+def test_a_known_release_has_no_warning(text: str) -> None:
+    assert TalosVersion.parse(text).warnings == ()
+
+
+@pytest.mark.parametrize("text", ["v9.9.9", "v1.15.0-alpha.0", "v2.0.0"])
+def test_a_release_newer_than_the_rules_has_one(text: str) -> None:
+    (warning,) = TalosVersion.parse(text).warnings
+    assert warning.startswith(f"Talos {text} is newer than v1.14, ")
 
 
 def test_versions_order_by_number_not_by_letter() -> None:

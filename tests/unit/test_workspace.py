@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -21,6 +22,7 @@ from imager.workspace import (
     atomic_folder,
     check_free_space,
     check_output_folder,
+    created_folder,
     free_space,
     partial_folder,
     scratch_folder,
@@ -287,3 +289,68 @@ def test_free_space_is_asked_for_beforehand(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"free and 1024 PiB are needed") as caught:
         check_free_space(tmp_path, 1 << 60)
     assert "another folder" in caught.value.hint
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with created_folder(folder):
+        (folder / "file").write_text("x")
+    assert (folder / "file").exists()
+    with created_folder(tmp_path):
+        pass
+
+
+def test_those_that_were_made_go_when_the_block_fails(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(KeyError), created_folder(tmp_path / "there" / "a" / "b"):
+        raise KeyError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+    with pytest.raises(KeyError), created_folder(tmp_path / "there" / "a" / "b") as _:
+        (tmp_path / "there" / "a" / "file").write_text("x")
+        raise KeyError
+    assert list((tmp_path / "there").rglob("*")) == [
+        tmp_path / "there" / "a",
+        tmp_path / "there" / "a" / "file",
+    ]
+
+
+def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place in ("file", "file/below/it"):
+        with (
+            pytest.raises(InputError, match="file is not a folder"),
+            created_folder(tmp_path / place),
+        ):
+            pass
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with atomic_file(target, clobber=False) as descriptor:
+        os.write(descriptor, b"first")
+    with (
+        pytest.raises(InputError, match="exists already"),
+        atomic_file(target, clobber=False) as descriptor,
+    ):
+        os.write(descriptor, b"second")
+    assert target.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
+def test_where_a_name_cannot_be_taken_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: Mock(renameat2=lambda *_: -1))
+    monkeypatch.setattr("ctypes.get_errno", lambda: number)
+    target = tmp_path / "out"
+    with atomic_file(target, clobber=False) as descriptor:
+        os.write(descriptor, b"first")
+    with pytest.raises(InputError, match="exists"), atomic_file(target, clobber=False):
+        pass
+    assert target.read_bytes() == b"first"
+
+
+def test_free_space_of_a_folder_to_come(tmp_path: Path) -> None:
+    assert free_space(tmp_path / "a" / "b") > 0
+    assert free_space(Path("no/such/folder")) > 0

@@ -1,0 +1,78 @@
+"""What boot assets are: their versions, and whether they are the trial default."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.bootassets.kernelversion import kernel_version
+from imager.bootassets.locate import Asset, BootAssets
+from imager.bootassets.sources import RECORD
+from imager.errors import ImagerError
+from imager.pe import check_pe
+
+_BANNERS = {
+    Asset.SD_BOOT: re.compile(rb"#### LoaderInfo: systemd-boot ([ -~]{1,60}) ####"),
+    Asset.SD_STUB: re.compile(rb"#### LoaderInfo: systemd-stub ([ -~]{1,60}) ####"),
+}
+_LARGEST_EFI = 16 << 20
+_SYSTEM = (Asset.KERNEL, Asset.INITRAMFS)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetIdentity:
+    """Boot assets by their versions, empty where they are not known.
+
+    `talos` is what the file `version` beside them says; `trial` whether kernel or initramfs are
+    the default that `imager assets fetch` makes, which is not Talos.
+    """
+
+    folder: Path | None
+    kernel: str
+    sd_boot: str
+    sd_stub: str
+    talos: str
+    trial: bool
+
+
+def identify(assets: BootAssets) -> AssetIdentity:
+    """Return what `assets` are; a missing or damaged one has no version."""
+
+    def version(asset: Asset) -> str:
+        try:
+            return asset_version(assets, asset)
+        except (ImagerError, OSError):
+            return ""
+
+    return AssetIdentity(
+        folder=assets.folder,
+        kernel=version(Asset.KERNEL),
+        sd_boot=version(Asset.SD_BOOT),
+        sd_stub=version(Asset.SD_STUB),
+        talos=assets.version or "",
+        trial=any(_is_fetched(assets, asset) for asset in _SYSTEM),
+    )
+
+
+def asset_version(assets: BootAssets, asset: Asset) -> str:
+    """Return the version that `asset` says it has, empty if it says none.
+
+    Raises InputError when it is missing or not an EFI binary.
+    """
+    path = assets.path(asset)
+    if asset is Asset.INITRAMFS:
+        return ""
+    check_pe(path, machine=assets.arch.pe_machine, what=asset.value)
+    if asset is Asset.KERNEL:
+        return kernel_version(path)
+    with path.open("rb") as file:
+        found = _BANNERS[asset].search(file.read(_LARGEST_EFI))
+    return found[1].decode("ascii") if found else ""
+
+
+def _is_fetched(assets: BootAssets, asset: Asset) -> bool:
+    try:
+        return (assets.path(asset).parent / RECORD).is_file()
+    except ImagerError:
+        return False

@@ -1,0 +1,44 @@
+"""Boot assets that a profile names one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.arch import Arch
+from imager.bootassets.locate import INSTALLED, Asset
+from imager.profile.fields import setting
+from imager.profile.model import Input
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAssets:
+    """The boot assets that a profile names, and notes on those that are not where it says.
+
+    Talos prints the paths of its own container, which mean the same as none at all.
+    """
+
+    files: Mapping[Asset, Path]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, boot: Input, arch: Arch) -> NamedAssets:
+        """Return the boot assets for `arch` that a profile's `input` names."""
+        named = {
+            Asset.KERNEL: ("input.kernel", boot.kernel),
+            Asset.INITRAMFS: ("input.initramfs", boot.initramfs),
+            Asset.SD_BOOT: ("input.sdBoot", boot.sd_boot),
+            Asset.SD_STUB: ("input.sdStub", boot.sd_stub),
+        }
+        given = {asset: Path(file.path) for asset, (_, file) in named.items() if file}
+        absent = [
+            asset
+            for asset, path in given.items()
+            if path == INSTALLED / arch.name / asset.value and not path.is_file()
+        ]
+        names = ", ".join(setting(named[asset][0]) for asset in absent)
+        reason = f"not in {INSTALLED / arch.name}, so boot assets are looked for"
+        notes = (f"{names} left out: {reason}",) if absent else ()
+        files = {asset: path for asset, path in given.items() if asset not in absent}
+        return cls(files, notes)

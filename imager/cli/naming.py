@@ -1,0 +1,89 @@
+"""What errors and notes of a build call the fields of its profile: options, or YAML's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from imager.errors import ImagerError
+from imager.profile.fields import Location, dotted, renamed
+
+if TYPE_CHECKING:
+    from imager.build import Planned
+
+# The option that stands for each field of a profile that has one.
+FIELD_OPTIONS: Mapping[str, str] = {
+    "arch": "--arch",
+    "platform": "--platform",
+    "version": "--talos-version",
+    "customization.extraKernelArgs": "--extra-kernel-arg",
+    "customization.metaContents": "--meta",
+    "input.imageCache": "--image-cache",
+    "input.secureboot.includeWellKnownCerts": "--secureboot-include-well-known-certs",
+    "output.kind": "--output-kind",
+    "output.outFormat": "--out-format",
+    "output.imageOptions.diskSize": "--image-disk-size",
+    "output.imageOptions.bootloader": "--bootloader",
+    "output.imageOptions.sdBootEnrollKeys": "--secureboot-enroll-keys",
+    "output.isoOptions.bootloader": "--bootloader",
+    "output.isoOptions.sdBootEnrollKeys": "--secureboot-enroll-keys",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How the user gave a profile: what is `written` in YAML, and `given` by options.
+
+    Both are layers of a profile; a built-in profile has nothing written.
+    """
+
+    written: Mapping[str, Any]
+    given: Mapping[str, Any]
+
+    def of(self, location: Location) -> str:
+        """Return what the user calls the value at `location` of the profile."""
+        for length in range(len(location), 0, -1):
+            path = dotted(location[:length])
+            if path in FIELD_OPTIONS and self._by_option(path, location[length:]):
+                return FIELD_OPTIONS[path]
+        return dotted(location)
+
+    def text(self, message: str) -> str:
+        """Return `message` with options in place of the fields that the user gave by them."""
+        return renamed(
+            message, lambda path: FIELD_OPTIONS.get(path) if self._is_option(path) else None
+        )
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Have errors that leave the block name what the user gave."""
+        try:
+            yield
+        except ImagerError as error:
+            error.message, error.hint = self.text(error.message), self.text(error.hint)
+            raise
+
+    def notes(self, planned: Planned) -> Planned:
+        """Return what is planned with notes that name what the user gave."""
+        notes = tuple(map(self.text, planned.plan.notes))
+        return replace(planned, plan=replace(planned.plan, notes=notes))
+
+    def _is_option(self, path: str) -> bool:
+        """Whether the user gave `path` by its option, or would, having written no YAML."""
+        return not self.written or _at(self.given, path) is not None
+
+    def _by_option(self, path: str, rest: Location) -> bool:
+        """Whether the value at `rest` below `path` is from its option: lists are appended to."""
+        written = _at(self.written, path)
+        if rest and isinstance(rest[0], int) and isinstance(written, list):
+            return rest[0] >= len(written)
+        return self._is_option(path)
+
+
+def _at(layer: Mapping[str, Any], path: str) -> Any:
+    value: Any = layer
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

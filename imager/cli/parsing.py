@@ -1,0 +1,95 @@
+"""How every command takes options: values given once, and booleans with `=true` and `=false`.
+
+typer's parser lets the last value win in silence, and refuses a value for a boolean option. Go's
+programs, talosctl among them, take `--name=true` and `--name=false`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from typer._click.core import Command, Context
+from typer._click.parser import _Option, _OptionParser, _ParsingState
+
+from imager.errors import InputError
+
+# What Go's strconv.ParseBool takes.
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+_FALSE = ("0", "f", "F", "false", "FALSE", "False")
+
+
+class _StrictOption(_Option):
+    """An option that refuses a second value, unless it collects all of them."""
+
+    def process(self, value: Any, state: _ParsingState) -> None:
+        """Note `value` in `state`; a boolean option may be repeated, but not contradicted."""
+        new = value if self.takes_value else self.const
+        collects = self.action in ("append", "append_const", "count")
+        if not collects and self.dest in state.opts:
+            given = state.opts[self.dest]
+            if self.takes_value or given != new:
+                raise InputError(
+                    f"{_name(self)} is given twice: {_shown(given)} and {_shown(new)}",
+                    hint="give it once",
+                )
+        super().process(value, state)
+
+
+class _StrictParser(_OptionParser):
+    """typer's parser, made of strict options."""
+
+    def add_option(self, *args: Any, **kwargs: Any) -> None:
+        """Add an option, as the base class does, as a strict one."""
+        option = _StrictOption(*args, **kwargs)
+        self._opt_prefixes.update(option.prefixes)
+        self._short_opt.update(dict.fromkeys(option._short_opts, option))
+        self._long_opt.update(dict.fromkeys(option._long_opts, option))
+
+    def _match_long_opt(self, opt: str, explicit_value: str | None, state: _ParsingState) -> None:
+        option = self._long_opt.get(opt) or self._short_opt.get(opt)
+        if option is None or explicit_value is None or option.const is None:
+            super()._match_long_opt(opt, explicit_value, state)
+            return
+        const = option.const if _is_true(opt, explicit_value) else not option.const
+        given = _StrictOption(option.obj, [opt], option.dest, action=option.action, const=const)
+        given.process(None, state)
+
+
+class Strict(Command):
+    """A command whose options are strict."""
+
+    def make_parser(self, ctx: Context) -> _StrictParser:
+        """Return the parser of this command's arguments."""
+        parser = _StrictParser(ctx)
+        for parameter in self.get_params(ctx):
+            parameter.add_to_parser(parser, ctx)
+        return parser
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Name `option` in an InputError about its value that the block raises."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{option}: {error.message}", hint=error.hint) from error
+
+
+def _is_true(name: str, value: str) -> bool:
+    if value not in (*_TRUE, *_FALSE):
+        raise InputError(
+            f"{name}={value}: {value!r} is neither true nor false",
+            hint=f"write {name}, {name}=true or {name}=false",
+        )
+    return value in _TRUE
+
+
+def _name(option: _Option) -> str:
+    names: list[str] = option.obj.opts
+    return next((name for name in names if name.startswith("--")), names[0])
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,0 +1,33 @@
+"""The name of an output: Talos's, since pipelines rely on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from imager.profile.model import OutFormat, OutputKind, Profile
+
+# `{stem}` is platform and architecture. Tools for Windows that write sticks look for .img.
+_NAMES: Mapping[OutputKind, str] = {
+    OutputKind.ISO: "{stem}.iso",
+    OutputKind.IMAGE: "{stem}.raw",
+    OutputKind.USB: "{stem}-usb.img",
+    OutputKind.KERNEL: "kernel-{arch}",
+    OutputKind.INITRAMFS: "initramfs-{stem}.xz",
+    OutputKind.UKI: "{stem}-uki.efi",
+    OutputKind.CMDLINE: "cmdline-{stem}",
+}
+
+
+def output_name(profile: Profile) -> str:
+    """Return the file name of the output of `profile`: `metal-amd64.raw.zst`."""
+    secure = "-secureboot" if profile.secureboot else ""
+    stem = f"{profile.platform}-{profile.arch}{secure}"
+    name = _NAMES[profile.output.kind].format(stem=stem, arch=profile.arch)
+    packed = profile.output.out_format
+    return name if packed is OutFormat.RAW else f"{name}{packed.value}"
+
+
+def name_suffix(name: str) -> str:
+    """Return the suffix of the output called `name`: `.raw.zst`, or empty for one without."""
+    _, dot, suffix = name.partition(".")
+    return f"{dot}{suffix}"

@@ -1,0 +1,163 @@
+"""The types of a profile's values: how each is read, and what the JSON schema says of it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from imager.arch import ARCHES
+from imager.errors import InputError
+from imager.profile.version import TalosVersion
+from imager.units import parse_size
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str):
+        try:
+            return parse_size(value)
+        except InputError as error:
+            raise ValueError(error.message) from error
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is not a size; write it as 4GiB, 4GB or bytes")
+    return value
+
+
+def _meta_key(value: object) -> int:
+    try:
+        key = int(value, 0) if isinstance(value, str) else value
+    except ValueError:
+        key = None
+    if isinstance(key, bool) or not isinstance(key, int) or not 1 <= key <= 255:
+        raise ValueError(f"{value!r} is not a META key from 0x1 to 0xff")
+    return key
+
+
+def _version(value: str) -> str:
+    if value:
+        try:
+            TalosVersion.parse(value)
+        except InputError as error:
+            raise ValueError(error.message) from error
+    return value
+
+
+# In the JSON schema, of a field that Talos has and this program does not.
+UNSUPPORTED = "x-unsupported"
+# And of one that is taken and changes nothing.
+IGNORED = "x-ignored"
+_T = TypeVar("_T")
+
+
+def only(*served: _T) -> AfterValidator:
+    """Return a validator that refuses all but the values of `served`."""
+
+    def check(value: _T) -> _T:
+        if value in served:
+            return value
+        raise ValueError("is not supported yet")
+
+    return AfterValidator(check)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A validator that takes the values of `served`, and tells those of `later` from wrong ones."""
+
+    served: tuple[str | int, ...]
+    later: tuple[str | int, ...] = ()
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"enum": list(self.served)}
+
+    def _check(self, value: object) -> object:
+        plain = value.value if isinstance(value, enum.Enum) else value
+        if plain in self.served and not isinstance(plain, bool):
+            return value
+        names = ", ".join(map(str, self.served))
+        if plain in self.later:
+            raise ValueError(f"{plain} is not supported yet; choose from {names}")
+        if len(self.served) == 1:
+            raise ValueError(f"{shown(plain)} is not supported; {names} is")
+        raise ValueError(f"{shown(plain)} is not one of {names}")
+
+
+def choice(*served: str | int, later: tuple[str | int, ...] = ()) -> _Choice:
+    """Return the validator of a choice between `served`; `later` are values of Talos's alone."""
+    return _Choice(served, later)
+
+
+def shown(value: object) -> str:
+    """Return `value` as a message quotes it: shortened where it is long."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def values_of(kind: type[enum.Enum], *but: enum.Enum) -> tuple[str, ...]:
+    """Return the values of `kind`, less those of `but`."""
+    return tuple(each.value for each in kind if each not in but)
+
+
+def unset_if(*values: object) -> BeforeValidator:
+    """Return a validator that takes `values` for nothing, as Talos prints what is not set."""
+    return BeforeValidator(lambda value: None if value in values else value)
+
+
+def _word(value: object) -> object:
+    """Return `off` for what YAML 1.1 makes of it; YAML 1.2, which Talos reads, has no such word."""
+    return "off" if value is False else value
+
+
+def _unset_if_blank(value: object) -> object:
+    """Take a mapping in which nothing is set for nothing, as Talos prints such ones."""
+    blank = isinstance(value, Mapping) and value and not any(value.values())
+    return None if blank else value
+
+
+OffIsAWord = BeforeValidator(_word)
+IfAny = BeforeValidator(_unset_if_blank)
+Unserved = Annotated[str, only("")]
+
+
+def later_field(default: Any, description: str, *, alias: str | None = None) -> Any:
+    """Return the field of something that Talos has and this program does not."""
+    return Field(
+        default=default,
+        alias=alias,
+        description=f"Not supported yet. {description}",
+        json_schema_extra={UNSUPPORTED: True, "enum": [default]},
+    )
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema({"type": ["integer", "string"], "minimum": 0}),
+]
+MetaKey = Annotated[
+    int, BeforeValidator(_meta_key), WithJsonSchema({"type": ["integer", "string"]})
+]
+# Words on a kernel command line: printable, and no space around them.
+KernelArgument = Annotated[str, Field(pattern=r"^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$")]
+
+
+Arch = Annotated[str, choice(*(arch.name for arch in ARCHES))]
+Version = Annotated[str, AfterValidator(_version)]

@@ -1,0 +1,158 @@
+"""The breaks of how options and profiles are taken, and what results say; see `definitions`."""
+
+from __future__ import annotations
+
+from tests.mutants.definitions import Mutant
+
+
+def _mutant(what: str, file: str, old: str, new: str, test: str) -> Mutant:
+    return Mutant(what, f"imager/{file}", old, new, (f"tests/{test}",))
+
+
+_PARSING = "unit/test_cli_parsing.py"
+_LISTS = "unit/test_image_lists.py"
+_RESULTS = "unit/test_build_results.py"
+_TALOS = "unit/test_talos_profiles.py"
+
+OPTIONS = (
+    _mutant(
+        "a second value of an option wins in silence",
+        "cli/parsing.py",
+        "if not collects and self.dest in state.opts:",
+        "if collects and self.dest in state.opts:",
+        f"{_PARSING}::test_a_second_value_is_refused",
+    ),
+    _mutant(
+        "=false turns a boolean option on",
+        "cli/parsing.py",
+        "else not option.const",
+        "else option.const",
+        f"{_PARSING}::test_what_is_taken",
+    ),
+    _mutant(
+        "a misspelt path is pulled from Docker Hub",
+        "imagecache/lists.py",
+        "if _is_pinned(text) or _names_source(text):",
+        "if text:",
+        f"{_LISTS}::test_a_name_without_a_tag_is_no_reference",
+    ),
+    _mutant(
+        "a second list of images replaces the first",
+        "imagecache/lists.py",
+        "for source in lists for entry",
+        "for source in lists[-1:] for entry",
+        f"{_LISTS}::test_lists_merge_in_their_order_without_duplicates",
+    ),
+    _mutant(
+        "nothing is said of a release newer than the rules",
+        "profile/version.py",
+        "if self.numbers[:2] <= NEWEST_KNOWN:",
+        "if self.numbers:",
+        "unit/test_version.py::test_a_release_newer_than_the_rules_has_one",
+    ),
+    _mutant(
+        "a wrong IMAGER_ASSETS is passed over",
+        "bootassets/locate.py",
+        "for place in [Path(named)] if named else asset_places(given):",
+        "for place in asset_places(given):",
+        "unit/test_locate.py::test_a_wrong_folder_in_the_environment_is_refused",
+    ),
+    _mutant(
+        "the trial default is not called that",
+        "bootassets/identity.py",
+        "return (assets.path(asset).parent / RECORD).is_file()",
+        "return (assets.path(asset) / RECORD).is_file()",
+        f"{_RESULTS}::test_the_trial_default_is_called_that",
+    ),
+    _mutant(
+        "a file that came meanwhile is replaced in spite of --no-clobber",
+        "workspace.py",
+        "        if clobber:\n",
+        "        if clobber or descriptor:\n",
+        "unit/test_workspace.py::test_a_file_that_came_meanwhile_is_not_replaced",
+    ),
+    _mutant(
+        "folders that were made stay when a build fails",
+        "workspace.py",
+        "                each.rmdir()",
+        "                each.stat()",
+        "unit/test_workspace.py::test_those_that_were_made_go_when_the_block_fails",
+    ),
+    _mutant(
+        "a link is replaced by an output",
+        "output/destination.py",
+        '    stat.S_IFLNK: "a symbolic link",\n',
+        "",
+        "unit/test_destination.py::test_what_is_no_file_is_refused_by_name",
+    ),
+    _mutant(
+        "a dry run does not look at the space",
+        "cli/build.py",
+        "            check_free_space(planned.path.parent, planned.space_needed)\n",
+        "",
+        "fault/test_output_errors.py::test_a_dry_run_says_that_there_is_too_little_space",
+    ),
+    _mutant(
+        "a dry run of cache-create does not look at the space",
+        "cli/images.py",
+        "        check_space(plan)\n",
+        "",
+        f"{_RESULTS}::test_a_cache_that_does_not_fit_is_told_in_a_dry_run",
+    ),
+    _mutant(
+        "an error of a list names YAML's key for an option's value",
+        "cli/naming.py",
+        "return rest[0] >= len(written)",
+        "return rest[0] > len(written)",
+        "unit/test_cli_naming.py::test_lists_of_options_come_after_those_of_yaml",
+    ),
+    _mutant(
+        "errors of a build name YAML's keys whatever was given",
+        "cli/naming.py",
+        "            error.message, error.hint = self.text(error.message), self.text(error.hint)\n",
+        "",
+        "unit/test_cli_naming.py::test_errors_of_a_build",
+    ),
+    _mutant(
+        "a repeated kernel argument replaces the first",
+        "bootassets/cmdline.py",
+        "parameters.setdefault(name, []).extend(values)",
+        "parameters[name] = values",
+        "unit/test_cmdline.py::test_a_repeated_argument_stands_beside_the_first",
+    ),
+    _mutant(
+        "a cache that is left out is not mentioned",
+        "profile/leftout.py",
+        "if profile.input.image_cache and not kind.is_medium:",
+        "if profile.input.image_cache and kind.is_medium:",
+        f"{_TALOS}::test_what_no_medium_has",
+    ),
+    _mutant(
+        "a boot asset that is not where the profile says is looked for elsewhere",
+        "bootassets/named.py",
+        "if path == INSTALLED / arch.name / asset.value and not path.is_file()",
+        "if not path.is_file()",
+        f"{_TALOS}::test_a_path_of_the_users_own_is_not_passed_over",
+    ),
+    _mutant(
+        "YAML 1.1's off is no word",
+        "profile/validators.py",
+        'return "off" if value is False else value',
+        "return value",
+        "unit/test_profile_model.py::test_off_is_a_word_as_in_yaml_1_2",
+    ),
+    _mutant(
+        "a key without a value is a value",
+        "profile/load.py",
+        "        if value is not None\n",
+        "        if key\n",
+        f"{_TALOS}::test_keys_without_a_value_count_as_left_out",
+    ),
+    _mutant(
+        "the JSON schema takes what is not supported",
+        "profile/validators.py",
+        '{UNSUPPORTED: True, "enum": [default]}',
+        '{UNSUPPORTED: True, "examples": [default]}',
+        "unit/test_profile_reference.py::test_the_schema_refuses_what_is_none",
+    ),
+)
