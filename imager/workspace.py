@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,8 +23,15 @@ from imager.errors import HostError, InputError
 from imager.units import format_size
 from imager.workers import worker_pool
 
+_DEVICES = Path("/dev")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+# Docker and Podman make them.
+_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_CONTAINER_HINT = (
+    "in a container run with --user $(id -u):$(id -g), and create the mounted folder beforehand "
+    "(mkdir -p _out)"
+)
 # How many files are flushed at a time.
 _FLUSHES = 16
 # The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
@@ -32,15 +40,25 @@ _BLOCK = 512
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Yield a private temporary folder (in TMPDIR), removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="imager-") as folder:
-        yield Path(folder)
+    """Yield a private temporary folder (in TMPDIR), removed at the end: by a later run if need be.
+
+    Raises HostError when it cannot be made.
+    """
+    # The user is in the name: TMPDIR is shared, and what others left cannot be removed.
+    place = Path(tempfile.gettempdir()) / f"imager-{os.geteuid()}"
+    with partial_folder(place, mode=0o700) as folder:
+        yield folder
 
 
 def check_output_folder(folder: Path) -> None:
     """Raise HostError or InputError, with what to do, unless new files can be made in `folder`."""
     if not folder.exists():
-        raise InputError(f"the output folder {folder} does not exist", hint=f"mkdir -p {folder}")
+        missing = f"the output folder {folder} does not exist"
+        if _DEVICES in folder.absolute().parents:
+            raise InputError(
+                missing, hint="name a folder, and write the output to the device with dd"
+            )
+        raise InputError(missing, hint=f"mkdir -p {shlex.quote(str(folder))}")
     if not folder.is_dir():
         raise InputError(
             f"the output folder {folder} is not a folder", hint="choose a folder, or make one"
@@ -48,8 +66,9 @@ def check_output_folder(folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise HostError(
             f"the output folder {folder} is not writable for user {os.geteuid()}",
-            hint="in a container run with --user $(id -u):$(id -g), and create the mounted "
-            "folder beforehand (mkdir -p _out)",
+            hint=_CONTAINER_HINT
+            if any(map(Path.exists, _CONTAINER_MARKS))
+            else "choose another folder, or run as a user who may write there",
         )
 
 
@@ -173,15 +192,15 @@ def keyed_partial(path: Path, key: str) -> Path:
 
 
 @contextmanager
-def partial_folder(path: Path) -> Iterator[Path]:
+def partial_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`, removed at the end: by a later run if need be.
 
-    Raises HostError when it cannot be made.
+    Of the permissions `mode`, the umask takes away what it says. Raises HostError when it cannot be made.
     """
     sweep_partials(path)
     temporary, descriptor = _partial_name(path), -1
     try:
-        descriptor = _locked_folder(temporary, path)
+        descriptor = _locked_folder(temporary, path, mode)
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -237,11 +256,11 @@ def _locked_file(temporary: Path, path: Path, mode: int) -> int:
             return descriptor
 
 
-def _locked_folder(temporary: Path, path: Path) -> int:
+def _locked_folder(temporary: Path, path: Path, mode: int = 0o777) -> int:
     """Create the folder `temporary` that is to become `path`, and return its locked descriptor."""
     while True:
         try:
-            temporary.mkdir()
+            temporary.mkdir(mode)
         except OSError as error:
             raise _cannot_create(path, error) from error
         descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

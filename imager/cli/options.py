@@ -224,19 +224,17 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, Any] = {
         name: each.annotation for name, each in own.items() if is_dataclass(each.annotation)
     }
-    if not groups:
-        return command
 
     def parameters() -> Iterator[inspect.Parameter]:
         for name, parameter in own.items():
             if name not in groups:
-                yield parameter
+                yield parameter.replace(annotation=_prepared(parameter.annotation, None))
                 continue
             panel = getattr(groups[name], "PANEL", None)
             for field in inspect.signature(groups[name], eval_str=True).parameters.values():
                 yield field.replace(
                     kind=inspect.Parameter.KEYWORD_ONLY,
-                    annotation=_in_panel(field.annotation, panel),
+                    annotation=_prepared(field.annotation, panel),
                 )
 
     @functools.wraps(command)
@@ -249,13 +247,17 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _in_panel(annotation: Any, panel: str | None) -> Any:
-    """Return the annotation of an option, shown in `panel`."""
-    if panel is None or get_origin(annotation) is not Annotated:
+def _prepared(annotation: Any, panel: str | None) -> Any:
+    """Return the annotation of an option, shown in `panel`.
+
+    Whether a file may be read shows when it is read: typer would make it an error of the options.
+    """
+    if get_origin(annotation) is not Annotated:
         return annotation
     kind, option = get_args(annotation)
     option = copy.copy(option)
-    option.rich_help_panel = panel
+    option.readable = False
+    option.rich_help_panel = option.rich_help_panel or panel
     return Annotated[kind, option]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,8 @@ def _check_servable(cache: ImageCache) -> None:
             if isinstance(extent.source, StreamRange):
                 raise UnsupportedError(
                     f"{cache.source}: its layer is compressed, no blob can be served out of it",
-                    hint=f"unpack it: mkdir cache && tar -xf {extent.source.path} -C cache",
+                    hint=f"unpack it: mkdir cache && tar -xf "
+                    f"{shlex.quote(str(extent.source.path))} -C cache",
                 )
 
 
