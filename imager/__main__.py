@@ -118,7 +118,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
-    from imager.reporter import Tone, labelled
+    from imager.screen import Tone, labelled
 
     sys.stderr.write(labelled(Tone.ERROR, message, sys.stderr) + "\n")
     if hint:

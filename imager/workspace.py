@@ -195,7 +195,8 @@ def keyed_partial(path: Path, key: str) -> Path:
 def partial_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`, removed at the end: by a later run if need be.
 
-    Of the permissions `mode`, the umask takes away what it says. Raises HostError when it cannot be made.
+    Of the permissions `mode`, the umask takes away what it says. Raises HostError when it cannot be
+    made.
     """
     sweep_partials(path)
     temporary, descriptor = _partial_name(path), -1

@@ -73,7 +73,7 @@ def fetch(
     target = (folder or fetch_folder()) / kind.folder
     reporter = display.reporter()
     with scratch_folder() as scratch:
-        workshop = Workshop(package_folder(), scratch, mirror=mirror, report=reporter.step)
+        workshop = Workshop(package_folder(), scratch, mirror=mirror, waiting=reporter.waiting)
         fetched = fetch_assets(
             Wanted(record, kind, target / arch / RECORD if locked else None),
             folder=target,

@@ -12,7 +12,7 @@ from imager.bootassets.artifact import PulledFile
 from imager.bootassets.fetch import FetchedAssets
 from imager.bootassets.inventory import FoundAsset, Inventory
 from imager.profile.version import DEFAULT_VERSION
-from imager.reporter import printable
+from imager.screen import printable
 from imager.units import format_size
 
 

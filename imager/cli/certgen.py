@@ -95,7 +95,7 @@ def _listed(*options: Sequence[str] | None) -> list[str]:
 
 def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
     from imager.cli.tables import table
-    from imager.reporter import printable
+    from imager.screen import printable
 
     used = "" if issued.new_authority else "used again"
     rows = (

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, g
 import typer
 
 from imager.cli.help import DISPLAY
-from imager.reporter import NO_COLOR, ProgressStyle, Reporter, make_reporter
+from imager.reporter import ProgressStyle, Reporter, make_reporter, report_log
+from imager.screen import NO_COLOR
 
 if TYPE_CHECKING:
     from imager.oci.platform import Platform
@@ -146,8 +147,10 @@ class Display:
         return ProgressStyle.NONE if self.quiet else self.progress
 
     def reporter(self) -> Reporter:
-        """Return where steps, progress and warnings go."""
-        return make_reporter(self.style)
+        """Return where steps, progress, warnings and, if wanted, requests go."""
+        reporter = make_reporter(self.style)
+        report_log(reporter, verbose=self.verbose)
+        return reporter
 
 
 @dataclass(frozen=True, slots=True)

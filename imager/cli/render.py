@@ -9,7 +9,7 @@ from imager.build import Planned
 from imager.cli.tables import exact_size, table
 from imager.imagecache.cache import ImageCache
 from imager.output.write import Written
-from imager.reporter import printable
+from imager.screen import printable
 from imager.units import count
 from imager.workspace import free_space
 

@@ -30,6 +30,7 @@ from imager.imagecache.creation import (
 )
 from imager.imagecache.image import cache_image
 from imager.imagecache.relink import drop_links, try_link, whole_file_in
+from imager.meter import Kept
 from imager.oci.digest import Digest
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, oci_layout_json
 from imager.oci.layout import blob_path as layout_blob_path
@@ -116,7 +117,7 @@ def _place_file(file: TreeFile, folder: Path, replaced: Path, progress: Advance)
     path.parent.mkdir(parents=True, exist_ok=True)
     old = whole_file_in(file.content, replaced)
     if old is not None and try_link(old, path):
-        progress(file.content.size)
+        progress(Kept(file.content.size))
         return
     with _opened(path) as out:
         write_content(file.content, out, progress=progress)
@@ -137,13 +138,13 @@ def _write_layer(made: Construction, content: Content, folder: Path) -> _Layer:
         with made.transferring(folder, places, local_size=size, flusher=flusher) as progress:
             write_content(content, out, progress=progress)
         flusher.flush(out)
-        made.reporter.step("hashing the layer")
-        diff_id = digest = _file_digest(plain)
+        with made.reporter.waiting("hashing the layer"):
+            diff_id = digest = _file_digest(plain)
     if codec is not None:
-        made.reporter.step(f"compressing the layer with {codec.value}")
         packed.unlink(missing_ok=True)
-        compress_file(plain, packed, codec=codec)
-        digest = _file_digest(packed)
+        with made.reporter.waiting(f"compressing the layer with {codec.value}"):
+            compress_file(plain, packed, codec=codec)
+            digest = _file_digest(packed)
     forget_journal(folder)
     finished = folder / layout_blob_path(digest)
     finished.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from imager.errors import ImagerError, InputError, UnsupportedError, joined
 from imager.flusher import Flusher
 from imager.imagecache.contents import BlobSource
 from imager.imagecache.journal import Journal
+from imager.meter import Kept
 from imager.oci.sinks import FileSink
 from imager.oci.source import ByteSink, LocalRange, WrongBytesError
 from imager.reporter import Advance
@@ -105,7 +106,7 @@ class DirectDelivery:
 
 def _told(pieces: Iterable[bytes], progress: Advance) -> Iterator[bytes]:
     for piece in pieces:
-        progress(len(piece))
+        progress(Kept(len(piece)))
         yield piece
 
 

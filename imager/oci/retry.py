@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.util import Retry
 
 from imager.errors import DependencyError
+from imager.oci.tracing import log_retry, reason_of
 
 # RFC 9110, 9.2.1: what only reads may be sent again.
 READING = frozenset({"GET", "HEAD"})
@@ -49,15 +51,17 @@ class Patience:
     read: float = 60.0
     probe: float = 3.0
 
-    def pause(self, failures: int) -> None:
-        """Wait as one does after `failures` requests in a row that brought nothing.
+    def pause(self, failures: int, reason: str) -> None:
+        """Wait as one does after `failures` requests in a row that brought nothing, and log why.
 
         The wait is between half of the delay and all of it, by chance: clients that were cut off
         together do not come back together.
         """
         # 2.0**1024 would be an error, and every bound is reached long before.
         delay = min(self.first_delay * 2.0 ** min(failures, 64), self.longest_delay)
-        time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+        delay *= random.uniform(0.5, 1.0)  # noqa: S311
+        log_retry(reason, delay)
+        time.sleep(delay)
 
 
 def insist(
@@ -79,12 +83,31 @@ def insist(
             failures += 1
             if failures > patience.retries:
                 raise
-            time.sleep(error.pause if isinstance(error, BusyError) else 0)
-        patience.pause(failures)
+            reason = error.message
+            asked = error.pause if isinstance(error, BusyError) else 0
+        if asked:
+            log_retry(reason, asked)
+            time.sleep(asked)
+        patience.pause(failures, reason)
 
 
 class _BoundedRetry(Retry):
     """Retries with a bound on what Retry-After can ask for: a server must not stall a build."""
+
+    def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
+        asked = self.get_retry_after(response) if response else None
+        pause = asked or self.get_backoff_time()
+        log_retry(self._reason, pause)
+        time.sleep(pause)
+
+    @property
+    def _reason(self) -> str:
+        if not self.history:
+            return "no answer"
+        last = self.history[-1]
+        host = urlsplit(last.url or "").netloc
+        failed = reason_of(last.error) if last.error else f"HTTP {last.status}"
+        return f"{host}: {failed}" if host else failed
 
     def parse_retry_after(self, retry_after: str) -> float:
         try:

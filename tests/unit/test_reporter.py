@@ -12,9 +12,9 @@ from imager.reporter import (
     NullReporter,
     PlainReporter,
     ProgressStyle,
-    RichReporter,
     make_reporter,
 )
+from imager.terminal import RichReporter
 
 
 class _Terminal(io.StringIO):
