@@ -114,7 +114,7 @@ class HttpTransport:
         # While a body is sent, urllib3 bounds silence by the time limit of connecting.
         connect = self._patience.read if body else self._patience.connect
         timeout = Timeout(connect=connect, read=self._patience.read)
-        limits = _Limits(timeout, request_retries(self._patience))
+        limits = _Limits(timeout, request_retries(self._patience, url))
         sent = {
             "User-Agent": f"imager/{__version__}",
             # A body that is compressed on the way has another digest.

@@ -6,14 +6,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Self, TypeVar
 
 import urllib3
 from urllib3.util import Retry
 
 from imager.errors import DependencyError
-from imager.oci.tracing import log_retry, reason_of
+from imager.oci.tracing import log_retry, public_url, reason_of
 
 # RFC 9110, 9.2.1: what only reads may be sent again.
 READING = frozenset({"GET", "HEAD"})
@@ -92,22 +91,22 @@ def insist(
 
 
 class _BoundedRetry(Retry):
-    """Retries with a bound on what Retry-After can ask for: a server must not stall a build."""
+    """Retries of `asked`, a URL, with a bound on Retry-After: a server must not stall a build."""
+
+    asked = ""
+
+    def new(self, **settings: Any) -> Self:
+        made = super().new(**settings)
+        made.asked = self.asked
+        return made
 
     def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
-        asked = self.get_retry_after(response) if response else None
-        pause = asked or self.get_backoff_time()
-        log_retry(self._reason, pause)
-        time.sleep(pause)
-
-    @property
-    def _reason(self) -> str:
-        if not self.history:
-            return "no answer"
+        wanted = self.get_retry_after(response) if response else None
+        pause = wanted or self.get_backoff_time()
         last = self.history[-1]
-        host = urlsplit(last.url or "").netloc
-        failed = reason_of(last.error) if last.error else f"HTTP {last.status}"
-        return f"{host}: {failed}" if host else failed
+        failure = reason_of(last.error) if last.error else f"HTTP {last.status}"
+        log_retry(f"{public_url(self.asked)}: {failure}", pause)
+        time.sleep(pause)
 
     def parse_retry_after(self, retry_after: str) -> float:
         try:
@@ -122,9 +121,9 @@ def asked_pause(headers: Mapping[str, str], patience: Patience) -> float:
     return max(request_retries(patience).parse_retry_after(value), 0.0) if value else 0.0
 
 
-def request_retries(patience: Patience) -> Retry:
-    """Return the policy for one request: overload and broken connections are tried again."""
-    return _BoundedRetry(
+def request_retries(patience: Patience, url: str = "") -> Retry:
+    """Return the policy for a request: overload and broken connections are tried again."""
+    retries = _BoundedRetry(
         total=patience.retries,
         # Certificates do not get better by asking again.
         other=0,
@@ -136,3 +135,5 @@ def request_retries(patience: Patience) -> Retry:
         backoff_max=patience.longest_delay,
         raise_on_status=False,
     )
+    retries.asked = url
+    return retries

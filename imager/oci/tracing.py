@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
+from http.client import IncompleteRead
 from urllib.parse import urlsplit
+
+from urllib3.exceptions import IncompleteRead as UrllibIncompleteRead
 
 _LOG = logging.getLogger(__name__)
 # How urllib3 begins its messages: with the connection object.
@@ -46,6 +49,8 @@ def reason_of(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         error = inner
+    if isinstance(error, IncompleteRead | UrllibIncompleteRead):
+        return "it was closed early"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return _CONNECTION.sub("", str(error)) or type(error).__name__
