@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imager.errors import ImagerError, UnsupportedError, joined
+from imager.errors import ImagerError, OutputError, UnsupportedError, joined
 from imager.extents import StreamRange
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.open import open_whole_cache
@@ -97,7 +97,9 @@ def open_root(path: Path) -> Root:
     except ImagerError as error:
         return Root(path, stamp, None, (error,))
     except OSError as error:
-        return Root(path, stamp, None, (ImagerError(f"{path}: {error.strerror}"),))
+        problem = OutputError(f"cannot read {path}: {error.strerror}")
+        problem.__cause__ = error
+        return Root(path, stamp, None, (problem,))
     return Root(path, stamp, cache, tuple(problems[:_MOST_PROBLEMS]))
 
 
