@@ -25,6 +25,8 @@ CLOSED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("folder", ("secureboot-iso", "--secureboot-dir", "{}", "--output", "out")),
     ("folder", ("iso", "--assets", "{}", "--output", "out")),
     ("folder", ("images", "cache-cert-gen", "--advertised-name", "x", "--tls-ca-file", "{}/ca")),
+    ("file", ("images", "list", "--from", "{}")),
+    ("folder", ("images", "list", "--from", "{}")),
     ("folder", ("node", "status", "--state", "{}/state")),
 )
 
