@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
@@ -38,6 +37,8 @@ def main() -> NoReturn:
         message = f"{error.filename or 'input or output'}: {error.strerror or error}"
         _fail(message, _hint(error), exit_code_of(error))
     except Exception as error:
+        import traceback
+
         traceback.print_exc()
         kind = type(error).__name__
         _fail(f"internal error: {kind}: {error}", _REPORT, ImagerError.exit_code)

@@ -111,6 +111,12 @@ def test_choices_are_those_that_work(offered: Any, known: list[str]) -> None:
     assert list(get_args(offered)) == known
 
 
+@pytest.mark.parametrize("path", LEAVES)
+def test_whether_a_file_may_be_read_shows_when_it_is_read(path: str) -> None:
+    for each in CONTEXTS[path].command.get_params(CONTEXTS[path]):
+        assert not getattr(each.type, "readable", False), each.name
+
+
 def test_flavors_are_those_that_there_are() -> None:
     flavor: Any = options("imager assets fetch")["--flavor"]
     for name in flavor.type.choices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imager.cli.app import app
+from imager.errors import HostError
 from imager.profile.names import builtin_names
 from tests.caches import make_flat
 
@@ -87,3 +89,11 @@ def test_a_group_alone_shows_its_help(words: tuple[str, ...]) -> None:
     assert done.exit_code == 2
     assert done.stdout == ""
     assert re.match(r"Usage: [a-z ]*\[OPTIONS\] COMMAND", done.stderr)
+
+
+def test_the_doctor_needs_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "machine.yaml").write_text(RIGHT)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    done = CliRunner().invoke(app, ["node", "doctor", "--config", str(tmp_path / "machine.yaml")])
+    assert isinstance(done.exception, HostError)
+    assert "needs root" in done.exception.message
