@@ -24,6 +24,8 @@ from imager.units import format_size
 from imager.workers import worker_pool
 
 _DEVICES = Path("/dev")
+# Below it only this is for files; see shm_overview(7).
+_SHARED_MEMORY = _DEVICES / "shm"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 # Docker and Podman make them.
@@ -52,13 +54,16 @@ def scratch_folder() -> Iterator[Path]:
 
 def check_output_folder(folder: Path) -> None:
     """Raise HostError or InputError, with what to do, unless new files can be made in `folder`."""
+    if _is_for_devices(folder.absolute()):
+        raise InputError(
+            f"{folder} is a place for devices, not for files",
+            hint="choose another folder, and write the output to the device with dd",
+        )
     if not folder.exists():
-        missing = f"the output folder {folder} does not exist"
-        if _DEVICES in folder.absolute().parents:
-            raise InputError(
-                missing, hint="name a folder, and write the output to the device with dd"
-            )
-        raise InputError(missing, hint=f"mkdir -p {shlex.quote(str(folder))}")
+        raise InputError(
+            f"the output folder {folder} does not exist",
+            hint=f"mkdir -p {shlex.quote(str(folder))}",
+        )
     if not folder.is_dir():
         raise InputError(
             f"the output folder {folder} is not a folder", hint="choose a folder, or make one"
@@ -70,6 +75,11 @@ def check_output_folder(folder: Path) -> None:
             if any(map(Path.exists, _CONTAINER_MARKS))
             else "choose another folder, or run as a user who may write there",
         )
+
+
+def _is_for_devices(folder: Path) -> bool:
+    within = (folder, *folder.parents)
+    return _DEVICES in within and _SHARED_MEMORY not in within
 
 
 def free_space(folder: Path) -> int:

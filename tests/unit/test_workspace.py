@@ -310,9 +310,11 @@ def test_output_folders_that_will_not_do(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError) as caught:
         check_output_folder(tmp_path / "it's gone")
     assert shlex.split(caught.value.hint) == ["mkdir", "-p", f"{tmp_path}/it's gone"]
-    with pytest.raises(InputError, match="does not exist") as caught:
-        check_output_folder(Path("/dev/sdz9"))
-    assert caught.value.hint == "name a folder, and write the output to the device with dd"
+    for place in (Path("/dev/sdz9"), Path("/dev"), Path("/dev/disk/by-id/x")):
+        with pytest.raises(InputError, match="is a place for devices") as caught:
+            check_output_folder(place)
+        assert caught.value.hint.endswith("write the output to the device with dd")
+    check_output_folder(Path("/dev/shm"))
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is not a folder"):
         check_output_folder(tmp_path / "file")
