@@ -44,9 +44,11 @@ class ImagerError(Exception):
 def is_denied(error: BaseException) -> bool:
     """Whether a missing permission is `error` itself, or what it was raised from."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: list[BaseException] = []
+    while cause is not None and cause not in seen:  # `raise error from error` makes a ring
         if isinstance(cause, OSError) and cause.errno in _DENIED:
             return True
+        seen.append(cause)
         cause = cause.__cause__
     return False
 

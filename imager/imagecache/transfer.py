@@ -53,12 +53,13 @@ def fetch_blobs(
         with worker_pool(jobs, "fetch") as pool:
             fetches = [pool.submit(deliver, place, shared.advance) for place in ordered]
             for fetch in as_completed(fetches):
-                try:
-                    fetch.result()
-                except OF_ONE_BLOB as error:
-                    failures.append(error)
-                except ImagerError as error:
-                    raise joined([*failures, error], what="blobs") from error
+                match fetch.exception():
+                    case ImagerError() as error:
+                        failures.append(error)
+                        if not isinstance(error, OF_ONE_BLOB):
+                            raise joined(failures, what="blobs")
+                    case BaseException() as error:
+                        raise error
     finally:
         shared.stop()
     if failures:

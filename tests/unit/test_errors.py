@@ -51,6 +51,13 @@ def test_other_causes_change_nothing(kind: type[ImagerError], code: int) -> None
     assert exit_code_of(OSError(errno.EIO, "")) == 6
 
 
+def test_an_error_raised_from_itself() -> None:
+    error = InputError("round")
+    error.__cause__ = InputError("and")
+    error.__cause__.__cause__ = error
+    assert exit_code_of(error) == 2
+
+
 def test_one_is_no_error() -> None:
     """1 is what `cache-diff` and `node doctor` answer with."""
     kinds = [ImagerError]
