@@ -1,6 +1,4 @@
-"""`imager assets`: fetch and list boot assets, push them to a registry and pull them from it."""
-
-"""`imager assets`: fetch, list and remove boot assets."""
+"""`imager assets`: fetch, list and remove boot assets; push them to a registry and pull them."""
 
 from __future__ import annotations
 
