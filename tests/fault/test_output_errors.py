@@ -85,9 +85,7 @@ if ROOT:
         site.out.chmod(0o755)
         before = site.snapshot()
         done = site.run("iso", prefix=AS_NOBODY)
-        check_error(
-            done, HOST, str(site.out), f"not writable for user {NOBODY}", hint="another folder"
-        )
+        check_error(done, HOST, str(site.out), f"not writable for user {NOBODY}", hint="folder")
         assert site.snapshot() == before
 
     def test_cache_not_readable(site: Site) -> None:
@@ -111,9 +109,7 @@ if ROOT:
         cache = make_flat(small_disk.folder / "flat", images=1, blob_size=9_000_000, layers=1)
         for kind in ("iso", "metal"):
             done = refused(small_disk, kind, "--image-cache", cache.folder, code=HOST)
-            check_error(
-                done, HOST, str(small_disk.out), "8 MiB free", "needed", hint="another folder"
-            )
+            check_error(done, HOST, str(small_disk.out), "8 MiB free", "needed", hint="folder")
 
     def test_disk_full_half_way(small_disk: Site) -> None:
         """Space is there at the start; another program takes it while the build is stopped."""
