@@ -31,7 +31,7 @@ ARM64_PACKAGES     := qemu-system-arm qemu-efi-aarch64
 DEMO_NODE_PACKAGES := $(BOOT_PACKAGES) $(NODE_PACKAGES) busybox-static
 TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) apache2-utils \
                       binutils bsdextrautils containerd curl dosfstools efitools faketime fdisk gdisk genisoimage \
-                      grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mount mtools openssl \
+                      grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mandoc mount mtools openssl \
                       osslsigncode p7zip-full pesign sbsigntool strace swtpm systemd tpm2-tools umoci \
                       xorriso xz-utils yq
 BENCH_PACKAGES     := $(TEST_PACKAGES) nginx-light wrk
@@ -40,7 +40,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type check unit test test-quick boot-matrix \
-        test-boot test-container test-mutants bench image clean packages-%
+        test-boot test-container test-mutants bench image man clean packages-%
 
 help: ## Show what can be made.
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -193,6 +193,9 @@ image: ## Build the container image; BASE_IMAGE and SOURCE are build arguments o
 	docker build --tag imager \
 	  --build-arg VERSION="$$(git describe --tags --always)" --build-arg REVISION="$$(git rev-parse HEAD)" \
 	  $(if $(BASE_IMAGE),--build-arg BASE_IMAGE='$(BASE_IMAGE)') $(if $(SOURCE),--build-arg SOURCE='$(SOURCE)') .
+
+man: install ## Make the manual pages.
+	$(BIN)/python -m imager.cli.manual $(OUT)/man/man1
 
 clean: ## Remove what was built; keeps downloads.
 	rm -rf build dist $(OUT)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-from imager.errors import ImagerError
+from imager.errors import HostError, ImagerError, exit_code_of, is_denied
 
 _NO_READER = 128 + signal.SIGPIPE
 _REPORT = "this is a bug in imager: please report it with all of the lines above"
@@ -28,19 +27,30 @@ def main() -> NoReturn:
     try:
         exit_code = _run()
     except ImagerError as error:
-        _fail(error.message, error.hint, error.exit_code)
+        _fail(error.message, _hint(error), exit_code_of(error))
     except _StoppedError as stop:
         _fail(stop.message, "", stop.exit_code)
     except BrokenPipeError:
         # Who reads our output has gone; flushing it at exit must not fail again.
         _exit(_NO_READER)
     except OSError as error:
-        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", "", 6)
+        message = f"{error.filename or 'input or output'}: {error.strerror or error}"
+        _fail(message, _hint(error), exit_code_of(error))
     except Exception as error:
+        import traceback
+
         traceback.print_exc()
         kind = type(error).__name__
         _fail(f"internal error: {kind}: {error}", _REPORT, ImagerError.exit_code)
     _exit(exit_code)
+
+
+def _hint(error: ImagerError | OSError) -> str:
+    if is_denied(error) and not isinstance(error, HostError):
+        return (
+            f"user {os.geteuid()} needs permission: see who owns it, and the folders that it is in"
+        )
+    return error.hint if isinstance(error, ImagerError) else ""
 
 
 def _run() -> int:
@@ -109,7 +119,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
-    from imager.reporter import Tone, labelled
+    from imager.screen import Tone, labelled
 
     sys.stderr.write(labelled(Tone.ERROR, message, sys.stderr) + "\n")
     if hint:

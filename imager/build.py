@@ -264,8 +264,8 @@ def _open_cache(
         )
     else:
         path = Path(asset.oci_path or asset.tarball_path)
-        reporter.step(f"opening image cache {path}")
-        cache = open_cache(path, arch=arch)
+        with reporter.waiting(f"opening image cache {path}"):
+            cache = open_cache(path, arch=arch)
     if cache.ignored:
         reporter.warn(f"{cache.source}: left out {cache.ignored} files that no image cache has")
     if foreign := cache.foreign(arch):

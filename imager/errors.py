@@ -12,7 +12,9 @@
       InstallError         7  reserved for installing to a disk
 
 1 is no error but an answer: `images cache-diff` gives it for caches that differ, as diff(1) does,
-and `node doctor` when it finds something. A signal ends with 128 and its number.
+and `node doctor` when it finds something. A signal ends with 128 and its number. A missing
+permission gives 4 whatever it is missing for: such errors are raised `from` the OSError, and
+`exit_code_of` looks at that.
 
 Every error says what is wrong and where (`message`) and, when there is one, the next action
 (`hint`).
@@ -20,10 +22,12 @@ Every error says what is wrong and where (`message`) and, when there is one, the
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 _MOST_LISTED = 100
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class ImagerError(Exception):
@@ -35,6 +39,25 @@ class ImagerError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether a missing permission is `error` itself, or what it was raised from."""
+    cause: BaseException | None = error
+    seen: list[BaseException] = []
+    while cause is not None and cause not in seen:  # `raise error from error` makes a ring
+        if isinstance(cause, OSError) and cause.errno in _DENIED:
+            return True
+        seen.append(cause)
+        cause = cause.__cause__
+    return False
+
+
+def exit_code_of(error: ImagerError | OSError) -> int:
+    """Return the exit code: permissions are the machine's, whatever file they are missing for."""
+    if is_denied(error):
+        return HostError.exit_code
+    return OutputError.exit_code if isinstance(error, OSError) else error.exit_code
 
 
 # What is told of a problem: it raises, or keeps it and returns, and what is wrong is left out.
@@ -49,13 +72,15 @@ def stop_at(error: ImagerError) -> None:
 def joined(failures: Sequence[ImagerError], *, what: str) -> ImagerError:
     """Return one error for all of `failures`, which are of `what` ("images"): itself if single.
 
-    Class and hint are those of the first.
+    Class, hint and cause are those of the first.
     """
     first = failures[0]
     if len(failures) == 1:
         return first
     lines = "".join(f"\n  {failure.message}" for failure in failures)
-    return type(first)(f"{len(failures)} {what} failed:{lines}", hint=first.hint)
+    error = type(first)(f"{len(failures)} {what} failed:{lines}", hint=first.hint)
+    error.__cause__ = first.__cause__
+    return error
 
 
 class InputError(ImagerError):

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,8 +23,17 @@ from imager.errors import HostError, InputError
 from imager.units import format_size
 from imager.workers import worker_pool
 
+_DEVICES = Path("/dev")
+# Below it only this is for files; see shm_overview(7).
+_SHARED_MEMORY = _DEVICES / "shm"
 _AT_FDCWD = -100
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+# Docker and Podman make them.
+_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_CONTAINER_HINT = (
+    "in a container run with --user $(id -u):$(id -g), and create the mounted folder beforehand "
+    "(mkdir -p _out)"
+)
 # How many files are flushed at a time.
 _FLUSHES = 16
 # The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
@@ -36,15 +46,24 @@ Keep = Callable[[Path, BaseException], bool]
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Yield a private temporary folder (in TMPDIR), removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="imager-") as folder:
-        yield Path(folder)
+    """Yield a private temporary folder (in TMPDIR), removed at the end: by a later run if need be.
+
+    Raises HostError when it cannot be made.
+    """
+    # The user is in the name: TMPDIR is shared, and what others left cannot be removed.
+    place = Path(tempfile.gettempdir()) / f"imager-{os.geteuid()}"
+    with partial_folder(place, mode=0o700) as folder:
+        yield folder
 
 
 def check_output_folder(folder: Path) -> None:
     """Raise HostError or InputError, with what to do, unless new files can be made in `folder`."""
+    _check_is_for_files(folder)
     if not folder.exists():
-        raise InputError(f"the output folder {folder} does not exist", hint=f"mkdir -p {folder}")
+        raise InputError(
+            f"the output folder {folder} does not exist",
+            hint=f"mkdir -p {shlex.quote(str(folder))}",
+        )
     if not folder.is_dir():
         raise InputError(
             f"the output folder {folder} is not a folder", hint="choose a folder, or make one"
@@ -52,8 +71,9 @@ def check_output_folder(folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise HostError(
             f"the output folder {folder} is not writable for user {os.geteuid()}",
-            hint="in a container run with --user $(id -u):$(id -g), and create the mounted "
-            "folder beforehand (mkdir -p _out)",
+            hint=_CONTAINER_HINT
+            if any(map(Path.exists, _CONTAINER_MARKS))
+            else "choose another folder, or run as a user who may write there",
         )
 
 
@@ -64,6 +84,7 @@ def created_folder(folder: Path) -> Iterator[None]:
     When the block fails, those that were made are removed again if they are empty. Raises
     HostError or InputError, with what to do, when new files cannot be made in `folder`.
     """
+    _check_is_for_files(folder)
     missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
     try:
         try:
@@ -85,6 +106,16 @@ def created_folder(folder: Path) -> Iterator[None]:
 def existing_folder(folder: Path) -> Path:
     """Return the nearest folder above `folder` that exists, or itself."""
     return next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+
+
+def _check_is_for_files(folder: Path) -> None:
+    """Raise InputError for a folder below /dev, where a file would hide a missing device."""
+    within = (folder.absolute(), *folder.absolute().parents)
+    if _DEVICES in within and _SHARED_MEMORY not in within:
+        raise InputError(
+            f"{folder} is a place for devices, not for files",
+            hint="choose another folder, and write the output to the device with dd",
+        )
 
 
 def free_space(folder: Path) -> int:
@@ -236,15 +267,16 @@ def keyed_partial(path: Path, key: str) -> Path:
 
 
 @contextmanager
-def partial_folder(path: Path) -> Iterator[Path]:
+def partial_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`, removed at the end: by a later run if need be.
 
-    Raises HostError when it cannot be made.
+    Of the permissions `mode`, the umask takes away what it says. Raises HostError when it cannot be
+    made.
     """
     sweep_partials(path)
     temporary, descriptor = _partial_name(path), -1
     try:
-        descriptor = _locked_folder(temporary, path)
+        descriptor = _locked_folder(temporary, path, mode)
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -306,11 +338,11 @@ def _locked_file(temporary: Path, path: Path, mode: int) -> int:
             return descriptor
 
 
-def _locked_folder(temporary: Path, path: Path) -> int:
+def _locked_folder(temporary: Path, path: Path, mode: int = 0o777) -> int:
     """Create the folder `temporary` that is to become `path`, and return its locked descriptor."""
     while True:
         try:
-            temporary.mkdir()
+            temporary.mkdir(mode)
         except OSError as error:
             raise _cannot_create(path, error) from error
         descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -68,8 +68,8 @@ def fetch_assets(
     target = folder / arch.name
     check_replaceable(target)
     packages = get_packages(arch, flavor.packages(), lock=wanted.lock, workshop=workshop)
-    workshop.report("Unpacking the kernel and making the initramfs")
-    assets = _make_assets(arch, flavor, packages, epoch=epoch, workshop=workshop)
+    with workshop.waiting("Unpacking the kernel and making the initramfs"):
+        assets = _make_assets(arch, flavor, packages, epoch=epoch, workshop=workshop)
     record = record_text(arch, epoch=epoch, packages=packages.packages, assets=assets)
     _put_in_place({**assets, RECORD: record.encode()}, target)
     return FetchedAssets(target, packages.packages)

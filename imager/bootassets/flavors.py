@@ -61,14 +61,16 @@ def _build_witness(parts: Parts, _: Workshop) -> bytes:
 
 def _build_node(parts: Parts, workshop: Workshop) -> bytes:
     wheels = get_wheels(locked_wheels(parts.arch), parts.arch, workshop)
-    workshop.report("Making the node's root file system")
-    base = cached_squashfs_image(
-        base_root(parts.debs, wheels, parts.busybox),
-        epoch=parts.epoch,
-        compression=_BASE,
-        cache=workshop.cache,
-    )
-    own = squashfs_image(own_root(), epoch=parts.epoch, compression=_OWN, scratch=workshop.scratch)
+    with workshop.waiting("Making the node's root file system"):
+        base = cached_squashfs_image(
+            base_root(parts.debs, wheels, parts.busybox),
+            epoch=parts.epoch,
+            compression=_BASE,
+            cache=workshop.cache,
+        )
+        own = squashfs_image(
+            own_root(), epoch=parts.epoch, compression=_OWN, scratch=workshop.scratch
+        )
     return node_initramfs(parts.busybox, parts.modules, (base, own), epoch=parts.epoch)
 
 

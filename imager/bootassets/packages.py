@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from imager.bootassets.apt import Apt, DebianPackage, find_mirror, matches, open
 from imager.bootassets.sources import read_lock
 from imager.errors import DependencyError, InputError
 from imager.units import format_size
+from imager.workspace import partial_folder
 
 _BOOT = "systemd-boot-efi"
 _BUSYBOX = "busybox-static"
@@ -20,8 +22,8 @@ _KERNEL = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
 _GRUB_BIOS = "grub-pc-bin"
 
 
-def _silent(_: str) -> None:
-    pass
+def _silent(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,14 @@ class Workshop:
     """Where and how packages are got.
 
     `cache` keeps .debs by their SHA-256, so that none is downloaded twice; `scratch` holds
-    temporary folders; `mirror` is an address, or None for the host's own; `report` gets one
-    line for a person at each step.
+    temporary folders; `mirror` is an address, or None for the host's own; `waiting` is told what
+    the block of its context waits for.
     """
 
     cache: Path
     scratch: Path
     mirror: str | None = None
-    report: Callable[[str], None] = _silent
+    waiting: Callable[[str], AbstractContextManager[None]] = _silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,10 @@ def get_packages(
     packages = read_lock(lock, arch) if lock else ()
     if not packages or not all(matches(_cached(cache, p), p) for p in packages):
         with tempfile.TemporaryDirectory(dir=workshop.scratch, prefix="apt-") as folder:
-            workshop.report("Reading Debian's package index")
-            mirror = workshop.mirror or find_mirror()
-            apt = open_apt(arch, mirror=mirror, folder=Path(folder, "apt"))
-            packages = packages or _newest(apt, arch, more)
+            with workshop.waiting("Reading Debian's package index"):
+                mirror = workshop.mirror or find_mirror()
+                apt = open_apt(arch, mirror=mirror, folder=Path(folder, "apt"))
+                packages = packages or _newest(apt, arch, more)
             for package in packages:
                 _download(apt, package, locked=lock is not None, workshop=workshop)
     return _package_set(arch, packages, more, cache)
@@ -96,10 +98,10 @@ def _download(apt: Apt, package: DebianPackage, *, locked: bool, workshop: Works
     cached = _cached(workshop.cache, package)
     if matches(cached, package):
         return
-    workshop.report(f"Downloading {package.name} {package.version} ({format_size(package.size)})")
-    with tempfile.TemporaryDirectory(dir=workshop.cache, prefix="partial-") as folder:
+    what = f"{package.name} {package.version} ({format_size(package.size)})"
+    with workshop.waiting(f"Downloading {what}"), partial_folder(cached) as folder:
         try:
-            apt.download(package, Path(folder)).replace(cached)
+            apt.download(package, folder).replace(cached)
         except DependencyError as error:
             hint = "the mirror may have newer ones: run again without --locked" if locked else ""
             raise DependencyError(error.message, hint=error.hint or hint) from error

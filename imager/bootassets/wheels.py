@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from imager.arch import Arch
 from imager.bootassets.packages import Workshop
 from imager.errors import DependencyError
 from imager.tools import find_tool, run_tool
+from imager.workspace import partial_folder
 
 PYTHON = "3.11"
 _PIP_PACKAGE = "python3-pip"
@@ -70,10 +70,10 @@ def get_wheels(wheels: Sequence[Wheel], arch: Arch, workshop: Workshop) -> tuple
     cache.mkdir(parents=True, exist_ok=True)
     missing = [wheel for wheel in wheels if not _is_there(cache, wheel)]
     if missing:
-        workshop.report(f"Downloading {len(missing)} Python packages")
-        with tempfile.TemporaryDirectory(dir=cache, prefix="partial-") as folder:
-            _download(missing, arch, Path(folder))
-            for path in Path(folder).glob("*.whl"):
+        waiting = workshop.waiting(f"Downloading {len(missing)} Python packages")
+        with waiting, partial_folder(cache / "wheels") as folder:
+            _download(missing, arch, folder)
+            for path in folder.glob("*.whl"):
                 path.replace(cache / f"{_sha256(path)}.whl")
     for wheel in wheels:
         if not _is_there(cache, wheel):

@@ -1,4 +1,4 @@
-"""`imager assets`: fetch and list boot assets, push them to a registry and pull them from it."""
+"""`imager assets`: fetch, list and remove boot assets; push them to a registry and pull them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def fetch(
     target = (folder or fetch_folder()) / kind.folder
     reporter = display.reporter()
     with scratch_folder() as scratch:
-        workshop = Workshop(package_folder(), scratch, mirror=mirror, report=reporter.step)
+        workshop = Workshop(package_folder(), scratch, mirror=mirror, waiting=reporter.waiting)
         fetched = fetch_assets(
             Wanted(record, kind, target / arch / RECORD if locked else None),
             folder=target,
@@ -157,3 +157,43 @@ def pull(
     files = artifact_files(image.root(), record, where=str(source))
     pull_artifact(image, files, target, reporter=display.reporter())
     display.answer(lambda: str(target), lambda: pulled_json(target, files))
+
+
+@app.command("clean")
+def clean_assets(
+    *,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default="$IMAGER_ASSETS, else the user's cache",
+            help="Folder that was filled by fetch.",
+        ),
+    ] = None,
+    stale: Annotated[
+        bool,
+        typer.Option(
+            "--stale", help="Keep the boot assets, and the downloads that they were made of."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be removed, and remove nothing.")
+    ] = False,
+    display: Results,
+) -> None:
+    """Remove the boot assets that fetch has made, and what it has downloaded.
+
+    Boot assets from elsewhere, such as those of Talos, are kept.
+    """
+    from imager.bootassets.clean import clean, plan_cleaning
+    from imager.bootassets.locate import fetch_folder, package_folder
+    from imager.cli.assets_text import removals_json, removals_text
+
+    removals = plan_cleaning(folder or fetch_folder(), package_folder(), stale=stale)
+    if not dry_run:
+        clean(removals)
+    show = display.answer if dry_run else display.summary
+    show(
+        lambda: removals_text(removals, dry_run=dry_run),
+        lambda: removals_json(removals, dry_run=dry_run),
+    )

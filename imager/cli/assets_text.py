@@ -9,10 +9,11 @@ from typing import Any
 
 from imager.bootassets.apt import DebianPackage
 from imager.bootassets.artifact import PulledFile
+from imager.bootassets.clean import Removal
 from imager.bootassets.fetch import FetchedAssets
 from imager.bootassets.inventory import FoundAsset, Inventory
 from imager.profile.version import DEFAULT_VERSION
-from imager.reporter import printable
+from imager.screen import printable
 from imager.units import format_size
 
 
@@ -80,6 +81,24 @@ def inventory_json(inventory: Inventory) -> str:
         ],
         "talosVersion": inventory.talos_version,
         "packages": _packages(inventory.packages),
+    }
+    return json.dumps(value, indent=2)
+
+
+def removals_text(removals: Sequence[Removal], *, dry_run: bool) -> str:
+    """Return what was removed, or would be, and how much space that is."""
+    total = sum(each.size for each in removals)
+    lines = [f"- {each.path} ({format_size(each.size)})" for each in removals]
+    done = "would free" if dry_run else "freed"
+    return printable("\n".join([*lines, f"{done} {format_size(total)}"]))
+
+
+def removals_json(removals: Sequence[Removal], *, dry_run: bool) -> str:
+    """Return the same as one JSON object; sizes in bytes."""
+    value = {
+        "removed": not dry_run,
+        "paths": [{"path": str(each.path), "size": each.size} for each in removals],
+        "size": sum(each.size for each in removals),
     }
     return json.dumps(value, indent=2)
 

@@ -14,7 +14,7 @@ from imager.imagecache.keep import Addition, Pruning
 from imager.imagecache.opened import OpenedCache
 from imager.imagecache.verify import Verification
 from imager.oci.digest import Digest
-from imager.reporter import printable
+from imager.screen import printable
 from imager.units import count
 
 

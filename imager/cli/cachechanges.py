@@ -77,9 +77,9 @@ def cache_add(
     reporter = display.reporter()
     settings = registries.settings()
     entries = read_entries(images)
-    reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
     client = RegistryClient.from_settings(settings)
-    fetched = gather(entries, client=client, selection=selection, jobs=jobs)
+    with reporter.waiting(f"reading the manifests of {count(len(entries), 'image')}"):
+        fetched = gather(entries, client=client, selection=selection, jobs=jobs)
     for warning in fetched.warnings:
         reporter.warn(warning)
     addition = plan_addition(opened, fetched)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,7 +95,7 @@ def _listed(*options: Sequence[str] | None) -> list[str]:
 
 def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
     from imager.cli.tables import table
-    from imager.reporter import printable
+    from imager.screen import printable
 
     used = "" if issued.new_authority else "used again"
     rows = (
@@ -107,10 +108,12 @@ def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
     yield from map(printable, table(rows, numbers=0))
     start, end = issued.certificate.not_valid_before_utc, issued.certificate.not_valid_after_utc
     yield f"Valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} for {', '.join(issued.names)}."
-    yield "Next: " + printable(
-        f"imager images cache-serve PATH --address {_address(issued)} "
-        f"--tls-cert-file {files.certificate} --tls-key-file {files.key}"
-    )
+    pair = f"--tls-cert-file {_quoted(files.certificate)} --tls-key-file {_quoted(files.key)}"
+    yield printable(f"Next: imager images cache-serve PATH --address {_address(issued)} {pair}")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _json(files: CertificateFiles, issued: Issued) -> str:

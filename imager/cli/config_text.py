@@ -9,7 +9,7 @@ from imager.errors import InvalidConfigError
 from imager.machineconfig.check import Checked, SizedCache
 from imager.machineconfig.settings import ImageCacheSettings
 from imager.machineconfig.volumes import VolumeSettings
-from imager.reporter import printable
+from imager.screen import printable
 from imager.units import count, format_size
 
 

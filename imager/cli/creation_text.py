@@ -10,7 +10,7 @@ from imager.cli.tables import exact_size
 from imager.imagecache.construction import kept_from_earlier
 from imager.imagecache.create import Created
 from imager.imagecache.creation import CreationPlan
-from imager.reporter import printable
+from imager.screen import printable
 from imager.units import count
 from imager.workspace import free_space
 

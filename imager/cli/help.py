@@ -202,3 +202,14 @@ def _default(item: TyperOption | TyperArgument) -> str:
         names = item.opts if item.default else item.secondary_opts
         return names[0] if item.secondary_opts else ""
     return _value(item.default)
+
+
+def help_pages(command: Any, name: str, parent: typer.Context | None = None) -> Iterator[HelpPage]:
+    """Yield the help of `command`, called `name`, and of all below it that are not hidden."""
+    settings = command.context_settings
+    # A resilient parser neither asks for what is missing nor runs anything.
+    context = command.make_context(name, [], parent=parent, resilient_parsing=True, **settings)
+    yield help_page(command, context)
+    for below, each in getattr(command, "commands", {}).items():
+        if not each.hidden:
+            yield from help_pages(each, below, context)

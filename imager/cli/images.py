@@ -234,15 +234,15 @@ def cache_create(
     reporter = display.reporter()
     settings = registries.settings()
     entries = read_entries(inputs.images)
-    reporter.step(f"reading the manifests of {count(len(entries), 'image')}")
     client = RegistryClient.from_settings(settings)
-    gathered = gather(
-        entries,
-        client=client,
-        selection=selection,
-        jobs=options.jobs,
-        layer_cache=options.layer_cache,
-    )
+    with reporter.waiting(f"reading the manifests of {count(len(entries), 'image')}"):
+        gathered = gather(
+            entries,
+            client=client,
+            selection=selection,
+            jobs=options.jobs,
+            layer_cache=options.layer_cache,
+        )
     for warning in gathered.warnings:
         reporter.warn(warning)
     plan = plan_creation(gathered, output.image_cache_path, options)

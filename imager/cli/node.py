@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -107,9 +108,15 @@ def doctor(
     Every blob is checked. The exit code is 1 if something is wrong. Needs root.
     """
     from imager.cli.node_text import findings_json, findings_text
+    from imager.errors import HostError
     from imager.node.attached import Node
     from imager.node.doctor import Surroundings, examine
 
+    if os.geteuid() != 0:
+        raise HostError(
+            "imager node doctor needs root: it reads this machine's devices",
+            hint="run it as root, such as with sudo",
+        )
     findings = examine(
         Node(_read_config(config), _MOUNTS, _resolved(disk)),
         Surroundings(state, hosts_dir, containerd_config),

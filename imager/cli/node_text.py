@@ -12,7 +12,7 @@ import yaml
 from imager.cli.tables import mebibytes, table
 from imager.node.findings import Finding
 from imager.node.status import CopyStatus, NodeStatus, RootStatus
-from imager.reporter import printable
+from imager.screen import printable
 from imager.units import format_size
 
 

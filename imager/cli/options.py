@@ -14,7 +14,8 @@ import typer
 
 from imager.cli.help import DISPLAY
 from imager.cli.parsing import naming
-from imager.reporter import NO_COLOR, ProgressStyle, Reporter, make_reporter
+from imager.reporter import ProgressStyle, Reporter, make_reporter, report_log
+from imager.screen import NO_COLOR
 
 if TYPE_CHECKING:
     from imager.oci.platform import Platform
@@ -175,8 +176,10 @@ class Display:
         return ProgressStyle.NONE if self.quiet else self.progress
 
     def reporter(self) -> Reporter:
-        """Return where steps, progress and warnings go."""
-        return make_reporter(self.style)
+        """Return where steps, progress, warnings and, if wanted, requests go."""
+        reporter = make_reporter(self.style)
+        report_log(reporter, verbose=self.verbose)
+        return reporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,19 +256,17 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, Any] = {
         name: each.annotation for name, each in own.items() if is_dataclass(each.annotation)
     }
-    if not groups:
-        return command
 
     def parameters() -> Iterator[inspect.Parameter]:
         for name, parameter in own.items():
             if name not in groups:
-                yield parameter
+                yield parameter.replace(annotation=_prepared(parameter.annotation, None))
                 continue
             panel = getattr(groups[name], "PANEL", None)
             for field in inspect.signature(groups[name], eval_str=True).parameters.values():
                 yield field.replace(
                     kind=inspect.Parameter.KEYWORD_ONLY,
-                    annotation=_in_panel(field.annotation, panel),
+                    annotation=_prepared(field.annotation, panel),
                 )
 
     @functools.wraps(command)
@@ -278,13 +279,17 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _in_panel(annotation: Any, panel: str | None) -> Any:
-    """Return the annotation of an option, shown in `panel`."""
-    if panel is None or get_origin(annotation) is not Annotated:
+def _prepared(annotation: Any, panel: str | None) -> Any:
+    """Return the annotation of an option, shown in `panel`.
+
+    Whether a file may be read shows when it is read: typer would make it an error of the options.
+    """
+    if get_origin(annotation) is not Annotated:
         return annotation
     kind, option = get_args(annotation)
     option = copy.copy(option)
-    option.rich_help_panel = panel
+    option.readable = False
+    option.rich_help_panel = option.rich_help_panel or panel
     return Annotated[kind, option]
 
 

@@ -15,7 +15,7 @@ from imager.output.destination import Replaced
 from imager.output.plan import Region, RegionKind
 from imager.output.write import Written
 from imager.profile.fields import setting
-from imager.reporter import printable
+from imager.screen import printable
 from imager.units import count
 from imager.workspace import free_space
 

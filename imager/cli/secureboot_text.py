@@ -9,7 +9,7 @@ from typing import Any
 
 from imager.cli.tables import table
 from imager.output.secureboot import Binary, EnrolledKeys, PcrFindings, SecureBootReport
-from imager.reporter import printable
+from imager.screen import printable
 from imager.signing.authenticode_read import Checksum, PeSignature
 from imager.signing.certificates import fingerprint, issuer, subject
 from imager.signing.efivars import AuthFile

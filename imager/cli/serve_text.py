@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import IO
 
-from imager.reporter import ProgressStyle, printable
+from imager.reporter import ProgressStyle
+from imager.screen import printable
 from imager.server.app import Exchange
 
 _LONGEST = 500

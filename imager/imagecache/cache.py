@@ -11,6 +11,7 @@ from imager.checks import AnyCheck, Check, ScatteredCheck
 from imager.errors import InputError
 from imager.extents import Content, Extent, FileRange
 from imager.filetree import TreeFile
+from imager.imagecache.blobnames import BlobNames
 from imager.imagecache.tree import tree_folders
 from imager.oci.config import platform_of
 from imager.oci.digest import Digest
@@ -151,11 +152,12 @@ class ImageCache:
     @cached_property
     def checks(self) -> tuple[AnyCheck, ...]:
         """The digests still to be checked: every blob, and what the blobs lie in."""
+        named = BlobNames(self.manifests)
         blobs = (
             check
             for digest, file in self.blobs.items()
             if file.sha256 is None
-            for check in blob_checks(digest, file.content)
+            for check in blob_checks(digest, file.content, what=named.of(digest))
         )
         return (*self.containers, *blobs)
 
@@ -261,13 +263,17 @@ class ImageCache:
         return reference in self.manifests
 
 
-def blob_checks(digest: Digest, content: Content) -> Iterator[AnyCheck]:
-    """Yield the check of a blob that lies in files: none for one that is read from a stream."""
+def blob_checks(digest: Digest, content: Content, *, what: str | None = None) -> Iterator[AnyCheck]:
+    """Yield the check of a blob that lies in files: none for one that is read from a stream.
+
+    `what` is what messages call it.
+    """
+    what = what or f"blob {digest}"
     match content.extents:
         case (Extent(0, content.size, FileRange() as source),):
-            yield Check(f"blob {digest}", source, content.size, digest.hex)
+            yield Check(what, source, content.size, digest.hex)
         case _ if _lies_in_files(content):
-            yield ScatteredCheck(f"blob {digest}", content, digest.hex)
+            yield ScatteredCheck(what, content, digest.hex)
 
 
 def _lies_in_files(content: Content) -> bool:

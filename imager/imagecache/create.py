@@ -33,6 +33,7 @@ from imager.imagecache.creation import (
 )
 from imager.imagecache.image import cache_image
 from imager.imagecache.relink import drop_links, try_link, whole_file_in
+from imager.meter import Kept
 from imager.oci.digest import Digest
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, oci_layout_json
 from imager.oci.layout import blob_path as layout_blob_path
@@ -135,7 +136,7 @@ def _place_file(file: TreeFile, folder: Path, replaced: Path, progress: Advance)
     path = folder / file.path
     old = whole_file_in(file.content, replaced)
     if old is not None and try_link(old, path):
-        progress(file.content.size)
+        progress(Kept(file.content.size))
         return
     with _opened(path) as out:
         write_content(file.content, out, progress=progress)
@@ -198,14 +199,14 @@ def _written(made: Construction, content: Content, path: Path, folder: Path) -> 
 
 
 def _layer_digest(made: Construction, path: Path) -> Digest:
-    made.reporter.step("hashing the layer")
-    return _file_digest(path, start=made.plan.packing.head)
+    with made.reporter.waiting("hashing the layer"):
+        return _file_digest(path, start=made.plan.packing.head)
 
 
 def _compress(made: Construction, plain: Path, packed: Path, codec: Codec) -> None:
-    made.reporter.step(f"compressing with {codec.value}")
     packed.unlink(missing_ok=True)
-    compress_file(plain, packed, codec=codec)
+    with made.reporter.waiting(f"compressing with {codec.value}"):
+        compress_file(plain, packed, codec=codec)
 
 
 @contextmanager

@@ -60,11 +60,12 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong at `where`."""
+    """What is wrong at `where`; `denied` is the error where a permission is missing."""
 
     where: str
     text: str
     line: int = 0
+    denied: OSError | None = None
 
 
 @dataclass(frozen=True, slots=True)

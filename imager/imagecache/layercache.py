@@ -22,6 +22,7 @@ from imager.copier import write_error
 from imager.errors import HostError
 from imager.imagecache.contents import BlobSource
 from imager.imagecache.transfer import OF_ONE_BLOB, BlobPlace
+from imager.meter import Kept
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor
 from imager.oci.sinks import Discard, FileSink
@@ -86,9 +87,9 @@ class LayerCache:
     def get(self, wanted: BlobSource, progress: Advance) -> Path:
         """Return the file of the blob, checked; it is fetched when it is not there.
 
-        A damaged file is replaced. `progress` gets the bytes that are new in this run. While
-        another run fetches the blob, this waits. Raises as ImageSource.fetch_blob, HostError when
-        the disk is full.
+        A damaged file is replaced. `progress` gets the bytes of the blob, as `Kept` those that do
+        not come in this run. While another run fetches the blob, this waits. Raises as
+        ImageSource.fetch_blob, HostError when the disk is full.
         """
         path = self.path(wanted.blob)
         while not self._is_good(wanted.blob):
@@ -100,6 +101,8 @@ class LayerCache:
                     partial.path.replace(path)
                 except OSError as error:
                     raise write_error(error) from error
+            return path
+        progress(Kept(wanted.blob.size))
         return path
 
     def _partial(self, blob: Descriptor) -> Path:
@@ -163,7 +166,7 @@ class LayerCacheDelivery:
                 # Somebody changed it and its time, or the disk did.
                 path.unlink(missing_ok=True)
                 _copy(self.cache.get(place.source, counted), place)
-        progress(max(blob.size - counted.count, 0))
+        progress(Kept(max(blob.size - counted.count, 0)))
 
 
 class _Counted:
@@ -217,6 +220,7 @@ class _Partial:
         blob = wanted.blob
         known = min(os.fstat(self.descriptor).st_size, blob.size)
         have = LocalRange(self.path, 0, known).pieces()
+        progress(Kept(known))
         try:
             self._fetch(wanted, known, have, progress)
         except OF_ONE_BLOB:

@@ -56,12 +56,16 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a person should know of the first of some places; `image` is one that is not listed."""
+    """What a person should know of the first of some places; `image` is one that is not listed.
+
+    `denied` is the error where a permission is missing.
+    """
 
     place: Place
     text: str
     image: str = ""
     others: int = 0
+    denied: OSError | None = None
 
     def __str__(self) -> str:
         """Return the message as one line of bounded length: it quotes names of strangers."""
@@ -93,7 +97,8 @@ class Listing:
         if self.problems:
             texts = [str(each) for each in self.problems]
             is_template = any(TEMPLATE in text or "{{" in text for text in texts)
-            raise InvalidManifestsError(texts, hint=_RENDER if is_template else "")
+            denied = next((each.denied for each in self.problems if each.denied), None)
+            raise InvalidManifestsError(texts, hint=_RENDER if is_template else "") from denied
         if strict and self.warnings:
             raise InvalidManifestsError([str(each) for each in self.warnings], hint=_SURE)
         if not self.images and not self.remarks:
@@ -146,8 +151,8 @@ def _images(found: Iterable[_Found]) -> tuple[tuple[ListedImage, ...], list[Mess
     problems: list[Message] = []
     for each in found:
         match each.finding:
-            case Problem(_, text):
-                problems.append(Message(each.place, text))
+            case Problem(_, text, denied=denied):
+                problems.append(Message(each.place, text, denied=denied))
             case ImageField(_, value):
                 try:
                     reference = full_reference(value)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from imager.errors import Fail, ImagerError, InputError, stop_at
+from imager.imagecache.blobnames import BlobNames
 from imager.imagecache.cache import CacheFile, ImageCache
 from imager.imagecache.tree import BlobPath, ManifestPath, parse_path
 from imager.oci.config import LARGEST_CONFIG, config_platform
@@ -35,7 +36,6 @@ def load_cache(source: str, files: Iterable[CacheFile], *, fail: Fail = stop_at)
     for file in files:
         match parse_path(file.path):
             case BlobPath(digest):
-                _check_blob(source, file, digest, fail)
                 blobs[digest] = file
             case ManifestPath(reference):
                 manifest = _checked_manifest(source, file, reference, fail)
@@ -48,7 +48,8 @@ def load_cache(source: str, files: Iterable[CacheFile], *, fail: Fail = stop_at)
     if not manifests:
         fail(_no_cache(source))
     _check_tags(source, manifests, fail)
-    configs = _read_configs(source, manifests.values(), blobs, fail)
+    _check_blobs(source, manifests, blobs, fail)
+    configs = _read_configs(source, manifests, blobs, fail)
     return ImageCache(
         source,
         tuple(known),
@@ -60,12 +61,15 @@ def load_cache(source: str, files: Iterable[CacheFile], *, fail: Fail = stop_at)
 
 
 def _read_configs(
-    source: str, manifests: Iterable[RawManifest], blobs: Mapping[Digest, CacheFile], fail: Fail
+    source: str,
+    manifests: Mapping[Reference, RawManifest],
+    blobs: Mapping[Digest, CacheFile],
+    fail: Fail,
 ) -> Mapping[Digest, bytes]:
     """Return the images' configurations that are at hand, checked, by their digest."""
     wanted = {
         manifest.document.config.digest
-        for manifest in manifests
+        for manifest in manifests.values()
         if isinstance(manifest.document, ImageManifest)
     }
     configs: dict[Digest, bytes] = {}
@@ -74,7 +78,7 @@ def _read_configs(
         if data is None:
             continue
         if Digest.of(data) != digest:
-            fail(_wrong_blob(source, digest))
+            fail(_wrong_blob(source, BlobNames(manifests).of(digest)))
             data = b""  # it has been told, and says nothing of a platform
         configs[digest] = data
     return configs
@@ -100,13 +104,21 @@ def _config_platforms(
     }
 
 
-def _check_blob(source: str, file: CacheFile, digest: Digest, fail: Fail) -> None:
-    if file.sha256 is not None and file.sha256 != digest.hex:
-        fail(_wrong_blob(source, digest))
+def _check_blobs(
+    source: str,
+    manifests: Mapping[Reference, RawManifest],
+    blobs: Mapping[Digest, CacheFile],
+    fail: Fail,
+) -> None:
+    """Check the blobs whose digests were computed while they were read."""
+    names = BlobNames(manifests)
+    for digest, file in blobs.items():
+        if file.sha256 is not None and file.sha256 != digest.hex:
+            fail(_wrong_blob(source, names.of(digest)))
 
 
-def _wrong_blob(source: str, digest: Digest) -> InputError:
-    return InputError(f"{source}: blob {digest} does not match its digest", hint=_DAMAGED)
+def _wrong_blob(source: str, blob: str) -> InputError:
+    return InputError(f"{source}: {blob} does not match its digest", hint=_DAMAGED)
 
 
 def _checked_manifest(

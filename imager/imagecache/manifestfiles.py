@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.errors import is_denied
 from imager.imagecache.findings import Problem
 from imager.textinput import STDIN, input_name
 from imager.units import MIB, format_size
@@ -55,7 +56,12 @@ def _read_folder(source: str) -> Iterator[ManifestFile | Problem]:
             if _MANIFEST.fullmatch(name) and _is_readable_kind(path):
                 yield _read(str(path), path)
     for error in failures:
-        yield Problem(str(error.filename), f"cannot be read: {error.strerror}")
+        yield _unreadable(str(error.filename), error)
+
+
+def _unreadable(name: str, error: OSError) -> Problem:
+    text = f"cannot be read: {error.strerror}"
+    return Problem(name, text, denied=error if is_denied(error) else None)
 
 
 def _is_readable_kind(path: Path) -> bool:
@@ -76,6 +82,6 @@ def _read(name: str, path: Path | None) -> ManifestFile | Problem:
     except UnicodeDecodeError as error:
         return Problem(name, f"is not UTF-8, at byte {error.start}")
     except OSError as error:
-        return Problem(name, f"cannot be read: {error.strerror}")
+        return _unreadable(name, error)
     except ValueError as error:
         return Problem(name, f"cannot be read: {error}")  # a name with a zero byte

@@ -13,6 +13,7 @@ from imager.errors import ImagerError, InputError, UnsupportedError, joined
 from imager.flusher import Flusher
 from imager.imagecache.contents import BlobSource
 from imager.imagecache.journal import Journal
+from imager.meter import Kept
 from imager.oci.sinks import FileSink
 from imager.oci.source import ByteSink, LocalRange, WrongBytesError
 from imager.reporter import Advance
@@ -52,12 +53,13 @@ def fetch_blobs(
         with worker_pool(jobs, "fetch") as pool:
             fetches = [pool.submit(deliver, place, shared.advance) for place in ordered]
             for fetch in as_completed(fetches):
-                try:
-                    fetch.result()
-                except OF_ONE_BLOB as error:
-                    failures.append(error)
-                except ImagerError as error:
-                    raise joined([*failures, error], what="blobs") from error
+                match fetch.exception():
+                    case ImagerError() as error:
+                        failures.append(error)
+                        if not isinstance(error, OF_ONE_BLOB):
+                            raise joined(failures, what="blobs")
+                    case BaseException() as error:
+                        raise error
     finally:
         shared.stop()
     if failures:
@@ -105,7 +107,7 @@ class DirectDelivery:
 
 def _told(pieces: Iterable[bytes], progress: Advance) -> Iterator[bytes]:
     for piece in pieces:
-        progress(len(piece))
+        progress(Kept(len(piece)))
         yield piece
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imager.checks import failed_checks
-from imager.errors import Fail, ImagerError
+from imager.errors import Fail, ImagerError, exit_code_of, is_denied
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.images import CachedImage, cached_images, cached_signatures
 from imager.imagecache.info import unreferenced_blobs
@@ -52,11 +52,14 @@ def verify_cache(
         opened = opening(errors.append)
     except ImagerError as error:
         # 2 and 3 are the user's files; a registry that fails or a full disk say nothing of those.
-        if error.exit_code not in (2, 3):
+        if exit_code_of(error) not in (2, 3):
             raise
         return Verification(problems=_texts([*errors, error]), hint=error.hint)
     cache = opened.cache
     errors += _failed_digests(cache, reporter)
+    # Of what may not be read, nothing is known.
+    if denied := next(filter(is_denied, errors), None):
+        raise denied
     images, signatures = cached_images(cache), cached_signatures(cache)
     whole = (*images, *signatures)
     lacking = [problem for each in signatures for problem in _lacking_manifests(each)]

@@ -6,6 +6,7 @@ FAT volume; so it is here.
 
 from __future__ import annotations
 
+import shlex
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -32,7 +33,9 @@ _FOLDER = "imagecache"
 _MANIFESTS = "manifests"
 _VOLUME_HEAD = 2 << 10
 _XZ = b"\xfd7zXZ\0"
-_DECOMPRESS = {Codec.GZIP: "gunzip", Codec.ZSTD: "zstd -d"}
+# Programs and the suffix that they take away; xz(1) has no codec of ours.
+_GUNZIP, _UNZSTD, _UNXZ = ("gzip", ".gz"), ("zstd", ".zst"), ("xz", ".xz")
+_DECOMPRESS = {Codec.GZIP: _GUNZIP, Codec.ZSTD: _UNZSTD}
 
 
 def is_image(path: Path) -> bool:
@@ -42,13 +45,13 @@ def is_image(path: Path) -> bool:
     """
     head = _head(path, 0, HEAD)
     if head.startswith(_XZ):
-        raise _compressed(path, "xz -d")
+        raise _compressed(path, *_UNXZ)
     codec = next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
     if codec is None:
         return _looks_like_image(head)
     with StreamReader(path, codec) as reader:
         if _looks_like_image(reader.read(HEAD)):
-            raise _compressed(path, _DECOMPRESS[codec])
+            raise _compressed(path, *_DECOMPRESS[codec])
     return False
 
 
@@ -135,8 +138,12 @@ def _head(path: Path, offset: int, length: int) -> bytes:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _compressed(path: Path, command: str) -> UnsupportedError:
+def _compressed(path: Path, program: str, suffix: str) -> UnsupportedError:
+    name = shlex.quote(str(path))
+    command = f"{program} -d {name}"
+    if path.suffix != suffix:
+        command = f"{program} -dc {name} > {shlex.quote(f'{path}.img')}"
     return UnsupportedError(
-        f"{path} is compressed: an image cache is read only where it lies",
-        hint=f"decompress it first: `{command} {path}`",
+        f"{path} is a compressed image, in which no image cache can be read",
+        hint=f"decompress it first: {command}",
     )

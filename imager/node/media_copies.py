@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from imager.errors import ImagerError
@@ -147,6 +147,12 @@ class _Listener:
 
     def step(self, text: str, **fields: str) -> None:
         self.reporter.step(text, **fields)
+
+    def waiting(self, text: str) -> AbstractContextManager[None]:
+        return self.reporter.waiting(text)
+
+    def note(self, text: str, **fields: str | float) -> None:
+        self.reporter.note(text, **fields)
 
     def warn(self, text: str) -> None:
         self.reporter.warn(text)

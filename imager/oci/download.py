@@ -48,7 +48,8 @@ def download(check: BlobCheck, ask: Ask, *, patience: Patience) -> None:
             if lost is not None:
                 raise lost
             break
-        patience.pause(failures)
+        reason = lost.message if lost is not None else f"{check.where} came in part only"
+        patience.pause(failures, reason)
     check.finish()
 
 

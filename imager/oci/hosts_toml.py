@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from imager.errors import InputError
+from imager.errors import InputError, is_denied
 from imager.oci.endpoint import Capability, HostConfig, host_root
 from imager.oci.rewrite import Rewrite
 from imager.oci.tls import ClientCertificate, TlsSettings
@@ -102,6 +102,8 @@ def read_hosts_folder(folder: Path) -> dict[str, RegistryHosts]:
         try:
             hosts = _read(path)
         except InputError as error:
+            if is_denied(error):
+                raise
             problems.append(error.message)
             continue
         problems += (each for config in hosts.configs for each in config.tls.problems())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -24,14 +24,13 @@ from imager.oci.connections import Connections, proxy_for
 from imager.oci.retry import READING, ConnectionLostError, Patience, request_retries
 from imager.oci.source import CHUNK
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
+from imager.oci.tracing import log_request, reason_of
 from imager.oci.transport import Body, NoAnswerError, Response, check_scheme, follow, same_origin
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # RFC 9110, 15.4: the others may turn the request into a GET.
 _RESENDING = frozenset({307, 308})
 _MOST_REDIRECTS = 5
-# How urllib3 begins its messages: with the connection object.
-_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")
 _CA_HINT = "give its CA with --registry-ca, add it to the system's certificates, or pass --insecure"
 _EXPIRED_HINT = "have it renewed, if the clock of this machine is right; or pass --insecure"
 # What may go to another server than the one that was asked.
@@ -66,7 +65,7 @@ class _Answer:
         except (HTTPError, OSError) as error:
             host = urlsplit(self.url).netloc
             raise ConnectionLostError(
-                f"connection to {host} was lost after {done} bytes: {_reason(error)}",
+                f"connection to {host} was lost after {done} bytes: {reason_of(error)}",
                 hint="check the network and run the command again",
             ) from error
 
@@ -115,7 +114,7 @@ class HttpTransport:
         # While a body is sent, urllib3 bounds silence by the time limit of connecting.
         connect = self._patience.read if body else self._patience.connect
         timeout = Timeout(connect=connect, read=self._patience.read)
-        limits = _Limits(timeout, request_retries(self._patience))
+        limits = _Limits(timeout, request_retries(self._patience, url))
         sent = {
             "User-Agent": f"imager/{__version__}",
             # A body that is compressed on the way has another digest.
@@ -176,6 +175,7 @@ class HttpTransport:
         body: Body | None = None,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         host = urlsplit(url).netloc
+        begun = time.monotonic()
         try:
             response = self._connections.to(url).urlopen(
                 method,
@@ -188,13 +188,15 @@ class HttpTransport:
                 preload_content=False,
             )
         except HTTPError as error:
+            log_request(method, url, reason_of(error), time.monotonic() - begun)
             cause = error.reason if isinstance(error, MaxRetryError) else error
             if isinstance(cause, SSLError):
                 raise _tls_failure(host, cause) from error
             raise NoAnswerError(
-                f"no answer from {host}: {_reason(error)}",
+                f"no answer from {host}: {reason_of(error)}",
                 hint="check the registry's name, the network and the proxy settings",
             ) from error
+        log_request(method, url, response.status, time.monotonic() - begun)
         try:
             yield response
         finally:
@@ -203,7 +205,7 @@ class HttpTransport:
 
 
 def _tls_failure(host: str, error: SSLError) -> DependencyError:
-    text, reason = str(error), _reason(error)
+    text, reason = str(error), reason_of(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         expired = "certificate has expired" in text
         return DependencyError(
@@ -229,17 +231,3 @@ def _check_resending(url: str, there: str, status: int) -> None:
             f"{here} redirects what is sent to it to {host} (HTTP {status}), which is not safe",
             hint="use the name under which the registry itself takes uploads",
         )
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause that urllib3 wrapped, without object addresses."""
-    while True:
-        inner = getattr(error, "reason", None) or next(
-            (arg for arg in error.args if isinstance(arg, BaseException)), None
-        )
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return _CONNECTION.sub("", str(error)) or type(error).__name__

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from imager.errors import DependencyError, InputError
 from imager.extents import Content
+from imager.meter import Kept
 from imager.oci.blobreader import BlobReader
 from imager.oci.digest import Digest
 from imager.oci.layout import Layout, LayoutImage
@@ -166,11 +167,11 @@ def _push_blobs(
 
 def _push_blob(each: PushBlob, target: Target, progress: SharedProgress) -> Outcome:
     if has_blob(target, each.blob):
-        progress.advance(each.blob.size)
+        progress.advance(Kept(each.blob.size))
         return Outcome.THERE
     reader = BlobReader(each.blob, each.content, progress=progress.advance)
     outcome = upload_blob(target, reader)
-    progress.advance(each.blob.size - reader.reached)
+    progress.advance(Kept(each.blob.size - reader.reached))
     return outcome
 
 

@@ -6,12 +6,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import urllib3
 from urllib3.util import Retry
 
 from imager.errors import DependencyError
+from imager.oci.tracing import log_retry, public_url, reason_of
 
 # RFC 9110, 9.2.1: what only reads may be sent again.
 READING = frozenset({"GET", "HEAD"})
@@ -49,15 +50,17 @@ class Patience:
     read: float = 60.0
     probe: float = 3.0
 
-    def pause(self, failures: int) -> None:
-        """Wait as one does after `failures` requests in a row that brought nothing.
+    def pause(self, failures: int, reason: str) -> None:
+        """Wait as one does after `failures` requests in a row that brought nothing, and log why.
 
         The wait is between half of the delay and all of it, by chance: clients that were cut off
         together do not come back together.
         """
         # 2.0**1024 would be an error, and every bound is reached long before.
         delay = min(self.first_delay * 2.0 ** min(failures, 64), self.longest_delay)
-        time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+        delay *= random.uniform(0.5, 1.0)  # noqa: S311
+        log_retry(reason, delay)
+        time.sleep(delay)
 
 
 def insist(
@@ -79,12 +82,31 @@ def insist(
             failures += 1
             if failures > patience.retries:
                 raise
-            time.sleep(error.pause if isinstance(error, BusyError) else 0)
-        patience.pause(failures)
+            reason = error.message
+            asked = error.pause if isinstance(error, BusyError) else 0
+        if asked:
+            log_retry(reason, asked)
+            time.sleep(asked)
+        patience.pause(failures, reason)
 
 
 class _BoundedRetry(Retry):
-    """Retries with a bound on what Retry-After can ask for: a server must not stall a build."""
+    """Retries of `asked`, a URL, with a bound on Retry-After: a server must not stall a build."""
+
+    asked = ""
+
+    def new(self, **settings: Any) -> Self:
+        made = super().new(**settings)
+        made.asked = self.asked
+        return made
+
+    def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
+        wanted = self.get_retry_after(response) if response else None
+        pause = wanted or self.get_backoff_time()
+        last = self.history[-1]
+        failure = reason_of(last.error) if last.error else f"HTTP {last.status}"
+        log_retry(f"{public_url(self.asked)}: {failure}", pause)
+        time.sleep(pause)
 
     def parse_retry_after(self, retry_after: str) -> float:
         try:
@@ -99,9 +121,9 @@ def asked_pause(headers: Mapping[str, str], patience: Patience) -> float:
     return max(request_retries(patience).parse_retry_after(value), 0.0) if value else 0.0
 
 
-def request_retries(patience: Patience) -> Retry:
-    """Return the policy for one request: overload and broken connections are tried again."""
-    return _BoundedRetry(
+def request_retries(patience: Patience, url: str = "") -> Retry:
+    """Return the policy for a request: overload and broken connections are tried again."""
+    retries = _BoundedRetry(
         total=patience.retries,
         # Certificates do not get better by asking again.
         other=0,
@@ -113,3 +135,5 @@ def request_retries(patience: Patience) -> Retry:
         backoff_max=patience.longest_delay,
         raise_on_status=False,
     )
+    retries.asked = url
+    return retries

@@ -67,7 +67,9 @@ class RegistryOptions:
         certificates = problems.each(self.client_certificates, _client_certificate)
         tls = TlsSettings(verify=not self.insecure, ca_files=self.ca_files)
         own = TlsSettings(client_certificates=tuple(found for _, found in certificates))
-        problems.found += (tls | own).problems()
+        problems.found += [
+            text for found in problems.each([tls | own], TlsSettings.problems) for text in found
+        ]
         folders = problems.each(self.hosts_folders, _hosts_folder)
         hosts = Hosts(
             mirrors=_grouped(problems.each(self.mirrors, _mirror)),
@@ -91,6 +93,7 @@ class _Problems:
     def __init__(self) -> None:
         self.found: list[str] = []
         self.hint = ""
+        self.cause: BaseException | None = None
 
     def each(self, values: Iterable[_V], parse: Callable[[_V], _T]) -> list[_T]:
         parsed = []
@@ -100,14 +103,17 @@ class _Problems:
             except ImagerError as error:
                 self.found.append(error.message)
                 self.hint = self.hint or error.hint
+                self.cause = self.cause or error.__cause__
         return parsed
 
     def raise_any(self) -> None:
         if len(self.found) == 1:
-            raise InputError(self.found[0], hint=self.hint)
+            raise InputError(self.found[0], hint=self.hint) from self.cause
         if self.found:
             listed = "".join(f"\n  {problem}" for problem in self.found)
-            raise InputError(f"{len(self.found)} problems with the registry options:{listed}")
+            raise InputError(
+                f"{len(self.found)} problems with the registry options:{listed}"
+            ) from self.cause
 
 
 def _mirror(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from urllib3.util import create_urllib3_context
 
-from imager.errors import ImagerError, InputError
+from imager.errors import ImagerError, InputError, is_denied
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +100,6 @@ def _collected(found: list[str]) -> Iterator[None]:
     try:
         yield
     except ImagerError as error:
+        if is_denied(error):
+            raise
         found.append(f"{error.message} ({error.hint})" if error.hint else error.message)

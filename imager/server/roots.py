@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imager.errors import ImagerError, UnsupportedError, joined
+from imager.errors import ImagerError, OutputError, UnsupportedError, joined
 from imager.extents import StreamRange
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.open import open_whole_cache
@@ -96,7 +97,9 @@ def open_root(path: Path) -> Root:
     except ImagerError as error:
         return Root(path, stamp, None, (error,))
     except OSError as error:
-        return Root(path, stamp, None, (ImagerError(f"{path}: {error.strerror}"),))
+        problem = OutputError(f"cannot read {path}: {error.strerror}")
+        problem.__cause__ = error
+        return Root(path, stamp, None, (problem,))
     return Root(path, stamp, cache, tuple(problems[:_MOST_PROBLEMS]))
 
 
@@ -112,7 +115,8 @@ def _check_servable(cache: ImageCache) -> None:
             if isinstance(extent.source, StreamRange):
                 raise UnsupportedError(
                     f"{cache.source}: its layer is compressed, no blob can be served out of it",
-                    hint=f"unpack it: mkdir cache && tar -xf {extent.source.path} -C cache",
+                    hint=f"unpack it: mkdir cache && tar -xf "
+                    f"{shlex.quote(str(extent.source.path))} -C cache",
                 )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from imager.extents import Content
 from imager.reading import iterate_bytes
-from imager.reporter import printable
+from imager.screen import printable
 from imager.signing.authenticode import SPC_INDIRECT_DATA, SplitImage, image_checksum, split_image
 from imager.signing.trust import is_trusted
 

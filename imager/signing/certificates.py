@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imager.errors import InputError
-from imager.reporter import printable
+from imager.screen import printable
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asn1crypto import cms, core, parser
 
-from imager.reporter import printable
+from imager.screen import printable
 from imager.signing.certificates import der, parse_certificate
 from imager.signing.signer import HASHES, Signer
 from imager.signing.trust import certificate_problem

@@ -9,6 +9,7 @@ well-known/db/ well-known/KEK/              certificates of others to trust as w
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +89,7 @@ def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> Loade
     incomplete, that firmware would refuse, or that do not allow what the signer signs.
     UnsupportedError is for keys that firmware does not verify.
     """
+    _check_folder(files.key.parent)
     loaded = load_signer(files.key, files.certificate, now=now)
     pcr: LoadedKey = load_key(files.pcr_key)
     present = [path for path in files.variables if path.exists()]
@@ -106,6 +108,18 @@ def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> Loade
     warnings = (*loaded.warnings, *pcr.warnings)
     key: FileKey = pcr.key
     return LoadedSecureBoot(SecureBoot(loaded.signer, key, variables), warnings)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    wanted = Path("keys") if folder == DEFAULT_FOLDER else folder
+    name = shlex.quote(str(wanted))
+    given = f", and pass --secureboot-dir {name}" if folder == DEFAULT_FOLDER else ""
+    raise InputError(
+        f"the folder of SecureBoot keys {folder} does not exist",
+        hint=f"make keys: imager secureboot gen-keys {name}{given}",
+    )
 
 
 def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -213,7 +214,7 @@ def _exposure(path: Path, mode: int, *, encrypted: bool) -> Iterator[str]:
     if stat.S_ISREG(mode) and mode & 0o077 and not encrypted:
         yield (
             f"{path}: this private key is not encrypted, and other users can read it: "
-            f"chmod 600 {path}"
+            f"chmod 600 {shlex.quote(str(path))}"
         )
 
 

@@ -73,7 +73,11 @@ def damaged_flat_blob(site: Site) -> Bad:
     flat = site.flat()
     flip(flat.blobs[1])
     digest = flat.blobs[1].name.replace("-", ":")
-    return Bad(flat.folder, (f"blob {digest} does not match",), "copy or make it again")
+    return Bad(
+        flat.folder,
+        (f"blob {digest} of {flat.references[0]} does not match",),
+        "copy or make it again",
+    )
 
 
 def truncated_flat_blob(site: Site) -> Bad:

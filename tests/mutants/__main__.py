@@ -28,6 +28,7 @@ from tests.mutants.clients import CLIENTS
 from tests.mutants.commands import COMMANDS
 from tests.mutants.connections import CONNECTIONS
 from tests.mutants.definitions import MUTANTS, Mutant
+from tests.mutants.display import DISPLAY
 from tests.mutants.grub import GRUB
 from tests.mutants.image_listing import IMAGE_LISTING
 from tests.mutants.keeping import KEEPING
@@ -57,6 +58,7 @@ ALL = (
     *BOOTLOADERS,
     *CLIENTS,
     *COMMANDS,
+    *DISPLAY,
     *GRUB,
     *CONNECTIONS,
     *IMAGE_LISTING,

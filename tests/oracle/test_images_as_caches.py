@@ -124,7 +124,9 @@ def test_a_damaged_blob_is_told(
     patch(image, place + 70_000, bytes([blob.read_bytes()[70_000] ^ 0xFF]))
     done = run("images", "cache-verify", image)
     assert done.returncode == 2
-    assert f"blob {blob.name.replace('-', ':')} does not match its digest" in done.stderr
+    assert re.search(
+        rf"blob {blob.name.replace('-', ':')} of [^ ]+:v1 does not match its digest", done.stderr
+    )
     assert "1 problem" in done.stderr
 
 
@@ -232,7 +234,7 @@ def test_compressed_images_say_what_to_do(
     assert done.returncode == 2
     done = run("images", "cache-info", packed)
     assert done.returncode == 3
-    command = done.stderr.split("decompress it first: `")[1].split("`")[0]
+    command = done.stderr.split("decompress it first: ")[1]
     image.unlink()
     tool("sh", "-c", command)
     assert run("images", "cache-verify", image).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import DependencyError, Fail
+from imager.errors import DependencyError, Fail, InputError, OutputError
 from imager.imagecache.open import open_whole_cache
 from imager.imagecache.opened import OpenedCache
 from imager.imagecache.verify import Verification, verify_cache
@@ -238,3 +239,16 @@ def test_a_registry_that_fails_says_nothing_of_the_cache() -> None:
 
     with pytest.raises(DependencyError, match="silent"):
         verify_cache(opening, reporter=REPORTER)
+
+
+def test_what_may_not_be_read_is_not_damaged(flat: CacheFixture) -> None:
+    denied = OutputError("cannot read a blob: Permission denied")
+    denied.__cause__ = PermissionError(errno.EACCES, "Permission denied")
+
+    def opening(fail: Fail) -> OpenedCache:
+        fail(InputError("another problem"))
+        fail(denied)
+        return open_whole_cache(flat.folder)
+
+    with pytest.raises(OutputError, match="cannot read a blob"):
+        verify_cache(opening, platforms=(), reporter=REPORTER)

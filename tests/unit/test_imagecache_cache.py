@@ -91,7 +91,9 @@ def test_a_configuration_that_tells_no_platform_goes_for_any() -> None:
 
 def test_a_configuration_that_is_not_what_its_digest_says() -> None:
     files = BLOBS | {f"blob/sha256-{sha256(CONFIG)}": CONFIG.replace(b"amd64", b"arm64")}
-    with pytest.raises(InputError, match=f"blob sha256:{sha256(CONFIG)} does not match its digest"):
+    with pytest.raises(
+        InputError, match=f"{sha256(CONFIG)} of quay.io/a:v1 does not match its digest"
+    ):
         load(files | manifests("quay.io/a", "v1"))
 
 

@@ -14,6 +14,7 @@ from imager.errors import HostError, ImagerError, InputError
 from imager.imagecache.contents import BlobSource
 from imager.imagecache.layercache import LayerCache, LayerCacheDelivery
 from imager.imagecache.transfer import BlobPlace
+from imager.meter import Kept
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
@@ -222,3 +223,18 @@ def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="cannot make the layer cache") as failed:
         LayerCache.open(tmp_path / "file/layers")
     assert "--layer-cache" in failed.value.hint
+
+
+def test_what_is_there_is_no_speed(cache: LayerCache, tmp_path: Path) -> None:
+    first = deliver(cache, Source(), place(tmp_path / "one"))
+    assert sum(first) == len(DATA)
+    assert sum(count for count in first if isinstance(count, Kept)) == 0
+    again = deliver(cache, Source(), place(tmp_path / "two"))
+    assert sum(count for count in again if isinstance(count, Kept)) == sum(again) == len(DATA)
+
+
+def test_what_an_earlier_run_left_is_no_speed(cache: LayerCache, tmp_path: Path) -> None:
+    (cache.folder / f".{BLOB.digest.file_name}.partial").write_bytes(DATA[:700])
+    done = deliver(cache, Source(), place(tmp_path / "one"))
+    assert sum(count for count in done if isinstance(count, Kept)) == 700
+    assert sum(done) == len(DATA)

@@ -15,6 +15,7 @@ from imager.flusher import flushing
 from imager.imagecache.contents import BlobSource
 from imager.imagecache.journal import open_journal, recorded
 from imager.imagecache.transfer import BlobPlace, DirectDelivery, fetch_blobs
+from imager.meter import Kept
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
@@ -209,3 +210,15 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").symlink_to("/dev/full")
     with pytest.raises(HostError, match="no space left"):
         fetch([place(Source(bytes(5000)), tmp_path / "file")])
+
+
+def test_what_an_earlier_run_left_is_no_speed(tmp_path: Path) -> None:
+    (tmp_path / "layer").touch()
+    data = bytes(range(256)) * 40
+    with pytest.raises(DependencyError):
+        fetch([place(Source(data, error=DependencyError("gone")), tmp_path / "layer")])
+    done: list[int] = []
+    fetch([place(Source(data), tmp_path / "layer")], progress=done.append)
+    kept = sum(count for count in done if isinstance(count, Kept))
+    assert kept == 100
+    assert sum(done) == len(data)

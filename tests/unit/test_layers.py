@@ -13,7 +13,9 @@ PACKAGE = Path(__file__).parents[2] / "imager"
 # Lowest first. What shares a line may not import each other; a package's own modules may.
 ORDER: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "errors"}),  # layer 0
-    frozenset({"units", "repro"}),
+    frozenset({"units", "repro", "screen"}),
+    frozenset({"meter"}),
+    frozenset({"terminal"}),
     frozenset({"reporter"}),
     frozenset({"extents", "tools", "arch", "workers", "yamldocs", "textinput"}),  # layer 1
     frozenset({"filetree", "compression", "workspace"}),

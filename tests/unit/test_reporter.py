@@ -2,24 +2,36 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import time
 
 import pytest
 
+from imager.oci.tracing import log_request, log_retry
 from imager.reporter import (
     JsonReporter,
     NullReporter,
     PlainReporter,
     ProgressStyle,
-    RichReporter,
     make_reporter,
+    report_log,
 )
+from imager.screen import Tone, labelled
+from imager.terminal import RichReporter
 
 
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+@pytest.fixture(autouse=True)
+def _a_terminal_in_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start from an environment that says nothing but what the terminal is."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "CI", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +49,108 @@ def test_each_style_has_its_reporter(
     style: ProgressStyle, stream: io.StringIO, kind: type[object]
 ) -> None:
     assert type(make_reporter(style, stream)) is kind
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TERM", "dumb"), ("TERM", None), ("TERM", "unknown"), ("CI", "true")]
+)
+def test_what_takes_lines_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
+) -> None:
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    assert type(make_reporter(ProgressStyle.AUTO, _Terminal())) is PlainReporter
+
+
+@pytest.mark.parametrize(
+    ("stream", "changes", "colored"),
+    [
+        (_Terminal(), {}, True),
+        (_Terminal(), {"NO_COLOR": "1"}, False),
+        (_Terminal(), {"NO_COLOR": ""}, True),
+        (_Terminal(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {}, False),
+        (io.StringIO(), {"FORCE_COLOR": "1"}, True),
+        (io.StringIO(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colors(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, changes: dict[str, str], colored: bool
+) -> None:
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    found = labelled(Tone.ERROR, "no\x1b[2J", stream)
+    label = "\033[1;31merror:\033[0m" if colored else "error:"
+    assert found == f"{label} no\N{REPLACEMENT CHARACTER}[2J"
+    monkeypatch.setattr(sys, "argv", ["imager", "iso", "--no-color"])
+    assert labelled(Tone.ERROR, "no", stream) == "error: no"
+
+
+@pytest.mark.parametrize("style", ProgressStyle)
+def test_waiting_says_for_what(style: ProgressStyle) -> None:
+    stream = io.StringIO()
+    with make_reporter(style, stream).waiting("reading [lists]"):
+        pass
+    assert ("reading [lists]" in stream.getvalue()) is (style is not ProgressStyle.NONE)
+
+
+def test_a_spinner_turns_below_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = _Terminal()
+    reporter = RichReporter(stream)
+    with reporter.waiting("reading the manifests of 12 images"):
+        reporter.note("https://example.com/v2/: HTTP 503; trying again in 2.0 s")
+        with reporter.waiting("another wait"):
+            time.sleep(0.25)
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    frames = set(re.findall(r"(.) reading the ma\.\.\.", said))
+    assert len(frames) > 1
+    assert "HTTP 503; trying again in 2.0 s" in said
+    assert said.rstrip().endswith("reading the manifests of 12 images")
+    assert stream.getvalue().rstrip().rpartition("\x1b[?25h")[1], "the cursor is back"
+
+
+def test_retries_and_requests_are_told() -> None:
+    stream = io.StringIO()
+    report_log(PlainReporter(stream), verbose=False)
+    log_retry("https://x/: HTTP 503", 2.0)
+    log_request("GET", "https://user:secret@x/v2/?signature=secret", 200, 0.1234)
+    assert stream.getvalue() == "https://x/: HTTP 503; trying again in 2.0 s\n"
+    report_log(JsonReporter(stream), verbose=True)
+    log_request("GET", "https://user:secret@x/v2/?signature=secret", 200, 0.1234)
+    log_request("HEAD", "http://y/", "Connection refused", 0.1)
+    log_retry("http://y/: Connection refused", 0)
+    events = [json.loads(line) for line in stream.getvalue().splitlines()[1:]]
+    assert events == [
+        {
+            "event": "note",
+            "text": "GET https://x/v2/?...: HTTP 200, 0.12 s",
+            "method": "GET",
+            "url": "https://x/v2/?...",
+            "outcome": 200,
+            "seconds": 0.123,
+        },
+        {
+            "event": "note",
+            "text": "HEAD http://y/: Connection refused, 0.10 s",
+            "method": "HEAD",
+            "url": "http://y/",
+            "outcome": "Connection refused",
+            "seconds": 0.1,
+        },
+        {
+            "event": "note",
+            "text": "http://y/: Connection refused; trying again now",
+            "reason": "http://y/: Connection refused",
+            "pause": 0,
+        },
+    ]
+    report_log(NullReporter(stream), verbose=True)
+    before = stream.getvalue()
+    log_retry("http://y/: Connection refused", 0)
+    assert stream.getvalue() == before
 
 
 def test_the_default_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,8 +180,8 @@ def test_plain_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
             now[0] += 2.5
             advance(1 << 30)
     assert stream.getvalue().splitlines() == [
-        "copy: 50 % of 4 GiB, 409.6 MiB/s, 5 s left",
-        "copy: 100 % of 4 GiB, 409.6 MiB/s, 0 s left",
+        "copy: 50 %, 2048.0/4096.0 MiB, 409.6 MiB/s, 5 s left",
+        "copy: 100 %, 4096.0/4096.0 MiB, 409.6 MiB/s, 0 s left",
     ]
 
 
@@ -78,7 +192,7 @@ def test_plain_survives_an_empty_transfer(monkeypatch: pytest.MonkeyPatch) -> No
     with PlainReporter(stream).transfer("copy", 0) as advance:
         now[0] += 60
         advance(0)
-    assert "100 % of 0 B" in stream.getvalue()
+    assert stream.getvalue() == "copy: 100 %, 0.0/0.0 KiB\n"
 
 
 def test_json_is_an_object_a_line() -> None:

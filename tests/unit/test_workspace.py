@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -268,11 +269,54 @@ def test_scratch_is_private_and_goes_away(tmp_path: Path, monkeypatch: pytest.Mo
     assert names(tmp_path) == []
 
 
+def test_a_scratch_folder_of_a_killed_run_is_removed_by_the_next(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    code = (
+        "from imager.workspace import scratch_folder\n"
+        "with scratch_folder() as folder:\n"
+        "    (folder / 'volume').write_text('x')\n"
+        "    print(folder.name, flush=True)\n"
+        "    input()\n"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    killed, alive = runs
+    made = [run.stdout.readline().strip() for run in runs if run.stdout]
+    try:
+        killed.kill()
+        killed.wait()
+        assert names(tmp_path) == sorted(made)
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment, input="\n", text=True, check=True
+        )
+        assert names(tmp_path) == made[1:]
+    finally:
+        alive.communicate("\n")
+        killed.communicate()
+    assert names(tmp_path) == []
+
+
 def test_output_folders_that_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_output_folder(tmp_path)
     with pytest.raises(InputError, match="does not exist") as caught:
         check_output_folder(tmp_path / "gone")
     assert caught.value.hint == f"mkdir -p {tmp_path}/gone"
+    with pytest.raises(InputError) as caught:
+        check_output_folder(tmp_path / "it's gone")
+    assert shlex.split(caught.value.hint) == ["mkdir", "-p", f"{tmp_path}/it's gone"]
+    for place in (Path("/dev/sdz9"), Path("/dev"), Path("/dev/disk/by-id/x")):
+        with pytest.raises(InputError, match="is a place for devices") as caught:
+            check_output_folder(place)
+        assert caught.value.hint.endswith("write the output to the device with dd")
+    check_output_folder(Path("/dev/shm"))
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is not a folder"):
         check_output_folder(tmp_path / "file")

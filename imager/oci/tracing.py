@@ -1,0 +1,56 @@
+"""What is logged of requests and retries: by Python's logging, without what may be a secret.
+
+Retries are logged as information, since they say why a run stands still; requests for debugging.
+Each record has `fields`, which say the same to a program.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from http.client import IncompleteRead
+from urllib.parse import urlsplit
+
+from urllib3.exceptions import IncompleteRead as UrllibIncompleteRead
+
+_LOG = logging.getLogger(__name__)
+# How urllib3 begins its messages: with the connection object.
+_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")
+
+
+def log_request(method: str, url: str, outcome: int | str, seconds: float) -> None:
+    """Log a request that took `seconds`; `outcome` is the HTTP status or why there was none."""
+    shown = public_url(url)
+    result = f"HTTP {outcome}" if isinstance(outcome, int) else outcome
+    fields = {"method": method, "url": shown, "outcome": outcome, "seconds": round(seconds, 3)}
+    _LOG.debug("%s %s: %s, %.2f s", method, shown, result, seconds, extra={"fields": fields})
+
+
+def log_retry(reason: str, pause: float) -> None:
+    """Log that something is tried again after `pause` seconds, and why."""
+    when = f"in {pause:.1f} s" if pause >= 0.05 else "now"
+    fields = {"reason": reason, "pause": round(pause, 3)}
+    _LOG.info("%s; trying again %s", reason, when, extra={"fields": fields})
+
+
+def public_url(url: str) -> str:
+    """Return `url` without a login, and without its query, which may be a signature."""
+    parts = urlsplit(url)
+    query = "?..." if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the innermost cause that urllib3 wrapped, without object addresses."""
+    while True:
+        inner = getattr(error, "reason", None) or next(
+            (arg for arg in error.args if isinstance(arg, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    if isinstance(error, IncompleteRead | UrllibIncompleteRead):
+        return "it was closed early"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _CONNECTION.sub("", str(error)) or type(error).__name__

@@ -1,0 +1,55 @@
+"""Texts for a terminal: safe to show, and in color where that is wanted."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import IO
+
+NO_COLOR = "--no-color"  # the option
+
+
+def printable(text: str) -> str:
+    """Return `text` without what could drive a terminal: it may quote archives and registries."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
+class Tone(enum.Enum):
+    """What a line for a person is: its label, and the color of that (ECMA-48, 8.3.117)."""
+
+    ERROR = ("error", "1;31")
+    WARNING = ("warning", "1;33")
+    HINT = ("hint", "1;36")
+
+
+def uses_color(stream: IO[str]) -> bool:
+    """Whether `stream` is written to in color: see no-color.org and force-color.org."""
+    if NO_COLOR in sys.argv or os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and not is_dumb()
+
+
+def is_dumb() -> bool:
+    """Whether the terminal takes text alone; one of unknown kind may."""
+    return os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+
+
+def labelled(tone: Tone, text: str, stream: IO[str]) -> str:
+    """Return `text` behind its label, as it is printed to `stream`."""
+    label, color = tone.value
+    shown = f"\033[{color}m{label}:\033[0m" if uses_color(stream) else f"{label}:"
+    return f"{shown} {printable(text)}"
+
+
+def with_fields(text: str, fields: Mapping[str, str]) -> str:
+    """Return a step and what it is of, in one line."""
+    return f"{text} {json.dumps(fields)}" if fields else text
