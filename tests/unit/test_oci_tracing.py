@@ -31,9 +31,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    # `report_log`, in another test, keeps records from the root.
     caplog.set_level(logging.DEBUG, "imager")
-    logging.getLogger("imager").propagate = True
     return caplog
 
 
