@@ -22,9 +22,10 @@ from imager.output.destination import Replaced, check_replaceable, output_path
 from imager.output.outputs import OUTPUTS
 from imager.output.plan import OutputPlan, Target
 from imager.output.write import WriteJob, Written, write_output
+from imager.profile.choices import EnrollKeys, OutFormat, OutputKind
 from imager.profile.fields import setting
 from imager.profile.leftout import left_out
-from imager.profile.model import EnrollKeys, OutFormat, OutputKind, Profile, SecureBootInput
+from imager.profile.model import Profile, SecureBootInput
 from imager.profile.output_name import output_name
 from imager.profile.quirks import require_image_cache
 from imager.profile.version import DEFAULT_VERSION, TalosVersion

@@ -12,7 +12,7 @@ from imager.bootassets.locate import BootAssets
 from imager.extents import Content
 from imager.filetree import PlacedFile, TreeFile
 from imager.media.fat import FatFile
-from imager.profile.model import EnrollKeys
+from imager.profile.choices import EnrollKeys
 from imager.profile.quirks import Quirks, quirks
 from imager.profile.version import TalosVersion
 from imager.signing.secureboot import SecureBoot

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from imager.bootloader import dualboot, grub, sdboot
 from imager.bootloader.boot import BootTarget, DiskBoot, IsoBoot
 from imager.errors import UnsupportedError
+from imager.profile.choices import Bootloader
 from imager.profile.fields import setting
-from imager.profile.model import Bootloader
 from imager.profile.quirks import fills_in
 
 _GRUB_SECTOR = 512

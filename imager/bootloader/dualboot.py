@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imager.bootloader import grub, sdboot
 from imager.bootloader.boot import BootTarget, DiskBoot, IsoBoot
-from imager.profile.model import Bootloader
+from imager.profile.choices import Bootloader
 
 _HOW = "boots by UEFI with systemd-boot and by BIOS with GRUB"
 # Talos's META key DiskImageBootloader; the node deletes it after removing the unused bootloader.

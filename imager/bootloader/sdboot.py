@@ -16,7 +16,7 @@ from imager.bootloader.esp import disk_loader, esp_partition, medium_loader
 from imager.bootloader.unified import unified_images
 from imager.extents import Content
 from imager.media.fat import FatFile
-from imager.profile.model import EnrollKeys
+from imager.profile.choices import EnrollKeys
 from imager.signing.authenticode import sign_pe
 
 _HOW = "boots by UEFI with systemd-boot"

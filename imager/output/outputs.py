@@ -14,7 +14,7 @@ from imager.output.single import (
     plan_uki_output,
 )
 from imager.output.usb import plan_usb_output
-from imager.profile.model import OutputKind
+from imager.profile.choices import OutputKind
 
 OUTPUTS: Mapping[OutputKind, Callable[[Target], OutputPlan]] = {
     OutputKind.ISO: plan_iso_output,

@@ -15,7 +15,7 @@ from imager.bootloader.boot import BootTarget, MenuEntry
 from imager.bootloader.entries import disk_entries, medium_entries, single_entry
 from imager.extents import Content
 from imager.imagecache.cache import ImageCache
-from imager.profile.model import Bootloader, EnrollKeys
+from imager.profile.choices import Bootloader, EnrollKeys
 from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
 from imager.signing.secureboot import SecureBoot

@@ -19,7 +19,7 @@ from imager.copier import write_content, write_error
 from imager.errors import InputError
 from imager.extents import Content, FileRange, StreamRange
 from imager.flusher import flushing
-from imager.profile.model import OutFormat
+from imager.profile.choices import OutFormat
 from imager.reading import iterate_bytes, iterate_content, zeros
 from imager.reporter import Advance
 from imager.units import MIB

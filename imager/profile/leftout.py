@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from imager.profile.choices import EnrollKeys, OutputKind
 from imager.profile.fields import setting
-from imager.profile.model import EnrollKeys, OutputKind, Profile
+from imager.profile.model import Profile
 from imager.profile.quirks import fills_in
 from imager.profile.version import TalosVersion
 

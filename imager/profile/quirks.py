@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from imager.errors import UnsupportedError
-from imager.profile.model import Bootloader
+from imager.profile.choices import Bootloader
 from imager.profile.version import TalosVersion
 from imager.units import MIB
 

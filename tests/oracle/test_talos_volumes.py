@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from imager.imagecache.defaults import find_release
-from imager.profile.model import Bootloader
+from imager.profile.choices import Bootloader
 from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
 from tests.caches import CacheFixture, make_flat

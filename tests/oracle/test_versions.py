@@ -11,7 +11,7 @@ import yaml
 from imager.arch import find_arch
 from imager.bootassets.cmdline import kernel_cmdline
 from imager.output.iso import volume_id
-from imager.profile.model import Bootloader
+from imager.profile.choices import Bootloader
 from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
 from tests.caches import CacheFixture, make_flat

@@ -19,7 +19,7 @@ from imager.cli.help import DISPLAY, HelpPage, Item, Section, help_page, help_te
 from imager.cli.options import ArchName
 from imager.cli.reference import ENVIRONMENT, EXIT_CODES, FILES
 from imager.imagecache.creation import CacheLayout, LayerCompression
-from imager.profile.model import Bootloader, EnrollKeys, OutFormat, OutputKind
+from imager.profile.choices import Bootloader, EnrollKeys, OutFormat, OutputKind
 from tests.cli import REPOSITORY
 
 ROOT: Any = typer.main.get_command(app)

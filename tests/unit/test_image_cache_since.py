@@ -12,8 +12,8 @@ from imager.imagecache.open import open_whole_cache
 from imager.machineconfig.check import SizedCache, check_machine_config
 from imager.machineconfig.settings import read_machine_config
 from imager.output.outputs import OUTPUTS
+from imager.profile.choices import OutputKind
 from imager.profile.load import load_profile, read_builtin
-from imager.profile.model import OutputKind
 from imager.profile.quirks import require_image_cache
 from imager.profile.version import TalosVersion
 from imager.reporter import ProgressStyle, make_reporter

@@ -11,7 +11,7 @@ from imager.checks import Check
 from imager.errors import InputError
 from imager.extents import Content, FileRange
 from imager.output.write import WriteJob, write_output
-from imager.profile.model import OutFormat
+from imager.profile.choices import OutFormat
 
 DATA = bytes(range(256)) * 4000
 FORMATS = pytest.mark.parametrize("out_format", [OutFormat.RAW, OutFormat.ZST])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from imager.errors import InputError, InvalidProfileError
 from imager.profile import load
+from imager.profile.choices import OutFormat, OutputKind
 from imager.profile.load import load_profile, merge, parse_yaml, read_builtin, resolve
-from imager.profile.model import OutFormat, OutputKind
 from imager.profile.names import builtin_names
 
 

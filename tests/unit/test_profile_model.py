@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from imager.cli.app import app
 from imager.errors import InvalidProfileError
+from imager.profile.choices import Bootloader, EnrollKeys, OutFormat
 from imager.profile.load import load_profile, parse_yaml
-from imager.profile.model import Bootloader, EnrollKeys, OutFormat, Profile
+from imager.profile.model import Profile
 
 MIB = 1 << 20
 
