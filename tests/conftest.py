@@ -11,8 +11,9 @@ from hypothesis import settings
 settings.register_profile("imager", deadline=None)
 settings.load_profile("imager")
 
-# A shell ignores it for what it runs in the background, and programs inherit that.
+# A shell ignores the one for what it runs in the background, nohup the other; programs inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # With these, pytest shows how values differ line by line, which for megabytes takes hours.
 for name in ("CI", "BUILD_NUMBER"):

@@ -89,7 +89,7 @@ def test_image_cache_on_a_disk_of_an_older_talos(site: Site) -> None:
     cache = site.flat()
     older = ("--talos-version", "v1.7.0")
     done = refused(site, "metal", *older, "--image-cache", cache.folder, code=UNSUPPORTED)
-    check_error(done, UNSUPPORTED, "v1.7.0 has no image cache", hint="--talos-version=v1.9.0")
+    check_error(done, UNSUPPORTED, "v1.7.0 has no image cache", hint="Talos v1.9.0 or later")
 
 
 def test_assets_of_another_architecture_alone(site: Site) -> None:

@@ -259,7 +259,7 @@ def test_a_registry_that_fails_is_an_error(front: Proxy, tmp_path: Path) -> None
     reference = f"{front.host}/{MULTI}:v1"
     done = cli.run(*argv, "--retries", "0", stdin=reference)
     assert done.returncode == 5
-    assert f"\nerror: {reference}: " in done.stderr
+    assert f"\nerror: standard input:1: {reference}: " in done.stderr
     assert not (tmp_path / "cache").exists()
     done = cli.run(*argv, "--retries", "0", WITHOUT, stdin=reference)
     assert done.returncode == 0, done.stderr
