@@ -266,10 +266,6 @@ def _container_asset(text: str | None) -> Mapping[str, Any] | None:
     """Return what --image-cache names: a path that exists, a registry reference, or a path."""
     if text is None:
         return None
-    if not text:
-        raise InputError(
-            "--image-cache is empty", hint="give a path or a registry reference, or leave it out"
-        )
     from imager.oci.reference import is_strict_reference
 
     remote = not Path(text).exists() and is_strict_reference(text)

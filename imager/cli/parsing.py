@@ -1,4 +1,4 @@
-"""How every command takes options: values given once, and booleans with `=true` and `=false`.
+"""How every command takes options: values given once, none empty; booleans with `=true`, `=false`.
 
 typer's parser lets the last value win in silence, and refuses a value for a boolean option. Go's
 programs, talosctl among them, take `--name=true` and `--name=false`.
@@ -24,7 +24,12 @@ class _StrictOption(_Option):
     """An option that refuses a second value, unless it collects all of them."""
 
     def process(self, value: Any, state: _ParsingState) -> None:
-        """Note `value` in `state`; a boolean option may be repeated, but not contradicted."""
+        """Note `value` in `state`; a boolean option may be repeated, but not contradicted.
+
+        No option takes an empty value: it is what a shell makes of a variable that is not set.
+        """
+        if self.takes_value and value == "":
+            raise InputError(f"{_name(self)} is empty", hint="give a value, or leave it out")
         new = value if self.takes_value else self.const
         collects = self.action in ("append", "append_const", "count")
         if not collects and self.dest in state.opts:

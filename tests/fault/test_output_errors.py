@@ -26,7 +26,7 @@ from tests.fault_site import AS_NOBODY, HOST, INPUT, NOBODY, ROOT, Site, check_e
     [
         ("12XB", ("'12XB' is not a size",), ""),
         ("-4GiB", ("'-4GiB' is not a size",), ""),
-        ("", ("not a size",), ""),
+        ("", ("--image-disk-size is empty",), "leave it out"),
         ("4GiB and more", ("not a size",), ""),
         ("99999999999TB", ("larger than 16 EiB",), ""),
         ("9EiB", ("below 8 EiB",), ""),

@@ -23,6 +23,13 @@ OPTIONS = (
         f"{_PARSING}::test_a_second_value_is_refused",
     ),
     _mutant(
+        "an option with an empty value is taken for one left out",
+        "cli/parsing.py",
+        'if self.takes_value and value == "":',
+        'if self.takes_value and value == " ":',
+        f"{_PARSING}::test_an_empty_value_is_refused",
+    ),
+    _mutant(
         "=false turns a boolean option on",
         "cli/parsing.py",
         "else not option.const",

@@ -75,6 +75,14 @@ def test_a_second_value_is_refused(arguments: tuple[str, ...], message: str) -> 
     assert caught.value.message == message
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--size=",), ("--size", ""), ("--name", "a", "--name", ""), ("-j", "")]
+)
+def test_an_empty_value_is_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"is empty$"):
+        run(*arguments)
+
+
 @pytest.mark.parametrize("value", ["", "yes", "on", "2", "tRUE", " true"])
 def test_what_is_neither_true_nor_false(value: str) -> None:
     with pytest.raises(InputError, match="is neither true nor false") as caught:
