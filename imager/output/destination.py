@@ -61,13 +61,13 @@ def output_path(given: Path, name: str) -> Path:
             if kind
             else "name a folder, or the file to write",
         )
-    other = next((each for each in _SUFFIXES if given.name.endswith(each)), None)
+    stem, other = _without_suffixes(given.name)
     if other:
         ends = f"ends in {suffix}" if suffix else "has no suffix"
         raw = f", or choose {setting('output.outFormat', 'raw')}" if _packs(suffix, other) else ""
         raise InputError(
             f"--output {given} ends in {other}, and this output {ends}",
-            hint=f"name it {given.name.removesuffix(other)}{suffix}, or name a folder{raw}",
+            hint=f"name it {stem or name.removesuffix(suffix)}{suffix}, or name a folder{raw}",
         )
     return given / name
 
@@ -98,6 +98,14 @@ def check_replaceable(path: Path, *, clobber: bool) -> Replaced | None:
         datetime.fromtimestamp(int(status.st_mtime), UTC),
         _sector_size(_start(path)),
     )
+
+
+def _without_suffixes(name: str) -> tuple[str, str]:
+    """Return `name` without the suffixes of outputs at its end, in any case, and these."""
+    stem = name
+    while found := next((each for each in _SUFFIXES if stem.lower().endswith(each)), ""):
+        stem = stem[: -len(found)]
+    return stem, name[len(stem) :]
 
 
 def _kind(status: os.stat_result) -> str:

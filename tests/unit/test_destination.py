@@ -50,6 +50,14 @@ def test_an_output_without_a_suffix_goes_to_a_folder(tmp_path: Path) -> None:
         (DISK, "edge.raw", "ends in .raw, and this output ends in .raw.zst", "edge.raw.zst"),
         (DISK, "edge.raw", "", "choose `output.outFormat: raw`"),
         ("metal-amd64.iso", "v1.9.img", "ends in .img", "name it v1.9.iso, or name a folder"),
+        ("metal-amd64.raw", "edge.raw.zst", "ends in .raw.zst, and this", "name it edge.raw, or"),
+        ("metal-amd64.iso", "Edge.ISO", "ends in .ISO, and this output ends", "name it Edge.iso,"),
+        (
+            "metal-amd64.iso",
+            ".raw",
+            "ends in .raw, and this output ends",
+            "name it metal-amd64.iso",
+        ),
         ("kernel-amd64", "kernel.efi", "this output has no suffix", "name it kernel, or"),
     ],
 )
