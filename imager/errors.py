@@ -106,10 +106,16 @@ class InvalidManifestsError(InputError):
 
 
 class InvalidConfigError(InputError):
-    """A machine configuration with one or more problems, each `file:line: what is wrong`."""
+    """A machine configuration with one or more problems, each `file:line: what is wrong`.
 
-    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
+    `warnings` are what may be a mistake beside them.
+    """
+
+    def __init__(
+        self, problems: Sequence[str], *, warnings: Sequence[str] = (), hint: str = ""
+    ) -> None:
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         super().__init__(f"machine configuration: {_listed(problems)}", hint=hint)
 
 

@@ -17,6 +17,7 @@ from imager.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from imager.errors import InvalidConfigError
     from imager.imagecache.opener import CacheOpener
     from imager.machineconfig.check import SizedCache
 
@@ -101,14 +102,25 @@ def check(
             text, source=input_name(source), version=version, sized=sized
         )
         if strict and checked.warnings:
-            raise InvalidConfigError(checked.warnings, hint="these are warnings without --strict")
+            raise InvalidConfigError((), warnings=checked.warnings)
     except InvalidConfigError as error:
+        told = _with_warnings(error) if strict else error
         if display.json_output:
-            typer.echo(unchecked_json(input_name(source), error))
-        raise
+            typer.echo(unchecked_json(input_name(source), told))
+        for warning in told.warnings:
+            reporter.warn(warning)
+        raise told from error.__cause__
     for warning in checked.warnings:
         reporter.warn(warning)
     display.summary(lambda: checked_text(checked, sized), lambda: checked_json(checked, sized))
+
+
+def _with_warnings(error: InvalidConfigError) -> InvalidConfigError:
+    """Return `error` with its warnings among the problems."""
+    from imager.errors import InvalidConfigError
+
+    hint = error.hint or ("these are warnings without --strict" if error.warnings else "")
+    return InvalidConfigError([*error.problems, *error.warnings], hint=hint)
 
 
 def _sized(source: str, opener: CacheOpener) -> SizedCache:

@@ -58,7 +58,13 @@ def checked_json(checked: Checked, sized: SizedCache | None) -> str:
 
 def unchecked_json(source: str, error: InvalidConfigError) -> str:
     """Return what is wrong with a configuration as one JSON object of the same kind."""
-    return json.dumps({"source": source, "ok": False, "problems": list(error.problems)}, indent=2)
+    value = {
+        "source": source,
+        "ok": False,
+        "problems": list(error.problems),
+        "warnings": list(error.warnings),
+    }
+    return json.dumps(value, indent=2)
 
 
 def _cache(settings: ImageCacheSettings) -> str:

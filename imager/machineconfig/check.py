@@ -22,7 +22,7 @@ from imager.imagecache.machineconfig import document_name, field_findings
 from imager.machineconfig.doubts import doubts
 from imager.machineconfig.needs import needed_defaults
 from imager.machineconfig.sections import LineProblem, one_line
-from imager.machineconfig.settings import MachineConfig, examine, invalid_config
+from imager.machineconfig.settings import MachineConfig, examine, invalid_config, located
 from imager.machineconfig.volumes import IMAGE_CACHE, VOLUME_KIND
 from imager.oci.reference import Reference
 from imager.profile.quirks import require_image_cache
@@ -88,9 +88,9 @@ def check_machine_config(
         problems += [*lacking, *_too_small(config, sized), *_turned_off(config, problems)]
         warnings += _too_small_at_least(config, sized)
     if problems:
-        raise invalid_config(source, problems, hint=_CREATE if lacking else "")
-    lines = dict.fromkeys(each.located(source) for each in sorted(warnings))
-    return Checked(config, images, tuple(lines))
+        hint = _CREATE if lacking else ""
+        raise invalid_config(source, problems, warnings=warnings, hint=hint)
+    return Checked(config, images, located(source, warnings))
 
 
 def _named(

@@ -68,11 +68,21 @@ def read_machine_config(
 
 
 def invalid_config(
-    source: str, problems: list[LineProblem], *, hint: str = ""
+    source: str,
+    problems: list[LineProblem],
+    *,
+    warnings: list[LineProblem] | None = None,
+    hint: str = "",
 ) -> InvalidConfigError:
-    """Return the error that tells `problems` of the file `source`, by line."""
-    lines = dict.fromkeys(sorted(problems))
-    return InvalidConfigError([each.located(source) for each in lines], hint=hint)
+    """Return the error that tells `problems` of the file `source`, by line; it has `warnings`."""
+    return InvalidConfigError(
+        located(source, problems), warnings=located(source, warnings or []), hint=hint
+    )
+
+
+def located(source: str, problems: list[LineProblem]) -> tuple[str, ...]:
+    """Return `problems` of the file `source` as text, by line, each once."""
+    return tuple(dict.fromkeys(each.located(source) for each in sorted(problems)))
 
 
 def examine(

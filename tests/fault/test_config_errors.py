@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,18 @@ def test_strict() -> None:
     done = cli.run("config", "check", "-", "--strict", stdin=f"{RIGHT}  maxSize: 50%\n")
     check_error(done, INPUT, "1 problem", "standard input:12: maxSize 50%", hint="without --strict")
     assert cli.run("config", "check", "-", "--strict", stdin=RIGHT).returncode == 0
+
+
+def test_warnings_beside_problems() -> None:
+    both = f"{RIGHT}  maxSize: 50%\n---\napiVersion: v1alpha1\nkind: VolumeConfg\nname: a\n"
+    done = cli.run("config", "check", "-", "--json", stdin=both)
+    assert done.stderr.startswith("warning: standard input:12: maxSize 50%")
+    assert done.returncode == INPUT
+    assert "1 problem\n  standard input:15: VolumeConfg a: kind" in done.stderr
+    said = json.loads(done.stdout)
+    assert (len(said["problems"]), len(said["warnings"])) == (1, 1)
+    strict = cli.run("config", "check", "-", "--strict", stdin=both)
+    check_error(strict, INPUT, "2 problems", "standard input:12: maxSize 50%", "input:15: Vol")
 
 
 def test_a_cache_that_is_turned_off(cache: Path) -> None:

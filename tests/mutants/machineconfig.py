@@ -155,4 +155,11 @@ MACHINE_CONFIG = (
         "from imager.profile.quirks import TalosVersion\n",
         ("tests/unit/test_imports.py::test_a_node_needs_only_its_own_wheels",),
     ),
+    Mutant(
+        "what may be a mistake is left out beside what is one",
+        "imager/machineconfig/check.py",
+        "raise invalid_config(source, problems, warnings=warnings, hint=hint)",
+        "raise invalid_config(source, problems, hint=hint)",
+        ("tests/fault/test_config_errors.py::test_warnings_beside_problems",),
+    ),
 )
