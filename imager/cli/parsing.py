@@ -6,12 +6,12 @@ programs, talosctl among them, take `--name=true` and `--name=false`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from typer._click.core import Command, Context
-from typer._click.parser import _Option, _OptionParser, _ParsingState
+from typer._click.parser import _Argument, _Option, _OptionParser, _ParsingState
 
 from imager.errors import InputError
 
@@ -42,8 +42,22 @@ class _StrictOption(_Option):
         super().process(value, state)
 
 
+class _StrictArgument(_Argument):
+    """An argument that refuses an empty value, which a path would take for the current folder."""
+
+    def process(self, value: str | Sequence[str | None] | None, state: _ParsingState) -> None:
+        """Note `value` in `state`."""
+        if value is not None and "" in ([value] if isinstance(value, str) else value):
+            raise InputError(f"{self.obj.human_readable_name} is empty", hint="give a value")
+        super().process(value, state)
+
+
 class _StrictParser(_OptionParser):
-    """typer's parser, made of strict options."""
+    """typer's parser, made of strict options and arguments."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> None:
+        """Add an argument, as the base class does, as a strict one."""
+        self._args.append(_StrictArgument(*args, **kwargs))
 
     def add_option(self, *args: Any, **kwargs: Any) -> None:
         """Add an option, as the base class does, as a strict one."""

@@ -195,7 +195,7 @@ def test_what_is_wrong_leaves_nothing(tmp_path: Path) -> None:
             "'10.0.0.1:80' is not an IP",
             "--advertised-name",
         ),
-        (("--advertised-address", ""), "is not an IP", "--advertised-name"),
+        (("--advertised-address", " "), "is not an IP", "--advertised-name"),
         (("--advertised-name", "10.0.0.1"), "is not a DNS name", "--advertised-address"),
         (("--advertised-name", "a..b"), "is not a DNS name", "--advertised-address"),
         (("--advertised-name", "bücher.example"), "is not a DNS name", "xn--"),

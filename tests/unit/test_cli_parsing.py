@@ -76,7 +76,8 @@ def test_a_second_value_is_refused(arguments: tuple[str, ...], message: str) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--size=",), ("--size", ""), ("--name", "a", "--name", ""), ("-j", "")]
+    "arguments",
+    [("--size=",), ("--size", ""), ("--name", "a", "--name", ""), ("-j", ""), ("",), ("a", "")],
 )
 def test_an_empty_value_is_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=r"is empty$"):
