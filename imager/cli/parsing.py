@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from typer._click.core import Command, Context
+from typer._click.exceptions import UsageError
 from typer._click.parser import _Option, _OptionParser, _ParsingState
+from typer.models import TyperPath
 
 from imager.errors import InputError
 
@@ -25,6 +27,8 @@ class _StrictOption(_Option):
 
     def process(self, value: Any, state: _ParsingState) -> None:
         """Note `value` in `state`; a boolean option may be repeated, but not contradicted."""
+        if value == "" and isinstance(self.obj.type, TyperPath):
+            raise InputError(f"{_name(self)} is empty", hint="give a path, or leave it out")
         new = value if self.takes_value else self.const
         collects = self.action in ("append", "append_const", "count")
         if not collects and self.dest in state.opts:
@@ -66,6 +70,14 @@ class Strict(Command):
         for parameter in self.get_params(ctx):
             parameter.add_to_parser(parser, ctx)
         return parser
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse `args`; an error names this command, also where typer's does not."""
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
 
 @contextmanager

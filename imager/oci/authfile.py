@@ -22,6 +22,7 @@ _BOM = b"\xef\xbb\xbf"
 _CONFIG_KEY, _LEGACY_KEY = ".dockerconfigjson", ".dockercfg"
 _ENTRY_KEYS = frozenset({"auth", "username", "password", "email", "identitytoken", "registrytoken"})
 _MOST_SECRETS = 1000
+_HINT = "write HOST=USER:PASSWORD, or give a file such as Docker's config.json"
 
 
 def read_auth_file(path: Path) -> Fields:
@@ -34,7 +35,7 @@ def read_auth_file(path: Path) -> Fields:
         with path.open("rb") as file:
             raw = file.read(MAX_DOCUMENT + 1)
     except OSError as error:
-        raise InputError(f"cannot read {where}: {error.strerror}") from error
+        raise InputError(f"cannot read {where}: {error.strerror}", hint=_HINT) from error
     if len(raw) > MAX_DOCUMENT:
         raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
     text = raw.removeprefix(_BOM).strip()

@@ -128,7 +128,7 @@ def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _
     if size % sector:
         raise InputError(
             f"{setting(_SIZE, str(size))} is not a multiple of the sector size, {sector} bytes",
-            hint=f"use {size // sector * sector} or {align_up(size, MIB) // MIB}MiB",
+            hint=f"use {align_up(size, MIB) // MIB}MiB",
         )
     if size >= sizes.minimum:
         return
