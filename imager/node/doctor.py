@@ -130,7 +130,7 @@ def _service(state: Path) -> Iterator[Finding]:
 def _pulls(status: NodeStatus) -> Iterator[Finding]:
     for reference in status.absent:
         yield Finding(
-            f"{reference} was asked for, and no cache has it",
+            f"{reference} was requested, and no cache has it",
             "add it to the list of `imager images cache-create`, and bring the new cache on a "
             "stick or ISO: it is copied from there",
         )
