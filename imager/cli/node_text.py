@@ -50,7 +50,7 @@ def _lines(status: NodeStatus, *, running: bool) -> Iterator[str]:
         yield from ("", "requested, but not in any cache:")
         yield from (f"  {reference}" for reference in status.absent)
     if status.damaged:
-        yield from ("", "asked for, and not as it should be:")
+        yield from ("", "requested, but damaged:")
         yield from (f"  {problem}" for problem in status.damaged)
 
 

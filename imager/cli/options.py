@@ -146,7 +146,7 @@ TalosVersion = Annotated[
         "--talos-version",
         metavar="VERSION",
         show_default="v1.9.0",
-        help="Talos release, such as v1.9.0.",
+        help="Talos release.",
     ),
 ]
 

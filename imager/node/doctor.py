@@ -102,7 +102,7 @@ def _room(disk: Volume, media: Sequence[Volume]) -> Iterator[Finding]:
                     f"{disk.device.path}: the cache on {medium.device.path} needs "
                     f"{format_size(plan.missing)} and {format_size(free)} are free: the volume is "
                     f"too small by {format_size(plan.missing - free)}",
-                    "make it larger; `imager config patch --image-cache PATH` tells its size",
+                    "make it larger; `imager config patch --image-cache PATH` prints its size",
                 )
 
 

@@ -106,7 +106,7 @@ def test_a_missing_value_names_the_command() -> None:
         app(["images", "cache-create", "--images"], prog_name="imager", standalone_mode=False)
     error = usage_error(caught.value)
     assert error.message == "option '--images' requires an argument"
-    assert error.hint == "`imager images cache-create --help` shows how it is used"
+    assert error.hint == "`imager images cache-create --help` shows its usage"
 
 
 def test_the_shown_default_release_is_the_default() -> None:
