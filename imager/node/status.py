@@ -112,7 +112,7 @@ class NodeStatus:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> NodeStatus:
-        """Return what a resource says; raises KeyError, TypeError, ValueError for what is none."""
+        """Return what a resource says; raises KeyError, TypeError, ValueError if it is invalid."""
         spec = document["spec"]
         return cls(
             CacheStatus(spec["status"]),

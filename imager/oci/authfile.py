@@ -28,7 +28,7 @@ _HINT = "write HOST=USER:PASSWORD, or give a file such as Docker's config.json"
 def read_auth_file(path: Path) -> Fields:
     """Return the logins in the file `path`, in the form of config.json; an empty file has none.
 
-    Raises InputError when it cannot be read, or is none of the files of this module.
+    Raises InputError when it cannot be read, or is not a file of this kind.
     """
     where = f"credentials {path}"
     try:
