@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.arch import ARCHES
 from imager.errors import InputError
 from imager.extents import Content
 from imager.reading import iterate_bytes
@@ -120,19 +121,26 @@ def content_headers(content: Content, *, name: str) -> PeHeaders:
     return _checked(b"".join(iterate_bytes(head)), content.size, name)
 
 
+def machine_name(machine: int) -> str:
+    """Return the name of the architecture with the COFF `machine` id."""
+    names = {arch.pe_machine: arch.name for arch in ARCHES}
+    return names.get(machine, f"machine {machine:#x}")
+
+
 def check_pe(path: Path, *, machine: int, what: str) -> None:
     """Check that `path` is a whole UEFI application for the COFF `machine` id.
 
     Raises InputError, calling the file `what`, when it is not.
     """
-    hint = f"give {what} of the architecture that is built for, not compressed"
+    hint = f"give an uncompressed {what} for {machine_name(machine)}"
     try:
         headers = read_headers(path)
     except InputError as error:
         raise InputError(f"{what}: {error.message}", hint=hint) from error
     if headers.machine != machine:
         raise InputError(
-            f"{what}: {path} is for machine {headers.machine:#x}, not {machine:#x}", hint=hint
+            f"{what}: {path} is for {machine_name(headers.machine)}, not {machine_name(machine)}",
+            hint=hint,
         )
     if headers.subsystem != _EFI_APPLICATION:
         raise InputError(f"{what}: {path} is not a UEFI application", hint=hint)

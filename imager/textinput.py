@@ -16,10 +16,10 @@ def input_name(source: str) -> str:
     return "standard input" if source == STDIN else source
 
 
-def read_input(source: str, *, what: str, limit: int) -> str:
+def read_input(source: str, *, what: str, limit: int, hint: str = "") -> str:
     """Return the text of `source`, which is a `what` ("profile"): UTF-8, a mark left out.
 
-    Raises InputError when it cannot be read, or has more than `limit` characters.
+    Raises InputError with `hint` when it cannot be read, or has more than `limit` characters.
     """
     try:
         if source == STDIN:
@@ -29,10 +29,11 @@ def read_input(source: str, *, what: str, limit: int) -> str:
                 text = file.read(limit + 1)
     except (OSError, ValueError) as error:
         place = f"on {input_name(source)}" if source == STDIN else source
-        raise InputError(f"cannot read the {what} {place}: {_reason(error)}") from error
+        raise InputError(f"cannot read the {what} {place}: {_reason(error)}", hint=hint) from error
     if len(text) > limit:
         raise InputError(
-            f"{input_name(source)} is too large for a {what}: more than {format_size(limit)}"
+            f"{input_name(source)} is too large for a {what}: more than {format_size(limit)}",
+            hint=hint,
         )
     return text
 

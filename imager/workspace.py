@@ -77,6 +77,14 @@ def check_output_folder(folder: Path) -> None:
         )
 
 
+def ensure_folder(folder: Path) -> None:
+    """Make `folder` and its parents, as far as they are missing; raises HostError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_create(folder, error) from error
+
+
 @contextmanager
 def created_folder(folder: Path) -> Iterator[None]:
     """Make `folder` and its parents, as far as they are missing, for the block.

@@ -11,7 +11,7 @@ from hypothesis import settings
 settings.register_profile("imager", deadline=None)
 settings.load_profile("imager")
 
-# A shell ignores the one in the background, nohup the other, and programs inherit that.
+# A shell ignores the one for what it runs in the background, nohup the other: both are inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

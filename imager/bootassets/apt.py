@@ -24,7 +24,9 @@ SUITE = "bookworm"
 TEMPLATE = Path("/usr/share/python-apt/templates/Debian.info")
 _PACKAGE = "apt"
 _FROM_CALLER = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "APT_CONFIG")
-_MIRROR_HINT = "set IMAGER_DEBIAN_MIRROR to the address of a Debian mirror, as sources.list has it"
+_MIRROR_HINT = (
+    "give --mirror, or set IMAGER_DEBIAN_MIRROR to, the URL of a Debian mirror, as in sources.list"
+)
 _FIELD = re.compile(r"^([A-Za-z0-9-]+): (.*)$", re.MULTILINE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~:-]*", re.ASCII)
@@ -130,7 +132,7 @@ def open_apt(arch: Arch, *, mirror: str, folder: Path, suite: str = SUITE) -> Ap
     Raises InputError for a mirror that is no URI, DependencyError when apt fails.
     """
     if not _URI.fullmatch(mirror):
-        raise InputError(f"{mirror!r} is not the address of a Debian mirror", hint=_MIRROR_HINT)
+        raise InputError(f"{mirror!r} is not the URL of a Debian mirror", hint=_MIRROR_HINT)
     folder = folder.resolve()
     for part in ("state/lists/partial", "cache/archives/partial", "empty", "keys"):
         (folder / part).mkdir(parents=True)

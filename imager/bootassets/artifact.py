@@ -26,7 +26,7 @@ from imager.oci.source import ImageSource
 from imager.reporter import Advance, Reporter
 from imager.units import GIB, count, format_size
 from imager.workers import SharedProgress, worker_pool
-from imager.workspace import atomic_folder, check_free_space
+from imager.workspace import atomic_folder, check_free_space, ensure_folder
 
 ARTIFACT_TYPE = "application/vnd.imager.boot-assets.v1"
 _FILE_TYPE = "application/octet-stream"
@@ -121,7 +121,7 @@ def pull_artifact(
     Raises as ImageSource.fetch_blob, HostError for a lack of space.
     """
     total = sum(file.layer.size for file in files)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    ensure_folder(folder.parent)
     check_free_space(folder.parent, total)
     with (
         atomic_folder(folder) as made,

@@ -22,7 +22,7 @@ from imager.bootassets.locate import Asset
 from imager.bootassets.packages import PackageSet, Workshop, get_packages
 from imager.bootassets.sources import RECORD, record_text
 from imager.errors import DependencyError, InputError
-from imager.workspace import atomic_folder
+from imager.workspace import atomic_folder, ensure_folder
 
 _EFI_FOLDER = "usr/lib/systemd/boot/efi/"
 _LIBRARY = "usr/lib/"
@@ -175,7 +175,7 @@ def check_replaceable(target: Path) -> None:
 
 def _put_in_place(files: Mapping[str, bytes], target: Path) -> None:
     """Make the folder `target` hold exactly `files`: at no time is it there half-written."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    ensure_folder(target.parent)
     with atomic_folder(target) as folder:
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -94,7 +94,7 @@ def find_bios_grub(arch: Arch, *, given: Path | None = None) -> Path:
 def find_efi_grub(arch: Arch, *, given: Path | None = None) -> Path:
     """Return the EFI image of GRUB for `arch`; `given` is looked in first.
 
-    Raises InputError when there is none, or it is no EFI binary of that architecture.
+    Raises InputError when there is none, or it is not an EFI binary of that architecture.
     """
     path = _find(arch, efi_file(arch), given)
     check_pe(path, machine=arch.pe_machine, what="GRUB")

@@ -26,7 +26,7 @@ _WHAT = {Asset.KERNEL: "kernel", Asset.SD_BOOT: "systemd-boot", Asset.SD_STUB: "
 def efi_asset(assets: BootAssets, asset: Asset) -> Content:
     """Return a boot asset that must be an EFI binary of the assets' architecture.
 
-    Raises InputError when it is missing or is none.
+    Raises InputError when it is missing or invalid.
     """
     path = assets.path(asset)
     check_pe(path, machine=assets.arch.pe_machine, what=_WHAT[asset])

@@ -14,7 +14,7 @@ from imager.bootassets.apt import Apt, DebianPackage, find_mirror, matches, open
 from imager.bootassets.sources import read_lock
 from imager.errors import DependencyError, InputError
 from imager.units import format_size
-from imager.workspace import partial_folder
+from imager.workspace import ensure_folder, partial_folder
 
 _BOOT = "systemd-boot-efi"
 _BUSYBOX = "busybox-static"
@@ -66,7 +66,7 @@ def get_packages(
     not have a package of the lock.
     """
     cache = workshop.cache
-    cache.mkdir(parents=True, exist_ok=True)
+    ensure_folder(cache)
     packages = read_lock(lock, arch) if lock else ()
     if not packages or not all(matches(_cached(cache, p), p) for p in packages):
         with tempfile.TemporaryDirectory(dir=workshop.scratch, prefix="apt-") as folder:

@@ -22,7 +22,7 @@ from imager.arch import Arch
 from imager.bootassets.packages import Workshop
 from imager.errors import DependencyError
 from imager.tools import find_tool, run_tool
-from imager.workspace import partial_folder
+from imager.workspace import ensure_folder, partial_folder
 
 PYTHON = "3.11"
 _PIP_PACKAGE = "python3-pip"
@@ -67,7 +67,7 @@ def get_wheels(wheels: Sequence[Wheel], arch: Arch, workshop: Workshop) -> tuple
     Raises DependencyError when pip is missing or fails.
     """
     cache = workshop.cache
-    cache.mkdir(parents=True, exist_ok=True)
+    ensure_folder(cache)
     missing = [wheel for wheel in wheels if not _is_there(cache, wheel)]
     if missing:
         waiting = workshop.waiting(f"Downloading {len(missing)} Python packages")

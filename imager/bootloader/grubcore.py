@@ -201,7 +201,7 @@ def _loaded(data: bytes) -> bytes:
         raise ValueError("it is no 32-bit ELF file")
     kind, machine, _, _, headers, _, _, _, size, count, *_ = _ELF_HEADER.unpack_from(data, 16)
     if (kind, machine, size) != (_EXECUTABLE, _I386, _PROGRAM_HEADER.size):
-        raise ValueError("it is no program for i386")
+        raise ValueError("it is not a program for i386")
     found = [
         _PROGRAM_HEADER.unpack_from(data, headers + index * _PROGRAM_HEADER.size)
         for index in range(count)

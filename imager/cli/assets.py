@@ -12,6 +12,8 @@ from imager.cli.options import ArchName, PushRegistries, Registries, Results
 
 app = App()
 
+_SEARCHED = "$IMAGER_ASSETS, /usr/install, the user's cache"
+
 _ARCH = Annotated[ArchName, typer.Option(help="Architecture of the machine.")]
 _REFERENCE = Annotated[
     str, typer.Argument(metavar="REF", help="Where in a registry: registry/repository:tag.")
@@ -87,7 +89,10 @@ def fetch(
 def list_assets(
     arch: _ARCH = "amd64",
     assets: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Look only in this folder.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", show_default=_SEARCHED, help="Folder to search for boot assets."
+        ),
     ] = None,
     *,
     display: Results,
@@ -107,7 +112,10 @@ def push(
     arch: _ARCH = "amd64",
     *,
     assets: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Push the boot assets in this folder.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", show_default=_SEARCHED, help="Folder of the boot assets to push."
+        ),
     ] = None,
     registries: PushRegistries,
     display: Results,

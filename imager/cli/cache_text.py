@@ -28,12 +28,12 @@ def info_text(info: CacheInfo) -> str:
         *table(rows, numbers=1),
         "",
         f"image cache      {cache.source} ({opened.kind.value}, {_compression(opened)})",
-        f"platforms        {', '.join(map(str, cache.platforms)) or 'none told'}",
+        f"platforms        {', '.join(map(str, cache.platforms)) or 'unknown'}",
         f"images           {len(info.images)}, {count(info.manifests, 'manifest')}",
         f"signatures       {len(info.signatures)}",
-        f"blobs            {len(cache.blobs)}, {len(info.unreferenced)} of no image",
+        f"blobs            {len(cache.blobs)}, {len(info.unreferenced)} unused",
         f"size             {exact_size(cache.size)}",
-        f"shared           {exact_size(info.shared)} saved, since images have blobs in common",
+        f"shared           {exact_size(info.shared)} saved by sharing blobs",
     ]
     if opened.layer is not None:
         lines.append(f"layer            {opened.layer.digest}, {exact_size(opened.layer.size)}")

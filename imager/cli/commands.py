@@ -59,9 +59,7 @@ def usage_error(error: TyperException) -> InputError:
         message = message.replace(typers, ours)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "imager"
-    return InputError(
-        message[:1].lower() + message[1:], hint=f"`{command} --help` shows how it is used"
-    )
+    return InputError(message[:1].lower() + message[1:], hint=f"`{command} --help` shows its usage")
 
 
 class App(typer.Typer):

@@ -34,8 +34,6 @@ CompressionName = Literal["none", "gzip", "zstd"]
 class Versions:
     """The options that set other versions than those of the release."""
 
-    PANEL: ClassVar[str] = INPUTS
-
     k8s_version: Annotated[
         str | None,
         typer.Option(metavar="VERSION", help="Other version of Kubernetes, such as v1.2.3."),
@@ -122,7 +120,7 @@ def list_(
         list[str],
         typer.Option(
             "--from",
-            metavar="FILE|DIR|-",
+            metavar="FILE|FOLDER|-",
             help="Kubernetes manifests, Talos machine configurations or lists of images: "
             "a file, a folder, or - for standard input.",
         ),

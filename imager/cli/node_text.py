@@ -47,10 +47,10 @@ def _lines(status: NodeStatus, *, running: bool) -> Iterator[str]:
             if root.problem:
                 yield f"{root.path}: {root.problem}"
     if status.absent:
-        yield from ("", "asked for, and in no root:")
+        yield from ("", "requested, but not in any cache:")
         yield from (f"  {reference}" for reference in status.absent)
     if status.damaged:
-        yield from ("", "asked for, and not as it should be:")
+        yield from ("", "requested, but damaged:")
         yield from (f"  {problem}" for problem in status.damaged)
 
 

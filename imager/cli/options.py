@@ -120,8 +120,8 @@ ImageLists = Annotated[
         "--images",
         metavar="LIST",
         help=f"Images: {_LIST}. An image is a registry reference, or a local image: "
-        "[NAME=]oci:DIR[:TAG], [NAME=]oci-archive:FILE[:TAG], [NAME=]docker-archive:FILE[:REF] or "
-        "NAME=dir:DIR.",
+        "[NAME=]oci:FOLDER[:TAG], [NAME=]oci-archive:FILE[:TAG], "
+        "[NAME=]docker-archive:FILE[:REF] or NAME=dir:FOLDER.",
     ),
 ]
 RequiredImages = Annotated[
@@ -142,7 +142,12 @@ RemovedImages = Annotated[
 ]
 TalosVersion = Annotated[
     str | None,
-    typer.Option("--talos-version", metavar="VERSION", help="Talos release, such as v1.9.0."),
+    typer.Option(
+        "--talos-version",
+        metavar="VERSION",
+        show_default="v1.9.0",
+        help="Talos release.",
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from typer._click.core import Command, Context
+from typer._click.exceptions import UsageError
 from typer._click.parser import _Argument, _Option, _OptionParser, _ParsingState
 
 from imager.errors import InputError
@@ -85,6 +86,14 @@ class Strict(Command):
         for parameter in self.get_params(ctx):
             parameter.add_to_parser(parser, ctx)
         return parser
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse `args`; an error names this command, also where typer's does not."""
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
 
 @contextmanager

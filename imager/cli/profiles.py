@@ -17,6 +17,8 @@ from imager.textinput import STDIN, input_name, read_input
 
 app = App()
 
+_HINT = "`imager profile init` writes a profile to start from"
+
 
 def list_profiles(*, display: Results) -> None:
     """List the built-in profiles."""
@@ -44,7 +46,7 @@ def read_layer(source: str) -> Mapping[str, Any]:
     from imager.profile.load import LARGEST_PROFILE, parse_yaml, read_builtin
 
     if source == STDIN or "/" in source or source.endswith((".yaml", ".yml")):
-        text = read_input(source, what="profile", limit=LARGEST_PROFILE)
+        text = read_input(source, what="profile", limit=LARGEST_PROFILE, hint=_HINT)
         return parse_yaml(text, source=input_name(source))
     return read_builtin(source)
 

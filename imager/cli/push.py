@@ -26,7 +26,6 @@ def cache_push(
         str, typer.Argument(metavar="REF", help="Target: registry/repository:tag.")
     ],
     *,
-    registries: PushRegistries,
     jobs: Jobs = 4,
     chunk_size: Annotated[
         str,
@@ -43,6 +42,7 @@ def cache_push(
             help="Mount blobs that this repository of the registry already has.",
         ),
     ] = None,
+    registries: PushRegistries,
     display: Results,
 ) -> None:
     """Push an image cache to a registry, and print its reference with the digest."""

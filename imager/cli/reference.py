@@ -23,7 +23,7 @@ EXIT_CODES = Section(
         Item("6", "Reading or writing failed half-way."),
         Item("70", "A bug in imager."),
         Item("129, 130, 143", "The terminal was closed (SIGHUP), interrupted, terminated."),
-        Item("141", "The reader of the output has gone, as in a pipe to head(1)."),
+        Item("141", "The reader of the output has closed it, as in a pipe to head(1)."),
     ),
 )
 
@@ -42,7 +42,7 @@ ENVIRONMENT = Section(
             "Where docker login and podman login keep credentials.",
         ),
         Item("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies for registries."),
-        Item("SOURCE_DATE_EPOCH", "The instant in outputs, in seconds since 1970."),
+        Item("SOURCE_DATE_EPOCH", "The time in outputs, in seconds since 1970."),
         Item("TMPDIR", "Where scratch folders are made; default: /tmp."),
         Item("XDG_CACHE_HOME", "The user's cache; default: ~/.cache."),
         Item("NO_COLOR, FORCE_COLOR", "Never or always print in color; NO_COLOR wins."),

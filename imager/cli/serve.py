@@ -90,7 +90,9 @@ def cache_serve(
 
     roots = (*(paths or ()), *(image_cache_path or ()))
     if not roots:
-        raise InputError("there is no cache to serve", hint="give its path: cache-serve PATH")
+        raise InputError(
+            "there is no cache to serve", hint="give its path: `imager images cache-serve PATH`"
+        )
     if (tls_cert_file is None) != (tls_key_file is None):
         raise InputError("--tls-cert-file and --tls-key-file belong together", hint="give both")
     tls = ServerTls(tls_cert_file, tls_key_file) if tls_cert_file and tls_key_file else None

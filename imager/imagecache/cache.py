@@ -20,6 +20,7 @@ from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.signature import signed_digest
 from imager.reading import iterate_bytes
+from imager.units import count
 
 _SHOWN = 5
 
@@ -251,7 +252,7 @@ class ImageCache:
         missing = [str(reference) for reference in references if not self.has(reference)]
         if missing:
             raise InputError(
-                f"image cache {self.source} lacks {len(missing)} required images: "
+                f"image cache {self.source} lacks {count(len(missing), 'required image')}: "
                 f"{', '.join(missing)}",
                 hint="add them to the list of `imager images cache-create` and create it again",
             )

@@ -178,11 +178,14 @@ def _check_options(options: CreateOptions) -> None:
         return
     if options.archive is not None:
         raise InputError(
-            "the layer in an archive is not compressed",
-            hint=f"leave --layer-compression out, or name the archive *{ArchiveFormat.ZSTD.value}",
+            "the layer in a tar of a cache cannot be compressed",
+            hint="leave --layer-compression out; a name that ends in "
+            f"{ArchiveFormat.ZSTD.value} compresses the whole tar",
         )
     if options.layout is CacheLayout.FLAT:
-        raise InputError("a flat cache has no layer that could be compressed")
+        raise InputError(
+            "a flat cache has no layer to compress", hint="leave --layer-compression out"
+        )
 
 
 def _pack(

@@ -21,6 +21,7 @@ from imager.textinput import STDIN, input_name, read_input
 
 _LARGEST_LIST = 8 << 20
 _SHOWN = 10
+_HINT = "give a text file with one image reference a line"
 _SOURCES = ("docker://", *(f"{kind.value}:" for kind in LocalKind))
 _COMMENT = re.compile(r"(?:^|\s)#")
 
@@ -138,7 +139,7 @@ def _is_reference(text: str) -> bool:
 
 
 def _lines(source: str) -> list[_Entry]:
-    text = read_input(source, what="list of images", limit=_LARGEST_LIST)
+    text = read_input(source, what="list of images", limit=_LARGEST_LIST, hint=_HINT)
     lines = (_COMMENT.split(line, maxsplit=1)[0].strip() for line in text.splitlines())
     name = input_name(source)
     entries = [_Entry(line, f"{name}:{number}") for number, line in enumerate(lines, 1) if line]

@@ -70,6 +70,10 @@ class OpenedCache:
 
 
 Select = Callable[[str, Index], Descriptor]
+_NO_PLATFORM = (
+    "its index names no platform: it may be an ordinary image, of which "
+    "`imager images cache-create` makes a cache"
+)
 
 
 def select_for(source: str, index: Index, arch: Arch) -> Descriptor:
@@ -79,10 +83,8 @@ def select_for(source: str, index: Index, arch: Arch) -> Descriptor:
         if platform and (platform.os, platform.architecture) == ("linux", arch.name):
             return entry
     there = sorted({str(entry.platform) for entry in index.images if entry.platform})
-    raise InputError(
-        f"{source}: no OCI image found for {arch.name}",
-        hint=f"it has: {', '.join(there) or 'no platforms at all'}",
-    )
+    hint = f"it has: {', '.join(there)}" if there else _NO_PLATFORM
+    raise InputError(f"{source}: no OCI image found for {arch.name}", hint=hint)
 
 
 def select_only(source: str, index: Index) -> Descriptor:

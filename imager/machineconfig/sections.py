@@ -62,7 +62,7 @@ class Section:
         return self.document.line(self._path(key))
 
     def section(self, key: str) -> Section:
-        """Return the mapping `key`, which is empty when it is not there; tells if it is none."""
+        """Return the mapping `key`, empty when it is missing; reports a value that is not one."""
         inner = replace(self, path=self._path(key))
         if not isinstance(inner._value(), Mapping | None):
             inner.tell("is not a mapping")
@@ -81,14 +81,14 @@ class Section:
         return None
 
     def text(self, key: str) -> str:
-        """Return the scalar `key` as it is written, empty if there is none; tells if it is more."""
+        """Return the scalar `key` as written, empty if it is missing; reports other values."""
         written = self.document.written(self._path(key))
         if written is None and self.has(key):
             self.tell("is not one word", key=key)
         return written or ""
 
     def require_known(self, known: Iterable[str]) -> None:
-        """Tell every field that is none of `known`: Talos takes none that it does not know."""
+        """Report every field that is not in `known`: Talos refuses unknown fields."""
         value = self._value()
         names = list(known)
         keys = value if isinstance(value, Mapping) else ()

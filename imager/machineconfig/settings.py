@@ -116,7 +116,7 @@ def _known(sections: list[Section], version: TalosVersion | None) -> list[Sectio
     known: dict[str, Section] = {}
     for section in sections:
         if not is_machine_config(section.document.value):
-            section.tell("this is no document of a Talos machine configuration")
+            section.tell("not a document of a Talos machine configuration")
         elif section.name in known:
             section.tell(f"is there already, at line {known[section.name].line()}")
         else:

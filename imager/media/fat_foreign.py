@@ -247,7 +247,7 @@ class _Fat:
                 raise DamagedError(f"the folder at cluster {folder.cluster} does not end")
 
     def _runs(self, file: _Place) -> Iterator[Run]:
-        """Yield where the bytes of a file are; clusters behind its end are nobody's business."""
+        """Yield where the bytes of a file are; clusters behind its end are ignored."""
         size = self._geometry.cluster_size
         count = -(-file.size // size)
         done, cluster = 0, file.cluster
@@ -261,7 +261,7 @@ class _Fat:
 
     def _following(self, cluster: int) -> int:
         if not FIRST_CLUSTER <= cluster < self._end:
-            raise DamagedError(f"a chain leads to cluster {cluster}, which is none")
+            raise DamagedError(f"a chain leads to cluster {cluster}, which does not exist")
         return self._table[cluster] & self._geometry.numbers
 
 

@@ -1,4 +1,4 @@
-"""Reads GUID partition tables, whoever wrote them.
+"""Reads GUID partition tables of any writer.
 
 UEFI Specification 2.10, 5.3.2 and 5.3.3. The number of entries, their size and the place of the
 array come from the header: xorriso writes 248 entries, sgdisk moves the array. All are bounded.

@@ -187,7 +187,9 @@ def _make(folder: Path, options: dict[str, str], timestamp: int) -> None:
 def _version(said: str) -> tuple[int, int]:
     found = re.search(r"(\d+)\.(\d+)", said)
     if not found:
-        raise DependencyError(f"mkfs.xfs -V says {said.strip()!r}, which is no version")
+        raise DependencyError(
+            f"cannot parse the version printed by `mkfs.xfs -V`: {said.strip()!r}"
+        )
     return int(found[1]), int(found[2])
 
 

@@ -1,4 +1,4 @@
-"""The status file kept up: what the keeper tells, and what clients have asked for in vain."""
+"""Keeps the status file current: the cache's state, and failed pulls."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
         raise HostError(
             f"{plan.target} has {format_size(free)} free, the image cache needs "
             f"{format_size(missing)}: it is too small by {format_size(missing - free)}",
-            hint="make the volume IMAGECACHE larger: `imager config patch` tells its size",
+            hint="make the volume IMAGECACHE larger: `imager config patch` prints its size",
         )
     with reporter.transfer("copying the image cache", plan.size) as advance:
         _copy_blobs(plan, SharedProgress(advance))

@@ -102,7 +102,7 @@ def _room(disk: Volume, media: Sequence[Volume]) -> Iterator[Finding]:
                     f"{disk.device.path}: the cache on {medium.device.path} needs "
                     f"{format_size(plan.missing)} and {format_size(free)} are free: the volume is "
                     f"too small by {format_size(plan.missing - free)}",
-                    "make it larger; `imager config patch --image-cache PATH` tells its size",
+                    "make it larger; `imager config patch --image-cache PATH` prints its size",
                 )
 
 
@@ -130,7 +130,7 @@ def _service(state: Path) -> Iterator[Finding]:
 def _pulls(status: NodeStatus) -> Iterator[Finding]:
     for reference in status.absent:
         yield Finding(
-            f"{reference} was asked for, and no cache has it",
+            f"{reference} was requested, and no cache has it",
             "add it to the list of `imager images cache-create`, and bring the new cache on a "
             "stick or ISO: it is copied from there",
         )

@@ -27,9 +27,7 @@ from imager.units import format_size
 from imager.workspace import scratch_folder
 
 _FROM_MEDIUM = "boot with the ISO or stick in: it is copied from there"
-_MEDIUM_AGAIN = (
-    "write the medium again; `imager images cache-verify` tells whether its ISO is sound"
-)
+_MEDIUM_AGAIN = "write the medium again; check its ISO with `imager images cache-verify`"
 _NO_CACHE = "build it with --image-cache"
 
 

@@ -49,7 +49,7 @@ def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
         return device
     disk = find_device(device.parent) if device.parent else None
     if disk is None or device.number is None:
-        raise HostError(f"{device.path} is no partition of a disk that is there")
+        raise HostError(f"{device.path} is not a partition of an attached disk")
     grow_disk(disk)
     table = read_table(disk.path, disk.sector_size)
     entry = table.partitions[device.number]

@@ -45,7 +45,7 @@ def probe(device: BlockDevice) -> Volume | None:
 
 
 def is_blank(device: BlockDevice, *, beside: bytes = b"") -> bool:
-    """Whether nobody can miss what is on `device`: its first and last MiB are zeros.
+    """Whether `device` is blank: its first and last MiB are zeros.
 
     There stand partition tables and their backups, and the superblocks of all file systems, of
     LUKS, LVM, RAID and ZFS; tools that wipe a disk clear just that. A signature somewhere is no

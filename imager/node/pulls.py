@@ -1,4 +1,4 @@
-"""What clients have asked for in vain: images that no root has, blobs that are damaged."""
+"""Failed pulls of clients: images that no root has, and damaged blobs."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class NodeStatus:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> NodeStatus:
-        """Return what a resource says; raises KeyError, TypeError, ValueError for what is none."""
+        """Return what a resource says; raises KeyError, TypeError, ValueError if it is invalid."""
         spec = document["spec"]
         return cls(
             CacheStatus(spec["status"]),
@@ -153,18 +153,18 @@ def write_status(folder: Path, status: NodeStatus) -> None:
 def read_status(folder: Path) -> NodeStatus:
     """Return the last status in `folder`; raises InputError when there is none."""
     path = folder / STATUS_FILE
-    hint = "start it: imager node run --config machine.yaml"
+    hint = "start it: `imager node run --config machine.yaml`"
     try:
         with path.open("rb") as file:
             return NodeStatus.of(json.loads(file.read(_LARGEST)))
     except FileNotFoundError as error:
         raise InputError(
-            f"{path} is not there: `imager node run` has not run", hint=hint
+            f"{path} does not exist: `imager node run` has not been started", hint=hint
         ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no status of an image cache", hint=hint) from error
+        raise InputError(f"{path} is not a status of an image cache", hint=hint) from error
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Role(enum.Enum):
 class CacheVolume:
     """A volume of a role, and the folder that it is mounted at.
 
-    Without one it is read where it lies: its file system is none that the kernel knows.
+    Without one it is read in place, since the kernel does not know its file system.
     """
 
     role: Role

@@ -22,19 +22,20 @@ _BOM = b"\xef\xbb\xbf"
 _CONFIG_KEY, _LEGACY_KEY = ".dockerconfigjson", ".dockercfg"
 _ENTRY_KEYS = frozenset({"auth", "username", "password", "email", "identitytoken", "registrytoken"})
 _MOST_SECRETS = 1000
+_HINT = "write HOST=USER:PASSWORD, or give a file such as Docker's config.json"
 
 
 def read_auth_file(path: Path) -> Fields:
     """Return the logins in the file `path`, in the form of config.json; an empty file has none.
 
-    Raises InputError when it cannot be read, or is none of the files of this module.
+    Raises InputError when it cannot be read, or is not a file of this kind.
     """
     where = f"credentials {path}"
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_DOCUMENT + 1)
     except OSError as error:
-        raise InputError(f"cannot read {where}: {error.strerror}") from error
+        raise InputError(f"cannot read {where}: {error.strerror}", hint=_HINT) from error
     if len(raw) > MAX_DOCUMENT:
         raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
     text = raw.removeprefix(_BOM).strip()

@@ -52,7 +52,7 @@ class Endpoint:
         """Return the URL of `path` (`manifests/...`, `blobs/...`) of a repository below `root`.
 
         A mirror is told the registry's name as `ns`, as containerd does. A URL, which a registry
-        gave, stays as it is; raises DependencyError when it is none of HTTP.
+        gave, stays as it is; raises DependencyError when it is not one of HTTP.
         """
         if "://" in path:
             return follow(root, path)

@@ -26,7 +26,7 @@ from imager.units import MIB, count
 from imager.workers import SharedProgress, worker_pool
 
 DEFAULT_CHUNK = 64 * MIB
-# An index of indexes of indexes: nobody makes more.
+# An index of indexes of indexes; deeper ones do not occur.
 _DEEPEST = 4
 
 
@@ -66,7 +66,7 @@ class PushOptions:
 def mount_repository(text: str, reference: Reference) -> str:
     """Return the repository `text`, with or without the registry of `reference` before it.
 
-    Raises InputError when it is none.
+    Raises InputError if it is invalid.
     """
     name = text.removeprefix(f"{reference.registry}/")
     return Reference.parse(f"{reference.registry}/{name}").repository
@@ -193,5 +193,5 @@ def _put_manifest(target: Target, manifest: RawManifest, name: str | Digest) -> 
     if stated.startswith("sha256:") and stated != str(manifest.digest):
         raise DependencyError(
             f"{target.reference.registry} made {stated} of the manifest {manifest.digest}",
-            hint="the registry or a proxy before it changes images: nobody could pull this one",
+            hint="the registry or a proxy changes images: clients could not pull this one",
         )

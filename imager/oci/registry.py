@@ -107,7 +107,7 @@ class RegistryClient:
         able = [endpoint for endpoint in self.endpoints(registry) if need in endpoint.capabilities]
         if not able:
             raise InputError(
-                f"no host of {registry} has the capability {need.value!r}, asked for {reference}",
+                f"no host of {registry} has the capability {need.value!r}, needed for {reference}",
                 hint="check the capabilities in its hosts.toml",
             )
         return self._failover.first(able, ask)

@@ -67,7 +67,7 @@ class RemoteImage:
             return None
 
     def _find(self, target: str | Digest) -> tuple[RawManifest, Endpoint]:
-        # Who names a tag's digest must be trusted; whoever has bytes of a digest need not be.
+        # A server that resolves a tag must be trusted; one that sends a digest's bytes need not be.
         need = Capability.PULL if isinstance(target, Digest) else Capability.RESOLVE
         return self.client.first(
             self.reference, need, lambda endpoint: (self._ask_manifest(target, endpoint), endpoint)

@@ -39,7 +39,7 @@ class _UnsureError(DependencyError):
     """The registry does not have what it was sent: ask it what it has, and go on from there."""
 
 
-# What is sent is not repeated by the transport: nobody knows there what came of it.
+# The transport does not retry a request with a body: it cannot know how much has arrived.
 PASSING = (NoAnswerError, ConnectionLostError, BusyError, _UnsureError)
 
 

@@ -7,10 +7,12 @@ an ISO's own tree count too: copied to a stick they boot (FAT is all that the st
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.compression import codec_of
 from imager.errors import ImagerError, InputError
 from imager.extents import Content
 from imager.media.eltorito import read_boot_images
@@ -48,6 +50,10 @@ def find_boot_volumes(path: Path) -> tuple[BootVolume, ...]:
     file cannot be read.
     """
     head = _head(path, 0, HEAD)
+    codec = codec_of(head)
+    if codec is not None:
+        command = f"{codec.value} -d {shlex.quote(str(path))}"
+        raise InputError(f"{path} is compressed", hint=f"decompress it first: {command}")
     places = {place.offset: place for place in reversed([*_places(path, head)])}
     volumes = [_fat_volume(path, places[offset]) for offset in sorted(places)]
     if is_iso9660(head):
@@ -59,8 +65,7 @@ def find_boot_volumes(path: Path) -> tuple[BootVolume, ...]:
         raise InputError(
             f"{path}: found neither an EFI binary nor an EFI system partition, an El Torito boot "
             "image or a FAT file system",
-            hint="give an EFI binary, an ISO or a raw disk; decompress it first, if it is"
-            " compressed",
+            hint="give an EFI binary, an ISO or a raw disk image",
         )
     return tuple(volumes)
 

@@ -126,9 +126,10 @@ def _cache_with_headroom(target: Target, least: int) -> int:
 def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _Sizes) -> None:
     sector, size = target.sector_size, sizes.disk
     if size % sector:
+        below = f"{size // sector * sector} or " if size > sector else ""
         raise InputError(
             f"{setting(_SIZE, str(size))} is not a multiple of the sector size, {sector} bytes",
-            hint=f"use {size // sector * sector} or {align_up(size, MIB) // MIB}MiB",
+            hint=f"use {below}{align_up(size, MIB) // MIB}MiB",
         )
     if size >= sizes.minimum:
         return

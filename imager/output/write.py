@@ -97,7 +97,7 @@ def _write_raw(content: Content, target: int, checksum: bool, progress: Advance)
 def _content_sha256(content: Content, ended: threading.Event) -> str:
     """Return the SHA-256 of the plan's parts: the output itself is not read.
 
-    Stops early once `ended` is set: then nobody waits for the result any more.
+    Stops early once `ended` is set: the result is no longer needed then.
     """
     digest = hashlib.sha256()
     for data in iterate_bytes(content):

@@ -20,7 +20,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Return the address written as `host:port`; raises InputError when it is none.
+        """Return the address written as `host:port`; raises InputError if it is invalid.
 
         Port 0 is any that is free.
         """

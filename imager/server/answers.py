@@ -36,7 +36,7 @@ _MOST_ENTRIES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A body at hand; `digest` is that of a manifest, `headers` are added."""
+    """A body in memory; `digest` is that of a manifest, `headers` are added."""
 
     data: bytes
     content_type: str = JSON

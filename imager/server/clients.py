@@ -37,7 +37,7 @@ class Announcement:
         wanted = self.hosts_folder is not None or self.patch is not None
         if wanted and self.url is None and address.is_everywhere:
             raise InputError(
-                f"{address} is no address that clients can use",
+                f"{address} is not an address that clients can use",
                 hint="say where they reach the server: --advertise-url http://192.0.2.7:3172",
             )
 

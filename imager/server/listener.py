@@ -122,9 +122,9 @@ def _tell_of_failures(reporter: Reporter) -> None:
 
 def _cannot_listen(address: Address, error: OSError) -> HostError:
     hints = {
-        errno.EADDRINUSE: "end what uses it (`ss -ltnp` tells), or give another by --address",
-        errno.EADDRNOTAVAIL: "no interface has it: `ip address` tells which there are",
-        errno.EACCES: "ports below 1024 need a privilege: give a higher one by --address",
+        errno.EADDRINUSE: "stop what uses it (`ss -ltnp` lists it), or choose another --address",
+        errno.EADDRNOTAVAIL: "no interface has it: `ip address` lists those that there are",
+        errno.EACCES: "ports below 1024 need a privilege: choose a higher one with --address",
     }
     reason = (error.strerror or str(error)).partition(": ")[2] if error.errno else str(error)
     return HostError(

@@ -16,6 +16,6 @@ def notify(*assignments: str) -> None:
     if not place.startswith(("/", "@")):
         return
     address = f"\0{place[1:]}" if place.startswith("@") else place
-    # That nobody listens is no reason not to serve.
+    # Without a listener the cache is served all the same.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.sendto("\n".join(assignments).encode(), address)

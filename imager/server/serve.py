@@ -74,7 +74,7 @@ class ServerTls:
 
 
 def _no_passphrase() -> str:
-    raise ValueError("the key has a passphrase, which nobody is there to enter")
+    raise ValueError("the key has a passphrase, which cannot be entered here")
 
 
 def run_service(

@@ -19,10 +19,12 @@ _LIMIT = 256 << 10
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
-def read_limited(path: Path, *, what: str, limit: int = _LIMIT) -> tuple[bytes, int]:
+def read_limited(
+    path: Path, *, what: str, limit: int = _LIMIT, hint: str = ""
+) -> tuple[bytes, int]:
     """Return the bytes and the st_mode of `path`, which messages call `what`.
 
-    Raises InputError when it cannot be read or has more than `limit` bytes.
+    Raises InputError, with `hint` when it cannot be read, or when it has more than `limit` bytes.
     """
     try:
         with path.open("rb") as file:
@@ -30,7 +32,7 @@ def read_limited(path: Path, *, what: str, limit: int = _LIMIT) -> tuple[bytes, 
             mode = os.fstat(file.fileno()).st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
-        raise InputError(f"cannot read the {what} {path}: {reason}") from error
+        raise InputError(f"cannot read the {what} {path}: {reason}", hint=hint) from error
     if len(data) > limit:
         raise InputError(f"{path} is too large for a {what}: more than {limit} bytes")
     return data, mode

@@ -118,7 +118,7 @@ def _check_folder(folder: Path) -> None:
     given = f", and pass --secureboot-dir {name}" if folder == DEFAULT_FOLDER else ""
     raise InputError(
         f"the folder of SecureBoot keys {folder} does not exist",
-        hint=f"make keys: imager secureboot gen-keys {name}{given}",
+        hint=f"make keys: `imager secureboot gen-keys {name}`{given}",
     )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "IMAGER_KEY_PASSPHRASE"
 HASHES = ("sha256", "sha384", "sha512")
 _SMALLEST = 2048
-_NEW_KEYS = "make new keys: imager secureboot gen-keys DIR"
+_NEW_KEYS = "make new keys: `imager secureboot gen-keys FOLDER`"
 _PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
 
@@ -150,7 +150,7 @@ def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    data, mode = read_limited(path, what="private key")
+    data, mode = read_limited(path, what="private key", hint=_NEW_KEYS)
     if not _PRIVATE.search(data):
         raise _no_key(path, data)
     encrypted = any(mark in data for mark in _ENCRYPTED)

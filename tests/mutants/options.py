@@ -30,6 +30,13 @@ OPTIONS = (
         f"{_PARSING}::test_an_empty_value_is_refused",
     ),
     _mutant(
+        "an option without its value does not name its command",
+        "cli/parsing.py",
+        "error.ctx = error.ctx or ctx",
+        "error.ctx = error.ctx",
+        f"{_PARSING}::test_a_missing_value_names_the_command",
+    ),
+    _mutant(
         "=false turns a boolean option on",
         "cli/parsing.py",
         "else not option.const",

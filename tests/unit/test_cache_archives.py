@@ -271,9 +271,11 @@ def test_a_layer_in_an_archive_is_not_compressed(
     flat: CacheFixture, tmp_path: Path, layout: CacheLayout
 ) -> None:
     options = CreateOptions(layout, LayerCompression.ZSTD, archive=ArchiveFormat.TAR)
-    with pytest.raises(InputError, match="the layer in an archive is not compressed") as caught:
+    with pytest.raises(
+        InputError, match="the layer in a tar of a cache cannot be compressed"
+    ) as caught:
         plan_creation(gathered(flat.folder), tmp_path / "c.tar", options)
-    assert "*.tar.zst" in caught.value.hint
+    assert ".tar.zst" in caught.value.hint
 
 
 def test_what_an_archive_may_replace(flat: CacheFixture, tmp_path: Path) -> None:

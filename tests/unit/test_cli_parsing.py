@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pytest
 import typer
+from typer.exceptions import TyperException
+from typer.models import OptionInfo
 from typer.testing import CliRunner
 
 from imager.cli.app import app
-from imager.cli.commands import App
+from imager.cli.commands import App, usage_error
+from imager.cli.options import TalosVersion
 from imager.cli.parsing import Strict
 from imager.errors import InputError
+from imager.profile.version import DEFAULT_VERSION
 
 
 def run(*arguments: str) -> str:
@@ -89,6 +93,19 @@ def test_what_is_neither_true_nor_false(value: str) -> None:
     with pytest.raises(InputError, match="is neither true nor false") as caught:
         run(f"--force={value}")
     assert "--force=false" in caught.value.hint
+
+
+def test_a_missing_value_names_the_command() -> None:
+    with pytest.raises(TyperException) as caught:
+        app(["images", "cache-create", "--images"], prog_name="imager", standalone_mode=False)
+    error = usage_error(caught.value)
+    assert error.message == "option '--images' requires an argument"
+    assert error.hint == "`imager images cache-create --help` shows its usage"
+
+
+def test_the_shown_default_release_is_the_default() -> None:
+    (option,) = (each for each in get_args(TalosVersion) if isinstance(each, OptionInfo))
+    assert option.show_default == DEFAULT_VERSION
 
 
 def commands(group: Any) -> Iterator[Any]:

@@ -60,5 +60,5 @@ def test_another_distribution_knows_debian_by_its_templates(
     "mirror", ["", "mirror", "http://a b/", "http://a/\ndeb http://b/", "[trusted=yes] http://a/"]
 )
 def test_a_mirror_cannot_change_how_it_is_trusted(mirror: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not the address"):
+    with pytest.raises(InputError, match="not the URL"):
         apt.open_apt(AMD64, mirror=mirror, folder=tmp_path / "apt")

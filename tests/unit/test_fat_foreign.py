@@ -258,7 +258,7 @@ def test_chains_that_lead_nowhere(fat16: Path, value: int) -> None:
         fat16, first_table(fat16) + 2 * cluster_of(fat16, b"SHA256~1   "), struct.pack("<H", value)
     )
     patch(fat16, at + 28, struct.pack("<I", 700))
-    assert "which is none" in refusal(fat16).message
+    assert "which does not exist" in refusal(fat16).message
 
 
 def test_chains_that_come_back(fat16: Path) -> None:
@@ -282,7 +282,11 @@ def test_folders_that_contain_themselves(fat16: Path) -> None:
     own = cluster_of(fat16, b"OTHER      ")
     at = record_of(fat16, b"FILE       ")
     patch(fat16, at + 11, bytes([_FOLDER]))
-    for cluster, message in ((own, "two places"), (0, "two places"), (0xFFF0, "which is none")):
+    for cluster, message in (
+        (own, "two places"),
+        (0, "two places"),
+        (0xFFF0, "which does not exist"),
+    ):
         patch(fat16, at + 26, struct.pack("<H", cluster))
         assert message in refusal(fat16).message
 

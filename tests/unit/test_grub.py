@@ -217,8 +217,8 @@ def test_a_hybrid_isos_image_knows_its_place_and_nothing_else_changes(tmp_path: 
     [
         ("kernel.img", b"", "no 32-bit ELF"),
         ("kernel.img", ELF_START, "unpack_from requires"),
-        ("kernel.img", make_kernel(kind=1), "no program for i386"),
-        ("kernel.img", make_kernel(machine=62), "no program for i386"),
+        ("kernel.img", make_kernel(kind=1), "not a program for i386"),
+        ("kernel.img", make_kernel(machine=62), "not a program for i386"),
         ("kernel.img", make_kernel(count=2), "2 segments"),
         ("kernel.img", make_kernel(address=0x8000), "0x8000"),
         ("kernel.img", make_kernel()[:-1], "not all there"),

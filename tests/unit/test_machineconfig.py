@@ -151,7 +151,7 @@ def test_fields_of_the_volume() -> None:
 def test_anchors_and_merged_keys() -> None:
     text = f"x: &size {{minSize: 1GiB, maxSize: 2GiB}}\n---\n{volume()}"
     assert problems(text) == [
-        "1: machine configuration: this is no document of a Talos machine configuration"
+        "1: machine configuration: not a document of a Talos machine configuration"
     ]
     text = (
         "apiVersion: v1alpha1\nkind: VolumeConfig\nname: IMAGECACHE\n"
@@ -427,10 +427,10 @@ def test_both_is_an_error(value: str) -> None:
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n---\nfoo: 1\n---\n- a\n---\ntext\n",
             [
-                "1: Pod: this is no document of a Talos machine configuration",
-                "5: machine configuration: this is no document of a Talos machine configuration",
-                "7: machine configuration: this is no document of a Talos machine configuration",
-                "9: machine configuration: this is no document of a Talos machine configuration",
+                "1: Pod: not a document of a Talos machine configuration",
+                "5: machine configuration: not a document of a Talos machine configuration",
+                "7: machine configuration: not a document of a Talos machine configuration",
+                "9: machine configuration: not a document of a Talos machine configuration",
             ],
         ),
         ("machine: 5", ["1: machine configuration: machine: is not a mapping"]),

@@ -93,12 +93,12 @@ def test_a_person_sees_why() -> None:
 )
 def test_what_is_no_status_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / STATUS_FILE).write_text(text)
-    with pytest.raises(InputError, match="is no status"):
+    with pytest.raises(InputError, match="is not a status"):
         read_status(tmp_path)
 
 
-def test_a_status_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has not run"):
+def test_a_missing_status_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has not been started"):
         read_status(tmp_path)
 
 

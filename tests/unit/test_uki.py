@@ -277,7 +277,7 @@ def test_check_pe_takes_an_application_of_the_machine(stub: Path) -> None:
             "no section has data",
         ),
         (pe_stub()[:-100], r"section \.sbat ends at byte 2560 of 2467"),
-        (patched(pe_stub(), MACHINE, b"\x64\xaa"), "is for machine 0xaa64, not 0x8664"),
+        (patched(pe_stub(), MACHINE, b"\x64\xaa"), "is for arm64, not amd64"),
         (patched(pe_stub(), SUBSYSTEM, b"\3"), "not a UEFI application"),
     ],
 )
