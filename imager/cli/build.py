@@ -266,11 +266,11 @@ def _container_asset(text: str | None) -> Mapping[str, Any] | None:
     """Return what --image-cache names: a path that exists, a registry reference, or a path."""
     if text is None:
         return None
-    from imager.oci.reference import is_strict_reference
+    from imager.imagecache.opener import cache_place
 
-    remote = not Path(text).exists() and is_strict_reference(text)
-    place = {"imageRef": text, "ociPath": ""} if remote else {"ociPath": text, "imageRef": ""}
-    return {**place, "tarballPath": ""}
+    place = cache_place(text)
+    field = "ociPath" if isinstance(place, Path) else "imageRef"
+    return {"imageRef": "", "ociPath": "", "tarballPath": "", field: str(place)}
 
 
 def _meta_content(text: str) -> Mapping[str, Any]:

@@ -77,12 +77,17 @@ _NO_PLATFORM = (
 
 
 def select_for(source: str, index: Index, arch: Arch) -> Descriptor:
-    """Return the entry for linux on `arch`: readers choose by the platform of the entry."""
+    """Return the entry for linux on `arch`: readers choose by the platform of the entry.
+
+    The only entry of an index without platforms is taken: skopeo writes such archives.
+    """
     for entry in index.images:
         platform = entry.platform.normalised() if entry.platform else None
         if platform and (platform.os, platform.architecture) == ("linux", arch.name):
             return entry
     there = sorted({str(entry.platform) for entry in index.images if entry.platform})
+    if not there and len({entry.digest for entry in index.images}) == 1:
+        return index.images[0]
     hint = f"it has: {', '.join(there)}" if there else _NO_PLATFORM
     raise InputError(f"{source}: no OCI image found for {arch.name}", hint=hint)
 

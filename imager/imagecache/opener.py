@@ -18,11 +18,25 @@ if TYPE_CHECKING:
     from imager.oci.settings import RegistrySettings
 
 
-def remote_reference(source: str) -> Reference | None:
-    """Parse `source` as a registry reference; None for a path. An existing path wins."""
-    if Path(source).exists() or not is_strict_reference(source):
-        return None
-    return Reference.parse_strict(source)
+# As skopeo names what is in a registry, and what is on this machine.
+_REGISTRY = "docker://"
+_LOCAL = ("oci:", "oci-archive:", "docker-archive:", "dir:")
+
+
+def cache_place(source: str) -> Reference | Path:
+    """Return where the cache `source` is: in a registry, or at a path.
+
+    Names of skopeo's transports may stand before either. An existing path wins. Raises InputError
+    for what follows `docker://` and is not a reference with a tag or digest.
+    """
+    if Path(source).exists():
+        return Path(source)
+    if source.startswith(_REGISTRY):
+        return Reference.parse_strict(source.removeprefix(_REGISTRY))
+    for prefix in _LOCAL:
+        if source.startswith(prefix):
+            return Path(source.removeprefix(prefix))
+    return Reference.parse_strict(source) if is_strict_reference(source) else Path(source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +52,13 @@ class CacheOpener:
 
         Raises as `open_whole_cache` and `pull_whole_cache`.
         """
-        reference = remote_reference(source)
-        if reference is None:
-            return open_whole_cache(Path(source), fail=fail)
+        place = cache_place(source)
+        if isinstance(place, Path):
+            return open_whole_cache(place, fail=fail)
         from imager.oci.registry import RegistryClient
 
         return pull_whole_cache(
-            reference,
+            place,
             client=RegistryClient.from_settings(self.settings),
             layer_cache=LayerCache.open(self.layer_cache or scratch),
             reporter=self.reporter,

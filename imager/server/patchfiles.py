@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +14,19 @@ TRUSTED_ROOTS = Path("image-cache-patch.yaml")
 
 
 def require_same(path: Path, text: str) -> None:
-    """Raise InputError if the file at `path` has other contents, or cannot be read."""
-    try:
-        is_other = path.exists() and path.read_text("utf-8") != text
-    except (OSError, UnicodeDecodeError):
-        is_other = True
-    if is_other:
+    """Raise InputError if something else is at `path`: other contents, or not a regular file."""
+    if os.path.lexists(path) and not _is_file_of(path, text.encode()):
         raise InputError(
             f"{path} exists already, with other contents", hint="remove it, or name another file"
         )
+
+
+def _is_file_of(path: Path, data: bytes) -> bool:
+    try:
+        # Reading a pipe would wait for a writer.
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def write_patch(path: Path, text: str) -> None:

@@ -77,7 +77,7 @@ def test_the_default_profile_of_two_is_booted_and_measured(tmp_path: Path) -> No
     assets = make_trixie_assets(tmp_path / "trixie", default=real_assets())
     image = make_image("metal", "v1.11.0", tmp_path, assets)
     main, reset = check_pcr_policy(Content.of_file(uki_of(image, "Talos-v1.11.0.efi")))
-    assert (main.profile, reset.profile) == ("main", "reset")
+    assert (main.profile, reset.profile) == ("main", "reset-maintenance")
     assert main.value != reset.value
     console = boot_measured(image, Device.VIRTIO)
     assert firmware_line(console) == told(main.value)
@@ -87,7 +87,7 @@ def test_the_default_profile_of_two_is_booted_and_measured(tmp_path: Path) -> No
     assert "wipe" not in command_line[0]
     menu = plain(console[: console.index("Linux version")])
     assert "  Talos (v1.11.0)  " in menu
-    assert "  Talos (v1.11.0) (Reset Talos installation and return to maintenance mode)" in menu
+    assert "  Talos (v1.11.0) (Reset to maintenance mode)" in menu
 
 
 def esp_disk(uki: Path, loader: Path, disk: Path, *, default: str) -> Path:

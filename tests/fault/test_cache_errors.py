@@ -59,11 +59,6 @@ def other_architecture(site: Site) -> Bad:
     return Bad(path, ("no OCI image found for amd64",), "linux/arm64")
 
 
-def no_platform(site: Site) -> Bad:
-    path = make_layout(site.flat(), site.folder / "layout", platforms=())
-    return Bad(path, ("no OCI image found for amd64",), "no platforms")
-
-
 def images_for_another_architecture(site: Site) -> Bad:
     flat = site.flat(arch="arm64")
     return Bad(flat.folder, ("incomplete for amd64", *flat.references), "--platform linux/amd64")
@@ -251,7 +246,6 @@ BAD_CACHES: tuple[Callable[[Site], Bad], ...] = (
     empty_folder,
     no_manifests,
     other_architecture,
-    no_platform,
     images_for_another_architecture,
     damaged_flat_blob,
     truncated_flat_blob,

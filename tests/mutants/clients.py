@@ -16,7 +16,7 @@ CLIENTS = (
     _mutant(
         "a patch that is there is replaced",
         "patchfiles.py",
-        "if is_other:",
+        "if os.path.lexists(path) and not _is_file_of(path, text.encode()):",
         "if False:",
         "oracle/test_serve_clients.py::test_the_patch_that_talosctl_writes_is_written_by_default",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,14 @@ def test_no_image_for_the_arch(cache: CacheFixture, tmp_path: Path) -> None:
 
 
 def test_an_index_without_platforms(cache: CacheFixture, tmp_path: Path) -> None:
+    """Skopeo writes none; with a single image there is no choice to make."""
     layout = make_layout(cache, tmp_path / "layout", platforms=())
+    assert {file.path for file in open_cache(layout, arch=AMD64).files} == set(cache.files)
+    index = json.loads((layout / "index.json").read_text())
+    other = {**index["manifests"][0], "digest": f"sha256:{'0' * 64}"}
+    (layout / "index.json").write_text(
+        json.dumps({**index, "manifests": [other, *index["manifests"]]})
+    )
     error = refusal(layout)
     assert "no OCI image found for amd64" in error.message
     assert "its index names no platform" in error.hint
