@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import cache_from_source
 from pathlib import Path
 from queue import SimpleQueue
@@ -87,6 +88,7 @@ ALL = (
 COPIED = ("imager", "tests", "profiles", "pyproject.toml")
 WORKERS = 2
 TIMEOUT = 300
+_CONTROL_TIMEOUT = 1200
 _TESTS_FAILED = 1  # of pytest's exit codes
 _WHERE = "import imager, tests.mutants; print(imager.__file__, tests.mutants.__file__, sep='\\n')"
 
@@ -147,7 +149,9 @@ def _environment(tree: Path) -> dict[str, str]:
     return kept | changes
 
 
-def _python(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _python(
+    tree: Path, *arguments: str, seconds: float = TIMEOUT
+) -> subprocess.CompletedProcess[str]:
     """Run Python in a copy of the tree; the copy is what it imports."""
     return subprocess.run(
         [sys.executable, "-P", *arguments],
@@ -156,13 +160,16 @@ def _python(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=TIMEOUT,
+        timeout=seconds,
         check=False,
     )
 
 
-def _pytest(tree: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
-    return _python(tree, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests)
+def _pytest(
+    tree: Path, tests: Iterable[str], *, seconds: float = TIMEOUT
+) -> subprocess.CompletedProcess[str]:
+    options = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
+    return _python(tree, *options, *tests, seconds=seconds)
 
 
 def _control(trees: Sequence[Path], mutants: Sequence[Mutant]) -> str:
@@ -175,11 +182,12 @@ def _control(trees: Sequence[Path], mutants: Sequence[Mutant]) -> str:
     shares = [tests[number :: len(trees)] for number in range(len(trees))]
     with ThreadPoolExecutor(len(trees)) as pool:
         try:
-            for done in pool.map(_pytest, trees, filter(None, shares)):
+            run = partial(_pytest, seconds=_CONTROL_TIMEOUT)
+            for done in pool.map(run, trees, filter(None, shares)):
                 if done.returncode != 0:
                     return f"the tests fail without a mutant:\n{done.stdout[-3000:]}"
         except subprocess.TimeoutExpired:
-            return f"the tests take longer than {TIMEOUT} s without a mutant"
+            return f"the tests take longer than {_CONTROL_TIMEOUT} s without a mutant"
     return ""
 
 

@@ -186,6 +186,6 @@ CACHES = (
         "imagecache/components.py",
         '            ImageSetting("UnattendedInstallConfig", "installer.image"),\n',
         "",
-        "test_machineconfig_check.py::test_a_machine_that_names_no_installer_needs_the_default",
+        "test_machineconfig_check.py::test_the_document_of_an_installation_names_an_installer",
     ),
 )

@@ -152,7 +152,7 @@ MACHINE_CONFIG = (
         "the node imports what it does not have",
         "imager/machineconfig/settings.py",
         "from imager.profile.version import TalosVersion\n",
-        "from imager.profile.quirks import TalosVersion\n",
+        "from imager.profile.version import TalosVersion\nimport imager.profile.model\n",
         ("tests/unit/test_imports.py::test_a_node_needs_only_its_own_wheels",),
     ),
     Mutant(
