@@ -56,11 +56,13 @@ SOURCES: dict[str, Make] = {
     "archive": _archive(None, None),
     "archive.gz": _archive("gzip", None),
     "archive-zstd": _archive(None, "zstd"),
+    "archive.gz-gzip": _archive("gzip", "gzip"),
+    "archive.zst-zstd": _archive("zstd", "zstd"),
 }
 EVERY_SOURCE = pytest.mark.parametrize("source", SOURCES)
 PLAIN_SOURCES = pytest.mark.parametrize("source", ["flat", "tar", "layout", "archive"])
 COMPRESSED = pytest.mark.parametrize(
-    "source", ["tar.gz", "tar.zst", "layout-gzip", "layout-zstd", "archive.gz", "archive-zstd"]
+    "source", [name for name in SOURCES if name not in ("flat", "tar", "layout", "archive")]
 )
 
 

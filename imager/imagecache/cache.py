@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from imager.arch import Arch
@@ -16,6 +16,7 @@ from imager.imagecache.tree import tree_folders
 from imager.oci.config import platform_of
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.plainfile import PlainStreams
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.signature import signed_digest
@@ -61,6 +62,18 @@ class ImageCache:
     config_platforms: Mapping[Digest, Platform]
     containers: tuple[Check, ...] = ()
     ignored: int = 0
+
+    def readable_in_any_order(self) -> ImageCache:
+        """Return the cache with compressed streams decompressed once, to temporary files.
+
+        Raises HostError when there is no space, InputError for a damaged stream.
+        """
+        streams = PlainStreams(self.source)
+        contents = streams.plain(file.content for file in self.files)
+        files = tuple(map(_moved, self.files, contents))
+        blobs = streams.plain(file.content for file in self.blobs.values())
+        placed = dict(zip(self.blobs, map(_moved, self.blobs.values(), blobs), strict=True))
+        return replace(self, files=files, blobs=placed)
 
     @cached_property
     def signatures(self) -> Mapping[Reference, Digest]:
@@ -284,3 +297,7 @@ def _lies_in_files(content: Content) -> bool:
 def _listed(problems: list[str]) -> str:
     more = len(problems) - _SHOWN
     return "; ".join(problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _moved(file: CacheFile, content: Content) -> CacheFile:
+    return replace(file, content=content)

@@ -11,8 +11,7 @@ import hashlib
 from pathlib import Path
 
 from imager.checks import checking
-from imager.errors import InputError
-from imager.extents import Content, StreamRange
+from imager.extents import Content
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.image import TIMESTAMP, cache_image
 from imager.imagecache.open import is_layout, open_whole_cache
@@ -21,6 +20,7 @@ from imager.imagecache.tars import TarLayout
 from imager.oci.digest import Digest
 from imager.oci.layout import Layout
 from imager.oci.manifest import OCI_LAYER, Descriptor, ImageManifest, Index, RawManifest, index_json
+from imager.oci.plainfile import PlainStreams
 from imager.oci.push import PushBlob, PushPlan, plan_layout
 from imager.reading import iterate_bytes
 from imager.reporter import Reporter
@@ -31,18 +31,27 @@ def plan_cache(path: Path, *, reporter: Reporter) -> PushPlan:
     """Return the push of the cache at `path`.
 
     A layout is pushed as it is, unless its layer lacks folders that machines need. Raises
-    InputError when there is no cache, when it is damaged, and for a compressed tar.
+    InputError when there is no cache or when it is damaged, HostError when there is no
+    space to decompress a tar.
     """
     layout = _plan_layout(path) if is_layout(path) else None
     if layout is not None and not _may_lack_folders(layout):
         return layout
+    tree = _tree_to_pack(path, reporter)
+    if tree is not None:
+        return _plan_tree(tree, reporter)
+    return layout or _plan_archive(path, reporter)
+
+
+def _tree_to_pack(path: Path, reporter: Reporter) -> ImageCache | None:
+    """Return the cache of which a layer is to be made, None if its own can be pushed."""
     opened = open_whole_cache(path)
-    if opened.layer is None:
-        return _plan_tree(opened.cache, reporter)
-    if opened.lacking:
+    if opened.layer is not None:
+        if not opened.lacking:
+            return None
         reporter.warn(f"{path}: its layer lacks folders, which are added: its digest changes")
-        return _plan_tree(opened.cache, reporter)
-    return layout or _plan_archive(path)
+    with reporter.waiting(f"reading {path}"):
+        return opened.cache.readable_in_any_order()
 
 
 def _plan_layout(path: Path) -> PushPlan:
@@ -59,26 +68,27 @@ def _may_lack_folders(plan: PushPlan) -> bool:
     return len(layers) == 1 and LAYER_CODECS[layers[0].blob.media_type] is None
 
 
-def _plan_archive(path: Path) -> PushPlan:
+def _plan_archive(path: Path, reporter: Reporter) -> PushPlan:
     layout = TarLayout.open(path)
     found = {entry.digest: layout.manifest(entry) for entry in layout.images.images}
     blobs = {
-        blob.digest: PushBlob(blob, layout.blob(blob).content)
+        blob.digest: blob
         for manifest in found.values()
         if isinstance(manifest.document, ImageManifest)
         for blob in manifest.document.blobs
     }
-    for blob in blobs.values():
-        _require_plain(str(path), blob.content)
+    places = (layout.blob(blob).content for blob in blobs.values())
+    with reporter.waiting(f"reading {path}"):
+        contents = PlainStreams(path).plain(places)
+    sent = tuple(map(PushBlob, blobs.values(), contents))
     entries = layout.images.manifests
     root = (layout.index,) if len(entries) > 1 else ()
-    return PushPlan(tuple(blobs.values()), (*found.values(), *root))
+    return PushPlan(sent, (*found.values(), *root))
 
 
 def _plan_tree(cache: ImageCache, reporter: Reporter) -> PushPlan:
     files = sorted(cache.tree_files, key=lambda file: file.path)
     content = plan_tar(files, folders=cache.folders, timestamp=TIMESTAMP).content
-    _require_plain(cache.source, content)
     layer = Descriptor(OCI_LAYER, _hash(content, cache, reporter), content.size)
     image = cache_image(cache.platforms, layer, diff_id=layer.digest)
     manifests = [RawManifest.parse(image.manifest)]
@@ -86,14 +96,6 @@ def _plan_tree(cache: ImageCache, reporter: Reporter) -> PushPlan:
         manifests.append(RawManifest.parse(index_json(image.entries)))
     config = PushBlob(image.config_descriptor, Content.of_bytes(image.config))
     return PushPlan((config, PushBlob(layer, content)), tuple(manifests))
-
-
-def _require_plain(source: str, content: Content) -> None:
-    if any(isinstance(extent.source, StreamRange) for extent in content.extents):
-        raise InputError(
-            f"{source} is compressed, so it cannot be pushed as it is",
-            hint="unpack it and push the folder",
-        )
 
 
 def _hash(content: Content, cache: ImageCache, reporter: Reporter) -> Digest:

@@ -1,8 +1,8 @@
 """Opens caches in tars: a tar of the tree or of an OCI layout, at the root or in one folder.
 
-Nothing is unpacked. The contents of a plain tar are ranges of the file, and a compressed layer in
-it is a stream that begins in the middle of the file. A compressed tar is one stream, so a layer
-that is compressed as well cannot be read.
+The contents of a plain tar are ranges of the file, and a compressed layer in it is a stream that
+begins in the middle of the file. A compressed tar is one stream; a layer in it that is compressed
+as well is copied to a temporary file, and read there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, blob_path
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.plainfile import write_plain_content
 from imager.reading import iterate_bytes
 from imager.tarball import TarIndex, TarMember, TarPlace, first_names, index_tar
 
@@ -48,8 +49,8 @@ _DAMAGED = "the archive is damaged: copy or create it again"
 def open_tar_file(path: Path, select: Select, fail: Fail) -> OpenedCache:
     """Return the cache in the tar that is the file `path`, plain or compressed.
 
-    Raises InputError for a file that is no tar, or one without a cache; UnsupportedError for a
-    layer that is compressed twice. `fail` gets what else is wrong.
+    Raises InputError for a file that is no tar, or one without a cache; HostError when there is
+    no space for a layer that is compressed twice. `fail` gets what else is wrong.
     """
     place = TarPlace.of_file(path.resolve())
     if not first_names(place, 1) and not _claims_to_be_tar(path):
@@ -74,10 +75,15 @@ def open_layer(
     """Return the cache in the layer of an OCI image called `source`; `content` is its bytes.
 
     `listed` is how a list of images names the image. Raises InputError when it cannot be read,
-    UnsupportedError for one that is compressed twice; `fail` gets what else is wrong.
+    HostError when there is no space for one that is compressed twice; `fail` gets what else is
+    wrong.
     """
     place = _layer_place(source, layer, content)
-    index = index_tar(place, keep=_SmallFiles())
+    try:
+        index = index_tar(place, keep=_SmallFiles())
+    except InputError as error:
+        message = error.message.replace(str(place.source.path), source)
+        raise InputError(message, hint=error.hint) from error
     if not any(file.path.startswith(f"{_MANIFESTS}/") for file in index.files):
         raise other_image(source, listed=listed)
     opened = _open_tree(source, index, fail)
@@ -91,10 +97,8 @@ def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
         case [StreamRange() as place] if codec is None:
             return TarPlace(place, content.size)
         case [StreamRange()]:
-            raise UnsupportedError(
-                f"{source} is compressed, and so is the layer in it",
-                hint="decompress the file first: `gunzip` or `zstd -d`",
-            )
+            plain = Content.of_file(write_plain_content(source, content))
+            return _layer_place(source, layer, plain)
         case [FileRange() as place] if codec_of(_beginning(content)) is codec:
             if codec is None:
                 return TarPlace(place, content.size)

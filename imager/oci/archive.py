@@ -7,18 +7,15 @@ with the process, however that ends.
 
 from __future__ import annotations
 
-import os
-import tempfile
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imager.compression import StreamReader, detect_codec
-from imager.copier import write_error
-from imager.errors import HostError, InputError, OutputError, UnsupportedError
-from imager.extents import Codec
-from imager.oci.source import CHUNK, LocalRange, NotFoundError
+from imager.compression import detect_codec
+from imager.errors import InputError, OutputError, UnsupportedError
+from imager.extents import Codec, StreamRange
+from imager.oci.plainfile import plain_pieces, write_plain
+from imager.oci.source import LocalRange, NotFoundError
 from imager.oci.tarindex import read_tar_index
 
 _UNREAD = {b"\xfd7zXZ": "unxz", b"BZh": "bunzip2"}
@@ -31,7 +28,7 @@ class Archive:
     path: Path
     files: Mapping[str, LocalRange]
     # What the places are in stays open as long as they are used.
-    _plain: _PlainFile | None = field(default=None, repr=False)
+    _plain: Path | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, path: Path) -> Archive:
@@ -44,11 +41,11 @@ class Archive:
         codec = _codec(path)
         if codec is None:
             return cls(path, read_tar_index(path))
-        plain = _decompressed(path, codec)
+        plain = write_plain(path, plain_pieces(StreamRange(path, codec)))
         try:
-            return cls(path, read_tar_index(plain.path), plain)
+            return cls(path, read_tar_index(plain), plain)
         except InputError as error:
-            message = error.message.replace(str(plain.path), str(path))
+            message = error.message.replace(str(plain), str(path))
             raise type(error)(message, hint=error.hint) from error
 
     def find(self, name: str) -> LocalRange:
@@ -59,14 +56,6 @@ class Archive:
                 f"{self.path}: {name} is missing", hint="the archive is incomplete: save it again"
             )
         return place
-
-
-class _PlainFile:
-    """A file without a name, which is open as long as this object is there."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.path = Path(f"/proc/self/fd/{descriptor}")
-        weakref.finalize(self, os.close, descriptor)
 
 
 def _codec(path: Path) -> Codec | None:
@@ -86,21 +75,3 @@ def _codec(path: Path) -> Codec | None:
         raise InputError(f"{path} is a folder, not an archive") from error
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _decompressed(path: Path, codec: Codec) -> _PlainFile:
-    try:
-        with tempfile.TemporaryFile() as plain, StreamReader(path, codec) as reader:
-            while data := reader.read(CHUNK):
-                plain.write(data)
-            plain.flush()
-            return _PlainFile(os.dup(plain.fileno()))
-    except OSError as error:
-        failure = write_error(error)
-        if not isinstance(failure, HostError):
-            raise failure from error
-        raise HostError(
-            f"no space to decompress {path} in {tempfile.gettempdir()}",
-            hint="set TMPDIR to a folder with more space, or decompress the archive first",
-        ) from error
-    return plain

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from imager.errors import ImagerError, InputError
 from imager.extents import Content, Extent, FileRange
 from imager.oci.digest import Digest
+from imager.oci.plainfile import is_held
 from imager.reading import iterate_bytes
 
 # Neither through a link that has come since, nor waiting for what writes to a pipe.
@@ -145,7 +146,9 @@ def _opened(content: Content) -> Iterator[OpenBlob]:
 
 
 def _open_file(path: Path) -> BinaryIO:
-    descriptor = os.open(path, _FLAGS)
+    # What is held open has a link to it in /proc, which nobody else can set.
+    flags = _FLAGS & ~os.O_NOFOLLOW if is_held(path) else _FLAGS
+    descriptor = os.open(path, flags)
     file = os.fdopen(descriptor, "rb", buffering=0)
     kind = os.fstat(descriptor).st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imager.errors import ImagerError, OutputError, UnsupportedError, joined
-from imager.extents import StreamRange
+from imager.errors import ImagerError, OutputError, joined
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.open import open_whole_cache
 from imager.server.blobs import Identity
@@ -92,8 +90,7 @@ def open_root(path: Path) -> Root:
     stamp = stamp_of(path)
     problems: list[ImagerError] = []
     try:
-        cache = open_whole_cache(path, fail=problems.append).cache
-        _check_servable(cache)
+        cache = open_whole_cache(path, fail=problems.append).cache.readable_in_any_order()
     except ImagerError as error:
         return Root(path, stamp, None, (error,))
     except OSError as error:
@@ -106,18 +103,6 @@ def open_root(path: Path) -> Root:
 def renewed(roots: Iterable[Root]) -> tuple[Root, ...]:
     """Return `roots`, those that have changed opened again."""
     return tuple(open_root(root.path) if root.has_changed else root for root in roots)
-
-
-def _check_servable(cache: ImageCache) -> None:
-    """Raise UnsupportedError for a cache whose blobs lie in a compressed stream."""
-    for file in cache.blobs.values():
-        for extent in file.content.extents:
-            if isinstance(extent.source, StreamRange):
-                raise UnsupportedError(
-                    f"{cache.source}: its layer is compressed, no blob can be served out of it",
-                    hint=f"unpack it: mkdir cache && tar -xf "
-                    f"{shlex.quote(str(extent.source.path))} -C cache",
-                )
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
@@ -13,7 +14,7 @@ import pytest
 
 from imager.arch import AMD64
 from imager.checks import run_checks
-from imager.errors import HostError, ImagerError, InputError, UnsupportedError
+from imager.errors import HostError, ImagerError, InputError
 from imager.extents import FileRange
 from imager.imagecache.archiving import (
     ArchiveFormat,
@@ -120,14 +121,39 @@ def test_a_plain_tar_may_have_a_compressed_layer(
 
 
 @pytest.mark.parametrize("layer", ["gzip", "zstd"])
-def test_what_is_compressed_twice_is_refused(
-    flat: CacheFixture, tmp_path: Path, layer: str
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_tar_and_the_layer_in_it_may_be_compressed(
+    flat: CacheFixture, tmp_path: Path, layer: str, codec: str
 ) -> None:
-    path = make_archive(flat, tmp_path / "c.tar", layout=True, layer=layer, codec="gzip")
+    """As a tar.gz of a folder that Talos's tools made."""
+    path = make_archive(flat, tmp_path / "c.tgz", layout=True, layer=layer, codec=codec)
+    files = open_whole_cache(path).cache.files  # the temporary file stays as long as these do
+    run_checks(open_cache(path, arch=AMD64).checks)
+    assert {file.path: read(file.content) for file in files} == flat.files
+    made = tmp_path / "made"
+    create_cache(gathered(path), made, options=CreateOptions(CacheLayout.FLAT), reporter=REPORTER)
+    assert tree_files(made) == flat.files
+
+
+def test_temporary_files_go_with_the_cache(flat: CacheFixture, tmp_path: Path) -> None:
+    path = make_archive(flat, tmp_path / "c.tgz", layout=True, layer="gzip", codec="gzip")
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    cache = open_whole_cache(path).cache.readable_in_any_order()
+    assert len(set(os.listdir("/proc/self/fd"))) == len(before) + 1  # noqa: PTH208
+    del cache
+    gc.collect()
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_no_space_for_a_layer_compressed_twice_names_the_folder(
+    flat: CacheFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_archive(flat, tmp_path / "c.tgz", layout=True, layer="gzip", codec="gzip")
+    monkeypatch.setattr("imager.oci.plainfile.free_space", lambda _: 100)
     error = refusal(path)
-    assert isinstance(error, UnsupportedError)
-    assert error.message == f"{path} is compressed, and so is the layer in it"
-    assert "`gunzip`" in error.hint
+    assert isinstance(error, HostError)
+    assert f"no space to decompress {path} in " in error.message
+    assert "TMPDIR" in error.hint
 
 
 @pytest.mark.parametrize("blob", ["layer", "config", "manifest"])
@@ -319,9 +345,29 @@ def test_an_archive_is_pushed_as_it_is(flat: CacheFixture, tmp_path: Path) -> No
     assert {each.blob: read(each.content) for each in plan.blobs} == {
         each.blob: read(each.content) for each in wanted.blobs
     }
-    packed = make_archive(flat, tmp_path / "c.tar.gz", layout=True, codec="gzip")
-    with pytest.raises(InputError, match="is compressed, so it cannot be pushed"):
-        plan_cache(packed, reporter=REPORTER)
+
+
+@pytest.mark.parametrize("layer", [None, "gzip"])
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_compressed_archive_is_pushed_as_what_is_in_it(
+    flat: CacheFixture, tmp_path: Path, codec: str, layer: str | None
+) -> None:
+    path = make_archive(flat, tmp_path / "c.tar", layout=True, codec=codec, layer=layer)
+    plain = make_archive(flat, tmp_path / "plain.tar", layout=True, layer=layer)
+    assert pushed(path) == pushed(plain)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_compressed_tar_of_a_tree_is_pushed(
+    flat: CacheFixture, tmp_path: Path, codec: str
+) -> None:
+    assert pushed(make_tar(flat, tmp_path / "c.tar", codec=codec)) == pushed(flat.folder)
+
+
+def pushed(path: Path) -> tuple[list[Digest], dict[Digest, bytes]]:
+    plan = plan_cache(path, reporter=REPORTER)
+    blobs = {each.blob.digest: read(each.content) for each in plan.blobs}
+    return [each.digest for each in plan.manifests], blobs
 
 
 def ordinary_layer() -> bytes:

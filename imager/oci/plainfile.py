@@ -1,0 +1,108 @@
+"""Files without a name, for compressed bytes that are needed in another order than they come in.
+
+They lie in the folder for temporary files ($TMPDIR), and go with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PosixPath
+
+from imager.compression import StreamReader
+from imager.copier import write_error
+from imager.errors import HostError
+from imager.extents import Content, Extent, FileRange, StreamRange
+from imager.oci.source import CHUNK
+from imager.reading import iterate_bytes
+from imager.units import format_size
+from imager.workspace import free_space
+
+_OPEN_FILES = Path("/proc/self/fd")
+
+
+class _HeldPath(PosixPath):
+    """The path of an open file, which is closed when nothing refers to this object any more."""
+
+
+def is_held(path: Path) -> bool:
+    """Whether `path` is of a file that this process holds open."""
+    return path.parent == _OPEN_FILES
+
+
+def write_plain(source: object, pieces: Iterable[bytes], *, size: int = 0) -> Path:
+    """Return the path of a file of `pieces`, open as long as that object is there.
+
+    `source` is what is decompressed, for messages; `size` is the bytes expected, as far as known.
+    Raises HostError when there is no space, OutputError when it cannot be written.
+    """
+    folder = Path(tempfile.gettempdir())
+    free = free_space(folder)
+    if size > free:
+        raise _no_space(source, folder, f": {format_size(size)} needed, {format_size(free)} free")
+    try:
+        with tempfile.TemporaryFile() as plain:
+            for data in pieces:
+                plain.write(data)
+            plain.flush()
+            descriptor = os.dup(plain.fileno())
+    except OSError as error:
+        failure = write_error(error)
+        if not isinstance(failure, HostError):
+            raise failure from error
+        raise _no_space(source, folder) from error
+    path = _HeldPath(_OPEN_FILES / str(descriptor))
+    weakref.finalize(path, os.close, descriptor)
+    return path
+
+
+def write_plain_content(source: object, content: Content) -> Path:
+    """Return the path of a file of `content`; raises as `write_plain`."""
+    return write_plain(source, iterate_bytes(content), size=content.size)
+
+
+def plain_pieces(stream: StreamRange) -> Iterator[bytes]:
+    """Yield the bytes of a compressed stream; raises InputError when it is damaged."""
+    with StreamReader.of(stream) as reader:
+        while data := reader.read(CHUNK):
+            yield data
+
+
+@dataclass(frozen=True, slots=True)
+class PlainStreams:
+    """Makes contents readable in any order: each stream that they lie in is decompressed once."""
+
+    source: object
+    _paths: dict[StreamRange, Path] = field(default_factory=dict)
+
+    def plain(self, contents: Iterable[Content]) -> list[Content]:
+        """Return `contents` with ranges of files in the place of those of streams.
+
+        Raises as `write_plain`, and InputError for a damaged stream.
+        """
+        found = list(contents)
+        sizes: dict[StreamRange, int] = {}
+        for extent in (extent for content in found for extent in content.extents):
+            if isinstance(extent.source, StreamRange):
+                end = extent.source.offset + extent.length
+                sizes[extent.source.stream] = max(sizes.get(extent.source.stream, 0), end)
+        for stream, size in sizes.items():
+            if stream not in self._paths:
+                self._paths[stream] = write_plain(self.source, plain_pieces(stream), size=size)
+        return [Content(each.size, tuple(map(self._placed, each.extents))) for each in found]
+
+    def _placed(self, extent: Extent) -> Extent:
+        if not isinstance(extent.source, StreamRange):
+            return extent
+        place = FileRange(self._paths[extent.source.stream], extent.source.offset)
+        return Extent(extent.offset, extent.length, place)
+
+
+def _no_space(source: object, folder: Path, sizes: str = "") -> HostError:
+    return HostError(
+        f"no space to decompress {source} in {folder}{sizes}",
+        hint="set TMPDIR to a folder with more space, or decompress it first",
+    )
