@@ -188,4 +188,18 @@ CACHES = (
         "",
         "test_machineconfig_check.py::test_the_document_of_an_installation_names_an_installer",
     ),
+    _mutant(
+        "a temporary file is closed while a cache lies in it",
+        "oci/plainfile.py",
+        "    weakref.finalize(path, os.close, descriptor)\n",
+        "    os.close(descriptor)\n",
+        f"{_ARCHIVES}::test_a_tar_and_the_layer_in_it_may_be_compressed",
+    ),
+    _mutant(
+        "a temporary file is never closed",
+        "oci/plainfile.py",
+        "    weakref.finalize(path, os.close, descriptor)\n",
+        "",
+        f"{_ARCHIVES}::test_temporary_files_go_with_the_cache",
+    ),
 )

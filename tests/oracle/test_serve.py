@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import shutil
 import signal
 import socket
 import time
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.archives import make_archive
+from tests.cache_sources import SOURCES
 from tests.caches import (
     INDEX_TYPE,
     MANIFEST_TYPE,
@@ -378,47 +377,35 @@ def test_a_line_of_the_log_cannot_be_forged(flat: CacheFixture) -> None:
     assert r'"\"a\" 200 \u009b31m"' in line
 
 
-def test_compressed_layers_are_refused_with_a_way_out(flat: CacheFixture, tmp_path: Path) -> None:
-    for codec in ("gzip", "zstd"):
-        layout = make_layout(flat, tmp_path / codec, codec=codec)
-        done = run("images", "cache-serve", layout, "--address", "127.0.0.1:0")
-        assert done.returncode == 3
-        assert "its layer is compressed" in done.stderr
-    hint = done.stderr.partition("hint: unpack it: ")[2]
-    assert "tar -xf" in hint
-    folder = tmp_path / "unpacked"
-    folder.mkdir()
-    archive = Path(hint.split("-xf ")[1].split(" -C")[0])
-    assert archive.is_relative_to(tmp_path / "zstd")
-    packed = tmp_path / "gzip/blobs/sha256" / Path(gzip_layer(tmp_path / "gzip")).name
-    shutil.unpack_archive(packed, folder, "gztar", filter="data")
-    with serving(folder) as server:
+@pytest.mark.parametrize("source", ["tar.gz", "tar.zst", "layout-gzip", "archive.zst-zstd"])
+def test_what_is_compressed_is_served(flat: CacheFixture, tmp_path: Path, source: str) -> None:
+    digest, data = blob_of(flat)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with serving(SOURCES[source](flat, tmp_path), env={"TMPDIR": str(scratch)}) as server:
         assert server.ask(f"{REPO}/manifests/v1").data == index_of(flat)
+        assert server.ask(f"{REPO}/blobs/{digest}").data == data
+        answer = server.ask(f"{REPO}/blobs/{digest}", headers={"Range": "bytes=1000-1999"})
+        assert (answer.status, answer.data) == (206, data[1000:2000])
+    assert not list(scratch.iterdir())
 
 
-def test_an_archive_is_served_and_may_be_replaced(flat: CacheFixture, tmp_path: Path) -> None:
-    path = make_archive(flat, tmp_path / "cache.tar", layout=True, prefix="cache/")
+@pytest.mark.parametrize("codec", [None, "gzip"])
+def test_an_archive_is_served_and_may_be_replaced(
+    flat: CacheFixture, tmp_path: Path, codec: str | None
+) -> None:
+    path = make_archive(flat, tmp_path / "cache.tar", layout=True, prefix="cache/", codec=codec)
     digest, data = blob_of(flat)
     with serving(path) as server:
         assert server.ask(f"{REPO}/manifests/v1").data == index_of(flat)
         answer = server.ask(f"{REPO}/blobs/{digest}", headers={"Range": "bytes=1000-1999"})
         assert (answer.status, answer.data) == (206, data[1000:2000])
         one = make_flat(tmp_path / "one", images=1, blob_size=300_000)
-        make_archive(one, tmp_path / "new.tar", layout=True).replace(path)
+        make_archive(one, tmp_path / "new.tar", layout=True, codec=codec).replace(path)
         deadline = time.monotonic() + 20
         while server.ask(f"{REPO.replace('img0', 'img1')}/manifests/v1").status != 404:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-
-
-def gzip_layer(layout: Path) -> Path:
-    """Return the one blob of a layout that is compressed."""
-    (found,) = [
-        path
-        for path in (layout / "blobs/sha256").iterdir()
-        if path.read_bytes().startswith(b"\x1f\x8b") and gzip.decompress(path.read_bytes())
-    ]
-    return found
 
 
 @pytest.mark.parametrize(
