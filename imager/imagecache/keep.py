@@ -15,7 +15,7 @@ from imager.imagecache.contents import Gathered
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
 from imager.imagecache.held import gather_held
 from imager.imagecache.images import CachedImage, CachedPart, cached_images, signed_images
-from imager.imagecache.opened import LAYER_CODECS, CacheKind, OpenedCache
+from imager.imagecache.opened import CacheKind, OpenedCache
 from imager.imagecache.tree import manifest_path
 from imager.oci.digest import Digest
 from imager.oci.platform import Platform
@@ -36,8 +36,7 @@ def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
         )
     if opened.kind in (CacheKind.TAR, CacheKind.ARCHIVE):
         layout = CacheLayout.OCI if opened.kind is CacheKind.ARCHIVE else CacheLayout.FLAT
-        whole = None if opened.layer and LAYER_CODECS[opened.layer.media_type] else opened.codec
-        return CreateOptions(layout, jobs=jobs, archive=ArchiveFormat.packed(whole))
+        return CreateOptions(layout, jobs=jobs, archive=ArchiveFormat.packed(opened.packed))
     compression = opened.codec.value if opened.codec else LayerCompression.NONE.value
     return CreateOptions(CacheLayout(opened.kind.value), LayerCompression(compression), jobs)
 

@@ -54,15 +54,16 @@ class CacheKind(enum.Enum):
 class OpenedCache:
     """A cache, and how it is packed.
 
-    `codec` is how its tar is compressed: that of the layer, or that of the file around it. An OCI
-    image has the `layer` and, when it has an index, the platforms of its entries, by which readers
-    choose. `unnamed` are files of a layout that nothing in it refers to. `lacking` are folders that
-    Talos needs and that are missing.
+    `codec` is how its tar is compressed: that of the layer, or that of the file around it; `packed`
+    is that of the file alone. An OCI image has the `layer` and, when it has an index, the platforms
+    of its entries, by which readers choose. `unnamed` are files of a layout that nothing in it
+    refers to. `lacking` are folders that Talos needs and that are missing.
     """
 
     cache: ImageCache
     kind: CacheKind
     codec: Codec | None = None
+    packed: Codec | None = None
     layer: Descriptor | None = None
     entries: tuple[Platform, ...] | None = None
     unnamed: tuple[Path, ...] = ()

@@ -58,10 +58,12 @@ def open_tar_file(path: Path, select: Select, fail: Fail) -> OpenedCache:
     index = index_tar(place, keep=_SmallFiles())
     inner = _find_cache(path, index)
     if not inner.has_layout:
-        return replace(_open_tree(str(path), inner.index, fail), codec=place.codec)
+        return replace(
+            _open_tree(str(path), inner.index, fail), codec=place.codec, packed=place.codec
+        )
     layout = TarLayout.of(path, inner.index)
     try:
-        return _open_layout(layout, select, fail)
+        return replace(_open_layout(layout, select, fail), packed=place.codec)
     except (InputError, UnsupportedError):
         # Docker's own archives have a layout inside as well.
         if _DOCKER_INDEX in layout.members:

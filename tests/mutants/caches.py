@@ -196,6 +196,13 @@ CACHES = (
         f"{_ARCHIVES}::test_a_tar_and_the_layer_in_it_may_be_compressed",
     ),
     _mutant(
+        "a compressed tar with a compressed layer becomes a plain one",
+        "imagecache/keep.py",
+        "ArchiveFormat.packed(opened.packed)",
+        "ArchiveFormat.packed(None)",
+        f"{_ARCHIVES}::test_an_archive_of_talos_is_pruned_to_a_plain_layer",
+    ),
+    _mutant(
         "a temporary file is never closed",
         "oci/plainfile.py",
         "    weakref.finalize(path, os.close, descriptor)\n",
