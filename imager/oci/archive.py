@@ -1,8 +1,7 @@
 """Archives of images: a tar, plain or compressed, and where each of its files lies.
 
 The files of a compressed archive are needed in another order than it has them, so it is
-decompressed once, to a file without a name in the folder for temporary files ($TMPDIR): it goes
-with the process, however that ends.
+decompressed once, to a file without a name (`plainfile`).
 """
 
 from __future__ import annotations

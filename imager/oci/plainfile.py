@@ -39,11 +39,10 @@ def write_plain(source: object, pieces: Iterable[bytes], *, size: int = 0) -> Pa
     `source` is what is decompressed, for messages; `size` is the bytes expected, as far as known.
     Raises HostError when there is no space, OutputError when it cannot be written.
     """
-    folder = Path(tempfile.gettempdir())
-    free = free_space(folder)
-    if size > free:
-        raise _no_space(source, folder, f": {format_size(size)} needed, {format_size(free)} free")
     try:
+        free = free_space(Path(tempfile.gettempdir()))
+        if size > free:
+            raise _no_space(source, f": {format_size(size)} needed, {format_size(free)} free")
         with tempfile.TemporaryFile() as plain:
             for data in pieces:
                 plain.write(data)
@@ -53,7 +52,7 @@ def write_plain(source: object, pieces: Iterable[bytes], *, size: int = 0) -> Pa
         failure = write_error(error)
         if not isinstance(failure, HostError):
             raise failure from error
-        raise _no_space(source, folder) from error
+        raise _no_space(source) from error
     path = _HeldPath(_OPEN_FILES / str(descriptor))
     weakref.finalize(path, os.close, descriptor)
     return path
@@ -101,8 +100,8 @@ class PlainStreams:
         return Extent(extent.offset, extent.length, place)
 
 
-def _no_space(source: object, folder: Path, sizes: str = "") -> HostError:
+def _no_space(source: object, sizes: str = "") -> HostError:
     return HostError(
-        f"no space to decompress {source} in {folder}{sizes}",
+        f"no space to decompress {source} in {tempfile.gettempdir()}{sizes}",
         hint="set TMPDIR to a folder with more space, or decompress it first",
     )
