@@ -8,9 +8,11 @@ that `create_cache` makes of the same images.
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 
 from imager.checks import checking
+from imager.compression import detect_codec
 from imager.extents import Content
 from imager.imagecache.cache import ImageCache
 from imager.imagecache.image import TIMESTAMP, cache_image
@@ -50,7 +52,9 @@ def _tree_to_pack(path: Path, reporter: Reporter) -> ImageCache | None:
         if not opened.lacking:
             return None
         reporter.warn(f"{path}: its layer lacks folders, which are added: its digest changes")
-    with reporter.waiting(f"reading {path}"):
+    if opened.codec is None:
+        return opened.cache
+    with reporter.waiting(f"decompressing {path}"):
         return opened.cache.readable_in_any_order()
 
 
@@ -78,7 +82,8 @@ def _plan_archive(path: Path, reporter: Reporter) -> PushPlan:
         for blob in manifest.document.blobs
     }
     places = (layout.blob(blob).content for blob in blobs.values())
-    with reporter.waiting(f"reading {path}"):
+    compressed = detect_codec(path) is not None
+    with reporter.waiting(f"decompressing {path}") if compressed else nullcontext():
         contents = PlainStreams(path).plain(places)
     sent = tuple(map(PushBlob, blobs.values(), contents))
     entries = layout.images.manifests
