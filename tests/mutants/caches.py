@@ -51,8 +51,8 @@ CACHES = (
     _mutant(
         "an old layout is pushed without folders",
         "imagecache/publish.py",
-        "if opened.lacking:",
-        "if False:",
+        "if not opened.lacking:",
+        "if True:",
         f"{_FOLDERS}::test_a_push_has_the_folders",
     ),
     _mutant(
@@ -142,8 +142,8 @@ CACHES = (
     _mutant(
         "a layer of an archive of Talos makes the archive a compressed one",
         "imagecache/keep.py",
-        "None if opened.layer and LAYER_CODECS[opened.layer.media_type] else opened.codec",
-        "opened.codec",
+        "ArchiveFormat.packed(opened.packed)",
+        "ArchiveFormat.packed(opened.codec)",
         f"{_ARCHIVES}::test_an_archive_of_talos_is_pruned_to_a_plain_layer",
     ),
     Mutant(
