@@ -27,6 +27,8 @@ def read_input(source: str, *, what: str, limit: int, hint: str = "") -> str:
         else:
             with Path(source).open(encoding="utf-8-sig") as file:
                 text = file.read(limit + 1)
+        if "\0" in text:
+            raise ValueError("it is not text, it has bytes of zero")
     except (OSError, ValueError) as error:
         place = f"on {input_name(source)}" if source == STDIN else source
         raise InputError(f"cannot read the {what} {place}: {_reason(error)}", hint=hint) from error
@@ -43,4 +45,4 @@ def _reason(error: OSError | ValueError) -> str:
         return f"it is not UTF-8, at byte {error.start}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error)  # a name with a zero byte
+    return str(error)  # a zero byte, in the name or in the text

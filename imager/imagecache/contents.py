@@ -25,8 +25,8 @@ class BlobSource:
 class Gathered:
     """What a cache of images holds: manifests by their path in the tree, blobs by digest.
 
-    `platforms` are those of its images, `wanted` those that were asked for; `images` counts images
-    by name, signatures not among them.
+    `platforms` are those of its images, `wanted` those that were asked for; `names` those of
+    its images, signatures not among them.
     """
 
     manifests: dict[str, bytes] = field(default_factory=dict)
@@ -34,13 +34,23 @@ class Gathered:
     platforms: set[Platform] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     wanted: tuple[Platform, ...] = ()
-    images: int = 0
+    names: set[Reference] = field(default_factory=set)
+
+    @property
+    def images(self) -> int:
+        """How many images there are, by name."""
+        return len(self.names)
 
     @property
     def size(self) -> int:
         """The bytes of all files of the tree."""
         blobs = sum(source.blob.size for source in self.blobs.values())
         return blobs + sum(map(len, self.manifests.values()))
+
+    def add_warning(self, text: str) -> None:
+        """Add a warning, each once: the images of one file may have the same."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
     def add_manifest(self, name: Reference, raw: bytes) -> None:
         """Add a manifest by tag or digest; raises InputError when another one has the tag."""

@@ -69,15 +69,16 @@ class _Entry:
 
 
 def _add_entry(gathered: Gathered, entry: _Entry) -> None:
-    gathered.images += len(entry.images)
-    gathered.warnings += entry.warnings
-    for image in (*entry.images, *entry.signatures):
+    gathered.names |= {image.manifests[0][0] for image in entry.images}
+    read = (*entry.images, *entry.signatures)
+    for image in read:
         for name, raw in image.manifests:
             gathered.add_manifest(name, raw)
         for blob in image.blobs:
             gathered.add_blob(blob)
         gathered.platforms |= image.platforms
-        gathered.warnings += image.warnings
+    for text in (*entry.warnings, *(text for each in read for text in each.warnings)):
+        gathered.add_warning(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,10 @@ from imager.textinput import STDIN, input_name, read_input
 
 _LARGEST_LIST = 8 << 20
 _SHOWN = 10
-_HINT = "give a text file with one image reference a line"
+_HINT = (
+    "give a text file with one image reference a line; for an archive of images, write"
+    " docker-archive:FILE or oci-archive:FILE"
+)
 _SOURCES = ("docker://", *(f"{kind.value}:" for kind in LocalKind))
 _COMMENT = re.compile(r"(?:^|\s)#")
 

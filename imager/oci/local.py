@@ -168,7 +168,12 @@ def parse_entry(text: str) -> LocalImage | RemoteEntry:
         reference = Reference.parse(text)
         return RemoteEntry(reference, reference)
     path, _, selector = (rest, "", "") if kind is LocalKind.FOLDER else rest.partition(":")
-    if kind is None or not path or (kind is LocalKind.FOLDER and name is None):
+    if kind is LocalKind.FOLDER and path and name is None:
+        raise InputError(
+            f"{text!r} does not name its image: such a folder has no name of its own",
+            hint=f"write NAME={text}, with the name that machines ask for",
+        )
+    if kind is None or not path:
         raise InputError(
             f"{text!r} is not an image source",
             hint="write it as NAME=oci:DIR:TAG, NAME=oci-archive:FILE:TAG, "

@@ -33,6 +33,8 @@ _EPHEMERAL = "EPHEMERAL"
 _CACHE = "IMAGECACHE"
 # Talos's smallest disk has 1246 MiB, of which the first MiB and the boot partitions take 1102.
 _BEHIND_BOOT = 144 * MIB
+# The size that Talos prints in the profile of every disk without one, and then adds to.
+_PRINTED_SIZE = 1246 * MIB
 _DISK = "talos-image-disk"
 _BOOTLOADER = "output.imageOptions.bootloader"
 _SIZE = "output.imageOptions.diskSize"
@@ -51,7 +53,8 @@ def plan_disk_output(target: Target) -> OutputPlan:
     """Return the plan of the disk image.
 
     Without a size in the profile it has the one that Talos gives it, or the smallest that the
-    image cache fits in. Raises InputError for a size that does not work, naming the parts and the
+    image cache fits in. Talos's printed default counts as no size where it is too small. Raises
+    InputError for a size that does not work, naming the parts and the
     smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
     """
     boot_target = target.disk_boot()
@@ -94,9 +97,11 @@ def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
     least = _least_last(target)
     minimum = max(align_up(offset + least + table, MIB), smallest)
     roomy = _cache_with_headroom(target, least)
-    if target.disk_size is None and roomy:
+    is_grown = target.disk_size == _PRINTED_SIZE < minimum
+    chosen = None if is_grown else target.disk_size
+    if chosen is None and roomy:
         return _Sizes(minimum, smallest + roomy, roomy)
-    size = minimum if target.disk_size is None else target.disk_size
+    size = minimum if chosen is None else chosen
     return _Sizes(minimum, size, (size - table - offset) // MIB * MIB)
 
 
@@ -195,7 +200,16 @@ def _assemble(
         *(region for part in partitions for region in _regions(part)),
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     ]
-    return OutputPlan(content, tuple(regions), sizes.minimum, (boot.how, *boot.notes))
+    notes = (boot.how, *boot.notes, *_size_notes(target, sizes))
+    return OutputPlan(content, tuple(regions), sizes.minimum, notes)
+
+
+def _size_notes(target: Target, sizes: _Sizes) -> Iterator[str]:
+    if target.disk_size == _PRINTED_SIZE < sizes.disk:
+        yield (
+            f"{setting(_SIZE)} of {_shown(_PRINTED_SIZE)} is what Talos prints when none is"
+            f" chosen: the disk has {_shown(sizes.disk)}"
+        )
 
 
 def _regions(part: PlannedPartition) -> Iterator[Region]:

@@ -16,6 +16,20 @@ _TALOS = "unit/test_talos_profiles.py"
 
 OPTIONS = (
     _mutant(
+        "an archive is read as a list of images",
+        "textinput.py",
+        'if "\\0" in text:',
+        'if "\\1" in text:',
+        "unit/test_textinput.py::test_what_is_not_text",
+    ),
+    _mutant(
+        "the disk size in profiles that Talos prints is refused as too small",
+        "output/disk.py",
+        "is_grown = target.disk_size == _PRINTED_SIZE < minimum",
+        "is_grown = False",
+        "oracle/test_output_disk.py::test_the_size_that_talos_prints_for_none_is_no_choice",
+    ),
+    _mutant(
         "a second value of an option wins in silence",
         "cli/parsing.py",
         "if not collects and self.dest in state.opts:",

@@ -287,6 +287,19 @@ def test_a_size_of_the_users_is_the_total_from_1_13_on_too(
 
 
 @pytest.mark.parametrize(
+    ("command", "version", "size"), [("metal", "v1.13.0", 4247), ("metal-4k", "v1.12.1", 2246)]
+)
+def test_the_size_that_talos_prints_for_none_is_no_choice(
+    small: Path, tmp_path: Path, command: str, version: str, size: int
+) -> None:
+    """Talos adds the boot partitions of newer releases to it, so its own profiles must build."""
+    common = ("--assets", small, "--output", tmp_path, "--talos-version", version, "--dry-run")
+    plan = build(command, *common, "--image-disk-size=1306525696")
+    assert plan["size"] == build(command, *common)["size"] == size * MIB
+    assert any("is what Talos prints" in note for note in plan["notes"])
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [("4GiB", 4 << 30), ("4GB", 4_000_000_000), ("1306525696", 1_306_525_696)],
 )

@@ -59,7 +59,7 @@ def test_parses(text: str, expected: LocalImage | RemoteEntry) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["oci:", "a=b", "ghcr.io/x=oci", "=oci:x", "dir:folder", "docker://", "x=docker://", "x=dir:"],
+    ["oci:", "a=b", "ghcr.io/x=oci", "=oci:x", "docker://", "x=docker://", "x=dir:"],
 )
 def test_refuses(text: str) -> None:
     with pytest.raises(InputError, match=r"not an image source|image reference ''"):
@@ -98,3 +98,9 @@ def test_refuses_a_name_that_pins_another_digest(tmp_path: Path) -> None:
     folder = make_layout(tmp_path / "l")
     with pytest.raises(InputError, match="its digest is sha256:"):
         opened(f"ghcr.io/x/y@{Digest.of(b'')}=oci:{folder}")
+
+
+def test_a_folder_of_skopeo_needs_a_name() -> None:
+    with pytest.raises(InputError, match="does not name its image") as caught:
+        parse_entry("dir:folder")
+    assert "write NAME=dir:folder," in caught.value.hint

@@ -322,3 +322,16 @@ def test_what_is_something_else(tmp_path: Path, text: str, why: str) -> None:
     write_tar(tmp_path / "tar", {"x": b"y"})
     with pytest.raises(InputError, match=why):
         opened(text.format(n=NAME, f=tmp_path))
+
+
+def test_an_image_of_two_sources_counts_once(tmp_path: Path) -> None:
+    manifest, blobs = image_of("amd64", ONE)
+    files = {name.rpartition("/")[2]: data for name, data in blobs.items() if data != manifest}
+    folders = [
+        write_folder(tmp_path / name, {**files, "manifest.json": manifest, "version": b"1.1\n"})
+        for name in ("a", "b")
+    ]
+    client: Any = None
+    entries = [f"{NAME}=dir:{folder}" for folder in folders]
+    selection = Selection.parse(["linux/amd64"])
+    assert gather(entries, client=client, selection=selection, jobs=1).images == 1

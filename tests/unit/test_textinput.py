@@ -53,6 +53,14 @@ def test_what_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert refused("-") == "cannot read the letter on standard input: it is not UTF-8, at byte 0"
 
 
+def test_what_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a\0b")
+    assert (
+        refused(str(path)) == f"cannot read the letter {path}: it is not text, it has bytes of zero"
+    )
+
+
 def test_what_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abcde")
