@@ -220,7 +220,8 @@ class _Partial:
         blob = wanted.blob
         known = min(os.fstat(self.descriptor).st_size, blob.size)
         have = LocalRange(self.path, 0, known).pieces()
-        progress(Kept(known))
+        if known:
+            progress(Kept(known))
         try:
             self._fetch(wanted, known, have, progress)
         except OF_ONE_BLOB:
