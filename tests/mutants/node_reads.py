@@ -75,7 +75,7 @@ NODE_READS = (
     Mutant(
         "the room for a newer cache is wanted of the user's size too",
         "imager/output/disk.py",
-        "if target.disk_size is None and roomy:",
+        "if chosen is None and roomy:",
         "if roomy:",
         (f"{_DISK}::test_a_size_of_the_users_is_the_total_from_1_13_on_too",),
     ),

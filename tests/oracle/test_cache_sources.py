@@ -201,7 +201,7 @@ def test_all_kinds_of_source_together(
         ("{NAME}=oci:{layout}/missing:v1", "missing"),
         ("{NAME}=oci:", "image source"),
         ("{NAME}=containers-storage:x", "image source"),
-        ("dir:{layout}", "image source"),
+        ("dir:{layout}", "does not name its image"),
         ("{NAME}=dir:{layout}", "not a folder of skopeo's"),
         ("oci-archive:{archive}", "not an OCI archive"),
         ("registry.local/Team/app=oci:{layout}:v1", "lower case"),
