@@ -126,12 +126,18 @@ def test_a_flat_tree_and_a_tar_are_pushed_as_the_layout_is(
     assert files(pulled(f"{registry.host}/packed/flat:v1", tmp_path / "p")) == tree_files(flat)
 
 
-def test_a_compressed_tar_is_pushed(registry: RunningRegistry, tmp_path: Path) -> None:
-    packed = make_tar(make_flat(tmp_path / "flat"), tmp_path / "cache.tar.gz", codec="gzip")
-    name = f"{registry.host}/packed/cache:v1"
-    done = cli.run("images", "cache-push", packed, name)
-    assert done.returncode == 0, done.stderr
-    crane("validate", "--remote", name)
+def test_a_compressed_tar_is_pushed_like_a_plain_one(
+    registry: RunningRegistry, tmp_path: Path
+) -> None:
+    flat = make_flat(tmp_path / "flat")
+    names = []
+    for codec in (None, "gzip"):
+        packed = make_tar(flat, tmp_path / f"cache-{codec}.tar", codec=codec)
+        names.append(f"{registry.host}/packed/{codec}:v1".lower())
+        done = cli.run("images", "cache-push", packed, names[-1])
+        assert done.returncode == 0, done.stderr
+    plain, unpacked = (crane("digest", name) for name in names)
+    assert plain == unpacked
 
 
 @pytest.mark.parametrize("damaged", ["blob", "layer"])
