@@ -1,4 +1,4 @@
-"""What is the same for all commands and stands in no option: exit codes, environment, folders.
+"""What all commands share beside their options: exit codes, environment, folders.
 
 The manual page imager(1) is made of it, and docs/reference.md must have all of it.
 """

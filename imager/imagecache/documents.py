@@ -99,7 +99,7 @@ def _expanded(findings: Iterable[Finding], budget: _Budget, *, depth: int) -> It
 
 
 def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
-    """Yield what a nested document names, or what looks like an image in a text that is none."""
+    """Yield the images of a nested document, or what looks like an image in other text."""
     content, spot = nested.content, Spot(line=nested.line)
     if not isinstance(content, str):
         yield from _of_value(content, spot)

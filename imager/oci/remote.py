@@ -85,7 +85,7 @@ class RemoteImage:
             if media_type.startswith("text/html"):
                 raise DependencyError(
                     f"{where}: {endpoint.host} answers with a web page",
-                    hint="it is no registry, or a proxy or login page stands before it",
+                    hint="the host is not a registry, or a proxy or login page is answering for it",
                 )
             stated = response.headers.get("Docker-Content-Digest", "")
             raw = read_bounded(response, MAX_DOCUMENT)
@@ -107,7 +107,7 @@ class RemoteImage:
     def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         """Write the blob to `sink`, checked; see ImageSource.
 
-        A connection that breaks is taken up where it broke; see `download`.
+        An interrupted transfer resumes at its last byte; see `download`.
         """
         where = f"{self.reference.name}: blob {blob.digest}"
         check = BlobCheck(blob, sink, where=where, error=WrongBytesError)
