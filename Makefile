@@ -135,16 +135,16 @@ talos-oracle: $(TALOS_ORACLE) ## Build the program that asks Talos's own Go modu
 # --- demo -------------------------------------------------------------------------------------
 
 demo: packages-demo assets ## From nothing to a bootable ISO and disk with real images in them.
-	$(BIN)/python -m tests.demo --output '$(OUT)' --arch $(ARCH) $(if $(IMAGES),--images '$(IMAGES)')
+	$(BIN)/python -m tests.demos.images --output '$(OUT)' --arch $(ARCH) $(if $(IMAGES),--images '$(IMAGES)')
 
 demo-node: packages-demo-node $(IMAGER_ASSETS)/node/amd64/sources.json ## From nothing to a node that runs an image out of its cache.
-	$(BIN)/python -m tests.demo_node --output '$(OUT)'
+	$(BIN)/python -m tests.demos.node --output '$(OUT)'
 
 boot-iso: packages-boot install ## Boot the ISO in QEMU, as a CD.
-	$(BIN)/python -m tests.qemu '$(OUT)/metal-$(ARCH).iso'
+	$(BIN)/python -m tests.lib.machines.qemu '$(OUT)/metal-$(ARCH).iso'
 
 boot-disk: packages-boot install ## Boot the raw disk in QEMU.
-	$(BIN)/python -m tests.qemu '$(OUT)/metal-$(ARCH).raw'
+	$(BIN)/python -m tests.lib.machines.qemu '$(OUT)/metal-$(ARCH).raw'
 
 # --- checks and tests -------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ test-boot: packages-test $(ALL_ASSETS) ## Boot every output on its media in QEMU
 	$(BIN)/pytest -n 2 -q -m boot
 
 boot-matrix: packages-test $(ALL_ASSETS) ## Boot all combinations; keep the table in docs.
-	$(BIN)/python -m tests.boot_matrix --save docs/boot-matrix.md
+	$(BIN)/python -m tests.lib.machines.boot_matrix --save docs/boot-matrix.md
 
 test: test-quick test-boot ## Lint, types, unit, oracle, repro, fault and boot tests.
 

@@ -18,7 +18,7 @@ from tests.bench.measure import Result, measure
 from tests.bench.pulling import fill_layer_cache, pull_cases
 from tests.bench.serving import serving_table
 from tests.bench.table import headline, render, save
-from tests.registry import running_registry
+from tests.lib.registries.registry import running_registry
 
 _ROOT = Path(__file__).parents[2]
 _GROUPS = ("builds", "pulls", "copying", "serving")

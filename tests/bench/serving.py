@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.caches import CacheFixture, make_flat, make_layout
-from tests.cli import MIB, environment
-from tests.serving import serving
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
+from tests.lib.registries.serving import serving
+from tests.lib.tools.cli import MIB, environment
 
 _CONNECTIONS = 64
 _SECONDS = 4

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.boot_matrix import CONSOLES
-from tests.caches import CacheFixture
-from tests.cli import build, real_assets
+from tests.lib.caches.caches import CacheFixture
+from tests.lib.machines.boot_matrix import CONSOLES
+from tests.lib.tools.cli import build, real_assets
 
 NO_CACHE = (
     'imagecache: failed root=- device=- blobs=0 bytes=0 reason="no image cache found: no'

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.boot.outputs import NO_CACHE, counts, make_image
-from tests.boot_matrix import DISK_ROOT, MEDIUM_ROOT
-from tests.caches import CacheFixture, make_flat, make_layout
-from tests.cli import REPOSITORY, gpt_is_sound, partitions, real_assets, tool
-from tests.other_assets import make_other_assets
-from tests.qemu import BootError, Device, boot, witness_line
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
+from tests.lib.machines.boot_matrix import DISK_ROOT, MEDIUM_ROOT
+from tests.lib.machines.qemu import BootError, Device, boot, witness_line
+from tests.lib.tools.cli import REPOSITORY, gpt_is_sound, partitions, real_assets, tool
+from tests.lib.tools.other_assets import make_other_assets
 
 pytestmark = pytest.mark.boot
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.boot.outputs import counts, make_image
-from tests.boot_matrix import MEDIUM_ROOT
-from tests.caches import CacheFixture, make_flat
-from tests.cli import tool
-from tests.qemu import Device, boot, witness_line
+from tests.lib.caches.caches import CacheFixture, make_flat
+from tests.lib.machines.boot_matrix import MEDIUM_ROOT
+from tests.lib.machines.qemu import Device, boot, witness_line
+from tests.lib.tools.cli import tool
 
 pytestmark = pytest.mark.boot
 

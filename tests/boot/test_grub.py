@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.boot.outputs import make_image
-from tests.cli import partitions
-from tests.qemu import GRUB_NEXT, SD_BOOT_NEXT, BootError, Device, Firmware, boot, plain
+from tests.lib.machines.qemu import (
+    GRUB_NEXT,
+    SD_BOOT_NEXT,
+    BootError,
+    Device,
+    Firmware,
+    boot,
+    plain,
+)
+from tests.lib.tools.cli import partitions
 
 pytestmark = pytest.mark.boot
 

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot_matrix import Combination, all_combinations, booted, make_cache, pairwise
-from tests.caches import CacheFixture
+from tests.lib.caches.caches import CacheFixture
+from tests.lib.machines.boot_matrix import (
+    Combination,
+    all_combinations,
+    booted,
+    make_cache,
+    pairwise,
+)
 
 pytestmark = pytest.mark.boot
 

@@ -17,12 +17,12 @@ from imager.bootassets.measured import PcrPolicy, check_pcr_policy
 from imager.bootassets.uki import UkiProfile, os_release
 from imager.extents import Content
 from imager.signing.pcr import TALOS_PHASES
-from tests.cli import MIB, build, cut, partitions, real_assets, tool
-from tests.pcr_keys import PcrKey
-from tests.qemu import Device, boot, firmware_line, plain
-from tests.support import write_content
-from tests.tpm import tpm_of_a_machine
-from tests.trixie import make_trixie_assets
+from tests.lib.keys.pcr_keys import PcrKey
+from tests.lib.machines.qemu import Device, boot, firmware_line, plain
+from tests.lib.machines.tpm import tpm_of_a_machine
+from tests.lib.tools.cli import MIB, build, cut, partitions, real_assets, tool
+from tests.lib.tools.support import write_content
+from tests.lib.tools.trixie import make_trixie_assets
 
 pytestmark = pytest.mark.boot
 

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, flip, make_flat, tree_files
-from tests.cli import MIB, build, cut, fingerprint, gpt_is_sound, partitions, tool
-from tests.node import build_image, empty_disk, machine_config
-from tests.node_machine import (
+from tests.lib.caches.caches import CacheFixture, flip, make_flat, tree_files
+from tests.lib.machines.node import build_image, empty_disk, machine_config
+from tests.lib.machines.node_machine import (
     boot_disk,
     boot_medium,
     boot_node,
     node_arguments,
     node_assets,
 )
-from tests.qemu import Device
-from tests.runnable import RunnableImage, add_runnable
-from tests.write_log import WriteLog
+from tests.lib.machines.qemu import Device
+from tests.lib.machines.runnable import RunnableImage, add_runnable
+from tests.lib.machines.write_log import WriteLog
+from tests.lib.tools.cli import MIB, build, cut, fingerprint, gpt_is_sound, partitions, tool
 
 pytestmark = pytest.mark.boot
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import tool
-from tests.node import machine_config
-from tests.node_machine import inline_config, node_assets
-from tests.qemu import Device, Kernel, boot
-from tests.runnable import RunnableImage, add_runnable
+from tests.lib.machines.node import machine_config
+from tests.lib.machines.node_machine import inline_config, node_assets
+from tests.lib.machines.qemu import Device, Kernel, boot
+from tests.lib.machines.runnable import RunnableImage, add_runnable
+from tests.lib.tools.cli import tool
 
 pytestmark = pytest.mark.boot
 CONFIG = machine_config()

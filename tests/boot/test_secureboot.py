@@ -23,14 +23,21 @@ from imager.pe import read_headers
 from imager.signing.authenticode import sign_pe
 from imager.signing.signer import FileSigner
 from tests.boot.outputs import counts, make_image
-from tests.boot_matrix import DISK_ROOT, MEDIUM_ROOT
-from tests.caches import CacheFixture, flip, make_flat
-from tests.chains import basic, new_key, owner
-from tests.cli import partitions, real_assets, run, tool
-from tests.fat_oracle import read_fat
-from tests.qemu import BootError, Device, SecureFirmware, boot, firmware_line, witness_line
-from tests.signing_keys import generated, issued, pss_keys, pss_signer, self_signed
-from tests.support import write_content
+from tests.lib.caches.caches import CacheFixture, flip, make_flat
+from tests.lib.keys.chains import basic, new_key, owner
+from tests.lib.keys.signing_keys import generated, issued, pss_keys, pss_signer, self_signed
+from tests.lib.machines.boot_matrix import DISK_ROOT, MEDIUM_ROOT
+from tests.lib.machines.qemu import (
+    BootError,
+    Device,
+    SecureFirmware,
+    boot,
+    firmware_line,
+    witness_line,
+)
+from tests.lib.tools.cli import partitions, real_assets, run, tool
+from tests.lib.tools.support import write_content
+from tests.lib.volumes.fat_oracle import read_fat
 
 pytestmark = pytest.mark.boot
 

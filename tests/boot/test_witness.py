@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, make_flat
-from tests.cli import real_assets, tool
-from tests.qemu import Device, Kernel, boot, witness_line
+from tests.lib.caches.caches import CacheFixture, make_flat
+from tests.lib.machines.qemu import Device, Kernel, boot, witness_line
+from tests.lib.tools.cli import real_assets, tool
 
 pytestmark = pytest.mark.boot
 SECTOR = 512

@@ -24,7 +24,7 @@ from pathlib import Path
 import imager
 from imager.bootassets.apt import SUITE, find_mirror
 from imager.workspace import atomic_file
-from tests.cli import REPOSITORY
+from tests.lib.tools.cli import REPOSITORY
 
 BASE_IMAGE = f"debian:{SUITE}-slim"
 

@@ -13,10 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import make_flat, make_layout
-from tests.cli import REPOSITORY, build, cut, fingerprint, gpt_is_sound, run, synthetic_assets, tool
 from tests.container.engine import BASE_IMAGE, Engine, running_engine
-from tests.pullable import make_pullable
+from tests.lib.caches.caches import make_flat, make_layout
+from tests.lib.caches.pullable import make_pullable
+from tests.lib.tools.cli import (
+    REPOSITORY,
+    build,
+    cut,
+    fingerprint,
+    gpt_is_sound,
+    run,
+    synthetic_assets,
+    tool,
+)
 
 pytestmark = pytest.mark.container
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import synthetic_assets
-from tests.fault_site import Site
+from tests.lib.tools.cli import synthetic_assets
+from tests.lib.tools.fault_site import Site
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import (
+from tests.lib.caches.caches import (
     LAYER_TYPE,
     compress,
     cut,
@@ -24,8 +24,8 @@ from tests.caches import (
     sha256,
     tar_bytes,
 )
-from tests.cli import MIB
-from tests.fault_site import INPUT, Site, check_error, refused
+from tests.lib.tools.cli import MIB
+from tests.lib.tools.fault_site import INPUT, Site, check_error, refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import cli
-from tests.caches import make_flat
-from tests.fault_site import INPUT, UNSUPPORTED, check_error
+from tests.lib.caches.caches import make_flat
+from tests.lib.tools import cli
+from tests.lib.tools.fault_site import INPUT, UNSUPPORTED, check_error
 
 CONFIG = """\
 machine:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import (
+from tests.lib.caches.caches import (
     make_tar,
 )
-from tests.cli import run
-from tests.fault_site import INPUT, Site, check_error, refused
+from tests.lib.tools.cli import run
+from tests.lib.tools.fault_site import INPUT, Site, check_error, refused
 
 
 @pytest.mark.parametrize("kind", ["iso", "metal"])

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import cli
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
@@ -19,8 +18,9 @@ from tests.caches import (
     sha256,
     tree_files,
 )
-from tests.registry import make_certificate
-from tests.scripted_registry import Reply, Server, serving
+from tests.lib.registries.registry import make_certificate
+from tests.lib.registries.scripted_registry import Reply, Server, serving
+from tests.lib.tools import cli
 
 INPUT, ENVIRONMENT, DEPENDENCY = 2, 4, 5
 CONFIG = dump({"architecture": "amd64", "os": "linux"})

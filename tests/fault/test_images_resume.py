@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import cli
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
@@ -23,7 +22,8 @@ from tests.caches import (
     sha256,
     tree_files,
 )
-from tests.ranged_registry import Registry, Reply, Request, ranged, serving
+from tests.lib.registries.ranged_registry import Registry, Reply, Request, ranged, serving
+from tests.lib.tools import cli
 
 CONFIG = dump({"architecture": "amd64", "os": "linux"})
 LAYERS = [random.Random(number).randbytes((2 + number) << 20) for number in range(3)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli import MIB, run
-from tests.fault_site import INPUT, UNSUPPORTED, Site, check_error, refused
-from tests.pe_stub import MACHINE, patched, pe_stub
+from tests.lib.keys.pe_stub import MACHINE, patched, pe_stub
+from tests.lib.tools.cli import MIB, run
+from tests.lib.tools.fault_site import INPUT, UNSUPPORTED, Site, check_error, refused
 
 
 def test_assets_folder_missing(site: Site) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import cli
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
@@ -23,7 +22,8 @@ from tests.caches import (
     sha256,
     tree_files,
 )
-from tests.scripted_registry import Reply, Server, serving
+from tests.lib.registries.scripted_registry import Reply, Server, serving
+from tests.lib.tools import cli
 
 INPUT, DEPENDENCY = 2, 5
 CONFIG = dump({"architecture": "amd64", "os": "linux"})

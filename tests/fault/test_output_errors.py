@@ -14,11 +14,20 @@ from typing import IO
 
 import pytest
 
-from tests.caches import (
+from tests.lib.caches.caches import (
     make_flat,
 )
-from tests.cli import IMAGER, MIB, environment, run
-from tests.fault_site import AS_NOBODY, HOST, INPUT, NOBODY, ROOT, Site, check_error, refused
+from tests.lib.tools.cli import IMAGER, MIB, environment, run
+from tests.lib.tools.fault_site import (
+    AS_NOBODY,
+    HOST,
+    INPUT,
+    NOBODY,
+    ROOT,
+    Site,
+    check_error,
+    refused,
+)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import run
-from tests.fault_site import AS_NOBODY, HOST, NOBODY, ROOT, Site, check_error
+from tests.lib.tools.cli import run
+from tests.lib.tools.fault_site import AS_NOBODY, HOST, NOBODY, ROOT, Site, check_error
 
 # The path of the site that is closed, and what is run: {} is that path.
 CLOSED: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, make_flat, make_layout, make_tar
-from tests.cli import MIB
-from tests.serving import TIMEOUT, Server, read_all, serving
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout, make_tar
+from tests.lib.registries.serving import TIMEOUT, Server, read_all, serving
+from tests.lib.tools.cli import MIB
 
 REPO = "/v2/team/img0"
 LARGE = 40 * MIB

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from oras.client import OrasClient
 
-from tests import cli
-from tests.caches import tree_files
-from tests.crane import crane
-from tests.registry import RunningRegistry, running_registry
+from tests.lib.caches.caches import tree_files
+from tests.lib.registries.registry import RunningRegistry, running_registry
+from tests.lib.tools import cli
+from tests.lib.tools.crane import crane
 
 pytestmark = pytest.mark.oracle
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, make_flat, make_layout, make_tar
-from tests.cli import MIB, run, synthetic_assets
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout, make_tar
+from tests.lib.tools.cli import MIB, run, synthetic_assets
 
 CALLS = "read,pread64,readv,preadv,write,pwrite64,writev,pwritev,sendfile,copy_file_range"
 # pid call(descriptor</path>, ...) = result

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from tests import cli
-from tests.caches import (
+from tests.lib.caches.caches import (
     INDEX_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
@@ -24,7 +23,7 @@ from tests.caches import (
     sha256,
     tree_files,
 )
-from tests.pushed_images import (
+from tests.lib.registries.pushed_images import (
     DOCKER_TYPES,
     SHARED,
     ask,
@@ -38,7 +37,8 @@ from tests.pushed_images import (
     skopeo_copies,
     umoci_unpacks,
 )
-from tests.registry import RunningRegistry, running_registry
+from tests.lib.registries.registry import RunningRegistry, running_registry
+from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import cli
-from tests.archives import make_archive
-from tests.caches import (
+from tests.lib.caches.caches import (
     CacheFixture,
     drop_tag,
     layout_blobs,
@@ -21,9 +19,11 @@ from tests.caches import (
     tree_files,
     unpack_as_talos,
 )
-from tests.cli import build, cut, fingerprint, partitions, synthetic_assets, tool
-from tests.pushed_images import create, layer_tree, push_image, umoci_unpacks
-from tests.registry import running_registry
+from tests.lib.caches.tars import make_archive
+from tests.lib.registries.pushed_images import create, layer_tree, push_image, umoci_unpacks
+from tests.lib.registries.registry import running_registry
+from tests.lib.tools import cli
+from tests.lib.tools.cli import build, cut, fingerprint, partitions, synthetic_assets, tool
 
 pytestmark = pytest.mark.oracle
 

@@ -10,9 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests import cli
-from tests.caches import INDEX_TYPE, flip, layout_blobs, make_flat, make_layout, tree_files
-from tests.pushed_images import (
+from tests.lib.caches.caches import (
+    INDEX_TYPE,
+    flip,
+    layout_blobs,
+    make_flat,
+    make_layout,
+    tree_files,
+)
+from tests.lib.registries.pushed_images import (
     create,
     layer_tree,
     push_image,
@@ -20,7 +26,8 @@ from tests.pushed_images import (
     skopeo_copies,
     umoci_unpacks,
 )
-from tests.registry import RunningRegistry, copy_image, running_registry
+from tests.lib.registries.registry import RunningRegistry, copy_image, running_registry
+from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 

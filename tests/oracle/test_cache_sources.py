@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests import cli
-from tests.caches import flip, layout_blobs, sha256, tree_files
-from tests.registry import RunningRegistry, copy_image, make_layout, running_registry
+from tests.lib.caches.caches import flip, layout_blobs, sha256, tree_files
+from tests.lib.registries.registry import RunningRegistry, copy_image, make_layout, running_registry
+from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 

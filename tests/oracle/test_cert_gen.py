@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import flip, tree_files
-from tests.certificates import Authority
-from tests.cli import Completed, run, tool
-from tests.fault_site import HOST, INPUT, check_error
+from tests.lib.caches.caches import flip, tree_files
+from tests.lib.keys.certificates import Authority
+from tests.lib.tools.cli import Completed, run, tool
+from tests.lib.tools.fault_site import HOST, INPUT, check_error
 
 pytestmark = pytest.mark.oracle
 

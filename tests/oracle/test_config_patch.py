@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from imager.units import parse_size
-from tests import cli
-from tests.archives import make_archive
-from tests.caches import CacheFixture, make_flat, make_layout, make_tar
-from tests.registry import running_registry
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout, make_tar
+from tests.lib.caches.tars import make_archive
+from tests.lib.registries.registry import running_registry
+from tests.lib.tools import cli
 
 FIELD = {"machine": {"features": {"imageCache": {"localEnabled": True}}}}
 DOCUMENT = {"apiVersion": "v1alpha1", "kind": "ImageCacheConfig", "local": {"enabled": True}}

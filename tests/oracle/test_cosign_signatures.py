@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests import cli
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     INDEX_TYPE,
     MANIFEST_TYPE,
@@ -22,8 +21,8 @@ from tests.caches import (
     sha256,
     tree_files,
 )
-from tests.http_proxy import Proxy, running_proxy
-from tests.pushed_images import (
+from tests.lib.proxies.http_proxy import Proxy, running_proxy
+from tests.lib.registries.pushed_images import (
     digest_of,
     layer_tree,
     platforms_of,
@@ -32,7 +31,8 @@ from tests.pushed_images import (
     push_index,
     push_manifest,
 )
-from tests.registry import RunningRegistry, copy_image, running_registry
+from tests.lib.registries.registry import RunningRegistry, copy_image, running_registry
+from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 

@@ -10,7 +10,7 @@ import pytest
 from imager.extents import Content
 from imager.filetree import TreeFile
 from imager.media.ext4_default import minimum_default_ext4_size
-from tests import cli
+from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 

@@ -16,7 +16,7 @@ from imager.filetree import TreeFile, VolumePlan
 from imager.media.ext4 import minimum_ext4_size, plan_ext4
 from imager.tools import run_tool
 from imager.units import GIB, MIB
-from tests.support import write_content
+from tests.lib.tools.support import write_content
 
 pytestmark = pytest.mark.oracle
 

@@ -19,8 +19,8 @@ from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.fat_names import folded
 from imager.tools import run_tool
 from imager.units import MIB
-from tests.fat_oracle import read_fat
-from tests.support import content_bytes, write_content
+from tests.lib.tools.support import content_bytes, write_content
+from tests.lib.volumes.fat_oracle import read_fat
 
 pytestmark = pytest.mark.oracle
 

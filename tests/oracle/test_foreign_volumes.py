@@ -14,8 +14,9 @@ from imager.errors import ImagerError, stop_at
 from imager.media.ext4_read import open_ext4
 from imager.media.fat_foreign import open_fat
 from imager.media.iso9660_read import open_iso9660
-from tests.cli import MIB, tool
-from tests.foreign_volumes import (
+from tests.lib.caches.sparse import GIB
+from tests.lib.tools.cli import MIB, tool
+from tests.lib.volumes.foreign_volumes import (
     below,
     edited,
     edits,
@@ -26,7 +27,6 @@ from tests.foreign_volumes import (
     survives,
     write_tree,
 )
-from tests.sparse_cache import GIB
 
 pytestmark = pytest.mark.oracle
 

@@ -12,8 +12,8 @@ import pytest
 from imager.media.gpt import ESP, LINUX_DATA, Partition
 from imager.media.gpt_edit import read_numbered, read_table
 from imager.media.gpt_read import read_gpt
-from tests.cli import MIB, tool
-from tests.foreign_volumes import write_tree
+from tests.lib.tools.cli import MIB, tool
+from tests.lib.volumes.foreign_volumes import write_tree
 from tests.oracle.test_gpt_oracle import sfdisk_table, sgdisk_finds_it_sound
 
 pytestmark = pytest.mark.oracle

@@ -21,7 +21,7 @@ from imager.media.gpt import (
     plan_gpt,
 )
 from imager.tools import find_tool, run_tool
-from tests.support import write_content
+from tests.lib.tools.support import write_content
 
 pytestmark = pytest.mark.oracle
 

@@ -19,8 +19,8 @@ from imager.bootloader.grubcore import (
     with_hybrid_core,
 )
 from imager.extents import Content
-from tests.cli import real_assets, tool
-from tests.support import content_bytes
+from tests.lib.tools.cli import real_assets, tool
+from tests.lib.tools.support import content_bytes
 
 pytestmark = pytest.mark.oracle
 PREFIX = "(,gpt3)/grub"

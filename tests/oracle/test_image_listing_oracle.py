@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import cli
-from tests.registry import copy_image, make_layout, running_registry
+from tests.lib.registries.registry import copy_image, make_layout, running_registry
+from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, make_flat, make_layout
-from tests.cli import MIB, build, cut, fingerprint, run, synthetic_assets, tool
-from tests.foreign_volumes import patch
-from tests.registry import running_registry
-from tests.serving import serving
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
+from tests.lib.registries.registry import running_registry
+from tests.lib.registries.serving import serving
+from tests.lib.tools.cli import MIB, build, cut, fingerprint, run, synthetic_assets, tool
+from tests.lib.volumes.foreign_volumes import patch
 
 pytestmark = pytest.mark.oracle
 

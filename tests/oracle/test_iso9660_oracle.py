@@ -20,7 +20,7 @@ from imager.extents import Content, Data, Extent
 from imager.filetree import TreeFile, VolumePlan
 from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, plan_iso
 from imager.units import align_up
-from tests.support import write_content
+from tests.lib.tools.support import write_content
 
 pytestmark = pytest.mark.oracle
 

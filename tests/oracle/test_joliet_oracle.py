@@ -11,10 +11,10 @@ import pytest
 from imager.extents import Content
 from imager.filetree import TreeFile
 from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, plan_iso
-from tests.caches import flip, tree_files
-from tests.cli import tool
+from tests.lib.caches.caches import flip, tree_files
+from tests.lib.tools.cli import tool
+from tests.lib.tools.support import write_content
 from tests.oracle.test_iso9660_oracle import noise, sparse
-from tests.support import write_content
 
 pytestmark = pytest.mark.oracle
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from imager.bootassets.kernelversion import kernel_version
-from tests.cli import real_assets
+from tests.lib.tools.cli import real_assets
 
 pytestmark = pytest.mark.oracle
 

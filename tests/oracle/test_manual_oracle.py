@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imager.cli.manual import manual_pages
-from tests.cli import tool
+from tests.lib.tools.cli import tool
 
 pytestmark = pytest.mark.oracle
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import make_flat, sha256
-from tests.cli import MIB
-from tests.containerd import CRI_NAMESPACE, Containerd, PullError, running_containerd
-from tests.loop_devices import loop_device
-from tests.netns import lonely_network
-from tests.node import NodePlace, build_image, empty_disk, machine_config, node_running
-from tests.pullable import PullableCache, make_pullable
+from tests.lib.caches.caches import make_flat, sha256
+from tests.lib.caches.pullable import PullableCache, make_pullable
+from tests.lib.machines.loop_devices import loop_device
+from tests.lib.machines.netns import lonely_network
+from tests.lib.machines.node import NodePlace, build_image, empty_disk, machine_config, node_running
+from tests.lib.tools.cli import MIB
+from tests.lib.tools.containerd import CRI_NAMESPACE, Containerd, PullError, running_containerd
 
 pytestmark = pytest.mark.root
 

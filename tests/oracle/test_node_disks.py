@@ -1,6 +1,6 @@
 """The volume IMAGECACHE made on real loop devices; sgdisk, sfdisk, e2fsck, blkid and ext4 judge.
 
-Needs root. The kernel need not read partition tables: `tests.loop_devices` tells it.
+Needs root. The kernel need not read partition tables: `tests.lib.machines.loop_devices` tells it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from imager.node.probe import is_blank, probe
 from imager.node.provision import VolumePlan, make_volume, plan_volume
 from imager.node.systemdisk import find_system_disk
 from imager.tools import find_tool, run_tool
-from tests.loop_devices import loop_device, loop_volume, scan
+from tests.lib.machines.loop_devices import loop_device, loop_volume, scan
 from tests.oracle.test_gpt_oracle import flip, sfdisk_table, sgdisk_finds_it_sound
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]

@@ -12,7 +12,7 @@ import pytest
 
 from imager.bootassets.cpio import file, folder, symlink
 from imager.bootassets.squashfs import Compression, squashfs_image
-from tests.cli import REPOSITORY, environment, real_assets, tool
+from tests.lib.tools.cli import REPOSITORY, environment, real_assets, tool
 
 pytestmark = pytest.mark.oracle
 EPOCH = 1_704_067_200

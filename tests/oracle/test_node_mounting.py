@@ -12,8 +12,8 @@ from imager.node.devices import is_in_use
 from imager.node.mounting import mount, mounted_at, remount, unmount
 from imager.node.provision import make_volume
 from imager.tools import run_tool
-from tests.loop_devices import loop_device, loop_volume
-from tests.node import empty_disk
+from tests.lib.machines.loop_devices import loop_device, loop_volume
+from tests.lib.machines.node import empty_disk
 from tests.oracle.test_node_disks import SIZE, mounted, plan_on
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]

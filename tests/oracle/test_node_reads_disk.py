@@ -17,8 +17,8 @@ import pytest
 from imager.arch import AMD64
 from imager.bootassets.cmdline import kernel_cmdline
 from imager.profile.version import TalosVersion
-from tests.cli import MIB, GptEntry, build, cut, partitions, synthetic_assets, tool
-from tests.grub_menu import Entry, parse_menu
+from tests.lib.tools.cli import MIB, GptEntry, build, cut, partitions, synthetic_assets, tool
+from tests.lib.volumes.grub_menu import Entry, parse_menu
 
 pytestmark = pytest.mark.oracle
 

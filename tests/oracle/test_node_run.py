@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, flip, make_flat, tree_files
-from tests.cli import MIB, cut, fingerprint, partitions, run, tool
-from tests.loop_devices import loop_device, loop_volume, scan
-from tests.node import (
+from tests.lib.caches.caches import CacheFixture, flip, make_flat, tree_files
+from tests.lib.machines.loop_devices import loop_device, loop_volume, scan
+from tests.lib.machines.node import (
     TIMEOUT,
     NodePlace,
     build_image,
@@ -22,6 +21,7 @@ from tests.node import (
     machine_config,
     node_running,
 )
+from tests.lib.tools.cli import MIB, cut, fingerprint, partitions, run, tool
 
 pytestmark = pytest.mark.root
 NOTHING = "no partition labelled IMAGECACHE"

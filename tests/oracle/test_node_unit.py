@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import run, tool
+from tests.lib.tools.cli import run, tool
 
 
 def unit(folder: Path, config: str) -> Path:

@@ -19,8 +19,8 @@ from imager.oci.local import LocalImage, parse_entry
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource
-from tests.registry import copy_image, make_layout
-from tests.support import content_bytes
+from tests.lib.registries.registry import copy_image, make_layout
+from tests.lib.tools.support import content_bytes
 
 pytestmark = pytest.mark.oracle
 

@@ -16,15 +16,15 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistryOptions, RegistrySettings
 from imager.oci.source import NotFoundError
-from tests.cli import build, run, synthetic_assets
-from tests.http_proxy import Proxy, running_proxy
-from tests.registry import (
+from tests.lib.proxies.http_proxy import Proxy, running_proxy
+from tests.lib.registries.registry import (
     RunningRegistry,
     copy_image,
     make_htpasswd,
     make_layout,
     running_registry,
 )
+from tests.lib.tools.cli import build, run, synthetic_assets
 
 pytestmark = pytest.mark.oracle
 

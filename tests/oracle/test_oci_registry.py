@@ -21,7 +21,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import Patience
 from imager.oci.source import ImageSource, NotFoundError
-from tests.registry import (
+from tests.lib.registries.registry import (
     RunningRegistry,
     copy_image,
     make_certificate,

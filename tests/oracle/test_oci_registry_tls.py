@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.certificates import Authority
-from tests.cli import Completed, run
-from tests.fault_site import check_error
-from tests.http_proxy import running_proxy
-from tests.registry import copy_image, make_htpasswd, make_layout, running_registry
+from tests.lib.keys.certificates import Authority
+from tests.lib.proxies.http_proxy import running_proxy
+from tests.lib.registries.registry import copy_image, make_htpasswd, make_layout, running_registry
+from tests.lib.tools.cli import Completed, run
+from tests.lib.tools.fault_site import check_error
 
 pytestmark = pytest.mark.oracle
 

@@ -17,15 +17,15 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.settings import RegistryOptions
-from tests.http_proxy import running_proxy
-from tests.registry import (
+from tests.lib.proxies.http_proxy import running_proxy
+from tests.lib.registries.registry import (
     RunningRegistry,
     copy_image,
     make_certificate,
     make_layout,
     running_registry,
 )
-from tests.token_server import TokenRequest, TokenServer, running_token_server
+from tests.lib.registries.token_server import TokenRequest, TokenServer, running_token_server
 
 pytestmark = pytest.mark.oracle
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests import cli
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     INDEX_TYPE,
     LAYER_TYPE,
@@ -20,12 +19,13 @@ from tests.caches import (
     dump,
     sha256,
 )
-from tests.crane import crane, crane_program
-from tests.pushed_images import create, layer_tree, platforms_of
-from tests.registry import RunningRegistry, running_registry
-from tests.scripted_registry import Reply, Server, serving
-from tests.serving import Server as CacheServer
-from tests.serving import serving as cache_serving
+from tests.lib.registries.pushed_images import create, layer_tree, platforms_of
+from tests.lib.registries.registry import RunningRegistry, running_registry
+from tests.lib.registries.scripted_registry import Reply, Server, serving
+from tests.lib.registries.serving import Server as CacheServer
+from tests.lib.registries.serving import serving as cache_serving
+from tests.lib.tools import cli
+from tests.lib.tools.crane import crane, crane_program
 
 pytestmark = pytest.mark.oracle
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import flip, make_flat
-from tests.cli import (
+from tests.lib.caches.caches import flip, make_flat
+from tests.lib.tools.cli import (
     MIB,
     build,
     cut,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, flip, make_flat, make_layout, tree_files
-from tests.cli import (
+from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_layout, tree_files
+from tests.lib.caches.sparse import BLOB, GIB, make_sparse_flat, mark
+from tests.lib.tools.cli import (
     MIB,
     GptEntry,
     build,
@@ -23,7 +24,6 @@ from tests.cli import (
     synthetic_assets,
     tool,
 )
-from tests.sparse_cache import BLOB, GIB, make_sparse_flat, mark
 
 pytestmark = pytest.mark.oracle
 

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, flip, make_flat, make_layout, tree_files
-from tests.cli import build, cut, gpt_is_sound, partitions, real_assets, synthetic_assets, tool
-from tests.sparse_cache import BLOB, GIB, make_sparse_flat, mark
+from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_layout, tree_files
+from tests.lib.caches.sparse import BLOB, GIB, make_sparse_flat, mark
+from tests.lib.tools.cli import (
+    build,
+    cut,
+    gpt_is_sound,
+    partitions,
+    real_assets,
+    synthetic_assets,
+    tool,
+)
 
 pytestmark = pytest.mark.oracle
 

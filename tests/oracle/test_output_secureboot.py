@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, flip, make_flat
-from tests.cli import build, cut, partitions, real_assets, run, synthetic_assets, tool
-from tests.signing_keys import generated, issued, pss_keys, self_signed
+from tests.lib.caches.caches import CacheFixture, flip, make_flat
+from tests.lib.keys.signing_keys import generated, issued, pss_keys, self_signed
+from tests.lib.tools.cli import build, cut, partitions, real_assets, run, synthetic_assets, tool
 
 pytestmark = pytest.mark.oracle
 

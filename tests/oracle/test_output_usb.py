@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, flip, make_flat, make_layout, tree_files
-from tests.cli import (
+from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_layout, tree_files
+from tests.lib.caches.sparse import GIB, make_sparse_flat
+from tests.lib.tools.cli import (
     MIB,
     build,
     cut,
@@ -21,7 +22,6 @@ from tests.cli import (
     synthetic_assets,
     tool,
 )
-from tests.sparse_cache import GIB, make_sparse_flat
 
 pytestmark = pytest.mark.oracle
 

@@ -27,11 +27,11 @@ from imager.signing.pcr import (
     public_key_pem,
     sign_policies,
 )
-from tests.cli import environment, real_assets, tool
-from tests.pcr_keys import PcrKey
-from tests.support import write_content
-from tests.tpm import tpm_of_the_host
-from tests.trixie import make_trixie_assets, unpack_measure
+from tests.lib.keys.pcr_keys import PcrKey
+from tests.lib.machines.tpm import tpm_of_the_host
+from tests.lib.tools.cli import environment, real_assets, tool
+from tests.lib.tools.support import write_content
+from tests.lib.tools.trixie import make_trixie_assets, unpack_measure
 
 pytestmark = pytest.mark.oracle
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import cli
-from tests.caches import tree_files
-from tests.flaky_proxy import flaky_proxy
-from tests.registry import copy_image, make_layout, running_registry
+from tests.lib.caches.caches import tree_files
+from tests.lib.proxies.flaky_proxy import flaky_proxy
+from tests.lib.registries.registry import copy_image, make_layout, running_registry
+from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 LAYER = 3_000_000

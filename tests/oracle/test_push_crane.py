@@ -18,12 +18,12 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
 from imager.reporter import NullReporter
-from tests import cli
-from tests.caches import flip, layout_blobs, make_flat, make_tar, sha256, tree_files
-from tests.caches import make_layout as make_cache_layout
-from tests.crane import crane
-from tests.registry import RunningRegistry, copy_image, make_layout, running_registry
-from tests.support import content_bytes
+from tests.lib.caches.caches import flip, layout_blobs, make_flat, make_tar, sha256, tree_files
+from tests.lib.caches.caches import make_layout as make_cache_layout
+from tests.lib.registries.registry import RunningRegistry, copy_image, make_layout, running_registry
+from tests.lib.tools import cli
+from tests.lib.tools.crane import crane
+from tests.lib.tools.support import content_bytes
 
 pytestmark = pytest.mark.oracle
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import cli
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
@@ -24,8 +23,14 @@ from tests.caches import (
     make_flat,
     make_layout,
 )
-from tests.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.registry import RunningRegistry, make_certificate, make_htpasswd, running_registry
+from tests.lib.proxies.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.lib.registries.registry import (
+    RunningRegistry,
+    make_certificate,
+    make_htpasswd,
+    running_registry,
+)
+from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 

@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.archives import make_archive
-from tests.cache_sources import SOURCES
-from tests.caches import (
+from tests.lib.caches.caches import (
     INDEX_TYPE,
     MANIFEST_TYPE,
     CacheFixture,
@@ -26,8 +24,10 @@ from tests.caches import (
     make_tar,
     sha256,
 )
-from tests.cli import run
-from tests.serving import TIMEOUT, Server, read_all, serving, stop
+from tests.lib.caches.sources import SOURCES
+from tests.lib.caches.tars import make_archive
+from tests.lib.registries.serving import TIMEOUT, Server, read_all, serving, stop
+from tests.lib.tools.cli import run
 
 REPO = "/v2/team/img0"
 NS = "?ns=registry.local:5000"

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.caches import CacheFixture, make_flat
-from tests.cli import run, tool
-from tests.serving import TIMEOUT, generate_certificates, serving, tls_options
+from tests.lib.caches.caches import CacheFixture, make_flat
+from tests.lib.registries.serving import TIMEOUT, generate_certificates, serving, tls_options
+from tests.lib.tools.cli import run, tool
 
 REGISTRY = "registry.local:5000"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance import Verdict, judge
-from tests.lying_proxy import Answer, Lie, lying_proxy
-from tests.pullable import PullableCache, PullableImage, make_pullable
-from tests.serving import generate_certificates, serving, tls_options
+from tests.lib.caches.pullable import PullableCache, PullableImage, make_pullable
+from tests.lib.proxies.lying_proxy import Answer, Lie, lying_proxy
+from tests.lib.registries.serving import generate_certificates, serving, tls_options
+from tests.lib.tools.conformance import Verdict, judge
 
 pytestmark = pytest.mark.oracle
 

@@ -10,12 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from imager.server.hosts import write_hosts
-from tests.caches import flip, sha256
-from tests.cli import tool
-from tests.containerd import CRI_NAMESPACE, Containerd, PullError, running_containerd
-from tests.netns import lonely_network
-from tests.pullable import PullableCache, PullableImage, make_pullable
-from tests.serving import Server, generate_certificates, serving, stop, tls_options
+from tests.lib.caches.caches import flip, sha256
+from tests.lib.caches.pullable import PullableCache, PullableImage, make_pullable
+from tests.lib.machines.netns import lonely_network
+from tests.lib.registries.serving import Server, generate_certificates, serving, stop, tls_options
+from tests.lib.tools.cli import tool
+from tests.lib.tools.containerd import CRI_NAMESPACE, Containerd, PullError, running_containerd
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import sha256
-from tests.cli import tool
-from tests.crane import crane_program
-from tests.pullable import PullableCache, PullableImage, by_digest, make_pullable
-from tests.registry import running_registry
-from tests.serving import Server, generate_certificates, serving, tls_options
+from tests.lib.caches.caches import sha256
+from tests.lib.caches.pullable import PullableCache, PullableImage, by_digest, make_pullable
+from tests.lib.registries.registry import running_registry
+from tests.lib.registries.serving import Server, generate_certificates, serving, tls_options
+from tests.lib.tools.cli import tool
+from tests.lib.tools.crane import crane_program
 
 pytestmark = pytest.mark.oracle
 

@@ -22,10 +22,10 @@ from imager.signing.authenticode_read import read_signatures
 from imager.signing.certificates import first_certificate
 from imager.signing.efivars import Variable, digest_list, parse_lists
 from imager.signing.enrollment import enrollment, enrollment_problems, load_auth
-from tests.cli import build, partitions, real_assets, run, synthetic_assets, tool
-from tests.pe_stub import pe_stub
-from tests.signing_keys import Keys, issued, self_signed
-from tests.support import content_bytes, write_content
+from tests.lib.keys.pe_stub import pe_stub
+from tests.lib.keys.signing_keys import Keys, issued, self_signed
+from tests.lib.tools.cli import build, partitions, real_assets, run, synthetic_assets, tool
+from tests.lib.tools.support import content_bytes, write_content
 
 pytestmark = pytest.mark.oracle
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests import cli
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     INDEX_TYPE,
     LAYER_TYPE,
@@ -18,9 +17,10 @@ from tests.caches import (
     dump,
     tar_bytes,
 )
-from tests.fault_site import INPUT, UNSUPPORTED, check_error
-from tests.pushed_images import push_blob, push_manifest
-from tests.registry import RunningRegistry, running_registry
+from tests.lib.registries.pushed_images import push_blob, push_manifest
+from tests.lib.registries.registry import RunningRegistry, running_registry
+from tests.lib.tools import cli
+from tests.lib.tools.fault_site import INPUT, UNSUPPORTED, check_error
 
 pytestmark = pytest.mark.oracle
 

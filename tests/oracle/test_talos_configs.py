@@ -22,7 +22,7 @@ from imager.profile.version import TalosVersion
 from imager.server.certificates import CertificateFiles, make_certificates
 from imager.server.mirrors import mirror_documents, mirrors_patch
 from imager.units import GIB, MIB
-from tests.talos_modules import RELEASE, TalosModules, talos_modules
+from tests.lib.tools.talos_modules import RELEASE, TalosModules, talos_modules
 
 pytestmark = pytest.mark.oracle
 

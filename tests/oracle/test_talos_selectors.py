@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imager.machineconfig.celenv import ExpressionError, compiled, evaluate
 from imager.machineconfig.disk import FIELDS_SINCE, Disk
 from imager.profile.version import TalosVersion
-from tests.talos_modules import RELEASE, TalosModules, talos_modules
+from tests.lib.tools.talos_modules import RELEASE, TalosModules, talos_modules
 
 pytestmark = pytest.mark.oracle
 

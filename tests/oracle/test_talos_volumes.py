@@ -17,9 +17,9 @@ from imager.imagecache.defaults import find_release
 from imager.profile.choices import Bootloader
 from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
-from tests.caches import CacheFixture, make_flat
-from tests.cli import MIB, build, cut, real_assets
-from tests.talos_modules import RELEASE, TalosModules, talos_modules
+from tests.lib.caches.caches import CacheFixture, make_flat
+from tests.lib.tools.cli import MIB, build, cut, real_assets
+from tests.lib.tools.talos_modules import RELEASE, TalosModules, talos_modules
 
 pytestmark = pytest.mark.oracle
 

@@ -21,11 +21,11 @@ from imager.bootassets.measured import check_pcr_policy
 from imager.bootassets.uki import UkiProfile
 from imager.extents import Content
 from imager.signing.pcr import sign_policies
-from tests.cli import environment, real_assets
-from tests.pcr_keys import PcrKey
-from tests.support import write_content
-from tests.tpm import tpm_of_the_host
-from tests.trixie import make_trixie_assets
+from tests.lib.keys.pcr_keys import PcrKey
+from tests.lib.machines.tpm import tpm_of_the_host
+from tests.lib.tools.cli import environment, real_assets
+from tests.lib.tools.support import write_content
+from tests.lib.tools.trixie import make_trixie_assets
 
 pytestmark = pytest.mark.oracle
 

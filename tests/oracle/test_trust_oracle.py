@@ -21,11 +21,11 @@ from imager.signing.pkcs7 import sign_attached
 from imager.signing.signer import FileSigner
 from imager.signing.spc import indirect_data
 from imager.signing.trust import is_trusted
-from tests.chains import PSS, Owner, basic, new_key, owner, usage, with_certificates
-from tests.cli import real_assets, tool
-from tests.pe_stub import SECURITY_DIRECTORY, patched, pe_stub
-from tests.signing_keys import issued, pss_keys, pss_signer, self_signed
-from tests.support import write_content
+from tests.lib.keys.chains import PSS, Owner, basic, new_key, owner, usage, with_certificates
+from tests.lib.keys.pe_stub import SECURITY_DIRECTORY, patched, pe_stub
+from tests.lib.keys.signing_keys import issued, pss_keys, pss_signer, self_signed
+from tests.lib.tools.cli import real_assets, tool
+from tests.lib.tools.support import write_content
 
 pytestmark = pytest.mark.oracle
 

@@ -12,8 +12,8 @@ from imager.bootassets.uki import UkiParts, os_release, plan_uki, uki_sections
 from imager.errors import DependencyError
 from imager.extents import Content
 from imager.tools import run_tool
-from tests.pe_stub import PE_START, SBAT, TEXT, pe_stub
-from tests.support import write_content
+from tests.lib.keys.pe_stub import PE_START, SBAT, TEXT, pe_stub
+from tests.lib.tools.support import write_content
 
 pytestmark = pytest.mark.oracle
 

@@ -14,11 +14,11 @@ import pytest
 from imager.extents import Content
 from imager.signing.authenticode import sign_pe
 from imager.signing.enrollment import enrollment
-from tests.cli import MIB, run, tool
-from tests.foreign_volumes import patch, write_tree
-from tests.pe_stub import pe_stub
-from tests.signing_keys import Keys, self_signed
-from tests.support import content_bytes
+from tests.lib.keys.pe_stub import pe_stub
+from tests.lib.keys.signing_keys import Keys, self_signed
+from tests.lib.tools.cli import MIB, run, tool
+from tests.lib.tools.support import content_bytes
+from tests.lib.volumes.foreign_volumes import patch, write_tree
 
 pytestmark = pytest.mark.oracle
 

@@ -14,8 +14,8 @@ from imager.output.iso import volume_id
 from imager.profile.choices import Bootloader
 from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
-from tests.caches import CacheFixture, make_flat
-from tests.cli import MIB, REPOSITORY, build, synthetic_assets
+from tests.lib.caches.caches import CacheFixture, make_flat
+from tests.lib.tools.cli import MIB, REPOSITORY, build, synthetic_assets
 
 pytestmark = pytest.mark.oracle
 

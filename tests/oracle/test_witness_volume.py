@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import REPOSITORY, tool
+from tests.lib.tools.cli import REPOSITORY, tool
 
 pytestmark = pytest.mark.oracle
 

@@ -20,7 +20,7 @@ from imager.filetree import TreeFile, VolumePlan
 from imager.media.xfs import XfsFullError, plan_xfs
 from imager.tools import find_tool, run_tool
 from imager.units import MIB
-from tests.support import content_bytes, write_content
+from tests.lib.tools.support import content_bytes, write_content
 
 pytestmark = pytest.mark.oracle
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.caches import CacheFixture, make_flat, make_layout
-from tests.cli import environment, fingerprint, run, synthetic_assets, tool
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
+from tests.lib.tools.cli import environment, fingerprint, run, synthetic_assets, tool
 
 ODD_MKE2FS = """\
 [defaults]

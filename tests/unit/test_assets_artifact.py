@@ -14,7 +14,7 @@ from imager.bootassets.locate import find_assets
 from imager.errors import InputError
 from imager.oci.manifest import RawManifest
 from imager.oci.push import PushPlan
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
 
 FILES = {"vmlinuz": b"kernel", "initramfs.xz": b"same", "grub/x86_64-efi/core.mod": b"same"}
 TITLE = "org.opencontainers.image.title"

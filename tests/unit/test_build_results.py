@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from imager.bootassets.sources import RECORD
-from tests.caches import CacheFixture, make_flat, make_layout
-from tests.cli import Invoked, invoke, synthetic_assets
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
+from tests.lib.tools.cli import Invoked, invoke, synthetic_assets
 
 TRIAL = "trial default of `imager assets fetch`, not Talos: kernel 6.12.6-talos"
 VERSIONS = "kernel 6.12.6-talos, systemd-boot 257.1, systemd-stub 257.1"

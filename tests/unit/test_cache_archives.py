@@ -43,9 +43,7 @@ from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.reporter import ProgressStyle, make_reporter
-from tests.archives import PREFIXES, make_archive
-from tests.cache_sources import read
-from tests.caches import (
+from tests.lib.caches.caches import (
     LAYER_TYPE,
     CacheFixture,
     compress,
@@ -61,6 +59,8 @@ from tests.caches import (
     tar_bytes,
     tree_files,
 )
+from tests.lib.caches.sources import read
+from tests.lib.caches.tars import PREFIXES, make_archive
 
 REPORTER = make_reporter(ProgressStyle.NONE)
 CODECS = pytest.mark.parametrize("codec", [None, "gzip", "zstd"])

@@ -12,7 +12,7 @@ from imager.imagecache.cache import ImageCache
 from imager.imagecache.diff import diff_caches
 from imager.imagecache.info import cache_info
 from imager.imagecache.open import open_whole_cache
-from tests.caches import (
+from tests.lib.caches.caches import (
     REGISTRY,
     REGISTRY_FOLDER,
     CacheFixture,

@@ -27,7 +27,7 @@ from imager.media.iso9660_tree import plan_tree
 from imager.node.copying import copy_cache, plan_copy
 from imager.reporter import ProgressStyle, make_reporter
 from imager.tarball import plan_tar
-from tests.caches import (
+from tests.lib.caches.caches import (
     REGISTRY_FOLDER,
     CacheFixture,
     drop_tag,
@@ -39,7 +39,7 @@ from tests.caches import (
     tree_files,
     unpack_as_talos,
 )
-from tests.support import write_content
+from tests.lib.tools.support import write_content
 
 REPORTER = make_reporter(ProgressStyle.NONE)
 HEX = "0" * 64

@@ -33,7 +33,7 @@ from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ByteSink, NotFoundError
 from imager.reporter import ProgressStyle, make_reporter
-from tests.caches import (
+from tests.lib.caches.caches import (
     INDEX_TYPE,
     REGISTRY,
     REGISTRY_FOLDER,

@@ -24,7 +24,7 @@ from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.signature import signature_tags, signed_digest
 from imager.reporter import ProgressStyle, make_reporter
-from tests.caches import (
+from tests.lib.caches.caches import (
     INDEX_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,

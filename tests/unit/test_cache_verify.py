@@ -16,7 +16,7 @@ from imager.imagecache.opened import OpenedCache
 from imager.imagecache.verify import Verification, verify_cache
 from imager.oci.platform import Platform
 from imager.reporter import ProgressStyle, make_reporter
-from tests.caches import (
+from tests.lib.caches.caches import (
     REGISTRY,
     REGISTRY_FOLDER,
     CacheFixture,

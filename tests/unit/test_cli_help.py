@@ -20,7 +20,7 @@ from imager.cli.options import ArchName
 from imager.cli.reference import ENVIRONMENT, EXIT_CODES, FILES
 from imager.imagecache.creation import CacheLayout, LayerCompression
 from imager.profile.choices import Bootloader, EnrollKeys, OutFormat, OutputKind
-from tests.cli import REPOSITORY
+from tests.lib.tools.cli import REPOSITORY
 
 ROOT: Any = typer.main.get_command(app)
 

@@ -15,7 +15,7 @@ from imager.errors import InvalidProfileError
 from imager.profile.fields import setting
 from imager.profile.load import load_profile, merge, submodel_at
 from imager.profile.model import Profile
-from tests.cli import REPOSITORY, invoke, synthetic_assets
+from tests.lib.tools.cli import REPOSITORY, invoke, synthetic_assets
 
 SIZE = "output.imageOptions.diskSize"
 

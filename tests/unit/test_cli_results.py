@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from imager.cli.app import app
 from imager.errors import HostError
 from imager.profile.names import builtin_names
-from tests.caches import make_flat
+from tests.lib.caches.caches import make_flat
 
 RIGHT = "machine:\n  features:\n    imageCache:\n      localEnabled: true\n"
 WRONG = "machine:\n  features:\n    imageCache:\n      localEnabled: perhaps\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import IMAGER, environment, run
+from tests.lib.tools.cli import IMAGER, environment, run
 
 _EMPTY = "''"
 WORDS = {

@@ -10,7 +10,7 @@ import zstandard
 from imager.compression import StreamReader, detect_codec
 from imager.errors import InputError
 from imager.extents import Codec
-from tests.caches import flip
+from tests.lib.caches.caches import flip
 
 DATA = random.Random("data").randbytes(1000) * 300
 CODECS = pytest.mark.parametrize("codec", Codec)

@@ -14,8 +14,8 @@ from imager.extents import Content
 from imager.filetree import TreeFile
 from imager.media.eltorito import BootImage, read_boot_images
 from imager.media.iso9660 import BootEntry, BootPlatform, plan_iso
-from tests.foreign_volumes import edited, edits
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
+from tests.lib.volumes.foreign_volumes import edited, edits
 
 SECTOR = 2048
 # "El Torito" 1.0, figures 2 to 6.

@@ -16,7 +16,7 @@ from imager.media import libext2fs
 from imager.media.ext4 import Ext4FullError, minimum_ext4_size, plan_ext4, smallest
 from imager.media.ext4_tree import Tree, directory_block_count, directory_blocks
 from imager.units import GIB, MIB
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
 
 ID = UUID("c12a7328-f81f-81d2-ba4b-00a0c93ec93b")
 EPOCH = 1_704_067_200

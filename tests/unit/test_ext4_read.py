@@ -21,8 +21,9 @@ from imager.media.ext4_groups import is_ext4
 from imager.media.ext4_read import open_ext4
 from imager.media.libext2fs import crc32c
 from imager.units import MIB
-from tests.cli import tool
-from tests.foreign_volumes import (
+from tests.lib.tools.cli import tool
+from tests.lib.tools.support import write_content
+from tests.lib.volumes.foreign_volumes import (
     below,
     edited,
     edits,
@@ -35,7 +36,6 @@ from tests.foreign_volumes import (
     survives,
     write_tree,
 )
-from tests.support import write_content
 
 UUID_ = UUID("c12a7328-f81f-81d2-ba4b-00a0c93ec93b")
 SUPERBLOCK = 1024

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imager.extents import Codec, Content, Data, Extent, FileRange, StreamRange
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
 
 # Contents with gaps before, between and behind their extents.
 _PIECES = st.lists(st.tuples(st.integers(0, 9), st.binary(min_size=1, max_size=9)), max_size=6)

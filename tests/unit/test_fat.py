@@ -15,8 +15,8 @@ from imager.filetree import PlacedFile, VolumePlan
 from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.fat_names import aliases, long_records
 from imager.units import GIB, MIB
-from tests.fat_oracle import read_fat
-from tests.support import content_bytes, write_content
+from tests.lib.tools.support import content_bytes, write_content
+from tests.lib.volumes.fat_oracle import read_fat
 
 EPOCH = 1_704_067_201  # 2024-01-01T00:00:01Z
 SIZE = 34 * MIB

@@ -16,8 +16,9 @@ from imager.media import fat_foreign
 from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.fat_foreign import is_fat, open_fat
 from imager.units import MIB
-from tests.cli import tool
-from tests.foreign_volumes import (
+from tests.lib.tools.cli import tool
+from tests.lib.tools.support import write_content
+from tests.lib.volumes.foreign_volumes import (
     below,
     edited,
     edits,
@@ -30,7 +31,6 @@ from tests.foreign_volumes import (
     survives,
     write_tree,
 )
-from tests.support import write_content
 
 # FAT16 has its root before the data, FAT12 entries of three half bytes.
 KINDS = {

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import IMAGER, environment
-from tests.forkserver import ForkServer, Request
+from tests.lib.tools.cli import IMAGER, environment
+from tests.lib.tools.forkserver import ForkServer, Request
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.caches import CacheFixture, make_flat
-from tests.cli import (
+from tests.lib.caches.caches import CacheFixture, make_flat
+from tests.lib.tools.cli import (
     MIB,
     REPOSITORY,
     build,

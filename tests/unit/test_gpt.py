@@ -23,7 +23,7 @@ from imager.media.gpt import (
 )
 from imager.media.gpt_edit import read_numbered, read_table
 from imager.media.gpt_read import read_gpt
-from tests.support import content_bytes, write_content
+from tests.lib.tools.support import content_bytes, write_content
 
 MIB = 1 << 20
 DISK = UUID("aaaaaaaa-bbbb-8ccc-9ddd-eeeeeeeeeeee")

@@ -40,9 +40,9 @@ from imager.cli.assets_text import inventory_text
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content, Data
 from imager.profile.version import TalosVersion
-from tests.grub_menu import Entry, Menu, parse_menu
-from tests.pe_stub import pe_stub
-from tests.support import content_bytes
+from tests.lib.keys.pe_stub import pe_stub
+from tests.lib.tools.support import content_bytes
+from tests.lib.volumes.grub_menu import Entry, Menu, parse_menu
 
 KERNEL_CODE = b"kernel" * 50
 ELF_START = b"\x7fELF\x01\x01\x01"

@@ -17,7 +17,7 @@ from imager.profile.load import load_profile, read_builtin
 from imager.profile.quirks import require_image_cache
 from imager.profile.version import TalosVersion
 from imager.reporter import ProgressStyle, make_reporter
-from tests.caches import make_flat, make_layout
+from tests.lib.caches.caches import make_flat, make_layout
 
 CONFIG = "machine:\n  type: worker\n  features:\n    imageCache:\n      localEnabled: true\n"
 

@@ -30,9 +30,9 @@ from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.gpt import LINUX_DATA, Partition, plan_gpt
 from imager.media.iso9660 import plan_iso
 from imager.units import MIB
-from tests.caches import CacheFixture, flip, make_flat, make_tar, tar_bytes
-from tests.foreign_volumes import edits, patch
-from tests.support import content_bytes, write_content
+from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_tar, tar_bytes
+from tests.lib.tools.support import content_bytes, write_content
+from tests.lib.volumes.foreign_volumes import edits, patch
 
 TIME = 1_700_000_000
 IDS = [UUID(int=number) for number in range(1, 9)]

@@ -12,7 +12,7 @@ from imager.imagecache.cache import CacheFile, ImageCache
 from imager.imagecache.load import load_cache
 from imager.imagecache.open import open_cache
 from imager.oci.reference import Reference
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,

@@ -19,7 +19,7 @@ from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
 from imager.reporter import NullReporter
-from tests.remote_source import RemoteSource
+from tests.lib.registries.remote_source import RemoteSource
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * (16 << 10)

@@ -20,7 +20,7 @@ from imager.oci.manifest import OCI_LAYER, Descriptor, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.source import ByteSink
 from imager.reporter import ProgressStyle, Reporter, make_reporter
-from tests.caches import layout_blobs, tar_bytes, tree_files
+from tests.lib.caches.caches import layout_blobs, tar_bytes, tree_files
 
 REMOTE = bytes(range(256)) * 33
 LOCAL = b"local blob" * 1001

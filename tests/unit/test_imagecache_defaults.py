@@ -11,7 +11,7 @@ import pytest
 from imager.errors import InputError
 from imager.imagecache.defaults import find_release
 from imager.oci.reference import Reference
-from tests import cli
+from tests.lib.tools import cli
 
 TABLE = Path(__file__).parents[2] / "imager/imagecache/talos-versions.tsv"
 

@@ -21,7 +21,7 @@ from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ByteSink, NotFoundError
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     INDEX_TYPE,
     LAYER_TYPE,

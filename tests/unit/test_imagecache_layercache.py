@@ -18,7 +18,7 @@ from imager.meter import Kept
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
-from tests.remote_source import RemoteSource
+from tests.lib.registries.remote_source import RemoteSource
 
 DATA = bytes(range(256)) * 20
 BLOB = Descriptor(OCI_LAYER, Digest.of(DATA), len(DATA))

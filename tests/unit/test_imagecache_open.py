@@ -12,15 +12,7 @@ from imager.arch import AMD64, ARM64
 from imager.errors import ImagerError, InputError
 from imager.extents import FileRange, StreamRange
 from imager.imagecache.open import open_cache
-from tests.cache_sources import (
-    EVERY_SOURCE,
-    SOURCES,
-    manifests_of,
-    opened,
-    read,
-    refusal,
-)
-from tests.caches import (
+from tests.lib.caches.caches import (
     MANIFEST_TYPE,
     REGISTRY,
     CacheFixture,
@@ -30,6 +22,14 @@ from tests.caches import (
     make_layout,
     sha256,
     tar_bytes,
+)
+from tests.lib.caches.sources import (
+    EVERY_SOURCE,
+    SOURCES,
+    manifests_of,
+    opened,
+    read,
+    refusal,
 )
 
 

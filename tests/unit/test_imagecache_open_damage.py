@@ -12,16 +12,7 @@ from imager.checks import run_checks
 from imager.errors import InputError
 from imager.extents import FileRange
 from imager.imagecache.open import open_cache
-from tests.cache_sources import (
-    COMPRESSED,
-    EVERY_SOURCE,
-    PLAIN_SOURCES,
-    SOURCES,
-    manifests_of,
-    opened,
-    refusal,
-)
-from tests.caches import (
+from tests.lib.caches.caches import (
     INDEX_TYPE,
     LAYER_TYPE,
     CacheFixture,
@@ -36,6 +27,15 @@ from tests.caches import (
     make_layout_of,
     sha256,
     tar_bytes,
+)
+from tests.lib.caches.sources import (
+    COMPRESSED,
+    EVERY_SOURCE,
+    PLAIN_SOURCES,
+    SOURCES,
+    manifests_of,
+    opened,
+    refusal,
 )
 
 

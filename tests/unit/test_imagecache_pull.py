@@ -19,9 +19,9 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
 from imager.reporter import NullReporter
-from tests.caches import INDEX_TYPE, MANIFEST_TYPE, CacheFixture, layout_blobs, make_flat
-from tests.caches import make_layout as make_cache_layout
-from tests.scripted_registry import Reply, Server, serving
+from tests.lib.caches.caches import INDEX_TYPE, MANIFEST_TYPE, CacheFixture, layout_blobs, make_flat
+from tests.lib.caches.caches import make_layout as make_cache_layout
+from tests.lib.registries.scripted_registry import Reply, Server, serving
 
 BASE = "/v2/team/cache"
 SILENT = NullReporter(io.StringIO())

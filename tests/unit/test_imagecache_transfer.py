@@ -20,7 +20,7 @@ from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
 from imager.reporter import Advance
-from tests.remote_source import RemoteSource
+from tests.lib.registries.remote_source import RemoteSource
 
 SECONDS = 5.0
 

@@ -10,7 +10,7 @@ import pytest
 
 from imager.arch import ARCHES
 from imager.bootassets.wheels import locked_wheels
-from tests.cli import environment
+from tests.lib.tools.cli import environment
 
 # None of the commands here reads YAML, a profile or a compressed file, or shows bars.
 HEAVY = {

@@ -19,7 +19,7 @@ from imager.filetree import TreeFile, VolumePlan
 from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, plan_iso
 from imager.media.iso9660_metadata import pinned_clock
 from imager.media.iso9660_tree import LONGEST_NAME, plan_tree
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
 
 # 2023-11-14T22:13:20Z: another day in half of the time zones.
 TIMESTAMP = 1_700_000_000

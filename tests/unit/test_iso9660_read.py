@@ -17,7 +17,8 @@ from imager.filetree import TreeFile
 from imager.media.iso9660 import plan_iso
 from imager.media.iso9660_read import is_iso9660, open_iso9660
 from imager.units import GIB
-from tests.foreign_volumes import (
+from tests.lib.tools.support import content_bytes, write_content
+from tests.lib.volumes.foreign_volumes import (
     below,
     edited,
     edits,
@@ -29,7 +30,6 @@ from tests.foreign_volumes import (
     small_tree,
     survives,
 )
-from tests.support import content_bytes, write_content
 
 SECTOR = 2048
 

@@ -13,7 +13,7 @@ import pytest
 from imager.extents import Content, FileRange
 from imager.filetree import TreeFile
 from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
 
 # 2023-11-14T22:13:20Z: another day in half of the time zones.
 TIMESTAMP = 1_700_000_000

@@ -13,7 +13,7 @@ import zstandard
 from imager.bootassets import kernelversion
 from imager.bootassets.kernelversion import kernel_version
 from imager.errors import InputError
-from tests.pe_stub import patched
+from tests.lib.keys.pe_stub import patched
 
 BANNER = b"Linux version 6.18.2-talos (root@build) #1 SMP"
 # The first banner is a format, and the second lies on both sides of a megabyte.

@@ -21,7 +21,7 @@ from imager.machineconfig.patch import patch_text
 from imager.machineconfig.settings import read_machine_config
 from imager.profile.version import TalosVersion
 from imager.yamldocs import load_located
-from tests.caches import make_flat
+from tests.lib.caches.caches import make_flat
 
 MIB, GIB = 2**20, 2**30
 NEED = 2300 * MIB

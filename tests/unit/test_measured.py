@@ -21,9 +21,9 @@ from imager.bootassets.uki import (
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content
 from imager.signing.pcr import TALOS_PHASES, pcr_value, public_key_pem
-from tests.pcr_keys import PcrKey
-from tests.pe_stub import SBAT, TABLE, patched, pe_stub
-from tests.support import content_bytes, write_content
+from tests.lib.keys.pcr_keys import PcrKey
+from tests.lib.keys.pe_stub import SBAT, TABLE, patched, pe_stub
+from tests.lib.tools.support import content_bytes, write_content
 
 KERNEL, INITRAMFS = b"K" * 5000, b"I" * 7001
 RESET = UkiProfile("reset", "Reset", "quiet wipe")

@@ -13,7 +13,7 @@ from imager.bootassets.meta import (
     parse_meta,
 )
 from imager.errors import InputError
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
 
 COPY = 256 * 1024
 ROOM = COPY - 4 - 36

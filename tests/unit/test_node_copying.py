@@ -14,7 +14,7 @@ from imager.node import copying
 from imager.node.copying import copy_cache, plan_copy
 from imager.reporter import ProgressStyle, make_reporter
 from imager.workspace import atomic_file
-from tests.caches import CacheFixture, flip, make_flat, tree_files
+from tests.lib.caches.caches import CacheFixture, flip, make_flat, tree_files
 
 SILENT = make_reporter(ProgressStyle.NONE)
 

@@ -26,7 +26,7 @@ from imager.bootassets.packages import Workshop
 from imager.bootassets.squashfs import Compression, cached_squashfs_image
 from imager.bootassets.wheels import Wheel, get_wheels, locked_wheels, wheel_files
 from imager.errors import DependencyError, InputError
-from tests.cli import REPOSITORY
+from tests.lib.tools.cli import REPOSITORY
 
 PACKAGES = "usr/lib/python3/dist-packages"
 

@@ -10,7 +10,7 @@ import pytest
 from imager.errors import DependencyError
 from imager.oci.addresses import check_destination, only_literal
 from imager.oci.httptransport import HttpTransport
-from tests.scripted_registry import (
+from tests.lib.registries.scripted_registry import (
     BLOB_PATH,
     GOOD,
     QUICK,

@@ -21,7 +21,7 @@ from imager.oci.docker_archive import DockerArchive, DockerArchiveImage
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource, NotFoundError
 from imager.oci.tarindex import read_tar_index
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
 
 ONE, TWO = b"layer one " * 5000, b"layer two " * 300_000
 

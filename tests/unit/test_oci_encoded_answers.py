@@ -12,7 +12,15 @@ import pytest
 from imager.errors import ImagerError
 from imager.oci import manifest as m
 from imager.oci.source import WrongBytesError
-from tests.scripted_registry import BLOB, LAYER, MANIFEST, Reply, Server, image, serving
+from tests.lib.registries.scripted_registry import (
+    BLOB,
+    LAYER,
+    MANIFEST,
+    Reply,
+    Server,
+    image,
+    serving,
+)
 
 ROOT = "/v2/a/b/manifests/v1"
 BLOB_PATH = f"/v2/a/b/blobs/{LAYER.digest}"

@@ -15,7 +15,7 @@ from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.platform import Platform
 from imager.oci.source import NotFoundError
-from tests.support import content_bytes
+from tests.lib.tools.support import content_bytes
 
 LAYER = b"not really a tar " * 1000
 CONFIG = b'{"os":"linux","architecture":"amd64"}'

@@ -23,7 +23,7 @@ from imager.imagecache.gather import gather
 from imager.imagecache.selection import Selection
 from imager.oci.local import LocalImage, Opened, parse_entry
 from imager.reporter import ProgressStyle, make_reporter
-from tests.caches import (
+from tests.lib.caches.caches import (
     CONFIG_TYPE,
     INDEX_TYPE,
     LAYER_TYPE,

@@ -21,8 +21,16 @@ from imager.oci.registry import RegistryClient
 from imager.oci.retry import Patience
 from imager.oci.source import NotFoundError
 from imager.reporter import JsonReporter
-from tests.caches import CONFIG_TYPE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE, descriptor, dump, flip
-from tests.upload_registry import Asked, Fault, UploadRegistry, upload_registry
+from tests.lib.caches.caches import (
+    CONFIG_TYPE,
+    INDEX_TYPE,
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    descriptor,
+    dump,
+    flip,
+)
+from tests.lib.registries.upload_registry import Asked, Fault, UploadRegistry, upload_registry
 
 QUICK = Patience(retries=2, first_delay=0.001, longest_delay=0.01, connect=2, read=2, probe=1)
 MANIFESTS = "PUT /v2/a/b/manifests/"

@@ -13,7 +13,15 @@ from imager.oci.digest import Digest
 from imager.oci.endpoint import Capability, HostConfig, Hosts
 from imager.oci.remote import RemoteImage
 from imager.oci.source import NotFoundError
-from tests.scripted_registry import BLOB, BLOB_PATH, Reply, Server, fetch, image, serving
+from tests.lib.registries.scripted_registry import (
+    BLOB,
+    BLOB_PATH,
+    Reply,
+    Server,
+    fetch,
+    image,
+    serving,
+)
 
 SUBJECT = Digest.of(b"an image")
 PATH = f"/v2/a/b/referrers/{SUBJECT}"

@@ -20,7 +20,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.source import NotFoundError
 from imager.oci.transport import Body, Response
-from tests.scripted_registry import (
+from tests.lib.registries.scripted_registry import (
     BLOB,
     BLOB_PATH,
     GOOD,

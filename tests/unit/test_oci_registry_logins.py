@@ -20,8 +20,8 @@ from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.source import NotFoundError
 from imager.oci.tls import TlsSettings
-from tests.registry import make_certificate
-from tests.scripted_registry import (
+from tests.lib.registries.registry import make_certificate
+from tests.lib.registries.scripted_registry import (
     BLOB,
     BLOB_PATH,
     GOOD,

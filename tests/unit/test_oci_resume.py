@@ -20,7 +20,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import ConnectionLostError, Patience
 from imager.oci.source import BlobCheck, LocalRange, NotFoundError, WrongBytesError
-from tests.ranged_registry import Registry, Reply, Request, ranged, serving
+from tests.lib.registries.ranged_registry import Registry, Reply, Request, ranged, serving
 
 BLOB = random.Random(3).randbytes(300_000)
 QUICK = Patience(retries=3, first_delay=0.001, longest_delay=0.01, connect=2, read=0.3, probe=1)

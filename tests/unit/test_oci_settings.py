@@ -12,7 +12,7 @@ from imager.oci.credentials import Credential
 from imager.oci.endpoint import Capability, Hosts
 from imager.oci.reference import Reference
 from imager.oci.settings import RegistryOptions
-from tests.certificates import Authority
+from tests.lib.keys.certificates import Authority
 
 
 @pytest.fixture(scope="module")

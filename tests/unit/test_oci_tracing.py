@@ -9,7 +9,7 @@ import pytest
 
 from imager.errors import DependencyError
 from imager.oci.tracing import public_url
-from tests.scripted_registry import (
+from tests.lib.registries.scripted_registry import (
     BLOB,
     BLOB_PATH,
     GOOD,

@@ -24,7 +24,7 @@ from imager.oci.retry import BusyError, Patience
 from imager.oci.source import NotFoundError
 from imager.oci.transport import NoAnswerError
 from imager.oci.upload import Outcome, Target, has_blob, upload_blob
-from tests.upload_registry import Asked, Fault, UploadRegistry, upload_registry
+from tests.lib.registries.upload_registry import Asked, Fault, UploadRegistry, upload_registry
 
 QUICK = Patience(retries=3, first_delay=0.001, longest_delay=0.05, connect=2, read=2, probe=1)
 CHUNK = 50_000

@@ -25,8 +25,8 @@ from imager.signing.pcr import (
     sign_policies,
     signed_phases,
 )
-from tests.cli import tool
-from tests.pcr_keys import PcrKey
+from tests.lib.keys.pcr_keys import PcrKey
+from tests.lib.tools.cli import tool
 
 CONTENTS = {
     ".linux": b"the kernel",

@@ -15,7 +15,7 @@ from imager.errors import InputError
 from imager.profile.load import load_profile, parse_yaml, read_builtin
 from imager.profile.names import builtin_names
 from imager.profile.reference import profile_schema, reference, reference_table, starter
-from tests.cli import REPOSITORY, invoke
+from tests.lib.tools.cli import REPOSITORY, invoke
 
 LEAF = re.compile(r"^(?P<indent> *)# (?P<line>\w+: .*)$")
 # Each of them needs its neighbour, or goes with only one of them.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu import BootError, console, firmware_line, witness_line
+from tests.lib.machines.qemu import BootError, console, firmware_line, witness_line
 
 LINE = "imagecache: ready root=/r device=/dev/sr0 blobs=1 bytes=2 images=1"
 

@@ -43,10 +43,10 @@ from imager.signing.enrollment import (
 )
 from imager.signing.keygen import generate_keys
 from imager.signing.signer import FileSigner, load_key, load_signer
-from tests.cli import IMAGER, MIB, environment, run, tool
-from tests.pe_stub import patched, pe_stub
-from tests.signing_keys import NOW, self_signed
-from tests.support import content_bytes, write_content
+from tests.lib.keys.pe_stub import patched, pe_stub
+from tests.lib.keys.signing_keys import NOW, self_signed
+from tests.lib.tools.cli import IMAGER, MIB, environment, run, tool
+from tests.lib.tools.support import content_bytes, write_content
 
 OWNER = UUID("11111111-2222-3333-4444-555566667777")
 PASSPHRASE = "correct horse battery"

@@ -16,8 +16,8 @@ from imager.oci.hosts_toml import read_hosts_folder
 from imager.oci.reference import is_registry
 from imager.oci.tls import TlsSettings
 from imager.server.hosts import HOSTS_MARK, write_hosts
-from tests.caches import tree_files
-from tests.certificates import Authority
+from tests.lib.caches.caches import tree_files
+from tests.lib.keys.certificates import Authority
 
 URL = "http://127.0.0.1:3172"
 REGISTRIES = ("registry.local:5000", "docker.io", "ghcr.io", "127.0.0.1:5000", "[::1]:5000")

@@ -10,8 +10,8 @@ import yaml
 
 from imager.errors import InputError
 from imager.server.mirrors import mirrors_patch
-from tests.certificates import Authority
-from tests.cli import tool
+from tests.lib.keys.certificates import Authority
+from tests.lib.tools.cli import tool
 
 
 def test_the_patch_is_as_talos_documents_it() -> None:

@@ -20,9 +20,9 @@ from imager.signing.efivars import (
     parse_lists,
 )
 from imager.signing.signer import FileSigner
-from tests.pe_stub import patched, pe_stub
-from tests.signing_keys import NOW, issued, self_signed
-from tests.support import content_bytes
+from tests.lib.keys.pe_stub import patched, pe_stub
+from tests.lib.keys.signing_keys import NOW, issued, self_signed
+from tests.lib.tools.support import content_bytes
 
 OWNER = UUID("11111111-2222-3333-4444-555566667777")
 # EFI_CERT_X509_SHA256_GUID (UEFI 2.10, 32.4.1): a digest, and a time of 16 bytes.

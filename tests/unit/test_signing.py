@@ -28,10 +28,10 @@ from imager.signing.certificates import load_certificates
 from imager.signing.pkcs7 import sign_attached
 from imager.signing.signer import FileSigner, load_key, load_signer
 from imager.signing.spc import indirect_data
-from tests.cli import peak_memory, tool
-from tests.pe_stub import CHECKSUM, SECURITY_DIRECTORY, TABLE, patched, pe_stub
-from tests.signing_keys import NOW, Keys, issued, pss_keys, self_signed
-from tests.support import content_bytes
+from tests.lib.keys.pe_stub import CHECKSUM, SECURITY_DIRECTORY, TABLE, patched, pe_stub
+from tests.lib.keys.signing_keys import NOW, Keys, issued, pss_keys, self_signed
+from tests.lib.tools.cli import peak_memory, tool
+from tests.lib.tools.support import content_bytes
 
 PASSPHRASE = "correct horse battery"
 SHA512_OID = bytes.fromhex("608648016503040203")

@@ -12,8 +12,8 @@ import yaml
 from imager.profile.leftout import left_out
 from imager.profile.load import load_profile
 from imager.profile.version import TalosVersion
-from tests.cli import MIB, invoke, synthetic_assets
-from tests.signing_keys import generated
+from tests.lib.keys.signing_keys import generated
+from tests.lib.tools.cli import MIB, invoke, synthetic_assets
 
 # Written from the description of Talos's profiles: names and versions as it has them.
 INPUT = {

@@ -16,8 +16,8 @@ from imager.errors import InputError
 from imager.extents import Codec, Content, FileRange, StreamRange
 from imager.filetree import TreeFile
 from imager.tarball import Keep, TarIndex, TarPlace, index_tar, plan_tar
-from tests.caches import compress, tar_bytes
-from tests.support import content_bytes, write_content
+from tests.lib.caches.caches import compress, tar_bytes
+from tests.lib.tools.support import content_bytes, write_content
 
 LONG = "/".join(["folder" * 10] * 5) + "/" + "x" * 200
 FILES = {

@@ -19,7 +19,7 @@ from imager.bootassets.uki import (
 from imager.errors import InputError, UnsupportedError
 from imager.extents import Content, Data, FileRange
 from imager.pe import PeSection, check_pe, read_headers
-from tests.pe_stub import (
+from tests.lib.keys.pe_stub import (
     CHECKSUM,
     DEBUG_DIRECTORY,
     MACHINE,
@@ -33,7 +33,7 @@ from tests.pe_stub import (
     patched,
     pe_stub,
 )
-from tests.support import content_bytes, write_content
+from tests.lib.tools.support import content_bytes, write_content
 
 AMD64 = 0x8664
 

@@ -1,0 +1,61 @@
+"""What Debian 13 has newer: systemd-boot with profiles, systemd-measure to hold ours against."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from imager.arch import AMD64
+from imager.bootassets.apt import find_mirror, open_apt
+from imager.bootassets.deb import deb_files
+from tests.lib.tools.cli import REPOSITORY, tool
+
+_DOWNLOADS = REPOSITORY / ".cache/trixie-debs"
+_EFI = "usr/lib/systemd/boot/efi"
+# With its own C library, since it does not start with an older one.
+_MEASURE_PACKAGES = ("systemd", "libsystemd-shared", "libssl3t64", "libc6")
+
+
+def make_trixie_assets(folder: Path, *, default: Path) -> Path:
+    """Make the set `folder`/amd64 of `default`'s kernel and trixie's systemd-boot and stub."""
+    place = folder / "amd64"
+    place.mkdir(parents=True)
+    for name in ("vmlinuz", "initramfs.xz"):
+        shutil.copy(default / "amd64" / name, place)
+    (deb,) = _debs(["systemd-boot-efi"])
+    files = dict(deb_files(deb, folders=(f"{_EFI}/",)))
+    (place / "systemd-boot.efi").write_bytes(files[f"{_EFI}/systemd-bootx64.efi"])
+    (place / "systemd-stub.efi").write_bytes(files[f"{_EFI}/linuxx64.efi.stub"])
+    return folder
+
+
+def unpack_measure(folder: Path) -> tuple[str | Path, ...]:
+    """Unpack systemd-measure into `folder` and return the words that start it."""
+    for deb in _debs(_MEASURE_PACKAGES):
+        tool("dpkg-deb", "-x", deb, folder)
+    libraries = folder / "usr/lib/x86_64-linux-gnu"
+    path = f"{libraries}:{libraries}/systemd:/usr/lib/x86_64-linux-gnu"
+    loader = libraries / "ld-linux-x86-64.so.2"
+    return (loader, "--library-path", path, folder / "usr/lib/systemd/systemd-measure")
+
+
+def _debs(names: Iterable[str]) -> list[Path]:
+    """Return the .debs of packages, which are kept and not asked for again."""
+    _DOWNLOADS.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in names if not _downloaded(name)]
+    if missing:
+        with tempfile.TemporaryDirectory(dir=_DOWNLOADS, prefix=".apt-") as folder:
+            place = Path(folder, "apt")
+            apt = open_apt(AMD64, mirror=find_mirror(), folder=place, suite="trixie")
+            for name in missing:
+                target = Path(folder, name)
+                target.mkdir()
+                deb = apt.download(apt.show(name)[0][0], target)
+                deb.replace(_DOWNLOADS / deb.name)
+    return [_downloaded(name)[-1] for name in names]
+
+
+def _downloaded(name: str) -> list[Path]:
+    return sorted(_DOWNLOADS.glob(f"{name}_*.deb"))
