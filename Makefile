@@ -39,8 +39,8 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type check unit test test-quick boot-matrix \
-        test-boot test-container test-mutants bench image man clean packages-%
+.PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type check unit test test-all \
+        test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed bench image man clean packages-%
 
 help: ## Show what can be made.
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -168,23 +168,38 @@ check: lint type
 unit: install ## Run the unit tests alone.
 	$(BIN)/pytest -n 2 -q tests/unit
 
-test-quick: check packages-test crane conformance talos-oracle $(ALL_ASSETS) ## Run all tests but those that boot.
-	$(BIN)/pytest -n 2 -q -m 'not boot and not container and not root'
+# Packages first: apt takes one job at a time.
+test-setup: packages-test
+	$(MAKE) --no-print-directory --jobs=4 $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(ALL_ASSETS)
+
+TEST_NEEDS := packages-test $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(ALL_ASSETS)
+
+test-quick: $(TEST_NEEDS)
+	$(BIN)/pytest -n 2 -q -m '(not boot or smoke) and not container and not root'
+
+test-root: $(TEST_NEEDS) ## Run the tests that need root, for disks and networks of their own.
 	$(SUDO) $(BIN)/pytest -n 2 -q -m root -p no:cacheprovider tests/oracle
 
-test-boot: packages-test $(ALL_ASSETS) ## Boot every output on its media in QEMU.
-	$(BIN)/pytest -n 2 -q -m boot
+test-boot: $(TEST_NEEDS) ## Boot in QEMU what `make test` has not booted.
+	$(BIN)/pytest -n 2 -q -m 'boot and not smoke'
 
-boot-matrix: packages-test $(ALL_ASSETS) ## Boot all combinations; keep the table in docs.
-	$(BIN)/python -m tests.lib.machines.boot_matrix --save docs/boot-matrix.md
-
-test: test-quick test-boot ## Lint, types, unit, oracle, repro, fault and boot tests.
+boot-matrix: $(TEST_NEEDS) ## Boot all combinations; keep the table in docs.
+	$(BIN)/python -m tests.boot.matrix --save docs/boot-matrix.md
 
 test-container: packages-container install ## Build the container and use it in a Docker engine.
 	$(SUDO) $(BIN)/pytest -q -m container -p no:cacheprovider
 
 test-mutants: install $(ALL_ASSETS) ## Show that the tests notice one-line breaks of the code.
 	$(BIN)/python -m tests.mutants
+
+test-mutants-changed: install $(ALL_ASSETS)
+	$(BIN)/python -m tests.mutants --changed
+
+test: ## Run what one runs before each change: lint, types, all quick tests, a few boots.
+	@.ci/steps test-setup check test-quick
+
+test-all: ## Run all that `make test` leaves out: root, boots, container, mutants, demos.
+	@.ci/steps test-root test-boot test-container test-mutants-changed demo demo-node
 
 bench: packages-bench assets ## Measure speed and memory against cat, sha256sum and others.
 	$(BIN)/python -m tests.bench

@@ -442,7 +442,11 @@ def test_a_cache_without_a_platform_in_its_index(flat: CacheFixture, tmp_path: P
         (b"PK\x03\x04" + bytes(500), "a zip archive", "unzip"),
         (b"BZh91AY&SY" + bytes(500), "compressed with bzip2", "bunzip2"),
         (bytes(range(256)) * 40, "neither a tar nor an ISO or disk image", "OCI layout"),
-        (gzip.compress(b"words\n", mtime=0), "a text file, compressed with gzip", "cache-create --images"),
+        (
+            gzip.compress(b"words\n", mtime=0),
+            "a text file, compressed with gzip",
+            "cache-create --images",
+        ),
         (compress(b"", "zstd"), "empty, compressed with zstd", "OCI layout"),
     ],
 )

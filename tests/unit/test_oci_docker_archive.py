@@ -156,7 +156,11 @@ GOOD = listing(layers=["l"])
         ({"c.json": b'{"rootfs": 1}', "l": ONE}, [GOOD], "rootfs must be a JSON object"),
         ({"c.json": config(ONE)}, [GOOD], "l is missing"),
         ({"l": ONE}, [GOOD], "c.json is missing"),
-        ({"c.json": config(ONE), "l": gzip.compress(ONE, mtime=0)[:-9]}, [GOOD], "does not decompress"),
+        (
+            {"c.json": config(ONE), "l": gzip.compress(ONE, mtime=0)[:-9]},
+            [GOOD],
+            "does not decompress",
+        ),
         ({"c.json": config(ONE), "l": ONE, "./l": ONE}, [GOOD], "l stands twice"),
         ({}, {}, "must be a list"),
         ({}, [1], "must be a JSON object"),
