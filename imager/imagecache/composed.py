@@ -2,59 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from imager.imagecache.findings import Finding, ImageField, Suspect
-from imager.imagecache.likeness import is_complete, is_likely, parsed
+from imager.imagecache.findings import Finding, ImageField, Suspect, shown
+from imager.imagecache.likeness import is_below_organization, is_complete, is_likely, parsed
 from imager.imagecache.places import says_image
 from imager.imagecache.spots import Spot
-from imager.oci.reference import is_tag
+from imager.imagecache.textimages import VARIABLES
+from imager.oci.reference import is_strict_reference, is_tag
 
 _NO_TAG = "it has no tag"
+_NUMBER = "its tag is a number: is a quote missing?"
 _NO_REGISTRY = "it has no registry"
+_APART = "its parts are in fields of their own; add it if it is pulled"
+_LONGER = "the name beside the repository may be its last part"
+_VARIABLE = "it contains a variable"
+# The last word of a key that has a part of an image: `imageTag`, `PROXY_IMAGE_REPOSITORY`.
+_PART_OF_IMAGE = re.compile(
+    r"(|.*[a-z_.-])(image)[_-]?(registry|repository|repo|name|tag|version|digest)", re.IGNORECASE
+)
+_DOTTED = re.compile(r"(.+)\.(registry|repository|tag|digest)")
+# kubeadm adds the name of the component to `imageRepository` of `dns` and `etcd.local`.
+_KUBEADM = {"dns": "coredns", "local": "etcd"}
+_PARTS = frozenset({"registry", "repository", "image", "tag", "imageTag", "digest", "sha", "hub"})
 
 
-def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Iterator[Finding]:
-    """Yield the image that the fields of one mapping make together, at the place of its name.
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What the fields of one mapping make together, and the keys that need no second look."""
+
+    findings: tuple[Finding, ...] = ()
+    keys: frozenset[object] = frozenset()
+
+
+def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Composed:
+    """Return the image that the fields of one mapping make together, at the place of its name.
 
     `repository` with `registry`, `tag` and `digest` are Helm's custom; `image` may have the
-    repository, or be its last part. `versions` says that `version` is the tag.
+    repository, or be its last part. `versions` says that `version` is the tag. The parts may have
+    a common name before them, as `imageRepository` and `imageTag`, or `proxy.image.tag`.
     """
-    found = _name(fields)
+    findings = tuple(_whole(fields, spot, versions=versions))
+    keys: set[object] = {*_PARTS, "name"} if findings else set()
+    if not findings:
+        findings = tuple(_istio(fields, spot))
+        keys = set(_PARTS) if findings else keys
+    apart = _apart({key: (value, spot.at_key(key)) for key, value in fields.items()}, spot.key)
+    return Composed((*findings, *apart.findings), frozenset(keys | apart.keys))
+
+
+def composed_items(items: Sequence[object], spot: Spot) -> Composed:
+    """Return the images that the items `{name: image.tag, value: v1}` of a list make together.
+
+    The keys are the names of these items.
+    """
+    fields: dict[object, tuple[object, Spot]] = {}
+    for index, item in enumerate(items):
+        name = item.get("name") if isinstance(item, Mapping) else None
+        if isinstance(item, Mapping) and isinstance(name, str):
+            fields[name] = (item.get("value"), spot.at_index(index).at_key("value"))
+    return _apart(fields)
+
+
+def _apart(fields: Mapping[object, tuple[object, Spot]], owner: str = "") -> Composed:
+    groups: dict[tuple[str, bool], dict[str, object]] = {}
+    for key in fields:
+        match = _DOTTED.fullmatch(key) if isinstance(key, str) else None
+        words = _PART_OF_IMAGE.fullmatch(key) if isinstance(key, str) and not match else None
+        if match:
+            groups.setdefault((match[1], True), {})[match[2]] = key
+        elif words:
+            part = {"repo": "repository", "version": "tag"}.get(words[3].lower(), words[3].lower())
+            groups.setdefault((words[1].lower(), False), {}).setdefault(part, key)
+    findings: list[Finding] = []
+    used: set[object] = set()
+    for (_, is_certain), keys in groups.items():
+        name = keys.get("repository", keys.get("name"))
+        if name is None or len(keys) < 2:
+            continue
+        parts: dict[object, object] = {part: fields[key][0] for part, key in keys.items()}
+        parts["repository"] = fields[name][0]
+        if not is_certain and owner in _KUBEADM and isinstance(parts["repository"], str):
+            parts["repository"] += f"/{_KUBEADM[owner]}"
+        found = _parts_together(parts, fields[name][1], is_certain=is_certain)
+        if found:
+            findings.append(found)
+            used.update(keys.values())
+    return Composed(tuple(findings), frozenset(used))
+
+
+def _parts_together(
+    parts: Mapping[object, object], place: Spot, *, is_certain: bool
+) -> Finding | None:
+    repository = _text(parts, "repository")
+    has_tag = bool(_tag(parts, versions=False) or _text(parts, "digest"))
+    name = "/".join(each.strip("/") for each in (_text(parts, "registry"), repository) if each)
+    if not repository or not (has_tag or _text(parts, "registry")) or _is_pinned(name):
+        return None
+    if "/" not in name and "." in name:  # a registry alone
+        return None
+    image = _pinned(name, parts, versions=False)
+    found = _judged(image, place, has_tag=has_tag, is_helm=True, why=_no_tag(parts))
+    if isinstance(found, ImageField) and not is_certain:
+        return Suspect(place.path, image, _APART, place.line_of(parts["repository"]))
+    return found and replace(found, line=place.line_of(parts["repository"]))
+
+
+def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Iterator[Finding]:
+    found = _name(fields, is_image=says_image(spot.key))
     if found is None:
-        yield from _istio(fields, spot)
         return
     key, name = found
     place = spot.at_key(key)
+    image = _pinned(name, fields, versions=versions)
+    has_tag = image != name
+    is_helm = "repository" in fields and says_image(spot.key)
+    finding = _judged(image, place, has_tag=has_tag, is_helm=is_helm, why=_no_tag(fields))
+    if finding is None:
+        return
     line = place.line_of(fields.get(key))
+    yield replace(finding, line=line)
+    last = _text(fields, "name")
+    if key == "repository" and has_tag and last and not name.endswith(f"/{last}"):
+        longer = _pinned(f"{name}/{last}", fields, versions=versions)
+        if is_complete(longer) and name.count("/") == 1:
+            yield Suspect(place.path, longer, _LONGER, line)
+
+
+def _judged(
+    image: str, place: Spot, *, has_tag: bool, is_helm: bool, why: str
+) -> ImageField | Suspect | None:
+    """Return how certain an image of several parts is; None if it is none."""
+    if any(each in image for each in VARIABLES):
+        return Suspect(place.path, shown(image), _VARIABLE) if has_tag or is_helm else None
+    if parsed(image) is None:
+        return None
+    if has_tag and (is_complete(image) or (is_strict_reference(image) and is_likely(image))):
+        return ImageField(place.path, image)
+    if has_tag:
+        return Suspect(place.path, image, _NO_REGISTRY)
+    return Suspect(place.path, image, why) if is_likely(image) or is_helm else None
+
+
+def _pinned(name: str, fields: Mapping[object, object], *, versions: bool) -> str:
     tag, digest = _tag(fields, versions=versions), _text(fields, "digest") or _text(fields, "sha")
     image = name + (f":{tag}" if tag else "")
     if digest:
         image += f"@{digest if ':' in digest else f'sha256:{digest}'}"
-    if parsed(image) is None:
-        return
-    if is_complete(image):
-        yield ImageField(place.path, image, line)
-    elif tag or digest:
-        yield Suspect(place.path, image, _NO_REGISTRY, line)
-    elif is_likely(image) or ("repository" in fields and says_image(spot.key)):
-        yield Suspect(place.path, image, _NO_TAG, line)
+    return image
 
 
-def _name(fields: Mapping[object, object]) -> tuple[str, str] | None:
+def _no_tag(fields: Mapping[object, object]) -> str:
+    return _NUMBER if isinstance(fields.get("tag"), float) else _NO_TAG
+
+
+def _name(fields: Mapping[object, object], *, is_image: bool) -> tuple[str, str] | None:
     """Return the key of a name without a tag, and the name with its registry."""
     registry, repository = _text(fields, "registry"), _text(fields, "repository")
-    image = _text(fields, "image")
-    key = "repository" if repository else "image"
-    parts = [registry, repository, image if image and (repository or registry) else ""]
+    image, last = _text(fields, "image"), _text(fields, "name")
     if not repository and not registry:
-        is_tagged = ":" in image.rpartition("/")[2] or "@" in image
-        has_tag = _tag(fields, versions=True) or _text(fields, "digest")
-        return ("image", image) if image and has_tag and not is_tagged else None
+        has_tag = bool(_tag(fields, versions=True) or _text(fields, "digest"))
+        if image:
+            return ("image", image) if has_tag and not _is_pinned(image) else None
+        has_own_tag = bool(_tag(fields, versions=False) or _text(fields, "digest"))
+        return (
+            ("name", last) if is_image and last and has_own_tag and not _is_pinned(last) else None
+        )
     if not repository and not image:
+        if is_image and last and not _is_pinned(last):
+            return "name", f"{registry.strip('/')}/{last}"
         return None
+    parts = [registry, repository, image]
     name = "/".join(part.strip("/") for part in parts if part)
-    return None if "://" in name or ":" in name.rpartition("/")[2] else (key, name)
+    if "://" in name or _is_pinned(name):
+        return None
+    if last and not image and not is_below_organization(name):
+        name = f"{name}/{last}"
+    return ("repository" if repository else "image"), name
+
+
+def _is_pinned(name: str) -> bool:
+    return ":" in name.rpartition("/")[2] or "@" in name
 
 
 def _istio(fields: Mapping[object, object], spot: Spot) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from imager.imagecache.manifesttext import Origin, RepeatedKey, Text, TracedDocu
 from imager.imagecache.objects import load_problems, object_findings, unsure
 from imager.imagecache.otherfiles import line_list, list_findings, reader_of
 from imager.imagecache.places import Rules
-from imager.imagecache.scan import scan, within_text
+from imager.imagecache.scan import LOOKS, scan, within_text
 from imager.imagecache.spots import Spot
 
 _DEEPEST = 4
@@ -30,6 +31,8 @@ _MOST_NESTED_VALUES = 500_000
 _EMPTY = "empty: it contains no document"
 _DROPPED = "a later value of the same key replaces it"
 _TOO_MANY = "too many documents nested in texts: the rest is not read"
+_BROKEN = "it looks like a manifest, but is not YAML: check which images it needs"
+_BROKEN_TEMPLATE = "it is the template of a manifest: list what it is rendered to"
 _NOT_IN_FIELD = "it is not an image reference"
 
 
@@ -41,7 +44,7 @@ def text_findings(text: str) -> Iterator[Finding]:
 def _of_file(text: str) -> Iterator[Finding]:
     lines = line_list(text)
     if lines:
-        yield from (ImageField("", image, line) for line, image in lines)
+        yield from lines
         return
     loaded = load_text(text)
     yield from load_problems(loaded, text)
@@ -94,8 +97,9 @@ def _expanded(findings: Iterable[Finding], budget: _Budget, *, depth: int) -> It
         elif depth == _DEEPEST or budget.values <= 0:
             yield Note(found.where, _TOO_MANY, found.line)
         else:
-            inner = _expanded(_of_nested(found, budget), budget, depth=depth + 1)
-            yield from (_lenient(within(found.where, each)) for each in inner)
+            for each in _expanded(_of_nested(found, budget), budget, depth=depth + 1):
+                inner = _lenient(within(found.where, each))
+                yield unsure(inner, found.doubt) if found.doubt else inner
 
 
 def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
@@ -111,10 +115,17 @@ def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
     budget.values -= loaded.size
     values = [each.value for each in loaded.documents if each.value is not None]
     if loaded.problem or not all(isinstance(each, Mapping | list) for each in values):
+        if loaded.problem and _is_manifest(content):
+            yield Note("", _BROKEN_TEMPLATE if "{{" in content else _BROKEN, loaded.problem_line)
         yield from within_text(content, spot)
         return
     for document in loaded.documents:
         yield from _of_value(document.value, Spot(line=document.line if nested.line else 0))
+
+
+def _is_manifest(text: str) -> bool:
+    """Whether a text that does not parse has the first keys of an object of Kubernetes."""
+    return all(re.search(rf"^\s*{key}:\s", text, re.MULTILINE) for key in ("apiVersion", "kind"))
 
 
 def _of_value(value: object, spot: Spot) -> Iterator[Finding]:
@@ -122,6 +133,8 @@ def _of_value(value: object, spot: Spot) -> Iterator[Finding]:
         yield from machine_findings(value, spot)
     elif text_at(value, "kind"):
         yield from object_findings(value, number=1, spot=spot)
+    elif isinstance(value, list) and (images := list_findings(value, spot)) is not None:
+        yield from (unsure(found, LOOKS) for found in images)
     else:
         yield from scan(value, spot, Rules())
 

@@ -70,11 +70,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A value at `where` that is a document of its own, or the text of some."""
+    """A value at `where` that is a document of its own, or the text of some.
+
+    Its images are only suspected if `doubt` says why.
+    """
 
     where: str
     content: object
     line: int = 0
+    doubt: str = ""
 
 
 Finding = ImageField | Mention | Suspect | Note | Remark | Problem | Nested
@@ -126,5 +130,11 @@ def full_reference(value: object) -> str:
     if value is None or value == "":
         raise InputError("the image is empty")
     if not isinstance(value, str):
-        raise InputError(f"the image is a {type(value).__name__}, not text: is a quote missing?")
+        raise InputError(f"the image is {_kind(value)}, not text: is a quote missing?")
     return str(Reference.parse(value))
+
+
+def _kind(value: object) -> str:
+    """Return what a person calls the type of a value in YAML."""
+    names = {bool: "a boolean", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "a mapping" if isinstance(value, Mapping) else "a value")

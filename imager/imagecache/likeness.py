@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 
 from imager.errors import ImagerError
+from imager.imagecache.officialimages import is_official_image
 from imager.oci.reference import Reference, is_strict_reference
 
 
@@ -59,21 +59,19 @@ _REGISTRY_SUFFIXES = (".gcr.io", ".pkg.dev", ".azurecr.io", ".amazonaws.com", ".
 _REGISTRY_LABELS = frozenset({"registry", "harbor", "docker", "cr", "containers", "oci"})
 # Their images are below the name of an organization.
 _OF_ORGANIZATIONS = frozenset({"docker.io", "quay.io", "ghcr.io", "gcr.io", "mirror.gcr.io"})
-# What is before a reference in text: not a path, a variable, or the middle of a longer word.
-_TOKEN = re.compile(r"""[^\s,;|"'`=()\[\]<>\\]+""")
-_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 # What all that look like images have in common, tested first since it is quick.
 _SHAPE = re.compile(r"[a-zA-Z0-9][\w.-]*(?:(?:://|/|:|@)[\w.-]+)+", re.ASCII)
+# A comment in a list or script.
+COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _SEPARATOR = re.compile(r"[\s,;]+")
-_WORTH_A_LOOK = re.compile(r"[:/]|image|IMAGE")
-# A line of YAML, JSON, properties or a script.
-_IMAGE_LINE = re.compile(
-    r"""\s*(?:-\s+)?(?:export\s+)?["']?(?:[\w.-]*[_.-])?(?:image|IMAGE)["']?(?:\s*:\s+|\s*=\s*)"""
-    r"""["']?([^\s"'#,{}]+)["']?,?\s*"""
-)
 _NO_IMAGES = words("auto none null nil true false yes no default image images string")
 # Words before a colon that a version follows in prose and settings.
-_NO_NAMES = words("version release http https tls sslv tlsv go api since from tag")
+_NO_NAMES = words(
+    "version release http https tls sslv tlsv go api since from tag tcp udp sctp icmp grpc port"
+)
+_ADDRESS = re.compile(r"[\w.-]+:\d+", re.ASCII)
+# A name without a slash, and a version without a dot.
+_SHORT = re.compile(r"[a-z][a-z0-9]+(?:[._-]+[a-z0-9]+)*:(?:\d{1,2}|v\d{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +81,7 @@ class Likeness:
     image: str
     is_complete: bool
     offset: int = 0
+    has_variable: bool = False
 
 
 def bare(text: str) -> str:
@@ -113,7 +112,7 @@ def is_complete(text: str) -> bool:
         is_strict_reference(text)
         and _is_host(reference.registry)
         and not _FILE.fullmatch(reference.repository)
-        and _is_usual_tag(reference.tag or "")
+        and is_usual_tag(reference.tag or "")
     )
 
 
@@ -133,13 +132,30 @@ def is_likely(text: str) -> bool:
     if has_scheme or is_word or is_complete(text):
         return True
     if "/" in tag or not colon:
-        return _is_in_known_registry(text)
+        return is_in_known_registry(text)
     first, _, rest = name.partition("/")
     if _API_VERSION.fullmatch(rest.rpartition("/")[2]):
         return False
     if is_strict_reference(text):
-        return _is_host(reference.registry) and not tag.isdecimal()
-    return _is_usual_tag(tag) and bool(re.search("[a-z]", first))
+        return _is_host(reference.registry)
+    return is_usual_tag(tag) and bool(re.search("[a-z]", first))
+
+
+def is_short(text: str) -> bool:
+    """Whether `text` is a word and a version, as `app:7`, which may be an image or an address."""
+    name, _, tag = text.rpartition(":")
+    return bool(_SHORT.fullmatch(text)) and tag not in _SMALL_PORTS and name not in _NO_NAMES
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is `host:number`, or several of them with commas."""
+    return all(_ADDRESS.fullmatch(word.strip()) for word in text.split(","))
+
+
+def is_list(text: str) -> bool:
+    """Whether all words of `text` can be images, and some look like images."""
+    found = [word for line in text.split("\n") for word in _words(line)]
+    return all(map(parsed, found)) and any(map(is_likely, found))
 
 
 def is_tagged(text: str) -> bool:
@@ -148,7 +164,7 @@ def is_tagged(text: str) -> bool:
     if is_complete(text) or (is_strict_reference(text) and is_likely(text)):
         return True
     tag = text.rpartition("/")[2].rpartition(":")[2]
-    has_tag = "@" in text or (tag != text.rpartition("/")[2] and _is_usual_tag(tag))
+    has_tag = "@" in text or (tag != text.rpartition("/")[2] and is_usual_tag(tag))
     return has_tag and parsed(text) is not None
 
 
@@ -162,37 +178,19 @@ def is_no_image(text: str) -> bool:
 @lru_cache(maxsize=64)  # a text that aliases repeat is looked through once
 def whole(text: str) -> tuple[Likeness, ...]:
     """Return the references that `text` is a list of, by commas or white space, else none."""
+    if is_short(text.strip()):
+        return (Likeness(text.strip(), is_complete=False),)
     found: list[Likeness] = []
     for offset, line in enumerate(text.split("\n")):
-        for word in filter(None, _SEPARATOR.split(_COMMENT.sub("", line))):
+        for word in _words(line):
             if not is_likely(word) or len(found) == MOST_IN_TEXT:
                 return ()
             found.append(Likeness(bare(word), is_complete(word), offset))
     return tuple(found)
 
 
-@lru_cache(maxsize=64)
-def within_text(text: str) -> tuple[Likeness, ...]:
-    """Return what in a longer text looks like an image: scripts, settings, prose.
-
-    No more than the first MOST_IN_TEXT are returned.
-    """
-    return tuple(dict.fromkeys(islice(_within(text), MOST_IN_TEXT)))
-
-
-def _within(text: str) -> Iterator[Likeness]:
-    for offset, line in enumerate(text.split("\n")):
-        if not _WORTH_A_LOOK.search(line):
-            continue
-        code = _COMMENT.sub("", line)
-        match = _IMAGE_LINE.fullmatch(code)
-        if match and not is_no_image(match[1]):
-            yield Likeness(bare(match[1]), is_complete(match[1]), offset)
-            continue
-        for token in _TOKEN.findall(code):
-            word = token.rstrip(".:!?}*").lstrip("{")
-            if is_likely(word):
-                yield Likeness(bare(word), is_complete(word), offset)
+def _words(line: str) -> Iterator[str]:
+    return filter(None, _SEPARATOR.split(COMMENT.sub("", line)))
 
 
 def _is_dotted_word(word: str) -> bool:
@@ -209,7 +207,8 @@ def _is_host(registry: str) -> bool:
     return bool(colon) or host == "localhost" or bool(_TOP_LEVEL.fullmatch(label))
 
 
-def _is_in_known_registry(text: str) -> bool:
+def is_in_known_registry(text: str) -> bool:
+    """Whether `text` is below a registry that is known as one, and below an organization of it."""
     registry, slash, path = text.partition("/")
     host = registry.partition(":")[0]
     known = host in _REGISTRIES or host.endswith(_REGISTRY_SUFFIXES)
@@ -218,7 +217,13 @@ def _is_in_known_registry(text: str) -> bool:
     return "/" in path or host not in _OF_ORGANIZATIONS
 
 
-def _is_usual_tag(tag: str) -> bool:
+def is_below_organization(name: str) -> bool:
+    """Whether `name` is more than a registry whose images are below organizations, and one."""
+    registry, _, path = name.partition("/")
+    return registry not in _OF_ORGANIZATIONS or "/" in path
+
+
+def is_usual_tag(tag: str) -> bool:
     """Whether a tag has a version or one of the usual words, and is no port."""
     if tag.isdecimal():
         return (len(tag) < 3 and tag not in _SMALL_PORTS) or len(tag) > 5 or _is_year(tag)
@@ -231,5 +236,7 @@ def _is_year(tag: str) -> bool:
 
 def _is_versioned_word(name: str, tag: str) -> bool:
     """Whether a name without a slash, and a tag, look like an image on Docker Hub."""
+    if is_official_image(name, tag):
+        return True
     is_name = re.search("[a-z]{2}", name) and name not in _NO_NAMES and "." not in name
     return bool(is_name) and (tag in _USUAL_WORDS or bool(_DOTTED.fullmatch(tag)))

@@ -37,6 +37,15 @@ class _Entry:
     place: str = ""
 
 
+def list_lines(text: str) -> Sequence[tuple[int, str]]:
+    """Return the entries of the text of a list, each with its line, from 1.
+
+    What follows a `#` at the start of a line or after white space is a comment.
+    """
+    lines = (_COMMENT.split(line, maxsplit=1)[0].strip() for line in text.splitlines())
+    return [(number, line) for number, line in enumerate(lines, 1) if line]
+
+
 def read_entries(lists: Sequence[str]) -> Mapping[str, str]:
     """Return the entries of `lists`, registry references and local images, by their places.
 
@@ -143,9 +152,8 @@ def _is_reference(text: str) -> bool:
 
 def _lines(source: str) -> list[_Entry]:
     text = read_input(source, what="list of images", limit=_LARGEST_LIST, hint=_HINT)
-    lines = (_COMMENT.split(line, maxsplit=1)[0].strip() for line in text.splitlines())
     name = input_name(source)
-    entries = [_Entry(line, f"{name}:{number}") for number, line in enumerate(lines, 1) if line]
+    entries = [_Entry(line, f"{name}:{number}") for number, line in list_lines(text)]
     if not entries:
         raise _empty(name)
     return entries

@@ -10,12 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.errors import is_denied
-from imager.imagecache.findings import Problem
+from imager.imagecache.findings import Note, Problem
 from imager.textinput import STDIN, input_name
 from imager.units import MIB, format_size
 
 _LARGEST = 16 * MIB
 _MANIFEST = re.compile(r"(?!\.).*(?:\.ya?ml|\.json|image.*\.(?:txt|list))", re.DOTALL)
+# The first bytes of what is no text in UTF-8, and what to do.
+_OTHERS = (
+    (b"\xff\xfe\0\0", "is UTF-32, not UTF-8: convert it with `iconv -f UTF-32 -t UTF-8`"),
+    (b"\xff\xfe", "is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`"),
+    (b"\xfe\xff", "is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`"),
+    (b"\x1f\x8b", "is compressed with gzip: decompress it with `gunzip`"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with Zstandard: decompress it with `zstd -d`"),
+)
+# Files in folders that are no manifests as they are.
+_UNREADABLE = re.compile(
+    r"(?![._]).*\.(?:ya?ml|json)\.(?:gz|zst|xz|bz2|tpl|tmpl|gotmpl|template|j2|jinja2?|erb|age|enc)"
+    r"|(?![._]).*\.tgz",
+    re.DOTALL,
+)
+_NOT_READ = "not read: list what it contains, decompressed and rendered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +41,10 @@ class ManifestFile:
     text: str
 
 
-def read_manifest_files(source: str) -> Iterator[ManifestFile | Problem]:
+def read_manifest_files(source: str) -> Iterator[ManifestFile | Note | Problem]:
     """Yield the files of `source`, in the order of their names; a Problem for what is unreadable.
+
+    Templates and compressed manifests in a folder are a Note.
 
     `-` is standard input; in a folder, files that end with .yaml, .yml or .json at any depth, and
     lists of images (`*image*.txt`, `*image*.list`), except those whose own name or folder starts
@@ -47,7 +64,7 @@ def source_name(source: str) -> str:
     return input_name(source) or "''"
 
 
-def _read_folder(source: str) -> Iterator[ManifestFile | Problem]:
+def _read_folder(source: str) -> Iterator[ManifestFile | Note | Problem]:
     failures: list[OSError] = []
     for folder, folders, names in os.walk(source, onerror=failures.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -55,6 +72,8 @@ def _read_folder(source: str) -> Iterator[ManifestFile | Problem]:
             path = Path(folder, name)
             if _MANIFEST.fullmatch(name) and _is_readable_kind(path):
                 yield _read(str(path), path)
+            elif _UNREADABLE.fullmatch(name):
+                yield Note(str(path), _NOT_READ)
     for error in failures:
         yield _unreadable(str(error.filename), error)
 
@@ -78,10 +97,18 @@ def _read(name: str, path: Path | None) -> ManifestFile | Problem:
                 data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             return Problem(name, f"is larger than {format_size(_LARGEST)}")
-        return ManifestFile(name, data.decode("utf-8-sig"))
+        # Files that are joined have their marks in the middle.
+        return ManifestFile(name, data.decode("utf-8-sig").replace("\n\ufeff", "\n"))
     except UnicodeDecodeError as error:
-        return Problem(name, f"is not UTF-8, at byte {error.start}")
+        return Problem(name, _not_text(data, error))
     except OSError as error:
         return _unreadable(name, error)
     except ValueError as error:
         return Problem(name, f"cannot be read: {error}")  # a name with a zero byte
+
+
+def _not_text(data: bytes, error: UnicodeDecodeError) -> str:
+    for magic, what in _OTHERS:
+        if data.startswith(magic):
+            return what
+    return f"is not UTF-8, at byte {error.start}"

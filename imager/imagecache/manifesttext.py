@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,11 +144,29 @@ def _yaml_of(text: str) -> str:
     """Return YAML that has the values of `text`, on the same lines."""
     if not text.lstrip().startswith(("{", "[")):
         return text
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return _JSON_TOKEN.sub(_yaml_token, text)
+    documents = _json_documents(text)
+    # `--- ` begins a document, also before one on the same line.
+    return "\n--- ".join(_JSON_TOKEN.sub(_yaml_token, each) for each in documents) or text
+
+
+def _json_documents(text: str) -> Sequence[str]:
+    """Return the JSON documents that follow each other in `text`, as kubectl takes them.
+
+    Empty if it is not JSON. The line break between two is left out.
+    """
+    decoder = json.JSONDecoder()
+    documents: list[str] = []
+    start = 0
+    while rest := text[start:].lstrip():
+        begin = len(text) - len(rest)
+        try:
+            _, end = decoder.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            return ()
+        before = text[start:begin]
+        documents.append((before.replace("\n", "", 1) if documents else before) + text[begin:end])
+        start = end
+    return documents
 
 
 def _yaml_token(match: re.Match[str]) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from imager.imagecache.composed import flux_artifact
+from imager.imagecache.encoded import TooLargeError, decoded_text, helm_release, texts_of
 from imager.imagecache.findings import (
     Finding,
     ImageField,
     Mention,
+    Nested,
     Note,
     Problem,
     Suspect,
@@ -21,21 +21,28 @@ from imager.imagecache.findings import (
     value_at,
     within,
 )
-from imager.imagecache.manifesttext import LoadedText, Origin, Text, load_text
+from imager.imagecache.manifesttext import LoadedText, Text, load_text
 from imager.imagecache.places import Rules, chosen_by_operator, rules_of, unseen
 from imager.imagecache.scan import scan
 from imager.imagecache.spots import Spot
+from imager.oci.reference import has_registry
 
 TEMPLATE = "it is a template, not YAML"
 
 _KUSTOMIZE = "kustomize.config.k8s.io"
+_NEW = frozenset({"newName", "newTag", "digest"})
 _KUSTOMIZED = "it changes or adds images: list the output of `kustomize build` instead"
 _OF_POLICY = "a policy names it, but does not run it"
 _OF_SCHEMA = "it is a default in a schema; add it if a resource relies on that"
 UNKNOWN = "not a Kubernetes or Talos document: only complete references in it are listed"
 _NO_VERSION = "not a Kubernetes or Talos document (it has no apiVersion), and no image is in it"
 _RELEASE = "a release of Helm: its images are not read; list what `helm get manifest` prints"
-_LONGEST_ENCODED = 4 << 20
+_TOO_LARGE = "it is compressed and too large to be read: decompress it, and list it"
+_PAST = "a past revision of a Helm release names it; add it if you may roll back"
+_HELM = "helm.sh/release.v1"
+_SOPS = "encrypted with SOPS: list the output of `sops decrypt`"
+# Where Hauler looks for images whose names have no registry.
+_HAULER_REGISTRY = "hauler.dev/registry"
 # Their values are base64: core/v1 Secret and ConfigMap.
 _ENCODED = {("", "Secret"): "data", ("", "ConfigMap"): "binaryData"}
 
@@ -78,13 +85,20 @@ def object_findings(
         if isinstance(each, Mapping) and kind:
             place = replace(spot, line=_line(each, spot.line))
             yield from (within(object_name(each), found) for found in _of_object(each, kind, place))
-        elif isinstance(each, Mapping) and items_at(each, "resources"):
+        elif isinstance(each, Mapping) and _is_kustomization(each):
             # Its apiVersion and kind may be left out.
             rules = rules_of(_KUSTOMIZE, "Kustomization")
             found_in = _of_kustomization(each, spot, rules)
             yield from (within("kustomization", found) for found in found_in)
         else:
             yield from _of_unknown(each, f"document {number}", spot)
+
+
+def _is_kustomization(value: Mapping[object, object]) -> bool:
+    """Whether an object without a kind is one of kustomize."""
+    images = [each for each in items_at(value, "images") if isinstance(each, Mapping)]
+    changes = any(not each.keys().isdisjoint(_NEW) for each in images)
+    return changes or any(items_at(value, key) for key in ("resources", "bases", "components"))
 
 
 def _of_unknown(value: object, name: str, spot: Spot) -> Iterator[Finding]:
@@ -126,10 +140,14 @@ def _of_object(value: Mapping[object, object], kind: str, spot: Spot) -> Iterato
     rules = rules_of(group, kind)
     if why := unseen(group, kind):
         yield Note("", why, spot.line)
+    if isinstance(value.get("sops"), Mapping):
+        yield Note("", _SOPS, spot.line)
     if kind == "CustomResourceDefinition":
         yield from _of_schemas(value.get("spec"), spot.at_key("spec"))
     elif kind == "Kustomization" and group in ("", _KUSTOMIZE):
         yield from _of_kustomization(value, spot, rules_of(_KUSTOMIZE, kind))
+    elif kind == "Images" and group == "content.hauler.cattle.io":
+        yield from (_of_hauler(value, found) for found in scan(value, spot, rules))
     elif (group, kind) in _ENCODED:
         yield from _with_encoded(value, spot, rules, _ENCODED[group, kind])
     elif kind == "OCIRepository" and isinstance(spec := value.get("spec"), Mapping):
@@ -174,6 +192,15 @@ def _of_kustomization(
     yield from scan(value, spot, rules)
 
 
+def _of_hauler(value: Mapping[object, object], found: Finding) -> Finding:
+    """Return an image of Hauler with the registry that is the default of its object."""
+    annotations = value_at(value, "metadata.annotations")
+    registry = annotations.get(_HAULER_REGISTRY) if isinstance(annotations, Mapping) else None
+    if not isinstance(found, ImageField) or not isinstance(found.value, str) or not registry:
+        return found
+    return found if has_registry(found.value) else replace(found, value=f"{registry}/{found.value}")
+
+
 def _of_schemas(value: object, spot: Spot) -> Iterator[Finding]:
     """Yield the images among the defaults of a definition's schemas; nothing runs from the rest."""
     if isinstance(value, Mapping):
@@ -196,24 +223,40 @@ def _of_default(value: object, spot: Spot) -> Iterator[Finding]:
 def _with_encoded(
     value: Mapping[object, object], spot: Spot, rules: Rules, encoded: str
 ) -> Iterator[Finding]:
-    if value.get("type") == "helm.sh/release.v1":
-        yield Note("", _RELEASE, spot.line)
+    release = _helm_release(value, spot)
+    if release is not None:
+        yield from release
         return
     yield from scan({key: item for key, item in value.items() if key != encoded}, spot, rules)
     data = value.get(encoded)
-    if isinstance(data, Mapping):
-        decoded = {key: _decoded(item) for key, item in data.items()}
-        yield from scan(decoded, spot.at_key(encoded), rules)
+    if not isinstance(data, Mapping):
+        return
+    place = spot.at_key(encoded)
+    decoded: dict[object, object] = {}
+    for key, item in data.items():
+        try:
+            decoded[key] = decoded_text(item)
+        except TooLargeError:
+            found = place.at_key(key)
+            yield Note(found.path, _TOO_LARGE, found.line)
+    yield from scan(decoded, place, rules)
 
 
-def _decoded(value: object) -> str:
-    """Return the text that `value` is the base64 of; empty if there is none."""
-    if not isinstance(value, str) or len(value) > _LONGEST_ENCODED:
-        return ""
-    try:
-        text = Text(base64.b64decode("".join(value.split()), validate=True).decode())
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
-    line = value.origin.line if isinstance(value, Text) else 0
-    text.origin = Origin(line, advances=False)
-    return text
+def _helm_release(value: Mapping[object, object], spot: Spot) -> Iterator[Finding] | None:
+    """Return what the release of Helm in a Secret or ConfigMap names; None if it is none."""
+    is_secret = value.get("type") == _HELM
+    if not is_secret and value_at(value, "metadata.labels.owner") != "helm":
+        return None
+    texts = [value_at(value, f"{key}.release") for key in ("data", "stringData")]
+    content = next((each for each in texts if isinstance(each, str)), None)
+    is_encoded = is_secret and content == texts[0]
+    return _of_release(content, spot, is_encoded=is_encoded)
+
+
+def _of_release(content: str | None, spot: Spot, *, is_encoded: bool) -> Iterator[Finding]:
+    release = helm_release(content, is_encoded=is_encoded)
+    if release is None or content is None:
+        yield Note("", _RELEASE, spot.line)
+        return
+    for text in texts_of(content, release):
+        yield Nested("release", text, text.origin.line, _PAST if release.is_past else "")

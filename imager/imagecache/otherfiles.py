@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
+from imager.errors import ImagerError
 from imager.imagecache import likeness
 from imager.imagecache.findings import (
     Finding,
     ImageField,
     Nested,
     Note,
+    Problem,
+    Remark,
     Suspect,
     items_at,
     shown,
@@ -17,10 +22,12 @@ from imager.imagecache.findings import (
     value_at,
     within,
 )
+from imager.imagecache.lists import list_lines
 from imager.imagecache.manifesttext import Text
 from imager.imagecache.places import Rules, rules_of
 from imager.imagecache.scan import known_image, scan
 from imager.imagecache.spots import Spot
+from imager.oci.local import LocalImage, RemoteEntry, parse_entry
 from imager.oci.reference import is_registry, is_tag
 
 _OMNI_KINDS = frozenset({"Cluster", "ControlPlane", "Workers", "Machine"})
@@ -30,27 +37,65 @@ _EXTENSIONS = (
     "Omni puts system extensions into an installer of an image factory; "
     "add that installer to the list"
 )
+_BUILT = "its image is built: add the image under the name that you push it with"
+_INCLUDED = "it includes another file: list that too"
 _SKOPEO_CHOICES = ("images-by-tag-regex", "images-by-semver")
+
+_NO_NAME = "not listed, since the entry does not name its image; write NAME=SOURCE"
+_SOURCE = "its name is listed, not its source: give this list to `cache-create --images` too"
+_YAML_LINE = re.compile(r"---|\S+:(?:\s|$)|- ")
 
 Fields = Mapping[object, object]
 
 
-def line_list(text: str) -> tuple[tuple[int, str], ...]:
-    """Return the line and reference of each image of `text`, if it is a list of nothing else.
+def line_list(text: str) -> tuple[Finding, ...]:
+    """Return what the lines of `text` name, if it is a list of images; empty if it is not.
 
-    Such lists come with RKE2, K3s and k0s; what follows a `#` is a comment.
+    Such lists come with RKE2, K3s and k0s, or have the entries that `cache-create` takes. A line
+    that is no image is a Problem, if at least half of them are.
     """
-    words = [
-        (number, line.partition("#")[0].strip())
-        for number, line in enumerate(text.splitlines(), start=1)
-    ]
-    words = [(number, word) for number, word in words if word]
-    return tuple(words) if is_image_list([word for _, word in words]) else ()
+    lines = list_lines(text)
+    if not any(_is_likely(word) for _, word in lines):
+        return ()
+    found = [_entry(word, Spot(line=line)) for line, word in lines]
+    wrong = [line for each, (line, _) in zip(found, lines, strict=True) if each is None]
+    if len(wrong) * 2 > len(lines) or any(_YAML_LINE.match(word) for _, word in lines):
+        return () if wrong else tuple(chain.from_iterable(filter(None, found)))
+    wrongs = (Problem("", f"{shown(word)!r} is not an image", n) for n, word in lines if n in wrong)
+    return (*chain.from_iterable(filter(None, found)), *wrongs)
 
 
 def is_image_list(words: Sequence[str]) -> bool:
-    """Whether all words can be images and some look like images."""
-    return all(map(likeness.parsed, words)) and any(map(likeness.is_likely, words))
+    """Whether all words can be entries of a list of images, and some look like images."""
+    return any(map(_is_likely, words)) and all(map(_parsed, words))
+
+
+def _is_likely(word: str) -> bool:
+    entry = _parsed(word)
+    if entry is None:
+        return False
+    is_plain = isinstance(entry, RemoteEntry) and entry.name == entry.reference
+    return not is_plain or likeness.is_likely(word)
+
+
+def _parsed(word: str) -> RemoteEntry | LocalImage | None:
+    try:
+        return parse_entry(word)
+    except ImagerError:
+        return None
+
+
+def _entry(word: str, spot: Spot) -> tuple[Finding, ...] | None:
+    """Return the image of an entry, and where it is to come from; None if it is not one."""
+    entry, line = _parsed(word), spot.line_of(word)
+    if entry is None:
+        return None
+    if entry.name is None:
+        return (Note(spot.path, f"{shown(word)}: {_NO_NAME}", line),)
+    image = ImageField(spot.path, str(entry.name), line)
+    if isinstance(entry, RemoteEntry) and entry.name == entry.reference:
+        return (image,)
+    return image, Remark(spot.path, f"{shown(word)}: {_SOURCE}", line)
 
 
 def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] | None:
@@ -69,7 +114,9 @@ def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] |
     if _is_skopeo(document):
         return _of_skopeo
     services = document.get("services")
-    if isinstance(services, Mapping) and any("image" in each for each in _mappings(services)):
+    if isinstance(services, Mapping) and any(
+        "image" in each or "build" in each for each in _mappings(services)
+    ):
         return _of_compose
     return None
 
@@ -79,10 +126,8 @@ def list_findings(items: Sequence[object], spot: Spot) -> Iterator[Finding] | No
     words = [item for item in items if isinstance(item, str)]
     if not words or len(words) < len(items) or not is_image_list(words):
         return None
-    return (
-        ImageField(place.path, word, place.line_of(word))
-        for place, word in ((spot.at_index(index), word) for index, word in enumerate(words))
-    )
+    found = (_entry(word, spot.at_index(index)) for index, word in enumerate(words))
+    return chain.from_iterable(filter(None, found))
 
 
 def _mappings(value: Fields) -> Iterator[Fields]:
@@ -111,6 +156,8 @@ def _omni_fields(document: Fields, spot: Spot) -> Iterator[Finding]:
             place = spot.at_key(key).at_index(index)
             if isinstance(patch, Mapping):
                 yield from _omni_patch(patch, place)
+            elif isinstance(patch, str):
+                yield Note(place.path, _not_read(patch), place.line_of(patch))
     yield from scan(_without(document, "patches"), spot, Rules())
 
 
@@ -118,10 +165,14 @@ def _omni_patch(patch: Fields, spot: Spot) -> Iterator[Finding]:
     file = text_at(patch, "file")
     if file:
         line = spot.line_of(patch.get("file"))
-        yield Note(spot.at_key("file").path, f"{shown(file)} is not read; list it too", line)
+        yield Note(spot.at_key("file").path, _not_read(file), line)
     if "inline" in patch:
         place = spot.at_key(_key(patch, "inline"))
         yield Nested(place.path, patch["inline"], place.line)
+
+
+def _not_read(file: str) -> str:
+    return f"{shown(file)} is not read; list it too"
 
 
 def _of_zarf(document: Fields, spot: Spot) -> Iterator[Finding]:
@@ -147,12 +198,21 @@ def _of_chart(document: Fields, spot: Spot) -> Iterator[Finding]:
 def _of_compose(document: Fields, spot: Spot) -> Iterator[Finding]:
     """Yield what a file of Docker Compose names."""
     services = document["services"]
+    if "include" in document:
+        place = spot.at_key(_key(document, "include"))
+        yield Note(place.path, _INCLUDED, place.line)
     for name, service in services.items() if isinstance(services, Mapping) else ():
         place = spot.at_key("services").at_key(name)
         if isinstance(service, Mapping):
             image = service.get("image")
             if isinstance(image, str):
                 yield from known_image(image, place.at_key(_key(service, "image")))
+            elif "build" in service:
+                built = place.at_key(_key(service, "build"))
+                yield Note(built.path, _BUILT, built.line)
+            if text_at(service, "extends.file"):
+                extended = place.at_key(_key(service, "extends"))
+                yield Note(extended.path, _INCLUDED, extended.line)
             yield from scan(_without(service, "image"), place, Rules())
 
 

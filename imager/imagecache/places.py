@@ -107,12 +107,29 @@ _OTHERS = words(
 _NAMING = frozenset({"name", "ref", "reference", "url", "uri", "default"})
 _NEGATING = frozenset({"disable", "has", "is", "use"})
 
+# Words of keys whose value is a host and port.
+_ADDRESSES = words(
+    "addr address addresses backend bind bootstrap broker brokers dsn endpoint endpoints host "
+    "hostname hosts listen peer peers port ports sentinel sentinels server servers service target "
+    "targets upstream upstreams"
+)
+
 _CHOSEN = "its operator selects images that are not known here; add them to the list"
 _CHARTS = "the images that it deploys are not known here; list the rendered manifests too"
+_KUBEADM = "kubeadm adds images: list the output of `kubeadm config images list` too"
+_TALOS = "Talos adds the images of its release: list the output of `imager images default` too"
+_SEALED = "its values are encrypted: decrypt it, and list the result"
 _UNSEEN: Mapping[tuple[str, str], str] = {
     ("argoproj.io", "Application"): _CHARTS,
     ("argoproj.io", "ApplicationSet"): _CHARTS,
     ("content.hauler.cattle.io", "Charts"): _CHARTS,
+    ("bitnami.com", "SealedSecret"): _SEALED,
+    ("bootstrap.cluster.x-k8s.io", "KubeadmConfig"): _KUBEADM,
+    ("bootstrap.cluster.x-k8s.io", "KubeadmConfigTemplate"): _KUBEADM,
+    ("controlplane.cluster.x-k8s.io", "KubeadmControlPlane"): _KUBEADM,
+    ("controlplane.cluster.x-k8s.io", "KubeadmControlPlaneTemplate"): _KUBEADM,
+    ("controlplane.cluster.x-k8s.io", "TalosControlPlane"): _TALOS,
+    ("kubeadm.k8s.io", "ClusterConfiguration"): _KUBEADM,
     ("fleet.cattle.io", "Bundle"): _CHARTS,
     ("fleet.cattle.io", "GitRepo"): _CHARTS,
     ("helm.cattle.io", "HelmChart"): _CHARTS,
@@ -201,3 +218,10 @@ def says_image(key: str) -> bool:
     if after and after[0] in _NAMING and len(after) == 1:
         return True
     return not _OTHERS.intersection(after) and not _NEGATING.intersection(before)
+
+
+def says_address(key: str) -> bool:
+    """Whether the words of a key or option say that its value is a host and port: `REDIS_ADDR`."""
+    if len(key) > _LONGEST_KEY:
+        return False
+    return not _ADDRESSES.isdisjoint(word.lower() for word in _WORDS.findall(key))

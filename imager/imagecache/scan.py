@@ -11,11 +11,12 @@ pod template. The fields are those of the API reference, core/v1 PodSpec
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from imager.imagecache import likeness
-from imager.imagecache.composed import composed, kustomized
+from imager.imagecache.composed import composed, composed_items, kustomized
 from imager.imagecache.findings import (
     Finding,
     ImageField,
@@ -25,11 +26,14 @@ from imager.imagecache.findings import (
     Remark,
     Suspect,
     shown,
+    text_at,
     value_at,
 )
 from imager.imagecache.manifesttext import origin_of
-from imager.imagecache.places import Rules, names_no_image, says_image
+from imager.imagecache.places import Rules, names_no_image, says_address, says_image
 from imager.imagecache.spots import Spot
+from imager.imagecache.textimages import VARIABLES, in_command
+from imager.imagecache.textimages import within_text as seen_in_text
 
 LOOKS = "it looks like an image; add it if it is pulled"
 _IN_SHORT = "it may be the short name of an image; add it if it is pulled"
@@ -38,9 +42,7 @@ _VARIABLE = "it contains a variable"
 _ISTIO = "`auto` is replaced by Istio's proxy: list that image too"
 
 _CONTAINERS = frozenset({"containers", "initContainers", "ephemeralContainers"})
-_PARTS = frozenset({"registry", "repository", "image", "tag", "imageTag", "digest", "sha", "hub"})
 _OPTION = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(\S.*)\s*")
-_VARIABLES = ("{{", "${", "$(")
 _STRUCTURE = re.compile(r"image|repository|://|kind", re.IGNORECASE)
 _BEGINNING = re.compile(r"\s*(?:[{\[]|[\w.-]+:\s)")
 _PROSE = re.compile(r"[^\s,;]\s+[^\s,;]")
@@ -66,8 +68,8 @@ def _mapping(value: Mapping[object, object], spot: Spot, rules: Rules) -> Iterat
     if spot.parent and _is_object(value):
         yield Nested(spot.path, value, spot.line)
         return
-    whole = list(composed(value, spot, versions=rules.version_is_tag))
-    yield from whole
+    whole = composed(value, spot, versions=rules.version_is_tag)
+    yield from whole.findings
     for key, item in value.items():
         place = spot.at_key(key)
         if isinstance(key, str) and ":" in key and likeness.is_complete(key):
@@ -77,7 +79,7 @@ def _mapping(value: Mapping[object, object], spot: Spot, rules: Rules) -> Iterat
                 yield from _container(entry, place.at_index(index), rules)
         elif key == "volumes" and isinstance(item, list):
             yield from _volumes(item, place, rules)
-        elif not (whole and key in _PARTS and isinstance(item, str)):
+        elif not (key in whole.keys and isinstance(item, str)):
             yield from scan(item, _renamed(value, key, place), rules)
 
 
@@ -97,12 +99,19 @@ def _renamed(fields: Mapping[object, object], key: object, place: Spot) -> Spot:
 
 
 def _items(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+    for image in in_command(items):
+        if not likeness.is_likely(image):
+            yield Suspect(spot.path, image, _IN_SHORT, spot.line)
+    whole = composed_items(items, spot)
+    yield from whole.findings
     before: object = None
     is_kustomized = rules.kustomized and spot.ends_with(*rules.kustomized)
     for index, item in enumerate(items):
         place = spot.at_index(index)
         if is_kustomized:
             yield from kustomized(item, place)
+        elif text_at(item, "name") in whole.keys:
+            continue
         elif isinstance(before, str) and before.startswith("-") and "=" not in before:
             yield from scan(item, place.named(before), rules)
         else:
@@ -147,7 +156,7 @@ def known_image(value: str, spot: Spot) -> Iterator[Finding]:
     line, image = spot.line_of(value), likeness.bare(value.strip())
     if likeness.parsed(image):
         yield ImageField(spot.path, image, line)
-    elif any(each in value for each in _VARIABLES):
+    elif any(each in value for each in VARIABLES):
         yield Suspect(spot.path, shown(value), _VARIABLE, line)
     elif value and not any(char in value for char in "*?!|<>"):
         yield Suspect(spot.path, shown(value), "it is not an image reference", line)
@@ -158,10 +167,13 @@ def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
         yield from known_image(value, spot)
         return
     option = _OPTION.fullmatch(value)
-    name, text = (option[1], option[2]) if option else (spot.key, value)
+    name, text = (option[1], _unquoted(option[2])) if option else (spot.key, value)
     whole = likeness.whole(text)
-    if says_image(name) and (whole or _is_value(text)):
-        yield from _named(text, spot, spot.line_of(value))
+    if says_image(name) and (named := _values(text)):
+        for each in named:
+            yield from _named(each, spot, spot.line_of(value))
+    elif says_address(name) and likeness.is_address(text):
+        return
     elif whole:
         yield from _listed(whole, value, spot)
     elif _has_structure(text):
@@ -175,16 +187,36 @@ def _has_structure(text: str) -> bool:
     return bool(_BEGINNING.match(text) or "\n" in text.strip()) and bool(_STRUCTURE.search(text))
 
 
-def _is_value(text: str) -> bool:
-    """Whether a text is a value, or several with commas, and neither prose nor a document."""
-    if any(each in text for each in _VARIABLES):
-        return "\n" not in text.strip()
-    return not _PROSE.search(text) and not text.startswith(("{", "["))
+def _unquoted(text: str) -> str:
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else text
+
+
+def _values(text: str) -> Sequence[str]:
+    """Return the values that are all of a text: one, a list of images, or those in JSON.
+
+    Empty if it is prose, or a document.
+    """
+    if text.startswith(("{", "[")) and not text.startswith(("{{", "[[")):
+        return _json_values(text)
+    if any(each in text for each in VARIABLES):
+        return () if "\n" in text.strip() else (text,)
+    return (text,) if likeness.is_list(text) or not _PROSE.search(text) else ()
+
+
+def _json_values(text: str) -> Sequence[str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    values = list(value.values()) if isinstance(value, dict) else value
+    are_texts = all(isinstance(each, str) for each in values)
+    return values if are_texts and isinstance(values, list) else ()
 
 
 def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
     """Yield what a text names whose key or option says that it is an image."""
-    if any(each in text for each in _VARIABLES):
+    if any(each in text for each in VARIABLES):
         yield Suspect(spot.path, shown(text), _VARIABLE, line)
         return
     for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):
@@ -208,9 +240,10 @@ def _listed(whole: tuple[likeness.Likeness, ...], value: str, spot: Spot) -> Ite
 def within_text(value: str, spot: Spot) -> Iterator[Finding]:
     """Yield what in a text that is no document looks like an image, each with its line."""
     origin = origin_of(value)
-    found = likeness.within_text(value)
+    found = seen_in_text(value)
     for seen in found:
         line = origin.line_at(seen.offset) if spot.line else 0
-        yield Suspect(spot.path, seen.image, LOOKS, line)
+        why = _VARIABLE if seen.has_variable else LOOKS
+        yield Suspect(spot.path, shown(seen.image), why, line)
     if len(found) == likeness.MOST_IN_TEXT:
         yield Note(spot.path, _TOO_MANY, spot.line_of(value))

@@ -63,7 +63,7 @@ class Reference:
         Raises InputError when the registry, or both tag and digest, are missing.
         """
         reference = _parse(text)
-        if not _has_domain(text):
+        if not has_registry(text):
             raise InputError(f"image reference {text!r} names no registry", hint=_HINT)
         if reference.tag is None and reference.digest is None:
             raise InputError(f"image reference {text!r} has no tag and no digest", hint=_HINT)
@@ -145,7 +145,8 @@ def _split_tag(text: str) -> tuple[str, str | None]:
     return text[:colon], text[colon + 1 :]
 
 
-def _has_domain(text: str) -> bool:
+def has_registry(text: str) -> bool:
+    """Whether a reference begins with a registry: a host with a dot or port, or `localhost`."""
     first, slash, _ = text.partition("/")
     return bool(slash) and (
         "." in first or ":" in first or first == "localhost" or first != first.lower()
@@ -154,7 +155,7 @@ def _has_domain(text: str) -> bool:
 
 def _split_domain(name: str) -> tuple[str, str]:
     registry, repository = DOCKER_HUB, name
-    if _has_domain(name):
+    if has_registry(name):
         registry, _, repository = name.partition("/")
     if registry == "index.docker.io":
         registry = DOCKER_HUB

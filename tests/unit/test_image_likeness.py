@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.imagecache.likeness import is_complete, is_likely, whole, within_text
-from imager.imagecache.places import says_image
+from imager.imagecache.likeness import is_complete, is_likely, whole
+from imager.imagecache.places import says_address, says_image
+from imager.imagecache.textimages import within_text
 from imager.oci.reference import Reference
 
 DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -37,6 +38,15 @@ LIKELY = [
     "registry.example.com/acme/app:production",
     "docker://acme/app",
     "acme/engine:20241101",
+    "registry.example.com/app:7000",
+    "redis:7",
+    "redis:v7",
+    "node:22",
+    "postgres:16",
+    "ubuntu:22.04",
+    "debian:bookworm-slim",
+    "alpine:edge",
+    "amazonlinux:2023",
 ]
 NEITHER = [
     "",
@@ -64,6 +74,12 @@ NEITHER = [
     "[::]:9090",
     "prometheus.monitoring.svc:9090",
     "kafka:9092",
+    "redis:6379",
+    "redis:80",
+    "redis:443",
+    "node:master",
+    "node:internal",
+    "engine:7",
     "default/example-go:8080",
     "kube-system/kube-dns:53",
     "kube-system/kube-dns:53:PROXY",
@@ -79,7 +95,6 @@ NEITHER = [
     "docker.io/*",
     "ghcr.io/acme/",
     "*/nginx:latest",
-    "${REGISTRY}/app:v1",
     "{{ .Values.image }}:v1",
     "$(IMAGE)",
     "/etc/config:/config:ro",
@@ -132,6 +147,63 @@ def test_a_list_is_by_commas_or_white_space() -> None:
     assert whole("acme/a:v1, and others") == ()
 
 
+@pytest.mark.parametrize("text", ["engine:7", "my-app:v2", "redis:7"])
+def test_a_word_with_a_version_may_be_an_image_where_it_is_all(text: str) -> None:
+    assert [each.image for each in whole(f" {text}\n")] == [text]
+
+
+@pytest.mark.parametrize("text", ["engine:443", "engine:80", "tcp:7", "a:7", "engine:7:8"])
+def test_a_word_with_a_port_is_no_image(text: str) -> None:
+    assert whole(text) == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "images"),
+    [
+        ("docker run -d -p 80:80 redis", ["redis"]),
+        ("sudo nerdctl -n k8s.io pull acme/tool", ["acme/tool"]),
+        ("/usr/bin/crictl pull --creds x 'busybox' >/dev/null 2>&1", ["busybox"]),
+        ("docker pull redis # docker pull nginx", ["redis"]),
+        ("docker ps; echo redis", []),
+        ("kubectl run x --image=busybox -- sh", ["busybox"]),
+        ("kubectl run x --image busybox -- sh", ["busybox"]),
+        ("x: {name: a, image: busybox, tty: true}", ["busybox"]),
+        ("docker run ${REGISTRY}/acme/app:v1", ["${REGISTRY}/acme/app:v1"]),
+        ("crane copy quay.io/acme/app:${TAG} x", ["quay.io/acme/app:${TAG}"]),
+        ("docker run -v $HOME/conf:ro x", []),
+        ("curl https://quay.io/acme/app:${TAG}", []),
+        ("docker push gcr.io/$PROJECT", []),
+        ('image: "[[ x ]]/app:1.0"', ["[[ x ]]/app:1.0"]),
+        (
+            'image: {{ .x | default "acme/app:v1" }}',
+            ['{{ .x | default "acme/app:v1" }}', "acme/app:v1"],
+        ),
+        ("legend: {{image}}", []),
+        ("background-image: url(x.png)", []),
+    ],
+)
+def test_lines_of_scripts_and_templates(line: str, images: list[str]) -> None:
+    assert [each.image for each in within_text(line)] == images
+    assert all(
+        each.has_variable == ("{" in each.image or "[" in each.image) for each in within_text(line)
+    )
+
+
+def test_dockerfiles() -> None:
+    text = """\
+# syntax=docker/dockerfile:1
+ARG VERSION=1
+FROM --platform=$BUILDPLATFORM golang AS build
+FROM build AS test
+FROM scratch
+FROM ${BASE}
+COPY --from=acme/tools:v1 /x /x
+"""
+    found = [(each.image, each.offset) for each in within_text(text)]
+    assert found == [("golang", 2), ("${BASE}", 5), ("acme/tools:v1", 6)]
+    assert within_text("SELECT a\nFROM users") == ()
+
+
 def test_texts_have_images_in_lines_without_comments() -> None:
     text = """\
 #!/bin/sh
@@ -155,6 +227,7 @@ export IMAGE=$1 BACKGROUND=image
         ("alpine", 5),
         ("busybox", 6),
         ("acme/agent", 7),
+        ("{{ .Values.image }}", 9),
         ("acme/four:v4", 10),
         ("quay.io/acme/five:v5", 11),
     ]
@@ -204,3 +277,10 @@ def test_keys_that_name_an_image(key: str) -> None:
 )
 def test_keys_that_do_not(key: str) -> None:
     assert not says_image(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["REDIS_ADDR", "redisHost", "--upstream", "kafka.bootstrap.servers"]
+)
+def test_keys_of_addresses(key: str) -> None:
+    assert says_address(key)

@@ -270,7 +270,7 @@ def test_all_problems_are_told_at_once_each_with_its_place(tmp_path: Path) -> No
         "site/f.yaml: is not UTF-8, at byte 3",
         "site/g.yaml: cannot be read: No such file or directory",
         f"site/b/c.yml:7: Pod shop/web: {image}: "
-        "the image is a float, not text: is a quote missing?",
+        "the image is a number, not text: is a quote missing?",
         "site/b/c.yml:8: Pod shop/web: spec.containers[1].image: "
         "the image is a list, not text: is a quote missing?",
         "gone.yaml: cannot be read: No such file or directory",
