@@ -34,6 +34,10 @@ _RLE_BLOCK = 1
 _HINT = "it is damaged or truncated: create or copy it again"
 
 
+class EarlyEndError(InputError):
+    """A compressed stream has less contents than what refers to them says."""
+
+
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
@@ -148,7 +152,9 @@ class StreamReader:
             self._position = 0
         while self._position < offset:
             if not self.read(min(_SKIP_CHUNK, offset - self._position)):
-                raise InputError(f"{self._path} ends before byte {offset} of its contents")
+                raise EarlyEndError(
+                    f"{self._path} ends before byte {offset} of its contents", hint=_HINT
+                )
 
 
 def _frames_are_whole(descriptor: int, span: range) -> bool:

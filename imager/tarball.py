@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, cast
 
-from imager.compression import StreamReader, detect_codec
+from imager.compression import EarlyEndError, StreamReader, detect_codec
 from imager.errors import InputError
 from imager.extents import Codec, Content, FileRange, StreamRange, advanced
 from imager.filetree import PlacedFile, TreeFile, VolumePlan
@@ -152,7 +152,10 @@ class _Bounded:
 
     def seek(self, offset: int) -> int:
         if isinstance(self._reader, StreamReader):
-            self._reader.seek_forward(self._start + offset)
+            try:
+                self._reader.seek_forward(self._start + offset)
+            except EarlyEndError as error:
+                raise tarfile.ReadError("it ends inside of its last file") from error
         else:
             self._reader.seek(self._start + offset)
         return offset

@@ -17,6 +17,7 @@ from imager.textinput import STDIN, input_name, read_input
 
 app = App()
 
+_COLUMNS = ("NAME", "KIND", "FORMAT", "ARCH")
 _HINT = "`imager profile init` writes a profile to start from"
 
 
@@ -34,7 +35,7 @@ def list_profiles(*, display: Results) -> None:
         }
         for name, profile in profiles.items()
     ]
-    lines = table([list(row.values()) for row in rows], numbers=0)
+    lines = table([_COLUMNS, *(list(row.values()) for row in rows)], numbers=0)
     display.answer(lambda: "\n".join(lines), lambda: json.dumps(rows, indent=2))
 
 

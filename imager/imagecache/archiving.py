@@ -19,6 +19,25 @@ from imager.oci.manifest import OCI_LAYER, Descriptor, index_json
 from imager.oci.platform import Platform
 from imager.tarball import TAR_END, file_header, folder_header, padding
 
+# Nobody means a folder by such a name.
+_OTHER_FILES = (
+    *(
+        ".tgz",
+        ".tzst",
+        ".txz",
+        ".tbz2",
+        ".gz",
+        ".zst",
+        ".xz",
+        ".bz2",
+        ".zip",
+        ".7z",
+        ".rar",
+        ".cpio",
+    ),
+    *(".iso", ".img", ".raw", ".qcow2", ".vmdk", ".squashfs", ".sqsh"),
+    *(".txt", ".yaml", ".yml", ".json"),
+)
 _FOLDERS = ("blobs", "blobs/sha256")
 _ANY = Digest("0" * 64)
 
@@ -34,13 +53,13 @@ class ArchiveFormat(enum.Enum):
     def named(cls, path: Path) -> ArchiveFormat | None:
         """Return the format for the file name `path`, None for the name of a folder.
 
-        Raises InputError for tars with other compression.
+        Raises InputError for names of other files, such as `c.zip`, unless such a folder exists.
         """
         name = path.name.lower()
         for archive in cls:
             if name.endswith(archive.value):
                 return archive
-        if ".tar." in name or name.endswith((".tgz", ".tzst", ".txz")):
+        if (".tar." in name or name.endswith(_OTHER_FILES)) and not path.is_dir():
             raise InputError(
                 f"{path}: unknown archive format",
                 hint=f"use {', '.join(f'*{each.value}' for each in cls)}, or a folder name",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from imager.errors import InputError
+from imager.errors import ImagerError, InputError
 from imager.imagecache.components import INSTALLER
 from imager.profile.quirks import default_installer
 from imager.profile.version import TalosVersion
@@ -53,12 +52,27 @@ def find_release(version: str) -> Release:
     if previews:
         note = f"no image list for Talos {name} yet: using the images of {previews[-1]}"
         return Release(tuple(_images(releases[previews[-1]], name)), note)
-    close = difflib.get_close_matches(version, releases, n=3)
     known = list(releases)
     raise InputError(
         f"Talos {version} is not in the table of releases ({known[0]} to {known[-1]})",
-        hint=f"did you mean {' or '.join(close)}?" if close else "give one, such as v1.9.0",
+        hint=f"did you mean {_nearest(name, known)}?",
     )
+
+
+def _nearest(name: str, releases: Sequence[str]) -> str:
+    """Return the release of the table to suggest: the last one of the same minor version.
+
+    If there is none, it is the newest that is no preview, or the oldest for older versions.
+    """
+    parsed = [TalosVersion.parse(each) for each in releases]
+    finals = [each for each in parsed if "-" not in each.text]
+    try:
+        version = TalosVersion.parse(name)
+    except ImagerError:
+        return finals[-1].text
+    same = [each for each in parsed if each.numbers[:2] == version.numbers[:2]]
+    chosen = [each for each in same if each in finals] or same
+    return (chosen or (finals[:1] if version < finals[0] else finals))[-1].text
 
 
 def _table() -> list[dict[str, str]]:

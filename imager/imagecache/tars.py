@@ -84,7 +84,8 @@ def open_layer(
     try:
         index = index_tar(place, keep=_SmallFiles())
     except InputError as error:
-        message = error.message.replace(str(place.source.path), source)
+        what = f"layer {layer.digest} of {source}"
+        message = error.message.replace(str(place.source.path), what)
         raise InputError(message, hint=error.hint) from error
     if not any(file.path.startswith(f"{_MANIFESTS}/") for file in index.files):
         raise other_image(source, listed=listed)

@@ -45,7 +45,7 @@ def is_image(path: Path) -> bool:
     """
     head = _head(path, 0, HEAD)
     if head.startswith(_XZ):
-        raise _compressed(path, *_UNXZ)
+        raise _compressed_with_xz(path)
     codec = next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
     if codec is None:
         return _looks_like_image(head)
@@ -146,4 +146,16 @@ def _compressed(path: Path, program: str, suffix: str) -> UnsupportedError:
     return UnsupportedError(
         f"{path} is a compressed image, in which no image cache can be read",
         hint=f"decompress it first: {command}",
+    )
+
+
+def _compressed_with_xz(path: Path) -> UnsupportedError:
+    """Return the error for a file that is compressed with xz: a tar by its name, or an image."""
+    name = path.name.lower()
+    if not name.endswith((".tar.xz", ".txz")):
+        return _compressed(path, *_UNXZ)
+    tar = path.parent / (path.name[: name.rindex(".t")] + ".tar")
+    return UnsupportedError(
+        f"{path} is a tar compressed with xz, which is not supported",
+        hint=f"decompress it first: xz -dc {shlex.quote(str(path))} > {shlex.quote(str(tar))}",
     )

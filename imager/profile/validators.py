@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -50,6 +51,13 @@ def _version(value: str) -> str:
             TalosVersion.parse(value)
         except InputError as error:
             raise ValueError(error.message) from error
+    return value
+
+
+def _named_arguments(value: str) -> str:
+    """Check that each word has a name; what is between double quotes is part of a value."""
+    if re.search(r"(?:^|\s)=", re.sub(r'"[^"]*"?', "", value)):
+        raise ValueError(f"{value!r} has no name before `=`; write it as NAME=VALUE")
     return value
 
 
@@ -156,7 +164,11 @@ MetaKey = Annotated[
     int, BeforeValidator(_meta_key), WithJsonSchema({"type": ["integer", "string"]})
 ]
 # Words on a kernel command line: printable, and no space around them.
-KernelArgument = Annotated[str, Field(pattern=r"^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$")]
+KernelArgument = Annotated[
+    str,
+    Field(pattern=r"^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$"),
+    AfterValidator(_named_arguments),
+]
 
 
 Arch = Annotated[str, choice(*(arch.name for arch in ARCHES))]

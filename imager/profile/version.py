@@ -36,10 +36,11 @@ class TalosVersion:
         """
         match = _VERSION.fullmatch(text)
         if match is None or len(text) > _LONGEST:
+            example = "v{}.{}.0".format(*NEWEST_KNOWN)
             shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
             raise InputError(
-                f"{shown!r} is not a Talos version such as {DEFAULT_VERSION}",
-                hint="write it as v1.10.0 or v1.10.0-alpha.1",
+                f"{shown!r} is not a Talos version such as {example}",
+                hint=f"write it as {example} or {example}-alpha.1",
             )
         return cls(text, (int(match[1]), int(match[2]), int(match[3] or 0)))
 

@@ -8,6 +8,7 @@ _LISTING = ("tests/unit/test_image_listing.py",)
 _YAML = ("tests/unit/test_yamldocs.py",)
 _PLACES = "tests/unit/test_image_listing_places.py"
 _LIKENESS = "tests/unit/test_image_likeness.py"
+_GAPS = "tests/unit/test_image_listing_gaps.py"
 
 
 def _mutant(what: str, file: str, old: str, new: str, test: str) -> Mutant:
@@ -175,6 +176,83 @@ IMAGE_LISTING = (
         'code = _COMMENT.sub("", line)',
         "code = line",
         f"{_LIKENESS}::test_texts_have_images_in_lines_without_comments",
+    ),
+    _mutant(
+        "official images have ports for tags",
+        "officialimages.py",
+        "tag != _HTTP and bool(_TAG.fullmatch(tag))",
+        "True",
+        f"{_LIKENESS}::test_others",
+    ),
+    _mutant(
+        "names of official images are not known",
+        "likeness.py",
+        "    if is_official_image(name, tag):\n",
+        "    if tag == '':\n",
+        f"{_GAPS}::test_short_names_in_containers_are_suspected",
+    ),
+    _mutant(
+        "addresses are suspected",
+        "scan.py",
+        "elif says_address(name) and likeness.is_address(text):",
+        "elif text == '':",
+        f"{_GAPS}::test_addresses_are_not",
+    ),
+    _mutant(
+        "a stage of a Dockerfile is an image",
+        "textimages.py",
+        "        stages.add(stage)",
+        "        stages.discard(stage)",
+        f"{_LIKENESS}::test_dockerfiles",
+    ),
+    _mutant(
+        "values with variables are passed over",
+        "textimages.py",
+        "    if rendered and _has_variable(rendered[1]):",
+        "    if rendered and not rendered[1]:",
+        f"{_LIKENESS}::test_lines_of_scripts_and_templates",
+    ),
+    _mutant(
+        "parts in fields of their own are certain",
+        "composed.py",
+        "if isinstance(found, ImageField) and not is_certain:",
+        "if isinstance(found, ImageField) and not found:",
+        f"{_GAPS}::test_images_of_several_fields_that_are_suspected",
+    ),
+    _mutant(
+        "a past revision of a Helm release is listed",
+        "objects.py",
+        "_PAST if release.is_past else",
+        "_PAST if not release else",
+        f"{_GAPS}::test_a_past_revision_of_a_helm_release_is_suspected",
+    ),
+    _mutant(
+        "compressed values have no bound",
+        "encoded.py",
+        "    if decompressor.unconsumed_tail:",
+        "    if decompressor.unused_data:",
+        f"{_GAPS}::test_a_compressed_value_that_blows_up_is_reported",
+    ),
+    _mutant(
+        "Hauler's registry is not taken",
+        "objects.py",
+        "found if has_registry(found.value) else",
+        "found if found.value else",
+        f"{_GAPS}::test_hauler_has_a_registry_for_names_without_one",
+    ),
+    _mutant(
+        "the source of an entry is lost without a word",
+        "otherfiles.py",
+        "if isinstance(entry, RemoteEntry) and entry.name == entry.reference:\n        return (image,)",
+        "if entry:\n        return (image,)",
+        f"{_GAPS}::test_lists_have_the_entries_of_cache_create",
+    ),
+    _mutant(
+        "the second JSON document moves a line",
+        "manifesttext.py",
+        'before.replace("\\n", "", 1) if documents',
+        "before if documents",
+        f"{_GAPS}::test_json_documents_one_after_the_other",
     ),
     _mutant(
         "strict takes warnings",

@@ -289,10 +289,12 @@ def test_archives_by_their_names(tmp_path: Path) -> None:
     assert ArchiveFormat.named(Path("c.tar.zst")) is ArchiveFormat.ZSTD
     assert ArchiveFormat.named(Path("image-cache.oci")) is None
     assert ArchiveFormat.named(Path("cache.d")) is None
-    for name in ("c.tar.xz", "c.tgz", "c.tar.bz2", "c.tzst"):
+    for name in ("c.tar.xz", "c.tgz", "c.tar.bz2", "c.tzst", "c2.zip", "c.IMG", "c.gz"):
         with pytest.raises(InputError, match="unknown archive format") as caught:
-            ArchiveFormat.named(Path(name))
+            ArchiveFormat.named(tmp_path / name)
         assert "*.tar, *.tar.gz, *.tar.zst" in caught.value.hint
+        (tmp_path / name).mkdir()
+        assert ArchiveFormat.named(tmp_path / name) is None
 
 
 @LAYOUTS

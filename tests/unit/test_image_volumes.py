@@ -284,6 +284,16 @@ def test_compressed_images(cache: CacheFixture, tmp_path: Path, kind: str, progr
     assert caught.value.hint == f"decompress it first: {program} -dc {path} > {path}.img"
 
 
+@pytest.mark.parametrize("name", ["c.txz", "c.tar.xz", "C.TXZ"])
+def test_a_tar_compressed_with_xz(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(lzma.compress(b"", preset=0))
+    with pytest.raises(UnsupportedError, match=f"{name} is a tar compressed with xz") as caught:
+        open_whole_cache(path)
+    command = f"xz -dc {path} > {tmp_path / name[0]}.tar"
+    assert caught.value.hint == f"decompress it first: {command}"
+
+
 @pytest.mark.parametrize(("program", "suffix"), [("gzip", ".gz"), ("zstd", ".zst"), ("xz", ".xz")])
 def test_the_command_that_decompresses_works(
     cache: CacheFixture, tmp_path: Path, program: str, suffix: str

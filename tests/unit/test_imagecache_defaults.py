@@ -142,10 +142,22 @@ def test_other_releases_are_not_guessed(version: str) -> None:
         find_release(version)
 
 
-def test_a_slip_is_told_the_likely_release() -> None:
+@pytest.mark.parametrize(
+    ("version", "suggested"),
+    [
+        ("v2.0.0", "v1.13.9"),
+        ("v1.99.0", "v1.13.9"),
+        ("v1.9.77", "v1.9.6"),
+        ("1.9", "v1.9.6"),
+        ("v1.14.5", "v1.14.0-rc.1"),
+        ("v1.0.0", "v1.6.0"),
+        ("v1.14.0-", "v1.13.9"),
+    ],
+)
+def test_the_release_to_suggest(version: str, suggested: str) -> None:
     with pytest.raises(InputError) as caught:
-        find_release("v1.99.0")
-    assert "v1.9.0" in caught.value.hint
+        find_release(version)
+    assert caught.value.hint == f"did you mean {suggested}?"
 
 
 @pytest.mark.parametrize("command", [("images", "default"), ("image", "k8s-bundle")])

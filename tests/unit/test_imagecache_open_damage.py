@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,18 @@ def test_a_layer_truncated_before_it_was_hashed(
     layer = compress(tar_bytes(cache.files), codec)[:-2000]
     layout = make_layout_of(tmp_path / "l", layer, media_type=f"{LAYER_TYPE}+{codec}")
     assert f"is not a whole {codec} stream" in refusal(layout).message
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_tar_that_lacks_the_padding_of_its_last_file(tmp_path: Path, codec: str) -> None:
+    member = tarfile.TarInfo("etc/passwd")
+    member.size = 1500
+    layer = compress(member.tobuf() + bytes(1500), codec)
+    layout = make_layout_of(tmp_path / "l", layer, media_type=f"{LAYER_TYPE}+{codec}")
+    error = refusal(layout)
+    assert "layer sha256:" in error.message
+    assert f"of {layout} is not a whole tar archive: it ends inside of" in error.message
+    assert error.hint == "it is damaged or truncated: create or copy it again"
 
 
 def test_a_tar_truncated_before_it_was_hashed(cache: CacheFixture, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_ten_mistakes_are_told_at_once_each_with_its_path() -> None:
         "diskFormatOptions, diskSectorSize, bootloader, sdBootEnrollKeys)",
         "platform: 'cloud' is not supported; metal is",
         "secureboot: 'maybe' is neither true nor false",
-        "version: 'one point nine' is not a Talos version such as v1.9.0",
+        "version: 'one point nine' is not a Talos version such as v1.14.0",
     )
 
 

@@ -64,7 +64,9 @@ def test_a_meta_key_given_twice() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["quiet", "-quiet", "dyndbg=file a.c +p", "a=é"[:2] + "e"])
+@pytest.mark.parametrize(
+    "text", ["quiet", "-quiet", "dyndbg=file a.c +p", "a=e", 'dyndbg="file a.c =p"', "-", "a="]
+)
 def test_kernel_arguments(text: str) -> None:
     given = profile(customization={"extraKernelArgs": [text]})
     assert given.customization.extra_kernel_args == (text,)
@@ -74,6 +76,12 @@ def test_kernel_arguments(text: str) -> None:
 def test_what_is_no_kernel_argument(text: str) -> None:
     problem = refused(customization={"extraKernelArgs": [text]})
     assert "is not one printable kernel argument" in problem
+
+
+@pytest.mark.parametrize("text", ["=", "=a", "a =b", 'a="b c" ='])
+def test_kernel_arguments_have_names(text: str) -> None:
+    problem = refused(customization={"extraKernelArgs": [text]})
+    assert f"{text!r} has no name before `=`" in problem
 
 
 @pytest.mark.parametrize("version", ["v1.9.0", "1.9", "v1.10.0-alpha.1+dirty", ""])
