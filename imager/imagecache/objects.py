@@ -23,7 +23,7 @@ from imager.imagecache.findings import (
 )
 from imager.imagecache.manifesttext import LoadedText, Text, load_text
 from imager.imagecache.places import Rules, chosen_by_operator, rules_of, unseen
-from imager.imagecache.scan import scan
+from imager.imagecache.scan import TOO_LARGE, scan
 from imager.imagecache.spots import Spot
 from imager.oci.reference import has_registry
 
@@ -37,10 +37,14 @@ _OF_SCHEMA = "it is a default in a schema; add it if a resource relies on that"
 UNKNOWN = "not a Kubernetes or Talos document: only complete references in it are listed"
 _NO_VERSION = "not a Kubernetes or Talos document (it has no apiVersion), and no image is in it"
 _RELEASE = "a release of Helm: its images are not read; list what `helm get manifest` prints"
-_TOO_LARGE = "it is compressed and too large to be read: decompress it, and list it"
 _PAST = "a past revision of a Helm release names it; add it if you may roll back"
 _HELM = "helm.sh/release.v1"
 _SOPS = "encrypted with SOPS: list the output of `sops decrypt`"
+_IMAGE_SET = "ImageSetConfiguration"
+_MIRRORED = ("platform", "operators", "helm")
+_OC_MIRROR = (
+    "the images of releases, operators and charts are not known here; add what oc-mirror lists"
+)
 # Where Hauler looks for images whose names have no registry.
 _HAULER_REGISTRY = "hauler.dev/registry"
 # Their values are base64: core/v1 Secret and ConfigMap.
@@ -140,6 +144,8 @@ def _of_object(value: Mapping[object, object], kind: str, spot: Spot) -> Iterato
     rules = rules_of(group, kind)
     if why := unseen(group, kind):
         yield Note("", why, spot.line)
+    if any(value_at(value, f"mirror.{key}") for key in _MIRRORED if kind == _IMAGE_SET):
+        yield Note("", _OC_MIRROR, spot.line)
     if isinstance(value.get("sops"), Mapping):
         yield Note("", _SOPS, spot.line)
     if kind == "CustomResourceDefinition":
@@ -238,7 +244,7 @@ def _with_encoded(
             decoded[key] = decoded_text(item)
         except TooLargeError:
             found = place.at_key(key)
-            yield Note(found.path, _TOO_LARGE, found.line)
+            yield Note(found.path, TOO_LARGE, found.line)
     yield from scan(decoded, place, rules)
 
 

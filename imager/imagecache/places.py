@@ -118,11 +118,16 @@ _CHOSEN = "its operator selects images that are not known here; add them to the 
 _CHARTS = "the images that it deploys are not known here; list the rendered manifests too"
 _KUBEADM = "kubeadm adds images: list the output of `kubeadm config images list` too"
 _TALOS = "Talos adds the images of its release: list the output of `imager images default` too"
+_LISTS = "the lists of images at its URLs are not read; download and list them too"
 _SEALED = "its values are encrypted: decrypt it, and list the result"
 _UNSEEN: Mapping[tuple[str, str], str] = {
     ("argoproj.io", "Application"): _CHARTS,
     ("argoproj.io", "ApplicationSet"): _CHARTS,
+    ("addons.cluster.x-k8s.io", "HelmChartProxy"): _CHARTS,
+    ("collection.hauler.cattle.io", "ImageTxts"): _LISTS,
+    ("collection.hauler.cattle.io", "ThickCharts"): _CHARTS,
     ("content.hauler.cattle.io", "Charts"): _CHARTS,
+    ("content.hauler.cattle.io", "ImageTxts"): _LISTS,
     ("bitnami.com", "SealedSecret"): _SEALED,
     ("bootstrap.cluster.x-k8s.io", "KubeadmConfig"): _KUBEADM,
     ("bootstrap.cluster.x-k8s.io", "KubeadmConfigTemplate"): _KUBEADM,
@@ -133,12 +138,21 @@ _UNSEEN: Mapping[tuple[str, str], str] = {
     ("fleet.cattle.io", "Bundle"): _CHARTS,
     ("fleet.cattle.io", "GitRepo"): _CHARTS,
     ("helm.cattle.io", "HelmChart"): _CHARTS,
+    ("helm.crossplane.io", "Release"): _CHARTS,
     ("helm.cattle.io", "HelmChartConfig"): _CHARTS,
     ("helm.toolkit.fluxcd.io", "HelmRelease"): _CHARTS,
     ("install.istio.io", "IstioOperator"): _CHARTS,
     ("kustomize.toolkit.fluxcd.io", "Kustomization"): _CHARTS,
     ("operators.coreos.com", "Subscription"): _CHOSEN,
+    ("operator.cluster.x-k8s.io", "AddonProvider"): _CHOSEN,
+    ("operator.cluster.x-k8s.io", "BootstrapProvider"): _CHOSEN,
+    ("operator.cluster.x-k8s.io", "ControlPlaneProvider"): _CHOSEN,
+    ("operator.cluster.x-k8s.io", "CoreProvider"): _CHOSEN,
+    ("operator.cluster.x-k8s.io", "InfrastructureProvider"): _CHOSEN,
+    ("operator.knative.dev", "KnativeEventing"): _CHOSEN,
+    ("operator.knative.dev", "KnativeServing"): _CHOSEN,
     ("operator.tigera.io", "Installation"): _CHOSEN,
+    ("packaging.carvel.dev", "PackageInstall"): _CHARTS,
     ("pkg.crossplane.io", "Configuration"): (
         "its dependencies are not known here; list their packages too"
     ),
@@ -146,6 +160,20 @@ _UNSEEN: Mapping[tuple[str, str], str] = {
 }
 # Kinds whose operators choose an image where none is given.
 _OPERATED = frozenset({
+    ("argoproj.io", "ArgoCD"),
+    ("cassandra.datastax.com", "CassandraDatacenter"),
+    ("cdi.kubevirt.io", "CDI"),
+    ("hco.kubevirt.io", "HyperConverged"),
+    ("jaegertracing.io", "Jaeger"),
+    ("k8s.mariadb.com", "MariaDB"),
+    ("k8ssandra.io", "K8ssandraCluster"),
+    ("kubevirt.io", "KubeVirt"),
+    ("loki.grafana.com", "LokiStack"),
+    ("minio.min.io", "Tenant"),
+    ("mysql.oracle.com", "InnoDBCluster"),
+    ("opensearch.opster.io", "OpenSearchCluster"),
+    ("opentelemetry.io", "OpenTelemetryCollector"),
+    ("tempo.grafana.com", "TempoStack"),
     ("grafana.integreatly.org", "Grafana"),
     ("kafka.strimzi.io", "Kafka"),
     ("mongodbcommunity.mongodb.com", "MongoDBCommunity"),

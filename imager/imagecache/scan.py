@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from imager.imagecache import likeness
 from imager.imagecache.composed import composed, composed_items, kustomized
+from imager.imagecache.encoded import TooLargeError, decoded_text
 from imager.imagecache.findings import (
     Finding,
     ImageField,
@@ -29,7 +30,7 @@ from imager.imagecache.findings import (
     text_at,
     value_at,
 )
-from imager.imagecache.manifesttext import origin_of
+from imager.imagecache.manifesttext import Origin, Text, origin_of
 from imager.imagecache.places import Rules, names_no_image, says_address, says_image
 from imager.imagecache.spots import Spot
 from imager.imagecache.textimages import VARIABLES, in_command
@@ -46,6 +47,11 @@ _OPTION = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(\S.*)\s*")
 _STRUCTURE = re.compile(r"image|repository|://|kind", re.IGNORECASE)
 _BEGINNING = re.compile(r"\s*(?:[{\[]|[\w.-]+:\s)")
 _PROSE = re.compile(r"[^\s,;]\s+[^\s,;]")
+# A name and its image: `a=acme/a:v1`, `a:acme/a:v1`.
+_PAIR = re.compile(r"[=:]")
+# Base64, or a `data:` URL of it (RFC 2397).
+_ENCODED = re.compile(r"(?:data:[^,\s]*;base64,)?([A-Za-z0-9+/\s]{32,}={0,2}\s*)")
+TOO_LARGE = "it is compressed and too large to be read: decompress it, and list it"
 _AUTO = "auto"
 
 
@@ -176,10 +182,24 @@ def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
         return
     elif whole:
         yield from _listed(whole, value, spot)
+    elif encoded := _ENCODED.fullmatch(text):
+        yield from _decoded(encoded[1], value, spot, rules)
     elif _has_structure(text):
         yield Nested(spot.path, text if option else value, spot.line_of(value))
     else:
         yield from within_text(value, spot)
+
+
+def _decoded(encoded: str, value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    content = Text(encoded)
+    content.origin = Origin(spot.line_of(value), advances=False)
+    try:
+        text = decoded_text(content)
+    except TooLargeError:
+        yield Note(spot.path, TOO_LARGE, spot.line_of(value))
+        return
+    if text and not _ENCODED.fullmatch(text):
+        yield from _text(text, spot, rules)
 
 
 def _has_structure(text: str) -> bool:
@@ -222,6 +242,8 @@ def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
     for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):
         if likeness.is_tagged(word):
             yield ImageField(spot.path, word, line)
+        elif pair := next(filter(likeness.is_likely, _PAIR.split(word, maxsplit=1)[1:]), ""):
+            yield Suspect(spot.path, pair, LOOKS, line)
         elif not likeness.is_no_image(word):
             yield Suspect(spot.path, word, _IN_SHORT, line)
 

@@ -102,7 +102,7 @@ def _in_line(code: str) -> Iterator[Likeness]:
 
 def _words(code: str) -> Iterator[str]:
     for token in _TOKEN.findall(code):
-        word = token.rstrip(".:!?}*").lstrip("{")
+        word = token.rstrip(".:!?}*_").lstrip("{*_")
         if is_likely(word):
             yield word
     yield from (word for word in _WITHIN_LINE.findall(code) if not is_no_image(word))

@@ -110,15 +110,15 @@ IMAGE_LISTING = (
     _mutant(
         "JSON is loaded as it is",
         "manifesttext.py",
-        "return _JSON_TOKEN.sub(_yaml_token, text)",
-        "return text",
+        "_JSON_TOKEN.sub(_yaml_token, each) for each in documents",
+        "each for each in documents",
         f"{_PLACES}::test_lines_of_json_are_those_of_the_file",
     ),
     _mutant(
         "secrets are not decoded",
         "objects.py",
-        "decoded = {key: _decoded(item) for key, item in data.items()}",
-        "decoded = dict(data)",
+        "decoded[key] = decoded_text(item)",
+        "decoded[key] = item",
         f"{_PLACES}::test_values_of_secrets",
     ),
     _mutant(
@@ -172,8 +172,8 @@ IMAGE_LISTING = (
     ),
     _mutant(
         "comments have images",
-        "likeness.py",
-        'code = _COMMENT.sub("", line)',
+        "textimages.py",
+        'code = COMMENT.sub("", line)',
         "code = line",
         f"{_LIKENESS}::test_texts_have_images_in_lines_without_comments",
     ),
@@ -243,8 +243,8 @@ IMAGE_LISTING = (
     _mutant(
         "the source of an entry is lost without a word",
         "otherfiles.py",
-        "if isinstance(entry, RemoteEntry) and entry.name == entry.reference:\n        return (image,)",
-        "if entry:\n        return (image,)",
+        "entry.name == entry.reference:\n        return (image,)",
+        "entry.name:\n        return (image,)",
         f"{_GAPS}::test_lists_have_the_entries_of_cache_create",
     ),
     _mutant(

@@ -381,3 +381,52 @@ def test_a_line_that_is_no_image_is_a_problem_of_a_list(tmp_path: Path) -> None:
         (2, "'this is wrong' is not an image"),
         (4, "'X=oci:y' is not an image"),
     ]
+
+
+@pytest.mark.parametrize("prefix", ["", "data:text/yaml;base64,"])
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_documents_in_base64_anywhere(tmp_path: Path, prefix: str, *, is_zipped: bool) -> None:
+    document = b"apiVersion: v1\nkind: Pod\nspec: {containers: [{image: 'redis:7'}]}\n"
+    text = encoded(gzip.compress(document) if is_zipped else document)
+    listing = read(tmp_path, resource(f"{{files: [{{content: '{prefix}{text}'}}]}}"))
+    assert (listed(listing), suspected(listing)) == (["docker.io/library/redis:7"], [])
+    assert listing.images[0].places[0].line == 4
+
+
+def test_base64_of_other_things_is_silent(tmp_path: Path) -> None:
+    texts = ["x" * 64, encoded(bytes(range(256))), encoded("-----BEGIN CERTIFICATE-----\nMIIB")]
+    for text in texts:
+        assert suspected(read(tmp_path, config_map(f"a: {text}"))) == []
+
+
+@pytest.mark.parametrize("separator", ["=", ":"])
+def test_images_behind_names(tmp_path: Path, separator: str) -> None:
+    value = f"a{separator}acme/a:v1,b{separator}acme/b:v2"
+    listing = read(tmp_path, pod(f"args: ['--images={value}']"))
+    assert suspected(listing) == [(6, "acme/a:v1"), (6, "acme/b:v2")]
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "spec", "why"),
+    [
+        ("mirror.openshift.io/v2alpha1", "ImageSetConfiguration", "{}", ""),
+        ("collection.hauler.cattle.io/v1", "ImageTxts", "{}", "download and list them too"),
+        ("addons.cluster.x-k8s.io/v1alpha1", "HelmChartProxy", "{}", "list the rendered manifests"),
+        ("mysql.oracle.com/v2", "InnoDBCluster", "{version: 8.0.34}", "its operator selects"),
+        ("mysql.oracle.com/v2", "InnoDBCluster", "{image: 'quay.io/a/b:v1'}", ""),
+    ],
+)
+def test_other_objects_that_need_images(
+    tmp_path: Path, version: str, kind: str, spec: str, why: str
+) -> None:
+    texts = [text for _, text in suspected(read(tmp_path, resource(spec, version, kind)))]
+    assert [why in text for text in texts] == ([True] if why else [])
+
+
+def test_what_oc_mirror_adds_is_reported(tmp_path: Path) -> None:
+    text = "apiVersion: mirror.openshift.io/v2alpha1\nkind: ImageSetConfiguration\n"
+    mirror = "mirror: {platform: {channels: [{name: stable}]}, additionalImages: [{name: redis}]}\n"
+    listing = read(tmp_path, text + mirror)
+    assert listed(listing) == ["docker.io/library/redis:latest"]
+    ((line, why),) = suspected(listing)
+    assert (line, "oc-mirror" in why) == (1, True)
