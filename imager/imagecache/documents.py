@@ -31,6 +31,8 @@ _MOST_NESTED_VALUES = 500_000
 _EMPTY = "empty: it contains no document"
 _DROPPED = "a later value of the same key replaces it"
 _TOO_MANY = "too many documents nested in texts: the rest is not read"
+# Comments, a document's beginning or a template's condition, and the first key.
+_MANIFEST = re.compile(r"(?:[ \t]*(?:#.*|---.*|\{\{.*)?\n)*[ \t]*(?:apiVersion|kind):\s")
 _BROKEN = "it looks like a manifest, but is not YAML: check which images it needs"
 _BROKEN_TEMPLATE = "it is the template of a manifest: list what it is rendered to"
 _NOT_IN_FIELD = "it is not an image reference"
@@ -124,8 +126,8 @@ def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
 
 
 def _is_manifest(text: str) -> bool:
-    """Whether a text that does not parse has the first keys of an object of Kubernetes."""
-    return all(re.search(rf"^\s*{key}:\s", text, re.MULTILINE) for key in ("apiVersion", "kind"))
+    """Whether a text that does not parse begins like an object of Kubernetes; scripts have some."""
+    return bool(_MANIFEST.match(text)) and "kind:" in text
 
 
 def _of_value(value: object, spot: Spot) -> Iterator[Finding]:

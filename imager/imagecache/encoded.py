@@ -20,7 +20,7 @@ _HIGHEST_RATIO = 100
 _SMALL = 64 << 10
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]{16,}={0,2}\s*")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]{16,}(?:={1,2}\s*)?")
 # Revisions that Helm keeps for a rollback.
 _PAST = frozenset({"superseded", "uninstalled", "uninstalling"})
 

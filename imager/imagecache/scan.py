@@ -50,7 +50,7 @@ _PROSE = re.compile(r"[^\s,;]\s+[^\s,;]")
 # A name and its image: `a=acme/a:v1`, `a:acme/a:v1`.
 _PAIR = re.compile(r"[=:]")
 # Base64, or a `data:` URL of it (RFC 2397).
-_ENCODED = re.compile(r"(?:data:[^,\s]*;base64,)?([A-Za-z0-9+/\s]{32,}={0,2}\s*)")
+_ENCODED = re.compile(r"(?:data:[^,\s]*;base64,)?([A-Za-z0-9+/\s]{32,}(?:={1,2}\s*)?)")
 TOO_LARGE = "it is compressed and too large to be read: decompress it, and list it"
 _AUTO = "auto"
 

@@ -36,7 +36,7 @@ _WITHIN_LINE = re.compile(
     r"""(?:[{,]\s*["']?image["']?\s*:\s*|(?<!\S)--?(?:[\w-]*-)?image[=\s]\s*)["']?([^\s"',{}\[\]]+)"""
 )
 # A line of a template whose value is only known when it is rendered.
-_TEMPLATE_LINE = re.compile(rf"""\s*(?:-\s+)?{_KEY}\s*:\s+["']?(\S.*?)["']?,?\s*""")
+_TEMPLATE_LINE = re.compile(rf"""\s*(?:-\s+)?{_KEY}\s*:\s+(\S.*)""")
 _DEFAULT = re.compile(r"""["'`]([^\s"'`]+)["'`]""")
 _VARIABLE = r"(?:\$\{?\w+\}?|\$\(\w+\)|\{\{[^{}]*\}\})"
 # A variable for the registry; or for what is after one that is known.
@@ -44,11 +44,11 @@ _OF_VARIABLE = re.compile(rf"(?<![\w/:.-]){_VARIABLE}(?:/[\w.-]+)+:([\w.-]+)")
 _IN_REGISTRY = re.compile(
     rf"(?<![\w/:.@-])((?:[\w-]+\.)+[\w-]+(?::\d+)?/[\w./-]*)[:@]?{_VARIABLE}\S*"
 )
-_PROGRAMS = "(?:docker|podman|nerdctl|crictl|ctr|crane|buildah)"
+_PROGRAMS = "(?:docker|podman|nerdctl|crictl|ctr|buildah)"
 _PROGRAM = re.compile(rf"(?:/\S*/)?{_PROGRAMS}")
-_COMMAND = re.compile(rf"\b{_PROGRAMS}\s[^#|;&]*?\b(pull|run|create|from)\s+([^#|;&]*)")
+_COMMAND = re.compile(rf"\b{_PROGRAMS}\s[^#|;&]{{0,200}}?\b(pull|run|create|from)\s+([^#|;&]*)")
 _FROM = re.compile(r"\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+[Aa][Ss]\s+(\S+))?\s*")
-_DOCKERFILE = re.compile(r"\A(?:\s*(?:#.*)?\n|\s*ARG\s.*\n)*\s*FROM\s", re.ASCII)
+_DOCKERFILE = re.compile(r"(?:[ \t]*(?:#.*|ARG\s.*)?\n)*[ \t]*FROM\s", re.ASCII)
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +87,8 @@ def _in_line(code: str) -> Iterator[Likeness]:
         return
     rendered = _TEMPLATE_LINE.fullmatch(code)
     if rendered and _has_variable(rendered[1]):
-        yield Likeness(rendered[1], is_complete=False, has_variable=True)
+        value = rendered[1].rstrip(" ,\r").strip("\"'")
+        yield Likeness(value, is_complete=False, has_variable=True)
         yield from map(_likeness, filter(is_likely, _DEFAULT.findall(rendered[1])))
         return
     yield from (_likeness(word) for word in _words(code))

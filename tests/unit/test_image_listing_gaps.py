@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,11 @@ def test_compose_files(tmp_path: Path) -> None:
     [
         ("a: |\n  apiVersion: v1\n  kind: Pod\n  a: [", 9, "is not YAML"),
         ("a: |\n  apiVersion: v1\n  kind: Pod\n  a: {{ .x }}", 8, "template of a manifest"),
+        (
+            "a: |\n  # x\n  ---\n  {{ if .x }}\n  kind: Pod\n  apiVersion: v1\n  a: [",
+            8,
+            "template",
+        ),
     ],
 )
 def test_manifests_in_values_that_do_not_parse(
@@ -305,6 +311,11 @@ def test_manifests_in_values_that_do_not_parse(
     ((at, text),) = suspected(read(tmp_path, config_map(value)))
     assert at == line
     assert warning in text
+
+
+def test_scripts_with_manifests_are_no_manifests(tmp_path: Path) -> None:
+    text = config_map("a: |\n  kubectl apply -f - <<E\n  apiVersion: v1\n  kind: Pod\n  a: [\n  E")
+    assert suspected(read(tmp_path, text)) == []
 
 
 def test_json_documents_one_after_the_other(tmp_path: Path) -> None:
@@ -430,3 +441,23 @@ def test_what_oc_mirror_adds_is_reported(tmp_path: Path) -> None:
     assert listed(listing) == ["docker.io/library/redis:latest"]
     ((line, why),) = suspected(listing)
     assert (line, "oc-mirror" in why) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * 200_000 + "x: y",
+        "docker " * 100_000,
+        "image: {{ x" + " " * 200_000 + "y",
+        "A" * 40 + " " * 200_000 + "!",
+        "--" * 100_000 + "imag",
+        "a." * 100_000 + "/$",
+        "$" * 200_000 + "/x:",
+        "{{" * 100_000,
+        "quay.io/" + "a/" * 100_000,
+    ],
+)
+def test_hostile_texts_take_no_longer_than_others(tmp_path: Path, text: str) -> None:
+    before = time.process_time()
+    read(tmp_path, json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": text}}))
+    assert time.process_time() - before < 5
