@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imager.errors import InputError, InvalidConfigError
@@ -129,7 +130,9 @@ def _check_kind(section: Section, version: TalosVersion | None) -> None:
     """Tell a kind that no release has, or not that of `version`; newer ones may have any."""
     kind = section.text("kind")
     since = KINDS.get(kind)
-    if since is None and kind:
+    if _has_empty_kind(section):
+        section.tell("is empty: write one, or leave out the key in a v1alpha1 document", key="kind")
+    elif since is None and kind:
         if version is None or not version.at_least(NEWEST[0], NEWEST[1] + 1):
             section.tell(
                 f"Talos has no documents of kind {kind[:40]!r}{_nearest(kind)}", key="kind"
@@ -137,6 +140,11 @@ def _check_kind(section: Section, version: TalosVersion | None) -> None:
     elif since and version and not version.at_least(*since) and kind != DOCUMENT_KIND:
         release = ".".join(map(str, since))
         section.tell(f"Talos {version.text} has no {kind}, which v{release} added", key="kind")
+
+
+def _has_empty_kind(section: Section) -> bool:
+    value = section.document.value
+    return isinstance(value, Mapping) and value.get("kind", "absent") in ("", None)
 
 
 def _nearest(kind: str) -> str:

@@ -389,6 +389,12 @@ def test_unknown_kinds(kind: str, version: str, problem: str) -> None:
     assert found.endswith(problem)
 
 
+@pytest.mark.parametrize("kind", ['""', "null", "~"])
+def test_a_kind_is_not_empty(kind: str) -> None:
+    (found,) = problems(f"apiVersion: v1alpha1\nkind: {kind}\n")
+    assert found.startswith("2: machine configuration: kind: is empty")
+
+
 def test_kinds_that_are_no_text() -> None:
     name = "2: machine configuration: kind:"
     assert problems("apiVersion: v1alpha1\nkind: 5\n") == [
