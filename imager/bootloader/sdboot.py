@@ -6,7 +6,7 @@ loader.conf(5).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from imager.bootassets.kernelimage import efi_asset
 from imager.bootassets.locate import Asset
@@ -22,6 +22,9 @@ from imager.signing.authenticode import sign_pe
 _HOW = "boots by UEFI with systemd-boot"
 _SIGNED = "boots by UEFI with systemd-boot, signed for SecureBoot"
 _CONFIGURATION = "# systemd-boot configuration\n\ntimeout 10\n"
+# An upgraded node's EFI variable comes before it, but may be lost; then the newest version starts,
+# and never an image of another entry. A file's name would stay that of the first version.
+_DEFAULT = "default Talos-*.efi\n"
 _SEED_SIZE = 32
 _CERTIFICATE = "EFI/keys/uki-signing-cert.der"
 # systemd's release notes; an older one takes no notice of the word.
@@ -57,7 +60,7 @@ def medium_files(target: BootTarget) -> tuple[FatFile, ...]:
 
 def _files(target: BootTarget, loader: str, *, enroll: EnrollKeys | None) -> tuple[FatFile, ...]:
     images = unified_images(target)
-    conf = _loader_conf(images, enroll=enroll)
+    conf = _loader_conf(several=len(images) > 1, enroll=enroll)
     return (
         FatFile(loader, _loader(target)),
         *images,
@@ -105,11 +108,11 @@ def _how(target: BootTarget) -> str:
     return _SIGNED if target.secure_boot else _HOW
 
 
-def _loader_conf(images: Sequence[FatFile], *, enroll: EnrollKeys | None) -> str:
-    """Return loader.conf as Talos writes it; with several images it names the default one."""
+def _loader_conf(*, several: bool, enroll: EnrollKeys | None) -> str:
+    """Return loader.conf as Talos writes it; with several images it says which are defaults."""
     lines = [_CONFIGURATION]
-    if len(images) > 1:
-        lines.append(f"default {images[0].path.rpartition('/')[2]}\n")
+    if several:
+        lines.append(_DEFAULT)
     if enroll is not None:
         lines.append(f"secure-boot-enroll {enroll.value}\n")
     return "\n".join(lines)

@@ -45,6 +45,13 @@ NODE_READS = (
         (f"{_READS}::test_the_uki_is_the_only_one_to_roll_back_to",),
     ),
     Mutant(
+        "systemd-boot's default is an image of any entry",
+        "imager/bootloader/sdboot.py",
+        '_DEFAULT = "default Talos-*.efi\\n"',
+        '_DEFAULT = "default *Talos-*.efi\\n"',
+        (f"{_READS}::test_an_upgraded_node_starts_its_version_without_its_variables",),
+    ),
+    Mutant(
         "META does not say that there are two bootloaders",
         "imager/output/disk.py",
         "values = {**boot_meta, **target.meta}",

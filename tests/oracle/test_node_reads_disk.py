@@ -95,6 +95,26 @@ def test_the_uki_is_the_only_one_to_roll_back_to(disk: Disk, tmp_path: Path) -> 
     assert found == [f"EFI/Linux/Talos-{disk.version}.efi"]
 
 
+@only("sd-boot", "dual-boot")
+def test_an_upgraded_node_starts_its_version_without_its_variables(
+    disk: Disk, tmp_path: Path
+) -> None:
+    """The node names its default entry in an EFI variable; new firmware has none.
+
+    systemd-boot then starts the newest that loader.conf's pattern matches, or the newest of all;
+    it compares names in lower case.
+    """
+    listed = [name.rpartition("/")[2] for name in esp_names(disk, tmp_path) if "/Linux/" in name]
+    resets = [name for name in listed if not name.startswith("Talos-")]
+    conf = tool("mtype", "-i", tmp_path / "EFI.img", "::/loader/loader.conf")
+    patterns = re.findall(r"^default +(\S+)$", conf, re.MULTILINE)
+    assert len(patterns) == len(resets) == (1 if disk.version == OLD else 0)
+    later = (f"Talos-{disk.version}.efi", "Talos-v1.99.0.efi", "Talos-v1.99.0~2.efi")
+    for pattern in patterns:
+        matched = [name for name in (*later, *resets) if fnmatchcase(name.lower(), pattern.lower())]
+        assert matched == [*later]
+
+
 def uki_texts(disk: Disk, folder: Path) -> tuple[list[str], list[str]]:
     """Return the texts of the sections `.profile` and `.cmdline` of all UKIs, the default first."""
     esp = disk.partition("EFI", folder)
