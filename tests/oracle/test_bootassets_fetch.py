@@ -227,6 +227,14 @@ def test_a_bad_lock_is_refused(bench: Bench, change: dict[str, object]) -> None:
         fetch(bench)
 
 
+def test_a_lock_without_a_kernel_is_refused(bench: Bench) -> None:
+    record = json.loads(bench.lock.read_text())
+    kept = [each for each in record["packages"] if not each["name"].startswith("linux-image")]
+    bench.lock.write_text(json.dumps({**record, "packages": kept}))
+    with pytest.raises(InputError, match="the lock must name one kernel"):
+        fetch(bench)
+
+
 def test_a_missing_lock_is_refused(bench: Bench) -> None:
     with pytest.raises(InputError, match="No such file"):
         fetch(Bench(bench.root, bench.root / "none.json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -114,8 +114,10 @@ def test_folders_point_at_themselves_and_above() -> None:
         assert field(image, at + 32 + 26, "H") == above
 
 
-@pytest.mark.parametrize("sector_size", [512, 4096])
-@pytest.mark.parametrize("size", [257 * MIB, 1101 * MIB, 2101 * MIB])
+@pytest.mark.parametrize(
+    ("size", "sector_size"),
+    [(34 * MIB, 512), *product((257 * MIB, 1101 * MIB, 2101 * MIB), (512, 4096))],
+)
 def test_files_are_aligned_and_data_starts_at_4096(size: int, sector_size: int) -> None:
     files = [small(f"file {number}", bytes(range(number % 7 + 1))) for number in range(30)]
     result = plan(*files, size=size, sector_size=sector_size)

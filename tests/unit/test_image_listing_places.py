@@ -244,6 +244,12 @@ def resource(version: str, kind: str, spec: str) -> str:
             "ghcr.io/acme/manifests:6.5.0",
         ),
         (
+            "source.toolkit.fluxcd.io/v1",
+            "OCIRepository",
+            f"{{url: 'oci://ghcr.io/acme/m', ref: {{semver: '>= 1', digest: '{DIGEST}'}}}}",
+            f"ghcr.io/acme/m@{DIGEST}",
+        ),
+        (
             "pkg.crossplane.io/v1",
             "Provider",
             "{package: 'xpkg.upbound.io/upbound/provider-aws-s3:v1.1.0'}",

@@ -303,7 +303,8 @@ def test_asks_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     helper.write_text(HELPER)
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = store(tmp_path, credsStore="fake", auths={"h": {"auth": auth("a:b")}})
+    auths = {"h": {"auth": auth("a:b")}, "ghcr.io": {"auth": auth("old:one")}}
+    found = store(tmp_path, credsStore="fake", auths=auths)
     assert found.find("ghcr.io") == Credential("me", "s3")
     assert found.find("nobody.example") is None
     assert found.find("h") == Credential("a", "b")

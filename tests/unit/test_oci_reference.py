@@ -71,6 +71,7 @@ def test_parses_and_expands(text: str, full: str) -> None:
         ("https://ghcr.io/a", "registry"),
         ("user@ghcr.io/a", "digest"),
         ("ghcr.io/a@sha256:12", "digest"),
+        (f"ghcr.io/a@sha256:{'A' * 64}", "digest"),
         ("ghcr.io/a@", "digest"),
         (HEX, "image id"),
         ("ghcr.io/" + "a" * 250, "255"),

@@ -344,6 +344,7 @@ def test_other_secrets_do_not_follow_a_redirect_either(server: Server) -> None:
     [
         (BLOB_PATH, "more than 5 redirects"),
         ("file:///etc/passwd", "refers to 'file:///etc/passwd'"),
+        ("http://user:secret@127.0.0.1:1/", "refers to 'http://user"),
         ("https://[x/", "Invalid IPv6"),
     ],
 )
