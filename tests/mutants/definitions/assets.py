@@ -1,0 +1,60 @@
+"""Breaks of how boot assets are fetched and put together."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_FETCH = "tests/oracle/test_bootassets_fetch.py"
+_CPIO = "tests/unit/test_cpio.py"
+
+MUTANTS = (
+    Mutant(
+        "a package may have other bytes of the same size",
+        "imager/bootassets/apt.py",
+        'return hashlib.file_digest(file, "sha256").hexdigest() == package.sha256',
+        "return bool(package.sha256)",
+        f"{_FETCH}::test_a_damaged_package_in_the_cache_is_not_used",
+    ),
+    Mutant(
+        "a mirror may be any text",
+        "imager/bootassets/apt.py",
+        "if not _URI.fullmatch(mirror):",
+        "if not mirror:",
+        "tests/unit/test_debian_mirror.py::test_a_mirror_cannot_change_how_it_is_trusted",
+    ),
+    Mutant(
+        "a path may come twice in a cpio archive",
+        "imager/bootassets/cpio.py",
+        "if parent not in folders or entry.path in seen or",
+        "if parent not in folders or",
+        f"{_CPIO}::test_a_path_comes_once",
+    ),
+    Mutant(
+        "a cpio header is not padded with its name",
+        "imager/bootassets/cpio.py",
+        "return _padded(header.encode() + name) +",
+        "return header.encode() + _padded(name) +",
+        f"{_CPIO}::test_a_record_has_the_fields_of_the_format",
+    ),
+    Mutant(
+        "a lock of another architecture passes",
+        "imager/bootassets/sources.py",
+        'if record["arch"] != arch.name:',
+        'if not record["arch"]:',
+        f"{_FETCH}::test_a_bad_lock_is_refused",
+    ),
+    Mutant(
+        "a lock may lack the kernel",
+        "imager/bootassets/packages.py",
+        "if len(kernels) != 1 or",
+        "if len(kernels) > 1 or",
+        f"{_FETCH}::test_a_lock_without_a_kernel_is_refused",
+    ),
+    Mutant(
+        "a module comes before what it needs",
+        "imager/bootassets/kmodules.py",
+        "    for needed in (*module.softdeps, *module.depends):",
+        "    for needed in module.softdeps:",
+        "tests/unit/test_kmodules.py::test_what_a_module_needs_is_loaded_before_it",
+    ),
+)

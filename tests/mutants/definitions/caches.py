@@ -1,0 +1,124 @@
+"""Breaks of the image cache: what is in it, where it is read from and that it is whole."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_DAMAGE = "tests/unit/test_imagecache_open_damage.py"
+_IMAGECACHE_CACHE = "tests/unit/test_imagecache_cache.py"
+_IMAGECACHE_TRANSFER = "tests/unit/test_imagecache_transfer.py"
+
+MUTANTS = (
+    Mutant(
+        "a tag is not compared with its digest copy",
+        "imager/imagecache/load.py",
+        "if copy not in manifests:",
+        "if not manifests:",
+        f"{_DAMAGE}::test_a_tag_that_is_damaged",
+    ),
+    Mutant(
+        "a manifest may differ from its digest",
+        "imager/imagecache/load.py",
+        "if reference.digest not in (None, manifest.digest):",
+        "if False:",
+        f"{_DAMAGE}::test_a_digest_copy_that_is_damaged",
+    ),
+    Mutant(
+        "the size of a blob is not compared",
+        "imager/imagecache/cache.py",
+        "elif file.content.size != blob.size:",
+        "elif file.content.size < 0:",
+        f"{_IMAGECACHE_CACHE}::test_a_blob_of_another_size_than_its_manifest_says",
+    ),
+    Mutant(
+        "a blob that is missing goes unnoticed",
+        "imager/imagecache/cache.py",
+        "if file is None:",
+        "if file is None and blob is None:",
+        f"{_DAMAGE}::test_a_blob_that_is_missing",
+    ),
+    Mutant(
+        "blobs of a compressed cache are not compared",
+        "imager/imagecache/load.py",
+        "if file.sha256 is not None and file.sha256 != digest.hex:",
+        "if file.sha256 is not None and not digest.hex:",
+        f"{_DAMAGE}::test_a_blob_that_is_damaged",
+    ),
+    Mutant(
+        "an image of another platform goes unnoticed",
+        "imager/imagecache/cache.py",
+        "and (own.os, own.architecture) != wanted",
+        "and own.os != wanted[0]",
+        f"{_IMAGECACHE_CACHE}::test_an_image_of_another_platform",
+    ),
+    Mutant(
+        "blobs come to the place of another one",
+        "imager/imagecache/transfer.py",
+        "FileSink(descriptor, place.offset + known, progress)",
+        "FileSink(descriptor, known, progress)",
+        f"{_IMAGECACHE_TRANSFER}::test_each_blob_comes_to_its_place",
+    ),
+    Mutant(
+        "blobs are fetched one after another",
+        "imager/imagecache/transfer.py",
+        'with worker_pool(jobs, "fetch") as pool:',
+        'with worker_pool(1, "fetch") as pool:',
+        f"{_IMAGECACHE_TRANSFER}::test_as_many_at_a_time_as_jobs",
+    ),
+    Mutant(
+        "two images may have one name",
+        "imager/imagecache/contents.py",
+        "if self.manifests.setdefault(manifest_path(name), raw) != raw:",
+        "if not self.manifests.setdefault(manifest_path(name), raw):",
+        "tests/unit/test_imagecache_gather.py::test_a_name_is_of_one_image",
+    ),
+    Mutant(
+        "required images may be missing",
+        "imager/imagecache/cache.py",
+        "if missing:\n            raise InputError(",
+        "if not missing and missing:\n            raise InputError(",
+        f"{_IMAGECACHE_CACHE}::test_required_images_that_are_missing_are_listed_by_name",
+    ),
+    Mutant(
+        "the layer's own digest is not checked",
+        "imager/imagecache/open.py",
+        "cache=replace(opened.cache, containers=(check,)),",
+        "cache=replace(opened.cache, containers=()),",
+        f"{_DAMAGE}::test_padding_of_a_layer_is_checked_too",
+    ),
+    Mutant(
+        "any entry of a layout's index will do",
+        "imager/imagecache/opened.py",
+        'if platform and (platform.os, platform.architecture) == ("linux", arch.name):',
+        "if platform:",
+        "tests/unit/test_imagecache_open.py::test_no_image_for_the_arch",
+    ),
+    Mutant(
+        "links in a tree are followed",
+        "imager/imagecache/open.py",
+        "if entry.is_symlink():",
+        "if not entry:",
+        f"{_DAMAGE}::test_links_in_a_tree_are_refused",
+    ),
+    Mutant(
+        "a port is not written for vfat",
+        "imager/imagecache/tree.py",
+        'registry = re.sub(r":([0-9]+)$", r"_\\1_", reference.registry)',
+        "registry = reference.registry",
+        "tests/unit/test_imagecache_tree.py::test_places_have_their_references",
+    ),
+    Mutant(
+        "a blob's images are named without their tags",
+        "imager/imagecache/blobnames.py",
+        "self._images.setdefault(digest, images)",
+        "self._images[digest] = images",
+        "tests/unit/test_blobnames.py::test_tags_come_first",
+    ),
+    Mutant(
+        "a blob of an index's image has no name",
+        "imager/imagecache/blobnames.py",
+        "entries = document.manifests if isinstance(document, Index) else ()",
+        "entries = ()",
+        "tests/unit/test_blobnames.py::test_the_parts_of_an_index",
+    ),
+)

@@ -1,0 +1,200 @@
+"""Breaks of what contents are and how they are copied, checked and named when they are whole."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_COPIER = "tests/unit/test_copier.py"
+_EXTENTS = "tests/unit/test_extents.py"
+_COMPRESSION = "tests/unit/test_compression.py"
+_CHECKS = "tests/unit/test_checks.py"
+_WORKSPACE = "tests/unit/test_workspace.py"
+_TARBALL = "tests/unit/test_tarball.py"
+
+MUTANTS = (
+    # Contents and the engine.
+    Mutant(
+        "a source may be closed twice",
+        "imager/reading.py",
+        "descriptor, self._descriptor = self._descriptor, -1",
+        "descriptor = self._descriptor",
+        f"{_COPIER}::test_a_source_is_closed_once_when_a_signal_ends_the_closing",
+    ),
+    Mutant(
+        "what fails after a signal hides it",
+        "imager/__main__.py",
+        "if stop := _stop_behind(error):",
+        "if stop := None:",
+        "tests/fault/test_output_errors.py::test_what_fails_after_a_signal_does_not_hide_it",
+    ),
+    Mutant(
+        "a clipped extent keeps its old source offset",
+        "imager/extents.py",
+        "advanced(self.source, first - self.offset)",
+        "self.source",
+        f"{_EXTENTS}::test_clipping_advances_every_kind_of_source",
+    ),
+    Mutant(
+        "overlapping extents pass",
+        "imager/extents.py",
+        "if extent.length <= 0 or extent.offset < end:",
+        "if extent.length <= 0:",
+        f"{_EXTENTS}::test_overlapping_extents_are_refused",
+    ),
+    Mutant(
+        "an extent is not written",
+        "imager/copier.py",
+        "for extent in content.extents:\n                _write_plain",
+        "for extent in content.extents[1:]:\n                _write_plain",
+        f"{_COPIER}::test_every_method_gives_the_same_bytes",
+    ),
+    Mutant(
+        "holes are copied as data",
+        "imager/reading.py",
+        "hole = min(os.lseek(descriptor, start, os.SEEK_HOLE), end)",
+        "hole = end",
+        f"{_COPIER}::test_holes_stay_holes",
+    ),
+    Mutant(
+        "a hole is read as too many zeros",
+        "imager/reading.py",
+        "yield _ZEROS[: size - start]",
+        "yield _ZEROS",
+        f"{_COPIER}::test_holes_as_zeros_are_bounded",
+    ),
+    Mutant(
+        "a short source goes unnoticed",
+        "imager/copier.py",
+        "if done < length:\n            raise shorter(self.path)",
+        "if done < 0:\n            raise shorter(self.path)",
+        f"{_COPIER}::test_a_source_that_shrinks_during_the_copy",
+    ),
+    Mutant(
+        "no fallback across file systems",
+        "imager/copier.py",
+        "_NOT_HERE = {errno.EXDEV, ",
+        "_NOT_HERE = {",
+        f"{_COPIER}::test_what_the_kernel_cannot_do_falls_back_in_order",
+    ),
+    Mutant(
+        "a full disk is called a failed copy",
+        "imager/copier.py",
+        "if error.errno in (errno.ENOSPC, ",
+        "if error.errno in (0, ",
+        f"{_COPIER}::test_a_full_disk",
+    ),
+    Mutant(
+        "streams are not read in their order",
+        "imager/copier.py",
+        "ranges.sort(key=lambda item: (item[0].path, item[0].start, item[0].offset))",
+        "ranges.sort(key=lambda item: item[0].path)",
+        f"{_COPIER}::test_a_stream_is_decompressed_once_when_written",
+    ),
+    Mutant(
+        "a truncated zstd stream goes unnoticed",
+        "imager/compression.py",
+        "if size and not part and self._codec is Codec.ZSTD:",
+        "if not size:",
+        f"{_COMPRESSION}::test_every_truncation_is_told",
+    ),
+    Mutant(
+        "zstd may ask for any amount of memory",
+        "imager/compression.py",
+        "max_window_size=_LARGEST_WINDOW",
+        "max_window_size=1 << 42",
+        f"{_COMPRESSION}::test_a_window_that_would_take_too_much_memory_is_refused",
+    ),
+    # Checks and atomic outputs.
+    Mutant(
+        "digests are not compared",
+        "imager/checks.py",
+        "if running.hash.hexdigest() != running.check.sha256:",
+        "if not running.hash.hexdigest():",
+        f"{_CHECKS}::test_one_flipped_bit_is_found",
+    ),
+    Mutant(
+        "the end of a block does not wait for the checks",
+        "imager/checks.py",
+        "yield raise_failed\n            running.result()",
+        "yield raise_failed",
+        f"{_CHECKS}::test_the_end_of_the_block_raises",
+    ),
+    Mutant(
+        "a file that is too short passes its check",
+        "imager/checks.py",
+        "if len(chunk) != size:",
+        "if len(chunk) > size:",
+        f"{_CHECKS}::test_a_truncated_file_is_told_with_the_byte",
+    ),
+    Mutant(
+        "the rename of a finished file is skipped",
+        "imager/workspace.py",
+        "temporary.replace(path)",
+        "pass",
+        f"{_WORKSPACE}::test_an_existing_file_is_replaced",
+    ),
+    Mutant(
+        "the data are not flushed before the rename",
+        "imager/workspace.py",
+        "os.fsync(descriptor)\n        if clobber:",
+        "if clobber:",
+        f"{_WORKSPACE}::test_a_file_is_flushed_before_it_is_renamed",
+    ),
+    Mutant(
+        "a failed file is left behind",
+        "imager/workspace.py",
+        "            temporary.unlink()\n        raise",
+        "            pass\n        raise",
+        f"{_WORKSPACE}::test_a_failed_block_leaves_nothing",
+    ),
+    Mutant(
+        "partial files in use are swept away",
+        "imager/workspace.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n                _remove(stale)",
+        "_remove(stale)",
+        f"{_WORKSPACE}::test_a_partial_that_is_held_is_kept",
+    ),
+    Mutant(
+        "free space is not asked for",
+        "imager/workspace.py",
+        "if free < needed:",
+        "if free < 0:",
+        f"{_WORKSPACE}::test_free_space_is_asked_for_beforehand",
+    ),
+    # Archives.
+    Mutant(
+        "names may lead out of an archive",
+        "imager/tarball.py",
+        'any(part in ("", ".", "..") for part in parts)',
+        'any(part in ("", ".") for part in parts)',
+        f"{_TARBALL}::test_hostile_members_are_refused",
+    ),
+    Mutant(
+        "links pass for files",
+        "imager/tarball.py",
+        "if info.issparse() or not info.isreg():",
+        "if info.issparse():",
+        f"{_TARBALL}::test_what_is_no_file_is_named_alone",
+    ),
+    Mutant(
+        "a name may come twice",
+        "imager/tarball.py",
+        "if name in files:",
+        "if not name:",
+        f"{_TARBALL}::test_hostile_members_are_refused",
+    ),
+    Mutant(
+        "a header may take any amount of memory",
+        "imager/tarball.py",
+        "if not 0 <= size <= _LARGEST_READ:",
+        "if size < 0:",
+        f"{_TARBALL}::test_hostile_members_are_refused",
+    ),
+    Mutant(
+        "a program that fails is taken for one that does not",
+        "imager/tools.py",
+        "if done.returncode != 0:",
+        "if done.returncode < 0:",
+        "tests/unit/test_oci_credentials.py::test_asks_helpers",
+    ),
+)

@@ -1,0 +1,169 @@
+"""Breaks of `imager config`, and of what a node reads of a machine configuration."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_SELECTOR = "tests/unit/test_selector.py"
+_READ = "tests/unit/test_machineconfig.py"
+_UNITS = "tests/unit/test_units.py"
+_CHECK = "tests/unit/test_machineconfig_check.py"
+_CONFIG_ERRORS = "tests/fault/test_config_errors.py"
+_TALOS_BUNDLE = "tests/oracle/test_talos_bundle.py"
+
+MUTANTS = (
+    Mutant(
+        "a selector whose type is known at its evaluation alone is right",
+        "imager/machineconfig/celenv.py",
+        'if kind != "BOOL":',
+        'if kind not in ("BOOL", "DYN"):',
+        f"{_SELECTOR}::test_invalid_expressions_and_where",
+    ),
+    Mutant(
+        "a release has the fields of later ones",
+        "imager/machineconfig/celenv.py",
+        "if version.at_least(*FIELDS_SINCE.get(name, (0, 0)))",
+        "if version",
+        f"{_SELECTOR}::test_fields_that_a_release_lacks",
+    ),
+    Mutant(
+        "a glob's ends may overlap",
+        "imager/machineconfig/celenv.py",
+        "0 <= position <= len(text) - len(last) and",
+        "0 <= position and",
+        f"{_SELECTOR}::test_globs",
+    ),
+    Mutant(
+        "the place of a problem is counted without escapes",
+        "imager/yamldocs.py",
+        """_ESCAPE.match(source, position) if style == '"' else None""",
+        "None",
+        f"{_READ}::test_the_place_of_a_problem_in_an_expression",
+    ),
+    Mutant(
+        "any kind of document is right",
+        "imager/machineconfig/settings.py",
+        "if since is None and kind:",
+        "if False:",
+        f"{_READ}::test_unknown_kinds",
+    ),
+    Mutant(
+        "a letter alone is a unit of an option's size",
+        "imager/units.py",
+        "if match and unit and unit.lower() in _PREFIXES:",
+        "if False:",
+        f"{_UNITS}::test_a_letter_alone_is_two_sizes",
+    ),
+    Mutant(
+        "a size has no commas",
+        "imager/units.py",
+        'match[1].replace(",", "")',
+        "match[1]",
+        f"{_UNITS}::test_sizes_people_write",
+    ),
+    Mutant(
+        "a merged key is taken for the mapping's own",
+        "imager/yamldocs.py",
+        "for key, value in reversed(node.value)",
+        "for key, value in node.value",
+        f"{_READ}::test_anchors_and_merged_keys",
+    ),
+    Mutant(
+        "both ways to turn the cache on are right",
+        "imager/machineconfig/settings.py",
+        "if len(places) > 1:",
+        "if len(places) > 2:",
+        f"{_READ}::test_both_is_an_error",
+    ),
+    Mutant(
+        "a negative limit is what is used, not what is left",
+        "imager/machineconfig/sizes.py",
+        "SizeLimit(-size, 100) if is_negative",
+        "SizeLimit(size) if is_negative",
+        f"{_READ}::test_limits_that_depend_on_the_disk",
+    ),
+    Mutant(
+        "a mount of the cache's volume is right",
+        "imager/machineconfig/volumes.py",
+        '(IMAGE_CACHE, "mount"): (1, 14),',
+        "",
+        f"{_READ}::test_fields_that_the_volume_may_not_have",
+    ),
+    Mutant(
+        "a volume just too small is large enough",
+        "imager/machineconfig/check.py",
+        "volume.max_size.size < sized.volume_size",
+        "volume.max_size.size < sized.volume_size - 1048576",
+        f"{_CHECK}::test_a_cache_that_does_not_fit",
+    ),
+    Mutant(
+        "a cache that is turned off is right",
+        "imager/machineconfig/check.py",
+        "if not settings.enabled and not is_wrong and",
+        "if False and",
+        f"{_CHECK}::test_a_cache_that_is_turned_off",
+    ),
+    Mutant(
+        "a cache without a volume is right",
+        "imager/machineconfig/doubts.py",
+        "if settings.enabled and not has_document:",
+        "if False:",
+        f"{_CHECK}::test_a_cache_without_a_volume",
+    ),
+    Mutant(
+        "a relative size of the cache's volume is what it is elsewhere",
+        "imager/machineconfig/doubts.py",
+        "if config.volume is None or config.volume.max_size.is_fixed:",
+        "if True:",
+        f"{_CHECK}::test_a_relative_size_of_the_volume",
+    ),
+    Mutant(
+        "--strict lets warnings pass",
+        "imager/cli/config.py",
+        "if strict and checked.warnings:",
+        "if False:",
+        f"{_CONFIG_ERRORS}::test_strict",
+    ),
+    Mutant(
+        "a worker needs a control plane",
+        "imager/machineconfig/needs.py",
+        '_CONTROL_PLANES = ("controlplane", "init")',
+        '_CONTROL_PLANES = ("controlplane", "init", "worker")',
+        f"{_CHECK}::test_a_worker_needs_what_it_pulls_for_itself",
+    ),
+    Mutant(
+        "the volume has no room",
+        "imager/machineconfig/patch.py",
+        "size + size // 5",
+        "size",
+        f"{_CHECK}::test_a_volume_is_too_small_whatever_else_is_wrong_with_it",
+    ),
+    Mutant(
+        "a component's version loses the v of its tag",
+        "imager/imagecache/bundles.py",
+        'prefix or ("v" if tag.startswith("v") else "")',
+        "prefix",
+        f"{_TALOS_BUNDLE}::test_other_versions",
+    ),
+    Mutant(
+        "the list of a lower layer is taken",
+        "imager/imagecache/bundles.py",
+        "for layer in reversed(layers):",
+        "for layer in layers:",
+        f"{_TALOS_BUNDLE}::test_a_release",
+    ),
+    Mutant(
+        "the node imports what it does not have",
+        "imager/machineconfig/settings.py",
+        "from imager.profile.version import TalosVersion\n",
+        "from imager.profile.version import TalosVersion\nimport imager.profile.model\n",
+        "tests/unit/test_imports.py::test_a_node_needs_only_its_own_wheels",
+    ),
+    Mutant(
+        "what may be a mistake is left out beside what is one",
+        "imager/machineconfig/check.py",
+        "raise invalid_config(source, problems, warnings=warnings, hint=hint)",
+        "raise invalid_config(source, problems, hint=hint)",
+        f"{_CONFIG_ERRORS}::test_warnings_beside_problems",
+    ),
+)

@@ -1,0 +1,218 @@
+"""Breaks of how blobs come: to their places, through the layer cache, after a run that ended."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_JOURNAL = "tests/unit/test_imagecache_journal.py"
+_TRANSFER = "tests/unit/test_imagecache_transfer.py"
+_LAYERS = "tests/unit/test_imagecache_layercache.py"
+_CONSTRUCTION = "tests/unit/test_imagecache_construction.py"
+_RESUMABLE = "tests/unit/test_workspace_resumable.py"
+_FLUSHER = "tests/unit/test_flusher.py"
+_PULL = "tests/unit/test_imagecache_pull.py"
+
+MUTANTS = (
+    # The journal, and blobs at their places.
+    Mutant(
+        "counters are in the order of a list",
+        "imager/imagecache/journal.py",
+        "enumerate(sorted(digests))",
+        "enumerate(digests)",
+        f"{_JOURNAL}::test_counters_are_found_whatever_the_order",
+    ),
+    Mutant(
+        "a counter that was cut off is read",
+        "imager/imagecache/journal.py",
+        "return int(_COUNTER.unpack(data)[0]) if len(data) == _COUNTER.size else 0",
+        'return int.from_bytes(data, "little") or 1',
+        f"{_JOURNAL}::test_what_is_not_there_is_nothing",
+    ),
+    Mutant(
+        "bytes are taken down before they are written",
+        "imager/imagecache/transfer.py",
+        "        self._sink.write(data)\n        self._count",
+        "        self._note(self._count + len(data), 0)\n"
+        "        self._sink.write(data)\n        self._count",
+        f"{_TRANSFER}::test_the_journal_is_never_ahead_of_the_bytes",
+    ),
+    Mutant(
+        "what is missing comes to the beginning of a place",
+        "imager/imagecache/transfer.py",
+        "FileSink(descriptor, place.offset + known, progress)",
+        "FileSink(descriptor, place.offset, progress)",
+        f"{_TRANSFER}::test_a_later_run_goes_on_where_the_first_one_stopped",
+    ),
+    Mutant(
+        "what an earlier run has left is not begun anew",
+        "imager/imagecache/transfer.py",
+        "                if not known:\n                    raise\n",
+        "                raise\n",
+        f"{_TRANSFER}::test_a_journal_that_tells_too_much_is_found_out",
+    ),
+    Mutant(
+        "wrong bytes stay in the journal",
+        "imager/imagecache/transfer.py",
+        "self.journal.record(digest, 0)",
+        "pass",
+        f"{_TRANSFER}::test_wrong_bytes_are_not_taken_down",
+    ),
+    Mutant(
+        "what one blob lacks stops the others",
+        "imager/imagecache/transfer.py",
+        "OF_ONE_BLOB = (InputError, UnsupportedError, WrongBytesError)",
+        "OF_ONE_BLOB = ()",
+        f"{_TRANSFER}::test_what_one_blob_lacks_does_not_keep_the_others",
+    ),
+    # The layer cache.
+    Mutant(
+        "the size of a file in the layer cache is not compared",
+        "imager/imagecache/layercache.py",
+        "if status.st_size == blob.size and status.st_mtime_ns == stamp:",
+        "if status.st_mtime_ns == stamp:",
+        f"{_LAYERS}::test_a_wrong_size_is_seen_whatever_the_time",
+    ),
+    Mutant(
+        "the time of a file in the layer cache is not compared",
+        "imager/imagecache/layercache.py",
+        "if status.st_size == blob.size and status.st_mtime_ns == stamp:",
+        "if status.st_size == blob.size:",
+        f"{_LAYERS}::test_a_change_to_the_output_is_noticed",
+    ),
+    Mutant(
+        "a damaged file of the layer cache is used",
+        "imager/imagecache/layercache.py",
+        "path.unlink(missing_ok=True)\n            return False",
+        "return True",
+        f"{_LAYERS}::test_a_damaged_blob_is_replaced",
+    ),
+    Mutant(
+        "a file with more than the blob becomes the blob's",
+        "imager/imagecache/layercache.py",
+        "if place.offset or place.path.stat().st_size != place.source.blob.size:",
+        "if place.offset:",
+        f"{_LAYERS}::test_a_place_in_a_larger_file_gets_a_copy",
+    ),
+    Mutant(
+        "a blob that another run fetches is fetched",
+        "imager/imagecache/layercache.py",
+        "while not _lock(descriptor):",
+        "while _lock(descriptor) is None:",
+        f"{_LAYERS}::test_a_blob_that_another_run_fetches_is_waited_for",
+    ),
+    Mutant(
+        "what another run fetched is fetched again",
+        "imager/imagecache/layercache.py",
+        "_Partial(path, descriptor) if same else None",
+        "_Partial(path, descriptor)",
+        f"{_LAYERS}::test_what_another_run_fetched_is_taken",
+    ),
+    # What a run leaves, and who takes it up.
+    Mutant(
+        "what came is kept on a full disk",
+        "imager/imagecache/construction.py",
+        "isinstance(error, HostError | OutputError)",
+        "isinstance(error, OutputError)",
+        f"{_CONSTRUCTION}::test_a_disk_that_failed_is_left_empty",
+    ),
+    Mutant(
+        "space is asked for what is there already",
+        "imager/imagecache/construction.py",
+        "plan.packing.needed - there)",
+        "plan.packing.needed)",
+        f"{_CONSTRUCTION}::test_what_is_there_needs_no_more_space",
+    ),
+    Mutant(
+        "a few bytes are kept",
+        "imager/imagecache/construction.py",
+        "if come < _WORTH_KEEPING or ",
+        "if ",
+        "tests/unit/test_imagecache_create.py::test_an_image_source_that_fails_leaves_nothing",
+    ),
+    Mutant(
+        "another plan goes on with files of other sizes",
+        "imager/imagecache/creation.py",
+        'f"{place.path} {place.offset} {place.length}\\n"',
+        'f"{place.path} {place.offset}\\n"',
+        f"{_CONSTRUCTION}::test_the_key_tells_plans_apart",
+    ),
+    Mutant(
+        "the folder of a run that runs is taken",
+        "imager/workspace.py",
+        "here = False",
+        "here = True",
+        f"{_RESUMABLE}::test_the_folder_of_a_run_that_runs_is_left_to_it",
+    ),
+    Mutant(
+        "the folder of another plan is taken",
+        "imager/workspace.py",
+        'path.with_name(f".{path.name}.{key}.partial")',
+        'path.with_name(f".{path.name}.{len(key) > 0}.partial")',
+        f"{_RESUMABLE}::test_another_plan_begins_anew",
+    ),
+    Mutant(
+        "a link is followed to where a run went on",
+        "imager/workspace.py",
+        "temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC",
+        "temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC",
+        f"{_RESUMABLE}::test_a_link_in_its_place_is_not_followed",
+    ),
+    # Flushes.
+    Mutant(
+        "a flush that failed is forgotten by the next one",
+        "imager/flusher.py",
+        "            self.wait()\n            files, self._files",
+        "            files, self._files",
+        f"{_FLUSHER}::test_a_failure_is_told_by_a_later_write",
+    ),
+    Mutant(
+        "the last flush is not looked at",
+        "imager/flusher.py",
+        "yield flusher\n            flusher.wait()",
+        "yield flusher",
+        f"{_FLUSHER}::test_a_flush_that_fails_is_told",
+    ),
+    Mutant(
+        "files without a flush stay open",
+        "imager/flusher.py",
+        "        finally:\n            flusher.close()",
+        "        finally:\n            flusher.wait()",
+        f"{_FLUSHER}::test_no_descriptor_stays_open",
+    ),
+    # Caches in registries.
+    Mutant(
+        "a pulled cache may lack the machine's images",
+        "imager/imagecache/pull.py",
+        "    cache.require_arch(arch)\n",
+        "",
+        f"{_PULL}::test_images_for_other_machines_are_refused",
+    ),
+    Mutant(
+        "the platforms of a pulled cache are not those of its index",
+        "imager/imagecache/pull.py",
+        "entries = platforms_of(root.document)",
+        "pass",
+        f"{_PULL}::test_the_platforms_of_an_index",
+    ),
+    Mutant(
+        "a layer is fetched without asking for space",
+        "imager/imagecache/pull.py",
+        "if not self.layer_cache.has(layer):",
+        "if self.layer_cache.has(layer):",
+        f"{_PULL}::test_space_is_asked_for_before_the_layer",
+    ),
+    Mutant(
+        "a pool that fails waits for what is running",
+        "imager/workers.py",
+        "pool.shutdown(wait=False, cancel_futures=True)",
+        "pool.shutdown(wait=True, cancel_futures=True)",
+        "tests/unit/test_workers.py::test_a_block_that_fails_drops_what_waits_and_leaves_what_runs",
+    ),
+    Mutant(
+        "threads go on when another has failed",
+        "imager/workers.py",
+        "        if self._stopped.is_set():\n            raise _StoppedError\n",
+        "",
+        "tests/unit/test_workers.py::test_progress_is_told_until_it_is_stopped",
+    ),
+)

@@ -1,0 +1,90 @@
+"""Breaks of what finds the volumes of an image that firmware boots from."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_TABLES = "tests/oracle/test_gpt_foreign.py"
+_GPT = "tests/unit/test_gpt.py"
+_VERIFIED = "tests/oracle/test_verify_foreign.py"
+_CATALOGS = "tests/unit/test_eltorito.py"
+
+MUTANTS = (
+    Mutant(
+        "a table has 128 entries",
+        "imager/media/gpt_read.py",
+        "entries = _read_at(file, array * sector_size, count * each)",
+        "entries = _read_at(file, array * sector_size, 128 * each)",
+        f"{_TABLES}::test_xorrisos_table_is_read",
+    ),
+    Mutant(
+        "the number of entries has no limit",
+        "imager/media/gpt_read.py",
+        "if not 1 <= count <= _LARGEST_ARRAY // each:",
+        "if not count:",
+        f"{_GPT}::test_shapes_are_bounded",
+    ),
+    Mutant(
+        "the primary array is written behind its header",
+        "imager/media/gpt_edit.py",
+        "if self._copy.array == _ARRAY:",
+        "if self._copy:",
+        f"{_TABLES}::test_a_larger_disk_is_used_and_an_entry_added[a primary array that was moved]",
+    ),
+    Mutant(
+        "longer headers are cut off",
+        "imager/media/gpt_edit.py",
+        "rest = header[HEADER.size :]",
+        'rest = b""',
+        f"{_GPT}::test_larger_entries_and_headers_are_read",
+    ),
+    Mutant(
+        "an MBR has no EFI system partition",
+        "imager/media/mbr.py",
+        "kind == _ESP",
+        "kind == 0",
+        f"{_VERIFIED}::test_sticks_with_an_mbr",
+    ),
+    Mutant(
+        "El Torito is not looked at",
+        "imager/output/bootvolumes.py",
+        "        yield from _boot_images(path)",
+        "        yield from ()",
+        f"{_VERIFIED}::test_isos[from genisoimage]",
+    ),
+    Mutant(
+        "an entry that does not boot is taken",
+        "imager/media/eltorito.py",
+        "if indicator == _BOOTABLE:",
+        "if indicator >= 0:",
+        f"{_CATALOGS}::test_catalogs",
+    ),
+    Mutant(
+        "the checksum of a boot catalog does not count",
+        "imager/media/eltorito.py",
+        "and sum(words) & 0xFFFF == 0",
+        "and sum(words) >= 0",
+        f"{_CATALOGS}::test_damaged_catalogs",
+    ),
+    Mutant(
+        "what only the tree of an ISO has is passed over",
+        "imager/output/bootvolumes.py",
+        "        if files:",
+        "        if not files:",
+        f"{_VERIFIED}::test_isos[as Talos makes it]",
+    ),
+    Mutant(
+        "allocation tables may differ",
+        "imager/output/bootvolumes.py",
+        "if fat_tables_agree(",
+        "if place or fat_tables_agree(",
+        f"{_VERIFIED}::test_tables_that_differ[16]",
+    ),
+    Mutant(
+        "a loader of zeros is passed over",
+        "imager/output/secureboot.py",
+        "name.lower().endswith(_EFI) or",
+        "not name or",
+        f"{_VERIFIED}::test_a_loader_of_zeros_is_not_passed_over",
+    ),
+)

@@ -1,0 +1,60 @@
+"""Breaks of what plans XFS volumes and disks of 4096-byte sectors."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_PLANS = "tests/unit/test_xfs.py"
+_JUDGED = "tests/oracle/test_xfs_oracle.py"
+
+MUTANTS = (
+    Mutant(
+        "an XFS volume has features that GRUB does not know",
+        "imager/media/xfs.py",
+        '((6, 10), "-i", "exchange=0"),',
+        "",
+        f"{_PLANS}::test_each_version_is_told_to_leave_out_what_it_knows",
+    ),
+    Mutant(
+        "features that mkfs.xfs adds are not noticed",
+        "imager/media/xfs_inodes.py",
+        "if features != _EXPECTED_FEATURES:",
+        "if not features:",
+        f"{_PLANS}::test_a_volume_of_other_features_is_refused",
+    ),
+    Mutant(
+        "a time of an XFS inode is the clock's",
+        "imager/media/xfs_inodes.py",
+        "for offset in _TIMES:",
+        "for offset in _TIMES[:-1]:",
+        f"{_JUDGED}::test_the_surroundings_do_not_matter",
+    ),
+    Mutant(
+        "files on XFS read as zeros, being reserved only",
+        "imager/media/xfs_inodes.py",
+        "_number(inode, offset, 16) & ~_UNWRITTEN",
+        "_number(inode, offset, 16)",
+        f"{_JUDGED}::test_files_are_written_and_not_reserved",
+    ),
+    Mutant(
+        "allocation groups are taken for as large as their numbers are wide",
+        "imager/media/xfs_inodes.py",
+        "return group * self.group_blocks + within",
+        "return (group << self.group_blocks_log) + within",
+        f"{_JUDGED}::test_every_file_is_read_by_grub",
+    ),
+    Mutant(
+        "the second boot sector of FAT stands where it does with other sectors",
+        "imager/media/fat.py",
+        "yield sector * geometry.sector_size, Content.of_bytes(boot)",
+        "yield sector * 512, Content.of_bytes(boot)",
+        "tests/oracle/test_fat_oracle.py::test_undamaged_is_not_objected_to",
+    ),
+    Mutant(
+        "the header of a GPT stands behind 512 bytes whatever the sectors are",
+        "imager/media/gpt.py",
+        'Content.of_bytes(mbr.ljust(sector_size, b"\\0")',
+        'Content.of_bytes(mbr.ljust(512, b"\\0")',
+        "tests/oracle/test_gpt_oracle.py::test_fdisk_reads_4096_byte_sectors",
+    ),
+)
