@@ -15,7 +15,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -50,8 +51,11 @@ def main(arguments: Sequence[str]) -> int:
     if texts:
         _say("\n".join(texts))
         return 2
-    with tempfile.TemporaryDirectory(prefix="imager-mutants-") as folder:
-        outcomes = list(_outcomes(selection.mutants, Path(folder)))
+    with (
+        tempfile.TemporaryDirectory(prefix="imager-mutants-") as folder,
+        closing(_outcomes(selection.mutants, Path(folder))) as found,
+    ):
+        outcomes = list(found)
     failed = [outcome for outcome in outcomes if outcome.problem]
     for outcome in failed:
         _say(f"not noticed:\n{_line(outcome)}")
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         f"{len(outcomes) - len(failed)} of {len(selection.mutants)} mutants noticed in "
         f"{time.monotonic() - started:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processors"
     )
-    return 1 if failed or not outcomes else 0
+    return 0 if len(outcomes) == len(selection.mutants) and not failed else 1
 
 
 def _selection(arguments: Sequence[str]) -> Selection:
@@ -74,6 +78,8 @@ def _selection(arguments: Sequence[str]) -> Selection:
         selection = by_change(mutants, REPOSITORY)
     elif asked.words:
         selection = by_words(mutants, asked.words)
+        if not selection.mutants:
+            parser.error(f"no mutant names {' or '.join(asked.words)}")
     else:
         selection = Selection(mutants, "all")
     _say(f"{len(selection.mutants)} of {len(mutants)} mutants: {selection.why}")
@@ -85,25 +91,27 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _outcomes(mutants: Sequence[Mutant], folder: Path) -> Iterator[Outcome]:
+def _outcomes(mutants: Sequence[Mutant], folder: Path) -> Generator[Outcome]:
     """Run the tests on an unbroken copy, then yield what became of each mutant."""
     workers = [folder / str(number) for number in range(os.cpu_count() or 1)]
     whole = copy_tree(folder / "whole")
     seconds: dict[str, float] = {}
-    for task, report in run_tasks(_controls(mutants), [Place(whole, each) for each in workers]):
-        if text := not_green(report):
-            _say(f"not green without a mutant:\n{text}")
-            return
-        seconds |= dict.fromkeys(task.tests, report.seconds)
+    with closing(run_tasks(_controls(mutants), [Place(whole, each) for each in workers])) as runs:
+        for task, report in runs:
+            if text := not_green(report):
+                _say(f"not green without a mutant:\n{text}")
+                return
+            seconds |= dict.fromkeys(task.tests, report.seconds)
     _say(f"{len(seconds)} tests are green without a mutant")
     # Copied with what has been compiled.
     places = [Place(Path(shutil.copytree(whole, each / "tree")), each) for each in workers]
     tasks = (Task((each.test,), _limit(seconds[each.test]), each) for each in mutants)
-    for task, report in run_tasks(tasks, places):
-        assert task.mutant
-        outcome = Outcome(task.mutant, report.seconds, not_noticed(report))
-        _say(_line(outcome))
-        yield outcome
+    with closing(run_tasks(tasks, places)) as runs:
+        for task, report in runs:
+            assert task.mutant
+            outcome = Outcome(task.mutant, report.seconds, not_noticed(report))
+            _say(_line(outcome))
+            yield outcome
 
 
 def _controls(mutants: Sequence[Mutant]) -> Iterator[Task]:

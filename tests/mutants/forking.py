@@ -20,7 +20,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ class _Running:
     started: float
 
 
-def run_tasks(tasks: Iterable[Task], places: Iterable[Place]) -> Iterator[tuple[Task, Report]]:
+def run_tasks(tasks: Iterable[Task], places: Iterable[Place]) -> Generator[tuple[Task, Report]]:
     """Run each task in a child of its own, as many at a time as there are places."""
     free = list(places)
     keepers: dict[int, _Running] = {}
