@@ -15,11 +15,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from zlib import crc32
 
 from tests.mutants.definitions import all_mutants
 from tests.mutants.forking import Place, Task, run_tasks
@@ -28,7 +30,10 @@ from tests.mutants.selection import Selection, by_change, by_words
 from tests.mutants.trees import REPOSITORY, copy_tree
 from tests.mutants.verdict import not_green, not_noticed, stale
 
+# More than there are processors: some tests only wait for what a break keeps from coming.
+_AT_A_TIME = 2 * (os.cpu_count() or 1)
 _CONTROL_LIMIT = 1200
+_LONG = 4
 _LEAST_LIMIT = 60
 _TIMES_SLOWER = 10
 
@@ -93,7 +98,7 @@ def _say(text: str) -> None:
 
 def _outcomes(mutants: Sequence[Mutant], folder: Path) -> Generator[Outcome]:
     """Run the tests on an unbroken copy, then yield what became of each mutant."""
-    workers = [folder / str(number) for number in range(os.cpu_count() or 1)]
+    workers = [folder / str(number) for number in range(_AT_A_TIME)]
     whole = copy_tree(folder / "whole")
     seconds: dict[str, float] = {}
     with closing(run_tasks(_controls(mutants), [Place(whole, each) for each in workers])) as runs:
@@ -105,7 +110,8 @@ def _outcomes(mutants: Sequence[Mutant], folder: Path) -> Generator[Outcome]:
     _say(f"{len(seconds)} tests are green without a mutant")
     # Copied with what has been compiled.
     places = [Place(Path(shutil.copytree(whole, each / "tree")), each) for each in workers]
-    tasks = (Task((each.test,), _limit(seconds[each.test]), each) for each in mutants)
+    tasks = [Task((each.test,), _limit(seconds[each.test]), each) for each in mutants]
+    tasks.sort(key=partial(_rank, seconds))
     with closing(run_tasks(tasks, places)) as runs:
         for task, report in runs:
             assert task.mutant
@@ -119,6 +125,12 @@ def _controls(mutants: Sequence[Mutant]) -> Iterator[Task]:
     tests = sorted({each.test for each in mutants})
     for _file, group in groupby(tests, key=lambda test: test.partition("::")[0]):
         yield Task(tuple(group), _CONTROL_LIMIT)
+
+
+def _rank(seconds: Mapping[str, float], task: Task) -> tuple[bool, int]:
+    """Return a key that puts first, but mixed, the tests of files that take long."""
+    (test,) = task.tests
+    return seconds[test] < _LONG, crc32(repr(task.mutant).encode())
 
 
 def _limit(seconds: float) -> float:

@@ -22,7 +22,7 @@ def test_a_block_that_fails_drops_what_waits_and_leaves_what_runs() -> None:
 
     def hold() -> None:
         running.set()
-        released.wait(60)
+        released.wait(5)
 
     with pytest.raises(ValueError, match="failed"), worker_pool(1, "test") as pool:
         held = pool.submit(hold)

@@ -34,7 +34,7 @@ MUTANTS = (
         "imager/media/xfs_inodes.py",
         "_number(inode, offset, 16) & ~_UNWRITTEN",
         "_number(inode, offset, 16)",
-        f"{_JUDGED}::test_files_are_written_and_not_reserved",
+        f"{_PLANS}::test_data_are_planned_from_where_they_lie",
     ),
     Mutant(
         "allocation groups are taken for as large as their numbers are wide",
