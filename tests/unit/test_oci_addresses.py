@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -10,17 +9,10 @@ import pytest
 from imager.errors import DependencyError
 from imager.oci.addresses import check_destination, only_literal
 from imager.oci.httptransport import HttpTransport
-from tests.lib.registries.scripted_registry import (
-    BLOB_PATH,
-    GOOD,
-    QUICK,
-    ROOT,
-    Reply,
-    Server,
-    fetch,
-    image,
-    serving,
-)
+from tests.lib.registries.client import BLOB_PATH, QUICK, ROOT, fetch, image
+from tests.lib.registries.programmable import Registry
+from tests.lib.registries.tokens import challenge
+from tests.lib.servers.messages import Answer
 
 NAMES = {
     "public.example": ["93.184.216.34", "2606:2800:220:1::1"],
@@ -89,27 +81,20 @@ def test_what_a_proxy_looks_up_is_not_looked_up_here() -> None:
         check_destination("https://public.example", "https://10.0.0.1", only_literal)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
-
-
 @pytest.mark.parametrize("place", ["realm", "redirect", "token redirect"])
 @pytest.mark.parametrize("target", ["http://169.254.169.254/latest", "http://[fd00:ec2::254]/"])
-def test_nothing_is_asked_of_a_metadata_service(server: Server, place: str, target: str) -> None:
+def test_nothing_is_asked_of_a_metadata_service(server: Registry, place: str, target: str) -> None:
     realm = target if place == "realm" else f"{server.url}/token"
-    text = f'Bearer realm="{realm}",service="s"'
-    server.replies[ROOT] = [Reply(401, headers={"WWW-Authenticate": text}), GOOD]
-    moved = Reply(307, headers={"Location": target})
-    server.replies[BLOB_PATH] = [moved]
-    server.replies["/token?service=s&scope=repository%3Aa%2Fb%3Apull"] = [moved]
-    source = image(server, auths={f"127.0.0.1:{server.port}": "me:x"})
+    server.fault(ROOT, challenge(server, realm=realm, service="s"))
+    moved = Answer(307, headers={"Location": target})
+    server.always(BLOB_PATH, moved)
+    server.always("/token?service=s&scope=repository%3Aa%2Fb%3Apull", moved)
+    source = image(server, auths={server.host: "me:x"})
     with pytest.raises(DependencyError, match="the metadata service of a cloud"):
         fetch(source) if place == "redirect" else source.root()
 
 
-def test_a_blob_is_not_fetched_from_an_internal_server(server: Server) -> None:
+def test_a_blob_is_not_fetched_from_an_internal_server(server: Registry) -> None:
     """The registry is at an internal address here, so names do for the outer one."""
     calls: list[str] = []
 
@@ -117,7 +102,7 @@ def test_a_blob_is_not_fetched_from_an_internal_server(server: Server) -> None:
         calls.append(name)
         return {"localhost": ["1.1.1.1"], "internal.example": ["10.0.0.1"]}.get(name, [])
 
-    server.replies["/a"] = [Reply(307, headers={"Location": "http://internal.example/b"})]
+    server.always("/a", Answer(307, headers={"Location": "http://internal.example/b"}))
     transport = HttpTransport(patience=QUICK, resolve=looked_up)
     url = f"http://localhost:{server.port}/a"
     with (

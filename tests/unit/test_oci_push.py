@@ -5,19 +5,16 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imager.errors import DependencyError, InputError
-from imager.oci.credentials import CredentialStore
-from imager.oci.httptransport import HttpTransport
 from imager.oci.layout import Layout
 from imager.oci.push import Pushed, PushOptions, mount_repository, plan_layout, push
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
 from imager.oci.retry import Patience
 from imager.oci.source import NotFoundError
 from imager.reporter import JsonReporter
@@ -30,16 +27,14 @@ from tests.lib.caches.caches import (
     dump,
     flip,
 )
-from tests.lib.registries.upload_registry import Asked, Fault, UploadRegistry, upload_registry
+from tests.lib.registries.client import make_client
+from tests.lib.registries.programmable import Registry
+from tests.lib.servers.faults import Fault, Lost
+from tests.lib.servers.messages import Answer
+from tests.lib.servers.rules import Where
 
 QUICK = Patience(retries=2, first_delay=0.001, longest_delay=0.01, connect=2, read=2, probe=1)
 MANIFESTS = "PUT /v2/a/b/manifests/"
-
-
-@pytest.fixture
-def registry() -> Iterator[UploadRegistry]:
-    with upload_registry() as running:
-        yield running
 
 
 class Site:
@@ -81,19 +76,14 @@ def site(tmp_path: Path) -> Site:
 
 
 def run(
-    registry: UploadRegistry, layout: Layout, *, name: str = "a/b:v1", jobs: int = 2
+    registry: Registry, layout: Layout, *, name: str = "a/b:v1", jobs: int = 2
 ) -> tuple[Pushed, list[dict[str, Any]]]:
     """Push a layout; return the result, and the events that were reported."""
-    client = RegistryClient(
-        transport=HttpTransport(patience=QUICK),
-        credentials=CredentialStore.empty(),
-        patience=QUICK,
-    )
     said = io.StringIO()
     pushed = push(
         plan_layout(layout),
         Reference.parse(f"{registry.host}/{name}"),
-        client=client,
+        client=make_client(QUICK),
         options=PushOptions(jobs=jobs, chunk_size=1000),
         reporter=JsonReporter(said),
     )
@@ -101,7 +91,7 @@ def run(
 
 
 @pytest.mark.parametrize("jobs", [1, 8])
-def test_the_tag_comes_last(registry: UploadRegistry, site: Site, jobs: int) -> None:
+def test_the_tag_comes_last(registry: Registry, site: Site, jobs: int) -> None:
     images = [site.image(number) for number in (1, 2, 3)]
     inner = site.index(images[1:])
     layout = site.close(site.index([images[0], inner]))
@@ -110,60 +100,62 @@ def test_the_tag_comes_last(registry: UploadRegistry, site: Site, jobs: int) -> 
     assert str(pushed.reference) == f"{registry.host}/a/b:v1@{root}"
     order = [*(image["digest"] for image in images), inner["digest"], "v1"]
     puts = [f"{MANIFESTS}{name}" for name in order]
-    assert registry.said[-5:] == puts
+    assert registry.log.lines[-5:] == puts
     assert len(registry.blobs) == 3 + 4
     stored = {path.name: path.read_bytes() for path in site.blobs.iterdir()}
-    for name, data in {**registry.blobs, **registry.manifests}.items():
-        assert stored[root[7:] if name == "v1" else name[7:]] == data
+    repository = registry.repository("a/b")
+    manifests = {digest: each.data for digest, each in repository.manifests.items()}
+    for digest, data in {**registry.blobs, **manifests}.items():
+        assert stored[digest.removeprefix("sha256:")] == data
+    assert set(manifests) == {*(each["digest"] for each in (*images, inner)), root}
+    assert repository.tags == {"v1": root}
     total = sum(map(len, registry.blobs.values()))
     assert (events[-1]["done"], events[-1]["total"]) == (total, total)
     assert pushed.summary() == f"7 blobs sent ({total} bytes)"
 
 
 def test_several_entries_are_an_index_with_the_layouts_own_bytes(
-    registry: UploadRegistry, site: Site
+    registry: Registry, site: Site
 ) -> None:
     image = site.image(1)
     platforms = [{"os": "linux", "architecture": arch} for arch in ("amd64", "arm64")]
     layout = site.close(*({**image, "platform": platform} for platform in platforms))
     run(registry, layout)
-    assert registry.manifests["v1"] == (site.folder / "index.json").read_bytes()
-    assert set(registry.manifests) == {"v1", image["digest"]}
+    repository = registry.repository("a/b")
+    index = repository.tags["v1"]
+    assert repository.manifests[index].data == (site.folder / "index.json").read_bytes()
+    assert set(repository.manifests) == {index, image["digest"]}
 
 
-def test_without_a_tag_it_is_pushed_by_its_digest(registry: UploadRegistry, site: Site) -> None:
+def test_without_a_tag_it_is_pushed_by_its_digest(registry: Registry, site: Site) -> None:
     image = site.image(1)
     layout = site.close(image)
     run(registry, layout, name=f"a/b@{image['digest']}")
-    assert set(registry.manifests) == {image["digest"]}
+    assert set(registry.repository("a/b").manifests) == {image["digest"]}
+    assert registry.repository("a/b").tags == {}
     with pytest.raises(InputError, match=f"its digest is {image['digest']}"):
         run(registry, layout, name=f"a/b:v1@sha256:{'0' * 64}")
 
 
-def test_what_failed_leaves_no_manifest(registry: UploadRegistry, site: Site) -> None:
+def test_what_failed_leaves_no_manifest(registry: Registry, site: Site) -> None:
     layout = site.close(site.image(1))
-    registry.fault = lambda asked: Fault(403) if asked.method == "PATCH" else None
+    registry.always(Where("PATCH"), Answer(403))
     with pytest.raises(InputError, match="refuses to take"):
         run(registry, layout)
-    assert registry.manifests == {}
-    assert not [line for line in registry.said if line.startswith(MANIFESTS)]
+    assert registry.repository("a/b").manifests == {}
+    assert not [line for line in registry.log.lines if line.startswith(MANIFESTS)]
 
 
-@pytest.mark.parametrize("fault", [Fault(), Fault(503)])
-def test_a_manifest_is_put_again(registry: UploadRegistry, site: Site, fault: Fault) -> None:
-    faults = iter([fault, fault])
-
-    def plan(asked: Asked) -> Fault | None:
-        return next(faults, None) if "/manifests/" in asked.path else None
-
-    registry.fault = plan
+@pytest.mark.parametrize("fault", [Lost(), Answer(503)])
+def test_a_manifest_is_put_again(registry: Registry, site: Site, fault: Fault) -> None:
+    registry.fault(Where(word="/manifests/"), fault, fault)
     run(registry, site.close(site.image(1)))
-    assert registry.said.count(f"{MANIFESTS}v1") == 3
+    assert registry.log.lines.count(f"{MANIFESTS}v1") == 3
 
 
-def test_a_manifest_that_the_registry_changes_is_told(registry: UploadRegistry, site: Site) -> None:
-    changed = Fault(201, {"Docker-Content-Digest": f"sha256:{'1' * 64}"})
-    registry.fault = lambda asked: changed if "/manifests/" in asked.path else None
+def test_a_manifest_that_the_registry_changes_is_told(registry: Registry, site: Site) -> None:
+    changed = Answer(201, headers={"Docker-Content-Digest": f"sha256:{'1' * 64}"})
+    registry.always(Where(word="/manifests/"), changed)
     with pytest.raises(DependencyError, match=f"made sha256:{'1' * 64} of the manifest"):
         run(registry, site.close(site.image(1)))
 

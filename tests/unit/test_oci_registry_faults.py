@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -20,34 +19,25 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.source import NotFoundError
 from imager.oci.transport import Body, Response
-from tests.lib.registries.scripted_registry import (
+from tests.lib.registries.client import (
     BLOB,
     BLOB_PATH,
-    GOOD,
     LAYER,
     MANIFEST,
     QUICK,
     ROOT,
-    Reply,
-    Server,
     fetch,
     image,
-    serving,
 )
+from tests.lib.registries.programmable import Registry, running_programmable
+from tests.lib.servers.faults import Cut, Fault, NoRanges
+from tests.lib.servers.messages import Answer
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
-
-
-def test_pulls_by_tag_and_digest(server: Server) -> None:
-    digest = Digest.of(MANIFEST)
-    server.replies |= {ROOT: [GOOD], f"/v2/a/b/manifests/{digest}": [GOOD]}
-    server.replies[BLOB_PATH] = [Reply(200, BLOB)]
+def test_pulls_by_tag_and_digest(server: Registry) -> None:
     source = image(server)
-    assert source.root() == source.manifest(digest) == m.RawManifest.parse(MANIFEST)
+    by_digest = source.manifest(Digest.of(MANIFEST))
+    assert source.root() == by_digest == m.RawManifest.parse(MANIFEST)
     assert fetch(source) == BLOB
     assert source.blob_content(LAYER) is None
 
@@ -58,53 +48,53 @@ OTHER = MANIFEST.replace(b'"layers"', b'"annotations":{},"layers"')
 @pytest.mark.parametrize(
     ("reply", "kind", "why"),
     [
-        (Reply(200, b"<html>", {"Content-Type": "text/html"}), DependencyError, "web page"),
-        (Reply(200, b"<html>", {}), InputError, "not valid JSON"),
-        (Reply(200, b" " * (5 << 20)), DependencyError, "larger than 4 MiB"),
+        (Answer(200, b"<html>", {"Content-Type": "text/html"}), DependencyError, "web page"),
+        (Answer(200, b"<html>", {}), InputError, "not valid JSON"),
+        (Answer(200, b" " * (5 << 20)), DependencyError, "larger than 4 MiB"),
         (
-            Reply(200, MANIFEST, {"Docker-Content-Digest": str(Digest.of(b""))}),
+            Answer(200, MANIFEST, {"Docker-Content-Digest": str(Digest.of(b""))}),
             DependencyError,
             "not what its digest says",
         ),
-        (Reply(200, MANIFEST, {"Content-Type": m.OCI_INDEX}), InputError, "was sent as"),
-        (Reply(404), NotFoundError, "/a/b:v1 .manifests/v1. is not in the registry"),
-        (Reply(403), InputError, "refuses access to .*/a/b:v1.*HTTP 403"),
-        (Reply(418), DependencyError, "HTTP 418"),
+        (Answer(200, MANIFEST, {"Content-Type": m.OCI_INDEX}), InputError, "was sent as"),
+        (Answer(404), NotFoundError, "/a/b:v1 .manifests/v1. is not in the registry"),
+        (Answer(403), InputError, "refuses access to .*/a/b:v1.*HTTP 403"),
+        (Answer(418), DependencyError, "HTTP 418"),
     ],
 )
-def test_bad_manifests(server: Server, reply: Reply, kind: type[ImagerError], why: str) -> None:
-    server.replies[ROOT] = [reply]
+def test_bad_manifests(server: Registry, reply: Answer, kind: type[ImagerError], why: str) -> None:
+    server.always(ROOT, reply)
     with pytest.raises(kind, match=why):
         image(server).root()
-    assert len(server.paths(ROOT)) == 1
+    assert len(server.log.at(ROOT)) == 1
 
 
-CUT = Reply(200, MANIFEST[:-5], {"Content-Type": m.OCI_MANIFEST, "Content-Length": "9999"})
+CUT = Cut(len(MANIFEST) - 5)
 
 
-def test_a_manifest_that_breaks_off_is_asked_for_again(server: Server) -> None:
-    server.replies[ROOT] = [CUT, CUT, GOOD]
+def test_a_manifest_that_breaks_off_is_asked_for_again(server: Registry) -> None:
+    server.fault(ROOT, CUT, CUT)
     assert image(server).root().raw == MANIFEST
 
 
-def test_a_manifest_that_always_breaks_off_is_given_up(server: Server) -> None:
-    server.replies[ROOT] = [CUT]
+def test_a_manifest_that_always_breaks_off_is_given_up(server: Registry) -> None:
+    server.always(ROOT, CUT)
     with pytest.raises(DependencyError, match="was lost after"):
         image(server).root()
-    assert len(server.paths(ROOT)) == 1 + QUICK.retries
+    assert len(server.log.at(ROOT)) == 1 + QUICK.retries
 
 
-def test_a_manifest_asked_by_digest_must_have_it(server: Server) -> None:
+def test_a_manifest_asked_by_digest_must_have_it(server: Registry) -> None:
     digest = Digest.of(MANIFEST)
     said = {"Content-Type": m.OCI_MANIFEST, "Docker-Content-Digest": str(digest)}
-    server.replies[f"/v2/a/b/manifests/{digest}"] = [Reply(200, OTHER, said)]
+    server.always(f"/v2/a/b/manifests/{digest}", Answer(200, OTHER, said))
     with pytest.raises(DependencyError, match=r"expected sha256:.*, got sha256:"):
         image(server).manifest(digest)
 
 
-def test_the_registrys_words_are_shown_but_cannot_drive_a_terminal(server: Server) -> None:
+def test_the_registrys_words_are_shown_but_cannot_drive_a_terminal(server: Registry) -> None:
     words = {"errors": [{"code": "DENIED", "message": "no\x1b[2J\nway" + "x" * 5000}]}
-    server.replies[ROOT] = [Reply(403, json.dumps(words).encode())]
+    server.always(ROOT, Answer(403, json.dumps(words).encode()))
     with pytest.raises(InputError) as caught:
         image(server).root()
     assert ": no[2Jwayxx" in caught.value.message
@@ -118,27 +108,27 @@ WRONG = BLOB[:-1] + b"?"
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
-        (Reply(200, WRONG), "not what its digest says"),
-        (Reply(200, BLOB[:-1]), "is announced with 2097151 bytes"),
-        (Reply(200, BLOB[:999], {"Content-Length": str(len(BLOB))}), "lost after 999 bytes"),
-        (Reply(200, BLOB[:999], {"Content-Length": str(len(BLOB))}, stall=True), "was lost after"),
+        (Answer(200, WRONG), "not what its digest says"),
+        (Answer(200, BLOB[:-1]), "is announced with 2097151 bytes"),
+        (NoRanges(Cut(999)), "lost after 999 bytes"),
+        (NoRanges(Cut(999, stall=True)), "was lost after"),
         (
-            Reply(200, b"5\r\nhello\r\n0\r\n\r\n", {"Transfer-Encoding": "chunked"}),
+            Answer(200, b"5\r\nhello\r\n0\r\n\r\n", {"Transfer-Encoding": "chunked"}),
             "truncated: 5 of",
         ),
-        (Reply(500), "HTTP 500"),
-        (Reply(429), "limits the rate"),
+        (Answer(500), "HTTP 500"),
+        (Answer(429), "limits the rate"),
     ],
 )
-def test_bad_blobs(server: Server, reply: Reply, why: str) -> None:
-    server.replies[BLOB_PATH] = [reply]
+def test_bad_blobs(server: Registry, reply: Fault, why: str) -> None:
+    server.always(BLOB_PATH, reply)
     with pytest.raises(DependencyError, match=why):
         fetch(image(server))
 
 
-def test_a_body_longer_than_promised_never_reaches_the_sink(server: Server) -> None:
+def test_a_body_longer_than_promised_never_reaches_the_sink(server: Registry) -> None:
     endless = b"".join(b"10000\r\n" + bytes(65536) + b"\r\n" for _ in range(64))
-    server.replies[BLOB_PATH] = [Reply(200, endless, {"Transfer-Encoding": "chunked"})]
+    server.always(BLOB_PATH, Answer(200, endless, {"Transfer-Encoding": "chunked"}))
     sink = io.BytesIO()
     with pytest.raises(DependencyError, match="longer than the 2097152 bytes"):
         image(server).fetch_blob(LAYER, sink)
@@ -146,38 +136,31 @@ def test_a_body_longer_than_promised_never_reaches_the_sink(server: Server) -> N
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_overload_is_tried_again(server: Server, status: int) -> None:
-    server.replies[ROOT] = [Reply(status), Reply(status, headers={"Retry-After": "0"}), GOOD]
+def test_overload_is_tried_again(server: Registry, status: int) -> None:
+    server.fault(ROOT, Answer(status), Answer(status, headers={"Retry-After": "0"}))
     assert image(server).root().raw == MANIFEST
 
 
-def test_retrying_ends(server: Server) -> None:
-    server.replies[ROOT] = [Reply(503, headers={"Retry-After": "86400"})]
+def test_retrying_ends(server: Registry) -> None:
+    server.always(ROOT, Answer(503, headers={"Retry-After": "86400"}))
     with pytest.raises(DependencyError, match="HTTP 503"):
         image(server).root()
-    assert len(server.paths(ROOT)) == 1 + QUICK.retries
+    assert len(server.log.at(ROOT)) == 1 + QUICK.retries
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "never", "-1", "Mon, 01 Jan 99999 00:00:00 GMT"])
-def test_a_senseless_retry_after_is_bounded(server: Server, value: str) -> None:
-    server.replies[ROOT] = [Reply(429, headers={"Retry-After": value}), GOOD]
+def test_a_senseless_retry_after_is_bounded(server: Registry, value: str) -> None:
+    server.fault(ROOT, Answer(429, headers={"Retry-After": value}))
     assert image(server).root().raw == MANIFEST
 
 
-def test_a_dead_registry_is_named(server: Server) -> None:
-    port = server.port
-    dead = Server(port=_closed_port())
-    assert dead.port != port
+def test_a_dead_registry_is_named() -> None:
+    with running_programmable() as dead:
+        pass
     with pytest.raises(DependencyError, match=f"no answer from 127.0.0.1:{dead.port}") as caught:
         image(dead).root()
     assert "refused" in caught.value.message
     assert "Connection(" not in caught.value.message
-
-
-def _closed_port() -> int:
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as http:
-        port: int = http.server_address[1]
-        return port
 
 
 @dataclass

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from imager.errors import DependencyError, ImagerError, InputError
 from imager.oci import manifest as m
-from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
-from imager.oci.httptransport import HttpTransport
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
 from imager.oci.retry import ConnectionLostError, Patience
 from imager.oci.source import BlobCheck, LocalRange, NotFoundError, WrongBytesError
-from tests.lib.registries.ranged_registry import Registry, Reply, Request, ranged, serving
+from tests.lib.registries.client import fetch, image, make_client
+from tests.lib.registries.programmable import Registry, running_programmable
+from tests.lib.registries.tokens import Tokens, challenge, token
+from tests.lib.servers.faults import RIGHT, Cut, CutAt, Fault, NoRanges
+from tests.lib.servers.messages import Answer, Request
+from tests.lib.servers.rules import Where
 
 BLOB = random.Random(3).randbytes(300_000)
+BLOBS = Where(word="/blobs/")
 QUICK = Patience(retries=3, first_delay=0.001, longest_delay=0.01, connect=2, read=0.3, probe=1)
 
 
@@ -30,221 +32,160 @@ def layer(data: bytes) -> m.Descriptor:
     return m.Descriptor(m.OCI_LAYER, Digest.of(data), len(data))
 
 
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with serving() as running:
-        yield running
+@pytest.fixture(autouse=True)
+def _blob(registry: Registry) -> None:
+    registry.repository("a/b").add_blob(BLOB)
 
 
-def make_client() -> RegistryClient:
-    return RegistryClient(
-        transport=HttpTransport(patience=QUICK),
-        credentials=CredentialStore.empty(),
-        patience=QUICK,
-    )
-
-
-def fetch(registry: Registry, have: bytes = b"", *, data: bytes = BLOB) -> bytes:
-    """Fetch the blob `data` behind the bytes `have`; return what the sink got."""
-    sink = io.BytesIO()
-    image = make_client().image(Reference.parse(f"127.0.0.1:{registry.port}/a/b:v1"))
+def pull(registry: Registry, have: bytes = b"") -> bytes:
+    """Fetch the blob behind the bytes `have`; return what the sink got."""
     pieces = [have[start : start + 7000] for start in range(0, len(have), 7000)]
-    image.fetch_blob(layer(data), sink, have=pieces)
-    return sink.getvalue()
+    return fetch(image(registry, patience=QUICK), layer(BLOB), pieces)
+
+
+def blobs(registry: Registry) -> list[Request]:
+    return registry.log.about("/blobs/")
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("ranges", [True, False])
 def test_any_cut_is_taken_up(registry: Registry, seed: int, ranges: bool) -> None:
     dice = random.Random(seed)
-    points = [*sorted(dice.sample(range(1, len(BLOB)), 6)), None]
-    cuts = iter(points)
-
-    def plan(request: Request) -> Reply:
-        point = next(cuts)
-        if not ranges:
-            return Reply(200, BLOB, cut=point)
-        return ranged(request, BLOB, cut=None if point is None else point - request.start)
-
-    registry.plan = plan
-    assert fetch(registry) == BLOB
-    assert [request.start for request in registry.blobs()] == [0, *points[:-1]]
+    points = sorted(dice.sample(range(1, len(BLOB)), 6))
+    turns: list[Fault] = [*map(CutAt, points), RIGHT]
+    registry.fault(BLOBS, *(turns if ranges else map(NoRanges, turns)))
+    assert pull(registry) == BLOB
+    assert [request.start for request in blobs(registry)] == [0, *points]
 
 
 def test_a_stall_is_taken_up_behind_the_last_byte_that_came(registry: Registry) -> None:
-    stalls = iter([True, False])
-    registry.plan = lambda r: ranged(r, BLOB, cut=777 if (s := next(stalls)) else None, stall=s)
-    assert fetch(registry) == BLOB
-    assert [request.range for request in registry.blobs()] == [None, "bytes=777-"]
+    registry.fault(BLOBS, Cut(777, stall=True))
+    assert pull(registry) == BLOB
+    assert [request.range for request in blobs(registry)] == [None, "bytes=777-"]
 
 
 def test_progress_renews_the_patience(registry: Registry) -> None:
     step = len(BLOB) // 20
-    registry.plan = lambda r: ranged(r, BLOB, cut=step)
-    assert fetch(registry) == BLOB
-    assert len(registry.blobs()) > 5 * QUICK.retries
+    registry.always(BLOBS, Cut(step))
+    assert pull(registry) == BLOB
+    assert len(blobs(registry)) > 5 * QUICK.retries
 
 
 def test_without_progress_patience_ends(registry: Registry) -> None:
-    registry.plan = lambda r: ranged(r, BLOB, cut=0 if r.start else 1000)
+    registry.always(BLOBS, CutAt(1000))
     with pytest.raises(ConnectionLostError, match="was lost after 0 bytes"):
-        fetch(registry)
-    assert len(registry.blobs()) == 1 + 1 + QUICK.retries
+        pull(registry)
+    assert len(blobs(registry)) == 1 + 1 + QUICK.retries
 
 
 def test_starts_behind_what_one_has(registry: Registry) -> None:
-    registry.plan = lambda r: ranged(r, BLOB)
-    assert fetch(registry, BLOB[:123_456]) == BLOB[123_456:]
-    assert [request.range for request in registry.blobs()] == ["bytes=123456-"]
-    assert fetch(registry, BLOB) == b""
-    assert len(registry.blobs()) == 1
+    assert pull(registry, BLOB[:123_456]) == BLOB[123_456:]
+    assert [request.range for request in blobs(registry)] == ["bytes=123456-"]
+    assert pull(registry, BLOB) == b""
+    assert len(blobs(registry)) == 1
 
 
 @pytest.mark.parametrize("have", [b"?" + BLOB[1:1000], b"?" + BLOB[1:], BLOB + b"?"])
 def test_what_one_has_is_checked_too(registry: Registry, have: bytes) -> None:
-    registry.plan = lambda r: ranged(r, BLOB)
     with pytest.raises(WrongBytesError, match=r"not what its digest says|longer than"):
-        fetch(registry, have)
-    assert len(registry.blobs()) <= 1
+        pull(registry, have)
+    assert len(blobs(registry)) <= 1
 
 
 @pytest.mark.parametrize(
     "refusal",
     [
-        Reply(416),
-        Reply(206, BLOB[999:], {"Content-Range": f"bytes 999-{len(BLOB) - 1}/{len(BLOB)}"}),
-        Reply(206, BLOB[1000:], {"Content-Range": f"bytes 1000-{len(BLOB)}/{len(BLOB) + 1}"}),
-        Reply(206, BLOB[1000:], {"Content-Range": "bytes 1000-"}),
-        Reply(206, BLOB[1000:]),
+        Answer(416),
+        Answer(206, BLOB[999:], {"Content-Range": f"bytes 999-{len(BLOB) - 1}/{len(BLOB)}"}),
+        Answer(206, BLOB[1000:], {"Content-Range": f"bytes 1000-{len(BLOB)}/{len(BLOB) + 1}"}),
+        Answer(206, BLOB[1000:], {"Content-Range": "bytes 1000-"}),
+        Answer(206, BLOB[1000:]),
     ],
 )
-def test_ranges_that_cannot_be_used_are_given_up(registry: Registry, refusal: Reply) -> None:
-    registry.plan = lambda r: refusal if r.range else Reply(200, BLOB)
-    assert fetch(registry, BLOB[:1000]) == BLOB[1000:]
-    assert [request.range for request in registry.blobs()] == ["bytes=1000-", None]
+def test_ranges_that_cannot_be_used_are_given_up(registry: Registry, refusal: Answer) -> None:
+    registry.decide(lambda request: refusal if request.range else None, BLOBS)
+    assert pull(registry, BLOB[:1000]) == BLOB[1000:]
+    assert [request.range for request in blobs(registry)] == ["bytes=1000-", None]
 
 
 @pytest.mark.parametrize(
     ("reply", "kind", "why"),
     [
-        (Reply(206, bytes(len(BLOB) - 10)), WrongBytesError, "not what its digest says"),
-        (Reply(206, bytes(len(BLOB))), WrongBytesError, "longer than"),
-        (Reply(200, BLOB + b"?"), DependencyError, "is announced with 300001 bytes"),
-        (Reply(401), InputError, "does not say how to log in"),
-        (Reply(403), InputError, "refuses access"),
-        (Reply(404), NotFoundError, "is not in the registry"),
+        (Answer(206, bytes(len(BLOB) - 10)), WrongBytesError, "not what its digest says"),
+        (Answer(206, bytes(len(BLOB))), WrongBytesError, "longer than"),
+        (Answer(200, BLOB + b"?"), DependencyError, "is announced with 300001 bytes"),
+        (Answer(401), InputError, "does not say how to log in"),
+        (Answer(403), InputError, "refuses access"),
+        (Answer(404), NotFoundError, "is not in the registry"),
     ],
 )
 def test_a_clear_answer_is_not_asked_for_again(
-    registry: Registry, reply: Reply, kind: type[ImagerError], why: str
+    registry: Registry, reply: Answer, kind: type[ImagerError], why: str
 ) -> None:
-    reply.headers["Content-Range"] = f"bytes 10-{len(BLOB) - 1}/{len(BLOB)}"
-    registry.plan = lambda r: reply if r.range else ranged(r, BLOB, cut=10)
+    rest = replace(reply, headers={"Content-Range": f"bytes 10-{len(BLOB) - 1}/{len(BLOB)}"})
+    registry.fault(BLOBS, Cut(10), rest)
     with pytest.raises(kind, match=why):
-        fetch(registry)
-    assert len(registry.blobs()) == 2
+        pull(registry)
+    assert len(blobs(registry)) == 2
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_registry_is_waited_for_between_the_pieces(registry: Registry, status: int) -> None:
-    kinds = iter(["cut", "busy", "busy", "cut", "busy", "whole"])
-
-    def plan(request: Request) -> Reply:
-        kind = next(kinds)
-        if kind == "busy":
-            return Reply(status, headers={"Retry-After": "86400"})
-        return ranged(request, BLOB, cut=100_000 if kind == "cut" else None)
-
-    registry.plan = plan
-    assert fetch(registry) == BLOB
-    starts = [request.start for request in registry.blobs()]
+    busy = Answer(status, headers={"Retry-After": "86400"})
+    registry.fault(BLOBS, Cut(100_000), busy, busy, Cut(100_000), busy)
+    assert pull(registry) == BLOB
+    starts = [request.start for request in blobs(registry)]
     assert starts == [0, 100_000, 100_000, 100_000, 200_000, 200_000]
 
 
 def test_the_rest_is_fetched_from_another_host_without_credentials(registry: Registry) -> None:
-    with serving() as store:
-        store.plan = lambda r: ranged(r, BLOB, cut=None if r.range else 5000)
-        location = {"Location": f"{store.url}/store/blobs/x"}
-
-        def plan(request: Request) -> Reply:
-            if request.path.startswith("/token"):
-                return Reply(200, b'{"token": "t"}')
-            return Reply(307, headers=location) if request.authorization else challenge(registry)
-
-        registry.plan = plan
-        assert fetch(registry) == BLOB
-        assert [(r.authorization, r.range) for r in store.asked] == [
+    with running_programmable() as store:
+        store.repository("store").add_blob(BLOB)
+        store.fault(BLOBS, Cut(5000))
+        place = f"{store.url}/v2/store/blobs/{Digest.of(BLOB)}"
+        registry.always(BLOBS, Answer(307, headers={"Location": place}))
+        asked = challenge(registry)
+        registry.decide(lambda request: None if request.authorization else asked, BLOBS)
+        registry.always(Where(word="/token?"), token("t"))
+        assert pull(registry) == BLOB
+        assert [(r.authorization, r.range) for r in store.log.requests] == [
             ("", None),
             ("", "bytes=5000-"),
         ]
 
 
-def challenge(registry: Registry) -> Reply:
-    value = f'Bearer realm="{registry.url}/token",service="tests"'
-    return Reply(401, headers={"WWW-Authenticate": value})
-
-
-@dataclass
-class Tokens:
-    """A registry whose tokens are good for `uses` blobs; connections break now and then."""
-
-    registry: Registry
-    blobs: dict[str, bytes]
-    uses: int
-    given: list[str] = field(default_factory=list)
-    left: dict[str, int] = field(default_factory=dict)
-    dice: random.Random = field(default_factory=lambda: random.Random(5))
-
-    def __call__(self, request: Request) -> Reply:
-        if request.path.startswith("/token"):
-            token = f"t{len(self.given)}"
-            self.given.append(request.path)
-            self.left[f"Bearer {token}"] = self.uses
-            return Reply(200, f'{{"token": "{token}"}}'.encode())
-        if self.left.get(request.authorization, 0) == 0:
-            return challenge(self.registry)
-        self.left[request.authorization] -= 1
-        data = self.blobs[request.path.rpartition("/")[2]]
-        left = len(data) - request.start
-        breaks = left > 1 and self.dice.random() < 0.3
-        return ranged(request, data, cut=self.dice.randrange(1, left) if breaks else None)
-
-
 @pytest.mark.parametrize(("uses", "repositories"), [(10_000, 1), (10_000, 3), (40, 1)])
 def test_eight_threads_share_a_client(registry: Registry, uses: int, repositories: int) -> None:
     contents = [random.Random(n).randbytes(20_000 + n) for n in range(50)]
-    tokens = Tokens(registry, {str(Digest.of(data)): data for data in contents}, uses)
-    registry.plan = tokens
-    client = make_client()
-    host = f"127.0.0.1:{registry.port}"
+    for number, data in enumerate(contents):
+        registry.repository(f"a/b{number % repositories}").add_blob(data)
+    dice = random.Random(5)
+    registry.decide(
+        lambda _: Cut(dice.randrange(1, 20_000)) if dice.random() < 0.3 else None, BLOBS
+    )
+    tokens = Tokens(registry, uses, scope=False)
+    registry.decide(tokens)
+    client = make_client(QUICK)
 
-    def pull(number: int) -> bytes:
-        sink = io.BytesIO()
-        reference = Reference.parse(f"{host}/a/b{number % repositories}:v1")
-        client.image(reference).fetch_blob(layer(contents[number]), sink)
-        return sink.getvalue()
+    def pull_one(number: int) -> bytes:
+        reference = Reference.parse(f"{registry.host}/a/b{number % repositories}:v1")
+        return fetch(client.image(reference), layer(contents[number]))
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(pull, range(50))) == contents
-    good = [r for r in registry.blobs() if r.authorization]
+        assert list(pool.map(pull_one, range(50))) == contents
+    good = [r for r in blobs(registry) if r.authorization]
     if uses == 10_000:
-        assert len(tokens.given) == len(set(tokens.given)) == repositories
+        assert len(tokens.given) == len({each.target for each in tokens.given}) == repositories
     else:
         assert 1 < len(tokens.given) <= len(good) // uses + 1
 
 
 def test_a_token_that_expires_between_two_pieces_is_renewed_once(registry: Registry) -> None:
-    tokens = Tokens(registry, {str(Digest.of(BLOB)): BLOB}, 1)
-
-    def plan(request: Request) -> Reply:
-        reply = tokens(request)
-        if reply.status in (200, 206) and "/blobs/" in request.path:
-            reply.cut = None if request.start else 9000
-        return reply
-
-    registry.plan = plan
-    assert fetch(registry) == BLOB
-    sent = [(request.authorization, request.start) for request in registry.blobs()]
+    tokens = Tokens(registry, 1, scope=False)
+    registry.fault(BLOBS, Cut(9000))
+    registry.decide(tokens)
+    assert pull(registry) == BLOB
+    sent = [(request.authorization, request.start) for request in blobs(registry)]
     assert sent == [("", 0), ("Bearer t0", 0), ("Bearer t0", 9000), ("Bearer t1", 9000)]
     assert len(tokens.given) == 2
 

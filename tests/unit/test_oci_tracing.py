@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 from imager.errors import DependencyError
 from imager.oci.tracing import public_url
-from tests.lib.registries.scripted_registry import (
-    BLOB,
-    BLOB_PATH,
-    GOOD,
-    ROOT,
-    Reply,
-    Server,
-    fetch,
-    image,
-    serving,
-)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        running.replies[ROOT] = [GOOD]
-        yield running
+from tests.lib.registries.client import BLOB, BLOB_PATH, ROOT, fetch, image
+from tests.lib.registries.programmable import Registry
+from tests.lib.servers.faults import Cut
+from tests.lib.servers.messages import Answer
 
 
 @pytest.fixture
@@ -39,8 +24,8 @@ def told(log: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [each.getMessage() for each in log.records if each.levelno == level]
 
 
-def test_a_busy_registry(server: Server, log: pytest.LogCaptureFixture) -> None:
-    server.replies[ROOT] = [Reply(503), Reply(429, headers={"Retry-After": "0.02"}), GOOD]
+def test_a_busy_registry(server: Registry, log: pytest.LogCaptureFixture) -> None:
+    server.fault(ROOT, Answer(503), Answer(429, headers={"Retry-After": "0.02"}))
     image(server).root()
     first, second = told(log, logging.INFO)
     assert first == f"{server.url}{ROOT}: HTTP 503; trying again now"
@@ -48,9 +33,8 @@ def test_a_busy_registry(server: Server, log: pytest.LogCaptureFixture) -> None:
     assert log.records[-1].__dict__["fields"]["outcome"] == 200
 
 
-def test_a_body_that_breaks_off(server: Server, log: pytest.LogCaptureFixture) -> None:
-    half = Reply(200, BLOB[: len(BLOB) // 2], {"Content-Length": str(len(BLOB))})
-    server.replies[BLOB_PATH] = [half, Reply(200, BLOB)]
+def test_a_body_that_breaks_off(server: Registry, log: pytest.LogCaptureFixture) -> None:
+    server.fault(BLOB_PATH, Cut(len(BLOB) // 2))
     assert fetch(image(server)) == BLOB
     (retry,) = told(log, logging.INFO)
     assert retry.startswith(
@@ -59,11 +43,10 @@ def test_a_body_that_breaks_off(server: Server, log: pytest.LogCaptureFixture) -
     )
 
 
-def test_every_request(server: Server, log: pytest.LogCaptureFixture) -> None:
-    server.replies[BLOB_PATH] = [
-        Reply(307, headers={"Location": "/store/x?X-Amz-Signature=secret"}),
-    ]
-    server.replies["/store/x?X-Amz-Signature=secret"] = [Reply(200, BLOB)]
+def test_every_request(server: Registry, log: pytest.LogCaptureFixture) -> None:
+    place = "/store/x?X-Amz-Signature=secret"
+    server.always(BLOB_PATH, Answer(307, headers={"Location": place}))
+    server.always(place, Answer(200, BLOB))
     fetch(image(server))
     texts = told(log, logging.DEBUG)
     assert [text.partition(", ")[0] for text in texts[-2:]] == [
@@ -75,7 +58,7 @@ def test_every_request(server: Server, log: pytest.LogCaptureFixture) -> None:
 
 def test_nobody_answers(log: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DependencyError):
-        image(Server(port=1)).root()
+        image(Registry(port=1)).root()
     assert told(log, logging.INFO)[0].endswith("Connection refused; trying again now")
     assert "Connection refused, " in told(log, logging.DEBUG)[-1]
 

@@ -1,0 +1,76 @@
+"""The program's registry client, impatient, and the image that it pulls in tests."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+
+from imager.oci import manifest as m
+from imager.oci.credentials import CredentialStore
+from imager.oci.digest import Digest
+from imager.oci.documents import Fields
+from imager.oci.endpoint import Hosts
+from imager.oci.httptransport import HttpTransport
+from imager.oci.reference import Reference
+from imager.oci.registry import RegistryClient
+from imager.oci.remote import RemoteImage
+from imager.oci.retry import Patience
+from tests.lib.registries.programmable import Registry
+
+QUICK = Patience(retries=2, first_delay=0.01, longest_delay=0.05, connect=2, read=0.5, probe=1)
+BLOB = bytes(range(256)) * 8192
+LAYER = m.Descriptor(m.OCI_LAYER, Digest.of(BLOB), len(BLOB))
+MANIFEST = m.manifest_json(m.Descriptor(m.OCI_CONFIG, Digest.of(b"{}"), 2), [LAYER])
+NAME = "a/b"
+ROOT = f"/v2/{NAME}/manifests/v1"
+BLOB_PATH = f"/v2/{NAME}/blobs/{LAYER.digest}"
+
+
+def fill(registry: Registry) -> Registry:
+    """Put the image a/b:v1 into a registry, with one layer."""
+    repository = registry.repository(NAME)
+    for blob in (BLOB, b"{}"):
+        repository.add_blob(blob)
+    repository.add_manifest(MANIFEST, m.OCI_MANIFEST, tag="v1")
+    return registry
+
+
+def make_client(
+    patience: Patience = QUICK,
+    *,
+    auths: Mapping[str, str | Mapping[str, str]] | None = None,
+    hosts: Hosts | None = None,
+) -> RegistryClient:
+    """Return a client; `auths` has logins by host, as user:password or as entries of auth.json."""
+    entries = {
+        host: {"auth": base64.b64encode(login.encode()).decode()}
+        if isinstance(login, str)
+        else login
+        for host, login in (auths or {}).items()
+    }
+    return RegistryClient(
+        transport=HttpTransport(patience=patience),
+        credentials=CredentialStore(Fields({"auths": entries}, "credentials")),
+        hosts=hosts,
+        patience=patience,
+    )
+
+
+def image(
+    registry: Registry,
+    *,
+    auths: Mapping[str, str | Mapping[str, str]] | None = None,
+    hosts: Hosts | None = None,
+    patience: Patience = QUICK,
+) -> RemoteImage:
+    """Return the image a/b:v1 as the client sees it."""
+    client = make_client(patience, auths=auths, hosts=hosts)
+    return client.image(Reference.parse(f"{registry.host}/{NAME}:v1"))
+
+
+def fetch(source: RemoteImage, blob: m.Descriptor = LAYER, have: Iterable[bytes] = ()) -> bytes:
+    """Return what is fetched of a blob behind the bytes `have`."""
+    sink = io.BytesIO()
+    source.fetch_blob(blob, sink, have=have)
+    return sink.getvalue()

@@ -1,0 +1,23 @@
+"""The registries that unit tests ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lib.registries.client import fill
+from tests.lib.registries.programmable import Registry, running_programmable
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """A registry without images."""
+    with running_programmable() as running:
+        yield running
+
+
+@pytest.fixture
+def server(registry: Registry) -> Registry:
+    """A registry with the image a/b:v1."""
+    return fill(registry)
