@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lib.registries.client import fill
 from tests.lib.registries.programmable import Registry, running_programmable
+from tests.lib.registries.sample import fill
 
 
 @pytest.fixture
@@ -19,5 +19,5 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def server(registry: Registry) -> Registry:
-    """A registry with the image a/b:v1."""
+    """A registry with the image team/app:v1."""
     return fill(registry)

@@ -9,8 +9,9 @@ import pytest
 from imager.errors import DependencyError
 from imager.oci.addresses import check_destination, only_literal
 from imager.oci.httptransport import HttpTransport
-from tests.lib.registries.client import BLOB_PATH, QUICK, ROOT, fetch, image
+from tests.lib.registries.client import QUICK, fetch, image
 from tests.lib.registries.programmable import Registry
+from tests.lib.registries.sample import BLOB_PATH, ROOT
 from tests.lib.registries.tokens import challenge
 from tests.lib.servers.messages import Answer
 
@@ -88,7 +89,7 @@ def test_nothing_is_asked_of_a_metadata_service(server: Registry, place: str, ta
     server.fault(ROOT, challenge(server, realm=realm, service="s"))
     moved = Answer(307, headers={"Location": target})
     server.always(BLOB_PATH, moved)
-    server.always("/token?service=s&scope=repository%3Aa%2Fb%3Apull", moved)
+    server.always("/token?service=s&scope=repository%3Ateam%2Fapp%3Apull", moved)
     source = image(server, auths={server.host: "me:x"})
     with pytest.raises(DependencyError, match="the metadata service of a cloud"):
         fetch(source) if place == "redirect" else source.root()

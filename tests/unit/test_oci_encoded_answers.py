@@ -12,8 +12,9 @@ import pytest
 from imager.errors import ImagerError
 from imager.oci import manifest as m
 from imager.oci.source import WrongBytesError
-from tests.lib.registries.client import BLOB, BLOB_PATH, LAYER, MANIFEST, ROOT, fetch, image
+from tests.lib.registries.client import LAYER, fetch, image
 from tests.lib.registries.programmable import Registry
+from tests.lib.registries.sample import BLOB, BLOB_PATH, MANIFEST, ROOT
 from tests.lib.servers.messages import Answer
 
 ENCODED = {"Content-Encoding": "gzip"}

@@ -12,12 +12,13 @@ from imager.oci.digest import Digest
 from imager.oci.endpoint import Capability, HostConfig, Hosts
 from imager.oci.remote import RemoteImage
 from imager.oci.source import NotFoundError
-from tests.lib.registries.client import BLOB, BLOB_PATH, fetch, image
+from tests.lib.registries.client import fetch, image
 from tests.lib.registries.programmable import Registry, running_programmable
+from tests.lib.registries.sample import BLOB, BLOB_PATH
 from tests.lib.servers.messages import Answer
 
 SUBJECT = Digest.of(b"an image")
-PATH = f"/v2/a/b/referrers/{SUBJECT}"
+PATH = f"/v2/team/app/referrers/{SUBJECT}"
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 
 
@@ -97,7 +98,7 @@ def foreign(*urls: str) -> m.Descriptor:
 
 
 def test_a_foreign_layer_that_the_registry_has(registry: Registry) -> None:
-    registry.repository("a/b").add_blob(BLOB)
+    registry.repository("team/app").add_blob(BLOB)
     layer = foreign("https://base.invalid/x")
     assert image(registry).blob_content(layer) is None
     assert fetch(image(registry), layer) == BLOB

@@ -19,17 +19,9 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.source import NotFoundError
 from imager.oci.transport import Body, Response
-from tests.lib.registries.client import (
-    BLOB,
-    BLOB_PATH,
-    LAYER,
-    MANIFEST,
-    QUICK,
-    ROOT,
-    fetch,
-    image,
-)
+from tests.lib.registries.client import LAYER, QUICK, fetch, image
 from tests.lib.registries.programmable import Registry, running_programmable
+from tests.lib.registries.sample import BLOB, BLOB_PATH, MANIFEST, ROOT
 from tests.lib.servers.faults import Cut, Fault, NoRanges
 from tests.lib.servers.messages import Answer
 
@@ -57,8 +49,8 @@ OTHER = MANIFEST.replace(b'"layers"', b'"annotations":{},"layers"')
             "not what its digest says",
         ),
         (Answer(200, MANIFEST, {"Content-Type": m.OCI_INDEX}), InputError, "was sent as"),
-        (Answer(404), NotFoundError, "/a/b:v1 .manifests/v1. is not in the registry"),
-        (Answer(403), InputError, "refuses access to .*/a/b:v1.*HTTP 403"),
+        (Answer(404), NotFoundError, "/team/app:v1 .manifests/v1. is not in the registry"),
+        (Answer(403), InputError, "refuses access to .*/team/app:v1.*HTTP 403"),
         (Answer(418), DependencyError, "HTTP 418"),
     ],
 )
@@ -87,7 +79,7 @@ def test_a_manifest_that_always_breaks_off_is_given_up(server: Registry) -> None
 def test_a_manifest_asked_by_digest_must_have_it(server: Registry) -> None:
     digest = Digest.of(MANIFEST)
     said = {"Content-Type": m.OCI_MANIFEST, "Docker-Content-Digest": str(digest)}
-    server.always(f"/v2/a/b/manifests/{digest}", Answer(200, OTHER, said))
+    server.always(f"/v2/team/app/manifests/{digest}", Answer(200, OTHER, said))
     with pytest.raises(DependencyError, match=r"expected sha256:.*, got sha256:"):
         image(server).manifest(digest)
 
@@ -201,7 +193,12 @@ class FakeResponse:
     ("name", "insecure", "speaking", "url"),
     [
         ("alpine", False, "", "https://registry-1.docker.io/v2/library/alpine/manifests/latest"),
-        ("ghcr.io/a/b:v1", False, "http://ghcr.io/v2/", "https://ghcr.io/v2/a/b/manifests/v1"),
+        (
+            "ghcr.io/team/app:v1",
+            False,
+            "http://ghcr.io/v2/",
+            "https://ghcr.io/v2/team/app/manifests/v1",
+        ),
         ("r.test/a:v1", True, "http://r.test/v2/", "http://r.test/v2/a/manifests/v1"),
         ("r.test/a:v1", True, "https://r.test/v2/", "https://r.test/v2/a/manifests/v1"),
         ("r.test/a:v1", True, "", "https://r.test/v2/a/manifests/v1"),

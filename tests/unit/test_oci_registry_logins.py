@@ -17,27 +17,19 @@ from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.source import NotFoundError
 from imager.oci.tls import TlsSettings
-from tests.lib.registries.client import (
-    BLOB,
-    BLOB_PATH,
-    MANIFEST,
-    QUICK,
-    ROOT,
-    fetch,
-    fill,
-    image,
-)
+from tests.lib.registries.client import QUICK, fetch, image
 from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.registry import make_certificate
+from tests.lib.registries.sample import BLOB, BLOB_PATH, MANIFEST, ROOT, fill
 from tests.lib.registries.tokens import BASIC, basic, challenge, token
 from tests.lib.servers.faults import RIGHT, Fault
 from tests.lib.servers.messages import Answer
 
-TOKEN_PATH = "/token?service=tests&scope=repository%3Aa%2Fb%3Apull"
+TOKEN_PATH = "/token?service=tests&scope=repository%3Ateam%2Fapp%3Apull"
 
 
 def test_gets_a_token_and_keeps_it(server: Registry) -> None:
-    server.fault(ROOT, challenge(server, scope="repository:a/b:pull"))
+    server.fault(ROOT, challenge(server, scope="repository:team/app:pull"))
     server.always(TOKEN_PATH, token("t0"))
     source = image(server, auths={server.host: "me:secret"})
     assert source.root().raw == MANIFEST
@@ -173,7 +165,7 @@ def test_an_identity_token_is_exchanged(server: Registry) -> None:
         "grant_type": ["refresh_token"],
         "service": ["tests"],
         "client_id": ["imager"],
-        "scope": ["repository:a/b:pull"],
+        "scope": ["repository:team/app:pull"],
         "refresh_token": ["re+fresh"],
     }
 
@@ -231,7 +223,7 @@ Make = Callable[[Registry], Mapping[str, Fault]]
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(401)},
             InputError,
-            "refuses anonymous access for .*/a/b:v1",
+            "refuses anonymous access for .*/team/app:v1",
         ),
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: token("t")},
@@ -340,7 +332,7 @@ def test_no_redirect_leads_out_of_tls(tmp_path: Path, server: Registry) -> None:
 
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[Registry]:
-    """A registry with the image a/b:v1 and TLS; its certificate is in cert.pem."""
+    """A registry with the image team/app:v1 and TLS; its certificate is in cert.pem."""
     with running_programmable(make_certificate(tmp_path)) as running:
         yield fill(running)
 
@@ -358,7 +350,7 @@ def over_tls(secure: Registry, tls: TlsSettings) -> RemoteImage:
         patience=QUICK,
         connect=lambda _: transport,
     )
-    return client.image(Reference.parse(f"{host}/a/b:v1"))
+    return client.image(Reference.parse(f"{host}/team/app:v1"))
 
 
 @pytest.mark.parametrize("verify", [True, False])

@@ -34,7 +34,7 @@ def layer(data: bytes) -> m.Descriptor:
 
 @pytest.fixture(autouse=True)
 def _blob(registry: Registry) -> None:
-    registry.repository("a/b").add_blob(BLOB)
+    registry.repository("team/app").add_blob(BLOB)
 
 
 def pull(registry: Registry, have: bytes = b"") -> bytes:
@@ -158,7 +158,7 @@ def test_the_rest_is_fetched_from_another_host_without_credentials(registry: Reg
 def test_eight_threads_share_a_client(registry: Registry, uses: int, repositories: int) -> None:
     contents = [random.Random(n).randbytes(20_000 + n) for n in range(50)]
     for number, data in enumerate(contents):
-        registry.repository(f"a/b{number % repositories}").add_blob(data)
+        registry.repository(f"team/app{number % repositories}").add_blob(data)
     dice = random.Random(5)
     registry.decide(
         lambda _: Cut(dice.randrange(1, 20_000)) if dice.random() < 0.3 else None, BLOBS
@@ -168,7 +168,7 @@ def test_eight_threads_share_a_client(registry: Registry, uses: int, repositorie
     client = make_client(QUICK)
 
     def pull_one(number: int) -> bytes:
-        reference = Reference.parse(f"{registry.host}/a/b{number % repositories}:v1")
+        reference = Reference.parse(f"{registry.host}/team/app{number % repositories}:v1")
         return fetch(client.image(reference), layer(contents[number]))
 
     with ThreadPoolExecutor(8) as pool:

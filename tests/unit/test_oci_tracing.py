@@ -8,8 +8,9 @@ import pytest
 
 from imager.errors import DependencyError
 from imager.oci.tracing import public_url
-from tests.lib.registries.client import BLOB, BLOB_PATH, ROOT, fetch, image
+from tests.lib.registries.client import fetch, image
 from tests.lib.registries.programmable import Registry
+from tests.lib.registries.sample import BLOB, BLOB_PATH, ROOT
 from tests.lib.servers.faults import Cut
 from tests.lib.servers.messages import Answer
 

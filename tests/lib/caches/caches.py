@@ -63,6 +63,26 @@ def descriptor(kind: str, data: bytes, **more: object) -> dict[str, object]:
     return {"mediaType": kind, "digest": f"sha256:{sha256(data)}", "size": len(data), **more}
 
 
+def image_manifest(
+    config: bytes, layers: Sequence[bytes], *, layer_type: str = LAYER_TYPE, **more: object
+) -> bytes:
+    """Return the manifest of an image."""
+    return dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": descriptor(CONFIG_TYPE, config),
+            "layers": [descriptor(layer_type, layer) for layer in layers],
+            **more,
+        }
+    )
+
+
+def image_index(entries: Sequence[object], **more: object) -> bytes:
+    """Return an index of manifests."""
+    return dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries, **more})
+
+
 def _platform(arch: str) -> dict[str, str]:
     return {"architecture": arch, "os": "linux"}
 
@@ -98,7 +118,7 @@ def make_flat(
             blobs.extend(_write(folder / "blob" / f"sha256-{sha256(f)}", f) for f in files)
             _write(base / "digest" / f"sha256-{sha256(manifest)}", manifest)
             entries.append(descriptor(MANIFEST_TYPE, manifest, platform=_platform(arch)))
-        index = dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries})
+        index = image_index(entries)
         _write(base / "reference" / "v1", index)
         _write(base / "digest" / f"sha256-{sha256(index)}", index)
         references.append(f"{registry}/team/img{number}:v1")
@@ -111,13 +131,7 @@ def _image(number: int, arch: str, *, blob_size: int, layers: int) -> tuple[byte
         random.Random(f"{number} {arch} {layer}").randbytes(blob_size + layer + number)
         for layer in range(layers)
     ]
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
-        "config": descriptor(CONFIG_TYPE, config),
-        "layers": [descriptor(LAYER_TYPE, layer) for layer in data],
-    }
-    return dump(manifest), [config, *data]
+    return image_manifest(config, data), [config, *data]
 
 
 def tar_bytes(files: Mapping[str, bytes], *, format: int = tarfile.GNU_FORMAT) -> bytes:  # noqa: A002
@@ -214,14 +228,7 @@ def make_layout_of(
 ) -> Path:
     """Make an OCI layout of one image with the layer `layer`; no platforms: none is written."""
     config = dump({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers"}})
-    manifest = dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": descriptor(CONFIG_TYPE, config),
-            "layers": [descriptor(media_type, layer)],
-        }
-    )
+    manifest = image_manifest(config, [layer], layer_type=media_type)
     entries = [
         descriptor(MANIFEST_TYPE, manifest, platform=_platform(arch)) for arch in platforms
     ] or [descriptor(MANIFEST_TYPE, manifest)]

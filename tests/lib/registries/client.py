@@ -1,4 +1,4 @@
-"""The program's registry client, impatient, and the image that it pulls in tests."""
+"""The program's registry client, impatient, and what it pulls."""
 
 from __future__ import annotations
 
@@ -17,23 +17,10 @@ from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.retry import Patience
 from tests.lib.registries.programmable import Registry
+from tests.lib.registries.sample import BLOB, NAME
 
 QUICK = Patience(retries=2, first_delay=0.01, longest_delay=0.05, connect=2, read=0.5, probe=1)
-BLOB = bytes(range(256)) * 8192
 LAYER = m.Descriptor(m.OCI_LAYER, Digest.of(BLOB), len(BLOB))
-MANIFEST = m.manifest_json(m.Descriptor(m.OCI_CONFIG, Digest.of(b"{}"), 2), [LAYER])
-NAME = "a/b"
-ROOT = f"/v2/{NAME}/manifests/v1"
-BLOB_PATH = f"/v2/{NAME}/blobs/{LAYER.digest}"
-
-
-def fill(registry: Registry) -> Registry:
-    """Put the image a/b:v1 into a registry, with one layer."""
-    repository = registry.repository(NAME)
-    for blob in (BLOB, b"{}"):
-        repository.add_blob(blob)
-    repository.add_manifest(MANIFEST, m.OCI_MANIFEST, tag="v1")
-    return registry
 
 
 def make_client(
@@ -64,7 +51,7 @@ def image(
     hosts: Hosts | None = None,
     patience: Patience = QUICK,
 ) -> RemoteImage:
-    """Return the image a/b:v1 as the client sees it."""
+    """Return the image team/app:v1 as the client sees it."""
     client = make_client(patience, auths=auths, hosts=hosts)
     return client.image(Reference.parse(f"{registry.host}/{NAME}:v1"))
 
