@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lib.caches.caches import (
-    CONFIG_TYPE,
-    LAYER_TYPE,
-    MANIFEST_TYPE,
-    descriptor,
-    dump,
-    sha256,
-    tree_files,
-)
+from tests.lib.caches.caches import MANIFEST_TYPE, sha256, tree_files
+from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.registry import make_certificate
-from tests.lib.registries.scripted_registry import Reply, Server, serving
+from tests.lib.registries.sample import BLOB, BLOB_PATH, MANIFEST, ROOT, fill
+from tests.lib.servers.faults import CutAt, NoRanges
+from tests.lib.servers.messages import Answer
 from tests.lib.tools import cli
 
 INPUT, ENVIRONMENT, DEPENDENCY = 2, 4, 5
-CONFIG = dump({"architecture": "amd64", "os": "linux"})
-LAYER = bytes(range(256)) * 8192
-MANIFEST = dump(
-    {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
-        "config": descriptor(CONFIG_TYPE, CONFIG),
-        "layers": [descriptor(LAYER_TYPE, LAYER)],
-    }
-)
-MANIFEST_PATH = "/v2/team/app/manifests/v1"
-LAYER_PATH = f"/v2/team/app/blobs/sha256:{sha256(LAYER)}"
 TYPED = {"Content-Type": MANIFEST_TYPE}
 # What stands in for a disk of 1 MiB: a mount of the command's own, gone with it.
 SMALL_DISK = (
@@ -43,36 +25,13 @@ SMALL_DISK = (
 )
 
 
-def replies() -> dict[str, list[Reply]]:
-    """Return what serves the image team/app:v1, as it should be."""
-    return {
-        MANIFEST_PATH: [Reply(body=MANIFEST, headers=TYPED)],
-        f"/v2/team/app/blobs/sha256:{sha256(CONFIG)}": [Reply(body=CONFIG)],
-        LAYER_PATH: [Reply(body=LAYER)],
-    }
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        running.replies |= replies()
-        yield running
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "folder"
-    made.mkdir()
-    return made
-
-
 def arguments(path: Path | str, *options: str, images: Path | str = "-") -> list[str]:
     into = ("--image-cache-path", str(path))
     return ["images", "cache-create", *into, "--images", str(images), *options]
 
 
-def image(server: Server, name: str = "team/app:v1") -> str:
-    return f"127.0.0.1:{server.port}/{name}"
+def image(server: Registry, name: str = "team/app:v1") -> str:
+    return f"{server.host}/{name}"
 
 
 def fails(done: cli.Completed, code: int) -> str:
@@ -85,7 +44,7 @@ def fails(done: cli.Completed, code: int) -> str:
     return message
 
 
-def refused(folder: Path, server: Server, code: int, *options: str) -> str:
+def refused(folder: Path, server: Registry, code: int, *options: str) -> str:
     """Ask for the image; nothing may be left at or beside the path."""
     started = time.monotonic()
     message = fails(cli.run(*arguments(folder / "cache", *options), stdin=image(server)), code)
@@ -94,7 +53,7 @@ def refused(folder: Path, server: Server, code: int, *options: str) -> str:
     return message
 
 
-def test_the_server_serves(server: Server, folder: Path) -> None:
+def test_the_server_serves(server: Registry, folder: Path) -> None:
     done = cli.run(*arguments(folder / "cache"), stdin=image(server))
     assert done.returncode == 0, done.stderr
     assert [path.name for path in folder.iterdir()] == ["cache"]
@@ -103,76 +62,75 @@ def test_the_server_serves(server: Server, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "reply", "code", "said"),
     [
-        (LAYER_PATH, Reply(body=LAYER[:-1] + b"x"), DEPENDENCY, "is not what its digest says"),
-        (LAYER_PATH, Reply(body=LAYER[:-1]), DEPENDENCY, "announced with"),
-        (LAYER_PATH, Reply(body=LAYER + b"x"), DEPENDENCY, "announced with"),
-        (LAYER_PATH, Reply(404), INPUT, sha256(LAYER)),
-        (LAYER_PATH, Reply(403), INPUT, "refuses access"),
+        (BLOB_PATH, Answer(body=BLOB[:-1] + b"x"), DEPENDENCY, "is not what its digest says"),
+        (BLOB_PATH, Answer(body=BLOB[:-1]), DEPENDENCY, "announced with"),
+        (BLOB_PATH, Answer(body=BLOB + b"x"), DEPENDENCY, "announced with"),
+        (BLOB_PATH, Answer(404), INPUT, sha256(BLOB)),
+        (BLOB_PATH, Answer(403), INPUT, "refuses access"),
         (
-            MANIFEST_PATH,
-            Reply(body=MANIFEST, headers={**TYPED, "Docker-Content-Digest": "sha256:" + "0" * 64}),
+            ROOT,
+            Answer(body=MANIFEST, headers={**TYPED, "Docker-Content-Digest": "sha256:" + "0" * 64}),
             DEPENDENCY,
             "is not what its digest says",
         ),
-        (MANIFEST_PATH, Reply(404), INPUT, "is not in the registry"),
-        (MANIFEST_PATH, Reply(401), INPUT, "does not say how to log in"),
+        (ROOT, Answer(404), INPUT, "is not in the registry"),
+        (ROOT, Answer(401), INPUT, "does not say how to log in"),
         (
-            MANIFEST_PATH,
-            Reply(401, headers={"WWW-Authenticate": 'Basic realm="site"'}),
+            ROOT,
+            Answer(401, headers={"WWW-Authenticate": 'Basic realm="site"'}),
             INPUT,
             "docker login",
         ),
-        (MANIFEST_PATH, Reply(body=b"{}", headers=TYPED), INPUT, "schemaVersion"),
-        (MANIFEST_PATH, Reply(headers={"Content-Type": "text/html"}), DEPENDENCY, "web page"),
+        (ROOT, Answer(body=b"{}", headers=TYPED), INPUT, "schemaVersion"),
+        (ROOT, Answer(headers={"Content-Type": "text/html"}), DEPENDENCY, "web page"),
     ],
 )
 def test_a_registry_that_fails_or_lies(
-    *, server: Server, folder: Path, path: str, reply: Reply, code: int, said: str
+    *, server: Registry, folder: Path, path: str, reply: Answer, code: int, said: str
 ) -> None:
-    server.replies[path] = [reply]
+    server.always(path, reply)
 
     message = refused(folder, server, code)
 
     assert said in message
-    assert f"127.0.0.1:{server.port}" in message
-    assert len(server.paths(path)) == 1
+    assert server.host in message
+    assert len(server.log.at(path)) == 1
 
 
-def test_a_tag_that_moved_away_from_the_pinned_digest(server: Server, folder: Path) -> None:
+def test_a_tag_that_moved_away_from_the_pinned_digest(server: Registry, folder: Path) -> None:
     digest = f"sha256:{sha256(MANIFEST)}"
     other = MANIFEST.replace(b"{", b"{ ", 1)
-    server.replies[f"/v2/team/app/manifests/{digest}"] = [Reply(body=other, headers=TYPED)]
+    server.always(f"/v2/team/app/manifests/{digest}", Answer(body=other, headers=TYPED))
     done = cli.run(*arguments(folder / "cache"), stdin=image(server, f"team/app:v1@{digest}"))
 
     assert f"expected {digest}" in fails(done, DEPENDENCY)
     assert not any(folder.iterdir())
 
 
-def test_a_blob_that_always_breaks_off_is_given_up(server: Server, folder: Path) -> None:
-    broken = Reply(body=LAYER[:99], headers={"Content-Length": str(len(LAYER))})
-    server.replies[LAYER_PATH] = [broken]
+def test_a_blob_that_always_breaks_off_is_given_up(server: Registry, folder: Path) -> None:
+    server.always(BLOB_PATH, NoRanges(CutAt(99)))
     assert "was lost after 99 bytes" in refused(folder, server, DEPENDENCY, "--retries", "1")
-    assert 1 < len(server.paths(LAYER_PATH)) <= 3
+    assert 1 < len(server.log.at(BLOB_PATH)) <= 3
 
 
 def test_nobody_listens(folder: Path) -> None:
-    with serving() as gone:
+    with running_programmable() as gone:
         pass
     env = {"NO_PROXY": "127.0.0.1"}
     done = cli.run(*arguments(folder / "cache", "--retries", "1"), stdin=image(gone), env=env)
-    assert f"127.0.0.1:{gone.port}" in fails(done, DEPENDENCY)
+    assert gone.host in fails(done, DEPENDENCY)
 
 
 def test_a_certificate_that_nobody_signed(folder: Path, tmp_path: Path) -> None:
-    with serving(make_certificate(tmp_path)) as server:
-        server.replies |= replies()
+    with running_programmable(make_certificate(tmp_path)) as server:
+        fill(server)
         assert "not trusted" in refused(folder, server, DEPENDENCY)
         done = cli.run(*arguments(folder / "cache", "--insecure"), stdin=image(server))
     assert done.returncode == 0, done.stderr
     assert (folder / "cache/index.json").is_file()
 
 
-def test_all_images_that_fail_are_named(server: Server, folder: Path) -> None:
+def test_all_images_that_fail_are_named(server: Registry, folder: Path) -> None:
     images = [image(server, name) for name in ("team/gone:v1", "team/app:v2", "Bad//Name")]
     images += [image(server), "nonsense=oci:/nowhere:v1", "registry.local/app:v1=ftp:/there"]
     done = cli.run(*arguments(folder / "cache"), stdin="\n".join(images))
@@ -185,68 +143,68 @@ def test_all_images_that_fail_are_named(server: Server, folder: Path) -> None:
     assert not any(folder.iterdir())
 
 
-def test_an_existing_path_is_kept(server: Server, folder: Path) -> None:
+def test_an_existing_path_is_kept(server: Registry, folder: Path) -> None:
     first = cli.run(*arguments(folder / "cache"), stdin=image(server))
     assert first.returncode == 0
     before = tree_files(folder)
-    server.asked.clear()
+    server.log.clear()
 
     message = fails(cli.run(*arguments(folder / "cache"), stdin=image(server)), INPUT)
     assert "exists already" in message
     assert "--force" in message
-    assert not server.asked
+    assert not server.log.requests
 
-    server.replies[LAYER_PATH] = [Reply(body=LAYER[:-1] + b"x")]
+    server.always(BLOB_PATH, Answer(body=BLOB[:-1] + b"x"))
     fails(cli.run(*arguments(folder / "cache", "--force"), stdin=image(server)), DEPENDENCY)
     assert tree_files(folder) == before
 
 
 @pytest.mark.parametrize("options", [[], ["--force"]])
-def test_what_is_no_cache_is_kept(server: Server, folder: Path, options: list[str]) -> None:
+def test_what_is_no_cache_is_kept(server: Registry, folder: Path, options: list[str]) -> None:
     precious = folder / "home"
     precious.mkdir()
     (precious / "letter").write_text("keep me")
     for path in (precious, precious / "letter"):
         fails(cli.run(*arguments(path, *options), stdin=image(server)), INPUT)
     assert tree_files(folder) == {"home/letter": b"keep me"}
-    assert not server.asked
+    assert not server.log.requests
 
 
-def test_force_takes_an_empty_folder_and_the_current_one(server: Server, folder: Path) -> None:
+def test_force_takes_an_empty_folder_and_the_current_one(server: Registry, folder: Path) -> None:
     done = cli.run(*arguments(".", "--force"), stdin=image(server), cwd=folder)
     assert done.returncode == 0, done.stderr
     assert (folder / "index.json").is_file()
     assert [path.name for path in folder.parent.iterdir()] == ["folder"]
 
 
-def test_the_parent_folder_must_exist(server: Server, folder: Path) -> None:
+def test_the_parent_folder_must_exist(server: Registry, folder: Path) -> None:
     done = cli.run(*arguments(folder / "a/cache"), stdin=image(server))
     assert "mkdir -p" in fails(done, INPUT)
     (folder / "a").write_text("")
     fails(cli.run(*arguments(folder / "a/cache"), stdin=image(server)), INPUT)
-    assert not server.asked
+    assert not server.log.requests
 
 
-def test_a_folder_that_is_not_writable(server: Server, folder: Path) -> None:
+def test_a_folder_that_is_not_writable(server: Registry, folder: Path) -> None:
     folder.chmod(0o555)
     # Root may write everywhere, unless it gives that right away.
     prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if not os.geteuid() else ()
     done = cli.run(*arguments(folder / "cache"), stdin=image(server), prefix=prefix)
     assert "not writable" in fails(done, ENVIRONMENT)
-    assert not server.asked
+    assert not server.log.requests
 
 
-def test_a_disk_that_is_too_small(server: Server, folder: Path) -> None:
+def test_a_disk_that_is_too_small(server: Registry, folder: Path) -> None:
     prefix = (*SMALL_DISK, folder)
     done = cli.run(*arguments(folder / "cache"), stdin=image(server), prefix=prefix)
     message = fails(done, ENVIRONMENT)
     assert "free and 2.0 MiB are needed" in message
     assert ".partial" not in message
-    assert not server.paths(LAYER_PATH)
+    assert not server.log.at(BLOB_PATH)
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-def test_a_limit_on_file_sizes(server: Server, folder: Path, compression: str) -> None:
+def test_a_limit_on_file_sizes(server: Registry, folder: Path, compression: str) -> None:
     """It is met half-way, as a full disk would be."""
     limit = 1 << 20
     prefix = ("prlimit", f"--fsize={limit}")
@@ -286,7 +244,7 @@ def test_lists_that_cannot_be_read(folder: Path) -> None:
     ],
 )
 def test_options_that_are_wrong(
-    server: Server, folder: Path, options: tuple[str, ...], said: str
+    server: Registry, folder: Path, options: tuple[str, ...], said: str
 ) -> None:
     assert said in refused(folder, server, INPUT, *options)
 

@@ -14,67 +14,60 @@ from typing import Any
 import pytest
 
 from tests.lib.caches.caches import (
-    CONFIG_TYPE,
-    LAYER_TYPE,
     MANIFEST_TYPE,
-    descriptor,
-    dump,
+    image_manifest,
     sha256,
     tree_files,
 )
-from tests.lib.registries.ranged_registry import Registry, Reply, Request, ranged, serving
+from tests.lib.registries.programmable import Registry, running_programmable
+from tests.lib.registries.sample import CONFIG
+from tests.lib.servers.faults import CutAt
+from tests.lib.servers.messages import Request
+from tests.lib.servers.rules import Where
 from tests.lib.tools import cli
 
-CONFIG = dump({"architecture": "amd64", "os": "linux"})
 LAYERS = [random.Random(number).randbytes((2 + number) << 20) for number in range(3)]
-MANIFEST = dump(
-    {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
-        "config": descriptor(CONFIG_TYPE, CONFIG),
-        "layers": [descriptor(LAYER_TYPE, layer) for layer in LAYERS],
-    }
-)
+MANIFEST = image_manifest(CONFIG, LAYERS)
 BLOBS = {sha256(blob): blob for blob in (CONFIG, *LAYERS)}
 LARGEST = max(LAYERS, key=len)
+LARGEST_BLOB = Where(word=sha256(LARGEST))
 HALF = 3 << 20
 SECONDS = 20.0
 Trees = Mapping[str, Mapping[str, bytes]]
 LAYOUTS = pytest.mark.parametrize("layout", ["oci", "flat"])
 
 
-def good(request: Request) -> Reply:
-    if "/manifests/" in request.path:
-        return Reply(200, MANIFEST, {"Content-Type": MANIFEST_TYPE})
-    if "/referrers/" in request.path:
-        return Reply(404)
-    return ranged(request, BLOBS[request.path.rpartition(":")[2]])
+def stall(registry: Registry) -> None:
+    """Have the registry fall silent in the middle of the largest layer."""
+    registry.always(LARGEST_BLOB, CutAt(HALF, stall=True))
 
 
-def stalling(request: Request) -> Reply:
-    """Fall silent in the middle of the largest layer."""
-    if request.path.endswith(sha256(LARGEST)):
-        return ranged(request, LARGEST, cut=HALF - request.start, stall=True)
-    return good(request)
+def blobs(registry: Registry) -> list[Request]:
+    return registry.log.about("/blobs/")
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Registry]:
-    with serving() as registry:
+    with running_programmable() as registry:
+        for name in ("app", "other"):
+            repository = registry.repository(f"team/{name}")
+            for blob in BLOBS.values():
+                repository.add_blob(blob)
+            repository.add_manifest(MANIFEST, MANIFEST_TYPE, tag="v1")
         yield registry
 
 
 @pytest.fixture
 def registry(running: Registry) -> Registry:
-    running.plan = good
-    running.asked.clear()
+    running.heal()
+    running.log.clear()
     return running
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(running: Registry, tmp_path_factory: pytest.TempPathFactory) -> Trees:
     """Return, by layout, the files of a cache that was made in one go."""
-    running.plan = good
+    running.heal()
     found = {}
     for layout in ("oci", "flat"):
         folder = tmp_path_factory.mktemp(layout) / "folder"
@@ -85,16 +78,9 @@ def uninterrupted(running: Registry, tmp_path_factory: pytest.TempPathFactory) -
     return found
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "folder"
-    made.mkdir()
-    return made
-
-
 def arguments(folder: Path, registry: Registry, *options: str) -> list[str]:
     images = folder.with_name("images")
-    images.write_text(f"127.0.0.1:{registry.port}/team/app:v1\n")
+    images.write_text(f"{registry.host}/team/app:v1\n")
     named = "--image-cache-path" in options
     path = [] if named else ["--image-cache-path", str(folder / "cache")]
     return ["images", "cache-create", "--images", str(images), *path, *options]
@@ -102,7 +88,7 @@ def arguments(folder: Path, registry: Registry, *options: str) -> list[str]:
 
 def half_way(folder: Path, registry: Registry, *options: str) -> subprocess.Popen[bytes]:
     """Start a run whose registry falls silent, and wait until it has got all that there is."""
-    registry.plan = stalling
+    stall(registry)
     process = subprocess.Popen(
         [*cli.IMAGER, *arguments(folder, registry, *options)],
         env=cli.environment(),
@@ -132,12 +118,12 @@ def end(process: subprocess.Popen[bytes], number: signal.Signals) -> str:
 
 def again(folder: Path, registry: Registry, *options: str) -> list[Request]:
     """Run once more, with a registry that is well; return the requests for blobs."""
-    registry.plan = good
-    registry.asked.clear()
+    registry.heal()
+    registry.log.clear()
     done = cli.run(*arguments(folder, registry, *options))
     assert done.returncode == 0, done.stderr
     assert [path.name for path in folder.iterdir()] == ["cache"]
-    return registry.blobs()
+    return blobs(registry)
 
 
 @LAYOUTS
@@ -167,11 +153,11 @@ def test_an_archive_is_taken_up_as_well(registry: Registry, folder: Path, suffix
     options = ("--image-cache-path", str(path))
     end(half_way(folder, registry, *options), signal.SIGKILL)
     assert not path.exists()
-    registry.plan = good
-    registry.asked.clear()
+    registry.heal()
+    registry.log.clear()
     done = cli.run(*arguments(folder, registry, *options))
     assert done.returncode == 0, done.stderr
-    (rest,) = [each for each in registry.blobs() if not each.path.endswith(sha256(CONFIG))]
+    (rest,) = [each for each in blobs(registry) if not each.path.endswith(sha256(CONFIG))]
     assert HALF - (2 << 20) < rest.start <= HALF
     assert [each.name for each in folder.iterdir()] == [path.name]
     other = folder.with_name(f"other{suffix}")
@@ -184,12 +170,7 @@ def test_an_archive_is_taken_up_as_well(registry: Registry, folder: Path, suffix
 def test_a_registry_that_gave_up_is_taken_up(
     registry: Registry, folder: Path, uninterrupted: Trees, layout: str
 ) -> None:
-    def ending(request: Request) -> Reply:
-        if request.path.endswith(sha256(LARGEST)):
-            return ranged(request, LARGEST, cut=max(HALF - request.start, 0))
-        return good(request)
-
-    registry.plan = ending
+    registry.always(LARGEST_BLOB, CutAt(HALF))
     done = cli.run(*arguments(folder, registry, "--layout", layout, "--retries", "1"))
     assert done.returncode == 5, done.stderr
     assert "run the same command again to go on" in done.stderr
@@ -225,8 +206,8 @@ def test_what_was_damaged_meanwhile_is_fetched_again(
 def test_other_images_begin_anew(registry: Registry, folder: Path) -> None:
     """Nothing is left of the first run when the list has changed."""
     end(half_way(folder, registry), signal.SIGKILL)
-    registry.plan = good
-    line = f"127.0.0.1:{registry.port}/team/other:v1"
+    registry.heal()
+    line = f"{registry.host}/team/other:v1"
     path = str(folder / "cache")
     done = cli.run(
         "images", "cache-create", "--image-cache-path", path, "--images", "-", stdin=line
@@ -238,7 +219,7 @@ def test_other_images_begin_anew(registry: Registry, folder: Path) -> None:
 def test_a_run_beside_one_that_runs(registry: Registry, folder: Path) -> None:
     """It does not wait for the other one, and does not touch what that one has."""
     process = half_way(folder, registry)
-    registry.plan = good
+    registry.heal()
     done = cli.run(*arguments(folder, registry))
     assert done.returncode == 0, done.stderr
     assert process.poll() is None
@@ -283,7 +264,7 @@ def test_two_runs_fetch_a_layer_once(registry: Registry, tmp_path: Path) -> None
             subprocess.Popen(command, env=cli.environment(), stdout=subprocess.DEVNULL)
         )
     assert [process.wait(SECONDS) for process in processes] == [0, 0, 0]
-    asked = [request.path for request in registry.blobs()]
+    asked = [request.path for request in blobs(registry)]
     for layer in LAYERS:
         assert sum(path.endswith(sha256(layer)) for path in asked) == 1
     assert len({str(sorted(tree_files(tmp_path / n / "folder/cache").items())) for n in "abc"}) == 1
@@ -312,7 +293,7 @@ def test_a_dry_run_tells_what_is_to_come(
     assert before["spaceNeeded"] >= total
 
     end(half_way(folder, registry, "--layout", layout), signal.SIGKILL)
-    registry.plan = good
+    registry.heal()
     left = told("--dry-run", "--json")
     assert left["keptFromBefore"] > total - len(LARGEST)
     assert left["toFetch"] == total - left["keptFromBefore"]

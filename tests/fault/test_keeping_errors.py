@@ -5,51 +5,20 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.lib.caches.caches import (
-    CONFIG_TYPE,
-    LAYER_TYPE,
-    MANIFEST_TYPE,
-    CacheFixture,
-    descriptor,
-    dump,
-    make_flat,
-    make_layout,
-    sha256,
-    tree_files,
-)
-from tests.lib.registries.scripted_registry import Reply, Server, serving
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout, sha256, tree_files
+from tests.lib.registries.programmable import Registry
+from tests.lib.registries.sample import BLOB, BLOB_PATH
+from tests.lib.servers.faults import Cut
+from tests.lib.servers.messages import Answer
 from tests.lib.tools import cli
 
 INPUT, DEPENDENCY = 2, 5
-CONFIG = dump({"architecture": "amd64", "os": "linux"})
-LAYER = bytes(range(256)) * 8192
-MANIFEST = dump(
-    {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
-        "config": descriptor(CONFIG_TYPE, CONFIG),
-        "layers": [descriptor(LAYER_TYPE, LAYER)],
-    }
-)
-LAYER_PATH = f"/v2/team/app/blobs/sha256:{sha256(LAYER)}"
 PACKINGS = pytest.mark.parametrize("packing", ["oci", "flat"])
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        typed = {"Content-Type": MANIFEST_TYPE}
-        running.replies |= {
-            "/v2/team/app/manifests/v1": [Reply(body=MANIFEST, headers=typed)],
-            f"/v2/team/app/blobs/sha256:{sha256(CONFIG)}": [Reply(body=CONFIG)],
-            LAYER_PATH: [Reply(body=LAYER)],
-        }
-        yield running
 
 
 @pytest.fixture(name="source")
@@ -58,9 +27,7 @@ def flat_source(tmp_path: Path) -> CacheFixture:
 
 
 @pytest.fixture(name="path")
-def cache_path(source: CacheFixture, tmp_path: Path, packing: str) -> Path:
-    folder = tmp_path / "folder"
-    folder.mkdir()
+def cache_path(source: CacheFixture, folder: Path, packing: str) -> Path:
     if packing == "oci":
         return make_layout(source, folder / "cache")
     source.folder.rename(folder / "cache")
@@ -75,10 +42,9 @@ def add(path: Path) -> Sequence[str]:
     return ("images", "cache-add", str(path), "--images", "-")
 
 
-def half_way(server: Server, path: Path) -> subprocess.Popen[bytes]:
+def half_way(server: Registry, path: Path) -> subprocess.Popen[bytes]:
     """Start a run whose server stops sending in the middle of a blob, and wait until it does."""
-    length = {"Content-Length": str(len(LAYER))}
-    server.replies[LAYER_PATH] = [Reply(body=LAYER[: 3 << 19], headers=length, stall=True)]
+    server.always(BLOB_PATH, Cut(3 << 19, stall=True))
     process = subprocess.Popen(
         [*cli.IMAGER, *add(path)],
         env=cli.environment(),
@@ -87,11 +53,11 @@ def half_way(server: Server, path: Path) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
     )
     assert process.stdin is not None
-    process.stdin.write(f"127.0.0.1:{server.port}/team/app:v1".encode())
+    process.stdin.write(f"{server.host}/team/app:v1".encode())
     process.stdin.close()
     process.stdin = None
     deadline = time.monotonic() + 20
-    new = (".cache.*/layer.tar", f".cache.*/blob/sha256-{sha256(LAYER)}")
+    new = (".cache.*/layer.tar", f".cache.*/blob/sha256-{sha256(BLOB)}")
     while not any(
         each.stat().st_blocks > 1 << 10 for name in new for each in path.parent.glob(name)
     ):
@@ -104,7 +70,7 @@ def half_way(server: Server, path: Path) -> subprocess.Popen[bytes]:
 @PACKINGS
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_half_way_the_old_cache_is_whole(
-    server: Server, path: Path, packing: str, number: signal.Signals
+    server: Registry, path: Path, packing: str, number: signal.Signals
 ) -> None:
     before = tree_files(path)
     process = half_way(server, path)
@@ -113,8 +79,8 @@ def test_killed_half_way_the_old_cache_is_whole(
     assert tree_files(path) == before
     assert cli.run("images", "cache-verify", path).returncode == 0
 
-    server.replies[LAYER_PATH] = [Reply(body=LAYER)]
-    done = cli.run(*add(path), stdin=f"127.0.0.1:{server.port}/team/app:v1")
+    server.heal()
+    done = cli.run(*add(path), stdin=f"{server.host}/team/app:v1")
     assert done.returncode == 0, done.stderr
     assert names(path.parent) == ["cache"]
     verified = cli.run("images", "cache-verify", path)
@@ -123,11 +89,11 @@ def test_killed_half_way_the_old_cache_is_whole(
 
 @PACKINGS
 def test_a_registry_that_lies_leaves_the_old_cache(
-    server: Server, path: Path, packing: str
+    server: Registry, path: Path, packing: str
 ) -> None:
     before = tree_files(path)
-    server.replies[LAYER_PATH] = [Reply(body=LAYER[::-1])]
-    done = cli.run(*add(path), stdin=f"127.0.0.1:{server.port}/team/app:v1")
+    server.always(BLOB_PATH, Answer(body=BLOB[::-1]))
+    done = cli.run(*add(path), stdin=f"{server.host}/team/app:v1")
     assert done.returncode == DEPENDENCY
     assert tree_files(path) == before
     assert names(path.parent) == ["cache"]
