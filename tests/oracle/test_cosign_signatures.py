@@ -21,7 +21,7 @@ from tests.lib.caches.caches import (
     sha256,
     tree_files,
 )
-from tests.lib.proxies.http_proxy import Proxy, running_proxy
+from tests.lib.proxies.programmable import Proxy, running_proxy
 from tests.lib.registries.pushed_images import (
     digest_of,
     layer_tree,
@@ -32,6 +32,8 @@ from tests.lib.registries.pushed_images import (
     push_manifest,
 )
 from tests.lib.registries.registry import RunningRegistry, copy_image, running_registry
+from tests.lib.servers.messages import Answer
+from tests.lib.servers.rules import Where
 from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
@@ -239,7 +241,7 @@ def front(site: Site) -> Iterator[Proxy]:
 def test_signatures_that_may_not_be_read_are_left_out(
     site: Site, front: Proxy, tmp_path: Path, status: int, word: str
 ) -> None:
-    front.statuses[word] = status
+    front.always(Where(word=word), Answer(status))
     said = create(tmp_path / "cache", [f"{front.host}/{MULTI}:v1"], "--layout", "flat")
     refused = {tag for tag in site.tags("multi") if word in f"manifests/{tag}"}
     lines = said.splitlines()
@@ -250,11 +252,11 @@ def test_signatures_that_may_not_be_read_are_left_out(
     left = {each.name for each in (tmp_path / "cache").rglob("reference/*")}
     assert left == {"v1"} | site.tags("multi") - refused
     # It cannot succeed, so it is asked once.
-    assert len(front.paths(f"{site.digests['multi']}.sig")) == 1
+    assert len(front.log.about(f"{site.digests['multi']}.sig")) == 1
 
 
 def test_a_registry_that_fails_is_an_error(front: Proxy, tmp_path: Path) -> None:
-    front.statuses[".sig"] = 500
+    front.always(Where(word=".sig"), Answer(500))
     argv = ("images", "cache-create", "--images", "-", "--image-cache-path", tmp_path / "cache")
     reference = f"{front.host}/{MULTI}:v1"
     done = cli.run(*argv, "--retries", "0", stdin=reference)
@@ -271,7 +273,7 @@ def test_what_an_index_names_and_nobody_has_leaves_it_out(
     tree = layer_tree_of(site, tmp_path / "all")
     index = json.loads(tree[f"sha256-{site.digests['multi']}"])
     gone = index["manifests"][1]["digest"]
-    front.statuses[gone] = 404
+    front.always(Where(word=gone), Answer(404))
     said = create(tmp_path / "cache", [f"{front.host}/{MULTI}:v1"], "--layout", "flat")
     assert gone in said
     assert said.count("warning: signatures are left out: ") == 1
@@ -297,7 +299,7 @@ def test_a_mirror_that_has_the_image_is_asked_alone(
     assert tags == {"v1"} | site.tags("multi")
     images = ["registry.invalid/team/unsigned:v1"]
     assert create(tmp_path / "two", images, *option) == ""
-    front.statuses["team/multi"] = 404
+    front.always(Where(word="team/multi"), Answer(404))
     option = ("--registry-mirror", f"{site.registry.host}={front.url}")
     create(tmp_path / "three", site.references[:1], *option)
     create(tmp_path / "four", site.references[:1])

@@ -16,7 +16,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistryOptions, RegistrySettings
 from imager.oci.source import NotFoundError
-from tests.lib.proxies.http_proxy import Proxy, running_proxy
+from tests.lib.proxies.programmable import Proxy, running_proxy
 from tests.lib.registries.registry import (
     RunningRegistry,
     copy_image,
@@ -24,11 +24,15 @@ from tests.lib.registries.registry import (
     make_layout,
     running_registry,
 )
+from tests.lib.servers.faults import CutAt
+from tests.lib.servers.messages import Answer
+from tests.lib.servers.rules import Where
 from tests.lib.tools.cli import build, run, synthetic_assets
 
 pytestmark = pytest.mark.oracle
 
 APP = "team/app"
+TEAM = Where(word="/v2/team/")
 TEXT = "x" * 3000
 
 
@@ -103,7 +107,9 @@ def test_a_mirror_of_docker_hub(mirror: RunningRegistry, front: Proxy) -> None:
     assert found == pull(client(), f"{mirror.host}/{APP}:v1")
     digests = [key for key in found if key != "manifest"]
     asked = ["manifests/v1?ns=docker.io", *(f"blobs/{each}?ns=docker.io" for each in digests)]
-    assert [each.path for each in front.asked] == [f"/v2/library/app/{each}" for each in asked]
+    assert [each.target for each in front.log.requests] == [
+        f"/v2/library/app/{each}" for each in asked
+    ]
 
 
 @pytest.mark.parametrize(
@@ -112,31 +118,29 @@ def test_a_mirror_of_docker_hub(mirror: RunningRegistry, front: Proxy) -> None:
 )
 def test_the_path_of_a_mirror(front: Proxy, path: str, repository: str) -> None:
     pull(client(f"docker.io={front.url}{path}"), "docker.io/app:v1")
-    assert {each.path.partition("/manifests/")[0] for each in front.asked[:1]} == {
-        f"/v2/{repository}"
-    }
+    assert front.log.requests[0].path == f"/v2/{repository}/manifests/v1"
 
 
 def test_a_mirror_is_for_one_registry(registry: RunningRegistry, front: Proxy) -> None:
     pull(client(f"other.example={front.url}"), f"{registry.host}/{APP}:v1")
-    assert front.asked == []
+    assert front.log.requests == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 503])
 def test_the_next_is_asked_when_a_mirror_fails(
     registry: RunningRegistry, mirror: RunningRegistry, front: Proxy, status: int
 ) -> None:
-    front.status = status
+    front.always(TEAM, Answer(status))
     with running_proxy(mirror.host) as second:
         option = f"{registry.host}="
         found = pull(client(option + front.url, option + second.url), f"{registry.host}/{APP}:v1")
         assert found == pull(client(), f"{mirror.host}/{APP}:v1")
-        assert len(second.paths("/manifests/")) == 1
-        assert len(second.paths("/blobs/")) == 2
+        assert len(second.log.about("/manifests/")) == 1
+        assert len(second.log.about("/blobs/")) == 2
     # Without an answer of use it is not asked again and again.
     retried = 3 if status == 503 else 1
-    assert len(front.paths("/manifests/")) == retried
-    assert len(front.paths("/blobs/")) == (0 if status == 503 else 2)
+    assert len(front.log.about("/manifests/")) == retried
+    assert len(front.log.about("/blobs/")) == (0 if status == 503 else 2)
 
 
 def test_the_registry_itself_comes_last(registry: RunningRegistry) -> None:
@@ -147,7 +151,7 @@ def test_the_registry_itself_comes_last(registry: RunningRegistry) -> None:
 
 
 def test_what_each_host_said_is_told(registry: RunningRegistry, front: Proxy) -> None:
-    front.status = 403
+    front.always(TEAM, Answer(403))
     with running_proxy(registry.host) as gone:
         dead = gone
     option = f"{registry.host}="
@@ -162,11 +166,11 @@ def test_what_each_host_said_is_told(registry: RunningRegistry, front: Proxy) ->
 
 
 def test_a_blob_goes_on_at_the_next_host(registry: RunningRegistry, front: Proxy) -> None:
-    front.cut = 100
+    front.always(Where(word="/blobs/"), CutAt(100))
     with running_proxy(registry.host) as main:
         found = pull(client(f"{main.host}={front.url}"), f"{main.host}/{APP}:v1")
         assert found == pull(client(), f"{registry.host}/{APP}:v1")
-        ranges = [each.headers.get("range") for each in main.asked if "/blobs/" in each.path]
+        ranges = [each.range for each in main.log.about("/blobs/")]
     # What the mirror gave is kept; the second blob is not asked of it any more.
     assert ranges == ["bytes=100-", None]
 
@@ -186,7 +190,7 @@ def test_each_host_has_its_own_login(tmp_path: Path, layout: Path, mirror: Runni
         pull(client(option, auth=(str(auth),)), f"hub.example/{APP}:v1")
         both = client(f"hub.example={open_mirror.url}", option, auth=(str(auth),))
         pull(both, f"hub.example/{APP}:v1")
-        assert {each.headers.get("authorization") for each in open_mirror.asked} == {None}
+        assert {each.authorization for each in open_mirror.log.requests} == {""}
         with pytest.raises(InputError, match="requires a login") as caught:
             pull(client(f"{mirror.host}={guarded.url}"), f"{mirror.host}/team/none:v1")
         assert f"{guarded.host} requires a login" in caught.value.message
@@ -202,11 +206,13 @@ def test_hosts_toml(tmp_path: Path, registry: RunningRegistry, front: Proxy) -> 
     folder = write_hosts(tmp_path / "certs.d", registry.host, text)
     pull(client(hosts=folder), f"{registry.host}/{APP}:v1")
     # A host without `resolve` is not asked what a tag is.
-    assert front.paths("/manifests/") == []
-    assert len(front.paths("/blobs/")) == 2
-    assert {each.headers["x-tests"] for each in front.asked} == {"one, two"}
+    assert front.log.about("/manifests/") == []
+    assert len(front.log.about("/blobs/")) == 2
+    assert {each.headers["x-tests"] for each in front.log.requests} == {"one, two"}
     port = registry.host.partition(":")[2]
-    assert all(path.endswith(f"?ns=127.0.0.1%3A{port}") for path in front.paths("/blobs/"))
+    assert all(
+        each.target.endswith(f"?ns=127.0.0.1%3A{port}") for each in front.log.about("/blobs/")
+    )
 
 
 def test_hosts_toml_for_all_others(tmp_path: Path, mirror: RunningRegistry, front: Proxy) -> None:
@@ -222,7 +228,7 @@ def test_hosts_toml_overrides_the_path(tmp_path: Path, front: Proxy) -> None:
     text = f'[host."{front.url}/v2/proxy"]\noverride_path = true\n'
     folder = write_hosts(tmp_path / "certs.d", "docker.io", text)
     pull(client(hosts=folder), "app:v1")
-    assert front.asked[0].path == "/v2/proxy/library/app/manifests/v1?ns=docker.io"
+    assert front.log.requests[0].target == "/v2/proxy/library/app/manifests/v1?ns=docker.io"
 
 
 def test_a_cache_by_mirrors_is_the_same(tmp_path: Path, mirror: RunningRegistry) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.lib.keys.certificates import Authority
-from tests.lib.proxies.http_proxy import running_proxy
+from tests.lib.proxies.programmable import running_proxy
 from tests.lib.registries.registry import copy_image, make_htpasswd, make_layout, running_registry
 from tests.lib.tools.cli import Completed, run
 from tests.lib.tools.fault_site import check_error
@@ -187,11 +187,16 @@ def test_proxies(tmp_path: Path, layout: Path, authority: Authority) -> None:
             push(host, layout)
             done = create(tmp_path, host, "--registry-ca", authority.certificate, env=env)
             check_created(done, tmp_path)
-        asked = {(each.method, urlsplit(each.path).netloc or each.path) for each in proxy.asked}
+        asked = {
+            (each.method, urlsplit(each.target).netloc or each.target)
+            for each in proxy.log.requests
+        }
         assert asked >= {("CONNECT", secure.host), ("GET", plain.host)}
         login = b64encode("usér:pa:ss@".encode()).decode()
-        assert {each.headers["proxy-authorization"] for each in proxy.asked} == {f"Basic {login}"}
-        proxy.asked.clear()
+        assert {each.headers["proxy-authorization"] for each in proxy.log.requests} == {
+            f"Basic {login}"
+        }
+        proxy.log.clear()
         without = env | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         check_created(create(tmp_path, plain.host, env=without), tmp_path)
-        assert proxy.asked == []
+        assert proxy.log.requests == []

@@ -17,7 +17,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.settings import RegistryOptions
-from tests.lib.proxies.http_proxy import running_proxy
+from tests.lib.proxies.programmable import running_proxy
 from tests.lib.registries.registry import (
     RunningRegistry,
     copy_image,
@@ -125,7 +125,7 @@ def test_a_token_is_for_one_repository(site: Site) -> None:
         pull(site.image(client, "public/app:v1", proxy.host))
         pull(site.image(client, "public/other:v1", proxy.host))
     sent = {
-        name: [each.headers.get("authorization", "") for each in proxy.asked if name in each.path]
+        name: [each.authorization for each in proxy.log.about(name)]
         for name in ("public/app", "public/other")
     }
     assert [len(set(values)) for values in sent.values()] == [2, 2]

@@ -11,19 +11,18 @@ from typing import Any
 import pytest
 
 from tests.lib.caches.caches import (
-    CONFIG_TYPE,
-    INDEX_TYPE,
-    LAYER_TYPE,
     MANIFEST_TYPE,
     descriptor,
     dump,
+    image_index,
+    image_manifest,
     sha256,
 )
+from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.pushed_images import create, layer_tree, platforms_of
 from tests.lib.registries.registry import RunningRegistry, running_registry
-from tests.lib.registries.scripted_registry import Reply, Server, serving
-from tests.lib.registries.serving import Server as CacheServer
-from tests.lib.registries.serving import serving as cache_serving
+from tests.lib.registries.serving import Server, serving
+from tests.lib.servers.messages import Answer
 from tests.lib.tools import cli
 from tests.lib.tools.crane import crane, crane_program
 
@@ -38,41 +37,32 @@ UNKNOWN = {"os": "unknown", "architecture": "unknown"}
 
 
 class Repository:
-    """A repository of the scripted registry, filled through its replies."""
+    """A repository of the registry, filled as a client would see it."""
 
-    def __init__(self, server: Server, name: str) -> None:
-        self.server, self.name = server, name
-        self.reference = f"127.0.0.1:{server.port}/{name}:v1"
+    def __init__(self, registry: Registry, name: str) -> None:
+        self.store, self.name = registry.repository(name), name
 
     def blob(self, data: bytes) -> bytes:
-        self.server.replies[f"/v2/{self.name}/blobs/sha256:{sha256(data)}"] = [Reply(200, data)]
+        self.store.add_blob(data)
         return data
 
-    def manifest(self, value: dict[str, Any], *, tag: str = "") -> bytes:
-        data = dump(value)
-        digest = f"sha256:{sha256(data)}"
-        headers = {"Content-Type": value["mediaType"], "Docker-Content-Digest": digest}
-        reply = Reply(200, data, headers)
-        for name in (digest, *([tag] if tag else [])):
-            self.server.replies[f"/v2/{self.name}/manifests/{name}"] = [reply]
+    def manifest(self, data: bytes, *, tag: str = "") -> bytes:
+        self.store.add_manifest(data, json.loads(data)["mediaType"], tag=tag)
         return data
 
     def image(self, config: dict[str, Any], *, tag: str = "", **more: Any) -> bytes:
         raw = self.blob(dump(config | {"of": self.name}))
         layer = self.blob(self.name.encode() * 999)
-        layers = more.pop("layers", [descriptor(LAYER_TYPE, layer)])
-        value = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "layers": layers}
-        return self.manifest(value | {"config": descriptor(CONFIG_TYPE, raw)} | more, tag=tag)
+        return self.manifest(image_manifest(raw, [layer], **more), tag=tag)
 
     def artifact(self, kind: str, data: bytes, *, tag: str = "", **more: Any) -> bytes:
-        value = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "artifactType": kind}
-        config = descriptor(EMPTY, self.blob(b"{}"))
-        layers = [descriptor(kind, self.blob(data))]
-        return self.manifest(value | {"config": config, "layers": layers} | more, tag=tag)
+        empty = self.blob(b"{}")
+        config = {"config": descriptor(EMPTY, empty), "artifactType": kind}
+        made = image_manifest(empty, [self.blob(data)], layer_type=kind, **config, **more)
+        return self.manifest(made, tag=tag)
 
     def index(self, *entries: dict[str, object]) -> bytes:
-        value = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(entries)}
-        return self.manifest(value, tag="v1")
+        return self.manifest(image_index(entries), tag="v1")
 
 
 def entry(manifest: bytes, platform: dict[str, str] | None = None, **more: object) -> Any:
@@ -82,8 +72,8 @@ def entry(manifest: bytes, platform: dict[str, str] | None = None, **more: objec
 
 
 @pytest.fixture(scope="module")
-def registry() -> Iterator[Server]:
-    with serving() as server:
+def registry() -> Iterator[Registry]:
+    with running_programmable() as server:
         noplat = Repository(server, "noplat")
         noplat.index(entry(noplat.image(AMD64)))
         unknown = Repository(server, "unknown")
@@ -94,8 +84,8 @@ def registry() -> Iterator[Server]:
         base = windows.image(WINDOWS, layers=[foreign])
         windows.index(entry(windows.image(AMD64), AMD64), entry(base, WINDOWS))
         elsewhere = Repository(server, "elsewhere")
-        server.replies["/base"] = [Reply(200, b"a base layer")]
-        urls = [f"http://127.0.0.1:{server.port}/base"]
+        server.always("/base", Answer(200, b"a base layer"))
+        urls = [f"{server.url}/base"]
         foreign = descriptor(FOREIGN, b"a base layer", urls=urls)
         elsewhere.image(AMD64, layers=[foreign], tag="v1")
         Repository(server, "artifact").artifact("application/vnd.example.model", b"model", tag="v1")
@@ -110,14 +100,7 @@ def registry() -> Iterator[Server]:
         attested.index(entry(image, AMD64), entry(provenance, UNKNOWN, annotations=marks))
         signed = Repository(server, "signed")
         image = signed.image(AMD64, tag="v1")
-        bundle = signed.artifact(BUNDLE, b"a bundle", subject=descriptor(MANIFEST_TYPE, image))
-        listed = {
-            "schemaVersion": 2,
-            "mediaType": INDEX_TYPE,
-            "manifests": [entry(bundle, artifactType=BUNDLE)],
-        }
-        path = f"/v2/signed/referrers/sha256:{sha256(image)}"
-        server.replies[path] = [Reply(200, dump(listed), {"Content-Type": INDEX_TYPE})]
+        signed.artifact(BUNDLE, b"a bundle", subject=descriptor(MANIFEST_TYPE, image))
         yield server
 
 
@@ -126,20 +109,20 @@ WHOLE = ("noplat", "elsewhere", "artifact", "noconfig", "attested", "signed")
 NAMES = (*WHOLE, "unknown", "windows")
 
 
-def references(registry: Server) -> list[str]:
-    return [f"127.0.0.1:{registry.port}/{name}:v1" for name in NAMES]
+def references(registry: Registry) -> list[str]:
+    return [f"{registry.host}/{name}:v1" for name in NAMES]
 
 
 @pytest.fixture(scope="module")
-def cache(registry: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All of all images."""
     folder = tmp_path_factory.mktemp("all") / "cache"
     return create(folder, references(registry), "--platform", "all")
 
 
 @pytest.fixture(scope="module")
-def served(cache: Path) -> Iterator[CacheServer]:
-    with cache_serving(cache) as running:
+def served(cache: Path) -> Iterator[Server]:
+    with serving(cache) as running:
         yield running
 
 
@@ -163,7 +146,7 @@ def test_the_cache_is_sound(cache: Path) -> None:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_skopeo_copies_everything_on(
-    registry: Server, served: CacheServer, tmp_path: Path, name: str
+    registry: Registry, served: Server, tmp_path: Path, name: str
 ) -> None:
     def copied(host: str) -> set[str]:
         folder = tmp_path / host.rpartition(":")[2]
@@ -174,14 +157,12 @@ def test_skopeo_copies_everything_on(
         )
         return digests_in(folder)
 
-    assert copied(served.address) == copied(f"127.0.0.1:{registry.port}")
+    assert copied(served.address) == copied(registry.host)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_crane_reads_what_the_registry_has(
-    registry: Server, served: CacheServer, name: str
-) -> None:
-    there = crane("manifest", "--insecure", f"127.0.0.1:{registry.port}/{name}:v1")
+def test_crane_reads_what_the_registry_has(registry: Registry, served: Server, name: str) -> None:
+    there = crane("manifest", "--insecure", f"{registry.host}/{name}:v1")
     assert crane("manifest", "--insecure", f"{served.address}/{name}:v1") == there
 
 
@@ -194,15 +175,15 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_crane_copies_everything_on(
-    registry: Server, served: CacheServer, other: RunningRegistry, name: str
+    registry: Registry, served: Server, other: RunningRegistry, name: str
 ) -> None:
     crane("copy", "--insecure", f"{served.address}/{name}:v1", f"{other.host}/{name}:v1")
     assert crane("digest", "--insecure", f"{other.host}/{name}:v1") == crane(
-        "digest", "--insecure", f"127.0.0.1:{registry.port}/{name}:v1"
+        "digest", "--insecure", f"{registry.host}/{name}:v1"
     )
 
 
-def test_clients_find_listed_signatures_by_tag(cache: Path, served: CacheServer) -> None:
+def test_clients_find_listed_signatures_by_tag(cache: Path, served: Server) -> None:
     """Talos's registry has no list of referrers: the tag has what it would have."""
     digest = crane("digest", "--insecure", f"{served.address}/signed:v1").strip()
     tag = digest.replace(":", "-")
@@ -218,7 +199,7 @@ def test_clients_find_listed_signatures_by_tag(cache: Path, served: CacheServer)
     assert done.stdout == b"a bundle"
 
 
-def test_the_cache_for_one_platform(registry: Server, tmp_path: Path) -> None:
+def test_the_cache_for_one_platform(registry: Registry, tmp_path: Path) -> None:
     images = references(registry)
     cache = create(tmp_path / "cache", images)
     assert platforms_of(cache) == ["linux/amd64"]
@@ -232,9 +213,9 @@ def test_the_cache_for_one_platform(registry: Server, tmp_path: Path) -> None:
 
 
 def test_an_artifact_alone_is_for_the_platform_that_was_asked_for(
-    registry: Server, tmp_path: Path
+    registry: Registry, tmp_path: Path
 ) -> None:
-    reference = f"127.0.0.1:{registry.port}/artifact:v1"
+    reference = f"{registry.host}/artifact:v1"
     cache = create(tmp_path / "cache", [reference], "--platform", "linux/arm64")
     assert platforms_of(cache) == ["linux/arm64"]
 
@@ -248,7 +229,7 @@ def test_pushed_and_pulled_again(cache: Path, other: RunningRegistry) -> None:
     assert diff.returncode == 0, diff.stdout
 
 
-def test_added_and_taken_out(cache: Path, registry: Server, tmp_path: Path) -> None:
+def test_added_and_taken_out(cache: Path, registry: Registry, tmp_path: Path) -> None:
     first, *others = references(registry)
     one = create(tmp_path / "one", [first], "--platform", "all")
     before = layer_tree(one)

@@ -23,13 +23,15 @@ from tests.lib.caches.caches import (
     make_flat,
     make_layout,
 )
-from tests.lib.proxies.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.lib.proxies.programmable import Proxy, running_proxy
 from tests.lib.registries.registry import (
     RunningRegistry,
     make_certificate,
     make_htpasswd,
     running_registry,
 )
+from tests.lib.servers.faults import RIGHT, CutUpload, Hold
+from tests.lib.servers.rules import Where
 from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
@@ -37,6 +39,7 @@ pytestmark = pytest.mark.oracle
 MIB = 1 << 20
 CHUNK = ("--chunk-size", "1MiB")
 PEAK = 150 * MIB
+PATCH = Where("PATCH")
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +49,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegist
 
 
 @pytest.fixture
-def proxy(registry: RunningRegistry) -> Iterator[CuttingProxy]:
-    with cutting_proxy(registry.port) as running:
+def proxy(registry: RunningRegistry) -> Iterator[Proxy]:
+    with running_proxy(registry.host) as running:
         yield running
 
 
@@ -62,6 +65,10 @@ def push(cache: Path, reference: str, *options: str) -> str:
     done = cli.run("images", "cache-push", cache, reference, *options)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def methods(proxy: Proxy) -> list[str]:
+    return [each.method for each in proxy.log.asked]
 
 
 def ask(host: str, method: str, path: str) -> tuple[int, bytes]:
@@ -89,35 +96,35 @@ def check_pushed(registry: RunningRegistry, repository: str, cache: Path) -> Non
 
 
 def test_what_is_there_is_not_sent_twice(
-    registry: RunningRegistry, proxy: CuttingProxy, cache: Path
+    registry: RunningRegistry, proxy: Proxy, cache: Path
 ) -> None:
     name = f"{proxy.host}/twice/cache"
     size = sum(layout_blobs(cache)[blob].stat().st_size for blob in ("config", "layer"))
     first = push(cache, f"{name}:v1", *CHUNK)
     digest = f"sha256:{layout_blobs(cache)['manifest'].name}"
     assert first == f"{name}:v1@{digest}\n  2 blobs sent ({size} bytes)\n"
-    assert "PATCH" in proxy.methods()
+    assert "PATCH" in methods(proxy)
     check_pushed(registry, "twice/cache", cache)
-    proxy.requests.clear()
+    proxy.log.clear()
     again = push(cache, f"{name}:v2", *CHUNK)
     assert f"0 blobs sent (0 bytes), 2 blobs there already ({size} bytes)" in again
-    assert sorted(proxy.methods()) == ["HEAD", "HEAD", "PUT"]
-    assert proxy.requests[-1] == "PUT /v2/twice/cache/manifests/v2"
+    assert sorted(methods(proxy)) == ["HEAD", "HEAD", "PUT"]
+    assert proxy.log.lines[-1] == "PUT /v2/twice/cache/manifests/v2"
 
 
 @pytest.mark.parametrize("registry_named", [False, True])
 def test_a_mount_sends_nothing(
-    registry: RunningRegistry, proxy: CuttingProxy, cache: Path, registry_named: bool
+    registry: RunningRegistry, proxy: Proxy, cache: Path, registry_named: bool
 ) -> None:
     team = f"mount-{registry_named}".lower()
     push(cache, f"{proxy.host}/{team}/one:v1")
-    proxy.requests.clear()
+    proxy.log.clear()
     origin = f"{proxy.host}/{team}/one" if registry_named else f"{team}/one"
     said = push(cache, f"{proxy.host}/{team}/two:v1", "--mount-from", origin)
     assert "0 blobs sent (0 bytes), 2 blobs mounted" in said
-    assert sorted(proxy.methods()) == ["HEAD", "HEAD", "POST", "POST", "PUT"]
-    posts = [line for line in proxy.requests if line.startswith("POST")]
-    assert all(f"from={team}%2Fone" in line for line in posts)
+    assert sorted(methods(proxy)) == ["HEAD", "HEAD", "POST", "POST", "PUT"]
+    posts = [each for each in proxy.log.requests if each.method == "POST"]
+    assert all(each.query["from"] == [f"{team}/one"] for each in posts)
     check_pushed(registry, f"{team}/two", cache)
     # Where the other repository has nothing, all is sent.
     said = push(cache, f"{proxy.host}/{team}/three:v1", "--mount-from", f"{team}/none", *CHUNK)
@@ -126,63 +133,45 @@ def test_a_mount_sends_nothing(
 
 
 def test_a_connection_cut_before_a_chunk_goes_on(
-    registry: RunningRegistry, proxy: CuttingProxy, cache: Path
+    registry: RunningRegistry, proxy: Proxy, cache: Path
 ) -> None:
-    cuts = iter([None, None, 0, None, 0])
-    proxy.cut = lambda line: next(cuts, None) if line.startswith("PATCH") else None
+    proxy.fault(PATCH, RIGHT, RIGHT, CutUpload(0), RIGHT, CutUpload(0))
     push(cache, f"{proxy.host}/cut/before:v1", *CHUNK)
     check_pushed(registry, "cut/before", cache)
     chunks = -(-layout_blobs(cache)["layer"].stat().st_size // MIB)
     # One for the configuration, one for the layer: its session went on.
-    assert proxy.methods().count("POST") == 2
-    assert proxy.methods().count("PATCH") == chunks + 2
+    assert methods(proxy).count("POST") == 2
+    assert methods(proxy).count("PATCH") == chunks + 2
 
 
 def test_a_connection_cut_in_a_chunk_begins_anew(
-    registry: RunningRegistry, proxy: CuttingProxy, cache: Path
+    registry: RunningRegistry, proxy: Proxy, cache: Path
 ) -> None:
     """This registry gives up an upload whose state it did not hand out."""
-    cuts = iter([None, None, MIB // 3])
-    proxy.cut = lambda line: next(cuts, None) if line.startswith("PATCH") else None
+    proxy.fault(PATCH, RIGHT, RIGHT, CutUpload(MIB // 3))
     push(cache, f"{proxy.host}/cut/inside:v1", *CHUNK)
     check_pushed(registry, "cut/inside", cache)
-    assert proxy.methods().count("POST") == 3
+    assert methods(proxy).count("POST") == 3
 
 
 def test_a_whole_blob_that_is_cut_is_sent_again(
-    registry: RunningRegistry, proxy: CuttingProxy, cache: Path
+    registry: RunningRegistry, proxy: Proxy, cache: Path
 ) -> None:
-    cuts = iter([3 * MIB])
-    size = layout_blobs(cache)["layer"].stat().st_size
-    assert size > 3 * MIB
-    large = threading.Event()
-
-    def cut(line: str) -> int | None:
-        # The configuration is a small request, which ends before the cut.
-        if line.startswith("PUT") and "digest=" in line and layer in line:
-            large.set()
-            return next(cuts, None)
-        return None
-
-    layer = layout_blobs(cache)["layer"].name
-    proxy.cut = cut
+    layer = layout_blobs(cache)["layer"]
+    assert layer.stat().st_size > 3 * MIB
+    proxy.fault(Where("PUT", word=f"digest=sha256%3A{layer.name}"), CutUpload(3 * MIB))
     push(cache, f"{proxy.host}/cut/whole:v1", "--chunk-size", "0")
-    assert large.is_set()
-    assert "PATCH" not in proxy.methods()
+    sent = [each for each in proxy.log.about(layer.name) if each.method == "PUT"]
+    assert [len(each.body) for each in sent] == [3 * MIB, layer.stat().st_size]
+    assert "PATCH" not in methods(proxy)
     check_pushed(registry, "cut/whole", cache)
 
 
 def test_a_run_that_is_killed_leaves_no_tag(
-    registry: RunningRegistry, proxy: CuttingProxy, cache: Path
+    registry: RunningRegistry, proxy: Proxy, cache: Path
 ) -> None:
     started, killed = threading.Event(), threading.Event()
-
-    def cut(line: str) -> None:
-        if line.startswith("PATCH"):
-            started.set()
-            assert killed.wait(30)
-
-    proxy.cut = cut
+    proxy.always(PATCH, Hold(started, killed))
     argv = ("images", "cache-push", cache, f"{proxy.host}/killed/cache:v1", *CHUNK)
     process = subprocess.Popen([*cli.IMAGER, *argv], env=cli.environment())
     assert started.wait(30)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.lib.caches.pullable import PullableCache, PullableImage, make_pullable
-from tests.lib.proxies.lying_proxy import Answer, Lie, lying_proxy
+from tests.lib.proxies.programmable import running_proxy
 from tests.lib.registries.serving import generate_certificates, serving, tls_options
+from tests.lib.servers.faults import Altered
+from tests.lib.servers.messages import Answer, Request
+from tests.lib.servers.rules import ANY
 from tests.lib.tools.conformance import Verdict, judge
 
 pytestmark = pytest.mark.oracle
@@ -113,30 +117,30 @@ def test_listing_tags_conforms(cache: PullableCache, tmp_path: Path) -> None:
     }
 
 
-def missing_is_there(method: str, path: str, answer: Answer) -> Answer:
+def missing_is_there(request: Request, answer: Answer) -> Answer:
     return replace(answer, status=200) if answer.status == 404 else answer
 
 
-def head_is_refused(method: str, path: str, answer: Answer) -> Answer:
-    return replace(answer, status=405) if method == "HEAD" else answer
+def head_is_refused(request: Request, answer: Answer) -> Answer:
+    return replace(answer, status=405) if request.method == "HEAD" else answer
 
 
-def another_digest(method: str, path: str, answer: Answer) -> Answer:
-    fields = {
+def another_digest(request: Request, answer: Answer) -> Answer:
+    headers = {
         key: f"sha256:{'0' * 64}" if key.lower() == "docker-content-digest" else value
-        for key, value in answer.fields.items()
+        for key, value in answer.headers.items()
     }
-    return replace(answer, fields=fields)
+    return replace(answer, headers=headers)
 
 
-def tags_are_gone(method: str, path: str, answer: Answer) -> Answer:
-    return replace(answer, status=404) if path.endswith("/manifests/3.10") else answer
+def tags_are_gone(request: Request, answer: Answer) -> Answer:
+    return replace(answer, status=404) if request.path.endswith("/manifests/3.10") else answer
 
 
-def no_json(method: str, path: str, answer: Answer) -> Answer:
-    if not path.endswith("sha256:totallywrong"):
+def no_json(request: Request, answer: Answer) -> Answer:
+    if not request.path.endswith("sha256:totallywrong"):
         return answer
-    return Answer(400, {"Content-Length": "3"}, b"no!")
+    return Answer(400, b"no!")
 
 
 MANIFEST_TESTS, BLOB_TESTS = "Pull Pull manifests ", "Pull Pull blobs "
@@ -154,14 +158,15 @@ MANIFEST_TESTS, BLOB_TESTS = "Pull Pull manifests ", "Pull Pull blobs "
     ],
 )
 def test_the_suite_objects_to_a_registry_that_lies(
-    cache: PullableCache, lie: Lie, objection: str
+    cache: PullableCache, lie: Callable[[Request, Answer], Answer], objection: str
 ) -> None:
     image = single(cache, "registry.k8s.io")
-    with serving(cache.folder) as server, lying_proxy(server.url, lie) as url:
-        assert objection in judge_pulling(url, image).failed
+    with serving(cache.folder) as server, running_proxy(server.address) as proxy:
+        proxy.always(ANY, Altered(lie))
+        assert objection in judge_pulling(proxy.url, image).failed
 
 
 def test_the_proxy_alone_changes_nothing(cache: PullableCache) -> None:
     image = single(cache, "registry.k8s.io")
-    with serving(cache.folder) as server, lying_proxy(server.url, lambda *given: given[2]) as url:
-        assert judge_pulling(url, image).failed == ()
+    with serving(cache.folder) as server, running_proxy(server.address) as proxy:
+        assert judge_pulling(proxy.url, image).failed == ()

@@ -64,9 +64,9 @@ def descriptor(kind: str, data: bytes, **more: object) -> dict[str, object]:
 
 
 def image_manifest(
-    config: bytes, layers: Sequence[bytes], *, layer_type: str = LAYER_TYPE, **more: object
+    config: bytes, layers: Sequence[bytes], /, *, layer_type: str = LAYER_TYPE, **more: object
 ) -> bytes:
-    """Return the manifest of an image."""
+    """Return the manifest of an image; `more` are fields besides, or in place of, its own."""
     return dump(
         {
             "schemaVersion": 2,
@@ -78,7 +78,7 @@ def image_manifest(
     )
 
 
-def image_index(entries: Sequence[object], **more: object) -> bytes:
+def image_index(entries: Sequence[object], /, **more: object) -> bytes:
     """Return an index of manifests."""
     return dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries, **more})
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from tests.lib.caches.caches import dump
+from tests.lib.registries.store import refusal
+from tests.lib.servers.loopback import serving_http
+from tests.lib.servers.messages import Answer, Exchange
 
 # Who may do all; without a login, what begins with public/ may be pulled.
 SERVICE, ISSUER = "tests", "token server of the tests"
@@ -57,14 +59,14 @@ class TokenServer:
         fields = {"realm": self.realm, "service": SERVICE, "issuer": ISSUER}
         return {"token": {**fields, "rootcertbundle": bundle}}
 
-    def answer(self, query: str, authorization: str) -> tuple[int, dict[str, object]]:
-        scopes = tuple(parse_qs(query).get("scope", []))
-        user = self._user(authorization)
-        status = 401 if user is None else 200
-        self.requests.append(TokenRequest(scopes, user or "", status))
+    def answer(self, exchange: Exchange) -> Answer:
+        scopes = tuple(exchange.request.query.get("scope", []))
+        user = self._user(exchange.request.authorization)
+        self.requests.append(TokenRequest(scopes, user or "", 401 if user is None else 200))
         if user is None:
-            return status, {"errors": [{"code": "UNAUTHORIZED", "message": "wrong login"}]}
-        return status, {"token": self.token(scopes, user), "expires_in": int(self.lifetime)}
+            return refusal(401, "UNAUTHORIZED")
+        token = {"token": self.token(scopes, user), "expires_in": int(self.lifetime)}
+        return Answer(200, dump(token), {"Content-Type": "application/json"})
 
     def token(self, scopes: tuple[str, ...], user: str) -> str:
         now = time.time()
@@ -94,28 +96,8 @@ def running_token_server(
     """Run a token server on loopback; `certificate` (with its key, P-256) signs the tokens."""
     server = TokenServer(*certificate, users)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            status, answer = server.answer(parts.query, self.headers.get("Authorization", ""))
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        server.port = http.server_address[1]
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            http.shutdown()
-            thread.join()
+    with serving_http(server.answer) as server.port:
+        yield server
 
 
 def _access(scope: str, user: str) -> dict[str, object] | None:

@@ -72,14 +72,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Send an answer; where it is not complete, its connection must end."""
         lengthless = self.command == "CONNECT" or answer.status in _NO_BODY
         bare = lengthless or self.command == "HEAD"
-        headers = dict(answer.headers)
-        given = {name.lower(): value for name, value in headers.items()}
+        headers = {
+            name: [value] if isinstance(value, str) else value
+            for name, value in answer.headers.items()
+        }
+        given = {name.lower(): values[-1] for name, values in headers.items()}
         if not lengthless and not {"transfer-encoding", "content-length"} & given.keys():
-            headers["Content-Length"] = str(len(answer.body))
+            headers["Content-Length"] = [str(len(answer.body))]
         self.send_response_only(answer.status)
-        for name, value in headers.items():
-            for each in [value] if isinstance(value, str) else value:
-                self.send_header(name, each)
+        for name, values in headers.items():
+            for value in values:
+                self.send_header(name, value)
         self.end_headers()
         body = b"" if bare else answer.body[: answer.cut]
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -96,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _complete(headers: dict[str, Any], answer: Answer, body: bytes) -> bool:
+def _complete(headers: dict[str, str], answer: Answer, body: bytes) -> bool:
     """Tell whether `body` ends where the receiver expects it to end."""
     if "transfer-encoding" in headers:
         return body.endswith(b"0\r\n\r\n")
@@ -107,10 +110,15 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def __init__(self, handler: type[_Handler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.errors: list[Exception] = []
+
     def handle_error(self, request: object, client_address: object) -> None:
-        """Print what is wrong with a test; that connections break is what is tested."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
+        """Keep what is wrong with a test; that connections break is what is tested."""
+        error = sys.exc_info()[1]
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            self.errors.append(error)
 
 
 @contextlib.contextmanager
@@ -122,13 +130,14 @@ def serving_http(
 ) -> Iterator[int]:
     """Answer requests until the context is left; yield the port.
 
+    Leaving it raises what `answering` raised: a client that tries again would hide that.
     `certificate` is (certificate, key) in PEM, for TLS. `limit` is asked for each new connection
     after how many bytes sent by the server it is to end.
     """
     stop = threading.Event()
     members: dict[str, Any] = {f"do_{name}": _Handler.handle_any for name in _METHODS}
     members |= {"answering": staticmethod(answering), "limit": staticmethod(limit), "stop": stop}
-    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), members)) as http:
+    with _Server(type("Handler", (_Handler,), members)) as http:
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
@@ -138,6 +147,8 @@ def serving_http(
                 yield int(http.server_address[1])
             finally:
                 stop.set()
+        if http.errors:
+            raise ExceptionGroup("a server of the tests failed", http.errors)
 
 
 @contextlib.contextmanager

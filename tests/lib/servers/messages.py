@@ -95,17 +95,19 @@ NO_ANSWER = Answer(0)
 class Exchange:
     """A request whose body may still be on its way.
 
-    With a `limit`, the connection counts as broken after so many bytes of the body.
+    With a `limit`, the connection counts as broken after so many bytes of the body, as it does when
+    it ends before that.
     """
 
     request: Request
     stream: BufferedIOBase
     length: int
     limit: int | None = None
+    ended: bool = False
 
     @property
     def broken(self) -> bool:
-        return self.limit is not None and self.limit < self.length
+        return self.ended or (self.limit is not None and self.limit < self.length)
 
     @property
     def left(self) -> int:
@@ -115,8 +117,9 @@ class Exchange:
 
     def take(self) -> bytes:
         """Read the body, up to the limit, and return all of it."""
-        if self.left > 0:
-            self.request.body.extend(self.stream.read(self.left))
+        if not self.ended and (left := self.left) > 0:
+            self.request.body.extend(self.stream.read(left))
+            self.ended = self.left > 0
         return bytes(self.request.body)
 
     def without(self, header: str) -> Exchange:
