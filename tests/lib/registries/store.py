@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.lib.caches.caches import INDEX_TYPE, descriptor, dump, sha256
+from tests.lib.caches.caches import INDEX_TYPE, descriptor, dump, image_index, sha256
 from tests.lib.servers.messages import Answer, Request
 
 _OCTETS = "application/octet-stream"
@@ -64,7 +64,7 @@ class Repository:
             case "tags":
                 return self._tags(request)
             case "referrers":
-                return self._referrers(name)
+                return self._referrers(request, name)
         return refusal(404, "UNSUPPORTED")
 
     def _tags(self, request: Request) -> Answer:
@@ -75,15 +75,21 @@ class Repository:
         body = dump({"name": request.path.split("/", 2)[2].rpartition("/tags/")[0], "tags": names})
         return Answer(200, body, {"Content-Type": "application/json"})
 
-    def _referrers(self, subject: str) -> Answer:
+    def _referrers(self, request: Request, subject: str) -> Answer:
+        (wanted,) = request.query.get("artifactType", [""])
         entries = []
         for each in self.manifests.values():
             document = json.loads(each.data)
-            if document.get("subject", {}).get("digest") == subject:
-                more = _referrer_fields(document)
-                entries.append(descriptor(each.kind, each.data, **more))
-        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
-        return Answer(200, dump(index), {"Content-Type": INDEX_TYPE})
+            fields = _referrer_fields(document)
+            if document.get("subject", {}).get("digest") == subject and wanted in (
+                "",
+                fields["artifactType"],
+            ):
+                entries.append(descriptor(each.kind, each.data, **fields))
+        headers = {"Content-Type": INDEX_TYPE}
+        if wanted:
+            headers["OCI-Filters-Applied"] = "artifactType"
+        return Answer(200, image_index(entries), headers)
 
 
 def refusal(status: int, code: str) -> Answer:

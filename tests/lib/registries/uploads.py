@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -31,6 +32,8 @@ class Uploads:
             repository.add_blob(origin.blobs[mounted])
             place = request.path.replace("/uploads/", f"/{mounted}")
             return Answer(201, headers={"Location": place, "Docker-Content-Digest": mounted})
+        if "digest" in request.query:
+            return _whole(request, repository)
         name = str(next(self.ids))
         self.sessions[name] = bytearray()
         return Answer(202, headers={**self._state(f"{request.path}{name}", 0), **self.headers})
@@ -50,13 +53,19 @@ class Uploads:
             status = 204 if request.method == "GET" else 202
             return Answer(status, headers=self._state(request.path, len(data)))
         del self.sessions[name]
-        if request.query["digest"] != [f"sha256:{sha256(bytes(data))}"]:
-            return refusal(400, "DIGEST_INVALID")
-        return _created(request, "blobs", repository.add_blob(bytes(data)))
+        return _whole(request, repository, bytes(data))
 
     def _state(self, path: str, size: int) -> dict[str, str]:
         location = f"{self.location_base}{path}?_state=kept"
         return {"Location": location, "Range": f"0-{max(size - 1, 0)}"}
+
+
+def _whole(request: Request, repository: Repository, data: bytes | None = None) -> Answer:
+    """Add a blob that is complete: by default it is the body of the request."""
+    blob = bytes(request.body) if data is None else data
+    if request.query["digest"] != [f"sha256:{sha256(blob)}"]:
+        return refusal(400, "DIGEST_INVALID")
+    return _created(request, "blobs", repository.add_blob(blob))
 
 
 def put_manifest(request: Request, repository: Repository, name: str) -> Answer:
@@ -68,10 +77,13 @@ def put_manifest(request: Request, repository: Repository, name: str) -> Answer:
     if repository.missing(data):
         return refusal(400, "MANIFEST_BLOB_UNKNOWN")
     repository.add_manifest(data, request.headers["content-type"], tag="" if ":" in name else name)
-    return _created(request, "manifests", digest)
+    subject = json.loads(data).get("subject")
+    return _created(
+        request, "manifests", digest, **({"OCI-Subject": subject["digest"]} if subject else {})
+    )
 
 
-def _created(request: Request, kind: str, digest: str) -> Answer:
+def _created(request: Request, kind: str, digest: str, **more: str) -> Answer:
     base = request.path.rpartition(f"/{kind}/")[0]
-    headers = {"Location": f"{base}/{kind}/{digest}", "Docker-Content-Digest": digest}
+    headers = {"Location": f"{base}/{kind}/{digest}", "Docker-Content-Digest": digest, **more}
     return Answer(201, headers=headers)

@@ -56,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
+        assert "transfer-encoding" not in headers, "a body without a length cannot be read here"
         exchange = Exchange(
             Request(self.command, self.path, headers),
             self.rfile,
