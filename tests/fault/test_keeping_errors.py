@@ -16,6 +16,7 @@ from tests.lib.registries.sample import BLOB, BLOB_PATH
 from tests.lib.servers.faults import Cut
 from tests.lib.servers.messages import Answer
 from tests.lib.tools import cli
+from tests.lib.tools.support import names_in
 
 INPUT, DEPENDENCY = 2, 5
 PACKINGS = pytest.mark.parametrize("packing", ["oci", "flat"])
@@ -32,10 +33,6 @@ def cache_path(source: CacheFixture, folder: Path, packing: str) -> Path:
         return make_layout(source, folder / "cache")
     source.folder.rename(folder / "cache")
     return folder / "cache"
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def add(path: Path) -> Sequence[str]:
@@ -82,7 +79,7 @@ def test_killed_half_way_the_old_cache_is_whole(
     server.heal()
     done = cli.run(*add(path), stdin=f"{server.host}/team/app:v1")
     assert done.returncode == 0, done.stderr
-    assert names(path.parent) == ["cache"]
+    assert names_in(path.parent) == ["cache"]
     verified = cli.run("images", "cache-verify", path)
     assert verified.stdout.splitlines()[-1].startswith("verified 4 images, ")
 
@@ -96,7 +93,7 @@ def test_a_registry_that_lies_leaves_the_old_cache(
     done = cli.run(*add(path), stdin=f"{server.host}/team/app:v1")
     assert done.returncode == DEPENDENCY
     assert tree_files(path) == before
-    assert names(path.parent) == ["cache"]
+    assert names_in(path.parent) == ["cache"]
 
 
 @pytest.mark.parametrize("packing", ["flat"])
@@ -118,7 +115,7 @@ def test_what_cannot_be_is_said_in_a_line_or_two(source: CacheFixture, path: Pat
         done = cli.run("images", *argv, stdin=source.references[0])
         assert (done.returncode, "Traceback" in done.stderr) == (code, False)
         assert said in done.stderr
-    assert names(path.parent) == ["cache", "cache.tar"]
+    assert names_in(path.parent) == ["cache", "cache.tar"]
 
 
 @pytest.mark.parametrize("packing", ["flat"])

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from oras.client import OrasClient
 
 from tests.lib.caches.caches import tree_files
-from tests.lib.registries.registry import RunningRegistry, running_registry
+from tests.lib.registries.registry import RunningRegistry
 from tests.lib.tools import cli
 from tests.lib.tools.crane import crane
 
 pytestmark = pytest.mark.oracle
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import gzip
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from tests.lib.registries.pushed_images import (
     skopeo_copies,
     umoci_unpacks,
 )
-from tests.lib.registries.registry import RunningRegistry, running_registry
+from tests.lib.registries.registry import RunningRegistry
 from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
@@ -57,12 +57,6 @@ class Pushed:
         tag, digest = ":v1", f"@sha256:{self.digests[name]}"
         suffix = {"tag": tag, "digest": digest, "both": tag + digest}[form]
         return f"{self.host}/team/{name}{suffix}"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

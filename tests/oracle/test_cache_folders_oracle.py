@@ -23,7 +23,7 @@ from tests.lib.caches.tars import make_archive
 from tests.lib.registries.pushed_images import create, layer_tree, push_image, umoci_unpacks
 from tests.lib.registries.registry import running_registry
 from tests.lib.tools import cli
-from tests.lib.tools.cli import build, cut, fingerprint, partitions, synthetic_assets, tool
+from tests.lib.tools.cli import build, cut, fingerprint, partitions, tool
 
 pytestmark = pytest.mark.oracle
 
@@ -129,11 +129,6 @@ def test_the_size_of_an_archive_is_told_before(images: list[str], tmp_path: Path
     assert layer.size == made["layer"]["size"]
 
 
-@pytest.fixture(scope="module", name="small")
-def small_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_assets(tmp_path_factory.mktemp("assets"))
-
-
 def in_an_iso(iso: Path, folder: Path) -> Path:
     tool("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/imagecache", folder)
     return folder
@@ -173,7 +168,7 @@ def on_a_stick(image: Path, folder: Path) -> Path:
     ],
 )
 def test_images_have_the_empty_folder(
-    small: Path,
+    assets: Path,
     tmp_path: Path,
     args: tuple[str, ...],
     opened: Callable[[Path, Path], Path],
@@ -182,7 +177,7 @@ def test_images_have_the_empty_folder(
     flat: CacheFixture = make_flat(tmp_path / "flat", images=2, blob_size=20_000)
     reference = drop_tag(flat)
     layout = make_old_layout(flat, tmp_path / "old")
-    options = ("--assets", small, "--image-cache", layout, "--output", tmp_path)
+    options = ("--assets", assets, "--image-cache", layout, "--output", tmp_path)
     image = Path(build(*args, *options)["output"])
     found = opened(image, tmp_path / "opened")
     assert tree_files(found) == flat.files
@@ -190,7 +185,7 @@ def test_images_have_the_empty_folder(
     assert list((found / reference).iterdir()) == []
 
 
-def test_a_cache_has_one_size(images: list[str], small: Path, tmp_path: Path) -> None:
+def test_a_cache_has_one_size(images: list[str], assets: Path, tmp_path: Path) -> None:
     """Whatever tells it, and however the cache is packed: the sum of its files."""
     sizes = set()
     options = ("images", "cache-create", "--images", "-", "--image-cache-path")
@@ -202,7 +197,7 @@ def test_a_cache_has_one_size(images: list[str], small: Path, tmp_path: Path) ->
             sizes.add(json.loads(done.stdout)["size"])
         for command in ("cache-info", "cache-verify"):
             sizes.add(json.loads(cli.run("images", command, path, "--json").stdout)["size"])
-    planned = build("iso", "--assets", small, "--image-cache", tmp_path / "a.tar", "--dry-run")
+    planned = build("iso", "--assets", assets, "--image-cache", tmp_path / "a.tar", "--dry-run")
     sizes.add(planned["imageCache"]["size"])
     assert sizes == {sum(map(len, tree_files(tmp_path / "flat").values()))}
     (size,) = sizes
@@ -220,7 +215,7 @@ def test_the_largest_images_are_listed_first(tmp_path: Path) -> None:
     ]
 
 
-def test_every_packing_makes_the_same_iso(small: Path, tmp_path: Path) -> None:
+def test_every_packing_makes_the_same_iso(assets: Path, tmp_path: Path) -> None:
     flat = make_flat(tmp_path / "flat", images=2, blob_size=100_000)
     prints = set()
     for codec, layer in ((None, None), ("gzip", None), ("zstd", None), (None, "gzip")):
@@ -232,7 +227,7 @@ def test_every_packing_makes_the_same_iso(small: Path, tmp_path: Path) -> None:
             codec=codec,
             layer=layer,
         )
-        options = ("--assets", small, "--output", tmp_path, "--image-cache")
+        options = ("--assets", assets, "--output", tmp_path, "--image-cache")
         prints.add(fingerprint(Path(build("iso", *options, path)["output"])))
     prints.add(fingerprint(Path(build("iso", *options, flat.folder)["output"])))
     assert len(prints) == 1

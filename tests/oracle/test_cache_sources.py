@@ -8,26 +8,19 @@ import http.client
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lib.caches.caches import flip, layout_blobs, sha256, tree_files
-from tests.lib.registries.registry import RunningRegistry, copy_image, make_layout, running_registry
+from tests.lib.registries.registry import RunningRegistry, copy_image, make_layout
 from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
 
 NAME = "registry.local:5000/team/app:v1"
 FOLDER = "manifests/registry.local_5000_/team/app"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -246,11 +239,6 @@ def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path) -> None:
     flip(copy, offset=layer.offset_data + 10)
 
     assert "expected sha256:" in refuse(tmp_path / "cache", f"{NAME}=docker-archive:{copy}")
-
-
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cli.synthetic_assets(tmp_path_factory.mktemp("assets"))
 
 
 @pytest.fixture(scope="module")

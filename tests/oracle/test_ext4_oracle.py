@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -17,6 +15,7 @@ from imager.media.ext4 import minimum_ext4_size, plan_ext4
 from imager.tools import run_tool
 from imager.units import GIB, MIB
 from tests.lib.tools.support import write_content
+from tests.lib.volumes.foreign_volumes import damage
 
 pytestmark = pytest.mark.oracle
 
@@ -120,14 +119,6 @@ def test_inodes_are_roots_with_fixed_times(image: Path, path: str, mode: str, li
     assert {(int(low, 16), int(extra, 16)) for _, low, extra in times} == {(EPOCH, 0)}
 
 
-def damage(image: Path, offset: int) -> None:
-    with image.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 0x10]))
-
-
 def number_after(text: str, before: str) -> int:
     found = re.search(before + r"(?:0x)?([0-9a-f]+)", text)
     assert found
@@ -186,13 +177,6 @@ def test_many_folders(tmp_path: Path) -> None:
     image = write_content(plan(files, tmp_path, size=size).content, tmp_path / "image")
     check(image)
     assert "Links: 503" in debugfs(image, "stat /")
-
-
-@pytest.fixture(name="memory")
-def memory_fixture() -> Iterator[Path]:
-    """A folder on another kind of file system than the disk's."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
 
 
 def test_the_surroundings_do_not_matter(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
+from tests.lib.caches.caches import CacheFixture, make_layout
 from tests.lib.registries.registry import running_registry
 from tests.lib.registries.serving import serving
-from tests.lib.tools.cli import MIB, build, cut, fingerprint, run, synthetic_assets, tool
+from tests.lib.tools.cli import MIB, build, cut, fingerprint, run, tool
 from tests.lib.volumes.foreign_volumes import patch
 
 pytestmark = pytest.mark.oracle
@@ -27,25 +27,15 @@ BUILDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@pytest.fixture(scope="module", name="cache")
-def flat_cache(tmp_path_factory: pytest.TempPathFactory) -> CacheFixture:
-    return make_flat(tmp_path_factory.mktemp("cache") / "flat", images=3, layers=3)
-
-
-@pytest.fixture(scope="module", name="small")
-def small_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_assets(tmp_path_factory.mktemp("assets"))
-
-
 @pytest.fixture(scope="module", name="images")
 def built_images(
-    cache: CacheFixture, small: Path, tmp_path_factory: pytest.TempPathFactory
+    cache: CacheFixture, assets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     layout = make_layout(cache, tmp_path_factory.mktemp("layout") / "layout")
     found = {}
     for name, args in BUILDS.items():
         folder = tmp_path_factory.mktemp(name)
-        done = build(*args, "--assets", small, "--image-cache", layout, "--output", folder)
+        done = build(*args, "--assets", assets, "--image-cache", layout, "--output", folder)
         found[name] = Path(done["output"])
     return found
 
@@ -151,9 +141,9 @@ def test_damaged_metadata_are_told(
 
 
 def test_every_image_makes_the_same_iso(
-    images: dict[str, Path], small: Path, tmp_path: Path
+    images: dict[str, Path], assets: Path, tmp_path: Path
 ) -> None:
-    common = ("iso", "--assets", small, "--output", tmp_path, "--image-cache")
+    common = ("iso", "--assets", assets, "--output", tmp_path, "--image-cache")
     wanted = fingerprint(images["iso"])
     for image in images.values():
         built = Path(build(*common, image)["output"])
@@ -240,9 +230,9 @@ def test_compressed_images_say_what_to_do(
     assert run("images", "cache-verify", image).returncode == 0
 
 
-def test_an_image_without_a_cache(small: Path, tmp_path: Path) -> None:
+def test_an_image_without_a_cache(assets: Path, tmp_path: Path) -> None:
     for args in BUILDS.values():
-        image = Path(build(*args, "--assets", small, "--output", tmp_path)["output"])
+        image = Path(build(*args, "--assets", assets, "--output", tmp_path)["output"])
         done = run("images", "cache-info", image)
         assert done.returncode == 2
         assert "is an image without an image cache" in done.stderr

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lib.caches.caches import make_flat, sha256
-from tests.lib.caches.pullable import PullableCache, make_pullable
+from tests.lib.caches.pullable import PullableCache
 from tests.lib.machines.loop_devices import loop_device
-from tests.lib.machines.netns import lonely_network
 from tests.lib.machines.node import NodePlace, build_image, empty_disk, machine_config, node_running
 from tests.lib.tools.cli import MIB
-from tests.lib.tools.containerd import CRI_NAMESPACE, Containerd, PullError, running_containerd
+from tests.lib.tools.containerd import CRI_NAMESPACE, Containerd, PullError
 
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> PullableCache:
-    return make_pullable(tmp_path_factory.mktemp("pullable") / "cache")
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[tuple[str, ...]]:
-    with lonely_network() as prefix:
-        yield prefix
-
-
-@pytest.fixture(scope="module")
-def containerd(network: tuple[str, ...]) -> Iterator[Containerd]:
-    with running_containerd(network) as running:
-        yield running
-
-
 def test_containerd_pulls_by_tag_and_digest_with_no_network(
-    cache: PullableCache, network: tuple[str, ...], containerd: Containerd, tmp_path: Path
+    pullable: PullableCache, network: tuple[str, ...], containerd: Containerd, tmp_path: Path
 ) -> None:
-    iso = build_image("iso", cache.folder, tmp_path / "build")
+    iso = build_image("iso", pullable.folder, tmp_path / "build")
     place = NodePlace(tmp_path, containerd.hosts)
     image = empty_disk(tmp_path / "disk", 200 * MIB)
     with loop_device(image) as disk:
@@ -50,7 +31,7 @@ def test_containerd_pulls_by_tag_and_digest_with_no_network(
         ):
             # The first pulls may come while it is copied.
             node.wait_for(lambda spec: spec["status"] == "ready")
-            for number, image_ in enumerate(cache.images):
+            for number, image_ in enumerate(pullable.images):
                 for reference in image_.references:
                     containerd.pull(f"iso{number}", reference)
                 assert containerd.stored(f"iso{number}") == image_.contents
@@ -58,11 +39,11 @@ def test_containerd_pulls_by_tag_and_digest_with_no_network(
         # Without the ISO, and as kubelet pulls.
         with node_running(place, disk, prefix=network) as node:
             node.settled("ready", "skipped")
-            for image_ in cache.images:
+            for image_ in pullable.images:
                 for reference in image_.references:
                     containerd.cri_pull(reference)
             digests = set(containerd.stored(CRI_NAMESPACE))
-            assert digests == {key for image_ in cache.images for key in image_.contents}
+            assert digests == {key for image_ in pullable.images for key in image_.contents}
             with pytest.raises(PullError):
                 containerd.pull("absent", "docker.io/library/absent:v1")
             spec = node.wait_for(lambda spec: spec["absent"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import subprocess
 from pathlib import Path
@@ -19,7 +18,8 @@ from imager.oci.local import LocalImage, parse_entry
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource
-from tests.lib.registries.registry import copy_image, make_layout
+from tests.lib.registries.client import fetch, manifest_of
+from tests.lib.registries.registry import copy_image
 from tests.lib.tools.support import content_bytes
 
 pytestmark = pytest.mark.oracle
@@ -27,20 +27,9 @@ pytestmark = pytest.mark.oracle
 NAME = "example.com/team/app:v2"
 
 
-@pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_layout(tmp_path_factory.mktemp("layout") / "image")
-
-
 def skopeo_inspect(name: str) -> subprocess.CompletedProcess[bytes]:
     argv = ["skopeo", "--insecure-policy", "inspect", "--raw", name]
     return subprocess.run(argv, capture_output=True, check=False)
-
-
-def image_manifest(image: ImageSource) -> m.ImageManifest:
-    document = image.root().document
-    assert isinstance(document, m.ImageManifest)
-    return document
 
 
 def made(path: Path, tag: Reference | None = None) -> DockerArchiveImage:
@@ -48,20 +37,14 @@ def made(path: Path, tag: Reference | None = None) -> DockerArchiveImage:
     return archive.made_image(archive.entry(tag))
 
 
-def fetched(image: ImageSource, blob: m.Descriptor) -> bytes:
-    sink = io.BytesIO()
-    image.fetch_blob(blob, sink)
-    return sink.getvalue()
-
-
 def export(image: ImageSource, folder: Path, *platforms: Platform) -> Path:
     """Write the image as a layout with our own pieces, one entry a platform."""
     root = image.root()
-    manifest = image_manifest(image)
+    manifest = manifest_of(image)
     (folder / "blobs/sha256").mkdir(parents=True)
     (folder / lay.blob_path(root.digest)).write_bytes(root.raw)
     for blob in manifest.blobs:
-        (folder / lay.blob_path(blob.digest)).write_bytes(fetched(image, blob))
+        (folder / lay.blob_path(blob.digest)).write_bytes(fetch(image, blob))
     entries = [
         m.Descriptor(
             root.media_type, root.digest, len(root.raw), platform, ((lay.REF_NAME, "latest"),)
@@ -76,8 +59,8 @@ def export(image: ImageSource, folder: Path, *platforms: Platform) -> Path:
 def test_reads_the_layout_of_umoci(layout: Path) -> None:
     image = Layout.open(layout).select(name="v1")
     assert image.root().raw == skopeo_inspect(f"oci:{layout}:v1").stdout
-    for blob in image_manifest(image).blobs:
-        data = fetched(image, blob)
+    for blob in manifest_of(image).blobs:
+        data = fetch(image, blob)
         content = image.blob_content(blob)
         assert content is not None
         assert content_bytes(content) == data
@@ -93,7 +76,7 @@ def test_skopeo_and_umoci_read_our_layout(layout: Path, tmp_path: Path) -> None:
         ["umoci", "ls", "--layout", str(ours)], capture_output=True, check=True, text=True
     )
     assert listed.stdout.split() == ["latest"]
-    damaged = ours / lay.blob_path(image_manifest(image).layers[0].digest)
+    damaged = ours / lay.blob_path(manifest_of(image).layers[0].digest)
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
     with pytest.raises(RuntimeError):
         copy_image(f"oci:{ours}:latest", f"dir:{tmp_path / 'again'}")
@@ -108,10 +91,10 @@ def archive(layout: Path, tmp_path: Path) -> Path:
 
 def test_reads_the_docker_archive_of_skopeo(archive: Path, layout: Path, tmp_path: Path) -> None:
     image = made(archive, Reference.parse(NAME))
-    manifest = image_manifest(image)
+    manifest = manifest_of(image)
     # The layers are those of the layout, decompressed: its configuration names their digests.
     original = Layout.open(layout).select(name="v1")
-    config = json.loads(fetched(original, image_manifest(original).config))
+    config = json.loads(fetch(original, manifest_of(original).config))
     assert [str(layer.digest) for layer in manifest.layers] == config["rootfs"]["diff_ids"]
     assert {layer.media_type for layer in manifest.layers} == {m.OCI_LAYER}
     ours = export(image, tmp_path / "ours", Platform("linux", "amd64"))
@@ -144,11 +127,11 @@ def test_local_sources_open_by_their_written_names(archive: Path, layout: Path) 
         assert isinstance(local, LocalImage)
         ((found, image),) = local.open().images
         assert found == Reference.parse(name)
-        assert image_manifest(image).layers
+        assert manifest_of(image).layers
 
 
 def test_a_damaged_archive_is_refused_by_both(archive: Path, tmp_path: Path) -> None:
-    layer = image_manifest(made(archive)).layers[0]
+    layer = manifest_of(made(archive)).layers[0]
     place = made(archive).blobs[layer.digest]
     data = bytearray(archive.read_bytes())
     # A byte of the file's own contents: the tar around it stays valid.

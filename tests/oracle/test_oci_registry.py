@@ -21,12 +21,12 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import Patience
 from imager.oci.source import ImageSource, NotFoundError
+from tests.lib.registries.client import fetch
 from tests.lib.registries.registry import (
     RunningRegistry,
     copy_image,
     make_certificate,
     make_htpasswd,
-    make_layout,
     running_registry,
 )
 
@@ -34,11 +34,6 @@ pytestmark = pytest.mark.oracle
 
 QUICK = Patience(retries=1, first_delay=0.01)
 LOGIN = ("someone", "pass:word")
-
-
-@pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_layout(tmp_path_factory.mktemp("layout") / "image")
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +63,11 @@ def source(registry: RunningRegistry, name: str) -> ImageSource:
     return client().image(Reference.parse(f"{registry.host}/{name}"))
 
 
-def fetched(image: ImageSource, blob: m.Descriptor) -> bytes:
-    sink = io.BytesIO()
-    image.fetch_blob(blob, sink)
-    return sink.getvalue()
-
-
 def pulled(image: ImageSource) -> dict[str, bytes]:
     """The image's files under the names that skopeo gives them in a `dir:` copy."""
     root = image.root()
     assert isinstance(root.document, m.ImageManifest)
-    blobs = {blob.digest.hex: fetched(image, blob) for blob in root.document.blobs}
+    blobs = {blob.digest.hex: fetch(image, blob) for blob in root.document.blobs}
     return {"manifest.json": root.raw, **blobs}
 
 
@@ -141,7 +130,7 @@ def test_a_missing_image_is_not_asked_for_twice(registry: RunningRegistry) -> No
         assert "check the image's name" in caught.value.hint
     absent = m.Descriptor(m.OCI_LAYER, Digest.of(b"absent"), 6)
     with pytest.raises(NotFoundError, match=f"blobs/{absent.digest}. is not in the registry"):
-        fetched(source(registry, "team/app:v1"), absent)
+        fetch(source(registry, "team/app:v1"), absent)
 
 
 def test_sees_a_blob_that_was_changed_in_the_registry(tmp_path: Path, layout: Path) -> None:
@@ -158,7 +147,7 @@ def test_sees_a_blob_that_was_changed_in_the_registry(tmp_path: Path, layout: Pa
         data[20] ^= 1
         stored.write_bytes(data)
         with pytest.raises(DependencyError, match="not what its digest says"):
-            fetched(image, layer)
+            fetch(image, layer)
 
 
 def test_basic_authentication(tmp_path: Path, layout: Path) -> None:
@@ -219,7 +208,7 @@ def test_goes_on_from_any_byte(registry: RunningRegistry) -> None:
     document = image.root().document
     assert isinstance(document, m.ImageManifest)
     for blob in document.blobs:
-        whole = fetched(image, blob)
+        whole = fetch(image, blob)
         for start in (1, blob.size // 2, blob.size - 1, blob.size):
             sink = io.BytesIO()
             image.fetch_blob(blob, sink, have=[whole[:start]])

@@ -13,7 +13,7 @@ import pytest
 
 from tests.lib.keys.certificates import Authority
 from tests.lib.proxies.programmable import running_proxy
-from tests.lib.registries.registry import copy_image, make_htpasswd, make_layout, running_registry
+from tests.lib.registries.registry import copy_image, make_htpasswd, running_registry
 from tests.lib.tools.cli import Completed, run
 from tests.lib.tools.fault_site import check_error
 
@@ -22,11 +22,6 @@ pytestmark = pytest.mark.oracle
 DEPENDENCY, INPUT = 5, 2
 IMAGE = "team/app:v1"
 USER, PASSWORD = "someone", "pass:word"
-
-
-@pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_layout(tmp_path_factory.mktemp("layout") / "image")
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from tests.lib.tools.cli import (
     partitions,
     real_assets,
     run,
-    synthetic_assets,
     tool,
 )
 
@@ -29,11 +28,6 @@ pytestmark = pytest.mark.oracle
 
 TALOS_MINIMUM = 1246 * MIB
 COPY = 256 << 10
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> CacheFixture:
-    return make_flat(tmp_path_factory.mktemp("cache") / "flat", images=3, layers=3)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +44,6 @@ def disk(cache: CacheFixture, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def large_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a flat cache that does not fit a disk of Talos's smallest size."""
     return make_sparse_flat(tmp_path_factory.mktemp("large") / "flat", size=500 * MIB)
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """Return the folder of synthetic boot assets."""
-    return synthetic_assets(tmp_path / "assets")
 
 
 def entry_of(disk: Path, label: str) -> GptEntry:
@@ -179,8 +167,8 @@ def test_everything_is_roots(disk: Path, cache: CacheFixture, tmp_path: Path) ->
         assert mode.groups() == (("directory", "0755") if path in folders else ("regular", "0644"))
 
 
-def test_meta_has_two_copies(small: Path, tmp_path: Path) -> None:
-    common = ("--assets", small, "--output", tmp_path, "--out-format", "raw")
+def test_meta_has_two_copies(assets: Path, tmp_path: Path) -> None:
+    common = ("--assets", assets, "--output", tmp_path, "--out-format", "raw")
     build("metal", *common, "--meta", "0xc=second", "--meta", "0xa=first value")
     raw = partition(tmp_path / "metal-amd64.raw", "META", tmp_path).read_bytes()
     values = (
@@ -193,8 +181,8 @@ def test_meta_has_two_copies(small: Path, tmp_path: Path) -> None:
     assert raw == (copy * 2).ljust(MIB, b"\0")
 
 
-def test_zst_is_the_raw_disk_compressed(small: Path, cache: CacheFixture, tmp_path: Path) -> None:
-    common = ("--assets", small, "--image-cache", cache.folder, "--output", tmp_path)
+def test_zst_is_the_raw_disk_compressed(assets: Path, cache: CacheFixture, tmp_path: Path) -> None:
+    common = ("--assets", assets, "--image-cache", cache.folder, "--output", tmp_path)
     build("metal", *common, "--out-format", "raw")
     told = build("metal", *common, "--out-format", ".zst", "--checksum")["sha256"]
     raw, packed = tmp_path / "metal-amd64.raw", tmp_path / "metal-amd64.raw.zst"
@@ -207,8 +195,8 @@ def test_zst_is_the_raw_disk_compressed(small: Path, cache: CacheFixture, tmp_pa
     tool("zstd", "-tq", packed, status=1)
 
 
-def test_checksum_is_what_sha256sum_says(small: Path, cache: CacheFixture, tmp_path: Path) -> None:
-    common = ("--assets", small, "--image-cache", cache.folder, "--output", tmp_path)
+def test_checksum_is_what_sha256sum_says(assets: Path, cache: CacheFixture, tmp_path: Path) -> None:
+    common = ("--assets", assets, "--image-cache", cache.folder, "--output", tmp_path)
     told = build("metal", *common, "--out-format", "raw", "--checksum")["sha256"]
     disk = tmp_path / "metal-amd64.raw"
     assert tool("sha256sum", disk).split()[0] == told
@@ -219,9 +207,9 @@ def test_default_size_is_talos_minimum_for_a_small_cache(disk: Path) -> None:
     assert disk.stat().st_size == TALOS_MINIMUM
 
 
-def test_large_cache_decides_the_size(small: Path, large_cache: Path, tmp_path: Path) -> None:
+def test_large_cache_decides_the_size(assets: Path, large_cache: Path, tmp_path: Path) -> None:
     """The smallest size works, the one named in the message is that one, and less does not."""
-    common = ("--assets", small, "--image-cache", large_cache, "--output", tmp_path, "--no-verify")
+    common = ("--assets", assets, "--image-cache", large_cache, "--output", tmp_path, "--no-verify")
     build("metal", *common, "--out-format", "raw")
     disk = tmp_path / "metal-amd64.raw"
     smallest = disk.stat().st_size // MIB
@@ -250,10 +238,10 @@ def test_large_cache_decides_the_size(small: Path, large_cache: Path, tmp_path: 
 
 
 def test_a_cache_from_1_13_on_has_room_for_a_newer_one(
-    small: Path, large_cache: Path, tmp_path: Path
+    assets: Path, large_cache: Path, tmp_path: Path
 ) -> None:
     """A fifth of its files' sizes, in whole MiB, on a disk that is larger by just that."""
-    common = ("--assets", small, "--image-cache", large_cache, "--output", tmp_path, "--no-verify")
+    common = ("--assets", assets, "--image-cache", large_cache, "--output", tmp_path, "--no-verify")
     new = (*common, "--talos-version", "v1.13.0", "--out-format", "raw")
     files = build("metal", *new, "--dry-run")["imageCache"]["size"]
     room = -(-files * 6 // 5 // MIB) * MIB
@@ -270,9 +258,9 @@ def test_a_cache_from_1_13_on_has_room_for_a_newer_one(
 
 
 def test_a_size_of_the_users_is_the_total_from_1_13_on_too(
-    small: Path, large_cache: Path, tmp_path: Path
+    assets: Path, large_cache: Path, tmp_path: Path
 ) -> None:
-    common = ("--assets", small, "--image-cache", large_cache, "--output", tmp_path, "--no-verify")
+    common = ("--assets", assets, "--image-cache", large_cache, "--output", tmp_path, "--no-verify")
     new = (*common, "--talos-version", "v1.13.0", "--dry-run")
     smallest = build("metal", *new)["minimumDiskSize"]
     assert smallest < 4247 * MIB + 600 * MIB
@@ -290,10 +278,10 @@ def test_a_size_of_the_users_is_the_total_from_1_13_on_too(
     ("command", "version", "size"), [("metal", "v1.13.0", 4247), ("metal-4k", "v1.12.1", 2246)]
 )
 def test_the_size_that_talos_prints_for_none_is_no_choice(
-    small: Path, tmp_path: Path, command: str, version: str, size: int
+    assets: Path, tmp_path: Path, command: str, version: str, size: int
 ) -> None:
     """Talos adds the boot partitions of newer releases to it, so its own profiles must build."""
-    common = ("--assets", small, "--output", tmp_path, "--talos-version", version, "--dry-run")
+    common = ("--assets", assets, "--output", tmp_path, "--talos-version", version, "--dry-run")
     plan = build(command, *common, "--image-disk-size=1306525696")
     assert plan["size"] == build(command, *common)["size"] == size * MIB
     assert any("is what Talos prints" in note for note in plan["notes"])
@@ -304,9 +292,9 @@ def test_the_size_that_talos_prints_for_none_is_no_choice(
     [("4GiB", 4 << 30), ("4GB", 4_000_000_000), ("1306525696", 1_306_525_696)],
 )
 def test_size_is_exact(
-    small: Path, cache: CacheFixture, tmp_path: Path, text: str, size: int
+    assets: Path, cache: CacheFixture, tmp_path: Path, text: str, size: int
 ) -> None:
-    common = ("--assets", small, "--image-cache", cache.folder, "--output", tmp_path)
+    common = ("--assets", assets, "--image-cache", cache.folder, "--output", tmp_path)
     build("metal", *common, "--out-format", "raw", f"--image-disk-size={text}")
     disk = tmp_path / "metal-amd64.raw"
     assert disk.stat().st_size == size
@@ -316,10 +304,10 @@ def test_size_is_exact(
     tool("e2fsck", "-fn", partition(disk, "IMAGECACHE", tmp_path))
 
 
-def test_file_above_4_gib(small: Path, tmp_path: Path) -> None:
+def test_file_above_4_gib(assets: Path, tmp_path: Path) -> None:
     size, marks = 5 * GIB + 12_345, (0, 4 * GIB - 3, 5 * GIB + 12_336)
     cache = make_sparse_flat(tmp_path / "flat", size=size, marks=marks)
-    common = ("--assets", small, "--image-cache", cache, "--output", tmp_path)
+    common = ("--assets", assets, "--image-cache", cache, "--output", tmp_path)
     build("metal", *common, "--no-verify", "--out-format", "raw")
     disk = tmp_path / "metal-amd64.raw"
     volume = partition(disk, "IMAGECACHE", tmp_path)
@@ -334,9 +322,9 @@ def test_file_above_4_gib(small: Path, tmp_path: Path) -> None:
             assert mark(offset).startswith(data)
 
 
-def test_many_files_fit_the_directory(small: Path, tmp_path: Path) -> None:
+def test_many_files_fit_the_directory(assets: Path, tmp_path: Path) -> None:
     cache = make_flat(tmp_path / "flat", images=150, layers=2, blob_size=100)
-    common = ("--assets", small, "--image-cache", cache.folder, "--output", tmp_path)
+    common = ("--assets", assets, "--image-cache", cache.folder, "--output", tmp_path)
     build("metal", *common, "--out-format", "raw")
     volume = partition(tmp_path / "metal-amd64.raw", "IMAGECACHE", tmp_path)
     tool("e2fsck", "-fn", volume)

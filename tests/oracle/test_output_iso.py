@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_layout, tree_files
+from tests.lib.caches.caches import CacheFixture, flip, make_layout, tree_files
 from tests.lib.caches.sparse import BLOB, GIB, make_sparse_flat, mark
 from tests.lib.tools.cli import (
     build,
@@ -16,16 +16,10 @@ from tests.lib.tools.cli import (
     gpt_is_sound,
     partitions,
     real_assets,
-    synthetic_assets,
     tool,
 )
 
 pytestmark = pytest.mark.oracle
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> CacheFixture:
-    return make_flat(tmp_path_factory.mktemp("cache") / "flat", images=3, layers=3)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +29,6 @@ def iso(cache: CacheFixture, tmp_path_factory: pytest.TempPathFactory) -> Path:
     layout = make_layout(cache, folder / "layout")
     build("iso", "--assets", real_assets(), "--image-cache", layout, "--output", folder)
     return folder / "metal-amd64.iso"
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """Return the folder of synthetic boot assets."""
-    return synthetic_assets(tmp_path / "assets")
 
 
 def extracted(iso: Path, folder: Path) -> Path:
@@ -142,8 +130,8 @@ def test_volume_id(iso: Path) -> None:
         assert file.read(32) == b"TALOS_V1_9_0".ljust(32)
 
 
-def test_checksum_is_what_sha256sum_says(small: Path, cache: CacheFixture, tmp_path: Path) -> None:
-    common = ("--assets", small, "--image-cache", cache.folder, "--output", tmp_path)
+def test_checksum_is_what_sha256sum_says(assets: Path, cache: CacheFixture, tmp_path: Path) -> None:
+    common = ("--assets", assets, "--image-cache", cache.folder, "--output", tmp_path)
     told = build("iso", *common, "--checksum")["sha256"]
     iso = tmp_path / "metal-amd64.iso"
     assert tool("sha256sum", iso).split()[0] == told
@@ -151,8 +139,8 @@ def test_checksum_is_what_sha256sum_says(small: Path, cache: CacheFixture, tmp_p
     assert tool("sha256sum", iso).split()[0] != told
 
 
-def test_meta_is_a_kernel_argument(small: Path, tmp_path: Path) -> None:
-    common = ("--assets", small, "--output", tmp_path)
+def test_meta_is_a_kernel_argument(assets: Path, tmp_path: Path) -> None:
+    common = ("--assets", assets, "--output", tmp_path)
     build("iso", *common, "--meta", "0xc=two words", "--meta", "0xa=network")
     menu = esp_files(tmp_path / "metal-amd64.iso", tmp_path)["boot/grub/grub.cfg"]
     argument = re.search(rb"talos\.environment=INSTALLER_META_BASE64=([A-Za-z0-9+/=]+)", menu)
@@ -164,9 +152,9 @@ def test_meta_is_a_kernel_argument(small: Path, tmp_path: Path) -> None:
     ("kind", "name"), [("cmdline", "cmdline-metal-amd64"), ("uki", "metal-amd64-uki.efi")]
 )
 def test_meta_is_a_kernel_argument_of_what_is_no_disk(
-    small: Path, tmp_path: Path, kind: str, name: str
+    assets: Path, tmp_path: Path, kind: str, name: str
 ) -> None:
-    common = ("--assets", small, "--output", tmp_path, "--out-format", "raw")
+    common = ("--assets", assets, "--output", tmp_path, "--out-format", "raw")
     build("metal", *common, "--output-kind", kind, "--meta", "0xa=network")
     value = base64.b64encode(b"0xa=network")
     argument = b"talos.environment=INSTALLER_META_BASE64=" + value
@@ -175,18 +163,18 @@ def test_meta_is_a_kernel_argument_of_what_is_no_disk(
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])
 def test_compressed_layers_give_the_same_files(
-    small: Path, cache: CacheFixture, tmp_path: Path, codec: str
+    assets: Path, cache: CacheFixture, tmp_path: Path, codec: str
 ) -> None:
     layout = make_layout(cache, tmp_path / "layout", codec=codec)
-    build("iso", "--assets", small, "--image-cache", layout, "--output", tmp_path)
+    build("iso", "--assets", assets, "--image-cache", layout, "--output", tmp_path)
     tree = extracted(tmp_path / "metal-amd64.iso", tmp_path / "tree")
     assert tree_files(tree / "imagecache") == cache.files
 
 
-def test_file_above_4_gib(small: Path, tmp_path: Path) -> None:
+def test_file_above_4_gib(assets: Path, tmp_path: Path) -> None:
     size, marks = 5 * GIB + 12_345, (0, 4 * GIB - 3, 5 * GIB + 12_336)
     cache = make_sparse_flat(tmp_path / "flat", size=size, marks=marks)
-    common = ("--assets", small, "--image-cache", cache, "--output", tmp_path)
+    common = ("--assets", assets, "--image-cache", cache, "--output", tmp_path)
     build("iso", *common, "--no-verify")
     iso, inner = tmp_path / "metal-amd64.iso", f"/imagecache/{BLOB}"
     said = tool("xorriso", "-indev", iso, "-find", inner, "-exec", "lsdl")
@@ -214,11 +202,11 @@ def place_of(parts: list[tuple[str, str, str, str]], offset: int) -> int:
     [("v1.13.0-beta.1", "TALOS_V1_13_0_BE"), ("v1.12.0-a1", ""), ("v1.9.0", "")],
 )
 def test_a_label_that_joliet_cuts_off_is_said(
-    small: Path, tmp_path: Path, version: str, short: str
+    assets: Path, tmp_path: Path, version: str, short: str
 ) -> None:
     """A node reads an ISO's label from Joliet, whose place for it has 16 characters."""
     which = ("--talos-version", version, "--bootloader", "sd-boot")
-    notes = build("iso", "--assets", small, "--output", tmp_path, *which)["notes"]
+    notes = build("iso", "--assets", assets, "--output", tmp_path, *which)["notes"]
     said = [note for note in notes if "volume label" in note]
     assert len(said) == bool(short)
     assert all(note.endswith(f" show {short}") for note in said)

@@ -51,11 +51,6 @@ def outputs(keys: Path, cache: CacheFixture, tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    return synthetic_assets(tmp_path / "assets")
-
-
 def esp_file(image: Path, name: str, folder: Path) -> Path:
     (entry, *_) = partitions(image)[1]
     esp = cut(image, entry.start, entry.size, folder / "esp.img")
@@ -139,9 +134,9 @@ def test_the_iso_has_what_a_firmwares_menu_enrols(
 def test_a_disk_enrolls_its_keys_unless_it_is_told_not_to(
     keys: Path, tmp_path: Path, asked: tuple[str, ...], enrolled: str | None
 ) -> None:
-    small = synthetic_assets(tmp_path / "assets")
+    assets = synthetic_assets(tmp_path / "assets")
     options = [word for value in asked for word in ("--secureboot-enroll-keys", value)]
-    common = ("--assets", small, "--secureboot-dir", keys, "--output", tmp_path)
+    common = ("--assets", assets, "--secureboot-dir", keys, "--output", tmp_path)
     which = ("--talos-version", "v1.14.0", "--out-format", "raw")
     build("secureboot-metal", *common, *which, *options)
     disk = tmp_path / "metal-amd64-secureboot.raw"
@@ -176,11 +171,11 @@ def test_the_command_line_locks_the_kernel_down(outputs: Path) -> None:
 def test_enrolling_is_written_in_words_that_the_loader_knows(
     keys: Path, tmp_path: Path, asked: tuple[str, ...], loader: int, written: str
 ) -> None:
-    small = synthetic_assets(tmp_path / "assets")
-    path = small / "amd64/systemd-boot.efi"
+    assets = synthetic_assets(tmp_path / "assets")
+    path = assets / "amd64/systemd-boot.efi"
     path.write_bytes(path.read_bytes().replace(b" 257.1 ", f" {loader}.1 ".encode()))
     options = [word for value in asked for word in ("--secureboot-enroll-keys", value)]
-    common = ("--assets", small, "--secureboot-dir", keys, "--output", tmp_path)
+    common = ("--assets", assets, "--secureboot-dir", keys, "--output", tmp_path)
     done = build("secureboot-iso", *common, *options)
     conf = esp_file(tmp_path / "metal-amd64-secureboot.iso", "loader/loader.conf", tmp_path)
     assert f"secure-boot-enroll {written}\n" in conf.read_text()
@@ -188,20 +183,20 @@ def test_enrolling_is_written_in_words_that_the_loader_knows(
     assert noted == (not asked and written == "manual")
 
 
-def test_the_same_keys_give_the_same_bytes(small: Path, keys: Path, tmp_path: Path) -> None:
+def test_the_same_keys_give_the_same_bytes(assets: Path, keys: Path, tmp_path: Path) -> None:
     digests = set()
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
         copy = Path(shutil.copytree(keys, folder / "keys"))
-        common = ("--assets", small, "--secureboot-dir", copy, "--output", folder)
+        common = ("--assets", assets, "--secureboot-dir", copy, "--output", folder)
         build("secureboot-iso", *common)
         iso = folder / "metal-amd64-secureboot.iso"
         digests.add(hashlib.sha256(iso.read_bytes()).hexdigest())
     assert len(digests) == 1
 
 
-def test_a_profile_names_its_own_keys(small: Path, tmp_path: Path) -> None:
+def test_a_profile_names_its_own_keys(assets: Path, tmp_path: Path) -> None:
     """The certificate is issued by a CA, and there are no .auth files: they are made."""
     authority = self_signed(tmp_path / "ca", "authority")
     signing = issued(tmp_path, authority)
@@ -214,14 +209,14 @@ def test_a_profile_names_its_own_keys(small: Path, tmp_path: Path) -> None:
         f"    secureBootSigner: {{keyPath: {signing.key}, certPath: {signing.certificate}}}\n"
         f"    pcrSigner: {{keyPath: {pcr.key}}}\n"
     )
-    common = ("--assets", small, "--secureboot-dir", tmp_path / "none", "--output", tmp_path)
+    common = ("--assets", assets, "--secureboot-dir", tmp_path / "none", "--output", tmp_path)
     build(str(profile), *common)
     uki = tmp_path / "metal-amd64-secureboot-uki.efi"
     tool("sbverify", "--cert", signing.certificate, uki)
 
 
-def refused(keys: Path, small: Path, out: Path, *more: str, code: int = INPUT) -> str:
-    common = ("--assets", small, "--secureboot-dir", keys, "--output", out)
+def refused(keys: Path, assets: Path, out: Path, *more: str, code: int = INPUT) -> str:
+    common = ("--assets", assets, "--secureboot-dir", keys, "--output", out)
     done = run("secureboot-iso", *common, *more)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -232,20 +227,20 @@ def refused(keys: Path, small: Path, out: Path, *more: str, code: int = INPUT) -
 @pytest.mark.parametrize(
     "name", ["uki-signing-key.pem", "uki-signing-cert.pem", "pcr-signing-key.pem", "KEK.auth"]
 )
-def test_a_file_that_is_missing(keys: Path, small: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_missing(keys: Path, assets: Path, tmp_path: Path, name: str) -> None:
     copy = Path(shutil.copytree(keys, tmp_path / "keys"))
     (copy / name).unlink()
-    assert str(copy / name) in refused(copy, small, tmp_path)
+    assert str(copy / name) in refused(copy, assets, tmp_path)
 
 
-def test_a_key_of_another_certificate(keys: Path, small: Path, tmp_path: Path) -> None:
+def test_a_key_of_another_certificate(keys: Path, assets: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(keys, tmp_path / "keys"))
     other = self_signed(tmp_path / "other")
     shutil.copy(other.key, copy / "uki-signing-key.pem")
-    assert "does not belong to the key" in refused(copy, small, tmp_path)
+    assert "does not belong to the key" in refused(copy, assets, tmp_path)
 
 
-def test_a_key_for_pss_is_refused(keys: Path, small: Path, tmp_path: Path) -> None:
+def test_a_key_for_pss_is_refused(keys: Path, assets: Path, tmp_path: Path) -> None:
     """Both where it signs what boots and where it signs policies, before anything is written."""
     pss = pss_keys(tmp_path)
     for name, certificate in (("uki-signing", pss.certificate), ("pcr-signing", None)):
@@ -253,30 +248,30 @@ def test_a_key_for_pss_is_refused(keys: Path, small: Path, tmp_path: Path) -> No
         shutil.copy(pss.key, copy / f"{name}-key.pem")
         if certificate:
             shutil.copy(certificate, copy / f"{name}-cert.pem")
-        said = refused(copy, small, tmp_path, code=UNSUPPORTED)
+        said = refused(copy, assets, tmp_path, code=UNSUPPORTED)
         assert f"{name}-key.pem: the private key is for RSA-PSS signatures only" in said
         assert "gen-keys" in said
 
 
-def test_variables_that_lock_us_out(keys: Path, small: Path, tmp_path: Path) -> None:
+def test_variables_that_lock_us_out(keys: Path, assets: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(keys, tmp_path / "keys"))
     other = self_signed(tmp_path / "other")
     shutil.copy(other.key, copy / "uki-signing-key.pem")
     shutil.copy(other.certificate, copy / "uki-signing-cert.pem")
-    assert "db does not contain the certificate" in refused(copy, small, tmp_path)
+    assert "db does not contain the certificate" in refused(copy, assets, tmp_path)
 
 
-def test_well_known_certificates(keys: Path, small: Path, tmp_path: Path) -> None:
+def test_well_known_certificates(keys: Path, assets: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(keys, tmp_path / "keys"))
     flag = "--secureboot-include-well-known-certs"
-    assert "used as it is" in refused(copy, small, tmp_path, flag)
+    assert "used as it is" in refused(copy, assets, tmp_path, flag)
     for name in ("PK", "KEK", "db"):
         (copy / f"{name}.auth").unlink()
-    assert "well-known" in refused(copy, small, tmp_path, flag)
+    assert "well-known" in refused(copy, assets, tmp_path, flag)
     vendor = self_signed(tmp_path / "vendor", "vendor")
     (copy / "well-known/db").mkdir(parents=True)
     shutil.copy(vendor.certificate, copy / "well-known/db")
-    common = ("--assets", small, "--secureboot-dir", copy, "--output", tmp_path)
+    common = ("--assets", assets, "--secureboot-dir", copy, "--output", tmp_path)
     build("secureboot-iso", *common, flag)
     iso = tmp_path / "metal-amd64-secureboot.iso"
     db = esp_file(iso, "loader/keys/auto/db.auth", tmp_path).read_bytes()
@@ -284,8 +279,8 @@ def test_well_known_certificates(keys: Path, small: Path, tmp_path: Path) -> Non
     assert (tmp_path / "der").read_bytes() in db
 
 
-def test_grub_is_not_signed(keys: Path, small: Path, tmp_path: Path) -> None:
-    said = refused(keys, small, tmp_path, "--bootloader", "grub", code=UNSUPPORTED)
+def test_grub_is_not_signed(keys: Path, assets: Path, tmp_path: Path) -> None:
+    said = refused(keys, assets, tmp_path, "--bootloader", "grub", code=UNSUPPORTED)
     assert "only systemd-boot is signed" in said
 
 
@@ -296,36 +291,36 @@ def test_grub_is_not_signed(keys: Path, small: Path, tmp_path: Path) -> None:
         ("--secureboot-include-well-known-certs",),
     ],
 )
-def test_keys_without_secureboot(small: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
-    done = run("iso", "--assets", small, "--output", tmp_path, *more)
+def test_keys_without_secureboot(assets: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    done = run("iso", "--assets", assets, "--output", tmp_path, *more)
     assert done.returncode == INPUT
     assert "secureboot-iso" in done.stderr
 
 
-def test_an_unknown_way_to_enrol(keys: Path, small: Path, tmp_path: Path) -> None:
-    said = refused(keys, small, tmp_path, "--secureboot-enroll-keys", "maybe")
+def test_an_unknown_way_to_enrol(keys: Path, assets: Path, tmp_path: Path) -> None:
+    said = refused(keys, assets, tmp_path, "--secureboot-enroll-keys", "maybe")
     assert "--secureboot-enroll-keys" in said
     assert "if-safe" in said
 
 
-def test_keys_that_others_can_read_are_warned_of(keys: Path, small: Path, tmp_path: Path) -> None:
+def test_keys_that_others_can_read_are_warned_of(keys: Path, assets: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(keys, tmp_path / "keys"))
     (copy / "pcr-signing-key.pem").chmod(0o644)
-    common = ("--assets", small, "--secureboot-dir", copy, "--output", tmp_path)
+    common = ("--assets", assets, "--secureboot-dir", copy, "--output", tmp_path)
     done = run("secureboot-iso", *common)
     assert done.returncode == 0
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("warning: "))
     assert "pcr-signing-key.pem" in line
 
 
-def test_no_secret_is_said_or_written(small: Path, cache: CacheFixture, tmp_path: Path) -> None:
+def test_no_secret_is_said_or_written(assets: Path, cache: CacheFixture, tmp_path: Path) -> None:
     """Keys under a passphrase: neither is in logs, plans, reports and outputs."""
     keys, out = tmp_path / "keys", tmp_path / "out"
     out.mkdir()
     env = {"IMAGER_KEY_PASSPHRASE": PASSPHRASE}
     made = run("secureboot", "gen-keys", keys, env=env)
     assert made.returncode == 0, made.stderr
-    common = ("--assets", small, "--secureboot-dir", keys, "--output", out)
+    common = ("--assets", assets, "--secureboot-dir", keys, "--output", out)
     cached = ("--image-cache", cache.folder, "--progress", "json")
     runs = [
         made,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_layout, tree_files
+from tests.lib.caches.caches import CacheFixture, flip, make_layout, tree_files
 from tests.lib.caches.sparse import GIB, make_sparse_flat
 from tests.lib.tools.cli import (
     MIB,
@@ -19,7 +19,6 @@ from tests.lib.tools.cli import (
     partitions,
     real_assets,
     run,
-    synthetic_assets,
     tool,
 )
 
@@ -28,17 +27,6 @@ pytestmark = pytest.mark.oracle
 USB = ("iso", "--output-kind", "usb")
 NAME = "metal-amd64-usb.img"
 BASIC_DATA = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> CacheFixture:
-    return make_flat(tmp_path_factory.mktemp("cache") / "flat", images=3, layers=3)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of synthetic boot assets."""
-    return synthetic_assets(tmp_path_factory.mktemp("assets"))
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +121,10 @@ def test_a_damaged_blob_is_seen(stick: Path, cache: CacheFixture, tmp_path: Path
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])
 def test_compressed_layers_and_compressed_sticks(
-    small: Path, cache: CacheFixture, tmp_path: Path, codec: str
+    assets: Path, cache: CacheFixture, tmp_path: Path, codec: str
 ) -> None:
     layout = make_layout(cache, tmp_path / "layout", codec=codec)
-    common = ("--assets", small, "--image-cache", layout, "--output", tmp_path)
+    common = ("--assets", assets, "--image-cache", layout, "--output", tmp_path)
     build(*USB, *common)
     build(*USB, *common, "--out-format", ".zst")
     assert cached(tmp_path / NAME, tmp_path) == cache.files
@@ -144,8 +132,8 @@ def test_compressed_layers_and_compressed_sticks(
     assert (tmp_path / "again.img").read_bytes() == (tmp_path / NAME).read_bytes()
 
 
-def test_a_size_of_the_users(small: Path, cache: CacheFixture, tmp_path: Path) -> None:
-    common = ("--assets", small, "--image-cache", cache.folder, "--output", tmp_path)
+def test_a_size_of_the_users(assets: Path, cache: CacheFixture, tmp_path: Path) -> None:
+    common = ("--assets", assets, "--image-cache", cache.folder, "--output", tmp_path)
     least = build(*USB, *common, "--dry-run")["minimumDiskSize"]
     done = run(*USB, *common, "--image-disk-size", str(least - MIB))
     assert done.returncode == 2
@@ -160,16 +148,16 @@ def test_a_size_of_the_users(small: Path, cache: CacheFixture, tmp_path: Path) -
         tool("fsck.fat", "-n", volume(tmp_path / NAME, tmp_path))
 
 
-def test_without_a_cache_it_boots_all_the_same(small: Path, tmp_path: Path) -> None:
-    build(*USB, "--assets", small, "--output", tmp_path)
+def test_without_a_cache_it_boots_all_the_same(assets: Path, tmp_path: Path) -> None:
+    build(*USB, "--assets", assets, "--output", tmp_path)
     listed = tool("mdir", "-/", "-b", "-i", volume(tmp_path / NAME, tmp_path), "::/")
     assert "::/EFI/BOOT/BOOTX64.EFI" in listed
     assert "imagecache" not in listed
 
 
-def test_a_blob_that_fat_cannot_hold(small: Path, tmp_path: Path) -> None:
+def test_a_blob_that_fat_cannot_hold(assets: Path, tmp_path: Path) -> None:
     cache = make_sparse_flat(tmp_path / "flat", size=4 * GIB)
-    common = ("--assets", small, "--image-cache", cache, "--output", tmp_path)
+    common = ("--assets", assets, "--image-cache", cache, "--output", tmp_path)
     done = run(*USB, *common)
     digest = "sha256:" + "a" * 64
     assert done.returncode == 2
@@ -181,10 +169,10 @@ def test_a_blob_that_fat_cannot_hold(small: Path, tmp_path: Path) -> None:
     assert digest in note
 
 
-def test_the_largest_blobs_that_fat_can_hold(small: Path, tmp_path: Path) -> None:
+def test_the_largest_blobs_that_fat_can_hold(assets: Path, tmp_path: Path) -> None:
     """fsck.fat counts the bytes of a file's clusters in 32 bits, so it judges one cluster less."""
     largest, judged = 4 * GIB - 1, 4 * GIB - 4096
-    common = ("--assets", small, "--output", tmp_path, "--image-cache")
+    common = ("--assets", assets, "--output", tmp_path, "--image-cache")
     cache = make_sparse_flat(tmp_path / "largest", size=largest)
     assert build(*USB, *common, cache, "--dry-run")["size"] > largest
     assert len(build("iso", *common, cache, "--dry-run")["notes"]) == 1
@@ -205,11 +193,11 @@ def tagged(cache: CacheFixture, folder: Path, *tags: str) -> Path:
 
 
 def test_tags_that_windows_shortens_are_whole_on_the_stick(
-    small: Path, cache: CacheFixture, tmp_path: Path
+    assets: Path, cache: CacheFixture, tmp_path: Path
 ) -> None:
     tag = "t" * 128
     copy = tagged(cache, tmp_path, tag)
-    common = ("--assets", small, "--image-cache", copy, "--output", tmp_path)
+    common = ("--assets", assets, "--image-cache", copy, "--output", tmp_path)
     _, note = build("iso", *common, "--dry-run")["notes"]
     assert note.startswith("Windows shows 1 name of the ISO shortened, such as imagecache/")
     assert tag in note
@@ -217,9 +205,9 @@ def test_tags_that_windows_shortens_are_whole_on_the_stick(
     assert any(path.endswith(f"/reference/{tag}") for path in files(tmp_path / NAME, tmp_path))
 
 
-def test_tags_that_differ_in_case_alone(small: Path, cache: CacheFixture, tmp_path: Path) -> None:
+def test_tags_that_differ_in_case_alone(assets: Path, cache: CacheFixture, tmp_path: Path) -> None:
     copy = tagged(cache, tmp_path, "V1")
-    common = ("--assets", small, "--image-cache", copy, "--output", tmp_path)
+    common = ("--assets", assets, "--image-cache", copy, "--output", tmp_path)
     done = run(*USB, *common)
     assert done.returncode == 2
     assert "/reference/V1' and '" in done.stderr

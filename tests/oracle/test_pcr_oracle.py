@@ -43,11 +43,6 @@ NEW_NAMES = (*NAMES, "ucode", "uname", "sbat", "profile")
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> PcrKey:
-    return PcrKey.make(tmp_path_factory.mktemp("key"))
-
-
-@pytest.fixture(scope="module")
 def new_measure(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str | Path]:
     return unpack_measure(tmp_path_factory.mktemp("trixie"))
 
@@ -58,10 +53,14 @@ def trixie(tmp_path_factory: pytest.TempPathFactory) -> BootAssets:
     return find_assets(AMD64, given=folder)
 
 
-def make_contents(names: Sequence[str], key: PcrKey) -> dict[str, bytes]:
+def make_contents(names: Sequence[str], pcr_key: PcrKey) -> dict[str, bytes]:
     randomness = random.Random(5)
     contents = {name: randomness.randbytes(randomness.randrange(1, 9000)) for name in names}
-    return {**contents, "linux": randomness.randbytes(3_000_001), "pcrpkey": public_key_pem(key)}
+    return {
+        **contents,
+        "linux": randomness.randbytes(3_000_001),
+        "pcrpkey": public_key_pem(pcr_key),
+    }
 
 
 def measured(
@@ -89,8 +88,8 @@ def value_of(contents: Mapping[str, bytes], stub: int) -> bytes:
     return pcr_value(digests, stub=stub)
 
 
-def test_the_old_systemd_measure_has_the_same_values(key: PcrKey, tmp_path: Path) -> None:
-    contents = make_contents(NAMES, key)
+def test_the_old_systemd_measure_has_the_same_values(pcr_key: PcrKey, tmp_path: Path) -> None:
+    contents = make_contents(NAMES, pcr_key)
     said = measured(OLD_MEASURE, "calculate", contents, tmp_path)
     value = value_of(contents, 252)
     assert {each["phase"]: each["hash"] for each in said} == {
@@ -102,9 +101,9 @@ def test_the_old_systemd_measure_has_the_same_values(key: PcrKey, tmp_path: Path
 
 
 def test_the_new_systemd_measure_has_the_same_values(
-    key: PcrKey, new_measure: Sequence[str | Path], tmp_path: Path
+    pcr_key: PcrKey, new_measure: Sequence[str | Path], tmp_path: Path
 ) -> None:
-    contents = make_contents(NEW_NAMES, key)
+    contents = make_contents(NEW_NAMES, pcr_key)
     said = measured(new_measure, "calculate", contents, tmp_path)
     value = value_of(contents, 257)
     assert {each["phase"]: each["hash"] for each in said} == {
@@ -113,15 +112,15 @@ def test_the_new_systemd_measure_has_the_same_values(
 
 
 def test_both_sign_the_same_policies(
-    key: PcrKey, new_measure: Sequence[str | Path], tmp_path: Path
+    pcr_key: PcrKey, new_measure: Sequence[str | Path], tmp_path: Path
 ) -> None:
-    keys = (f"--private-key={key.private}", f"--public-key={key.public}")
-    old, new = make_contents(NAMES, key), make_contents(NEW_NAMES, key)
-    ours = json.loads(sign_policies(value_of(old, 252), key, phase_paths=PHASES))["sha256"]
+    keys = (f"--private-key={pcr_key.private}", f"--public-key={pcr_key.public}")
+    old, new = make_contents(NAMES, pcr_key), make_contents(NEW_NAMES, pcr_key)
+    ours = json.loads(sign_policies(value_of(old, 252), pcr_key, phase_paths=PHASES))["sha256"]
     with tpm_of_the_host() as tpm:
         device = f"--tpm2-device={tpm}"
         assert ours == measured(OLD_MEASURE, "sign", old, tmp_path, *keys, device)
-    ours = json.loads(sign_policies(value_of(new, 257), key, phase_paths=PHASES))["sha256"]
+    ours = json.loads(sign_policies(value_of(new, 257), pcr_key, phase_paths=PHASES))["sha256"]
     assert ours == measured(new_measure, "sign", new, tmp_path, *keys)
 
 
@@ -135,12 +134,12 @@ def test_real_stubs_name_the_sections_that_they_measure(trixie: BootAssets) -> N
         assert named == set(measured_sections(version)), version
 
 
-def test_a_uki_of_real_assets(key: PcrKey, trixie: BootAssets, tmp_path: Path) -> None:
+def test_a_uki_of_real_assets(pcr_key: PcrKey, trixie: BootAssets, tmp_path: Path) -> None:
     """objdump and objcopy see all sections; each .pcrsig is what systemd-measure's would be."""
     profiles = (UkiProfile("reset", "Reset", "quiet wipe"),)
     uki = write_content(
         unified_kernel_image(
-            trixie, release="ID=talos\n", cmdline="quiet", profiles=profiles, pcr_signer=key
+            trixie, release="ID=talos\n", cmdline="quiet", profiles=profiles, pcr_signer=pcr_key
         ),
         tmp_path / "uki.efi",
     )

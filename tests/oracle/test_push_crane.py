@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from imager.oci.settings import RegistrySettings
 from imager.reporter import NullReporter
 from tests.lib.caches.caches import flip, layout_blobs, make_flat, make_tar, sha256, tree_files
 from tests.lib.caches.caches import make_layout as make_cache_layout
-from tests.lib.registries.registry import RunningRegistry, copy_image, make_layout, running_registry
+from tests.lib.registries.registry import RunningRegistry, copy_image, make_layout
 from tests.lib.tools import cli
 from tests.lib.tools.crane import crane
 from tests.lib.tools.support import content_bytes
@@ -29,12 +28,6 @@ pytestmark = pytest.mark.oracle
 
 IMAGES = ("registry.local/team/one:v1", "registry.local/team/two:v1")
 NO_TLS = "--src-tls-verify=false"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

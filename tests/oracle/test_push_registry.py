@@ -42,12 +42,6 @@ PEAK = 150 * MIB
 PATCH = Where("PATCH")
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as running:
-        yield running
-
-
 @pytest.fixture
 def proxy(registry: RunningRegistry) -> Iterator[Proxy]:
     with running_proxy(registry.host) as running:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lib.caches.pullable import PullableCache, PullableImage, make_pullable
+from tests.lib.caches.pullable import PullableCache, PullableImage
 from tests.lib.proxies.programmable import running_proxy
 from tests.lib.registries.serving import generate_certificates, serving, tls_options
 from tests.lib.servers.faults import Altered
@@ -51,16 +51,11 @@ TAGS = tuple(
 )
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> PullableCache:
-    return make_pullable(tmp_path_factory.mktemp("pullable") / "cache")
-
-
-def single(cache: PullableCache, registry: str) -> PullableImage:
+def single(pullable: PullableCache, registry: str) -> PullableImage:
     """Return the image of a registry that has a tag and is of one platform."""
     (found,) = (
         image
-        for image in cache.images
+        for image in pullable.images
         if image.registry == registry and image.tag and not image.index
     )
     return found
@@ -80,10 +75,12 @@ def judge_pulling(url: str, image: PullableImage) -> Verdict:
 
 @pytest.mark.parametrize("scheme", ["http", "tls"])
 @pytest.mark.parametrize("registry", ["registry.local:5000", "registry.k8s.io"])
-def test_pulling_conforms(cache: PullableCache, tmp_path: Path, registry: str, scheme: str) -> None:
+def test_pulling_conforms(
+    pullable: PullableCache, tmp_path: Path, registry: str, scheme: str
+) -> None:
     options = tls_options(generate_certificates(tmp_path)) if scheme == "tls" else ()
-    with serving(cache.folder, *options) as server:
-        verdict = judge_pulling(server.url, single(cache, registry))
+    with serving(pullable.folder, *options) as server:
+        verdict = judge_pulling(server.url, single(pullable, registry))
         asked = server.requests()
     assert verdict.failed == ()
     assert Counter(verdict.passed) == Counter(PULL)
@@ -95,9 +92,9 @@ def test_pulling_conforms(cache: PullableCache, tmp_path: Path, registry: str, s
     assert len(asked) >= len(PULL) - 1
 
 
-def test_listing_tags_conforms(cache: PullableCache, tmp_path: Path) -> None:
-    image = single(cache, "registry.k8s.io")
-    shutil.copytree(cache.folder, tmp_path / "cache")
+def test_listing_tags_conforms(pullable: PullableCache, tmp_path: Path) -> None:
+    image = single(pullable, "registry.k8s.io")
+    shutil.copytree(pullable.folder, tmp_path / "cache")
     tags = tmp_path / "cache/manifests/registry.k8s.io" / image.repository / "reference"
     names = [image.tag, "3.8", "3.9", "latest"]
     for name in names[1:]:
@@ -158,15 +155,15 @@ MANIFEST_TESTS, BLOB_TESTS = "Pull Pull manifests ", "Pull Pull blobs "
     ],
 )
 def test_the_suite_objects_to_a_registry_that_lies(
-    cache: PullableCache, lie: Callable[[Request, Answer], Answer], objection: str
+    pullable: PullableCache, lie: Callable[[Request, Answer], Answer], objection: str
 ) -> None:
-    image = single(cache, "registry.k8s.io")
-    with serving(cache.folder) as server, running_proxy(server.address) as proxy:
+    image = single(pullable, "registry.k8s.io")
+    with serving(pullable.folder) as server, running_proxy(server.address) as proxy:
         proxy.always(ANY, Altered(lie))
         assert objection in judge_pulling(proxy.url, image).failed
 
 
-def test_the_proxy_alone_changes_nothing(cache: PullableCache) -> None:
-    image = single(cache, "registry.k8s.io")
-    with serving(cache.folder) as server, running_proxy(server.address) as proxy:
+def test_the_proxy_alone_changes_nothing(pullable: PullableCache) -> None:
+    image = single(pullable, "registry.k8s.io")
+    with serving(pullable.folder) as server, running_proxy(server.address) as proxy:
         assert judge_pulling(proxy.url, image).failed == ()

@@ -11,11 +11,10 @@ import pytest
 
 from imager.server.hosts import write_hosts
 from tests.lib.caches.caches import flip, sha256
-from tests.lib.caches.pullable import PullableCache, PullableImage, make_pullable
-from tests.lib.machines.netns import lonely_network
+from tests.lib.caches.pullable import PullableCache, PullableImage
 from tests.lib.registries.serving import Server, generate_certificates, serving, stop, tls_options
 from tests.lib.tools.cli import tool
-from tests.lib.tools.containerd import CRI_NAMESPACE, Containerd, PullError, running_containerd
+from tests.lib.tools.containerd import CRI_NAMESPACE, Containerd, PullError
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
@@ -23,47 +22,25 @@ pytestmark = [pytest.mark.oracle, pytest.mark.root]
 UNNAMED = "ghcr.io"
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> PullableCache:
-    return make_pullable(tmp_path_factory.mktemp("pullable") / "cache")
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generate_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[tuple[str, ...]]:
-    with lonely_network() as prefix:
-        yield prefix
-
-
-@pytest.fixture(scope="module")
-def containerd(network: tuple[str, ...]) -> Iterator[Containerd]:
-    with running_containerd(network) as running:
-        yield running
-
-
-def tell(containerd: Containerd, cache: PullableCache, url: str, ca: Path | None = None) -> None:
+def tell(containerd: Containerd, pullable: PullableCache, url: str, ca: Path | None = None) -> None:
     """Write the hosts.toml files of the cache, without those of one of its registries."""
-    registries = [registry for registry in cache.registries if registry != UNNAMED]
-    assert UNNAMED in cache.registries
+    registries = [registry for registry in pullable.registries if registry != UNNAMED]
+    assert UNNAMED in pullable.registries
     write_hosts(containerd.hosts, registries, url=url, ca_file=ca)
 
 
 @pytest.fixture(scope="module", params=["http", "tls"])
 def server(
     request: pytest.FixtureRequest,
-    cache: PullableCache,
+    pullable: PullableCache,
     certificates: Path,
     network: tuple[str, ...],
     containerd: Containerd,
 ) -> Iterator[Server]:
     """Return a server in containerd's network, which containerd has been told of."""
     options = tls_options(certificates) if request.param == "tls" else ()
-    with serving(cache.folder, *options, prefix=network) as running:
-        tell(containerd, cache, running.url, certificates / "ca.crt")
+    with serving(pullable.folder, *options, prefix=network) as running:
+        tell(containerd, pullable, running.url, certificates / "ca.crt")
         yield running
 
 
@@ -82,9 +59,9 @@ def test_the_network_has_no_way_out(network: tuple[str, ...]) -> None:
 
 
 def test_ctr_pulls_every_image(
-    containerd: Containerd, server: Server, cache: PullableCache
+    containerd: Containerd, server: Server, pullable: PullableCache
 ) -> None:
-    for image in cache.images:
+    for image in pullable.images:
         for number, reference in enumerate(image.references):
             namespace = f"ctr-{number}"
             containerd.pull(namespace, reference)
@@ -94,9 +71,9 @@ def test_ctr_pulls_every_image(
 
 
 def test_images_are_pulled_as_kubelet_does(
-    containerd: Containerd, server: Server, cache: PullableCache
+    containerd: Containerd, server: Server, pullable: PullableCache
 ) -> None:
-    for image in cache.images:
+    for image in pullable.images:
         for reference in image.references:
             config = image.manifests[0].config_digest
             assert containerd.cri_pull(reference) == config
@@ -108,10 +85,10 @@ def test_images_are_pulled_as_kubelet_does(
 
 
 def test_every_request_says_whose_image_it_is(
-    containerd: Containerd, server: Server, cache: PullableCache
+    containerd: Containerd, server: Server, pullable: PullableCache
 ) -> None:
     before = len(server.requests())
-    image = cache.images[0]
+    image = pullable.images[0]
     containerd.pull("said", image.references[0])
     containerd.forget("said")
     asked = server.requests()[before:]
@@ -145,41 +122,41 @@ def test_what_is_not_in_the_cache_fails(
 
 
 def test_a_damaged_layer_fails(
-    containerd: Containerd, network: tuple[str, ...], cache: PullableCache, tmp_path: Path
+    containerd: Containerd, network: tuple[str, ...], pullable: PullableCache, tmp_path: Path
 ) -> None:
-    shutil.copytree(cache.folder, tmp_path / "cache")
-    flip(tmp_path / "cache/blob" / f"sha256-{sha256(cache.images[0].manifests[0].blobs[1])}")
+    shutil.copytree(pullable.folder, tmp_path / "cache")
+    flip(tmp_path / "cache/blob" / f"sha256-{sha256(pullable.images[0].manifests[0].blobs[1])}")
     with serving(tmp_path / "cache", prefix=network) as damaged:
-        tell(containerd, cache, damaged.url)
+        tell(containerd, pullable, damaged.url)
         with pytest.raises(PullError):
-            containerd.pull("damaged", cache.images[0].references[0])
+            containerd.pull("damaged", pullable.images[0].references[0])
     assert containerd.images("damaged") == {}
 
 
 def test_a_foreign_authority_fails(
     containerd: Containerd,
     network: tuple[str, ...],
-    cache: PullableCache,
+    pullable: PullableCache,
     certificates: Path,
     tmp_path: Path,
 ) -> None:
     generate_certificates(tmp_path)
-    reference = cache.images[0].references[0]
-    with serving(cache.folder, *tls_options(certificates), prefix=network) as server:
-        tell(containerd, cache, server.url, tmp_path / "ca.crt")
+    reference = pullable.images[0].references[0]
+    with serving(pullable.folder, *tls_options(certificates), prefix=network) as server:
+        tell(containerd, pullable, server.url, tmp_path / "ca.crt")
         with pytest.raises(PullError, match="certificate"):
             containerd.pull("foreign", reference)
         assert [each for each in server.requests() if each["status"] == 200] == []
-        tell(containerd, cache, server.url, certificates / "ca.crt")
+        tell(containerd, pullable, server.url, certificates / "ca.crt")
         containerd.pull("foreign", reference)
 
 
 def test_without_the_server_nothing_is_pulled(
-    containerd: Containerd, network: tuple[str, ...], cache: PullableCache
+    containerd: Containerd, network: tuple[str, ...], pullable: PullableCache
 ) -> None:
-    image = cache.images[0]
-    with serving(cache.folder, prefix=network) as server:
-        tell(containerd, cache, server.url)
+    image = pullable.images[0]
+    with serving(pullable.folder, prefix=network) as server:
+        tell(containerd, pullable, server.url)
         containerd.pull("before", image.references[0])
         stop(server.process)
         for reference in image.references:
@@ -195,16 +172,16 @@ def test_without_the_server_nothing_is_pulled(
 def test_the_server_tells_containerd_of_itself(
     containerd: Containerd,
     network: tuple[str, ...],
-    cache: PullableCache,
+    pullable: PullableCache,
     certificates: Path,
     tls: bool,
 ) -> None:
     shutil.rmtree(containerd.hosts)
     options = (*(tls_options(certificates) if tls else ()), "--hosts-dir", containerd.hosts)
-    with serving(cache.folder, *options, prefix=network):
-        for image in cache.images:
+    with serving(pullable.folder, *options, prefix=network):
+        for image in pullable.images:
             containerd.pull("told", image.references[0])
             containerd.cri_pull(image.references[0])
-        assert len(containerd.images("told")) == len(cache.images)
+        assert len(containerd.images("told")) == len(pullable.images)
     containerd.forget("told")
     containerd.forget(CRI_NAMESPACE)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.lib.caches.caches import sha256
-from tests.lib.caches.pullable import PullableCache, PullableImage, by_digest, make_pullable
+from tests.lib.caches.pullable import PullableCache, PullableImage, by_digest
 from tests.lib.registries.registry import running_registry
-from tests.lib.registries.serving import Server, generate_certificates, serving, tls_options
+from tests.lib.registries.serving import Server, serving, tls_options
 from tests.lib.tools.cli import tool
 from tests.lib.tools.crane import crane_program
 
@@ -23,22 +23,12 @@ _TIMEOUT = 60
 PLATFORM = ("--platform", "linux/amd64")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> PullableCache:
-    return make_pullable(tmp_path_factory.mktemp("pullable") / "cache")
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generate_certificates(tmp_path_factory.mktemp("certificates"))
-
-
 @pytest.fixture(scope="module", params=["http", "tls"])
 def server(
-    request: pytest.FixtureRequest, cache: PullableCache, certificates: Path
+    request: pytest.FixtureRequest, pullable: PullableCache, certificates: Path
 ) -> Iterator[Server]:
     options = tls_options(certificates) if request.param == "tls" else ()
-    with serving(cache.folder, *options) as running:
+    with serving(pullable.folder, *options) as running:
         yield running
 
 
@@ -96,9 +86,9 @@ def folder_contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_skopeo_copies_every_image(
-    server: Server, cache: PullableCache, certificates: Path, tmp_path: Path
+    server: Server, pullable: PullableCache, certificates: Path, tmp_path: Path
 ) -> None:
-    for number, image in enumerate(cache.images):
+    for number, image in enumerate(pullable.images):
         for name in names_at(server, image):
             folder = tmp_path / f"{number}-{'@' in name}"
             all_platforms = ("--all",) if is_complete(image) else ()
@@ -106,8 +96,8 @@ def test_skopeo_copies_every_image(
             assert folder_contents(folder) == wanted(image)
 
 
-def test_skopeo_lists_the_tags(server: Server, certificates: Path, cache: PullableCache) -> None:
-    image = cache.images[0]
+def test_skopeo_lists_the_tags(server: Server, certificates: Path, pullable: PullableCache) -> None:
+    image = pullable.images[0]
     told = tool(
         *("skopeo", "list-tags", "--tls-verify=false"),
         f"docker://{server.address}/{image.repository}",
@@ -136,9 +126,9 @@ def layout_contents(layout: Path) -> dict[str, bytes]:
 
 
 def test_crane_pulls_every_image(
-    server: Server, cache: PullableCache, certificates: Path, tmp_path: Path
+    server: Server, pullable: PullableCache, certificates: Path, tmp_path: Path
 ) -> None:
-    for number, image in enumerate(cache.images):
+    for number, image in enumerate(pullable.images):
         for name in names_at(server, image):
             layout = tmp_path / f"{number}-{'@' in name}"
             platform = () if is_complete(image) else PLATFORM
@@ -148,10 +138,10 @@ def test_crane_pulls_every_image(
 
 
 def test_crane_copies_every_image_to_another_registry(
-    server: Server, cache: PullableCache, certificates: Path, tmp_path: Path
+    server: Server, pullable: PullableCache, certificates: Path, tmp_path: Path
 ) -> None:
     with running_registry(tmp_path / "registry") as registry:
-        for image in cache.images:
+        for image in pullable.images:
             platform = () if is_complete(image) else PLATFORM
             name = names_at(server, image)[0]
             target = f"{registry.host}/{image.repository}:copied"
@@ -166,22 +156,22 @@ def test_crane_copies_every_image_to_another_registry(
 
 
 def test_crane_sees_what_the_cache_has(
-    server: Server, cache: PullableCache, certificates: Path
+    server: Server, pullable: PullableCache, certificates: Path
 ) -> None:
-    for image in cache.images:
+    for image in pullable.images:
         for name in names_at(server, image):
             assert crane(server, certificates, "manifest", name).stdout == image.root
             assert crane(server, certificates, "digest", name).stdout.decode() == (
                 f"{image.digest}\n"
             )
-    done = crane(server, certificates, "ls", f"{server.address}/{cache.images[0].repository}")
-    assert done.stdout.decode() == f"{cache.images[0].tag}\n"
+    done = crane(server, certificates, "ls", f"{server.address}/{pullable.images[0].repository}")
+    assert done.stdout.decode() == f"{pullable.images[0].tag}\n"
 
 
 def test_what_is_not_there_or_not_trusted_fails(
-    server: Server, cache: PullableCache, certificates: Path, tmp_path: Path
+    server: Server, pullable: PullableCache, certificates: Path, tmp_path: Path
 ) -> None:
-    repository = cache.images[0].repository
+    repository = pullable.images[0].repository
     for name in (f"{repository}:none", f"{repository}@sha256:{'0' * 64}", "team/none:v1"):
         absent = f"{server.address}/{name}"
         done = crane(server, certificates, "manifest", absent)
@@ -190,7 +180,7 @@ def test_what_is_not_there_or_not_trusted_fails(
         tool("skopeo", "inspect", "--tls-verify=false", f"docker://{absent}", status=1)
     if server.scheme == "https":
         (tmp_path / "ca.crt").write_text("")
-        done = crane(server, tmp_path, "manifest", names_at(server, cache.images[0])[0])
+        done = crane(server, tmp_path, "manifest", names_at(server, pullable.images[0])[0])
         assert done.returncode != 0
         assert b"certificate" in done.stderr
         said = tool("skopeo", "inspect", f"docker://{server.address}/{repository}:3.20", status=1)

@@ -35,11 +35,6 @@ KERNELS = ("amd64/vmlinuz", "arm64/vmlinuz")  # which Debian has signed
 ODD = "odd"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return self_signed(tmp_path_factory.mktemp("keys"))
-
-
 def binary(name: str, folder: Path) -> Path:
     if name == ODD:
         path = folder / "odd.efi"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from imager.profile.version import TalosVersion
 from imager.server.certificates import CertificateFiles, make_certificates
 from imager.server.mirrors import mirror_documents, mirrors_patch
 from imager.units import GIB, MIB
-from tests.lib.tools.talos_modules import RELEASE, TalosModules, talos_modules
+from tests.lib.tools.talos_modules import RELEASE, TalosModules
 
 pytestmark = pytest.mark.oracle
 
@@ -37,12 +36,6 @@ DISK = Disk(
     rotational=True,
 )
 ENABLED = "machine: {features: {imageCache: {localEnabled: true}}}\n"
-
-
-@pytest.fixture(scope="module")
-def talos() -> Iterator[TalosModules]:
-    with talos_modules() as modules:
-        yield modules
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from imager.machineconfig.celenv import ExpressionError, compiled, evaluate
 from imager.machineconfig.disk import FIELDS_SINCE, Disk
 from imager.profile.version import TalosVersion
-from tests.lib.tools.talos_modules import RELEASE, TalosModules, talos_modules
+from tests.lib.tools.talos_modules import RELEASE, TalosModules
 
 pytestmark = pytest.mark.oracle
 
@@ -57,12 +56,6 @@ def joined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 EXPRESSIONS = st.recursive(LEAVES, joined, max_leaves=6)
 WHOLE = st.builds("{} {} {}".format, EXPRESSIONS, st.sampled_from(["==", "<", "&&"]), EXPRESSIONS)
-
-
-@pytest.fixture(scope="module")
-def talos() -> Iterator[TalosModules]:
-    with talos_modules() as modules:
-        yield modules
 
 
 def ours(text: str) -> bool | str | None:

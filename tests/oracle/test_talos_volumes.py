@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from imager.profile.quirks import quirks
 from imager.profile.version import TalosVersion
 from tests.lib.caches.caches import CacheFixture, make_flat
 from tests.lib.tools.cli import MIB, build, cut, real_assets
-from tests.lib.tools.talos_modules import RELEASE, TalosModules, talos_modules
+from tests.lib.tools.talos_modules import RELEASE, TalosModules
 
 pytestmark = pytest.mark.oracle
 
@@ -29,12 +29,6 @@ LINUX = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 BASIC_DATA = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
 
 Volume = Mapping[str, Any]
-
-
-@pytest.fixture(scope="module")
-def talos() -> Iterator[TalosModules]:
-    with talos_modules() as modules:
-        yield modules
 
 
 @pytest.fixture(scope="module")

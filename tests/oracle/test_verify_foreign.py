@@ -15,7 +15,7 @@ from imager.extents import Content
 from imager.signing.authenticode import sign_pe
 from imager.signing.enrollment import enrollment
 from tests.lib.keys.pe_stub import pe_stub
-from tests.lib.keys.signing_keys import Keys, self_signed
+from tests.lib.keys.signing_keys import Keys
 from tests.lib.tools.cli import MIB, run, tool
 from tests.lib.tools.support import content_bytes
 from tests.lib.volumes.foreign_volumes import patch, write_tree
@@ -26,11 +26,6 @@ INPUT = 2
 LOADER, UKI = "EFI/BOOT/BOOTX64.EFI", "EFI/Linux/Talos-v1.9.0.efi"
 KEY_FILES = ("PK", "KEK", "db")
 Files = Mapping[str, bytes]
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return self_signed(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")

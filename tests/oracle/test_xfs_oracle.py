@@ -6,9 +6,7 @@ import os
 import re
 import stat
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -21,6 +19,7 @@ from imager.media.xfs import XfsFullError, plan_xfs
 from imager.tools import find_tool, run_tool
 from imager.units import MIB
 from tests.lib.tools.support import content_bytes, write_content
+from tests.lib.volumes.foreign_volumes import damage
 
 pytestmark = pytest.mark.oracle
 
@@ -104,14 +103,6 @@ def place(image: Path, *commands: str) -> int:
 def data_place(image: Path, path: str) -> int:
     (number,) = re.findall(r"startblock (\d+)", xfs_db(image, f"path /{path}", "bmap"))
     return int(xfs_db(image, f"convert fsblock {number} byte").split("(")[1].split(")")[0])
-
-
-def damage(image: Path, offset: int) -> None:
-    with image.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 0x10]))
 
 
 @pytest.fixture(name="image")
@@ -259,13 +250,6 @@ def test_what_just_fits_is_sound(tmp_path: Path) -> None:
     image = write_content(plan(files(fits), tmp_path, size=300 * MIB).content, tmp_path / "image")
     assert is_sound(image)
     assert grub_reads(image, files(fits)[-3], tmp_path)
-
-
-@pytest.fixture(name="memory")
-def memory_fixture() -> Iterator[Path]:
-    """A folder on another kind of file system than the disk's."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
 
 
 def put_faketime(folder: Path, moment: str) -> None:

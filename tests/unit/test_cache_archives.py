@@ -23,7 +23,6 @@ from imager.imagecache.archiving import (
     planned_head,
     planned_size,
 )
-from imager.imagecache.contents import Gathered
 from imager.imagecache.create import check_creatable, create_cache
 from imager.imagecache.creation import (
     CacheLayout,
@@ -31,7 +30,6 @@ from imager.imagecache.creation import (
     LayerCompression,
     plan_creation,
 )
-from imager.imagecache.held import gather_held
 from imager.imagecache.image import cache_image
 from imager.imagecache.images import cached_images
 from imager.imagecache.keep import Wanted, keeping_options, plan_pruning
@@ -59,7 +57,7 @@ from tests.lib.caches.caches import (
     tar_bytes,
     tree_files,
 )
-from tests.lib.caches.sources import read
+from tests.lib.caches.sources import gathered, read
 from tests.lib.caches.tars import PREFIXES, make_archive
 
 REPORTER = make_reporter(ProgressStyle.NONE)
@@ -69,11 +67,6 @@ CODECS = pytest.mark.parametrize("codec", [None, "gzip", "zstd"])
 @pytest.fixture(name="flat")
 def flat_cache(tmp_path: Path) -> CacheFixture:
     return make_flat(tmp_path / "flat", images=2, blob_size=3000)
-
-
-def gathered(path: Path) -> Gathered:
-    cache = open_whole_cache(path).cache
-    return gather_held(cache, cached_images(cache))
 
 
 def refusal(path: Path) -> ImagerError:

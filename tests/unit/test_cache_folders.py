@@ -11,7 +11,6 @@ from imager.errors import InputError
 from imager.extents import Content
 from imager.filetree import TreeFile
 from imager.imagecache.archiving import ArchiveFormat
-from imager.imagecache.contents import Gathered
 from imager.imagecache.create import create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions
 from imager.imagecache.held import gather_held
@@ -39,6 +38,7 @@ from tests.lib.caches.caches import (
     tree_files,
     unpack_as_talos,
 )
+from tests.lib.caches.sources import gathered
 from tests.lib.tools.support import write_content
 
 REPORTER = make_reporter(ProgressStyle.NONE)
@@ -51,11 +51,6 @@ def flat_cache(tmp_path: Path) -> CacheFixture:
     flat = make_flat(tmp_path / "flat", images=2, blob_size=3000)
     drop_tag(flat)
     return flat
-
-
-def gathered(path: Path) -> Gathered:
-    cache = open_whole_cache(path).cache
-    return gather_held(cache, cached_images(cache))
 
 
 EXPECTED = [

@@ -35,7 +35,6 @@ from imager.oci.source import ByteSink, NotFoundError
 from imager.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
     INDEX_TYPE,
-    REGISTRY,
     REGISTRY_FOLDER,
     CacheFixture,
     cut,
@@ -48,6 +47,7 @@ from tests.lib.caches.caches import (
     sha256,
     tree_files,
 )
+from tests.lib.caches.sources import named
 
 REPORTER = make_reporter(ProgressStyle.NONE)
 ARM64 = Platform("linux", "arm64")
@@ -60,10 +60,6 @@ PACKINGS = (
 EVERY_PACKING = pytest.mark.parametrize(
     "packing", PACKINGS, ids=lambda each: f"{each.layout.value}-{each.compression.value}"
 )
-
-
-def named(*numbers: int) -> tuple[Reference, ...]:
-    return tuple(Reference.parse(f"{REGISTRY}/team/img{number}:v1") for number in numbers)
 
 
 def held(opened: OpenedCache, names: Sequence[Reference]) -> Gathered:

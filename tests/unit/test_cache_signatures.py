@@ -37,6 +37,7 @@ from tests.lib.caches.caches import (
     sha256,
     tree_files,
 )
+from tests.lib.caches.sources import named
 
 REPORTER = make_reporter(ProgressStyle.NONE)
 HEX = "0123456789abcdef" * 4
@@ -103,10 +104,6 @@ def signed_cache(tmp_path: Path, plain: Path) -> Path:
     for number in (0, 1):
         sign(folder, number)
     return folder
-
-
-def named(*numbers: int) -> tuple[Reference, ...]:
-    return tuple(Reference.parse(f"{REGISTRY}/team/img{number}:v1") for number in numbers)
 
 
 def problems(folder: Path) -> tuple[str, ...]:

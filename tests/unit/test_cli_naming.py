@@ -15,7 +15,7 @@ from imager.errors import InvalidProfileError
 from imager.profile.fields import setting
 from imager.profile.load import load_profile, merge, submodel_at
 from imager.profile.model import Profile
-from tests.lib.tools.cli import REPOSITORY, invoke, synthetic_assets
+from tests.lib.tools.cli import REPOSITORY, invoke
 
 SIZE = "output.imageOptions.diskSize"
 
@@ -25,11 +25,6 @@ def layer(path: str, value: object) -> dict[str, Any]:
         value = {key: value}
     assert isinstance(value, dict)
     return value
-
-
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_assets(tmp_path_factory.mktemp("assets"))
 
 
 def test_a_built_in_profile_is_changed_by_options() -> None:

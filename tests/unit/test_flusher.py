@@ -12,6 +12,7 @@ import pytest
 
 from imager.errors import OutputError
 from imager.flusher import flushing
+from tests.lib.tools.support import open_files
 
 ENOUGH = 128 << 20
 
@@ -24,10 +25,6 @@ def pipe() -> Iterator[int]:
         stack.callback(os.close, reader)
         stack.callback(os.close, writer)
         yield writer
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_flush_that_fails_is_told(pipe: int) -> None:
@@ -75,9 +72,9 @@ def test_what_all_files_got_counts_together(pipe: int, tmp_path: Path) -> None:
 
 
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
-    before = descriptors()
+    before = open_files()
     with flushing() as flusher:
         for number in range(20):
             with (tmp_path / str(number)).open("wb") as file:
                 flusher.wrote(file.fileno(), 1 << 24)
-    assert descriptors() == before
+    assert open_files() == before

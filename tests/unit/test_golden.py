@@ -21,7 +21,6 @@ from tests.lib.tools.cli import (
     cut,
     partitions,
     run,
-    synthetic_assets,
     tool,
 )
 
@@ -36,11 +35,6 @@ WITH_SD_BOOT = pytest.mark.parametrize("golden", ["v1.13.9"], indirect=True)
 def golden(request: pytest.FixtureRequest) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((GOLDEN / f"{request.param}.yaml").read_text())
     return loaded
-
-
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_assets(tmp_path_factory.mktemp("assets"))
 
 
 @pytest.fixture(scope="module")

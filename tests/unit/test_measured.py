@@ -30,11 +30,6 @@ RESET = UkiProfile("reset", "Reset", "quiet wipe")
 DEBUG = UkiProfile("debug", "Debug", "debug")
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> PcrKey:
-    return PcrKey.make(tmp_path_factory.mktemp("key"))
-
-
 def make_stub(folder: Path, version: int) -> Path:
     """Return a stub that says that it is of systemd `version`; its code does."""
     said = f"#### LoaderInfo: systemd-stub {version} ####".encode()
@@ -43,7 +38,7 @@ def make_stub(folder: Path, version: int) -> Path:
     return path
 
 
-def parts(key: PcrKey, folder: Path, *profiles: UkiProfile) -> UkiParts:
+def parts(pcr_key: PcrKey, folder: Path, *profiles: UkiProfile) -> UkiParts:
     for name, data in (("vmlinuz", KERNEL), ("initramfs", INITRAMFS)):
         (folder / name).write_bytes(data)
     return UkiParts(
@@ -52,14 +47,14 @@ def parts(key: PcrKey, folder: Path, *profiles: UkiProfile) -> UkiParts:
         kernel=Content.of_file(folder / "vmlinuz"),
         initramfs=Content.of_file(folder / "initramfs"),
         uname="6.12.6-talos",
-        pcr_public_key=public_key_pem(key),
+        pcr_public_key=public_key_pem(pcr_key),
         profiles=profiles or None,
     )
 
 
-def make_uki(key: PcrKey, folder: Path, *profiles: UkiProfile, version: int = 257) -> Path:
+def make_uki(pcr_key: PcrKey, folder: Path, *profiles: UkiProfile, version: int = 257) -> Path:
     stub = make_stub(folder, version)
-    sections = with_signatures(stub, uki_sections(parts(key, folder, *profiles)), key)
+    sections = with_signatures(stub, uki_sections(parts(pcr_key, folder, *profiles)), pcr_key)
     return write_content(plan_uki(stub, sections), folder / "uki.efi")
 
 
@@ -67,7 +62,7 @@ def names(sections: tuple[Section, ...]) -> list[str]:
     return [section.name for section in sections]
 
 
-def expected(key: PcrKey, version: int, **changed: bytes) -> bytes:
+def expected(pcr_key: PcrKey, version: int, **changed: bytes) -> bytes:
     """Return PCR 11 of the UKI that `parts` make, with other contents of some sections."""
     contents = {
         "linux": KERNEL,
@@ -76,17 +71,17 @@ def expected(key: PcrKey, version: int, **changed: bytes) -> bytes:
         "initrd": INITRAMFS,
         "uname": b"6.12.6-talos",
         "sbat": SBAT,
-        "pcrpkey": key.public.read_bytes(),
+        "pcrpkey": pcr_key.public.read_bytes(),
         **changed,
     }
     digests = {f".{name}": sha256(data).digest() for name, data in contents.items()}
     return pcr_value(digests, stub=version)
 
 
-def test_the_signature_comes_last(key: PcrKey, tmp_path: Path) -> None:
+def test_the_signature_comes_last(pcr_key: PcrKey, tmp_path: Path) -> None:
     stub = make_stub(tmp_path, 252)
-    sections = uki_sections(parts(key, tmp_path))
-    signed = with_signatures(stub, sections, key)
+    sections = uki_sections(parts(pcr_key, tmp_path))
+    signed = with_signatures(stub, sections, pcr_key)
     assert signed[:-1] == sections
     assert names(signed) == [
         *(".osrel", ".cmdline", ".uname", ".pcrpkey", ".linux", ".initrd", ".pcrsig"),
@@ -94,9 +89,9 @@ def test_the_signature_comes_last(key: PcrKey, tmp_path: Path) -> None:
     assert len(json.loads(content_bytes(signed[-1].content))["sha256"]) == 1
 
 
-def test_each_profile_has_a_signature_at_its_end(key: PcrKey, tmp_path: Path) -> None:
+def test_each_profile_has_a_signature_at_its_end(pcr_key: PcrKey, tmp_path: Path) -> None:
     stub = make_stub(tmp_path, 257)
-    signed = with_signatures(stub, uki_sections(parts(key, tmp_path, RESET, DEBUG)), key)
+    signed = with_signatures(stub, uki_sections(parts(pcr_key, tmp_path, RESET, DEBUG)), pcr_key)
     assert names(signed)[6:] == [
         *(".profile", ".pcrsig"),
         *(".profile", ".cmdline", ".pcrsig") * 2,
@@ -106,18 +101,18 @@ def test_each_profile_has_a_signature_at_its_end(key: PcrKey, tmp_path: Path) ->
 
 @pytest.mark.parametrize("version", [252, 254, 257])
 def test_the_policy_is_that_of_what_the_stub_measures(
-    version: int, key: PcrKey, tmp_path: Path
+    version: int, pcr_key: PcrKey, tmp_path: Path
 ) -> None:
-    uki = make_uki(key, tmp_path, version=version)
+    uki = make_uki(pcr_key, tmp_path, version=version)
     (policy,) = check_pcr_policy(Content.of_file(uki))
-    assert policy == measured.PcrPolicy("", expected(key, version), TALOS_PHASES, ())
+    assert policy == measured.PcrPolicy("", expected(pcr_key, version), TALOS_PHASES, ())
 
 
-def test_profiles_boot_their_own_sections(key: PcrKey, tmp_path: Path) -> None:
-    policies = check_pcr_policy(Content.of_file(make_uki(key, tmp_path, RESET)))
+def test_profiles_boot_their_own_sections(pcr_key: PcrKey, tmp_path: Path) -> None:
+    policies = check_pcr_policy(Content.of_file(make_uki(pcr_key, tmp_path, RESET)))
     values = [
-        expected(key, 257, profile=b"ID=main"),
-        expected(key, 257, profile=b"ID=reset\nTITLE=Reset", cmdline=b"quiet wipe"),
+        expected(pcr_key, 257, profile=b"ID=main"),
+        expected(pcr_key, 257, profile=b"ID=reset\nTITLE=Reset", cmdline=b"quiet wipe"),
     ]
     assert policies == tuple(
         measured.PcrPolicy(name, value, TALOS_PHASES, ())
@@ -126,7 +121,7 @@ def test_profiles_boot_their_own_sections(key: PcrKey, tmp_path: Path) -> None:
 
 
 def test_each_content_is_hashed_once(
-    key: PcrKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pcr_key: PcrKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
 
@@ -135,7 +130,7 @@ def test_each_content_is_hashed_once(
         return sha256(content_bytes(content)).digest()
 
     monkeypatch.setattr(measured, "content_digest", counted)
-    uki = make_uki(key, tmp_path, RESET, DEBUG)
+    uki = make_uki(pcr_key, tmp_path, RESET, DEBUG)
     assert [seen.count(len(data)) for data in (KERNEL, INITRAMFS)] == [1, 1]
     check_pcr_policy(Content.of_file(uki))
     assert [seen.count(len(data)) for data in (KERNEL, INITRAMFS)] == [2, 2]
@@ -143,9 +138,9 @@ def test_each_content_is_hashed_once(
 
 @pytest.mark.parametrize("name", [".sbat", ".osrel", ".cmdline", ".uname", ".linux", ".initrd"])
 def test_a_change_of_any_measured_section_is_noticed(
-    name: str, key: PcrKey, tmp_path: Path
+    name: str, pcr_key: PcrKey, tmp_path: Path
 ) -> None:
-    uki = make_uki(key, tmp_path)
+    uki = make_uki(pcr_key, tmp_path)
     (place,) = (
         each.content.extents[0].source
         for each in pe_sections(Content.of_file(uki), name="uki")
@@ -161,9 +156,9 @@ def test_a_change_of_any_measured_section_is_noticed(
     assert not check_pcr_policy(Content.of_file(uki))[0].problems
 
 
-def test_a_uki_without_policies_says_so(key: PcrKey, tmp_path: Path) -> None:
+def test_a_uki_without_policies_says_so(pcr_key: PcrKey, tmp_path: Path) -> None:
     stub = make_stub(tmp_path, 257)
-    plain = [each for each in uki_sections(parts(key, tmp_path)) if each.name != ".pcrpkey"]
+    plain = [each for each in uki_sections(parts(pcr_key, tmp_path)) if each.name != ".pcrpkey"]
     uki = write_content(plan_uki(stub, plain), tmp_path / "uki.efi")
     (policy,) = check_pcr_policy(Content.of_file(uki))
     assert policy.problems == (".pcrpkey is missing", ".pcrsig is missing")
@@ -179,10 +174,10 @@ def test_a_uki_without_policies_says_so(key: PcrKey, tmp_path: Path) -> None:
     ],
 )
 def test_damaged_policies_are_problems(
-    name: str, data: bytes, problem: str, key: PcrKey, tmp_path: Path
+    name: str, data: bytes, problem: str, pcr_key: PcrKey, tmp_path: Path
 ) -> None:
     stub = make_stub(tmp_path, 257)
-    sections = with_signatures(stub, uki_sections(parts(key, tmp_path)), key)
+    sections = with_signatures(stub, uki_sections(parts(pcr_key, tmp_path)), pcr_key)
     changed = Section(name, Content.of_bytes(data))
     others = [changed if each.name == name else each for each in sections]
     uki = write_content(plan_uki(stub, others), tmp_path / "uki.efi")
@@ -191,8 +186,8 @@ def test_damaged_policies_are_problems(
     assert policy.problems[0].startswith(problem)
 
 
-def test_a_uki_inside_of_a_disk_is_checked(key: PcrKey, tmp_path: Path) -> None:
-    uki = make_uki(key, tmp_path, RESET)
+def test_a_uki_inside_of_a_disk_is_checked(pcr_key: PcrKey, tmp_path: Path) -> None:
+    uki = make_uki(pcr_key, tmp_path, RESET)
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(4096) + uki.read_bytes() + bytes(4096))
     content = Content.of_file(disk)
@@ -209,12 +204,12 @@ def test_a_uki_inside_of_a_disk_is_checked(key: PcrKey, tmp_path: Path) -> None:
     ],
 )
 def test_stubs_of_which_it_is_not_known_what_they_measure(
-    said: bytes, told: str, key: PcrKey, tmp_path: Path
+    said: bytes, told: str, pcr_key: PcrKey, tmp_path: Path
 ) -> None:
     stub = tmp_path / "stub.efi"
     stub.write_bytes(pe_stub(symbols=said))
     with pytest.raises(UnsupportedError, match=told) as caught:
-        with_signatures(stub, uki_sections(parts(key, tmp_path)), key)
+        with_signatures(stub, uki_sections(parts(pcr_key, tmp_path)), pcr_key)
     assert "252 or newer" in caught.value.hint
     with pytest.raises(UnsupportedError, match=told):
         check_pcr_policy(Content.of_file(stub))

@@ -19,8 +19,9 @@ from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.docker_archive import DockerArchive, DockerArchiveImage
 from imager.oci.reference import Reference
-from imager.oci.source import ImageSource, NotFoundError
+from imager.oci.source import NotFoundError
 from imager.oci.tarindex import read_tar_index
+from tests.lib.registries.client import fetch, manifest_of
 from tests.lib.tools.support import content_bytes
 
 ONE, TWO = b"layer one " * 5000, b"layer two " * 300_000
@@ -54,20 +55,8 @@ def write(
     return path
 
 
-def fetched(image: ImageSource, blob: m.Descriptor) -> bytes:
-    sink = io.BytesIO()
-    image.fetch_blob(blob, sink)
-    return sink.getvalue()
-
-
 def select(archive: DockerArchive, tag: Reference | None = None) -> DockerArchiveImage:
     return archive.made_image(archive.entry(tag))
-
-
-def manifest_of(image: DockerArchiveImage) -> m.ImageManifest:
-    document = image.root().document
-    assert isinstance(document, m.ImageManifest)
-    return document
 
 
 def test_makes_a_manifest_of_a_legacy_archive(tmp_path: Path) -> None:
@@ -90,7 +79,7 @@ def test_makes_a_manifest_of_a_legacy_archive(tmp_path: Path) -> None:
         (manifest.config, *manifest.layers), (config(ONE, TWO), ONE, TWO), strict=True
     ):
         content = image.blob_content(blob)
-        assert content_bytes(content) == fetched(image, blob) == data
+        assert content_bytes(content) == fetch(image, blob) == data
     assert image.manifest("3") == image.manifest(image.root().digest) == image.root()
     assert "by digest will not match" in image.warnings[0]
     with pytest.raises(NotFoundError, match="no manifest 4"):

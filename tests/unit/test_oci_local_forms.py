@@ -33,6 +33,7 @@ from tests.lib.caches.caches import (
     sha256,
     tree_files,
 )
+from tests.lib.tools.support import open_files
 
 ONE, TWO = b"layer one " * 500, b"layer two " * 3000
 NAME, OTHER = "registry.local/team/app:v1", "registry.local/team/other:v2"
@@ -166,10 +167,6 @@ def test_a_docker_archive(tmp_path: Path, pack: str) -> None:
     path = write_tar(tmp_path / "b", files, PACKS[pack])
     found = cached(f"docker-archive:{path}", tmp_path / "other")
     assert found == (expected(NAME, manifest, blobs), [])
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_compressed_archive_leaves_no_file_behind(

@@ -47,11 +47,6 @@ POLICY_OF_ZEROS = "fd32fa22c52cfc8e1a0c29eb38519f87084cab0b04b0d8f020a4d38b2f4e2
 VALUE = bytes(range(32))
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> PcrKey:
-    return PcrKey.make(tmp_path_factory.mktemp("key"))
-
-
 def extended(*words: bytes) -> bytes:
     """Return a register of zeros after SHA-256 of each word was extended into it."""
     value = bytes(32)
@@ -94,8 +89,8 @@ def test_contents_are_hashed_with_their_holes() -> None:
     assert content_digest(content) == sha256(data).digest()
 
 
-def test_the_json_has_a_signed_policy_for_each_phase(key: PcrKey, tmp_path: Path) -> None:
-    data = sign_policies(VALUE, key, phase_paths=("enter-initrd", "enter-initrd:leave-initrd"))
+def test_the_json_has_a_signed_policy_for_each_phase(pcr_key: PcrKey, tmp_path: Path) -> None:
+    data = sign_policies(VALUE, pcr_key, phase_paths=("enter-initrd", "enter-initrd:leave-initrd"))
     entries = json.loads(data)["sha256"]
     assert list(json.loads(data)) == ["sha256"]
     assert [list(entry) for entry in entries] == [["pcrs", "pkfp", "pol", "sig"]] * 2
@@ -104,36 +99,45 @@ def test_the_json_has_a_signed_policy_for_each_phase(key: PcrKey, tmp_path: Path
         pcr_policy(after_phases(VALUE, path)).hex()
         for path in ("enter-initrd", "enter-initrd:leave-initrd")
     ]
-    der = tool("openssl", "rsa", "-pubin", "-in", key.public, "-RSAPublicKey_out", "-outform",
+    der = tool("openssl", "rsa", "-pubin", "-in", pcr_key.public, "-RSAPublicKey_out", "-outform",
                "DER", "-out", tmp_path / "der")  # fmt: skip
     assert "writing" in der
     assert entries[0]["pkfp"] == sha256((tmp_path / "der").read_bytes()).hexdigest()
     (tmp_path / "pol").write_bytes(bytes.fromhex(entries[1]["pol"]))
     (tmp_path / "sig").write_bytes(base64.b64decode(entries[1]["sig"]))
-    openssl = ("openssl", "dgst", "-sha256", "-verify", key.public, "-signature", tmp_path / "sig")
+    openssl = (
+        "openssl",
+        "dgst",
+        "-sha256",
+        "-verify",
+        pcr_key.public,
+        "-signature",
+        tmp_path / "sig",
+    )
     assert "Verified OK" in tool(*openssl, tmp_path / "pol")
     assert "Verification" in tool(*openssl, tmp_path / "sig", status=1)
 
 
-def test_what_is_signed_can_be_read_back(key: PcrKey) -> None:
-    data = sign_policies(VALUE, key)
-    public = read_public_key(public_key_pem(key))
-    assert public_key_pem(key) == key.public.read_bytes()
+def test_what_is_signed_can_be_read_back(pcr_key: PcrKey) -> None:
+    data = sign_policies(VALUE, pcr_key)
+    public = read_public_key(public_key_pem(pcr_key))
+    assert public_key_pem(pcr_key) == pcr_key.public.read_bytes()
     assert signed_phases(VALUE, read_signatures(data), public) == (TALOS_PHASES, ())
     assert TALOS_PHASES == ("enter-initrd:leave-initrd:enter-machined",)
     phases = ("", "enter-initrd", "enter-initrd:leave-initrd:sysinit:ready")
-    data = sign_policies(VALUE, key, phase_paths=phases)
+    data = sign_policies(VALUE, pcr_key, phase_paths=phases)
     assert signed_phases(VALUE, read_signatures(data), public) == (phases, ())
 
 
-def test_each_wrong_entry_is_told(key: PcrKey, tmp_path: Path) -> None:
+def test_each_wrong_entry_is_told(pcr_key: PcrKey, tmp_path: Path) -> None:
     good, other, forged, foreign = (
-        read_signatures(sign_policies(value, key))[0] for value in (VALUE, bytes(32), VALUE, VALUE)
+        read_signatures(sign_policies(value, pcr_key))[0]
+        for value in (VALUE, bytes(32), VALUE, VALUE)
     )
     forged = PcrSignature(forged.policy, other.signature, forged.fingerprint)
     stranger = PcrKey.make(tmp_path, name="other")
     foreign = read_signatures(sign_policies(VALUE, stranger))[0]
-    phases, problems = signed_phases(VALUE, (good, other, forged, foreign), key.public_key)
+    phases, problems = signed_phases(VALUE, (good, other, forged, foreign), pcr_key.public_key)
     assert phases == TALOS_PHASES
     assert [line.split(" ", 3)[3] for line in problems] == [
         "does not match this image in any known boot phase",

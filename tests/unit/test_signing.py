@@ -38,11 +38,6 @@ SHA512_OID = bytes.fromhex("608648016503040203")
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return self_signed(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
 def signer(keys: Keys) -> FileSigner:
     return keys.signer
 

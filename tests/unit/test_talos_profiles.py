@@ -13,7 +13,7 @@ from imager.profile.leftout import left_out
 from imager.profile.load import load_profile
 from imager.profile.version import TalosVersion
 from tests.lib.keys.signing_keys import generated
-from tests.lib.tools.cli import MIB, invoke, synthetic_assets
+from tests.lib.tools.cli import MIB, invoke
 
 # Written from the description of Talos's profiles: names and versions as it has them.
 INPUT = {
@@ -81,11 +81,6 @@ def printed(output: dict[str, Any], *, secure: bool = False) -> dict[str, Any]:
         "input": {**INPUT, **({"secureboot": SECURE_BOOT} if secure else {})},
         "output": output,
     }
-
-
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_assets(tmp_path_factory.mktemp("assets"))
 
 
 def plan(profile: dict[str, Any], *options: str | Path) -> dict[str, Any]:

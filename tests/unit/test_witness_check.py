@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.lib.caches.caches import sha256
+
 SCRIPT = Path(__file__).parents[2] / "imager/bootassets/witness/check"
 BASE = "org.opencontainers.image.base.digest"
-
-
-def digest_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 class Tree:
@@ -33,10 +30,10 @@ class Tree:
 
     @staticmethod
     def name(data: bytes) -> str:
-        return f"sha256:{digest_of(data)}"
+        return f"sha256:{sha256(data)}"
 
     def blob(self, data: bytes) -> Path:
-        path = self.root / "blob" / f"sha256-{digest_of(data)}"
+        path = self.root / "blob" / f"sha256-{sha256(data)}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
@@ -58,7 +55,7 @@ class Tree:
             (folder / "reference" / tag).write_bytes(data)
 
     def digest_path(self, repository: str, data: bytes) -> Path:
-        return self.root / "manifests" / repository / "digest" / f"sha256-{digest_of(data)}"
+        return self.root / "manifests" / repository / "digest" / f"sha256-{sha256(data)}"
 
 
 @pytest.fixture
@@ -125,7 +122,7 @@ def test_a_damaged_reference_is_named(tree: Tree) -> None:
 def test_an_index_without_any_of_its_manifests_fails(tree: Tree) -> None:
     tree.digest_path("docker.io/library/alpine", tree.alpine).unlink()
     reason = (
-        f"index sha256-{digest_of(tree.index)} has none of its manifests"
+        f"index sha256-{sha256(tree.index)} has none of its manifests"
         " (image docker.io/library/alpine)"
     )
     assert check(tree.root) == failed(reason)

@@ -29,10 +29,7 @@ from imager.workspace import (
     scratch_folder,
     sweep_partials,
 )
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+from tests.lib.tools.support import names_in
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -40,11 +37,11 @@ def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     with atomic_file(target) as descriptor:
         os.write(descriptor, b"whole")
         assert not target.exists()
-        (partial,) = names(tmp_path)
+        (partial,) = names_in(tmp_path)
         assert partial.startswith(".out.iso.")
         assert partial.endswith(".partial")
     assert target.read_bytes() == b"whole"
-    assert names(tmp_path) == ["out.iso"]
+    assert names_in(tmp_path) == ["out.iso"]
 
 
 def test_a_file_is_flushed_before_it_is_renamed(
@@ -92,7 +89,7 @@ def test_a_folder_whose_files_cannot_be_flushed_does_not_appear(
         atomic_folder(tmp_path / "out") as folder,
     ):
         (folder / "one").write_text("one")
-    assert names(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -100,7 +97,7 @@ def test_a_failed_block_leaves_nothing(tmp_path: Path, error: type[BaseException
     with pytest.raises(error), atomic_file(tmp_path / "out") as descriptor:
         os.write(descriptor, b"half")
         raise error
-    assert names(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_a_failed_block_keeps_what_was_there(tmp_path: Path) -> None:
@@ -108,7 +105,7 @@ def test_a_failed_block_keeps_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"), atomic_file(tmp_path / "out"):
         raise ValueError("no")
     assert (tmp_path / "out").read_bytes() == b"old"
-    assert names(tmp_path) == ["out"]
+    assert names_in(tmp_path) == ["out"]
 
 
 def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
@@ -138,7 +135,7 @@ def test_stale_partials_are_swept_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with atomic_file(tmp_path / "out"):
         pass
-    assert names(tmp_path) == sorted([*others, "out"])
+    assert names_in(tmp_path) == sorted([*others, "out"])
 
 
 def test_a_name_with_wildcards_sweeps_its_own_alone(tmp_path: Path) -> None:
@@ -146,7 +143,7 @@ def test_a_name_with_wildcards_sweeps_its_own_alone(tmp_path: Path) -> None:
     (tmp_path / ".[a]*?.0badcafe.partial").touch()
     sweep_partials(tmp_path / "[a]*?")
     sweep_partials(tmp_path / "*")
-    assert names(tmp_path) == [".abc.0badcafe.partial"]
+    assert names_in(tmp_path) == [".abc.0badcafe.partial"]
 
 
 def test_a_partial_that_is_held_is_kept(tmp_path: Path) -> None:
@@ -166,7 +163,7 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> No
             os.write(second, b"second")
         os.write(first, b"first")
     assert (tmp_path / "out").read_bytes() == b"first"
-    assert names(tmp_path) == ["out"]
+    assert names_in(tmp_path) == ["out"]
 
 
 def test_a_link_in_a_partials_place_is_not_followed(tmp_path: Path) -> None:
@@ -192,14 +189,14 @@ def test_a_killed_writer_leaves_nothing_at_the_path(tmp_path: Path) -> None:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=root) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
-        (partial,) = names(tmp_path)
+        (partial,) = names_in(tmp_path)
         sweep_partials(target)
-        assert names(tmp_path) == [partial]
+        assert names_in(tmp_path) == [partial]
         writer.send_signal(signal.SIGKILL)
-    assert names(tmp_path) == [partial]
+    assert names_in(tmp_path) == [partial]
     with atomic_file(target) as descriptor:
         os.write(descriptor, b"whole")
-    assert names(tmp_path) == ["out"]
+    assert names_in(tmp_path) == ["out"]
     assert target.read_bytes() == b"whole"
 
 
@@ -209,7 +206,7 @@ def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
         (folder / "inner" / "file").write_bytes(b"whole")
         assert not (tmp_path / "cache").exists()
     assert (tmp_path / "cache" / "inner" / "file").read_bytes() == b"whole"
-    assert names(tmp_path) == ["cache"]
+    assert names_in(tmp_path) == ["cache"]
 
 
 @pytest.mark.parametrize("number", [0, 22, 38])
@@ -228,9 +225,9 @@ def test_an_existing_folder_is_exchanged(
     (tmp_path / "cache" / "old").touch()
     with atomic_folder(tmp_path / "cache") as folder:
         (folder / "new").touch()
-        assert names(tmp_path / "cache") == ["old"]
-    assert names(tmp_path / "cache") == ["new"]
-    assert names(tmp_path) == ["cache"]
+        assert names_in(tmp_path / "cache") == ["old"]
+    assert names_in(tmp_path / "cache") == ["new"]
+    assert names_in(tmp_path) == ["cache"]
 
 
 def test_a_failed_folder_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
@@ -239,8 +236,8 @@ def test_a_failed_folder_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="no"), atomic_folder(tmp_path / "cache") as folder:
         (folder / "new").touch()
         raise ValueError("no")
-    assert names(tmp_path / "cache") == ["old"]
-    assert names(tmp_path) == ["cache"]
+    assert names_in(tmp_path / "cache") == ["old"]
+    assert names_in(tmp_path) == ["cache"]
 
 
 def test_a_partial_folder_is_held_and_goes_away(tmp_path: Path) -> None:
@@ -248,7 +245,7 @@ def test_a_partial_folder_is_held_and_goes_away(tmp_path: Path) -> None:
         (folder / "file").touch()
         sweep_partials(tmp_path / "cache")
         assert (folder / "file").exists()
-    assert names(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("make", [atomic_file, atomic_folder])
@@ -266,7 +263,7 @@ def test_scratch_is_private_and_goes_away(tmp_path: Path, monkeypatch: pytest.Mo
         assert folder.parent == tmp_path
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / "file").touch()
-    assert names(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_a_scratch_folder_of_a_killed_run_is_removed_by_the_next(tmp_path: Path) -> None:
@@ -293,15 +290,15 @@ def test_a_scratch_folder_of_a_killed_run_is_removed_by_the_next(tmp_path: Path)
     try:
         killed.kill()
         killed.wait()
-        assert names(tmp_path) == sorted(made)
+        assert names_in(tmp_path) == sorted(made)
         subprocess.run(
             [sys.executable, "-c", code], env=environment, input="\n", text=True, check=True
         )
-        assert names(tmp_path) == made[1:]
+        assert names_in(tmp_path) == made[1:]
     finally:
         alive.communicate("\n")
         killed.communicate()
-    assert names(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_output_folders_that_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

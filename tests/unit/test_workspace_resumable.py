@@ -10,6 +10,7 @@ import pytest
 
 from imager.errors import HostError
 from imager.workspace import keyed_partial, resumable_folder
+from tests.lib.tools.support import names_in
 
 
 def fail(target: Path, *, key: str = "key", keep: bool = True, name: str = "file") -> None:
@@ -28,29 +29,25 @@ def seen(target: Path, *, key: str = "key") -> list[str]:
         return sorted(path.name for path in folder.iterdir())
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 def test_what_is_kept_is_gone_on_with(tmp_path: Path) -> None:
     target = tmp_path / "cache"
     fail(target)
-    assert names(tmp_path) == [keyed_partial(target, "key").name]
+    assert names_in(tmp_path) == [keyed_partial(target, "key").name]
     fail(target, name="second")
     assert seen(target) == ["file", "second"]
-    assert names(tmp_path) == ["cache"]
-    assert names(target) == ["file", "second"]
+    assert names_in(tmp_path) == ["cache"]
+    assert names_in(target) == ["file", "second"]
 
 
 def test_what_is_not_kept_goes(tmp_path: Path) -> None:
     fail(tmp_path / "cache", keep=False)
-    assert names(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_another_plan_begins_anew(tmp_path: Path) -> None:
     fail(tmp_path / "cache")
     assert seen(tmp_path / "cache", key="other") == []
-    assert names(tmp_path) == ["cache"]
+    assert names_in(tmp_path) == ["cache"]
 
 
 def test_the_folder_of_a_run_that_runs_is_left_to_it(tmp_path: Path) -> None:
@@ -60,7 +57,7 @@ def test_the_folder_of_a_run_that_runs_is_left_to_it(tmp_path: Path) -> None:
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert seen(target) == []
-        assert names(keyed_partial(target, "key")) == ["file"]
+        assert names_in(keyed_partial(target, "key")) == ["file"]
     finally:
         os.close(held)
     assert seen(target) == ["file"]
@@ -73,4 +70,4 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     keyed_partial(target, "key").symlink_to(tmp_path / "precious")
     with pytest.raises(HostError, match="cannot create"):
         seen(target)
-    assert names(tmp_path / "precious") == ["letter"]
+    assert names_in(tmp_path / "precious") == ["letter"]

@@ -14,9 +14,14 @@ from imager.checks import run_checks
 from imager.errors import InputError
 from imager.extents import Content
 from imager.imagecache.cache import ImageCache
-from imager.imagecache.open import open_cache
+from imager.imagecache.contents import Gathered
+from imager.imagecache.held import gather_held
+from imager.imagecache.images import cached_images
+from imager.imagecache.open import open_cache, open_whole_cache
+from imager.oci.reference import Reference
 from imager.reading import iterate_content
 from tests.lib.caches.caches import (
+    REGISTRY,
     REGISTRY_FOLDER,
     CacheFixture,
     make_layout,
@@ -76,6 +81,17 @@ def opened(path: Path) -> ImageCache:
     cache = open_cache(path, arch=AMD64)
     run_checks(cache.checks)
     return cache
+
+
+def gathered(path: Path) -> Gathered:
+    """Return all images of a cache, gathered to be written anew."""
+    cache = open_whole_cache(path).cache
+    return gather_held(cache, cached_images(cache))
+
+
+def named(*numbers: int) -> tuple[Reference, ...]:
+    """Return the references of images of `make_flat`."""
+    return tuple(Reference.parse(f"{REGISTRY}/team/img{number}:v1") for number in numbers)
 
 
 def refusal(path: Path) -> InputError:

@@ -16,6 +16,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.retry import Patience
+from imager.oci.source import ImageSource
 from tests.lib.registries.programmable import Registry
 from tests.lib.registries.sample import BLOB, NAME
 
@@ -56,8 +57,15 @@ def image(
     return client.image(Reference.parse(f"{registry.host}/{NAME}:v1"))
 
 
-def fetch(source: RemoteImage, blob: m.Descriptor = LAYER, have: Iterable[bytes] = ()) -> bytes:
+def fetch(source: ImageSource, blob: m.Descriptor = LAYER, have: Iterable[bytes] = ()) -> bytes:
     """Return what is fetched of a blob behind the bytes `have`."""
     sink = io.BytesIO()
     source.fetch_blob(blob, sink, have=have)
     return sink.getvalue()
+
+
+def manifest_of(image: ImageSource) -> m.ImageManifest:
+    """Return the manifest of an image that has but one."""
+    document = image.root().document
+    assert isinstance(document, m.ImageManifest)
+    return document

@@ -38,3 +38,13 @@ def content_bytes(content: Content) -> bytes:
     for extent in content.extents:
         image[extent.offset : extent.end] = extent_bytes(extent)
     return bytes(image)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of what is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def open_files() -> int:
+    """Return how many files this process has open."""
+    return len(names_in(Path("/proc/self/fd")))
