@@ -15,6 +15,7 @@ from tests.lib.registries.registry import RunningRegistry, make_layout, running_
 from tests.lib.registries.serving import generate_certificates
 from tests.lib.tools.containerd import Containerd, running_containerd
 from tests.lib.tools.talos_modules import TalosModules, talos_modules
+from tests.lib.volumes.foreign_volumes import small_tree, write_tree
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,12 @@ def talos() -> Iterator[TalosModules]:
     """Talos's own Go modules."""
     with talos_modules() as modules:
         yield modules
+
+
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of `small_tree`, to make volumes of."""
+    return write_tree(tmp_path_factory.mktemp("tree"), small_tree())
 
 
 @pytest.fixture

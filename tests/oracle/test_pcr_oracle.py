@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import subprocess
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from imager.signing.pcr import (
     after_phases,
     content_digest,
     measured_sections,
+    pcr_policy,
     pcr_value,
     public_key_pem,
     sign_policies,
@@ -160,3 +163,25 @@ def test_a_uki_of_real_assets(pcr_key: PcrKey, trixie: BootAssets, tmp_path: Pat
         ("main", ()),
         ("reset", ()),
     ]
+
+
+def test_the_json_has_a_signed_policy_for_each_phase(pcr_key: PcrKey, tmp_path: Path) -> None:
+    value = bytes(range(32))
+    data = sign_policies(value, pcr_key, phase_paths=("enter-initrd", "enter-initrd:leave-initrd"))
+    entries = json.loads(data)["sha256"]
+    assert list(json.loads(data)) == ["sha256"]
+    assert [list(entry) for entry in entries] == [["pcrs", "pkfp", "pol", "sig"]] * 2
+    assert [entry["pcrs"] for entry in entries] == [[11], [11]]
+    assert [entry["pol"] for entry in entries] == [
+        pcr_policy(after_phases(value, path)).hex()
+        for path in ("enter-initrd", "enter-initrd:leave-initrd")
+    ]
+    der = tool("openssl", "rsa", "-pubin", "-in", pcr_key.public, "-RSAPublicKey_out", "-outform",
+               "DER", "-out", tmp_path / "der")  # fmt: skip
+    assert "writing" in der
+    assert entries[0]["pkfp"] == sha256((tmp_path / "der").read_bytes()).hexdigest()
+    (tmp_path / "pol").write_bytes(bytes.fromhex(entries[1]["pol"]))
+    (tmp_path / "sig").write_bytes(base64.b64decode(entries[1]["sig"]))
+    verify = ("dgst", "-sha256", "-verify", pcr_key.public, "-signature", tmp_path / "sig")
+    assert "Verified OK" in tool("openssl", *verify, tmp_path / "pol")
+    assert "Verification" in tool("openssl", *verify, tmp_path / "sig", status=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from hashlib import sha256
 from pathlib import Path
@@ -87,35 +86,6 @@ def test_contents_are_hashed_with_their_holes() -> None:
     content = Content.compose(3 << 20, [(5, Content.of_bytes(b"x" * 10))])
     data = bytes(5) + b"x" * 10 + bytes((3 << 20) - 15)
     assert content_digest(content) == sha256(data).digest()
-
-
-def test_the_json_has_a_signed_policy_for_each_phase(pcr_key: PcrKey, tmp_path: Path) -> None:
-    data = sign_policies(VALUE, pcr_key, phase_paths=("enter-initrd", "enter-initrd:leave-initrd"))
-    entries = json.loads(data)["sha256"]
-    assert list(json.loads(data)) == ["sha256"]
-    assert [list(entry) for entry in entries] == [["pcrs", "pkfp", "pol", "sig"]] * 2
-    assert [entry["pcrs"] for entry in entries] == [[11], [11]]
-    assert [entry["pol"] for entry in entries] == [
-        pcr_policy(after_phases(VALUE, path)).hex()
-        for path in ("enter-initrd", "enter-initrd:leave-initrd")
-    ]
-    der = tool("openssl", "rsa", "-pubin", "-in", pcr_key.public, "-RSAPublicKey_out", "-outform",
-               "DER", "-out", tmp_path / "der")  # fmt: skip
-    assert "writing" in der
-    assert entries[0]["pkfp"] == sha256((tmp_path / "der").read_bytes()).hexdigest()
-    (tmp_path / "pol").write_bytes(bytes.fromhex(entries[1]["pol"]))
-    (tmp_path / "sig").write_bytes(base64.b64decode(entries[1]["sig"]))
-    openssl = (
-        "openssl",
-        "dgst",
-        "-sha256",
-        "-verify",
-        pcr_key.public,
-        "-signature",
-        tmp_path / "sig",
-    )
-    assert "Verified OK" in tool(*openssl, tmp_path / "pol")
-    assert "Verification" in tool(*openssl, tmp_path / "sig", status=1)
 
 
 def test_what_is_signed_can_be_read_back(pcr_key: PcrKey) -> None:

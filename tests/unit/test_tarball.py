@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import random
-import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,63 +11,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from imager.errors import InputError
-from imager.extents import Codec, Content, FileRange, StreamRange
-from imager.filetree import TreeFile
-from imager.tarball import Keep, TarIndex, TarPlace, index_tar, plan_tar
+from imager.extents import Codec, FileRange, StreamRange
+from imager.tarball import TarIndex
 from tests.lib.caches.caches import compress, tar_bytes
-from tests.lib.tools.support import content_bytes, write_content
+from tests.lib.tools.support import content_bytes
+from tests.lib.tools.tars import FILES, LONG, index, index_file, planned
 
-LONG = "/".join(["folder" * 10] * 5) + "/" + "x" * 200
-FILES = {
-    "a": b"",
-    "folder/b": random.Random("b").randbytes(512),
-    "folder/inner/c": random.Random("c").randbytes(1_300_000),
-    LONG: b"long",
-    "folder/grüße": b"utf-8",
-    "z": b"z" * 513,
-}
 CODECS = pytest.mark.parametrize("codec", [None, "gzip", "zstd"])
 FORMATS = pytest.mark.parametrize("format_", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-
-
-def keep_all(_path: str, _size: int) -> bool:
-    return True
-
-
-def keep_nothing(_path: str, _size: int) -> bool:
-    return False
-
-
-def index_file(path: Path, *, keep: Keep = keep_nothing) -> TarIndex:
-    return index_tar(TarPlace.of_file(path), keep=keep)
-
-
-def index(data: bytes, path: Path) -> dict[str, bytes]:
-    """Index `data` at `path`, plain and compressed; return what the plain one's ranges hold."""
-    path.write_bytes(data)
-    plain = {file.path: content_bytes(file.content) for file in index_file(path).files}
-    path.write_bytes(compress(data, "gzip"))
-    packed = {file.path: file.data for file in index_file(path, keep=keep_all).files}
-    assert packed == plain
-    return plain
 
 
 @FORMATS
 def test_archives_of_pythons_tarfile(tmp_path: Path, format_: int) -> None:
     assert index(tar_bytes(FILES, format=format_), tmp_path / "t") == FILES
-
-
-@pytest.mark.parametrize("format_", ["gnu", "pax", "posix", "oldgnu"])
-@pytest.mark.parametrize("start", [".", "folder"])
-def test_archives_of_gnu_tar(tmp_path: Path, format_: str, start: str) -> None:
-    for name, data in FILES.items():
-        path = tmp_path / "tree" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    argv = ["tar", f"--format={format_}", "-C", str(tmp_path / "tree"), "-cf", "-", start]
-    done = subprocess.run(argv, check=True, capture_output=True)
-    wanted = {k: v for k, v in FILES.items() if start == "." or k.startswith("folder/")}
-    assert index(done.stdout, tmp_path / "t") == wanted
 
 
 @CODECS
@@ -246,27 +200,6 @@ def test_damage_anywhere_is_told_or_harmless(
         assert len(content_bytes(member.content)) == member.content.size
 
 
-def planned(files: Mapping[str, bytes]) -> Content:
-    tree = [TreeFile(name, Content.of_bytes(data)) for name, data in files.items()]
-    plan = plan_tar(tree, timestamp=1_700_000_000)
-    whole = content_bytes(plan.content)
-    for file in plan.files:
-        assert whole[file.offset : file.offset + file.length] == files[file.path]
-    return plan.content
-
-
-def test_a_planned_archive_is_read_by_gnu_tar(tmp_path: Path) -> None:
-    path = write_content(planned(FILES), tmp_path / "t")
-    assert path.stat().st_size % 512 == 0
-    (tmp_path / "x").mkdir()
-    subprocess.run(["tar", "-xf", path, "-C", tmp_path / "x"], check=True)
-    for name, data in FILES.items():
-        assert (tmp_path / "x" / name).read_bytes() == data
-    with tarfile.open(path) as tar:
-        for info in tar:
-            assert (info.mode, info.uid, info.gid, info.mtime) == (0o644, 0, 0, 1_700_000_000)
-
-
 def test_a_planned_archive_is_read_back(tmp_path: Path) -> None:
     assert index(content_bytes(planned(FILES)), tmp_path / "t") == FILES
     assert content_bytes(planned({})) == bytes(1024)
@@ -274,12 +207,3 @@ def test_a_planned_archive_is_read_back(tmp_path: Path) -> None:
 
 def test_a_planned_archive_is_the_same_each_time() -> None:
     assert planned(FILES) == planned(FILES)
-
-
-def test_a_planned_member_may_be_larger_than_8_gib(tmp_path: Path) -> None:
-    size = 9 << 30
-    files = [TreeFile("big", Content(size)), TreeFile("z", Content.of_bytes(b"z"))]
-    path = write_content(plan_tar(files, timestamp=0).content, tmp_path / "t")
-    listed = subprocess.run(["tar", "-tvf", path], check=True, capture_output=True, text=True)
-    assert [line.split()[2] for line in listed.stdout.splitlines()] == [str(size), "1"]
-    assert [member.content.size for member in index_file(path).files] == [size, 1]

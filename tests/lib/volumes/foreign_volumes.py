@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ def read(opened: AbstractContextManager[ForeignTree[Any]], folder: str = "") -> 
         files = tree.files(folder, fail=stop_at)
     assert [file.path for file in files] == sorted({file.path for file in files})
     return {file.path: content_bytes(file.content) for file in files}
+
+
+@dataclass(frozen=True)
+class Image:
+    """A small volume, and where its metadata are."""
+
+    data: bytes
+    offsets: list[int]
 
 
 def metadata_offsets(image: bytes, files: Sequence[TreeFile]) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -24,6 +23,7 @@ from imager.units import MIB
 from tests.lib.tools.cli import tool
 from tests.lib.tools.support import write_content
 from tests.lib.volumes.foreign_volumes import (
+    Image,
     below,
     edited,
     edits,
@@ -37,6 +37,8 @@ from tests.lib.volumes.foreign_volumes import (
     write_tree,
 )
 
+pytestmark = pytest.mark.oracle
+
 UUID_ = UUID("c12a7328-f81f-81d2-ba4b-00a0c93ec93b")
 SUPERBLOCK = 1024
 FILE = 0o100644
@@ -48,26 +50,13 @@ def mkfs(path: Path, folder: Path, *options: str, size: str = "256K") -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Image:
-    """A small volume, and where its metadata are."""
-
-    data: bytes
-    offsets: list[int]
-
-
-@pytest.fixture(scope="module", name="folder")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tree(tmp_path_factory.mktemp("tree"), small_tree())
-
-
 @pytest.fixture(scope="module", name="images")
-def small_images(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
+def small_images(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
     found = {}
     path = tmp_path_factory.mktemp("images") / "x.img"
     for features in ("metadata_csum", "^metadata_csum"):
         options = ("-b", "1024", "-N", "48", "-O", f"^has_journal,^resize_inode,{features}")
-        mkfs(path, folder, *options)
+        mkfs(path, small_folder, *options)
         with open_ext4(path) as tree:
             offsets = metadata_offsets(path.read_bytes(), tree.files("", fail=stop_at))
         found[features] = Image(path.read_bytes(), offsets)
@@ -154,9 +143,9 @@ def test_every_cut_is_noticed(images: dict[str, Image], tmp_path: Path) -> None:
         assert not survives(path, open_ext4)
 
 
-def test_extents_of_every_kind(folder: Path, tmp_path: Path) -> None:
+def test_extents_of_every_kind(small_folder: Path, tmp_path: Path) -> None:
     """Written, reserved and missing blocks, in a tree of several levels."""
-    path = mkfs(tmp_path / "x.img", folder, "-b", "1024", size="4M")
+    path = mkfs(tmp_path / "x.img", small_folder, "-b", "1024", size="4M")
     source = tmp_path / "source"
     blocks = [bytes([at % 255 + 1]) * 1024 if at % 2 else bytes(1024) for at in range(800)]
     write_tree(tmp_path, {"source": b"".join(blocks)})
@@ -178,8 +167,8 @@ def test_extents_of_every_kind(folder: Path, tmp_path: Path) -> None:
     assert read(open_ext4(path))["pieces"] == b"".join(blocks)
 
 
-def test_links_are_told(folder: Path, tmp_path: Path) -> None:
-    path = mkfs(tmp_path / "x.img", folder, "-b", "1024")
+def test_links_are_told(small_folder: Path, tmp_path: Path) -> None:
+    path = mkfs(tmp_path / "x.img", small_folder, "-b", "1024")
     tool("debugfs", "-w", "-R", "symlink imagecache/link ../other", path)
     told: list[ImagerError] = []
     with open_ext4(path) as tree:
@@ -189,8 +178,8 @@ def test_links_are_told(folder: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_hard_links_are_two_files(folder: Path, tmp_path: Path) -> None:
-    path = mkfs(tmp_path / "x.img", folder, "-b", "1024")
+def test_hard_links_are_two_files(small_folder: Path, tmp_path: Path) -> None:
+    path = mkfs(tmp_path / "x.img", small_folder, "-b", "1024")
     tool("debugfs", "-w", "-R", "ln other/file twin", path)
     assert read(open_ext4(path))["twin"] == b"other"
 
@@ -204,17 +193,17 @@ def test_hard_links_are_two_files(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_features_that_are_not_read(
-    folder: Path, tmp_path: Path, features: str, message: str
+    small_folder: Path, tmp_path: Path, features: str, message: str
 ) -> None:
-    error = refusal(mkfs(tmp_path / "x.img", folder, "-b", "1024", "-O", features))
+    error = refusal(mkfs(tmp_path / "x.img", small_folder, "-b", "1024", "-O", features))
     assert isinstance(error, UnsupportedError)
     assert message in error.message
     assert error.hint
 
 
-def test_block_maps_are_not_supported(tmp_path: Path, folder: Path) -> None:
+def test_block_maps_are_not_supported(tmp_path: Path, small_folder: Path) -> None:
     path = tmp_path / "x.img"
-    tool("mkfs.ext2", "-q", "-F", "-d", folder, path, "1M")
+    tool("mkfs.ext2", "-q", "-F", "-d", small_folder, path, "1M")
     error = refusal(path)
     assert isinstance(error, UnsupportedError)
     assert "has no extents" in error.message
@@ -418,13 +407,13 @@ def test_each_checksum_counts(
     assert message in refusal(path).message
 
 
-def test_the_checksum_of_an_extent_tree_counts(folder: Path, tmp_path: Path) -> None:
+def test_the_checksum_of_an_extent_tree_counts(small_folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     with source.open("wb") as file:
         for at in range(0, 20, 2):
             file.seek(at * 1024)
             file.write(b"x" * 1024)
-    path = mkfs(tmp_path / "x.img", folder, "-b", "1024", size="1M")
+    path = mkfs(tmp_path / "x.img", small_folder, "-b", "1024", size="1M")
     tool("debugfs", "-w", "-R", f"write {source} pieces", path)
     assert read(open_ext4(path))["pieces"] == source.read_bytes()
     said = tool("debugfs", "-R", "ex pieces", path).splitlines()
@@ -433,8 +422,8 @@ def test_the_checksum_of_an_extent_tree_counts(folder: Path, tmp_path: Path) -> 
     assert "the extent tree of inode" in refusal(path).message
 
 
-def test_checksums_begin_with_their_own_seed(folder: Path, tmp_path: Path) -> None:
-    path = mkfs(tmp_path / "x.img", folder, "-b", "1024", "-O", "metadata_csum_seed")
+def test_checksums_begin_with_their_own_seed(small_folder: Path, tmp_path: Path) -> None:
+    path = mkfs(tmp_path / "x.img", small_folder, "-b", "1024", "-O", "metadata_csum_seed")
     tool("tune2fs", "-U", str(UUID_), path)
     assert read(open_ext4(path)) == small_tree()
 

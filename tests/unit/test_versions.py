@@ -17,8 +17,6 @@ from imager.profile.version import TalosVersion
 from tests.lib.caches.caches import CacheFixture, make_flat
 from tests.lib.tools.cli import MIB, REPOSITORY, build, synthetic_assets
 
-pytestmark = pytest.mark.oracle
-
 _FILE = yaml.safe_load((REPOSITORY / "tests/golden/versions.yaml").read_text())
 GOLDEN: dict[str, dict[str, Any]] = {
     f"{golden['version']}-{golden['arch']}": golden for golden in _FILE["versions"]

@@ -11,6 +11,8 @@ from imager.node.devices import BlockDevice
 from imager.node.probe import Volume, is_blank, probe
 from imager.tools import run_tool
 
+pytestmark = pytest.mark.oracle
+
 MIB = 1 << 20
 
 

@@ -26,6 +26,8 @@ from tests.lib.tools.cli import (
 
 pytestmark = pytest.mark.oracle
 
+pytestmark = pytest.mark.oracle
+
 GOLDEN = REPOSITORY / "tests" / "golden"
 STUB_SECTIONS = [".text"]
 WITH_SD_BOOT = pytest.mark.parametrize("golden", ["v1.13.9"], indirect=True)

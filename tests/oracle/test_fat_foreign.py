@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from imager.units import MIB
 from tests.lib.tools.cli import tool
 from tests.lib.tools.support import write_content
 from tests.lib.volumes.foreign_volumes import (
+    Image,
     below,
     edited,
     edits,
@@ -31,6 +31,8 @@ from tests.lib.volumes.foreign_volumes import (
     survives,
     write_tree,
 )
+
+pytestmark = pytest.mark.oracle
 
 # FAT16 has its root before the data, FAT12 entries of three half bytes.
 KINDS = {
@@ -56,24 +58,11 @@ def filled(path: Path, folder: Path, size: int, *options: str) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Image:
-    """A small volume, and where its metadata are."""
-
-    data: bytes
-    offsets: list[int]
-
-
-@pytest.fixture(scope="module", name="folder")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tree(tmp_path_factory.mktemp("tree"), small_tree())
-
-
 @pytest.fixture(scope="module", name="images")
-def small_images(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
+def small_images(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
     found = {}
     for kind, (size, options) in KINDS.items():
-        path = filled(tmp_path_factory.mktemp("image") / "x.img", folder, size, *options)
+        path = filled(tmp_path_factory.mktemp("image") / "x.img", small_folder, size, *options)
         with open_fat(path) as tree:
             offsets = metadata_offsets(path.read_bytes(), tree.files("", fail=stop_at))
         found[kind] = Image(path.read_bytes(), offsets)
@@ -190,8 +179,8 @@ def test_names_as_windows_keeps_them(tmp_path: Path) -> None:
     assert len(read(open_fat(path))) == len(names) - 1
 
 
-def test_labels_and_deleted_files_are_no_files(folder: Path, tmp_path: Path) -> None:
-    path = filled(tmp_path / "x.img", folder, 16 * MIB, "-F", "16", "-n", "LABEL")
+def test_labels_and_deleted_files_are_no_files(small_folder: Path, tmp_path: Path) -> None:
+    path = filled(tmp_path / "x.img", small_folder, 16 * MIB, "-F", "16", "-n", "LABEL")
     tool("mdel", "-i", path, "::other/file")
     files = {name: data for name, data in small_tree().items() if name != "other/file"}
     assert read(open_fat(path)) == files

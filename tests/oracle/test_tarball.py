@@ -1,0 +1,51 @@
+"""Tars of GNU tar are read, and GNU tar reads ours."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from imager.extents import Content
+from imager.filetree import TreeFile
+from imager.tarball import plan_tar
+from tests.lib.tools.support import write_content
+from tests.lib.tools.tars import FILES, index, index_file, planned
+
+pytestmark = pytest.mark.oracle
+
+
+@pytest.mark.parametrize("format_", ["gnu", "pax", "posix", "oldgnu"])
+@pytest.mark.parametrize("start", [".", "folder"])
+def test_archives_of_gnu_tar(tmp_path: Path, format_: str, start: str) -> None:
+    for name, data in FILES.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    argv = ["tar", f"--format={format_}", "-C", str(tmp_path / "tree"), "-cf", "-", start]
+    done = subprocess.run(argv, check=True, capture_output=True)
+    wanted = {k: v for k, v in FILES.items() if start == "." or k.startswith("folder/")}
+    assert index(done.stdout, tmp_path / "t") == wanted
+
+
+def test_a_planned_archive_is_read_by_gnu_tar(tmp_path: Path) -> None:
+    path = write_content(planned(FILES), tmp_path / "t")
+    assert path.stat().st_size % 512 == 0
+    (tmp_path / "x").mkdir()
+    subprocess.run(["tar", "-xf", path, "-C", tmp_path / "x"], check=True)
+    for name, data in FILES.items():
+        assert (tmp_path / "x" / name).read_bytes() == data
+    with tarfile.open(path) as tar:
+        for info in tar:
+            assert (info.mode, info.uid, info.gid, info.mtime) == (0o644, 0, 0, 1_700_000_000)
+
+
+def test_a_planned_member_may_be_larger_than_8_gib(tmp_path: Path) -> None:
+    size = 9 << 30
+    files = [TreeFile("big", Content(size)), TreeFile("z", Content.of_bytes(b"z"))]
+    path = write_content(plan_tar(files, timestamp=0).content, tmp_path / "t")
+    listed = subprocess.run(["tar", "-tvf", path], check=True, capture_output=True, text=True)
+    assert [line.split()[2] for line in listed.stdout.splitlines()] == [str(size), "1"]
+    assert [member.content.size for member in index_file(path).files] == [size, 1]
