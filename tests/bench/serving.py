@@ -19,6 +19,7 @@ from statistics import median
 
 from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
 from tests.lib.registries.serving import serving
+from tests.lib.servers.loopback import free_port
 from tests.lib.tools.cli import MIB, environment
 
 _CONNECTIONS = 64
@@ -143,8 +144,7 @@ def _load(url: str, paths: Sequence[str], folder: Path, *, in_requests: bool) ->
 @contextlib.contextmanager
 def _nginx(folder: Path, root: Path) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     settings = folder / "nginx.conf"
     # Else its workers, being nobody, may not read what root has made.
     user = "user root;" if os.geteuid() == 0 else ""

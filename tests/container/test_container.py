@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pytest
 from tests.container.engine import BASE_IMAGE, Engine, running_engine
 from tests.lib.caches.caches import make_flat, make_layout
 from tests.lib.caches.pullable import make_pullable
+from tests.lib.servers.loopback import free_port
 from tests.lib.tools.cli import (
     REPOSITORY,
     build,
@@ -287,8 +287,7 @@ def test_docker_stop_ends_cleanly(
 def test_docker_pulls_from_the_container_that_serves(container: Container, tmp_path: Path) -> None:
     docker = container.engine.docker
     cache = make_pullable(tmp_path / "cache")
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     options = ("--network=host", "--read-only", "--cap-drop=ALL", f"--volume={cache.folder}:/c:ro")
     serve = ("images", "cache-serve", "/c", f"--address={address}")
     name = docker("run", "--detach", *options, container.tag, *serve).stdout.strip()

@@ -19,6 +19,7 @@ from tests.lib.caches.caches import (
     CacheFixture,
     descriptor,
     dump,
+    image_manifest,
     make_flat,
     make_layout,
     make_tar,
@@ -27,6 +28,7 @@ from tests.lib.caches.caches import (
 from tests.lib.caches.sources import SOURCES
 from tests.lib.caches.tars import make_archive
 from tests.lib.registries.serving import TIMEOUT, Server, read_all, serving, stop
+from tests.lib.servers.loopback import free_port
 from tests.lib.tools.cli import run
 
 REPO = "/v2/team/img0"
@@ -232,14 +234,7 @@ def test_conditional_requests(one: Server, flat: CacheFixture) -> None:
 
 def tagged(folder: Path, name: str, tags: list[str], *, manifest: bytes | None = None) -> bytes:
     """Make a flat tree of an image under several tags; return its manifest."""
-    data = manifest or dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": descriptor("application/vnd.oci.image.config.v1+json", b"{}"),
-            "layers": [],
-        }
-    )
+    data = manifest or image_manifest(b"{}", [])
     base = folder / "manifests" / name
     for path in (f"digest/sha256-{sha256(data)}", *(f"reference/{tag}" for tag in tags)):
         (base / path).parent.mkdir(parents=True, exist_ok=True)
@@ -445,8 +440,7 @@ def test_ipv6_and_every_address(flat: CacheFixture) -> None:
         connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert b" 200 OK" in read_all(connection)
         connection.close()
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     with serving(flat.folder, address=f":{port}") as server:
         assert server.ask("/healthz").status == 200
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.lib.caches.caches import (
-    CONFIG_TYPE,
     INDEX_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
     descriptor,
     dump,
+    image_index,
+    image_manifest,
     tar_bytes,
 )
 from tests.lib.registries.pushed_images import push_blob, push_manifest
@@ -61,19 +62,12 @@ def push_lists(
     config = dump({"architecture": "amd64", "os": "linux"})
     for blob in (config, *packed):
         push_blob(host, repository, blob)
-    manifest = dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": descriptor(CONFIG_TYPE, config),
-            "layers": [descriptor(f"{LAYER_TYPE}+gzip", layer) for layer in packed],
-        }
-    )
+    manifest = image_manifest(config, packed, layer_type=f"{LAYER_TYPE}+gzip")
     push_manifest(host, repository, manifest, MANIFEST_TYPE, "" if indexed else tag)
     if indexed:
         platform = {"architecture": "amd64", "os": "linux"}
         entries = [descriptor(MANIFEST_TYPE, manifest, platform=platform)]
-        index = dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries})
+        index = image_index(entries)
         push_manifest(host, repository, index, INDEX_TYPE, tag)
 
 

@@ -19,20 +19,14 @@ from tests.lib.caches.caches import (
     REGISTRY,
     descriptor,
     dump,
+    image_manifest,
     make_flat,
     sha256,
 )
 
 CONFIG = dump({"architecture": "amd64", "os": "linux"})
 LAYER = b"layer"
-MANIFEST = dump(
-    {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
-        "config": descriptor(CONFIG_TYPE, CONFIG),
-        "layers": [descriptor(LAYER_TYPE, LAYER)],
-    }
-)
+MANIFEST = image_manifest(CONFIG, [LAYER])
 HEX = sha256(MANIFEST)
 BLOBS = {f"blob/sha256-{sha256(data)}": data for data in (CONFIG, LAYER)}
 

@@ -16,11 +16,12 @@ from imager.imagecache.contents import BlobSource, Gathered
 from imager.imagecache.create import check_creatable, create_cache
 from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
 from imager.oci.digest import Digest
-from imager.oci.manifest import OCI_LAYER, Descriptor, RawManifest
+from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.oci.source import ByteSink
 from imager.reporter import ProgressStyle, Reporter, make_reporter
 from tests.lib.caches.caches import layout_blobs, tar_bytes, tree_files
+from tests.lib.registries.remote_source import RemoteSource
 
 REMOTE = bytes(range(256)) * 33
 LOCAL = b"local blob" * 1001
@@ -28,19 +29,12 @@ MANIFEST_PATH = "manifests/registry.local/app/reference/v1"
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Source(RemoteSource):
     """Gives one blob: from a file when there is one, else in pieces, as from a network."""
 
     data: bytes
     path: Path | None = None
     error: Exception | None = None
-    warnings: tuple[str, ...] = ()
-
-    def root(self) -> RawManifest:
-        raise NotImplementedError
-
-    def manifest(self, target: str | Digest) -> RawManifest:
-        raise NotImplementedError
 
     def blob_content(self, blob: Descriptor) -> Content | None:
         return None if self.path is None else Content.of_file(self.path)

@@ -28,6 +28,7 @@ from tests.lib.caches.caches import (
     MANIFEST_TYPE,
     descriptor,
     dump,
+    image_index,
     sha256,
 )
 
@@ -129,9 +130,7 @@ def make_image(
 
 
 def make_index(memory: Memory, entries: Sequence[object], *, tag: str = "") -> bytes:
-    index = memory.add(
-        json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}).encode()
-    )
+    index = memory.add(image_index(entries))
     if tag:
         memory.tags[tag] = index
     return index

@@ -24,12 +24,13 @@ from imager.imagecache.selection import Selection
 from imager.oci.local import LocalImage, Opened, parse_entry
 from imager.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
-    CONFIG_TYPE,
     INDEX_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
     descriptor,
     dump,
+    image_index,
+    image_manifest,
     sha256,
     tree_files,
 )
@@ -56,19 +57,12 @@ def image_of(arch: str, *layers: bytes, gzipped: bool = False) -> tuple[bytes, F
     config = config_of(arch, *layers)
     stored = [gzip.compress(layer, mtime=0) if gzipped else layer for layer in layers]
     kind = f"{LAYER_TYPE}+gzip" if gzipped else LAYER_TYPE
-    manifest = dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": descriptor(CONFIG_TYPE, config),
-            "layers": [descriptor(kind, layer) for layer in stored],
-        }
-    )
+    manifest = image_manifest(config, stored, layer_type=kind)
     return manifest, {blob_name(each): each for each in (config, manifest, *stored)}
 
 
 def layout_of(*entries: Mapping[str, object], blobs: Files) -> Files:
-    index = dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries})
+    index = image_index(entries)
     return {"oci-layout": dump({"imageLayoutVersion": "1.0.0"}), "index.json": index, **blobs}
 
 
@@ -253,7 +247,7 @@ def test_the_layout_in_a_docker_archive_keeps_the_digest(tmp_path: Path) -> None
         MANIFEST_TYPE, b"elsewhere", platform={"os": "linux", "architecture": "arm64"}
     )
     entry = descriptor(MANIFEST_TYPE, manifest, platform={"os": "linux", "architecture": "amd64"})
-    index = dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [other, entry]})
+    index = image_index([other, entry])
     blobs[blob_name(index)] = index
     stored = {name: data for name, data in blobs.items() if data.startswith(b"\x1f\x8b")}
     for key, name in ((CONTAINERD, NAME), (REF_NAME, "v1")):
@@ -286,7 +280,7 @@ def test_a_folder_of_skopeo_with_several_platforms(tmp_path: Path) -> None:
         descriptor(MANIFEST_TYPE, manifest, platform={"os": "linux", "architecture": arch})
         for arch, (manifest, _) in parts.items()
     ]
-    index = dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries})
+    index = image_index(entries)
     files = {"manifest.json": index}
     for manifest, blobs in parts.values():
         files |= {name.rpartition("/")[2]: data for name, data in blobs.items()}

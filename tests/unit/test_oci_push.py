@@ -26,6 +26,7 @@ from tests.lib.caches.caches import (
     descriptor,
     dump,
     flip,
+    image_index,
 )
 from tests.lib.registries.client import make_client
 from tests.lib.registries.programmable import Registry
@@ -61,12 +62,10 @@ class Site:
         return self.add(MANIFEST_TYPE, dump({**fields, "layers": layers}))
 
     def index(self, entries: Sequence[object]) -> dict[str, Any]:
-        document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
-        return self.add(INDEX_TYPE, dump(document))
+        return self.add(INDEX_TYPE, image_index(entries))
 
     def close(self, *entries: object) -> Layout:
-        document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
-        (self.folder / "index.json").write_bytes(dump(document))
+        (self.folder / "index.json").write_bytes(image_index(entries))
         return Layout.open(self.folder)
 
 

@@ -194,10 +194,10 @@ class FakeResponse:
     [
         ("alpine", False, "", "https://registry-1.docker.io/v2/library/alpine/manifests/latest"),
         (
-            "ghcr.io/team/app:v1",
+            "ghcr.io/a/b:v1",
             False,
             "http://ghcr.io/v2/",
-            "https://ghcr.io/v2/team/app/manifests/v1",
+            "https://ghcr.io/v2/a/b/manifests/v1",
         ),
         ("r.test/a:v1", True, "http://r.test/v2/", "http://r.test/v2/a/manifests/v1"),
         ("r.test/a:v1", True, "https://r.test/v2/", "https://r.test/v2/a/manifests/v1"),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tests.lib.caches.caches import (
     CONFIG_TYPE,
-    INDEX_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
     descriptor,
     dump,
+    image_index,
     sha256,
 )
 
@@ -40,7 +40,7 @@ def make_sparse_flat(folder: Path, *, size: int, marks: Sequence[int] = ()) -> P
         }
     )
     entry = descriptor(MANIFEST_TYPE, manifest, platform={"os": "linux", "architecture": "amd64"})
-    index = dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]})
+    index = image_index([entry])
     files = {
         f"blob/sha256-{sha256(config)}": config,
         f"{_BASE}/digest/sha256-{sha256(manifest)}": manifest,

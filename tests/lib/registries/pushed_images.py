@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.lib.caches.caches import (
-    CONFIG_TYPE,
-    LAYER_TYPE,
     MANIFEST_TYPE,
     descriptor,
     dump,
+    image_manifest,
     layout_blobs,
     sha256,
 )
@@ -63,14 +62,7 @@ def push_image(
     layers = [SHARED, random.Random(f"{repository} {arch}").randbytes(50_003)]
     for blob in (config, *layers):
         push_blob(host, repository, blob)
-    manifest = dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": kind,
-            "config": descriptor(CONFIG_TYPE, config),
-            "layers": [descriptor(LAYER_TYPE, layer) for layer in layers],
-        }
-    )
+    manifest = image_manifest(config, layers, mediaType=kind)
     push_manifest(host, repository, manifest, kind, tag)
     return descriptor(kind, manifest, platform={"architecture": arch, "os": "linux"})
 
@@ -80,14 +72,7 @@ def push_attestation(host: str, repository: str) -> dict[str, object]:
     config, layer = dump({"architecture": "unknown", "os": "unknown"}), b'{"predicate": 1}'
     for blob in (config, layer):
         push_blob(host, repository, blob)
-    manifest = dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": descriptor(CONFIG_TYPE, config),
-            "layers": [descriptor("application/vnd.in-toto+json", layer)],
-        }
-    )
+    manifest = image_manifest(config, [layer], layer_type="application/vnd.in-toto+json")
     push_manifest(host, repository, manifest, MANIFEST_TYPE)
     return descriptor(
         MANIFEST_TYPE,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.lib.servers.loopback import free_port
+
 _START_SECONDS = 20.0
 _ATTEMPTS = 3
 
@@ -47,7 +49,7 @@ def running_registry(
     config = _config(folder, htpasswd, certificate, client_ca, auth)
     folder.mkdir(parents=True, exist_ok=True)
     for attempt in range(_ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         process = _start(folder, port, config)
         try:
             if _listens(process, port):
@@ -100,13 +102,6 @@ def _run(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr or done.stdout}")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _config(

@@ -1,4 +1,4 @@
-"""What fake image sources of one remote blob have in common: nothing but that blob."""
+"""What image sources of one blob, made up by tests, have in common: it is not on this machine."""
 
 from __future__ import annotations
 

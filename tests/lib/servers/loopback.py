@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import socketserver
 import ssl
 import sys
@@ -21,6 +22,13 @@ _STALL = 5.0
 _NO_BODY = frozenset({204, 304})
 Answering = Callable[[Exchange], Answer]
 Limit = Callable[[], int | None]
+
+
+def free_port() -> int:
+    """Return a port of loopback on which nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
 
 
 class _Limited(BufferedIOBase):
