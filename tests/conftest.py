@@ -1,21 +1,24 @@
-"""What all tests share: none fails for being slow, nor for how the suite was started."""
+"""What all tests share: none fails for being slow, nor for how the suite was started.
+
+A run refuses to start without the disk space that it needs, and gives it back as it goes.
+"""
 
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests.lib.caches.caches import tree_files
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.keys.signing_keys import Keys, self_signed
+from tests.lib.tools import examples
 from tests.lib.tools.cli import synthetic_assets
+from tests.lib.tools.disk import FixtureFolders, check_room
 
-settings.register_profile("imager", deadline=None)
-settings.load_profile("imager")
+examples.set_up()
 
 # A shell ignores the one for what it runs in the background, nohup the other: both are inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,3 +58,33 @@ def pcr_key(tmp_path_factory: pytest.TempPathFactory) -> PcrKey:
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     """A key with a certificate of its own that signs binaries."""
     return self_signed(tmp_path_factory.mktemp("keys"))
+
+
+_FOLDERS = pytest.StashKey[FixtureFolders]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Check the free space once, not in each worker."""
+    config = session.config
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        check_room()
+    factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
+    config.stash[_FOLDERS] = FixtureFolders(factory.getbasetemp)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Note the folders of fixtures that outlive a test; pytest itself removes a test's own."""
+    if fixturedef.scope == "function":
+        return (yield)
+    with request.config.stash[_FOLDERS].made_by(fixturedef):
+        return (yield)
+
+
+def pytest_fixture_post_finalizer(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> None:
+    """Remove them as soon as the fixture has ended."""
+    request.config.stash[_FOLDERS].remove(fixturedef)

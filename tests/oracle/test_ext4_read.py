@@ -21,6 +21,7 @@ from imager.media.ext4_read import open_ext4
 from imager.media.libext2fs import crc32c
 from imager.units import MIB
 from tests.lib.tools.cli import tool
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import write_content
 from tests.lib.volumes.foreign_volumes import (
     Image,
@@ -111,7 +112,7 @@ def test_a_volume_inside_of_a_file(images: dict[str, Image], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("features", ["metadata_csum", "^metadata_csum"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150))
 @given(data=st.data())
 def test_damage_is_told_or_harmless(
     images: dict[str, Image], tmp_path: Path, features: str, data: st.DataObject

@@ -16,6 +16,7 @@ from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.fat_foreign import is_fat, open_fat
 from imager.units import MIB
 from tests.lib.tools.cli import tool
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import write_content
 from tests.lib.volumes.foreign_volumes import (
     Image,
@@ -113,7 +114,7 @@ def test_what_mtools_wrote_comes_back(images: dict[str, Image], tmp_path: Path, 
 
 
 @pytest.mark.parametrize("kind", ["12", "16"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=250)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(125))
 @given(data=st.data())
 def test_damage_is_told_or_harmless(
     images: dict[str, Image], tmp_path: Path, kind: str, data: st.DataObject
@@ -122,7 +123,7 @@ def test_damage_is_told_or_harmless(
     survives(edited(image.data, data.draw(edits(image.offsets)), tmp_path / "x.img"), open_fat)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=250)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(125))
 @given(data=st.data())
 def test_damage_to_fat32_is_told_or_harmless(
     images: dict[str, Image], tmp_path: Path, data: st.DataObject

@@ -19,6 +19,7 @@ from imager.media.fat import FatFile, minimum_fat_size, plan_fat
 from imager.media.fat_names import folded
 from imager.tools import run_tool
 from imager.units import MIB
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.fat_oracle import read_fat
 
@@ -398,7 +399,7 @@ NAMES = st.text(
 ).filter(lambda name: name[-1] not in ". ")
 
 
-@settings(max_examples=40, derandomize=True, database=None)
+@settings(max_examples=examples(20))
 @given(names=st.lists(NAMES, max_size=30, unique_by=folded))
 def test_any_names_are_clean_and_read_back(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]

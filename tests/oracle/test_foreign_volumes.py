@@ -16,6 +16,7 @@ from imager.media.fat_foreign import open_fat
 from imager.media.iso9660_read import open_iso9660
 from tests.lib.caches.sparse import GIB
 from tests.lib.tools.cli import MIB, tool
+from tests.lib.tools.examples import examples
 from tests.lib.volumes.foreign_volumes import (
     below,
     edited,
@@ -170,7 +171,7 @@ def test_fat(tmp_path: Path, size: int, options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["xorriso", "genisoimage"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(100))
 @given(data=st.data())
 def test_damage_to_isos_is_told_or_harmless(
     small: Path, tmp_path: Path, kind: str, data: st.DataObject

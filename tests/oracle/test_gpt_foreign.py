@@ -12,6 +12,7 @@ import pytest
 from imager.media.gpt import ESP, LINUX_DATA, Partition
 from imager.media.gpt_edit import read_numbered, read_table
 from imager.media.gpt_read import read_gpt
+from tests.lib.caches.caches import flip
 from tests.lib.tools.cli import MIB, tool
 from tests.lib.volumes.foreign_volumes import write_tree
 from tests.oracle.test_gpt_oracle import sfdisk_table, sgdisk_finds_it_sound
@@ -109,9 +110,7 @@ def test_a_larger_disk_is_used_and_an_entry_added(make: Callable[[Path], None], 
     assert changed <= {0, 1, 2, 2048}
     assert tool("sgdisk", "-p", disk).split("holds up to ")[1].split()[0] == entries
     # A damaged primary table is made again from the backup.
-    data = bytearray(disk.read_bytes())
-    data[512 + 20] ^= 1
-    disk.write_bytes(data)
+    flip(disk, 512 + 20)
     mended = read_table(disk)
     assert not mended.is_whole
     mended.write(disk)

@@ -11,8 +11,9 @@ import pytest
 from imager.errors import InputError
 from imager.media.gpt_edit import read_table
 from imager.media.gpt_read import read_gpt
+from tests.lib.caches.caches import flip
 from tests.lib.tools.cli import tool
-from tests.oracle.test_gpt_oracle import MIB, flip, sfdisk_table, sgdisk_finds_it_sound, write_disk
+from tests.oracle.test_gpt_oracle import MIB, sfdisk_table, sgdisk_finds_it_sound, write_disk
 
 pytestmark = pytest.mark.oracle
 

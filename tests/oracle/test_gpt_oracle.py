@@ -21,6 +21,7 @@ from imager.media.gpt import (
     plan_gpt,
 )
 from imager.tools import find_tool, run_tool
+from tests.lib.caches.caches import flip
 from tests.lib.tools.support import write_content
 
 pytestmark = pytest.mark.oracle
@@ -48,14 +49,6 @@ def write_disk(path: Path, size: int, *, sector_size: int = 512) -> Path:
     )
     placed = [(0, plan.primary), (plan.backup_offset, plan.backup)]
     return write_content(Content.compose(size, placed), path)
-
-
-def flip(path: Path, position: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(position)
-        byte = file.read(1)
-        file.seek(position)
-        file.write(bytes([byte[0] ^ 0xFF]))
 
 
 def sgdisk_finds_it_sound(path: Path) -> bool:

@@ -20,6 +20,7 @@ from imager.extents import Content, Data, Extent
 from imager.filetree import TreeFile, VolumePlan
 from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, plan_iso
 from imager.units import align_up
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import write_content
 
 pytestmark = pytest.mark.oracle
@@ -311,7 +312,7 @@ NAMES = st.text("aAbB.-_~; ä€*\\\n'", min_size=1, max_size=90)
 PATHS = st.lists(NAMES, min_size=1, max_size=10).map("/".join)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow])
 @given(files=st.dictionaries(PATHS, st.binary(max_size=5000), max_size=12))
 def test_any_accepted_tree_reads_back(
     files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory

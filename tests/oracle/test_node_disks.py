@@ -32,8 +32,9 @@ from imager.node.probe import is_blank, probe
 from imager.node.provision import VolumePlan, make_volume, plan_volume
 from imager.node.systemdisk import find_system_disk
 from imager.tools import find_tool, run_tool
+from tests.lib.caches.caches import flip
 from tests.lib.machines.loop_devices import loop_device, loop_volume, scan
-from tests.oracle.test_gpt_oracle import flip, sfdisk_table, sgdisk_finds_it_sound
+from tests.oracle.test_gpt_oracle import sfdisk_table, sgdisk_finds_it_sound
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 

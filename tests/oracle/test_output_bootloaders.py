@@ -219,8 +219,10 @@ def test_sectors_of_4096_bytes(tmp_path: Path) -> None:
     ]
     esp = cut(disk, MIB, 1101 * MIB, tmp_path / "esp.img")
     tool("fsck.fat", "-n", esp)
-    assert esp.read_bytes()[11:13] == (4096).to_bytes(2, "little")
-    flip(esp, int.from_bytes(esp.read_bytes()[14:16], "little") * 4096 + 13)
+    with esp.open("rb") as file:
+        head = file.read(16)
+    assert head[11:13] == (4096).to_bytes(2, "little")
+    flip(esp, int.from_bytes(head[14:16], "little") * 4096 + 13)
     tool("fsck.fat", "-n", esp, status=1)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from imager.machineconfig.celenv import ExpressionError, compiled, evaluate
 from imager.machineconfig.disk import FIELDS_SINCE, Disk
 from imager.profile.version import TalosVersion
+from tests.lib.tools.examples import examples
 from tests.lib.tools.talos_modules import RELEASE, TalosModules
 
 pytestmark = pytest.mark.oracle
@@ -78,8 +79,7 @@ def theirs(text: str, talos: TalosModules) -> bool | str | None:
 
 
 @settings(
-    max_examples=300,
-    derandomize=True,
+    max_examples=examples(150),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(text=WHOLE)

@@ -14,6 +14,7 @@ from imager.extents import Content
 from imager.filetree import TreeFile
 from imager.media.eltorito import BootImage, read_boot_images
 from imager.media.iso9660 import BootEntry, BootPlatform, plan_iso
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes
 from tests.lib.volumes.foreign_volumes import edited, edits
 
@@ -132,7 +133,7 @@ def test_our_own_catalog(tmp_path: Path) -> None:
 
 
 @given(edits([*range(16 * SECTOR, 19 * SECTOR), *range(20 * SECTOR, 20 * SECTOR + 512)]))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_an_error_or_bounded(tmp_path: Path, changes: list[tuple[int, bytes]]) -> None:
     path = iso(tmp_path / "iso", *CATALOGS["one for each"][0])
     try:

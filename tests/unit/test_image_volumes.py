@@ -31,6 +31,7 @@ from imager.media.gpt import LINUX_DATA, Partition, plan_gpt
 from imager.media.iso9660 import plan_iso
 from imager.units import MIB
 from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_tar, tar_bytes
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.foreign_volumes import edits, patch
 
@@ -369,7 +370,7 @@ def test_a_blob_in_pieces_is_checked_as_one(cache: CacheFixture, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["iso", "disk", "stick"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30))
 @given(data=st.data())
 def test_damage_is_told_or_harmless(
     cache: CacheFixture, tmp_path: Path, kind: str, data: st.DataObject

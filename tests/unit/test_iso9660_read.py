@@ -17,6 +17,7 @@ from imager.filetree import TreeFile
 from imager.media.iso9660 import plan_iso
 from imager.media.iso9660_read import is_iso9660, open_iso9660
 from imager.units import GIB
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.foreign_volumes import (
     below,
@@ -128,7 +129,7 @@ def test_a_file_above_4_gib_is_one_range(tmp_path: Path) -> None:
     assert (extent.offset, extent.length) == (0, size)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(200))
 @given(data=st.data())
 def test_damage_is_told_or_harmless(
     image: bytes, offsets: list[int], tmp_path: Path, data: st.DataObject

@@ -46,6 +46,7 @@ from imager.signing.signer import FileSigner, load_key, load_signer
 from tests.lib.keys.pe_stub import patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, self_signed
 from tests.lib.tools.cli import IMAGER, MIB, environment, run, tool
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes, write_content
 
 OWNER = UUID("11111111-2222-3333-4444-555566667777")
@@ -133,7 +134,7 @@ def test_what_is_no_signed_variable(data: bytes) -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 2000), st.binary(min_size=1, max_size=8))
-@settings(max_examples=300)
+@settings(max_examples=examples(150))
 def test_hostile_files_are_errors(made: Enrollment, blob: bytes, place: int, change: bytes) -> None:
     for data in (blob, made.pk.auth[:16] + blob, patched(made.pk.auth, place, change)):
         try:

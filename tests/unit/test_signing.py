@@ -31,6 +31,7 @@ from imager.signing.spc import indirect_data
 from tests.lib.keys.pe_stub import CHECKSUM, SECURITY_DIRECTORY, TABLE, patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, Keys, issued, pss_keys, self_signed
 from tests.lib.tools.cli import peak_memory, tool
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes
 
 PASSPHRASE = "correct horse battery"
@@ -378,7 +379,7 @@ def test_a_damaged_table_is_refused(table: bytes, signer: FileSigner) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 1500), st.binary(min_size=1, max_size=8))
-@settings(max_examples=300)
+@settings(max_examples=examples(150))
 def test_hostile_signatures_are_problems_and_no_more(
     signed: bytes, signer: FileSigner, blob: bytes, place: int, change: bytes
 ) -> None:

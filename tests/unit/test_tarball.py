@@ -14,6 +14,7 @@ from imager.errors import InputError
 from imager.extents import Codec, FileRange, StreamRange
 from imager.tarball import TarIndex
 from tests.lib.caches.caches import compress, tar_bytes
+from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes
 from tests.lib.tools.tars import FILES, LONG, index, index_file, planned
 
@@ -178,7 +179,7 @@ def test_what_is_no_archive(tmp_path: Path, data: bytes) -> None:
         index_file(tmp_path / "t")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(75))
 @given(
     changes=st.dictionaries(st.integers(0, 6000), st.integers(0, 255), max_size=4),
     format_=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),

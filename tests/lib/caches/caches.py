@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import random
 import shutil
 import tarfile
@@ -251,14 +252,18 @@ def layout_blobs(layout: Path) -> dict[str, Path]:
 
 
 def flip(path: Path, offset: int | None = None) -> None:
-    """Invert one byte of a file, by default the one in its middle."""
-    data = bytearray(path.read_bytes())
-    place = len(data) // 2 if offset is None else offset
-    data[place] ^= 0xFF
-    path.write_bytes(data)
+    """Invert one byte of a file, by default the one in its middle; its holes stay.
+
+    A negative offset counts from the end.
+    """
+    place = path.stat().st_size // 2 if offset is None else offset
+    with path.open("r+b") as file:
+        file.seek(place, os.SEEK_SET if place >= 0 else os.SEEK_END)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 0xFF]))
 
 
 def cut(path: Path, size: int | None = None) -> None:
     """Cut a file to `size` bytes, by default to half."""
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2 if size is None else size])
+    os.truncate(path, path.stat().st_size // 2 if size is None else size)
