@@ -13,7 +13,16 @@ import pytest
 
 from tests.lib.caches.caches import CacheFixture, flip, make_flat
 from tests.lib.keys.signing_keys import generated, issued, pss_keys, self_signed
-from tests.lib.tools.cli import build, cut, partitions, real_assets, run, synthetic_assets, tool
+from tests.lib.tools.cli import (
+    build,
+    cut,
+    data_of,
+    partitions,
+    real_assets,
+    run,
+    synthetic_assets,
+    tool,
+)
 
 pytestmark = pytest.mark.oracle
 
@@ -331,7 +340,7 @@ def test_no_secret_is_said_or_written(assets: Path, cache: CacheFixture, tmp_pat
         run("secureboot", "verify", out / "metal-amd64-secureboot.iso", "--json", env=env),
     ]
     said = "".join(done.stdout + done.stderr for done in runs).encode()
-    written = b"".join(path.read_bytes() for path in out.iterdir())
+    written = b"".join(map(data_of, out.iterdir()))
     wrong = run("secureboot-iso", *common, env={"IMAGER_KEY_PASSPHRASE": "guess"})
     assert wrong.returncode == INPUT
     assert [done.returncode for done in runs] == [0, 0, 0, 0, UNSUPPORTED, 0]

@@ -269,7 +269,7 @@ def sparse_layout(folder: Path, size: int) -> Path:
 
 @pytest.mark.parametrize("chunk", ["0", "256MiB"])
 def test_memory_does_not_grow_with_the_layer(tmp_path: Path, chunk: str) -> None:
-    cache = sparse_layout(tmp_path / "cache", 512 * MIB)
+    cache = sparse_layout(tmp_path / "cache", 288 * MIB)
     with running_registry(tmp_path / "registry") as registry:
         argv = ("images", "cache-push", cache, f"{registry.host}/a/b:v1", "--chunk-size", chunk)
         assert cli.peak_memory(*argv) < PEAK
