@@ -32,7 +32,7 @@ BLOBS = {sha256(blob): blob for blob in (CONFIG, *LAYERS)}
 LARGEST = max(LAYERS, key=len)
 LARGEST_BLOB = Where(word=sha256(LARGEST))
 HALF = 3 << 20
-SECONDS = 20.0
+SECONDS = 60.0
 Trees = Mapping[str, Mapping[str, bytes]]
 LAYOUTS = pytest.mark.parametrize("layout", ["oci", "flat"])
 

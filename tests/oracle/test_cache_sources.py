@@ -339,7 +339,7 @@ def test_a_cache_of_several_platforms_pushed_as_an_index(
 
 
 def put_manifest(registry: RunningRegistry, repository: str, tag: str, data: bytes) -> None:
-    connection = http.client.HTTPConnection(registry.host, timeout=20)
+    connection = http.client.HTTPConnection(registry.host, timeout=60)
     kind = {"Content-Type": json.loads(data)["mediaType"]}
     connection.request("PUT", f"/v2/{repository}/manifests/{tag}", data, kind)
     answer = connection.getresponse()

@@ -87,7 +87,7 @@ def partition_with(disk: Path, script: str) -> None:
         [find_tool("sfdisk", package="fdisk"), "-q", "--no-reread", disk],
         input=script.encode(),
         check=True,
-        timeout=30,
+        timeout=60,
     )
     scan(disk)
     for each in devices_of(disk):
@@ -396,7 +396,7 @@ def power_cut(monkeypatch: pytest.MonkeyPatch, *, after: int, torn: int) -> Iter
 def names_in_either_copy(disk: Path) -> list[str] | None:
     """Return the names of the partitions that sfdisk finds by either copy, None without a GPT."""
     argv: list[str | Path] = [find_tool("sfdisk", package="fdisk"), "-J", disk]
-    done = subprocess.run(argv, check=False, capture_output=True, timeout=30)
+    done = subprocess.run(argv, check=False, capture_output=True, timeout=60)
     if done.returncode or not done.stdout.strip():
         return None
     table = json.loads(done.stdout)["partitiontable"]

@@ -95,7 +95,7 @@ def test_pulls_a_docker_manifest(registry: RunningRegistry, layout: Path, tmp_pa
 
 def push_manifest(registry: RunningRegistry, path: str, raw: bytes, media_type: str) -> None:
     url = f"http://{registry.host}/v2/{path}"
-    answer = requests.put(url, data=raw, headers={"Content-Type": media_type}, timeout=10)
+    answer = requests.put(url, data=raw, headers={"Content-Type": media_type}, timeout=60)
     assert answer.status_code == 201, answer.text
 
 
@@ -216,6 +216,6 @@ def test_goes_on_from_any_byte(registry: RunningRegistry) -> None:
             url = f"http://{registry.host}/v2/team/app/blobs/{blob.digest}"
             # The length that this registry states of an error's body is not true.
             with requests.get(
-                url, headers={"Range": f"bytes={start}-"}, timeout=10, stream=True
+                url, headers={"Range": f"bytes={start}-"}, timeout=60, stream=True
             ) as answer:
                 assert answer.status_code == (416 if start == blob.size else 206)

@@ -66,7 +66,7 @@ def methods(proxy: Proxy) -> list[str]:
 
 
 def ask(host: str, method: str, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=60)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -80,7 +80,7 @@ def check_pushed(registry: RunningRegistry, repository: str, cache: Path) -> Non
     blobs = layout_blobs(cache)
     manifest = blobs["manifest"].read_bytes()
     kind = {"Accept": MANIFEST_TYPE}
-    connection = http.client.HTTPConnection(registry.host, timeout=20)
+    connection = http.client.HTTPConnection(registry.host, timeout=60)
     connection.request("GET", f"/v2/{repository}/manifests/v1", headers=kind)
     assert connection.getresponse().read() == manifest
     connection.close()

@@ -22,7 +22,7 @@ from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesErro
 from imager.reporter import Advance
 from tests.lib.registries.remote_source import RemoteSource
 
-SECONDS = 5.0
+SECONDS = 60.0
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 
 from imager.arch import ARCHES
 from imager.bootassets.wheels import locked_wheels
-from tests.lib.tools.cli import environment
+from tests.lib.tools.cli import UNMEASURED, environment
 
 # None of the commands here reads YAML, a profile or a compressed file, or shows bars.
 HEAVY = {
@@ -30,7 +30,7 @@ def loaded(*arguments: str | Path) -> set[str]:
     """Return the modules that `imager ARGUMENTS` loads, as Python itself tells them."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "imager", *arguments],
-        env=environment(),
+        env=environment(UNMEASURED),
         capture_output=True,
         text=True,
         check=False,
@@ -85,7 +85,11 @@ print(*{name.partition(".")[0] for name, module in sys.modules.items()
 
 def test_a_node_needs_only_its_own_wheels() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", NODE], env=environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", NODE],
+        env=environment(UNMEASURED),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     foreign = {name for name in done.stdout.split() if not name.startswith("_")}
     assert {"cel_expr_python", "google", "aiohttp"} <= foreign

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-import os
 import re
 import stat
 import subprocess
@@ -45,7 +44,7 @@ from imager.signing.keygen import generate_keys
 from imager.signing.signer import FileSigner, load_key, load_signer
 from tests.lib.keys.pe_stub import patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, self_signed
-from tests.lib.tools.cli import IMAGER, MIB, environment, run, tool
+from tests.lib.tools.cli import IMAGER, MIB, UNMEASURED, environment, run, tool
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes, write_content
 
@@ -490,7 +489,7 @@ def test_help_loads_no_cryptography() -> None:
     for arguments in (("--help",), ("secureboot", "gen-keys", "--help")):
         done = subprocess.run(
             [sys.executable, "-X", "importtime", *IMAGER[1:], *arguments],
-            env={**os.environ, **environment()},
+            env=environment(UNMEASURED),
             capture_output=True,
             text=True,
             check=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imager.tools import find_tool
 
-_TIMEOUT = 30
+_TIMEOUT = 60
 _PACKAGES = {"losetup": "mount", "partx": "util-linux"}
 
 

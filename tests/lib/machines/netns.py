@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 
-_TIMEOUT = 20
+_TIMEOUT = 60
 
 
 @contextlib.contextmanager

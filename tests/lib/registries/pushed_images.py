@@ -30,7 +30,7 @@ SHARED = random.Random("shared").randbytes(70_001)
 def ask(
     host: str, method: str, path: str, body: bytes = b"", **headers: str
 ) -> tuple[bytes, Mapping[str, str]]:
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=60)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()

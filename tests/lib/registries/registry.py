@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.lib.servers.loopback import free_port
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _ATTEMPTS = 3
 
 

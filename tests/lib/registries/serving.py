@@ -19,7 +19,7 @@ import urllib3
 
 from tests.lib.tools.cli import IMAGER, environment, run
 
-TIMEOUT = 30
+TIMEOUT = 60
 _READY = re.compile(r"serving on (https?)://(.+):([0-9]+)")
 
 
