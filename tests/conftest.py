@@ -3,6 +3,7 @@
 A run refuses to start without the disk space that it needs, and gives it back as it goes.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -70,6 +71,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         check_room()
     factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
     config.stash[_FOLDERS] = FixtureFolders(factory.getbasetemp)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the thousands of tests out of each collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

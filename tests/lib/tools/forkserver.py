@@ -1,13 +1,15 @@
 """Run `imager` in forked children of a process that has imported all of it.
 
-Starting Python and importing the program takes longer than most commands do. A child is a process
-of its own all the same: with its own environment, folder, umask, standard streams, signals and
-exit code. The server, `python -m tests.lib.tools.forkserver`, ends when its standard input does, so
-with the process that started it.
+Starting Python, importing the program and building its command line takes longer than most
+commands do. A child is a process of its own all the same: with its own environment, folder, umask,
+standard streams, signals and exit code. The server, `python -m tests.lib.tools.forkserver`, ends
+when its standard input does, so with the process that started it.
 """
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib
 import json
 import os
@@ -24,6 +26,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
+
+import typer.main
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _SECONDS = 60
@@ -111,6 +115,10 @@ def _serve(address: str) -> NoReturn:
     for module in pkgutil.walk_packages(importlib.import_module("imager").__path__, "imager."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    _build_command_line()
+    # Children neither look at what is here already nor, by looking, copy its pages.
+    gc.collect()
+    gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"\0{address}")
     listener.listen(64)
@@ -127,6 +135,14 @@ def _serve(address: str) -> NoReturn:
             listener.close()
             _watch(connection)
         connection.close()
+
+
+def _build_command_line() -> None:
+    """Let typer make its commands of the functions once, instead of in each child."""
+    from imager.cli.app import app
+
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(app)
 
 
 def _watch(connection: socket.socket) -> NoReturn:
