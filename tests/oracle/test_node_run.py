@@ -189,7 +189,7 @@ def test_without_any_volume_the_cache_is_disabled_until_one_comes(
             tool("losetup", "--set-capacity", medium)
             spec = node.settled("ready", "ready")
             assert spec["roots"] == [str(place.disk), str(place.medium_root(medium))]
-            assert node.ask("/v2/team/img0/manifests/v1").status == 200
+            node.answered("/v2/team/img0/manifests/v1", 200)
 
 
 def test_a_stick_that_is_pulled_out_is_gone(iso: Path, place: NodePlace) -> None:
@@ -204,7 +204,7 @@ def test_a_stick_that_is_pulled_out_is_gone(iso: Path, place: NodePlace) -> None
             spec = node.settled("ready", "skipped")
             assert spec["roots"] == [str(place.disk)]
             assert "no ISO" in spec["copyReason"]
-            assert node.ask("/v2/team/img0/manifests/v1").status == 200
+            node.answered("/v2/team/img0/manifests/v1", 200)
 
 
 def test_a_medium_that_cannot_be_read_is_told_and_the_disk_serves(
@@ -232,7 +232,7 @@ def test_a_medium_that_cannot_be_read_is_told_and_the_disk_serves(
                 spec = node.wait_for(lambda spec: spec["copyReason"])
                 assert (spec["status"], spec["copyStatus"]) == ("ready", "pending")
                 assert str(medium) in spec["reason"]
-                assert node.ask("/v2/team/img0/manifests/v1").status == 200
+                node.answered("/v2/team/img0/manifests/v1", 200)
 
 
 def test_a_stick_that_is_swapped_for_another_is_noticed(
@@ -252,8 +252,8 @@ def test_a_stick_that_is_swapped_for_another_is_noticed(
         tool("losetup", "-d", medium)
         tool("losetup", medium, sticks[1])
         node.wait_for(lambda spec: [each["images"] for each in spec["volumes"]] == [1])
-        assert node.ask("/v2/team/img0/manifests/v1?ns=new.example").status == 200
-        assert node.ask("/v2/team/img2/manifests/v1").status == 404
+        node.answered("/v2/team/img0/manifests/v1?ns=new.example", 200)
+        node.answered("/v2/team/img2/manifests/v1", 404)
 
 
 def test_a_newer_cache_comes_to_an_installed_node_and_nothing_is_lost(
@@ -295,7 +295,7 @@ def test_a_damaged_blob_is_not_copied_and_the_rest_is_served(
             assert not list(place.disk.glob("manifests/*"))
             good = {path.name for path in flat.blobs} - {blob.name}
             assert good <= {path.name for path in (place.disk / "blob").iterdir()}
-            assert node.ask(f"/v2/team/img0/blobs/{digest}").status == 404
+            node.answered(f"/v2/team/img0/blobs/{digest}", 404)
             spec = node.wait_for(lambda spec: spec["damaged"])
             assert digest in spec["damaged"][0]
             said = place.doctor(disk, medium)
@@ -345,10 +345,10 @@ def test_a_blob_that_was_damaged_on_the_disk_is_served_from_the_iso(
             node.settled("ready", "skipped")
             # Before anybody has asked for it.
             assert digest in place.doctor(disk)
-            assert node.ask(f"/v2/team/img0/blobs/{digest}").status == 404
+            node.answered(f"/v2/team/img0/blobs/{digest}", 404)
         with node_running(place, disk, medium) as node:
             node.settled("ready", "ready")
-            assert node.ask(f"/v2/team/img0/blobs/{digest}").data == blob.read_bytes()
+            assert node.answered(f"/v2/team/img0/blobs/{digest}", 200).data == blob.read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -111,6 +111,14 @@ class RunningNode:
             lambda spec: (spec["status"], spec["copyStatus"]) == (status, copy_status)
         )
 
+    def answered(self, path: str, status: int) -> urllib3.BaseHTTPResponse:
+        """Ask until the answer has this status: what is served follows the status file."""
+        deadline = time.monotonic() + TIMEOUT
+        while (answer := self.ask(path)).status != status:
+            assert time.monotonic() < deadline, answer.status
+            time.sleep(0.05)
+        return answer
+
     def ask(self, path: str, method: str = "GET") -> urllib3.BaseHTTPResponse:
         """Send a request to the node's registry and return the answer, read."""
         with urllib3.PoolManager(retries=False, timeout=TIMEOUT) as pool:
