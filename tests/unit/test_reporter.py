@@ -25,6 +25,11 @@ class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
+    @property
+    def said(self) -> str:
+        """What was written, without control sequences."""
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.getvalue())
+
 
 @pytest.fixture(autouse=True)
 def _a_terminal_in_color(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,10 +108,11 @@ def test_a_spinner_turns_below_the_lines(monkeypatch: pytest.MonkeyPatch) -> Non
     with reporter.waiting("reading the manifests of 12 images"):
         reporter.note("https://example.com/v2/: HTTP 503; trying again in 2.0 s")
         with reporter.waiting("another wait"):
-            time.sleep(0.25)
-    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
-    frames = set(re.findall(r"(.) reading the ma\.\.\.", said))
-    assert len(frames) > 1
+            deadline = time.monotonic() + 60
+            while len(set(re.findall(r"(.) reading the ma\.\.\.", stream.said))) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    said = stream.said
     assert "HTTP 503; trying again in 2.0 s" in said
     assert said.rstrip().endswith("reading the manifests of 12 images")
     assert stream.getvalue().rstrip().rpartition("\x1b[?25h")[1], "the cursor is back"
