@@ -353,9 +353,10 @@ def _locked_folder(temporary: Path, path: Path, mode: int = 0o777) -> int:
             temporary.mkdir(mode)
         except OSError as error:
             raise _cannot_create(path, error) from error
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if _lock(descriptor, temporary):
-            return descriptor
+        with suppress(FileNotFoundError):  # another run swept it away in between
+            descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if _lock(descriptor, temporary):
+                return descriptor
 
 
 def _fresh_folder(path: Path) -> tuple[Path, int]:
@@ -370,6 +371,8 @@ def _keyed_folder(path: Path, key: str) -> tuple[Path, int] | None:
         temporary.mkdir(exist_ok=True)
         descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+            return _keyed_folder(path, key)  # another run swept it away in between
         raise _cannot_create(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -383,10 +386,13 @@ def _keyed_folder(path: Path, key: str) -> tuple[Path, int] | None:
 
 
 def _lock(descriptor: int, temporary: Path) -> bool:
-    """Lock what was just created; False when another run swept it away in between."""
+    """Lock what was just created; False when another run swept it away in between.
+
+    A run that is sweeping it holds the lock for a moment, which is waited for.
+    """
     with suppress(OSError):
         # a file system without flock: nothing can be swept there either
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     if temporary.exists():
         return True
     os.close(descriptor)

@@ -29,7 +29,8 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_the_rest_of_the_disk_becomes_usable(disk: Path) -> None:
-    before = sfdisk_table(write_disk(disk.with_name("before"), SIZE))
+    original = write_disk(disk.with_name("before"), SIZE)
+    before = sfdisk_table(original)
     assert not sgdisk_finds_it_sound(disk)
     table = read_table(disk)
     assert (table.disk_size, table.gained) == (LARGER, LARGER - SIZE)
@@ -41,7 +42,8 @@ def test_the_rest_of_the_disk_becomes_usable(disk: Path) -> None:
     after = sfdisk_table(disk)
     assert after["lastlba"] == LARGER // 512 - 34
     assert after["partitions"] == [
-        {**each, "node": each["node"].replace("before", "disk")} for each in before["partitions"]
+        {**each, "node": each["node"].replace(str(original), str(disk))}
+        for each in before["partitions"]
     ]
     assert {key: after[key] for key in ("id", "firstlba", "sectorsize")} == {
         key: before[key] for key in ("id", "firstlba", "sectorsize")

@@ -9,9 +9,11 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -26,6 +28,7 @@ from imager.workspace import (
     created_folder,
     free_space,
     partial_folder,
+    resumable_folder,
     scratch_folder,
     sweep_partials,
 )
@@ -395,3 +398,61 @@ def test_where_a_name_cannot_be_taken_in_one_step(
 def test_free_space_of_a_folder_to_come(tmp_path: Path) -> None:
     assert free_space(tmp_path / "a" / "b") > 0
     assert free_space(Path("no/such/folder")) > 0
+
+
+MAKERS = pytest.mark.parametrize(
+    "make",
+    [
+        partial_folder,
+        atomic_folder,
+        lambda path: resumable_folder(path, key="key", keep=lambda *_: False),
+    ],
+    ids=["scratch", "folder", "resumable"],
+)
+
+
+@MAKERS
+def test_a_folder_that_another_run_sweeps_before_it_is_locked_is_made_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], AbstractContextManager[Path]],
+) -> None:
+    make_folder = Path.mkdir
+    swept: list[Path] = []
+
+    def mkdir(path: Path, *args: Any, **options: Any) -> None:
+        make_folder(path, *args, **options)
+        if not swept:
+            swept.append(path)
+            sweep_partials(tmp_path / "out")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with make(tmp_path / "out") as folder:
+        assert swept
+        (folder / "file").touch()
+
+
+def test_a_run_that_sweeps_just_now_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock, so what it removes is not taken for a folder of ours."""
+    lock = fcntl.flock
+    sweepers: list[threading.Timer] = []
+
+    def remove(stale: Path, held: int) -> None:
+        stale.rmdir()
+        os.close(held)
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not sweepers:
+            (stale,) = tmp_path.glob(".out.*")
+            other = os.open(stale, os.O_RDONLY)
+            lock(other, fcntl.LOCK_EX)
+            sweepers.append(threading.Timer(0.1, remove, (stale, other)))
+            sweepers[0].start()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with partial_folder(tmp_path / "out") as folder:
+        sweepers[0].join()
+        (folder / "file").touch()
