@@ -34,6 +34,12 @@ _SECONDS = 60
 _LENGTH = struct.Struct("<I")
 _STATUS = struct.Struct("<i")
 _STREAMS = 3
+# What many commands load late, since others do not need it.
+_LOADED_LATE = (
+    *("pyfatfs.BootSectorHeader", "pyfatfs.EightDotThree", "pyfatfs.FATDirectoryEntry"),
+    *("pyfatfs.FSInfo", "pefile", "asn1crypto.keys", "asn1crypto.pem", "cryptography.x509"),
+    "cryptography.hazmat.primitives.serialization",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,8 @@ def _serve(address: str) -> NoReturn:
     for module in pkgutil.walk_packages(importlib.import_module("imager").__path__, "imager."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    for name in _LOADED_LATE:
+        importlib.import_module(name)
     _build_command_line()
     # Children neither look at what is here already nor, by looking, copy its pages.
     gc.collect()
