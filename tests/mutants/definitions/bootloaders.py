@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_QUIRKS = "tests/oracle/test_versions.py"
+_QUIRKS = "tests/unit/test_versions.py"
 _OUTPUTS = "tests/oracle/test_output_bootloaders.py"
 _SECURE = "tests/oracle/test_output_secureboot.py"
 

@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 _DISKS = "tests/oracle/test_node_disks.py"
 _MOUNTING = "tests/oracle/test_node_mounting.py"
 _DEVICES = "tests/unit/test_node_devices.py"
-_PROBE = "tests/unit/test_node_probe.py"
+_PROBE = "tests/oracle/test_node_probe.py"
 _GPT_EDIT = "tests/unit/test_gpt_edit.py"
 
 MUTANTS = (

@@ -91,7 +91,7 @@ MUTANTS = (
         "imager/output/disk.py",
         "_BEHIND_BOOT = 144 * MIB",
         "_BEHIND_BOOT = 3 * MIB",
-        "tests/oracle/test_versions.py::test_the_disk_without_a_cache",
+        "tests/unit/test_versions.py::test_the_disk_without_a_cache",
     ),
     Mutant(
         "a label that Joliet cuts off is not said",
@@ -105,7 +105,7 @@ MUTANTS = (
         "imager/bootloader/sdboot.py",
         "Content.of_bytes(bytes(_SEED_SIZE)), read_only=True)",
         "Content.of_bytes(bytes(_SEED_SIZE)))",
-        "tests/unit/test_golden.py::test_no_random_seed_is_written_to_a_medium",
+        "tests/oracle/test_golden.py::test_no_random_seed_is_written_to_a_medium",
     ),
     Mutant(
         "a disk has the keys that are not to be enrolled",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _FOREIGN = "tests/unit/test_foreign.py"
-_EXT4 = "tests/unit/test_ext4_read.py"
+_EXT4 = "tests/oracle/test_ext4_read.py"
 _ISO = "tests/unit/test_iso9660_read.py"
 _IMAGES = "tests/unit/test_image_volumes.py"
 
@@ -78,7 +78,7 @@ MUTANTS = (
         "imager/media/fat_names.py",
         "or any(each[13] != check for each in records)",
         "or check < 0",
-        "tests/unit/test_fat_foreign.py::test_names_as_windows_keeps_them",
+        "tests/oracle/test_fat_foreign.py::test_names_as_windows_keeps_them",
     ),
     Mutant(
         "the ISO comes before the partition",
