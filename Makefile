@@ -141,10 +141,10 @@ demo-node: packages-demo-node $(IMAGER_ASSETS)/node/amd64/sources.json ## From n
 	$(BIN)/python -m tests.demos.node --output '$(OUT)'
 
 boot-iso: packages-boot install ## Boot the ISO in QEMU, as a CD.
-	$(BIN)/python -m tests.lib.machines.qemu '$(OUT)/metal-$(ARCH).iso'
+	$(BIN)/python -m tests.lib.machines.boot_image '$(OUT)/metal-$(ARCH).iso'
 
 boot-disk: packages-boot install ## Boot the raw disk in QEMU.
-	$(BIN)/python -m tests.lib.machines.qemu '$(OUT)/metal-$(ARCH).raw'
+	$(BIN)/python -m tests.lib.machines.boot_image '$(OUT)/metal-$(ARCH).raw'
 
 # --- checks and tests -------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lib.machines.boot_matrix import HEADER
+from tests.boot.matrix import HEADER
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lib.caches.caches import CacheFixture
-from tests.lib.machines.boot_matrix import CONSOLES
 from tests.lib.tools.cli import build, real_assets
 
+CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
+# Talos has page tables of its own for the kernel, which take long to change emulated.
+_ARGUMENTS = ("imager.poweroff", "pti=off")
 NO_CACHE = (
     'imagecache: failed root=- device=- blobs=0 bytes=0 reason="no image cache found: no'
     ' partition labelled IMAGECACHE and no TALOS_ volume with imagecache/"'
@@ -44,6 +46,11 @@ def counts(cache: CacheFixture) -> Counts:
     return Counts(len(blobs), sum(blobs), len(images))
 
 
+def kernel_arguments(*arguments: str) -> list[str]:
+    """Return the options that add arguments to the kernel's command line."""
+    return [word for argument in arguments for word in ("--extra-kernel-arg", argument)]
+
+
 def make_image(
     profile: str,
     folder: Path,
@@ -52,7 +59,6 @@ def make_image(
     arch: str = "amd64",
 ) -> Path:
     options = ("--assets", assets or real_assets(arch), "--output", folder, "--out-format", "raw")
-    arguments = (f"console={CONSOLES[arch]}", "imager.poweroff")
-    kernel = (word for argument in arguments for word in ("--extra-kernel-arg", argument))
+    kernel = kernel_arguments(f"console={CONSOLES[arch]}", *_ARGUMENTS)
     done = build(profile, "--arch", arch, *options, *kernel, *more)
     return Path(done["output"])

@@ -13,9 +13,11 @@ import pytest
 
 from tests.boot.outputs import counts, make_image
 from tests.lib.caches.caches import CacheFixture, make_flat
-from tests.lib.machines.boot_matrix import MEDIUM_ROOT
-from tests.lib.machines.qemu import Device, boot, witness_line
-from tests.lib.tools.cli import tool
+from tests.lib.machines.booting import boot
+from tests.lib.machines.hardware import Device, Drive
+from tests.lib.machines.kernels import direct
+from tests.lib.machines.witness import MEDIUM_ROOT, witness_line
+from tests.lib.tools.cli import real_assets, tool
 
 pytestmark = pytest.mark.boot
 
@@ -75,7 +77,7 @@ def test_a_stick_with_all_of_the_isos_contents(cache: CacheFixture, tmp_path: Pa
     contents = contents_of(iso, tmp_path / "contents", by_bsdtar)
     stick = make_stick(contents, tmp_path / "stick.img", table=bare)
     write_label(stick, 71, b"NO NAME    ")
-    line = witness_line(boot(stick, Device.USB))
+    line = witness_line(boot(Drive(stick, Device.USB)))
     assert line == counts(cache).ready(MEDIUM_ROOT, "/dev/sda")
 
 
@@ -97,7 +99,7 @@ def write_label(stick: Path, offset: int, label: bytes) -> None:
 
 def test_a_stick_with_the_folders_that_it_needs(cache: CacheFixture, tmp_path: Path) -> None:
     stick = with_needed(make_image("iso", tmp_path, "--image-cache", cache.folder), tmp_path)
-    line = witness_line(boot(stick, Device.USB))
+    line = witness_line(boot(Drive(stick, Device.USB)))
     assert line == counts(cache).ready(MEDIUM_ROOT, "/dev/sda1")
 
 
@@ -105,7 +107,8 @@ def test_a_stick_whose_label_has_small_letters(cache: CacheFixture, tmp_path: Pa
     stick = with_needed(make_image("iso", tmp_path, "--image-cache", cache.folder), tmp_path)
     write_label(stick, START + 71, b"talos_1")
     write_label(stick, stick.read_bytes().index(b"TALOS_1    \x08"), b"talos_1")
-    line = witness_line(boot(stick, Device.USB))
+    kernel = direct(real_assets() / "amd64", "console=ttyS0 quiet imager.poweroff")
+    line = witness_line(boot(Drive(stick, Device.USB), by=kernel))
     assert line == (
         'imagecache: failed root=- device=/dev/sda1 blobs=0 bytes=0 reason="the volume has'
         " imagecache/, but its label is 'talos_1': it must start with TALOS_ in capitals\""

@@ -1,6 +1,7 @@
 """Measured boot in QEMU with swtpm: what the firmware's TPM has is what was computed beforehand.
 
-The UKI is taken out of the image by mtools, and the machine tells PCR 11.
+The UKI is taken out of the image by mtools, and the machine tells PCR 11. Images for
+SecureBoot are measured in `test_secureboot.py`; machines without a TPM are in `test_matrix.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from imager.bootassets.measured import PcrPolicy, check_pcr_policy
 from imager.bootassets.uki import UkiProfile, os_release
 from imager.extents import Content
 from imager.signing.pcr import TALOS_PHASES
+from tests.boot.outputs import kernel_arguments
 from tests.lib.keys.pcr_keys import PcrKey
-from tests.lib.machines.qemu import Device, boot, firmware_line, plain
+from tests.lib.machines.booting import boot
+from tests.lib.machines.hardware import Drive
 from tests.lib.machines.tpm import tpm_of_a_machine
+from tests.lib.machines.witness import firmware_line
 from tests.lib.tools.cli import MIB, build, cut, partitions, real_assets, tool
 from tests.lib.tools.support import write_content
 from tests.lib.tools.trixie import make_trixie_assets
@@ -27,13 +31,12 @@ from tests.lib.tools.trixie import make_trixie_assets
 pytestmark = pytest.mark.boot
 
 ARGUMENTS = ("console=ttyS0", "imager.poweroff")
-NO_POLICY = (".pcrpkey is missing", ".pcrsig is missing")
 
 
-def make_image(profile: str, version: str, folder: Path, assets: Path) -> Path:
-    kernel = (word for argument in ARGUMENTS for word in ("--extra-kernel-arg", argument))
+def make_disk(version: str, folder: Path, assets: Path) -> Path:
     options = ("--assets", assets, "--output", folder, "--out-format", "raw")
-    done = build(profile, "--talos-version", version, "--bootloader", "sd-boot", *options, *kernel)
+    kernel = kernel_arguments(*ARGUMENTS)
+    done = build("metal", "--talos-version", version, "--bootloader=sd-boot", *options, *kernel)
     return Path(done["output"])
 
 
@@ -46,48 +49,30 @@ def uki_of(image: Path, name: str) -> Path:
     return target
 
 
-def boot_measured(image: Path, device: Device) -> str:
-    """Return the console of a machine with a new TPM."""
+def boot_measured(image: Path) -> str:
+    """Return what a machine with a new TPM says until it has told what was measured."""
     with tpm_of_a_machine() as tpm:
-        return boot(image, device, tpm=tpm)
+        return boot(Drive(image), tpm=tpm, until=r"^firmware: .*\n")
 
 
 def told(value: bytes) -> str:
     return f"firmware: uefi secureboot=0 pcr11={value.hex()}"
 
 
-@pytest.mark.parametrize(
-    ("profile", "device"), [("metal", Device.VIRTIO), ("iso", Device.CD)], ids=["disk", "iso"]
-)
-def test_the_tpm_has_the_value_that_was_computed(
-    profile: str, device: Device, tmp_path: Path
-) -> None:
-    image = make_image(profile, "v1.9.0", tmp_path, real_assets())
-    (policy,) = check_pcr_policy(Content.of_file(uki_of(image, "Talos-v1.9.0.efi")))
-    assert policy.problems == NO_POLICY
-    assert firmware_line(boot_measured(image, device)) == told(policy.value)
-
-
-def test_a_machine_without_a_tpm_says_so(tmp_path: Path) -> None:
-    image = make_image("iso", "v1.9.0", tmp_path, real_assets())
-    assert firmware_line(boot(image, Device.CD)) == "firmware: uefi secureboot=0 pcr11=-"
-
-
 def test_the_default_profile_of_two_is_booted_and_measured(tmp_path: Path) -> None:
     assets = make_trixie_assets(tmp_path / "trixie", default=real_assets())
-    image = make_image("metal", "v1.11.0", tmp_path, assets)
+    image = make_disk("v1.11.0", tmp_path, assets)
     main, reset = check_pcr_policy(Content.of_file(uki_of(image, "Talos-v1.11.0.efi")))
     assert (main.profile, reset.profile) == ("main", "reset-maintenance")
     assert main.value != reset.value
-    console = boot_measured(image, Device.VIRTIO)
+    console = boot_measured(image)
     assert firmware_line(console) == told(main.value)
     command_line = re.search(r"Command line: .*", console)
     assert command_line
     assert "imager.poweroff" in command_line[0]
     assert "wipe" not in command_line[0]
-    menu = plain(console[: console.index("Linux version")])
-    assert "  Talos (v1.11.0)  " in menu
-    assert "  Talos (v1.11.0) (Reset to maintenance mode)" in menu
+    menu = [line.strip() for line in console[: console.index("Linux version")].splitlines()]
+    assert {"Talos (v1.11.0)", "Talos (v1.11.0) (Reset to maintenance mode)"} <= {*menu}
 
 
 def esp_disk(uki: Path, loader: Path, disk: Path, *, default: str) -> Path:
@@ -124,7 +109,7 @@ def assert_as_signed(
     assert policy == PcrPolicy(policy.profile, policy.value, TALOS_PHASES, ())
     loader = assets / "amd64/systemd-boot.efi"
     disk = esp_disk(uki, loader, folder / "disk.raw", default=default)
-    console = boot_measured(disk, Device.VIRTIO)
+    console = boot_measured(disk)
     assert firmware_line(console) == told(policy.value)
     return console
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.lib.caches.caches import CacheFixture, make_flat
-from tests.lib.machines.qemu import Device, Kernel, boot, witness_line
+from tests.lib.machines.booting import boot
+from tests.lib.machines.hardware import Device, Drive
+from tests.lib.machines.kernels import direct
+from tests.lib.machines.witness import DISK_ROOT, MEDIUM_ROOT, witness_line
 from tests.lib.tools.cli import real_assets, tool
 
 pytestmark = pytest.mark.boot
@@ -40,12 +43,10 @@ def make_disk(cache: CacheFixture, disk: Path) -> Path:
     return disk
 
 
-def witness(image: Path, device: Device, *, consoles: str) -> str:
+def witness(*drives: Drive, consoles: str) -> str:
     """Return the one line that the witness says on the serial console."""
-    assets = real_assets() / "amd64"
     arguments = f"{consoles} quiet imager.poweroff"
-    kernel = Kernel(assets / "vmlinuz", assets / "initramfs.xz", arguments)
-    return witness_line(boot(image, device, kernel=kernel))
+    return witness_line(boot(*drives, by=direct(real_assets() / "amd64", arguments)))
 
 
 def ready(cache: CacheFixture, root: str, device: str) -> str:
@@ -54,18 +55,20 @@ def ready(cache: CacheFixture, root: str, device: str) -> str:
     return f"imagecache: ready root={root} device={device} blobs={count} bytes={size} images=1"
 
 
-def test_a_partition_is_found_by_its_label(cache: CacheFixture, tmp_path: Path) -> None:
-    disk = make_disk(cache, tmp_path / "disk.raw")
-    line = witness(disk, Device.VIRTIO, consoles="console=ttyS0")
-    assert line == ready(cache, "/system/imagecache/disk", "/dev/vda1")
+def test_a_partition_is_found_by_its_label_and_goes_before_a_medium(
+    cache: CacheFixture, tmp_path: Path
+) -> None:
+    disk, iso = make_disk(cache, tmp_path / "disk.raw"), make_iso(cache, tmp_path / "cache.iso")
+    line = witness(Drive(iso, Device.CD), Drive(disk), consoles="console=ttyS0")
+    assert line == ready(cache, DISK_ROOT, "/dev/vda1")
 
 
 def test_a_cd_is_found_by_its_volume_id_and_said_on_every_console(
     cache: CacheFixture, tmp_path: Path
 ) -> None:
     iso = make_iso(cache, tmp_path / "cache.iso")
-    line = witness(iso, Device.CD, consoles="console=ttyS0 console=tty0")
-    assert line == ready(cache, "/system/imagecache/iso/imagecache", "/dev/sr0")
+    line = witness(Drive(iso, Device.CD), consoles="console=ttyS0 console=tty0")
+    assert line == ready(cache, MEDIUM_ROOT, "/dev/sr0")
 
 
 def test_a_stick_of_ventoy_is_told(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_a_stick_of_ventoy_is_told(tmp_path: Path) -> None:
     tool("sfdisk", "-q", disk, stdin=b"label: dos\n2048,131072,7,*\n133120,65536,0xef\n")
     argv = ["mkfs.vfat", "-F", "16", "-n", "VTOYEFI", "--offset", "133120"]
     tool(*argv, disk, str(65536 // 2))
-    line = witness(disk, Device.USB, consoles="console=ttyS0")
+    line = witness(Drive(disk, Device.USB), consoles="console=ttyS0")
     assert line == (
         'imagecache: failed root=- device=- blobs=0 bytes=0 reason="started by Ventoy, which keeps'
         " the ISO's image cache out of sight: write the ISO itself to a stick with dd, or make one"

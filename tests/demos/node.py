@@ -12,9 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.lib.machines.booting import show_boot
+from tests.lib.machines.hardware import Device, Drive
 from tests.lib.machines.node import machine_config
 from tests.lib.machines.node_machine import node_arguments, node_assets
-from tests.lib.machines.qemu import BootError, show_boot
+from tests.lib.machines.qemu import BootError
 from tests.lib.machines.runnable import RunnableImage, add_runnable
 
 _CONFIG = machine_config(
@@ -22,7 +24,6 @@ _CONFIG = machine_config(
 )
 _IMAGE = RunnableImage("registry.k8s.io", "demo/hello", "v1", says="Hello from the image cache!")
 _DISK_SIZE = 512 << 20
-_SECONDS = 900
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
         file.truncate(_DISK_SIZE)
     print(f"Booting {iso} in QEMU, without a network, with the empty disk {disk}", flush=True)
     try:
-        text = show_boot(iso, disk=disk, seconds=_SECONDS)
+        text = show_boot(Drive(iso, Device.CD), Drive(disk, keeps=True))
     except BootError as error:
         sys.exit(f"\n{error}")
     if f"node: ran {_IMAGE.reference}: exit 0" not in text:

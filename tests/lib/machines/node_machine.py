@@ -13,12 +13,12 @@ from typing import Any
 
 import zstandard
 
-from tests.lib.machines.qemu import BootError, Device, Kernel, boot
+from tests.lib.machines.booting import boot
+from tests.lib.machines.hardware import Drive
+from tests.lib.machines.kernels import direct
+from tests.lib.machines.qemu import BootError
 from tests.lib.tools.cli import REPOSITORY
 
-# With the interpreter emulated, and with others on the machine's cores.
-_SECONDS = 400
-_MEMORY = 512
 _STATUS = re.compile(r"^node: status (\{.*\})\s*$", re.MULTILINE)
 _RAN = re.compile(r"^node: ran (\S+): exit ([0-9]+)\s*$", re.MULTILINE)
 
@@ -77,30 +77,12 @@ def node_arguments(config: str, *, run: Iterable[str] = ()) -> list[str]:
     ]
 
 
-def boot_node(
-    arguments: list[str],
-    *,
-    medium: tuple[Path, Device] | None = None,
-    disk: Path | None = None,
-    log: Path | None = None,
-) -> Told:
-    """Start the node's kernel directly and return what it says; it writes to `disk`.
-
-    The writes are recorded in the file `log`.
-    """
-    assets = node_assets() / "amd64"
-    kernel = Kernel(assets / "vmlinuz", assets / "initramfs.xz", " ".join(arguments))
-    image, device = medium or (None, Device.CD)
-    return Told(
-        boot(image, device, kernel=kernel, disk=disk, log=log, memory=_MEMORY, seconds=_SECONDS)
-    )
+def boot_node(arguments: list[str], *drives: Drive) -> Told:
+    """Start the node's kernel directly and return what it says."""
+    kernel = direct(node_assets() / "amd64", " ".join(("quiet", *arguments)))
+    return Told(boot(*drives, by=kernel))
 
 
-def boot_medium(medium: Path, *, disk: Path) -> Told:
-    """Start a machine by its firmware from a CD, with `disk` beside it."""
-    return Told(boot(medium, Device.CD, disk=disk, memory=_MEMORY, seconds=_SECONDS))
-
-
-def boot_disk(disk: Path) -> Told:
-    """Start a machine by its firmware from its disk, which it writes to."""
-    return Told(boot(None, Device.CD, disk=disk, memory=_MEMORY, seconds=_SECONDS))
+def boot_by_firmware(*drives: Drive) -> Told:
+    """Start a node by its firmware from the first of its drives, and return what it says."""
+    return Told(boot(*drives))

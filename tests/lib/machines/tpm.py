@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_SECONDS = 60
+_SECONDS = 120
 
 
 @contextmanager

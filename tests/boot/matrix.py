@@ -1,7 +1,10 @@
-"""Which outputs boot from what: all combinations that there are, and a pairwise choice of them.
+"""Which outputs boot from what: all combinations that there are, and a choice of them.
 
-`python -m tests.lib.machines.boot_matrix --save docs/boot-matrix.md` boots all of them and keeps
-the table; the tests boot the choice, in which every two properties that can meet do so.
+`python -m tests.boot.matrix --save docs/boot-matrix.md` boots all of them and keeps the table; the
+tests boot the choice. In it every two properties that can meet do so, of those that make an image
+another one or start it in another way: the output and whether it is a CD, bootloader, firmware,
+size of sectors, architecture. Which device it is is left to drivers of firmware and kernel, so
+that each occurs once.
 """
 
 from __future__ import annotations
@@ -11,19 +14,18 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations, product
 from pathlib import Path
 
-from tests.lib.caches.caches import CacheFixture, make_flat
-from tests.lib.machines.qemu import BootError, Device, Firmware, boot, witness_line
-from tests.lib.tools.cli import build, real_assets
+from tests.boot.outputs import counts, make_image
+from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
+from tests.lib.machines.booting import boot
+from tests.lib.machines.hardware import Device, Drive, Firmware
+from tests.lib.machines.qemu import BootError
+from tests.lib.machines.witness import DISK_ROOT, MEDIUM_ROOT, witness_line
 
-DISK_ROOT = "/system/imagecache/disk"
-MEDIUM_ROOT = "/system/imagecache/iso/imagecache"
-CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
-IMAGES = 2
 HEADER = ("output", "bootloader", "seen as", "firmware", "sectors", "machine")
 
 # What the machine calls a device, and its partition with this number.
@@ -39,13 +41,17 @@ _NAMES = {
     Device.NVME: ("/dev/nvme0n1", "p"),
     Device.NVME_4K: ("/dev/nvme0n1", "p"),
 }
-_CDS = (Device.CD, Device.SCSI_CD, Device.IDE_CD)
+_CDS = tuple(device for device in Device if device.is_cd)
 _DISKS = (Device.VIRTIO, Device.USB, Device.SATA, Device.NVME)
 _DISKS_4K = (Device.VIRTIO_4K, Device.USB_4K, Device.NVME_4K)
 # A machine of QEMU's kind `virt` has none of these: its CDs are on SCSI.
 _PC_ALONE = (Device.CD, Device.IDE_CD, Device.SATA)
 _PROFILES = {"iso": "iso", "disk": "metal", "usb": "iso"}
 _FILES = {"iso": "metal-{}.iso", "disk": "metal-{}.raw", "usb": "metal-{}-usb.img"}
+# What the cache of an output comes from hangs on its bootloader: so each output has each of them.
+_CODECS = {"dual-boot": "", "sd-boot": "gzip"}
+# A disk is larger than an image, so the backup of the partition table is not at its end.
+_MORE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +103,8 @@ class Combination:
 
     def ready(self, cache: CacheFixture) -> str:
         """Return the line that the witness must say, counted in the cache itself."""
-        sizes = [path.stat().st_size for path in (cache.folder / "blob").iterdir()]
         root = DISK_ROOT if self.output == "disk" else MEDIUM_ROOT
-        return (
-            f"imagecache: ready root={root} device={self._device()}"
-            f" blobs={len(sizes)} bytes={sum(sizes)} images={IMAGES}"
-        )
+        return counts(cache).ready(root, self._device())
 
     def _device(self) -> str:
         name, letter = _NAMES[self.device]
@@ -124,24 +126,27 @@ def all_combinations() -> list[Combination]:
     return [combination for combination in made if combination.exists()]
 
 
-def pairwise(candidates: Sequence[Combination]) -> list[Combination]:
-    """Return some of `candidates` in which every pair of values occurs that occurs in any."""
+def choice(candidates: Sequence[Combination]) -> list[Combination]:
+    """Return some of `candidates` in which every trait occurs that occurs in any."""
     chosen: list[Combination] = []
-    open_pairs = set().union(*map(_pairs, candidates))
-    while open_pairs:
-        best = max(candidates, key=lambda each: len(_pairs(each) & open_pairs))
+    missing = set().union(*map(_traits, candidates))
+    while missing:
+        best = max(candidates, key=lambda each: len(_traits(each) & missing))
         chosen.append(best)
-        open_pairs -= _pairs(best)
+        missing -= _traits(best)
     return chosen
 
 
-def _pairs(combination: Combination) -> set[tuple[tuple[int, object], ...]]:
-    return set(combinations(enumerate(astuple(combination)), 2))
+def _traits(each: Combination) -> set[object]:
+    """Return what a boot of the combination shows: its device, and pairs of properties."""
+    seen_as = (each.output, each.device.is_cd)
+    properties = (seen_as, each.bootloader, each.firmware, each.sector_size, each.arch)
+    return {each.row[2], *combinations(enumerate(properties), 2)}
 
 
 def make_cache(folder: Path) -> CacheFixture:
     """Make the small cache for both architectures that all outputs carry."""
-    return make_flat(folder, images=IMAGES, blob_size=500_000, arches=("amd64", "arm64"))
+    return make_flat(folder, images=2, blob_size=500_000, arches=("amd64", "arm64"))
 
 
 def make_output(combination: Combination, cache: CacheFixture, folder: Path) -> Path:
@@ -156,21 +161,27 @@ def make_output(combination: Combination, cache: CacheFixture, folder: Path) -> 
     four = combination.sector_size == 4096
     profile = "metal-4k" if four else _PROFILES[combination.output]
     kind = ("--output-kind", "usb") if combination.output == "usb" else ()
-    kernel = (f"console={CONSOLES[arch]}", "imager.poweroff")
-    build(
-        *(profile, *kind, "--arch", arch, "--assets", real_assets(arch), "--out-format", "raw"),
-        *("--bootloader", combination.bootloader, "--image-cache", cache.folder),
-        *(word for argument in kernel for word in ("--extra-kernel-arg", argument)),
-        *("--output", place),
-    )
+    source = ("--image-cache", _source(combination, cache, place))
+    bootloader = ("--bootloader", combination.bootloader)
+    make_image(profile, place, *kind, *bootloader, *source, arch=arch)
+    if combination.output == "disk":
+        with image.open("r+b") as file:
+            file.truncate(image.stat().st_size + _MORE)
     return image
 
 
+def _source(combination: Combination, cache: CacheFixture, folder: Path) -> Path:
+    """Return what the cache is taken from: its tree, or a layout of it."""
+    codec = _CODECS.get(combination.bootloader)
+    if codec is None:
+        return cache.folder
+    return make_layout(cache, folder / "layout", platforms=("amd64", "arm64"), codec=codec)
+
+
 def booted(combination: Combination, cache: CacheFixture, folder: Path) -> str:
-    """Return the witness's line after booting; raises BootError when there is none."""
-    image = make_output(combination, cache, folder)
-    console = boot(image, combination.device, firmware=combination.firmware, arch=combination.arch)
-    return witness_line(console)
+    """Return what the machine says until it is off."""
+    drive = Drive(make_output(combination, cache, folder), combination.device)
+    return boot(drive, by=combination.firmware, arch=combination.arch)
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
@@ -186,7 +197,7 @@ def _results(chosen: Sequence[Combination]) -> Iterator[tuple[Combination, str, 
 
         def run(combination: Combination) -> tuple[Combination, str, bool]:
             try:
-                line = booted(combination, cache, folder)
+                line = witness_line(booted(combination, cache, folder))
             except BootError as error:
                 return combination, str(error).splitlines()[0], False
             return combination, line, line == combination.ready(cache)
@@ -199,13 +210,13 @@ def _results(chosen: Sequence[Combination]) -> Iterator[tuple[Combination, str, 
 
 def main() -> int:
     """Boot all combinations, or the choice; return 0 when every machine had the whole cache."""
-    parser = argparse.ArgumentParser(prog="tests.lib.machines.boot_matrix")
-    parser.add_argument("--pairwise", action="store_true", help="boot the choice alone")
+    parser = argparse.ArgumentParser(prog="tests.boot.matrix")
+    parser.add_argument("--choice", action="store_true", help="boot the choice alone")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the table there")
     arguments = parser.parse_args()
     chosen = all_combinations()
-    if arguments.pairwise:
-        chosen = pairwise(chosen)
+    if arguments.choice:
+        chosen = choice(chosen)
     rows, failed = [], 0
     for combination, line, ready in _results(chosen):
         rows.append((*combination.row, f"`{line}`"))
@@ -224,8 +235,9 @@ def _document(rows: Sequence[Sequence[str]], failed: int) -> str:
         "Every output with every bootloader, on every device and firmware where the combination\n"
         "exists, booted in QEMU (SeaBIOS, OVMF, AAVMF; emulated). The console line is what the\n"
         "started machine says of its image cache, after checking every blob's SHA-256.\n"
-        "`make boot-matrix` makes this table; `make test-boot` boots a choice in which every two\n"
-        "properties that can meet do so.\n\n"
+        "`make boot-matrix` makes this table; the tests boot a choice, in which every two of\n"
+        "output (and whether it is a CD), bootloader, firmware, sectors and machine meet where\n"
+        "they can, and every device occurs.\n\n"
         f"{datetime.now(UTC):%Y-%m-%d}: {len(rows) - failed} of {len(rows)} booted and had the"
         " whole cache.\n\n"
         f"{table(rows)}"
