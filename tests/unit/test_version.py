@@ -32,7 +32,7 @@ def test_versions_parse(text: str, numbers: tuple[int, int, int]) -> None:
 def test_what_is_no_version_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is not a Talos version") as caught:
         TalosVersion.parse(text)
-    assert "such as v1.9.0" in caught.value.message
+    assert "such as v1.14.0" in caught.value.message
     assert len(caught.value.message) < 120
 
 
