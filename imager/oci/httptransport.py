@@ -148,8 +148,13 @@ class HttpTransport:
         # Who takes any certificate is no safer with TLS than without.
         if self._verify:
             check_scheme(here, there)
-        resolve = only_literal if proxy_for(there) else self._resolve
-        check_destination(first or here, there, resolve)
+        begun = first or here
+        check_destination(
+            begun, there, self._looked_up(there), resolve_origin=self._looked_up(begun)
+        )
+
+    def _looked_up(self, url: str) -> Resolve:
+        return only_literal if proxy_for(url) else self._resolve
 
     def answers(self, url: str, *, origin: str = "") -> bool:
         """Whether a server speaks the scheme; see Transport."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 from imager.errors import DependencyError
+
+# What all readers of URLs take for the same host: urllib3 decodes `%34` and ends it at a backslash.
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
 
 
 class Response(Protocol):
@@ -106,10 +110,10 @@ def follow(url: str, target: str) -> str:
     here = urlsplit(url)
     try:
         there = urlsplit(urljoin(url, target))
-        valid = there.scheme in ("http", "https") and bool(there.hostname) and there.port != 0
+        valid = there.scheme in ("http", "https") and there.port != 0
     except ValueError as error:
         raise DependencyError(f"{here.netloc} refers to {target[:200]!r}: {error}") from error
-    if not valid or "@" in there.netloc:
+    if not valid or not _AUTHORITY.fullmatch(there.netloc):
         raise DependencyError(
             f"{here.netloc} refers to {target[:200]!r}, which is not the URL of a server"
         )
