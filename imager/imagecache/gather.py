@@ -52,11 +52,19 @@ def gather(
             try:
                 _add_entry(gathered, read.result())
             except ImagerError as error:
-                message = placed(f"{entry}: {error.message}", places.get(entry, ""))
-                failures.append(type(error)(message, hint=error.hint))
+                message = placed(_of_entry(entry, error.message), places.get(entry, ""))
+                failure = type(error)(message, hint=error.hint)
+                failure.__cause__ = error.__cause__
+                failures.append(failure)
     if failures:
         raise joined(failures, what="images")
     return gathered
+
+
+def _of_entry(entry: str, message: str) -> str:
+    """Return `message` behind the entry that it is about, unless that is named in it."""
+    named = message.startswith((f"{entry} ", f"{entry}: ")) or repr(entry) in message
+    return message if named else f"{entry}: {message}"
 
 
 @dataclass(frozen=True, slots=True)

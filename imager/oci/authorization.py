@@ -67,14 +67,15 @@ class Authorizer:
         challenges = parse_challenges(header)
         if not challenges:
             raise InputError(
-                f"{asked.registry} refuses {asked.reference} and does not say how to log in",
+                f"{asked.reference}: the registry refuses access and does not say how to log in",
                 hint=login_hint(asked.registry),
             )
         usable = [c for scheme in ("bearer", "basic") for c in challenges if c.scheme == scheme]
         if not usable:
             names = ", ".join(dict.fromkeys(challenge.scheme for challenge in challenges))
             raise DependencyError(
-                f"{asked.registry} requires an unsupported authentication scheme: {names[:100]}",
+                f"{asked.reference}: the registry requires an unsupported authentication scheme: "
+                f"{names[:100]}",
                 hint="only Bearer and Basic are supported",
             )
         login = self.credentials.find(asked.registry, asked.reference.repository)
@@ -135,13 +136,13 @@ class Authorizer:
 def _basic(login: Login | None, asked: Asked) -> str:
     if login is None:
         raise InputError(
-            f"{asked.registry} requires a login for {asked.reference}",
+            f"{asked.reference}: the registry requires a login",
             hint=login_hint(asked.registry),
         )
     if not isinstance(login, Credential):
         raise InputError(
-            f"{asked.registry} requires a user name and a password for {asked.reference}, but the "
-            "stored login is a token",
+            f"{asked.reference}: the registry requires a user name and a password, but the stored "
+            "login is a token",
             hint=login_hint(asked.registry),
         )
     return login.basic
@@ -152,13 +153,11 @@ def _token(response: Response, asked: Asked, *, anonymous: bool) -> str:
     if response.status in (400, 401, 403):
         who = "anonymous access" if anonymous else "the stored credentials"
         raise InputError(
-            f"{host} refuses {who} for {asked.reference}: HTTP {response.status}",
+            f"{asked.reference}: {host} refuses {who}: HTTP {response.status}",
             hint=login_hint(asked.registry),
         )
     if response.status != 200:
-        raise DependencyError(
-            f"{host} gives no token for {asked.reference}: HTTP {response.status}"
-        )
+        raise DependencyError(f"{asked.reference}: {host} gives no token: HTTP {response.status}")
     answer = load_fields(read_bounded(response, MIB), where=f"the token answer of {host}")
     token = answer.text("token") or answer.text("access_token")
     return _checked(token, host, asked)
@@ -166,7 +165,7 @@ def _token(response: Response, asked: Asked, *, anonymous: bool) -> str:
 
 def _checked(token: str, source: str, asked: Asked) -> str:
     if not token.isascii() or not token.isprintable() or not token:
-        raise DependencyError(f"{source} gives no valid token for {asked.reference}")
+        raise DependencyError(f"{asked.reference}: {source} gives no valid token")
     return token
 
 

@@ -23,7 +23,8 @@ class RefusedError(DependencyError):
 
 def pull_failure(response: Response, reference: Reference, path: str) -> ImagerError:
     """Return what a status means that was not expected, asking `reference` for `path`."""
-    registry, what = reference.registry, f"{reference} ({path})"
+    itself = path == f"manifests/{reference.target}"
+    registry, what = reference.registry, str(reference) if itself else f"{reference} ({path})"
     words = _said(response)
     if response.status == 404:
         return NotFoundError(
@@ -33,16 +34,16 @@ def pull_failure(response: Response, reference: Reference, path: str) -> ImagerE
         )
     if response.status in (401, 403):
         return InputError(
-            f"{registry} refuses access to {what}: HTTP {response.status}{words}",
+            f"{what}: the registry refuses access: HTTP {response.status}{words}",
             hint=login_hint(registry),
         )
     if response.status == 429:
         return DependencyError(
-            f"{registry} limits the rate of pulls: {what}{words}",
+            f"{what}: the registry limits the rate of pulls{words}",
             hint=f"wait, or log in with: docker login {registry}",
         )
     return DependencyError(
-        f"{registry} failed to give {what}: HTTP {response.status}{words}",
+        f"{what}: the registry failed: HTTP {response.status}{words}",
         hint="try again later, or ask who runs the registry",
     )
 

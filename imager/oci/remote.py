@@ -77,7 +77,8 @@ class RemoteImage:
         return insist(lambda: self._read_manifest(target, endpoint), self.client.patience)
 
     def _read_manifest(self, target: str | Digest, endpoint: Endpoint) -> RawManifest:
-        where = f"{self.reference.name}: manifest {target}"
+        itself = target == self.reference.target
+        where = str(self.reference if itself else f"{self.reference}: manifest {target}")
         accept = {"Accept": ", ".join(ACCEPTED_TYPES)}
         asked = Request("GET", f"manifests/{target}", headers=accept)
         with self.client.request(self.reference, asked, endpoint=endpoint) as response:

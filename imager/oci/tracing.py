@@ -14,8 +14,11 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import IncompleteRead as UrllibIncompleteRead
 
 _LOG = logging.getLogger(__name__)
-# How urllib3 begins its messages: with the connection object.
-_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")
+# What urllib3's messages have around the cause: the connection object, and Python's error numbers.
+_WRAPPING = re.compile(
+    r"^(?:(?:<[^>]*>|\w+\(host=[^)]*\)): )?(?:Failed to establish a new connection: )?"
+    r"|\[Errno -?\d+\] "
+)
 
 
 def log_request(method: str, url: str, outcome: int | str, seconds: float) -> None:
@@ -53,4 +56,4 @@ def reason_of(error: BaseException) -> str:
         return "it was closed early"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return _CONNECTION.sub("", str(error)) or type(error).__name__
+    return _WRAPPING.sub("", str(error)) or type(error).__name__

@@ -160,8 +160,8 @@ def test_what_each_host_said_is_told(registry: RunningRegistry, front: Proxy) ->
         pull(client(option + dead.url, option + front.url), name)
     message = caught.value.message
     assert f"no answer from {dead.host}" in message
-    assert f"{front.host} refuses access" in message
-    assert f"{name} (manifests/v1) is not in the registry" in message
+    assert f"{front.host}/team/none:v1: the registry refuses access" in message
+    assert f"{name} is not in the registry" in message
     assert "\n" not in message
 
 
@@ -193,7 +193,7 @@ def test_each_host_has_its_own_login(tmp_path: Path, layout: Path, mirror: Runni
         assert {each.authorization for each in open_mirror.log.requests} == {""}
         with pytest.raises(InputError, match="requires a login") as caught:
             pull(client(f"{mirror.host}={guarded.url}"), f"{mirror.host}/team/none:v1")
-        assert f"{guarded.host} requires a login" in caught.value.message
+        assert f"{guarded.host}/" in caught.value.message
 
 
 def test_hosts_toml(tmp_path: Path, registry: RunningRegistry, front: Proxy) -> None:

@@ -49,8 +49,8 @@ OTHER = MANIFEST.replace(b'"layers"', b'"annotations":{},"layers"')
             "not what its digest says",
         ),
         (Answer(200, MANIFEST, {"Content-Type": m.OCI_INDEX}), InputError, "was sent as"),
-        (Answer(404), NotFoundError, "/team/app:v1 .manifests/v1. is not in the registry"),
-        (Answer(403), InputError, "refuses access to .*/team/app:v1.*HTTP 403"),
+        (Answer(404), NotFoundError, "/team/app:v1 is not in the registry$"),
+        (Answer(403), InputError, "/team/app:v1: the registry refuses access: HTTP 403"),
         (Answer(418), DependencyError, "HTTP 418"),
     ],
 )

@@ -219,16 +219,16 @@ Make = Callable[[Registry], Mapping[str, Fault]]
 @pytest.mark.parametrize(
     ("make", "kind", "why"),
     [
-        (lambda s: {ROOT: challenge(s)}, DependencyError, "gives no token .* HTTP 404"),
+        (lambda s: {ROOT: challenge(s)}, DependencyError, "/app:v1: .* gives no token: HTTP 404"),
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(401)},
             InputError,
-            "refuses anonymous access for .*/team/app:v1",
+            "/team/app:v1: .* refuses anonymous access",
         ),
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: token("t")},
             InputError,
-            "refuses access .* HTTP 401",
+            "refuses access: HTTP 401",
         ),
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(200, b"{}")},
