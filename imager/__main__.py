@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from imager.errors import HostError, ImagerError, exit_code_of, is_denied
+from imager.streams import open_streams
 
 _NO_READER = 128 + signal.SIGPIPE
 _REPORT = "this is a bug in imager: please report it with all of the lines above"
@@ -17,7 +18,7 @@ _REPORT = "this is a bug in imager: please report it with all of the lines above
 
 def main() -> NoReturn:
     """Run `imager` with the arguments of the process, and exit."""
-    _open_missing_streams()
+    open_streams()
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
@@ -84,18 +85,6 @@ def _stop_behind(error: BaseException) -> _StoppedError | None:
     return context
 
 
-def _open_missing_streams() -> None:
-    """Put /dev/null where a standard stream is closed: else an output file gets its number."""
-    descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor <= 2:
-        descriptor = os.dup(descriptor)
-    os.close(descriptor)
-    # typeshed does not tell that they can be None
-    sys.stdin = sys.stdin or os.fdopen(0)
-    sys.stdout = sys.stdout or os.fdopen(1, "w")
-    sys.stderr = sys.stderr or os.fdopen(2, "w")
-
-
 class _StoppedError(BaseException):
     """A signal came: like KeyboardInterrupt, nothing in between may take it for an error."""
 
@@ -124,7 +113,7 @@ def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
     sys.stderr.write(labelled(Tone.ERROR, message, sys.stderr) + "\n")
     if hint:
         sys.stderr.write(labelled(Tone.HINT, hint, sys.stderr) + "\n")
-    with suppress(OSError):
+    with suppress(OSError, ImagerError):
         sys.stdout.flush()
     _exit(exit_code)
 

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 
 from imager.compression import StreamReader
-from imager.errors import HostError, ImagerError, OutputError
+from imager.errors import ImagerError, OutputError, no_room
 from imager.extents import Content, Data, Extent, FileRange, StreamRange
 from imager.reading import Sources, read_stream, shorter
 
@@ -68,17 +68,7 @@ def write_content(
 
 def write_error(error: OSError) -> ImagerError:
     """Return what a failed write means to the user."""
-    if error.errno == errno.EFBIG:
-        return HostError(
-            "the output is larger than a file can be there",
-            hint="choose another file system, or a smaller size",
-        )
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return HostError(
-            f"no space left while writing: {error.strerror}",
-            hint="free space there, or write to another folder",
-        )
-    return OutputError(f"copying failed: {error}")
+    return no_room(error) or OutputError(f"copying failed: {error}")
 
 
 def _write_plain(

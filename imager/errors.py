@@ -138,6 +138,31 @@ class HostError(ImagerError):
     exit_code = 4
 
 
+class NoRoomError(HostError):
+    """There was no room to write: who knows the place adds it, see `no_room`."""
+
+
+def no_room(error: OSError, place: object = "") -> HostError | None:
+    """Return what it means that nothing more can be written at `place`; None for other errors.
+
+    Without a place it is a NoRoomError.
+    """
+    kind = HostError if place else NoRoomError
+    if error.errno == errno.EFBIG:
+        return kind(
+            f"the output is larger than a file can be {f'in {place}' if place else 'there'}",
+            hint="choose another file system, or a smaller size",
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" to {place}" if place else ""
+        quota = ": the disk quota is used up" if error.errno == errno.EDQUOT else ""
+        return kind(
+            f"no space left while writing{where}{quota}",
+            hint="free space there, or write to another folder",
+        )
+    return None
+
+
 class DependencyError(ImagerError):
     """Something we call failed: an external tool, a registry, a mirror."""
 

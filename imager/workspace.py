@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imager.errors import HostError, InputError
+from imager.errors import HostError, InputError, NoRoomError, no_room
 from imager.units import format_size
 from imager.workers import worker_pool
 
@@ -51,9 +51,29 @@ def scratch_folder() -> Iterator[Path]:
     Raises HostError when it cannot be made.
     """
     # The user is in the name: TMPDIR is shared, and what others left cannot be removed.
-    place = Path(tempfile.gettempdir()) / f"imager-{os.geteuid()}"
+    place = temporary_place() / f"imager-{os.geteuid()}"
     with partial_folder(place, mode=0o700) as folder:
         yield folder
+
+
+def temporary_place() -> Path:
+    """Return the folder for temporary files: $TMPDIR if it is set, else the system's.
+
+    Raises HostError when $TMPDIR is no folder that can be written: who sets it has a reason not to
+    use another one.
+    """
+    chosen = os.environ.get("TMPDIR")
+    if not chosen:
+        return Path(tempfile.gettempdir())
+    folder = Path(chosen).absolute()
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return folder
+    why = "is not writable" if folder.is_dir() else "is not a folder"
+    what = why if folder.exists() else "does not exist"
+    raise HostError(
+        f"{chosen}, which TMPDIR names, {what}",
+        hint="set TMPDIR to a folder that can be written, or leave it unset",
+    )
 
 
 def check_output_folder(folder: Path) -> None:
@@ -155,6 +175,24 @@ def check_free_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
+def placed_in(folder: Path) -> Iterator[None]:
+    """Let errors of the block that say that there was no room name the place: `folder`."""
+    try:
+        yield
+    except NoRoomError as error:
+        cause = error.__cause__
+        placed = no_room(cause, folder) if isinstance(cause, OSError) else None
+        raise placed or error from cause
+    except OSError as error:
+        # What else is written in the meantime has a name.
+        named = Path(os.fsdecode(error.filename)) if error.filename else folder
+        placed = no_room(error, folder if named.is_relative_to(folder) else named.parent)
+        if placed is None:
+            raise
+        raise placed from error
+
+
+@contextmanager
 def atomic_file(path: Path, *, mode: int = 0o666, clobber: bool = True) -> Iterator[int]:
     """Yield a descriptor of an empty temporary file that becomes `path` when the block ends well.
 
@@ -166,8 +204,9 @@ def atomic_file(path: Path, *, mode: int = 0o666, clobber: bool = True) -> Itera
     temporary, descriptor = _partial_name(path), -1
     try:
         descriptor = _locked_file(temporary, path, mode)
-        yield descriptor
-        os.fsync(descriptor)
+        with placed_in(path.parent):
+            yield descriptor
+            os.fsync(descriptor)
         if clobber:
             temporary.replace(path)
         else:
@@ -259,7 +298,8 @@ def _resumed_folder(path: Path, key: str, keep: Keep) -> Iterator[Path]:
     sweep_partials(path)
     kept = False
     try:
-        yield temporary
+        with placed_in(path.parent):
+            yield temporary
     except BaseException as error:
         kept = keep(temporary, error)
         raise
@@ -285,7 +325,8 @@ def partial_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
     temporary, descriptor = _partial_name(path), -1
     try:
         descriptor = _locked_folder(temporary, path, mode)
-        yield temporary
+        with placed_in(path.parent):
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if descriptor >= 0:

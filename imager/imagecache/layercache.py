@@ -28,6 +28,7 @@ from imager.oci.manifest import Descriptor
 from imager.oci.sinks import Discard, FileSink
 from imager.oci.source import BlobCheck, LocalRange, WrongBytesError
 from imager.reporter import Advance
+from imager.workspace import placed_in
 
 _POLL_SECONDS = 0.1
 _SECOND = 1_000_000_000
@@ -93,7 +94,8 @@ class LayerCache:
         """
         path = self.path(wanted.blob)
         while not self._is_good(wanted.blob):
-            with self._locked(self._partial(wanted.blob), progress) as partial:
+            partial_path = self._partial(wanted.blob)
+            with placed_in(self.folder), self._locked(partial_path, progress) as partial:
                 if partial is None:
                     continue
                 try:

@@ -19,7 +19,7 @@ from imager.extents import Content, Extent, FileRange, StreamRange
 from imager.oci.source import CHUNK
 from imager.reading import iterate_bytes
 from imager.units import format_size
-from imager.workspace import free_space
+from imager.workspace import free_space, temporary_place
 
 _OPEN_FILES = Path("/proc/self/fd")
 
@@ -40,10 +40,11 @@ def write_plain(source: object, pieces: Iterable[bytes], *, size: int = 0) -> Pa
     Raises HostError when there is no space, OutputError when it cannot be written.
     """
     try:
-        free = free_space(Path(tempfile.gettempdir()))
+        place = temporary_place()
+        free = free_space(place)
         if size > free:
             raise _no_space(source, f": {format_size(size)} needed, {format_size(free)} free")
-        with tempfile.TemporaryFile() as plain:
+        with tempfile.TemporaryFile(dir=place) as plain:
             for data in pieces:
                 plain.write(data)
             plain.flush()
@@ -102,6 +103,6 @@ class PlainStreams:
 
 def _no_space(source: object, sizes: str = "") -> HostError:
     return HostError(
-        f"no space to decompress {source} in {tempfile.gettempdir()}{sizes}",
+        f"no space to decompress {source} in {temporary_place()}{sizes}",
         hint="set TMPDIR to a folder with more space, or decompress it first",
     )

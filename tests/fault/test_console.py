@@ -113,7 +113,18 @@ def test_full_standard_output(site: Site) -> None:
     prefix = ("bash", "-c", 'exec "$@" >/dev/full', "bash")
     done = site.run("iso", "--dry-run", prefix=prefix)
     assert done.returncode == 6
-    assert done.stderr == "error: input or output: No space left on device\n"
+    check_error(
+        done, 6, "cannot write to standard output: No space left on device", hint="elsewhere"
+    )
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("iso",), 0), (("iso", "--nonsense"), INPUT)])
+def test_full_standard_error(site: Site, arguments: tuple[str, ...], code: int) -> None:
+    """What cannot be told is lost; exit code and output are not."""
+    prefix = ("bash", "-c", 'exec "$@" 2>/dev/full', "bash")
+    done = site.run(*arguments, "--image-cache", site.flat().folder, prefix=prefix)
+    assert done.returncode == code
+    assert [path.name for path in site.out.iterdir()] == ["metal-amd64.iso"] * (code == 0)
 
 
 def test_tar_of_the_tree_is_taken(site: Site) -> None:

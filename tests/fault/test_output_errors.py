@@ -29,6 +29,8 @@ from tests.lib.tools.fault_site import (
     refused,
 )
 
+_NAMED = ("--advertised-address", "10.0.0.1", "--tls-cert-file", "out/c.crt")
+
 
 @pytest.mark.parametrize(
     ("text", "words", "hint"),
@@ -122,6 +124,23 @@ if ROOT:
             done = refused(small_disk, kind, "--image-cache", cache.folder, code=HOST)
             check_error(done, HOST, str(small_disk.out), "8 MiB free", "needed", hint="folder")
 
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("secureboot", "gen-keys", "out/keys"),
+            ("images", "cache-cert-gen", *_NAMED, "--tls-key-file", "out/c.key"),
+            ("metal", "--assets", "assets", "--output", "new/"),
+        ],
+    )
+    def test_a_full_disk_is_named(small_disk: Site, command: tuple[str, ...]) -> None:
+        """Whatever is written there, be it temporary files."""
+        with (small_disk.out / "filler").open("wb") as file:
+            fill(file)
+        before = small_disk.snapshot()
+        done = run(*command, env={"TMPDIR": str(small_disk.out)}, cwd=small_disk.folder)
+        check_error(done, HOST, "no space left while writing to ", "out\n", hint="free space")
+        assert small_disk.snapshot() == before
+
     def test_a_dry_run_says_that_there_is_too_little_space(small_disk: Site) -> None:
         (small_disk.out / "filler").write_bytes(bytes(40 * MIB))
         flat = make_flat(small_disk.folder / "flat", images=1, blob_size=9_000_000, layers=1)
@@ -139,7 +158,7 @@ if ROOT:
             process.send_signal(signal.SIGCONT)
             _, stderr = process.communicate(timeout=60)
         assert process.returncode == HOST, stderr
-        assert "no space left while writing" in stderr
+        assert f"no space left while writing to {small_disk.out}" in stderr
         assert "Traceback" not in stderr
         assert [path.name for path in small_disk.out.iterdir()] == ["filler"]
 
@@ -153,6 +172,18 @@ def fill(file: IO[bytes]) -> None:
         file.seek(0)
 
 
+@pytest.mark.parametrize(
+    ("name", "what"), [("missing", "does not exist"), ("assets/amd64/vmlinuz", "is not a folder")]
+)
+def test_a_folder_for_temporary_files_that_is_none(site: Site, name: str, what: str) -> None:
+    """Who sets TMPDIR has a reason not to use another folder, such as its size."""
+    place = site.folder / name
+    before = site.snapshot()
+    done = run("metal", "--assets", site.assets, "-o", site.out, env={"TMPDIR": str(place)})
+    check_error(done, HOST, f"{place}, which TMPDIR names, {what}", hint="set TMPDIR")
+    assert site.snapshot() == before
+
+
 SD_BOOT = ("metal", "--bootloader", "sd-boot")
 
 
@@ -161,7 +192,7 @@ def test_largest_file_size_reached(site: Site, command: tuple[str, ...]) -> None
     (site.assets / "amd64/initramfs.xz").write_bytes(random.Random(1).randbytes(9 * MIB))
     before = site.snapshot()
     done = site.run(*command, prefix=("prlimit", f"--fsize={4 * MIB}"))
-    check_error(done, HOST, "larger than a file can be", hint="another file system")
+    check_error(done, HOST, f"larger than a file can be in {site.out}", hint="another file system")
     assert site.snapshot() == before
 
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "imager"
 # Lowest first. What shares a line may not import each other; a package's own modules may.
 ORDER: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "errors"}),  # layer 0
-    frozenset({"units", "repro", "screen"}),
+    frozenset({"units", "repro", "screen", "streams"}),
     frozenset({"meter"}),
     frozenset({"terminal"}),
     frozenset({"reporter"}),

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import shlex
 import signal
 import stat
@@ -19,7 +20,7 @@ from unittest.mock import Mock
 import pytest
 
 from imager import workspace
-from imager.errors import HostError, InputError
+from imager.errors import HostError, InputError, exit_code_of
 from imager.workspace import (
     atomic_file,
     atomic_folder,
@@ -456,3 +457,31 @@ def test_a_run_that_sweeps_just_now_is_waited_for(
     with partial_folder(tmp_path / "out") as folder:
         sweepers[0].join()
         (folder / "file").touch()
+
+
+@pytest.mark.parametrize("maker", [atomic_file, partial_folder])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("named", [None, "inside", "elsewhere"])
+def test_an_error_names_the_place_without_room(
+    tmp_path: Path,
+    maker: Callable[[Path], AbstractContextManager[object]],
+    number: int,
+    named: str | None,
+) -> None:
+    """Not the temporary file; and another place where the error is of one."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    file = {"inside": out / ".x.partial/a/b", "elsewhere": other / "x"}.get(named or "")
+    with pytest.raises(HostError) as caught, maker(out / "x"):
+        raise OSError(number, os.strerror(number), str(file) if file else None)
+    place = other if named == "elsewhere" else out
+    assert re.search(f" (to|in) {re.escape(str(place))}(:|$)", caught.value.message)
+    assert exit_code_of(caught.value) == 4
+    assert list(out.iterdir()) == []
+
+
+def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:
+    error = OSError(errno.EIO, "broken")
+    with pytest.raises(OSError, match="broken") as caught, atomic_file(tmp_path / "x"):
+        raise error
+    assert caught.value is error

@@ -78,7 +78,7 @@ MUTANTS = (
     ),
     Mutant(
         "a full disk is called a failed copy",
-        "imager/copier.py",
+        "imager/errors.py",
         "if error.errno in (errno.ENOSPC, ",
         "if error.errno in (0, ",
         f"{_COPIER}::test_a_full_disk",

@@ -144,8 +144,8 @@ MUTANTS = (
     Mutant(
         "the scratch folder of a killed run stays",
         "imager/workspace.py",
-        '    place = Path(tempfile.gettempdir()) / f"imager-{os.geteuid()}"\n',
-        '    place = Path(tempfile.gettempdir()) / f"imager-{os.getpid()}"\n',
+        '    place = temporary_place() / f"imager-{os.geteuid()}"\n',
+        '    place = temporary_place() / f"imager-{os.getpid()}"\n',
         f"{_WORKSPACE}::test_a_scratch_folder_of_a_killed_run_is_removed_by_the_next",
     ),
     Mutant(
@@ -182,5 +182,26 @@ MUTANTS = (
         "        signal.signal(signal.SIGHUP, _stop)\n",
         "        pass\n",
         "tests/fault/test_output_errors.py::test_signal_half_way_leaves_nothing",
+    ),
+    Mutant(
+        "a full disk is not named",
+        "imager/workspace.py",
+        "placed = no_room(error, folder if named.is_relative_to(folder) else named.parent)",
+        "placed = None",
+        "tests/unit/test_workspace.py::test_an_error_names_the_place_without_room",
+    ),
+    Mutant(
+        "a wrong TMPDIR is passed over",
+        "imager/workspace.py",
+        "    if not chosen:\n",
+        "    if True:\n",
+        "tests/fault/test_output_errors.py::test_a_folder_for_temporary_files_that_is_none",
+    ),
+    Mutant(
+        "what cannot be told stops the run",
+        "imager/streams.py",
+        "            return memoryview(data).nbytes\n",
+        "            raise\n",
+        "tests/fault/test_console.py::test_full_standard_error",
     ),
 )

@@ -306,4 +306,32 @@ MUTANTS = (
         "return inline or self._from_helper(registry)",
         f"{_CREDENTIALS}::test_asks_helpers",
     ),
+    Mutant(
+        "a host that readers of URLs see differently is followed",
+        "imager/oci/transport.py",
+        "if not valid or not _AUTHORITY.fullmatch(there.netloc):",
+        "if not valid or '@' in there.netloc:",
+        f"{_OCI_ADDRESSES}::test_a_url_whose_host_readers_see_differently_is_refused",
+    ),
+    Mutant(
+        "old spellings of addresses are names to a proxy",
+        "imager/oci/addresses.py",
+        "        return _old_spelling(text)\n",
+        "        return None\n",
+        f"{_OCI_ADDRESSES}::test_what_needs_no_looking_up_is_refused_through_a_proxy_too",
+    ),
+    Mutant(
+        "a registry is looked up where the other host is asked",
+        "imager/oci/httptransport.py",
+        "resolve_origin=self._looked_up(begun)",
+        "resolve_origin=self._looked_up(there)",
+        f"{_OCI_ADDRESSES}::test_each_host_is_looked_up_where_it_is_asked",
+    ),
+    Mutant(
+        "an image is named twice",
+        "imager/imagecache/gather.py",
+        "return message if named else",
+        "return message if False else",
+        "tests/fault/test_images_errors.py::test_a_registry_that_fails_or_lies",
+    ),
 )
