@@ -152,14 +152,25 @@ def _token(response: Response, asked: Asked, *, anonymous: bool) -> str:
     host = urlsplit(response.url).netloc
     if response.status in (400, 401, 403):
         who = "anonymous access" if anonymous else "the stored credentials"
+        again = f"log in again with: docker login {asked.registry}; or log out, for public images"
         raise InputError(
             f"{asked.reference}: {host} refuses {who}: HTTP {response.status}",
-            hint=login_hint(asked.registry),
+            hint=login_hint(asked.registry) if anonymous else again,
         )
     if response.status != 200:
-        raise DependencyError(f"{asked.reference}: {host} gives no token: HTTP {response.status}")
-    answer = load_fields(read_bounded(response, MIB), where=f"the token answer of {host}")
-    token = answer.text("token") or answer.text("access_token")
+        limited = f"wait, or log in with: docker login {asked.registry}"
+        raise DependencyError(
+            f"{asked.reference}: {host} gives no token: HTTP {response.status}",
+            hint=limited if response.status == 429 else "try again later, or ask who runs it",
+        )
+    try:
+        answer = load_fields(read_bounded(response, MIB), where="its answer")
+        token = answer.text("token") or answer.text("access_token")
+    except InputError as error:
+        raise DependencyError(
+            f"{asked.reference}: {host} gives no token: {error.message}",
+            hint="a proxy or a login page may be answering for the token server",
+        ) from error
     return _checked(token, host, asked)
 
 

@@ -82,5 +82,6 @@ def _check_length(response: Response, check: BlobCheck) -> None:
     if length != str(check.blob.size):
         raise DependencyError(
             f"{check.where} is announced with {length[:20]} bytes, "
-            f"the manifest says {check.blob.size}"
+            f"the manifest says {check.blob.size}",
+            hint="the registry is damaged, or a proxy or login page is answering for it",
         )

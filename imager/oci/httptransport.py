@@ -24,7 +24,7 @@ from imager.oci.connections import Connections, proxy_for
 from imager.oci.retry import READING, ConnectionLostError, Patience, request_retries
 from imager.oci.source import CHUNK
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
-from imager.oci.tracing import log_request, reason_of
+from imager.oci.tracing import log_request, public_url, reason_of
 from imager.oci.transport import Body, NoAnswerError, Response, check_scheme, follow, same_origin
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -138,7 +138,10 @@ class HttpTransport:
             if not same_origin(url, there):
                 sent = {name: value for name, value in sent.items() if name.lower() in _HARMLESS}
             url = there
-        raise DependencyError(f"{url}: more than {_MOST_REDIRECTS} redirects")
+        raise DependencyError(
+            f"{public_url(url)}: more than {_MOST_REDIRECTS} redirects",
+            hint="the registry, or a proxy before it, may lead in a circle: ask who runs it",
+        )
 
     def _check_way(self, here: str, there: str, first: str = "") -> None:
         """Raise DependencyError unless the server at `here` may refer to `there`.

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import IncompleteRead as UrllibIncompleteRead
 
 _LOG = logging.getLogger(__name__)
-# What urllib3's messages have around the cause: the connection object, and Python's error numbers.
+# What urllib3's and OpenSSL's messages have around the cause: connections, numbers, lines of code.
 _WRAPPING = re.compile(
     r"^(?:(?:<[^>]*>|\w+\(host=[^)]*\)): )?(?:Failed to establish a new connection: )?"
-    r"|\[Errno -?\d+\] "
+    r"|\[Errno -?\d+\] |\[SSL[^]]*\] |certificate verify failed: | \(_ssl\.c:\d+\)$"
 )
 
 

@@ -127,7 +127,7 @@ def test_a_body_longer_than_promised_never_reaches_the_sink(server: Registry) ->
     assert len(sink.getvalue()) <= LAYER.size
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 524])
 def test_overload_is_tried_again(server: Registry, status: int) -> None:
     server.fault(ROOT, Answer(status), Answer(status, headers={"Retry-After": "0"}))
     assert image(server).root().raw == MANIFEST

@@ -241,6 +241,16 @@ Make = Callable[[Registry], Mapping[str, Fault]]
             "no valid token",
         ),
         (
+            lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(200, b"<html>")},
+            DependencyError,
+            "/team/app:v1: 127.0.0.1:[0-9]+ gives no token: its answer is not valid JSON",
+        ),
+        (
+            lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(200, b'{"token": 1}')},
+            DependencyError,
+            "gives no token: its answer: token must be a string",
+        ),
+        (
             lambda s: {ROOT: challenge(s, realm="file:///etc/passwd")},
             DependencyError,
             "refers to 'file:///etc/passwd', which is not the URL",
@@ -266,9 +276,30 @@ Make = Callable[[Registry], Mapping[str, Fault]]
 def test_refused_logins(server: Registry, make: Make, kind: type[ImagerError], why: str) -> None:
     for path, fault in make(server).items():
         server.always(path, fault)
-    with pytest.raises(kind, match=why):
+    with pytest.raises(kind, match=why) as caught:
         image(server).root()
     assert len(server.log.authorizations(ROOT)) <= 2
+    assert caught.value.message.count("/team/app:v1") <= 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "login", "hint"),
+    [
+        (Answer(200, b"<html>"), None, "a login page may be answering"),
+        (Answer(429), None, "wait, or log in"),
+        (Answer(418), None, "ask who runs it"),
+        (Answer(403), "me:old", "log in again"),
+        (Answer(403), None, "check the image's name, or log in"),
+    ],
+)
+def test_what_to_do_without_a_token(
+    server: Registry, reply: Answer, login: str | None, hint: str
+) -> None:
+    server.always(ROOT, challenge(server))
+    server.always(TOKEN_PATH, reply)
+    with pytest.raises(ImagerError) as caught:
+        image(server, auths={server.host: login} if login else None).root()
+    assert hint in caught.value.hint
 
 
 def test_credentials_do_not_follow_a_redirect_to_another_server(server: Registry) -> None:
