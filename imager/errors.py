@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 _MOST_LISTED = 100
+_MISNAMED = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -54,9 +55,14 @@ def is_denied(error: BaseException) -> bool:
 
 
 def exit_code_of(error: ImagerError | OSError) -> int:
-    """Return the exit code: permissions are the machine's, whatever file they are missing for."""
+    """Return the exit code: permissions are the machine's, whatever file they are missing for.
+
+    A path that cannot be one is the user's.
+    """
     if is_denied(error):
         return HostError.exit_code
+    if isinstance(error, OSError) and error.errno in _MISNAMED:
+        return InputError.exit_code
     return OutputError.exit_code if isinstance(error, OSError) else error.exit_code
 
 

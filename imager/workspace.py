@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imager.errors import HostError, InputError, NoRoomError, no_room
+from imager.errors import HostError, ImagerError, InputError, NoRoomError, no_room
 from imager.units import format_size
 from imager.workers import worker_pool
 
@@ -38,6 +38,10 @@ _CONTAINER_HINT = (
 _FLUSHES = 16
 # The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
 _BLOCK = 512
+
+
+# What a partial file's name has more than that of what it becomes.
+_MARK = len("..0123456789abcdef.partial")
 
 
 # Whether what a failed run has left in a folder is worth keeping.
@@ -87,6 +91,11 @@ def check_output_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(
             f"the output folder {folder} is not a folder", hint="choose a folder, or make one"
+        )
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise HostError(
+            f"the output folder {folder} is on a read-only file system",
+            hint="choose another folder, or mount it writable",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise HostError(
@@ -440,7 +449,12 @@ def _lock(descriptor: int, temporary: Path) -> bool:
     return False
 
 
-def _cannot_create(path: Path, error: OSError) -> HostError:
+def _cannot_create(path: Path, error: OSError) -> ImagerError:
+    if error.errno == errno.ENAMETOOLONG:
+        return InputError(
+            f"cannot create {path}: {error.strerror}",
+            hint=f"choose a shorter name: while it is written, {_MARK} characters come to it",
+        )
     return HostError(
         f"cannot create {path}: {error.strerror}",
         hint="check the folder's permissions and free space, or choose another folder",

@@ -21,7 +21,7 @@ from imager.oci.manifest import ACCEPTED_TYPES, OCI_INDEX, Descriptor, RawManife
 from imager.oci.reference import Reference
 from imager.oci.referrers import NO_REFERRERS, Page, all_entries, read_page
 from imager.oci.registry import RegistryClient, Request
-from imager.oci.retry import insist
+from imager.oci.retry import NO_METHOD, insist
 from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
 from imager.oci.transport import Response, read_bounded
 from imager.units import format_size
@@ -130,10 +130,14 @@ class RemoteImage:
         def ask(endpoint: Endpoint) -> bool:
             if not self.client.answers(path, endpoint):
                 return False
-            asked = Request("HEAD", path, accepted=(200, 404, 401, 403))
-            with self.client.request(self.reference, asked, endpoint=endpoint) as response:
-                length = response.headers.get("Content-Length", str(size))
-                return (response.status, length) == (200, str(size))
+            # There are servers of files that know no HEAD: of a GET, the body is left.
+            for method in ("HEAD", "GET"):
+                asked = Request(method, path, accepted=(200, 404, 401, 403, *NO_METHOD))
+                with self.client.request(self.reference, asked, endpoint=endpoint) as response:
+                    length = response.headers.get("Content-Length", str(size))
+                    if response.status not in NO_METHOD:
+                        return (response.status, length) == (200, str(size))
+            return False
 
         try:
             return self._ask_for(path, ask)

@@ -16,6 +16,8 @@ from imager.oci.tracing import log_retry, public_url, reason_of
 
 # RFC 9110, 9.2.1: what only reads may be sent again.
 READING = frozenset({"GET", "HEAD"})
+# What a server answers that does not know the method: RFC 9110, 15.5.6 and 15.6.2.
+NO_METHOD = (405, 501)
 # What passes: too slow or too many requests, or a server or proxy that fails for now; from 520 on,
 # what Cloudflare says of the server behind it (Docker Hub's blobs come from there).
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})

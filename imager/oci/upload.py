@@ -19,7 +19,7 @@ from imager.oci.failures import RefusedError
 from imager.oci.manifest import Descriptor
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient, Request
-from imager.oci.retry import BusyError, ConnectionLostError, insist
+from imager.oci.retry import NO_METHOD, BusyError, ConnectionLostError, insist
 from imager.oci.transport import NoAnswerError, Response, follow
 
 _RANGE = re.compile(r"(?:bytes[= ])?0-(\d{1,19})", re.ASCII)
@@ -57,8 +57,8 @@ class Target:
 
 
 def has_blob(target: Target, blob: Descriptor) -> bool:
-    """Whether the repository has the blob; raises as `RegistryClient.request`."""
-    asked = Request("HEAD", f"blobs/{blob.digest}", accepted=(200, 404))
+    """Whether the repository has the blob, if it says so; raises as `RegistryClient.request`."""
+    asked = Request("HEAD", f"blobs/{blob.digest}", accepted=(200, 404, *NO_METHOD))
     with target.client.request(target.reference, asked) as response:
         return response.status == 200
 

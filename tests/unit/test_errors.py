@@ -51,6 +51,11 @@ def test_other_causes_change_nothing(kind: type[ImagerError], code: int) -> None
     assert exit_code_of(OSError(errno.EIO, "")) == 6
 
 
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ELOOP])
+def test_a_path_that_cannot_be_one_is_the_users(number: int) -> None:
+    assert exit_code_of(OSError(number, "")) == 2
+
+
 def test_an_error_raised_from_itself() -> None:
     error = InputError("round")
     error.__cause__ = InputError("and")

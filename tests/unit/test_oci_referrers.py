@@ -16,6 +16,7 @@ from tests.lib.registries.client import fetch, image
 from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.sample import BLOB, BLOB_PATH
 from tests.lib.servers.messages import Answer
+from tests.lib.servers.rules import Where
 
 SUBJECT = Digest.of(b"an image")
 PATH = f"/v2/team/app/referrers/{SUBJECT}"
@@ -112,6 +113,17 @@ def test_a_foreign_layer_at_a_url(registry: Registry) -> None:
         assert source.blob_content(layer) is None
         assert fetch(source, layer) == BLOB
         assert {each.authorization for each in other.log.requests} == {""}
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_foreign_layer_at_a_server_without_head(registry: Registry, status: int) -> None:
+    with running_programmable() as other:
+        other.always(Where("GET", "/x"), Answer(200, BLOB))
+        other.always(Where("HEAD", "/x"), Answer(status))
+        other.always("/none", Answer(status))
+        assert image(registry).blob_content(foreign(f"{other.url}/x")) is None
+        with pytest.raises(NotFoundError):
+            image(registry).blob_content(foreign(f"{other.url}/none"))
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,13 @@ def test_a_file_that_shrank_is_told(registry: Registry, tmp_path: Path) -> None:
         send(make_target(registry), content=content)
 
 
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_registry_without_head_is_sent_the_blob(registry: Registry, status: int) -> None:
+    registry.always(Where("HEAD"), Answer(status))
+    blob = m.Descriptor(m.OCI_LAYER, Digest.of(DATA), len(DATA))
+    assert not has_blob(make_target(registry), blob)
+
+
 def test_mounting(registry: Registry) -> None:
     registry.repository("c/d").add_blob(DATA)
     assert send(make_target(registry, mount_from="c/d")) == (Outcome.MOUNTED, 0)

@@ -485,3 +485,27 @@ def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="broken") as caught, atomic_file(tmp_path / "x"):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("maker", [atomic_file, partial_folder])
+def test_a_name_that_is_too_long(
+    tmp_path: Path, maker: Callable[[Path], AbstractContextManager[object]]
+) -> None:
+    path = tmp_path / ("x" * 240)
+    with pytest.raises(InputError, match="File name too long") as caught, maker(path):
+        pass
+    assert "a shorter name: while it is written, 26 characters come to it" in caught.value.hint
+    with maker(tmp_path / ("x" * (255 - 26))):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_read_only_file_system(tmp_path: Path) -> None:
+    """Root may write everywhere else, so permissions are not what to look at."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", tmp_path], check=True)
+    try:
+        with pytest.raises(HostError, match="is on a read-only file system") as caught:
+            check_output_folder(tmp_path)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert "mount it writable" in caught.value.hint
