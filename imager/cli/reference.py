@@ -43,7 +43,7 @@ ENVIRONMENT = Section(
         ),
         Item("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies for registries."),
         Item("SOURCE_DATE_EPOCH", "The time in outputs, in seconds since 1970."),
-        Item("TMPDIR", "Where scratch folders are made; default: /tmp."),
+        Item("TMPDIR", "Where scratch folders are made; a folder that exists. Default: /tmp."),
         Item("XDG_CACHE_HOME", "The user's cache; default: ~/.cache."),
         Item("NO_COLOR, FORCE_COLOR", "Never or always print in color; NO_COLOR wins."),
         Item("CI, TERM", "With CI set or TERM=dumb, progress is printed in plain lines."),

@@ -247,7 +247,7 @@ def test_signatures_that_may_not_be_read_are_left_out(
     lines = said.splitlines()
     assert len(lines) == len(refused)
     for tag in refused:
-        assert sum(f"{front.host}/{MULTI}:{tag} " in line for line in lines) == 1
+        assert sum(f"{front.host}/{MULTI}:{tag}: " in line for line in lines) == 1
     assert all(line.startswith("warning: signatures are left out: ") for line in lines)
     left = {each.name for each in (tmp_path / "cache").rglob("reference/*")}
     assert left == {"v1"} | site.tags("multi") - refused
