@@ -9,8 +9,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-from imager.errors import HostError, ImagerError, exit_code_of, is_denied
-from imager.streams import open_streams
+from imager.support.errors import HostError, ImagerError, exit_code_of, is_denied
+from imager.support.streams import open_streams
 
 _NO_READER = 128 + signal.SIGPIPE
 _REPORT = "this is a bug in imager: please report it with all of the lines above"
@@ -108,7 +108,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
-    from imager.screen import Tone, labelled
+    from imager.support.screen import Tone, labelled
 
     sys.stderr.write(labelled(Tone.ERROR, message, sys.stderr) + "\n")
     if hint:

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from imager.arch import Arch
-from imager.bootassets.locate import Asset, BootAssets
-from imager.errors import InputError
-from imager.extents import Content
+from imager.bootassets.find import Asset, BootAssets
+from imager.content.extents import Content
 from imager.oci.documents import Fields, dump_json, load_fields
 from imager.oci.manifest import Descriptor, ImageManifest, RawManifest, parse_descriptor
 from imager.oci.push import PushBlob, PushPlan
 from imager.oci.sinks import FileSink
 from imager.oci.source import ImageSource
-from imager.reporter import Advance, Reporter
-from imager.units import GIB, count, format_size
-from imager.workers import SharedProgress, worker_pool
-from imager.workspace import atomic_folder, check_free_space, ensure_folder
+from imager.support.arch import Arch
+from imager.support.atomic import atomic_folder, check_free_space, ensure_folder
+from imager.support.errors import InputError
+from imager.support.reporter import Advance, Reporter
+from imager.support.units import GIB, count, format_size
+from imager.support.workers import SharedProgress, worker_pool
 
 ARTIFACT_TYPE = "application/vnd.imager.boot-assets.v1"
 _FILE_TYPE = "application/octet-stream"

@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from imager.arch import Arch
-from imager.bootassets.locate import asset_places
-from imager.errors import InputError, UnsupportedError
-from imager.pe import check_pe
+from imager.bootassets.find import asset_places
+from imager.efi.pe import check_pe
+from imager.support.arch import Arch
+from imager.support.errors import InputError, UnsupportedError
 
 GRUB_FOLDER = "grub"
 INSTALLED = Path("/usr/lib/grub")

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.bootassets.find import Asset, BootAssets
 from imager.bootassets.kernelversion import kernel_version
-from imager.bootassets.locate import Asset, BootAssets
 from imager.bootassets.sources import RECORD
-from imager.errors import ImagerError
-from imager.pe import check_pe
+from imager.efi.pe import check_pe
+from imager.support.errors import ImagerError
 
 _BANNERS = {
     Asset.SD_BOOT: re.compile(rb"#### LoaderInfo: systemd-boot ([ -~]{1,60}) ####"),

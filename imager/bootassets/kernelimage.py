@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from imager.bootassets.find import Asset, BootAssets
 from imager.bootassets.kernelversion import kernel_version
-from imager.bootassets.locate import Asset, BootAssets
-from imager.bootassets.measured import with_signatures
-from imager.bootassets.uki import (
+from imager.content.extents import Content
+from imager.efi.measured import with_signatures
+from imager.efi.pcr import public_key_pem
+from imager.efi.pe import check_pe
+from imager.efi.signer import KeySigner
+from imager.efi.uki import (
     UkiParts,
     UkiProfile,
     plan_uki,
     stub_version,
     uki_sections,
 )
-from imager.errors import InputError
-from imager.extents import Content
-from imager.pe import check_pe
-from imager.signing.pcr import public_key_pem
-from imager.signing.signer import KeySigner
+from imager.support.errors import InputError
 
 # systemd's release notes; an older stub takes the last command line that it finds.
 _PROFILES_SINCE = 257

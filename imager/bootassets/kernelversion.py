@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol
 
 import zstandard
 
-from imager.errors import InputError
+from imager.support.errors import InputError
 
 _HEAD = 64 << 10
 _BZIMAGE, _ARM64, _ZBOOT = (0x202, b"HdrS"), (0x38, b"ARM\x64"), (0x04, b"zimg")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.arch import Arch
-from imager.bootassets.locate import INSTALLED, Asset
-from imager.profile.fields import setting
+from imager.bootassets.find import INSTALLED, Asset
 from imager.profile.model import Input
+from imager.support.arch import Arch
+from imager.support.fields import setting
 
 
 @dataclass(frozen=True, slots=True)

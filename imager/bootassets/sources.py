@@ -15,9 +15,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imager.arch import Arch
-from imager.bootassets.apt import SUITE, DebianPackage
-from imager.errors import InputError
+from imager.distro.apt import SUITE, DebianPackage
+from imager.support.arch import Arch
+from imager.support.errors import InputError
 
 RECORD = "sources.json"
 _SCHEMA = 1

@@ -15,7 +15,7 @@ from imager.cli.help import CACHES, DISPLAY
 from imager.cli.push import cache_push
 from imager.cli.serve import cache_serve
 from imager.profile.names import builtin_names
-from imager.textinput import STDIN
+from imager.support.inputs import STDIN
 
 
 class _ProfileGroup(Group):

@@ -60,15 +60,15 @@ def fetch(
 
     Nothing is installed, and root is not needed.
     """
-    from imager.arch import find_arch
-    from imager.bootassets.fetch import Wanted, fetch_assets
-    from imager.bootassets.flavors import find_flavor
-    from imager.bootassets.locate import fetch_folder, package_folder
-    from imager.bootassets.packages import Workshop
+    from imager.bootassets.find import fetch_folder, package_folder
     from imager.bootassets.sources import RECORD
     from imager.cli.assets_text import fetched_json, fetched_text
-    from imager.repro import source_date_epoch
-    from imager.workspace import scratch_folder
+    from imager.distro.fetch import Wanted, fetch_assets
+    from imager.distro.flavors import find_flavor
+    from imager.distro.packages import Workshop
+    from imager.support.arch import find_arch
+    from imager.support.atomic import scratch_folder
+    from imager.support.repro import source_date_epoch
 
     record = find_arch(arch)
     kind = find_flavor(flavor)
@@ -98,9 +98,9 @@ def list_assets(
     display: Results,
 ) -> None:
     """Show which boot assets are found where, in the order in which they are searched."""
-    from imager.arch import find_arch
-    from imager.bootassets.inventory import take_inventory
+    from imager.bootassets.describe import take_inventory
     from imager.cli.assets_text import inventory_json, inventory_text
+    from imager.support.arch import find_arch
 
     found = take_inventory(find_arch(arch), given=assets)
     display.answer(lambda: inventory_text(found), lambda: inventory_json(found))
@@ -121,14 +121,14 @@ def push(
     display: Results,
 ) -> None:
     """Push boot assets to a registry, as an OCI artifact. Prints its reference with the digest."""
-    from imager.arch import find_arch
     from imager.bootassets.artifact import plan_artifact
-    from imager.bootassets.locate import find_assets
+    from imager.bootassets.find import find_assets
     from imager.cli.push import pushed_json
     from imager.oci.push import PushOptions
     from imager.oci.push import push as push_plan
     from imager.oci.reference import Reference
     from imager.oci.registry import RegistryClient
+    from imager.support.arch import find_arch
 
     target = Reference.parse_strict(reference)
     plan = plan_artifact(find_assets(find_arch(arch), given=assets))
@@ -149,13 +149,13 @@ def pull(
     display: Results,
 ) -> None:
     """Pull boot assets that `imager assets push` has pushed. Prints their folder."""
-    from imager.arch import find_arch
     from imager.bootassets.artifact import artifact_files, pull_artifact
-    from imager.bootassets.fetch import check_replaceable
-    from imager.bootassets.locate import fetch_folder
+    from imager.bootassets.find import fetch_folder
     from imager.cli.assets_text import pulled_json
+    from imager.distro.fetch import check_replaceable
     from imager.oci.reference import Reference
     from imager.oci.registry import RegistryClient
+    from imager.support.arch import find_arch
 
     record = find_arch(arch)
     target = (folder or fetch_folder()) / record.name
@@ -193,9 +193,9 @@ def clean_assets(
 
     Boot assets from elsewhere, such as those of Talos, are kept.
     """
-    from imager.bootassets.clean import clean, plan_cleaning
-    from imager.bootassets.locate import fetch_folder, package_folder
+    from imager.bootassets.find import fetch_folder, package_folder
     from imager.cli.assets_text import removals_json, removals_text
+    from imager.distro.clean import clean, plan_cleaning
 
     removals = plan_cleaning(folder or fetch_folder(), package_folder(), stale=stale)
     if not dry_run:

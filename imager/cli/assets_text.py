@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from imager.bootassets.apt import DebianPackage
 from imager.bootassets.artifact import PulledFile
-from imager.bootassets.clean import Removal
-from imager.bootassets.fetch import FetchedAssets
-from imager.bootassets.inventory import FoundAsset, Inventory
-from imager.profile.version import DEFAULT_VERSION
-from imager.screen import printable
-from imager.units import format_size
+from imager.bootassets.describe import FoundAsset, Inventory
+from imager.distro.apt import DebianPackage
+from imager.distro.clean import Removal
+from imager.distro.fetch import FetchedAssets
+from imager.support.screen import printable
+from imager.support.units import format_size
+from imager.talos.version import DEFAULT_VERSION
 
 
 def fetched_text(fetched: FetchedAssets) -> str:

@@ -18,8 +18,8 @@ from imager.cli.options import (
     RequiredImages,
     Results,
 )
-from imager.errors import InputError
-from imager.textinput import input_name
+from imager.support.errors import InputError
+from imager.support.inputs import input_name
 
 _OUT = Path("/out")
 _LOCAL_OUT = Path("_out")
@@ -206,14 +206,14 @@ def build(
     display: Results,
 ) -> None:
     """Build the profile that the command is named after."""
-    from imager.build import Options, planned_build, write_build
+    from imager.app.build import Options, planned_build, write_build
+    from imager.cache.lists import read_image_list
     from imager.cli import render
     from imager.cli.naming import Naming
     from imager.cli.profiles import read_layer
-    from imager.imagecache.lists import read_image_list
     from imager.profile.load import load_profile, merged
     from imager.profile.names import builtin_names
-    from imager.workspace import check_free_space
+    from imager.support.atomic import check_free_space
 
     if output.files and not output.dry_run:
         raise InputError("--files is for plans", hint="give --dry-run as well")
@@ -266,7 +266,7 @@ def _container_asset(text: str | None) -> Mapping[str, Any] | None:
     """Return what --image-cache names: a path that exists, a registry reference, or a path."""
     if text is None:
         return None
-    from imager.imagecache.opener import cache_place
+    from imager.cache.opener import cache_place
 
     place = cache_place(text)
     field = "ociPath" if isinstance(place, Path) else "imageRef"

@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from imager.cache.diff import CacheDiff, ImageChange
+from imager.cache.edit import Addition, Pruning
+from imager.cache.images import CachedImage
+from imager.cache.info import CacheInfo
+from imager.cache.opened import OpenedCache
+from imager.cache.verify import Verification
 from imager.cli.tables import exact_size, mebibytes, table
-from imager.imagecache.diff import CacheDiff, ImageChange
-from imager.imagecache.images import CachedImage
-from imager.imagecache.info import CacheInfo
-from imager.imagecache.keep import Addition, Pruning
-from imager.imagecache.opened import OpenedCache
-from imager.imagecache.verify import Verification
 from imager.oci.digest import Digest
-from imager.screen import printable
-from imager.units import count
+from imager.support.screen import printable
+from imager.support.units import count
 
 
 def info_text(info: CacheInfo) -> str:

@@ -56,15 +56,15 @@ def cache_add(
 
     A tag that names another image now is replaced.
     """
+    from imager.cache.edit import keeping_options, plan_addition
+    from imager.cache.lists import read_entries
+    from imager.cache.open import open_whole_cache
+    from imager.cache.resolve import gather
+    from imager.cache.selection import MissingPlatform, Selection
+    from imager.cache.write import check_creatable, create_cache
     from imager.cli import cache_text
-    from imager.imagecache.create import check_creatable, create_cache
-    from imager.imagecache.gather import gather
-    from imager.imagecache.keep import keeping_options, plan_addition
-    from imager.imagecache.lists import read_entries
-    from imager.imagecache.open import open_whole_cache
-    from imager.imagecache.selection import MissingPlatform, Selection
     from imager.oci.registry import RegistryClient
-    from imager.units import count
+    from imager.support.units import count
 
     opened = open_whole_cache(path)
     options = keeping_options(opened, jobs=jobs)
@@ -111,10 +111,10 @@ def cache_prune(
     display: Results,
 ) -> None:
     """Remove images or platforms from a cache in place, and the blobs that no image needs."""
+    from imager.cache.edit import Wanted, keeping_options, plan_pruning
+    from imager.cache.open import open_whole_cache
+    from imager.cache.write import check_creatable, create_cache
     from imager.cli import cache_text
-    from imager.imagecache.create import check_creatable, create_cache
-    from imager.imagecache.keep import Wanted, keeping_options, plan_pruning
-    from imager.imagecache.open import open_whole_cache
 
     opened = open_whole_cache(path)
     options = keeping_options(opened, jobs=1)
@@ -131,6 +131,6 @@ def cache_prune(
 
 
 def _images(lists: list[str] | None) -> tuple[Reference, ...] | None:
-    from imager.imagecache.lists import read_image_list
+    from imager.cache.lists import read_image_list
 
     return read_image_list(lists) if lists else None

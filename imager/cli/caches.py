@@ -45,10 +45,10 @@ def cache_info(
     display: Results,
 ) -> None:
     """Show the images of a cache, what they share, and the volume size that it needs."""
+    from imager.cache import info
+    from imager.cache.opener import CacheOpener
     from imager.cli import cache_text
-    from imager.imagecache import info
-    from imager.imagecache.opener import CacheOpener
-    from imager.workspace import scratch_folder
+    from imager.support.atomic import scratch_folder
 
     settings = registries.settings()
     opener = CacheOpener(settings, layer_cache, display.reporter())
@@ -67,12 +67,12 @@ def cache_verify(
     display: Results,
 ) -> None:
     """Check a cache: digests must match, and images must be complete for their platforms."""
+    from imager.cache.opener import CacheOpener
+    from imager.cache.verify import verify_cache
     from imager.cli import cache_text
-    from imager.errors import InputError
-    from imager.imagecache.opener import CacheOpener
-    from imager.imagecache.verify import verify_cache
-    from imager.units import count
-    from imager.workspace import scratch_folder
+    from imager.support.atomic import scratch_folder
+    from imager.support.errors import InputError
+    from imager.support.units import count
 
     reporter = display.reporter()
     settings = registries.settings()
@@ -105,10 +105,10 @@ def cache_diff(
     display: Results,
 ) -> None:
     """Compare two caches, however they are packed. The exit code is 1 if they differ."""
+    from imager.cache.diff import diff_caches
+    from imager.cache.opener import CacheOpener
     from imager.cli import cache_text
-    from imager.imagecache.diff import diff_caches
-    from imager.imagecache.opener import CacheOpener
-    from imager.workspace import scratch_folder
+    from imager.support.atomic import scratch_folder
 
     settings = registries.settings()
     opener = CacheOpener(settings, layer_cache, display.reporter())

@@ -13,7 +13,7 @@ import typer
 from imager.cli.options import Results
 
 if TYPE_CHECKING:
-    from imager.server.certificates import CertificateFiles, Issued
+    from imager.registry.certificates import CertificateFiles, Issued
 
 _Hidden = Annotated[list[str] | None, typer.Option(hidden=True)]
 
@@ -69,8 +69,8 @@ def cache_cert_gen(
     """Make a certificate authority, and a server certificate for cache-serve."""
     import datetime
 
-    from imager.server.certificates import CertificateFiles, make_certificates
-    from imager.server.patchfiles import TRUSTED_ROOTS
+    from imager.registry.certificates import CertificateFiles, make_certificates
+    from imager.registry.patchfiles import TRUSTED_ROOTS
 
     patch = trusted_roots_patch or tls_ca_file.with_name(TRUSTED_ROOTS.name)
     files = CertificateFiles(tls_ca_file, tls_ca_key_file, tls_cert_file, tls_key_file, patch)
@@ -95,7 +95,7 @@ def _listed(*options: Sequence[str] | None) -> list[str]:
 
 def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
     from imager.cli.tables import table
-    from imager.screen import printable
+    from imager.support.screen import printable
 
     used = "" if issued.new_authority else "used again"
     rows = (

@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 from imager.cli.help import DISPLAY, help_page, help_text, usage_line
 from imager.cli.options import flattened
 from imager.cli.parsing import Strict
-from imager.errors import InputError
+from imager.support.errors import InputError
 
 _CALLED_WRONGLY = 2
 

@@ -17,9 +17,9 @@ from imager.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from imager.errors import InvalidConfigError
-    from imager.imagecache.opener import CacheOpener
-    from imager.machineconfig.check import SizedCache
+    from imager.app.check_config import SizedCache
+    from imager.cache.opener import CacheOpener
+    from imager.support.errors import InvalidConfigError
 
 app = App()
 
@@ -47,9 +47,9 @@ def patch(
     Pass it to talosctl's --config-patch. The volume is at least as large as the cache needs, and
     at most a fifth larger.
     """
-    from imager.imagecache.opener import CacheOpener
-    from imager.machineconfig.patch import patch_text
-    from imager.profile.quirks import require_image_cache
+    from imager.cache.opener import CacheOpener
+    from imager.talos.config.patch import patch_text
+    from imager.talos.versions import require_image_cache
 
     reporter = display.reporter()
     version = parse_version(talos_version, reporter)
@@ -85,12 +85,12 @@ def check(
     display: Results,
 ) -> None:
     """Check the image cache settings of a machine configuration, and that a cache fits them."""
+    from imager.app.check_config import check_machine_config
+    from imager.cache.opener import CacheOpener
     from imager.cli.config_text import checked_json, checked_text, unchecked_json
-    from imager.errors import InvalidConfigError
-    from imager.imagecache.opener import CacheOpener
-    from imager.machineconfig.check import check_machine_config
-    from imager.machineconfig.settings import LARGEST_CONFIG
-    from imager.textinput import input_name, read_input
+    from imager.support.errors import InvalidConfigError
+    from imager.support.inputs import input_name, read_input
+    from imager.talos.config.document import LARGEST_CONFIG
 
     text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
     reporter = display.reporter()
@@ -117,16 +117,16 @@ def check(
 
 def _with_warnings(error: InvalidConfigError) -> InvalidConfigError:
     """Return `error` with its warnings among the problems."""
-    from imager.errors import InvalidConfigError
+    from imager.support.errors import InvalidConfigError
 
     hint = error.hint or ("these are warnings without --strict" if error.warnings else "")
     return InvalidConfigError([*error.problems, *error.warnings], hint=hint)
 
 
 def _sized(source: str, opener: CacheOpener) -> SizedCache:
-    from imager.imagecache.info import node_volume_size
-    from imager.machineconfig.check import SizedCache
-    from imager.workspace import scratch_folder
+    from imager.app.check_config import SizedCache
+    from imager.cache.info import node_volume_size
+    from imager.support.atomic import scratch_folder
 
     with scratch_folder() as scratch:
         cache = opener.open(source, scratch).cache

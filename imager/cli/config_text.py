@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
+from imager.app.check_config import Checked, SizedCache
 from imager.cli.tables import exact_size
-from imager.errors import InvalidConfigError
-from imager.machineconfig.check import Checked, SizedCache
-from imager.machineconfig.settings import ImageCacheSettings
-from imager.machineconfig.volumes import VolumeSettings
-from imager.screen import printable
-from imager.units import count, format_size
+from imager.support.errors import InvalidConfigError
+from imager.support.screen import printable
+from imager.support.units import count, format_size
+from imager.talos.config.document import ImageCacheSettings
+from imager.talos.config.volumes import VolumeSettings
 
 
 def checked_text(checked: Checked, sized: SizedCache | None) -> str:

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.cache.plan import CreationPlan
+from imager.cache.staging import kept_from_earlier
+from imager.cache.write import Created
 from imager.cli.tables import exact_size
-from imager.imagecache.construction import kept_from_earlier
-from imager.imagecache.create import Created
-from imager.imagecache.creation import CreationPlan
-from imager.screen import printable
-from imager.units import count
-from imager.workspace import free_space
+from imager.support.atomic import free_space
+from imager.support.screen import printable
+from imager.support.units import count
 
 
 @dataclass(frozen=True, slots=True)

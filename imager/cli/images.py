@@ -67,8 +67,8 @@ class Versions:
 @app.command("default", rich_help_panel=LISTS)
 def default(talos_version: TalosVersion = None, *, versions: Versions, display: Results) -> None:
     """Print the images that a Talos release needs, one per line."""
-    from imager.imagecache.bundles import with_versions
-    from imager.imagecache.defaults import find_release
+    from imager.talos.bundles import with_versions
+    from imager.talos.default_images import find_release
 
     release = find_release(parse_version(talos_version, display.reporter()).text)
     if release.note:
@@ -99,9 +99,9 @@ def talos_bundle(
 
     The lists of the latter are fetched from ghcr.io.
     """
-    from imager.imagecache.bundles import official_extensions, official_overlays, talos_images
-    from imager.imagecache.defaults import newest_release
     from imager.oci.registry import RegistryClient
+    from imager.talos.bundles import official_extensions, official_overlays, talos_images
+    from imager.talos.default_images import newest_release
 
     release = parse_version(version or newest_release(), display.reporter(), name="VERSION")
     images = list(talos_images(release))
@@ -133,7 +133,7 @@ def list_(
 ) -> None:
     """Print the images that Kubernetes manifests and machine configurations name."""
     from imager.cli.listing_text import listing_json, listing_text, report
-    from imager.imagecache.listing import find_images
+    from imager.discover.listing import find_images
 
     listing = find_images(sources)
     report(listing, display.reporter(), strict=strict)
@@ -204,16 +204,16 @@ def cache_create(
     *, inputs: Inputs, output: Output, registries: Registries, display: Results
 ) -> None:
     """Make an image cache. The profiles take it with --image-cache."""
+    from imager.cache.archiving import ArchiveFormat
+    from imager.cache.lists import read_entries
+    from imager.cache.plan import CreateOptions, plan_creation
+    from imager.cache.resolve import gather
+    from imager.cache.selection import MissingPlatform, Selection
+    from imager.cache.staging import check_space
+    from imager.cache.write import check_creatable, write_cache
     from imager.cli.creation_text import CreationReport
-    from imager.imagecache.archiving import ArchiveFormat
-    from imager.imagecache.construction import check_space
-    from imager.imagecache.create import check_creatable, write_cache
-    from imager.imagecache.creation import CreateOptions, plan_creation
-    from imager.imagecache.gather import gather
-    from imager.imagecache.lists import read_entries
-    from imager.imagecache.selection import MissingPlatform, Selection
     from imager.oci.registry import RegistryClient
-    from imager.units import count
+    from imager.support.units import count
 
     archive = ArchiveFormat.named(output.image_cache_path)
     options = CreateOptions.parse(

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imager.imagecache.listing import Listing, Message, Place
-    from imager.reporter import Reporter
+    from imager.discover.listing import Listing, Message, Place
+    from imager.support.reporter import Reporter
 
 _MOST_LINES = 100
 

@@ -18,7 +18,7 @@ from imager import __version__
 from imager.cli.app import app
 from imager.cli.help import HelpPage, Section, help_pages
 from imager.cli.reference import ENVIRONMENT, EXIT_CODES, FILES
-from imager.repro import source_date_epoch
+from imager.support.repro import source_date_epoch
 
 # Columns of the source, escapes not counted.
 _LINE = 66

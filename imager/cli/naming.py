@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from imager.errors import ImagerError
-from imager.profile.fields import Location, dotted, renamed
+from imager.support.errors import ImagerError
+from imager.support.fields import Location, dotted, renamed
 
 if TYPE_CHECKING:
-    from imager.build import Planned
+    from imager.app.build import Planned
 
 # The option that stands for each field of a profile that has one.
 FIELD_OPTIONS: Mapping[str, str] = {

@@ -12,7 +12,7 @@ from imager.cli.commands import App
 from imager.cli.options import Display, Results
 
 if TYPE_CHECKING:
-    from imager.machineconfig.settings import MachineConfig
+    from imager.talos.config.document import MachineConfig
 
 app = App()
 
@@ -56,9 +56,9 @@ def run(
     Needs root, for mounting volumes.
     """
     from imager.cli.serve_text import access_log
-    from imager.node.attached import Node
+    from imager.node.mounts import Node
     from imager.node.run import NodeService, run_node
-    from imager.server.address import Address
+    from imager.registry.address import Address
 
     run_node(
         Node(_read_config(config), mounts.absolute(), _resolved(disk)),
@@ -108,9 +108,9 @@ def doctor(
     Every blob is checked. The exit code is 1 if something is wrong. Needs root.
     """
     from imager.cli.node_text import findings_json, findings_text
-    from imager.errors import HostError
-    from imager.node.attached import Node
     from imager.node.doctor import Surroundings, examine
+    from imager.node.mounts import Node
+    from imager.support.errors import HostError
 
     if os.geteuid() != 0:
         raise HostError(
@@ -148,8 +148,8 @@ def unit(
 
 
 def _read_config(source: str) -> MachineConfig:
-    from imager.machineconfig.settings import LARGEST_CONFIG, read_machine_config
-    from imager.textinput import input_name, read_input
+    from imager.support.inputs import input_name, read_input
+    from imager.talos.config.document import LARGEST_CONFIG, read_machine_config
 
     text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
     return read_machine_config(text, source=input_name(source))

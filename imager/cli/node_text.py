@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 
 from imager.cli.tables import mebibytes, table
-from imager.node.findings import Finding
+from imager.node.diagnosis import Finding
 from imager.node.status import CopyStatus, NodeStatus, RootStatus
-from imager.screen import printable
-from imager.units import format_size
+from imager.support.screen import printable
+from imager.support.units import format_size
 
 
 def status_json(status: NodeStatus) -> str:

@@ -14,13 +14,13 @@ import typer
 
 from imager.cli.help import DISPLAY
 from imager.cli.parsing import naming
-from imager.reporter import ProgressStyle, Reporter, make_reporter, report_log
-from imager.screen import NO_COLOR
+from imager.support.reporter import ProgressStyle, Reporter, make_reporter, report_log
+from imager.support.screen import NO_COLOR
 
 if TYPE_CHECKING:
     from imager.oci.platform import Platform
     from imager.oci.settings import RegistrySettings
-    from imager.profile.version import TalosVersion as Version
+    from imager.talos.version import TalosVersion as Version
 
 DEFAULT_PLATFORM = "linux/amd64"
 
@@ -169,7 +169,7 @@ class Display:
     no_color: Annotated[
         bool,
         typer.Option(
-            # imager/reporter.py looks at it: also what is wrong with the options has no color then.
+            # imager/support/reporter.py looks at it: also what is wrong with the options has no color then.
             NO_COLOR,
             help="Print without colors, like the environment variable NO_COLOR.",
         ),
@@ -305,7 +305,7 @@ def parse_version(
 
     Raises InputError for what is no version.
     """
-    from imager.profile.version import DEFAULT_VERSION, TalosVersion
+    from imager.talos.version import DEFAULT_VERSION, TalosVersion
 
     with naming(name):
         version = TalosVersion.parse(DEFAULT_VERSION if text is None else text)
@@ -316,6 +316,6 @@ def parse_version(
 
 def parse_platforms(texts: list[str] | None) -> tuple[Platform, ...]:
     """Parse --platform; an empty tuple means all. Raises InputError for an invalid platform."""
-    from imager.imagecache.selection import Selection
+    from imager.cache.selection import Selection
 
     return Selection.parse(texts).platforms if texts else ()

@@ -14,7 +14,7 @@ from typer._click.core import Command, Context
 from typer._click.exceptions import UsageError
 from typer._click.parser import _Argument, _Option, _OptionParser, _ParsingState
 
-from imager.errors import InputError
+from imager.support.errors import InputError
 
 # What Go's strconv.ParseBool takes.
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")

@@ -13,7 +13,7 @@ from imager.cli.commands import App
 from imager.cli.options import Display, Results
 from imager.cli.tables import table
 from imager.profile.names import builtin_names
-from imager.textinput import STDIN, input_name, read_input
+from imager.support.inputs import STDIN, input_name, read_input
 
 app = App()
 
@@ -95,7 +95,7 @@ def init(
     """Write a profile to start from, with every field explained and commented out."""
     from imager.profile.load import read_builtin
     from imager.profile.reference import starter
-    from imager.workspace import atomic_file
+    from imager.support.atomic import atomic_file
 
     read_builtin(base)
     text = starter(base)

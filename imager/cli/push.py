@@ -46,11 +46,11 @@ def cache_push(
     display: Results,
 ) -> None:
     """Push an image cache to a registry, and print its reference with the digest."""
-    from imager.imagecache.publish import plan_cache
+    from imager.cache.publish import plan_cache
     from imager.oci.push import PushOptions, mount_repository, push
     from imager.oci.reference import Reference
     from imager.oci.registry import RegistryClient
-    from imager.units import parse_size
+    from imager.support.units import parse_size
 
     target = Reference.parse_strict(reference)
     options = PushOptions(

@@ -6,18 +6,18 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from imager.app.build import Planned
 from imager.bootassets.identity import AssetIdentity, identify
-from imager.build import Planned
+from imager.cache.cache import ImageCache
 from imager.cli.naming import Naming
 from imager.cli.tables import exact_size, mebibytes, table
-from imager.imagecache.cache import ImageCache
-from imager.output.destination import Replaced
-from imager.output.plan import Region, RegionKind
-from imager.output.write import Written
-from imager.profile.fields import setting
-from imager.screen import printable
-from imager.units import count
-from imager.workspace import free_space
+from imager.image.destination import Replaced
+from imager.image.plan import Region, RegionKind
+from imager.image.write import Written
+from imager.support.atomic import free_space
+from imager.support.fields import setting
+from imager.support.screen import printable
+from imager.support.units import count
 
 TRIAL = "trial default of `imager assets fetch`, not Talos"
 _MOST_FILES = 10

@@ -35,8 +35,8 @@ def gen_keys(
     import datetime
 
     from imager.cli.secureboot_text import keys_json, keys_text
-    from imager.signing.keygen import generate_keys
-    from imager.signing.signer import key_passphrase
+    from imager.efi.keygen import generate_keys
+    from imager.efi.signer import key_passphrase
 
     passphrase = key_passphrase()
     now = datetime.datetime.now(datetime.UTC)
@@ -67,10 +67,10 @@ def verify(
     can make: this detects damage, not who signed.
     """
     from imager.cli.secureboot_text import report_json, report_text
-    from imager.errors import InputError
-    from imager.output.secureboot import inspect_image
-    from imager.signing.certificates import load_certificates
-    from imager.units import count
+    from imager.efi.certificates import load_certificates
+    from imager.image.inspect_secureboot import inspect_image
+    from imager.support.errors import InputError
+    from imager.support.units import count
 
     trusted = [certificate for path in cert or () for certificate in load_certificates(path)]
     report = inspect_image(file, trusted=trusted)

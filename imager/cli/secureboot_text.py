@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from imager.cli.tables import table
-from imager.output.secureboot import Binary, EnrolledKeys, PcrFindings, SecureBootReport
-from imager.screen import printable
-from imager.signing.authenticode_read import Checksum, PeSignature
-from imager.signing.certificates import fingerprint, issuer, subject
-from imager.signing.efivars import AuthFile
-from imager.signing.keygen import KeyFile
-from imager.units import count
+from imager.efi.authenticode_read import Checksum, PeSignature
+from imager.efi.certificates import fingerprint, issuer, subject
+from imager.efi.efivars import AuthFile
+from imager.efi.keygen import KeyFile
+from imager.image.inspect_secureboot import Binary, EnrolledKeys, PcrFindings, SecureBootReport
+from imager.support.screen import printable
+from imager.support.units import count
 
 _TRUST = {
     None: "valid; no --cert to check the signer",

@@ -81,12 +81,12 @@ def cache_serve(
 ) -> None:
     """Serve caches as a read-only registry, until a signal ends it."""
     from imager.cli.serve_text import access_log
-    from imager.errors import ImagerError, InputError
-    from imager.server.address import Address
-    from imager.server.clients import Announcement
-    from imager.server.patchfiles import MIRRORS
-    from imager.server.roots import FixedRoots
-    from imager.server.serve import ServerTls, Service, Serving, run_service
+    from imager.registry.address import Address
+    from imager.registry.announce import Announcement
+    from imager.registry.patchfiles import MIRRORS
+    from imager.registry.roots import FixedRoots
+    from imager.registry.serve import ServerTls, Service, Serving, run_service
+    from imager.support.errors import ImagerError, InputError
 
     roots = (*(paths or ()), *(image_cache_path or ()))
     if not roots:

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import IO
 
-from imager.reporter import ProgressStyle
-from imager.screen import printable
-from imager.server.app import Exchange
+from imager.registry.app import Exchange
+from imager.support.reporter import ProgressStyle
+from imager.support.screen import printable
 
 _LONGEST = 500
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from imager.units import MIB
+from imager.support.units import MIB
 
 
 def table(rows: Sequence[Sequence[str]], *, numbers: int) -> Iterator[str]:

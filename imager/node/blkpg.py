@@ -11,8 +11,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from imager.errors import HostError
 from imager.node.devices import BlockDevice
+from imager.support.errors import HostError
 
 _BLKPG = 0x1269
 _ADD, _REMOVE, _RESIZE = 1, 2, 3

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imager.errors import HostError
-from imager.machineconfig.disk import Disk
-from imager.media.gpt import Partition
-from imager.media.gpt_edit import read_numbered
+from imager.formats.gpt.edit import read_numbered
+from imager.formats.gpt.table import Partition
+from imager.support.errors import HostError
+from imager.talos.config.disk import Disk
 
 SYS = Path("/sys")
 DEV = Path("/dev")

@@ -12,29 +12,29 @@ from pathlib import Path
 
 import urllib3
 
-from imager.errors import ImagerError
-from imager.imagecache.open import open_whole_cache
-from imager.node.attached import Node
+from imager.cache.open import open_whole_cache
+from imager.node.blkid import Volume
 from imager.node.containerd import reads_hosts
-from imager.node.copying import plan_copy
 from imager.node.devices import BlockDevice
+from imager.node.diagnosis import Finding
 from imager.node.doctor_volumes import (
     content_findings,
     disk_volume,
     label_findings,
     opened_root,
 )
-from imager.node.findings import Finding
-from imager.node.probe import Volume
+from imager.node.mounts import Node
 from imager.node.provision import plan_volume
 from imager.node.run import switched_off
 from imager.node.status import NodeStatus, is_running, read_status
+from imager.node.sync import plan_copy
 from imager.node.systemdisk import find_system_disk
 from imager.node.volumes import iso_volumes, without_media
-from imager.reporter import Reporter
-from imager.server.hosts import writes_to
-from imager.units import format_size
-from imager.workspace import free_space
+from imager.registry.containerd_hosts import writes_to
+from imager.support.atomic import free_space
+from imager.support.errors import ImagerError
+from imager.support.reporter import Reporter
+from imager.support.units import format_size
 
 _ANSWER_SECONDS = 5
 

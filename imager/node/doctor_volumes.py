@@ -6,15 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from imager.errors import Fail, ImagerError, InputError, UnsupportedError
-from imager.imagecache.open import open_whole_cache
-from imager.imagecache.opened import OpenedCache
-from imager.imagecache.verify import verify_cache
-from imager.machineconfig.volumes import IMAGE_CACHE
+from imager.cache.open import open_whole_cache
+from imager.cache.opened import OpenedCache
+from imager.cache.verify import verify_cache
+from imager.node.blkid import Volume, probe
 from imager.node.devices import BlockDevice
-from imager.node.findings import Finding
+from imager.node.diagnosis import Finding
 from imager.node.mounting import mount, places_of, unmount
-from imager.node.probe import Volume, probe
 from imager.node.volumes import (
     ISO_FILESYSTEMS,
     ISO_FOLDER,
@@ -22,9 +20,11 @@ from imager.node.volumes import (
     cache_partitions,
     iso_volumes,
 )
-from imager.reporter import Reporter
-from imager.units import format_size
-from imager.workspace import scratch_folder
+from imager.support.atomic import scratch_folder
+from imager.support.errors import Fail, ImagerError, InputError, UnsupportedError
+from imager.support.reporter import Reporter
+from imager.support.units import format_size
+from imager.talos.config.volumes import IMAGE_CACHE
 
 _FROM_MEDIUM = "boot with the ISO or stick in: it is copied from there"
 _MEDIUM_AGAIN = "write the medium again; check its ISO with `imager images cache-verify`"

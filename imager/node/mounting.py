@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from imager.errors import HostError, ImagerError, OutputError, UnsupportedError
+from imager.support.errors import HostError, ImagerError, OutputError, UnsupportedError
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXECUTION, _REMOUNT = 1, 2, 4, 8, 32

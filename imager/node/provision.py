@@ -14,24 +14,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.errors import HostError, ImagerError, InputError, OutputError, UnsupportedError, joined
-from imager.machineconfig.disk import Disk
-from imager.machineconfig.volumes import IMAGE_CACHE, VolumeSettings
-from imager.media.gpt import LINUX_DATA, Partition, backup_size, first_usable
-from imager.media.gpt_edit import (
+from imager.formats.gpt.edit import (
     Range,
     TableInUse,
     protective_mbr,
     read_table,
     write_empty_table,
 )
+from imager.formats.gpt.table import LINUX_DATA, Partition, backup_size, first_usable
+from imager.node.blkid import is_blank, probe
 from imager.node.blkpg import add_partition, kernel_path, remove_partition
 from imager.node.devices import BlockDevice, describe_disk, find_device, is_in_use
-from imager.node.growing import grow_disk
-from imager.node.probe import is_blank, probe
-from imager.repro import derived_uuid
-from imager.tools import run_tool
-from imager.units import MIB, align_up, format_size
+from imager.node.resize import grow_disk
+from imager.support.errors import (
+    HostError,
+    ImagerError,
+    InputError,
+    OutputError,
+    UnsupportedError,
+    joined,
+)
+from imager.support.repro import derived_uuid
+from imager.support.tools import run_tool
+from imager.support.units import MIB, align_up, format_size
+from imager.talos.config.disk import Disk
+from imager.talos.config.volumes import IMAGE_CACHE, VolumeSettings
 
 _BLOCK = 4096
 _WAIT = 10.0

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.machineconfig.settings import MachineConfig
-from imager.node.attached import Node
-from imager.node.board import StatusBoard
-from imager.node.keeper import CacheKeeper
+from imager.node.mounts import Node
 from imager.node.status import CacheStatus, CopyStatus, NodeStatus, only_run, write_status
-from imager.reporter import Reporter
-from imager.server.address import Address
-from imager.server.app import Exchange
-from imager.server.clients import Announcement
-from imager.server.notify import notify
-from imager.server.serve import Service, Serving, run_service
+from imager.node.status_writer import StatusBoard
+from imager.node.supervisor import CacheKeeper
+from imager.registry.address import Address
+from imager.registry.announce import Announcement
+from imager.registry.app import Exchange
+from imager.registry.notify import notify
+from imager.registry.serve import Service, Serving, run_service
+from imager.support.reporter import Reporter
+from imager.talos.config.document import MachineConfig
 
 
 @dataclass(frozen=True, slots=True)

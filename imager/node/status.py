@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imager.errors import HostError, InputError
-from imager.workspace import atomic_file
+from imager.support.atomic import atomic_file
+from imager.support.errors import HostError, InputError
 
 STATUS_FILE = "image-cache.json"
 _LOCK_FILE = "lock"

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.machineconfig.volumes import IMAGE_CACHE
+from imager.node.blkid import Volume, probe
 from imager.node.devices import BlockDevice
-from imager.node.probe import Volume, probe
+from imager.talos.config.volumes import IMAGE_CACHE
 
 ISO_PREFIX = "TALOS_"
 ISO_FILESYSTEMS = ("iso9660", "vfat")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
-from imager.errors import DependencyError
+from imager.support.errors import DependencyError
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str], Iterable[str]]

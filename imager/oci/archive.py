@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imager.compression import detect_codec
-from imager.errors import InputError, OutputError, UnsupportedError
-from imager.extents import Codec, StreamRange
+from imager.content.compression import detect_codec
+from imager.content.extents import Codec, StreamRange
 from imager.oci.plainfile import plain_pieces, write_plain
 from imager.oci.source import LocalRange, NotFoundError
 from imager.oci.tarindex import read_tar_index
+from imager.support.errors import InputError, OutputError, UnsupportedError
 
 _UNREAD = {b"\xfd7zXZ": "unxz", b"BZh": "bunzip2"}
 

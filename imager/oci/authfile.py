@@ -14,9 +14,9 @@ import base64
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from imager.errors import InputError
 from imager.oci.documents import MAX_DOCUMENT, Fields, fields_of, load_fields
-from imager.units import format_size
+from imager.support.errors import InputError
+from imager.support.units import format_size
 
 _BOM = b"\xef\xbb\xbf"
 _CONFIG_KEY, _LEGACY_KEY = ".dockerconfigjson", ".dockercfg"
@@ -70,7 +70,7 @@ def _is_entry(value: object) -> bool:
 
 
 def _from_secrets(text: bytes, where: str) -> Fields:
-    from imager.yamldocs import load_documents
+    from imager.support.yamldocs import load_documents
 
     try:
         documents = load_documents(text.decode("utf-8"))

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from imager.errors import DependencyError, ImagerError, InputError
 from imager.oci.challenges import Challenge, parse_challenges
 from imager.oci.credentials import Credential, Credentials, IdentityToken, Login, RegistryToken
 from imager.oci.documents import load_fields
 from imager.oci.reference import Reference
 from imager.oci.transport import Response, Transport, follow, read_bounded
-from imager.units import MIB
+from imager.support.errors import DependencyError, ImagerError, InputError
+from imager.support.units import MIB
 
 # What a token allows: actions of the token specification's scopes.
 PULL = "pull"

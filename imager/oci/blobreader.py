@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imager.errors import InputError
-from imager.extents import Content
+from imager.content.extents import Content
+from imager.content.reading import iterate_bytes
 from imager.oci.manifest import Descriptor
 from imager.oci.transport import Stream
-from imager.reading import iterate_bytes
-from imager.reporter import Advance
+from imager.support.errors import InputError
+from imager.support.reporter import Advance
 
 
 class BlobReader:

@@ -5,10 +5,10 @@ https://github.com/opencontainers/image-spec/blob/main/config.md#properties
 
 from __future__ import annotations
 
-from imager.errors import ImagerError
 from imager.oci.documents import load_fields
 from imager.oci.manifest import ImageManifest
 from imager.oci.platform import Platform
+from imager.support.errors import ImagerError
 
 LARGEST_CONFIG = 4 << 20
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from imager.errors import DependencyError, InputError
 from imager.oci.authfile import decoded_base64, read_auth_file
 from imager.oci.authkeys import DOCKER_HUB_KEYS, best_key
 from imager.oci.documents import Fields, load_fields
 from imager.oci.reference import DOCKER_HUB
+from imager.support.errors import DependencyError, InputError
 
 _NOT_FOUND = "credentials not found"
 _TOKEN_USER = "<token>"  # noqa: S105 - what helpers put in place of a user name
@@ -184,7 +184,7 @@ def _decoded(entry: Fields) -> Credential:
 
 
 def _ask_helper(helper: str, key: str) -> Login | None:
-    from imager.tools import run_tool
+    from imager.support.tools import run_tool
 
     if "/" in helper:
         raise InputError(f"{helper!r} is not the name of a credential helper")

@@ -10,7 +10,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from imager.errors import InputError, UnsupportedError
+from imager.support.errors import InputError, UnsupportedError
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DIGEST = re.compile(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)", re.ASCII)

@@ -16,8 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.errors import InputError
-from imager.extents import Content
+from imager.content.extents import Content
 from imager.oci.archive import Archive
 from imager.oci.digest import Digest
 from imager.oci.documents import fields_of, load_fields, load_json
@@ -39,6 +38,7 @@ from imager.oci.source import (
     NotFoundError,
 )
 from imager.oci.storedlayer import stored_layer
+from imager.support.errors import InputError
 
 _LISTING = "manifest.json"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from imager.errors import InputError
-from imager.units import MIB, format_size
+from imager.support.errors import InputError
+from imager.support.units import MIB, format_size
 
 # What registries accept for a manifest: distribution/distribution, maxManifestBodySize.
 MAX_DOCUMENT = 4 * MIB

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from imager.errors import DependencyError
 from imager.oci.retry import ConnectionLostError, Patience
 from imager.oci.source import BlobCheck
 from imager.oci.transport import Response
+from imager.support.errors import DependencyError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19}|\*)", re.ASCII)
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
-from imager.errors import InputError
 from imager.oci.reference import DOCKER_HUB, Reference, is_registry
 from imager.oci.rewrite import Rewrite, rewritten
 from imager.oci.tls import DEFAULT_TLS, ClientCertificate, TlsSettings
 from imager.oci.transport import follow
+from imager.support.errors import InputError
 
 _HUB_HOST = "registry-1.docker.io"
 _API = "/v2"

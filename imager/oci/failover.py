@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from imager.errors import DependencyError, ImagerError, InputError, UnsupportedError
 from imager.oci.endpoint import Endpoint
 from imager.oci.source import WrongBytesError
+from imager.support.errors import DependencyError, ImagerError, InputError, UnsupportedError
 
 _T = TypeVar("_T")
 

@@ -5,14 +5,14 @@ OCI distribution specification 1.1, section Error Codes.
 
 from __future__ import annotations
 
-from imager.errors import DependencyError, ImagerError, InputError
 from imager.oci.authorization import login_hint
 from imager.oci.documents import load_fields
 from imager.oci.reference import Reference
 from imager.oci.retry import RETRIED, BusyError
 from imager.oci.source import NotFoundError
 from imager.oci.transport import Response, read_bounded
-from imager.units import KIB
+from imager.support.errors import DependencyError, ImagerError, InputError
+from imager.support.units import KIB
 
 _LONGEST_SAID = 200
 

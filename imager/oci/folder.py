@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.errors import InputError
 from imager.oci.source import LocalRange, NotFoundError
+from imager.support.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from imager.errors import InputError, is_denied
 from imager.oci.endpoint import Capability, HostConfig, host_root
 from imager.oci.rewrite import Rewrite
 from imager.oci.tls import ClientCertificate, TlsSettings
-from imager.units import MIB
+from imager.support.errors import InputError, is_denied
+from imager.support.units import MIB
 
 _FILE = "hosts.toml"
 # RFC 9110, section 5.6.2.

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imager.errors import InputError, UnsupportedError
-from imager.extents import Content
+from imager.content.extents import Content
 from imager.oci.archive import Archive
 from imager.oci.digest import Digest
 from imager.oci.documents import dump_json, load_fields
@@ -22,6 +21,7 @@ from imager.oci.folder import FolderFiles
 from imager.oci.manifest import INDEX_TYPES, Descriptor, Index, RawManifest, parse_manifest
 from imager.oci.platform import Platform
 from imager.oci.source import BlobCheck, ByteSink, LocalRange, NotFoundError
+from imager.support.errors import InputError, UnsupportedError
 
 REF_NAME = "org.opencontainers.image.ref.name"
 # What containerd and BuildKit write: the full reference, where REF_NAME may be a tag alone.

@@ -19,12 +19,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.errors import ImagerError, InputError
 from imager.oci.layout import Layout, LayoutImage, entry_names, fits
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource
-from imager.units import count
+from imager.support.errors import ImagerError, InputError
+from imager.support.units import count
 
 _REGISTRY = "docker://"
 _SHOWN = 5

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from imager.errors import ImagerError
 from imager.oci.authorization import Asked, Authorizer
 from imager.oci.credentials import Credentials
 from imager.oci.endpoint import api_base
 from imager.oci.transport import Response, Transport, same_origin
+from imager.support.errors import ImagerError
 
 # What hosts answer to the anonymous where they do not say what they have.
 _HIDING = (403, 404)

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from imager.errors import ImagerError, InputError, UnsupportedError
 from imager.oci.digest import Digest
 from imager.oci.documents import Fields, dump_json, load_fields
 from imager.oci.platform import Platform
+from imager.support.errors import ImagerError, InputError, UnsupportedError
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PosixPath
 
-from imager.compression import StreamReader
-from imager.copier import write_error
-from imager.errors import HostError
-from imager.extents import Content, Extent, FileRange, StreamRange
+from imager.content.compression import StreamReader
+from imager.content.copier import write_error
+from imager.content.extents import Content, Extent, FileRange, StreamRange
+from imager.content.reading import iterate_bytes
 from imager.oci.source import CHUNK
-from imager.reading import iterate_bytes
-from imager.units import format_size
-from imager.workspace import free_space, temporary_place
+from imager.support.atomic import free_space, temporary_place
+from imager.support.errors import HostError
+from imager.support.units import format_size
 
 _OPEN_FILES = Path("/proc/self/fd")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from imager.errors import InputError
+from imager.support.errors import InputError
 
 _PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}", re.ASCII)
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm"}

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from imager.errors import DependencyError, InputError
-from imager.extents import Content
-from imager.meter import Kept
+from imager.content.extents import Content
 from imager.oci.blobreader import BlobReader
 from imager.oci.digest import Digest
 from imager.oci.layout import Layout, LayoutImage
@@ -21,9 +19,11 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient, Request
 from imager.oci.retry import insist
 from imager.oci.upload import PASSING, Outcome, Target, has_blob, upload_blob
-from imager.reporter import Reporter
-from imager.units import MIB, count
-from imager.workers import SharedProgress, worker_pool
+from imager.support.errors import DependencyError, InputError
+from imager.support.meter import Kept
+from imager.support.reporter import Reporter
+from imager.support.units import MIB, count
+from imager.support.workers import SharedProgress, worker_pool
 
 DEFAULT_CHUNK = 64 * MIB
 # An index of indexes of indexes; deeper ones do not occur.

@@ -14,8 +14,8 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
-from imager.errors import ImagerError, InputError
 from imager.oci.digest import Digest
+from imager.support.errors import ImagerError, InputError
 
 DOCKER_HUB = "docker.io"
 _DEFAULT_TAG = "latest"

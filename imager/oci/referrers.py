@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from imager.errors import InputError
 from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.manifest import OCI_INDEX, Descriptor, Index, parse_manifest
 from imager.oci.transport import Response, follow, read_bounded
+from imager.support.errors import InputError
 
 # What registries without such lists answer.
 NO_REFERRERS = (400, 404, 405, 406, 501)

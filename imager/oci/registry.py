@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from imager.errors import ImagerError, InputError
 from imager.oci.authorization import PULL, PUSH, Asked
 from imager.oci.credentials import CredentialChain, Credentials
 from imager.oci.endpoint import Capability, Endpoint, Hosts
@@ -24,6 +23,7 @@ from imager.oci.retry import READING, Patience, asked_pause
 from imager.oci.settings import RegistrySettings
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
 from imager.oci.transport import Body, Response, Transport, same_origin
+from imager.support.errors import ImagerError, InputError
 
 if TYPE_CHECKING:
     from imager.oci.remote import RemoteImage

@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from imager.errors import DependencyError, ImagerError, InputError
-from imager.extents import Content
+from imager.content.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.download import Ask, download
@@ -24,7 +23,8 @@ from imager.oci.registry import RegistryClient, Request
 from imager.oci.retry import NO_METHOD, insist
 from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
 from imager.oci.transport import Response, read_bounded
-from imager.units import format_size
+from imager.support.errors import DependencyError, ImagerError, InputError
+from imager.support.units import format_size
 
 _T = TypeVar("_T")
 _MOST_URLS = 8

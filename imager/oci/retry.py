@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar
 import urllib3
 from urllib3.util import Retry
 
-from imager.errors import DependencyError
 from imager.oci.tracing import log_retry, public_url, reason_of
+from imager.support.errors import DependencyError
 
 # RFC 9110, 9.2.1: what only reads may be sent again.
 READING = frozenset({"GET", "HEAD"})

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imager.errors import InputError
 from imager.oci.reference import is_repository
+from imager.support.errors import InputError
 
 _VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))", re.ASCII)
 

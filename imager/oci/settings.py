@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from imager.errors import ImagerError, InputError
 from imager.oci.credentials import Credential, CredentialChain, CredentialStore
 from imager.oci.endpoint import HostConfig, Hosts, mirror_root
 from imager.oci.reference import DOCKER_HUB, is_registry
 from imager.oci.retry import Patience
 from imager.oci.tls import ClientCertificate, TlsSettings
+from imager.support.errors import ImagerError, InputError
 
 if TYPE_CHECKING:
     from imager.oci.hosts_toml import RegistryHosts

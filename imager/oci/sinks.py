@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from imager.copier import write_error
-from imager.reporter import Advance
+from imager.content.copier import write_error
+from imager.support.reporter import Advance
 
 
 class FileSink:

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.errors import InputError
-from imager.extents import Content
+from imager.content.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.folder import FolderFiles
 from imager.oci.manifest import Descriptor, RawManifest
 from imager.oci.source import BlobCheck, ByteSink, LocalRange, NotFoundError
+from imager.support.errors import InputError
 
 _ROOT = "manifest.json"
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imager.errors import DependencyError, ImagerError, InputError, OutputError
-from imager.extents import Content, FileRange
+from imager.content.extents import Content, FileRange
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.units import MIB, format_size
+from imager.support.errors import DependencyError, ImagerError, InputError, OutputError
+from imager.support.units import MIB, format_size
 
 CHUNK = MIB
 

@@ -10,12 +10,12 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 import zstandard
 
-from imager.compression import MAGIC
-from imager.errors import InputError, OutputError
-from imager.extents import Codec
+from imager.content.compression import MAGIC
+from imager.content.extents import Codec
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from imager.oci.source import CHUNK, LocalRange
+from imager.support.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -7,9 +7,9 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from imager.errors import InputError, OutputError, UnsupportedError
+from imager.content.tar import read_tar_headers
 from imager.oci.source import LocalRange
-from imager.tarball import read_tar_headers
+from imager.support.errors import InputError, OutputError, UnsupportedError
 
 _MOST_MEMBERS = 100_000
 _MOST_LINKS = 8

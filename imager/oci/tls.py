@@ -10,7 +10,7 @@ from pathlib import Path
 
 from urllib3.util import create_urllib3_context
 
-from imager.errors import ImagerError, InputError, is_denied
+from imager.support.errors import ImagerError, InputError, is_denied
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
-from imager.errors import DependencyError
+from imager.support.errors import DependencyError
 
 # What all readers of URLs take for the same host: urllib3 decodes `%34` and ends it at a backslash.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from imager.errors import DependencyError
 from imager.oci.blobreader import BlobReader
 from imager.oci.failures import RefusedError
 from imager.oci.manifest import Descriptor
@@ -21,6 +20,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient, Request
 from imager.oci.retry import NO_METHOD, BusyError, ConnectionLostError, insist
 from imager.oci.transport import NoAnswerError, Response, follow
+from imager.support.errors import DependencyError
 
 _RANGE = re.compile(r"(?:bytes[= ])?0-(\d{1,19})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)

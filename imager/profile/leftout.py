@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from imager.profile.choices import EnrollKeys, OutputKind
-from imager.profile.fields import setting
 from imager.profile.model import Profile
-from imager.profile.quirks import fills_in
-from imager.profile.version import TalosVersion
+from imager.support.fields import setting
+from imager.talos.choices import EnrollKeys, OutputKind
+from imager.talos.version import TalosVersion
+from imager.talos.versions import fills_in
 
 _PLAIN_SECTOR = 512
 _IMAGES = (OutputKind.IMAGE, OutputKind.USB)

@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from imager.errors import InputError, InvalidProfileError
-from imager.profile.fields import Location, dotted
 from imager.profile.model import Profile
 from imager.profile.names import builtin_folder, builtin_names
 from imager.profile.validators import shown
-from imager.yamldocs import PARSER_ERRORS, CheckedComposer, yaml_problem
+from imager.support.errors import InputError, InvalidProfileError
+from imager.support.fields import Location, dotted
+from imager.support.yamldocs import PARSER_ERRORS, CheckedComposer, yaml_problem
 
 Layer = Mapping[str, Any]
 

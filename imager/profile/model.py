@@ -20,7 +20,6 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from imager.profile.choices import Bootloader, DiskFormat, EnrollKeys, OutFormat, OutputKind
 from imager.profile.validators import (
     IGNORED,
     Arch,
@@ -38,6 +37,7 @@ from imager.profile.validators import (
     unset_if,
     values_of,
 )
+from imager.talos.choices import Bootloader, DiskFormat, EnrollKeys, OutFormat, OutputKind
 
 _FORMATS = dict.fromkeys((OutputKind.IMAGE, OutputKind.USB), (OutFormat.RAW, OutFormat.ZST))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from imager.profile.choices import OutFormat, OutputKind
 from imager.profile.model import Profile
+from imager.talos.choices import OutFormat, OutputKind
 
 # `{stem}` is platform and architecture. Tools for Windows that write sticks look for .img.
 _NAMES: Mapping[OutputKind, str] = {

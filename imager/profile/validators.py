@@ -18,10 +18,10 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from imager.arch import ARCHES
-from imager.errors import InputError
-from imager.profile.version import TalosVersion
-from imager.units import parse_size
+from imager.support.arch import ARCHES
+from imager.support.errors import InputError
+from imager.support.units import parse_size
+from imager.talos.version import TalosVersion
 
 
 def _size(value: object) -> int:

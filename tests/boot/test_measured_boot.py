@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64
+from imager.bootassets.find import find_assets
 from imager.bootassets.kernelimage import unified_kernel_image
-from imager.bootassets.locate import find_assets
-from imager.bootassets.measured import PcrPolicy, check_pcr_policy
-from imager.bootassets.uki import UkiProfile, os_release
-from imager.extents import Content
-from imager.signing.pcr import TALOS_PHASES
+from imager.content.extents import Content
+from imager.efi.measured import PcrPolicy, check_pcr_policy
+from imager.efi.pcr import TALOS_PHASES
+from imager.efi.uki import UkiProfile, os_release
+from imager.support.arch import AMD64
 from tests.boot.outputs import kernel_arguments
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.machines.booting import boot

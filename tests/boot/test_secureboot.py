@@ -16,11 +16,11 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from imager.bootassets.measured import check_pcr_policy
-from imager.extents import Content, FileRange
-from imager.pe import read_headers
-from imager.signing.authenticode import sign_pe
-from imager.signing.signer import FileSigner
+from imager.content.extents import Content, FileRange
+from imager.efi.authenticode import sign_pe
+from imager.efi.measured import check_pcr_policy
+from imager.efi.pe import read_headers
+from imager.efi.signer import FileSigner
 from tests.boot.outputs import counts, make_image
 from tests.lib.caches.caches import CacheFixture, flip, make_flat
 from tests.lib.keys.chains import basic, new_key, owner

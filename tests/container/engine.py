@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import imager
-from imager.bootassets.apt import SUITE, find_mirror
-from imager.workspace import atomic_file
+from imager.distro.apt import SUITE, find_mirror
+from imager.support.atomic import atomic_file
 from tests.lib.tools.cli import REPOSITORY
 
 BASE_IMAGE = f"debian:{SUITE}-slim"

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import imager
-from imager.arch import ARCHES
-from imager.bootassets.apt import SUITE, find_mirror
-from imager.repro import source_date_epoch
+from imager.distro.apt import SUITE, find_mirror
+from imager.support.arch import ARCHES
+from imager.support.repro import source_date_epoch
 from tests.lib.caches.caches import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, descriptor, dump, sha256
 from tests.lib.registries.registry import copy_image, running_registry
 

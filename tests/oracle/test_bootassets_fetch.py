@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from imager.arch import AMD64, ARM64
 from imager.bootassets import grub
-from imager.bootassets.deb import deb_files
-from imager.bootassets.fetch import Wanted, fetch_assets
 from imager.bootassets.grub import MODULES, find_bios_grub, find_efi_grub
-from imager.bootassets.initramfs import witness_modules
-from imager.bootassets.packages import Workshop
-from imager.errors import DependencyError, InputError
+from imager.distro.deb import deb_files
+from imager.distro.fetch import Wanted, fetch_assets
+from imager.distro.initramfs import witness_modules
+from imager.distro.packages import Workshop
+from imager.support.arch import AMD64, ARM64
+from imager.support.errors import DependencyError, InputError
 
 pytestmark = pytest.mark.oracle
 EPOCH = 1_704_067_200

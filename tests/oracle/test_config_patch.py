@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imager.units import parse_size
+from imager.support.units import parse_size
 from tests.lib.caches.caches import CacheFixture, make_flat, make_layout, make_tar
 from tests.lib.caches.tars import make_archive
 from tests.lib.registries.registry import running_registry

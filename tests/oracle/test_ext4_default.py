@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.extents import Content
-from imager.filetree import TreeFile
-from imager.media.ext4_default import minimum_default_ext4_size
+from imager.content.extents import Content
+from imager.content.tree import TreeFile
+from imager.formats.ext4.default import minimum_default_ext4_size
 from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle

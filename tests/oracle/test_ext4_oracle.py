@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from imager.errors import DependencyError
-from imager.extents import Content, Data, Extent
-from imager.filetree import TreeFile, VolumePlan
-from imager.media.ext4 import minimum_ext4_size, plan_ext4
-from imager.tools import run_tool
-from imager.units import GIB, MIB
+from imager.content.extents import Content, Data, Extent
+from imager.content.tree import TreeFile, VolumePlan
+from imager.formats.ext4.plan import minimum_ext4_size, plan_ext4
+from imager.support.errors import DependencyError
+from imager.support.tools import run_tool
+from imager.support.units import GIB, MIB
 from tests.lib.tools.support import write_content
 from tests.lib.volumes.foreign_volumes import damage
 

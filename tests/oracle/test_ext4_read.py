@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, UnsupportedError, stop_at
-from imager.extents import Content
-from imager.filetree import TreeFile
-from imager.media.ext4 import plan_ext4
-from imager.media.ext4_groups import is_ext4
-from imager.media.ext4_read import open_ext4
-from imager.media.libext2fs import crc32c
-from imager.units import MIB
+from imager.content.extents import Content
+from imager.content.tree import TreeFile
+from imager.formats.ext4.groups import is_ext4
+from imager.formats.ext4.libext2fs import crc32c
+from imager.formats.ext4.plan import plan_ext4
+from imager.formats.ext4.read import open_ext4
+from imager.support.errors import ImagerError, UnsupportedError, stop_at
+from imager.support.units import MIB
 from tests.lib.tools.cli import tool
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import write_content

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, InputError, UnsupportedError, stop_at
-from imager.extents import Content
-from imager.media import fat_foreign
-from imager.media.fat import FatFile, minimum_fat_size, plan_fat
-from imager.media.fat_foreign import is_fat, open_fat
-from imager.units import MIB
+from imager.content.extents import Content
+from imager.formats.fat import read as fat_foreign
+from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.fat.read import is_fat, open_fat
+from imager.support.errors import ImagerError, InputError, UnsupportedError, stop_at
+from imager.support.units import MIB
 from tests.lib.tools.cli import tool
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import write_content

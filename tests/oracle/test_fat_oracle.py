@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imager.errors import DependencyError, OutputError
-from imager.extents import Content
-from imager.filetree import VolumePlan
-from imager.media.fat import FatFile, minimum_fat_size, plan_fat
-from imager.media.fat_names import folded
-from imager.tools import run_tool
-from imager.units import MIB
+from imager.content.extents import Content
+from imager.content.tree import VolumePlan
+from imager.formats.fat.names import folded
+from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.support.errors import DependencyError, OutputError
+from imager.support.tools import run_tool
+from imager.support.units import MIB
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.fat_oracle import read_fat

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, stop_at
-from imager.media.ext4_read import open_ext4
-from imager.media.fat_foreign import open_fat
-from imager.media.iso9660_read import open_iso9660
+from imager.formats.ext4.read import open_ext4
+from imager.formats.fat.read import open_fat
+from imager.formats.iso9660.read import open_iso9660
+from imager.support.errors import ImagerError, stop_at
 from tests.lib.caches.sparse import GIB
 from tests.lib.tools.cli import MIB, tool
 from tests.lib.tools.examples import examples

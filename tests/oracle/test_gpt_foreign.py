@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from imager.media.gpt import ESP, LINUX_DATA, Partition
-from imager.media.gpt_edit import read_numbered, read_table
-from imager.media.gpt_read import read_gpt
+from imager.formats.gpt.edit import read_numbered, read_table
+from imager.formats.gpt.read import read_gpt
+from imager.formats.gpt.table import ESP, LINUX_DATA, Partition
 from tests.lib.caches.caches import flip
 from tests.lib.tools.cli import MIB, tool
 from tests.lib.volumes.foreign_volumes import write_tree

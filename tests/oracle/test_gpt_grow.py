@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.media.gpt_edit import read_table
-from imager.media.gpt_read import read_gpt
+from imager.formats.gpt.edit import read_table
+from imager.formats.gpt.read import read_gpt
+from imager.support.errors import InputError
 from tests.lib.caches.caches import flip
 from tests.lib.tools.cli import tool
 from tests.oracle.test_gpt_oracle import MIB, sfdisk_table, sgdisk_finds_it_sound, write_disk

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from imager.extents import Content
-from imager.media.gpt import (
+from imager.content.extents import Content
+from imager.formats.gpt.table import (
     BIOS_BOOT,
     ESP,
     LEGACY_BOOT,
@@ -20,7 +20,7 @@ from imager.media.gpt import (
     backup_size,
     plan_gpt,
 )
-from imager.tools import find_tool, run_tool
+from imager.support.tools import find_tool, run_tool
 from tests.lib.caches.caches import flip
 from tests.lib.tools.support import write_content
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64
 from imager.bootassets.grub import MODULES, find_bios_grub
-from imager.bootloader.grubcore import (
+from imager.content.extents import Content
+from imager.image.bootloader.grubcore import (
     cd_core,
     core_payload,
     disk_core,
     hybrid_boot_code,
     with_hybrid_core,
 )
-from imager.extents import Content
+from imager.support.arch import AMD64
 from tests.lib.tools.cli import real_assets, tool
 from tests.lib.tools.support import content_bytes
 

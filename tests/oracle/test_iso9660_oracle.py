@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from pycdlib import PyCdlib
 from pycdlib.pycdlibexception import PyCdlibException
 
-from imager.errors import InputError
-from imager.extents import Content, Data, Extent
-from imager.filetree import TreeFile, VolumePlan
-from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, plan_iso
-from imager.units import align_up
+from imager.content.extents import Content, Data, Extent
+from imager.content.tree import TreeFile, VolumePlan
+from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, plan_iso
+from imager.support.errors import InputError
+from imager.support.units import align_up
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import write_content
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.extents import Content
-from imager.filetree import TreeFile
-from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, plan_iso
+from imager.content.extents import Content
+from imager.content.tree import TreeFile
+from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, plan_iso
 from tests.lib.caches.caches import flip, tree_files
 from tests.lib.tools.cli import tool
 from tests.lib.tools.support import write_content

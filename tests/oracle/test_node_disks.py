@@ -17,21 +17,22 @@ from typing import Any
 
 import pytest
 
-from imager.errors import HostError, ImagerError, InputError, UnsupportedError
-from imager.machineconfig.selector import Selector
-from imager.machineconfig.sizes import SizeLimit, parse_size_limit
-from imager.machineconfig.volumes import VolumeSettings
-from imager.media.gpt_edit import read_table
-from imager.media.gpt_read import read_gpt
-from imager.node import growing, provision
+from imager.formats.gpt.edit import read_table
+from imager.formats.gpt.read import read_gpt
+from imager.node import provision
+from imager.node import resize as growing
+from imager.node.blkid import is_blank, probe
 from imager.node.blkpg import add_partition
 from imager.node.devices import BlockDevice, find_device, is_in_use, list_devices
-from imager.node.growing import grow_disk, grow_volume
 from imager.node.mounting import mount, mounted_at, unmount
-from imager.node.probe import is_blank, probe
 from imager.node.provision import VolumePlan, make_volume, plan_volume
+from imager.node.resize import grow_disk, grow_volume
 from imager.node.systemdisk import find_system_disk
-from imager.tools import find_tool, run_tool
+from imager.support.errors import HostError, ImagerError, InputError, UnsupportedError
+from imager.support.tools import find_tool, run_tool
+from imager.talos.config.selector import Selector
+from imager.talos.config.sizes import SizeLimit, parse_size_limit
+from imager.talos.config.volumes import VolumeSettings
 from tests.lib.caches.caches import flip
 from tests.lib.machines.loop_devices import loop_device, loop_volume, scan
 from tests.oracle.test_gpt_oracle import sfdisk_table, sgdisk_finds_it_sound

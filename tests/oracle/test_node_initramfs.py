@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.bootassets.cpio import file, folder, symlink
-from imager.bootassets.squashfs import Compression, squashfs_image
+from imager.distro.cpio import file, folder, symlink
+from imager.distro.squashfs import Compression, squashfs_image
 from tests.lib.tools.cli import REPOSITORY, environment, real_assets, tool
 
 pytestmark = pytest.mark.oracle
@@ -20,10 +20,10 @@ EPOCH = 1_704_067_200
 MAKE = """
 import sys
 from pathlib import Path
-from imager.bootassets.flavors import _OWN
-from imager.bootassets.initramfs import node_initramfs
-from imager.bootassets.noderoot import own_root
-from imager.bootassets.squashfs import squashfs_image
+from imager.distro.flavors import _OWN
+from imager.distro.initramfs import node_initramfs
+from imager.distro.noderoot import own_root
+from imager.distro.squashfs import squashfs_image
 out = Path(sys.argv[1])
 own = squashfs_image(own_root(), epoch=1_704_067_200, compression=_OWN, scratch=out.parent)
 out.write_bytes(node_initramfs(b"busybox", [], (b"base", own), epoch=1_704_067_200))
@@ -107,7 +107,7 @@ def test_every_library_that_is_asked_for_is_there(root: Path) -> None:
 @pytest.mark.root
 def test_all_that_a_node_imports_is_there(root: Path) -> None:
     modules = (
-        "imager.server.serve", "imager.imagecache.open", "imager.node.copying", "imager.cli.app",
+        "imager.registry.serve", "imager.cache.open", "imager.node.sync", "imager.cli.app",
         "imager.node.run", "imager.cli.serve", "imager.cli.serve_text", "rich.progress",
         *(f"imager.machineconfig.{path.stem}"
           for path in (REPOSITORY / "imager/machineconfig").glob("[a-z]*.py")),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import HostError, UnsupportedError
 from imager.node.devices import is_in_use
 from imager.node.mounting import mount, mounted_at, remount, unmount
 from imager.node.provision import make_volume
-from imager.tools import run_tool
+from imager.support.errors import HostError, UnsupportedError
+from imager.support.tools import run_tool
 from tests.lib.machines.loop_devices import loop_device, loop_volume
 from tests.lib.machines.node import empty_disk
 from tests.oracle.test_node_disks import SIZE, mounted, plan_on

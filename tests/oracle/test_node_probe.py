@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from imager.node.blkid import Volume, is_blank, probe
 from imager.node.devices import BlockDevice
-from imager.node.probe import Volume, is_blank, probe
-from imager.tools import run_tool
+from imager.support.tools import run_tool
 
 pytestmark = pytest.mark.oracle
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64
-from imager.bootassets.cmdline import kernel_cmdline
-from imager.profile.version import TalosVersion
+from imager.support.arch import AMD64
+from imager.talos.cmdline import kernel_cmdline
+from imager.talos.version import TalosVersion
 from tests.lib.tools.cli import MIB, GptEntry, build, cut, partitions, synthetic_assets, tool
 from tests.lib.volumes.grub_menu import Entry, parse_menu
 

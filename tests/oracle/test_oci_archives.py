@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
 from imager.oci import layout as lay
 from imager.oci import manifest as m
 from imager.oci.docker_archive import DockerArchive, DockerArchiveImage
@@ -18,6 +17,7 @@ from imager.oci.local import LocalImage, parse_entry
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource
+from imager.support.errors import InputError
 from tests.lib.registries.client import fetch, manifest_of
 from tests.lib.registries.registry import copy_image
 from tests.lib.tools.support import content_bytes

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import DependencyError, InputError
 from imager.oci.manifest import ImageManifest
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistryOptions, RegistrySettings
 from imager.oci.source import NotFoundError
+from imager.support.errors import DependencyError, InputError
 from tests.lib.proxies.programmable import Proxy, running_proxy
 from tests.lib.registries.registry import (
     RunningRegistry,

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from imager.errors import DependencyError, InputError
 from imager.oci import manifest as m
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
@@ -21,6 +20,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import Patience
 from imager.oci.source import ImageSource, NotFoundError
+from imager.support.errors import DependencyError, InputError
 from tests.lib.registries.client import fetch
 from tests.lib.registries.registry import (
     RunningRegistry,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
 from imager.oci.manifest import ImageManifest
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.settings import RegistryOptions
+from imager.support.errors import InputError
 from tests.lib.proxies.programmable import running_proxy
 from tests.lib.registries.registry import (
     RunningRegistry,

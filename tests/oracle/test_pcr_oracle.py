@@ -12,16 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64
+from imager.bootassets.find import Asset, BootAssets, find_assets
 from imager.bootassets.kernelimage import unified_kernel_image
-from imager.bootassets.locate import Asset, BootAssets, find_assets
-from imager.bootassets.measured import check_pcr_policy
-from imager.bootassets.uki import (
-    UkiProfile,
-    stub_version,
-)
-from imager.extents import Content
-from imager.signing.pcr import (
+from imager.content.extents import Content
+from imager.efi.measured import check_pcr_policy
+from imager.efi.pcr import (
     after_phases,
     content_digest,
     measured_sections,
@@ -30,6 +25,11 @@ from imager.signing.pcr import (
     public_key_pem,
     sign_policies,
 )
+from imager.efi.uki import (
+    UkiProfile,
+    stub_version,
+)
+from imager.support.arch import AMD64
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.machines.tpm import tpm_of_the_host
 from tests.lib.tools.cli import environment, real_assets, tool

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from imager.arch import find_arch
-from imager.imagecache.cache import ImageCache
-from imager.imagecache.layercache import LayerCache
-from imager.imagecache.pull import pull_cache
+from imager.cache.blobstore import LayerCache
+from imager.cache.cache import ImageCache
+from imager.cache.pull import pull_cache
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
-from imager.reporter import NullReporter
+from imager.support.arch import find_arch
+from imager.support.reporter import NullReporter
 from tests.lib.caches.caches import flip, layout_blobs, make_flat, make_tar, sha256, tree_files
 from tests.lib.caches.caches import make_layout as make_cache_layout
 from tests.lib.registries.registry import RunningRegistry, copy_image, make_layout

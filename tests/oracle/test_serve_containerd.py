@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from imager.server.hosts import write_hosts
+from imager.registry.containerd_hosts import write_hosts
 from tests.lib.caches.caches import flip, sha256
 from tests.lib.caches.pullable import PullableCache, PullableImage
 from tests.lib.registries.serving import Server, generate_certificates, serving, stop, tls_options

@@ -14,14 +14,14 @@ from uuid import UUID
 
 import pytest
 
-from imager.extents import Content
-from imager.media.gpt import ESP
-from imager.pe import read_headers
-from imager.signing.authenticode import image_checksum, sign_pe, split_image
-from imager.signing.authenticode_read import read_signatures
-from imager.signing.certificates import first_certificate
-from imager.signing.efivars import Variable, digest_list, parse_lists
-from imager.signing.enrollment import enrollment, enrollment_problems, load_auth
+from imager.content.extents import Content
+from imager.efi.authenticode import image_checksum, sign_pe, split_image
+from imager.efi.authenticode_read import read_signatures
+from imager.efi.certificates import first_certificate
+from imager.efi.efivars import Variable, digest_list, parse_lists
+from imager.efi.enrollment import enrollment, enrollment_problems, load_auth
+from imager.efi.pe import read_headers
+from imager.formats.gpt.table import ESP
 from tests.lib.keys.pe_stub import pe_stub
 from tests.lib.keys.signing_keys import Keys, issued, self_signed
 from tests.lib.tools.cli import build, partitions, real_assets, run, synthetic_assets, tool

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.machineconfig.celenv import ExpressionError, evaluate
-from imager.machineconfig.disk import FIELDS_SINCE, Disk
-from imager.machineconfig.kinds import KINDS
-from imager.machineconfig.patch import patch_text
-from imager.machineconfig.selector import Selector
-from imager.machineconfig.settings import read_machine_config
-from imager.machineconfig.sizes import parse_size_limit, parse_volume_size
-from imager.profile.version import TalosVersion
-from imager.server.certificates import CertificateFiles, make_certificates
-from imager.server.mirrors import mirror_documents, mirrors_patch
-from imager.units import GIB, MIB
+from imager.registry.certificates import CertificateFiles, make_certificates
+from imager.registry.mirrors import mirror_documents, mirrors_patch
+from imager.support.errors import InputError
+from imager.support.units import GIB, MIB
+from imager.talos.config.cel import ExpressionError, evaluate
+from imager.talos.config.disk import FIELDS_SINCE, Disk
+from imager.talos.config.document import read_machine_config
+from imager.talos.config.kinds import KINDS
+from imager.talos.config.patch import patch_text
+from imager.talos.config.selector import Selector
+from imager.talos.config.sizes import parse_size_limit, parse_volume_size
+from imager.talos.version import TalosVersion
 from tests.lib.tools.talos_modules import RELEASE, TalosModules
 
 pytestmark = pytest.mark.oracle

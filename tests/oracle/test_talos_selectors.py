@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imager.machineconfig.celenv import ExpressionError, compiled, evaluate
-from imager.machineconfig.disk import FIELDS_SINCE, Disk
-from imager.profile.version import TalosVersion
+from imager.talos.config.cel import ExpressionError, compiled, evaluate
+from imager.talos.config.disk import FIELDS_SINCE, Disk
+from imager.talos.version import TalosVersion
 from tests.lib.tools.examples import examples
 from tests.lib.tools.talos_modules import RELEASE, TalosModules
 

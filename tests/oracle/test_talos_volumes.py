@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from imager.imagecache.defaults import find_release
-from imager.profile.choices import Bootloader
-from imager.profile.quirks import quirks
-from imager.profile.version import TalosVersion
+from imager.talos.choices import Bootloader
+from imager.talos.default_images import find_release
+from imager.talos.version import TalosVersion
+from imager.talos.versions import quirks
 from tests.lib.caches.caches import CacheFixture, make_flat
 from tests.lib.tools.cli import MIB, build, cut, real_assets
 from tests.lib.tools.talos_modules import RELEASE, TalosModules

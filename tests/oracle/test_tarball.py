@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.extents import Content
-from imager.filetree import TreeFile
-from imager.tarball import plan_tar
+from imager.content.extents import Content
+from imager.content.tar import plan_tar
+from imager.content.tree import TreeFile
 from tests.lib.tools.support import write_content
 from tests.lib.tools.tars import FILES, index, index_file, planned
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pefile
 import pytest
 
-from imager.arch import AMD64
+from imager.bootassets.find import find_assets
 from imager.bootassets.kernelimage import unified_kernel_image
-from imager.bootassets.locate import find_assets
-from imager.bootassets.measured import check_pcr_policy
-from imager.bootassets.uki import UkiProfile
-from imager.extents import Content
-from imager.signing.pcr import sign_policies
+from imager.content.extents import Content
+from imager.efi.measured import check_pcr_policy
+from imager.efi.pcr import sign_policies
+from imager.efi.uki import UkiProfile
+from imager.support.arch import AMD64
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.machines.tpm import tpm_of_the_host
 from tests.lib.tools.cli import environment, real_assets

@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from imager.extents import Content
-from imager.signing.authenticode import SPC_INDIRECT_DATA, sign_pe, split_image
-from imager.signing.authenticode_read import read_signatures
-from imager.signing.pkcs7 import sign_attached
-from imager.signing.signer import FileSigner
-from imager.signing.spc import indirect_data
-from imager.signing.trust import is_trusted
+from imager.content.extents import Content
+from imager.efi.authenticode import SPC_INDIRECT_DATA, sign_pe, split_image
+from imager.efi.authenticode_read import read_signatures
+from imager.efi.pkcs7 import sign_attached
+from imager.efi.signer import FileSigner
+from imager.efi.spc import indirect_data
+from imager.efi.trust import is_trusted
 from tests.lib.keys.chains import PSS, Owner, basic, new_key, owner, usage, with_certificates
 from tests.lib.keys.pe_stub import SECURITY_DIRECTORY, patched, pe_stub
 from tests.lib.keys.signing_keys import issued, pss_keys, pss_signer, self_signed

@@ -8,10 +8,10 @@ from pathlib import Path
 import pefile
 import pytest
 
-from imager.bootassets.uki import UkiParts, os_release, plan_uki, uki_sections
-from imager.errors import DependencyError
-from imager.extents import Content
-from imager.tools import run_tool
+from imager.content.extents import Content
+from imager.efi.uki import UkiParts, os_release, plan_uki, uki_sections
+from imager.support.errors import DependencyError
+from imager.support.tools import run_tool
 from tests.lib.keys.pe_stub import PE_START, SBAT, TEXT, pe_stub
 from tests.lib.tools.support import write_content
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from imager.extents import Content
-from imager.signing.authenticode import sign_pe
-from imager.signing.enrollment import enrollment
+from imager.content.extents import Content
+from imager.efi.authenticode import sign_pe
+from imager.efi.enrollment import enrollment
 from tests.lib.keys.pe_stub import pe_stub
 from tests.lib.keys.signing_keys import Keys
 from tests.lib.tools.cli import MIB, run, tool

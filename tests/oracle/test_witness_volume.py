@@ -10,7 +10,7 @@ from tests.lib.tools.cli import REPOSITORY, tool
 
 pytestmark = pytest.mark.oracle
 
-SCRIPT = REPOSITORY / "imager/bootassets/witness/volume"
+SCRIPT = REPOSITORY / "imager/distro/witness/volume"
 # KiB that make the type the natural one, and where the copy of the label lies.
 FATS = {"12": (2_048, 43), "16": (20_480, 43), "32": (66_560, 71)}
 

@@ -12,12 +12,12 @@ from uuid import UUID
 
 import pytest
 
-from imager.errors import DependencyError
-from imager.extents import Content, Data, Extent
-from imager.filetree import TreeFile, VolumePlan
-from imager.media.xfs import XfsFullError, plan_xfs
-from imager.tools import find_tool, run_tool
-from imager.units import MIB
+from imager.content.extents import Content, Data, Extent
+from imager.content.tree import TreeFile, VolumePlan
+from imager.formats.xfs.plan import XfsFullError, plan_xfs
+from imager.support.errors import DependencyError
+from imager.support.tools import find_tool, run_tool
+from imager.support.units import MIB
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.foreign_volumes import damage
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from imager.arch import AMD64, ARM64
 from imager.bootassets.artifact import artifact_files, plan_artifact
-from imager.bootassets.locate import find_assets
-from imager.errors import InputError
+from imager.bootassets.find import find_assets
 from imager.oci.manifest import RawManifest
 from imager.oci.push import PushPlan
+from imager.support.arch import AMD64, ARM64
+from imager.support.errors import InputError
 from tests.lib.tools.support import content_bytes
 
 FILES = {"vmlinuz": b"kernel", "initramfs.xz": b"same", "grub/x86_64-efi/core.mod": b"same"}

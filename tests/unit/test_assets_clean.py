@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from imager.arch import AMD64
-from imager.bootassets.clean import clean, plan_cleaning
 from imager.bootassets.sources import RECORD
-from imager.bootassets.wheels import locked_wheels
 from imager.cli.app import app
-from imager.workspace import partial_folder
+from imager.distro.clean import clean, plan_cleaning
+from imager.distro.wheels import locked_wheels
+from imager.support.arch import AMD64
+from imager.support.atomic import partial_folder
 
 
 def deb(name: str) -> str:

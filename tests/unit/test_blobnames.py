@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imager.imagecache.blobnames import BlobNames
+from imager.cache.blobnames import BlobNames
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.manifest import RawManifest

@@ -12,35 +12,35 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64
-from imager.checks import run_checks
-from imager.errors import HostError, ImagerError, InputError
-from imager.extents import FileRange
-from imager.imagecache.archiving import (
+from imager.cache.archiving import (
     ArchiveFormat,
     archive_head,
     archive_tail,
     planned_head,
     planned_size,
 )
-from imager.imagecache.create import check_creatable, create_cache
-from imager.imagecache.creation import (
+from imager.cache.edit import Wanted, keeping_options, plan_pruning
+from imager.cache.image import cache_image
+from imager.cache.images import cached_images
+from imager.cache.open import open_cache, open_whole_cache
+from imager.cache.opened import CacheKind
+from imager.cache.plan import (
     CacheLayout,
     CreateOptions,
     LayerCompression,
     plan_creation,
 )
-from imager.imagecache.image import cache_image
-from imager.imagecache.images import cached_images
-from imager.imagecache.keep import Wanted, keeping_options, plan_pruning
-from imager.imagecache.open import open_cache, open_whole_cache
-from imager.imagecache.opened import CacheKind
-from imager.imagecache.publish import plan_cache
-from imager.imagecache.verify import verify_cache
+from imager.cache.publish import plan_cache
+from imager.cache.verify import verify_cache
+from imager.cache.write import check_creatable, create_cache
+from imager.content.digests import run_checks
+from imager.content.extents import FileRange
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
-from imager.reporter import ProgressStyle, make_reporter
+from imager.support.arch import AMD64
+from imager.support.errors import HostError, ImagerError, InputError
+from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
     LAYER_TYPE,
     CacheFixture,
@@ -323,7 +323,7 @@ def test_what_an_archive_may_replace(flat: CacheFixture, tmp_path: Path) -> None
 def test_a_full_disk_leaves_no_archive(
     flat: CacheFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imager.workspace.free_space", lambda _: 100)
+    monkeypatch.setattr("imager.support.atomic.free_space", lambda _: 100)
     with pytest.raises(HostError, match="are needed"):
         create_cache(
             gathered(flat.folder),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from imager.imagecache.cache import ImageCache
-from imager.imagecache.diff import diff_caches
-from imager.imagecache.info import cache_info
-from imager.imagecache.open import open_whole_cache
+from imager.cache.cache import ImageCache
+from imager.cache.diff import diff_caches
+from imager.cache.info import cache_info
+from imager.cache.open import open_whole_cache
 from tests.lib.caches.caches import (
     REGISTRY,
     REGISTRY_FOLDER,

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.extents import Content
-from imager.filetree import TreeFile
-from imager.imagecache.archiving import ArchiveFormat
-from imager.imagecache.create import create_cache
-from imager.imagecache.creation import CacheLayout, CreateOptions
-from imager.imagecache.held import gather_held
-from imager.imagecache.images import cached_images
-from imager.imagecache.keep import Wanted, keeping_options, plan_addition, plan_pruning
-from imager.imagecache.open import open_whole_cache
-from imager.imagecache.publish import plan_cache
-from imager.imagecache.tree import tree_folders
-from imager.imagecache.verify import verify_cache
-from imager.media.ext4_tree import Tree
-from imager.media.fat import FatFile, check_fat_files
-from imager.media.iso9660_tree import plan_tree
-from imager.node.copying import copy_cache, plan_copy
-from imager.reporter import ProgressStyle, make_reporter
-from imager.tarball import plan_tar
+from imager.cache.archiving import ArchiveFormat
+from imager.cache.cache_source import gather_held
+from imager.cache.edit import Wanted, keeping_options, plan_addition, plan_pruning
+from imager.cache.images import cached_images
+from imager.cache.open import open_whole_cache
+from imager.cache.plan import CacheLayout, CreateOptions
+from imager.cache.publish import plan_cache
+from imager.cache.tree import tree_folders
+from imager.cache.verify import verify_cache
+from imager.cache.write import create_cache
+from imager.content.extents import Content
+from imager.content.tar import plan_tar
+from imager.content.tree import TreeFile
+from imager.formats.ext4.tree import Tree
+from imager.formats.fat.plan import FatFile, check_fat_files
+from imager.formats.iso9660.tree import plan_tree
+from imager.node.sync import copy_cache, plan_copy
+from imager.support.errors import InputError
+from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
     REGISTRY_FOLDER,
     CacheFixture,

@@ -9,30 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError, UnsupportedError
-from imager.extents import Content, FileRange
-from imager.imagecache.archiving import ArchiveFormat
-from imager.imagecache.contents import BlobSource, Gathered
-from imager.imagecache.create import create_cache
-from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
-from imager.imagecache.held import HeldImage, gather_held
-from imager.imagecache.images import cached_images
-from imager.imagecache.keep import (
+from imager.cache.archiving import ArchiveFormat
+from imager.cache.cache_source import HeldImage, gather_held
+from imager.cache.contents import BlobSource, Gathered
+from imager.cache.edit import (
     Pruning,
     Wanted,
     keeping_options,
     plan_addition,
     plan_pruning,
 )
-from imager.imagecache.open import open_whole_cache
-from imager.imagecache.opened import OpenedCache
-from imager.imagecache.relink import drop_links, try_link
+from imager.cache.hardlinks import drop_links, try_link
+from imager.cache.images import cached_images
+from imager.cache.open import open_whole_cache
+from imager.cache.opened import OpenedCache
+from imager.cache.plan import CacheLayout, CreateOptions, LayerCompression
+from imager.cache.write import create_cache
+from imager.content.extents import Content, FileRange
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ByteSink, NotFoundError
-from imager.reporter import ProgressStyle, make_reporter
+from imager.support.errors import InputError, UnsupportedError
+from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
     INDEX_TYPE,
     REGISTRY_FOLDER,

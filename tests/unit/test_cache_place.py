@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.imagecache.opener import cache_place
+from imager.cache.opener import cache_place
 from imager.oci.reference import Reference
+from imager.support.errors import InputError
 
 
 @pytest.mark.parametrize(

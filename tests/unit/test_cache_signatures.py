@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64, ARM64
-from imager.errors import InputError
-from imager.imagecache.create import create_cache
-from imager.imagecache.diff import diff_caches
-from imager.imagecache.held import gather_held
-from imager.imagecache.images import cached_images, cached_signatures, signed_images
-from imager.imagecache.info import cache_info
-from imager.imagecache.keep import Wanted, keeping_options, plan_addition, plan_pruning
-from imager.imagecache.open import open_cache, open_whole_cache
-from imager.imagecache.verify import verify_cache
+from imager.cache.cache_source import gather_held
+from imager.cache.diff import diff_caches
+from imager.cache.edit import Wanted, keeping_options, plan_addition, plan_pruning
+from imager.cache.images import cached_images, cached_signatures, signed_images
+from imager.cache.info import cache_info
+from imager.cache.open import open_cache, open_whole_cache
+from imager.cache.verify import verify_cache
+from imager.cache.write import create_cache
 from imager.oci.digest import Digest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.signature import signature_tags, signed_digest
-from imager.reporter import ProgressStyle, make_reporter
+from imager.support.arch import AMD64, ARM64
+from imager.support.errors import InputError
+from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
     INDEX_TYPE,
     LAYER_TYPE,

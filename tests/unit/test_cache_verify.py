@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import DependencyError, Fail, InputError, OutputError
-from imager.imagecache.open import open_whole_cache
-from imager.imagecache.opened import OpenedCache
-from imager.imagecache.verify import Verification, verify_cache
+from imager.cache.open import open_whole_cache
+from imager.cache.opened import OpenedCache
+from imager.cache.verify import Verification, verify_cache
 from imager.oci.platform import Platform
-from imager.reporter import ProgressStyle, make_reporter
+from imager.support.errors import DependencyError, Fail, InputError, OutputError
+from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
     REGISTRY,
     REGISTRY_FOLDER,

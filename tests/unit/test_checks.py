@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from imager import checks as module
-from imager.checks import AnyCheck, Check, ScatteredCheck, checking, failed_checks, run_checks
-from imager.errors import InputError, OutputError
-from imager.extents import Content, Extent, FileRange
+from imager.content import digests as module
+from imager.content.digests import (
+    AnyCheck,
+    Check,
+    ScatteredCheck,
+    checking,
+    failed_checks,
+    run_checks,
+)
+from imager.content.extents import Content, Extent, FileRange
+from imager.support.errors import InputError, OutputError
 
 DATA = random.Random("checks").randbytes(500_000)
 

@@ -11,15 +11,15 @@ import pytest
 import typer
 from typer.core import TyperOption
 
-from imager.arch import ARCHES
-from imager.bootassets.flavors import find_flavor
+from imager.cache.plan import CacheLayout, LayerCompression
 from imager.cli import build, images
 from imager.cli.app import app
 from imager.cli.help import DISPLAY, HelpPage, Item, Section, help_page, help_text
 from imager.cli.options import ArchName
 from imager.cli.reference import ENVIRONMENT, EXIT_CODES, FILES
-from imager.imagecache.creation import CacheLayout, LayerCompression
-from imager.profile.choices import Bootloader, EnrollKeys, OutFormat, OutputKind
+from imager.distro.flavors import find_flavor
+from imager.support.arch import ARCHES
+from imager.talos.choices import Bootloader, EnrollKeys, OutFormat, OutputKind
 from tests.lib.tools.cli import REPOSITORY
 
 ROOT: Any = typer.main.get_command(app)

@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel
 
 from imager.cli.naming import FIELD_OPTIONS, Naming
-from imager.errors import InvalidProfileError
-from imager.profile.fields import setting
 from imager.profile.load import load_profile, merge, submodel_at
 from imager.profile.model import Profile
+from imager.support.errors import InvalidProfileError
+from imager.support.fields import setting
 from tests.lib.tools.cli import REPOSITORY, invoke
 
 SIZE = "output.imageOptions.diskSize"

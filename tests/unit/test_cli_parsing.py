@@ -15,8 +15,8 @@ from imager.cli.app import app
 from imager.cli.commands import App, usage_error
 from imager.cli.options import TalosVersion
 from imager.cli.parsing import Strict
-from imager.errors import InputError
-from imager.profile.version import DEFAULT_VERSION
+from imager.support.errors import InputError
+from imager.talos.version import DEFAULT_VERSION
 
 
 def run(*arguments: str) -> str:

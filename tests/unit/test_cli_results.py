@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from imager.cli.app import app
-from imager.errors import HostError
 from imager.profile.names import builtin_names
+from imager.support.errors import HostError
 from tests.lib.caches.caches import make_flat
 
 RIGHT = "machine:\n  features:\n    imageCache:\n      localEnabled: true\n"

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from imager.arch import AMD64, ARM64, Arch
-from imager.bootassets.cmdline import kernel_cmdline
-from imager.profile.version import TalosVersion
+from imager.support.arch import AMD64, ARM64, Arch
+from imager.talos.cmdline import kernel_cmdline
+from imager.talos.version import TalosVersion
 
 # Written from the version table of FORMATS: what comes between the consoles and the end.
 COMMON = (

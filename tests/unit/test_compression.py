@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from imager.compression import StreamReader, detect_codec
-from imager.errors import InputError
-from imager.extents import Codec
+from imager.content.compression import StreamReader, detect_codec
+from imager.content.extents import Codec
+from imager.support.errors import InputError
 from tests.lib.caches.caches import flip
 
 DATA = random.Random("data").randbytes(1000) * 300

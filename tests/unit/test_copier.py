@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import zstandard
 
-from imager import copier
-from imager.compression import StreamReader
-from imager.copier import ALL_METHODS, CopyMethod, write_content
-from imager.errors import HostError, InputError, OutputError
-from imager.extents import Codec, Content, Data, Extent, FileRange, StreamRange
-from imager.reading import Sources, iterate_bytes, iterate_content
-from imager.units import MIB
+from imager.content import copier
+from imager.content.compression import StreamReader
+from imager.content.copier import ALL_METHODS, CopyMethod, write_content
+from imager.content.extents import Codec, Content, Data, Extent, FileRange, StreamRange
+from imager.content.reading import Sources, iterate_bytes, iterate_content
+from imager.support.errors import HostError, InputError, OutputError
+from imager.support.units import MIB
 
 KIB = 1 << 10
 BLOCK = 64 * KIB

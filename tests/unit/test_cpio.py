@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imager.bootassets import cpio
+from imager.distro import cpio
 
 # buffer-format.rst: magic and 13 fields of 8 hexadecimal digits.
 HEADER = 6 + 13 * 8

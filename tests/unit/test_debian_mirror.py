@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64
-from imager.bootassets import apt
-from imager.errors import DependencyError, InputError
+from imager.distro import apt
+from imager.support.arch import AMD64
+from imager.support.errors import DependencyError, InputError
 
 
 def no_apt(argv: object, **options: object) -> bytes:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from imager.errors import InputError
-from imager.output.destination import Replaced, check_replaceable, output_path
+from imager.image.destination import Replaced, check_replaceable, output_path
+from imager.support.errors import InputError
 
 DISK = "metal-amd64.raw.zst"
 

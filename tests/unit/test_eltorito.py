@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from imager.errors import InputError
-from imager.extents import Content
-from imager.filetree import TreeFile
-from imager.media.eltorito import BootImage, read_boot_images
-from imager.media.iso9660 import BootEntry, BootPlatform, plan_iso
+from imager.content.extents import Content
+from imager.content.tree import TreeFile
+from imager.formats.eltorito import BootImage, read_boot_images
+from imager.formats.iso9660.plan import BootEntry, BootPlatform, plan_iso
+from imager.support.errors import InputError
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes
 from tests.lib.volumes.foreign_volumes import edited, edits

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from imager.errors import (
+from imager.support.errors import (
     DependencyError,
     HostError,
     ImagerError,

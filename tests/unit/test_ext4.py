@@ -9,13 +9,13 @@ from uuid import UUID
 
 import pytest
 
-from imager.errors import DependencyError, HostError, InputError
-from imager.extents import Content, Data, Extent, FileRange
-from imager.filetree import TreeFile, VolumePlan
-from imager.media import libext2fs
-from imager.media.ext4 import Ext4FullError, minimum_ext4_size, plan_ext4, smallest
-from imager.media.ext4_tree import Tree, directory_block_count, directory_blocks
-from imager.units import GIB, MIB
+from imager.content.extents import Content, Data, Extent, FileRange
+from imager.content.tree import TreeFile, VolumePlan
+from imager.formats.ext4 import libext2fs
+from imager.formats.ext4.plan import Ext4FullError, minimum_ext4_size, plan_ext4, smallest
+from imager.formats.ext4.tree import Tree, directory_block_count, directory_blocks
+from imager.support.errors import DependencyError, HostError, InputError
+from imager.support.units import GIB, MIB
 from tests.lib.tools.support import content_bytes
 
 ID = UUID("c12a7328-f81f-81d2-ba4b-00a0c93ec93b")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.extents import Codec, Content, Data, Extent, FileRange, StreamRange
+from imager.content.extents import Codec, Content, Data, Extent, FileRange, StreamRange
 from tests.lib.tools.support import content_bytes
 
 # Contents with gaps before, between and behind their extents.

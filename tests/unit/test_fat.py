@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError, OutputError
-from imager.extents import Content
-from imager.filetree import PlacedFile, VolumePlan
-from imager.media.fat import FatFile, minimum_fat_size, plan_fat
-from imager.media.fat_names import aliases, long_records
-from imager.units import GIB, MIB
+from imager.content.extents import Content
+from imager.content.tree import PlacedFile, VolumePlan
+from imager.formats.fat.names import aliases, long_records
+from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.support.errors import InputError, OutputError
+from imager.support.units import GIB, MIB
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.fat_oracle import read_fat
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import OutputError
-from imager.flusher import flushing
+from imager.content.writeback import flushing
+from imager.support.errors import OutputError
 from tests.lib.tools.support import open_files
 
 ENOUGH = 128 << 20

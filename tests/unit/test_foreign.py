@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import ImagerError, InputError, OutputError, stop_at
-from imager.extents import Content, Extent, FileRange
-from imager.media import foreign
-from imager.media.foreign import (
+from imager.content.extents import Content, Extent, FileRange
+from imager.formats import volume_reader as foreign
+from imager.formats.volume_reader import (
     DamagedError,
     Entry,
     ForeignTree,
@@ -21,6 +20,7 @@ from imager.media.foreign import (
     Volume,
     opened_volume,
 )
+from imager.support.errors import ImagerError, InputError, OutputError, stop_at
 
 Place = str
 FILE, FOLDER, OTHER = Kind.FILE, Kind.FOLDER, Kind.OTHER

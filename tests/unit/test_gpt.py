@@ -8,9 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from imager.errors import InputError
-from imager.extents import Content
-from imager.media.gpt import (
+from imager.content.extents import Content
+from imager.formats.gpt.edit import read_numbered, read_table
+from imager.formats.gpt.read import read_gpt
+from imager.formats.gpt.table import (
     BIOS_BOOT,
     ESP,
     LEGACY_BOOT,
@@ -21,8 +22,7 @@ from imager.media.gpt import (
     first_usable,
     plan_gpt,
 )
-from imager.media.gpt_edit import read_numbered, read_table
-from imager.media.gpt_read import read_gpt
+from imager.support.errors import InputError
 from tests.lib.tools.support import content_bytes, write_content
 
 MIB = 1 << 20

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import pytest
 
-from imager.errors import InputError
-from imager.media.gpt import LINUX_DATA, Partition, backup_size, first_usable, plan_gpt
-from imager.media.gpt_edit import Range, read_numbered, read_table, write_empty_table
-from imager.media.gpt_read import read_gpt
-from imager.reading import iterate_bytes
+from imager.content.reading import iterate_bytes
+from imager.formats.gpt.edit import Range, read_numbered, read_table, write_empty_table
+from imager.formats.gpt.read import read_gpt
+from imager.formats.gpt.table import LINUX_DATA, Partition, backup_size, first_usable, plan_gpt
+from imager.support.errors import InputError
 
 MIB = 1 << 20
 SIZE = 40 * MIB

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64, ARM64, Arch
 from imager.bootassets import grub as grub_module
+from imager.bootassets.describe import FoundAsset, take_inventory
 from imager.bootassets.grub import (
     MODULES,
     bios_files,
@@ -19,10 +19,11 @@ from imager.bootassets.grub import (
     find_efi_grub,
     module_order,
 )
-from imager.bootassets.inventory import FoundAsset, take_inventory
-from imager.bootloader.boot import MenuEntry
-from imager.bootloader.entries import disk_entries, medium_entries
-from imager.bootloader.grubcore import (
+from imager.cli.assets_text import inventory_text
+from imager.content.extents import Content, Data
+from imager.image.bootloader.boot import MenuEntry
+from imager.image.bootloader.entries import disk_entries, medium_entries
+from imager.image.bootloader.grubcore import (
     cd_core,
     core_payload,
     disk_boot_code,
@@ -30,16 +31,15 @@ from imager.bootloader.grubcore import (
     hybrid_boot_code,
     with_hybrid_core,
 )
-from imager.bootloader.grubmenu import (
+from imager.image.bootloader.grubmenu import (
     efi_files,
     grub_cfg,
     other_partition_cfg,
     quoted_name,
 )
-from imager.cli.assets_text import inventory_text
-from imager.errors import InputError, UnsupportedError
-from imager.extents import Content, Data
-from imager.profile.version import TalosVersion
+from imager.support.arch import AMD64, ARM64, Arch
+from imager.support.errors import InputError, UnsupportedError
+from imager.talos.version import TalosVersion
 from tests.lib.keys.pe_stub import pe_stub
 from tests.lib.tools.support import content_bytes
 from tests.lib.volumes.grub_menu import Entry, Menu, parse_menu

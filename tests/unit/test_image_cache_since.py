@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from imager.build import Options, planned_build
-from imager.errors import InvalidConfigError, UnsupportedError
-from imager.imagecache.open import open_whole_cache
-from imager.machineconfig.check import SizedCache, check_machine_config
-from imager.machineconfig.settings import read_machine_config
-from imager.output.outputs import OUTPUTS
-from imager.profile.choices import OutputKind
+from imager.app.build import Options, planned_build
+from imager.app.check_config import SizedCache, check_machine_config
+from imager.cache.open import open_whole_cache
+from imager.image.outputs import OUTPUTS
 from imager.profile.load import load_profile, read_builtin
-from imager.profile.quirks import require_image_cache
-from imager.profile.version import TalosVersion
-from imager.reporter import ProgressStyle, make_reporter
+from imager.support.errors import InvalidConfigError, UnsupportedError
+from imager.support.reporter import ProgressStyle, make_reporter
+from imager.talos.choices import OutputKind
+from imager.talos.config.document import read_machine_config
+from imager.talos.version import TalosVersion
+from imager.talos.versions import require_image_cache
 from tests.lib.caches.caches import make_flat, make_layout
 
 CONFIG = "machine:\n  type: worker\n  features:\n    imageCache:\n      localEnabled: true\n"

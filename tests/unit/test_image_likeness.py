@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.imagecache.likeness import is_complete, is_likely, whole
-from imager.imagecache.places import says_address, says_image
-from imager.imagecache.textimages import within_text
+from imager.discover.likeness import is_complete, is_likely, whole
+from imager.discover.places import says_address, says_image
+from imager.discover.textimages import within_text
 from imager.oci.reference import Reference
 
 DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, InputError, InvalidManifestsError
-from imager.imagecache.listing import find_images
+from imager.discover.listing import find_images
 from imager.oci.reference import Reference
+from imager.support.errors import ImagerError, InputError, InvalidManifestsError
 
 SITE = Path(__file__).parents[1] / "site"
 APPS = (

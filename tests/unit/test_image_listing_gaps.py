@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.imagecache.listing import Listing, find_images
+from imager.discover.listing import Listing, find_images
 
 DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from imager.cli.listing_text import listing_json, report
-from imager.imagecache.listing import Listing, find_images
-from imager.reporter import ProgressStyle, make_reporter
-from imager.yamldocs import DEEPEST
+from imager.discover.listing import Listing, find_images
+from imager.support.reporter import ProgressStyle, make_reporter
+from imager.support.yamldocs import DEEPEST
 
 DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 LOOKALIKES = Path(__file__).parents[1] / "lookalikes"
@@ -517,7 +517,7 @@ BOMB = "image: x\n" + "".join(
 
 
 def test_documents_in_texts_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imager.imagecache.documents._MOST_NESTED_VALUES", 5000)
+    monkeypatch.setattr("imager.discover.documents._MOST_NESTED_VALUES", 5000)
     bombs = json.dumps({"kind": "ConfigMap", "apiVersion": "v1", "data": {"x": [BOMB] * 100}})
     listing = read(tmp_path, bombs)
     assert told(listing)[-1] == (1, "too many documents nested in texts: the rest is not read")
@@ -540,7 +540,7 @@ def test_what_is_found_in_one_file_is_bounded(
     listing = read(tmp_path, config_map(text))
     assert len(listing.warnings) == 10_001
     assert "the rest is not read" in listing.warnings[-1].text
-    monkeypatch.setattr("imager.imagecache.listing._MOST_FINDINGS", 3)
+    monkeypatch.setattr("imager.discover.listing._MOST_FINDINGS", 3)
     (problem,) = read(tmp_path, config_map(text)).problems
     assert "images and texts that look like one" in problem.text
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.imagecache.lists import read_entries, read_image_list
+from imager.cache.lists import read_entries, read_image_list
+from imager.support.errors import InputError
 
 
 def write(folder: Path, data: str | bytes) -> str:

@@ -15,21 +15,21 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imager.arch import AMD64
-from imager.checks import ScatteredCheck, run_checks
-from imager.errors import ImagerError, InputError, UnsupportedError
-from imager.extents import Content, FileRange
-from imager.filetree import TreeFile
-from imager.imagecache.diff import diff_caches
-from imager.imagecache.keep import keeping_options
-from imager.imagecache.open import open_cache, open_whole_cache
-from imager.imagecache.opened import CacheKind
-from imager.imagecache.volumes import is_image
-from imager.media.ext4 import plan_ext4
-from imager.media.fat import FatFile, minimum_fat_size, plan_fat
-from imager.media.gpt import LINUX_DATA, Partition, plan_gpt
-from imager.media.iso9660 import plan_iso
-from imager.units import MIB
+from imager.cache.diff import diff_caches
+from imager.cache.edit import keeping_options
+from imager.cache.open import open_cache, open_whole_cache
+from imager.cache.opened import CacheKind
+from imager.cache.volumes import is_image
+from imager.content.digests import ScatteredCheck, run_checks
+from imager.content.extents import Content, FileRange
+from imager.content.tree import TreeFile
+from imager.formats.ext4.plan import plan_ext4
+from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.gpt.table import LINUX_DATA, Partition, plan_gpt
+from imager.formats.iso9660.plan import plan_iso
+from imager.support.arch import AMD64
+from imager.support.errors import ImagerError, InputError, UnsupportedError
+from imager.support.units import MIB
 from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_tar, tar_bytes
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes, write_content

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64, ARM64
-from imager.errors import InputError
-from imager.extents import Content
-from imager.imagecache.cache import CacheFile, ImageCache
-from imager.imagecache.load import load_cache
-from imager.imagecache.open import open_cache
+from imager.cache.cache import CacheFile, ImageCache
+from imager.cache.load import load_cache
+from imager.cache.open import open_cache
+from imager.content.extents import Content
 from imager.oci.reference import Reference
+from imager.support.arch import AMD64, ARM64
+from imager.support.errors import InputError
 from tests.lib.caches.caches import (
     CONFIG_TYPE,
     LAYER_TYPE,

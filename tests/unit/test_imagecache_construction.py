@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from imager import workspace
-from imager.errors import DependencyError, HostError, OutputError
-from imager.imagecache.contents import BlobSource, Gathered
-from imager.imagecache.create import create_cache
-from imager.imagecache.creation import CacheLayout, CreateOptions, plan_creation
+from imager.cache.contents import BlobSource, Gathered
+from imager.cache.plan import CacheLayout, CreateOptions, plan_creation
+from imager.cache.write import create_cache
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
-from imager.reporter import NullReporter
+from imager.support import atomic as workspace
+from imager.support.errors import DependencyError, HostError, OutputError
+from imager.support.reporter import NullReporter
 from tests.lib.registries.remote_source import RemoteSource
 
 MIB = 1 << 20

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from imager import workspace
-from imager.errors import DependencyError, HostError, InputError
-from imager.extents import Content
-from imager.imagecache.contents import BlobSource, Gathered
-from imager.imagecache.create import check_creatable, create_cache
-from imager.imagecache.creation import CacheLayout, CreateOptions, LayerCompression
+from imager.cache.contents import BlobSource, Gathered
+from imager.cache.plan import CacheLayout, CreateOptions, LayerCompression
+from imager.cache.write import check_creatable, create_cache
+from imager.content.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.oci.source import ByteSink
-from imager.reporter import ProgressStyle, Reporter, make_reporter
+from imager.support import atomic as workspace
+from imager.support.errors import DependencyError, HostError, InputError
+from imager.support.reporter import ProgressStyle, Reporter, make_reporter
 from tests.lib.caches.caches import layout_blobs, tar_bytes, tree_files
 from tests.lib.registries.remote_source import RemoteSource
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.imagecache.defaults import find_release
 from imager.oci.reference import Reference
+from imager.support.errors import InputError
+from imager.talos.default_images import find_release
 from tests.lib.tools import cli
 
-TABLE = Path(__file__).parents[2] / "imager/imagecache/talos-versions.tsv"
+TABLE = Path(__file__).parents[2] / "imager/talos/talos-versions.tsv"
 
 V1_9_0 = """\
 ghcr.io/siderolabs/flannel:v0.26.1

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from imager.errors import DependencyError, ImagerError, InputError
-from imager.extents import Content
-from imager.imagecache.contents import Gathered
-from imager.imagecache.gather import gather
-from imager.imagecache.layercache import LayerCache
-from imager.imagecache.selection import MissingPlatform, Selection
+from imager.cache.blobstore import LayerCache
+from imager.cache.contents import Gathered
+from imager.cache.resolve import gather
+from imager.cache.selection import MissingPlatform, Selection
+from imager.content.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ByteSink, NotFoundError
+from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.caches.caches import (
     CONFIG_TYPE,
     INDEX_TYPE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imager.imagecache.journal import open_journal, recorded
+from imager.cache.journal import open_journal, recorded
 from imager.oci.digest import Digest
 
 DIGESTS = [Digest.of(bytes([number])) for number in range(5)]

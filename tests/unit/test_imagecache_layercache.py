@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import HostError, ImagerError, InputError
-from imager.imagecache.contents import BlobSource
-from imager.imagecache.layercache import LayerCache, LayerCacheDelivery
-from imager.imagecache.transfer import BlobPlace
-from imager.meter import Kept
+from imager.cache.blobstore import LayerCache, LayerCacheDelivery
+from imager.cache.contents import BlobSource
+from imager.cache.transfer import BlobPlace
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
+from imager.support.errors import HostError, ImagerError, InputError
+from imager.support.meter import Kept
 from tests.lib.registries.remote_source import RemoteSource
 
 DATA = bytes(range(256)) * 20

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from imager.arch import AMD64, ARM64
-from imager.errors import ImagerError, InputError
-from imager.extents import FileRange, StreamRange
-from imager.imagecache.open import open_cache
+from imager.cache.open import open_cache
+from imager.content.extents import FileRange, StreamRange
+from imager.support.arch import AMD64, ARM64
+from imager.support.errors import ImagerError, InputError
 from tests.lib.caches.caches import (
     MANIFEST_TYPE,
     REGISTRY,

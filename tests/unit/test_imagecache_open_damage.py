@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64
-from imager.checks import run_checks
-from imager.errors import InputError
-from imager.extents import FileRange
-from imager.imagecache.open import open_cache
+from imager.cache.open import open_cache
+from imager.content.digests import run_checks
+from imager.content.extents import FileRange
+from imager.support.arch import AMD64
+from imager.support.errors import InputError
 from tests.lib.caches.caches import (
     INDEX_TYPE,
     LAYER_TYPE,

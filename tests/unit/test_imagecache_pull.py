@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from imager import workspace
-from imager.arch import find_arch
-from imager.errors import HostError, InputError
-from imager.imagecache.cache import ImageCache
-from imager.imagecache.layercache import LayerCache
-from imager.imagecache.opened import OpenedCache
-from imager.imagecache.pull import pull_cache, pull_whole_cache
+from imager.cache.blobstore import LayerCache
+from imager.cache.cache import ImageCache
+from imager.cache.opened import OpenedCache
+from imager.cache.pull import pull_cache, pull_whole_cache
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
-from imager.reporter import NullReporter
+from imager.support import atomic as workspace
+from imager.support.arch import find_arch
+from imager.support.errors import HostError, InputError
+from imager.support.reporter import NullReporter
 from tests.lib.caches.caches import INDEX_TYPE, MANIFEST_TYPE, CacheFixture, layout_blobs, make_flat
 from tests.lib.caches.caches import make_layout as make_cache_layout
 from tests.lib.registries.programmable import Registry

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import DependencyError, HostError, ImagerError, InputError
-from imager.flusher import flushing
-from imager.imagecache.contents import BlobSource
-from imager.imagecache.journal import open_journal, recorded
-from imager.imagecache.transfer import BlobPlace, DirectDelivery, fetch_blobs
-from imager.meter import Kept
+from imager.cache.contents import BlobSource
+from imager.cache.journal import open_journal, recorded
+from imager.cache.transfer import BlobPlace, DirectDelivery, fetch_blobs
+from imager.content.writeback import flushing
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
-from imager.reporter import Advance
+from imager.support.errors import DependencyError, HostError, ImagerError, InputError
+from imager.support.meter import Kept
+from imager.support.reporter import Advance
 from tests.lib.registries.remote_source import RemoteSource
 
 SECONDS = 60.0

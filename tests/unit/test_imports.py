@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import ARCHES
-from imager.bootassets.wheels import locked_wheels
+from imager.distro.wheels import locked_wheels
+from imager.support.arch import ARCHES
 from tests.lib.tools.cli import UNMEASURED, environment
 
 # None of the commands here reads YAML, a profile or a compressed file, or shows bars.
@@ -53,7 +53,7 @@ def test_a_pull_needs_what_speaks_to_registries_alone(tmp_path: Path) -> None:
         *("images", "cache-create", "--retries", "0", "--images", images),
         *("--image-cache-path", tmp_path / "cache", "--layer-cache", tmp_path / "layers"),
     )
-    assert modules >= {"urllib3", "imager.imagecache.create"}
+    assert modules >= {"urllib3", "imager.cache.write"}
     # urllib3 loads it wherever it is installed.
     unused = HEAVY - {"zstandard"} | {"imager.oci.docker_archive", "imager.oci.hosts_toml"}
     assert modules & unused == set()
@@ -74,9 +74,9 @@ MODULES = {
 }
 NODE = """
 import sys
-import imager.cli.node, imager.machineconfig.evaluation, imager.node.attached, imager.node.doctor
-import imager.node.run, imager.server.serve
-from imager.machineconfig.selector import Selector
+import imager.cli.node, imager.talos.config.evaluation, imager.node.mounts, imager.node.doctor
+import imager.node.run, imager.registry.serve
+from imager.talos.config.selector import Selector
 Selector.parse("system_disk")
 print(*{name.partition(".")[0] for name, module in sys.modules.items()
         if "site-packages" in (getattr(module, "__file__", None) or "")})

@@ -13,12 +13,12 @@ import pycdlib.headervd
 import pycdlib.pycdlib
 import pytest
 
-from imager.errors import InputError
-from imager.extents import Content, FileRange
-from imager.filetree import TreeFile, VolumePlan
-from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, plan_iso
-from imager.media.iso9660_metadata import pinned_clock
-from imager.media.iso9660_tree import LONGEST_NAME, plan_tree
+from imager.content.extents import Content, FileRange
+from imager.content.tree import TreeFile, VolumePlan
+from imager.formats.iso9660.metadata import pinned_clock
+from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, plan_iso
+from imager.formats.iso9660.tree import LONGEST_NAME, plan_tree
+from imager.support.errors import InputError
 from tests.lib.tools.support import content_bytes
 
 # 2023-11-14T22:13:20Z: another day in half of the time zones.

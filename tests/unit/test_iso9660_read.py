@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, UnsupportedError, stop_at
-from imager.extents import Content
-from imager.filetree import TreeFile
-from imager.media.iso9660 import plan_iso
-from imager.media.iso9660_read import is_iso9660, open_iso9660
-from imager.units import GIB
+from imager.content.extents import Content
+from imager.content.tree import TreeFile
+from imager.formats.iso9660.plan import plan_iso
+from imager.formats.iso9660.read import is_iso9660, open_iso9660
+from imager.support.errors import ImagerError, UnsupportedError, stop_at
+from imager.support.units import GIB
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.foreign_volumes import (

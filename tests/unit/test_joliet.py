@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.extents import Content, FileRange
-from imager.filetree import TreeFile
-from imager.media.iso9660 import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
+from imager.content.extents import Content, FileRange
+from imager.content.tree import TreeFile
+from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
 from tests.lib.tools.support import content_bytes
 
 # 2023-11-14T22:13:20Z: another day in half of the time zones.

@@ -12,7 +12,7 @@ import zstandard
 
 from imager.bootassets import kernelversion
 from imager.bootassets.kernelversion import kernel_version
-from imager.errors import InputError
+from imager.support.errors import InputError
 from tests.lib.keys.pe_stub import patched
 
 BANNER = b"Linux version 6.18.2-talos (root@build) #1 SMP"

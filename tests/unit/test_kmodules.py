@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.bootassets.kmodules import KernelModule, load_order, modinfo, module_name, read_module
-from imager.errors import DependencyError
+from imager.distro.kmodules import KernelModule, load_order, modinfo, module_name, read_module
+from imager.support.errors import DependencyError
 
 NONE: frozenset[str] = frozenset()
 

@@ -80,11 +80,11 @@ def test_no_import_goes_up() -> None:
 @pytest.mark.parametrize(
     ("place", "line", "found"),
     [
-        ("media/gpt.py", "from imager.output.plan import Target", "output"),
+        ("media/gpt.py", "from imager.image.plan import Target", "output"),
         ("extents.py", "import imager.cli.app", "cli"),
         ("units.py", "from imager import build", "build"),
-        ("oci/layout.py", "def f():\n    from imager.media.fat import x", "media"),
-        ("errors.py", "from imager.units import x", "units"),
+        ("oci/layout.py", "def f():\n    from imager.formats.fat.plan import x", "media"),
+        ("errors.py", "from imager.support.units import x", "units"),
     ],
 )
 def test_an_upward_import_is_found(tmp_path: Path, place: str, line: str, found: str) -> None:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64, ARM64
-from imager.bootassets.locate import (
+from imager.bootassets.find import (
     Asset,
     asset_places,
     fetch_folder,
     find_assets,
     package_folder,
 )
-from imager.errors import InputError
+from imager.support.arch import AMD64, ARM64
+from imager.support.errors import InputError
 
 
 def make_assets(folder: Path, *names: str) -> Path:

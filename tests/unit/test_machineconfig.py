@@ -10,11 +10,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, InputError, InvalidConfigError
-from imager.machineconfig.settings import ImageCacheSettings, MachineConfig, read_machine_config
-from imager.machineconfig.sizes import SizeLimit, parse_size_limit, parse_volume_size
-from imager.machineconfig.volumes import VolumeSettings
-from imager.profile.version import TalosVersion
+from imager.support.errors import ImagerError, InputError, InvalidConfigError
+from imager.talos.config.document import ImageCacheSettings, MachineConfig, read_machine_config
+from imager.talos.config.sizes import SizeLimit, parse_size_limit, parse_volume_size
+from imager.talos.config.volumes import VolumeSettings
+from imager.talos.version import TalosVersion
 
 MIB, GIB, TIB = 2**20, 2**30, 2**40
 

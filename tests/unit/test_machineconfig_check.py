@@ -11,16 +11,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, InvalidConfigError, UnsupportedError
-from imager.imagecache.cache import ImageCache
-from imager.imagecache.defaults import find_release
-from imager.imagecache.open import open_whole_cache
-from imager.machineconfig.check import Checked, SizedCache, check_machine_config
-from imager.machineconfig.needs import needed_defaults
-from imager.machineconfig.patch import patch_text
-from imager.machineconfig.settings import read_machine_config
-from imager.profile.version import TalosVersion
-from imager.yamldocs import load_located
+from imager.app.check_config import Checked, SizedCache, check_machine_config
+from imager.cache.cache import ImageCache
+from imager.cache.open import open_whole_cache
+from imager.support.errors import ImagerError, InvalidConfigError, UnsupportedError
+from imager.support.yamldocs import load_located
+from imager.talos.config.document import read_machine_config
+from imager.talos.config.patch import patch_text
+from imager.talos.config.required_images import needed_defaults
+from imager.talos.default_images import find_release
+from imager.talos.version import TalosVersion
 from tests.lib.caches.caches import make_flat
 
 MIB, GIB = 2**20, 2**30

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from imager.bootassets import measured
-from imager.bootassets.measured import check_pcr_policy, pe_sections, with_signatures
-from imager.bootassets.uki import (
+from imager.content.extents import Content
+from imager.efi import measured
+from imager.efi.measured import check_pcr_policy, pe_sections, with_signatures
+from imager.efi.pcr import TALOS_PHASES, pcr_value, public_key_pem
+from imager.efi.uki import (
     Section,
     UkiParts,
     UkiProfile,
     plan_uki,
     uki_sections,
 )
-from imager.errors import InputError, UnsupportedError
-from imager.extents import Content
-from imager.signing.pcr import TALOS_PHASES, pcr_value, public_key_pem
+from imager.support.errors import InputError, UnsupportedError
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.keys.pe_stub import SBAT, TABLE, patched, pe_stub
 from tests.lib.tools.support import content_bytes, write_content

@@ -6,13 +6,13 @@ import hashlib
 
 import pytest
 
-from imager.bootassets.meta import (
+from imager.support.errors import InputError
+from imager.talos.meta import (
     meta_bytes,
     meta_content,
     meta_kernel_argument,
     parse_meta,
 )
-from imager.errors import InputError
 from tests.lib.tools.support import content_bytes
 
 COPY = 256 * 1024

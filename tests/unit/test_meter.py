@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from imager.meter import Kept, Meter, duration, log_line, shortened, terminal_line
+from imager.support.meter import Kept, Meter, duration, log_line, shortened, terminal_line
 
 MIB = 1 << 20
 

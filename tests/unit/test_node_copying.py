@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import HostError, InputError
-from imager.imagecache.open import open_whole_cache
-from imager.node import copying
-from imager.node.copying import copy_cache, plan_copy
-from imager.reporter import ProgressStyle, make_reporter
-from imager.workspace import atomic_file
+from imager.cache.open import open_whole_cache
+from imager.node import sync as copying
+from imager.node.sync import copy_cache, plan_copy
+from imager.support.atomic import atomic_file
+from imager.support.errors import HostError, InputError
+from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import CacheFixture, flip, make_flat, tree_files
 
 SILENT = make_reporter(ProgressStyle.NONE)

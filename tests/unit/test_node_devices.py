@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from imager.machineconfig.celenv import evaluate
-from imager.machineconfig.settings import read_machine_config
 from imager.node.devices import BlockDevice, describe_disk, list_devices, pretty_size
 from imager.node.mounting import mounted_at
 from imager.node.systemdisk import find_system_disk
+from imager.talos.config.cel import evaluate
+from imager.talos.config.document import read_machine_config
 
 GB = 10**9
 ATA = "pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0"

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from imager.arch import AMD64, ARM64
-from imager.bootassets import noderoot, wheels
-from imager.bootassets.bytecode import compiled
-from imager.bootassets.cpio import CpioEntry, file, folder, symlink
-from imager.bootassets.elf import is_elf, loaded_part
-from imager.bootassets.flavors import NODE, WITNESS, find_flavor
-from imager.bootassets.noderoot import own_root, read_file_list
-from imager.bootassets.packages import Workshop
-from imager.bootassets.squashfs import Compression, cached_squashfs_image
-from imager.bootassets.wheels import Wheel, get_wheels, locked_wheels, wheel_files
-from imager.errors import DependencyError, InputError
+from imager.distro import noderoot, wheels
+from imager.distro.bytecode import compiled
+from imager.distro.cpio import CpioEntry, file, folder, symlink
+from imager.distro.elf import is_elf, loaded_part
+from imager.distro.flavors import NODE, WITNESS, find_flavor
+from imager.distro.noderoot import own_root, read_file_list
+from imager.distro.packages import Workshop
+from imager.distro.squashfs import Compression, cached_squashfs_image
+from imager.distro.wheels import Wheel, get_wheels, locked_wheels, wheel_files
+from imager.support.arch import AMD64, ARM64
+from imager.support.errors import DependencyError, InputError
 from tests.lib.tools.cli import REPOSITORY
 
 PACKAGES = "usr/lib/python3/dist-packages"
@@ -116,14 +116,14 @@ def test_a_module_is_compiled_without_a_check_of_its_source() -> None:
 
 def test_bytecode_does_not_depend_on_what_ran_before() -> None:
     program = (
-        "import sys, hashlib\nfrom imager.bootassets.bytecode import compiled\n"
+        "import sys, hashlib\nfrom imager.distro.bytecode import compiled\n"
         "source = open(sys.argv[1], 'rb').read()\nkeep = [sys.intern('self'), 'x' * 3]\n"
         "kept = compile(source, 'other', 'exec') if sys.argv[2] == 'used' else None\n"
         "print(hashlib.sha256(compiled('a.py', source)[1]).hexdigest())\n"
     )
     digests = {
         subprocess.run(
-            [sys.executable, "-c", program, REPOSITORY / "imager/bootassets/apt.py", state],
+            [sys.executable, "-c", program, REPOSITORY / "imager/distro/apt.py", state],
             env={"PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": seed},
             check=True,
             capture_output=True,
@@ -137,7 +137,7 @@ def test_bytecode_does_not_depend_on_what_ran_before() -> None:
 def test_what_cannot_be_compiled_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled("a.txt", b"x") == ("a.txt", b"x")
     assert compiled("a.py", b"print 1") == ("a.py", b"print 1")
-    monkeypatch.setattr("imager.bootassets.bytecode.MAGIC_NUMBER", b"other")
+    monkeypatch.setattr("imager.distro.bytecode.MAGIC_NUMBER", b"other")
     assert compiled("a.py", b"x = 1") == ("a.py", b"x = 1")
 
 
@@ -211,7 +211,7 @@ def test_an_image_is_packed_once(
 ) -> None:
     options = {"epoch": 1, "compression": Compression(1, 1 << 17), "cache": tmp_path}
     first = cached_squashfs_image(entries, **options)  # type: ignore[arg-type]
-    monkeypatch.setattr("imager.bootassets.squashfs._packed", None)
+    monkeypatch.setattr("imager.distro.squashfs._packed", None)
     assert cached_squashfs_image(entries, **options) == first  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         cached_squashfs_image([*entries, folder("d")], **options)  # type: ignore[arg-type]

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from imager.cli.node_text import status_json, status_table, status_yaml
-from imager.errors import HostError, InputError
-from imager.node.pulls import Pulls
+from imager.node.miss_log import Pulls
 from imager.node.status import (
     STATUS_FILE,
     CacheStatus,
@@ -22,7 +21,8 @@ from imager.node.status import (
     read_status,
     write_status,
 )
-from imager.server.app import Exchange
+from imager.registry.app import Exchange
+from imager.support.errors import HostError, InputError
 
 DISK = RootStatus(
     "/system/imagecache/disk",

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import pytest
 
-from imager.errors import DependencyError
 from imager.oci.addresses import check_destination, only_literal
 from imager.oci.httptransport import HttpTransport
 from imager.oci.transport import follow
+from imager.support.errors import DependencyError
 from tests.lib.registries.client import QUICK, fetch, image
 from tests.lib.registries.programmable import Registry
 from tests.lib.registries.sample import BLOB_PATH, ROOT

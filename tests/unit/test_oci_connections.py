@@ -10,12 +10,12 @@ import pytest
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
-from imager.errors import DependencyError
 from imager.oci.connections import Connections, proxy_for
 from imager.oci.httptransport import HttpTransport
 from imager.oci.retry import Patience
 from imager.oci.tls import DEFAULT_TLS
 from imager.oci.transport import NoAnswerError
+from imager.support.errors import DependencyError
 
 PROXY = "http://proxy:3128"
 

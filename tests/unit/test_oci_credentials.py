@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from imager.errors import DependencyError, ImagerError, InputError
 from imager.oci.credentials import (
     Credential,
     CredentialChain,
@@ -19,6 +18,7 @@ from imager.oci.credentials import (
     Login,
     RegistryToken,
 )
+from imager.support.errors import DependencyError, ImagerError, InputError
 
 
 def auth(text: str) -> str:

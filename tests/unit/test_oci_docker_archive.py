@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import zstandard
 
-from imager.errors import ImagerError, InputError, UnsupportedError
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.docker_archive import DockerArchive, DockerArchiveImage
 from imager.oci.reference import Reference
 from imager.oci.source import NotFoundError
 from imager.oci.tarindex import read_tar_index
+from imager.support.errors import ImagerError, InputError, UnsupportedError
 from tests.lib.registries.client import fetch, manifest_of
 from tests.lib.tools.support import content_bytes
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from imager.errors import ImagerError
 from imager.oci import manifest as m
 from imager.oci.source import WrongBytesError
+from imager.support.errors import ImagerError
 from tests.lib.registries.client import LAYER, fetch, image
 from tests.lib.registries.programmable import Registry
 from tests.lib.registries.sample import BLOB, BLOB_PATH, MANIFEST, ROOT

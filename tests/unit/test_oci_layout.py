@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import ImagerError, InputError, UnsupportedError
 from imager.oci import layout as lay
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.platform import Platform
 from imager.oci.source import NotFoundError
+from imager.support.errors import ImagerError, InputError, UnsupportedError
 from tests.lib.tools.support import content_bytes
 
 LAYER = b"not really a tar " * 1000

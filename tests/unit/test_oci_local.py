@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
 from imager.oci import layout as lay
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.local import LocalImage, LocalKind, RemoteEntry, parse_entry
 from imager.oci.reference import Reference
+from imager.support.errors import InputError
 
 MANIFEST = m.manifest_json(m.Descriptor(m.OCI_CONFIG, Digest.of(b"{}"), 2), [])
 HUB = Reference.parse("alpine")

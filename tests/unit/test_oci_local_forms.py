@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import zstandard
 
-from imager.errors import HostError, InputError
-from imager.imagecache.create import create_cache
-from imager.imagecache.creation import CacheLayout, CreateOptions
-from imager.imagecache.gather import gather
-from imager.imagecache.selection import Selection
+from imager.cache.plan import CacheLayout, CreateOptions
+from imager.cache.resolve import gather
+from imager.cache.selection import Selection
+from imager.cache.write import create_cache
 from imager.oci.local import LocalImage, Opened, parse_entry
-from imager.reporter import ProgressStyle, make_reporter
+from imager.support.errors import HostError, InputError
+from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
     INDEX_TYPE,
     LAYER_TYPE,

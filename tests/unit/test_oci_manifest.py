@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, InputError, UnsupportedError
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.documents import load_json
 from imager.oci.platform import Platform
+from imager.support.errors import ImagerError, InputError, UnsupportedError
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, InputError, UnsupportedError
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
+from imager.support.errors import ImagerError, InputError, UnsupportedError
 
 HEX = "0123456789abcdef" * 4
 

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from imager.errors import DependencyError, InputError
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.endpoint import Capability, HostConfig, Hosts
 from imager.oci.remote import RemoteImage
 from imager.oci.source import NotFoundError
+from imager.support.errors import DependencyError, InputError
 from tests.lib.registries.client import fetch, image
 from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.sample import BLOB, BLOB_PATH

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from imager.errors import DependencyError, ImagerError, InputError
 from imager.oci import manifest as m
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
@@ -19,6 +18,7 @@ from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.source import NotFoundError
 from imager.oci.transport import Body, Response
+from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.registries.client import LAYER, QUICK, fetch, image
 from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.sample import BLOB, BLOB_PATH, MANIFEST, ROOT

@@ -8,7 +8,6 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from imager.errors import DependencyError, ImagerError, InputError
 from imager.oci.credentials import Credential, CredentialStore
 from imager.oci.endpoint import Hosts
 from imager.oci.httptransport import HttpTransport
@@ -17,6 +16,7 @@ from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.source import NotFoundError
 from imager.oci.tls import TlsSettings
+from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.registries.client import QUICK, fetch, image
 from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.registry import make_certificate

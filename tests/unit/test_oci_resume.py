@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import DependencyError, ImagerError, InputError
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 from imager.oci.retry import ConnectionLostError, Patience
 from imager.oci.source import BlobCheck, LocalRange, NotFoundError, WrongBytesError
+from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.registries.client import fetch, image, make_client
 from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.tokens import Tokens, challenge, token

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import ImagerError, InputError
 from imager.oci.credentials import Credential
 from imager.oci.endpoint import Capability, Hosts
 from imager.oci.reference import Reference
 from imager.oci.settings import RegistryOptions
+from imager.support.errors import ImagerError, InputError
 from tests.lib.keys.certificates import Authority
 
 

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from imager.errors import DependencyError
 from imager.oci.tracing import public_url
+from imager.support.errors import DependencyError
 from tests.lib.registries.client import fetch, image
 from tests.lib.registries.programmable import Registry
 from tests.lib.registries.sample import BLOB, BLOB_PATH, ROOT

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import DependencyError, ImagerError, InputError
-from imager.extents import Content, Extent, FileRange
+from imager.content.extents import Content, Extent, FileRange
 from imager.oci import manifest as m
 from imager.oci.blobreader import BlobReader
 from imager.oci.digest import Digest
@@ -18,6 +17,7 @@ from imager.oci.retry import BusyError, Patience
 from imager.oci.source import NotFoundError
 from imager.oci.transport import NoAnswerError
 from imager.oci.upload import Outcome, Target, has_blob, upload_blob
+from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.registries.client import make_client
 from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.tokens import BASIC, Tokens, challenge, token

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from imager.checks import Check
-from imager.errors import InputError
-from imager.extents import Content, FileRange
-from imager.output.write import WriteJob, write_output
-from imager.profile.choices import OutFormat
+from imager.content.digests import Check
+from imager.content.extents import Content, FileRange
+from imager.image.write import WriteJob, write_output
+from imager.support.errors import InputError
+from imager.talos.choices import OutFormat
 
 DATA = bytes(range(256)) * 4000
 FORMATS = pytest.mark.parametrize("out_format", [OutFormat.RAW, OutFormat.ZST])

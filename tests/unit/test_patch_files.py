@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.server.patchfiles import require_same, write_patch
+from imager.registry.patchfiles import require_same, write_patch
+from imager.support.errors import InputError
 
 
 def test_a_patch_is_written_again(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.extents import Content
-from imager.signing.pcr import (
+from imager.content.extents import Content
+from imager.efi.pcr import (
     TALOS_PHASES,
     PcrSignature,
     after_phases,
@@ -24,6 +23,7 @@ from imager.signing.pcr import (
     sign_policies,
     signed_phases,
 )
+from imager.support.errors import InputError
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.tools.cli import tool
 

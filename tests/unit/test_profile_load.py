@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import InputError, InvalidProfileError
 from imager.profile import load
-from imager.profile.choices import OutFormat, OutputKind
 from imager.profile.load import load_profile, merge, parse_yaml, read_builtin, resolve
 from imager.profile.names import builtin_names
+from imager.support.errors import InputError, InvalidProfileError
+from imager.talos.choices import OutFormat, OutputKind
 
 
 def problems(*layers: dict[str, Any]) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from imager.cli.app import app
-from imager.errors import InvalidProfileError
-from imager.profile.choices import Bootloader, EnrollKeys, OutFormat
 from imager.profile.load import load_profile, parse_yaml
 from imager.profile.model import Profile
+from imager.support.errors import InvalidProfileError
+from imager.talos.choices import Bootloader, EnrollKeys, OutFormat
 
 MIB = 1 << 20
 

@@ -11,10 +11,10 @@ import jsonschema
 import pytest
 import yaml
 
-from imager.errors import InputError
 from imager.profile.load import load_profile, parse_yaml, read_builtin
 from imager.profile.names import builtin_names
 from imager.profile.reference import profile_schema, reference, reference_table, starter
+from imager.support.errors import InputError
 from tests.lib.tools.cli import REPOSITORY, invoke
 
 LEAF = re.compile(r"^(?P<indent> *)# (?P<line>\w+: .*)$")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from imager.oci.tracing import log_request, log_retry
-from imager.reporter import (
+from imager.support.reporter import (
     JsonReporter,
     NullReporter,
     PlainReporter,
@@ -17,8 +17,8 @@ from imager.reporter import (
     make_reporter,
     report_log,
 )
-from imager.screen import Tone, labelled
-from imager.terminal import RichReporter
+from imager.support.screen import Tone, labelled
+from imager.support.terminal import RichReporter
 
 
 class _Terminal(io.StringIO):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from imager.errors import InputError
-from imager.repro import DEFAULT_EPOCH, derived_uuid, source_date_epoch
+from imager.support.errors import InputError
+from imager.support.repro import DEFAULT_EPOCH, derived_uuid, source_date_epoch
 
 
 def test_without_the_variable_the_instant_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,14 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imager.errors import HostError, InputError
-from imager.extents import Content
-from imager.media.fat import FatFile, minimum_fat_size, plan_fat
-from imager.media.gpt import ESP, LINUX_DATA, Partition, plan_gpt
-from imager.signing.authenticode import sign_pe
-from imager.signing.certificates import load_certificates
-from imager.signing.databases import accepts
-from imager.signing.efivars import (
+from imager.content.extents import Content
+from imager.efi.authenticode import sign_pe
+from imager.efi.certificates import load_certificates
+from imager.efi.databases import accepts
+from imager.efi.efivars import (
     SHA256,
     X509,
     Variable,
@@ -33,15 +30,18 @@ from imager.signing.efivars import (
     parse_auth,
     parse_lists,
 )
-from imager.signing.enrollment import (
+from imager.efi.enrollment import (
     Enrollment,
     enrollment,
     enrollment_problems,
     load_well_known,
     owner_guid,
 )
-from imager.signing.keygen import generate_keys
-from imager.signing.signer import FileSigner, load_key, load_signer
+from imager.efi.keygen import generate_keys
+from imager.efi.signer import FileSigner, load_key, load_signer
+from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.gpt.table import ESP, LINUX_DATA, Partition, plan_gpt
+from imager.support.errors import HostError, InputError
 from tests.lib.keys.pe_stub import patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, self_signed
 from tests.lib.tools.cli import IMAGER, MIB, UNMEASURED, environment, run, tool
@@ -340,7 +340,7 @@ def signed(signer: FileSigner, symbols: bytes = b"") -> bytes:
 
 @pytest.fixture
 def certificate(signer: FileSigner, tmp_path: Path) -> Path:
-    from imager.signing.certificates import der
+    from imager.efi.certificates import der
 
     path = tmp_path / "certificate.der"
     path.write_bytes(der(signer.certificate))
@@ -453,9 +453,9 @@ def test_secrets_are_nowhere(new_keys: Path, tmp_path: Path) -> None:
     said = (new_keys / "log").read_text()
     code = (
         "import datetime, sys; from pathlib import Path\n"
-        "from imager.extents import Content; from imager.reading import iterate_bytes\n"
-        "from imager.signing.authenticode import sign_pe\n"
-        "from imager.signing.signer import load_signer\n"
+        "from imager.content.extents import Content; from imager.content.reading import iterate_bytes\n"
+        "from imager.efi.authenticode import sign_pe\n"
+        "from imager.efi.signer import load_signer\n"
         "key, certificate, source, target = map(Path, sys.argv[1:])\n"
         "loaded = load_signer(key, certificate, now=datetime.datetime.now(datetime.UTC))\n"
         "print(loaded, loaded.signer)\n"

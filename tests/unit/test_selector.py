@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import InputError
-from imager.machineconfig.celenv import ExpressionError, evaluate
-from imager.machineconfig.disk import Disk
-from imager.machineconfig.selector import Selector
-from imager.profile.version import TalosVersion
+from imager.support.errors import InputError
+from imager.talos.config.cel import ExpressionError, evaluate
+from imager.talos.config.disk import Disk
+from imager.talos.config.selector import Selector
+from imager.talos.version import TalosVersion
 
 NVME = Disk(
     dev_path="/dev/nvme0n1",

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import InputError
 from imager.oci.endpoint import Capability, Endpoint, Hosts
 from imager.oci.hosts_toml import read_hosts_folder
 from imager.oci.reference import is_registry
 from imager.oci.tls import TlsSettings
-from imager.server.hosts import HOSTS_MARK, write_hosts
+from imager.registry.containerd_hosts import HOSTS_MARK, write_hosts
+from imager.support.errors import InputError
 from tests.lib.caches.caches import tree_files
 from tests.lib.keys.certificates import Authority
 

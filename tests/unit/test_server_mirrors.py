@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imager.errors import InputError
-from imager.server.mirrors import mirrors_patch
+from imager.registry.mirrors import mirrors_patch
+from imager.support.errors import InputError
 from tests.lib.keys.certificates import Authority
 from tests.lib.tools.cli import tool
 

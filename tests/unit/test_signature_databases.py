@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from imager.extents import Content
-from imager.signing.authenticode import sign_pe
-from imager.signing.authenticode_read import PeSignatures, read_signatures
-from imager.signing.databases import starts
-from imager.signing.efivars import (
+from imager.content.extents import Content
+from imager.efi.authenticode import sign_pe
+from imager.efi.authenticode_read import PeSignatures, read_signatures
+from imager.efi.databases import starts
+from imager.efi.efivars import (
     AuthFile,
     SignatureEntry,
     Variable,
@@ -19,7 +19,7 @@ from imager.signing.efivars import (
     digest_list,
     parse_lists,
 )
-from imager.signing.signer import FileSigner
+from imager.efi.signer import FileSigner
 from tests.lib.keys.pe_stub import patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, issued, self_signed
 from tests.lib.tools.support import content_bytes

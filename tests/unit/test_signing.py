@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, InputError, UnsupportedError
-from imager.extents import Content, FileRange
-from imager.pe import content_headers
-from imager.signing.authenticode import (
+from imager.content.extents import Content, FileRange
+from imager.efi.authenticode import (
     SPC_INDIRECT_DATA,
     image_checksum,
     sign_pe,
     split_image,
 )
-from imager.signing.authenticode_read import Checksum, read_signatures
-from imager.signing.certificates import load_certificates
-from imager.signing.pkcs7 import sign_attached
-from imager.signing.signer import FileSigner, load_key, load_signer
-from imager.signing.spc import indirect_data
+from imager.efi.authenticode_read import Checksum, read_signatures
+from imager.efi.certificates import load_certificates
+from imager.efi.pe import content_headers
+from imager.efi.pkcs7 import sign_attached
+from imager.efi.signer import FileSigner, load_key, load_signer
+from imager.efi.spc import indirect_data
+from imager.support.errors import ImagerError, InputError, UnsupportedError
 from tests.lib.keys.pe_stub import CHECKSUM, SECURITY_DIRECTORY, TABLE, patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, Keys, issued, pss_keys, self_signed
 from tests.lib.tools.cli import peak_memory, tool
@@ -424,7 +424,7 @@ def content_of(path: Path) -> Content:
 
 
 def sign_to(content: Content, keys: Keys, target: Path) -> None:
-    from imager.reading import iterate_bytes
+    from imager.content.reading import iterate_bytes
 
     with target.open("wb") as file:
         file.writelines(iterate_bytes(sign_pe(content, keys.signer)))

@@ -11,7 +11,7 @@ import yaml
 
 from imager.profile.leftout import left_out
 from imager.profile.load import load_profile
-from imager.profile.version import TalosVersion
+from imager.talos.version import TalosVersion
 from tests.lib.keys.signing_keys import generated
 from tests.lib.tools.cli import MIB, invoke
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from imager.errors import InputError
-from imager.extents import Codec, FileRange, StreamRange
-from imager.tarball import TarIndex
+from imager.content.extents import Codec, FileRange, StreamRange
+from imager.content.tar import TarIndex
+from imager.support.errors import InputError
 from tests.lib.caches.caches import compress, tar_bytes
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes

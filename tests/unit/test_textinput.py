@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import InputError
-from imager.textinput import read_input
+from imager.support.errors import InputError
+from imager.support.inputs import read_input
 
 
 def refused(source: str) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pefile
 import pytest
 
-from imager.bootassets.uki import (
+from imager.content.extents import Content, Data, FileRange
+from imager.efi.pe import PeSection, check_pe, read_headers
+from imager.efi.uki import (
     Section,
     UkiParts,
     UkiProfile,
@@ -16,9 +18,7 @@ from imager.bootassets.uki import (
     stub_version,
     uki_sections,
 )
-from imager.errors import InputError, UnsupportedError
-from imager.extents import Content, Data, FileRange
-from imager.pe import PeSection, check_pe, read_headers
+from imager.support.errors import InputError, UnsupportedError
 from tests.lib.keys.pe_stub import (
     CHECKSUM,
     DEBUG_DIRECTORY,

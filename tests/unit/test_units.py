@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import InputError
-from imager.units import align_up, format_size, parse_bytes, parse_size
+from imager.support.errors import InputError
+from imager.support.units import align_up, format_size, parse_bytes, parse_size
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from imager.errors import InputError
-from imager.profile.version import DEFAULT_VERSION, TalosVersion
+from imager.support.errors import InputError
+from imager.talos.version import DEFAULT_VERSION, TalosVersion
 
 
 @pytest.mark.parametrize(

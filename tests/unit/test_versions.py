@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from imager.arch import find_arch
-from imager.bootassets.cmdline import kernel_cmdline
-from imager.output.iso import volume_id
-from imager.profile.choices import Bootloader
-from imager.profile.quirks import quirks
-from imager.profile.version import TalosVersion
+from imager.image.iso import volume_id
+from imager.support.arch import find_arch
+from imager.talos.choices import Bootloader
+from imager.talos.cmdline import kernel_cmdline
+from imager.talos.version import TalosVersion
+from imager.talos.versions import quirks
 from tests.lib.caches.caches import CacheFixture, make_flat
 from tests.lib.tools.cli import MIB, REPOSITORY, build, synthetic_assets
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lib.caches.caches import sha256
 
-SCRIPT = Path(__file__).parents[2] / "imager/bootassets/witness/check"
+SCRIPT = Path(__file__).parents[2] / "imager/distro/witness/check"
 BASE = "org.opencontainers.image.base.digest"
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from imager.workers import SharedProgress, worker_pool
+from imager.support.workers import SharedProgress, worker_pool
 
 
 def test_a_block_that_ends_waits_for_all() -> None:

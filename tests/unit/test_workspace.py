@@ -19,9 +19,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from imager import workspace
-from imager.errors import HostError, InputError, exit_code_of
-from imager.workspace import (
+from imager.support import atomic as workspace
+from imager.support.atomic import (
     atomic_file,
     atomic_folder,
     check_free_space,
@@ -33,6 +32,7 @@ from imager.workspace import (
     scratch_folder,
     sweep_partials,
 )
+from imager.support.errors import HostError, InputError, exit_code_of
 from tests.lib.tools.support import names_in
 
 
@@ -181,7 +181,7 @@ def test_a_killed_writer_leaves_nothing_at_the_path(tmp_path: Path) -> None:
     program = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from imager.workspace import atomic_file\n"
+        "from imager.support.atomic import atomic_file\n"
         "with atomic_file(Path(sys.argv[1])) as descriptor:\n"
         "    os.write(descriptor, b'half')\n"
         "    print('ready', flush=True)\n"
@@ -273,7 +273,7 @@ def test_scratch_is_private_and_goes_away(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_scratch_folder_of_a_killed_run_is_removed_by_the_next(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     code = (
-        "from imager.workspace import scratch_folder\n"
+        "from imager.support.atomic import scratch_folder\n"
         "with scratch_folder() as folder:\n"
         "    (folder / 'volume').write_text('x')\n"
         "    print(folder.name, flush=True)\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.errors import HostError
-from imager.workspace import keyed_partial, resumable_folder
+from imager.support.atomic import keyed_partial, resumable_folder
+from imager.support.errors import HostError
 from tests.lib.tools.support import names_in
 
 

@@ -11,13 +11,13 @@ from uuid import UUID
 
 import pytest
 
-from imager.errors import DependencyError, HostError, InputError
-from imager.extents import Codec, Content, Data, Extent, FileRange, StreamRange
-from imager.filetree import TreeFile, VolumePlan
-from imager.media import xfs_inodes
-from imager.media.xfs import XfsFullError, plan_xfs
-from imager.tools import find_tool
-from imager.units import GIB, MIB
+from imager.content.extents import Codec, Content, Data, Extent, FileRange, StreamRange
+from imager.content.tree import TreeFile, VolumePlan
+from imager.formats.xfs import inodes as xfs_inodes
+from imager.formats.xfs.plan import XfsFullError, plan_xfs
+from imager.support.errors import DependencyError, HostError, InputError
+from imager.support.tools import find_tool
+from imager.support.units import GIB, MIB
 
 ID = UUID("c12a7328-f81f-81d2-ba4b-00a0c93ec93b")
 EPOCH = 1_704_067_200
@@ -169,7 +169,7 @@ def test_a_scratch_disk_without_files_so_large_is_named(tmp_path: Path) -> None:
 def test_a_missing_mkfs_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imager.tools.search_path", lambda: str(tmp_path))
+    monkeypatch.setattr("imager.support.tools.search_path", lambda: str(tmp_path))
     with pytest.raises(DependencyError, match=r"mkfs\.xfs is not installed") as caught:
         plan([], tmp_path)
     assert caught.value.hint == "apt-get install xfsprogs"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.errors import InputError
-from imager.yamldocs import DEEPEST, load_documents, load_located
+from imager.support.errors import InputError
+from imager.support.yamldocs import DEEPEST, load_documents, load_located
 
 
 def problem(text: str) -> str:

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from imager.arch import AMD64
-from imager.checks import run_checks
-from imager.errors import InputError
-from imager.extents import Content
-from imager.imagecache.cache import ImageCache
-from imager.imagecache.contents import Gathered
-from imager.imagecache.held import gather_held
-from imager.imagecache.images import cached_images
-from imager.imagecache.open import open_cache, open_whole_cache
+from imager.cache.cache import ImageCache
+from imager.cache.cache_source import gather_held
+from imager.cache.contents import Gathered
+from imager.cache.images import cached_images
+from imager.cache.open import open_cache, open_whole_cache
+from imager.content.digests import run_checks
+from imager.content.extents import Content
+from imager.content.reading import iterate_content
 from imager.oci.reference import Reference
-from imager.reading import iterate_content
+from imager.support.arch import AMD64
+from imager.support.errors import InputError
 from tests.lib.caches.caches import (
     REGISTRY,
     REGISTRY_FOLDER,

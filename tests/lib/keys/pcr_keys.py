@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from imager.signing.signer import FileKey, load_key
+from imager.efi.signer import FileKey, load_key
 from tests.lib.tools.cli import tool
 
 

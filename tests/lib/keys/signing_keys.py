@@ -9,8 +9,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from imager.signing.certificates import first_certificate
-from imager.signing.signer import FileSigner, load_signer
+from imager.efi.certificates import first_certificate
+from imager.efi.signer import FileSigner, load_signer
 from tests.lib.tools.cli import run, tool
 
 # Later than the certificates that the tests make.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imager.tools import find_tool
+from imager.support.tools import find_tool
 
 _TIMEOUT = 60
 _PACKAGES = {"losetup": "mount", "partx": "util-linux"}

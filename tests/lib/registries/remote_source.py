@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imager.extents import Content
+from imager.content.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest
 

@@ -21,8 +21,8 @@ from typing import IO, Any
 
 from typer.testing import CliRunner
 
-from imager.arch import find_arch
-from imager.errors import ImagerError
+from imager.support.arch import find_arch
+from imager.support.errors import ImagerError
 from tests.lib.keys.pe_stub import MACHINE, TEXT_START, patched, pe_stub
 from tests.lib.tools.forkserver import ForkServer, Request
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.units import GIB, format_size
+from imager.support.units import GIB, format_size
 
 NEEDED = 4 * GIB
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import zstandard
 
-from imager.arch import AMD64
-from imager.bootassets.apt import Apt, find_mirror, open_apt
-from imager.bootassets.deb import deb_files
-from imager.bootassets.initramfs import witness_initramfs, witness_modules
-from imager.bootassets.kmodules import KernelModule, load_order, module_name, read_module
+from imager.distro.apt import Apt, find_mirror, open_apt
+from imager.distro.deb import deb_files
+from imager.distro.initramfs import witness_initramfs, witness_modules
+from imager.distro.kmodules import KernelModule, load_order, module_name, read_module
+from imager.support.arch import AMD64
 
 _KERNEL = "linux-image-*-cloud-amd64"
 _BUSYBOX = "busybox-static"

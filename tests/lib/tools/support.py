@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imager.extents import Content, Data, Extent, FileRange
+from imager.content.extents import Content, Data, Extent, FileRange
 
 
 def extent_bytes(extent: Extent) -> bytes:

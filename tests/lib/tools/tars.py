@@ -1,4 +1,4 @@
-"""A tree with odd names, in tars that `imager.tarball` reads and writes."""
+"""A tree with odd names, in tars that `imager.content.tar` reads and writes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from imager.extents import Content
-from imager.filetree import TreeFile
-from imager.tarball import Keep, TarIndex, TarPlace, index_tar, plan_tar
+from imager.content.extents import Content
+from imager.content.tar import Keep, TarIndex, TarPlace, index_tar, plan_tar
+from imager.content.tree import TreeFile
 from tests.lib.caches.caches import compress
 from tests.lib.tools.support import content_bytes
 

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from imager.arch import AMD64
-from imager.bootassets.apt import find_mirror, open_apt
-from imager.bootassets.deb import deb_files
+from imager.distro.apt import find_mirror, open_apt
+from imager.distro.deb import deb_files
+from imager.support.arch import AMD64
 from tests.lib.tools.cli import REPOSITORY, tool
 
 _DOWNLOADS = REPOSITORY / ".cache/trixie-debs"

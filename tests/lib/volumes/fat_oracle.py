@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from imager.errors import OutputError
-from imager.extents import Content, FileRange
-from imager.media.fat_tree import FatFile
+from imager.content.extents import Content, FileRange
+from imager.formats.fat.tree import FatFile
+from imager.support.errors import OutputError
 
 _SECTOR = 512
 _FIRST_CLUSTER = 2

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from imager.errors import ImagerError, stop_at
-from imager.extents import FileRange
-from imager.filetree import TreeFile
-from imager.media.foreign import ForeignTree
+from imager.content.extents import FileRange
+from imager.content.tree import TreeFile
+from imager.formats.volume_reader import ForeignTree
+from imager.support.errors import ImagerError, stop_at
 from tests.lib.tools.support import content_bytes
 
 Opener = Callable[[Path], AbstractContextManager[ForeignTree[Any]]]

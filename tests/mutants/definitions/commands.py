@@ -25,8 +25,8 @@ MUTANTS = (
     Mutant(
         "every command loads what reads profiles",
         "imager/cli/build.py",
-        "from imager.textinput import input_name\n",
-        "from imager.profile import load as load\nfrom imager.textinput import input_name\n",
+        "from imager.support.inputs import input_name\n",
+        "from imager.profile import load as load\nfrom imager.support.inputs import input_name\n",
         "tests/unit/test_imports.py::test_help_needs_neither_libraries_nor_the_network",
     ),
     Mutant(
@@ -38,21 +38,21 @@ MUTANTS = (
     ),
     Mutant(
         "text is read without a bound",
-        "imager/textinput.py",
+        "imager/support/inputs.py",
         "if len(text) > limit:",
         "if not limit:",
         "tests/unit/test_textinput.py::test_what_is_too_large",
     ),
     Mutant(
         "the files of a folder are not waited for before the rename",
-        "imager/workspace.py",
+        "imager/support/atomic.py",
         "each.result()",
         "del each",
         f"{_WORKSPACE}::test_a_folder_whose_files_cannot_be_flushed_does_not_appear",
     ),
     Mutant(
         "folders in a folder are not flushed",
-        "imager/workspace.py",
+        "imager/support/atomic.py",
         "for root, _ in walked]",
         "for root, _ in walked[:1]]",
         f"{_WORKSPACE}::test_a_folder_is_flushed_with_all_in_it_before_it_is_renamed",

@@ -30,7 +30,7 @@ MUTANTS = (
     ),
     Mutant(
         "a configuration of the layer cache is taken unchecked",
-        "imager/imagecache/layercache.py",
+        "imager/cache/blobstore.py",
         "return data if Digest.of(data) == blob.digest else None",
         "return data",
         "tests/unit/test_imagecache_gather.py::test_a_configuration_comes_from_the_layer_cache",

@@ -9,14 +9,14 @@ _UNIT = "tests/unit/test_grub.py"
 MUTANTS = (
     Mutant(
         "a core's block list begins at the core itself",
-        "imager/bootloader/grubcore.py",
+        "imager/image/bootloader/grubcore.py",
         "first = first if first_sector is None else first_sector + 1",
         "first = first if first_sector is None else first_sector",
         f"{_UNIT}::test_block_lists_and_sectors",
     ),
     Mutant(
         "a hybrid ISO's core looks for itself a sector too early",
-        "imager/bootloader/grubcore.py",
+        "imager/image/bootloader/grubcore.py",
         "first = image_sector + _CD_SECTOR // _SECTOR + 1",
         "first = image_sector + _CD_SECTOR // _SECTOR",
         f"{_UNIT}::test_a_hybrid_isos_image_knows_its_place_and_nothing_else_changes",
@@ -30,21 +30,21 @@ MUTANTS = (
     ),
     Mutant(
         "GRUB's menu takes a title as it is",
-        "imager/bootloader/grubmenu.py",
+        "imager/image/bootloader/grubmenu.py",
         "if not _NAME.fullmatch(entry.grub_title):",
         "if not entry.grub_title:",
         f"{_UNIT}::test_names_that_a_node_could_misread_are_refused",
     ),
     Mutant(
         "GRUB's menu takes arguments as they are",
-        "imager/bootloader/grubmenu.py",
+        "imager/image/bootloader/grubmenu.py",
         r'return _ESCAPED.sub(r"\\\g<0>", word)',
         "return word",
         f"{_UNIT}::test_nothing_is_special_in_arguments",
     ),
     Mutant(
         "an argument may begin with #",
-        "imager/bootloader/grubmenu.py",
+        "imager/image/bootloader/grubmenu.py",
         r"|^\#|",
         "|",
         f"{_UNIT}::test_arguments_that_grub_would_change_are_refused",

@@ -13,7 +13,7 @@ _ASSETS_ARTIFACT = "tests/unit/test_assets_artifact.py"
 MUTANTS = (
     Mutant(
         "an entry without a platform is for none",
-        "imager/imagecache/selection.py",
+        "imager/cache/selection.py",
         "platform = None if entry in told else find(entry)",
         "platform = None",
         f"{_GATHER}::test_entries_without_a_platform",
@@ -34,28 +34,28 @@ MUTANTS = (
     ),
     Mutant(
         "all platforms are all but attestations",
-        "imager/imagecache/selection.py",
+        "imager/cache/selection.py",
         "return Choice(index.manifests, frozenset(by_platform))",
         "return Choice(index.images, frozenset(by_platform))",
         f"{_GATHER}::test_all_is_everything_that_the_index_names",
     ),
     Mutant(
         "an image is cached for none of the platforms",
-        "imager/imagecache/selection.py",
+        "imager/cache/selection.py",
         "if lacking and not (found and",
         "if lacking and not (",
         f"{_GATHER}::test_several_platforms_of_which_one_is_missing",
     ),
     Mutant(
         "an image of another platform makes the cache one for it",
-        "imager/imagecache/gather.py",
+        "imager/cache/resolve.py",
         "frozenset({platform} if own else ())",
         "frozenset({platform})",
         f"{_GATHER}::test_an_image_for_another_platform_alone_is_cached_with_a_warning",
     ),
     Mutant(
         "only one platform of referrers is cached",
-        "imager/imagecache/gather.py",
+        "imager/cache/resolve.py",
         "if signed_digest(name.tag) not in (None, root.digest):",
         "if not name:",
         f"{_GATHER}::test_a_tag_of_referrers_is_cached_whole",
@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         "a foreign layer that is nowhere fails the run",
-        "imager/imagecache/readimage.py",
+        "imager/cache/readimage.py",
         "    except NotFoundError:\n        return False\n",
         "    except OSError:\n        return False\n",
         f"{_GATHER}::test_foreign_layers_that_cannot_be_had_are_left_out",
@@ -83,14 +83,14 @@ MUTANTS = (
     ),
     Mutant(
         "a cache lacks the foreign layers that were left out",
-        "imager/imagecache/cache.py",
+        "imager/cache/cache.py",
         "if not blob.is_foreign:",
         "if blob:",
         f"{_JUDGED}::test_the_cache_is_sound",
     ),
     Mutant(
         "a cache is not for the platform of an artifact's reader",
-        "imager/imagecache/contents.py",
+        "imager/cache/contents.py",
         "return self.platforms or set(self.wanted)",
         "return self.platforms",
         f"{_JUDGED}::test_an_artifact_alone_is_for_the_platform_that_was_asked_for",

@@ -17,7 +17,7 @@ MUTANTS = (
     ),
     Mutant(
         "a key may come twice in YAML",
-        "imager/yamldocs.py",
+        "imager/support/yamldocs.py",
         "if key.value in seen:",
         "if not key.value:",
         f"{_PROFILE_LOAD}::test_what_is_no_profile",
@@ -31,14 +31,14 @@ MUTANTS = (
     ),
     Mutant(
         "the kernel line of 1.11 has what 1.10 was the last to have",
-        "imager/profile/quirks.py",
+        "imager/talos/versions.py",
         'KernelArgument("ima_appraise=fix", before=(1, 11))',
         'KernelArgument("ima_appraise=fix", before=(1, 12))',
         f"{_CMDLINE}::test_the_line_of_every_version",
     ),
     Mutant(
         "disks have the argument of ISOs",
-        "imager/bootassets/cmdline.py",
+        "imager/talos/cmdline.py",
         "and (iso or not item.iso_only)",
         "and True",
         f"{_CMDLINE}::test_console_takes_the_place_of_the_defaults",

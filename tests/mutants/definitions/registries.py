@@ -329,7 +329,7 @@ MUTANTS = (
     ),
     Mutant(
         "an image is named twice",
-        "imager/imagecache/gather.py",
+        "imager/cache/resolve.py",
         "return message if named else",
         "return message if False else",
         "tests/fault/test_images_errors.py::test_a_registry_that_fails_or_lies",

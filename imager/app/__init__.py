@@ -1,0 +1,1 @@
+"""What the program does, one module a use case: steps that call the layers below."""

@@ -1,0 +1,276 @@
+"""A build, from a profile to a file: the readable sequence of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imager.bootassets.find import BootAssets, find_assets
+from imager.bootassets.named import NamedAssets
+from imager.cache.blobstore import LayerCache
+from imager.cache.cache import ImageCache
+from imager.cache.open import open_cache
+from imager.cache.pull import pull_cache
+from imager.efi.secureboot import (
+    DEFAULT_FOLDER,
+    WELL_KNOWN,
+    SecureBoot,
+    SecureBootFiles,
+    load_secure_boot,
+)
+from imager.image.destination import Replaced, check_replaceable, output_path
+from imager.image.outputs import OUTPUTS
+from imager.image.plan import OutputPlan, Target
+from imager.image.write import WriteJob, Written, write_output
+from imager.oci.reference import Reference
+from imager.oci.settings import RegistrySettings
+from imager.profile.leftout import left_out
+from imager.profile.model import Profile, SecureBootInput
+from imager.profile.output_name import output_name
+from imager.support.arch import Arch, find_arch
+from imager.support.atomic import check_free_space, created_folder, partial_folder, scratch_folder
+from imager.support.errors import InputError, UnsupportedError
+from imager.support.fields import setting
+from imager.support.reporter import Reporter
+from imager.support.repro import source_date_epoch
+from imager.support.units import MIB
+from imager.talos.choices import EnrollKeys, OutFormat, OutputKind
+from imager.talos.version import DEFAULT_VERSION, TalosVersion
+from imager.talos.versions import require_image_cache
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to build, beside what to build; `assets` and `layer_cache` are folders.
+
+    `output` is a folder or the file to write, which is replaced if `clobber`. `secureboot` is the
+    folder of keys and certificates.
+    """
+
+    output: Path
+    assets: Path | None = None
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
+    layer_cache: Path | None = None
+    require_images: Sequence[Reference] = ()
+    verify: bool = True
+    checksum: bool = False
+    dry_run: bool = False
+    clobber: bool = True
+    secureboot: Path = DEFAULT_FOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An output that is planned, and what will be needed to write it; sizes in bytes.
+
+    `replaced` is the file at `path` now.
+    """
+
+    plan: OutputPlan
+    path: Path
+    out_format: OutFormat
+    version: TalosVersion
+    assets: BootAssets
+    cache: ImageCache | None
+    space_needed: int
+    replaced: Replaced | None
+
+
+# File systems round up, and keep a little for themselves.
+_METADATA_SLACK = MIB
+
+
+@contextmanager
+def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Iterator[Planned]:
+    """Plan the output of `profile`; the plan is valid inside the block.
+
+    Nothing is written but metadata, and a cache that is pulled from a registry, both to
+    temporary folders. Raises ImagerError for whatever is wrong with the profile's inputs.
+    """
+    path = output_path(options.output, output_name(profile))
+    options = replace(options, output=path)
+    replaced = check_replaceable(path, clobber=options.clobber)
+    arch = find_arch(profile.arch)
+    named = NamedAssets.of(profile.input, arch)
+    assets = find_assets(arch, given=options.assets, files=named.files)
+    version = _version(profile, assets)
+    for warning in version.warnings:
+        reporter.warn(warning)
+    if profile.input.image_cache is not None:
+        require_image_cache(version)
+    with ExitStack() as stack:
+        if not options.dry_run:
+            stack.enter_context(created_folder(path.parent))
+        cache = _open_cache(profile, arch, options, reporter, stack)
+        target = Target(
+            platform=profile.platform,
+            arch=arch,
+            version=version,
+            assets=assets,
+            cache=cache,
+            meta={item.key: item.value for item in profile.customization.meta_contents},
+            extra_kernel_args=profile.customization.extra_kernel_args,
+            disk_size=profile.output.image_options.disk_size,
+            bootloader=profile.output.bootloader,
+            sector_size=profile.output.image_options.disk_sector_size,
+            secure_boot=_secure_boot(profile, options, reporter),
+            enroll_keys=_enroll_keys(profile),
+            timestamp=source_date_epoch(),
+            scratch=stack.enter_context(scratch_folder()),
+        )
+        plan = OUTPUTS[profile.output.kind](target)
+        notes = (*plan.notes, *named.notes, *left_out(profile, version))
+        yield Planned(
+            plan=replace(plan, notes=notes),
+            path=path,
+            out_format=profile.output.out_format,
+            version=version,
+            assets=assets,
+            cache=cache,
+            space_needed=plan.content.data_size + _METADATA_SLACK,
+            replaced=replaced,
+        )
+
+
+def write_build(planned: Planned, options: Options, reporter: Reporter) -> Written:
+    """Write what was planned; see `imager.image.write.write_output` for the errors."""
+    check_free_space(planned.path.parent, planned.space_needed)
+    checks = planned.cache.checks if planned.cache and options.verify else ()
+    with reporter.transfer(
+        f"writing {planned.path.name}", planned.plan.content.data_size
+    ) as advance:
+        job = WriteJob(
+            content=planned.plan.content,
+            path=planned.path,
+            out_format=planned.out_format,
+            checks=checks,
+            checksum=options.checksum,
+            clobber=options.clobber,
+        )
+        return write_output(job, progress=advance)
+
+
+def _version(profile: Profile, assets: BootAssets) -> TalosVersion:
+    """Return the Talos version of the profile, else of the boot assets, else the default."""
+    if profile.version or not assets.version:
+        return TalosVersion.parse(profile.version or DEFAULT_VERSION)
+    try:
+        return TalosVersion.parse(assets.version)
+    except InputError as error:
+        raise InputError(
+            f"the version file beside the boot assets in {assets.folder}: {error.message}",
+            hint=f"correct it, or give {setting('version')}",
+        ) from error
+
+
+def _secure_boot(profile: Profile, options: Options, reporter: Reporter) -> SecureBoot | None:
+    """Return what signs the output, if anything does; warns of what is wrong with the keys."""
+    if not profile.secureboot:
+        if profile.input.secureboot:
+            raise InputError(
+                f"{setting('input.secureboot')} has no effect: this profile is not for SecureBoot",
+                hint="build secureboot-iso or secureboot-metal, or set `secureboot: true`",
+            )
+        return None
+    kind = profile.output.kind
+    if kind in (OutputKind.KERNEL, OutputKind.INITRAMFS):
+        raise UnsupportedError(
+            f"{setting('secureboot', 'true')}: {setting('output.kind', kind.value)} is not signed",
+            hint=f"choose {setting('output.kind', 'uki')}, or leave SecureBoot out",
+        )
+    given = profile.input.secureboot or SecureBootInput()
+    files = SecureBootFiles.in_folder(options.secureboot)
+    # Talos prints the paths that it takes by default: they are those of the folder of keys.
+    default = SecureBootFiles.in_folder(DEFAULT_FOLDER)
+
+    def chosen(path: str, usual: Path, in_folder: Path) -> Path:
+        return in_folder if path in ("", str(usual)) else Path(path)
+
+    if signer := given.secure_boot_signer:
+        files = replace(
+            files,
+            key=chosen(signer.key_path, default.key, files.key),
+            certificate=chosen(signer.cert_path, default.certificate, files.certificate),
+        )
+    if given.pcr_signer:
+        pcr_key = chosen(given.pcr_signer.key_path, default.pcr_key, files.pcr_key)
+        files = replace(files, pcr_key=pcr_key)
+    paths = (given.platform_key_path, given.key_exchange_key_path, given.signature_key_path)
+    pk, kek, db = map(chosen, paths, default.variables, files.variables)
+    files = replace(files, variables=(pk, kek, db))
+    if given.include_well_known_certs:
+        files = files.with_well_known(options.secureboot / WELL_KNOWN)
+    loaded = load_secure_boot(files, now=datetime.now(UTC))
+    for warning in loaded.warnings:
+        reporter.warn(warning)
+    return loaded.secure_boot
+
+
+def _enroll_keys(profile: Profile) -> EnrollKeys:
+    """Return how keys are enrolled; raises InputError for a way to, where there are no keys."""
+    asked = profile.output.enroll_keys
+    if not profile.secureboot:
+        if asked not in (None, EnrollKeys.OFF, EnrollKeys.IF_SAFE):
+            field = setting(f"{profile.output.options_path}.sdBootEnrollKeys", asked.value)
+            raise InputError(
+                f"{field}: without SecureBoot there are no keys to enroll",
+                hint="build secureboot-iso or secureboot-metal, or leave it out",
+            )
+        return EnrollKeys.OFF
+    return asked or EnrollKeys.IF_SAFE
+
+
+@contextmanager
+def _layer_cache(options: Options) -> Iterator[LayerCache]:
+    """Yield the layer cache, else one for this run, on the output's disk: there must be room."""
+    if options.layer_cache is not None:
+        yield LayerCache.open(options.layer_cache)
+        return
+    beside = options.output.absolute().with_name("image-cache")
+    with scratch_folder() if options.dry_run else partial_folder(beside) as folder:
+        yield LayerCache.open(folder)
+
+
+def _open_cache(
+    profile: Profile, arch: Arch, options: Options, reporter: Reporter, stack: ExitStack
+) -> ImageCache | None:
+    asset, kind = profile.input.image_cache, profile.output.kind
+    if options.require_images and not kind.is_medium:
+        raise InputError(
+            f"{setting('output.kind', kind.value)} has no image cache for --require-images",
+            hint="leave --require-images out, or make an iso, image or usb",
+        )
+    if asset is None or not kind.is_medium:
+        if options.require_images:
+            raise InputError(
+                "--require-images needs an image cache",
+                hint=f"give one with {setting('input.imageCache')}",
+            )
+        return None
+    if asset.image_ref:
+        from imager.oci.registry import RegistryClient
+
+        settings = options.registries
+        if asset.force_insecure:
+            settings = settings.with_insecure()
+        cache = pull_cache(
+            Reference.parse_strict(asset.image_ref),
+            arch=arch,
+            client=RegistryClient.from_settings(settings),
+            layer_cache=stack.enter_context(_layer_cache(options)),
+            reporter=reporter,
+        )
+    else:
+        path = Path(asset.oci_path or asset.tarball_path)
+        with reporter.waiting(f"opening image cache {path}"):
+            cache = open_cache(path, arch=arch)
+    if cache.ignored:
+        reporter.warn(f"{cache.source}: left out {cache.ignored} files that no image cache has")
+    if foreign := cache.foreign(arch):
+        names = ", ".join(map(str, foreign))
+        reporter.warn(f"{cache.source}: not for {arch.name}, but for another platform: {names}")
+    cache.require_images(options.require_images)
+    return cache

@@ -1,0 +1,207 @@
+"""Whether a machine configuration is right, and goes together with an image cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imager.cache.cache import ImageCache
+from imager.discover.findings import (
+    ImageField,
+    Note,
+    Problem,
+    full_reference,
+    text_at,
+    value_at,
+    within,
+)
+from imager.discover.talos_config import document_name, field_findings
+from imager.oci.reference import Reference
+from imager.support.errors import ImagerError, InputError
+from imager.support.units import MIB, format_size
+from imager.support.yamldocs import LocatedDocument
+from imager.talos.components import COMPONENTS, INSTALLER
+from imager.talos.config.document import MachineConfig, examine, invalid_config, located
+from imager.talos.config.doubts import doubts
+from imager.talos.config.fields import LineProblem, one_line
+from imager.talos.config.required_images import needed_defaults
+from imager.talos.config.volumes import IMAGE_CACHE, VOLUME_KIND
+from imager.talos.default_images import find_release
+from imager.talos.version import TalosVersion
+from imager.talos.versions import require_image_cache
+
+_CREATE = "add what it lacks to the list of `imager images cache-create`, and create it again"
+_INSTALLERS = tuple(
+    setting.image
+    for component in COMPONENTS
+    if component.name == INSTALLER
+    for setting in component.settings
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SizedCache:
+    """A cache, and the bytes of the smallest volume that a machine formats to hold it."""
+
+    cache: ImageCache
+    volume_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A right configuration, the images that it needs, and what may be a mistake in it."""
+
+    config: MachineConfig
+    images: tuple[Reference, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    image: str
+    line: int
+    where: str
+
+
+def check_machine_config(
+    text: str, *, source: str, version: TalosVersion | None, sized: SizedCache | None
+) -> Checked:
+    """Return what is in the configuration `text`, which a person calls `source`.
+
+    `version` is the release that it is for, else that of its installer. With a cache the volume
+    must hold it, and it must have the images. Raises InvalidConfigError with all that is wrong,
+    each with its line, InputError for what is no YAML, UnsupportedError for a cache and a release
+    that has none.
+    """
+    if sized and version:
+        require_image_cache(version)
+    config, problems = examine(text, source=source, version=version)
+    installed = _release(config.documents)
+    if version is None and installed:
+        version = installed
+        config, problems = examine(text, source=source, version=version)
+    warnings = list(doubts(config))
+    needs = [*_named(config, problems, warnings), *_defaults(config, version, warnings)]
+    images = tuple(sorted({Reference.parse(need.image) for need in needs}, key=str))
+    lacking = list(_lacking(needs, sized.cache)) if sized else []
+    if sized:
+        problems += [*lacking, *_too_small(config, sized), *_turned_off(config, problems)]
+        warnings += _too_small_at_least(config, sized)
+    if problems:
+        hint = _CREATE if lacking else ""
+        raise invalid_config(source, problems, warnings=warnings, hint=hint)
+    return Checked(config, images, located(source, warnings))
+
+
+def _named(
+    config: MachineConfig, problems: list[LineProblem], warnings: list[LineProblem]
+) -> Iterator[_Need]:
+    """Yield what the fields name; adds what is wrong, and what cannot be seen from here."""
+    for document in config.documents:
+        name = document_name(document.value)
+        for found in field_findings(document.value):
+            line = document.line(found.where.partition(": ")[0])
+            told = within(name, found)
+            try:
+                need = _need(told, line)
+            except ImagerError as error:
+                problems.append(LineProblem(line, one_line(f"{told.where}: {error.message}")))
+            else:
+                if need:
+                    yield need
+                elif isinstance(told, Note):
+                    warnings.append(LineProblem(line, one_line(f"{told.where}: {told.text}")))
+
+
+def _need(found: ImageField | Note | Problem, line: int) -> _Need | None:
+    match found:
+        case ImageField(where, value):
+            return _Need(full_reference(value), line, where)
+        case Note():
+            return None
+        case Problem(_, text):
+            raise InputError(text)
+
+
+def _defaults(
+    config: MachineConfig, version: TalosVersion | None, warnings: list[LineProblem]
+) -> Iterator[_Need]:
+    release = version.text if version else ""
+    if not release:
+        if any(text_at(each.value, "machine.type") for each in config.documents):
+            text = "the Talos release is unknown, so its own images are not checked: give it"
+            warnings.append(LineProblem(1, f"{text} as --talos-version"))
+        return
+    try:
+        found = find_release(release)
+    except InputError as error:
+        warnings.append(LineProblem(1, f"{error.message}: its own images are not checked"))
+        return
+    if found.note:
+        warnings.append(LineProblem(1, found.note))
+    for need in needed_defaults(config.documents, found.images):
+        yield _Need(need.image, need.line, f"Talos {release} needs it")
+
+
+def _release(documents: tuple[LocatedDocument, ...]) -> TalosVersion | None:
+    """Return the release that the installer's tag names; None when it names none."""
+    for document in documents:
+        for path in _INSTALLERS:
+            image = value_at(document.value, path)
+            try:
+                tag = Reference.parse(image).tag if isinstance(image, str) and image else None
+                if tag:
+                    return TalosVersion.parse(tag)
+            except ImagerError:
+                continue
+    return None
+
+
+def _lacking(needs: list[_Need], cache: ImageCache) -> Iterator[LineProblem]:
+    for need in needs:
+        if not cache.has(Reference.parse(need.image)):
+            text = f"the image cache lacks {need.image} ({need.where})"
+            yield LineProblem(need.line, one_line(text))
+
+
+def _too_small(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem]:
+    volume = config.volume
+    if volume and volume.max_size.is_fixed and volume.max_size.size < sized.volume_size:
+        yield LineProblem(
+            _volume_line(config, "maxSize"),
+            f"the volume {IMAGE_CACHE} is too small: the image cache needs "
+            f"{_written(sized.volume_size)}, maxSize is {volume.max_size}",
+        )
+
+
+def _turned_off(config: MachineConfig, problems: list[LineProblem]) -> Iterator[LineProblem]:
+    """Yield that the cache is not used, unless the setting is among the `problems`.
+
+    A patch that does not mention it goes with something that does.
+    """
+    settings = config.image_cache
+    is_wrong = any(problem.line == settings.line for problem in problems) and settings.where
+    if not settings.enabled and not is_wrong and (settings.where or not config.is_patch):
+        yield LineProblem(
+            settings.line,
+            "the image cache is off, so --image-cache is not used: "
+            "`imager config patch` prints what turns it on",
+        )
+
+
+def _too_small_at_least(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem]:
+    if config.volume and config.volume.min_size < sized.volume_size:
+        yield LineProblem(
+            _volume_line(config, "minSize"),
+            f"a disk with little room gets a volume {IMAGE_CACHE} of {config.volume.min_size >> 20}"
+            f"MiB, and the image cache needs {_written(sized.volume_size)}: set minSize to that",
+        )
+
+
+def _volume_line(config: MachineConfig, key: str) -> int:
+    """Return the line of a field of the volume's provisioning, or of what of it there is."""
+    return config.document(f"{VOLUME_KIND} {IMAGE_CACHE}").line(f"provisioning.{key}")
+
+
+def _written(size: int) -> str:
+    return f"{size // MIB}MiB ({format_size(size)})"

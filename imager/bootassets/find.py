@@ -1,0 +1,128 @@
+"""Finding boot assets: a folder in the layout of Talos's installer and imager images.
+
+    <folder>/<arch>/{vmlinuz,initramfs.xz,systemd-boot.efi,systemd-stub.efi}, and `version`
+
+The folder itself may also be the architecture's. The first place that has any of the files is
+the one: assets of two places are never mixed, since an initramfs fits one kernel.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.support.arch import Arch
+from imager.support.errors import InputError
+
+INSTALLED = Path("/usr/install")
+ENVIRONMENT = "IMAGER_ASSETS"
+_VERSION_FILE = "version"
+
+
+class Asset(enum.Enum):
+    """A boot asset, by its file name."""
+
+    KERNEL = "vmlinuz"
+    INITRAMFS = "initramfs.xz"
+    SD_BOOT = "systemd-boot.efi"
+    SD_STUB = "systemd-stub.efi"
+
+
+@dataclass(frozen=True, slots=True)
+class BootAssets:
+    """The boot assets of one architecture: `folder` has them, `given` take precedence.
+
+    `place` is the folder that was looked in: `folder`, or the one above.
+    """
+
+    arch: Arch
+    folder: Path | None
+    given: Mapping[Asset, Path]
+    place: Path | None = None
+
+    def path(self, asset: Asset) -> Path:
+        """Return the path of `asset`; raises InputError, saying how to get it, when missing."""
+        path = self.given.get(asset) or (self.folder / asset.value if self.folder else None)
+        if path is not None and path.is_file():
+            return path
+        where = f"{path} does not exist" if path else "no boot assets were found"
+        raise InputError(
+            f"boot asset {asset.value} for {self.arch.name}: {where}",
+            hint=f"run `imager assets fetch --arch {self.arch.name}`, or give a folder "
+            "with --assets, such as /usr/install of a Talos imager image",
+        )
+
+    @property
+    def version(self) -> str | None:
+        """The Talos version that the file `version` beside the assets tells, if there is one."""
+        if self.folder is None:
+            return None
+        for folder in (self.folder, self.folder.parent):
+            file = folder / _VERSION_FILE
+            if file.is_file():
+                return file.read_text("utf-8", "replace")[:64].strip() or None
+        return None
+
+
+def _user_cache_folder() -> Path:
+    """Return our folder in the user's cache (XDG base directory specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    if not Path(base).is_absolute():
+        base = str(Path(os.environ.get("HOME") or "/nonexistent") / ".cache")
+    return Path(base) / "imager"
+
+
+def fetch_folder() -> Path:
+    """Return the folder that `imager assets fetch` fills by default."""
+    environment = os.environ.get(ENVIRONMENT)
+    return Path(environment) if environment else _user_cache_folder() / "assets"
+
+
+def package_folder() -> Path:
+    """Return the folder where downloaded packages are kept."""
+    return _user_cache_folder() / "packages"
+
+
+def asset_places(given: Path | None) -> Iterator[Path]:
+    """Yield the folders that are looked at, in order; only `given` when it is there.
+
+    For boot assets $IMAGER_ASSETS is then the only one: see `find_assets`.
+    """
+    if given is not None:
+        yield given
+        return
+    environment = os.environ.get(ENVIRONMENT)
+    if environment:
+        yield Path(environment)
+    yield INSTALLED
+    yield _user_cache_folder() / "assets"
+
+
+def find_assets(
+    arch: Arch, *, given: Path | None = None, files: Mapping[Asset, Path] | None = None
+) -> BootAssets:
+    """Return the boot assets for `arch`: single `files`, and the first folder with any asset.
+
+    Raises InputError when `given`, or else the folder in the environment, is not one with assets:
+    what a user names is never replaced by another place.
+    """
+    if given is not None and not given.is_dir():
+        raise InputError(
+            f"--assets {given} is not a folder",
+            hint="give one such as /usr/install of a Talos imager image, or leave it out",
+        )
+    named = os.environ.get(ENVIRONMENT) if given is None else None
+    for place in [Path(named)] if named else asset_places(given):
+        for folder in (place / arch.name, place):
+            if any((folder / asset.value).is_file() for asset in Asset):
+                return BootAssets(arch, folder, files or {}, place)
+    if named:
+        what = "has no boot assets for " + arch.name if Path(named).is_dir() else "is not a folder"
+        raise InputError(
+            f"{ENVIRONMENT}={named} {what}",
+            hint=f"run `imager assets fetch --arch {arch.name}`, which fills it, or unset it",
+        )
+    return BootAssets(arch, given, files or {}, given)

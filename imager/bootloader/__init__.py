@@ -1,1 +1,0 @@
-"""Which boot files an output carries. Nothing outside knows a bootloader by name."""

@@ -1,0 +1,1 @@
+"""The image cache: opened from anywhere, created, changed, verified."""

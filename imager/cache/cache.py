@@ -1,0 +1,303 @@
+"""An image cache as a value: its files, and what its manifests say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from imager.cache.blobnames import BlobNames
+from imager.cache.tree import tree_folders
+from imager.content.digests import AnyCheck, Check, ScatteredCheck
+from imager.content.extents import Content, Extent, FileRange
+from imager.content.reading import iterate_bytes
+from imager.content.tree import TreeFile
+from imager.oci.config import platform_of
+from imager.oci.digest import Digest
+from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.plainfile import PlainStreams
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+from imager.oci.signature import signed_digest
+from imager.support.arch import Arch
+from imager.support.errors import InputError
+from imager.support.units import count
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFile:
+    """A file of the tree.
+
+    `sha256` (hex) is set when opening the cache has hashed the file already, `data` when it lies
+    in a compressed source and is small.
+    """
+
+    path: str
+    content: Content
+    sha256: str | None = None
+    data: bytes | None = None
+
+    def read(self, limit: int) -> bytes | None:
+        """Return the bytes of a file of at most `limit` bytes, None where they are not at hand."""
+        if self.data is not None or self.content.size > limit:
+            return self.data
+        return b"".join(iterate_bytes(self.content)) if _lies_in_files(self.content) else None
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """A cache whose manifests have been read and checked; blobs are checked when copied.
+
+    `files` are in the order in which they should be written. `config_platforms` has, by the
+    digest of their manifests, the platforms that images tell of themselves. `containers` are
+    checks of what the files lie in (an uncompressed layer). `source` names where it came from.
+    """
+
+    source: str
+    files: tuple[CacheFile, ...]
+    manifests: Mapping[Reference, RawManifest]
+    blobs: Mapping[Digest, CacheFile]
+    config_platforms: Mapping[Digest, Platform]
+    containers: tuple[Check, ...] = ()
+    ignored: int = 0
+
+    def readable_in_any_order(self) -> ImageCache:
+        """Return the cache with compressed streams decompressed once, to temporary files.
+
+        Raises HostError when there is no space, InputError for a damaged stream.
+        """
+        streams = PlainStreams(self.source)
+        contents = streams.plain(file.content for file in self.files)
+        files = tuple(map(_moved, self.files, contents))
+        blobs = streams.plain(file.content for file in self.blobs.values())
+        placed = dict(zip(self.blobs, map(_moved, self.blobs.values(), blobs), strict=True))
+        return replace(self, files=files, blobs=placed)
+
+    @cached_property
+    def signatures(self) -> Mapping[Reference, Digest]:
+        """The tags of signatures, and the digest of what each is of: they are no images."""
+        return {
+            reference: signed
+            for reference, manifest in self.manifests.items()
+            if (signed := signed_digest(reference.tag)) is not None
+            and signed != manifest.digest  # some tag an image by its own digest
+            and self._part(reference, signed) is not None
+        }
+
+    @cached_property
+    def images(self) -> tuple[Reference, ...]:
+        """The images under the names that a machine may ask for: tags, and digests with none."""
+        tagged = {
+            (reference.name, manifest.digest)
+            for reference, manifest in self.manifests.items()
+            if reference.tag
+        }
+        parts = {
+            (reference.name, entry.digest)
+            for reference, manifest in self.manifests.items()
+            if isinstance(manifest.document, Index)
+            for entry in manifest.document.manifests
+        }
+        return tuple(
+            sorted(
+                (
+                    reference
+                    for reference, manifest in self.manifests.items()
+                    if reference not in self.signatures
+                    and (reference.tag or (reference.name, manifest.digest) not in tagged | parts)
+                ),
+                key=str,
+            )
+        )
+
+    @cached_property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The platforms of the images: an index tells them, else an image's configuration."""
+        own = {
+            self.config_platforms[digest]
+            for digest in (self.manifests[reference].digest for reference in self.images)
+            if digest in self.config_platforms
+        }
+        return tuple(sorted(own | set(self.index_platforms)))
+
+    @cached_property
+    def index_platforms(self) -> tuple[Platform, ...]:
+        """The platforms of the images that have an index, as far as they are there."""
+        found = (
+            self.entry_platform(reference, entry)
+            for reference in self.images
+            if isinstance(document := self.manifests[reference].document, Index)
+            for entry in document.images
+            if self._part(reference, entry.digest)
+        )
+        return tuple(sorted({platform for platform in found if platform}))
+
+    def entry_platform(self, reference: Reference, entry: Descriptor) -> Platform | None:
+        """Return what an entry of the index of `reference` is for, normalised.
+
+        None when it is for no platform, or when the index does not tell and it is not there.
+        """
+        root, part = self.manifests[reference], self._part(reference, entry.digest)
+        if entry.is_attestation or signed_digest(reference.tag) not in (None, root.digest):
+            return None
+        if entry.platform is not None:
+            return entry.platform.normalised()
+        if part is None or not isinstance(part.document, ImageManifest):
+            return None
+        return platform_of(part.document, self.config_platforms.get(part.digest))
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that the tree must have, parents first."""
+        return tree_folders(file.path for file in self.files)
+
+    @property
+    def tree_files(self) -> list[TreeFile]:
+        """The files, as planners take them."""
+        return [TreeFile(file.path, file.content) for file in self.files]
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(file.content.size for file in self.files)
+
+    @cached_property
+    def checks(self) -> tuple[AnyCheck, ...]:
+        """The digests still to be checked: every blob, and what the blobs lie in."""
+        named = BlobNames(self.manifests)
+        blobs = (
+            check
+            for digest, file in self.blobs.items()
+            if file.sha256 is None
+            for check in blob_checks(digest, file.content, what=named.of(digest))
+        )
+        return (*self.containers, *blobs)
+
+    def _part(self, reference: Reference, digest: Digest) -> RawManifest | None:
+        return self.manifests.get(Reference(reference.registry, reference.repository, None, digest))
+
+    def require_arch(self, arch: Arch) -> None:
+        """Raise InputError unless every image is complete for linux on `arch`.
+
+        Images that are for another platform alone (`foreign`) may be there beside others.
+        """
+        problems = [
+            problem
+            for reference in self.images
+            for problem in self._incomplete(reference, Platform("linux", arch.name))
+        ]
+        if problems:
+            raise InputError(
+                f"image cache {self.source} is incomplete for {arch.name}: {_listed(problems)}",
+                hint=f"create it again with --platform linux/{arch.name}",
+            )
+        if len(self.foreign(arch)) == len(self.images):
+            there = ", ".join(map(str, self.platforms))
+            raise InputError(
+                f"image cache {self.source} has no image for {arch.name}, only for {there}",
+                hint=f"create it again with --platform linux/{arch.name}",
+            )
+
+    def names_with(self, blob: Digest) -> list[str]:
+        """Return the names, without tags, of the images that have `blob`."""
+        return sorted(
+            {
+                reference.name
+                for reference, manifest in self.manifests.items()
+                if isinstance(manifest.document, ImageManifest)
+                and blob in (each.digest for each in manifest.document.blobs)
+            }
+        )
+
+    def foreign(self, arch: Arch) -> tuple[Reference, ...]:
+        """Return the images that say of themselves that they are not for linux on `arch`."""
+        wanted = ("linux", arch.name)
+        return tuple(
+            reference
+            for reference in self.images
+            if (own := self.config_platforms.get(self.manifests[reference].digest))
+            and (own.os, own.architecture) != wanted
+        )
+
+    def _incomplete(self, reference: Reference, platform: Platform) -> Iterable[str]:
+        manifest = self.manifests[reference]
+        if isinstance(manifest.document, Index):
+            told = {
+                entry: self.entry_platform(reference, entry) for entry in manifest.document.images
+            }
+            entries = [
+                entry
+                for entry, own in told.items()
+                # What is for no platform at all (artifacts) goes with every one.
+                if not any(told.values())
+                or (own and (own.os, own.architecture) == (platform.os, platform.architecture))
+            ]
+            parts = [part for entry in entries if (part := self._part(reference, entry.digest))]
+            if not parts and manifest.document.manifests:
+                yield f"{reference} has no manifest for {platform}"
+        else:
+            parts = [manifest]
+        for part in parts:
+            yield from self.lacks(reference, part)
+
+    def lacks(self, reference: Reference, manifest: RawManifest) -> Iterable[str]:
+        """Yield what the image `reference` lacks of one of its manifests, a sentence each."""
+        document = manifest.document
+        if not isinstance(document, ImageManifest):
+            yield f"{reference} is an index of indexes"
+            return
+        for blob in document.blobs:
+            file = self.blobs.get(blob.digest)
+            if file is None:
+                # A foreign layer may be left out: its registry need not have it either.
+                if not blob.is_foreign:
+                    yield f"{reference} lacks blob {blob.digest}"
+            elif file.content.size != blob.size:
+                yield (
+                    f"{reference}: blob {blob.digest} has {file.content.size} bytes, "
+                    f"not {blob.size}"
+                )
+
+    def require_images(self, references: Iterable[Reference]) -> None:
+        """Raise InputError naming every one of `references` that the cache lacks."""
+        missing = [str(reference) for reference in references if not self.has(reference)]
+        if missing:
+            raise InputError(
+                f"image cache {self.source} lacks {count(len(missing), 'required image')}: "
+                f"{', '.join(missing)}",
+                hint="add them to the list of `imager images cache-create` and create it again",
+            )
+
+    def has(self, reference: Reference) -> bool:
+        """Whether a machine that asks for `reference` finds it: by digest if it has one."""
+        if reference.digest is not None:
+            return self._part(reference, reference.digest) is not None
+        return reference in self.manifests
+
+
+def blob_checks(digest: Digest, content: Content, *, what: str | None = None) -> Iterator[AnyCheck]:
+    """Yield the check of a blob that lies in files: none for one that is read from a stream.
+
+    `what` is what messages call it.
+    """
+    what = what or f"blob {digest}"
+    match content.extents:
+        case (Extent(0, content.size, FileRange() as source),):
+            yield Check(what, source, content.size, digest.hex)
+        case _ if _lies_in_files(content):
+            yield ScatteredCheck(what, content, digest.hex)
+
+
+def _lies_in_files(content: Content) -> bool:
+    return all(isinstance(extent.source, FileRange) for extent in content.extents)
+
+
+def _listed(problems: list[str]) -> str:
+    more = len(problems) - _SHOWN
+    return "; ".join(problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _moved(file: CacheFile, content: Content) -> CacheFile:
+    return replace(file, content=content)

@@ -1,0 +1,83 @@
+"""A cache as a source of images: what it holds need not be fetched again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from imager.cache.cache import ImageCache
+from imager.cache.contents import BlobSource, Gathered
+from imager.cache.images import CachedImage
+from imager.content.extents import Content
+from imager.content.reading import iterate_bytes
+from imager.oci.digest import Digest
+from imager.oci.manifest import Descriptor, RawManifest
+from imager.oci.source import BlobCheck, ByteSink, NotFoundError
+from imager.support.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImage:
+    """One image of an opened cache; an ImageSource."""
+
+    cache: ImageCache
+    image: CachedImage
+
+    def root(self) -> RawManifest:
+        """Return the manifest or index under the image's name."""
+        return self.image.root
+
+    def manifest(self, target: str | Digest) -> RawManifest:
+        """Return a manifest of the image by tag or digest; see ImageSource."""
+        for reference, manifest in self.image.manifests:
+            if target in (reference.tag, reference.digest):
+                return manifest
+        raise NotFoundError(f"{self.cache.source} has no manifest {target} of {self._name}")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """None: the image is kept byte by byte."""
+        return ()
+
+    def blob_content(self, blob: Descriptor) -> Content:
+        """Return where the blob lies, in a layer or in a file of its own; see ImageSource."""
+        file = self.cache.blobs.get(blob.digest)
+        if file is None:
+            raise NotFoundError(
+                f"{self.cache.source}: {self._name} lacks blob {blob.digest}",
+                hint="look for more with `imager images cache-verify`, and create it again",
+            )
+        if file.content.size != blob.size:
+            raise InputError(
+                f"{self.cache.source}: blob {blob.digest} has {file.content.size} bytes, "
+                f"{self._name} says {blob.size}"
+            )
+        return file.content
+
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
+        """Write the blob to `sink`, checked; see ImageSource."""
+        where = f"{self.cache.source}: blob {blob.digest}"
+        check = BlobCheck(blob, sink, where=where, error=InputError)
+        for data in have:
+            check.skip(data)
+        rest = self.blob_content(blob).slice(check.size, check.missing)
+        for data in iterate_bytes(rest):
+            check.write(data)
+        check.finish()
+
+    @property
+    def _name(self) -> str:
+        return str(self.image.reference)
+
+
+def gather_held(cache: ImageCache, images: Iterable[CachedImage]) -> Gathered:
+    """Return what a cache of `images`, all of them in `cache`, holds."""
+    gathered = Gathered()
+    for image in images:
+        source = HeldImage(cache, image)
+        for reference, manifest in image.manifests:
+            gathered.add_manifest(reference, manifest.raw)
+        for blob in image.blobs.values():
+            gathered.add_blob(BlobSource(blob, source))
+        gathered.platforms |= set(image.platforms)
+    return gathered

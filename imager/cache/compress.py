@@ -1,0 +1,41 @@
+"""Compressing a layer: always the same bytes for the same tar and library versions."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import zstandard
+
+from imager.content.copier import write_error
+from imager.content.extents import Codec
+
+_CHUNK = 1 << 20
+# Blobs are compressed already: what there is to gain is gained at the lowest level.
+_LEVEL = 1
+
+
+def compress_file(source: Path, target: Path, *, codec: Codec) -> None:
+    """Write the file `source` compressed to the new file `target`.
+
+    Raises HostError when the disk is full, OutputError when reading or writing fails otherwise.
+    """
+    try:
+        _compress(source, target, codec)
+    except OSError as error:
+        raise write_error(error) from error
+
+
+def _compress(source: Path, target: Path, codec: Codec) -> None:
+    with source.open("rb") as plain, target.open("xb") as packed:
+        if codec is Codec.ZSTD:
+            threads = max(1, os.cpu_count() or 1)
+            size = source.stat().st_size
+            zstandard.ZstdCompressor(level=_LEVEL, threads=threads).copy_stream(
+                plain, packed, size=size, read_size=_CHUNK, write_size=_CHUNK
+            )
+        else:
+            with gzip.GzipFile("", "wb", _LEVEL, packed, mtime=0) as stream:
+                shutil.copyfileobj(plain, stream, _CHUNK)

@@ -1,0 +1,125 @@
+"""The images of a cache, each with what belongs to it: manifests, blobs, platforms, signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from imager.cache.cache import ImageCache
+from imager.oci.digest import Digest
+from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPart:
+    """A manifest of an image; its index or its configuration tells the platform, normalised.
+
+    `blobs` are its configuration and its layers, without foreign layers that were left out; an
+    index inside of an index has none.
+    """
+
+    manifest: RawManifest
+    platform: Platform | None
+    blobs: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CachedImage:
+    """An image under the name that a machine asks for, and the parts of it that are there."""
+
+    reference: Reference
+    root: RawManifest
+    parts: tuple[CachedPart, ...]
+
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The platforms that are there, sorted."""
+        return tuple(sorted({part.platform for part in self.parts if part.platform}))
+
+    @property
+    def manifests(self) -> tuple[tuple[Reference, RawManifest], ...]:
+        """The manifests by their names in the tree: the tag, and the digests."""
+        digests = {each.digest: each for each in (self.root, *(p.manifest for p in self.parts))}
+        named = ((self._by_digest(digest), each) for digest, each in digests.items())
+        tag = ((replace(self.reference, digest=None), self.root),) if self.reference.tag else ()
+        return (*tag, *named)
+
+    @property
+    def blobs(self) -> dict[Digest, Descriptor]:
+        """What the parts are made of, each once."""
+        return {blob.digest: blob for part in self.parts for blob in part.blobs}
+
+    @property
+    def size(self) -> int:
+        """The bytes of its files: manifests under each name, and blobs."""
+        manifests = sum(len(manifest.raw) for _, manifest in self.manifests)
+        return manifests + sum(blob.size for blob in self.blobs.values())
+
+    def missing(self, platform: Platform) -> bool:
+        """Whether its index names `platform`, and nothing for it is there."""
+        document = self.root.document
+        if not isinstance(document, Index) or platform in self.platforms:
+            return False
+        return any(entry.platform and entry.platform.matches(platform) for entry in document.images)
+
+    def _by_digest(self, digest: Digest) -> Reference:
+        return replace(self.reference, tag=None, digest=digest)
+
+
+def cached_images(cache: ImageCache) -> tuple[CachedImage, ...]:
+    """Return all images of `cache`, by name."""
+    return tuple(_cached(cache, reference) for reference in cache.images)
+
+
+def cached_signatures(cache: ImageCache) -> tuple[CachedImage, ...]:
+    """Return all signatures of images in `cache`, by name: they have no platform."""
+    found = (_cached(cache, reference) for reference in sorted(cache.signatures, key=str))
+    return tuple(
+        replace(each, parts=tuple(replace(part, platform=None) for part in each.parts))
+        for each in found
+    )
+
+
+def signed_images(cache: ImageCache, images: Iterable[CachedImage]) -> tuple[CachedImage, ...]:
+    """Return `images`, and the signatures that `cache` has of them and of their parts."""
+    images = tuple(images)
+    signed = {
+        (image.reference.name, manifest.digest)
+        for image in images
+        for _, manifest in image.manifests
+    }
+    signatures = (
+        each
+        for each in cached_signatures(cache)
+        if (each.reference.name, cache.signatures[each.reference]) in signed
+    )
+    return (*images, *signatures)
+
+
+def _cached(cache: ImageCache, reference: Reference) -> CachedImage:
+    root = cache.manifests[reference]
+    return CachedImage(reference, root, tuple(_parts(cache, reference, root)))
+
+
+def _parts(cache: ImageCache, reference: Reference, root: RawManifest) -> Iterator[CachedPart]:
+    if not isinstance(root.document, Index):
+        yield _part(cache, root, cache.config_platforms.get(root.digest))
+        return
+    for entry in root.document.manifests:
+        part = cache.manifests.get(replace(reference, tag=None, digest=entry.digest))
+        if part is not None:
+            yield _part(cache, part, cache.entry_platform(reference, entry))
+
+
+def _part(cache: ImageCache, manifest: RawManifest, platform: Platform | None) -> CachedPart:
+    document = manifest.document
+    blobs = document.blobs if isinstance(document, ImageManifest) else ()
+    there = (blob for blob in blobs if not blob.is_foreign or blob.digest in cache.blobs)
+    return CachedPart(manifest, platform, tuple(there))
+
+
+def all_blobs(images: Iterable[CachedImage]) -> dict[Digest, Descriptor]:
+    """Return the blobs of `images`, each once."""
+    return {digest: blob for image in images for digest, blob in image.blobs.items()}

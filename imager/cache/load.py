@@ -1,0 +1,160 @@
+"""From the files of a tree to an image cache: its manifests read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from imager.cache.blobnames import BlobNames
+from imager.cache.cache import CacheFile, ImageCache
+from imager.cache.tree import BlobPath, ManifestPath, parse_path
+from imager.oci.config import LARGEST_CONFIG, config_platform
+from imager.oci.digest import Digest
+from imager.oci.documents import MAX_DOCUMENT
+from imager.oci.manifest import ImageManifest, RawManifest
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+from imager.support.errors import Fail, ImagerError, InputError, stop_at
+
+LARGEST_MANIFEST = MAX_DOCUMENT
+_DAMAGED = "the cache is damaged: copy or create it again"
+
+
+def load_cache(source: str, files: Iterable[CacheFile], *, fail: Fail = stop_at) -> ImageCache:
+    """Return the cache of `files`.
+
+    Every manifest must be what its name or its digest copy says: `fail` gets an InputError for each
+    that is not, an UnsupportedError for one that cannot be read, and an InputError when there is
+    none.
+    """
+    known: list[CacheFile] = []
+    manifests: dict[Reference, RawManifest] = {}
+    blobs: dict[Digest, CacheFile] = {}
+    # The same bytes stand under a tag and a digest, and often in several repositories.
+    parsed: dict[bytes, RawManifest] = {}
+    ignored = 0
+    for file in files:
+        match parse_path(file.path):
+            case BlobPath(digest):
+                blobs[digest] = file
+            case ManifestPath(reference):
+                manifest = _checked_manifest(source, file, reference, fail)
+                if manifest is not None:
+                    manifests[reference] = parsed.setdefault(manifest.raw, manifest)
+            case None:
+                ignored += 1
+                continue
+        known.append(file if file.data is None else replace(file, data=None))
+    if not manifests:
+        fail(_no_cache(source))
+    _check_tags(source, manifests, fail)
+    _check_blobs(source, manifests, blobs, fail)
+    configs = _read_configs(source, manifests, blobs, fail)
+    return ImageCache(
+        source,
+        tuple(known),
+        manifests,
+        blobs={digest: _without_data(file, digest, configs) for digest, file in blobs.items()},
+        config_platforms=_config_platforms(manifests.values(), configs),
+        ignored=ignored,
+    )
+
+
+def _read_configs(
+    source: str,
+    manifests: Mapping[Reference, RawManifest],
+    blobs: Mapping[Digest, CacheFile],
+    fail: Fail,
+) -> Mapping[Digest, bytes]:
+    """Return the images' configurations that are at hand, checked, by their digest."""
+    wanted = {
+        manifest.document.config.digest
+        for manifest in manifests.values()
+        if isinstance(manifest.document, ImageManifest)
+    }
+    configs: dict[Digest, bytes] = {}
+    for digest in sorted(wanted & blobs.keys()):
+        data = blobs[digest].read(LARGEST_CONFIG)
+        if data is None:
+            continue
+        if Digest.of(data) != digest:
+            fail(_wrong_blob(source, BlobNames(manifests).of(digest)))
+            data = b""  # it has been told, and says nothing of a platform
+        configs[digest] = data
+    return configs
+
+
+def _without_data(file: CacheFile, digest: Digest, configs: Mapping[Digest, bytes]) -> CacheFile:
+    """Return a blob without its bytes; one that was read as a configuration is checked already."""
+    checked = digest.hex if digest in configs else file.sha256
+    if (file.data, file.sha256) == (None, checked):
+        return file
+    return replace(file, data=None, sha256=checked)
+
+
+def _config_platforms(
+    manifests: Iterable[RawManifest], configs: Mapping[Digest, bytes]
+) -> Mapping[Digest, Platform]:
+    return {
+        manifest.digest: platform
+        for manifest in manifests
+        if isinstance(manifest.document, ImageManifest)
+        and (data := configs.get(manifest.document.config.digest)) is not None
+        and (platform := config_platform(data)) is not None
+    }
+
+
+def _check_blobs(
+    source: str,
+    manifests: Mapping[Reference, RawManifest],
+    blobs: Mapping[Digest, CacheFile],
+    fail: Fail,
+) -> None:
+    """Check the blobs whose digests were computed while they were read."""
+    names = BlobNames(manifests)
+    for digest, file in blobs.items():
+        if file.sha256 is not None and file.sha256 != digest.hex:
+            fail(_wrong_blob(source, names.of(digest)))
+
+
+def _wrong_blob(source: str, blob: str) -> InputError:
+    return InputError(f"{source}: {blob} does not match its digest", hint=_DAMAGED)
+
+
+def _checked_manifest(
+    source: str, file: CacheFile, reference: Reference, fail: Fail
+) -> RawManifest | None:
+    data = file.read(LARGEST_MANIFEST)
+    if data is None:
+        fail(InputError(f"{source}: {file.path} is too large for a manifest", hint=_DAMAGED))
+        return None
+    try:
+        manifest = RawManifest.parse(data, where=f"{source}: {file.path}")
+    except ImagerError as error:
+        fail(error)
+        return None
+    if reference.digest not in (None, manifest.digest):
+        fail(InputError(f"{source}: {file.path} does not match its digest", hint=_DAMAGED))
+        return None
+    return manifest
+
+
+def _check_tags(source: str, manifests: Mapping[Reference, RawManifest], fail: Fail) -> None:
+    """Check tags by the copy under digest/: a tag's own file has no digest in its name."""
+    for reference, manifest in manifests.items():
+        copy = Reference(reference.registry, reference.repository, None, manifest.digest)
+        if copy not in manifests:
+            fail(
+                InputError(
+                    f"{source}: the manifest of {reference} is damaged, or its copy "
+                    f"digest/{manifest.digest.file_name} is missing",
+                    hint=_DAMAGED,
+                )
+            )
+
+
+def _no_cache(source: str) -> InputError:
+    return InputError(
+        f"{source} is not an image cache: there are no manifests in it",
+        hint="create one with `imager images cache-create`",
+    )

@@ -1,0 +1,139 @@
+"""An opened cache and its packing; selecting a cache from an OCI index."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.cache.cache import ImageCache
+from imager.content.extents import Codec
+from imager.oci.manifest import (
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    Descriptor,
+    ImageManifest,
+    Index,
+    RawManifest,
+)
+from imager.oci.platform import Platform
+from imager.support.arch import Arch
+from imager.support.errors import InputError, UnsupportedError
+
+_DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+LAYER_CODECS: dict[str, Codec | None] = {
+    OCI_LAYER: None,
+    OCI_LAYER_GZIP: Codec.GZIP,
+    OCI_LAYER_ZSTD: Codec.ZSTD,
+    _DOCKER_LAYER: None,
+    f"{_DOCKER_LAYER}.gzip": Codec.GZIP,
+}
+HINT = (
+    "give an OCI layout or a flat tree as a folder or a tar, an ISO or disk image, or a registry "
+    "reference such as registry.local/talos/image-cache:v1"
+)
+
+
+class CacheKind(enum.Enum):
+    """The packing of a cache.
+
+    `OCI` is an image in a layout or a registry, `ARCHIVE` a layout in a tar. `FLAT` is the bare
+    tree, `TAR` the tree in a tar. `IMAGE` is what machines boot from: an ISO, a disk, a stick.
+    """
+
+    OCI = "oci"
+    ARCHIVE = "oci-archive"
+    FLAT = "flat"
+    TAR = "tar"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedCache:
+    """A cache, and how it is packed.
+
+    `codec` is how its tar is compressed: that of the layer, or that of the file around it; `packed`
+    is that of the file alone. An OCI image has the `layer` and, when it has an index, the platforms
+    of its entries, by which readers choose. `unnamed` are files of a layout that nothing in it
+    refers to. `lacking` are folders that Talos needs and that are missing.
+    """
+
+    cache: ImageCache
+    kind: CacheKind
+    codec: Codec | None = None
+    packed: Codec | None = None
+    layer: Descriptor | None = None
+    entries: tuple[Platform, ...] | None = None
+    unnamed: tuple[Path, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+
+Select = Callable[[str, Index], Descriptor]
+_NO_PLATFORM = (
+    "its index names no platform: it may be an ordinary image, of which "
+    "`imager images cache-create` makes a cache"
+)
+
+
+def select_for(source: str, index: Index, arch: Arch) -> Descriptor:
+    """Return the entry for linux on `arch`: readers choose by the platform of the entry.
+
+    The only entry of an index without platforms is taken: skopeo writes such archives.
+    """
+    for entry in index.images:
+        platform = entry.platform.normalised() if entry.platform else None
+        if platform and (platform.os, platform.architecture) == ("linux", arch.name):
+            return entry
+    there = sorted({str(entry.platform) for entry in index.images if entry.platform})
+    if not there and len({entry.digest for entry in index.images}) == 1:
+        return index.images[0]
+    hint = f"it has: {', '.join(there)}" if there else _NO_PLATFORM
+    raise InputError(f"{source}: no OCI image found for {arch.name}", hint=hint)
+
+
+def select_only(source: str, index: Index) -> Descriptor:
+    """Return the entry of the one cache there is, however many platforms it stands for."""
+    found = {entry.digest: entry for entry in index.images}
+    if not found:
+        raise InputError(f"{source} has no images in its index", hint=HINT)
+    platforms = {entry.platform for entry in found.values() if entry.platform}
+    if len(found) > max(len(platforms), 1):
+        raise InputError(
+            f"{source} has {len(index.images)} images in its index, and is not an image cache",
+            hint="list the images for `imager images cache-create`, which makes a cache of them",
+        )
+    if len(found) > 1:
+        there = ", ".join(str(entry.platform or entry.digest) for entry in found.values())
+        raise UnsupportedError(
+            f"{source} holds {len(found)} caches, one each for {there}",
+            hint="make one of them: `imager images cache-create --platform` takes several",
+        )
+    return next(iter(found.values()))
+
+
+def platforms_of(index: Index) -> tuple[Platform, ...]:
+    """Return the platforms of an index's images, normalised, in its order."""
+    return tuple(entry.platform.normalised() for entry in index.images if entry.platform)
+
+
+def only_layer(source: str, manifest: RawManifest, *, listed: str) -> Descriptor:
+    """Return the layer of a cache's manifest.
+
+    `listed` is how a list of images names what is at `source`. Raises InputError for an image
+    that is not a cache.
+    """
+    layers = manifest.document.layers if isinstance(manifest.document, ImageManifest) else ()
+    if len(layers) != 1 or layers[0].media_type not in LAYER_CODECS:
+        raise other_image(source, listed=listed)
+    return layers[0]
+
+
+def other_image(source: str, *, listed: str) -> InputError:
+    """Return the error for an image that is not a cache."""
+    return InputError(
+        f"{source} is an OCI image, not an image cache",
+        hint="make a cache of it: `imager images cache-create --images LIST`, "
+        f"with the line {listed} in LIST",
+    )

@@ -1,0 +1,228 @@
+"""What a new image cache will be, before a blob is fetched: its files, and all sizes.
+
+The sizes are in the manifests, so the layer is laid out, and what is missing is known, at once.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from imager.cache.archiving import ArchiveFormat, planned_head, planned_size
+from imager.cache.blobstore import LayerCache
+from imager.cache.contents import BlobSource, Gathered
+from imager.cache.hardlinks import whole_file_in
+from imager.cache.image import TIMESTAMP
+from imager.cache.tree import blob_path, tree_folders
+from imager.content.extents import Codec, Content
+from imager.content.tar import plan_tar
+from imager.content.tree import PlacedFile, TreeFile
+from imager.oci.digest import Digest
+from imager.oci.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from imager.oci.platform import Platform
+from imager.support.errors import InputError
+
+
+class LayerCompression(enum.Enum):
+    """How the cache's layer is compressed; blobs are compressed already, so none is best."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+LAYER_TYPES: Mapping[LayerCompression, tuple[str, Codec | None]] = {
+    LayerCompression.NONE: (OCI_LAYER, None),
+    LayerCompression.GZIP: (OCI_LAYER_GZIP, Codec.GZIP),
+    LayerCompression.ZSTD: (OCI_LAYER_ZSTD, Codec.ZSTD),
+}
+
+
+class CacheLayout(enum.Enum):
+    """What a cache is on disk: an OCI image layout, or the bare tree."""
+
+    OCI = "oci"
+    FLAT = "flat"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOptions:
+    """How to make a cache; `jobs` is how many blobs are fetched at a time.
+
+    With `archive` it is a tar of the folder that it would be otherwise.
+    """
+
+    layout: CacheLayout = CacheLayout.OCI
+    compression: LayerCompression = LayerCompression.NONE
+    jobs: int = 4
+    layer_cache: LayerCache | None = None
+    archive: ArchiveFormat | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        layout: str,
+        compression: str,
+        jobs: int,
+        layer_cache: Path | None = None,
+        archive: ArchiveFormat | None = None,
+    ) -> CreateOptions:
+        """Return the options as they are written.
+
+        Raises InputError for unknown ones, HostError for a layer cache that cannot be used.
+        """
+        return cls(
+            _named(CacheLayout, layout, what="cache layout"),
+            _named(LayerCompression, compression, what="layer compression"),
+            jobs,
+            None if layer_cache is None else LayerCache.open(layer_cache),
+            archive,
+        )
+
+
+_Named = TypeVar("_Named", bound=enum.Enum)
+
+
+def _named(kind: type[_Named], text: str, *, what: str) -> _Named:
+    try:
+        return kind(text)
+    except ValueError:
+        known = ", ".join(each.value for each in kind)
+        raise InputError(f"{text!r} is not a {what}", hint=f"use one of: {known}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How the files of a tree come to lie on the disk.
+
+    `content` is the one file that all are written to: the layer, or an archive, whose layer begins
+    at byte `head`; None for a flat folder. `places` are where the files come: in `content`, or in
+    files of their own. `size` are the bytes of what is made, before it is compressed, and `needed`
+    is the space for making it.
+    """
+
+    places: Sequence[PlacedFile]
+    content: Content | None
+    head: int
+    size: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreationPlan:
+    """The cache of `gathered` at `target`, links resolved.
+
+    `files` and `folders` are those of its tree. `remote` are the blobs that are not on this
+    machine.
+    """
+
+    gathered: Gathered
+    target: Path
+    options: CreateOptions
+    files: Sequence[TreeFile]
+    folders: Sequence[str]
+    packing: Packing
+    remote: Mapping[Digest, BlobSource]
+
+    @property
+    def key(self) -> str:
+        """What tells this plan from others for the same target."""
+        options = self.options
+        kind = f"{options.layout.value} {options.compression.value} {options.archive}"
+        lines = (f"{place.path} {place.offset} {place.length}\n" for place in self.packing.places)
+        return hashlib.sha256(f"{kind}\n{''.join(lines)}".encode()).hexdigest()[:16]
+
+    @property
+    def missing(self) -> Mapping[Digest, BlobSource]:
+        """The remote blobs that are not in the layer cache either."""
+        cache = self.options.layer_cache
+        if cache is None:
+            return self.remote
+        return {
+            digest: source for digest, source in self.remote.items() if not cache.has(source.blob)
+        }
+
+
+def plan_creation(gathered: Gathered, path: Path, options: CreateOptions) -> CreationPlan:
+    """Return the plan of the cache of `gathered` at `path`; nothing is written.
+
+    Raises InputError for options that do not go together, and as ImageSource.blob_content.
+    """
+    _check_options(options)
+    target = real_folder(path)
+    files = _tree(gathered)
+    folders = tree_folders(file.path for file in files)
+    return CreationPlan(
+        gathered=gathered,
+        target=target,
+        options=options,
+        files=files,
+        folders=folders,
+        packing=_pack(files, folders, target, options, gathered.index_platforms),
+        remote={
+            digest: source
+            for digest, source in sorted(gathered.blobs.items())
+            if source.source.blob_content(source.blob) is None
+        },
+    )
+
+
+def _check_options(options: CreateOptions) -> None:
+    if options.compression is LayerCompression.NONE:
+        return
+    if options.archive is not None:
+        raise InputError(
+            "the layer in a tar of a cache cannot be compressed",
+            hint="leave --layer-compression out; a name that ends in "
+            f"{ArchiveFormat.ZSTD.value} compresses the whole tar",
+        )
+    if options.layout is CacheLayout.FLAT:
+        raise InputError(
+            "a flat cache has no layer to compress", hint="leave --layer-compression out"
+        )
+
+
+def _pack(
+    files: Sequence[TreeFile],
+    folders: Sequence[str],
+    target: Path,
+    options: CreateOptions,
+    platforms: Collection[Platform],
+) -> Packing:
+    if options.layout is CacheLayout.FLAT and options.archive is None:
+        places = tuple(PlacedFile(file.path, 0, file.content.size) for file in files)
+        size = sum(file.content.size for file in files)
+        there = sum(each.content.size for each in files if whole_file_in(each.content, target))
+        return Packing(places, None, 0, size, size - there)
+    plan = plan_tar(files, folders=folders, timestamp=TIMESTAMP)
+    content, head, size = plan.content, 0, plan.content.size
+    if options.archive is not None and options.layout is CacheLayout.OCI:
+        head = planned_head(content.size)
+        content = Content.compose(head + content.size, [(head, content)])
+        size = planned_size(platforms, plan.content.size)
+    packed = options.compression is not LayerCompression.NONE or (
+        options.archive is not None and options.archive.codec is not None
+    )
+    # What is compressed is written beside what is plain.
+    needed = 2 * size if packed else size
+    moved = (replace(place, offset=place.offset + head) for place in plan.files)
+    return Packing(tuple(moved), content, head, size, needed)
+
+
+def real_folder(path: Path) -> Path:
+    """Return the folder or file that `path` leads to: links stay, what they lead to is replaced."""
+    return Path(os.path.realpath(path))
+
+
+def _tree(gathered: Gathered) -> Sequence[TreeFile]:
+    files = {path: Content.of_bytes(raw) for path, raw in gathered.manifests.items()}
+    for digest, source in gathered.blobs.items():
+        local = source.source.blob_content(source.blob)
+        files[blob_path(digest)] = Content(source.blob.size) if local is None else local
+    return [TreeFile(path, content) for path, content in sorted(files.items())]

@@ -1,0 +1,70 @@
+"""An image as it was read for a cache: its manifests by their names, and its blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from imager.cache.contents import BlobSource
+from imager.oci.manifest import Descriptor, ImageManifest, RawManifest
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+from imager.oci.source import ImageSource, NotFoundError
+from imager.support.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """An image, or what signs one."""
+
+    manifests: tuple[tuple[Reference, bytes], ...] = ()
+    blobs: tuple[BlobSource, ...] = ()
+    platforms: frozenset[Platform] = frozenset()
+    warnings: tuple[str, ...] = ()
+
+
+def whole_image(
+    name: Reference, source: ImageSource, *, root: RawManifest, parts: Sequence[RawManifest]
+) -> ReadImage:
+    """Return the image `name` whose manifest or index is `root`, with `parts` of it.
+
+    Foreign layers that `source` cannot give are left out with a warning. Raises InputError for an
+    index inside of an index.
+    """
+    names = [(name, root), *((replace(name, tag=None), part) for part in parts)]
+    blobs = {blob.digest: blob for part in parts for blob in _blobs(part)}
+    left_out = [blob for blob in blobs.values() if blob.is_foreign and not _is_there(blob, source)]
+    return ReadImage(
+        tuple((each, manifest.raw) for key, manifest in names for each in _names(key, manifest)),
+        tuple(BlobSource(blob, source) for blob in blobs.values() if blob not in left_out),
+        warnings=tuple(_foreign_warning(name, blob) for blob in left_out),
+    )
+
+
+def _foreign_warning(name: Reference, blob: Descriptor) -> str:
+    where = ", ".join(blob.urls[:2]) or "no URL"
+    return (
+        f"{name}: foreign layer {blob.digest} is left out: its registry does not have it, and it "
+        f"cannot be fetched from {where}"
+    )
+
+
+def _is_there(blob: Descriptor, source: ImageSource) -> bool:
+    try:
+        source.blob_content(blob)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _names(name: Reference, manifest: RawManifest) -> Iterator[Reference]:
+    """Yield the names under which a manifest is cached: its tag, if any, and its digest."""
+    if name.tag is not None:
+        yield replace(name, digest=None)
+    yield replace(name, tag=None, digest=manifest.digest)
+
+
+def _blobs(manifest: RawManifest) -> tuple[Descriptor, ...]:
+    if not isinstance(manifest.document, ImageManifest):
+        raise InputError(f"manifest {manifest.digest} is an index inside of an index")
+    return manifest.document.blobs

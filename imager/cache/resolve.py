@@ -1,0 +1,205 @@
+"""From a list of images to what a cache of them holds: manifests first, before any blob."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from imager.cache.contents import Gathered
+from imager.cache.lists import placed
+from imager.cache.readimage import ReadImage, whole_image
+from imager.cache.selection import Choice, MissingPlatform, Selection, choose
+from imager.cache.signatures import read_signatures
+from imager.oci.config import LARGEST_CONFIG, config_platform, platform_of
+from imager.oci.local import LocalImage, RemoteEntry, parse_entry
+from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+from imager.oci.signature import signed_digest
+from imager.oci.sinks import Buffer
+from imager.oci.source import ImageSource, NotFoundError
+from imager.support.errors import ImagerError, InputError, joined
+from imager.support.workers import worker_pool
+
+if TYPE_CHECKING:
+    from imager.cache.blobstore import LayerCache
+    from imager.oci.registry import RegistryClient
+
+
+def gather(
+    entries: Iterable[str] | Mapping[str, str],
+    *,
+    client: RegistryClient,
+    selection: Selection,
+    jobs: int,
+    layer_cache: LayerCache | None = None,
+) -> Gathered:
+    """Read the manifests of all `entries`, registry references and local sources, `jobs` at a time.
+
+    Configurations that `layer_cache` has are not asked for. What comes out does not depend on the
+    order in which they answer. Signatures that are there and cannot be had are a warning. Raises
+    the error of the one that failed, or one that names all when there are several, each with its
+    place in a list if `entries` maps to those.
+    """
+    gathered = Gathered(wanted=selection.platforms)
+    failures: list[ImagerError] = []
+    places = entries if isinstance(entries, Mapping) else {}
+    reader = _Reader(client, selection, layer_cache)
+    with worker_pool(jobs, "gather") as pool:
+        reads = [(each, pool.submit(reader.read, each)) for each in entries]
+        for entry, read in reads:
+            try:
+                _add_entry(gathered, read.result())
+            except ImagerError as error:
+                message = placed(_of_entry(entry, error.message), places.get(entry, ""))
+                failure = type(error)(message, hint=error.hint)
+                failure.__cause__ = error.__cause__
+                failures.append(failure)
+    if failures:
+        raise joined(failures, what="images")
+    return gathered
+
+
+def _of_entry(entry: str, message: str) -> str:
+    """Return `message` behind the entry that it is about, unless that is named in it."""
+    named = message.startswith((f"{entry} ", f"{entry}: ")) or repr(entry) in message
+    return message if named else f"{entry}: {message}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What an entry of a list names: images, and what belongs to them."""
+
+    images: tuple[ReadImage, ...]
+    signatures: tuple[ReadImage, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def _add_entry(gathered: Gathered, entry: _Entry) -> None:
+    gathered.names |= {image.manifests[0][0] for image in entry.images}
+    read = (*entry.images, *entry.signatures)
+    for image in read:
+        for name, raw in image.manifests:
+            gathered.add_manifest(name, raw)
+        for blob in image.blobs:
+            gathered.add_blob(blob)
+        gathered.platforms |= image.platforms
+    for text in (*entry.warnings, *(text for each in read for text in each.warnings)):
+        gathered.add_warning(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads what entries of a list name."""
+
+    client: RegistryClient
+    selection: Selection
+    layer_cache: LayerCache | None
+
+    def read(self, entry: str) -> _Entry:
+        match parse_entry(entry):
+            case RemoteEntry(name, reference):
+                return self._remote(name, reference)
+            case LocalImage() as local:
+                opened = local.open(self.selection.platforms)
+                return _Entry(
+                    tuple(
+                        self._image(name, source, root=source.root())
+                        for name, source in opened.images
+                    ),
+                    warnings=opened.warnings,
+                )
+
+    def _remote(self, name: Reference, reference: Reference) -> _Entry:
+        image = self.client.image(reference)
+        root, host = image.locate()
+        if name.digest not in (None, root.digest):
+            raise InputError(f"{reference} is not {name}: its digest is {root.digest}")
+        read = self._image(name, image, root=root)
+        if not self.selection.signatures:
+            return _Entry((read,))
+        # Of a mirror's image, the registry itself need not be within reach.
+        found = read_signatures(
+            image.reference, client=self.client, host=host, signed=root.digest, name=name
+        )
+        return _Entry((read,), tuple(found))
+
+    def _image(self, name: Reference, source: ImageSource, *, root: RawManifest) -> ReadImage:
+        if isinstance(root.document, Index):
+            choice = self._choice(name, source, root, root.document)
+            parts, lacking = self._parts(choice.entries, source)
+        else:
+            choice, parts, lacking = self._only(root.document, source), [root], []
+        image = whole_image(name, source, root=root, parts=parts)
+        return replace(
+            image,
+            platforms=choice.platforms,
+            warnings=(
+                *source.warnings,
+                *(f"{name}: {text}" for text in (*choice.warnings, *lacking)),
+                *image.warnings,
+            ),
+        )
+
+    def _choice(
+        self, name: Reference, source: ImageSource, root: RawManifest, index: Index
+    ) -> Choice:
+        if signed_digest(name.tag) not in (None, root.digest):
+            # What refers to an image is for all its platforms, whatever its entries say.
+            return Choice(index.manifests)
+
+        def find(entry: Descriptor) -> Platform | None:
+            document = source.manifest(entry.digest).document
+            if not isinstance(document, ImageManifest):
+                return None
+            return platform_of(document, self._own_platform(document, source))
+
+        return choose(index, self.selection, find)
+
+    def _parts(
+        self, entries: Iterable[Descriptor], source: ImageSource
+    ) -> tuple[list[RawManifest], list[str]]:
+        """Return the manifests of entries, and what is to be said of those that are not there."""
+        parts, lacking = [], []
+        for entry in entries:
+            try:
+                parts.append(source.manifest(entry.digest))
+            except NotFoundError as error:
+                part = entry.platform or entry.digest
+                what = f"{part} is listed in the index, but missing from the source"
+                if self.selection.platforms or self.selection.missing is MissingPlatform.FAIL:
+                    raise NotFoundError(
+                        f"{what}: {error.message}",
+                        hint="--platform names those that are there; with --platform all, "
+                        "--missing-platform warn leaves out the others",
+                    ) from error
+                lacking.append(f"{what}; it is left out")
+        return parts, lacking
+
+    def _only(self, manifest: ImageManifest, source: ImageSource) -> Choice:
+        """Return the choice of an image without an index: itself, whatever it is for."""
+        platform = self._own_platform(manifest, source)
+        lacking = self.selection.lacking(platform) if platform else ()
+        if platform is None or not lacking:
+            return Choice((), frozenset({platform} if platform else ()))
+        wanted = ", ".join(map(str, lacking))
+        text = f"this image is only for {platform}, not for {wanted}; it is cached anyway"
+        own = lacking != self.selection.platforms
+        return Choice((), frozenset({platform} if own else ()), (text,))
+
+    def _own_platform(self, manifest: ImageManifest, source: ImageSource) -> Platform | None:
+        """Return the platform that an image's configuration tells, None when it tells none."""
+        if manifest.is_artifact:
+            return None
+        return config_platform(self._config(manifest.config, source))
+
+    def _config(self, blob: Descriptor, source: ImageSource) -> bytes:
+        if blob.size > LARGEST_CONFIG:
+            raise InputError(f"its configuration has {blob.size} bytes, more than any has")
+        cached = self.layer_cache.read(blob) if self.layer_cache else None
+        if cached is not None:
+            return cached
+        buffer = Buffer()
+        source.fetch_blob(blob, buffer)
+        return bytes(buffer.data)

@@ -1,0 +1,113 @@
+"""Signatures of an image in its registry, and whatever else refers to it.
+
+Clients such as cosign 3 ask a registry for its list of referrers. Talos's registry for the image
+cache has no such list, so what is listed is cached under the tag that clients ask for then,
+`sha256-<hex>`: OCI distribution specification 1.1, Referrers Tag Schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imager.cache.readimage import ReadImage, whole_image
+from imager.oci.digest import Digest
+from imager.oci.endpoint import Endpoint
+from imager.oci.manifest import Descriptor, Index, RawManifest, index_json
+from imager.oci.reference import Reference
+from imager.oci.signature import signature_tags
+from imager.support.errors import DependencyError, ImagerError, InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from imager.oci.registry import RegistryClient
+    from imager.oci.remote import RemoteImage
+
+
+def read_signatures(
+    reference: Reference,
+    *,
+    client: RegistryClient,
+    host: Endpoint,
+    signed: Digest,
+    name: Reference,
+) -> Iterator[ReadImage]:
+    """Yield what signs the image `signed` of a repository, as `host` has it.
+
+    It is cached beside the image `name`. Of the two tags and the list each is read whole or, with a
+    warning, left out. Raises DependencyError when the registry fails to answer for a tag.
+    """
+    signature, listed = (
+        client.image(replace(reference, tag=tag, digest=None)) for tag in signature_tags(signed)
+    )
+    yield _whole(name, signature, lambda: _tagged(signature, host, signed))
+    entries, refused = _referrers(listed, host, signed)
+    if refused is not None:
+        yield ReadImage(warnings=(_left_out(refused),))
+    yield _whole(
+        name, listed, lambda: _with_referrers(_tagged(listed, host, signed), entries, listed)
+    )
+
+
+def _whole(
+    name: Reference, image: RemoteImage, find: Callable[[], RawManifest | None]
+) -> ReadImage:
+    """Return all of what `find` finds in the repository of `image`, or nothing and a warning."""
+    try:
+        root = find()
+        if root is None:
+            return ReadImage()
+        parts = [root]
+        if isinstance(root.document, Index):
+            parts = [image.manifest(entry.digest) for entry in root.document.manifests]
+        cached = replace(name, tag=image.reference.tag, digest=None)
+        return whole_image(cached, image, root=root, parts=parts)
+    except (InputError, UnsupportedError) as error:
+        return ReadImage(warnings=(_left_out(error),))
+
+
+def _left_out(error: ImagerError) -> str:
+    return f"signatures are left out: {error.message}"
+
+
+def _tagged(image: RemoteImage, host: Endpoint, signed: Digest) -> RawManifest | None:
+    root = image.find_at(host)
+    # Some tag an image by its own digest.
+    return None if root is None or root.digest == signed else root
+
+
+def _referrers(
+    image: RemoteImage, host: Endpoint, signed: Digest
+) -> tuple[tuple[Descriptor, ...], ImagerError | None]:
+    """Return what the host lists, or why it does not.
+
+    A tag may be there all the same, and there are registries that fail for a path that they do not
+    know.
+    """
+    try:
+        return image.referrers(signed, host), None
+    except (InputError, UnsupportedError, DependencyError) as error:
+        return (), error
+
+
+def _with_referrers(
+    tagged: RawManifest | None, listed: Iterable[Descriptor], image: RemoteImage
+) -> RawManifest | None:
+    """Return the index under the tag, with what is listed and is not in it.
+
+    The index of the registry stays as it is where it has all; else one is made, always the same
+    one of the same entries.
+    """
+    entries = {entry.digest: entry for entry in listed}
+    if tagged is not None:
+        if not isinstance(tagged.document, Index):
+            if entries:
+                raise InputError(f"{image.reference} is not an index of what its registry lists")
+            return tagged
+        known = {entry.digest: entry for entry in tagged.document.manifests}
+        if entries.keys() <= known.keys():
+            return tagged
+        entries |= known
+    if not entries:
+        return None
+    return RawManifest.parse(index_json(entries[digest] for digest in sorted(entries)))

@@ -1,0 +1,67 @@
+"""Recognises common files that are not image caches, for messages that say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imager.cache.opened import HINT
+from imager.content.compression import StreamReader, codec_of
+from imager.support.errors import InputError, OutputError
+
+_HEAD = 4096
+_CONVERT = "convert it first: `qemu-img convert -O raw {path} {path}.raw`"
+# The first bytes of a file, its kind, and a hint.
+_KINDS = (
+    (b"QFI\xfb", "a disk image in qcow2", _CONVERT),
+    (b"KDMV", "a disk image in VMDK", _CONVERT),
+    (b"BZh", "compressed with bzip2", "decompress it first: `bunzip2 {path}`"),
+    (b"PK\x03\x04", "a zip archive", "unpack it first: `unzip {path}`"),
+    (b"hsqs", "a squashfs file system", HINT),
+    (b"MZ", "a program for UEFI", HINT),
+)
+_LIST_HINT = (
+    "a list of images becomes a cache with `imager images cache-create --images {path} "
+    "--image-cache-path ./image-cache.oci`"
+)
+
+
+def not_a_cache(path: Path) -> InputError:
+    """Return the error for the file `path`, which is neither a tar nor an ISO or disk image.
+
+    Raises OutputError when it cannot be read, InputError for a damaged compressed file.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+    codec = codec_of(head)
+    if codec is None:
+        what, hint = _described(head)
+        return _error(path, what, hint)
+    with StreamReader(path, codec) as reader:
+        what, hint = _described(reader.read(_HEAD))
+    return _error(path, f"{what}, compressed with {codec.value}", hint)
+
+
+def _error(path: Path, what: str, hint: str) -> InputError:
+    return InputError(f"{path} is not an image cache: it is {what}", hint=hint.format(path=path))
+
+
+def _described(head: bytes) -> tuple[str, str]:
+    """Return the kind of a file that begins with `head`, and a hint."""
+    if not head:
+        return "empty", HINT
+    for magic, what, hint in _KINDS:
+        if head.startswith(magic):
+            return what, hint
+    if _is_text(head):
+        return "a text file", _LIST_HINT
+    return "neither a tar nor an ISO or disk image", HINT
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether `head` is printable UTF-8; its last character may be cut off."""
+    text = head.decode("utf-8", "ignore").removeprefix("\ufeff")
+    whole = len(text.encode()) >= len(head) - 6
+    return whole and all(char.isprintable() or char in "\t\r\n\f" for char in text)

@@ -1,0 +1,307 @@
+"""Opens caches in tars: a tar of the tree or of an OCI layout, at the root or in one folder.
+
+The contents of a plain tar are ranges of the file, and a compressed layer in it is a stream that
+begins in the middle of the file. A compressed tar is one stream; a layer in it that is compressed
+as well is copied to a temporary file, and read there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imager.cache.cache import CacheFile
+from imager.cache.load import LARGEST_MANIFEST, load_cache
+from imager.cache.opened import (
+    HINT,
+    LAYER_CODECS,
+    CacheKind,
+    OpenedCache,
+    Select,
+    only_layer,
+    other_image,
+    platforms_of,
+)
+from imager.cache.sniff import not_a_cache
+from imager.cache.tree import ManifestPath, parse_path
+from imager.content.compression import codec_of
+from imager.content.digests import Check
+from imager.content.extents import Content, FileRange, StreamRange
+from imager.content.reading import iterate_bytes
+from imager.content.tar import TarIndex, TarMember, TarPlace, first_names, index_tar
+from imager.oci.digest import Digest
+from imager.oci.documents import MAX_DOCUMENT
+from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, blob_path
+from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.plainfile import write_plain_content
+from imager.support.errors import Fail, InputError, UnsupportedError
+
+_LARGEST_KEPT_BLOB = 64 << 10
+_MOST_KEPT = 64 << 20
+_DOCKER_INDEX = "manifest.json"
+_MANIFESTS = "manifests"
+_LAYOUT = (INDEX_FILE, LAYOUT_FILE)
+_USTAR = slice(257, 262)
+_DAMAGED = "the archive is damaged: copy or create it again"
+
+
+def open_tar_file(path: Path, select: Select, fail: Fail) -> OpenedCache:
+    """Return the cache in the tar that is the file `path`, plain or compressed.
+
+    Raises InputError for a file that is no tar, or one without a cache; HostError when there is
+    no space for a layer that is compressed twice. `fail` gets what else is wrong.
+    """
+    place = TarPlace.of_file(path.resolve())
+    if not first_names(place, 1) and not _claims_to_be_tar(path):
+        raise not_a_cache(path)
+    index = index_tar(place, keep=_SmallFiles())
+    inner = _find_cache(path, index)
+    if not inner.has_layout:
+        return replace(
+            _open_tree(str(path), inner.index, fail), codec=place.codec, packed=place.codec
+        )
+    layout = TarLayout.of(path, inner.index)
+    try:
+        return replace(_open_layout(layout, select, fail), packed=place.codec)
+    except (InputError, UnsupportedError):
+        # Docker's own archives have a layout inside as well.
+        if _DOCKER_INDEX in layout.members:
+            raise _docker_archive(path) from None
+        raise
+
+
+def open_layer(
+    source: str, layer: Descriptor, content: Content, fail: Fail, *, listed: str
+) -> OpenedCache:
+    """Return the cache in the layer of an OCI image called `source`; `content` is its bytes.
+
+    `listed` is how a list of images names the image. Raises InputError when it cannot be read,
+    HostError when there is no space for one that is compressed twice; `fail` gets what else is
+    wrong.
+    """
+    place = _layer_place(source, layer, content)
+    try:
+        index = index_tar(place, keep=_SmallFiles())
+    except InputError as error:
+        what = f"layer {layer.digest} of {source}"
+        message = error.message.replace(str(place.source.path), what)
+        raise InputError(message, hint=error.hint) from error
+    if not any(file.path.startswith(f"{_MANIFESTS}/") for file in index.files):
+        raise other_image(source, listed=listed)
+    opened = _open_tree(source, index, fail)
+    return replace(opened, kind=CacheKind.OCI, codec=place.codec, layer=layer)
+
+
+def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
+    """Locate the tar of a layer; raises InputError if it is not what its media type says."""
+    codec = LAYER_CODECS[layer.media_type]
+    match [extent.source for extent in content.extents]:
+        case [StreamRange() as place] if codec is None:
+            return TarPlace(place, content.size)
+        case [StreamRange()]:
+            plain = Content.of_file(write_plain_content(source, content))
+            return _layer_place(source, layer, plain)
+        case [FileRange() as place] if codec_of(_beginning(content)) is codec:
+            if codec is None:
+                return TarPlace(place, content.size)
+            return TarPlace(StreamRange(place.path, codec, 0, place.offset, content.size))
+    raise InputError(
+        f"{source}: layer {layer.digest} is not what its media type {layer.media_type} says",
+        hint="the cache is damaged: copy or create it again",
+    )
+
+
+def _beginning(content: Content) -> bytes:
+    return b"".join(iterate_bytes(content.slice(0, min(content.size, 4))))
+
+
+class _SmallFiles:
+    """Selects the files of a compressed tar to keep: manifests and possible configurations.
+
+    Their total size is bounded, since hostile archives may have many.
+    """
+
+    def __init__(self) -> None:
+        self._left = _MOST_KEPT
+
+    def __call__(self, path: str, size: int) -> bool:
+        # The tree may be in a folder of the tar.
+        names = (path, path.partition("/")[2])
+        manifest = any(isinstance(parse_path(name), ManifestPath) for name in names)
+        kept = size <= (LARGEST_MANIFEST if manifest else _LARGEST_KEPT_BLOB) and size <= self._left
+        self._left -= size if kept else 0
+        return kept
+
+
+def _claims_to_be_tar(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(_USTAR.stop)[_USTAR] == b"ustar"
+
+
+@dataclass(frozen=True, slots=True)
+class _Inner:
+    """The part of a tar that is a cache, with paths inside of it; and whether it is a layout."""
+
+    index: TarIndex
+    has_layout: bool
+
+
+def _find_cache(path: Path, index: TarIndex) -> _Inner:
+    """Return the cache in a tar; raises InputError where there is not exactly one."""
+    found: dict[str, bool] = {}
+    for name in (file.path for file in index.files):
+        top, _, rest = name.partition("/")
+        if name in _LAYOUT:
+            found[""] = True
+        elif top == _MANIFESTS:
+            found.setdefault("", False)
+        elif rest in _LAYOUT:
+            found[f"{top}/"] = True
+        elif rest.startswith(f"{_MANIFESTS}/"):
+            found.setdefault(f"{top}/", False)
+    folder = "" if "" in found else next(iter(found), None)
+    if folder is None:
+        raise _without_cache(path, index)
+    if folder and len(found) > 1:
+        raise InputError(
+            f"{path} has several image caches: {', '.join(sorted(found))}",
+            hint="unpack it, and give one of the folders",
+        )
+    return _Inner(_inside(index, folder), found[folder])
+
+
+def _inside(index: TarIndex, folder: str) -> TarIndex:
+    """Return the part of an index below `folder`: a path with a final slash, or empty for all."""
+    if not folder:
+        return index
+    files = (
+        replace(file, path=file.path.removeprefix(folder))
+        for file in index.files
+        if file.path.startswith(folder)
+    )
+    folders = (name.removeprefix(folder) for name in index.folders if name.startswith(folder))
+    return TarIndex(tuple(files), frozenset(folders), index.others)
+
+
+def _without_cache(path: Path, index: TarIndex) -> InputError:
+    if any(file.path == _DOCKER_INDEX for file in index.files):
+        return _docker_archive(path)
+    return InputError(
+        f"{path} is a tar without an image cache: it has neither {_MANIFESTS}/ nor {INDEX_FILE}",
+        hint=HINT,
+    )
+
+
+def _open_tree(source: str, index: TarIndex, fail: Fail) -> OpenedCache:
+    for name in index.others:
+        fail(InputError(f"{source}: {name!r} is neither a file nor a folder"))
+    files = (CacheFile(each.path, each.content, each.sha256, each.data) for each in index.files)
+    cache = load_cache(source, files, fail=fail)
+    lacking = tuple(folder for folder in cache.folders if folder not in index.folders)
+    return OpenedCache(cache, CacheKind.TAR, lacking=lacking)
+
+
+def _docker_archive(path: Path) -> InputError:
+    return InputError(
+        f"{path} is an archive of `docker save`, not an image cache",
+        hint="make a cache of its images: `imager images cache-create --images LIST`, "
+        f"with the line docker-archive:{path} in LIST",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TarLayout:
+    """An OCI layout in the tar `path`: its files, by their path in the layout, and its index."""
+
+    path: Path
+    members: Mapping[str, TarMember]
+    index: RawManifest
+
+    @classmethod
+    def open(cls, path: Path) -> TarLayout:
+        """Return the layout in the tar `path`; raises InputError if there is none."""
+        index = index_tar(TarPlace.of_file(path.resolve()), keep=_SmallFiles())
+        return cls.of(path, _find_cache(path, index).index)
+
+    @classmethod
+    def of(cls, path: Path, index: TarIndex) -> TarLayout:
+        """Return the layout with the files of `index`; raises InputError if it is incomplete."""
+        members = {file.path: file for file in index.files}
+        for name in _LAYOUT:
+            if name not in members:
+                raise InputError(
+                    f"the OCI layout in {path} is incomplete: {name} is missing", hint=_DAMAGED
+                )
+        raw = _document(path, members[INDEX_FILE])
+        return cls(path, members, RawManifest.parse(raw, where=f"{path}: {INDEX_FILE}"))
+
+    @property
+    def images(self) -> Index:
+        """The entries of index.json; raises InputError if that is a manifest, not an index."""
+        if not isinstance(self.index.document, Index):
+            raise InputError(f"{self.path}: {INDEX_FILE} is a manifest, not an index")
+        return self.index.document
+
+    def manifest(self, entry: Descriptor) -> RawManifest:
+        """Return the manifest of an entry of the index, checked."""
+        raw = _document(self.path, self.blob(entry))
+        where = f"{self.path}: manifest {entry.digest}"
+        if Digest.of(raw) != entry.digest:
+            raise InputError(f"{where} is not what its digest says", hint=_DAMAGED)
+        return RawManifest.parse(raw, media_type=entry.media_type, where=where)
+
+    def blob(self, blob: Descriptor) -> TarMember:
+        """Locate a blob; raises InputError if it is missing or of another size."""
+        member = self.members.get(blob_path(blob.digest))
+        if member is None:
+            raise InputError(f"{self.path}: blob {blob.digest} is missing", hint=_DAMAGED)
+        if member.content.size != blob.size:
+            raise InputError(
+                f"{self.path}: blob {blob.digest} has {member.content.size} bytes, "
+                f"its descriptor says {blob.size}",
+                hint=_DAMAGED,
+            )
+        return member
+
+
+def _document(path: Path, member: TarMember) -> bytes:
+    file = CacheFile(member.path, member.content, member.sha256, member.data)
+    raw = file.read(MAX_DOCUMENT)
+    if raw is None:
+        raise InputError(f"{path}: {member.path} is too large", hint=_DAMAGED)
+    return raw
+
+
+def _open_layout(layout: TarLayout, select: Select, fail: Fail) -> OpenedCache:
+    source = str(layout.path)
+    listed = f"NAME=oci-archive:{source}"
+    manifest = layout.manifest(select(source, layout.images))
+    layer = only_layer(source, manifest, listed=listed)
+    member = layout.blob(layer)
+    checks = tuple(_checks(layout, manifest, fail))
+    opened = open_layer(source, layer, member.content, fail, listed=listed)
+    return replace(
+        opened,
+        cache=replace(opened.cache, containers=checks),
+        kind=CacheKind.ARCHIVE,
+        entries=platforms_of(layout.images),
+    )
+
+
+def _checks(layout: TarLayout, manifest: RawManifest, fail: Fail) -> Iterator[Check]:
+    """Yield checks for configuration and layer; report a mismatch of those hashed already."""
+    image = manifest.document
+    for blob in image.blobs if isinstance(image, ImageManifest) else ():
+        what = "layer" if blob.media_type in LAYER_CODECS else "configuration"
+        member = layout.blob(blob)
+        match [extent.source for extent in member.content.extents]:
+            case [FileRange() as place]:
+                yield Check(f"{what} {blob.digest}", place, blob.size, blob.digest.hex)
+            case _ if member.sha256 != blob.digest.hex:
+                fail(
+                    InputError(
+                        f"{layout.path}: {what} {blob.digest} does not match its digest",
+                        hint=_DAMAGED,
+                    )
+                )

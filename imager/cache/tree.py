@@ -1,0 +1,100 @@
+"""The paths of an image cache's tree, as Talos lays it out.
+
+    blob/sha256-<hex>                                   configs and layers
+    manifests/<registry>/<repository>/reference/<tag>   the manifest or index behind a tag
+    manifests/<registry>/<repository>/digest/sha256-<hex>
+
+A registry's port is written `_5000_`, since vfat has no colon in names. A repository has the
+folder `reference` even without a tag in it: Talos's server looks for that folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from imager.oci.digest import Digest
+from imager.oci.reference import Reference
+from imager.support.errors import ImagerError, UnsupportedError
+
+_MANIFESTS, _REFERENCE = "manifests", "reference"
+_PORT = re.compile(r"(.+)_([0-9]{1,5})_", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPath:
+    """A configuration or a layer."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPath:
+    """A manifest or index, under the tag or the digest that `reference` has."""
+
+    reference: Reference
+
+
+def blob_path(digest: Digest) -> str:
+    """Return the path of a blob in the tree."""
+    return f"blob/{digest.file_name}"
+
+
+def manifest_path(reference: Reference) -> str:
+    """Return the path of the manifest that `reference` names by its digest, else by its tag.
+
+    Raises UnsupportedError for a registry with an IPv6 address, which has no name on vfat.
+    """
+    if reference.registry.startswith("["):
+        raise UnsupportedError(
+            f"{reference}: a registry by IPv6 address cannot be in an image cache",
+            hint="give the registry a name",
+        )
+    registry = re.sub(r":([0-9]+)$", r"_\1_", reference.registry)
+    folder = f"{_MANIFESTS}/{registry}/{reference.repository}"
+    if reference.digest is not None:
+        return f"{folder}/digest/{reference.digest.file_name}"
+    return f"{folder}/{_REFERENCE}/{reference.tag}"
+
+
+def tree_folders(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders of a tree with the files `paths`, parents first, sorted."""
+    folders: set[str] = set()
+    for above in {path.rpartition("/")[0] for path in paths}:
+        parts = above.split("/")
+        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        if parts[0] == _MANIFESTS:
+            folders.add("/".join([*parts[:-1], _REFERENCE]))
+    return tuple(sorted(folders))
+
+
+def parse_path(path: str) -> BlobPath | ManifestPath | None:
+    """Return what lies at `path` of a tree, None for what is no part of an image cache."""
+    kind, _, rest = path.partition("/")
+    try:
+        if kind == "blob":
+            digest = _digest(rest)
+            return BlobPath(digest) if blob_path(digest) == path else None
+        reference = _reference(rest)
+        return ManifestPath(reference) if manifest_path(reference) == path else None
+    except ImagerError:
+        return None
+
+
+def _digest(name: str) -> Digest:
+    return Digest.parse(name.replace("-", ":", 1))
+
+
+def _reference(path: str) -> Reference:
+    registry, _, rest = path.partition("/")
+    repository, kind, name = rest.rsplit("/", 2) if rest.count("/") >= 2 else ("", "", "")
+    port = _PORT.fullmatch(registry)
+    domain = f"{port[1]}:{port[2]}" if port else registry
+    match kind:
+        case "reference":
+            return Reference.parse_strict(f"{domain}/{repository}:{name}")
+        case "digest":
+            return Reference.parse_strict(f"{domain}/{repository}@{_digest(name)}")
+        case _:
+            return Reference.parse_strict("")

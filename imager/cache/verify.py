@@ -1,0 +1,142 @@
+"""Verifying a cache: every digest, and every image complete; all problems, not only the first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from imager.cache.cache import ImageCache
+from imager.cache.images import CachedImage, cached_images, cached_signatures
+from imager.cache.info import unreferenced_blobs
+from imager.cache.opened import OpenedCache
+from imager.content.digests import failed_checks
+from imager.oci.manifest import Index
+from imager.oci.platform import Platform
+from imager.support.errors import Fail, ImagerError, exit_code_of, is_denied
+from imager.support.reporter import Reporter
+from imager.support.units import count
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was looked at, and what was found: `size` in bytes, of all files of the tree.
+
+    `problems` make the cache unfit; `notes` do not. `hint` is what to do where it could not be
+    opened at all.
+    """
+
+    images: int = 0
+    blobs: int = 0
+    size: int = 0
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    signatures: int = 0
+    hint: str = ""
+
+
+def verify_cache(
+    opening: Callable[[Fail], OpenedCache],
+    *,
+    platforms: Sequence[Platform] = (),
+    reporter: Reporter,
+) -> Verification:
+    """Return what is wrong with the cache that `opening` opens.
+
+    Its images must be complete for `platforms`; without any, for those of the cache, as far as
+    their indexes name them. Raises an ImagerError other than InputError and UnsupportedError when
+    the cache cannot be reached.
+    """
+    errors: list[ImagerError] = []
+    try:
+        opened = opening(errors.append)
+    except ImagerError as error:
+        # 2 and 3 are the user's files; a registry that fails or a full disk say nothing of those.
+        if exit_code_of(error) not in (2, 3):
+            raise
+        return Verification(problems=_texts([*errors, error]), hint=error.hint)
+    cache = opened.cache
+    errors += _failed_digests(cache, reporter)
+    # Of what may not be read, nothing is known.
+    if denied := next(filter(is_denied, errors), None):
+        raise denied
+    images, signatures = cached_images(cache), cached_signatures(cache)
+    whole = (*images, *signatures)
+    lacking = [problem for each in signatures for problem in _lacking_manifests(each)]
+    lacking += [problem for each in whole for problem in _incomplete(cache, each)]
+    notes = tuple(_notes(opened, whole))
+    if platforms:
+        lacking += [problem for image in images for problem in _not_for(image, platforms)]
+        lacking += _hidden(opened, platforms)
+    else:
+        lacking += [problem for image in images for problem in _half(image, cache.index_platforms)]
+        notes += tuple(_hidden(opened, cache.platforms))
+    problems = (*_texts(errors), *dict.fromkeys(lacking))
+    return Verification(len(images), len(cache.blobs), cache.size, problems, notes, len(signatures))
+
+
+def _texts(errors: Sequence[ImagerError]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(error.message for error in errors))
+
+
+def _failed_digests(cache: ImageCache, reporter: Reporter) -> Sequence[ImagerError]:
+    total = sum(check.length for check in cache.checks)
+    with reporter.transfer("verifying", total) as advance:
+        return failed_checks(cache.checks, jobs=os.cpu_count() or 1, progress=advance)
+
+
+def _lacking_manifests(signature: CachedImage) -> Iterator[str]:
+    """Yield what an index of signatures names and the cache has not: they are cached whole."""
+    if isinstance(signature.root.document, Index):
+        there = {part.manifest.digest for part in signature.parts}
+        for entry in signature.root.document.manifests:
+            if entry.digest not in there:
+                yield f"{signature.reference} lacks manifest {entry.digest}"
+
+
+def _incomplete(cache: ImageCache, image: CachedImage) -> Iterator[str]:
+    for part in image.parts:
+        yield from cache.lacks(image.reference, part.manifest)
+
+
+def _half(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]:
+    """Yield which of `platforms` the image has and the cache has not."""
+    lacking = [platform for platform in platforms if image.missing(platform)]
+    yield from (f"{image.reference} has no manifest for {platform}" for platform in lacking)
+    empty = isinstance(image.root.document, Index) and not image.root.document.manifests
+    if not image.parts and not lacking and not empty:
+        yield f"{image.reference} has no manifest for any platform"
+
+
+def _not_for(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]:
+    """Yield which of `platforms` are not there, whatever the image could have."""
+    if isinstance(image.root.document, Index):
+        # Artifacts are for no platform.
+        for platform in () if image.parts and not image.platforms else platforms:
+            if platform not in image.platforms:
+                yield f"{image.reference} has no manifest for {platform}"
+    elif image.platforms and not set(image.platforms) & set(platforms):
+        yield f"{image.reference} is for {image.platforms[0]} alone"
+
+
+def _hidden(opened: OpenedCache, platforms: Sequence[Platform]) -> Iterator[str]:
+    """Yield the platforms for which an index of caches has no entry: readers choose by it."""
+    if opened.entries is None:
+        return
+    for platform in platforms:
+        if platform not in opened.entries:
+            yield f"the index has no entry for {platform}, whose machines find no cache in it"
+
+
+def _notes(opened: OpenedCache, images: Sequence[CachedImage]) -> Iterator[str]:
+    for digest in unreferenced_blobs(opened.cache, images):
+        yield f"no image needs blob {digest}"
+    for path in opened.unnamed:
+        yield f"nothing names {path}"
+    if opened.lacking:
+        yield (
+            f"{count(len(opened.lacking), 'folder')} missing that Talos needs, such as "
+            f"{opened.lacking[0]}: `imager images cache-prune` adds them"
+        )
+    if opened.cache.ignored:
+        yield f"{count(opened.cache.ignored, 'file')} no image cache has"

@@ -1,0 +1,161 @@
+"""The image cache inside of a finished image: of an ISO, a disk or a stick, read where it lies.
+
+A machine looks at the partition IMAGECACHE first, then into the folder imagecache of an ISO or a
+FAT volume; so it is here.
+"""
+
+from __future__ import annotations
+
+import shlex
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from imager.cache.cache import CacheFile
+from imager.cache.tree import parse_path
+from imager.content.compression import MAGIC, StreamReader
+from imager.content.extents import Codec
+from imager.formats.ext4.groups import is_ext4
+from imager.formats.ext4.read import open_ext4
+from imager.formats.fat.read import is_fat, open_fat
+from imager.formats.gpt.mbr import read_mbr
+from imager.formats.iso9660.read import is_iso9660, open_iso9660
+from imager.formats.partitions import HEAD, find_partitions, gpt_sector_size
+from imager.formats.volume_reader import ForeignTree
+from imager.support.errors import Fail, InputError, OutputError, UnsupportedError
+
+_LABEL = "IMAGECACHE"
+_FOLDER = "imagecache"
+_MANIFESTS = "manifests"
+_VOLUME_HEAD = 2 << 10
+_XZ = b"\xfd7zXZ\0"
+# Programs and the suffix that they take away; xz(1) has no codec of ours.
+_GUNZIP, _UNZSTD, _UNXZ = ("gzip", ".gz"), ("zstd", ".zst"), ("xz", ".xz")
+_DECOMPRESS = {Codec.GZIP: _GUNZIP, Codec.ZSTD: _UNZSTD}
+
+
+def is_image(path: Path) -> bool:
+    """Whether the file `path` is an image to be looked into, and not a tar.
+
+    Raises UnsupportedError for a compressed image, OutputError when the file cannot be read.
+    """
+    head = _head(path, 0, HEAD)
+    if head.startswith(_XZ):
+        raise _compressed_with_xz(path)
+    codec = next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
+    if codec is None:
+        return _looks_like_image(head)
+    with StreamReader(path, codec) as reader:
+        if _looks_like_image(reader.read(HEAD)):
+            raise _compressed(path, *_DECOMPRESS[codec])
+    return False
+
+
+def image_files(path: Path, *, fail: Fail) -> Iterator[CacheFile]:
+    """Yield the files of the cache in the image `path`, sorted by path.
+
+    `fail` gets an InputError for what is neither a file nor a folder. Raises InputError for an
+    image without a cache or with damage, UnsupportedError for one that cannot be read as it is.
+    """
+    for volume in _volumes(path):
+        with volume.opened() as tree:
+            if tree.has_folder(f"{volume.folder}/{_MANIFESTS}"):
+                for file in tree.files(volume.folder, fail=fail):
+                    yield CacheFile(volume.named(file.path), file.content)
+                return
+    raise InputError(
+        f"{path} is an image without an image cache: it has neither a partition {_LABEL} with one, "
+        f"nor a folder {_FOLDER}",
+        hint="build it with --image-cache",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    """A file system that may have the cache in `folder`; `named` gives files their names."""
+
+    opened: Callable[[], AbstractContextManager[ForeignTree[Any]]]
+    folder: str
+    named: Callable[[str], str] = str
+
+
+def _volumes(path: Path) -> Iterator[_Volume]:
+    """Yield the file systems of the image that may have a cache, in the order of a machine."""
+    head = _head(path, 0, HEAD)
+    partitions = find_partitions(path, head)
+    for part in partitions:
+        if part.label == _LABEL and is_ext4(_head(path, part.offset, _VOLUME_HEAD)):
+            yield _Volume(partial(open_ext4, path, offset=part.offset, size=part.size), "")
+    if is_iso9660(head):
+        yield _Volume(partial(open_iso9660, path), _FOLDER)
+    spans: list[tuple[int, int | None]] = [(part.offset, part.size) for part in partitions]
+    if is_fat(head):
+        spans.append((0, None))
+    for offset, size in spans:
+        if is_fat(_head(path, offset, _VOLUME_HEAD)):
+            opened = partial(open_fat, path, offset=offset, size=size)
+            yield _Volume(opened, _FOLDER, _as_found_on_fat)
+    if is_ext4(head):
+        yield _Volume(partial(open_ext4, path), "")
+
+
+def _as_found_on_fat(path: str) -> str:
+    """Return a path as a cache has it: on FAT a machine finds it in any case.
+
+    The case of a tag, the last part, is kept where it can be.
+    """
+    folder, _, name = path.rpartition("/")
+    tried = (path, f"{folder.lower()}/{name}", path.lower())
+    return next((each for each in tried if parse_path(each)), path)
+
+
+def _looks_like_image(head: bytes) -> bool:
+    """Whether a file begins with `head` like an image; in a tar, images may be members."""
+    if _is_tar(head):
+        return False
+    has_gpt = gpt_sector_size(head) is not None
+    return has_gpt or is_iso9660(head) or is_ext4(head) or is_fat(head) or bool(read_mbr(head))
+
+
+def _is_tar(head: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return False
+    return True
+
+
+def _head(path: Path, offset: int, length: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _compressed(path: Path, program: str, suffix: str) -> UnsupportedError:
+    name = shlex.quote(str(path))
+    command = f"{program} -d {name}"
+    if path.suffix != suffix:
+        command = f"{program} -dc {name} > {shlex.quote(f'{path}.img')}"
+    return UnsupportedError(
+        f"{path} is a compressed image, in which no image cache can be read",
+        hint=f"decompress it first: {command}",
+    )
+
+
+def _compressed_with_xz(path: Path) -> UnsupportedError:
+    """Return the error for a file that is compressed with xz: a tar by its name, or an image."""
+    name = path.name.lower()
+    if not name.endswith((".tar.xz", ".txz")):
+        return _compressed(path, *_UNXZ)
+    tar = path.parent / (path.name[: name.rindex(".t")] + ".tar")
+    return UnsupportedError(
+        f"{path} is a tar compressed with xz, which is not supported",
+        hint=f"decompress it first: xz -dc {shlex.quote(str(path))} > {shlex.quote(str(tar))}",
+    )

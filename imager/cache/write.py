@@ -1,0 +1,226 @@
+"""Making an image cache: an OCI layout with one layer, a tar of the cache's tree, or the tree.
+
+All sizes are known from the manifests, so the layer is planned before a blob is fetched: local
+blobs are copied to their places in it, remote ones are written there as they arrive. So it is in an
+archive, a tar of the layout or of the tree: nothing is written twice but what is compressed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.cache.archiving import ArchiveFormat, archive_head, archive_tail
+from imager.cache.compress import compress_file
+from imager.cache.contents import Gathered
+from imager.cache.hardlinks import drop_links, try_link, whole_file_in
+from imager.cache.image import cache_image
+from imager.cache.plan import (
+    LAYER_TYPES,
+    CacheLayout,
+    CreateOptions,
+    CreationPlan,
+    plan_creation,
+    real_folder,
+)
+from imager.cache.staging import Construction, forget_journal
+from imager.content.copier import write_content
+from imager.content.extents import Codec, Content
+from imager.content.tar import TarPlace, first_names
+from imager.content.tree import TreeFile
+from imager.content.writeback import flushing
+from imager.oci.digest import Digest
+from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, oci_layout_json
+from imager.oci.layout import blob_path as layout_blob_path
+from imager.oci.manifest import OCI_LAYER, Descriptor, index_json
+from imager.support.atomic import check_output_folder
+from imager.support.errors import InputError
+from imager.support.meter import Kept
+from imager.support.reporter import Advance, Reporter
+
+# What the first members of an archive of a cache are called, at its root or in a folder.
+_LOOKED_AT = 4
+_MARKS = frozenset({"blob", "blobs", "manifests", LAYOUT_FILE, INDEX_FILE})
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A finished cache: the layer that it is, unless it is a bare tree."""
+
+    layer: Descriptor | None
+
+
+def check_creatable(path: Path, *, force: bool, archive: ArchiveFormat | None = None) -> None:
+    """Raise InputError unless a cache may be made at `path`, HostError without the permission.
+
+    With `archive` it is a file.
+    """
+    if path.exists() and not force:
+        raise InputError(f"{path} exists already", hint="replace it with --force")
+    if path.is_dir() and archive is not None:
+        raise InputError(
+            f"{path} is a folder, but a path that ends in {archive.value} is for a file",
+            hint="remove it, or choose another path",
+        )
+    if path.exists() and not (_is_cache_folder(path) if archive is None else _is_archive(path)):
+        raise InputError(
+            f"{path} is not an image cache, so --force does not replace it",
+            hint="remove it, or choose another path",
+        )
+    check_output_folder(real_folder(path).parent)
+
+
+def _is_cache_folder(path: Path) -> bool:
+    marks = (path / LAYOUT_FILE, path / "manifests")
+    return path.is_dir() and (any(mark.exists() for mark in marks) or not any(path.iterdir()))
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether the file `path` begins like an archive of a cache; it may be a damaged one."""
+    if not path.is_file():
+        return False
+    names = first_names(TarPlace.of_file(path), _LOOKED_AT)
+    return any(_MARKS.intersection(name.removeprefix("./").split("/")[:2]) for name in names)
+
+
+def create_cache(
+    gathered: Gathered, path: Path, *, options: CreateOptions, reporter: Reporter
+) -> Created:
+    """Write the cache of `gathered` to `path`, atomically, replacing one there.
+
+    Raises as `plan_creation` and `write_cache`.
+    """
+    return write_cache(plan_creation(gathered, path, options), reporter=reporter)
+
+
+def write_cache(plan: CreationPlan, *, reporter: Reporter) -> Created:
+    """Write what was planned, atomically.
+
+    The same images give the same bytes. What has come when the run ends too early is kept beside
+    the target, and the next run with the same plan goes on from there. Raises InputError for a
+    local blob that is not what its digest says, DependencyError when a registry fails, HostError
+    for a lack of space.
+    """
+    made = Construction(plan, reporter)
+    with made.folder() as folder:
+        if plan.packing.content is None:
+            _write_tree(made, folder)
+            return Created(None)
+        if plan.options.archive is not None:
+            return _write_archive(made, plan.packing.content, plan.options.archive, folder)
+        return _write_layout(made, plan.packing.content, folder)
+
+
+def _write_tree(made: Construction, folder: Path) -> None:
+    plan = made.plan
+    # An earlier run's: what is written to them would be written to the old cache.
+    drop_links(folder)
+    for name in plan.folders:
+        (folder / name).mkdir(exist_ok=True)
+    places = {place.path: (folder / place.path, 0) for place in plan.packing.places}
+    size = sum(file.content.data_size for file in plan.files)
+    with (
+        flushing() as flusher,
+        made.transferring(folder, places, local_size=size, flusher=flusher) as progress,
+    ):
+        for file in plan.files:
+            _place_file(file, folder, plan.target, progress)
+    forget_journal(folder)
+
+
+def _place_file(file: TreeFile, folder: Path, replaced: Path, progress: Advance) -> None:
+    path = folder / file.path
+    old = whole_file_in(file.content, replaced)
+    if old is not None and try_link(old, path):
+        progress(Kept(file.content.size))
+        return
+    with _opened(path) as out:
+        write_content(file.content, out, progress=progress)
+
+
+def _write_layout(made: Construction, content: Content, folder: Path) -> Created:
+    media_type, codec = LAYER_TYPES[made.plan.options.compression]
+    plain, packed = folder / "layer.tar", folder / "layer.packed"
+    with _written(made, content, plain, folder):
+        diff_id = digest = _layer_digest(made, plain)
+    if codec is not None:
+        _compress(made, plain, packed, codec)
+        digest = _file_digest(packed)
+    forget_journal(folder)
+    finished = folder / layout_blob_path(digest)
+    finished.parent.mkdir(parents=True, exist_ok=True)
+    (plain if codec is None else packed).rename(finished)
+    plain.unlink(missing_ok=True)
+    layer = Descriptor(media_type, digest, finished.stat().st_size)
+    image = cache_image(made.plan.gathered.index_platforms, layer, diff_id=diff_id)
+    documents = {
+        layout_blob_path(Digest.of(image.config)): image.config,
+        layout_blob_path(Digest.of(image.manifest)): image.manifest,
+        INDEX_FILE: index_json(image.entries),
+        LAYOUT_FILE: oci_layout_json(),
+    }
+    for name, data in documents.items():
+        (folder / name).write_bytes(data)
+    return Created(layer)
+
+
+def _write_archive(
+    made: Construction, content: Content, archive: ArchiveFormat, folder: Path
+) -> Created:
+    plan, finished = made.plan, folder / made.plan.target.name
+    plain = finished if archive.codec is None else folder / "archive.tar"
+    layer = None
+    with _written(made, content, plain, folder) as out:
+        if plan.options.layout is CacheLayout.OCI:
+            digest = _layer_digest(made, plain)
+            layer = Descriptor(OCI_LAYER, digest, content.size - plan.packing.head)
+            image = cache_image(plan.gathered.index_platforms, layer, diff_id=digest)
+            os.pwrite(out, archive_head(layer), 0)
+            os.pwrite(out, archive_tail(image, layer), content.size)
+    if archive.codec is not None:
+        _compress(made, plain, finished, archive.codec)
+    return Created(layer)
+
+
+@contextmanager
+def _written(made: Construction, content: Content, path: Path, folder: Path) -> Iterator[int]:
+    """Write the file that all blobs lie in; yield its descriptor while it is flushed."""
+    places = {place.path: (path, place.offset) for place in made.plan.packing.places}
+    with flushing() as flusher, _opened(path) as out:
+        size = content.data_size
+        with made.transferring(folder, places, local_size=size, flusher=flusher) as progress:
+            write_content(content, out, progress=progress)
+        flusher.flush(out)
+        yield out
+
+
+def _layer_digest(made: Construction, path: Path) -> Digest:
+    with made.reporter.waiting("hashing the layer"):
+        return _file_digest(path, start=made.plan.packing.head)
+
+
+def _compress(made: Construction, plain: Path, packed: Path, codec: Codec) -> None:
+    packed.unlink(missing_ok=True)
+    with made.reporter.waiting(f"compressing with {codec.value}"):
+        compress_file(plain, packed, codec=codec)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Yield a descriptor of `path`, which is made unless an earlier run has made it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _file_digest(path: Path, *, start: int = 0) -> Digest:
+    """Return the digest of a file from byte `start` on."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return Digest(hashlib.file_digest(file, "sha256").hexdigest())

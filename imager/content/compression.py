@@ -1,0 +1,182 @@
+"""Compressed streams on disk, read from front to back.
+
+gzip: RFC 1952. Zstandard: RFC 8878. A reader gives out at most what it is asked for, so a
+stream that blows up stays bounded by its consumer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Protocol, Self
+
+import zstandard
+
+from imager.content.extents import Codec, StreamRange
+from imager.support.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
+# `zstd --long=27`, the most that zstd itself reads without being asked: 128 MiB.
+_LARGEST_WINDOW = 1 << 27
+_SKIP_CHUNK = 1 << 20
+_READ = 128 << 10
+_SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
+_LONGEST_FRAME_HEADER = 18
+_RLE_BLOCK = 1
+_HINT = "it is damaged or truncated: create or copy it again"
+
+
+class EarlyEndError(InputError):
+    """A compressed stream has less contents than what refers to them says."""
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def detect_codec(path: Path) -> Codec | None:
+    """Return how the file `path` is compressed by its first bytes, None for not at all."""
+    with path.open("rb") as file:
+        return codec_of(file.read(4))
+
+
+def codec_of(head: bytes) -> Codec | None:
+    """Return how a stream that begins with `head` is compressed, None for not at all."""
+    return next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
+
+
+class _Section(io.RawIOBase):
+    """The bytes `span` of a file, read from their start on."""
+
+    def __init__(self, file: IO[bytes], span: range) -> None:
+        super().__init__()
+        self._descriptor = file.fileno()
+        self._position = span.start
+        self._end = span.stop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer)
+        size = min(len(view), self._end - self._position)
+        done = os.preadv(self._descriptor, [view[:size]], self._position) if size > 0 else 0
+        self._position += done
+        return done
+
+
+class StreamReader:
+    """The decompressed bytes of a file, read forwards; `tell` counts decompressed bytes."""
+
+    def __init__(
+        self, path: Path, codec: Codec, *, start: int = 0, length: int | None = None
+    ) -> None:
+        """Open the stream in `length` bytes (None: all that follow) from byte `start` on."""
+        self._path = path
+        self._codec = codec
+        self._file = path.open("rb")
+        room = self._file.seek(0, os.SEEK_END) - start  # a device has no st_size
+        self._span = range(start, start + (room if length is None else length))
+        self._stream = self._decoder()
+        self._position = 0
+
+    @classmethod
+    def of(cls, source: StreamRange) -> Self:
+        """Return a reader of the stream that `source` is a range of, at its first byte."""
+        return cls(source.path, source.codec, start=source.start, length=source.length)
+
+    def _decoder(self) -> _Readable:
+        section = io.BufferedReader(_Section(self._file, self._span), _READ)
+        if self._codec is Codec.GZIP:
+            return gzip.GzipFile(fileobj=section)
+        decoder = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+        return decoder.stream_reader(section, read_across_frames=True, closefd=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def tell(self) -> int:
+        """Return the position in the decompressed stream, in bytes."""
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer than `size` only at the end.
+
+        Raises InputError when the stream is truncated or not what its codec says.
+        """
+        parts: list[bytes] = []
+        missing = size
+        while missing and (part := self._read_some(missing)):
+            parts.append(part)
+            missing -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_some(self, size: int) -> bytes:
+        try:
+            part = self._stream.read(size)
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            raise InputError(
+                f"{self._path} is not a whole {self._codec.value} stream: {error}",
+                hint=_HINT,
+            ) from error
+        if size and not part and self._codec is Codec.ZSTD:
+            self._check_zstd_end()
+        self._position += len(part)
+        return part
+
+    def _check_zstd_end(self) -> None:
+        """Raise InputError for a truncated stream, which the decoder takes in silence."""
+        if not _frames_are_whole(self._file.fileno(), self._span):
+            raise InputError(f"{self._path} is not a whole zstd stream: it is cut off", hint=_HINT)
+
+    def seek_forward(self, offset: int) -> None:
+        """Skip to byte `offset` of the decompressed stream, starting over when it lies behind."""
+        if offset < self._position:
+            self._stream = self._decoder()
+            self._position = 0
+        while self._position < offset:
+            if not self.read(min(_SKIP_CHUNK, offset - self._position)):
+                raise EarlyEndError(
+                    f"{self._path} ends before byte {offset} of its contents", hint=_HINT
+                )
+
+
+def _frames_are_whole(descriptor: int, span: range) -> bool:
+    """Whether the last Zstandard frame in `span` ends where that does (RFC 8878, section 3.1)."""
+    position = span.start
+    while position < span.stop:
+        position = _frame_end(descriptor, position, span.stop)
+    return position == span.stop
+
+
+def _frame_end(descriptor: int, position: int, size: int) -> int:
+    header = os.pread(descriptor, _LONGEST_FRAME_HEADER, position)
+    if len(header) >= 8 and struct.unpack_from("<I", header)[0] in _SKIPPABLE_FRAMES:
+        return position + 8 + int(struct.unpack_from("<I", header, 4)[0])
+    try:
+        frame = zstandard.get_frame_parameters(header)
+        position += zstandard.frame_header_size(header)
+    except zstandard.ZstdError:
+        return size + 1
+    last = False
+    while not last and position < size:
+        block = int.from_bytes(os.pread(descriptor, 3, position), "little")
+        last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
+        position += 3 + (1 if kind == _RLE_BLOCK else length)
+    return position + (4 if frame.has_checksum else 0) if last else size + 1

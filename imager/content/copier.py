@@ -1,0 +1,166 @@
+"""The engine that turns a Content into bytes: each is moved once, by the kernel where it can.
+
+Plain ranges are copied with copy_file_range(2), which shares them where the file system can,
+where that is not possible with sendfile(2), and else by reading and writing. Holes of a source
+stay holes in the target. Compressed sources are decompressed in one forward pass, in the order of
+the stream, whatever the order in the target.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from imager.content.compression import StreamReader
+from imager.content.extents import Content, Data, Extent, FileRange, StreamRange
+from imager.content.reading import Sources, read_stream, shorter
+from imager.support.errors import ImagerError, OutputError, no_room
+
+Progress = Callable[[int], None]
+
+# Large enough that a system call's cost vanishes, small enough for a lively progress bar.
+_KERNEL_CHUNK = 32 << 20
+_USER_CHUNK = 1 << 20
+# Blocks of file systems are shared, and pages moved, as a whole.
+_PAGE = 4096
+_NOT_HERE = {errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EBADF}
+
+
+class CopyMethod(enum.Enum):
+    """A way to move bytes between two files."""
+
+    COPY_FILE_RANGE = "copy_file_range"
+    SENDFILE = "sendfile"
+    READ_WRITE = "read_write"
+
+
+ALL_METHODS = tuple(CopyMethod)
+
+
+def write_content(
+    content: Content,
+    target: int,
+    *,
+    progress: Progress,
+    methods: Sequence[CopyMethod] = ALL_METHODS,
+) -> None:
+    """Write `content` into the empty file of descriptor `target`, from its byte 0 on.
+
+    `progress` is called with the number of bytes of extents done since the last call, and may
+    raise to stop. `methods` are tried in order, except that what changes its place within a page is
+    read and written if that is one of them. Raises HostError when the disk is full,
+    OutputError when reading or writing fails, InputError when a source is shorter than planned.
+    """
+    try:
+        os.ftruncate(target, content.size)
+        with Sources() as sources:
+            for extent in content.extents:
+                _write_plain(extent, target, sources, methods, progress)
+        _write_streams(content, target, progress)
+    except OSError as error:
+        raise write_error(error) from error
+
+
+def write_error(error: OSError) -> ImagerError:
+    """Return what a failed write means to the user."""
+    return no_room(error) or OutputError(f"copying failed: {error}")
+
+
+def _write_plain(
+    extent: Extent,
+    target: int,
+    sources: Sources,
+    methods: Sequence[CopyMethod],
+    progress: Progress,
+) -> None:
+    match extent.source:
+        case Data(data, offset):
+            _write_all(target, memoryview(data)[offset : offset + extent.length], extent.offset)
+            progress(extent.length)
+        case FileRange(path, offset):
+            ranges = sources.data_ranges(path, offset, extent.length)
+            if (offset - extent.offset) % _PAGE:
+                # Nothing can be shared, and the kernel's copy of parts of pages is the slower one.
+                methods = sorted(methods, key=lambda method: method is not CopyMethod.READ_WRITE)
+            copy = _Copy(path, sources.open(path), target, methods, progress)
+            for start, length in ranges:
+                copy.run(start, start - offset + extent.offset, length)
+            progress(extent.length - sum(length for _, length in ranges))
+        case StreamRange():
+            pass
+
+
+def _write_streams(content: Content, target: int, progress: Progress) -> None:
+    ranges = [
+        (extent.source, extent)
+        for extent in content.extents
+        if isinstance(extent.source, StreamRange)
+    ]
+    ranges.sort(key=lambda item: (item[0].path, item[0].start, item[0].offset))
+    for stream, group in groupby(ranges, key=lambda item: item[0].stream):
+        with StreamReader.of(stream) as reader:
+            for source, extent in group:
+                position = extent.offset
+                for piece in read_stream(reader, source.offset, extent.length, _USER_CHUNK):
+                    _write_all(target, memoryview(piece), position)
+                    position += len(piece)
+                    progress(len(piece))
+
+
+def _write_all(target: int, data: memoryview, offset: int) -> None:
+    while data:
+        done = os.pwrite(target, data, offset)
+        data, offset = data[done:], offset + done
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    path: Path
+    source: int
+    target: int
+    methods: Sequence[CopyMethod]
+    progress: Progress
+
+    def run(self, source_offset: int, target_offset: int, length: int) -> None:
+        """Copy `length` bytes with the first method that works here."""
+        done = 0
+        for method in self.methods:
+            while done < length:
+                moved = self._move(
+                    method, source_offset + done, target_offset + done, length - done
+                )
+                if moved == 0:
+                    break
+                done += moved
+                self.progress(moved)
+        if done < length:
+            raise shorter(self.path)
+
+    def _move(self, method: CopyMethod, source_offset: int, target_offset: int, length: int) -> int:
+        """Move some bytes; 0 means that this method cannot do it here."""
+        size = min(length, _USER_CHUNK if method is CopyMethod.READ_WRITE else _KERNEL_CHUNK)
+        try:
+            return self._call(method, source_offset, target_offset, size)
+        except OSError as error:
+            if method is CopyMethod.READ_WRITE or error.errno not in _NOT_HERE:
+                raise
+            return 0
+
+    def _call(self, method: CopyMethod, source_offset: int, target_offset: int, size: int) -> int:
+        match method:
+            case CopyMethod.COPY_FILE_RANGE:
+                return os.copy_file_range(
+                    self.source, self.target, size, source_offset, target_offset
+                )
+            case CopyMethod.SENDFILE:
+                os.lseek(self.target, target_offset, os.SEEK_SET)
+                return os.sendfile(self.target, self.source, source_offset, size)
+            case CopyMethod.READ_WRITE:
+                piece = os.pread(self.source, size, source_offset)
+                _write_all(self.target, memoryview(piece), target_offset)
+                return len(piece)

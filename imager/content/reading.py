@@ -1,0 +1,149 @@
+"""Reading what a content's extents point at: files without their holes, streams forwards."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from imager.content.compression import StreamReader
+from imager.content.extents import Content, Data, FileRange, StreamRange
+from imager.support.errors import InputError, OutputError
+
+# Small enough for a lively progress bar.
+CHUNK = 1 << 20
+_ZEROS = bytes(CHUNK)
+
+
+def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes | int]:
+    """Yield the content in order: bytes, or for a hole its length in bytes.
+
+    Raises InputError when a source is shorter than planned. A compressed source whose ranges are
+    not in the stream's order is decompressed again from its start.
+    """
+    position = 0
+    with Sources() as sources, ExitStack() as stack:
+        streams: dict[StreamRange, StreamReader] = {}
+        for extent in content.extents:
+            if extent.offset > position:
+                yield extent.offset - position
+            match extent.source:
+                case Data(data, offset):
+                    yield data[offset : offset + extent.length]
+                case FileRange(path, offset):
+                    yield from sources.read(path, offset, extent.length, chunk)
+                case StreamRange(offset=offset, stream=stream):
+                    if stream not in streams:
+                        streams[stream] = stack.enter_context(StreamReader.of(stream))
+                    yield from read_stream(streams[stream], offset, extent.length, chunk)
+            position = extent.end
+    if content.size > position:
+        yield content.size - position
+
+
+def iterate_bytes(content: Content) -> Iterator[bytes]:
+    """Yield the content in order, holes as zeros; see `iterate_content`."""
+    for piece in iterate_content(content):
+        if isinstance(piece, bytes):
+            yield piece
+        else:
+            yield from zeros(piece)
+
+
+def zeros(size: int) -> Iterator[bytes]:
+    """Yield `size` zero bytes in pieces of at most 1 MiB."""
+    for start in range(0, size, CHUNK):
+        yield _ZEROS[: size - start]
+
+
+def read_stream(reader: StreamReader, offset: int, length: int, chunk: int) -> Iterator[bytes]:
+    """Yield `length` bytes of the stream from byte `offset` on, at most `chunk` at a time.
+
+    Raises InputError when the stream is shorter.
+    """
+    reader.seek_forward(offset)
+    while length:
+        piece = reader.read(min(chunk, length))
+        if not piece:
+            raise InputError("a compressed layer is shorter than it was when it was planned")
+        length -= len(piece)
+        yield piece
+
+
+def shorter(path: Path) -> InputError:
+    """Return the error for a source that lost bytes since it was planned."""
+    return InputError(
+        f"{path} is shorter than it was when it was planned",
+        hint="let nothing write to the inputs during a build, then run it again",
+    )
+
+
+class Sources:
+    """The source files of one pass; one is open at a time, since extents of a file adjoin."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._descriptor = -1
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        # Forgotten first: a signal may end this function anywhere, and it is called again then.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def open(self, path: Path) -> int:
+        """Return a descriptor of `path`, valid until the next call with another path."""
+        if path != self._path:
+            self._close()
+            try:
+                self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise OutputError(f"cannot read {path}: {error.strerror}") from error
+            self._path = path
+        return self._descriptor
+
+    def data_ranges(self, path: Path, offset: int, length: int) -> list[tuple[int, int]]:
+        """Return the (start, length) in bytes of all that is no hole in the file's range."""
+        ranges = list(_data_ranges(self.open(path), offset, offset + length))
+        if os.lseek(self._descriptor, 0, os.SEEK_END) < offset + length:  # a device has no st_size
+            raise shorter(path)
+        return ranges
+
+    def read(self, path: Path, offset: int, length: int, chunk: int) -> Iterator[bytes | int]:
+        """Yield the file's range as bytes and hole lengths."""
+        position, end = offset, offset + length
+        for start, size in self.data_ranges(path, offset, length):
+            if start > position:
+                yield start - position
+            position = start
+            while position < start + size:
+                piece = os.pread(self.open(path), min(chunk, start + size - position), position)
+                if not piece:
+                    raise shorter(path)
+                position += len(piece)
+                yield piece
+        if end > position:
+            yield end - position
+
+
+def _data_ranges(descriptor: int, offset: int, end: int) -> Iterator[tuple[int, int]]:
+    while offset < end:
+        try:
+            start = os.lseek(descriptor, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no such seek on this file system: all is data
+                yield offset, end - offset
+            return
+        if start >= end:
+            return
+        hole = min(os.lseek(descriptor, start, os.SEEK_HOLE), end)
+        yield start, hole - start
+        offset = hole

@@ -1,0 +1,86 @@
+"""Having the disk write while the work goes on, so that little is left for the flush at its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from imager.content.copier import write_error
+from imager.support.units import MIB
+
+# Large enough that flushes are few, small enough that little is left for the last one.
+_FLUSH_EVERY = 128 * MIB
+
+
+@contextmanager
+def flushing() -> Iterator[Flusher]:
+    """Yield a flusher; what it has begun is waited for at the end.
+
+    The first flush that meets an error is the only one that is told of it, so all of them are
+    looked at: raises HostError when the disk is full, OutputError when it fails.
+    """
+    with ThreadPoolExecutor(1, "flush") as pool:
+        flusher = Flusher(pool)
+        try:
+            yield flusher
+            flusher.wait()
+        except OSError as error:
+            raise write_error(error) from error
+        finally:
+            flusher.close()
+
+
+class Flusher:
+    """Flushes files in the background, for any number of threads that write to them."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._waiting = 0
+        # A descriptor of our own for each file: the writer may close its own before the flush.
+        self._files: dict[tuple[int, int], int] = {}
+        self._flush: Future[None] | None = None
+
+    def wrote(self, descriptor: int, count: int) -> None:
+        """Take note of `count` bytes written to a file, best a MiB or more; may begin a flush.
+
+        Raises OSError when an earlier flush has failed.
+        """
+        with self._lock:
+            self._waiting += count
+            status = os.fstat(descriptor)
+            if (file := (status.st_dev, status.st_ino)) not in self._files:
+                self._files[file] = os.dup(descriptor)
+            if self._waiting < _FLUSH_EVERY or (self._flush and not self._flush.done()):
+                return
+            self.wait()
+            files, self._files, self._waiting = self._files, {}, 0
+            self._flush = self._pool.submit(_flush, [*files.values()])
+
+    def flush(self, descriptor: int) -> None:
+        """Begin to flush a file, all of it; raises OSError when an earlier flush has failed."""
+        self.wait()
+        self._flush = self._pool.submit(_flush, [os.dup(descriptor)])
+
+    def wait(self) -> None:
+        """Wait for the flush that runs; raises OSError when it fails."""
+        if self._flush:
+            self._flush.result()
+
+    def close(self) -> None:
+        """Forget the files that no flush was begun for."""
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files = {}
+
+
+def _flush(descriptors: list[int]) -> None:
+    try:
+        for descriptor in descriptors:
+            os.fdatasync(descriptor)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Which images manifests, charts and configurations name."""

@@ -1,0 +1,262 @@
+"""Images that are written in several fields: repository, tag and digest, and their relatives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from imager.discover.findings import Finding, ImageField, Suspect, shown
+from imager.discover.likeness import is_below_organization, is_complete, is_likely, parsed
+from imager.discover.places import says_image
+from imager.discover.spots import Spot
+from imager.discover.textimages import VARIABLES
+from imager.oci.reference import is_strict_reference, is_tag
+
+_NO_TAG = "it has no tag"
+_NUMBER = "its tag is a number: is a quote missing?"
+_NO_REGISTRY = "it has no registry"
+_APART = "its parts are in fields of their own; add it if it is pulled"
+_LONGER = "the name beside the repository may be its last part"
+_VARIABLE = "it contains a variable"
+# The last word of a key that has a part of an image: `imageTag`, `PROXY_IMAGE_REPOSITORY`.
+_PART_OF_IMAGE = re.compile(
+    r"(|.*[a-z_.-])(image)[_-]?(registry|repository|repo|name|tag|version|digest)", re.IGNORECASE
+)
+_DOTTED = re.compile(r"(.+)\.(registry|repository|tag|digest)")
+# kubeadm adds the name of the component to `imageRepository` of `dns` and `etcd.local`.
+_KUBEADM = {"dns": "coredns", "local": "etcd"}
+_PARTS = frozenset({"registry", "repository", "image", "tag", "imageTag", "digest", "sha", "hub"})
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What the fields of one mapping make together, and the keys that need no second look."""
+
+    findings: tuple[Finding, ...] = ()
+    keys: frozenset[object] = frozenset()
+
+
+def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Composed:
+    """Return the image that the fields of one mapping make together, at the place of its name.
+
+    `repository` with `registry`, `tag` and `digest` are Helm's custom; `image` may have the
+    repository, or be its last part. `versions` says that `version` is the tag. The parts may have
+    a common name before them, as `imageRepository` and `imageTag`, or `proxy.image.tag`.
+    """
+    findings = tuple(_whole(fields, spot, versions=versions))
+    keys: set[object] = {*_PARTS, "name"} if findings else set()
+    if not findings:
+        findings = tuple(_istio(fields, spot))
+        keys = set(_PARTS) if findings else keys
+    apart = _apart({key: (value, spot.at_key(key)) for key, value in fields.items()}, spot.key)
+    return Composed((*findings, *apart.findings), frozenset(keys | apart.keys))
+
+
+def composed_items(items: Sequence[object], spot: Spot) -> Composed:
+    """Return the images that the items `{name: image.tag, value: v1}` of a list make together.
+
+    The keys are the names of these items.
+    """
+    fields: dict[object, tuple[object, Spot]] = {}
+    for index, item in enumerate(items):
+        name = item.get("name") if isinstance(item, Mapping) else None
+        if isinstance(item, Mapping) and isinstance(name, str):
+            fields[name] = (item.get("value"), spot.at_index(index).at_key("value"))
+    return _apart(fields)
+
+
+def _apart(fields: Mapping[object, tuple[object, Spot]], owner: str = "") -> Composed:
+    groups: dict[tuple[str, bool], dict[str, object]] = {}
+    for key in fields:
+        match = _DOTTED.fullmatch(key) if isinstance(key, str) else None
+        words = _PART_OF_IMAGE.fullmatch(key) if isinstance(key, str) and not match else None
+        if match:
+            groups.setdefault((match[1], True), {})[match[2]] = key
+        elif words:
+            part = {"repo": "repository", "version": "tag"}.get(words[3].lower(), words[3].lower())
+            groups.setdefault((words[1].lower(), False), {}).setdefault(part, key)
+    findings: list[Finding] = []
+    used: set[object] = set()
+    for (_, is_certain), keys in groups.items():
+        name = keys.get("repository", keys.get("name"))
+        if name is None or len(keys) < 2:
+            continue
+        parts: dict[object, object] = {part: fields[key][0] for part, key in keys.items()}
+        parts["repository"] = fields[name][0]
+        if not is_certain and owner in _KUBEADM and isinstance(parts["repository"], str):
+            parts["repository"] += f"/{_KUBEADM[owner]}"
+        found = _parts_together(parts, fields[name][1], is_certain=is_certain)
+        if found:
+            findings.append(found)
+            used.update(keys.values())
+    return Composed(tuple(findings), frozenset(used))
+
+
+def _parts_together(
+    parts: Mapping[object, object], place: Spot, *, is_certain: bool
+) -> Finding | None:
+    repository = _text(parts, "repository")
+    has_tag = bool(_tag(parts, versions=False) or _text(parts, "digest"))
+    name = "/".join(each.strip("/") for each in (_text(parts, "registry"), repository) if each)
+    if not repository or not (has_tag or _text(parts, "registry")) or _is_pinned(name):
+        return None
+    if "/" not in name and "." in name:  # a registry alone
+        return None
+    image = _pinned(name, parts, versions=False)
+    found = _judged(image, place, has_tag=has_tag, is_helm=True, why=_no_tag(parts))
+    if isinstance(found, ImageField) and not is_certain:
+        return Suspect(place.path, image, _APART, place.line_of(parts["repository"]))
+    return found and replace(found, line=place.line_of(parts["repository"]))
+
+
+def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Iterator[Finding]:
+    found = _name(fields, is_image=says_image(spot.key))
+    if found is None:
+        return
+    key, name = found
+    place = spot.at_key(key)
+    image = _pinned(name, fields, versions=versions)
+    has_tag = image != name
+    is_helm = "repository" in fields and says_image(spot.key)
+    finding = _judged(image, place, has_tag=has_tag, is_helm=is_helm, why=_no_tag(fields))
+    if finding is None:
+        return
+    line = place.line_of(fields.get(key))
+    yield replace(finding, line=line)
+    last = _text(fields, "name")
+    if key == "repository" and has_tag and last and not name.endswith(f"/{last}"):
+        longer = _pinned(f"{name}/{last}", fields, versions=versions)
+        if is_complete(longer) and name.count("/") == 1:
+            yield Suspect(place.path, longer, _LONGER, line)
+
+
+def _judged(
+    image: str, place: Spot, *, has_tag: bool, is_helm: bool, why: str
+) -> ImageField | Suspect | None:
+    """Return how certain an image of several parts is; None if it is none."""
+    if any(each in image for each in VARIABLES):
+        return Suspect(place.path, shown(image), _VARIABLE) if has_tag or is_helm else None
+    if parsed(image) is None:
+        return None
+    if has_tag and (is_complete(image) or (is_strict_reference(image) and is_likely(image))):
+        return ImageField(place.path, image)
+    if has_tag:
+        return Suspect(place.path, image, _NO_REGISTRY)
+    return Suspect(place.path, image, why) if is_likely(image) or is_helm else None
+
+
+def _pinned(name: str, fields: Mapping[object, object], *, versions: bool) -> str:
+    tag, digest = _tag(fields, versions=versions), _text(fields, "digest") or _text(fields, "sha")
+    image = name + (f":{tag}" if tag else "")
+    if digest:
+        image += f"@{digest if ':' in digest else f'sha256:{digest}'}"
+    return image
+
+
+def _no_tag(fields: Mapping[object, object]) -> str:
+    return _NUMBER if isinstance(fields.get("tag"), float) else _NO_TAG
+
+
+def _name(fields: Mapping[object, object], *, is_image: bool) -> tuple[str, str] | None:
+    """Return the key of a name without a tag, and the name with its registry."""
+    registry, repository = _text(fields, "registry"), _text(fields, "repository")
+    image, last = _text(fields, "image"), _text(fields, "name")
+    if not repository and not registry:
+        has_tag = bool(_tag(fields, versions=True) or _text(fields, "digest"))
+        if image:
+            return ("image", image) if has_tag and not _is_pinned(image) else None
+        has_own_tag = bool(_tag(fields, versions=False) or _text(fields, "digest"))
+        return (
+            ("name", last) if is_image and last and has_own_tag and not _is_pinned(last) else None
+        )
+    if not repository and not image:
+        if is_image and last and not _is_pinned(last):
+            return "name", f"{registry.strip('/')}/{last}"
+        return None
+    parts = [registry, repository, image]
+    name = "/".join(part.strip("/") for part in parts if part)
+    if "://" in name or _is_pinned(name):
+        return None
+    if last and not image and not is_below_organization(name):
+        name = f"{name}/{last}"
+    return ("repository" if repository else "image"), name
+
+
+def _is_pinned(name: str) -> bool:
+    return ":" in name.rpartition("/")[2] or "@" in name
+
+
+def _istio(fields: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
+    hub, tag = _text(fields, "hub"), _tag(fields, versions=False)
+    if hub and tag and parsed(f"{hub}:{tag}"):
+        place = spot.at_key("hub")
+        why = "image names are added to it; list the rendered manifests"
+        yield Suspect(place.path, f"{hub}/...:{tag}", why, spot.line_of(fields.get("hub")))
+
+
+def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
+    """Yield what an entry of `images` of a kustomization makes of an image.
+
+    https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/images/; for Argo CD
+    the entry is a text, `[NAME=]IMAGE`.
+    """
+    if isinstance(entry, str):
+        image = entry.rpartition("=")[2]
+        if parsed(image):
+            yield ImageField(spot.path, image, spot.line_of(entry))
+        return
+    if not isinstance(entry, Mapping):
+        return
+    name = _text(entry, "newName") or _text(entry, "name")
+    tag, digest = _written(entry.get("newTag")), _text(entry, "digest")
+    image = name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+    place = spot.at_key("newName" if "newName" in entry else "name")
+    line = place.line_of(entry.get("newName") or entry.get("name"))
+    if parsed(image) is None:
+        return
+    if tag or digest:
+        yield ImageField(place.path, image, line)
+    elif "newName" in entry:
+        yield Suspect(place.path, image, "its tag is that of the replaced image", line)
+
+
+def flux_artifact(spec: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
+    """Yield what the `spec` of Flux's OCIRepository names.
+
+    https://fluxcd.io/flux/components/source/ocirepositories/: a digest goes before a range of
+    versions, and that before a tag; without all of them the tag is `latest`.
+    """
+    url, ref = _text(spec, "url"), spec.get("ref")
+    place = spot.at_key("url")
+    line = place.line_of(spec.get("url"))
+    name = url.removeprefix("oci://")
+    if name == url:
+        return
+    fields = ref if isinstance(ref, Mapping) else {}
+    digest, tag, versions = _text(fields, "digest"), _text(fields, "tag"), _text(fields, "semver")
+    if versions and not digest:
+        yield Suspect(place.path, name, f"its tag is the newest of {versions!r}", line)
+    else:
+        target = f"@{digest}" if digest else f":{tag}" if tag else ""
+        yield ImageField(place.path, name + target, line)
+
+
+def _tag(fields: Mapping[object, object], *, versions: bool) -> str:
+    keys = ("tag", "imageTag", *(("version",) if versions else ()))
+    tags = (_written(fields.get(key)) for key in keys)
+    tag = next((each for each in tags if each), "")
+    # A version may have a plus, which a tag may not: v1.30.4+k3s1.
+    return tag.replace("+", "-")
+
+
+def _written(value: object) -> str:
+    """Return a tag; of numbers, integers alone are as they were written."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53:
+        return str(value)
+    return value if isinstance(value, str) and is_tag(value.replace("+", "-")) else ""
+
+
+def _text(fields: Mapping[object, object], key: str) -> str:
+    value = fields.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,154 @@
+"""The findings in the text of a file, and in the documents that its values are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from imager.discover.findings import (
+    Finding,
+    ImageField,
+    Nested,
+    Note,
+    Problem,
+    Suspect,
+    shown,
+    text_at,
+    within,
+)
+from imager.discover.likeness import parsed
+from imager.discover.manifesttext import Origin, RepeatedKey, Text, TracedDocument, load_text
+from imager.discover.objects import load_problems, object_findings, unsure
+from imager.discover.otherfiles import line_list, list_findings, reader_of
+from imager.discover.places import Rules
+from imager.discover.scan import LOOKS, scan, within_text
+from imager.discover.spots import Spot
+from imager.discover.talos_config import is_machine_config, machine_findings
+
+_DEEPEST = 4
+_MOST_NESTED_VALUES = 500_000
+_EMPTY = "empty: it contains no document"
+_DROPPED = "a later value of the same key replaces it"
+_TOO_MANY = "too many documents nested in texts: the rest is not read"
+# Comments, a document's beginning or a template's condition, and the first key.
+_MANIFEST = re.compile(r"(?:[ \t]*(?:#.*|---.*|\{\{.*)?\n)*[ \t]*(?:apiVersion|kind):\s")
+_BROKEN = "it looks like a manifest, but is not YAML: check which images it needs"
+_BROKEN_TEMPLATE = "it is the template of a manifest: list what it is rendered to"
+_NOT_IN_FIELD = "it is not an image reference"
+
+
+def text_findings(text: str) -> Iterator[Finding]:
+    """Yield what the text of a file names: manifests, machine configurations, or a list."""
+    yield from _expanded(_of_file(text), _Budget(_MOST_NESTED_VALUES), depth=0)
+
+
+def _of_file(text: str) -> Iterator[Finding]:
+    lines = line_list(text)
+    if lines:
+        yield from lines
+        return
+    loaded = load_text(text)
+    yield from load_problems(loaded, text)
+    if not loaded.problem and all(each.value is None for each in loaded.documents):
+        yield Note("", _EMPTY, 1)
+    for number, document in enumerate(loaded.documents, start=1):
+        yield from _of_document(document, number)
+
+
+def _of_document(document: TracedDocument, number: int) -> Iterator[Finding]:
+    value, spot = document.value, Spot(line=document.line)
+    is_strict = is_machine_config(value)
+    for key in document.repeated:
+        yield from _of_repeated(key, is_strict=is_strict)
+    reader = reader_of(value)
+    images = list_findings(value, spot) if isinstance(value, list) else None
+    if is_strict:
+        yield from machine_findings(value, spot)
+    elif reader and isinstance(value, Mapping):
+        yield from reader(value, spot)
+    elif images is not None:
+        yield from images
+    else:
+        yield from object_findings(value, number=number, spot=spot)
+
+
+def _of_repeated(key: RepeatedKey, *, is_strict: bool) -> Iterator[Finding]:
+    """Yield that a key is given twice: kubectl takes the last value, Talos none."""
+    text = f"key {shown(key.key)!r} is given twice"
+    if is_strict:
+        yield Problem("", text, key.line)
+        return
+    yield Note("", f"{text}: the last value is used, as by kubectl", key.line)
+    place = Spot(line=key.line).at_key(key.key)
+    yield from (unsure(each, _DROPPED) for each in scan(key.dropped, place, Rules()))
+
+
+@dataclass(slots=True)
+class _Budget:
+    """How many values of nested documents may still be looked at."""
+
+    values: int
+
+
+def _expanded(findings: Iterable[Finding], budget: _Budget, *, depth: int) -> Iterator[Finding]:
+    """Yield the findings, and what is in nested documents in place of these."""
+    for found in findings:
+        if not isinstance(found, Nested):
+            yield found
+        elif depth == _DEEPEST or budget.values <= 0:
+            yield Note(found.where, _TOO_MANY, found.line)
+        else:
+            for each in _expanded(_of_nested(found, budget), budget, depth=depth + 1):
+                inner = _lenient(within(found.where, each))
+                yield unsure(inner, found.doubt) if found.doubt else inner
+
+
+def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
+    """Yield the images of a nested document, or what looks like an image in other text."""
+    content, spot = nested.content, Spot(line=nested.line)
+    if not isinstance(content, str):
+        yield from _of_value(content, spot)
+        return
+    if not isinstance(content, Text):
+        content = Text(content)
+        content.origin = Origin(nested.line, advances=False)
+    loaded = load_text(content)
+    budget.values -= loaded.size
+    values = [each.value for each in loaded.documents if each.value is not None]
+    if loaded.problem or not all(isinstance(each, Mapping | list) for each in values):
+        if loaded.problem and _is_manifest(content):
+            yield Note("", _BROKEN_TEMPLATE if "{{" in content else _BROKEN, loaded.problem_line)
+        yield from within_text(content, spot)
+        return
+    for document in loaded.documents:
+        yield from _of_value(document.value, Spot(line=document.line if nested.line else 0))
+
+
+def _is_manifest(text: str) -> bool:
+    """Whether a text that does not parse begins like an object of Kubernetes; scripts have some."""
+    return bool(_MANIFEST.match(text)) and "kind:" in text
+
+
+def _of_value(value: object, spot: Spot) -> Iterator[Finding]:
+    if is_machine_config(value):
+        yield from machine_findings(value, spot)
+    elif text_at(value, "kind"):
+        yield from object_findings(value, number=1, spot=spot)
+    elif isinstance(value, list) and (images := list_findings(value, spot)) is not None:
+        yield from (unsure(found, LOOKS) for found in images)
+    else:
+        yield from scan(value, spot, Rules())
+
+
+def _lenient(found: Finding) -> Finding:
+    """Return what is wrong in a nested document as what it is: a text that may not be used."""
+    match found:
+        case ImageField(where, value, line) if not (isinstance(value, str) and parsed(value)):
+            if not isinstance(value, str):
+                return Note(where, _NOT_IN_FIELD, line)
+            return Suspect(where, value, _NOT_IN_FIELD, line)
+        case Problem(where, text, line):
+            return Note(where, text, line)
+        case _:
+            return found

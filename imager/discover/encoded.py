@@ -1,0 +1,123 @@
+"""Texts within values: base64 of Secrets, gzip, and the releases that Helm keeps in them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imager.discover.findings import items_at, text_at
+from imager.discover.manifesttext import Origin, Text
+
+_LONGEST_ENCODED = 4 << 20
+_LONGEST = 32 << 20
+# Manifests become a tenth; what becomes less than a hundredth is not one.
+_HIGHEST_RATIO = 100
+_SMALL = 64 << 10
+_GZIP = b"\x1f\x8b"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]{16,}(?:={1,2}\s*)?")
+# Revisions that Helm keeps for a rollback.
+_PAST = frozenset({"superseded", "uninstalled", "uninstalling"})
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A revision of a Helm release: its manifests, and whether a later revision replaced it."""
+
+    manifests: tuple[str, ...]
+    is_past: bool
+
+
+class TooLargeError(Exception):
+    """A compressed value that is too large, or blows up."""
+
+
+def decoded_text(value: object) -> Text:
+    """Return the text that `value` is the base64 of, through gzip and base64 again; empty if none.
+
+    It has the line of `value`. Raises TooLargeError.
+    """
+    data = _decoded(value)
+    for _ in range(2):
+        data = _unzipped(data)
+        if not _BASE64.fullmatch(data):
+            break
+        data = _from_base64(data) or data
+    text = Text(_as_text(data))
+    line = value.origin.line if isinstance(value, Text) else 0
+    text.origin = Origin(line, advances=False)
+    return text
+
+
+def helm_release(value: object, *, is_encoded: bool) -> Release | None:
+    """Return the release in a value of a Secret (`is_encoded`) or ConfigMap; None if it has none.
+
+    Helm 3 and 4 write JSON, compressed with gzip, as base64 (pkg/storage/driver/util.go of Helm).
+    """
+    data = _decoded(value)
+    try:
+        document = _json(_unzipped(_from_base64(data) if is_encoded else data))
+    except TooLargeError:
+        return None
+    manifest = text_at(document, "manifest")
+    if not manifest:
+        return None
+    hooks = (text_at(hook, "manifest") for hook in items_at(document, "hooks"))
+    is_past = text_at(document, "info.status") in _PAST
+    return Release((manifest, *filter(None, hooks)), is_past)
+
+
+def texts_of(value: object, release: Release) -> Iterator[Text]:
+    """Yield the manifests of a release, each with the line of `value`, which it is encoded in."""
+    line = value.origin.line if isinstance(value, Text) else 0
+    for manifest in release.manifests:
+        text = Text(manifest)
+        text.origin = Origin(line, advances=False)
+        yield text
+
+
+def _decoded(value: object) -> bytes:
+    if not isinstance(value, str) or len(value) > _LONGEST_ENCODED:
+        return b""
+    return _from_base64(value.encode())
+
+
+def _from_base64(data: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(data.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _unzipped(data: bytes) -> bytes:
+    """Return what `data` is the gzip of, else `data`; raises TooLargeError."""
+    if not data.startswith(_GZIP):
+        return data
+    limit = min(_LONGEST, _SMALL + _HIGHEST_RATIO * len(data))
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        plain = decompressor.decompress(data, limit)
+    except zlib.error:
+        return b""
+    if decompressor.unconsumed_tail:
+        raise TooLargeError
+    return plain
+
+
+def _as_text(data: bytes) -> str:
+    try:
+        return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _json(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None

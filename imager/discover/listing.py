@@ -1,0 +1,208 @@
+"""The images that manifests and machine configurations name: `imager images list`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from imager.discover.documents import text_findings
+from imager.discover.findings import (
+    Finding,
+    ImageField,
+    Mention,
+    Note,
+    Problem,
+    Remark,
+    Suspect,
+    full_reference,
+)
+from imager.discover.likeness import parsed
+from imager.discover.manifestfiles import ManifestFile, read_manifest_files, source_name
+from imager.discover.objects import TEMPLATE, UNKNOWN
+from imager.oci.reference import Reference
+from imager.support.errors import ImagerError, InputError, InvalidManifestsError
+
+_RENDER = "render charts first: helm template CHART | imager images list --from -"
+_SURE = "add these images to your list, or leave out --strict"
+_TEXT = "a complete reference outside of an image field; remove it if nothing pulls it"
+_LONGEST = 2000
+_MOST_FINDINGS = 200_000
+_TOO_MANY = f"has more than {_MOST_FINDINGS} images and texts that look like one"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands: a file, a line (0 if unknown), and a path in the document."""
+
+    file: str
+    line: int
+    where: str
+
+    def __str__(self) -> str:
+        """Return the place as it begins a message."""
+        at = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{at}: {self.where}" if self.where else at
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """A full reference and its places; it `is_certain` where one of them is an image's field."""
+
+    reference: str
+    places: tuple[Place, ...]
+    is_certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a person should know of the first of some places; `image` is one that is not listed.
+
+    `denied` is the error where a permission is missing.
+    """
+
+    place: Place
+    text: str
+    image: str = ""
+    others: int = 0
+    denied: OSError | None = None
+
+    def __str__(self) -> str:
+        """Return the message as one line of bounded length: it quotes names of strangers."""
+        places = "place" if self.others == 1 else "places"
+        more = f" (and {self.others} more {places})" if self.others else ""
+        line = " ".join(f"{self.place}: {self.text}{more}".split())
+        return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in some sources.
+
+    `warnings` are of images that may be missing from the list, `remarks` of those that are in it
+    though no field names them; `problems` are errors.
+    """
+
+    sources: tuple[str, ...]
+    images: tuple[ListedImage, ...]
+    remarks: tuple[Message, ...]
+    warnings: tuple[Message, ...]
+    problems: tuple[Message, ...]
+
+    def check(self, *, strict: bool) -> None:
+        """Raise InvalidManifestsError with all problems; if `strict`, warnings are problems.
+
+        Raises InputError when no image is named, unless a remark tells why.
+        """
+        if self.problems:
+            texts = [str(each) for each in self.problems]
+            is_template = any(TEMPLATE in text or "{{" in text for text in texts)
+            denied = next((each.denied for each in self.problems if each.denied), None)
+            raise InvalidManifestsError(texts, hint=_RENDER if is_template else "") from denied
+        if strict and self.warnings:
+            raise InvalidManifestsError([str(each) for each in self.warnings], hint=_SURE)
+        if not self.images and not self.remarks:
+            raise InputError(
+                f"no image is named in {', '.join(self.sources)}",
+                hint="give Kubernetes manifests or Talos machine configurations, as YAML or JSON",
+            )
+
+
+def find_images(sources: Sequence[str]) -> Listing:
+    """Return what `sources` (files, folders, `-`) name, sorted, each image once.
+
+    Short names expand as Kubernetes does it: `nginx` is `docker.io/library/nginx:latest`.
+    """
+    found = [each for source in sources for each in _in_source(source)]
+    images, problems = _images(found)
+    known = {each.reference for each in images}
+    return Listing(
+        sources=tuple(source_name(each) for each in sources),
+        images=images,
+        remarks=_messages(_remarks(found, images)),
+        # Folders may have many files of other tools: what is suspected goes before them.
+        warnings=_messages(sorted(_warnings(found, known), key=_is_of_other_tool)),
+        problems=_messages(problems),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    place: Place
+    finding: Finding
+
+
+def _in_source(source: str) -> Iterator[_Found]:
+    for file in read_manifest_files(source):
+        if isinstance(file, ManifestFile):
+            findings = text_findings(file.text)
+            for found in islice(findings, _MOST_FINDINGS):
+                yield _Found(Place(file.name, found.line, found.where), found)
+            if next(findings, None):
+                yield _Found(Place(file.name, 0, ""), Problem("", _TOO_MANY))
+        else:
+            yield _Found(Place(file.where, 0, ""), file)
+
+
+def _images(found: Iterable[_Found]) -> tuple[tuple[ListedImage, ...], list[Message]]:
+    """Return the images among what was found, and what is wrong."""
+    places: dict[str, list[Place]] = {}
+    certain: set[str] = set()
+    problems: list[Message] = []
+    for each in found:
+        match each.finding:
+            case Problem(_, text, denied=denied):
+                problems.append(Message(each.place, text, denied=denied))
+            case ImageField(_, value):
+                try:
+                    reference = full_reference(value)
+                except ImagerError as error:
+                    problems.append(Message(each.place, error.message))
+                else:
+                    places.setdefault(reference, []).append(each.place)
+                    certain.add(reference)
+            case Mention(_, image):
+                places.setdefault(str(Reference.parse(image)), []).append(each.place)
+    images = (
+        ListedImage(reference, tuple(dict.fromkeys(at)), reference in certain)
+        for reference, at in sorted(places.items())
+    )
+    return tuple(images), problems
+
+
+def _remarks(found: Iterable[_Found], images: Iterable[ListedImage]) -> Iterator[Message]:
+    for each in found:
+        if isinstance(each.finding, Remark):
+            yield Message(each.place, each.finding.text)
+    for image in images:
+        if not image.is_certain:
+            text = f"{image.reference} is listed: {_TEXT}"
+            yield Message(image.places[0], text, others=len(image.places) - 1)
+
+
+def _warnings(found: Iterable[_Found], known: set[str]) -> Iterator[Message]:
+    for each in found:
+        match each.finding:
+            case Note(_, text):
+                yield Message(each.place, text)
+            case Suspect(_, image, why) if not _is_listed(image, known):
+                yield Message(each.place, f"{image} is not listed: {why}", image)
+
+
+def _is_of_other_tool(message: Message) -> bool:
+    return message.text == UNKNOWN
+
+
+def _is_listed(image: str, known: set[str]) -> bool:
+    reference = parsed(image)
+    return reference is not None and str(reference) in known
+
+
+def _messages(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Return each message once: of one about an image, the first of its places."""
+    merged: dict[tuple[str, object], Message] = {}
+    for each in dict.fromkeys(messages):
+        key = (each.text, each.place.file if each.image else each.place)
+        before = merged.get(key)
+        merged[key] = replace(before, others=before.others + 1) if before else each
+    return tuple(merged.values())

@@ -1,0 +1,186 @@
+"""The text of manifests, loaded so that every value knows its line.
+
+kubectl takes JSON and YAML. JSON is loaded as YAML as well, after its strings are rewritten to
+those that YAML 1.1 has too (https://www.rfc-editor.org/rfc/rfc8259, section 7).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from imager.support.yamldocs import PARSER_ERRORS, DocumentLoader, located_problem
+
+_JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\t', re.DOTALL)
+# YAML takes longer keys only after a question mark (1.1, section 9.3.2).
+_LONGEST_PLAIN_KEY = 1000
+_STRING = "tag:yaml.org,2002:str"
+_MOST_REPEATED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a text begins in its file: at `line`, from 1; `advances` if each line is one there."""
+
+    line: int = 1
+    advances: bool = True
+
+    def line_at(self, offset: int) -> int:
+        """Return the line of the file that has the text's line `offset`, from 0."""
+        return self.line + offset if self.advances else self.line
+
+
+class Text(str):
+    """A string of a document, and where it begins."""
+
+    __slots__ = ("origin",)
+
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedKey:
+    """A key that a mapping has again at `line`; `dropped` is its earlier value."""
+
+    key: str
+    line: int
+    dropped: object
+
+
+@dataclass(frozen=True, slots=True)
+class TracedDocument:
+    """A document whose strings are of the class Text; of repeated keys it has the last value."""
+
+    value: object
+    line: int
+    repeated: tuple[RepeatedKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedText:
+    """The documents of a text, up to the one that does not parse; `size` is that of them all."""
+
+    documents: tuple[TracedDocument, ...]
+    size: int
+    problem: str = ""
+    problem_line: int = 0
+
+
+def origin_of(text: str) -> Origin:
+    """Return where `text` begins in its file."""
+    return text.origin if isinstance(text, Text) else Origin()
+
+
+def load_text(text: str) -> LoadedText:
+    """Load the YAML stream or JSON document `text`; what is wrong is part of the result.
+
+    Lines are those of the file, if `text` is a Text. A key may stand twice in a mapping, as for
+    kubectl; all other limits are those of `imager.support.yamldocs`.
+    """
+    origin = origin_of(text)
+    documents: list[TracedDocument] = []
+    size = 0
+    try:
+        loader = _Loader(_yaml_of(str(text)), origin)  # libyaml takes no subclass
+        while loader.check_node():
+            documents.append(loader.document())
+            size = loader.values
+    except PARSER_ERRORS as error:
+        line, problem = located_problem(error)
+        at = origin.line_at(line - 1) if line else 0
+        return LoadedText(tuple(documents), size, problem, at)
+    return LoadedText(tuple(documents), size)
+
+
+class _Loader(DocumentLoader):
+    def __init__(self, text: str, origin: Origin) -> None:
+        DocumentLoader.__init__(self, text)
+        self._origin = origin
+        self._repeated: list[tuple[str, int, yaml.Node]] = []
+
+    def document(self) -> TracedDocument:
+        """Return the next document."""
+        self._repeated = []
+        root: Any = self.get_node()
+        value = self.construct_document(root)
+        repeated = tuple(
+            RepeatedKey(key, line, self.construct_document(dropped))
+            for key, line, dropped in self._repeated
+        )
+        return TracedDocument(value, self._line(root), repeated)
+
+    def on_repeated_key(self, mapping: yaml.MappingNode, key: yaml.Node) -> None:
+        """Keep the key, and the value that it has before; of many keys the first ones."""
+        if len(self._repeated) == _MOST_REPEATED:
+            return
+        earlier = [value for each, value in mapping.value if each.value == key.value]
+        line = self._line(key)
+        if (key.value, line) not in ((name, at) for name, at, _ in self._repeated):
+            self._repeated.append((key.value, line, earlier[0]))
+
+    def construct_text(self, node: Any) -> Text:
+        """Return the string of a scalar."""
+        text = Text(node.value)
+        if node.style == "|":
+            text.origin = Origin(self._line(node) + 1, self._origin.advances)
+        else:
+            text.origin = Origin(self._line(node), advances=False)
+        return text
+
+    def _line(self, node: yaml.Node) -> int:
+        mark: Any = node.start_mark
+        return self._origin.line_at(mark.line)
+
+
+_Loader.add_constructor(_STRING, _Loader.construct_text)
+
+
+def _yaml_of(text: str) -> str:
+    """Return YAML that has the values of `text`, on the same lines."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    documents = _json_documents(text)
+    # `--- ` begins a document, also before one on the same line.
+    return "\n--- ".join(_JSON_TOKEN.sub(_yaml_token, each) for each in documents) or text
+
+
+def _json_documents(text: str) -> Sequence[str]:
+    """Return the JSON documents that follow each other in `text`, as kubectl takes them.
+
+    Empty if it is not JSON. The line break between two is left out.
+    """
+    decoder = json.JSONDecoder()
+    documents: list[str] = []
+    start = 0
+    while rest := text[start:].lstrip():
+        begin = len(text) - len(rest)
+        try:
+            _, end = decoder.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            return ()
+        before = text[start:begin]
+        documents.append((before.replace("\n", "", 1) if documents else before) + text[begin:end])
+        start = end
+    return documents
+
+
+def _yaml_token(match: re.Match[str]) -> str:
+    string, colon = match[1], match[2] or ""
+    if not string:
+        return " "
+    if "\\" in string or not string.isprintable():
+        string = '"' + "".join(map(_escaped, json.loads(string))) + '"'
+    return f"? {string}{colon}" if colon and len(string) > _LONGEST_PLAIN_KEY else string + colon
+
+
+def _escaped(char: str) -> str:
+    if "\ud800" <= char <= "\udfff":  # half of a pair: no character
+        return "\N{REPLACEMENT CHARACTER}"
+    if char in '"\\':
+        return f"\\{char}"
+    return char if char.isprintable() else f"\\U{ord(char):08x}"

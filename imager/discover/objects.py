@@ -1,0 +1,268 @@
+"""The images that Kubernetes objects name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from imager.discover.composed import flux_artifact
+from imager.discover.encoded import TooLargeError, decoded_text, helm_release, texts_of
+from imager.discover.findings import (
+    Finding,
+    ImageField,
+    Mention,
+    Nested,
+    Note,
+    Problem,
+    Suspect,
+    items_at,
+    shown,
+    text_at,
+    value_at,
+    within,
+)
+from imager.discover.manifesttext import LoadedText, Text, load_text
+from imager.discover.places import Rules, chosen_by_operator, rules_of, unseen
+from imager.discover.scan import TOO_LARGE, scan
+from imager.discover.spots import Spot
+from imager.oci.reference import has_registry
+
+TEMPLATE = "it is a template, not YAML"
+
+_KUSTOMIZE = "kustomize.config.k8s.io"
+_NEW = frozenset({"newName", "newTag", "digest"})
+_KUSTOMIZED = "it changes or adds images: list the output of `kustomize build` instead"
+_OF_POLICY = "a policy names it, but does not run it"
+_OF_SCHEMA = "it is a default in a schema; add it if a resource relies on that"
+UNKNOWN = "not a Kubernetes or Talos document: only complete references in it are listed"
+_NO_VERSION = "not a Kubernetes or Talos document (it has no apiVersion), and no image is in it"
+_RELEASE = "a release of Helm: its images are not read; list what `helm get manifest` prints"
+_PAST = "a past revision of a Helm release names it; add it if you may roll back"
+_HELM = "helm.sh/release.v1"
+_SOPS = "encrypted with SOPS: list the output of `sops decrypt`"
+_IMAGE_SET = "ImageSetConfiguration"
+_MIRRORED = ("platform", "operators", "helm")
+_OC_MIRROR = (
+    "the images of releases, operators and charts are not known here; add what oc-mirror lists"
+)
+# Where Hauler looks for images whose names have no registry.
+_HAULER_REGISTRY = "hauler.dev/registry"
+# Their values are base64: core/v1 Secret and ConfigMap.
+_ENCODED = {("", "Secret"): "data", ("", "ConfigMap"): "binaryData"}
+
+
+def manifest_findings(text: str) -> Iterator[Finding]:
+    """Yield what the Kubernetes manifests in `text` (YAML or JSON) name; a Problem if none."""
+    loaded = load_text(text)
+    yield from load_problems(loaded, text)
+    for number, document in enumerate(loaded.documents, start=1):
+        for key in document.repeated:
+            yield Note(
+                "",
+                f"key {shown(key.key)!r} is given twice: the last value is used, as by kubectl",
+                key.line,
+            )
+        spot = Spot(line=document.line)
+        yield from object_findings(document.value, number=number, spot=spot)
+
+
+def load_problems(loaded: LoadedText, text: str) -> Iterator[Problem]:
+    """Yield why a text does not parse, if it does not."""
+    if loaded.problem:
+        why = f"{loaded.problem} ({TEMPLATE})" if "{{" in text else loaded.problem
+        yield Problem("", why, loaded.problem_line)
+
+
+def object_findings(
+    document: object, *, number: int, spot: Spot | None = None
+) -> Iterator[Finding]:
+    """Yield what a Kubernetes object, or a list of them, names.
+
+    Places begin with its kind and name, or with its `number` in the stream. An empty document
+    names nothing; one that is not an object is noted. `spot` has the line of the document.
+    """
+    spot = spot or Spot()
+    if document is None:
+        return
+    for each in _objects(document):
+        kind = text_at(each, "kind")
+        if isinstance(each, Mapping) and kind:
+            place = replace(spot, line=_line(each, spot.line))
+            yield from (within(object_name(each), found) for found in _of_object(each, kind, place))
+        elif isinstance(each, Mapping) and _is_kustomization(each):
+            # Its apiVersion and kind may be left out.
+            rules = rules_of(_KUSTOMIZE, "Kustomization")
+            found_in = _of_kustomization(each, spot, rules)
+            yield from (within("kustomization", found) for found in found_in)
+        else:
+            yield from _of_unknown(each, f"document {number}", spot)
+
+
+def _is_kustomization(value: Mapping[object, object]) -> bool:
+    """Whether an object without a kind is one of kustomize."""
+    images = [each for each in items_at(value, "images") if isinstance(each, Mapping)]
+    changes = any(not each.keys().isdisjoint(_NEW) for each in images)
+    return changes or any(items_at(value, key) for key in ("resources", "bases", "components"))
+
+
+def _of_unknown(value: object, name: str, spot: Spot) -> Iterator[Finding]:
+    yield Note(name, UNKNOWN, spot.line)
+    for found in scan(value, spot, Rules()):
+        yield within(name, found)
+
+
+def _line(value: Mapping[object, object], line: int) -> int:
+    """Return the line of an object: that of its first key."""
+    first = next(iter(value), None)
+    return first.origin.line if line and isinstance(first, Text) else line
+
+
+def _objects(document: object) -> Iterator[object]:
+    """Yield the object, or those in a List or, say, a DeploymentList, however they nest."""
+    waiting = [document]
+    while waiting:
+        current = waiting.pop()
+        kind = text_at(current, "kind")
+        if not kind.endswith("List"):
+            yield current
+            continue
+        defaults = {"apiVersion": value_at(current, "apiVersion"), "kind": kind[: -len("List")]}
+        for item in reversed(items_at(current, "items")):
+            waiting.append({**defaults, **item} if isinstance(item, dict) else item)
+
+
+def object_name(value: object) -> str:
+    """Return what a person calls an object: its kind, and its name with the namespace."""
+    kind = shown(text_at(value, "kind"))
+    name = shown(text_at(value, "metadata.name") or text_at(value, "metadata.generateName"))
+    namespace = shown(text_at(value, "metadata.namespace"))
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}" if name else kind
+
+
+def _of_object(value: Mapping[object, object], kind: str, spot: Spot) -> Iterator[Finding]:
+    group = text_at(value, "apiVersion").rpartition("/")[0]
+    rules = rules_of(group, kind)
+    if why := unseen(group, kind):
+        yield Note("", why, spot.line)
+    if any(value_at(value, f"mirror.{key}") for key in _MIRRORED if kind == _IMAGE_SET):
+        yield Note("", _OC_MIRROR, spot.line)
+    if isinstance(value.get("sops"), Mapping):
+        yield Note("", _SOPS, spot.line)
+    if kind == "CustomResourceDefinition":
+        yield from _of_schemas(value.get("spec"), spot.at_key("spec"))
+    elif kind == "Kustomization" and group in ("", _KUSTOMIZE):
+        yield from _of_kustomization(value, spot, rules_of(_KUSTOMIZE, kind))
+    elif kind == "Images" and group == "content.hauler.cattle.io":
+        yield from (_of_hauler(value, found) for found in scan(value, spot, rules))
+    elif (group, kind) in _ENCODED:
+        yield from _with_encoded(value, spot, rules, _ENCODED[group, kind])
+    elif kind == "OCIRepository" and isinstance(spec := value.get("spec"), Mapping):
+        yield from flux_artifact(spec, spot.at_key("spec"))
+    else:
+        yield from _fields(value, spot, rules, why=chosen_by_operator(group, kind))
+
+
+def _fields(
+    value: Mapping[object, object], spot: Spot, rules: Rules, *, why: str
+) -> Iterator[Finding]:
+    has_image = is_anything = False
+    # The status of a pod or node names what it has run, not what it will run.
+    fields = {k: v for k, v in value.items() if k != "status"} if rules.is_builtin else value
+    for found in scan(fields, spot, rules):
+        has_image |= isinstance(found, ImageField)
+        is_anything = True
+        yield unsure(found, _OF_POLICY) if rules.is_policy else found
+    if why and not has_image:
+        yield Note("", why, spot.line)
+    if "apiVersion" not in value and not is_anything:
+        yield Note("", _NO_VERSION, spot.line)
+
+
+def unsure(found: Finding, why: str) -> Finding:
+    """Return `found`, but an image as one that is only suspected."""
+    match found:
+        case ImageField(where, value, line):
+            return Suspect(where, value if isinstance(value, str) else "", why, line)
+        case Mention(where, image, line):
+            return Suspect(where, image, why, line)
+        case _:
+            return found
+
+
+def _of_kustomization(
+    value: Mapping[object, object], spot: Spot, rules: Rules
+) -> Iterator[Finding]:
+    remote = any(isinstance(each, str) and "://" in each for each in items_at(value, "resources"))
+    if remote or items_at(value, "images") or items_at(value, "helmCharts"):
+        yield Note("", _KUSTOMIZED, spot.line)
+    yield from scan(value, spot, rules)
+
+
+def _of_hauler(value: Mapping[object, object], found: Finding) -> Finding:
+    """Return an image of Hauler with the registry that is the default of its object."""
+    annotations = value_at(value, "metadata.annotations")
+    registry = annotations.get(_HAULER_REGISTRY) if isinstance(annotations, Mapping) else None
+    if not isinstance(found, ImageField) or not isinstance(found.value, str) or not registry:
+        return found
+    return found if has_registry(found.value) else replace(found, value=f"{registry}/{found.value}")
+
+
+def _of_schemas(value: object, spot: Spot) -> Iterator[Finding]:
+    """Yield the images among the defaults of a definition's schemas; nothing runs from the rest."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "default":
+                yield from _of_default(item, spot.at_key(key).named(spot.key))
+            else:
+                yield from _of_schemas(item, spot.at_key(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _of_schemas(item, spot.at_index(index))
+
+
+def _of_default(value: object, spot: Spot) -> Iterator[Finding]:
+    for found in scan(value, spot, Rules()):
+        if isinstance(found, ImageField | Mention | Suspect):
+            yield unsure(found, _OF_SCHEMA)
+
+
+def _with_encoded(
+    value: Mapping[object, object], spot: Spot, rules: Rules, encoded: str
+) -> Iterator[Finding]:
+    release = _helm_release(value, spot)
+    if release is not None:
+        yield from release
+        return
+    yield from scan({key: item for key, item in value.items() if key != encoded}, spot, rules)
+    data = value.get(encoded)
+    if not isinstance(data, Mapping):
+        return
+    place = spot.at_key(encoded)
+    decoded: dict[object, object] = {}
+    for key, item in data.items():
+        try:
+            decoded[key] = decoded_text(item)
+        except TooLargeError:
+            found = place.at_key(key)
+            yield Note(found.path, TOO_LARGE, found.line)
+    yield from scan(decoded, place, rules)
+
+
+def _helm_release(value: Mapping[object, object], spot: Spot) -> Iterator[Finding] | None:
+    """Return what the release of Helm in a Secret or ConfigMap names; None if it is none."""
+    is_secret = value.get("type") == _HELM
+    if not is_secret and value_at(value, "metadata.labels.owner") != "helm":
+        return None
+    texts = [value_at(value, f"{key}.release") for key in ("data", "stringData")]
+    content = next((each for each in texts if isinstance(each, str)), None)
+    is_encoded = is_secret and content == texts[0]
+    return _of_release(content, spot, is_encoded=is_encoded)
+
+
+def _of_release(content: str | None, spot: Spot, *, is_encoded: bool) -> Iterator[Finding]:
+    release = helm_release(content, is_encoded=is_encoded)
+    if release is None or content is None:
+        yield Note("", _RELEASE, spot.line)
+        return
+    for text in texts_of(content, release):
+        yield Nested("release", text, text.origin.line, _PAST if release.is_past else "")

@@ -1,0 +1,271 @@
+"""The walk over a document, which finds what in it is an image and what looks like one.
+
+What is certain is found by place: containers, the fields in `places.py`, keys and options whose
+words say that they name an image. Every other text is tested for what it looks like.
+
+A container is an item of `containers`, `initContainers` or `ephemeralContainers`, at any depth of
+any object, so all kinds of Kubernetes are read alike, and with them custom resources that embed a
+pod template. The fields are those of the API reference, core/v1 PodSpec
+(https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from imager.discover import likeness
+from imager.discover.composed import composed, composed_items, kustomized
+from imager.discover.encoded import TooLargeError, decoded_text
+from imager.discover.findings import (
+    Finding,
+    ImageField,
+    Mention,
+    Nested,
+    Note,
+    Remark,
+    Suspect,
+    shown,
+    text_at,
+    value_at,
+)
+from imager.discover.manifesttext import Origin, Text, origin_of
+from imager.discover.places import Rules, names_no_image, says_address, says_image
+from imager.discover.spots import Spot
+from imager.discover.textimages import VARIABLES, in_command
+from imager.discover.textimages import within_text as seen_in_text
+
+LOOKS = "it looks like an image; add it if it is pulled"
+_IN_SHORT = "it may be the short name of an image; add it if it is pulled"
+_TOO_MANY = f"more than {likeness.MOST_IN_TEXT} images are in this text; the rest is not read"
+_VARIABLE = "it contains a variable"
+_ISTIO = "`auto` is replaced by Istio's proxy: list that image too"
+
+_CONTAINERS = frozenset({"containers", "initContainers", "ephemeralContainers"})
+_OPTION = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(\S.*)\s*")
+_STRUCTURE = re.compile(r"image|repository|://|kind", re.IGNORECASE)
+_BEGINNING = re.compile(r"\s*(?:[{\[]|[\w.-]+:\s)")
+_PROSE = re.compile(r"[^\s,;]\s+[^\s,;]")
+# A name and its image: `a=acme/a:v1`, `a:acme/a:v1`.
+_PAIR = re.compile(r"[=:]")
+# Base64, or a `data:` URL of it (RFC 2397).
+_ENCODED = re.compile(r"(?:data:[^,\s]*;base64,)?([A-Za-z0-9+/\s]{32,}(?:={1,2}\s*)?)")
+TOO_LARGE = "it is compressed and too large to be read: decompress it, and list it"
+_AUTO = "auto"
+
+
+def scan(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    """Yield what `value`, which is at `spot`, names and mentions.
+
+    A document in it is a Nested finding, for the caller to look into.
+    """
+    if names_no_image(spot.keys):
+        return
+    if isinstance(value, Mapping):
+        yield from _mapping(value, spot, rules)
+    elif isinstance(value, list):
+        yield from _items(value, spot, rules)
+    elif isinstance(value, str):
+        yield from _text(value, spot, rules)
+
+
+def _mapping(value: Mapping[object, object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+    if spot.parent and _is_object(value):
+        yield Nested(spot.path, value, spot.line)
+        return
+    whole = composed(value, spot, versions=rules.version_is_tag)
+    yield from whole.findings
+    for key, item in value.items():
+        place = spot.at_key(key)
+        if isinstance(key, str) and ":" in key and likeness.is_complete(key):
+            yield Suspect(spot.path, key, LOOKS, place.line)
+        if key in _CONTAINERS and isinstance(item, list):
+            for index, entry in enumerate(item):
+                yield from _container(entry, place.at_index(index), rules)
+        elif key == "volumes" and isinstance(item, list):
+            yield from _volumes(item, place, rules)
+        elif not (key in whole.keys and isinstance(item, str)):
+            yield from scan(item, _renamed(value, key, place), rules)
+
+
+def _is_object(value: Mapping[object, object]) -> bool:
+    is_named = isinstance(value.get("apiVersion"), str) and isinstance(value.get("kind"), str)
+    return is_named and not {"metadata", "spec", "data"}.isdisjoint(value)
+
+
+def _renamed(fields: Mapping[object, object], key: object, place: Spot) -> Spot:
+    """Return the place of a value that another field names: of a variable, of a JSON patch."""
+    if key in ("value", "default") and isinstance(fields.get("name"), str):
+        return place.named(fields["name"])
+    path = fields.get("path")
+    if key == "value" and isinstance(path, str) and "op" in fields:
+        return place.named(path.rpartition("/")[2])
+    return place
+
+
+def _items(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+    for image in in_command(items):
+        if not likeness.is_likely(image):
+            yield Suspect(spot.path, image, _IN_SHORT, spot.line)
+    whole = composed_items(items, spot)
+    yield from whole.findings
+    before: object = None
+    is_kustomized = rules.kustomized and spot.ends_with(*rules.kustomized)
+    for index, item in enumerate(items):
+        place = spot.at_index(index)
+        if is_kustomized:
+            yield from kustomized(item, place)
+        elif text_at(item, "name") in whole.keys:
+            continue
+        elif isinstance(before, str) and before.startswith("-") and "=" not in before:
+            yield from scan(item, place.named(before), rules)
+        else:
+            yield from scan(item, place, rules)
+        before = item
+
+
+def _container(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    if not isinstance(value, Mapping):
+        return
+    for key, item in value.items():
+        place = spot.at_key(key)
+        # None is set later, by who owns the template: core/v1 Container, field `image`.
+        if key == "image":
+            yield from _pod_image(item, place, rules)
+        else:
+            yield from scan(item, place, rules)
+
+
+def _volumes(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+    for index, item in enumerate(items):
+        place = spot.at_index(index)
+        reference = value_at(item, "image.reference")
+        if reference is None:
+            yield from scan(item, place, rules)
+        else:
+            yield from _pod_image(reference, place.at_key("image").at_key("reference"), rules)
+
+
+def _pod_image(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    line = spot.line_of(value)
+    if value == _AUTO:
+        yield Remark(spot.path, _ISTIO, line)
+    elif rules.is_builtin:
+        yield ImageField(spot.path, value, line)
+    elif isinstance(value, str):
+        yield from known_image(value, spot)
+
+
+def known_image(value: str, spot: Spot) -> Iterator[Finding]:
+    """Yield the image of a field that has one by its definition; nothing for a pattern."""
+    line, image = spot.line_of(value), likeness.bare(value.strip())
+    if likeness.parsed(image):
+        yield ImageField(spot.path, image, line)
+    elif any(each in value for each in VARIABLES):
+        yield Suspect(spot.path, shown(value), _VARIABLE, line)
+    elif value and not any(char in value for char in "*?!|<>"):
+        yield Suspect(spot.path, shown(value), "it is not an image reference", line)
+
+
+def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    if rules.images and spot.ends_with(*rules.images):
+        yield from known_image(value, spot)
+        return
+    option = _OPTION.fullmatch(value)
+    name, text = (option[1], _unquoted(option[2])) if option else (spot.key, value)
+    whole = likeness.whole(text)
+    if says_image(name) and (named := _values(text)):
+        for each in named:
+            yield from _named(each, spot, spot.line_of(value))
+    elif says_address(name) and likeness.is_address(text):
+        return
+    elif whole:
+        yield from _listed(whole, value, spot)
+    elif encoded := _ENCODED.fullmatch(text):
+        yield from _decoded(encoded[1], value, spot, rules)
+    elif _has_structure(text):
+        yield Nested(spot.path, text if option else value, spot.line_of(value))
+    else:
+        yield from within_text(value, spot)
+
+
+def _decoded(encoded: str, value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
+    content = Text(encoded)
+    content.origin = Origin(spot.line_of(value), advances=False)
+    try:
+        text = decoded_text(content)
+    except TooLargeError:
+        yield Note(spot.path, TOO_LARGE, spot.line_of(value))
+        return
+    if text and not _ENCODED.fullmatch(text):
+        yield from _text(text, spot, rules)
+
+
+def _has_structure(text: str) -> bool:
+    """Whether a text may be YAML or JSON that names images by its keys."""
+    return bool(_BEGINNING.match(text) or "\n" in text.strip()) and bool(_STRUCTURE.search(text))
+
+
+def _unquoted(text: str) -> str:
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else text
+
+
+def _values(text: str) -> Sequence[str]:
+    """Return the values that are all of a text: one, a list of images, or those in JSON.
+
+    Empty if it is prose, or a document.
+    """
+    if text.startswith(("{", "[")) and not text.startswith(("{{", "[[")):
+        return _json_values(text)
+    if any(each in text for each in VARIABLES):
+        return () if "\n" in text.strip() else (text,)
+    return (text,) if likeness.is_list(text) or not _PROSE.search(text) else ()
+
+
+def _json_values(text: str) -> Sequence[str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    values = list(value.values()) if isinstance(value, dict) else value
+    are_texts = all(isinstance(each, str) for each in values)
+    return values if are_texts and isinstance(values, list) else ()
+
+
+def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
+    """Yield what a text names whose key or option says that it is an image."""
+    if any(each in text for each in VARIABLES):
+        yield Suspect(spot.path, shown(text), _VARIABLE, line)
+        return
+    for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):
+        if likeness.is_tagged(word):
+            yield ImageField(spot.path, word, line)
+        elif pair := next(filter(likeness.is_likely, _PAIR.split(word, maxsplit=1)[1:]), ""):
+            yield Suspect(spot.path, pair, LOOKS, line)
+        elif not likeness.is_no_image(word):
+            yield Suspect(spot.path, word, _IN_SHORT, line)
+
+
+def _listed(whole: tuple[likeness.Likeness, ...], value: str, spot: Spot) -> Iterator[Finding]:
+    """Yield the images that a text of unknown meaning is a list of, each with its line."""
+    origin = origin_of(value)
+    for seen in whole:
+        line = origin.line_at(seen.offset) if spot.line else 0
+        if seen.is_complete:
+            yield Mention(spot.path, seen.image, line)
+        else:
+            yield Suspect(spot.path, seen.image, LOOKS, line)
+
+
+def within_text(value: str, spot: Spot) -> Iterator[Finding]:
+    """Yield what in a text that is no document looks like an image, each with its line."""
+    origin = origin_of(value)
+    found = seen_in_text(value)
+    for seen in found:
+        line = origin.line_at(seen.offset) if spot.line else 0
+        why = _VARIABLE if seen.has_variable else LOOKS
+        yield Suspect(spot.path, shown(seen.image), why, line)
+    if len(found) == likeness.MOST_IN_TEXT:
+        yield Note(spot.path, _TOO_MANY, spot.line_of(value))

@@ -1,0 +1,64 @@
+"""Places in a document: a path for people, the keys for rules, and the line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from imager.discover.findings import shown
+from imager.discover.manifesttext import Text, origin_of
+
+_MOST_KEYS = 5
+_LONGEST_PATH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place below `parent`; a long path is put together only when a person reads it.
+
+    `keys` are the last keys of the path, without the numbers of items; `line` is 0 if unknown.
+    """
+
+    parent: Spot | None = None
+    step: str = ""
+    keys: tuple[str, ...] = ()
+    line: int = 0
+
+    @property
+    def key(self) -> str:
+        """The last key."""
+        return self.keys[-1] if self.keys else ""
+
+    @property
+    def path(self) -> str:
+        """The path as a person reads it: `spec.containers[0].image`."""
+        steps: list[str] = []
+        length = 0
+        spot: Spot | None = self
+        while spot is not None and length < _LONGEST_PATH:
+            steps.append(spot.step)
+            length += len(spot.step)
+            spot = spot.parent
+        return "".join(reversed(steps)).removeprefix(".")
+
+    def at_key(self, key: object) -> Spot:
+        """Return the place of the value that a mapping has for `key`."""
+        word = shown(key) if isinstance(key, str) else "?"
+        line = origin_of(key).line if isinstance(key, Text) else self.line
+        return Spot(self, f".{word}", (*self.keys, word)[-_MOST_KEYS:], line)
+
+    def at_index(self, index: int) -> Spot:
+        """Return the place of the item `index`, from 0, of a list."""
+        return Spot(self, f"[{index}]", self.keys, self.line)
+
+    def named(self, name: object) -> Spot:
+        """Return this place, with `name` for its last key: of a variable, or of an option."""
+        return replace(self, keys=(*self.keys, shown(name) if isinstance(name, str) else "?"))
+
+    def ends_with(self, *paths: str) -> bool:
+        """Whether the keys end with one of the dotted `paths`."""
+        keys = "." + ".".join(self.keys)
+        return any(keys.endswith(f".{path}") for path in paths)
+
+    def line_of(self, value: object) -> int:
+        """Return the line of the value at this place."""
+        return value.origin.line if isinstance(value, Text) else self.line

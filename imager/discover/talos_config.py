@@ -1,0 +1,159 @@
+"""The images that a Talos machine configuration names.
+
+Its documents are told in https://www.talos.dev/latest/reference/configuration/: the first and
+oldest, v1alpha1, has no kind; the others have `apiVersion: v1alpha1`, which no object of Kubernetes
+has. Later releases move the fields of the first into documents of their own. A field that is
+absent or empty stands for the default of the release: `imager images default` lists those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from imager.discover.findings import (
+    Finding,
+    ImageField,
+    Nested,
+    Note,
+    Problem,
+    items_at,
+    shown,
+    text_at,
+    value_at,
+    within,
+)
+from imager.discover.objects import manifest_findings, object_findings, unsure
+from imager.discover.places import Rules
+from imager.discover.scan import scan, within_text
+from imager.discover.spots import Spot
+from imager.talos.components import SETTINGS, ImageSetting
+
+_NAME = "machine configuration"
+_SECTIONS = frozenset({"machine", "cluster"})
+_KEYS = _SECTIONS | {"version", "debug", "persist"}
+
+
+_V1ALPHA1 = tuple(setting for setting in SETTINGS if not setting.kind)
+_KINDS = {setting.kind: setting for setting in SETTINGS if setting.kind}
+_EXTENSION = ImageSetting("", "image")
+_URL_LISTS = (
+    "cluster.extraManifests",
+    "cluster.externalCloudProvider.manifests",
+    "cluster.network.cni.urls",
+)
+# Places that are read for certain, whatever is turned off there.
+_READ = (
+    *(setting.image for setting in SETTINGS),
+    "machine.install.extensions",
+    "machine.pods",
+    "cluster.inlineManifests",
+    "manifest",
+    "pod",
+    *_URL_LISTS,
+)
+_NOT_RUN = "it is not in an image field; add it if it is pulled"
+
+
+def is_machine_config(document: object) -> bool:
+    """Whether `document` is one of a machine configuration, or a patch of its first."""
+    if not isinstance(document, Mapping):
+        return False
+    if "kind" in document:
+        return document.get("apiVersion") == "v1alpha1"
+    return bool(document.keys() & _SECTIONS) and document.keys() <= _KEYS
+
+
+def machine_findings(document: object, spot: Spot | None = None) -> Iterator[Finding]:
+    """Yield what a document that `is_machine_config` knows names, each with the document's name.
+
+    Texts elsewhere in it that look like images are suspected. `spot` has the document's line.
+    """
+    spot = spot or Spot()
+    name = document_name(document)
+    for found in (*_fields(document, spot), *_elsewhere(document, spot)):
+        yield within(name, found)
+
+
+def document_name(document: object) -> str:
+    """Return what a person calls a document: its kind and its name."""
+    kind, name = text_at(document, "kind"), text_at(document, "name")
+    if not kind:
+        return _NAME
+    return f"{shown(kind)} {shown(name)}" if name else shown(kind)
+
+
+def field_findings(document: object) -> Iterator[ImageField | Note | Problem]:
+    """Yield what the fields of a document name for certain; places begin with the field's path."""
+    for found in _fields(document, Spot()):
+        if isinstance(found, ImageField | Note | Problem):
+            yield found
+
+
+def _fields(document: object, spot: Spot) -> Iterator[Finding]:
+    kind = text_at(document, "kind")
+    yield from _of_kind(document, kind, spot) if kind else _of_v1alpha1(document, spot)
+
+
+def _elsewhere(document: object, spot: Spot) -> Iterator[Finding]:
+    """Yield what looks like an image in fields that name none: files, arguments, environment."""
+    for found in scan(document, spot, Rules()):
+        if found.where.startswith(_READ):
+            continue
+        if isinstance(found, Nested):
+            if isinstance(found.content, str):
+                yield from within_text(found.content, spot.at_key(found.where))
+        else:
+            yield unsure(found, _NOT_RUN)
+
+
+def _of_v1alpha1(document: object, spot: Spot) -> Iterator[Finding]:
+    for setting in _V1ALPHA1:
+        yield from _image(document, setting, spot)
+    for index, extension in enumerate(items_at(document, "machine.install.extensions")):
+        where = f"machine.install.extensions[{index}]"
+        yield from (within(where, found) for found in _image(extension, _EXTENSION, spot))
+    for index, pod in enumerate(items_at(document, "machine.pods")):
+        yield from _in_object(pod, f"machine.pods[{index}]", spot)
+    for index, manifest in enumerate(items_at(document, "cluster.inlineManifests")):
+        where = f"cluster.inlineManifests[{index}].contents"
+        yield from _in_text(value_at(manifest, "contents"), where, spot)
+    for path in _URL_LISTS:
+        for index, url in enumerate(items_at(document, path)):
+            if isinstance(url, str):
+                yield _unseen(f"{path}[{index}]", url, spot)
+
+
+def _of_kind(document: object, kind: str, spot: Spot) -> Iterator[Finding]:
+    match kind:
+        case "KubeStaticPodConfig":
+            yield from _in_object(value_at(document, "pod"), "pod", spot)
+        case "KubeInlineManifestConfig":
+            yield from _in_text(value_at(document, "manifest"), "manifest", spot)
+        case "KubeExternalManifestConfig":
+            yield _unseen("url", text_at(document, "url"), spot)
+        case _ if kind in _KINDS:
+            yield from _image(document, _KINDS[kind], spot)
+
+
+def _image(document: object, setting: ImageSetting, spot: Spot) -> Iterator[ImageField]:
+    image = value_at(document, setting.image)
+    is_off = setting.switch and value_at(document, setting.switch) is setting.off
+    if image not in (None, "") and not is_off:
+        yield ImageField(setting.image, image, spot.line_of(image))
+
+
+def _in_object(value: object, where: str, spot: Spot) -> Iterator[Finding]:
+    for found in object_findings(value, number=1, spot=spot):
+        yield within(where, found)
+
+
+def _in_text(value: object, where: str, spot: Spot) -> Iterator[Finding]:
+    if isinstance(value, str):
+        yield from (within(where, found) for found in manifest_findings(value))
+    elif value is not None:
+        yield Problem(where, "is not text with Kubernetes manifests", spot.line)
+
+
+def _unseen(where: str, url: str, spot: Spot) -> Note:
+    text = f"the images of {url} are not known here: download it and list it too"
+    return Note(where, text, spot.line_of(url))

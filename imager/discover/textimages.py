@@ -1,0 +1,142 @@
+"""What looks like an image in longer texts: scripts, Dockerfiles, settings, templates and prose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+
+from imager.discover.likeness import (
+    COMMENT,
+    MOST_IN_TEXT,
+    Likeness,
+    bare,
+    is_below_organization,
+    is_complete,
+    is_in_known_registry,
+    is_likely,
+    is_no_image,
+    is_usual_tag,
+    parsed,
+)
+from imager.discover.officialimages import is_official
+
+VARIABLES = ("{{", "${", "$(", "[[", "<%", "%(")
+_WORTH_A_LOOK = re.compile(r"[:/]|image|pull|run|create|FROM", re.IGNORECASE)
+# What is before a reference in text: not a path, a variable, or the middle of a longer word.
+_TOKEN = re.compile(r"""[^\s,;|"'`=()\[\]<>\\]+""")
+_KEY = r"""["']?(?:[\w.-]*[_.-])?(?:image|IMAGE)["']?"""
+# A line of YAML, JSON, properties or a script.
+_IMAGE_LINE = re.compile(
+    rf"""\s*(?:-\s+)?(?:export\s+)?{_KEY}(?:\s*:\s+|\s*=\s*)["']?([^\s"'#,{{}}]+)["']?,?\s*"""
+)
+_WITHIN_LINE = re.compile(
+    # An item of a flow mapping, or an option.
+    r"""(?:[{,]\s*["']?image["']?\s*:\s*|(?<!\S)--?(?:[\w-]*-)?image[=\s]\s*)["']?([^\s"',{}\[\]]+)"""
+)
+# A line of a template whose value is only known when it is rendered.
+_TEMPLATE_LINE = re.compile(rf"""\s*(?:-\s+)?{_KEY}\s*:\s+(\S.*)""")
+_DEFAULT = re.compile(r"""["'`]([^\s"'`]+)["'`]""")
+_VARIABLE = r"(?:\$\{?\w+\}?|\$\(\w+\)|\{\{[^{}]*\}\})"
+# A variable for the registry; or for what is after one that is known.
+_OF_VARIABLE = re.compile(rf"(?<![\w/:.-]){_VARIABLE}(?:/[\w.-]+)+:([\w.-]+)")
+_IN_REGISTRY = re.compile(
+    rf"(?<![\w/:.@-])((?:[\w-]+\.)+[\w-]+(?::\d+)?/[\w./-]*)[:@]?{_VARIABLE}\S*"
+)
+_PROGRAMS = "(?:docker|podman|nerdctl|crictl|ctr|buildah)"
+_PROGRAM = re.compile(rf"(?:/\S*/)?{_PROGRAMS}")
+_COMMAND = re.compile(rf"\b{_PROGRAMS}\s[^#|;&]{{0,200}}?\b(pull|run|create|from)\s+([^#|;&]*)")
+_FROM = re.compile(r"\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+[Aa][Ss]\s+(\S+))?\s*")
+_DOCKERFILE = re.compile(r"(?:[ \t]*(?:#.*|ARG\s.*)?\n)*[ \t]*FROM\s", re.ASCII)
+
+
+@lru_cache(maxsize=64)
+def within_text(text: str) -> tuple[Likeness, ...]:
+    """Return what in a longer text looks like an image: scripts, settings, prose.
+
+    No more than the first MOST_IN_TEXT are returned.
+    """
+    return tuple(dict.fromkeys(islice(_within(text), MOST_IN_TEXT)))
+
+
+def in_command(words: Sequence[object]) -> Iterator[str]:
+    """Yield the images that a command, given as a list of words, pulls or runs by short names."""
+    texts = [word for word in words if isinstance(word, str)]
+    if len(texts) == len(words) > 2 and _PROGRAM.fullmatch(texts[0]):
+        yield from _in_commands(" ".join(texts))
+
+
+def _within(text: str) -> Iterator[Likeness]:
+    stages = {"scratch"} if _DOCKERFILE.match(text) else None
+    for offset, line in enumerate(text.split("\n")):
+        if not _WORTH_A_LOOK.search(line):
+            continue
+        code = COMMENT.sub("", line)
+        for seen in _in_line(code):
+            yield Likeness(seen.image, seen.is_complete, offset, seen.has_variable)
+        if stages is not None:
+            for word in _of_dockerfile(code, stages):
+                yield Likeness(word, is_complete(word), offset, _has_variable(word))
+
+
+def _in_line(code: str) -> Iterator[Likeness]:
+    match = _IMAGE_LINE.fullmatch(code)
+    if match and not is_no_image(match[1]):
+        yield _likeness(match[1])
+        return
+    rendered = _TEMPLATE_LINE.fullmatch(code)
+    if rendered and _has_variable(rendered[1]):
+        value = rendered[1].rstrip(" ,\r").strip("\"'")
+        yield Likeness(value, is_complete=False, has_variable=True)
+        yield from map(_likeness, filter(is_likely, _DEFAULT.findall(rendered[1])))
+        return
+    yield from (_likeness(word) for word in _words(code))
+    for found in _IN_REGISTRY.finditer(code):
+        is_known = is_in_known_registry(f"{found[1].rstrip('/')}/x/x")
+        if is_known and is_below_organization(found[0]):
+            yield Likeness(found[0].rstrip("\"'"), is_complete=False, has_variable=True)
+    for found in _OF_VARIABLE.finditer(code):
+        if is_usual_tag(found[1]) and not found[1].isdecimal():
+            yield Likeness(found[0], is_complete=False, has_variable=True)
+
+
+def _words(code: str) -> Iterator[str]:
+    for token in _TOKEN.findall(code):
+        word = token.rstrip(".:!?}*_").lstrip("{*_")
+        if is_likely(word):
+            yield word
+    yield from (word for word in _WITHIN_LINE.findall(code) if not is_no_image(word))
+    yield from _in_commands(code)
+
+
+def _in_commands(code: str) -> Iterator[str]:
+    """Yield the images of commands that a shell would run: short names, which no test finds."""
+    for verb, rest in _COMMAND.findall(code):
+        arguments = [word.strip("\"'()`") for word in rest.partition(">")[0].split()]
+        names = [word for word in arguments if not word.startswith("-")]
+        if verb == "pull":
+            # What is before it may be the value of an option.
+            yield from (word for word in names[-1:] if not is_no_image(word))
+        else:
+            yield from [word for word in names if is_official(word)][:1]
+
+
+def _of_dockerfile(code: str, stages: set[str]) -> Iterator[str]:
+    """Yield the image that a line builds on, and remember the name of its stage."""
+    match = _FROM.fullmatch(code)
+    if match is None:
+        return
+    image, stage = match[1], match[2]
+    if image not in stages and (_has_variable(image) or "$" in image or parsed(image)):
+        yield image
+    if stage:
+        stages.add(stage)
+
+
+def _likeness(word: str) -> Likeness:
+    return Likeness(bare(word), is_complete(word), has_variable=_has_variable(word))
+
+
+def _has_variable(text: str) -> bool:
+    return any(each in text for each in VARIABLES)

@@ -1,0 +1,1 @@
+"""The small Debian behind `assets fetch`: packages, initramfs, the node."""

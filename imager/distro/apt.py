@@ -1,0 +1,203 @@
+"""Debian packages by apt, on a private state folder: nothing installed, no root, any architecture.
+
+The folder holds apt's own sources, lists and cache (apt.conf(5), "Directories"), so that neither
+the host's packages, pins and sources nor its architecture matter. The host's configuration is
+still read, for its proxies and certificates. Indexes must be signed by a key of Debian that comes
+with this package; a package must have the SHA-256 that the signed index names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from imager.support.arch import Arch
+from imager.support.errors import DependencyError, InputError
+from imager.support.tools import run_tool
+
+SUITE = "bookworm"
+TEMPLATE = Path("/usr/share/python-apt/templates/Debian.info")
+_PACKAGE = "apt"
+_FROM_CALLER = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "APT_CONFIG")
+_MIRROR_HINT = (
+    "give --mirror, or set IMAGER_DEBIAN_MIRROR to, the URL of a Debian mirror, as in sources.list"
+)
+_FIELD = re.compile(r"^([A-Za-z0-9-]+): (.*)$", re.MULTILINE)
+_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~:-]*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_URI = re.compile(r"[a-z0-9+]+:/[^\s\[\]#]+", re.ASCII)
+
+# `#clear` undoes the host's hooks, which would tidy the host's own folders after our update.
+_CONFIG = """\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Architectures;
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Default-Release "";
+APT::Sandbox::User "root";
+APT::Get::AllowUnauthenticated "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Dir::State "{folder}/state";
+Dir::State::lists "lists";
+Dir::State::status "{folder}/state/status";
+Dir::Cache "{folder}/cache";
+Dir::Cache::archives "archives";
+Dir::Etc::sourcelist "{folder}/sources.list";
+Dir::Etc::sourceparts "{folder}/empty";
+Dir::Etc::preferences "{folder}/state/status";
+Dir::Etc::preferencesparts "{folder}/empty";
+Dir::Etc::trusted "{folder}/empty/none.gpg";
+Dir::Etc::trustedparts "{folder}/keys";
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DebianPackage:
+    """One exact binary package: `size` in bytes, `sha256` in hexadecimal, both of its .deb."""
+
+    name: str
+    version: str
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or not _VERSION.fullmatch(self.version):
+            raise ValueError(f"{self.name!r} {self.version!r} is not a Debian package and version")
+        if self.size <= 0 or not _SHA256.fullmatch(self.sha256):
+            raise ValueError(f"{self.name}: no size and SHA-256")
+
+
+@dataclass(frozen=True, slots=True)
+class Apt:
+    """apt with the configuration file of a private state folder."""
+
+    config: Path
+
+    def update(self) -> None:
+        """Fetch the mirror's indexes; raises DependencyError when any fails or is not signed."""
+        self._run("apt-get", "-o", "APT::Update::Error-Mode=any", "update")
+
+    def show(self, *names: str) -> tuple[tuple[DebianPackage, str], ...]:
+        """Return the newest version of each package, and its Depends field, in their order.
+
+        Raises DependencyError when the mirror does not have one.
+        """
+        text = self._run("apt-cache", "show", "--no-all-versions", *names).decode()
+        records = [dict(_FIELD.findall(record)) for record in text.split("\n\n")]
+        found = {record["Package"]: record for record in records if "Package" in record}
+        return tuple(_package(name, found.get(name, {})) for name in names)
+
+    def download(self, package: DebianPackage, folder: Path) -> Path:
+        """Return the .deb of `package`, downloaded into the empty `folder`.
+
+        Raises DependencyError when the mirror does not have this version, or other bytes of it.
+        """
+        self._run("apt-get", "download", f"{package.name}={package.version}", cwd=folder)
+        found = sorted(folder.glob("*.deb"))
+        if len(found) != 1 or not matches(found[0], package):
+            raise DependencyError(
+                f"the mirror's {package.name} {package.version} is not the one expected"
+                f" (SHA-256 {package.sha256})"
+            )
+        return found[0]
+
+    def _run(self, tool: str, *arguments: str, cwd: Path | None = None) -> bytes:
+        argv: list[str | Path] = [tool, "-q", "-c", self.config, *arguments]
+        return run_tool(argv, package=_PACKAGE, env=_caller_settings(), cwd=cwd)
+
+
+def _package(name: str, fields: Mapping[str, str]) -> tuple[DebianPackage, str]:
+    try:
+        size = int(fields["Size"])
+        package = DebianPackage(name, fields["Version"], size, fields["SHA256"])
+    except (KeyError, ValueError) as error:
+        raise DependencyError(f"apt's record of {name} is incomplete: {error}") from error
+    return package, fields.get("Depends", "")
+
+
+def open_apt(arch: Arch, *, mirror: str, folder: Path, suite: str = SUITE) -> Apt:
+    """Prepare apt for `arch` in the new folder `folder` and fetch the signed indexes of `mirror`.
+
+    Raises InputError for a mirror that is no URI, DependencyError when apt fails.
+    """
+    if not _URI.fullmatch(mirror):
+        raise InputError(f"{mirror!r} is not the URL of a Debian mirror", hint=_MIRROR_HINT)
+    folder = folder.resolve()
+    for part in ("state/lists/partial", "cache/archives/partial", "empty", "keys"):
+        (folder / part).mkdir(parents=True)
+    (folder / "state/status").touch()
+    for key in (files(__package__) / "keys").iterdir():
+        (folder / "keys" / key.name).write_bytes(key.read_bytes())
+    options = f"arch={arch.name} target=Packages"
+    (folder / "sources.list").write_text(f"deb [{options}] {mirror} {suite} main\n")
+    config = folder / "apt.conf"
+    config.write_text(_CONFIG.format(arch=arch.name, folder=folder))
+    apt = Apt(config)
+    try:
+        apt.update()
+    except DependencyError as error:
+        hint = error.hint or _MIRROR_HINT
+        raise DependencyError(f"Debian's package index: {error.message}", hint=hint) from error
+    return apt
+
+
+def find_mirror(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the address of a Debian mirror.
+
+    It is IMAGER_DEBIAN_MIRROR, else the one the host's apt uses for Debian, else the one that
+    package python-apt-common knows. Raises DependencyError when there is none.
+    """
+    asked = environment.get("IMAGER_DEBIAN_MIRROR", "")
+    found = asked or _mirror_of_host() or _mirror_of_templates()
+    if not found:
+        raise DependencyError("no Debian mirror is known on this machine", hint=_MIRROR_HINT)
+    return found
+
+
+def _mirror_of_host() -> str:
+    targets = ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)"]
+    for line in _lines(targets):
+        if line.startswith("Debian|Debian|main|"):
+            return line.rpartition("|")[2]
+    # Without downloaded lists apt knows no origin: the customary end of the address must do.
+    for line in _lines([*targets, "--no-release-info"]):
+        if line.endswith("/debian/") and "|main|" in line:
+            return line.rpartition("|")[2]
+    return ""
+
+
+def _lines(argv: Sequence[str]) -> list[str]:
+    try:
+        return run_tool(argv, package=_PACKAGE, env=_caller_settings()).decode().splitlines()
+    except DependencyError:
+        return []
+
+
+def _mirror_of_templates() -> str:
+    if not TEMPLATE.is_file():
+        return ""
+    found = re.search(r"^BaseURI: (\S+/debian/)$", TEMPLATE.read_text(), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _caller_settings() -> dict[str, str]:
+    return {name: os.environ[name] for name in _FROM_CALLER if name in os.environ}
+
+
+def matches(path: Path, package: DebianPackage) -> bool:
+    """Say whether the file `path` is the .deb of `package`, by size and SHA-256."""
+    if not path.is_file() or path.stat().st_size != package.size:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == package.sha256

@@ -1,0 +1,103 @@
+"""What `imager assets fetch` has made and downloaded, and removing it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.bootassets.sources import RECORD, read_lock
+from imager.distro.flavors import FLAVORS, NODE
+from imager.distro.wheels import locked_wheels
+from imager.support.arch import ARCHES, Arch
+from imager.support.atomic import used_space
+from imager.support.errors import HostError, InputError
+
+_DOWNLOAD = re.compile(r"([0-9a-f]{64})\.(deb|whl|squashfs)", re.ASCII)
+# What earlier releases and killed runs left.
+_LEFTOVER = re.compile(r"partial-.*|squashfs-.*|\..*\.partial", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A file or folder to remove, and the bytes that it takes on the disk."""
+
+    path: Path
+    size: int
+
+
+def plan_cleaning(assets: Path, packages: Path, *, stale: bool) -> tuple[Removal, ...]:
+    """Return what to remove: the sets of boot assets under `assets`, and the downloads.
+
+    With `stale`, only the downloads that none of the sets was made of. Boot assets without a record
+    of ours, such as Talos's, are never among it, nor what a run is downloading now.
+    """
+    sets = tuple(_sets(assets))
+    needed = {name for each in sets for name in _downloads(each)} if stale else set()
+    paths = [] if stale else [folder for folder, _ in sets]
+    if packages.is_dir():
+        paths += [path for path in sorted(packages.iterdir()) if _is_removable(path, needed)]
+    return tuple(Removal(path, _size(path)) for path in paths)
+
+
+def clean(removals: tuple[Removal, ...]) -> None:
+    """Remove what was planned, and folders that are empty then; raises HostError."""
+    for removal in removals:
+        path = removal.path
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise HostError(f"cannot remove {path}: {error.strerror}") from error
+        with suppress(OSError):  # there is more in it
+            path.parent.rmdir()
+
+
+def _sets(assets: Path) -> Iterator[tuple[Path, Arch]]:
+    for flavor in FLAVORS:
+        for arch in ARCHES:
+            folder = assets / flavor.folder / arch.name
+            with suppress(InputError):  # not ours
+                read_lock(folder / RECORD, arch)
+                yield folder, arch
+
+
+def _downloads(made: tuple[Path, Arch]) -> Iterator[str]:
+    """Yield the names of the downloads that a set was made of."""
+    folder, arch = made
+    yield from (f"{package.sha256}.deb" for package in read_lock(folder / RECORD, arch))
+    if folder.parent.name == NODE.folder:
+        yield from (f"{wheel.sha256}.whl" for wheel in locked_wheels(arch))
+        yield "squashfs"  # the name does not tell what it is made of
+
+
+def _is_removable(path: Path, needed: set[str]) -> bool:
+    if found := _DOWNLOAD.fullmatch(path.name):
+        return path.name not in needed and found[2] not in needed
+    return bool(_LEFTOVER.fullmatch(path.name)) and not _is_held(path)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a run holds it locked; see `imager.support.atomic`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _size(path: Path) -> int:
+    return used_space(path) if path.is_dir() else path.lstat().st_blocks * 512

@@ -1,0 +1,182 @@
+"""Fetch the embedded default boot assets: Debian's kernel and bootloaders, and our initramfs.
+
+A set is the folder `<assets>/<arch>` with Talos's file names and `sources.json`, the record of
+the exact packages it was made from. That record is a lock too: given back as `lock`, the same
+set is made again, or nothing. A lock from before GRUB was in the set makes one without GRUB.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from imager.bootassets.find import Asset
+from imager.bootassets.grub import GRUB_FOLDER, MODULE_LIST, bios_files, efi_file
+from imager.bootassets.sources import RECORD, record_text
+from imager.distro.apt import DebianPackage
+from imager.distro.deb import deb_files
+from imager.distro.flavors import WITNESS, Flavor, Parts
+from imager.distro.kmodules import KernelModule, load_order, module_name, read_module
+from imager.distro.packages import PackageSet, Workshop, get_packages
+from imager.support.arch import Arch
+from imager.support.atomic import atomic_folder, ensure_folder
+from imager.support.errors import DependencyError, InputError
+
+_EFI_FOLDER = "usr/lib/systemd/boot/efi/"
+_LIBRARY = "usr/lib/"
+# Where modules that boot media need lie; most of a kernel's others are in drivers/{gpu,net,media}.
+_MODULE_FOLDERS = (
+    "arch", "block", "crypto", "fs", "lib", "drivers/ata", "drivers/block", "drivers/cdrom",
+    "drivers/char/tpm", "drivers/hid", "drivers/hv", "drivers/input", "drivers/message",
+    "drivers/mmc", "drivers/nvme", "drivers/scsi", "drivers/usb", "drivers/virtio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which set: with `lock`, a sources.json, exactly its packages are used, else the newest."""
+
+    arch: Arch
+    flavor: Flavor = WITNESS
+    lock: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedAssets:
+    """A set of boot assets: the folder it lies in and the packages it was made from."""
+
+    folder: Path
+    packages: tuple[DebianPackage, ...]
+
+
+def fetch_assets(
+    wanted: Wanted,
+    *,
+    folder: Path,
+    workshop: Workshop,
+    epoch: int,
+) -> FetchedAssets:
+    """Make the set `folder/<arch>` from Debian's packages; an older one is replaced at once.
+
+    `epoch` is the time of the files in the initramfs, in seconds since 1970. Raises InputError for
+    a bad lock or a folder that is not ours to replace, DependencyError when apt, pip, the mirror
+    or a package fails.
+    """
+    arch, flavor = wanted.arch, wanted.flavor
+    target = folder / arch.name
+    check_replaceable(target)
+    packages = get_packages(arch, flavor.packages(), lock=wanted.lock, workshop=workshop)
+    with workshop.waiting("Unpacking the kernel and making the initramfs"):
+        assets = _make_assets(arch, flavor, packages, epoch=epoch, workshop=workshop)
+    record = record_text(arch, epoch=epoch, packages=packages.packages, assets=assets)
+    _put_in_place({**assets, RECORD: record.encode()}, target)
+    return FetchedAssets(target, packages.packages)
+
+
+def _make_assets(
+    arch: Arch, flavor: Flavor, packages: PackageSet, *, epoch: int, workshop: Workshop
+) -> dict[str, bytes]:
+    efi = dict(deb_files(packages.boot, folders=(_EFI_FOLDER,)))
+    busybox = dict(deb_files(packages.busybox, folders=("bin/busybox", "usr/bin/busybox")))
+    suffix = arch.efi_stub_suffix
+    with tempfile.TemporaryDirectory(dir=workshop.scratch, prefix="modules-") as modules:
+        kernel, order = _unpack_kernel(packages.kernel, flavor.modules(), Path(modules))
+        parts = Parts(arch, _one(busybox, "busybox"), order, packages.more, epoch)
+        return {
+            Asset.KERNEL.value: kernel,
+            Asset.INITRAMFS.value: flavor.build(parts, workshop),
+            Asset.SD_BOOT.value: _one(efi, f"systemd-boot{suffix}.efi"),
+            Asset.SD_STUB.value: _one(efi, f"linux{suffix}.efi.stub"),
+            **_grub(arch, packages.grub),
+        }
+
+
+def _grub(arch: Arch, debs: Sequence[Path]) -> dict[str, bytes]:
+    """Return what is needed of GRUB's packages, as GRUB's own folder has it."""
+    wanted = [efi_file(arch), *([f"{arch.grub_bios}/"] if arch.grub_bios else [])]
+    folders = tuple(f"{_LIBRARY}{GRUB_FOLDER}/{name}" for name in wanted)
+    found = {
+        path.removeprefix(_LIBRARY): data
+        for deb in debs
+        for path, data in deb_files(deb, folders=folders)
+    }
+    return {name: _needed(found, name) for name in _grub_names(arch, found)} if debs else {}
+
+
+def _grub_names(arch: Arch, found: Mapping[str, bytes]) -> list[str]:
+    """Return the files of GRUB that are needed, by their names in a set."""
+    names = [efi_file(arch)]
+    if arch.grub_bios:
+        modules = _needed(found, f"{GRUB_FOLDER}/{arch.grub_bios}/{MODULE_LIST}")
+        try:
+            names += [f"{arch.grub_bios}/{name}" for name in bios_files(modules.decode())]
+        except ValueError as error:
+            raise DependencyError(f"Debian's package of GRUB: {error}") from error
+    return [f"{GRUB_FOLDER}/{name}" for name in names]
+
+
+def _needed(found: Mapping[str, bytes], name: str) -> bytes:
+    if name not in found:
+        raise DependencyError(f"Debian's packages of GRUB have no {name}")
+    return found[name]
+
+
+def _one(files: Mapping[str, bytes], name: str) -> bytes:
+    """Return the file of that `name`, in whichever of its possible folders it is."""
+    found = [data for path, data in files.items() if PurePosixPath(path).name == name]
+    if len(found) != 1:
+        raise DependencyError(f"Debian's package has {len(found)} files {name}, not one")
+    return found[0]
+
+
+def _unpack_kernel(
+    deb: Path, wanted: Sequence[str], folder: Path
+) -> tuple[bytes, list[KernelModule]]:
+    """Return the kernel and, unpacked into `folder`, the `wanted` modules to load, in order."""
+    kernels: dict[str, bytes] = {}
+    modules: dict[str, KernelModule] = {}
+    builtin: frozenset[str] = frozenset()
+    for path, data in deb_files(deb, folders=("boot/vmlinuz-", "lib/modules/", "usr/lib/modules/")):
+        inside = path.partition("lib/modules/")[2].partition("/")[2]
+        if path.startswith("boot/"):
+            kernels[Asset.KERNEL.value] = data
+        elif inside == "modules.builtin":
+            builtin = frozenset(map(module_name, data.decode().splitlines()))
+        elif _is_wanted_module(inside):
+            unpacked = folder / PurePosixPath(inside).name
+            unpacked.write_bytes(data)
+            module = read_module(unpacked)
+            modules[module.name] = module
+    return _one(kernels, Asset.KERNEL.value), load_order(wanted, modules, builtin=builtin)
+
+
+def _is_wanted_module(path: str) -> bool:
+    parts = path.removeprefix("kernel/")
+    return ".ko" in path and any(parts.startswith(f"{folder}/") for folder in _MODULE_FOLDERS)
+
+
+def check_replaceable(target: Path) -> None:
+    """Raise InputError unless the folder `target` is missing, empty, or a set that was fetched."""
+    if (target.exists() and not target.is_dir()) or (
+        target.parent.exists() and not target.parent.is_dir()
+    ):
+        raise InputError(
+            f"{target} cannot be a folder: a file is there",
+            hint="choose another folder with --folder",
+        )
+    if target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file():
+        raise InputError(
+            f"{target} holds files that imager did not put there",
+            hint="choose another folder with --folder",
+        )
+
+
+def _put_in_place(files: Mapping[str, bytes], target: Path) -> None:
+    """Make the folder `target` hold exactly `files`: at no time is it there half-written."""
+    ensure_folder(target.parent)
+    with atomic_folder(target) as folder:
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)

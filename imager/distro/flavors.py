@@ -1,0 +1,88 @@
+"""The flavors of the embedded default: what runs in the initramfs, and what it takes to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.distro.initramfs import (
+    node_initramfs,
+    node_modules,
+    witness_initramfs,
+    witness_modules,
+)
+from imager.distro.kmodules import KernelModule
+from imager.distro.noderoot import base_root, own_root, read_file_list
+from imager.distro.packages import Workshop
+from imager.distro.squashfs import Compression, cached_squashfs_image, squashfs_image
+from imager.distro.wheels import get_wheels, locked_wheels
+from imager.support.arch import Arch
+from imager.support.errors import InputError
+
+# What others made is packed once, the code at each change.
+_BASE = Compression(level=19, block_size=1 << 20)
+_OWN = Compression(level=15, block_size=128 << 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an initramfs for `arch` is made of.
+
+    `modules` are to be loaded in their order; `debs` are the packages of the flavor by their
+    names; `epoch` is the time of every file, in seconds since 1970.
+    """
+
+    arch: Arch
+    busybox: bytes
+    modules: Sequence[KernelModule]
+    debs: Mapping[str, Path]
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    """A kind of initramfs: `folder` has its sets, below the folder of all.
+
+    `packages` are Debian's that it takes beside those of every set, `modules` the names of the
+    kernel's, in the order to load them.
+    """
+
+    name: str
+    folder: str
+    packages: Callable[[], Sequence[str]]
+    modules: Callable[[], Sequence[str]]
+    build: Callable[[Parts, Workshop], bytes]
+
+
+def _build_witness(parts: Parts, _: Workshop) -> bytes:
+    return witness_initramfs(parts.busybox, parts.modules, epoch=parts.epoch)
+
+
+def _build_node(parts: Parts, workshop: Workshop) -> bytes:
+    wheels = get_wheels(locked_wheels(parts.arch), parts.arch, workshop)
+    with workshop.waiting("Making the node's root file system"):
+        base = cached_squashfs_image(
+            base_root(parts.debs, wheels, parts.busybox),
+            epoch=parts.epoch,
+            compression=_BASE,
+            cache=workshop.cache,
+        )
+        own = squashfs_image(
+            own_root(), epoch=parts.epoch, compression=_OWN, scratch=workshop.scratch
+        )
+    return node_initramfs(parts.busybox, parts.modules, (base, own), epoch=parts.epoch)
+
+
+WITNESS = Flavor("witness", ".", lambda: (), witness_modules, _build_witness)
+NODE = Flavor("node", "node", lambda: tuple(read_file_list().kept), node_modules, _build_node)
+FLAVORS = (WITNESS, NODE)
+
+
+def find_flavor(name: str) -> Flavor:
+    """Return the flavor called `name`; raises InputError for another name."""
+    for flavor in FLAVORS:
+        if flavor.name == name:
+            return flavor
+    known = ", ".join(flavor.name for flavor in FLAVORS)
+    raise InputError(f"boot assets have no flavor {name!r}", hint=f"the flavors are {known}")

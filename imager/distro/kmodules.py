@@ -1,0 +1,149 @@
+"""Kernel modules: what they need, and in which order to load them.
+
+Debian's kernel package has no modules.dep, so the names a module depends on are read from its own
+.modinfo section: NUL-terminated `key=value` strings (Linux, include/linux/moduleparam.h) in a
+64-bit little-endian ELF file (System V ABI, chapter 4, "Sections").
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.support.errors import DependencyError
+
+_ELF64_LE = b"\x7fELF\x02\x01"
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_LARGEST_MODULE = 64 << 20
+_COMPRESSED = ".ko.xz"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelModule:
+    """A module file: the modules it cannot load without, and those it works better with."""
+
+    name: str
+    path: Path
+    depends: tuple[str, ...]
+    softdeps: tuple[str, ...]
+
+    def read(self) -> bytes:
+        """Return the module as an ELF file, decompressed."""
+        return _read(self.path)
+
+
+def module_name(text: str) -> str:
+    """Return the name of the module that `text`, a name or path, means: `-` reads as `_`."""
+    return text.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def read_module(path: Path) -> KernelModule:
+    """Read what the module file `path` says of itself.
+
+    Raises DependencyError when it is not a module.
+    """
+    try:
+        info = modinfo(_read(path))
+    except (ValueError, lzma.LZMAError) as error:
+        raise DependencyError(f"{path}: not a kernel module: {error}") from error
+    depends = [name for value in info.get("depends", ()) for name in value.split(",") if name]
+    soft = [name for value in info.get("softdep", ()) for name in _soft_before(value)]
+    return KernelModule(
+        module_name(path.name),
+        path,
+        tuple(map(module_name, depends)),
+        tuple(map(module_name, soft)),
+    )
+
+
+def _soft_before(value: str) -> list[str]:
+    """Return the modules of `pre: a b post: c` that come before."""
+    names = value.partition("pre:")[2].partition("post:")[0]
+    return names.split()
+
+
+def _read(path: Path) -> bytes:
+    if not path.name.endswith(_COMPRESSED):
+        return path.read_bytes()
+    data = lzma.LZMADecompressor().decompress(path.read_bytes(), _LARGEST_MODULE)
+    if len(data) >= _LARGEST_MODULE:
+        raise ValueError("larger than any module")
+    return data
+
+
+def modinfo(elf: bytes) -> dict[str, list[str]]:
+    """Return the keys of the .modinfo section of an ELF file, each with its values in order.
+
+    Raises ValueError when `elf` is not a 64-bit little-endian ELF file with that section.
+    """
+    info: dict[str, list[str]] = {}
+    for entry in _section(elf, b".modinfo").split(b"\0"):
+        key, separator, value = entry.decode("utf-8", "replace").partition("=")
+        if separator:
+            info.setdefault(key, []).append(value)
+    return info
+
+
+def _section(elf: bytes, wanted: bytes) -> bytes:
+    if not elf.startswith(_ELF64_LE) or len(elf) < 64:
+        raise ValueError("no 64-bit little-endian ELF file")
+    (table,) = struct.unpack_from("<Q", elf, 0x28)
+    entry_size, count, names_index = struct.unpack_from("<HHH", elf, 0x3A)
+    if entry_size != _SECTION.size or names_index >= count:
+        raise ValueError("damaged ELF header")
+    if table + count * entry_size > len(elf):
+        raise ValueError("section table is cut off")
+    sections = [_SECTION.unpack_from(elf, table + index * entry_size) for index in range(count)]
+    names = _bytes_of(elf, sections[names_index])
+    for section in sections:
+        if names[section[0] :].startswith(wanted + b"\0"):
+            return _bytes_of(elf, section)
+    raise ValueError(f"no section {wanted.decode()}")
+
+
+def _bytes_of(elf: bytes, section: tuple[int, ...]) -> bytes:
+    offset, size = section[4], section[5]
+    if offset + size > len(elf):
+        raise ValueError("section is cut off")
+    return elf[offset : offset + size]
+
+
+def load_order(
+    wanted: Iterable[str], modules: Mapping[str, KernelModule], *, builtin: frozenset[str]
+) -> list[KernelModule]:
+    """Return the modules to load for the `wanted` names, each after those it depends on.
+
+    A name that ends in `?` may be missing, as may a soft dependency; what is built into the
+    kernel needs no loading. Raises DependencyError for a name that is neither, and for a circle.
+    """
+    order: dict[str, KernelModule] = {}
+    for text in wanted:
+        name = module_name(text.removesuffix("?"))
+        if name not in modules and name not in builtin and not text.endswith("?"):
+            raise DependencyError(f"the kernel has no module {name}")
+        _add(name, order, modules=modules, builtin=builtin, above=())
+    return list(order.values())
+
+
+def _add(
+    name: str,
+    order: dict[str, KernelModule],
+    *,
+    modules: Mapping[str, KernelModule],
+    builtin: frozenset[str],
+    above: tuple[str, ...],
+) -> None:
+    if name in order or name in builtin or name not in modules:
+        return
+    if name in above:
+        raise DependencyError(f"kernel module {name} depends on itself: {' -> '.join(above)}")
+    module = modules[name]
+    for needed in module.depends:
+        if needed not in modules and needed not in builtin:
+            raise DependencyError(f"kernel module {name} needs {needed}, which is missing")
+    for needed in (*module.softdeps, *module.depends):
+        _add(needed, order, modules=modules, builtin=builtin, above=(*above, name))
+    order[name] = module

@@ -1,0 +1,173 @@
+"""The node's root file system: parts of Debian's packages, of wheels, and this package itself.
+
+`node/files` says which parts. Shared libraries lie flat in /usr/lib, where the dynamic linker of
+every architecture looks, under the names by which programs ask for them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from imager.distro import cpio
+from imager.distro.bytecode import compiled
+from imager.distro.deb import deb_files
+from imager.distro.elf import is_elf, loaded_part
+from imager.distro.wheels import wheel_files
+from imager.profile.names import builtin_folder
+from imager.support.errors import DependencyError
+
+SCRIPTS = "usr/lib/node"
+_PYTHON_PACKAGES = "usr/lib/python3/dist-packages"
+_LIBRARY = re.compile(r"(?:usr/)?lib/[^/]+-linux-gnu[^/]*/([^/]+?\.so\.[0-9]+)[0-9.]*")
+_FOLDERS = ("dev", "etc/containerd/certs.d", "proc", "run", "sys", "system", "tmp", "var")
+_LINKS = {
+    "bin": "usr/bin",
+    "lib": "usr/lib",
+    "lib64": "usr/lib",
+    "sbin": "usr/sbin",
+    "usr/bin/python3": "python3.11",
+    "usr/bin/sh": "busybox",
+    "usr/sbin/mkfs.ext4": "mke2fs",
+}
+_SCRIPTS = ("start", "command", "inline.py", "notified.py")
+_TEXTS = {
+    "etc/containerd/config.toml": "containerd.toml",
+    "etc/group": "group",
+    "etc/hosts": "hosts",
+    "etc/passwd": "passwd",
+    "usr/bin/imager": "imager",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """What is kept of each package, by its name, and what is left out: patterns of fnmatch."""
+
+    kept: Mapping[str, tuple[str, ...]]
+    left_out: tuple[str, ...]
+
+    def keeps(self, package: str, path: str) -> bool:
+        """Say whether the file `path` of a Debian `package` is wanted."""
+        return any(fnmatchcase(path, pattern) for pattern in self.kept[package])
+
+    def leaves_out(self, path: str) -> bool:
+        """Say whether nothing shall be at `path` in the root file system."""
+        return any(fnmatchcase(path, pattern) for pattern in self.left_out)
+
+
+def read_file_list() -> FileList:
+    """Return what `node/files` says."""
+    text = (files(__package__) / "node/files").read_text()
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    kept = {words[0]: tuple(words[1:]) for words in lines if words[0] != "-"}
+    return FileList(kept, tuple(word for words in lines if words[0] == "-" for word in words[1:]))
+
+
+def base_root(
+    debs: Mapping[str, Path], wheels: Sequence[Path], busybox: bytes
+) -> list[cpio.CpioEntry]:
+    """Return what others made of the root file system: Debian's packages, by name, and wheels.
+
+    Raises DependencyError for a package that cannot be read or lacks what is wanted of it.
+    """
+    listed = read_file_list()
+    contents = {
+        **_debian_files(debs, listed),
+        **_python_files(wheels),
+        "usr/bin/busybox": busybox,
+    }
+    kept = {name: data for name, data in contents.items() if not listed.leaves_out(name)}
+    links = (cpio.symlink(path, target) for path, target in _LINKS.items())
+    return list(_with_folders([*map(cpio.folder, _FOLDERS), *_files(kept), *links]))
+
+
+def own_root() -> list[cpio.CpioEntry]:
+    """Return the rest, which is laid over it: this package, and the scripts that start the node."""
+    return list(_with_folders(_files(_own_files())))
+
+
+def _debian_files(debs: Mapping[str, Path], listed: FileList) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for package, patterns in listed.kept.items():
+        wanted = {
+            path: data
+            for path, data in deb_files(debs[package], folders=("",))
+            if listed.keeps(package, path)
+        }
+        for pattern in patterns:
+            if not any(fnmatchcase(path, pattern) for path in wanted):
+                raise DependencyError(f"Debian's package {package} has no {pattern}")
+        found.update({_place(path): data for path, data in wanted.items()})
+    return found
+
+
+def _place(path: str) -> str:
+    """Return where a file of a Debian package is put."""
+    if library := _LIBRARY.fullmatch(path):
+        return f"usr/lib/{library[1]}"
+    return f"usr/{path}" if path.startswith(("bin/", "sbin/")) else path
+
+
+def _python_files(wheels: Iterable[Path]) -> dict[str, bytes]:
+    return {
+        # Many a wheel's library carries ten times its size for debuggers.
+        f"{_PYTHON_PACKAGES}/{name}": loaded_part(data) if is_elf(data) else data
+        for path in wheels
+        for name, data in wheel_files(path)
+    }
+
+
+def _own_files() -> dict[str, bytes]:
+    package = f"{_PYTHON_PACKAGES}/imager"
+    here = files(__package__)
+    return {
+        **{f"{package}/{name}": data for name, data in _tree(files("imager"))},
+        **{
+            f"{package}/profile/builtin/{path.name}": path.read_bytes()
+            for path in builtin_folder().glob("*.yaml")
+        },
+        **{f"{SCRIPTS}/{name}": (here / "node" / name).read_bytes() for name in _SCRIPTS},
+        f"{SCRIPTS}/volume": (here / "witness/volume").read_bytes(),
+        **{path: (here / "node" / name).read_bytes() for path, name in _TEXTS.items()},
+    }
+
+
+def _tree(folder: Traversable) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_file():
+            yield entry.name, entry.read_bytes()
+        elif entry.name != "__pycache__":
+            yield from ((f"{entry.name}/{name}", data) for name, data in _tree(entry))
+
+
+def _files(contents: Mapping[str, bytes]) -> Iterator[cpio.CpioEntry]:
+    """Yield the files of the root file system by name, with modules compiled."""
+    for path, data in sorted(contents.items()):
+        yield _file(*(compiled(path, data) if path.startswith("usr/lib/python") else (path, data)))
+
+
+def _file(path: str, data: bytes) -> cpio.CpioEntry:
+    # The dynamic linker, a library, is a program too.
+    executable = is_elf(data) or data.startswith(b"#!")
+    return cpio.file(path, data, mode=0o755 if executable else 0o644)
+
+
+def _with_folders(entries: Iterable[cpio.CpioEntry]) -> Iterator[cpio.CpioEntry]:
+    """Yield `entries`, each after the folders that lead to it."""
+    known: set[str] = set()
+    for entry in entries:
+        parts = entry.path.split("/")
+        for depth in range(1, len(parts)):
+            parent = "/".join(parts[:depth])
+            if parent not in known:
+                known.add(parent)
+                yield cpio.folder(parent)
+        if entry.path not in known:
+            known.add(entry.path)
+            yield entry

@@ -1,0 +1,148 @@
+"""Python packages for the node, as wheels from PyPI: which they are, and their files in a cache.
+
+The lock `node/wheels-<arch>.txt`, a requirements file of pip's, pins each by version and SHA-256.
+pip fetches them, nothing is built or installed: a wheel is a ZIP archive of what is imported
+(https://packaging.python.org/en/latest/specifications/binary-distribution-format/).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from imager.distro.packages import Workshop
+from imager.support.arch import Arch
+from imager.support.atomic import ensure_folder, partial_folder
+from imager.support.errors import DependencyError
+from imager.support.tools import find_tool, run_tool
+
+PYTHON = "3.11"
+_PIP_PACKAGE = "python3-pip"
+# Newer ones than 2.36 do not run on Debian bookworm's glibc.
+_GLIBCS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+_PIN = re.compile(r"([a-z0-9-]+)==([0-9a-z.]+) --hash=sha256:([0-9a-f]{64})", re.ASCII)
+_FROM_CALLER = re.compile(r"(?:pip|ssl|xdg)_\w+|requests_ca_bundle|home|\w+_proxy", re.IGNORECASE)
+_LARGEST_FILE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """One exact wheel; `sha256` in hexadecimal."""
+
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def requirement(self) -> str:
+        """The line of a requirements file that means this wheel and no other."""
+        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
+
+
+def locked_wheels(arch: Arch) -> tuple[Wheel, ...]:
+    """Return the wheels of the lock for `arch`; raises ValueError for a line that is no pin."""
+    lines = (files(__package__) / f"node/wheels-{arch.name}.txt").read_text().splitlines()
+    return tuple(_parse(line) for line in lines if line and not line.startswith("#"))
+
+
+def _parse(line: str) -> Wheel:
+    found = _PIN.fullmatch(line)
+    if found is None:
+        raise ValueError(f"{line!r} pins no wheel")
+    return Wheel(*found.groups())
+
+
+def get_wheels(wheels: Sequence[Wheel], arch: Arch, workshop: Workshop) -> tuple[Path, ...]:
+    """Return the files of `wheels`, downloading with pip those that are not in the cache.
+
+    Raises DependencyError when pip is missing or fails.
+    """
+    cache = workshop.cache
+    ensure_folder(cache)
+    missing = [wheel for wheel in wheels if not _is_there(cache, wheel)]
+    if missing:
+        waiting = workshop.waiting(f"Downloading {len(missing)} Python packages")
+        with waiting, partial_folder(cache / "wheels") as folder:
+            _download(missing, arch, folder)
+            for path in folder.glob("*.whl"):
+                path.replace(cache / f"{_sha256(path)}.whl")
+    for wheel in wheels:
+        if not _is_there(cache, wheel):
+            raise DependencyError(f"pip brought no wheel {wheel.name} {wheel.version}")
+    return tuple(_cached(cache, wheel) for wheel in wheels)
+
+
+def _download(wheels: Sequence[Wheel], arch: Arch, folder: Path) -> None:
+    requirements = folder / "requirements.txt"
+    requirements.write_text("".join(f"{wheel.requirement}\n" for wheel in wheels))
+    platforms = (f"--platform={glibc}_{_MACHINES[arch.name]}" for glibc in _GLIBCS)
+    argv = [
+        *_pip(), "download", "--quiet", "--disable-pip-version-check", "--no-input",
+        "--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation=cp",
+        f"--python-version={PYTHON}", *platforms, "--dest", folder, "--requirement", requirements,
+    ]  # fmt: skip
+    try:
+        run_tool(argv, package=_PIP_PACKAGE, env=_caller_settings())
+    except DependencyError as error:
+        hint = error.hint or "PIP_INDEX_URL is the address of another index than PyPI"
+        raise DependencyError(f"Python packages: {error.message}", hint=hint) from error
+
+
+def _pip() -> list[str | Path]:
+    # An environment may be made without pip, which the system then has.
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    return [find_tool("pip3", package=_PIP_PACKAGE)]
+
+
+def _caller_settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if _FROM_CALLER.fullmatch(name)}
+
+
+def _cached(cache: Path, wheel: Wheel) -> Path:
+    return cache / f"{wheel.sha256}.whl"
+
+
+def _is_there(cache: Path, wheel: Wheel) -> bool:
+    path = _cached(cache, wheel)
+    return path.is_file() and _sha256(path) == wheel.sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def wheel_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, contents) of each file of the wheel `path`, by its name among what is imported.
+
+    Raises DependencyError when it cannot be read, has a name that leads elsewhere, or files that
+    an installer would have to move (`*.data/`).
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if not member.is_dir():
+                    yield _checked_name(member), archive.read(member)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, OSError) as error:
+        raise DependencyError(f"{path}: not a usable wheel: {error}") from error
+
+
+def _checked_name(member: zipfile.ZipInfo) -> str:
+    parts = member.filename.split("/")
+    if any(part in {"", ".", ".."} or "\\" in part for part in parts):
+        raise ValueError(f"{member.filename!r} leads out of it")
+    if parts[0].endswith(".data"):
+        raise ValueError(f"{member.filename!r} must be installed")
+    if member.file_size > _LARGEST_FILE:
+        raise ValueError(f"{member.filename!r} is too large")
+    return member.filename

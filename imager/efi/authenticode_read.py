@@ -1,0 +1,162 @@
+"""Reads and checks the signatures of EFI binaries; see `authenticode` for the format.
+
+Firmware starts an image if one of its signatures verifies and leads to a certificate in `db`
+(`trust`). It checks neither dates nor the checksum in the headers. What EDK II alone insists on
+follows its DxeImageVerificationLib: one hash algorithm for the image and the signature, found at a
+fixed place of the signature.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imager.content.extents import Content
+from imager.content.reading import iterate_bytes
+from imager.efi.authenticode import SPC_INDIRECT_DATA, SplitImage, image_checksum, split_image
+from imager.efi.trust import is_trusted
+from imager.support.screen import printable
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+    from imager.efi.pkcs7 import SignedMessage
+
+
+# The object identifiers of digests (RFC 5754, section 2) as firmware finds them: at byte 32, where
+# lengths in two bytes put the one in SignedData.digestAlgorithms.
+_PLACE = 32
+_TWO_BYTES = 0x82
+_DIGEST_OIDS = {
+    "sha256": bytes.fromhex("608648016503040201"),
+    "sha384": bytes.fromhex("608648016503040202"),
+    "sha512": bytes.fromhex("608648016503040203"),
+}
+
+
+class Checksum(enum.Enum):
+    """Whether the PE checksum in the headers is right."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class PeSignature:
+    """One signature; `problem` is why firmware refuses it, empty for a sound one.
+
+    `certificate` is the signer's, None if damaged. `claimed` is the digest that was signed;
+    `trusted` tells whether the certificate leads to one of those given, None if none was given.
+    `certificates` are all that come with the signature.
+    """
+
+    certificate: Certificate | None
+    hash_name: str
+    claimed: bytes
+    trusted: bool | None
+    problem: str
+    certificates: tuple[Certificate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeSignatures:
+    """The signatures of an image with the SHA-256 Authenticode digest `digest`."""
+
+    digest: bytes
+    checksum: Checksum
+    signatures: tuple[PeSignature, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Problems: no signature, damaged ones, or none that a given certificate vouches for."""
+        if not self.signatures:
+            return ("not signed",)
+        damaged = tuple(each.problem for each in self.signatures if each.problem)
+        if damaged or any(each.trusted is not False for each in self.signatures):
+            return damaged
+        return ("no signature leads to one of the given certificates",)
+
+
+def read_signatures(
+    content: Content, *, trusted: Sequence[Certificate] = (), name: str = "the EFI binary"
+) -> PeSignatures:
+    """Return the signatures of the PE32+ file `content`, checked against `trusted` if any is given.
+
+    Raises InputError and UnsupportedError as `split_image`; problems of signatures are in the
+    result.
+    """
+    split = split_image(content, name=name)
+    digests = {"sha256": split.digest()}
+    signatures = tuple(_read(each, split, digests, trusted) for each in split.signatures)
+    return PeSignatures(digests["sha256"], _checksum(content, split), signatures)
+
+
+def _read(
+    data: bytes, split: SplitImage, digests: dict[str, bytes], trusted: Sequence[Certificate]
+) -> PeSignature:
+    from imager.efi.pkcs7 import Pkcs7Error, read_attached
+
+    try:
+        message = read_attached(data)
+    except Pkcs7Error as error:
+        return PeSignature(None, "", b"", None, f"the signature {error}")
+    anchored = is_trusted(message.certificate, trusted, others=message.certificates)
+    problem, hash_name, claimed = "", "", b""
+    try:
+        hash_name, claimed = _claim(message.verify_attached(), message)
+        _check_encoding(data, hash_name)
+        if hash_name not in digests:
+            digests[hash_name] = split.digest(hash_name)
+        if digests[hash_name] != claimed:
+            problem = "the signature is for another image, or this one is damaged"
+    except Pkcs7Error as error:
+        problem = f"the signature {error}"
+    return PeSignature(
+        message.certificate,
+        hash_name,
+        claimed,
+        anchored if trusted else None,
+        problem,
+        message.certificates,
+    )
+
+
+def _claim(content: bytes, message: SignedMessage) -> tuple[str, bytes]:
+    """Return the hash's name and the digest that `content` is for; raises Pkcs7Error."""
+    from imager.efi.pkcs7 import ASN1_ERRORS, Pkcs7Error
+    from imager.efi.spc import claimed_digest
+
+    if message.content_type != SPC_INDIRECT_DATA:
+        raise Pkcs7Error("is not an Authenticode signature")
+    try:
+        hash_name, claimed = claimed_digest(content)
+    except ASN1_ERRORS as error:
+        raise Pkcs7Error("is not for an image") from error
+    if hash_name != message.hash_name:
+        raise Pkcs7Error(
+            f"uses {message.hash_name} and {printable(hash_name)}, and UEFI firmware hashes the"
+            " image with the former only"
+        )
+    return hash_name, claimed
+
+
+def _check_encoding(data: bytes, hash_name: str) -> None:
+    """Raise Pkcs7Error where firmware does not find the hash algorithm of a signature."""
+    from imager.efi.pkcs7 import Pkcs7Error
+
+    if data[1] != _TWO_BYTES or not data[_PLACE:].startswith(_DIGEST_OIDS[hash_name]):
+        raise Pkcs7Error("has lengths in a form that UEFI firmware does not read")
+
+
+def _checksum(content: Content, split: SplitImage) -> Checksum:
+    place = split.headers.checksum
+    (stored,) = struct.unpack("<I", b"".join(iterate_bytes(content.slice(place, 4))))
+    if not stored:
+        return Checksum.NONE
+    rest = content.slice(place + 4, content.size - place - 4)
+    unsummed = Content.concat([content.slice(0, place), Content(4), rest])
+    return Checksum.RIGHT if image_checksum(unsummed) == stored else Checksum.WRONG

@@ -1,0 +1,215 @@
+"""SecureBoot's variables: signature lists, and the signed form in which firmware takes them.
+
+UEFI 2.10, 32.4.1 (EFI_SIGNATURE_LIST) and 8.2.2 (EFI_VARIABLE_AUTHENTICATION_2): a time, a
+WIN_CERTIFICATE_UEFI_GUID with PKCS #7 SignedData, then the variable's value, which is signed
+together with its name, GUID, attributes and time. `.esl` files hold lists, `.auth` files the signed
+form.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from imager.efi.signer import Signer
+from imager.support.errors import InputError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+_GLOBAL = UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
+_SECURITY_DATABASE = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
+X509 = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
+SHA256 = UUID("c1c41626-504c-4092-aca9-41f936934328")
+# Non-volatile, for boot services and the running system, with a time-based signature.
+_ATTRIBUTES = 0x27
+_APPEND = 0x40
+_TIME = struct.Struct("<HBBBBBBIhBB")
+_CERTIFICATE = struct.Struct("<IHH16s")
+_REVISION, _TYPE_GUID = 0x0200, 0x0EF1
+_PKCS7 = UUID("4aafd29d-68df-49ee-8aa9-347d375665a7")
+_LIST = struct.Struct("<16sIII")
+_OWNER_SIZE = 16
+_SHA256_SIZE = 32
+# Firmware stores them in flash, of which all variables have some 64 to 256 KiB.
+_LIMIT = 1 << 20
+
+
+class Variable(enum.Enum):
+    """A key variable; the value is its name."""
+
+    PK = "PK"
+    KEK = "KEK"
+    DB = "db"
+    DBX = "dbx"
+
+    @property
+    def guid(self) -> UUID:
+        """The namespace of the name."""
+        return _GLOBAL if self in (Variable.PK, Variable.KEK) else _SECURITY_DATABASE
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureEntry:
+    """An entry of a list: its `data` are a certificate in DER (kind `X509`), or a digest."""
+
+    kind: UUID
+    owner: UUID
+    data: bytes
+
+
+def certificate_lists(certificates: Iterable[Certificate], *, owner: UUID) -> bytes:
+    """Return signature lists of `certificates`, one list each, since all entries have one size."""
+    from imager.efi.certificates import der
+
+    return b"".join(_list(X509, [der(each)], owner) for each in certificates)
+
+
+def digest_list(digests: Iterable[bytes], *, owner: UUID) -> bytes:
+    """Return a signature list of SHA-256 digests, such as those that Authenticode signs."""
+    found = list(digests)
+    if not found or any(len(digest) != _SHA256_SIZE for digest in found):
+        raise ValueError("not SHA-256 digests")
+    return _list(SHA256, found, owner)
+
+
+def _list(kind: UUID, entries: list[bytes], owner: UUID) -> bytes:
+    size = _OWNER_SIZE + len(entries[0])
+    body = b"".join(owner.bytes_le + entry for entry in entries)
+    return _LIST.pack(kind.bytes_le, _LIST.size + len(body), 0, size) + body
+
+
+def parse_lists(data: bytes) -> tuple[SignatureEntry, ...]:
+    """Return the entries of signature lists that adjoin; raises ValueError for damaged ones."""
+    return tuple(_entries(data))
+
+
+def _entries(data: bytes) -> Iterator[SignatureEntry]:
+    position = 0
+    while position < len(data):
+        if len(data) - position < _LIST.size:
+            raise ValueError("a signature list is cut off")
+        kind, size, header, each = _LIST.unpack_from(data, position)
+        body = size - _LIST.size - header
+        if position + size > len(data) or each <= _OWNER_SIZE or body <= 0 or body % each:
+            raise ValueError("the sizes of a signature list are wrong")
+        end = position + size
+        for start in range(end - body, end, each):
+            owner = UUID(bytes_le=data[start : start + _OWNER_SIZE])
+            entry = data[start + _OWNER_SIZE : start + each]
+            yield SignatureEntry(UUID(bytes_le=kind), owner, entry)
+        position = end
+
+
+def auth_variable(
+    name: str, guid: UUID, esl: bytes, signer: Signer, timestamp: datetime.datetime
+) -> bytes:
+    """Return the `.auth` that sets variable `name` of `guid` to the signature lists `esl`.
+
+    It is signed as of `timestamp` (UTC, whole seconds): firmware takes one that replaces another
+    only when its time is later.
+    """
+    from imager.efi.pkcs7 import sign_detached
+
+    time = _efi_time(timestamp)
+    signature = sign_detached(_signed(name, guid, _ATTRIBUTES, time, esl), signer)
+    size = _CERTIFICATE.size + len(signature)
+    header = _CERTIFICATE.pack(size, _REVISION, _TYPE_GUID, _PKCS7.bytes_le)
+    return time + header + signature + esl
+
+
+def _efi_time(instant: datetime.datetime) -> bytes:
+    """Return EFI_TIME (UEFI 2.10, 8.3.1): what is not a date or time of day has to be zero."""
+    utc = instant.astimezone(datetime.UTC)
+    date = (utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
+    return _TIME.pack(*date, 0, 0, 0, 0, 0)
+
+
+def _signed(name: str, guid: UUID, attributes: int, time: bytes, value: bytes) -> bytes:
+    text = name.encode("utf-16-le")
+    return text + guid.bytes_le + struct.pack("<I", attributes) + time + value
+
+
+@dataclass(frozen=True, slots=True)
+class AuthFile:
+    """A signed variable that was read: the entries of its value, and the signer's certificate.
+
+    `signer` is None for an empty signature, which firmware accepts only for KEK and db, and only
+    while it has no PK.
+    """
+
+    variable: Variable
+    timestamp: datetime.datetime
+    entries: tuple[SignatureEntry, ...]
+    signer: Certificate | None
+    append: bool
+
+
+def parse_auth(variable: Variable, data: bytes, *, name: str) -> AuthFile:
+    """Parse the `.auth` file `data`, which messages call `name`, as one for `variable`.
+
+    Raises InputError when it is damaged, or not signed for this variable.
+    """
+    if len(data) > _LIMIT:
+        raise InputError(f"{name} is too large for a signed variable: more than {_LIMIT} bytes")
+    try:
+        time, signature, value = _parts(data)
+        timestamp = _instant(time)
+        entries = parse_lists(value)
+    except (ValueError, struct.error) as error:
+        raise InputError(
+            f"{name}: not a signed UEFI variable: {error}",
+            hint="give .auth files as `imager secureboot gen-keys` or sign-efi-sig-list make them",
+        ) from error
+    signer, append = _verified(variable, time, signature, value, name=name)
+    return AuthFile(variable, timestamp, entries, signer, append)
+
+
+def _parts(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the time, the PKCS #7 structure and the value of an `.auth` file."""
+    size, revision, kind, guid = _CERTIFICATE.unpack_from(data, _TIME.size)
+    end = _TIME.size + size
+    if (revision, kind, guid) != (_REVISION, _TYPE_GUID, _PKCS7.bytes_le):
+        raise ValueError("no PKCS #7 signature follows the time")
+    if size < _CERTIFICATE.size or end > len(data):
+        raise ValueError("it is cut off")
+    return data[: _TIME.size], data[_TIME.size + _CERTIFICATE.size : end], data[end:]
+
+
+def _instant(time: bytes) -> datetime.datetime:
+    *date, pad1, nanosecond, zone, daylight, pad2 = _TIME.unpack(time)
+    if pad1 or nanosecond or zone or daylight or pad2:
+        raise ValueError("fields of the time are not zero")
+    year, month, day, hour, minute, second = date
+    return datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC)
+
+
+def _verified(
+    variable: Variable, time: bytes, signature: bytes, value: bytes, *, name: str
+) -> tuple[Certificate | None, bool]:
+    """Return who signed, and whether as an addition to the variable; raises InputError."""
+    from imager.efi.pkcs7 import DATA, Pkcs7Error, read_detached
+
+    if not signature:
+        return None, False
+    problem = ""
+    for attributes in (_ATTRIBUTES, _ATTRIBUTES | _APPEND):
+        try:
+            message = read_detached(signature)
+            kind = (message.content_type, message.content, message.hash_name)
+            if kind != (DATA, None, "sha256"):
+                raise Pkcs7Error("is not a detached one over SHA-256")
+            message.verify(_signed(variable.value, variable.guid, attributes, time, value))
+        except Pkcs7Error as error:
+            problem = problem or str(error)
+        else:
+            return message.certificate, attributes != _ATTRIBUTES
+    raise InputError(
+        f"{name}: for the variable {variable.value}, the signature {problem}",
+        hint="the signature covers the variable's name: the file may be renamed or damaged",
+    )

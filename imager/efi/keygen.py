@@ -1,0 +1,109 @@
+"""New keys for SecureBoot and measured boot, in the files and forms that Talos's imager reads.
+
+Private keys are PKCS #1. Talos decrypts none, so encrypted ones are PKCS #8, which derives the key
+from the passphrase better. Key pairs are random and certificates depend on the clock; everything
+else is reproducible.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imager.efi.certificates import der, pem
+from imager.efi.enrollment import enrollment
+from imager.efi.issuing import (
+    LONGEST_NAME,
+    Issuer,
+    Validity,
+    new_rsa_key,
+    private_pem,
+    private_pkcs1_pem,
+)
+from imager.efi.signer import FileSigner
+from imager.support.atomic import check_output_folder, new_folder
+from imager.support.errors import InputError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+# The certificate stays in firmware for ten years, and a boot verifies one or two signatures.
+_SIGNING_BITS = 4096
+# Many TPMs support no longer RSA key.
+_PCR_BITS = 2048
+_VALIDITY = datetime.timedelta(days=3652)
+_NAME_LIMIT = LONGEST_NAME - len(" CA")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A file to write: its purpose in a few words, and whether it has to be kept secret."""
+
+    name: str
+    data: bytes
+    purpose: str
+    secret: bool = False
+
+
+def generate_keys(
+    folder: Path, *, common_name: str, passphrase: bytes | None, now: datetime.datetime
+) -> tuple[KeyFile, ...]:
+    """Write new keys to the new folder `folder`, and return the files written.
+
+    Certificates are valid for ten years from `now` (UTC) on. Private keys have mode 0600, and are
+    encrypted if `passphrase` is given. Raises InputError when `folder` is not empty, and for a name
+    that does not fit into a certificate.
+    """
+    if not common_name.isprintable() or not 1 <= len(common_name) <= _NAME_LIMIT:
+        raise InputError(
+            f"the common name {common_name!r} does not fit into a certificate",
+            hint=f"give 1 to {_NAME_LIMIT} printable characters",
+        )
+    check_output_folder(folder.parent)
+    with new_folder(folder) as temporary:
+        files = tuple(_files(common_name, passphrase, now))
+        for file in files:
+            _write(temporary / file.name, file.data, mode=0o600 if file.secret else 0o644)
+    return files
+
+
+def _write(path: Path, data: bytes, *, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        os.fchmod(descriptor, mode)
+
+
+def _files(name: str, passphrase: bytes | None, now: datetime.datetime) -> Iterator[KeyFile]:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    validity = Validity.lasting(_VALIDITY, start=now)
+    ca_key, signing_key = new_rsa_key(_SIGNING_BITS), new_rsa_key(_SIGNING_BITS)
+    pcr_key = new_rsa_key(_PCR_BITS)
+    authority = Issuer.new(f"{name} CA", ca_key, validity)
+    purpose = ExtendedKeyUsageOID.CODE_SIGNING
+    signing = authority.issue(name, signing_key, validity, purpose=purpose)
+    variables = enrollment(FileSigner(signing_key, signing))
+    secret = _secret(ca_key, passphrase)
+    yield KeyFile("ca-key.pem", secret, "CA key: issues signing certificates", secret=True)
+    yield KeyFile("ca-cert.pem", pem(authority.certificate), "CA certificate")
+    secret = _secret(signing_key, passphrase)
+    yield KeyFile("uki-signing-key.pem", secret, "signs the loader and UKIs", secret=True)
+    yield KeyFile("uki-signing-cert.pem", pem(signing), "signing certificate")
+    yield KeyFile("uki-signing-cert.der", der(signing), "signing certificate for firmware menus")
+    secret = _secret(pcr_key, passphrase)
+    public = pcr_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    yield KeyFile("pcr-signing-key.pem", secret, "signs TPM policies for PCR 11", secret=True)
+    yield KeyFile("pcr-signing-public-key.pem", public, "public key of those policies")
+    for variable, value in (("PK", variables.pk), ("KEK", variables.kek), ("db", variables.db)):
+        yield KeyFile(f"{variable}.auth", value.auth, f"enrols {variable}, signed")
+        yield KeyFile(f"{variable}.esl", value.esl, f"{variable} as a signature list, unsigned")
+
+
+def _secret(key: RSAPrivateKey, passphrase: bytes | None) -> bytes:
+    return private_pem(key, passphrase) if passphrase else private_pkcs1_pem(key)

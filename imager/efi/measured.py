@@ -1,0 +1,171 @@
+"""Measured boot of unified kernel images: PCR policies signed into them, and read back.
+
+systemd-stub(7) and UAPI.5, "UKI Profiles": a profile boots the sections before the first
+`.profile` with its own in their place, so each has a value of PCR 11 and a `.pcrsig` of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+from imager.content.extents import Content
+from imager.content.reading import iterate_bytes
+from imager.efi.pcr import (
+    FIRST_STUB,
+    TALOS_PHASES,
+    content_digest,
+    measured_sections,
+    pcr_value,
+    read_public_key,
+    read_signatures,
+    sign_policies,
+    signed_phases,
+)
+from imager.efi.pe import PeSection, content_headers
+from imager.efi.signer import KeySigner
+from imager.efi.uki import PROFILE, Section, stub_version, uki_stub_version
+from imager.support.errors import InputError, UnsupportedError
+
+_KEY, _SIGNATURES = ".pcrpkey", ".pcrsig"
+_SIZE_LIMIT = 1 << 32
+_SMALL = 1 << 20
+_PROFILE_ID = re.compile(rb'^ID="?([A-Za-z0-9._-]{1,64})"?$', re.MULTILINE)
+
+_Digest = Callable[[Content], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PcrPolicy:
+    """What a profile of a UKI has for the TPM: `profile` is its id, "" where there are none.
+
+    `value` is PCR 11 when the kernel starts, `phases` the paths of boot phases for which policies
+    of it are signed, `problems` what is wrong with `.pcrsig` and `.pcrpkey`, a line each.
+    """
+
+    profile: str
+    value: bytes
+    phases: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def with_signatures(
+    stub: Path,
+    sections: Sequence[Section],
+    signer: KeySigner,
+    *,
+    phase_paths: Sequence[str] = TALOS_PHASES,
+) -> tuple[Section, ...]:
+    """Return `sections`, to be added to `stub`, with a `.pcrsig` at the end of each profile.
+
+    All contents are read, and hashed once. Raises UnsupportedError for a stub of which it is not
+    known what it measures, InputError when a file cannot be read; the signer's errors go through.
+    """
+    version = _known_version(stub_version(stub), stub.name)
+    base, profiles = _split(sections)
+    own = pe_sections(Content.of_file(stub), name=str(stub))
+    digest = cache(content_digest)
+    signed = list(base)
+    for profile in profiles:
+        booted = _booted((*own, *base), profile)
+        value = _value(booted, version, digest)
+        data = sign_policies(value, signer, phase_paths=phase_paths)
+        signed += [*profile, Section(_SIGNATURES, Content.of_bytes(data))]
+    return tuple(signed)
+
+
+def check_pcr_policy(uki: Content, *, name: str = "the UKI") -> tuple[PcrPolicy, ...]:
+    """Return what each profile of `uki`, which messages call `name`, has for the TPM.
+
+    A UKI without `.pcrpkey` and `.pcrsig` has problems too. Raises InputError when it is not a
+    sound PE file, UnsupportedError when it is not known what its stub measures.
+    """
+    version = _known_version(uki_stub_version(uki), name)
+    base, profiles = _split(pe_sections(uki, name=name))
+    digest = cache(content_digest)
+    return tuple(_checked(_booted(base, profile), version, digest) for profile in profiles)
+
+
+def pe_sections(image: Content, *, name: str) -> tuple[Section, ...]:
+    """Return the sections of the PE file `image`, called `name`, as they are in memory.
+
+    Raises InputError when it is not a sound PE32+ file, or its sections take 4 GiB or more.
+    """
+    found = content_headers(image, name=name).sections
+    if sum(section.virtual_size for section in found) >= _SIZE_LIMIT:
+        raise InputError(f"{name}: its sections take more memory than a PE file can have")
+    return tuple(Section(each.name, _in_memory(image, each)) for each in found)
+
+
+def _in_memory(image: Content, section: PeSection) -> Content:
+    held = min(section.raw_size, section.virtual_size)
+    start = section.offset if held else 0
+    return image.slice(start, held).padded(section.virtual_size)
+
+
+def _known_version(version: int, name: str) -> int:
+    if version < FIRST_STUB:
+        told = f"is of systemd {version}" if version else "does not state its version"
+        raise UnsupportedError(
+            f"the stub in {name} {told}: what it measures into the TPM is not known",
+            hint=f"use the stub of systemd {FIRST_STUB} or newer",
+        )
+    return version
+
+
+def _split(sections: Sequence[Section]) -> tuple[Sequence[Section], list[Sequence[Section]]]:
+    """Return the sections that all profiles have, and those of each; where there are none, one."""
+    starts = [index for index, section in enumerate(sections) if section.name == PROFILE]
+    if not starts:
+        return sections, [()]
+    return sections[: starts[0]], [sections[a:b] for a, b in pairwise([*starts, len(sections)])]
+
+
+def _booted(base: Iterable[Section], profile: Iterable[Section]) -> dict[str, Content]:
+    """Return the sections that a profile boots; of several with a name the stub takes the first."""
+    return {**_first(base), **_first(profile)}
+
+
+def _first(sections: Iterable[Section]) -> dict[str, Content]:
+    first: dict[str, Content] = {}
+    for section in sections:
+        first.setdefault(section.name, section.content)
+    return first
+
+
+def _value(booted: Mapping[str, Content], version: int, digest: _Digest) -> bytes:
+    names = [name for name in measured_sections(version) if name in booted]
+    return pcr_value({name: digest(booted[name]) for name in names}, stub=version)
+
+
+def _checked(booted: Mapping[str, Content], version: int, digest: _Digest) -> PcrPolicy:
+    value = _value(booted, version, digest)
+    profile = _profile_id(booted)
+    missing = [name for name in (_KEY, _SIGNATURES) if name not in booted]
+    if missing:
+        return PcrPolicy(profile, value, (), tuple(f"{name} is missing" for name in missing))
+    try:
+        key = read_public_key(_small(booted, _KEY))
+        signatures = read_signatures(_small(booted, _SIGNATURES))
+    except InputError as error:
+        return PcrPolicy(profile, value, (), (error.message,))
+    phases, problems = signed_phases(value, signatures, key)
+    return PcrPolicy(profile, value, phases, problems)
+
+
+def _profile_id(booted: Mapping[str, Content]) -> str:
+    if PROFILE not in booted:
+        return ""
+    found = _PROFILE_ID.search(_small(booted, PROFILE))
+    return found[1].decode("ascii") if found else "?"
+
+
+def _small(booted: Mapping[str, Content], name: str) -> bytes:
+    content = booted[name]
+    if content.size > _SMALL:
+        raise InputError(f"{name}: {content.size} bytes are more than the limit of {_SMALL}")
+    return b"".join(iterate_bytes(content))

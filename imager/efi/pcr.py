@@ -1,0 +1,223 @@
+"""TPM PCR 11 of a booted unified kernel image, and signatures of policies that ask for its value.
+
+What is extended, and in which order: systemd-stub(7), "TPM PCR Notes", and systemd-measure(1), as
+its sources list the sections (src/fundamental/uki.h). Policies: TCG's TPM 2.0 Library, part 3,
+section 23.7, "TPM2_PolicyPCR". Only the bank of SHA-256 is computed; all values are 32 bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imager.content.extents import Content
+from imager.content.reading import iterate_bytes
+from imager.efi.signer import KeySigner
+from imager.support.errors import InputError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+# Talos opens disks in machined, and extends no other phase before; a path is a phase and all
+# that come before it (systemd-pcrphase.service(8)).
+TALOS_PHASES = ("enter-initrd:leave-initrd:enter-machined",)
+_SYSTEMD_PHASES = (
+    "enter-initrd",
+    "enter-initrd:leave-initrd",
+    "enter-initrd:leave-initrd:sysinit",
+    "enter-initrd:leave-initrd:sysinit:ready",
+)
+_KNOWN_PHASES = ("", *_SYSTEMD_PHASES, *TALOS_PHASES)
+
+# In the order of measuring, each with the systemd release whose stub is the first to do so. Not
+# here are .dtbauto, .hwids and .efifw, since which of them is measured depends on the machine.
+_MEASURED = (
+    (".linux", 252),
+    (".osrel", 252),
+    (".cmdline", 252),
+    (".initrd", 252),
+    (".ucode", 256),
+    (".splash", 252),
+    (".dtb", 252),
+    (".uname", 254),
+    (".sbat", 254),
+    (".pcrpkey", 252),
+    (".profile", 257),
+)
+FIRST_STUB = 252
+_PCR = 11
+_BANK = "sha256"
+_ZEROS = bytes(32)
+_POLICY_PCR = (0x17F).to_bytes(4, "big")
+# TPML_PCR_SELECTION: one bank, TPM_ALG_SHA256, three bytes of which bit 11 is set.
+_SELECTION = (1).to_bytes(4, "big") + (0xB).to_bytes(2, "big") + b"\x03" + b"\x00\x08\x00"
+_LARGEST_JSON = 1 << 20
+_DAMAGED = "the image is damaged, or was changed after it was built: build it again"
+
+
+@dataclass(frozen=True, slots=True)
+class PcrSignature:
+    """An entry of `.pcrsig`: a signed policy, and the SHA-256 of the key that signed."""
+
+    policy: bytes
+    signature: bytes
+    fingerprint: bytes
+
+
+def content_digest(content: Content) -> bytes:
+    """Return the SHA-256 of `content`, of which a megabyte at a time is held."""
+    digest = hashlib.sha256()
+    for piece in iterate_bytes(content):
+        digest.update(piece)
+    return digest.digest()
+
+
+def measured_sections(stub: int) -> tuple[str, ...]:
+    """Return the sections that the stub of systemd release `stub` measures, in their order."""
+    return tuple(name for name, since in _MEASURED if since <= stub)
+
+
+def pcr_value(digests: Mapping[str, bytes], *, stub: int) -> bytes:
+    """Return PCR 11 as the stub of systemd release `stub` hands it to the kernel.
+
+    `digests` are the SHA-256 of the contents of sections; sections that it does not measure are
+    ignored.
+    """
+    value = _ZEROS
+    for name in measured_sections(stub):
+        if name in digests:
+            value = _extended(value, _sha256(name.encode("ascii") + b"\0"))
+            value = _extended(value, digests[name])
+    return value
+
+
+def after_phases(value: bytes, path: str) -> bytes:
+    """Return what PCR 11 with `value` is after the phases of the colon-separated `path`."""
+    for phase in filter(None, path.split(":")):
+        value = _extended(value, _sha256(phase.encode()))
+    return value
+
+
+def pcr_policy(value: bytes) -> bytes:
+    """Return the digest of the policy (of a session of SHA-256) that PCR 11 has `value`."""
+    return _sha256(_ZEROS + _POLICY_PCR + _SELECTION + _sha256(value))
+
+
+def _extended(value: bytes, digest: bytes) -> bytes:
+    return _sha256(value + digest)
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def public_key_pem(signer: KeySigner) -> bytes:
+    """Return the contents of `.pcrpkey`: the public key as PEM (SubjectPublicKeyInfo)."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return signer.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def sign_policies(
+    value: bytes, signer: KeySigner, *, phase_paths: Sequence[str] = TALOS_PHASES
+) -> bytes:
+    """Return the contents of `.pcrsig`, for PCR 11 with `value` when the kernel starts.
+
+    There is an entry for each of `phase_paths`; the JSON is systemd-measure's. The signer's errors
+    go through.
+    """
+    fingerprint = _fingerprint(signer.public_key).hex()
+    policies = [pcr_policy(after_phases(value, path)) for path in phase_paths]
+    entries = [
+        {
+            "pcrs": [_PCR],
+            "pkfp": fingerprint,
+            "pol": policy.hex(),
+            "sig": base64.b64encode(signer.sign(policy)).decode("ascii"),
+        }
+        for policy in policies
+    ]
+    return json.dumps({_BANK: entries}, separators=(",", ":")).encode("ascii")
+
+
+def _fingerprint(key: RSAPublicKey) -> bytes:
+    """Return the SHA-256 of the key as RFC 8017's RSAPublicKey, in DER."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return _sha256(key.public_bytes(Encoding.DER, PublicFormat.PKCS1))
+
+
+def read_signatures(data: bytes) -> tuple[PcrSignature, ...]:
+    """Return the entries of a `.pcrsig` for PCR 11 of the bank of SHA-256.
+
+    Raises InputError when it is damaged.
+    """
+    try:
+        if len(data) > _LARGEST_JSON:
+            raise ValueError(f"it has {len(data)} bytes")
+        entries = json.loads(data.rstrip(b"\0"))[_BANK]
+        return tuple(_read_entry(entry) for entry in entries if entry["pcrs"] == [_PCR])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f".pcrsig: not a list of PCR signatures: {error}", hint=_DAMAGED
+        ) from error
+
+
+def _read_entry(entry: Mapping[str, str]) -> PcrSignature:
+    policy, fingerprint = bytes.fromhex(entry["pol"]), bytes.fromhex(entry["pkfp"])
+    signature = base64.b64decode(entry["sig"], validate=True)
+    return PcrSignature(policy, signature, fingerprint)
+
+
+def read_public_key(pem: bytes) -> RSAPublicKey:
+    """Return the key of a `.pcrpkey`; raises InputError unless it is an RSA key in PEM."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InputError(".pcrpkey: not a public key in PEM", hint=_DAMAGED) from error
+    if not isinstance(key, RSAPublicKey):
+        raise InputError(".pcrpkey: not an RSA key, as PCR policies need", hint=_DAMAGED)
+    return key
+
+
+def signed_phases(
+    value: bytes, signatures: Iterable[PcrSignature], key: RSAPublicKey
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Check `signatures` with `key`, for PCR 11 with `value` when the kernel starts.
+
+    Returns the paths of phases whose policies are signed ("" before the first phase), and the
+    problems.
+    """
+    policies = {pcr_policy(after_phases(value, path)): path for path in _KNOWN_PHASES}
+    phases, problems = [], []
+    for each in signatures:
+        policy = f".pcrsig: policy {each.policy.hex()}"
+        if each.fingerprint != _fingerprint(key):
+            problems.append(f"{policy} is signed by another key than .pcrpkey")
+        elif not _verifies(each, key):
+            problems.append(f"{policy} has an invalid signature")
+        elif each.policy not in policies:
+            problems.append(f"{policy} does not match this image in any known boot phase")
+        else:
+            phases.append(policies[each.policy])
+    return tuple(phases), tuple(problems)
+
+
+def _verifies(each: PcrSignature, key: RSAPublicKey) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        key.verify(each.signature, each.policy, PKCS1v15(), SHA256())
+    except InvalidSignature:
+        return False
+    return True

@@ -1,0 +1,146 @@
+"""Everything that a SecureBoot output is signed with, from files under Talos's names.
+
+uki-signing-key.pem uki-signing-cert.pem    sign the loader and the UKI
+pcr-signing-key.pem                         signs the policies for the TPM
+PK.auth KEK.auth db.auth                    all three, or none: then made from the signing key
+well-known/db/ well-known/KEK/              certificates of others to trust as well
+"""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imager.efi.certificates import der
+from imager.efi.databases import accepts
+from imager.efi.efivars import Variable
+from imager.efi.enrollment import (
+    WellKnown,
+    enrollment,
+    enrollment_problems,
+    load_auth,
+    load_well_known,
+)
+from imager.efi.signer import FileKey, KeySigner, LoadedKey, Signer, load_key, load_signer
+from imager.support.errors import InputError
+
+DEFAULT_FOLDER = Path("/secureboot")
+WELL_KNOWN = "well-known"
+_VARIABLES = (Variable.PK, Variable.KEK, Variable.DB)
+
+
+@dataclass(frozen=True, slots=True)
+class SecureBootFiles:
+    """The paths of keys and certificates; `variables` are PK.auth, KEK.auth and db.auth.
+
+    `well_known` is the folder of certificates of others to trust as well.
+    """
+
+    key: Path
+    certificate: Path
+    pcr_key: Path
+    variables: tuple[Path, Path, Path]
+    well_known: Path | None = None
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> SecureBootFiles:
+        """Return the files of `folder` under their usual names."""
+        return cls(
+            folder / "uki-signing-key.pem",
+            folder / "uki-signing-cert.pem",
+            folder / "pcr-signing-key.pem",
+            (folder / "PK.auth", folder / "KEK.auth", folder / "db.auth"),
+        )
+
+    def with_well_known(self, folder: Path) -> SecureBootFiles:
+        """Return the same with the certificates of others in `folder`."""
+        return replace(self, well_known=folder)
+
+
+@dataclass(frozen=True, slots=True)
+class SecureBoot:
+    """The signers, and the variables that firmware is to enrol: `<name>.auth` by name."""
+
+    signer: Signer
+    pcr_signer: KeySigner
+    variables: Mapping[str, bytes]
+
+    @property
+    def certificate(self) -> bytes:
+        """The certificate of the signer, in DER."""
+        return der(self.signer.certificate)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSecureBoot:
+    """The keys, and warnings about their files."""
+
+    secure_boot: SecureBoot
+    warnings: tuple[str, ...]
+
+
+def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> LoadedSecureBoot:
+    """Load `files`; warns of keys that other users can read, and of certificates not valid now.
+
+    Raises InputError for files that are missing or of another kind, and for .auth files that are
+    incomplete, that firmware would refuse, or that do not allow what the signer signs.
+    UnsupportedError is for keys that firmware does not verify.
+    """
+    _check_folder(files.key.parent)
+    loaded = load_signer(files.key, files.certificate, now=now)
+    pcr: LoadedKey = load_key(files.pcr_key)
+    present = [path for path in files.variables if path.exists()]
+    if present and len(present) < len(files.variables):
+        missing = next(path for path in files.variables if path not in present)
+        raise InputError(
+            f"{missing} is missing, but {present[0]} exists",
+            hint="give all of PK.auth, KEK.auth and db.auth, or none to have them made",
+        )
+    if present and files.well_known:
+        raise InputError(
+            f"{present[0]} is used as it is, so well-known certificates cannot be added",
+            hint="remove PK.auth, KEK.auth and db.auth, or leave well-known certificates out",
+        )
+    variables = _given(files, loaded.signer) if present else _made(files, loaded.signer)
+    warnings = (*loaded.warnings, *pcr.warnings)
+    key: FileKey = pcr.key
+    return LoadedSecureBoot(SecureBoot(loaded.signer, key, variables), warnings)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    wanted = Path("keys") if folder == DEFAULT_FOLDER else folder
+    name = shlex.quote(str(wanted))
+    given = f", and pass --secureboot-dir {name}" if folder == DEFAULT_FOLDER else ""
+    raise InputError(
+        f"the folder of SecureBoot keys {folder} does not exist",
+        hint=f"make keys: `imager secureboot gen-keys {name}`{given}",
+    )
+
+
+def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
+    pairs = zip(_VARIABLES, files.variables, strict=True)
+    pk, kek, db = (load_auth(variable, path) for variable, path in pairs)
+    problems = list(enrollment_problems(pk, kek, db))
+    if not accepts(db, signer.certificate):
+        problems.append(f"db does not contain the certificate {files.certificate}")
+    if problems:
+        raise InputError(
+            f"{files.variables[0].parent}: firmware would not boot with these keys: "
+            f"{'; '.join(problems)}",
+            hint="remove PK.auth, KEK.auth and db.auth to have them made, or make new keys with"
+            " `imager secureboot gen-keys`",
+        )
+    pairs = zip(_VARIABLES, files.variables, strict=True)
+    return {variable.value: path.read_bytes() for variable, path in pairs}
+
+
+def _made(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
+    others = load_well_known(files.well_known) if files.well_known else WellKnown()
+    made = enrollment(signer, extra_db=others.db, extra_kek=others.kek)
+    values = (made.pk, made.kek, made.db)
+    return {variable.value: value.auth for variable, value in zip(_VARIABLES, values, strict=True)}

@@ -1,0 +1,227 @@
+"""Signers: a private RSA key, wherever it is kept; here, one in a PEM file.
+
+A key in a KMS or behind PKCS #11 is one more module with a class of these methods. UEFI firmware
+verifies RSA with SHA-256 (UEFI 2.10, chapter 32) and PKCS #1 v1.5 padding (RFC 8017, 8.2), which
+is deterministic: the same key and data give the same bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from imager.efi.certificates import first_certificate, read_limited, subject
+from imager.efi.trust import LARGEST_KEY, certificate_problem
+from imager.support.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from cryptography.x509 import Certificate
+
+KEY_VARIABLE = "IMAGER_KEY_PASSPHRASE"
+HASHES = ("sha256", "sha384", "sha512")
+_SMALLEST = 2048
+_NEW_KEYS = "make new keys: `imager secureboot gen-keys FOLDER`"
+_PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
+_ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
+
+
+class KeySigner(Protocol):
+    """A private RSA key that signs without being exposed: enough for a PCR policy."""
+
+    @property
+    def public_key(self) -> RSAPublicKey:
+        """The public half."""
+
+    def sign(self, data: bytes, hash_name: str = "sha256") -> bytes:
+        """Return the raw RSA PKCS #1 v1.5 signature over the hash (of `HASHES`) of `data`."""
+
+
+class Signer(KeySigner, Protocol):
+    """A key with its X.509 certificate: what Authenticode and the firmware's variables need."""
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of `public_key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """A private key from a file; it is in no repr."""
+
+    private_key: RSAPrivateKey = field(repr=False)
+
+    @property
+    def public_key(self) -> RSAPublicKey:
+        """The public half."""
+        return self.private_key.public_key()
+
+    def sign(self, data: bytes, hash_name: str = "sha256") -> bytes:
+        """Return the raw RSA PKCS #1 v1.5 signature over the hash (of `HASHES`) of `data`."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+        if hash_name not in HASHES:
+            raise ValueError(f"{hash_name} is not one of {HASHES}")
+        algorithm = getattr(hashes, hash_name.upper())()
+        return self.private_key.sign(data, PKCS1v15(), algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSigner(FileKey):
+    """A private key and its certificate, from files."""
+
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedKey:
+    """A key, and warnings about its file."""
+
+    key: FileKey
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSigner:
+    """A signer, and warnings about its files."""
+
+    signer: FileSigner
+    warnings: tuple[str, ...]
+
+
+def key_passphrase() -> bytes | None:
+    """Return the passphrase of private keys from the environment, its only source; else None."""
+    return os.fsencode(os.environ.get(KEY_VARIABLE, "")) or None
+
+
+def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> LoadedSigner:
+    """Return the signer of the PEM files `key` and `certificate`; warns if not valid at `now`.
+
+    An encrypted key is decrypted with `key_passphrase`. The first of several certificates counts,
+    as in Talos's imager. Raises InputError for a file of another kind and for two that do not
+    belong together, UnsupportedError for a key that UEFI firmware does not verify.
+    """
+    loaded = load_key(key)
+    found = first_certificate(certificate)
+    if problem := certificate_problem(found):
+        raise UnsupportedError(f"{certificate}: {problem}", hint=_NEW_KEYS)
+    if found.public_key() != loaded.key.public_key:
+        raise InputError(
+            f"{certificate}: this certificate ({subject(found)}) does not belong to the key {key}",
+            hint="give the key and the certificate that were made together",
+        )
+    signer = FileSigner(loaded.key.private_key, found)
+    return LoadedSigner(signer, (*loaded.warnings, *_validity(found, certificate, now)))
+
+
+def load_key(path: Path) -> LoadedKey:
+    """Return the RSA key of 2048 to 16384 bits in the PEM file `path`; errors: `load_signer`."""
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    key, warnings = load_private_key(path)
+    if not isinstance(key, RSAPrivateKey):
+        problem = "the private key is not an RSA key, and UEFI firmware verifies RSA only"
+    elif not _SMALLEST <= key.key_size <= LARGEST_KEY:
+        problem = (
+            f"the RSA key has {key.key_size} bits, and UEFI firmware needs"
+            f" {_SMALLEST} to {LARGEST_KEY}"
+        )
+    else:
+        return LoadedKey(FileKey(key), warnings)
+    raise UnsupportedError(f"{path}: {problem}", hint=_NEW_KEYS)
+
+
+def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
+    """Return the private key in the PEM file `path`, and warnings about the file.
+
+    Any form that OpenSSL writes is read: PKCS #8, PKCS #1 and SEC 1, encrypted or not. Raises
+    InputError when there is no key or it cannot be decrypted, UnsupportedError for an unknown kind
+    of key and for RSA-PSS. An encrypted file does not show the latter: its certificate does.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    data, mode = read_limited(path, what="private key", hint=_NEW_KEYS)
+    if not _PRIVATE.search(data):
+        raise _no_key(path, data)
+    encrypted = any(mark in data for mark in _ENCRYPTED)
+    passphrase = key_passphrase() if encrypted else None
+    if encrypted and passphrase is None:
+        raise InputError(
+            f"{path}: the private key is encrypted",
+            hint=f"set the environment variable {KEY_VARIABLE} to its passphrase",
+        )
+    try:
+        key = load_pem_private_key(data, passphrase)
+    except UnsupportedAlgorithm as error:
+        raise UnsupportedError(f"{path}: this kind of private key is not supported") from error
+    except (ValueError, TypeError) as error:
+        raise _unreadable(path, encrypted=encrypted) from error
+    if not encrypted and _is_for_pss(data):
+        raise UnsupportedError(
+            f"{path}: the private key is for RSA-PSS signatures only, and UEFI, TPM policies and"
+            " certificates made here use PKCS #1 v1.5",
+            hint=_NEW_KEYS,
+        )
+    return key, tuple(_exposure(path, mode, encrypted=encrypted))
+
+
+def _is_for_pss(data: bytes) -> bool:
+    """Whether a PEM file with a sound private key marks it for RSA-PSS (RFC 4055, section 1.2).
+
+    The mark is lost in the key that the library returns.
+    """
+    from asn1crypto import keys, pem
+
+    blocks = [der for name, _, der in pem.unarmor(data, multiple=True) if name == "PRIVATE KEY"]
+    algorithms = [keys.PrivateKeyInfo.load(der)["private_key_algorithm"] for der in blocks]
+    return any(each["algorithm"].native == "rsassa_pss" for each in algorithms)
+
+
+def _no_key(path: Path, data: bytes) -> InputError:
+    if b"-----BEGIN CERTIFICATE-----" in data:
+        return InputError(
+            f"{path}: this is a certificate, not a private key",
+            hint="give the private key here, and the certificate in its own option or field",
+        )
+    if b"-----BEGIN " in data:
+        return InputError(f"{path}: this PEM file contains no private key")
+    return InputError(
+        f"{path}: the private key is not in PEM format",
+        hint="for one in DER: openssl pkey -inform DER -in KEY -out key.pem",
+    )
+
+
+def _unreadable(path: Path, *, encrypted: bool) -> InputError:
+    if encrypted:
+        return InputError(
+            f"{path}: cannot decrypt the private key: wrong passphrase, or a damaged file",
+            hint=f"set the environment variable {KEY_VARIABLE} to its passphrase",
+        )
+    return InputError(f"{path}: the private key is damaged")
+
+
+def _exposure(path: Path, mode: int, *, encrypted: bool) -> Iterator[str]:
+    if stat.S_ISREG(mode) and mode & 0o077 and not encrypted:
+        yield (
+            f"{path}: this private key is not encrypted, and other users can read it: "
+            f"chmod 600 {shlex.quote(str(path))}"
+        )
+
+
+def _validity(certificate: Certificate, path: Path, now: datetime.datetime) -> Iterator[str]:
+    """Yield warnings about the dates, which firmware ignores since it has no trusted clock."""
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now < start:
+        yield f"{path}: the certificate is not valid before {start:%Y-%m-%d %H:%M} UTC"
+    if now > end:
+        yield f"{path}: the certificate expired on {end:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,315 @@
+"""Unified Kernel Images: kernel, initramfs and command line as sections behind a UEFI stub.
+
+UAPI group's specification (https://uapi-group.org/specifications/specs/unified_kernel_image/) and
+systemd-stub(7). Only the stub (about 100 KB) is read; kernel and initramfs stay where they are, as
+extents, at multiples of 2048 bytes, so that other files of an ISO can name the same bytes. A
+section's VirtualSize is the exact size of its contents, since that is what the stub
+measures into the TPM (systemd-measure(1)).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.content.extents import Content
+from imager.content.reading import iterate_bytes
+from imager.efi.pe import SECTION_HEADER, PeHeaders, read_headers
+from imager.support.errors import InputError, UnsupportedError
+from imager.support.units import align_up
+
+# Sectors of a CD; a multiple of every FileAlignment that is in use.
+_ALIGNMENT = 2048
+_INSTRUCTION = 4
+_STUB_LIMIT = 16 << 20
+_SIZE_LIMIT = 1 << 32
+# IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ
+_CHARACTERISTICS = 0x4000_0040
+_NAME = re.compile(r"\.[A-Za-z0-9_]{1,7}", re.ASCII)
+PROFILE = ".profile"
+_MAIN = "main"
+_NOTHING = Content(0)
+# Without quotes, and between double ones, nothing of these needs an escape in os-release(5).
+_WORD = re.compile(r"[A-Za-z0-9._+-]+", re.ASCII)
+_TEXT = re.compile(r"[A-Za-z0-9 ()._+-]+", re.ASCII)
+_SYSTEMD_VERSION = re.compile(rb"#### LoaderInfo: systemd-(boot|stub) (\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section to add: `name` is a dot and at most seven letters or digits."""
+
+    name: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A section at byte `offset` of the file, where it takes `raw_size`, and at its address."""
+
+    section: Section
+    offset: int
+    raw_size: int
+    address: int
+
+    @property
+    def header(self) -> bytes:
+        return SECTION_HEADER.pack(
+            self.section.name.encode("ascii"),
+            self.section.content.size,
+            self.address,
+            self.raw_size,
+            self.offset,
+            *(0, 0, 0, 0),
+            _CHARACTERISTICS,
+        )
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.raw_size
+
+    @property
+    def virtual_end(self) -> int:
+        return self.address + self.section.content.size
+
+
+def plan_uki(stub: Path, sections: Sequence[Section]) -> Content:
+    """Return the UEFI application that is `stub` with `sections` added in their order.
+
+    The stub's symbol table is left out, and its headers grow where they have no room. Raises
+    InputError for a file that is not a PE32+ stub and for a section that is empty,
+    UnsupportedError for a stub that is signed or cannot take the sections, ValueError for a bad
+    name or one that comes twice (in one profile: `.profile` begins another).
+    """
+    headers = read_headers(stub)
+    _check_stub(stub, headers)
+    _check_sections(stub, headers, sections)
+    table_end = headers.table_end + len(sections) * SECTION_HEADER.size
+    shift = align_up(max(table_end - headers.first_data, 0), headers.file_alignment)
+    _check_room(stub, headers, header_end=table_end, shift=shift)
+    placed = tuple(_place(headers, sections, shift=shift))
+    if any(max(each.end, each.virtual_end) >= _SIZE_LIMIT for each in placed):
+        raise UnsupportedError(
+            "the unified kernel image would have 4 GiB or more, which PE cannot express",
+            hint="make the initramfs smaller, for example with fewer system extensions",
+        )
+    head = _patched_stub(stub, headers, placed, shift=shift)
+    size = max((each.end for each in placed), default=len(head))
+    contents = [(each.offset, each.section.content) for each in placed]
+    return Content.compose(size, [(0, Content.of_bytes(head)), *contents])
+
+
+def _check_stub(stub: Path, headers: PeHeaders) -> None:
+    if headers.data_end > _STUB_LIMIT:
+        raise InputError(f"{stub}: {headers.data_end} bytes is too large for a UEFI stub")
+    if headers.signed:
+        raise UnsupportedError(
+            f"{stub}: the stub is signed, and adding to it would break the signature",
+            hint="give the unsigned stub; the finished image is what gets signed",
+        )
+
+
+def _check_sections(stub: Path, headers: PeHeaders, sections: Sequence[Section]) -> None:
+    own = {section.name for section in headers.sections}
+    seen = set(own)
+    for section in sections:
+        if not _NAME.fullmatch(section.name):
+            raise ValueError(f"{section.name!r} is not a section name")
+        if not section.content.size:
+            raise InputError(f"{stub}: there is nothing to put into section {section.name}")
+        if section.name == PROFILE:
+            seen = set(own)
+        elif section.name in seen:
+            raise ValueError(f"section {section.name} comes twice")
+        seen.add(section.name)
+
+
+def _check_room(stub: Path, headers: PeHeaders, *, header_end: int, shift: int) -> None:
+    lowest = min(section.virtual_address for section in headers.sections)
+    # A debug directory holds file offsets, which a shift would have to follow.
+    if align_up(header_end, headers.file_alignment) > lowest or (shift and headers.debug):
+        raise UnsupportedError(
+            f"{stub}: the headers have no room for more sections",
+            hint="use the stub of another systemd release",
+        )
+
+
+def _place(headers: PeHeaders, sections: Sequence[Section], *, shift: int) -> Iterator[_Placed]:
+    offset = align_up(headers.data_end + shift, headers.file_alignment)
+    address = align_up(headers.virtual_end, headers.section_alignment)
+    for section in sections:
+        # No gaps between sections: Authenticode leaves open whether they are hashed.
+        end = align_up(offset + section.content.size, max(_ALIGNMENT, headers.file_alignment))
+        yield _Placed(section, offset, end - offset, address)
+        offset = end
+        address = align_up(address + section.content.size, headers.section_alignment)
+
+
+def _patched_stub(
+    stub: Path, headers: PeHeaders, placed: Sequence[_Placed], *, shift: int
+) -> bytes:
+    """Return the stub up to the end of its sections, with `placed` entered into its headers.
+
+    What lies behind the sections is symbols, which an image has no use for.
+    """
+    import pefile
+
+    data = stub.read_bytes()[: headers.data_end]
+    if not _is_padding(data[headers.table_end : headers.first_data]):
+        raise UnsupportedError(f"{stub}: there are data behind the section table")
+    try:
+        patched = _patched_headers(data, headers, placed, shift=shift)
+    except (pefile.PEFormatError, struct.error) as error:
+        raise InputError(f"{stub}: not a sound PE32+ executable: {error}") from error
+    head = patched[: headers.table_end] + b"".join(each.header for each in placed)
+    return head.ljust(headers.first_data + shift, b"\0") + patched[headers.first_data :]
+
+
+def _is_padding(data: bytes) -> bool:
+    """Whether `data` are zeros, or one instruction again and again, as some linkers pad code."""
+    word = data[:_INSTRUCTION]
+    return not any(data) or data == (word * (len(data) // _INSTRUCTION + 1))[: len(data)]
+
+
+def _patched_headers(
+    data: bytes, headers: PeHeaders, placed: Sequence[_Placed], *, shift: int
+) -> bytes:
+    import pefile
+
+    image = pefile.PE(data=data, fast_load=True)
+    image.FILE_HEADER.NumberOfSections += len(placed)
+    image.FILE_HEADER.PointerToSymbolTable = image.FILE_HEADER.NumberOfSymbols = 0
+    optional = image.OPTIONAL_HEADER
+    header_end = headers.table_end + len(placed) * SECTION_HEADER.size
+    virtual_end = max([headers.virtual_end, *(each.virtual_end for each in placed)])
+    optional.SizeOfInitializedData += sum(each.raw_size for each in placed)
+    optional.SizeOfImage = align_up(virtual_end, headers.section_alignment)
+    optional.SizeOfHeaders = max(
+        optional.SizeOfHeaders, align_up(header_end, headers.file_alignment)
+    )
+    optional.CheckSum = 0
+    for section in image.sections:
+        section.PointerToRawData += shift if section.SizeOfRawData else 0
+    return bytes(image.write())
+
+
+@dataclass(frozen=True, slots=True)
+class UkiProfile:
+    """Another way to start the same UKI: its own command line, under `title` in boot menus."""
+
+    profile_id: str
+    title: str
+    cmdline: str
+
+
+@dataclass(frozen=True, slots=True)
+class UkiParts:
+    """What a UKI is made of; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out.
+
+    `profiles` come after the profile `main`, the UKI itself; with None there is no profile at all.
+    Stubs support profiles from systemd 257 on.
+    """
+
+    os_release: str
+    cmdline: str
+    kernel: Content
+    initramfs: Content
+    uname: str = ""
+    splash: Content = _NOTHING
+    pcr_public_key: bytes = b""
+    profiles: tuple[UkiProfile, ...] | None = None
+
+
+def uki_sections(parts: UkiParts) -> tuple[Section, ...]:
+    """Return the sections of a UKI in the order in which Talos has them; `.sbat` is the stub's."""
+    sections = (
+        _text_section(".osrel", parts.os_release),
+        _text_section(".cmdline", parts.cmdline),
+        _text_section(".uname", parts.uname),
+        Section(".splash", parts.splash),
+        Section(".pcrpkey", Content.of_bytes(parts.pcr_public_key)),
+        Section(".linux", parts.kernel),
+        Section(".initrd", parts.initramfs),
+    )
+    optional = {".uname", ".splash", ".pcrpkey"}
+    base = tuple(each for each in sections if each.content.size or each.name not in optional)
+    return (*base, *_profile_sections(parts.profiles))
+
+
+def _profile_sections(profiles: Sequence[UkiProfile] | None) -> Iterator[Section]:
+    """Yield the sections of profiles; as Talos writes it, `.profile` has no line end at its end."""
+    if profiles is None:
+        return
+    yield _text_section(PROFILE, f"ID={_MAIN}")
+    for profile in profiles:
+        fields = f"ID={_of(_WORD, profile.profile_id)}\nTITLE={_of(_TEXT, profile.title)}"
+        yield _text_section(PROFILE, fields)
+        yield _text_section(".cmdline", profile.cmdline)
+
+
+def _text_section(name: str, text: str) -> Section:
+    return Section(name, Content.of_bytes(text.encode()))
+
+
+def os_release(*, version: str, title: str) -> str:
+    """Return Talos's os-release(5) file, which boot menus read for the title and for sorting.
+
+    Raises InputError for a value that cannot be in one.
+    """
+    return (
+        'NAME="Talos"\n'
+        "ID=talos\n"
+        f"VERSION_ID={_of(_WORD, version)}\n"
+        f'PRETTY_NAME="{_of(_TEXT, title)}"\n'
+        'HOME_URL="https://www.talos.dev/"\n'
+        'BUG_REPORT_URL="https://github.com/siderolabs/talos/issues"\n'
+        'VENDOR_NAME="Sidero Labs"\n'
+        'VENDOR_URL="https://www.siderolabs.com/"\n'
+    )
+
+
+def _of(pattern: re.Pattern[str], value: str) -> str:
+    if not pattern.fullmatch(value):
+        raise InputError(
+            f"{value!r} contains characters that are not allowed in a boot menu entry",
+            hint="name a Talos version, such as --talos-version v1.9.0",
+        )
+    return value
+
+
+def stub_version(stub: Path) -> int:
+    """Return systemd's version (252) that the stub says it is of; 0 if none.
+
+    Raises InputError when the file cannot be read.
+    """
+    return _file_version(stub, b"stub")
+
+
+def uki_stub_version(uki: Content) -> int:
+    """Return systemd's version (252) that the stub of `uki` says it is of; 0 if none."""
+    head = uki.slice(0, min(uki.size, _STUB_LIMIT))
+    return _systemd_version(b"".join(iterate_bytes(head)), b"stub")
+
+
+def loader_version(loader: Path) -> int:
+    """Return systemd's version (252) that systemd-boot says it is of; 0 if it says none.
+
+    Raises InputError when the file cannot be read.
+    """
+    return _file_version(loader, b"boot")
+
+
+def _file_version(path: Path, part: bytes) -> int:
+    try:
+        with path.open("rb") as file:
+            return _systemd_version(file.read(_STUB_LIMIT), part)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _systemd_version(data: bytes, part: bytes) -> int:
+    found = _SYSTEMD_VERSION.search(data)
+    return int(found[2]) if found and found[1] == part else 0

@@ -1,0 +1,89 @@
+"""Reads the boot catalog of an ISO: which boot images it has for firmware.
+
+"El Torito" Bootable CD-ROM Format Specification 1.0, and UEFI 2.10, 13.3.2.1. An image's size is
+not read: its field counts 512-byte sectors in 16 bits, so writers leave it 0 or let it wrap. What
+the image holds says how large it is.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.formats.volume_reader import DamagedError, Volume, opened_volume
+
+_SECTOR = 2048
+_FIRST_DESCRIPTOR, _MOST_DESCRIPTORS = 16, 64
+_BOOT_RECORD, _TERMINATOR = 0, 255
+_IDENTIFIER = b"CD001\x01EL TORITO SPECIFICATION"
+_CATALOG = struct.Struct("<71xI")
+_ENTRY = 32
+_LARGEST_CATALOG = 4 * _SECTOR
+_VALIDATION = struct.Struct("<BB28xBB")
+_SECTION = struct.Struct("<BBH")
+_IMAGE = struct.Struct("<BB6xI")
+_BOOTABLE, _HEADER, _LAST_HEADER, _EXTENSION = 0x88, 0x90, 0x91, 0x44
+_EFI = 0xEF
+
+
+@dataclass(frozen=True, slots=True)
+class BootImage:
+    """A bootable image at byte `offset`, entry `number` of the catalog (from 1)."""
+
+    number: int
+    offset: int
+    is_efi: bool
+
+
+def read_boot_images(path: Path) -> tuple[BootImage, ...]:
+    """Return the bootable images in the catalog of the ISO `path`; none without a catalog.
+
+    Raises InputError for a damaged catalog, OutputError when the file cannot be read.
+    """
+    with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
+        place = _catalog_of(volume)
+        return tuple(_images(volume, place)) if place is not None else ()
+
+
+def _catalog_of(volume: Volume) -> int | None:
+    """Return the byte at which the boot catalog begins, if there is one."""
+    for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
+        descriptor = volume.read(number * _SECTOR, _SECTOR)
+        if descriptor[0] == _BOOT_RECORD and descriptor[1:].startswith(_IDENTIFIER):
+            return int(_CATALOG.unpack_from(descriptor)[0]) * _SECTOR
+        if descriptor[0] == _TERMINATOR:
+            break
+    return None
+
+
+def _images(volume: Volume, place: int) -> Iterator[BootImage]:
+    catalog = volume.read(place, min(_LARGEST_CATALOG, max(volume.size - place, 0)))
+    starts = range(0, len(catalog) - _ENTRY + 1, _ENTRY)
+    entries = [catalog[start : start + _ENTRY] for start in starts]
+    if not entries or not _is_valid(entries[0]):
+        raise DamagedError("its boot catalog has no sound validation entry")
+    platform, left, number, more = entries[0][1], 1, 0, True
+    for entry in entries[1:]:
+        if entry[0] == _EXTENSION:
+            continue
+        if left:
+            left, number = left - 1, number + 1
+            indicator, _, sector = _IMAGE.unpack_from(entry)
+            if indicator == _BOOTABLE:
+                yield BootImage(number, sector * _SECTOR, platform == _EFI)
+        elif more and entry[0] in (_HEADER, _LAST_HEADER):
+            header, platform, left = _SECTION.unpack_from(entry)
+            more = header == _HEADER
+        else:
+            return
+    if left:
+        raise DamagedError("its boot catalog has no end")
+
+
+def _is_valid(entry: bytes) -> bool:
+    """Whether this is a validation entry, of which all 16-bit words add up to zero."""
+    header, _, key_55, key_aa = _VALIDATION.unpack(entry)
+    words = struct.unpack("<16H", entry)
+    return (header, key_55, key_aa) == (1, 0x55, 0xAA) and sum(words) & 0xFFFF == 0

@@ -1,0 +1,92 @@
+"""How large an ext4 volume must be that somebody else formats, by mkfs.ext4's defaults.
+
+mke2fs.conf(5). Such a volume has an inode for every 16 KiB, a journal of up to 1 GiB and blocks
+kept for growing, which the volumes planned here do without. mkfs.ext4 itself is asked what is left.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from imager.content.tree import TreeFile
+from imager.formats.ext4.layout import needed_blocks
+from imager.formats.ext4.plan import smallest
+from imager.formats.ext4.superblock import free_blocks
+from imager.formats.ext4.tree import Tree
+from imager.formats.scratch_volume import BLOCK, make_sparse
+from imager.support.tools import run_tool
+from imager.support.units import GIB, MIB, align_up
+
+# As e2fsprogs ships it, blocks of 4 KiB for small volumes too.
+_CONFIG = """\
+[defaults]
+\tbase_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
+\tblocksize = 4096
+\tinode_size = 256
+\tinode_ratio = 16384
+[fs_types]
+\text4 = {
+\t\tfeatures = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
+\t}
+\tsmall = {
+\t\tinode_ratio = 4096
+\t}
+"""
+# Blocks of extent trees, and the orphan file of later versions: 512 blocks at most.
+_SPARE_BLOCKS = 1024
+# ext2fs_get_journal_params of libext2fs: a volume below so many bytes has a journal of so many MiB.
+_JOURNALS = (
+    (GIB // 8, 4),
+    (GIB, 16),
+    (2 * GIB, 32),
+    (16 * GIB, 64),
+    (32 * GIB, 128),
+    (64 * GIB, 256),
+    (128 * GIB, 512),
+)
+_LARGEST_JOURNAL = 1024
+_LEAST = 32 * MIB
+
+
+def minimum_default_ext4_size(
+    files: Sequence[TreeFile], *, folders: Sequence[str] = (), scratch: Path
+) -> int:
+    """Return the bytes, a multiple of 1 MiB, from which on every volume holds what is named.
+
+    Root writes them, who may use the reserved blocks. `scratch` is an existing folder on a disk
+    with sparse files. Raises HostError when it has none, DependencyError when mkfs.ext4 is missing
+    or fails.
+    """
+    tree = Tree.of(((file.path, file.content.size) for file in files), folders)
+    needed = needed_blocks(tree)
+    needed += _SPARE_BLOCKS
+    low = max(align_up(needed * BLOCK, MIB), _LEAST)
+
+    def fits(mebibytes: int) -> bool:
+        if mebibytes * MIB < low:
+            return False
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="ext4-") as folder:
+            return _free_blocks(mebibytes * MIB, Path(folder, "volume")) >= needed
+
+    return smallest(fits, guess=(low + low // 32) // MIB) * MIB
+
+
+def _free_blocks(size: int, path: Path) -> int:
+    make_sparse(path, size)
+    config = path.with_suffix(".conf")
+    config.write_text(_CONFIG, encoding="ascii")
+    run_tool(
+        ["mkfs.ext4", "-q", "-F", "-J", f"size={_journal_mib(size)}", path],
+        package="e2fsprogs",
+        env={"MKE2FS_CONFIG": os.fspath(config)},
+    )
+    return free_blocks(path)
+
+
+def _journal_mib(size: int) -> int:
+    """Return the journal of a volume somewhat larger: it must not have less room than this one."""
+    larger = size + size // 4
+    return next((mib for limit, mib in _JOURNALS if larger < limit), _LARGEST_JOURNAL)

@@ -1,0 +1,183 @@
+"""The superblock and the block groups of a foreign ext4 volume: where its inodes are.
+
+Follows https://docs.kernel.org/filesystems/ext4/, "The Super Block" and "Block Group Descriptors".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+from imager.formats.ext4.libext2fs import crc32c
+from imager.formats.volume_reader import DamagedError, Volume
+from imager.support.errors import UnsupportedError
+
+START, LENGTH = 1024, 1024
+_MAGIC = b"\x53\xef"
+_CHECKSUM = 0x3FC
+_CLEAN = 1
+_SPARSE_SUPER2 = 0x200
+_FILE_TYPE, _NEEDS_RECOVERY, _META_GROUPS, _64_BIT, _OWN_SEED = 0x2, 0x4, 0x10, 0x80, 0x2000
+_EXTENTS, _FLEXIBLE_GROUPS, _LARGE_FOLDERS = 0x40, 0x200, 0x4000
+_READABLE = (
+    _FILE_TYPE | _META_GROUPS | _64_BIT | _OWN_SEED | _EXTENTS | _FLEXIBLE_GROUPS | _LARGE_FOLDERS
+)
+_SPARSE_SUPER, _CHECKSUMS = 0x1, 0x400
+_BLOCK_SIZES = (1024, 2048, 4096)
+
+
+def is_ext4(head: bytes) -> bool:
+    """Whether a volume that begins with `head`, at least 2 KiB, is meant to be ext2, 3 or 4."""
+    return head[START + 0x38 : START + 0x3A] == _MAGIC
+
+
+def read_ext4_label(head: bytes) -> str:
+    """Return the label of the ext2, 3 or 4 volume that begins with `head`, at least 2 KiB."""
+    return head[START + 0x78 : START + 0x88].split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def read_ext4_size(head: bytes) -> int:
+    """Return the bytes of the ext2, 3 or 4 volume that begins with `head`, at least 2 KiB."""
+    high = _u32(head, START + 0x150) if _u32(head, START + 0x60) & _64_BIT else 0
+    return (high << 32 | _u32(head, START + 4)) << 10 + min(_u32(head, START + 0x18), 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What the superblock says; sizes are bytes, `seed` is what checksums begin with, if any."""
+
+    volume: Volume
+    block_size: int
+    blocks: int
+    inodes: int
+    inode_size: int
+    inodes_per_group: int
+    seed: int | None
+    _first_block: int
+    _blocks_per_group: int
+    _descriptor_size: int
+    # The block of descriptors from which on they stand in the groups that they describe.
+    _first_meta: int
+    # The groups that have a copy of the superblock; None: 0, 1, the powers of 3, 5 and 7.
+    _backups: Container[int] | None
+    _known: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, volume: Volume) -> Groups:
+        """Return the groups; raises DamagedError, and UnsupportedError for other kinds of ext4."""
+        raw = volume.read(START, LENGTH)
+        if not is_ext4(bytes(START) + raw):
+            raise DamagedError("it has no superblock")
+        ro_compat, incompat, compat = _u32(raw, 0x64), _u32(raw, 0x60), _u32(raw, 0x5C)
+        has_checksums = bool(ro_compat & _CHECKSUMS)
+        if has_checksums and crc32c(raw[:_CHECKSUM]) != _u32(raw, _CHECKSUM):
+            raise DamagedError("the superblock does not match its checksum")
+        _check_readable(volume, raw, incompat)
+        block_size = 1024 << _u32(raw, 0x18) if _u32(raw, 0x18) < 32 else 0
+        if block_size not in _BLOCK_SIZES:
+            raise UnsupportedError(f"{volume.path}: an ext4 file system with blocks of this size")
+        seed = _u32(raw, 0x270) if incompat & _OWN_SEED else crc32c(raw[0x68:0x78])
+        found = cls(
+            volume,
+            block_size,
+            blocks=_u32(raw, 0x04) | (_u32(raw, 0x150) << 32 if incompat & _64_BIT else 0),
+            inodes=_u32(raw, 0x00),
+            inode_size=_u16(raw, 0x58) if _u32(raw, 0x4C) else 128,
+            inodes_per_group=_u32(raw, 0x28),
+            seed=seed if has_checksums else None,
+            _first_block=_u32(raw, 0x14),
+            _blocks_per_group=_u32(raw, 0x20),
+            _descriptor_size=_u16(raw, 0xFE) if incompat & _64_BIT else 32,
+            _first_meta=_u32(raw, 0x104) if incompat & _META_GROUPS else 1 << 32,
+            _backups=_backups(raw, compat, ro_compat),
+        )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        if self.blocks * self.block_size > self.volume.size:
+            raise DamagedError("it is cut off, or larger than its partition")
+        sizes = (self._descriptor_size, self.inode_size)
+        if any(size & (size - 1) or size > self.block_size for size in sizes):
+            raise DamagedError("its superblock has impossible sizes")
+        if self._descriptor_size < 32 or self.inode_size < 128:
+            raise DamagedError("its superblock has impossible sizes")
+        if not self._blocks_per_group or not self.inodes_per_group:
+            raise DamagedError("its superblock has groups of nothing")
+        if self._first_block > 1 or self.inodes != self.inodes_per_group * self._count:
+            raise DamagedError("its superblock counts groups and inodes wrongly")
+
+    @property
+    def _count(self) -> int:
+        return -(-(self.blocks - self._first_block) // self._blocks_per_group)
+
+    def inode_offset(self, number: int) -> int:
+        """Return the byte at which inode `number`, one that exists, begins; raises DamagedError."""
+        group, index = divmod(number - 1, self.inodes_per_group)
+        if group not in self._known:
+            self._known[group] = self._inode_table(group)
+        return self._known[group] * self.block_size + index * self.inode_size
+
+    def _inode_table(self, group: int) -> int:
+        """Return the first block of a group's inodes."""
+        raw = self.volume.read(self._descriptor_offset(group), self._descriptor_size)
+        if self.seed is not None:
+            plain = raw[:0x1E] + bytes(2) + raw[0x20:]
+            found = crc32c(plain, crc32c(struct.pack("<I", group), self.seed))
+            if found & 0xFFFF != _u16(raw, 0x1E):
+                raise DamagedError(f"block group {group} does not match its checksum")
+        return _u32(raw, 0x08) | (_u32(raw, 0x28) << 32 if len(raw) >= 64 else 0)
+
+    def _descriptor_offset(self, group: int) -> int:
+        per_block = self.block_size // self._descriptor_size
+        meta, index = divmod(group, per_block)
+        # The first ones stand behind the block that has the superblock.
+        block = START // self.block_size + 1
+        if meta < self._first_meta:
+            block += meta
+        elif meta:
+            first = meta * per_block
+            block = self._first_block + first * self._blocks_per_group + self._has_backup(first)
+        return block * self.block_size + index * self._descriptor_size
+
+    def _has_backup(self, group: int) -> bool:
+        if self._backups is not None:
+            return group in self._backups
+        return group in (0, 1) or any(_is_power(group, base) for base in (3, 5, 7))
+
+
+def _check_readable(volume: Volume, raw: bytes, incompat: int) -> None:
+    repair = "repair a copy of the volume with `e2fsck -fy`, or build the image again"
+    if incompat & _NEEDS_RECOVERY:
+        raise UnsupportedError(
+            f"{volume.path}: the ext4 file system was not unmounted, its journal is to be replayed",
+            hint=repair,
+        )
+    if unknown := incompat & ~_READABLE:
+        raise UnsupportedError(
+            f"{volume.path}: an ext4 file system with features that are not read: {unknown:#x}",
+            hint="copy the files out of it, and use the folder",
+        )
+    if _u16(raw, 0x3A) != _CLEAN:
+        raise UnsupportedError(f"{volume.path}: the ext4 file system is not clean", hint=repair)
+
+
+def _backups(raw: bytes, compat: int, ro_compat: int) -> Container[int] | None:
+    if compat & _SPARSE_SUPER2:
+        return (0, _u32(raw, 0x24C), _u32(raw, 0x250))
+    return None if ro_compat & _SPARSE_SUPER else range(1 << 32)
+
+
+def _is_power(number: int, base: int) -> bool:
+    while number > 1 and number % base == 0:
+        number //= base
+    return number == 1
+
+
+def _u16(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "little")
+
+
+def _u32(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")

@@ -1,0 +1,215 @@
+"""Lays out an ext4 volume in a sparse scratch file: everything but the files' data.
+
+mkfs.ext4 makes an empty file system, libext2fs gives every file its inode and its blocks and
+writes nothing to those. All that could differ between two machines is pinned: the features,
+the ids, the times, and what mkfs.ext4 reads from its configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from imager.formats.ext4.libext2fs import (
+    LOST_AND_FOUND_INODE,
+    ROOT_INODE,
+    FileSystem,
+    Inode,
+    NoSpaceError,
+    open_file_system,
+)
+from imager.formats.ext4.superblock import free_blocks
+from imager.formats.ext4.tree import (
+    LOST_AND_FOUND,
+    Tree,
+    directory_block_count,
+    directory_blocks,
+)
+from imager.formats.scratch_volume import BLOCK, BlockRun, make_sparse
+from imager.support.errors import InputError
+from imager.support.tools import run_tool
+from imager.support.units import KIB, MIB, align_up, format_size
+
+_FEATURES = (
+    "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
+    "huge_file,dir_nlink,extra_isize,metadata_csum"
+)
+# mkfs.ext4 wants its file system type described; an empty description counts as none.
+_MKE2FS_CONFIG = """\
+[defaults]
+\tdefault_mntopts = acl,user_xattr
+\tenable_periodic_fsck = 0
+[fs_types]
+\text4 = {
+\t\tinode_size = 256
+\t}
+"""
+_GROUP_BLOCKS = 32768
+_INODES_PER_BLOCK = 16
+_BYTES_PER_INODE = 128 * KIB
+_SPARE_INODES = 64
+_LEAST_INODES = 256
+# What a volume of few groups holds besides inode tables and journal: superblock, descriptors,
+# bitmaps, the first folders. Twice as much as measured.
+_FIXED_BLOCKS = 64
+_FILE_MODE, _DIRECTORY_MODE = 0o100644, 0o040755
+_LINK_MAX = 65000
+
+
+class Ext4FullError(InputError):
+    """The files do not fit in a file system of the size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """What mkfs.ext4 is told: `size` in bytes, `timestamp` in seconds since 1970."""
+
+    size: int
+    label: str
+    uuid: UUID
+    timestamp: int
+
+
+def lay_out(tree: Tree, volume: Volume, path: Path) -> dict[str, tuple[BlockRun, ...]]:
+    """Make the sparse file `path` the volume with `tree`; return each file's runs of blocks.
+
+    A configuration file is left next to it. Raises Ext4FullError when the tree does not fit,
+    HostError when the scratch disk cannot hold a sparse file of the size, DependencyError when
+    mkfs.ext4 or libext2fs is missing or fails.
+    """
+    _make_empty(tree, volume, path)
+    missing = needed_blocks(tree) - free_blocks(path)
+    if missing > 0:
+        raise _full(volume, f"at least {format_size(missing * BLOCK)} are missing")
+    try:
+        with open_file_system(path) as file_system:
+            return _Layout(file_system, tree, volume.timestamp).create()
+    except NoSpaceError as error:
+        raise _full(volume, error.message) from error
+
+
+def estimate_size(tree: Tree) -> int:
+    """Return the bytes of a volume that `tree` just fits or nearly fits in."""
+    needed = needed_blocks(tree) + _FIXED_BLOCKS
+    size = needed * BLOCK
+    for _ in range(3):
+        groups = -(-size // (_GROUP_BLOCKS * BLOCK))
+        tables = _inode_count(tree, size) // _INODES_PER_BLOCK
+        overhead = 2 * groups + tables + _journal_mib(size) * MIB // BLOCK
+        size = (needed + overhead) * BLOCK
+    return align_up(size, MIB)
+
+
+def _full(volume: Volume, reason: str) -> Ext4FullError:
+    return Ext4FullError(
+        f"the files do not fit in an ext4 volume of {format_size(volume.size)}: {reason}",
+        hint="make the volume larger",
+    )
+
+
+def needed_blocks(tree: Tree) -> int:
+    """Return the blocks that the tree takes at least: without blocks of extent trees."""
+    directories = sum(map(directory_block_count, tree.directories.values()))
+    # The root has its first block already.
+    return directories - 1 + sum(-(-size // BLOCK) for size in tree.files.values())
+
+
+def _inode_count(tree: Tree, size: int) -> int:
+    """Return how many inodes: for `tree`, and for newer files in a large volume."""
+    wanted = len(tree.files) + len(tree.directories) + _SPARE_INODES
+    return max(wanted, _LEAST_INODES, size // _BYTES_PER_INODE)
+
+
+def _journal_mib(size: int) -> int:
+    """Return the journal's size in MiB: 8, less below 32 MiB, at least mkfs.ext4's 4.
+
+    It grows more slowly than the volume, so that a larger volume never holds less.
+    """
+    return min(max(size // (4 * MIB), 4), 8)
+
+
+def _make_empty(tree: Tree, volume: Volume, path: Path) -> None:
+    inodes = _inode_count(tree, volume.size)
+    journal = _journal_mib(volume.size)
+    left = volume.size // BLOCK - inodes // _INODES_PER_BLOCK - _FIXED_BLOCKS
+    # mkfs.ext4 refuses a journal that takes more than half.
+    if left * BLOCK < 2 * journal * MIB:
+        raise _full(volume, "that is too little even for the file system itself")
+    config = path.with_suffix(".conf")
+    make_sparse(path, volume.size)
+    config.write_text(_MKE2FS_CONFIG, encoding="ascii")
+    extended = f"hash_seed={volume.uuid},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0"
+    run_tool(
+        [
+            *("mkfs.ext4", "-q", "-F", "-b", str(BLOCK), "-g", str(_GROUP_BLOCKS), "-I", "256"),
+            *("-G", "16", "-m", "0", "-e", "continue", "-N", str(inodes), "-J", f"size={journal}"),
+            *("-O", _FEATURES, "-E", extended, "-U", str(volume.uuid), "-L", volume.label),
+            *(path, str(volume.size // BLOCK)),
+        ],
+        package="e2fsprogs",
+        env={
+            "MKE2FS_CONFIG": os.fspath(config),
+            "E2FSPROGS_FAKE_TIME": str(volume.timestamp),
+        },
+    )
+
+
+class _Layout:
+    """Creates the files and directories of `tree` in an open, empty file system."""
+
+    def __init__(self, file_system: FileSystem, tree: Tree, timestamp: int) -> None:
+        self._fs = file_system
+        self._tree = tree
+        self._timestamp = timestamp
+        self._inodes = {"": ROOT_INODE, LOST_AND_FOUND: LOST_AND_FOUND_INODE}
+
+    def create(self) -> dict[str, tuple[BlockRun, ...]]:
+        """Create directories, then files, in order; return the runs of blocks of each file."""
+        for path in self._tree.directories:
+            if path:
+                self._inodes[path] = self._fs.new_inode(directory=True)
+        for path in self._tree.files:
+            self._inodes[path] = self._fs.new_inode(directory=False)
+        self._renew_lost_and_found()
+        for path in self._tree.directories:
+            self._create_directory(path)
+        return dict(self._create_files())
+
+    def _renew_lost_and_found(self) -> None:
+        inode = self._fs.read_inode(LOST_AND_FOUND_INODE)
+        inode.set_times(self._timestamp)
+        self._fs.write_inode(LOST_AND_FOUND_INODE, inode)
+
+    def _create_directory(self, path: str) -> None:
+        number, entries = self._inodes[path], self._tree.directories[path]
+        blocks = list(directory_blocks(path, entries, inodes=self._inodes))
+        inode = Inode.of_extents(_DIRECTORY_MODE) if path else self._fs.read_inode(ROOT_INODE)
+        links = 2 + self._tree.subdirectories(path)
+        # With dir_nlink, 1 stands for more than can be counted.
+        inode.i_links_count = links if links < _LINK_MAX else 1
+        inode.set_size(len(blocks) * BLOCK)
+        runs = self._store(number, inode, blocks=len(blocks), goal=0)
+        places = (run.physical + index for run in runs for index in range(run.count))
+        for place, block in zip(places, blocks, strict=True):
+            self._fs.write_directory_block(number, block=place, data=block)
+
+    def _create_files(self) -> Iterator[tuple[str, tuple[BlockRun, ...]]]:
+        goal = 0
+        for path, size in self._tree.files.items():
+            inode = Inode.of_extents(_FILE_MODE)
+            inode.i_links_count = 1
+            inode.set_size(size)
+            runs = self._store(self._inodes[path], inode, blocks=-(-size // BLOCK), goal=goal)
+            goal = runs[-1].physical + runs[-1].count if runs else goal
+            yield path, runs
+
+    def _store(self, number: int, inode: Inode, *, blocks: int, goal: int) -> tuple[BlockRun, ...]:
+        inode.set_times(self._timestamp)
+        self._fs.write_inode(number, inode)
+        if blocks == 0:
+            return ()
+        self._fs.allocate(number, blocks=blocks, goal=goal)
+        return tuple(self._fs.block_runs(number))

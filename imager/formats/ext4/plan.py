@@ -1,0 +1,130 @@
+"""Plans an ext4 file system: e2fsprogs lays out the metadata, the data stay where they are.
+
+The plan is what a laid out, sparse scratch file holds, together with the contents of the files
+cut along the blocks that each was given. https://docs.kernel.org/filesystems/ext4/
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from imager.content.extents import Content
+from imager.content.tree import PlacedFile, TreeFile, VolumePlan
+from imager.formats.ext4.layout import Ext4FullError, Volume, estimate_size, lay_out
+from imager.formats.ext4.superblock import normalize_superblocks
+from imager.formats.ext4.tree import Tree
+from imager.formats.scratch_volume import cut, nonzero_runs, start_of
+from imager.support.errors import InputError
+from imager.support.units import MIB, format_size
+
+__all__ = [
+    "Ext4FullError",
+    "PlacedFile",
+    "TreeFile",
+    "VolumePlan",
+    "minimum_ext4_size",
+    "plan_ext4",
+    "smallest",
+]
+
+_LARGEST = 16 << 40
+_LABEL_MAX = 16
+_EARLIEST_TOO_LATE = 1 << 33
+_SCRATCH_PREFIX = "ext4-"
+
+
+def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
+    files: Sequence[TreeFile],
+    *,
+    folders: Sequence[str] = (),
+    size: int,
+    label: str,
+    uuid: UUID,
+    timestamp: int,
+    scratch: Path,
+) -> VolumePlan:
+    """Plan an ext4 volume of `size` bytes that holds `files` and `folders`, owned by root.
+
+    Folders that files are in need not be named. The files' data stand in the given order. Every
+    time is `timestamp` (seconds since 1970); `uuid` is the seed of the directory hash too.
+    `scratch` is an existing folder on a disk with sparse files; what is put there is removed in the
+    end.
+
+    Raises Ext4FullError when the files do not fit, InputError for an unusable path, label, size
+    or time, HostError when the scratch disk has no files of `size` bytes, DependencyError when
+    mkfs.ext4 or libext2fs is missing or fails.
+    """
+    _check(size=size, label=label, timestamp=timestamp)
+    tree = _tree(files, folders)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
+        path = Path(folder, "volume")
+        runs = lay_out(tree, Volume(size, label, uuid, timestamp), path)
+        normalize_superblocks(path, timestamp)
+        placed = [(offset, Content.of_bytes(data)) for offset, data in nonzero_runs(path)]
+    for file in files:
+        placed.extend(cut(file.content, runs[file.path]))
+    places = (PlacedFile(file.path, start_of(runs[file.path]), file.content.size) for file in files)
+    return VolumePlan(Content.compose(size, placed), tuple(places))
+
+
+def minimum_ext4_size(
+    files: Sequence[TreeFile],
+    *,
+    folders: Sequence[str] = (),
+    scratch: Path,
+    granularity: int = MIB,
+) -> int:
+    """Return the bytes of the smallest volume that holds `files` and `folders`.
+
+    It is a multiple of `granularity`.
+
+    It is found by laying out for real: `plan_ext4` works with the result and raises
+    Ext4FullError with one `granularity` less. Other errors as `plan_ext4`.
+    """
+    tree = _tree(files, folders)
+
+    def fits(count: int) -> bool:
+        volume = Volume(count * granularity, "", UUID(int=0), 0)
+        with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
+            try:
+                lay_out(tree, volume, Path(folder, "volume"))
+            except Ext4FullError:
+                return False
+        return True
+
+    return smallest(fits, guess=-(-estimate_size(tree) // granularity)) * granularity
+
+
+def _tree(files: Iterable[TreeFile], folders: Iterable[str]) -> Tree:
+    return Tree.of(((file.path, file.content.size) for file in files), folders)
+
+
+def _check(*, size: int, label: str, timestamp: int) -> None:
+    if not 0 <= size <= _LARGEST:
+        raise InputError(
+            f"an ext4 volume of {format_size(size)} is not possible",
+            hint=f"the largest is {format_size(_LARGEST)}",
+        )
+    if len(label.encode()) > _LABEL_MAX or "\0" in label:
+        raise InputError(f"ext4 label {label!r} is longer than {_LABEL_MAX} bytes")
+    # mkfs.ext4 takes 0 for "now".
+    if not 0 < timestamp < _EARLIEST_TOO_LATE:
+        raise InputError(f"time {timestamp} is outside of 1970 to 2242")
+
+
+def smallest(fits: Callable[[int], bool], *, guess: int) -> int:
+    """Return the smallest count that fits, when all larger ones do; quick where `guess` is near."""
+    low, high, stride = 0, guess, 1
+    while not fits(high):
+        low, high, stride = high, high + stride, stride * 2
+    stride = 1
+    while high - low > 1:
+        middle = max(high - stride, (low + high) // 2)
+        if fits(middle):
+            high, stride = middle, stride * 2
+        else:
+            low = middle
+    return high

@@ -1,0 +1,85 @@
+"""Reads and mends the superblocks of a closed ext4 file system.
+
+Fields: `struct ext2_super_block` of e2fsprogs' ext2_fs.h,
+https://docs.kernel.org/filesystems/ext4/super.html.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from imager.formats.ext4.libext2fs import crc32c
+from imager.formats.scratch_volume import BLOCK
+
+_START = 1024
+_LENGTH = 1024
+_CHECKSUM = 0x3FC
+_BLOCKS_COUNT = (0x04, 0x150)
+_FREE_BLOCKS_COUNT = (0x0C, 0x158)
+_BLOCKS_PER_GROUP = 0x20
+_FLAGS = 0x160
+_SIGNED_HASH = 1
+_KBYTES_WRITTEN = 0x178
+# Low 32 bits and high 8 bits: written, checked, made.
+_TIMES = ((0x30, 0x274), (0x40, 0x277), (0x108, 0x276))
+
+
+def free_blocks(path: Path) -> int:
+    """Return how many blocks are free in the file system that is the file `path`."""
+    with path.open("rb") as file:
+        file.seek(_START)
+        return _count(file.read(_LENGTH), _FREE_BLOCKS_COUNT)
+
+
+def normalize_superblocks(path: Path, timestamp: int) -> None:
+    """Free every superblock in the file `path` from the machine it was made on.
+
+    The time of the last write is the clock's (in-process, libext2fs would take another one only
+    from this process's environment), the amount written depends on what the scratch disk can
+    do, and s_flags on whether the processor's char is signed. These, and the other times with
+    their high bytes, are set here; then the checksums.
+    """
+    with path.open("r+b") as file:
+        file.seek(_START)
+        main = file.read(_LENGTH)
+        per_group = _u32(main, _BLOCKS_PER_GROUP)
+        groups = -(-_count(main, _BLOCKS_COUNT) // per_group)
+        backups = (group * per_group * BLOCK for group in _backup_groups(groups))
+        for offset in (_START, *backups):
+            file.seek(offset)
+            mended = _normalized(file.read(_LENGTH), timestamp)
+            file.seek(offset)
+            file.write(mended)
+
+
+def _u32(superblock: bytes, offset: int) -> int:
+    return int.from_bytes(superblock[offset : offset + 4], "little")
+
+
+def _count(superblock: bytes, fields: tuple[int, int]) -> int:
+    low, high = fields
+    return _u32(superblock, low) | _u32(superblock, high) << 32
+
+
+def _backup_groups(count: int) -> Iterator[int]:
+    """Yield the groups below `count` that sparse_super gives a copy: 1, powers of 3, 5, 7."""
+    if count > 1:
+        yield 1
+    for base in (3, 5, 7):
+        group = base
+        while group < count:
+            yield group
+            group *= base
+
+
+def _normalized(superblock: bytes, timestamp: int) -> bytes:
+    mended = bytearray(superblock)
+    for low, high in _TIMES:
+        struct.pack_into("<I", mended, low, timestamp & 0xFFFFFFFF)
+        mended[high] = timestamp >> 32
+    struct.pack_into("<I", mended, _FLAGS, _SIGNED_HASH)
+    struct.pack_into("<Q", mended, _KBYTES_WRITTEN, 0)
+    struct.pack_into("<I", mended, _CHECKSUM, crc32c(bytes(mended[:_CHECKSUM])))
+    return bytes(mended)

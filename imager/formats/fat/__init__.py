@@ -1,0 +1,1 @@
+"""FAT: planned, and read from any image."""

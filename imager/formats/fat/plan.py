@@ -1,0 +1,191 @@
+"""Plans a FAT32 file system: where each byte will stand, nothing written.
+
+Only metadata is made here; a file's data stays the extents it came as. Every file is one run of
+clusters that starts at a multiple of 2048 bytes of the volume, so that a directory record of an
+ISO 9660 file system around the volume can point at the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imager.content.extents import Content
+from imager.content.tree import PlacedFile, VolumePlan
+from imager.formats.fat.names import pack_label
+from imager.formats.fat.tables import (
+    BACKUP_SECTOR,
+    FIRST_CLUSTER,
+    FSINFO_SECTOR,
+    LARGEST_SIZE,
+    LEAST_CLUSTERS,
+    Geometry,
+    Run,
+    allocation_table,
+    boot_sector,
+    fs_info,
+)
+from imager.formats.fat.tree import LARGEST_FILE, ROOT, FatFile, Folder, Stamp, folders_of
+from imager.support.errors import InputError
+from imager.support.units import GIB, align_up, format_size
+
+__all__ = [
+    "LARGEST_FILE",
+    "FatFile",
+    "PlacedFile",
+    "VolumePlan",
+    "check_fat_files",
+    "minimum_fat_size",
+    "plan_fat",
+]
+
+_FILE_ALIGNMENT = 2048
+_CLUSTER_SIZES = (4096, 2048, 1024, 512)
+# To the size of the volume from which on they keep the allocation table small.
+_LARGE_CLUSTERS = {32768: 32 * GIB, 16384: 16 * GIB, 8192: 8 * GIB}
+_SECTOR_SIZES = (512, 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The clusters of each path that has any, and the cluster after the last one taken."""
+
+    runs: Mapping[str, Run]
+    end: int
+
+    @property
+    def span(self) -> int:
+        """The clusters a volume needs: those taken, and those left free to align a file."""
+        return self.end - FIRST_CLUSTER
+
+    def cluster_of(self, path: str) -> int:
+        """Return the first cluster of a path; 0, as records have it, for an empty file."""
+        run = self.runs.get(path)
+        return run.first if run else 0
+
+
+def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
+    files: Sequence[FatFile],
+    *,
+    folders: Sequence[str] = (),
+    size: int,
+    label: str,
+    volume_id: int,
+    timestamp: int,
+    sector_size: int = 512,
+    hidden_sectors: int = 0,
+) -> VolumePlan:
+    """Return the plan of a FAT32 volume of `size` bytes that holds `files` and `folders`.
+
+    Folders that files are in need not be named.
+    `volume_id` has 32 bits, `timestamp` is seconds since 1970 in UTC (FAT keeps even ones),
+    `hidden_sectors` counts the sectors before the volume on its disk. Data stand in the order of
+    `files`, so one pass forward over a source suffices; folders are sorted. Raises InputError for
+    names and sizes FAT cannot hold, names that differ in case only, a bad label or time, and a
+    `size` too small, naming the least one.
+    """
+    packed_label, stamp = pack_label(label), Stamp.of(timestamp)
+    tree = folders_of(files, folders)
+    geometry, layout = _fit(tree, files, size=size, sector_size=sector_size)
+    boot = boot_sector(
+        geometry,
+        label=packed_label,
+        volume_id=volume_id,
+        hidden_sectors=hidden_sectors,
+        root_cluster=layout.cluster_of(ROOT),
+    )
+    placed = [*_system_area(geometry, layout, boot)]
+    for folder in tree:
+        data = folder.data(layout.cluster_of, label=packed_label, stamp=stamp)
+        offset = geometry.offset_of(layout.cluster_of(folder.path))
+        placed.append((offset, Content.of_bytes(data)))
+    places = []
+    for file in files:
+        length = file.content.size
+        offset = geometry.offset_of(layout.cluster_of(file.path)) if length else 0
+        places.append(PlacedFile(file.path, offset, length))
+        placed.append((offset, file.content))
+    return VolumePlan(Content.compose(size, placed), tuple(places))
+
+
+def check_fat_files(files: Sequence[FatFile], folders: Sequence[str] = ()) -> None:
+    """Raise InputError when there is a file, a name or a folder that no FAT volume can hold."""
+    folders_of(files, folders)
+
+
+def minimum_fat_size(
+    files: Sequence[FatFile], *, folders: Sequence[str] = (), sector_size: int = 512
+) -> int:
+    """Return the least size in bytes, a multiple of 4096, with which `plan_fat` succeeds.
+
+    Raises InputError for names and sizes of files that FAT cannot hold.
+    """
+    return _minimum_size(folders_of(files, folders), files, sector_size)
+
+
+def _minimum_size(folders: Sequence[Folder], files: Sequence[FatFile], sector_size: int) -> int:
+    return min(
+        Geometry.holding(
+            max(_allocate(folders, files, cluster_size).span, LEAST_CLUSTERS),
+            sector_size=sector_size,
+            cluster_size=cluster_size,
+        ).size
+        for cluster_size in _cluster_sizes(sector_size)
+    )
+
+
+def _cluster_sizes(sector_size: int, volume_size: int = 0) -> list[int]:
+    """Return the cluster sizes to try, best first: above 8 GiB larger ones, as Windows has them."""
+    if sector_size not in _SECTOR_SIZES:
+        raise InputError(f"FAT sectors of {sector_size} bytes", hint="use 512 or 4096")
+    large = (size for size, above in _LARGE_CLUSTERS.items() if volume_size > above)
+    return [*large, *(size for size in _CLUSTER_SIZES if size >= sector_size)]
+
+
+def _fit(
+    folders: Sequence[Folder], files: Sequence[FatFile], *, size: int, sector_size: int
+) -> tuple[Geometry, _Layout]:
+    """Return the geometry with the largest clusters that is FAT32 and has room for the files."""
+    if size % sector_size or size > LARGEST_SIZE:
+        raise InputError(
+            f"a FAT file system of {size} bytes",
+            hint=f"use whole sectors of {sector_size} bytes, up to {format_size(LARGEST_SIZE)}",
+        )
+    for cluster_size in _cluster_sizes(sector_size, size):
+        geometry = Geometry.of(size, sector_size=sector_size, cluster_size=cluster_size)
+        layout = _allocate(folders, files, cluster_size)
+        if geometry.clusters >= max(layout.span, LEAST_CLUSTERS):
+            return geometry, layout
+    least = _minimum_size(folders, files, sector_size)
+    raise InputError(
+        f"a FAT32 file system of {format_size(size)} with sectors of {sector_size} bytes is too"
+        f" small: with these files it needs {format_size(least)}",
+        hint=f"make it at least {least} bytes",
+    )
+
+
+def _allocate(folders: Sequence[Folder], files: Sequence[FatFile], cluster_size: int) -> _Layout:
+    """Give out the clusters in order: the folders, by path, then the files."""
+    step = max(_FILE_ALIGNMENT // cluster_size, 1)
+    runs: dict[str, Run] = {}
+    end = FIRST_CLUSTER
+    for folder in folders:
+        runs[folder.path] = Run(end, -(-folder.size // cluster_size))
+        end = runs[folder.path].end
+    for file in files:
+        if file.content.size:
+            start = FIRST_CLUSTER + align_up(end - FIRST_CLUSTER, step)
+            runs[file.path] = Run(start, -(-file.content.size // cluster_size))
+            end = runs[file.path].end
+    return _Layout(runs, end)
+
+
+def _system_area(geometry: Geometry, layout: _Layout, boot: bytes) -> Iterator[tuple[int, Content]]:
+    used = sum(run.count for run in layout.runs.values())
+    info = Content.of_bytes(fs_info(geometry, used=used, end=layout.end))
+    for sector in (0, BACKUP_SECTOR):
+        yield sector * geometry.sector_size, Content.of_bytes(boot)
+        yield (sector + FSINFO_SECTOR) * geometry.sector_size, info
+    table = Content.of_bytes(allocation_table(layout.runs.values(), end=layout.end))
+    for offset in geometry.fat_offsets:
+        yield offset, table

@@ -1,0 +1,278 @@
+"""Reads foreign FAT volumes, as mkfs.fat, mtools, Linux and Windows leave them.
+
+It accepts what a stick in use has: stale free counts, 8.3 names in any case, clusters behind a
+file's end. As Linux and EDK II do, it reads one allocation table; `fat_tables_agree` compares the
+copies. Follows Microsoft's "FAT32 File System Specification" (fatgen103).
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imager.content.extents import Content
+from imager.formats.fat.names import folded, long_name
+from imager.formats.fat.tables import FIRST_CLUSTER
+from imager.formats.volume_reader import (
+    DamagedError,
+    Entry,
+    ForeignTree,
+    Kind,
+    Run,
+    Volume,
+    opened_volume,
+)
+from imager.support.errors import UnsupportedError
+
+_SECTOR_SIZES = (512, 1024, 2048, 4096)
+_CLUSTER_SECTORS = frozenset(1 << shift for shift in range(8))
+_BOOT_SECTOR = struct.Struct("<11xHBHBHHBH8xLLHHL")
+_RECORD = struct.Struct("<11sBB7xH4xHL")
+_LARGEST_TABLE = 128 << 20
+_PART = 1 << 20
+_LEAST_CLUSTERS_16 = 4085
+_LABEL, _FOLDER, _LONG, _ATTRIBUTES = 0x08, 0x10, 0x0F, 0x3F
+_DOT, _DOT_DOT = b".".ljust(11), b"..".ljust(11)
+_LARGEST_FOLDER = 65_536 * _RECORD.size
+_LOWER_STEM, _LOWER_EXTENSION = 0x08, 0x10
+_END, _DELETED, _E5 = 0x00, 0xE5, 0x05
+_NO_MIRROR, _ACTIVE_TABLE = 0x80, 0x0F
+
+
+def is_fat(head: bytes) -> bool:
+    """Whether a volume that begins with `head`, at least 512 bytes, is meant to be FAT."""
+    if len(head) < 512 or head[510:512] != b"\x55\xaa" or head[0] not in (0xE9, 0xEB):
+        return False
+    sector, per_cluster, reserved, tables, *_ = _BOOT_SECTOR.unpack_from(head)
+    sizes_fit = sector in _SECTOR_SIZES and per_cluster in _CLUSTER_SECTORS
+    return sizes_fit and bool(reserved) and tables in (1, 2) and head[21] >= 0xF0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A file or folder: its first cluster (0: none, or a fixed root), and its size in bytes."""
+
+    cluster: int
+    size: int = field(compare=False)
+
+
+@contextmanager
+def open_fat(
+    path: Path, *, offset: int = 0, size: int | None = None
+) -> Iterator[ForeignTree[_Place]]:
+    """Open the FAT volume of `size` bytes (None: the rest) at byte `offset` of the file `path`.
+
+    Names are found whatever their case. Reading raises InputError for a damaged or truncated
+    volume, UnsupportedError for an allocation table of more than 128 MiB, OutputError for a failed
+    disk.
+    """
+    with opened_volume(path, offset=offset, size=size, what="FAT") as volume:
+        yield ForeignTree(volume, _Fat(volume))
+
+
+def fat_tables_agree(path: Path, *, offset: int = 0, size: int | None = None) -> bool:
+    """Whether the copies of a volume's allocation table are equal; errors as `open_fat`.
+
+    A single table agrees with itself, as do FAT32 tables that are declared not to be copies.
+    """
+    with opened_volume(path, offset=offset, size=size, what="FAT") as volume:
+        geometry = _Geometry.read(volume)
+        starts = range(0, geometry.table_size, _PART)
+        return all(
+            volume.read(geometry.table + start, length) == volume.read(copy + start, length)
+            for copy in geometry.copies
+            for start in starts
+            for length in (min(_PART, geometry.table_size - start),)
+        )
+
+
+def read_fat_label(path: Path) -> str:
+    """Return the label of the FAT volume that is the file or device `path`; empty for none.
+
+    It comes from the first cluster of the root folder, since Windows does not update the boot
+    sector. Raises InputError for a damaged volume, UnsupportedError and
+    OutputError as `open_fat`.
+    """
+    with opened_volume(path, offset=0, size=None, what="FAT") as volume:
+        geometry = _Geometry.read(volume)
+        place, length = geometry.data - geometry.root_size, geometry.root_size
+        if geometry.bits == 32:
+            place, length = geometry.offset(geometry.root), geometry.cluster_size
+        for alias, attributes, *_ in _RECORD.iter_unpack(volume.read(place, length)):
+            if alias[0] == _END:
+                break
+            # Long names have this attribute too, with others.
+            is_label = attributes & (_LABEL | _FOLDER) == _LABEL and attributes & _LONG != _LONG
+            if is_label and alias[0] != _DELETED:
+                return _unescaped(alias).decode("cp437").rstrip(" ")
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Geometry:
+    """Where the parts of a volume lie, in bytes; entries of its table have `bits`.
+
+    `root` is a cluster of FAT32, else 0: then `root_size` bytes of it stand before the data.
+    `copies` are the offsets of the tables that are to be equal to the one at `table`.
+    """
+
+    bits: int
+    table: int
+    copies: tuple[int, ...]
+    clusters: int
+    cluster_size: int
+    data: int
+    root: int
+    root_size: int
+
+    @classmethod
+    def read(cls, volume: Volume) -> _Geometry:
+        head = volume.read(0, 512)
+        if not is_fat(head):
+            raise DamagedError("it has no boot sector")
+        sector, per_cluster, reserved, tables, root_records, *rest = _BOOT_SECTOR.unpack(head[:48])
+        sectors_16, _, table_16, sectors_32, table_32, flags, _, root = rest
+        sectors, table_sectors = sectors_16 or sectors_32, table_16 or table_32
+        root_size = root_records * _RECORD.size
+        data = (reserved + tables * table_sectors) * sector + root_size
+        if sectors * sector > volume.size:
+            raise DamagedError("it is cut off, or larger than its partition")
+        if data % sector or data > sectors * sector:
+            raise DamagedError("its boot sector has impossible sizes")
+        cluster_size = per_cluster * sector
+        clusters = (sectors * sector - data) // cluster_size
+        # As Linux tells them apart.
+        bits = 32 if not table_16 else 16 if clusters >= _LEAST_CLUSTERS_16 else 12
+        no_mirror = bits == 32 and bool(flags & _NO_MIRROR)
+        active = flags & _ACTIVE_TABLE if no_mirror else 0
+        starts = [(reserved + number * table_sectors) * sector for number in range(tables)]
+        table = (reserved + active * table_sectors) * sector
+        copies = () if no_mirror else tuple(starts[1:])
+        root = root if bits == 32 else 0
+        found = cls(bits, table, copies, clusters, cluster_size, data, root, root_size)
+        if active >= tables or found.table_size > table_sectors * sector:
+            raise DamagedError("its allocation table does not fit")
+        if found.table_size > _LARGEST_TABLE:
+            raise UnsupportedError(
+                f"{volume.path}: a FAT file system of {clusters} clusters",
+                hint="format it with larger clusters",
+            )
+        return found
+
+    @property
+    def table_size(self) -> int:
+        """The bytes of the allocation table that count."""
+        return -(-(self.clusters + FIRST_CLUSTER) * self.bits // 8)
+
+    @property
+    def numbers(self) -> int:
+        """The bits of an entry that are a cluster's number."""
+        return (1 << min(self.bits, 28)) - 1
+
+    def offset(self, cluster: int) -> int:
+        """Return the byte at which a cluster begins."""
+        return self.data + (cluster - FIRST_CLUSTER) * self.cluster_size
+
+
+def _entries(table: bytes, bits: int) -> array[int]:
+    if bits == 12:
+        pairs = zip(table[::3], table[1::3], table[2::3] + b"\0", strict=False)
+        both = ((one | (two & 15) << 8, two >> 4 | three << 4) for one, two, three in pairs)
+        return array("H", (entry for pair in both for entry in pair))
+    entries = array("H" if bits == 16 else "I", table)
+    if sys.byteorder == "big":
+        entries.byteswap()
+    return entries
+
+
+class _Fat:
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._geometry = geometry = _Geometry.read(volume)
+        table = volume.read(geometry.table, geometry.table_size)
+        self._table = _entries(table, geometry.bits)
+        self._end = geometry.clusters + FIRST_CLUSTER
+        # The last eight numbers end a chain.
+        self._last = geometry.numbers - 7
+        self.root = _Place(geometry.root, 0)
+
+    def key(self, name: str) -> str:
+        return folded(name)
+
+    def entries(self, folder: _Place) -> Iterator[Entry[_Place]]:
+        long_records: list[bytes] = []
+        for raw in self._records(folder):
+            self._volume.count()
+            alias, attributes, case, cluster_high, cluster, size = _RECORD.unpack(raw)
+            if alias[0] == _END:
+                return
+            if attributes & _ATTRIBUTES == _LONG and alias[0] != _DELETED:
+                long_records.append(raw)
+                continue
+            name = long_name(long_records, alias) or _short_name(alias, case)
+            long_records = []
+            if alias[0] == _DELETED or attributes & _LABEL or alias in (_DOT, _DOT_DOT):
+                continue
+            if self._geometry.bits == 32:
+                cluster |= cluster_high << 16
+            kind = Kind.FOLDER if attributes & _FOLDER else Kind.FILE
+            yield Entry(name, kind, _Place(cluster, size))
+
+    def content(self, file: _Place) -> Content:
+        return self._volume.content(file.size, self._runs(file))
+
+    def _records(self, folder: _Place) -> Iterator[bytes]:
+        for place, length in self._parts(folder):
+            data = self._volume.read(place, length)
+            yield from (data[at : at + _RECORD.size] for at in range(0, length, _RECORD.size))
+
+    def _parts(self, folder: _Place) -> Iterator[tuple[int, int]]:
+        """Yield the (offset, length) in bytes of a folder's parts."""
+        geometry = self._geometry
+        if folder.cluster == 0 and geometry.bits != 32:
+            yield geometry.data - geometry.root_size, geometry.root_size
+            return
+        cluster, size = folder.cluster, 0
+        while cluster < self._last:
+            following = self._following(cluster)
+            yield geometry.offset(cluster), geometry.cluster_size
+            cluster = following
+            size += geometry.cluster_size
+            if size > _LARGEST_FOLDER:
+                raise DamagedError(f"the folder at cluster {folder.cluster} does not end")
+
+    def _runs(self, file: _Place) -> Iterator[Run]:
+        """Yield where the bytes of a file are; clusters behind its end are ignored."""
+        size = self._geometry.cluster_size
+        count = -(-file.size // size)
+        done, cluster = 0, file.cluster
+        while done < count:
+            start, length = cluster, 0
+            while done + length < count and cluster == start + length:
+                cluster = self._following(cluster)
+                length += 1
+            yield Run(done * size, self._geometry.offset(start), length * size)
+            done += length
+
+    def _following(self, cluster: int) -> int:
+        if not FIRST_CLUSTER <= cluster < self._end:
+            raise DamagedError(f"a chain leads to cluster {cluster}, which does not exist")
+        return self._table[cluster] & self._geometry.numbers
+
+
+def _short_name(alias: bytes, case: int) -> str:
+    """Return an 8.3 name; Windows keeps in two bits that stem or extension are in lower case."""
+    alias = _unescaped(alias)
+    stem, extension = alias[:8].decode("cp437").rstrip(" "), alias[8:].decode("cp437").rstrip(" ")
+    stem = stem.lower() if case & _LOWER_STEM else stem
+    extension = extension.lower() if case & _LOWER_EXTENSION else extension
+    return f"{stem}.{extension}" if extension else stem
+
+
+def _unescaped(alias: bytes) -> bytes:
+    return b"\xe5" + alias[1:] if alias[0] == _E5 else alias

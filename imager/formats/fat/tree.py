@@ -1,0 +1,211 @@
+"""The folders of a FAT volume, and their records on disk.
+
+Follows Microsoft's "FAT32 File System Specification" (fatgen103), section "FAT Directory
+Structure". pyfatfs's objects marshal the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from imager.content.extents import Content
+from imager.formats.fat.names import aliases, check_name, folded, long_records, record_count
+from imager.support.errors import InputError
+
+ROOT = ""
+RECORD_SIZE = 32
+
+LARGEST_FILE = (1 << 32) - 1
+_MOST_RECORDS = 65_536
+_READ_ONLY, _VOLUME_LABEL, _FOLDER, _ARCHIVE = 0x01, 0x08, 0x10, 0x20
+_DOT, _DOT_DOT = b".".ljust(11), b"..".ljust(11)
+_FIRST_YEAR, _LAST_YEAR = 1980, 2107
+
+
+@dataclass(frozen=True, slots=True)
+class FatFile:
+    """A file of the volume; `path` is like EFI/BOOT/BOOTX64.EFI, folders follow from it."""
+
+    path: str
+    content: Content
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a folder: of a file, or of a folder when `file` is None."""
+
+    path: str
+    alias: bytes
+    long_name: bytes
+    file: FatFile | None
+
+    def records(self, cluster: int, stamp: Stamp) -> bytes:
+        """Return the entry's records on disk; its data starts at `cluster`, 0 being none."""
+        if self.file is None:
+            return self.long_name + record(self.alias, _FOLDER, stamp, cluster=cluster)
+        attributes = _ARCHIVE | (_READ_ONLY if self.file.read_only else 0)
+        size = self.file.content.size
+        return self.long_name + record(self.alias, attributes, stamp, cluster=cluster, size=size)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder: its path, that of the folder above (None above the root), and its entries."""
+
+    path: str
+    above: str | None
+    entries: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        """The bytes of its records: the label or "." and "..", then the entries."""
+        own = 1 if self.above is None else 2
+        records = own + len(self.entries)
+        return records * RECORD_SIZE + sum(len(entry.long_name) for entry in self.entries)
+
+    def data(self, cluster_of: Callable[[str], int], *, label: bytes, stamp: Stamp) -> bytes:
+        """Return the folder's records; `cluster_of` says where a path's data starts."""
+        if self.above is None:
+            own = record(label, _VOLUME_LABEL, stamp)
+        else:
+            # The root is number 0 here, whatever its cluster.
+            above = cluster_of(self.above) if self.above != ROOT else 0
+            own = record(_DOT, _FOLDER, stamp, cluster=cluster_of(self.path))
+            own += record(_DOT_DOT, _FOLDER, stamp, cluster=above)
+        parts = (entry.records(cluster_of(entry.path), stamp) for entry in self.entries)
+        return own + b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A date and a time as FAT's two 16-bit numbers."""
+
+    date: int
+    time: int
+
+    @classmethod
+    def of(cls, timestamp: int) -> Stamp:
+        """Return the stamp of `timestamp` seconds since 1970, UTC, rounded down to even ones.
+
+        Raises InputError outside of the years 1980 to 2107.
+        """
+        at = datetime.fromtimestamp(timestamp, UTC)
+        if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
+            raise InputError(
+                f"FAT cannot hold the time {at.isoformat()}",
+                hint=f"choose one in {_FIRST_YEAR} to {_LAST_YEAR}",
+            )
+        date = (at.year - _FIRST_YEAR) << 9 | at.month << 5 | at.day
+        return cls(date, at.hour << 11 | at.minute << 5 | at.second // 2)
+
+
+def record(
+    alias: bytes, attributes: int, stamp: Stamp, *, cluster: int = 0, size: int = 0
+) -> bytes:
+    """Return the 32 bytes of a directory record."""
+    from pyfatfs.EightDotThree import EightDotThree
+    from pyfatfs.FATDirectoryEntry import FATDirectoryEntry
+
+    name = EightDotThree()
+    name.set_byte_name(alias)
+    entry = FATDirectoryEntry(
+        DIR_Name=name,
+        DIR_Attr=attributes,
+        DIR_NTRes=0,
+        DIR_CrtTimeTenth=0,
+        DIR_CrtTime=stamp.time,
+        DIR_CrtDate=stamp.date,
+        DIR_LstAccessDate=stamp.date,
+        DIR_FstClusHI=cluster >> 16,
+        DIR_WrtTime=stamp.time,
+        DIR_WrtDate=stamp.date,
+        DIR_FstClusLO=cluster & 0xFFFF,
+        DIR_FileSize=size,
+    )
+    return bytes(entry)
+
+
+def folders_of(files: Sequence[FatFile], folders: Iterable[str] = ()) -> tuple[Folder, ...]:
+    """Return the folders of `files` and those named, the root first, all sorted by path.
+
+    Raises InputError for a file above 4 GiB - 1, a name that FAT cannot hold, two paths that are
+    the same or differ in case only, and a folder of more than 65,536 records.
+    """
+    children: dict[str, dict[str, FatFile | None]] = {ROOT: {}}
+    for path, file in _unique_paths(files, folders).items():
+        above, _, name = path.rpartition("/")
+        children[above][name] = file
+        if file is None:
+            children[path] = {}
+    for path, names in children.items():
+        _check_room(path, names)
+    return tuple(_folder(path, children[path]) for path in sorted(children))
+
+
+def _unique_paths(files: Sequence[FatFile], folders: Iterable[str]) -> Mapping[str, FatFile | None]:
+    """Return every path, folders with None before what is in them."""
+    named: list[tuple[str, FatFile | None]] = [(file.path, file) for file in files]
+    named += [(folder, None) for folder in folders]
+    seen: dict[str, tuple[str, FatFile | None]] = {}
+    for last, file in sorted(named, key=lambda each: each[0]):
+        _check_names(last)
+        if file is not None:
+            _check_size(file)
+        for path in _with_parents(last):
+            new = (path, file if path == last else None)
+            known = seen.setdefault(folded(path), new)
+            if known is not new and (known != new or new[1] is not None):
+                raise InputError(
+                    f"{known[0]!a} and {path!a} are one name on a FAT file system",
+                    hint="names must differ in more than case, and no file can be a folder too",
+                )
+    return dict(seen.values())
+
+
+def _check_names(path: str) -> None:
+    for name in path.split("/"):
+        check_name(name, path=path)
+
+
+def _check_size(file: FatFile) -> None:
+    if file.content.size > LARGEST_FILE:
+        raise InputError(
+            f"{file.path}: {file.content.size} bytes are more than a file on FAT can have,"
+            " 4 GiB less one byte",
+            hint="put it on a partition with another file system",
+        )
+
+
+def _check_room(path: str, names: Collection[str]) -> None:
+    own = 1 if path == ROOT else 2
+    records = own + sum(map(record_count, names))
+    if records > _MOST_RECORDS:
+        raise InputError(
+            f"{path or '/'}: {len(names)} names are too many for one folder of a FAT volume: they"
+            f" take {records} records, and it has {_MOST_RECORDS}"
+        )
+
+
+def _with_parents(path: str) -> Iterator[str]:
+    for at, character in enumerate(path):
+        if character == "/":
+            yield path[:at]
+    yield path
+
+
+def _folder(path: str, children: Mapping[str, FatFile | None]) -> Folder:
+    names = sorted(children)
+    alias_of = aliases(names)
+    entries = tuple(
+        Entry(
+            f"{path}/{name}" if path else name,
+            alias_of[name],
+            long_records(name, alias_of[name]),
+            children[name],
+        )
+        for name in names
+    )
+    return Folder(path, None if path == ROOT else path.rpartition("/")[0], entries)

@@ -1,0 +1,210 @@
+"""ISO 9660 with Rock Ridge, Joliet and El Torito, as content: metadata made here, data in place.
+
+Specifications: ECMA-119 (ISO 9660, https://ecma-international.org/publications-and-standards/
+standards/ecma-119/), SUSP and RRIP 1.10, Joliet (`joliet.py`), El Torito 1.0, UEFI 2.10 section
+13.3.2 for its use by UEFI. The order on the disc is that of `files`, so one pass forward over a
+source suffices.
+"""
+
+from __future__ import annotations
+
+import enum
+import gc
+import re
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imager.content.extents import Content, Data
+from imager.content.tree import PlacedFile, TreeFile, VolumePlan
+from imager.formats.iso9660.joliet import JolietTree
+from imager.formats.iso9660.metadata import SECTOR, SYSTEM_AREA, IsoMetadata, pinned_clock
+from imager.formats.iso9660.tree import IsoTree, plan_tree
+from imager.support.errors import InputError
+from imager.support.units import align_up
+
+_VOLUME_ID = re.compile(r"[A-Z0-9_]{1,32}", re.ASCII)
+_BOOT_CATALOG = "boot.cat"
+_BOOT_INFO_END = 64
+_LARGEST_LOAD = 0xFFFF
+# Sectors have 32-bit numbers; the margin is ample for the metadata of 65,535 directories.
+_LARGEST = ((1 << 32) - (1 << 20)) * SECTOR
+
+
+class BootPlatform(enum.IntEnum):
+    """El Torito platform ids."""
+
+    BIOS = 0x00
+    EFI = 0xEF
+
+
+@dataclass(frozen=True, slots=True)
+class IsoAlias:
+    """A second name, `path`, for `length` bytes at `offset` in the file `target`.
+
+    `offset` is a multiple of 2048. Its bytes are not stored again.
+    """
+
+    path: str
+    target: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootEntry:
+    """A no-emulation El Torito entry for the file `path`.
+
+    `load_size` counts 512-byte sectors, at most 65,535; UEFI takes 0 and 1 as "to the end of the
+    medium". `boot_info_table` writes mkisofs's table over bytes 8 to 63 of the file, which must
+    be held in memory then.
+    """
+
+    path: str
+    platform: BootPlatform
+    load_size: int
+    boot_info_table: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IsoPlan(VolumePlan):
+    """The image; `renamed` are the paths whose last part Joliet has under another name."""
+
+    renamed: tuple[str, ...]
+
+
+def plan_iso(  # noqa: PLR0913 - a volume is named by all of these
+    files: Sequence[TreeFile],
+    *,
+    folders: Sequence[str] = (),
+    volume_id: str,
+    timestamp: int,
+    boot: Sequence[BootEntry] = (),
+    aliases: Sequence[IsoAlias] = (),
+) -> IsoPlan:
+    """Return an ISO 9660 image of `files`, their data in the given order, and `aliases`.
+
+    `folders` are directories that need not hold a file.
+    `timestamp` (seconds since 1970) is the time of everything; files have mode 0444, directories
+    0555, all belong to root. The first entry of `boot` is the default one; with any, the tree
+    (but not Joliet's) also holds the file `boot.cat`. The size is a multiple of 2048, the volume
+    space exactly.
+
+    Raises InputError for a bad volume id, bad or clashing paths and more than 8 TiB; ValueError
+    for boot entries and aliases that do not fit the files.
+    """
+    if not _VOLUME_ID.fullmatch(volume_id):
+        raise InputError(
+            f"{volume_id!r} is not a volume id", hint="use 1 to 32 of the characters A-Z 0-9 _"
+        )
+    if sum(align_up(file.content.size, SECTOR) for file in files) > _LARGEST:
+        raise InputError("the files do not fit in an ISO, which can have 8 TiB")
+    lengths = {file.path: file.content.size for file in files}
+    _check_fit(boot, aliases, lengths)
+    catalog = [_BOOT_CATALOG] if boot else []
+    paths = [*(file.path for file in files), *(alias.path for alias in aliases), *catalog]
+    tree = plan_tree(paths, folders)
+    joliet = JolietTree.of(lengths | {alias.path: alias.length for alias in aliases}, folders)
+    with pinned_clock(timestamp):
+        metadata = IsoMetadata(volume_id)
+        _add_files(metadata, tree, files)
+        _add_aliases(metadata, tree, aliases, files)
+        _add_boot(metadata, tree, boot)
+        places = metadata.place(joliet.size)
+        descriptor = joliet.descriptor(
+            start=places.reserved,
+            volume_id=volume_id,
+            volume_size=places.size,
+            timestamp=timestamp,
+        )
+        primary = metadata.record(places.reserved, descriptor)
+    del metadata
+    # pycdlib's records refer to each other in circles, some KiB for each file.
+    gc.collect()
+    offsets = dict(zip(lengths, places.files, strict=True))
+    offsets |= {alias.path: offsets[alias.target] + alias.offset for alias in aliases}
+    second = joliet.record(start=places.reserved, offsets=offsets, timestamp=timestamp)
+    placed = [(0, primary), (places.reserved, Content.of_bytes(second))]
+    placed += ((offsets[file.path], file.content) for file in _patched(files, boot, offsets))
+    return IsoPlan(
+        Content.compose(places.size, placed),
+        tuple(PlacedFile(path, offsets[path], length) for path, length in lengths.items()),
+        tuple(joliet.names),
+    )
+
+
+def _check_fit(
+    boot: Sequence[BootEntry], aliases: Sequence[IsoAlias], sizes: Mapping[str, int]
+) -> None:
+    for alias in aliases:
+        end = alias.offset + alias.length
+        size = sizes.get(alias.target, -1)
+        if alias.offset % SECTOR or min(alias.offset, alias.length) < 0 or end > size:
+            raise ValueError(f"{alias} is not aligned or not inside of its target")
+    for entry in boot:
+        if not sizes.get(entry.path) or not 0 <= entry.load_size <= _LARGEST_LOAD:
+            raise ValueError(f"{entry} has no file, an empty one, or cannot be loaded")
+
+
+def _add_files(metadata: IsoMetadata, tree: IsoTree, files: Sequence[TreeFile]) -> None:
+    for path, identifier in tree.directories.items():
+        metadata.add_directory(identifier, _name(path))
+    for file in files:
+        metadata.add_file(tree.files[file.path], _name(file.path), file.content.size)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _add_aliases(
+    metadata: IsoMetadata, tree: IsoTree, aliases: Sequence[IsoAlias], files: Sequence[TreeFile]
+) -> None:
+    numbers = {file.path: number for number, file in enumerate(files)}
+    for alias in aliases:
+        span = (alias.offset, alias.length)
+        identifier = tree.files[alias.path]
+        metadata.add_alias(identifier, _name(alias.path), numbers[alias.target], span)
+
+
+def _add_boot(metadata: IsoMetadata, tree: IsoTree, boot: Sequence[BootEntry]) -> None:
+    for entry in boot:
+        metadata.add_boot_entry(
+            tree.files[entry.path],
+            catalog=(tree.files[_BOOT_CATALOG], _BOOT_CATALOG),
+            platform=entry.platform,
+            load_size=entry.load_size,
+        )
+
+
+def _patched(
+    files: Iterable[TreeFile], boot: Iterable[BootEntry], offsets: Mapping[str, int]
+) -> Iterator[TreeFile]:
+    """Yield the files, those that want one with their boot info table."""
+    with_table = {entry.path for entry in boot if entry.boot_info_table}
+    for file in files:
+        if file.path in with_table:
+            yield TreeFile(file.path, _with_boot_info(file.content, offsets[file.path]))
+        else:
+            yield file
+
+
+def _with_boot_info(content: Content, offset: int) -> Content:
+    """Return the boot file with the table of mkisofs -boot-info-table in it.
+
+    Four 32-bit numbers: the sectors of the primary volume descriptor and of the file, the file's
+    length, and the sum of its 32-bit words from byte 64 on; then zeros.
+    """
+    data = bytearray(content.size)
+    for extent in content.extents:
+        if not isinstance(extent.source, Data):
+            raise ValueError("a file with a boot info table must be held in memory")
+        start = extent.source.offset
+        data[extent.offset : extent.end] = extent.source.data[start : start + extent.length]
+    if len(data) < _BOOT_INFO_END:
+        raise ValueError("a boot file of less than 64 bytes has no room for a boot info table")
+    words = bytes(data[_BOOT_INFO_END:]) + bytes(-len(data) % 4)
+    total = sum(word for (word,) in struct.iter_unpack("<I", words)) & 0xFFFFFFFF
+    table = struct.pack("<4I40x", SYSTEM_AREA // SECTOR, offset // SECTOR, len(data), total)
+    data[8:_BOOT_INFO_END] = table
+    return Content.of_bytes(bytes(data))

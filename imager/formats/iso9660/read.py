@@ -1,0 +1,221 @@
+"""Reads foreign ISO 9660 volumes: ECMA-119 with Rock Ridge, else Joliet, else plain names.
+
+Which of the three trees counts, and how plain names are shown, is as in Linux, which reads these
+images on a machine. Specifications: ECMA-119 (https://ecma-international.org/
+publications-and-standards/standards/ecma-119/), sections 8 and 9; Rock Ridge, in `susp.py`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imager.content.extents import Content
+from imager.formats.iso9660.rockridge import Names, RockRidge, both_endian
+from imager.formats.volume_reader import (
+    DamagedError,
+    Entry,
+    ForeignTree,
+    Kind,
+    Run,
+    Volume,
+    opened_volume,
+)
+from imager.support.errors import UnsupportedError
+
+_SECTOR = 2048
+_FIRST_DESCRIPTOR = 16
+_MOST_DESCRIPTORS = 64
+_MAGIC = b"CD001"
+_PRIMARY, _SUPPLEMENTARY, _TERMINATOR = 1, 2, 255
+_JOLIET = frozenset((b"%/@", b"%/C", b"%/E"))
+_FIXED = 33
+_FOLDER, _ASSOCIATED, _CONTINUED = 0x02, 0x04, 0x80
+_SELF, _ABOVE = b"\0", b"\1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file or folder is: its first sector, and all its sections (byte, bytes)."""
+
+    sector: int
+    sections: tuple[tuple[int, int], ...] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A directory record (ECMA-119, section 9.1); `size` bytes from `sector` on."""
+
+    length: int
+    sector: int
+    size: int
+    flags: int
+    identifier: bytes
+    system_use: bytes
+
+    @classmethod
+    def parse(cls, data: bytes, at: int) -> _Record:
+        length = data[at]
+        if length < _FIXED + 1 or at + length > len(data) or length < _FIXED + data[at + 32]:
+            raise DamagedError("a directory record is cut off")
+        record = data[at : at + length]
+        sector, size = both_endian(record, 2), both_endian(record, 10)
+        flags, unit, gap, name_length = record[25], record[26], record[27], record[32]
+        if unit or gap:
+            raise DamagedError("a file is interleaved, as none is on a disk")
+        end = _FIXED + name_length
+        # Its own extended attributes stand before a file's data.
+        return cls(
+            length, sector + record[1], size, flags, record[_FIXED:end], record[end + end % 2 :]
+        )
+
+    @property
+    def is_folder(self) -> bool:
+        return bool(self.flags & _FOLDER)
+
+    @property
+    def section(self) -> tuple[int, int]:
+        return self.sector * _SECTOR, self.size
+
+
+def is_iso9660(head: bytes) -> bool:
+    """Whether a file that begins with `head`, at least 34 KiB, is meant to be an ISO."""
+    start = _FIRST_DESCRIPTOR * _SECTOR
+    return head[start + 1 : start + 6] == _MAGIC
+
+
+@contextmanager
+def open_iso9660(path: Path) -> Iterator[ForeignTree[_Place]]:
+    """Open the ISO that is the file `path`, boot code and partitions aside.
+
+    Reading raises InputError for a damaged or truncated volume, UnsupportedError for one with
+    compressed files or sectors of another size than 2048 bytes, OutputError for a failed disk.
+    """
+    with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
+        yield ForeignTree(volume, _Iso(volume))
+
+
+def read_iso9660_label(path: Path) -> str:
+    """Return the volume id of the ISO that is the file or device `path`, without spaces behind it.
+
+    Raises as `open_iso9660`.
+    """
+    with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
+        primary, _ = _descriptors(volume)
+        return primary[40:72].decode("ascii", "replace").rstrip(" \0")
+
+
+class _Iso:
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        primary, joliet = _descriptors(volume)
+        if both_endian(primary, 80) * _SECTOR > volume.size:
+            raise DamagedError("the file is cut off")
+        record = _Record.parse(primary, 156)
+        self._rock_ridge = RockRidge.of(volume, self._first(record.sector).system_use)
+        self._names = Names.ROCK_RIDGE if self._rock_ridge else Names.PLAIN
+        if joliet is not None and self._rock_ridge is None:
+            record, self._names = _Record.parse(joliet, 156), Names.JOLIET
+        self.root = self._folder(record)
+
+    def key(self, name: str) -> str:
+        return name
+
+    def entries(self, folder: _Place) -> Iterator[Entry[_Place]]:
+        begun: list[_Record] = []
+        for record in self._records(folder):
+            if record.identifier in (_SELF, _ABOVE) or record.flags & _ASSOCIATED:
+                continue
+            self._volume.count()
+            if begun and (begun[0].identifier != record.identifier or record.is_folder):
+                raise DamagedError("a file of several sections is not whole")
+            begun.append(record)
+            if not record.flags & _CONTINUED:
+                yield from self._entry(begun)
+                begun = []
+        if begun:
+            raise DamagedError("a file of several sections is not whole")
+
+    def content(self, file: _Place) -> Content:
+        return self._volume.content(sum(size for _, size in file.sections), _runs(file))
+
+    def _records(self, folder: _Place) -> Iterator[_Record]:
+        ((start, size),) = folder.sections
+        for offset in range(start, start + size, _SECTOR):
+            data = self._volume.read(offset, min(_SECTOR, start + size - offset))
+            at = 0
+            # No record crosses sectors; zeros fill what is left of one.
+            while at < len(data) and data[at]:
+                record = _Record.parse(data, at)
+                yield record
+                at += record.length
+
+    def _entry(self, records: list[_Record]) -> Iterator[Entry[_Place]]:
+        """Yield the entry of a file's or folder's records, none for a folder shown elsewhere."""
+        first = records[0]
+        name = self._names.plain(first.identifier)
+        kind = Kind.FOLDER if first.is_folder else Kind.FILE
+        place = _Place(first.sector, tuple(record.section for record in records))
+        if self._rock_ridge is not None:
+            told = self._rock_ridge.read(first.system_use)
+            if told.is_relocated:
+                return
+            name = told.name or name
+            if told.is_compressed:
+                raise UnsupportedError(
+                    f"{self._volume.path}: {name!a} is compressed in the ISO (zisofs)",
+                    hint="copy the files out of it, and use the folder",
+                )
+            if told.child is not None:
+                kind, place = Kind.FOLDER, self._folder(self._first(told.child))
+            elif told.is_other:
+                kind = Kind.OTHER
+        if kind is Kind.FOLDER and len(place.sections) > 1:
+            raise DamagedError(f"the folder {name!a} has several sections")
+        yield Entry(name, kind, place)
+
+    def _first(self, sector: int) -> _Record:
+        """Return the record that the folder at `sector` has of itself."""
+        record = _Record.parse(self._volume.read(sector * _SECTOR, _SECTOR), 0)
+        if record.identifier != _SELF or record.sector != sector:
+            raise DamagedError(f"there is no folder at sector {sector}")
+        return record
+
+    def _folder(self, record: _Record) -> _Place:
+        if not record.is_folder:
+            raise DamagedError(f"there is no folder at sector {record.sector}")
+        return _Place(record.sector, (record.section,))
+
+
+def _runs(file: _Place) -> Iterator[Run]:
+    offset = 0
+    for place, size in file.sections:
+        if size:
+            yield Run(offset, place, size)
+        offset += size
+
+
+def _descriptors(volume: Volume) -> tuple[bytes, bytes | None]:
+    """Return the primary volume descriptor, and Joliet's if there is one."""
+    primary = joliet = None
+    for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
+        data = volume.read(number * _SECTOR, _SECTOR)
+        if data[1:6] != _MAGIC:
+            raise DamagedError(f"sector {number} is no volume descriptor")
+        if data[0] == _PRIMARY and primary is None:
+            primary = data
+        elif data[0] == _SUPPLEMENTARY and data[88:91] in _JOLIET and joliet is None:
+            joliet = data
+        elif data[0] == _TERMINATOR:
+            break
+    else:
+        raise DamagedError("its volume descriptors have no end")
+    if primary is None:
+        raise DamagedError("it has no primary volume descriptor")
+    (block,) = struct.unpack_from("<H", primary, 128)
+    if block != _SECTOR:
+        raise UnsupportedError(f"{volume.path}: an ISO with blocks of {block} bytes, not {_SECTOR}")
+    return primary, joliet

@@ -1,0 +1,151 @@
+"""What stands in the system use fields of ISO 9660 directory records: Rock Ridge names and types.
+
+System Use Sharing Protocol (SUSP, IEEE P1281 draft 1.12) and Rock Ridge Interchange Protocol
+(RRIP, IEEE P1282 draft 1.12).
+"""
+
+from __future__ import annotations
+
+import enum
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imager.formats.volume_reader import DamagedError, Volume
+
+_SECTOR = 2048
+# Linux follows 32 as well.
+_MOST_CONTINUATIONS = 32
+_LARGEST_CONTINUATION = 64 << 10
+_LONGEST_NAME = 255
+_NAME_GOES_ON, _NAME_OF_SELF, _NAME_OF_ABOVE = 1, 2, 4
+_START = b"SP\x07\x01\xbe\xef"
+_RRIP = (b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282")
+# Of the fields of an entry that are used here: how many bytes they take at least.
+_LEAST = {b"CE": 24, b"NM": 1, b"PX": 8, b"CL": 8, b"ER": 4}
+
+
+def both_endian(data: bytes, at: int) -> int:
+    """Return the 32-bit number at `at`, which is there in both byte orders (ECMA-119, 7.3.3)."""
+    if data[at : at + 4] != data[at + 7 : at + 3 : -1]:
+        raise DamagedError("the two copies of a number differ")
+    return int.from_bytes(data[at : at + 4], "little")
+
+
+class Names(enum.Enum):
+    """How the identifiers of directory records are to be read."""
+
+    ROCK_RIDGE = enum.auto()
+    JOLIET = enum.auto()
+    PLAIN = enum.auto()
+
+    def plain(self, identifier: bytes) -> str:
+        """Return the identifier's name, as Linux shows it: without version, in lower case."""
+        if self is Names.JOLIET:
+            return _without_version(identifier.decode("utf-16-be", "replace"))
+        return _without_version(identifier.decode("latin-1")).lower()
+
+
+def _without_version(name: str) -> str:
+    return name.removesuffix(";1").removesuffix(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What Rock Ridge tells of a record.
+
+    `name` is empty when it tells none, `child` the sector of the folder that stands elsewhere for
+    being too deep; there it `is_relocated`. `is_other`: neither file nor folder.
+    """
+
+    name: str = ""
+    child: int | None = None
+    is_relocated: bool = False
+    is_other: bool = False
+    is_compressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RockRidge:
+    """Reads the system use fields of a volume that has Rock Ridge; `skip` bytes are another's."""
+
+    volume: Volume
+    skip: int
+
+    @classmethod
+    def of(cls, volume: Volume, system_use: bytes) -> RockRidge | None:
+        """Return the reader by the root's own field, None for a volume without Rock Ridge."""
+        # Of CD-ROM XA there are 14 bytes before it.
+        start = next((at for at in (0, 14) if system_use[at : at + 6] == _START), None)
+        if start is None or len(system_use) < start + 7:
+            return None
+        found = cls(volume, system_use[start + 6])
+        entries = list(cls(volume, start)._entries(system_use))
+        return found if any(_tells_rock_ridge(*entry) for entry in entries) else None
+
+    def read(self, system_use: bytes) -> Told:
+        """Return what a record's field tells; raises DamagedError."""
+        name, goes_on, mode, child = b"", False, None, None
+        signatures = set()
+        for signature, data in self._entries(system_use):
+            signatures.add(signature)
+            match signature:
+                case b"NM":
+                    if data[0] & (_NAME_OF_SELF | _NAME_OF_ABOVE) or (name and not goes_on):
+                        raise DamagedError("a name is not possible")
+                    name, goes_on = name + data[1:], bool(data[0] & _NAME_GOES_ON)
+                case b"PX":
+                    mode = both_endian(data, 0)
+                case b"CL":
+                    child = both_endian(data, 0)
+        if goes_on or len(name) > _LONGEST_NAME:
+            raise DamagedError("a name does not end")
+        is_link = b"SL" in signatures
+        is_odd = mode is not None and stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFDIR)
+        return Told(
+            name.decode("utf-8", "surrogateescape"),
+            child,
+            is_relocated=b"RE" in signatures,
+            is_other=is_link or is_odd,
+            is_compressed=b"ZF" in signatures,
+        )
+
+    def _entries(self, system_use: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the signature and data of every entry, also of those that stand elsewhere."""
+        area: bytes | None = system_use[self.skip :]
+        for _ in range(_MOST_CONTINUATIONS):
+            following = None
+            for signature, data in _split(area or b""):
+                self.volume.count()
+                if signature == b"CE":
+                    following = data
+                else:
+                    yield signature, data
+            if following is None:
+                return
+            area = self._continuation(following)
+        raise DamagedError("a record goes on without end")
+
+    def _continuation(self, data: bytes) -> bytes:
+        sector, offset, length = (both_endian(data, at) for at in (0, 8, 16))
+        if length > _LARGEST_CONTINUATION:
+            raise DamagedError("a record goes on too far")
+        return self.volume.read(sector * _SECTOR + offset, length)
+
+
+def _split(area: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 4 <= len(area) and area[at]:
+        length, signature = area[at + 2], area[at : at + 2]
+        if length < 4 + _LEAST.get(signature, 0) or at + length > len(area):
+            raise DamagedError("a system use entry is cut off")
+        if signature == b"ST":
+            return
+        yield signature, area[at + 4 : at + length]
+        at += length
+
+
+def _tells_rock_ridge(signature: bytes, data: bytes) -> bool:
+    if signature == b"ER":
+        return data[4 : 4 + data[0]] in _RRIP
+    return signature in (b"RR", b"PX")

@@ -1,0 +1,246 @@
+"""Foreign volumes as trees of files, read where they lie: what the readers of all formats share.
+
+A format says what its folders hold and where a file's bytes are; everything here is hostile until
+checked. What is read, how many entries and pieces there are, and how large the files are together
+is bounded, so that a small volume can neither be endless nor fill the memory. Contents are ranges
+of the file that the volume lies in, and never leave the volume.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from imager.content.extents import Content, Extent, FileRange
+from imager.content.tree import TreeFile
+from imager.support.errors import Fail, InputError, OutputError
+
+# Entries of folders, and pieces of files: each takes some hundred bytes of memory.
+_MOST_ITEMS = 1 << 20
+# Metadata that is read, and paths that are made of it.
+_MOST_BYTES = 512 << 20
+# Names may share bytes (hard links), so files can be larger than their volume: by this factor.
+_MOST_SHARED = 4
+_LONGEST_PATH = 4096
+
+
+class DamagedError(Exception):
+    """A volume that breaks its own rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`length` bytes of a file from its byte `offset` on, at byte `place` of the volume."""
+
+    offset: int
+    place: int
+    length: int
+
+
+class Volume:
+    """`size` bytes of an open file; offsets are bytes of the volume. Made by `opened_volume`."""
+
+    def __init__(self, path: Path, descriptor: int, *, offset: int, size: int) -> None:
+        self.path = path
+        self.size = size
+        self._descriptor = descriptor
+        self._offset = offset
+        self._items = 0
+        self._bytes = 0
+        self._contents = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes of metadata; raises DamagedError where they are not all there."""
+        self._check(offset, length)
+        self.spend(length)
+        data = os.pread(self._descriptor, length, self._offset + offset)
+        if len(data) < length:
+            raise DamagedError(f"the file ends before byte {offset + length} of it")
+        return data
+
+    def _check(self, offset: int, length: int) -> None:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise DamagedError(f"bytes {offset} to {offset + length} lie outside of it")
+
+    def count(self) -> None:
+        """Count one entry or piece; raises DamagedError when there are too many."""
+        self._items += 1
+        if self._items > _MOST_ITEMS:
+            raise DamagedError(f"it has more than {_MOST_ITEMS} entries")
+
+    def spend(self, count: int) -> None:
+        """Count `count` bytes of metadata; raises DamagedError when there are too many."""
+        self._bytes += count
+        if self._bytes > _MOST_BYTES:
+            raise DamagedError(f"it has more than {_MOST_BYTES >> 20} MiB of metadata")
+
+    def content(self, size: int, runs: Iterable[Run]) -> Content:
+        """Return a file of `size` bytes: `runs`, in the order of the file, and zeros between them.
+
+        What a run has beyond the size is left out. Raises DamagedError for runs out of order, or
+        outside of the volume, and for sizes that are not plausible.
+        """
+        self._contents += size
+        if size > self.size or self._contents > _MOST_SHARED * self.size:
+            raise DamagedError("its files have more bytes than it has")
+        extents: list[Extent] = []
+        end = 0
+        for run in self._joined(runs):
+            if run.offset < end:
+                raise DamagedError(f"byte {run.offset} of a file is in two places")
+            end = run.offset + run.length
+            length = min(end, size) - run.offset
+            if length > 0:
+                place = FileRange(self.path, self._offset + run.place)
+                extents.append(Extent(run.offset, length, place))
+        return Content(size, tuple(extents))
+
+    def _joined(self, runs: Iterable[Run]) -> Iterator[Run]:
+        """Yield `runs`, checked, with those made one that go on where the one before ends."""
+        last = Run(0, 0, 0)
+        for run in runs:
+            self.count()
+            self._check(run.place, run.length)
+            if run.offset - last.offset == run.place - last.place == last.length:
+                last = Run(last.offset, last.place, last.length + run.length)
+                continue
+            if last.length:
+                yield last
+            last = run
+        if last.length:
+            yield last
+
+
+@contextmanager
+def opened_volume(path: Path, *, offset: int, size: int | None, what: str) -> Iterator[Volume]:
+    """Open `size` bytes (None: all there are) at byte `offset` of `path`; `what` is the format.
+
+    What the body raises as DamagedError becomes an InputError, an OSError an OutputError.
+    """
+    try:
+        with path.open("rb") as file:
+            room = file.seek(0, os.SEEK_END) - offset  # a device has no st_size
+            if size is not None and size > room:
+                raise DamagedError("the file ends before it does")
+            whole = room if size is None else size
+            yield Volume(path, file.fileno(), offset=offset, size=whole)
+    except DamagedError as error:
+        raise InputError(
+            f"{path}: the {what} file system at byte {offset} is damaged: {error}",
+            hint="copy or make the image again",
+        ) from error
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+
+
+class Kind(enum.Enum):
+    """What an entry of a folder is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    OTHER = "other"
+
+
+# Where a file or folder is, as a format has it; for one folder they are equal.
+Place = TypeVar("Place", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Place]):
+    """A name in a folder, unchecked."""
+
+    name: str
+    kind: Kind
+    place: Place
+
+
+class Format(Protocol[Place]):
+    """A file system that is being read; everything may raise DamagedError."""
+
+    @property
+    def root(self) -> Place:
+        """The root folder."""
+
+    def entries(self, folder: Place) -> Iterator[Entry[Place]]:
+        """Yield what a folder has, without itself and the one above, each entry counted."""
+
+    def content(self, file: Place) -> Content:
+        """Return the bytes of a file."""
+
+    def key(self, name: str) -> str:
+        """Return the name so that names are equal which are one to the format."""
+
+
+class ForeignTree(Generic[Place]):
+    """The files of a volume, by their paths with forward slashes."""
+
+    def __init__(self, volume: Volume, format_: Format[Place]) -> None:
+        self._volume = volume
+        self._format = format_
+
+    def has_folder(self, path: str) -> bool:
+        """Whether there is the folder `path`; raises DamagedError."""
+        return self._find(path) is not None
+
+    def files(self, folder: str, *, fail: Fail) -> tuple[TreeFile, ...]:
+        """Return the files below `folder` (empty: the root), by paths inside it, sorted.
+
+        `fail` gets an InputError for what is neither a file nor a folder. Raises DamagedError.
+        """
+        start = self._find(folder)
+        return tuple(sorted(self._walk(start, fail), key=_path)) if start is not None else ()
+
+    def _find(self, path: str) -> Place | None:
+        place = self._format.root
+        for part in filter(None, path.split("/")):
+            wanted = self._format.key(part)
+            for entry in self._entries(place):
+                if entry.kind is Kind.FOLDER and self._format.key(entry.name) == wanted:
+                    place = entry.place
+                    break
+            else:
+                return None
+        return place
+
+    def _walk(self, start: Place, fail: Fail) -> Iterator[TreeFile]:
+        seen = {start}
+        pending = [("", start)]
+        while pending:
+            above, folder = pending.pop()
+            for entry in self._entries(folder):
+                path = self._checked(above + entry.name)
+                if entry.kind is Kind.FILE:
+                    yield TreeFile(path, self._format.content(entry.place))
+                elif entry.kind is Kind.OTHER:
+                    fail(InputError(f"{self._volume.path}: {path} is neither a file nor a folder"))
+                elif entry.place in seen:
+                    raise DamagedError(f"the folder {path!a} is in two places")
+                else:
+                    seen.add(entry.place)
+                    pending.append((f"{path}/", entry.place))
+
+    def _entries(self, folder: Place) -> Iterator[Entry[Place]]:
+        names: set[str] = set()
+        for entry in self._format.entries(folder):
+            name, key = entry.name, self._format.key(entry.name)
+            if name in ("", ".", "..") or "/" in name or "\0" in name:
+                raise DamagedError(f"the name {name!a} is not possible")
+            if key in names:
+                raise DamagedError(f"the name {name!a} is there twice in a folder")
+            names.add(key)
+            yield entry
+
+    def _checked(self, path: str) -> str:
+        if len(path) > _LONGEST_PATH:
+            raise DamagedError(f"the path {path[:40]!a}... is too long")
+        self._volume.spend(len(path))
+        return path
+
+
+def _path(file: TreeFile) -> str:
+    return file.path

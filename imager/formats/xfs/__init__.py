@@ -1,0 +1,1 @@
+"""XFS: planned and made."""

@@ -1,0 +1,204 @@
+"""Plans an XFS file system: mkfs.xfs lays out the metadata, the data stay where they are.
+
+mkfs.xfs is given the tree as a prototype (mkfs.xfs(8), `-p`) in which every file is space that is
+reserved for it, so nothing of the files is read or written then; xfs_inodes makes files of the
+reservations and says where their blocks are. What could differ between two versions of mkfs.xfs
+or two machines is pinned: features, geometry, ids and times.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from imager.content.extents import Content
+from imager.content.tree import PlacedFile, TreeFile, VolumePlan
+from imager.formats.scratch_volume import BLOCK, cut, make_sparse, nonzero_runs, start_of
+from imager.formats.xfs.inodes import fill_files
+from imager.support.errors import DependencyError, InputError
+from imager.support.tools import run_tool
+from imager.support.units import GIB, MIB, format_size
+
+__all__ = ["LEAST_XFS_SIZE", "TreeFile", "VolumePlan", "XfsFullError", "plan_xfs"]
+
+# mkfs.xfs makes no smaller one since 5.19.
+LEAST_XFS_SIZE = 300 * MIB
+_LARGEST = 1024 * GIB
+_SECTOR_SIZES = (512, 4096)
+_LABEL_MAX = 12
+_EARLIEST_TOO_LATE = 1 << 33
+# Tokens of a prototype end at white space; ":" begins a comment, "$" ends a folder.
+_NAME = re.compile(r"[A-Za-z0-9_.+~@=-]{1,255}", re.ASCII)
+_PATH_MAX = 1000
+_PACKAGE = "xfsprogs"
+_TREE, _VOLUME, _EMPTY = "tree", "volume", "empty"
+# What GRUB 2.06 and Linux 5.15 know: the features of xfsprogs' lts_5.15.conf, which later versions
+# no longer have as their defaults.
+_OPTIONS = {
+    "-b": "size=4096",
+    "-d": "agcount=4,noalign",
+    "-i": "size=512,maxpct=25,attr=2,projid32bit=1,sparse=1",
+    "-l": "size=64m,version=2,lazy-count=1",
+    "-m": "crc=1,finobt=1,rmapbt=0,reflink=1,inobtcount=1,bigtime=1",
+    "-n": "size=4096,version=2,ftype=1",
+}
+# Features that versions before do not know, not even to leave them out.
+_LATER_OPTIONS = (
+    ((5, 19), "-i", "nrext64=0"),
+    ((6, 10), "-i", "exchange=0"),
+    ((6, 10), "-n", "parent=0"),
+)
+
+# A folder by name of what is in it; a file is its number in the given order, from 1 on.
+_Folder = dict[str, "_Folder | int"]
+
+
+class XfsFullError(InputError):
+    """The files do not fit in a file system of the size."""
+
+
+def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
+    files: Sequence[TreeFile],
+    *,
+    size: int,
+    label: str,
+    uuid: UUID,
+    timestamp: int,
+    scratch: Path,
+    sector_size: int = 512,
+) -> VolumePlan:
+    """Plan an XFS volume of `size` bytes, a multiple of 4096, that holds `files`, owned by root.
+
+    Every time is `timestamp` (seconds since 1970); `sector_size` is the disk's, 512 or 4096 bytes.
+    `scratch` is an existing folder on a disk with sparse files; what is put there is removed in
+    the end.
+
+    Raises XfsFullError when the files do not fit, InputError for an unusable path, label, size
+    or time, HostError when the scratch disk has no files of `size` bytes, DependencyError when
+    mkfs.xfs is missing or fails, or makes what was not asked for.
+    """
+    _check(size=size, label=label, timestamp=timestamp, sector_size=sector_size)
+    tree = _tree(files)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="xfs-") as name:
+        folder = Path(name)
+        (folder / _EMPTY).touch()
+        (folder / _TREE).write_text(_prototype(tree, files), encoding="ascii")
+        make_sparse(folder / _VOLUME, size)
+        options = {**_OPTIONS, "-s": f"size={sector_size}", "-L": label}
+        options["-m"] += f",uuid={uuid}"
+        try:
+            _make(folder, options, timestamp)
+        except DependencyError as error:
+            raise _meaning(error, files, size) from error
+        sizes = [file.content.size for file in files]
+        runs = fill_files(folder / _VOLUME, sizes, timestamp=timestamp, sector_size=sector_size)
+        metadata = list(nonzero_runs(folder / _VOLUME))
+    placed = [(offset, Content.of_bytes(data)) for offset, data in metadata]
+    places = []
+    for file, taken in zip(files, runs, strict=True):
+        placed.extend(cut(file.content, taken))
+        places.append(PlacedFile(file.path, start_of(taken), file.content.size))
+    return VolumePlan(Content.compose(size, placed), tuple(places))
+
+
+def _check(*, size: int, label: str, timestamp: int, sector_size: int) -> None:
+    if sector_size not in _SECTOR_SIZES:
+        raise InputError(f"XFS sectors of {sector_size} bytes", hint="use 512 or 4096")
+    if not LEAST_XFS_SIZE <= size <= _LARGEST or size % BLOCK:
+        raise InputError(
+            f"an XFS volume of {format_size(size)} is not possible",
+            hint=f"use whole blocks of {BLOCK} bytes, {format_size(LEAST_XFS_SIZE)} to"
+            f" {format_size(_LARGEST)}",
+        )
+    if not label.isascii() or not label.isprintable() or len(label) > _LABEL_MAX:
+        raise InputError(f"{label!r} is not an XFS label: at most {_LABEL_MAX} ASCII characters")
+    if not 0 <= timestamp < _EARLIEST_TOO_LATE:
+        raise InputError(f"time {timestamp} is outside of 1970 to 2242")
+
+
+def _tree(files: Sequence[TreeFile]) -> _Folder:
+    """Return the root folder; raises InputError for unusable or double paths."""
+    root: _Folder = {}
+    for number, file in enumerate(files, start=1):
+        *above, name = _parts(file.path)
+        folder = root
+        for part in above:
+            inner = folder.setdefault(part, {})
+            if isinstance(inner, int):
+                raise InputError(f"XFS: {file.path!r} is in what is a file too")
+            folder = inner
+        if name in folder:
+            raise InputError(f"XFS: {file.path!r} is there twice")
+        folder[name] = number
+    return root
+
+
+def _parts(path: str) -> list[str]:
+    parts = path.split("/")
+    if len(path) > _PATH_MAX or not all(map(_NAME.fullmatch, parts)) or {".", ".."} & {*parts}:
+        raise InputError(
+            f"XFS: {path!r} is not a short relative path of plain names",
+            hint=f"use A-Z, a-z, 0-9 and _.+~@=- in names, at most {_PATH_MAX} characters in all",
+        )
+    return parts
+
+
+def _prototype(tree: _Folder, files: Sequence[TreeFile]) -> str:
+    """Return the prototype: two lines that count for nothing, the root, what is in it."""
+    return "\n".join(["-", "0 0", "d--755 0 0", *_entries(tree, files), ""])
+
+
+def _entries(folder: _Folder, files: Sequence[TreeFile]) -> Iterator[str]:
+    """Yield the lines of a folder; the user id of a file is its number, for `fill_files`."""
+    for name, entry in folder.items():
+        if not isinstance(entry, int):
+            yield f"{name} d--755 0 0"
+            yield from _entries(entry, files)
+        elif size := files[entry - 1].content.size:
+            yield f"{name} r--644 {entry} 0 {size}"
+        else:
+            yield f"{name} ---644 {entry} 0 {_EMPTY}"
+    yield "$"
+
+
+def _make(folder: Path, options: dict[str, str], timestamp: int) -> None:
+    version = _version(run_tool(["mkfs.xfs", "-V"], package=_PACKAGE).decode(errors="replace"))
+    for since, option, value in _LATER_OPTIONS:
+        if version >= since:
+            options[option] += f",{value}"
+    run_tool(
+        [
+            *("mkfs.xfs", "-q", "-f", "-K", "-p", _TREE),
+            *(word for option in options.items() for word in option),
+            _VOLUME,
+        ],
+        package=_PACKAGE,
+        cwd=folder,
+        # Honoured since 6.13; xfs_inodes does without.
+        env={"SOURCE_DATE_EPOCH": str(timestamp), "DETERMINISTIC_SEED": "1"},
+    )
+
+
+def _version(said: str) -> tuple[int, int]:
+    found = re.search(r"(\d+)\.(\d+)", said)
+    if not found:
+        raise DependencyError(
+            f"cannot parse the version printed by `mkfs.xfs -V`: {said.strip()!r}"
+        )
+    return int(found[1]), int(found[2])
+
+
+def _meaning(error: DependencyError, files: Sequence[TreeFile], size: int) -> Exception:
+    """Return what a failure of mkfs.xfs means: it names error numbers of its own in brackets."""
+    if f"[{errno.ENOSPC} - {os.strerror(errno.ENOSPC)}]" not in error.message:
+        return error
+    needed = format_size(sum(file.content.size for file in files))
+    return XfsFullError(
+        f"the files, {needed}, do not fit in an XFS volume of {format_size(size)}",
+        hint="make the volume larger, or the files smaller",
+    )

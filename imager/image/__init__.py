@@ -1,0 +1,1 @@
+"""Outputs: what stands where on a medium."""

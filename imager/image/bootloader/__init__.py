@@ -1,0 +1,1 @@
+"""Bootloaders: what a medium boots with."""

@@ -1,0 +1,70 @@
+"""The list of bootloaders: a new one is one module, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from imager.image.bootloader import dualboot, grub, sdboot
+from imager.image.bootloader.boot import BootTarget, DiskBoot, IsoBoot
+from imager.support.errors import UnsupportedError
+from imager.support.fields import setting
+from imager.talos.choices import Bootloader
+from imager.talos.versions import fills_in
+
+_GRUB_SECTOR = 512
+
+
+@dataclass(frozen=True, slots=True)
+class BootPlanner:
+    """How a bootloader gets on a disk, its partitions from the given byte on, and on an ISO."""
+
+    disk: Callable[[BootTarget, int], DiskBoot]
+    iso: Callable[[BootTarget], IsoBoot]
+
+
+_PLANNERS: Mapping[Bootloader, BootPlanner] = {
+    Bootloader.SD_BOOT: BootPlanner(sdboot.plan_disk_boot, sdboot.plan_iso_boot),
+    Bootloader.GRUB: BootPlanner(grub.plan_disk_boot, grub.plan_iso_boot),
+    Bootloader.DUAL_BOOT: BootPlanner(dualboot.plan_disk_boot, dualboot.plan_iso_boot),
+}
+
+
+def boot_planner(asked: Bootloader | None, target: BootTarget, *, field: str) -> BootPlanner:
+    """Return the planner of the bootloader that was `asked` for, else of the version's own.
+
+    `field` is the path in the profile of what was asked for.
+
+    Sectors of 4096 bytes are for systemd-boot: no BIOS boots from them, and GRUB's small EFI
+    partition cannot be FAT32 then. Raises UnsupportedError for a bootloader that cannot be.
+    """
+    if asked is None:
+        return _PLANNERS[_default(target)]
+    if target.secure_boot and asked is not Bootloader.SD_BOOT:
+        raise UnsupportedError(
+            f"{setting(field, asked.value)}: not with SecureBoot,"
+            " for which only systemd-boot is signed",
+            hint=f"leave {setting(field)} out, or choose sd-boot",
+        )
+    if target.sector_size != _GRUB_SECTOR and fills_in(asked, target.version):
+        return _PLANNERS[Bootloader.SD_BOOT]
+    if target.sector_size != _GRUB_SECTOR and asked is not Bootloader.SD_BOOT:
+        raise UnsupportedError(
+            f"{setting(field, asked.value)}: not for sectors of {target.sector_size} bytes",
+            hint=f"leave {setting(field)} out, or choose sd-boot",
+        )
+    if asked is Bootloader.DUAL_BOOT and not target.has_bios:
+        raise UnsupportedError(
+            f"{setting(field, asked.value)}: {target.arch.name} machines have no BIOS",
+            hint=f"leave {setting(field)} out, or choose sd-boot or grub",
+        )
+    return _PLANNERS[asked]
+
+
+def _default(target: BootTarget) -> Bootloader:
+    default = target.quirks.bootloader
+    if target.sector_size != _GRUB_SECTOR or target.secure_boot:
+        return Bootloader.SD_BOOT
+    if default is Bootloader.DUAL_BOOT and not target.has_bios:
+        return Bootloader.SD_BOOT
+    return default

@@ -1,0 +1,50 @@
+"""The EFI system partition, as a file system of its own and as a disk's first partition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imager.content.tree import VolumePlan
+from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.gpt.table import ESP
+from imager.image.bootloader.boot import BootTarget, PlannedPartition
+from imager.support.repro import derived_uuid
+
+LABEL = "EFI"
+
+
+def disk_loader(target: BootTarget) -> str:
+    """Return the path of the loader on the ESP of a disk.
+
+    A Talos node looks for `EFI/boot/BOOT*.efi`, and its pattern is case-sensitive.
+    """
+    return f"EFI/boot/{target.arch.efi_boot_name}.efi"
+
+
+def medium_loader(target: BootTarget) -> str:
+    """Return the path of the loader on the ESP of an ISO or stick."""
+    return f"EFI/BOOT/{target.arch.efi_boot_name}.EFI"
+
+
+def plan_esp(
+    target: BootTarget, files: Sequence[FatFile], *, size: int | None = None, offset: int = 0
+) -> VolumePlan:
+    """Return the FAT volume of `files`: of `size` bytes, or the smallest; `offset` on its disk."""
+    least = minimum_fat_size(files, sector_size=target.sector_size)
+    return plan_fat(
+        files,
+        size=least if size is None else size,
+        label=LABEL,
+        volume_id=derived_uuid(LABEL).int & 0xFFFF_FFFF,
+        timestamp=target.timestamp,
+        sector_size=target.sector_size,
+        hidden_sectors=offset // target.sector_size,
+    )
+
+
+def esp_partition(
+    target: BootTarget, files: Sequence[FatFile], *, size: int, offset: int
+) -> PlannedPartition:
+    """Return the partition of `size` bytes at `offset` bytes of the disk."""
+    volume = plan_esp(target, files, size=size, offset=offset)
+    return PlannedPartition(LABEL, ESP, offset, volume.content, "FAT32", volume.files)

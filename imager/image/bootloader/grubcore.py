@@ -1,0 +1,235 @@
+"""GRUB for BIOS as bytes: what grub-mkimage, grub-bios-setup and xorriso make of its parts.
+
+An image ("core") is, from its start on a medium:
+
+    [cdboot.img]  2048 bytes, on a CD alone: what El Torito loads; it loads the rest
+    diskboot.img  512 bytes; its last 12 say where the rest is, and where in memory it belongs
+    lzma_decompress.img, then LZMA of: kernel.img as loaded, all modules, the prefix
+
+GRUB manual, "GRUB image files" (https://www.gnu.org/software/grub/manual/grub/html_node/Images.html);
+the layouts are those of GRUB's include/grub/{kernel,offsets}.h and include/grub/i386/pc/boot.h.
+All modules are inside: nothing but the menu is read from the medium.
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from imager.bootassets.grub import (
+    CD_CORE_START,
+    DECOMPRESSOR,
+    DISK_BOOT,
+    DISK_CORE_START,
+    HYBRID_BOOT,
+    KERNEL,
+    MODULE_LIST,
+    MODULES,
+    module_order,
+)
+from imager.content.extents import Content
+from imager.support.errors import InputError
+
+_SECTOR = 512
+_CD_SECTOR = 2048
+_BOOT_CODE_SIZE = 440
+_LARGEST_PART = 4 << 20
+_LINK_ADDRESS = 0x9000
+_MEMORY_END = 0x78000
+_LARGEST_CORE = _MEMORY_END - _LINK_ADDRESS
+
+# ELF: the fields of the file header from byte 16 on, and a program header.
+_ELF_START = b"\x7fELF\x01\x01\x01"
+_ELF_HEADER = struct.Struct("<HHIIIIIHHHHHH")
+_PROGRAM_HEADER = struct.Struct("<IIIIIIII")
+_EXECUTABLE, _I386, _LOAD = 2, 3, 1
+
+# include/grub/kernel.h: grub_module_info32 (magic, where modules begin, size) and the header of
+# each module (type, size with this header).
+_MODULE_INFO = struct.Struct("<4sII")
+_MODULE_HEADER = struct.Struct("<II")
+_MODULE_MAGIC = b"mimg"
+_ELF_MODULE, _PREFIX = 0, 3
+_ALIGNMENT = 4
+
+# include/grub/offsets.h, GRUB_DECOMPRESSOR_I386_PC_*: sizes of the LZMA stream and of what is in
+# it, and the bytes of a Reed-Solomon code behind it, which we have none of.
+_DECOMPRESSOR_FIELDS = struct.Struct("<III")
+_DECOMPRESSOR_AT = 8
+# GRUB decodes raw LZMA1 with these and no others; the whole output is its dictionary.
+_LZMA = {"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 20}
+
+# include/grub/i386/pc/boot.h: the block list of diskboot.img (first sector, how many, segment),
+# and boot.img's fields: the sector of the image, and a jump to the check of the drive's number.
+_BLOCK_LIST = struct.Struct("<QHH")
+_BLOCK_LIST_AT = _SECTOR - _BLOCK_LIST.size
+_FIRST_SEGMENT = 0x820
+_KERNEL_SECTOR_AT = 0x5C
+_DRIVE_CHECK_AT = 0x66
+_NO_DRIVE_CHECK = b"\x90\x90"
+# xorriso(1), --grub2-mbr and --grub2-boot-info.
+_HYBRID_SECTOR_AT = 0x1B0
+_CD_BLOCK_LIST_AT = _CD_SECTOR + _BLOCK_LIST_AT
+
+
+def disk_core(grub: Path, *, prefix: str, first_sector: int) -> bytes:
+    """Return the image for a BIOS boot partition that begins at `first_sector` (of 512 bytes).
+
+    `grub` is GRUB's folder i386-pc; `prefix` the folder of grub.cfg, such as `(,gpt3)/grub`,
+    where the disk that was booted from is meant. Whole sectors, under 1 MiB. Raises InputError
+    for files of GRUB that are missing or not what they should be.
+    """
+    rest = _compressed_core(grub, prefix)
+    return _core_start(grub, rest, first_sector=first_sector) + rest
+
+
+def cd_core(grub: Path, *, prefix: str) -> bytes:
+    """Return the El Torito boot image, to be loaded with a load size of 4 and a boot info table.
+
+    `prefix` is the folder of grub.cfg on the CD, such as `/boot/grub`. `with_hybrid_core` makes
+    it bootable from a disk as well. Errors are those of `disk_core`.
+    """
+    rest = _compressed_core(grub, prefix)
+    return _part(grub, CD_CORE_START, size=_CD_SECTOR) + _core_start(grub, rest) + rest
+
+
+def disk_boot_code(grub: Path, core_sector: int) -> bytes:
+    """Return the MBR's 440 bytes of code that start the image at `core_sector` (of 512 bytes).
+
+    As by grub-bios-setup for hard disks, a firmware that tells no hard disk's number is taken to
+    mean the first one.
+    """
+    code = bytearray(_part(grub, DISK_BOOT, size=_SECTOR))
+    struct.pack_into("<Q", code, _KERNEL_SECTOR_AT, core_sector)
+    code[_DRIVE_CHECK_AT : _DRIVE_CHECK_AT + 2] = _NO_DRIVE_CHECK
+    return bytes(code[:_BOOT_CODE_SIZE])
+
+
+def hybrid_boot_code(grub: Path, image_sector: int) -> bytes:
+    """Return the MBR's 440 bytes of code for an ISO whose `cd_core` begins at `image_sector`.
+
+    The sector is one of 512 bytes. `with_hybrid_core` is needed too.
+    """
+    code = bytearray(_part(grub, HYBRID_BOOT, size=_SECTOR))
+    start = image_sector + _CD_SECTOR // _SECTOR
+    struct.pack_into("<Q", code, _HYBRID_SECTOR_AT, start)
+    return bytes(code[:_BOOT_CODE_SIZE])
+
+
+def with_hybrid_core(iso: Content, *, image_sector: int) -> Content:
+    """Return the content `iso`, the `cd_core` at `image_sector` (of 512 bytes) told where it is.
+
+    Started from a disk, GRUB has no boot info table to find itself by.
+    """
+    first = image_sector + _CD_SECTOR // _SECTOR + 1
+    place = image_sector * _SECTOR + _CD_BLOCK_LIST_AT
+    patch = Content.of_bytes(struct.pack("<Q", first))
+    end = place + patch.size
+    return Content.concat([iso.slice(0, place), patch, iso.slice(end, iso.size - end)])
+
+
+def _core_start(grub: Path, rest: bytes, *, first_sector: int | None = None) -> bytes:
+    """Return diskboot.img for `rest`, which follows it, and where it stands if that is known."""
+    start = bytearray(_part(grub, DISK_CORE_START, size=_SECTOR))
+    first, _, segment = _BLOCK_LIST.unpack_from(start, _BLOCK_LIST_AT)
+    if segment != _FIRST_SEGMENT:
+        raise _unusable(grub / DISK_CORE_START, f"it loads to segment {segment:#x}")
+    first = first if first_sector is None else first_sector + 1
+    _BLOCK_LIST.pack_into(start, _BLOCK_LIST_AT, first, len(rest) // _SECTOR, segment)
+    return bytes(start)
+
+
+def _compressed_core(grub: Path, prefix: str) -> bytes:
+    """Return decompressor and LZMA stream, padded to whole sectors."""
+    payload = core_payload(grub, prefix=prefix)
+    stream = lzma.compress(payload, format=lzma.FORMAT_RAW, filters=[_LZMA])
+    code = bytearray(_part(grub, DECOMPRESSOR))
+    if len(code) < _SECTOR:
+        raise _unusable(grub / DECOMPRESSOR, f"it has {len(code)} bytes")
+    _DECOMPRESSOR_FIELDS.pack_into(code, _DECOMPRESSOR_AT, len(stream), len(payload), 0)
+    core = bytes(code) + stream
+    if len(core) > _LARGEST_CORE:
+        raise _unusable(grub, f"its image has {len(core)} bytes, more than {_LARGEST_CORE}")
+    return core + bytes(-len(core) % _SECTOR)
+
+
+def core_payload(grub: Path, *, prefix: str) -> bytes:
+    """Return what the image decompresses to: kernel, modules with headers, prefix.
+
+    Raises ValueError for a prefix that is not ASCII or has a NUL.
+    """
+    name = prefix.encode("ascii") + b"\0"
+    if name.count(0) != 1:
+        raise ValueError(f"prefix {prefix!r} has a NUL")
+    entries = [_module(_ELF_MODULE, data) for data in _modules(grub)]
+    modules = b"".join([*entries, _module(_PREFIX, name)])
+    info = _MODULE_INFO.pack(_MODULE_MAGIC, _MODULE_INFO.size, _MODULE_INFO.size + len(modules))
+    return _kernel(grub) + info + modules
+
+
+def _module(kind: int, data: bytes) -> bytes:
+    padded = data + bytes(-len(data) % _ALIGNMENT)
+    return _MODULE_HEADER.pack(kind, _MODULE_HEADER.size + len(padded)) + padded
+
+
+def _modules(grub: Path) -> Iterator[bytes]:
+    try:
+        names = module_order(_part(grub, MODULE_LIST).decode("ascii"), MODULES)
+    except ValueError as error:
+        raise _unusable(grub / MODULE_LIST, str(error)) from error
+    for name in names:
+        data = _part(grub, f"{name}.mod")
+        if not data.startswith(_ELF_START):
+            raise _unusable(grub / f"{name}.mod", "it is no 32-bit ELF file")
+        yield data
+
+
+def _kernel(grub: Path) -> bytes:
+    """Return kernel.img as it lies in memory, without what is zero at its end."""
+    data = _part(grub, KERNEL)
+    try:
+        return _loaded(data)
+    except (ValueError, struct.error) as error:
+        raise _unusable(grub / KERNEL, str(error)) from error
+
+
+def _loaded(data: bytes) -> bytes:
+    """Return the one segment of a static ELF program for i386."""
+    if not data.startswith(_ELF_START):
+        raise ValueError("it is no 32-bit ELF file")
+    kind, machine, _, _, headers, _, _, _, size, count, *_ = _ELF_HEADER.unpack_from(data, 16)
+    if (kind, machine, size) != (_EXECUTABLE, _I386, _PROGRAM_HEADER.size):
+        raise ValueError("it is not a program for i386")
+    found = [
+        _PROGRAM_HEADER.unpack_from(data, headers + index * _PROGRAM_HEADER.size)
+        for index in range(count)
+    ]
+    segments = [header[1:5] for header in found if header[0] == _LOAD]
+    if len(segments) != 1:
+        raise ValueError(f"it has {len(segments)} segments, not one")
+    offset, address, _, length = segments[0]
+    if address != _LINK_ADDRESS or not length or offset + length > len(data):
+        raise ValueError(f"its segment of {length} bytes for {address:#x} is not all there")
+    return data[offset : offset + length]
+
+
+def _part(grub: Path, name: str, *, size: int | None = None) -> bytes:
+    """Return a file of GRUB's, which must have `size` bytes when that is given."""
+    path = grub / name
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_PART + 1)
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
+    if len(data) > _LARGEST_PART or size not in (None, len(data)):
+        raise _unusable(path, f"it has {len(data)} bytes, not {size or f'under {_LARGEST_PART}'}")
+    return data
+
+
+def _unusable(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path}: not usable as GRUB for BIOS: {reason}",
+        hint="run `imager assets fetch` again, or use another GRUB's folder i386-pc",
+    )

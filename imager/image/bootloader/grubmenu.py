@@ -1,0 +1,129 @@
+"""GRUB's menu, and the files of an EFI system partition that GRUB boots from.
+
+GRUB manual, "Shell-like scripting" and "Commands":
+https://www.gnu.org/software/grub/manual/grub/html_node/
+
+A Talos node parses the grub.cfg of its disk when it reboots, upgrades and rolls back. It expects
+exactly one line `set default="NAME"`. An entry starts with `menuentry "NAME" {` at the beginning of
+a line, ends with the first `}` that has no backslash before it, and contains exactly one
+`linux PATH ARGUMENTS` and one `initrd PATH`. Arguments are unescaped: a backslash is removed before
+each of the characters that are escaped here, and before no other. All other lines are ignored, and
+lost when the node rewrites the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from imager.content.extents import Content
+from imager.formats.fat.plan import FatFile
+from imager.image.bootloader.boot import MenuEntry
+from imager.support.errors import InputError, UnsupportedError
+
+_TIMEOUT = 3
+_NAME = re.compile(r"[A-Za-z0-9 ._+-]+", re.ASCII)
+# Talos escapes quotes and backslashes too, which are refused here.
+_ESCAPED = re.compile(r"[{}&$|;<>]")
+# Seen in GRUB 2.06: its `linux` command adds a backslash before quotes and backslashes, which Linux
+# does not remove; a word that begins with # is a comment; with the module regexp, which images for
+# EFI have, * and ? are expanded in words that begin as paths and devices do. Further backslashes
+# would mend the last two, but Talos would take them for a part of the argument.
+_CHANGED = re.compile(r"""["'\\]|^\#|^(?=[*/(]).*[*?]""")
+_TERMINALS = """\
+if [ "$grub_platform" = efi ]; then
+  insmod all_video
+fi
+
+terminal_input console
+terminal_output console
+"""
+# An EFI's console is the serial line already where the firmware uses one.
+_SERIAL = """\
+if [ "$grub_platform" = pc ]; then
+  serial --unit=0 --speed=115200
+  terminal_input console serial
+  terminal_output console serial
+fi
+"""
+
+
+def grub_cfg(
+    entries: Sequence[MenuEntry],
+    *,
+    default: str,
+    kernel: str,
+    initramfs: str,
+    serial: bool = False,
+) -> bytes:
+    """Return the menu of `entries`; after three seconds GRUB starts the one that is the default.
+
+    `default` is what `quoted_name` returns for an entry, or its number; Talos wants the name.
+    `kernel` and `initramfs` are absolute paths on the file system that GRUB's `root` names: the
+    one that the menu is on. With `serial` the menu is on the first serial line too, at 115200
+    baud. Raises InputError for a name that Talos could not read, UnsupportedError for a kernel
+    argument that GRUB would change.
+    """
+    head = f"set default={default}\nset timeout={_TIMEOUT}\n"
+    console = _TERMINALS + (_SERIAL if serial else "")
+    blocks = (_entry(entry, kernel=kernel, initramfs=initramfs) for entry in entries)
+    return f"{head}\n{console}\n{''.join(blocks)}".encode()
+
+
+def quoted_name(entry: MenuEntry) -> str:
+    """Return the name of an entry, in double quotes.
+
+    Raises InputError for a name with other characters than those of Talos's entries and versions.
+    """
+    if not _NAME.fullmatch(entry.grub_title):
+        raise InputError(
+            f"{entry.grub_title!r} cannot be the name of an entry in GRUB's menu",
+            hint="name a Talos version, such as --talos-version v1.9.0",
+        )
+    return f'"{entry.grub_title}"'
+
+
+def _entry(entry: MenuEntry, *, kernel: str, initramfs: str) -> str:
+    arguments = " ".join(map(_argument, entry.cmdline.split()))
+    return (
+        f"menuentry {quoted_name(entry)} {{\n"
+        "  set gfxmode=auto\n"
+        "  set gfxpayload=text\n"
+        f"  linux {kernel} {arguments}\n"
+        f"  initrd {initramfs}\n"
+        "}\n"
+    )
+
+
+def _argument(word: str) -> str:
+    if _CHANGED.search(word):
+        raise UnsupportedError(
+            f"kernel argument {word!r}: GRUB cannot pass it on unchanged",
+            hint="GRUB changes quotes and backslashes, takes a leading # for a comment, and expands"
+            " * and ? behind a leading *, / or (: use --bootloader sd-boot, or another argument",
+        )
+    return _ESCAPED.sub(r"\\\g<0>", word)
+
+
+def efi_files(path: str, *, loader: Content, config: bytes) -> tuple[FatFile, ...]:
+    """Return the ESP's files: GRUB at `path`, where firmware looks for it, and its configuration.
+
+    `loader` is Debian's image for CDs. Its `prefix` is /boot/grub on the file system that it was
+    started from; without that folder it would take the one of any medium that has /.disk/info.
+    """
+    return (
+        FatFile(path, loader),
+        FatFile("boot/grub/grub.cfg", Content.of_bytes(config)),
+    )
+
+
+def other_partition_cfg(partition: int, *, menu: str) -> bytes:
+    """Return the configuration of an ESP whose menu, the absolute path `menu`, is elsewhere.
+
+    It is on the GPT partition with number `partition` (the first is 1) of the same disk.
+    """
+    return (
+        "regexp --set=1:disk '^([^,]+)' \"$root\"\n"
+        f'set root="$disk,gpt{partition}"\n'
+        f"configfile {menu}\n"
+    ).encode()

@@ -1,0 +1,139 @@
+"""systemd-boot: the files of an EFI system partition that boots unified kernel images.
+
+https://uapi-group.org/specifications/specs/boot_loader_specification/ (type 2 entries), and
+loader.conf(5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from imager.bootassets.find import Asset
+from imager.bootassets.kernelimage import efi_asset
+from imager.content.extents import Content
+from imager.efi.authenticode import sign_pe
+from imager.efi.uki import loader_version
+from imager.formats.fat.plan import FatFile
+from imager.image.bootloader.boot import BootTarget, DiskBoot, IsoBoot, PlannedPartition
+from imager.image.bootloader.esp import disk_loader, esp_partition, medium_loader
+from imager.image.bootloader.unified import unified_images
+from imager.talos.choices import EnrollKeys
+
+_HOW = "boots by UEFI with systemd-boot"
+_SIGNED = "boots by UEFI with systemd-boot, signed for SecureBoot"
+_CONFIGURATION = "# systemd-boot configuration\n\ntimeout 10\n"
+# An upgraded node's EFI variable comes before it, but may be lost; then the newest version starts,
+# and never an image of another entry. A file's name would stay that of the first version.
+_DEFAULT = "default Talos-*.efi\n"
+_SEED_SIZE = 32
+_CERTIFICATE = "EFI/keys/uki-signing-cert.der"
+# systemd's release notes; an older one takes no notice of the word.
+_IF_SAFE_SINCE = 253
+
+
+def disk_files(target: BootTarget) -> tuple[FatFile, ...]:
+    """Return the files of a disk's ESP: the loader, UKIs, the configuration.
+
+    The menu's entries are profiles of one UKI where version and stub know them, else a UKI each.
+    For SecureBoot every EFI binary is signed, and `loader/keys/auto` contains the variables that
+    firmware in setup mode can enroll, unless enrolling is off. Raises InputError when a boot asset
+    is missing or invalid.
+    """
+    enroll = _enroll_keys(target)
+    enrolls = target.secure_boot is not None and enroll is not EnrollKeys.OFF
+    files = _files(target, disk_loader(target), enroll=enroll if enrolls else None)
+    return (*files, *(_keys(target) if enrolls else ()))
+
+
+def medium_files(target: BootTarget) -> tuple[FatFile, ...]:
+    """Return the files of the ESP of an ISO or stick; see `disk_files`.
+
+    `loader/random-seed` is 32 zero bytes and read-only: systemd-boot 261 and later would otherwise
+    try to create the file on a read-only medium.
+    """
+    return (
+        *_files(target, medium_loader(target), enroll=_enroll_keys(target)),
+        FatFile("loader/random-seed", Content.of_bytes(bytes(_SEED_SIZE)), read_only=True),
+        *_keys(target),
+    )
+
+
+def _files(target: BootTarget, loader: str, *, enroll: EnrollKeys | None) -> tuple[FatFile, ...]:
+    images = unified_images(target)
+    conf = _loader_conf(several=len(images) > 1, enroll=enroll)
+    return (
+        FatFile(loader, _loader(target)),
+        *images,
+        FatFile("loader/loader.conf", Content.of_bytes(conf.encode())),
+    )
+
+
+def _loader(target: BootTarget) -> Content:
+    loader = efi_asset(target.assets, Asset.SD_BOOT)
+    if target.secure_boot is None:
+        return loader
+    return sign_pe(loader, target.secure_boot.signer, name=Asset.SD_BOOT.value)
+
+
+def _keys(target: BootTarget) -> Iterator[FatFile]:
+    if target.secure_boot:
+        for name, data in target.secure_boot.variables.items():
+            yield FatFile(f"loader/keys/auto/{name}.auth", Content.of_bytes(data))
+
+
+def esp_on_disk(target: BootTarget, offset: int) -> PlannedPartition:
+    """Return the partition EFI at byte `offset`: as large as EFI, BIOS and BOOT of GRUB's layout.
+
+    Raises InputError for boot assets as `disk_files` does, and when they do not fit.
+    """
+    size = target.quirks.unified_efi_size
+    return esp_partition(target, disk_files(target), size=size, offset=offset)
+
+
+def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
+    """Return the one partition that UEFI boots from, at byte `offset`."""
+    return DiskBoot((esp_on_disk(target, offset),), _how(target), notes=_notes(target))
+
+
+def plan_iso_boot(target: BootTarget) -> IsoBoot:
+    """Return an ISO's ESP, for SecureBoot with the signer's certificate; nothing else is needed."""
+    files = medium_files(target)
+    if target.secure_boot:
+        certificate = Content.of_bytes(target.secure_boot.certificate)
+        files = (*files, FatFile(_CERTIFICATE, certificate))
+    return IsoBoot(files, _how(target), notes=_notes(target))
+
+
+def _how(target: BootTarget) -> str:
+    return _SIGNED if target.secure_boot else _HOW
+
+
+def _loader_conf(*, several: bool, enroll: EnrollKeys | None) -> str:
+    """Return loader.conf as Talos writes it; with several images it says which are defaults."""
+    lines = [_CONFIGURATION]
+    if several:
+        lines.append(_DEFAULT)
+    if enroll is not None:
+        lines.append(f"secure-boot-enroll {enroll.value}\n")
+    return "\n".join(lines)
+
+
+def _enroll_keys(target: BootTarget) -> EnrollKeys:
+    """Return what was asked for, in a word that this systemd-boot knows."""
+    if target.enroll_keys is not EnrollKeys.IF_SAFE or _knows_if_safe(target):
+        return target.enroll_keys
+    return EnrollKeys.MANUAL
+
+
+def _knows_if_safe(target: BootTarget) -> bool:
+    return loader_version(target.assets.path(Asset.SD_BOOT)) >= _IF_SAFE_SINCE
+
+
+def _notes(target: BootTarget) -> tuple[str, ...]:
+    written = _enroll_keys(target)
+    if written is target.enroll_keys:
+        return ()
+    return (
+        f"this systemd-boot does not know secure-boot-enroll {target.enroll_keys.value}:"
+        f" {written.value} was written, so keys are enrolled from its menu",
+    )

@@ -1,0 +1,67 @@
+"""Unified kernel images of a boot menu's entries."""
+
+from __future__ import annotations
+
+from imager.bootassets.kernelimage import knows_profiles, unified_kernel_image
+from imager.content.extents import Content
+from imager.efi.authenticode import sign_pe
+from imager.efi.uki import UkiProfile, os_release
+from imager.formats.fat.plan import FatFile
+from imager.image.bootloader.boot import BootTarget, MenuEntry
+
+_NAME = "the unified kernel image"
+
+
+def unified_image(target: BootTarget) -> Content:
+    """Return one UKI: the default entry, with the others as profiles where these are known.
+
+    Raises InputError when a boot asset is missing or not what it should be.
+    """
+    return _unified(target, _groups(target)[0])
+
+
+def unified_images(target: BootTarget) -> tuple[FatFile, ...]:
+    """Return the UKIs of all entries: one with profiles where these are known, else one each.
+
+    They lie where the boot loader specification wants them; the default one comes first. Raises
+    InputError when a boot asset is missing or not what it should be.
+    """
+    return tuple(
+        FatFile(f"EFI/Linux/{_file_name(target, entries[0])}", _unified(target, entries))
+        for entries in _groups(target)
+    )
+
+
+def _groups(target: BootTarget) -> list[tuple[MenuEntry, ...]]:
+    """Return the entries of each UKI."""
+    if _has_profiles(target):
+        return [target.entries]
+    return [(entry,) for entry in target.entries]
+
+
+def _has_profiles(target: BootTarget) -> bool:
+    return target.quirks.uki_profiles and knows_profiles(target.assets)
+
+
+def _file_name(target: BootTarget, entry: MenuEntry) -> str:
+    """Return the name of the UKI that starts with `entry`.
+
+    A rollback starts any other `Talos-*.efi` that it finds, so only the default UKI has such a
+    name. systemd-boot lists the others after it.
+    """
+    prefix = "" if entry is target.entries[0] else f"{entry.name}-"
+    return f"{prefix}Talos-{target.version.text}.efi"
+
+
+def _unified(target: BootTarget, entries: tuple[MenuEntry, ...]) -> Content:
+    first, *others = entries
+    secure_boot = target.secure_boot
+    profiles = tuple(UkiProfile(entry.name, entry.title, entry.cmdline) for entry in others)
+    image = unified_kernel_image(
+        target.assets,
+        release=os_release(version=target.version.text, title=first.title),
+        cmdline=first.cmdline,
+        profiles=profiles if _has_profiles(target) else None,
+        pcr_signer=secure_boot.pcr_signer if secure_boot else None,
+    )
+    return sign_pe(image, secure_boot.signer, name=_NAME) if secure_boot else image

@@ -1,0 +1,48 @@
+"""What the two boot media have in common: the ISO, and the USB stick with the same files."""
+
+from __future__ import annotations
+
+from imager.cache.cache import ImageCache
+from imager.content.tree import TreeFile
+from imager.formats.fat.plan import LARGEST_FILE, FatFile, check_fat_files
+from imager.image.plan import Target
+from imager.support.errors import InputError
+from imager.support.units import format_size
+
+CACHE_FOLDER = "imagecache"
+_NO_FAT = "write the ISO itself to the stick with dd, or build a raw disk (imager metal)"
+
+
+def cache_files(target: Target) -> list[TreeFile]:
+    """Return the files of the image cache under their paths on a medium."""
+    files = target.cache.files if target.cache else ()
+    return [TreeFile(f"{CACHE_FOLDER}/{file.path}", file.content) for file in files]
+
+
+def cache_folders(target: Target) -> list[str]:
+    """Return the folders of the image cache under their paths on a medium."""
+    return [f"{CACHE_FOLDER}/{path}" for path in target.cache.folders] if target.cache else []
+
+
+def check_fits_fat(target: Target) -> None:
+    """Raise InputError when the image cache cannot lie on a FAT stick, saying what can be done."""
+    large = _too_large(target.cache) if target.cache else []
+    if large:
+        raise InputError(
+            f"{', '.join(large)}: a file on a FAT stick has at most 4 GiB less one byte",
+            hint=_NO_FAT,
+        )
+    try:
+        files = [FatFile(file.path, file.content) for file in cache_files(target)]
+        check_fat_files(files, cache_folders(target))
+    except InputError as error:
+        raise InputError(error.message, hint=_NO_FAT) from error
+
+
+def _too_large(cache: ImageCache) -> list[str]:
+    return [
+        f"blob {digest} of {' and '.join(cache.names_with(digest)) or 'no image'} has"
+        f" {format_size(file.content.size)}"
+        for digest, file in cache.blobs.items()
+        if file.content.size > LARGEST_FILE
+    ]

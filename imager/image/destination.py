@@ -1,0 +1,135 @@
+"""Where an output is written, and what is there already."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imager.content.compression import StreamReader, detect_codec
+from imager.profile.output_name import name_suffix
+from imager.support.errors import ImagerError, InputError
+from imager.support.fields import setting
+
+_SUFFIXES = (".iso", ".raw", ".img", ".efi", ".xz", ".zst", ".gz", ".tar", ".qcow2", ".vhd", ".ova")
+_SECTOR_SIZES = (512, 4096)
+# In the second sector of a disk (UEFI 2.10, 5.3.2).
+_GPT = b"EFI PART"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A file that an output replaces: its size in bytes, and when it was written.
+
+    `sector_size` is that of the partition table in it, in bytes; None without one.
+    """
+
+    size: int
+    modified: datetime
+    sector_size: int | None
+
+
+def output_path(given: Path, name: str) -> Path:
+    """Return the path of the output called `name`, of which the user gave a folder or the path.
+
+    A path is what ends in the output's suffix and is no folder; all else is a folder, which need
+    not exist. Raises InputError for something else that exists, and for another kind's suffix.
+    """
+    suffix = name_suffix(name)
+    if given.is_dir():
+        return given / name
+    if suffix and given.name.endswith(suffix):
+        return given
+    if given.exists():
+        kind = _kind(given.stat())
+        ends = f", and not a file that ends in {suffix}" if suffix and not kind else ""
+        raise InputError(
+            f"--output {given} is {kind}, not a folder"
+            if kind
+            else f"--output {given} is not a folder{ends}",
+            hint="name a folder, and write the finished output there with dd"
+            if kind
+            else "name a folder, or the file to write",
+        )
+    stem, other = _without_suffixes(given.name)
+    if other:
+        ends = f"ends in {suffix}" if suffix else "has no suffix"
+        raw = f", or choose {setting('output.outFormat', 'raw')}" if _packs(suffix, other) else ""
+        raise InputError(
+            f"--output {given} ends in {other}, and this output {ends}",
+            hint=f"name it {stem or name.removesuffix(suffix)}{suffix}, or name a folder{raw}",
+        )
+    return given / name
+
+
+def check_replaceable(path: Path, *, clobber: bool) -> Replaced | None:
+    """Return the file that an output at `path` replaces, None if there is none.
+
+    Raises InputError for what is not a regular file, and unless `clobber` for every file.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot look at {path}: {error.strerror}") from error
+    if kind := _kind(status):
+        raise InputError(
+            f"{path} is {kind}, which the output does not replace",
+            hint="remove it, or write to another place with --output",
+        )
+    if not clobber:
+        raise InputError(
+            f"{path} exists already",
+            hint="leave --no-clobber out to replace it, or write to another place with --output",
+        )
+    return Replaced(
+        status.st_size,
+        datetime.fromtimestamp(int(status.st_mtime), UTC),
+        _sector_size(_start(path)),
+    )
+
+
+def _without_suffixes(name: str) -> tuple[str, str]:
+    """Return `name` without the suffixes of outputs at its end, in any case, and these."""
+    stem = name
+    while found := next((each for each in _SUFFIXES if stem.lower().endswith(each)), ""):
+        stem = stem[: -len(found)]
+    return stem, name[len(stem) :]
+
+
+def _kind(status: os.stat_result) -> str:
+    """Return what something that is not a regular file is; empty for one."""
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "")
+
+
+def _packs(suffix: str, other: str) -> bool:
+    """Whether `suffix` is that of an output packed whose own suffix is `other`."""
+    return suffix != other and suffix.startswith(other)
+
+
+def _sector_size(start: bytes) -> int | None:
+    return next((size for size in _SECTOR_SIZES if start.startswith(_GPT, size)), None)
+
+
+def _start(path: Path) -> bytes:
+    """Return the first bytes of an image, decompressed; none of what cannot be read."""
+    try:
+        codec = detect_codec(path)
+        if codec is None:
+            with path.open("rb") as file:
+                return file.read(2 * max(_SECTOR_SIZES))
+        with StreamReader(path, codec) as stream:
+            return stream.read(2 * max(_SECTOR_SIZES))
+    except (OSError, ImagerError):
+        return b""

@@ -1,0 +1,220 @@
+"""The raw disk: a GPT with the bootloader's partitions, META, and with a cache IMAGECACHE.
+
+With `--image-disk-size` IMAGECACHE takes all that the other partitions leave. Without it the disk
+has the size that Talos gives it, and more where the cache needs more; from Talos 1.13 on IMAGECACHE
+is a fifth larger than the cache, so that a node can copy a newer one there. Before Talos 1.8 the
+disk has STATE and EPHEMERAL, of which the latter takes the rest.
+
+Partitions start and end at multiples of 1 MiB; the backup GPT takes the disk's last sectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imager.cache.cache import ImageCache
+from imager.content.extents import Content
+from imager.formats.ext4.plan import minimum_ext4_size, plan_ext4
+from imager.formats.gpt.table import LINUX_DATA, Partition, backup_size, plan_gpt
+from imager.image.bootloader.boot import DiskBoot, PlannedPartition
+from imager.image.bootloader.bootloaders import boot_planner
+from imager.image.plan import OutputPlan, Region, RegionKind, Target
+from imager.support.errors import InputError
+from imager.support.fields import setting
+from imager.support.repro import derived_uuid
+from imager.support.units import MIB, align_up, format_size
+from imager.talos.meta import meta_content
+from imager.talos.versions import quirks
+
+_META = "META"
+_STATE, _STATE_SIZE = "STATE", 100 * MIB
+_EPHEMERAL = "EPHEMERAL"
+_CACHE = "IMAGECACHE"
+# Talos's smallest disk has 1246 MiB, of which the first MiB and the boot partitions take 1102.
+_BEHIND_BOOT = 144 * MIB
+# The size that Talos prints in the profile of every disk without one, and then adds to.
+_PRINTED_SIZE = 1246 * MIB
+_DISK = "talos-image-disk"
+_BOOTLOADER = "output.imageOptions.bootloader"
+_SIZE = "output.imageOptions.diskSize"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Sizes in bytes: of the smallest disk that works, of the disk, and of its last partition."""
+
+    minimum: int
+    disk: int
+    last: int
+
+
+def plan_disk_output(target: Target) -> OutputPlan:
+    """Return the plan of the disk image.
+
+    Without a size in the profile it has the one that Talos gives it, or the smallest that the
+    image cache fits in. Talos's printed default counts as no size where it is too small. Raises
+    InputError for a size that does not work, naming the parts and the
+    smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
+    """
+    boot_target = target.disk_boot()
+    boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).disk(boot_target, MIB)
+    boot_end = boot.partitions[-1].end
+    fixed = [*boot.partitions, *_fixed_partitions(target, boot.meta, boot_end)]
+    sizes = _sizes(target, smallest=boot_end + _BEHIND_BOOT, offset=fixed[-1].end)
+    _check_size(target, fixed, sizes)
+    partitions = [*fixed, *_last_partition(target, fixed[-1].end, sizes.last)]
+    return _assemble(target, partitions, boot, sizes)
+
+
+def _fixed_partitions(
+    target: Target, boot_meta: Mapping[int, str], offset: int
+) -> Iterator[PlannedPartition]:
+    """Yield what stands behind the boot partitions, and has a size of its own.
+
+    The user's META values take the place of the bootloader's.
+    """
+    values = {**boot_meta, **target.meta}
+    content = meta_content(values) if values else Content(MIB)
+    meta = PlannedPartition(_META, LINUX_DATA, offset, content, "raw")
+    yield meta
+    if quirks(target.version).data_partitions:
+        yield PlannedPartition(_STATE, LINUX_DATA, meta.end, Content(_STATE_SIZE), "empty")
+
+
+def _last_partition(target: Target, offset: int, size: int) -> list[PlannedPartition]:
+    """Return the partition of `size` bytes that is behind all others, if there is one."""
+    if quirks(target.version).data_partitions:
+        return [PlannedPartition(_EPHEMERAL, LINUX_DATA, offset, Content(size), "empty")]
+    if target.cache:
+        return [_cache_partition(target, target.cache, offset, size)]
+    return []
+
+
+def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
+    """Return the sizes for a last partition at byte `offset`; no disk is below `smallest`."""
+    table = backup_size(target.sector_size)
+    least = _least_last(target)
+    minimum = max(align_up(offset + least + table, MIB), smallest)
+    roomy = _cache_with_headroom(target, least)
+    is_grown = target.disk_size == _PRINTED_SIZE < minimum
+    chosen = None if is_grown else target.disk_size
+    if chosen is None and roomy:
+        return _Sizes(minimum, smallest + roomy, roomy)
+    size = minimum if chosen is None else chosen
+    return _Sizes(minimum, size, (size - table - offset) // MIB * MIB)
+
+
+def _least_last(target: Target) -> int:
+    """Return the smallest size of the last partition; 0 when there is none."""
+    if quirks(target.version).data_partitions:
+        return MIB
+    if target.cache is None:
+        return 0
+    return minimum_ext4_size(
+        target.cache.tree_files,
+        folders=target.cache.folders,
+        scratch=target.scratch,
+        granularity=MIB,
+    )
+
+
+def _cache_with_headroom(target: Target, least: int) -> int:
+    """Return the size of IMAGECACHE with room for a newer cache; 0 when there is to be none."""
+    percent = quirks(target.version).cache_headroom
+    if target.cache is None or not percent:
+        return 0
+    files = target.cache.size
+    return max(align_up(files + files * percent // 100, MIB), least)
+
+
+def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _Sizes) -> None:
+    sector, size = target.sector_size, sizes.disk
+    if size % sector:
+        below = f"{size // sector * sector} or " if size > sector else ""
+        raise InputError(
+            f"{setting(_SIZE, str(size))} is not a multiple of the sector size, {sector} bytes",
+            hint=f"use {below}{align_up(size, MIB) // MIB}MiB",
+        )
+    if size >= sizes.minimum:
+        return
+    parts = [(part.label, part.content.size) for part in partitions]
+    if target.cache:
+        parts.append(("image cache", target.cache.size))
+    rest = sizes.minimum - sum(length for _, length in parts)
+    named = ", ".join(f"{name} {_shown(length)}" for name, length in parts)
+    raise InputError(
+        f"a disk of {_shown(size)} is too small: {named}, and {_shown(rest)} for file systems,"
+        " the partition table and the partitions that the node adds",
+        hint=f"the smallest that works is {setting(_SIZE, f'{sizes.minimum // MIB}MiB')}",
+    )
+
+
+def _shown(size: int) -> str:
+    """Return a size for a person: exact when it is whole MiB."""
+    text = format_size(size)
+    return f"{size // MIB} MiB" if "." in text and size % MIB == 0 else text
+
+
+def _cache_partition(target: Target, cache: ImageCache, offset: int, size: int) -> PlannedPartition:
+    volume = plan_ext4(
+        cache.tree_files,
+        folders=cache.folders,
+        size=size,
+        label=_CACHE,
+        uuid=derived_uuid(_CACHE),
+        timestamp=target.timestamp,
+        scratch=target.scratch,
+    )
+    return PlannedPartition(_CACHE, LINUX_DATA, offset, volume.content, "ext4", volume.files)
+
+
+def _assemble(
+    target: Target,
+    partitions: Sequence[PlannedPartition],
+    boot: DiskBoot,
+    sizes: _Sizes,
+) -> OutputPlan:
+    entries = [
+        Partition(
+            part.label,
+            part.type_guid,
+            derived_uuid(part.label),
+            part.offset,
+            part.content.size,
+            part.attributes,
+        )
+        for part in partitions
+    ]
+    gpt = plan_gpt(
+        entries,
+        disk_size=sizes.disk,
+        disk_guid=derived_uuid(_DISK),
+        sector_size=target.sector_size,
+        boot_code=boot.boot_code,
+    )
+    placed = [(0, gpt.primary), *((part.offset, part.content) for part in partitions)]
+    content = Content.compose(sizes.disk, [*placed, (gpt.backup_offset, gpt.backup)])
+    regions = [
+        Region(RegionKind.TABLE, "GPT", 0, gpt.primary.size),
+        *(region for part in partitions for region in _regions(part)),
+        Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
+    ]
+    notes = (boot.how, *boot.notes, *_size_notes(target, sizes))
+    return OutputPlan(content, tuple(regions), sizes.minimum, notes)
+
+
+def _size_notes(target: Target, sizes: _Sizes) -> Iterator[str]:
+    if target.disk_size == _PRINTED_SIZE < sizes.disk:
+        yield (
+            f"{setting(_SIZE)} of {_shown(_PRINTED_SIZE)} is what Talos prints when none is"
+            f" chosen: the disk has {_shown(sizes.disk)}"
+        )
+
+
+def _regions(part: PlannedPartition) -> Iterator[Region]:
+    """Yield the lines of the plan's table for a partition and the files in it."""
+    yield Region(RegionKind.PARTITION, part.label, part.offset, part.content.size, part.format_name)
+    for file in part.files:
+        offset = part.offset + file.offset
+        yield Region(RegionKind.FILE, f"{part.label}/{file.path}", offset, file.length)

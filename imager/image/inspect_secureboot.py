@@ -1,0 +1,205 @@
+"""SecureBoot in a finished image: its EFI binaries with their signatures, and the keys it enrols.
+
+Anyone's image is read: an EFI binary itself, or an ISO, disk or stick with volumes that firmware
+boots from (`bootvolumes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imager.content.extents import Content
+from imager.content.reading import iterate_bytes
+from imager.efi.authenticode_read import PeSignatures, read_signatures
+from imager.efi.databases import starts
+from imager.efi.efivars import AuthFile, Variable, parse_auth
+from imager.efi.enrollment import enrollment_problems
+from imager.efi.measured import PcrPolicy, check_pcr_policy
+from imager.efi.pe import content_headers
+from imager.image.bootvolumes import BootVolume, find_boot_volumes
+from imager.support.errors import ImagerError, InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+_DOS = b"MZ"
+_EFI = ".efi"
+_KEYS = "loader/keys/"
+_AUTH = ".auth"
+_AUTH_LIMIT = 1 << 20
+_KERNEL, _PCR_KEY, _PCR_SIGNATURE = ".linux", ".pcrpkey", ".pcrsig"
+
+
+@dataclass(frozen=True, slots=True)
+class PcrFindings:
+    """What a UKI contains for measured boot, by profile, and its problems."""
+
+    public_key: bool
+    signatures: bool
+    policies: tuple[PcrPolicy, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """An EFI binary at `path` of the volume `volume`, which is empty for a binary by itself.
+
+    `found` is None if it cannot be read as one, `pcr` unless it is a UKI. `problems` are why
+    firmware would not start it, or a TPM not release a key.
+    """
+
+    volume: str
+    path: str
+    size: int
+    found: PeSignatures | None
+    pcr: PcrFindings | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledKeys:
+    """Keys that systemd-boot enrols from the folder `path` of `volume`, without damaged ones."""
+
+    volume: str
+    path: str
+    files: tuple[AuthFile, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SecureBootReport:
+    """Everything in an image that concerns SecureBoot; `warnings` do not make it wrong."""
+
+    binaries: tuple[Binary, ...]
+    keys: tuple[EnrolledKeys, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every problem, with its place in the image; empty when all is signed and right."""
+        found = [f"{self.name(each)}: {text}" for each in self.binaries for text in each.problems]
+        found += [f"{self.name(each)}: {text}" for each in self.keys for text in each.problems]
+        return tuple(found) if self.binaries else ("found no EFI binary", *found)
+
+    def name(self, item: Binary | EnrolledKeys) -> str:
+        """Return the path of `item`, with its volume where the report is on several."""
+        volumes = {each.volume for each in self.binaries} | {each.volume for each in self.keys}
+        return f"{item.volume}: {item.path}" if len(volumes) > 1 else item.path
+
+
+def inspect_image(path: Path, *, trusted: Sequence[Certificate] = ()) -> SecureBootReport:
+    """Return the EFI binaries and enrolment keys of `path`, checked against `trusted` if given.
+
+    Raises InputError when `path` is neither an EFI binary nor an image with a volume that firmware
+    boots from, or such a volume is damaged, OutputError when it cannot be read.
+    """
+    try:
+        whole = Content.of_file(path)
+        alone = _at(whole, 0, len(_DOS)) == _DOS
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    volumes = (BootVolume("", {path.name: whole}),) if alone else find_boot_volumes(path)
+    binaries: list[Binary] = []
+    keys: list[EnrolledKeys] = []
+    for volume in volumes:
+        found = [
+            _binary(volume.name, name, content, trusted)
+            for name, content in volume.files.items()
+            if _is_binary(name, content)
+        ]
+        binaries += found
+        keys += _keys(volume, found)
+    warnings = tuple(f"{each.name}: {text}" for each in volumes for text in each.warnings)
+    return SecureBootReport(tuple(binaries), tuple(keys), warnings)
+
+
+def _at(content: Content, offset: int, size: int) -> bytes:
+    length = max(min(size, content.size - offset), 0)
+    return b"".join(iterate_bytes(content.slice(offset, length))) if length else b""
+
+
+def _is_binary(name: str, content: Content) -> bool:
+    return name.lower().endswith(_EFI) or _at(content, 0, len(_DOS)) == _DOS
+
+
+def _binary(volume: str, path: str, content: Content, trusted: Sequence[Certificate]) -> Binary:
+    try:
+        found = read_signatures(content, trusted=trusted, name=path)
+        pcr = pcr_findings(content, name=path)
+    except ImagerError as error:
+        reason = error.message.removeprefix(f"{path}: ")
+        return Binary(volume, path, content.size, None, None, (reason,))
+    problems = (*found.problems, *(pcr.problems if pcr else ()))
+    return Binary(volume, path, content.size, found, pcr, problems)
+
+
+def pcr_findings(uki: Content, *, name: str) -> PcrFindings | None:
+    """Return what the UKI `uki` contains for measured boot; None for an EFI binary that is no UKI.
+
+    Policies are compared with what the stub measures. Raises InputError when it is not a PE32+
+    file.
+    """
+    sections = {section.name for section in content_headers(uki, name=name).sections}
+    if _KERNEL not in sections:
+        return None
+    key, signatures = _PCR_KEY in sections, _PCR_SIGNATURE in sections
+    if not key and not signatures:
+        return PcrFindings(key, signatures, (), ())
+    try:
+        policies = check_pcr_policy(uki, name=name)
+    except UnsupportedError as error:
+        return PcrFindings(key, signatures, (), (error.message,))
+    problems = tuple(
+        f"profile {policy.profile}: {problem}" if policy.profile else problem
+        for policy in policies
+        for problem in policy.problems
+    )
+    return PcrFindings(key, signatures, policies, problems)
+
+
+def _keys(volume: BootVolume, binaries: Sequence[Binary]) -> Iterator[EnrolledKeys]:
+    """Yield the sets of keys that systemd-boot finds, by folder: loader/keys/NAME/*.auth."""
+    folders = {
+        name.rpartition("/")[0]
+        for name in volume.files
+        if name.lower().startswith(_KEYS) and name.lower().endswith(_AUTH)
+    }
+    for folder in sorted(folders):
+        prefix = f"{folder}/".lower()
+        files = {
+            name.lower().removeprefix(prefix): content
+            for name, content in volume.files.items()
+            if name.lower().startswith(prefix)
+        }
+        found, problems = _key_set(files, binaries)
+        yield EnrolledKeys(volume.name, folder, found, problems)
+
+
+def _key_set(
+    files: Mapping[str, Content], binaries: Sequence[Binary]
+) -> tuple[tuple[AuthFile, ...], tuple[str, ...]]:
+    """Return the variables in a folder of `files` (in lower case, as on FAT), and problems."""
+    found: dict[Variable, AuthFile] = {}
+    problems = []
+    for variable in Variable:
+        name = f"{variable.value}{_AUTH}"
+        content = files.get(name.lower())
+        if content is not None:
+            try:
+                found[variable] = parse_auth(variable, _at(content, 0, _AUTH_LIMIT + 1), name=name)
+            except InputError as error:
+                problems.append(error.message)
+        elif variable is not Variable.DBX:
+            problems.append(f"{name} is missing")
+    if not problems:
+        db, dbx = found[Variable.DB], found.get(Variable.DBX)
+        problems += enrollment_problems(found[Variable.PK], found[Variable.KEK], db)
+        problems += [
+            f"a machine that enrols these keys refuses {each.path}"
+            for each in binaries
+            if each.found is None or not starts(each.found, db=db, dbx=dbx)
+        ]
+    return tuple(found.values()), tuple(problems)

@@ -1,0 +1,89 @@
+"""The USB stick: the files of the ISO on a FAT volume that a person can write to as well.
+
+It boots by UEFI alone. A stick of its own for the same tree: what the ISO's ESP holds, and the
+image cache in imagecache/, which a machine finds by the volume's label.
+
+The partition table is a GPT with one partition of the type "Microsoft basic data", as Rufus writes
+it. Firmware looks into FAT volumes of a removable disk whatever the partition's type, and
+Windows and macOS mount this type, but hide EFI system partitions. An MBR would do for them as well,
+but not for Talos: its volume probing (go-blockdevice's blkid) knows whole disks and GPT only.
+"""
+
+from __future__ import annotations
+
+from imager.content.extents import Content
+from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.gpt.table import BASIC_DATA, Partition, backup_size, plan_gpt
+from imager.image.bootloader.bootloaders import boot_planner
+from imager.image.cache_files import cache_files, cache_folders, check_fits_fat
+from imager.image.plan import OutputPlan, Region, RegionKind, Target
+from imager.support.errors import InputError
+from imager.support.fields import setting
+from imager.support.repro import derived_uuid
+from imager.support.units import MIB, align_up, format_size
+
+# What a machine looks for is a label that starts with TALOS_; FAT has room for 11 characters.
+LABEL = "TALOS_1"
+_DISK = "talos-usb-stick"
+_BOOTLOADER = "output.isoOptions.bootloader"
+_SIZE = "output.imageOptions.diskSize"
+_SECTOR = 512
+_UEFI_ALONE = "boots by UEFI; for a BIOS write the ISO itself to the stick"
+
+
+def plan_usb_output(target: Target) -> OutputPlan:
+    """Return the plan of the stick's image.
+
+    Without a size of the user's it is the smallest that works, a multiple of 1 MiB. Raises
+    InputError for a size that does not work and for a cache that FAT cannot hold, and other
+    ImagerErrors for inputs that cannot be on a stick.
+    """
+    check_fits_fat(target)
+    boot_target = target.medium_boot()
+    boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).iso(boot_target)
+    files = [
+        *boot.esp,
+        *(FatFile(file.path, file.content) for file in cache_files(target)),
+    ]
+    folders = cache_folders(target)
+    minimum = 2 * MIB + align_up(minimum_fat_size(files, folders=folders), MIB)
+    size = minimum if target.disk_size is None else target.disk_size
+    _check_size(size, minimum)
+    room = (size - backup_size()) // MIB * MIB - MIB
+    volume = plan_fat(
+        files,
+        folders=folders,
+        size=room,
+        label=LABEL,
+        volume_id=derived_uuid(LABEL).int & 0xFFFF_FFFF,
+        timestamp=target.timestamp,
+        hidden_sectors=MIB // _SECTOR,
+    )
+    partition = Partition(LABEL, BASIC_DATA, derived_uuid(LABEL), MIB, room)
+    gpt = plan_gpt([partition], disk_size=size, disk_guid=derived_uuid(_DISK))
+    content = Content.compose(
+        size, [(0, gpt.primary), (MIB, volume.content), (gpt.backup_offset, gpt.backup)]
+    )
+    regions = (
+        Region(RegionKind.TABLE, "GPT", 0, gpt.primary.size),
+        Region(RegionKind.PARTITION, LABEL, MIB, room, "FAT32"),
+        *(
+            Region(RegionKind.FILE, f"{LABEL}/{file.path}", MIB + file.offset, file.length)
+            for file in volume.files
+        ),
+        Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
+    )
+    return OutputPlan(content, regions, minimum, (_UEFI_ALONE, *boot.notes))
+
+
+def _check_size(size: int, minimum: int) -> None:
+    if size % _SECTOR:
+        raise InputError(
+            f"{setting(_SIZE, str(size))} is not a multiple of the sector size, {_SECTOR} bytes",
+            hint=f"use {align_up(size, MIB) // MIB}MiB",
+        )
+    if size < minimum:
+        raise InputError(
+            f"a USB stick of {format_size(size)} is too small for its files",
+            hint=f"the smallest that works is {setting(_SIZE, f'{minimum // MIB}MiB')}",
+        )

@@ -1,1 +1,0 @@
-"""Talos machine configurations, as far as the image cache goes: read, checked, written."""

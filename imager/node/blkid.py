@@ -1,0 +1,68 @@
+"""What is on a block device, told by its first bytes: file systems, and whether it is blank.
+
+What the bytes say is hostile: it can only ever make a label wrong, or be nothing that is known.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.formats.ext4.groups import is_ext4, read_ext4_label
+from imager.formats.fat.read import is_fat, read_fat_label
+from imager.formats.iso9660.read import is_iso9660, read_iso9660_label
+from imager.node.devices import BlockDevice
+from imager.support.errors import ImagerError, OutputError
+from imager.support.units import MIB
+
+_HEAD = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A file system on `device`: `iso9660`, `vfat` or `ext4`, as the kernel calls it."""
+
+    device: BlockDevice
+    filesystem: str
+    label: str
+
+
+def probe(device: BlockDevice) -> Volume | None:
+    """Return the volume on `device`; None for another one, none, damage, or a failed read."""
+    try:
+        head = _read(device.path, 0, min(_HEAD, device.size))
+        if is_iso9660(head):
+            return Volume(device, "iso9660", read_iso9660_label(device.path))
+        # Formatting as FAT may leave an older superblock, as ext4 no older boot sector.
+        if is_fat(head):
+            return Volume(device, "vfat", read_fat_label(device.path))
+        if is_ext4(head):
+            return Volume(device, "ext4", read_ext4_label(head))
+    except ImagerError:
+        return None
+    return None
+
+
+def is_blank(device: BlockDevice, *, beside: bytes = b"") -> bool:
+    """Whether `device` is blank: its first and last MiB are zeros.
+
+    There stand partition tables and their backups, and the superblocks of all file systems, of
+    LUKS, LVM, RAID and ZFS; tools that wipe a disk clear just that. A signature somewhere is no
+    better proof: formats that nobody knows here would be taken for nothing. It may begin with
+    `beside` instead. Raises OutputError when the device cannot be read.
+    """
+    edge = min(MIB, device.size)
+    head = _read(device.path, 0, edge).removeprefix(beside)
+    return not any(head) and not any(_read(device.path, device.size - edge, edge))
+
+
+def _read(path: Path, offset: int, length: int) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), length, offset)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) < length:
+        raise OutputError(f"{path} ends before byte {offset + length}")
+    return data

@@ -1,0 +1,58 @@
+"""Failed pulls of clients: images that no root has, and damaged blobs."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from imager.oci.reference import is_registry
+from imager.registry.app import Exchange
+from imager.registry.routes import BlobTarget, ManifestTarget, parse_target
+
+_Value = TypeVar("_Value")
+_MOST = 100
+# Longer ones are no references that a runtime would ask for.
+_LONGEST = 600
+_NOT_FOUND = 404
+_OK = (200, 206)
+
+
+class Pulls:
+    """Keeps the last of what was asked for and is not there, each once."""
+
+    def __init__(self) -> None:
+        self._absent: dict[str, None] = {}
+        self._damaged: dict[str, str] = {}
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The references that no root had when they were last asked for."""
+        return tuple(self._absent)
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """What was wrong with blobs when they were last asked for."""
+        return tuple(self._damaged.values())
+
+    def note(self, exchange: Exchange) -> None:
+        """Learn from an exchange."""
+        path, _, query = exchange.target.partition("?")
+        target = parse_target(path, query)
+        if isinstance(target, ManifestTarget):
+            namespace = target.repository.namespace or ""
+            registry = f"{namespace}/" if is_registry(namespace) else ""
+            mark = ":" if isinstance(target.target, str) else "@"
+            name = f"{registry}{target.repository.name}{mark}{target.target}"
+            if len(name) <= _LONGEST:
+                _note(self._absent, name, exchange.status, None)
+        elif isinstance(target, BlobTarget):
+            _note(self._damaged, str(target.digest), exchange.status, exchange.problem)
+
+
+def _note(known: dict[str, _Value], key: str, status: int, value: _Value) -> None:
+    if status == _NOT_FOUND:
+        known.pop(key, None)
+        known[key] = value
+        if len(known) > _MOST:
+            del known[next(iter(known))]
+    elif status in _OK:
+        known.pop(key, None)

@@ -1,0 +1,82 @@
+"""A disk that has become larger, and the volume on it that may grow with it."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from imager.formats.ext4.groups import read_ext4_size
+from imager.formats.gpt.edit import read_table
+from imager.node.blkpg import add_partition, resize_partition
+from imager.node.devices import BlockDevice, find_device, list_devices
+from imager.support.errors import DependencyError, HostError
+from imager.support.tools import run_tool
+from imager.support.units import MIB
+from imager.talos.config.volumes import VolumeSettings
+
+_BLOCK = 4096
+_HEAD = 2048
+# A last group of fewer bytes would be metadata alone, and resize2fs leaves it.
+_LEFT = MIB
+
+
+def grow_disk(disk: BlockDevice) -> int:
+    """Make the whole disk usable, and both copies of its table whole and alike again.
+
+    Returns the bytes that could not be used before. The kernel is told of partitions that it did
+    not find, as it does not look at the backup. Raises InputError when neither copy is sound,
+    OutputError when writing fails, HostError.
+    """
+    table = read_table(disk.path, disk.sector_size)
+    if table.is_whole:
+        return 0
+    table.write(disk.path)
+    known = {each.number for each in list_devices() if each.parent == disk.path}
+    for number, part in table.partitions.items():
+        if number not in known:
+            add_partition(disk, number, start=part.offset, size=part.size)
+    return table.gained
+
+
+def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
+    """Grow the partition into the free space right behind it, if `settings` say so; return it.
+
+    It must not be mounted. It gets `max_size` at most; then its ext4 is checked and fills it. What
+    was cut off is taken up. Raises HostError, InputError, OutputError, and DependencyError for
+    e2fsck and resize2fs.
+    """
+    if not settings.grow:
+        return device
+    disk = find_device(device.parent) if device.parent else None
+    if disk is None or device.number is None:
+        raise HostError(f"{device.path} is not a partition of an attached disk")
+    grow_disk(disk)
+    table = read_table(disk.path, disk.sector_size)
+    entry = table.partitions[device.number]
+    limit = settings.max_size.of_disk(disk.size) // _BLOCK * _BLOCK
+    size = max(entry.size, min(limit, entry.size + table.free_behind(device.number).size))
+    if size > entry.size:
+        table.with_size(device.number, size).write(disk.path)
+    if size > device.size:
+        resize_partition(disk, device.number, start=device.start, size=size)
+    if size - _filled(device.path) >= _LEFT:
+        _check(device.path)
+        run_tool(["resize2fs", device.path], package="e2fsprogs")
+    return find_device(device.path) or device
+
+
+def _filled(path: Path) -> int:
+    """Return the size in bytes of the ext4 on a partition."""
+    try:
+        with path.open("rb") as file:
+            return read_ext4_size(file.read(_HEAD))
+    except (OSError, struct.error) as error:
+        raise HostError(f"{path}: cannot be read: {error}") from error
+
+
+def _check(path: Path) -> None:
+    argv: list[str | Path] = ["e2fsck", "-f", "-p", path]
+    try:
+        run_tool(argv, package="e2fsprogs")
+    except DependencyError:  # it says so too where it has mended all
+        run_tool(argv, package="e2fsprogs")

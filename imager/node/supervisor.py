@@ -1,0 +1,180 @@
+"""A machine's image cache kept: volumes found, copied, served, and told of.
+
+A server asks the keeper for its roots again and again; each time the keeper looks for devices
+that have come or gone. New roots are served first, and copied from afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from imager.node.mounts import AttachedVolumes, Node
+from imager.node.status import CacheStatus, CopyStatus, NodeStatus, RootStatus
+from imager.node.sync_scheduler import CopyState, MediaCopies
+from imager.node.volumes import CacheVolume, Role
+from imager.registry.roots import Root, open_root, stamp_of
+from imager.support.reporter import Reporter
+
+NOTHING_FOUND = (
+    "no image cache found: no partition labelled IMAGECACHE, and no iso9660 or vfat volume whose "
+    "label starts with TALOS_ and that has a folder imagecache/"
+)
+_TOLD_SECONDS = 10.0
+
+
+class CacheKeeper:
+    """The roots that a machine serves, a RootSource; `tell` is called with each new status.
+
+    A medium may take `wait` seconds to come. Without any until then the cache is disabled, until
+    one comes.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        reporter: Reporter,
+        *,
+        wait: float,
+        tell: Callable[[NodeStatus], None],
+    ) -> None:
+        self._volumes = AttachedVolumes(node, reporter)
+        self._copies = MediaCopies(
+            self._volumes,
+            reporter,
+            makes_disk=node.config.volume is not None,
+            tell=self._tell_copy,
+        )
+        self._reporter = reporter
+        self._wait = wait
+        self._tell = tell
+        self._started = time.monotonic()
+        self._told = self._started
+        self._status = NodeStatus(CacheStatus.PREPARING)
+        self._served: Mapping[Path, CacheVolume] = {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is awaited: there are roots, and what can be copied is."""
+        match self._status.status:
+            case CacheStatus.READY:
+                return self._copies.settled
+            case status:
+                return status is CacheStatus.DISABLED
+
+    def open(self) -> tuple[Root, ...]:
+        """Return what can be served at once."""
+        self._reporter.step("waiting for the image cache")
+        return self.renew(())
+
+    def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
+        """Return the roots of now; the disk's after a copy to it that was due."""
+        if self._volumes.look():
+            self._copies.devices_changed()
+        found = self._opened(roots)
+        if [*map(id, found)] == [*map(id, roots)] and self._copies.due:
+            self._copies.run()
+            found = self._opened(roots)
+        self._judge(found)
+        return found
+
+    def close(self) -> None:
+        """End a copy soon."""
+        self._copies.end()
+
+    def serving_at(self, url: str) -> None:
+        """Learn where clients reach the server: from now on the cache may be ready."""
+        self._status = replace(self._status, url=url)
+
+    def release(self) -> None:
+        """Unmount all volumes."""
+        self._volumes.release()
+
+    def _opened(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
+        before, now = self._served, self._volumes.by_root
+        self._served = now
+        # Another medium may come to where one was, and look the same from without.
+        known = {root.path: root for root in roots if before[root.path] == now.get(root.path)}
+        return tuple(
+            root if (root := known.get(path)) and not root.has_changed else _open(volume)
+            for path, volume in now.items()
+        )
+
+    def _judge(self, roots: tuple[Root, ...]) -> None:
+        before = self._status
+        status, reason = self._state_of(roots)
+        by_root = self._volumes.by_root
+        self._set(
+            replace(
+                self._status,
+                status=status,
+                reason=reason,
+                roots=tuple(_root_status(root, by_root[root.path]) for root in roots),
+            )
+        )
+        self._tell_copy(self._copies.state)
+        self._report(before)
+
+    def _state_of(self, roots: tuple[Root, ...]) -> tuple[CacheStatus, str]:
+        """Return what the cache is with these roots, and why."""
+        problems = [problem.message for root in roots for problem in root.problems]
+        problems += self._volumes.problems
+        if any(root.cache is not None or not root.problems for root in roots):
+            if not self._status.url:
+                return CacheStatus.PREPARING, "the server is starting"
+            return CacheStatus.READY, "; ".join(problems)
+        waited = time.monotonic() - self._started
+        status = CacheStatus.DISABLED if waited >= self._wait else CacheStatus.PREPARING
+        return status, "; ".join(problems if roots else [NOTHING_FOUND, *problems])
+
+    def _report(self, before: NodeStatus) -> None:
+        """Tell a person what the cache has become, or from time to time why it is not ready."""
+        status, now = self._status, time.monotonic()
+        if status.status is not before.status:
+            fields = {"reason": status.reason} if status.reason else {}
+            self._reporter.step(f"image cache {status.status.value}", **fields)
+        elif status.status is CacheStatus.PREPARING and now - self._told >= _TOLD_SECONDS:
+            self._told = now
+            self._reporter.step("waiting for the image cache", reason=status.reason)
+        if status.copy_status is CopyStatus.SKIPPED is not before.copy_status:
+            self._reporter.step("image cache copy skipped", reason=status.copy_reason)
+
+    def _tell_copy(self, state: CopyState) -> None:
+        self._set(
+            replace(
+                self._status,
+                copy_status=state.status,
+                copy_reason=state.reason,
+                copied=state.copied,
+                to_copy=state.total,
+            )
+        )
+
+    def _set(self, status: NodeStatus) -> None:
+        if status != self._status:
+            self._status = status
+            self._tell(status)
+
+
+def _open(volume: CacheVolume) -> Root:
+    """Return the cache of a volume; one that nothing was copied to yet is no problem."""
+    root = volume.root
+    if volume.role is Role.DISK and not (root / "manifests").is_dir():
+        return Root(root, stamp_of(root), None, ())
+    return open_root(root)
+
+
+def _root_status(root: Root, volume: CacheVolume) -> RootStatus:
+    cache = root.cache
+    return RootStatus(
+        str(root.path),
+        str(volume.device.path),
+        volume.volume.filesystem,
+        volume.volume.label,
+        len(cache.images) if cache else 0,
+        len(cache.blobs) if cache else 0,
+        cache.size if cache else 0,
+        "; ".join(problem.message for problem in root.problems),
+    )

@@ -1,0 +1,172 @@
+"""A cache copied into a volume: each blob checked on its way, the names of images last.
+
+A copy that was cut off is taken up: whole files are kept, a blob goes on behind its bytes that were
+written. Nothing is removed. The volume is complete for an image as soon as its name is there.
+
+The volume remembers which caches were copied to it: a tag that a later one has moved stays where it
+is when the older one is there again, such as an ISO that was left in the drive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import as_completed
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.cache.blobstore import LayerCache
+from imager.cache.cache import ImageCache
+from imager.cache.cache_source import gather_held
+from imager.cache.contents import BlobSource
+from imager.cache.images import cached_images, cached_signatures
+from imager.cache.tree import tree_folders
+from imager.content.copier import write_error
+from imager.support.atomic import atomic_file, free_space, sync_folder
+from imager.support.errors import HostError, ImagerError, joined
+from imager.support.reporter import Reporter
+from imager.support.units import format_size
+from imager.support.workers import SharedProgress, worker_pool
+
+_JOBS = 2
+_BLOCK = 4096
+_TAGS = "/reference/"
+_COPIED = ".copied"
+_MOST_COPIED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlan:
+    """What a copy of a cache writes into the folder `target`: blobs, then manifests, tags last.
+
+    `fingerprint` is that of the cache: of the names and bytes of its manifests.
+    """
+
+    target: Path
+    blobs: tuple[BlobSource, ...]
+    manifests: Mapping[str, bytes]
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """The bytes of the whole cache."""
+        return sum(each.blob.size for each in self.blobs) + sum(map(len, self.manifests.values()))
+
+    @property
+    def missing(self) -> int:
+        """The bytes of disk space, in whole blocks, of what is not there yet."""
+        store = LayerCache(self.target / "blob")
+        sizes = [store.to_come(each.blob) for each in self.blobs]
+        sizes += [len(raw) for path, raw in self.manifests.items() if not self._has(path, raw)]
+        return sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the cache was copied before, and all of it is there."""
+        return self.fingerprint in _copied(self.target) and not self.missing
+
+    def _has(self, path: str, raw: bytes) -> bool:
+        try:
+            return (self.target / path).stat().st_size == len(raw)
+        except OSError:
+            return False
+
+
+def plan_copy(cache: ImageCache, target: Path) -> CachePlan:
+    """Return what copying all images of `cache`, with their signatures, to `target` writes."""
+    gathered = gather_held(cache, (*cached_images(cache), *cached_signatures(cache)))
+    order = sorted(gathered.manifests, key=lambda path: (_TAGS in path, path))
+    manifests = {path: gathered.manifests[path] for path in order}
+    fingerprint = _fingerprint(manifests)
+    if fingerprint in _copied(target):
+        moved = {path for path in order if _TAGS in path and (target / path).is_file()}
+        manifests = {path: raw for path, raw in manifests.items() if path not in moved}
+    return CachePlan(target, tuple(gathered.blobs.values()), manifests, fingerprint)
+
+
+def _fingerprint(manifests: Mapping[str, bytes]) -> str:
+    found = hashlib.sha256()
+    for path, raw in manifests.items():
+        found.update(f"{path} {hashlib.sha256(raw).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def _copied(target: Path) -> list[str]:
+    """Return the fingerprints of the caches that were copied to `target`, in their order."""
+    with suppress(OSError), (target / _COPIED).open(encoding="ascii", errors="replace") as file:
+        return file.read(_MOST_COPIED * 65).split()
+    return []
+
+
+def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
+    """Write what `plan` says and is not there yet.
+
+    A blob that is damaged, here or there, does not keep the others from being copied; no name is
+    written then. Raises HostError when it does not fit or the disk is full, and one error for all
+    blobs that could not be copied.
+    """
+    free, missing = free_space(plan.target), plan.missing
+    if free < missing:
+        raise HostError(
+            f"{plan.target} has {format_size(free)} free, the image cache needs "
+            f"{format_size(missing)}: it is too small by {format_size(missing - free)}",
+            hint="make the volume IMAGECACHE larger: `imager config patch` prints its size",
+        )
+    with reporter.transfer("copying the image cache", plan.size) as advance:
+        _copy_blobs(plan, SharedProgress(advance))
+        _make_folders(plan)
+        for path, raw in plan.manifests.items():
+            _write_file(plan.target / path, raw)
+            advance(len(raw))
+    known = _copied(plan.target)
+    if plan.fingerprint not in known:
+        lines = "\n".join([*known, plan.fingerprint][-_MOST_COPIED:])
+        _write_file(plan.target / _COPIED, f"{lines}\n".encode())
+
+
+def _make_folders(plan: CachePlan) -> None:
+    """Make the folders of manifests, also those of no tag; after all blobs, like names."""
+    try:
+        for folder in tree_folders(plan.manifests):
+            (plan.target / folder).mkdir(exist_ok=True)
+    except OSError as error:
+        raise write_error(error) from error
+
+
+def _copy_blobs(plan: CachePlan, progress: SharedProgress) -> None:
+    store = LayerCache.open(plan.target / "blob")
+    failures: list[ImagerError] = []
+    try:
+        with worker_pool(_JOBS, "copy") as pool:
+            copies = [pool.submit(_copy_blob, store, each, progress) for each in plan.blobs]
+            for done in as_completed(copies):
+                try:
+                    done.result()
+                except HostError:
+                    raise
+                except ImagerError as error:
+                    failures.append(error)
+    finally:
+        progress.stop()
+    if failures:
+        raise joined(sorted(failures, key=str), what="blobs")
+    # The names of blobs, before those of images.
+    sync_folder(store.folder)
+
+
+def _copy_blob(store: LayerCache, wanted: BlobSource, progress: SharedProgress) -> None:
+    path = store.get(wanted, progress.advance)
+    path.chmod(0o644)
+
+
+def _write_file(path: Path, raw: bytes) -> None:
+    try:
+        if path.is_file() and path.read_bytes() == raw:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(error) from error
+    with atomic_file(path, mode=0o644) as descriptor:
+        os.write(descriptor, raw)

@@ -1,0 +1,175 @@
+"""What media bring, copied to the machine's own volume: when, and what became of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from imager.cache.open import open_whole_cache
+from imager.node.mounts import AttachedVolumes
+from imager.node.status import CopyStatus
+from imager.node.sync import copy_cache, plan_copy
+from imager.node.volumes import CacheVolume
+from imager.support.errors import ImagerError
+from imager.support.reporter import Advance, Reporter
+from imager.support.units import format_size
+
+# As long as no device has come or gone, all that are to come are taken to be there.
+_QUIET_SECONDS = 3.0
+_TOLD_SECONDS = 1.0
+_NO_MEDIUM = "there is no ISO or stick with an image cache to copy from"
+_NO_VOLUME = (
+    "there is no partition IMAGECACHE to copy to, and the machine configuration has no "
+    "VolumeConfig that has one made"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyState:
+    """What became of copies: `copied` of `total` bytes of the last one."""
+
+    status: CopyStatus
+    reason: str = ""
+    copied: int = 0
+    total: int = 0
+
+
+class _EndError(Exception):
+    """The run ends, and the copy with it."""
+
+
+class MediaCopies:
+    """Copies each medium once; one that failed again when other devices are there.
+
+    `tell` is called with what became of it, also while it goes on.
+    """
+
+    def __init__(
+        self,
+        volumes: AttachedVolumes,
+        reporter: Reporter,
+        *,
+        makes_disk: bool,
+        tell: Callable[[CopyState], None],
+    ) -> None:
+        self._volumes = volumes
+        self._reporter = reporter
+        self._makes_disk = makes_disk
+        self._tell = tell
+        self._copied: set[CacheVolume] = set()
+        self._failure = ""
+        self._progress = (0, 0)
+        self._ended = threading.Event()
+
+    @property
+    def state(self) -> CopyState:
+        """What became of the copies."""
+        if not self._volumes.media:
+            return CopyState(CopyStatus.SKIPPED, _NO_MEDIUM)
+        if self._volumes.disk is None and not self._makes_disk:
+            return CopyState(CopyStatus.SKIPPED, _NO_VOLUME)
+        status = CopyStatus.PENDING if self._waiting else CopyStatus.READY
+        return CopyState(status, self._failure, *self._progress)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing will be copied with the devices that are there."""
+        return self.state.status is not CopyStatus.PENDING or bool(self._failure)
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something to copy, now."""
+        made = self._volumes.disk is not None or self._volumes.quiet >= _QUIET_SECONDS
+        return made and not self.settled
+
+    @property
+    def _waiting(self) -> list[CacheVolume]:
+        return [each for each in self._volumes.media if each not in self._copied]
+
+    def devices_changed(self) -> None:
+        """Forget what went wrong with other devices, and which media were there."""
+        self._failure = ""
+        self._copied &= set(self._volumes.media)
+
+    def run(self) -> None:
+        """Copy what media have to the disk, the first that has come first.
+
+        What is wrong with one does not keep the others from being copied.
+        """
+        self._reporter.step("waiting for the image cache copy")
+        failures: list[str] = []
+        with self._telling(failures):
+            disk = self._volumes.disk or self._volumes.make_disk()
+            for medium in self._waiting:
+                with self._telling(failures):
+                    self._copy(medium, disk)
+                    self._copied.add(medium)
+        self._failure = "; ".join(failures)
+
+    @contextmanager
+    def _telling(self, failures: list[str]) -> Iterator[None]:
+        try:
+            yield
+        except (ImagerError, OSError) as error:
+            failures.append(" ".join(str(error).split()))
+            self._reporter.warn(f"the image cache is not copied: {error}")
+
+    def end(self) -> None:
+        """Have a copy that goes on end soon; another run takes it up."""
+        self._ended.set()
+
+    def _copy(self, medium: CacheVolume, disk: CacheVolume) -> None:
+        plan = plan_copy(open_whole_cache(medium.root).cache, disk.root)
+        if plan.is_done:
+            self._reporter.step("the image cache has been copied before", source=str(medium.root))
+            return
+        self._reporter.step("copying image cache", source=str(medium.root), target=str(disk.root))
+        with self._volumes.writable(disk):
+            copy_cache(plan, _Listener(self._reporter, self._advanced))
+        self._reporter.step("image cache copied", size=format_size(plan.size))
+
+    def _advanced(self, done: int, total: int) -> None:
+        if self._ended.is_set():
+            raise _EndError
+        self._progress = (done, total)
+        self._tell(self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """A reporter that also tells `heard(done, total)`, in bytes, of transfers."""
+
+    reporter: Reporter
+    heard: Callable[[int, int], None]
+
+    def step(self, text: str, **fields: str) -> None:
+        self.reporter.step(text, **fields)
+
+    def waiting(self, text: str) -> AbstractContextManager[None]:
+        return self.reporter.waiting(text)
+
+    def note(self, text: str, **fields: str | float) -> None:
+        self.reporter.note(text, **fields)
+
+    def warn(self, text: str) -> None:
+        self.reporter.warn(text)
+
+    @contextmanager
+    def transfer(self, label: str, total: int) -> Iterator[Advance]:
+        done, told = 0, 0.0
+        with self.reporter.transfer(label, total) as advance:
+
+            def heard(count: int) -> None:
+                nonlocal done, told
+                advance(count)
+                done += count
+                if time.monotonic() - told >= _TOLD_SECONDS:
+                    told = time.monotonic()
+                    self.heard(done, total)
+
+            self.heard(0, total)
+            yield heard
+            self.heard(done, total)

@@ -1,0 +1,1 @@
+"""Image caches served as a registry over HTTP."""

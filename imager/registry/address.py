@@ -1,0 +1,62 @@
+"""Where a server listens, and the URL that its clients reach it under."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from imager.registry.interfaces import reachable_addresses
+from imager.support.errors import InputError
+
+_HINT = "write it as HOST:PORT, such as 127.0.0.1:3172 or [::1]:3172; :3172 is every address"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address: `host` is a name or an IP address, empty for every address there is."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Return the address written as `host:port`; raises InputError if it is invalid.
+
+        Port 0 is any that is free.
+        """
+        host, colon, port = text.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else -1
+        if not colon or not 0 <= number < 1 << 16 or (bare == host and ":" in host):
+            raise InputError(f"{text!r} is not an address to listen on", hint=_HINT)
+        if bare != host:
+            _check_ipv6(bare, text)
+        return cls(bare, number)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it stands for every address of the machine: none that a client could use."""
+        try:
+            return not self.host or ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
+    def url(self, *, tls: bool) -> str:
+        """Return the URL of the server there."""
+        return f"http{'s' if tls else ''}://{self}"
+
+    def reachable_urls(self, *, tls: bool) -> tuple[str, ...]:
+        """Return the URLs at which clients reach it: of all addresses if it is everywhere."""
+        hosts = reachable_addresses() if self.is_everywhere else (self.host,)
+        return tuple(Address(host, self.port).url(tls=tls) for host in hosts)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host or "*"
+        return f"{host}:{self.port}"
+
+
+def _check_ipv6(host: str, text: str) -> None:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError as error:
+        raise InputError(f"{text!r} is not an address to listen on", hint=_HINT) from error

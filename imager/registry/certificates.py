@@ -1,0 +1,244 @@
+"""A certificate authority of one's own, and what it issues for the server."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from imager.efi.certificates import first_certificate, pem, subject
+from imager.efi.issuing import Issuer, Validity, new_ec_key, private_pem
+from imager.efi.signer import load_private_key
+from imager.registry.patchfiles import TrustedRoots, require_same
+from imager.support.atomic import atomic_file, check_output_folder
+from imager.support.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import Certificate
+
+    IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAME = "imager image cache"
+_LASTING = datetime.timedelta(days=3652)
+# Machines without a network have clocks that are behind.
+_BEFORE = datetime.timedelta(days=1)
+_LOOPBACK = ("127.0.0.1", "::1")
+_LOCALHOST = "localhost"
+_LONGEST_NAME = 253
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# RFC 1034, section 3.5, a name of digits excepted; the first label may be * (RFC 9525, 6.3).
+_DNS_NAME = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+$){_LABEL}", re.ASCII)
+_PUBLIC, _SECRET = 0o644, 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Where the files are: of the authority, and of the server; all in PEM.
+
+    `certificate` holds the server's certificate and then the authority's; `patch` is the document
+    that has Talos trust the authority.
+    """
+
+    ca: Path
+    ca_key: Path
+    certificate: Path
+    key: Path
+    patch: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What was made: `names` are all that the server's certificate is for."""
+
+    ca: Certificate
+    certificate: Certificate
+    names: tuple[str, ...]
+    new_authority: bool
+    warnings: tuple[str, ...]
+
+
+def make_certificates(
+    files: CertificateFiles,
+    *,
+    addresses: Iterable[str],
+    names: Iterable[str],
+    now: datetime.datetime,
+    force: bool = False,
+) -> Issued:
+    """Issue a certificate for a server and write it with its key, all files or none.
+
+    It is for the IP `addresses`, the DNS `names` and this machine itself, for ten years from a
+    day before `now` (UTC) on, but no longer than its authority's. The authority of `files` is
+    used when it is there, else made as well. Private keys are for their owner alone.
+
+    Raises InputError, and writes nothing, for what is no address or name, for files of a server
+    that are there unless `force` says to replace them, and for an authority that cannot issue.
+    """
+    alternatives = (*_addresses(addresses), *_names(names))
+    _check_targets(files, force=force)
+    warnings: tuple[str, ...] = ()
+    new_authority = _is_new(files)
+    if new_authority:
+        validity = Validity.lasting(_LASTING, start=now - _BEFORE)
+        issuer = Issuer.new(f"{_NAME} CA", new_ec_key(), validity)
+    else:
+        issuer, warnings = _load_issuer(files, now)
+    certificate, key = _issue(issuer, alternatives, now)
+    written = [
+        (files.certificate, pem(certificate) + pem(issuer.certificate), _PUBLIC),
+        (files.key, private_pem(key), _SECRET),
+    ]
+    roots = TrustedRoots(pem(issuer.certificate).decode()).text
+    if not force:
+        require_same(files.patch, roots)
+    written.append((files.patch, roots.encode(), _PUBLIC))
+    if new_authority:
+        written.append((files.ca, pem(issuer.certificate), _PUBLIC))
+        written.append((files.ca_key, private_pem(issuer.key), _SECRET))
+    _write(written)
+    return Issued(
+        issuer.certificate, certificate, tuple(map(str, alternatives)), new_authority, warnings
+    )
+
+
+def _addresses(texts: Iterable[str]) -> tuple[IpAddress, ...]:
+    """Return the addresses, each once, and those of loopback."""
+    found: dict[IpAddress, None] = {}
+    for text in (*texts, *_LOOPBACK):
+        try:
+            found[ipaddress.ip_address(text)] = None
+        except ValueError as error:
+            raise InputError(
+                f"{text[:200]!r} is not an IP address",
+                hint="give names by --advertised-name, and addresses without port or mask",
+            ) from error
+    return tuple(found)
+
+
+def _names(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in lower case, each once, and that of loopback."""
+    found: dict[str, None] = {}
+    for text in (*texts, _LOCALHOST):
+        name = text.lower().removesuffix(".")
+        if len(name) > _LONGEST_NAME or not _DNS_NAME.fullmatch(name):
+            raise InputError(
+                f"{text[:200]!r} is not a DNS name",
+                hint="give addresses by --advertised-address; names in ASCII (xn--...), no port",
+            )
+        found[name] = None
+    return tuple(found)
+
+
+def _check_targets(files: CertificateFiles, *, force: bool) -> None:
+    paths = (files.ca, files.ca_key, files.certificate, files.key, files.patch)
+    if len({path.resolve() for path in paths}) != len(paths):
+        raise InputError("certificates, keys and patch are five files, and two have the same name")
+    for path in paths:
+        check_output_folder(path.parent)
+        if path.is_dir():
+            raise InputError(f"{path} is a folder", hint="give the name of a file")
+    for path in (files.certificate, files.key):
+        if path.exists() and not force:
+            raise InputError(
+                f"{path} exists already", hint="give another name, or --force to replace it"
+            )
+
+
+def _is_new(files: CertificateFiles) -> bool:
+    """Whether the authority is to be made; raises InputError when half of it is there."""
+    found = [path for path in (files.ca, files.ca_key) if path.exists()]
+    if len(found) == 1:
+        (missing,) = {files.ca, files.ca_key}.difference(found)
+        raise InputError(
+            f"{found[0]} is there, but {missing} is not: both are needed to issue a certificate",
+            hint="give the other file, or other names to make a new authority",
+        )
+    return not found
+
+
+def _load_issuer(files: CertificateFiles, now: datetime.datetime) -> tuple[Issuer, tuple[str, ...]]:
+    """Return the authority of `files`, and what a person should know of its key's file."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    authority = first_certificate(files.ca)
+    key, warnings = load_private_key(files.ca_key)
+    if authority.public_key() != key.public_key():
+        raise InputError(
+            f"{files.ca}: this certificate ({subject(authority)}) is not of the key {files.ca_key}",
+            hint="give the two that were made together, or other names to make a new authority",
+        )
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise UnsupportedError(f"{files.ca_key}: an authority's key must be an RSA or EC key")
+    if not _may_issue(authority):
+        raise InputError(
+            f"{files.ca}: this certificate ({subject(authority)}) is not of an authority",
+            hint="give other names to make a new authority",
+        )
+    if not authority.not_valid_before_utc <= now < authority.not_valid_after_utc:
+        raise InputError(
+            f"{files.ca} is valid from {authority.not_valid_before_utc:%Y-%m-%d} to "
+            f"{authority.not_valid_after_utc:%Y-%m-%d}, and not now",
+            hint="check the clock, or give other names to make a new authority",
+        )
+    return Issuer(authority, key), warnings
+
+
+def _may_issue(authority: Certificate) -> bool:
+    from cryptography.x509 import BasicConstraints, ExtensionNotFound, KeyUsage
+
+    try:
+        if not authority.extensions.get_extension_for_class(BasicConstraints).value.ca:
+            return False
+        return authority.extensions.get_extension_for_class(KeyUsage).value.key_cert_sign
+    except ExtensionNotFound as error:
+        # Without a key usage, the key is for anything (RFC 5280, 4.2.1.3).
+        return error.oid == KeyUsage.oid
+
+
+def _issue(
+    issuer: Issuer, alternatives: Sequence[IpAddress | str], now: datetime.datetime
+) -> tuple[Certificate, EllipticCurvePrivateKey]:
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    key = new_ec_key()
+    lasting = Validity.lasting(_LASTING, start=now - _BEFORE)
+    authority = issuer.certificate
+    validity = Validity(
+        max(lasting.start, authority.not_valid_before_utc),
+        min(lasting.end, authority.not_valid_after_utc),
+    )
+    certificate = issuer.issue(
+        _NAME,
+        key,
+        validity,
+        purpose=ExtendedKeyUsageOID.SERVER_AUTH,
+        alternatives=tuple(map(_general_name, alternatives)),
+    )
+    return certificate, key
+
+
+def _general_name(alternative: IpAddress | str) -> x509.GeneralName:
+    from cryptography import x509
+
+    if isinstance(alternative, str):
+        return x509.DNSName(alternative)
+    return x509.IPAddress(alternative)
+
+
+def _write(files: Sequence[tuple[Path, bytes, int]]) -> None:
+    """Write files of (path, bytes, permissions): all are on the disk before one takes its place."""
+    with ExitStack() as stack:
+        for path, data, mode in files:
+            descriptor = stack.enter_context(atomic_file(path, mode=mode))
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)

@@ -1,0 +1,110 @@
+"""containerd's hosts.toml files that have it ask a server before the registries themselves.
+
+https://github.com/containerd/containerd/blob/main/docs/hosts.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from imager.oci.endpoint import hosts_folder, is_loopback, mirror_root, registry_host
+from imager.oci.reference import is_registry
+from imager.support.atomic import atomic_file
+from imager.support.errors import HostError, InputError
+
+HOSTS_MARK = "# Written by imager: it replaces this file."
+_FILE = "hosts.toml"
+# Of registries that have no folder of their own; no registry has this name.
+_ANY = "_default"
+_HINT = "move it away, or give another folder"
+
+
+def write_hosts(
+    folder: Path, registries: Iterable[str], *, url: str, ca_file: Path | None
+) -> tuple[Path, ...]:
+    """Write a hosts.toml into `folder` for each of `registries` (host[:port]), and for all others.
+
+    In each the server at `url` is asked first, then the registry itself; it is trusted by the
+    certificates in `ca_file`, when it has TLS. Files of an earlier run are replaced, each in one
+    step, and nothing else is touched. Returns the paths of the files. Raises InputError, and
+    writes nothing, for what is not a registry or a URL, and for a file that another has written;
+    HostError when one cannot be written.
+    """
+    mirror_root(url)
+    texts = {
+        folder / name / _FILE: text.encode()
+        for name, text in _texts(registries, url.rstrip("/"), _ca(url, ca_file))
+    }
+    for path in texts:
+        _check_ours(path)
+    for path, data in texts.items():
+        _write(path, data)
+    return tuple(texts)
+
+
+def writes_to(folder: Path) -> bool:
+    """Return whether `folder` has the files that `write_hosts` writes."""
+    try:
+        _check_ours(folder / _ANY / _FILE)
+    except InputError:
+        return False
+    return (folder / _ANY / _FILE).exists()
+
+
+def _texts(registries: Iterable[str], url: str, ca: str) -> Iterator[tuple[str, str]]:
+    mirror = f'[host.{_string(url)}]\n  capabilities = ["pull", "resolve"]\n{ca}'
+    yield _ANY, f"{HOSTS_MARK}\n{mirror}"
+    for registry in sorted(set(registries)):
+        if not is_registry(registry):
+            raise InputError(f"{registry[:200]!r} is not the name of a registry")
+        yield hosts_folder(registry), f"{HOSTS_MARK}\n{_upstream(registry)}\n{mirror}"
+
+
+def _upstream(registry: str) -> str:
+    # containerd itself knows that a registry on this machine may have no TLS.
+    if is_loopback(registry):
+        return ""
+    return f"server = {_string(f'https://{registry_host(registry)}')}\n"
+
+
+def _ca(url: str, ca_file: Path | None) -> str:
+    if ca_file is None or not url.startswith("https:"):
+        return ""
+    return f"  ca = {_string(str(ca_file.absolute()))}\n"
+
+
+def _string(text: str) -> str:
+    """Return `text` as a basic string of TOML (v1.0.0): JSON's, but for DEL, which has to go."""
+    if not text.isprintable():
+        raise InputError(
+            f"{text!r} cannot stand in {_FILE}", hint="give a name of printable characters"
+        )
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _check_ours(path: Path) -> None:
+    """Raise InputError when there is something at `path` that does not have our mark."""
+    mark = f"{HOSTS_MARK}\n".encode()
+    try:
+        with path.open("rb") as file:
+            ours = file.read(len(mark)) == mark
+    except FileNotFoundError:
+        ours = not path.is_symlink()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", hint=_HINT) from error
+    if not ours:
+        raise InputError(f"{path} is not one that imager wrote", hint=_HINT)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostError(
+            f"cannot create the folder {path.parent}: {error.strerror}",
+            hint="check the permissions, or give another folder",
+        ) from error
+    with atomic_file(path) as descriptor, open(descriptor, "wb", closefd=False) as file:
+        file.write(data)

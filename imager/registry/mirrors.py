@@ -1,0 +1,74 @@
+"""The machine configuration patch that has Talos ask a server before the registries themselves.
+
+RegistriesConfig of v1alpha1, which all releases take that have image caches:
+https://www.talos.dev/v1.9/reference/configuration/v1alpha1/config/#Config.machine.registries
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from imager.oci.endpoint import mirror_root
+from imager.oci.reference import is_registry
+from imager.support.errors import InputError
+
+_ANY = "*"
+DEFAULT_REGISTRIES = ("docker.io", "ghcr.io", "registry.k8s.io")
+
+
+def mirrors_patch(registries: Iterable[str], *, url: str, ca: bytes | None) -> str:
+    """Return the patch, in YAML, for `registries` (host[:port]) and for all others.
+
+    The server at `url` is asked first, then the registry itself; it is trusted by the
+    certificates in `ca` (PEM), when it has TLS, and nothing else of `ca` is in the patch. Raises
+    InputError for what is not a registry, a URL or a certificate.
+    """
+    import yaml
+
+    mirror_root(url)
+    names = {*registries}
+    for name in sorted(names):
+        if not is_registry(name):
+            raise InputError(f"{name[:200]!r} is not the name of a registry")
+    mirror = url.rstrip("/")
+    found: dict[str, Any] = {
+        "mirrors": {name: {"endpoints": [mirror]} for name in (_ANY, *sorted(names))}
+    }
+    if ca is not None and url.startswith("https:"):
+        found["config"] = {urlsplit(url).netloc: {"tls": {"ca": _certificates(ca)}}}
+    return yaml.safe_dump({"machine": {"registries": found}}, sort_keys=False)
+
+
+def mirror_documents(registries: Iterable[str], *, urls: Sequence[str]) -> str:
+    """Return the documents, in YAML, that name the server at `urls` for each of `registries`.
+
+    They are those of talosctl, for Talos 1.12 and later. Raises InputError for what is not a
+    registry.
+    """
+    import yaml
+
+    names = sorted({*registries})
+    for name in names:
+        if not is_registry(name):
+            raise InputError(f"{name[:200]!r} is not the name of a registry")
+    documents = [
+        {
+            "apiVersion": "v1alpha1",
+            "kind": "RegistryMirrorConfig",
+            "name": name,
+            "endpoints": [{"url": url.rstrip("/")} for url in urls],
+        }
+        for name in names
+    ]
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def _certificates(ca: bytes) -> str:
+    """Return the certificates as Talos takes bytes in YAML: base64."""
+    from imager.efi.certificates import certificates_in, pem
+
+    found = certificates_in(ca, source="the CA of the server")
+    return base64.b64encode(b"".join(map(pem, found))).decode("ascii")

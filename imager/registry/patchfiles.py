@@ -1,0 +1,57 @@
+"""Patch files for Talos that are written by default, as talosctl writes them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.support.atomic import atomic_file
+from imager.support.errors import HostError, InputError
+
+MIRRORS = Path("image-cache-mirrors-patch.yaml")
+TRUSTED_ROOTS = Path("image-cache-patch.yaml")
+
+
+def require_same(path: Path, text: str) -> None:
+    """Raise InputError if something else is at `path`: other contents, or not a regular file."""
+    if os.path.lexists(path) and not _is_file_of(path, text.encode()):
+        raise InputError(
+            f"{path} exists already, with other contents", hint="remove it, or name another file"
+        )
+
+
+def _is_file_of(path: Path, data: bytes) -> bool:
+    try:
+        # Reading a pipe would wait for a writer.
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def write_patch(path: Path, text: str) -> None:
+    """Write `text` to `path` in one step; raises HostError."""
+    try:
+        with (
+            atomic_file(path) as descriptor,
+            open(descriptor, "w", encoding="utf-8", closefd=False) as file,
+        ):
+            file.write(text)
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedRoots:
+    """The document that makes Talos trust an authority: `certificates` in PEM."""
+
+    certificates: str
+
+    @property
+    def text(self) -> str:
+        """The document in YAML."""
+        lines = "".join(f"    {line}\n" for line in self.certificates.splitlines())
+        return (
+            "apiVersion: v1alpha1\nkind: TrustedRootsConfig\nname: image-cache-ca\n"
+            f"certificates: |\n{lines}"
+        )

@@ -1,0 +1,128 @@
+"""The caches that are served, opened from their paths, and opened again when they have changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from imager.cache.cache import ImageCache
+from imager.cache.open import open_whole_cache
+from imager.registry.blobs import Identity
+from imager.support.errors import ImagerError, OutputError, joined
+
+_MOST_PROBLEMS = 20
+
+# The identities of the files and folders that tell of a change; None for what is not there.
+Stamp = tuple[Identity | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A cache as it was when `stamp` was taken.
+
+    `cache` is None when it could not be opened; `problems` say why, or what of it is left out.
+    """
+
+    path: Path
+    stamp: Stamp
+    cache: ImageCache | None
+    problems: tuple[ImagerError, ...]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the path has another cache now."""
+        return stamp_of(self.path) != self.stamp
+
+
+class RootSource(Protocol):
+    """Which caches are served: they may come and go while a server runs."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether clients may rely on what is served; systemd is told when it first is true."""
+
+    def open(self) -> tuple[Root, ...]:
+        """Return the first roots; raises ImagerError when nothing is to be served."""
+
+    def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
+        """Return the roots of now: of `roots`, the last ones, those that have not changed.
+
+        Called in a thread, one call at a time.
+        """
+
+    def close(self) -> None:
+        """Have `renew` return soon: the server ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRoots:
+    """Caches that lie at given paths."""
+
+    paths: tuple[Path, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Always: they have been opened before anything is served."""
+        return True
+
+    def open(self) -> tuple[Root, ...]:
+        """Return the caches; raises one error for all that cannot be opened."""
+        roots = tuple(open_root(path) for path in self.paths)
+        failures = [root.problems[0] for root in roots if root.cache is None]
+        if failures:
+            raise joined(failures, what="caches")
+        return roots
+
+    def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
+        """Return `roots`, those that have changed opened again."""
+        return renewed(roots)
+
+    def close(self) -> None:
+        """Nothing takes long here."""
+
+
+def open_root(path: Path) -> Root:
+    """Return the cache at `path`; what is damaged in it is left out, and told."""
+    # Before anything is read: what changes meanwhile is read again.
+    stamp = stamp_of(path)
+    problems: list[ImagerError] = []
+    try:
+        cache = open_whole_cache(path, fail=problems.append).cache.readable_in_any_order()
+    except ImagerError as error:
+        return Root(path, stamp, None, (error,))
+    except OSError as error:
+        problem = OutputError(f"cannot read {path}: {error.strerror}")
+        problem.__cause__ = error
+        return Root(path, stamp, None, (problem,))
+    return Root(path, stamp, cache, tuple(problems[:_MOST_PROBLEMS]))
+
+
+def renewed(roots: Iterable[Root]) -> tuple[Root, ...]:
+    """Return `roots`, those that have changed opened again."""
+    return tuple(open_root(root.path) if root.has_changed else root for root in roots)
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what changes when a cache is replaced, or files come to it or go.
+
+    Of a file that is itself, of a layout its index, of a flat tree its folders.
+    """
+    return tuple(_identity(each) for each in _telling(path))
+
+
+def _telling(path: Path) -> Iterator[Path]:
+    yield path
+    yield path / "index.json"
+    for kind in ("blob", "manifests"):
+        for folder, _, _ in os.walk(path / kind):
+            yield Path(folder)
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        return Identity.of(path.stat())
+    except OSError:
+        return None

@@ -1,0 +1,171 @@
+"""What a request asks for, by its path and query: never the name of a file.
+
+The paths are those of the OCI distribution specification 1.1, with containerd's `?ns=`
+(https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote
+
+from imager.oci.digest import Digest
+from imager.oci.reference import is_repository, is_tag
+from imager.support.errors import ImagerError
+
+_MOST_PARAMETERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the server is there, `/healthz`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Whether this is a registry, `/v2/`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list: at most `count` entries, those after `last`."""
+
+    count: int | None = None
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryList:
+    """The names of all repositories, `/v2/_catalog`; None for every registry's."""
+
+    namespace: str | None
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A repository, in the registry `namespace` when the client tells it."""
+
+    name: str
+    namespace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TagList:
+    """The tags of a repository."""
+
+    repository: Name
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestTarget:
+    """The manifest behind a tag or a digest."""
+
+    repository: Name
+    target: str | Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BlobTarget:
+    """A blob; it may be of any repository."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Referrers:
+    """The manifests that have `digest` as their subject."""
+
+    repository: Name
+    digest: Digest
+    artifact_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing is there: an HTTP status, an error code of the specification, a sentence."""
+
+    status: int
+    code: str
+    message: str
+
+
+Target = (
+    Health | Base | RepositoryList | TagList | ManifestTarget | BlobTarget | Referrers | Refusal
+)
+_NOTHING = Refusal(404, "UNSUPPORTED", "there is nothing under this path")
+
+
+def parse_target(path: str, query: str) -> Target:
+    """Return what a request's raw path and query ask for.
+
+    What can name nothing is refused with 404, so that clients ask the next mirror, and with the
+    code that says why.
+    """
+    # Split first: an encoded slash is no separator, and no name has one.
+    parts = [unquote(part) for part in path.split("/")]
+    try:
+        parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
+    except ValueError:
+        return Refusal(400, "UNSUPPORTED", "there are too many parameters")
+    match parts:
+        case ["", "healthz"] | ["", "healthz", ""]:
+            return Health()
+        case ["", "v2"] | ["", "v2", ""]:
+            return Base()
+        case ["", "v2", "_catalog"]:
+            page = _page(parameters)
+            if isinstance(page, Refusal):
+                return page
+            return RepositoryList(parameters.get("ns"), page)
+        case ["", "v2", *names, kind, last] if names:
+            return _in_repository(names, kind, last, parameters)
+        case _:
+            return _NOTHING
+
+
+def _in_repository(names: list[str], kind: str, last: str, parameters: dict[str, str]) -> Target:
+    name = Name("/".join(names), parameters.get("ns"))
+    # An encoded slash would join two components into one.
+    if any("/" in part for part in names) or not is_repository(name.name):
+        return Refusal(404, "NAME_INVALID", f"{name.name[:255]!r} is not a repository name")
+    match kind, last:
+        case "tags", "list":
+            page = _page(parameters)
+            return page if isinstance(page, Refusal) else TagList(name, page)
+        case "manifests", _:
+            return _manifest(name, last)
+        case "blobs", _:
+            digest = _digest(last)
+            return digest if isinstance(digest, Refusal) else BlobTarget(digest)
+        case "referrers", _:
+            digest = _digest(last)
+            if isinstance(digest, Refusal):
+                return digest
+            return Referrers(name, digest, parameters.get("artifactType"))
+        case _:
+            return _NOTHING
+
+
+def _manifest(name: Name, target: str) -> Target:
+    if is_tag(target):
+        return ManifestTarget(name, target)
+    digest = _digest(target)
+    return digest if isinstance(digest, Refusal) else ManifestTarget(name, digest)
+
+
+def _digest(text: str) -> Digest | Refusal:
+    try:
+        return Digest.parse(text)
+    except ImagerError as error:
+        return Refusal(404, "DIGEST_INVALID", error.message)
+
+
+def _page(parameters: dict[str, str]) -> Page | Refusal:
+    count, last = parameters.get("n"), parameters.get("last", "")
+    if count is None:
+        return Page(None, last)
+    if not (count.isascii() and count.isdigit() and len(count) <= 9):
+        return Refusal(400, "PAGINATION_NUMBER_INVALID", f"n={count[:20]!r} is not a number")
+    return Page(int(count), last)

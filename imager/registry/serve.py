@@ -1,0 +1,202 @@
+"""A registry of caches from start to end: opened, served, kept up with what changes, shut down."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.registry.address import Address
+from imager.registry.app import Exchange, RegistryApp
+from imager.registry.blobs import Blobs
+from imager.registry.catalog import Catalog
+from imager.registry.listener import Listener
+from imager.registry.notify import notify
+from imager.registry.roots import Root, RootSource
+from imager.support.errors import ImagerError, InputError
+from imager.support.reporter import Reporter
+from imager.support.units import count
+
+_HASHERS = 2
+_POLL = 2.0
+_LONGEST_POLL = 15.0
+# As long as clients cannot rely on what is served.
+_UNSETTLED_POLL = 0.5
+# Looking for changes, and reading them, takes at most this part of the time.
+_POLL_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is served where, and for how many seconds a client may hang."""
+
+    roots: RootSource
+    address: Address
+    tls: ServerTls | None = None
+    patience: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A registry that takes requests: at `address`, with a port that is not 0."""
+
+    service: Service
+    address: Address
+    catalog: Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """The server's certificate chain and its private key, in PEM."""
+
+    certificate: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Return the settings of TLS; raises InputError when the files do not serve."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=_no_passphrase)
+        except (OSError, ValueError) as error:
+            # It does not tell which file it was
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            raise InputError(
+                f"cannot serve TLS with {self.certificate} and {self.key}: {reason}",
+                hint="`imager images cache-cert-gen` makes a pair that fits",
+            ) from error
+        return context
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key has a passphrase, which cannot be entered here")
+
+
+def run_service(
+    service: Service,
+    *,
+    reporter: Reporter,
+    log: Callable[[Exchange], None],
+    announce: Callable[[Serving], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM comes; then what is being sent is sent to its end, if soon.
+
+    `announce` is called when requests are taken, before systemd is told, and when other caches are
+    there; `log` after every request. SIGHUP looks for changes at once. Raises InputError for
+    caches or files that do not serve, HostError when nothing can listen on the address.
+    """
+    roots = service.roots.open()
+    asyncio.run(_serve(service, roots, reporter, log, announce))
+
+
+async def _serve(
+    service: Service,
+    roots: tuple[Root, ...],
+    reporter: Reporter,
+    log: Callable[[Exchange], None],
+    announce: Callable[[Serving], None],
+) -> None:
+    stop, look = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, look.set)
+    for root in roots:
+        _tell(root, reporter)
+    with ThreadPoolExecutor(_HASHERS, "digest") as pool:
+        app = RegistryApp(_catalog(roots), Blobs(pool), log, patience=service.patience)
+        context = service.tls.context() if service.tls else None
+        listener = Listener(service.address, context, service.patience)
+        async with listener.listening(app.handle, reporter) as address:
+            announce(Serving(service, address, app.catalog))
+            watch = _Watch(
+                service.roots,
+                app,
+                reporter,
+                lambda: announce(Serving(service, address, app.catalog)),
+            )
+            async with _running(watch.run(roots, look)):
+                await stop.wait()
+                service.roots.close()
+            notify("STOPPING=1")
+            reporter.step("shutting down")
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Has the app answer from the roots of now, and systemd told when clients may rely on them."""
+
+    source: RootSource
+    app: RegistryApp
+    reporter: Reporter
+    announce: Callable[[], None]
+
+    async def run(self, roots: tuple[Root, ...], look: asyncio.Event) -> None:
+        while not self.source.settled:
+            await _paused(look, _UNSETTLED_POLL)
+            roots = await self._look(roots)
+        notify("READY=1", _status(self.app.catalog))
+        pause = _POLL
+        while True:
+            await _paused(look, pause)
+            started = time.monotonic()
+            roots = await self._look(roots)
+            pause = (time.monotonic() - started) / _POLL_SHARE
+            pause = min(max(_POLL, pause), _LONGEST_POLL)
+
+    async def _look(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
+        try:
+            found = await asyncio.to_thread(self.source.renew, roots)
+        except (ImagerError, OSError) as error:  # next time it may be another
+            self.reporter.warn(str(error))
+            return roots
+        if [*map(id, found)] != [*map(id, roots)]:
+            self.app.replace(await asyncio.to_thread(_catalog, found))
+            notify(_status(self.app.catalog))
+            for root in found:
+                if all(root is not known for known in roots):
+                    _tell(root, self.reporter)
+            try:
+                self.announce()
+            except ImagerError as error:
+                self.reporter.warn(error.message)
+        return found
+
+
+async def _paused(look: asyncio.Event, seconds: float) -> None:
+    """Wait until it is time to look, or somebody wants it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await look.wait()
+    look.clear()
+
+
+def _catalog(roots: Sequence[Root]) -> Catalog:
+    return Catalog.of(root.cache for root in roots if root.cache is not None)
+
+
+def _status(catalog: Catalog) -> str:
+    return f"STATUS=serving {count(len(catalog.blobs), 'blob')}"
+
+
+def _tell(root: Root, reporter: Reporter) -> None:
+    for problem in root.problems:
+        reporter.warn(problem.message + (f" ({problem.hint})" if problem.hint else ""))
+    if root.cache is not None:
+        reporter.step(f"{root.path}: {count(len(root.cache.images), 'image')}")

@@ -1,1 +1,0 @@
-"""Signatures of what is booted: keys, Authenticode, PCR policies."""

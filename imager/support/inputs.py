@@ -1,0 +1,48 @@
+"""Text that a user names on the command line: a file, or `-` for standard input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from imager.support.errors import InputError
+from imager.support.units import format_size
+
+STDIN = "-"
+
+
+def input_name(source: str) -> str:
+    """Return what a person calls `source`."""
+    return "standard input" if source == STDIN else source
+
+
+def read_input(source: str, *, what: str, limit: int, hint: str = "") -> str:
+    """Return the text of `source`, which is a `what` ("profile"): UTF-8, a mark left out.
+
+    Raises InputError with `hint` when it cannot be read, or has more than `limit` characters.
+    """
+    try:
+        if source == STDIN:
+            text = sys.stdin.read(limit + 1)
+        else:
+            with Path(source).open(encoding="utf-8-sig") as file:
+                text = file.read(limit + 1)
+        if "\0" in text:
+            raise ValueError("it is not text, it has bytes of zero")
+    except (OSError, ValueError) as error:
+        place = f"on {input_name(source)}" if source == STDIN else source
+        raise InputError(f"cannot read the {what} {place}: {_reason(error)}", hint=hint) from error
+    if len(text) > limit:
+        raise InputError(
+            f"{input_name(source)} is too large for a {what}: more than {format_size(limit)}",
+            hint=hint,
+        )
+    return text
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8, at byte {error.start}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)  # a zero byte, in the name or in the text

@@ -1,0 +1,206 @@
+"""What a user sees of a run: steps, waits, transfers, warnings. Building code never prints.
+
+A reporter receives events; where they go (a terminal with bars, plain lines, JSON lines,
+nowhere) is decided once, by `make_reporter`. All of them write to standard error, so that
+standard output carries results alone.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import IO, Protocol
+
+from imager.support.meter import Meter, log_line
+from imager.support.screen import Tone, is_dumb, labelled, printable, with_fields
+
+Advance = Callable[[int], None]
+
+_PLAIN_INTERVAL = 5.0  # seconds between two progress lines in a log
+_JSON_INTERVAL = 0.5
+
+
+class ProgressStyle(enum.Enum):
+    """How progress is shown; `auto` is rich on a terminal and plain elsewhere, such as in CI."""
+
+    AUTO = "auto"
+    RICH = "rich"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+class Reporter(Protocol):
+    """Where events go."""
+
+    def step(self, text: str, **fields: str) -> None:
+        """Tell that a named step begins; `fields` say of what."""
+
+    def waiting(self, text: str) -> AbstractContextManager[None]:
+        """Show what the block waits for, and that it still does."""
+
+    def note(self, text: str, **fields: str | float) -> None:
+        """Tell of a detail: a request, a retry; `fields` say the same to a program."""
+
+    def warn(self, text: str) -> None:
+        """Tell of something the user should know but that is no error."""
+
+    def transfer(self, label: str, total: int) -> AbstractContextManager[Advance]:
+        """Show a transfer of `total` bytes; yields the function that advances it by bytes.
+
+        Bytes that were there before are given as `Kept`.
+        """
+
+
+def _write_line(stream: IO[str], text: str) -> None:
+    stream.write(printable(text) + "\n")
+    stream.flush()
+
+
+class NullReporter:
+    """Says nothing but warnings."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def step(self, text: str, **fields: str) -> None:
+        """Ignore the step."""
+
+    def waiting(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Show nothing."""
+        return nullcontext()
+
+    def note(self, text: str, **fields: str | float) -> None:
+        """Ignore the detail."""
+
+    def warn(self, text: str) -> None:
+        """Write the warning."""
+        self._stream.write(labelled(Tone.WARNING, text, self._stream) + "\n")
+        self._stream.flush()
+
+    def transfer(self, label: str, total: int) -> AbstractContextManager[Advance]:  # noqa: ARG002
+        """Show nothing."""
+        return nullcontext(lambda _: None)
+
+
+class _Ticking(Meter):
+    """Calls `show()` now and then when bytes come."""
+
+    def __init__(self, total: int, interval: float, show: Callable[[Meter], None]) -> None:
+        super().__init__(total)
+        self._interval = interval
+        self._show = show
+        self._next = time.monotonic() + interval
+
+    def advance(self, count: int) -> None:
+        super().advance(count)
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._interval
+            self._show(self)
+
+
+class PlainReporter(NullReporter):
+    """Writes a line per event, for logs."""
+
+    def step(self, text: str, **fields: str) -> None:
+        """Write the step, its fields as JSON behind it."""
+        _write_line(self._stream, with_fields(text, fields))
+
+    def waiting(self, text: str) -> AbstractContextManager[None]:
+        """Write what is waited for."""
+        self.step(text)
+        return nullcontext()
+
+    def note(self, text: str, **fields: str | float) -> None:  # noqa: ARG002 - the text says them
+        """Write the detail."""
+        _write_line(self._stream, text)
+
+    @contextmanager
+    def transfer(self, label: str, total: int) -> Iterator[Advance]:
+        """Write a line every few seconds."""
+
+        def show(meter: Meter) -> None:
+            self.step(log_line(label, meter))
+
+        yield _Ticking(total, _PLAIN_INTERVAL, show).advance
+
+
+class JsonReporter:
+    """Writes a JSON object per event and line, for programs."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def _event(self, kind: str, **fields: str | float) -> None:
+        _write_line(self._stream, json.dumps({"event": kind, **fields}))
+
+    def step(self, text: str, **fields: str) -> None:
+        """Write `{"event": "step", "text": ...}`, with the fields."""
+        self._event("step", text=text, **fields)
+
+    def waiting(self, text: str) -> AbstractContextManager[None]:
+        """Write the step."""
+        self.step(text)
+        return nullcontext()
+
+    def note(self, text: str, **fields: str | float) -> None:
+        """Write `{"event": "note", "text": ...}`, with the fields."""
+        self._event("note", text=text, **fields)
+
+    def warn(self, text: str) -> None:
+        """Write `{"event": "warning", "text": ...}`."""
+        self._event("warning", text=text)
+
+    @contextmanager
+    def transfer(self, label: str, total: int) -> Iterator[Advance]:
+        """Write `{"event": "progress", "label": ..., "done": bytes, "total": bytes}`."""
+
+        def show(meter: Meter) -> None:
+            self._event("progress", label=label, done=meter.done, total=total)
+
+        meter = _Ticking(total, _JSON_INTERVAL, show)
+        show(meter)
+        yield meter.advance
+        show(meter)
+
+
+def make_reporter(style: ProgressStyle, stream: IO[str] | None = None) -> Reporter:
+    """Return the reporter of `style` that writes to `stream` (default: standard error)."""
+    stream = stream or sys.stderr
+    match style:
+        case ProgressStyle.AUTO:
+            watched = stream.isatty() and not is_dumb() and not os.environ.get("CI")
+            return make_reporter(ProgressStyle.RICH if watched else ProgressStyle.PLAIN, stream)
+        case ProgressStyle.RICH:
+            from imager.support.terminal import RichReporter
+
+            return RichReporter(stream)
+        case ProgressStyle.PLAIN:
+            return PlainReporter(stream)
+        case ProgressStyle.JSON:
+            return JsonReporter(stream)
+        case ProgressStyle.NONE:
+            return NullReporter(stream)
+
+
+def report_log(reporter: Reporter, *, verbose: bool) -> None:
+    """Have `reporter` tell of retries, which are logged as information; `verbose`: of requests.
+
+    What speaks to registries runs in many threads and far below, so it uses Python's logging.
+    """
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            reporter.note(record.getMessage(), **getattr(record, "fields", {}))
+
+    log = logging.getLogger("imager")
+    log.handlers = [Handler()]
+    log.propagate = False
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)

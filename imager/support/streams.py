@@ -1,0 +1,77 @@
+"""Standard output and error: always open, and named when they cannot be written."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from imager.support.errors import OutputError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _Answers(io.FileIO):
+    """Standard output: a run whose answer is lost has failed."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to standard output: {error.strerror}",
+                hint="free space where it leads, or send it elsewhere",
+            ) from error
+
+
+class _Notes(io.FileIO):
+    """Standard error: what cannot be told there is no reason to stop."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def open_streams() -> None:
+    """Let the standard streams be of this module, and open those that are closed.
+
+    An output file would get the number of a closed one.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+    # typeshed does not tell that they can be None
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = _over(
+        _Answers(1, "w", closefd=False),
+        sys.stdout,
+        by_line=bool(os.environ.get("PYTHONUNBUFFERED")),
+    )
+    sys.stderr = _over(_Notes(2, "w", closefd=False), sys.stderr, by_line=True)
+
+
+class _Stream(io.TextIOWrapper):
+    """Keeps the stream that it is put in the place of: that one would close the descriptor."""
+
+    replaced: TextIO | None = None
+
+
+def _over(raw: io.FileIO, stream: TextIO | None, *, by_line: bool) -> TextIO:
+    """Return a stream to `raw` that is otherwise as `stream` is."""
+    made = _Stream(
+        io.BufferedWriter(raw),
+        encoding=stream.encoding if stream else None,
+        errors=stream.errors if stream else None,
+        line_buffering=by_line or bool(stream and stream.line_buffering),
+    )
+    made.replaced = stream
+    return made

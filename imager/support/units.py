@@ -1,0 +1,99 @@
+"""Byte sizes as people write and read them.
+
+A size is written as Talos reads it, by ParseBytes of github.com/dustin/go-humanize: a decimal
+number, in which commas are ignored, blanks, and a unit in any case. `KiB MiB ... EiB` (and `Ki`)
+are powers of 1024, `kB MB ... EB` (and `k`) powers of 1000; a bare number is bytes. A fraction of
+a byte is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+
+from imager.support.errors import InputError
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+_PREFIXES = "kmgtpe"
+_FACTORS = {
+    "": 1,
+    "b": 1,
+    **{f"{p}i{b}": 1 << (10 * n) for n, p in enumerate(_PREFIXES, start=1) for b in ("", "b")},
+    **{f"{p}{b}": 10 ** (3 * n) for n, p in enumerate(_PREFIXES, start=1) for b in ("", "b")},
+}
+_SIZE = re.compile(r"([0-9.,]+)(.*)", re.ASCII | re.DOTALL)
+_LARGEST = 1 << 63
+_SECTOR = 4096
+_LONGEST = 60
+
+
+def parse_bytes(text: str) -> int:
+    """Return the size in bytes that `text` (`4GiB`, `4 gb`, `1.8TiB`, `1,024`, `4G`) stands for.
+
+    The result is the one that Talos computes, in floating-point numbers, up to 2^64 - 1. Raises
+    InputError for any other text.
+    """
+    number, factor = _parts(text)
+    size = number * factor
+    if size >= 1 << 64:
+        raise InputError(f"{text[:_LONGEST]!r} is larger than 16 EiB")
+    return int(size)
+
+
+def parse_size(text: str) -> int:
+    """Return the size in bytes of an option or a profile's field; see `parse_bytes`.
+
+    A size with a fraction, such as 1.8TiB, is cut to whole sectors of 4096 bytes, so that it is a
+    disk's. `4G` is refused: it is 4 GB to Talos, and 4 GiB to qemu-img and truncate. Raises
+    InputError.
+    """
+    size = parse_bytes(text)
+    match = _SIZE.fullmatch(text)
+    unit = match[2].strip() if match else ""
+    if match and unit and unit.lower() in _PREFIXES:
+        number, prefix = match[1], unit.upper()
+        metric = "k" if prefix == "K" else prefix
+        raise InputError(
+            f"{text!r} is {number}{metric}B to Talos and {number}{prefix}iB to qemu-img: "
+            "write one of these"
+        )
+    if size >= _LARGEST:
+        raise InputError(f"{text!r} is not below 8 EiB, the limit for the size of a file")
+    has_fraction = match is not None and "." in match[1]
+    return size - size % _SECTOR if has_fraction and size > _SECTOR else size
+
+
+def _parts(text: str) -> tuple[float, int]:
+    match = _SIZE.fullmatch(text)
+    factor = _FACTORS.get(match[2].strip().lower()) if match else None
+    try:
+        number = float(match[1].replace(",", "")) if match else None
+    except ValueError:
+        number = None
+    if number is None or factor is None:
+        raise InputError(
+            f"{text[:_LONGEST]!r} is not a size", hint="write it as 4GiB, 4096MiB or 4GB"
+        )
+    return number, factor
+
+
+def format_size(size: int) -> str:
+    """Return `size` bytes for a person: exact where short (`4 GiB`), else one decimal."""
+    value, unit = float(size), "B"
+    for name in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, name
+    return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
+
+
+def align_up(value: int, alignment: int) -> int:
+    """Return the smallest multiple of `alignment` that is at least `value`."""
+    return -(-value // alignment) * alignment
+
+
+def count(number: int, noun: str) -> str:
+    """Return `number` and `noun`, in the plural unless it is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,1 @@
+"""What Talos decides: versions, components, META, the command line, configurations."""

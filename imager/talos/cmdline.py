@@ -1,0 +1,65 @@
+"""The kernel command line of a Talos version, and the user's changes to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from imager.support.arch import Arch
+from imager.talos.version import TalosVersion
+from imager.talos.versions import quirks
+
+_OVERWRITING = ("console", "talos.platform")
+# The kernel keeps what is between double quotes together (lib/cmdline.c, next_arg).
+_WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+', re.ASCII)
+
+
+def kernel_cmdline(
+    version: TalosVersion,
+    arch: Arch,
+    *,
+    iso: bool,
+    secure_boot: bool = False,
+    extra: Iterable[str] = (),
+) -> str:
+    """Return the kernel command line of `version` on `arch`, changed by `extra`.
+
+    As in Talos, all values of a name are next to each other, where the name came first, and
+    `name=` is written `name`. Extra arguments `-name` and `-name=value` delete, `console` and
+    `talos.platform` replace the default values, and all others are added to the name's values.
+    """
+    parameters = _grouped(
+        item.text
+        for item in quirks(version).arguments
+        if item.arch in (None, arch.name)
+        and (iso or not item.iso_only)
+        and (secure_boot or not item.secure_boot_only)
+    )
+    for name, values in _grouped(extra).items():
+        if name.startswith("-") and name != "-":
+            _delete(parameters, name[1:], values)
+        elif name in _OVERWRITING:
+            parameters[name] = values
+        else:
+            parameters.setdefault(name, []).extend(values)
+    return " ".join(
+        f"{name}={value}" if value else name
+        for name, values in parameters.items()
+        for value in values
+    )
+
+
+def _grouped(texts: Iterable[str]) -> dict[str, list[str]]:
+    """Return the values of each name, in the order in which the names first appear."""
+    found: dict[str, list[str]] = {}
+    for word in _WORD.findall(" ".join(texts)):
+        name, _, value = word.partition("=")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _delete(parameters: dict[str, list[str]], name: str, values: list[str]) -> None:
+    if not values[0]:
+        parameters.pop(name, None)
+    elif name in parameters:
+        parameters[name] = [value for value in parameters[name] if value not in values]

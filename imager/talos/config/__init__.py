@@ -1,0 +1,1 @@
+"""Machine configurations: read with their lines, selectors, volumes, patches."""

@@ -1,0 +1,192 @@
+"""What a machine configuration says of the image cache: on or off, and its volume."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from imager.discover.findings import text_at
+from imager.discover.talos_config import document_name, is_machine_config
+from imager.support.errors import InputError, InvalidConfigError
+from imager.support.yamldocs import LocatedDocument, load_located
+from imager.talos.config.fields import LineProblem, Section
+from imager.talos.config.kinds import KINDS, NEWEST
+from imager.talos.config.volumes import VOLUME_KIND, VolumeSettings, read_volume
+from imager.talos.version import TalosVersion
+from imager.talos.versions import IMAGE_CACHE_SINCE
+
+LARGEST_CONFIG = 4 << 20
+# The release that gave the image cache a document of its own.
+DOCUMENT_SINCE = (1, 14)
+DOCUMENT_KIND = "ImageCacheConfig"
+_FIELD = "machine.features.imageCache.localEnabled"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCacheSettings:
+    """Whether the image cache is on, and `where` that is said, at a `line`; nowhere is off."""
+
+    enabled: bool = False
+    where: str = ""
+    line: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MachineConfig:
+    """A machine configuration; without `volume` none is made for the cache.
+
+    `source` is what a person calls it: the name of its file.
+    """
+
+    source: str
+    documents: tuple[LocatedDocument, ...]
+    image_cache: ImageCacheSettings
+    volume: VolumeSettings | None
+
+    @property
+    def is_patch(self) -> bool:
+        """Whether it is no whole configuration: `machine.type` is missing."""
+        return not any(text_at(each.value, "machine.type") for each in self.documents)
+
+    def document(self, name: str) -> LocatedDocument:
+        """Return the document called `name`, which must be there."""
+        return next(each for each in self.documents if document_name(each.value) == name)
+
+
+def read_machine_config(
+    text: str, *, source: str, version: TalosVersion | None = None
+) -> MachineConfig:
+    """Return what `text`, a stream of YAML documents, says; kinds of no concern are passed over.
+
+    What `version` (None: any) does not know is wrong. Raises InvalidConfigError with all that is
+    wrong at once, InputError for what is no YAML.
+    """
+    config, problems = examine(text, source=source, version=version)
+    if problems:
+        raise invalid_config(source, problems)
+    return config
+
+
+def invalid_config(
+    source: str,
+    problems: list[LineProblem],
+    *,
+    warnings: list[LineProblem] | None = None,
+    hint: str = "",
+) -> InvalidConfigError:
+    """Return the error that tells `problems` of the file `source`, by line; it has `warnings`."""
+    return InvalidConfigError(
+        located(source, problems), warnings=located(source, warnings or []), hint=hint
+    )
+
+
+def located(source: str, problems: list[LineProblem]) -> tuple[str, ...]:
+    """Return `problems` of the file `source` as text, by line, each once."""
+    return tuple(dict.fromkeys(each.located(source) for each in sorted(problems)))
+
+
+def examine(
+    text: str, *, source: str, version: TalosVersion | None
+) -> tuple[MachineConfig, list[LineProblem]]:
+    """Return what `text` says as far as it is right, and all that is wrong with it.
+
+    Raises InputError for what is no YAML.
+    """
+    try:
+        documents = [each for each in load_located(text) if each.value is not None]
+    except InputError as error:
+        raise InputError(f"{source}: {error.message}") from error
+    problems: list[LineProblem] = []
+    sections = [Section(each, document_name(each.value), problems) for each in documents]
+    if not sections:
+        problems.append(LineProblem(1, "there are no documents"))
+    ours = _known(sections, version)
+    cache = _image_cache(ours, version)
+    found = [read_volume(each, version) for each in ours if _kind(each) == VOLUME_KIND]
+    volume = next(filter(None, found), None)
+    return MachineConfig(source, tuple(each.document for each in ours), cache, volume), problems
+
+
+def _kind(section: Section) -> str:
+    return text_at(section.document.value, "kind")
+
+
+def _known(sections: list[Section], version: TalosVersion | None) -> list[Section]:
+    """Return the documents of a machine configuration; tells others, and what is there twice."""
+    known: dict[str, Section] = {}
+    for section in sections:
+        if not is_machine_config(section.document.value):
+            section.tell("not a document of a Talos machine configuration")
+        elif section.name in known:
+            section.tell(f"is there already, at line {known[section.name].line()}")
+        else:
+            known[section.name] = section
+            _check_kind(section, version)
+    return list(known.values())
+
+
+def _check_kind(section: Section, version: TalosVersion | None) -> None:
+    """Tell a kind that no release has, or not that of `version`; newer ones may have any."""
+    kind = section.text("kind")
+    since = KINDS.get(kind)
+    if _has_empty_kind(section):
+        section.tell("is empty: write one, or leave out the key in a v1alpha1 document", key="kind")
+    elif since is None and kind:
+        if version is None or not version.at_least(NEWEST[0], NEWEST[1] + 1):
+            section.tell(
+                f"Talos has no documents of kind {kind[:40]!r}{_nearest(kind)}", key="kind"
+            )
+    elif since and version and not version.at_least(*since) and kind != DOCUMENT_KIND:
+        release = ".".join(map(str, since))
+        section.tell(f"Talos {version.text} has no {kind}, which v{release} added", key="kind")
+
+
+def _has_empty_kind(section: Section) -> bool:
+    value = section.document.value
+    return isinstance(value, Mapping) and value.get("kind", "absent") in ("", None)
+
+
+def _nearest(kind: str) -> str:
+    lower = {known.lower(): known for known in KINDS}
+    close = difflib.get_close_matches(kind[:40].lower(), lower, n=1)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
+
+
+def _image_cache(sections: list[Section], version: TalosVersion | None) -> ImageCacheSettings:
+    places = []
+    for section in sections:
+        kind = _kind(section)
+        if kind == DOCUMENT_KIND:
+            places.append(_from_document(section, version))
+        elif not kind:
+            features = section.section("machine").section("features")
+            if features.has("imageCache"):
+                places.append(_from_features(features, version))
+    if len(places) > 1:
+        sections[0].problems.append(
+            LineProblem(
+                max(place.line for place in places),
+                f"the image cache is set twice: {' and '.join(place.where for place in places)}",
+            )
+        )
+    return places[0] if places else ImageCacheSettings()
+
+
+def _from_features(features: Section, version: TalosVersion | None) -> ImageCacheSettings:
+    if version and not version.at_least(*IMAGE_CACHE_SINCE):
+        features.tell(f"Talos {version.text} has no image cache", key="imageCache")
+    settings = features.section("imageCache")
+    settings.require_known(("localEnabled",))
+    enabled = settings.flag("localEnabled") or False
+    return ImageCacheSettings(enabled, _FIELD, settings.line("localEnabled"))
+
+
+def _from_document(section: Section, version: TalosVersion | None) -> ImageCacheSettings:
+    if version and not version.at_least(*DOCUMENT_SINCE):
+        section.tell(f"Talos {version.text} does not know it: set {_FIELD} instead")
+    section.require_known(("apiVersion", "kind", "local"))
+    local = section.section("local")
+    local.require_known(("enabled",))
+    where = f"{DOCUMENT_KIND}: local.enabled"
+    return ImageCacheSettings(local.flag("enabled") or False, where, local.line("enabled"))

@@ -1,0 +1,76 @@
+"""Evaluates a disk selector in a child process, with a limit on time and memory.
+
+An expression of a few hundred characters can double a text thirty times; CEL itself has no limit
+for that. The child is a fork, which has the libraries already, and does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imager.talos.config.cel import ExpressionError, compiled, evaluate
+from imager.talos.config.disk import Disk
+
+_SECONDS = 5
+_MEMORY = 1 << 30  # more than what the process has
+
+
+def evaluate_limited(text: str, disks: Sequence[Disk], *, system_disk: str) -> list[bool]:
+    """Return for each disk whether the expression `text` is true for it.
+
+    `system_disk` is the path of the system disk, or empty. Raises ExpressionError when the
+    expression is invalid, fails, or takes more than 5 s of processor time or 1 GiB.
+    """
+    compiled(text)  # loads the libraries before the fork
+    reader, writer = os.pipe()
+    child = _fork()
+    if child == 0:
+        _answer(writer, text, disks, system_disk)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    if not said:
+        raise ExpressionError(
+            f"evaluation takes more than {_SECONDS} s of processor time or 1 GiB of memory"
+        )
+    answer: Any = json.loads(said)
+    if isinstance(answer, str):
+        raise ExpressionError(answer)
+    return [bool(each) for each in answer]
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python warns of threads, whose locks the child could wait for: it takes none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _answer(writer: int, text: str, disks: Sequence[Disk], system_disk: str) -> None:
+    """Write the result, or the text of an error, and end the process; nothing if it fails."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + _MEMORY)
+        _limit(resource.RLIMIT_CPU, _SECONDS)
+        _limit(resource.RLIMIT_CORE, 0)
+        try:
+            answer: object = evaluate(text, disks, system_disk=system_disk)
+        except ExpressionError as error:
+            answer = error.message
+        os.write(writer, json.dumps(answer).encode())
+    finally:
+        os._exit(0)
+
+
+def _limit(what: int, most: int) -> None:
+    """Set a soft limit; one that is lower already stays."""
+    soft, hard = resource.getrlimit(what)
+    lower = [each for each in (soft, hard) if each != resource.RLIM_INFINITY]
+    resource.setrlimit(what, (min([most, *lower]), hard))

@@ -1,0 +1,110 @@
+"""The mappings of a document, read field by field, with what is wrong kept and not raised."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from imager.discover.findings import value_at
+from imager.support.yamldocs import LocatedDocument
+
+_LONGEST_WORD = 40
+_LONGEST_LINE = 600
+_MOST_UNKNOWN = 20
+
+
+def one_line(text: str) -> str:
+    """Return `text` as one line of bounded length: it may quote what strangers wrote."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LineProblem:
+    """What is wrong at a line and a column, which count from 1; 0 is the whole line."""
+
+    line: int
+    text: str
+    column: int = 0
+
+    def located(self, source: str) -> str:
+        """Return the problem as it is printed, with the place in the file `source`."""
+        column = f":{self.column}" if self.column else ""
+        return f"{source}:{self.line}{column}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The mapping at a `path` of a document that a person calls `name`; its root for no path.
+
+    What is wrong with it is appended to `problems`, which the sections of all documents share.
+    """
+
+    document: LocatedDocument
+    name: str
+    problems: list[LineProblem]
+    path: str = ""
+
+    def tell(self, problem: str, *, key: str = "") -> None:
+        """Keep a problem of the field `key`, or of the section itself."""
+        line = self.document.line(self._path(key))
+        self.problems.append(LineProblem(line, self._words(problem, key)))
+
+    def tell_at(self, problem: str, offset: int, *, key: str) -> None:
+        """Keep a problem of the character at `offset` of the scalar field `key`."""
+        line, column = self.document.place(self._path(key), offset)
+        self.problems.append(LineProblem(line, self._words(problem, key), column))
+
+    def line(self, key: str = "") -> int:
+        """Return the line of the field `key`, or of the section itself."""
+        return self.document.line(self._path(key))
+
+    def section(self, key: str) -> Section:
+        """Return the mapping `key`, empty when it is missing; reports a value that is not one."""
+        inner = replace(self, path=self._path(key))
+        if not isinstance(inner._value(), Mapping | None):
+            inner.tell("is not a mapping")
+        return inner
+
+    def has(self, key: str) -> bool:
+        """Whether there is a field `key` that is not null."""
+        return self._value(key) is not None
+
+    def flag(self, key: str) -> bool | None:
+        """Return the field `key`, None when it is not there; tells if it is not true or false."""
+        value = self._value(key)
+        if isinstance(value, bool | None):
+            return value
+        self.tell("is not true or false", key=key)
+        return None
+
+    def text(self, key: str) -> str:
+        """Return the scalar `key` as written, empty if it is missing; reports other values."""
+        written = self.document.written(self._path(key))
+        if written is None and self.has(key):
+            self.tell("is not one word", key=key)
+        return written or ""
+
+    def require_known(self, known: Iterable[str]) -> None:
+        """Report every field that is not in `known`: Talos refuses unknown fields."""
+        value = self._value()
+        names = list(known)
+        keys = value if isinstance(value, Mapping) else ()
+        words = (key if isinstance(key, str) else "?" for key in keys if key not in names)
+        for word in islice(words, _MOST_UNKNOWN):
+            close = difflib.get_close_matches(word[:_LONGEST_WORD], names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+            self.tell(f"unknown field ({hint})", key=word[:_LONGEST_WORD])
+
+    def _words(self, problem: str, key: str) -> str:
+        path = self._path(key)
+        return one_line(f"{self.name}: {path}: {problem}" if path else f"{self.name}: {problem}")
+
+    def _path(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path and key else self.path or key
+
+    def _value(self, key: str = "") -> object:
+        path = self._path(key)
+        return value_at(self.document.value, path) if path else self.document.value

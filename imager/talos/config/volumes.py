@@ -1,0 +1,196 @@
+"""VolumeConfig documents: where and how large the volumes of a machine are made.
+
+https://docs.siderolabs.com/talos/latest/reference/configuration/block/volumeconfig, and what
+Talos's own validation refuses (pkg/machinery/config/types/block/volume_config.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from imager.discover.findings import value_at
+from imager.support.errors import InputError
+from imager.support.units import GIB, MIB, format_size
+from imager.talos.config.cel import ExpressionError
+from imager.talos.config.fields import Section
+from imager.talos.config.selector import SYSTEM_DISK, Selector
+from imager.talos.config.sizes import SizeLimit, parse_size_limit, parse_volume_size
+from imager.talos.version import TalosVersion
+
+IMAGE_CACHE = "IMAGECACHE"
+VOLUME_KIND = "VolumeConfig"
+DEFAULT_MIN_SIZE = 500 * MIB
+DEFAULT_MAX_SIZE = 1 * GIB
+_PARTS_OF_EPHEMERAL = ("ETCD", "CRI", "KUBELET", "LOG")
+# The volumes that may be configured, and the releases from which on.
+_NAMES = {
+    "EPHEMERAL": (1, 8),
+    IMAGE_CACHE: (1, 9),
+    "STATE": (1, 11),
+    **dict.fromkeys(_PARTS_OF_EPHEMERAL, (1, 14)),
+}
+_HEADER = ("apiVersion", "kind", "name")
+# The releases from which on a volume may have them.
+_FIELDS = {
+    "provisioning": (1, 8),
+    "encryption": (1, 11),
+    "mount": (1, 13),
+    "filesystem": (1, 14),
+    "trim": (1, 14),
+    "scrub": (1, 14),
+}
+_RELATIVE_SINCE, _NEGATIVE_SINCE = (1, 12), (1, 13)
+# What volumes may not have, and the releases that refuse it.
+_FORBIDDEN = {
+    (IMAGE_CACHE, "mount"): (1, 14),
+    (IMAGE_CACHE, "filesystem"): (1, 14),
+    ("STATE", "provisioning"): (1, 11),
+    ("STATE", "mount"): (1, 14),
+}
+_Parsed = TypeVar("_Parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSettings:
+    """How the IMAGECACHE volume is made; `min_size` in bytes, `line` is that of its document.
+
+    It is made as large as there is room, from `min_size` to `max_size`; with `grow` it grows
+    with its disk at later boots.
+    """
+
+    selector: Selector
+    min_size: int
+    max_size: SizeLimit
+    grow: bool
+    encrypted: bool
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Provisioning:
+    selector: Selector | None
+    min_size: int | None
+    max_size: SizeLimit | None
+    grow: bool | None
+    sizes_are_right: bool
+
+
+def read_volume(section: Section, version: TalosVersion | None) -> VolumeSettings | None:
+    """Return the settings of a VolumeConfig document that is the image cache's, else None.
+
+    All are checked; what is wrong is told, and stands as the default. With wrong sizes there are
+    no settings. What `version` (None: any) does not know is wrong.
+    """
+    name = section.text("name")
+    _check_name(section, name, version)
+    section.require_known((*_HEADER, *_FIELDS))
+    for key in _FIELDS:
+        if section.has(key):
+            _check_field(section, key, name, version)
+    provisioning = _read_provisioning(section.section("provisioning"), version)
+    min_size, max_size = provisioning.min_size, provisioning.max_size
+    if not provisioning.sizes_are_right:
+        return None
+    if name != IMAGE_CACHE:
+        _check_order(section, min_size, max_size)
+        return None
+    settings = VolumeSettings(
+        provisioning.selector or Selector(SYSTEM_DISK),
+        DEFAULT_MIN_SIZE if min_size is None else min_size,
+        SizeLimit(DEFAULT_MAX_SIZE) if max_size is None else max_size,
+        provisioning.grow or False,
+        section.has("encryption"),
+        section.line(),
+    )
+    _check_order(section, settings.min_size, settings.max_size)
+    return settings
+
+
+def _check_name(section: Section, name: str, version: TalosVersion | None) -> None:
+    since = _NAMES.get(name)
+    if since is None:
+        section.tell(f"must be one of {', '.join(_NAMES)}", key="name")
+    elif version and not version.at_least(*since):
+        release = ".".join(map(str, since))
+        section.tell(
+            f"Talos {version.text} has no volume {name}, which v{release} added", key="name"
+        )
+
+
+def _check_field(section: Section, key: str, name: str, version: TalosVersion | None) -> None:
+    forbidden = _FORBIDDEN.get((name, key))
+    is_empty = value_at(section.document.value, key) == {}
+    if forbidden and not is_empty and (version is None or version.at_least(*forbidden)):
+        section.tell(f"the volume {name} may not have this", key=key)
+    elif key == "mount" and name in _PARTS_OF_EPHEMERAL and not section.has("provisioning"):
+        section.tell(f"needs `provisioning`: without it, {name} is a folder of EPHEMERAL", key=key)
+    elif version and not version.at_least(*_FIELDS[key]):
+        since = ".".join(map(str, _FIELDS[key]))
+        section.tell(f"Talos {version.text} does not know it: it is of v{since}", key=key)
+
+
+def _read_provisioning(section: Section, version: TalosVersion | None) -> _Provisioning:
+    section.require_known(("diskSelector", "minSize", "maxSize", "grow"))
+    selector = section.section("diskSelector")
+    selector.require_known(("match",))
+    before = len(section.problems)
+    min_size = _parsed(section, "minSize", parse_volume_size)
+    max_size = _parsed(section, "maxSize", parse_size_limit)
+    sizes_are_right = len(section.problems) == before
+    if max_size and not max_size.is_fixed and version:
+        _check_relative(section, version)
+    return _Provisioning(
+        _parsed_selector(selector, version),
+        min_size,
+        max_size,
+        section.flag("grow"),
+        sizes_are_right,
+    )
+
+
+def _check_relative(section: Section, version: TalosVersion) -> None:
+    if section.text("maxSize").startswith("-"):
+        kind, since = "negative sizes", _NEGATIVE_SINCE
+    else:
+        kind, since = "percentages", _RELATIVE_SINCE
+    if not version.at_least(*since):
+        release = ".".join(map(str, since))
+        section.tell(f"Talos {version.text} has no {kind}, which v{release} added", key="maxSize")
+
+
+def _parsed_selector(section: Section, version: TalosVersion | None) -> Selector | None:
+    text = section.text("match")
+    try:
+        return Selector.parse(text, version) if text else None
+    except ExpressionError as error:
+        if error.line:
+            section.tell_at(error.message, error.offset_in(text), key="match")
+        else:
+            section.tell(error.message, key="match")
+        return None
+
+
+def _parsed(section: Section, key: str, parse: Callable[[str], _Parsed]) -> _Parsed | None:
+    """Return the field `key`, None when it is not there or not right, which is told."""
+    text = section.text(key)
+    try:
+        return parse(text) if text else None
+    except InputError as error:
+        section.tell(error.message, key=key)
+        return None
+
+
+def _check_order(section: Section, min_size: int | None, max_size: SizeLimit | None) -> None:
+    if min_size is None or max_size is None or not max_size.is_fixed or min_size <= max_size.size:
+        return
+    provisioning = section.section("provisioning")
+    given = {
+        key: "" if provisioning.has(key) else ", the default" for key in ("minSize", "maxSize")
+    }
+    provisioning.tell(
+        f"minSize ({format_size(min_size)}{given['minSize']}) is more than maxSize "
+        f"({max_size}{given['maxSize']})",
+        key="maxSize" if given["minSize"] else "minSize",
+    )

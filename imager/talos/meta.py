@@ -1,0 +1,127 @@
+"""Talos's META partition: small values that outlive an upgrade.
+
+A copy is 256 KiB, big-endian: magic, then (tag u32, length u32, value) one after another up to a
+tag 0, and at its end SHA-256 of the copy with that field zero, and a second magic. Two identical
+copies stand one after the other. Outputs without a META partition pass the values to the installer
+in a kernel argument.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import struct
+from collections.abc import Mapping
+
+from imager.content.extents import Content
+from imager.support.errors import InputError
+from imager.support.fields import setting
+from imager.support.units import MIB
+
+COPY_SIZE = 256 << 10
+_MAGIC = bytes.fromhex("5a4b3c2d")
+_END_MAGIC = bytes.fromhex("a5b4c3d2")
+_TAIL_SIZE = 36
+_VALUES_SIZE = COPY_SIZE - len(_MAGIC) - _TAIL_SIZE
+_TAG = struct.Struct(">II")
+_LARGEST_KEY = 255
+_ARGUMENT = "talos.environment=INSTALLER_META_BASE64="
+# Talos compresses only what is longer.
+_GZIP_ABOVE = 256
+
+
+def meta_bytes(values: Mapping[int, str]) -> bytes:
+    """Return one copy (256 KiB) of META holding `values`, in the order of their keys.
+
+    Raises InputError for a key outside of 1..255 and for more than fits.
+    """
+    head = _MAGIC + _marshal(values)
+    return head.ljust(COPY_SIZE - _TAIL_SIZE, b"\0") + _tail(head)
+
+
+def meta_content(values: Mapping[int, str], *, size: int = MIB) -> Content:
+    """Return a META partition of `size` bytes: two copies, then zeros.
+
+    Raises InputError like `meta_bytes`, ValueError when two copies do not fit into `size`.
+    """
+    head = _MAGIC + _marshal(values)
+    tail = Content.of_bytes(_tail(head))
+    copy = Content.compose(COPY_SIZE, [(0, Content.of_bytes(head)), (COPY_SIZE - _TAIL_SIZE, tail)])
+    return Content.compose(size, [(0, copy), (COPY_SIZE, copy)])
+
+
+def _marshal(values: Mapping[int, str]) -> bytes:
+    parts = []
+    for key, value in sorted(values.items()):
+        if not 1 <= key <= _LARGEST_KEY:
+            raise InputError(f"META key {key:#x} is not one from 0x1 to 0xff")
+        data = value.encode()
+        parts.append(_TAG.pack(key, len(data)) + data)
+    packed = b"".join(parts)
+    if len(packed) > _VALUES_SIZE:
+        raise InputError(
+            f"META values take {len(packed)} bytes, more than the {_VALUES_SIZE} that fit",
+            hint=f"shorten or leave out some of {setting('customization.metaContents')}",
+        )
+    return packed
+
+
+def _tail(head: bytes) -> bytes:
+    zeroed = head.ljust(COPY_SIZE - len(_END_MAGIC), b"\0") + _END_MAGIC
+    return hashlib.sha256(zeroed).digest() + _END_MAGIC
+
+
+def parse_meta(raw: bytes) -> dict[int, str]:
+    """Return the values of a META partition, of the first of its copies that is sound.
+
+    Raises InputError when neither is.
+    """
+    try:
+        return _parse_copy(raw[:COPY_SIZE])
+    except ValueError as first:
+        try:
+            return _parse_copy(raw[COPY_SIZE : 2 * COPY_SIZE])
+        except ValueError as second:
+            raise InputError(f"META has no sound copy: {first}; {second}") from second
+
+
+def _parse_copy(copy: bytes) -> dict[int, str]:
+    if len(copy) != COPY_SIZE:
+        raise ValueError(f"{len(copy)} bytes instead of {COPY_SIZE}")
+    if not copy.startswith(_MAGIC) or not copy.endswith(_END_MAGIC):
+        raise ValueError("a magic number is missing")
+    if _tail(copy[:-_TAIL_SIZE]) != copy[-_TAIL_SIZE:]:
+        raise ValueError("the checksum is wrong")
+    values: dict[int, str] = {}
+    position, end = len(_MAGIC), COPY_SIZE - _TAIL_SIZE
+    while position + _TAG.size <= end:
+        key, length = _TAG.unpack_from(copy, position)
+        if key == 0:
+            break
+        position += _TAG.size
+        if key > _LARGEST_KEY or length > end - position:
+            raise ValueError(f"tag {key:#x} of {length} bytes is impossible")
+        values[key] = copy[position : position + length].decode()
+        position += length
+    return values
+
+
+def meta_kernel_argument(values: Mapping[int, str], *, allow_gzip: bool = False) -> str:
+    """Return the kernel argument that carries `values`, in the order of their keys.
+
+    Talos reads gzip there from 1.6.3 on; it is used, when allowed, for what is longer than 256
+    bytes. Raises InputError for a key outside of 1..255 and for a value with `;`, which separates
+    values there.
+    """
+    _marshal(values)
+    for key, value in values.items():
+        if ";" in value:
+            raise InputError(
+                f"META value {key:#x} has a ';', which a kernel argument cannot carry",
+                hint="leave it out, or build a disk image, which has a META partition",
+            )
+    raw = ";".join(f"{key:#x}={value}" for key, value in sorted(values.items())).encode()
+    if allow_gzip and len(raw) > _GZIP_ABOVE:
+        raw = gzip.compress(raw, mtime=0)
+    return _ARGUMENT + base64.b64encode(raw).decode("ascii")

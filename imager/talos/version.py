@@ -1,0 +1,63 @@
+"""Talos versions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import total_ordering
+
+from imager.support.errors import InputError
+
+DEFAULT_VERSION = "v1.9.0"
+# The newest release whose rules are in `imager.talos.versions`.
+NEWEST_KNOWN = (1, 14)
+_NUMBER = r"(0|[1-9]\d{0,4})"
+# semver.org 2.0.0; the patch number may be left out.
+_VERSION = re.compile(
+    rf"v?{_NUMBER}\.{_NUMBER}(?:\.{_NUMBER})?(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?", re.ASCII
+)
+_LONGEST = 64
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class TalosVersion:
+    """A Talos version as it was written, ordered by its numbers."""
+
+    text: str
+    numbers: tuple[int, int, int] = field(compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> TalosVersion:
+        """Return the version that `text` (`v1.9.0`, `1.9`, `v1.10.0-alpha.1`) names.
+
+        Raises InputError when it does not parse. Talos takes such text for its latest release;
+        here a typing error would then silently change partitions, boot menu and kernel arguments.
+        """
+        match = _VERSION.fullmatch(text)
+        if match is None or len(text) > _LONGEST:
+            example = "v{}.{}.0".format(*NEWEST_KNOWN)
+            shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+            raise InputError(
+                f"{shown!r} is not a Talos version such as {example}",
+                hint=f"write it as {example} or {example}-alpha.1",
+            )
+        return cls(text, (int(match[1]), int(match[2]), int(match[3] or 0)))
+
+    def __lt__(self, other: TalosVersion) -> bool:
+        return self.numbers < other.numbers
+
+    def at_least(self, major: int, minor: int) -> bool:
+        """Whether this is `major.minor` or later."""
+        return self.numbers >= (major, minor, 0)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of this version: that it is newer than the rules here."""
+        if self.numbers[:2] <= NEWEST_KNOWN:
+            return ()
+        newest = "v{}.{}".format(*NEWEST_KNOWN)
+        return (
+            f"Talos {self.text} is newer than {newest}, the newest release that this program"
+            f" knows: the rules of {newest} are used",
+        )

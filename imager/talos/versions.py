@@ -1,0 +1,146 @@
+"""All that depends on the Talos version, in one table.
+
+Sizes are bytes. Talos calls such rules quirks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from imager.support.errors import UnsupportedError
+from imager.support.units import MIB
+from imager.talos.choices import Bootloader
+from imager.talos.version import TalosVersion
+
+_T = TypeVar("_T")
+_ALWAYS = (0,)
+IMAGE_CACHE_SINCE = (1, 9)
+# From here on the installer is the image factory's, of the schematic without any customization.
+_FACTORY_SINCE = (1, 14)
+_FACTORY_INSTALLER = (
+    "factory.talos.dev/metal-installer/"
+    "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
+)
+_INSTALLER = "ghcr.io/siderolabs/installer"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelArgument:
+    """A default kernel argument, from version `since` on and before version `before`.
+
+    With `arch`, the name of an architecture, it is that one's alone.
+    """
+
+    text: str
+    since: tuple[int, ...] = _ALWAYS
+    before: tuple[int, ...] | None = None
+    arch: str | None = None
+    iso_only: bool = False
+    secure_boot_only: bool = False
+
+
+# In this order on the command line.
+_ARGUMENTS = (
+    KernelArgument("talos.platform=metal"),
+    KernelArgument("console=ttyS0", before=(1, 8), arch="amd64"),
+    KernelArgument("console=ttyAMA0", arch="arm64"),
+    KernelArgument("console=tty0"),
+    KernelArgument("talos.halt_if_installed=1", since=(1, 8), iso_only=True),
+    KernelArgument("init_on_alloc=1", before=(1, 14)),
+    KernelArgument("slab_nomerge"),
+    KernelArgument("pti=on"),
+    KernelArgument("consoleblank=0"),
+    KernelArgument("nvme_core.io_timeout=4294967295", before=(1, 14)),
+    KernelArgument("printk.devkmsg=on"),
+    KernelArgument("ima_template=ima-ng", before=(1, 11)),
+    KernelArgument("ima_appraise=fix", before=(1, 11)),
+    KernelArgument("ima_hash=sha512", before=(1, 11)),
+    KernelArgument("selinux=1", since=(1, 10)),
+    KernelArgument("module.sig_enforce=1", since=(1, 12)),
+    KernelArgument("proc_mem.force_override=never", since=(1, 13)),
+    KernelArgument("lockdown=confidentiality", before=(1, 14), secure_boot_only=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """What a Talos version wants.
+
+    `bootloader` is the one it has by default; `efi_size`, `bios_size` and `boot_size` are the
+    sizes of a disk's boot partitions with GRUB;
+    `cache_headroom` the percentage by which IMAGECACHE is larger than the cache's files;
+    `bootloader_cleanup` whether a node removes the bootloader that it does not use;
+    `data_partitions` whether STATE and EPHEMERAL are on a disk image already; `reset_entry`
+    whether the menu has one that wipes the installation, `uki_profiles` whether it is a profile
+    of the UKI; `meta_gzip` whether META may be compressed on the kernel command line.
+    """
+
+    bootloader: Bootloader
+    efi_size: int
+    bios_size: int
+    boot_size: int
+    cache_headroom: int
+    bootloader_cleanup: bool
+    data_partitions: bool
+    reset_entry: bool
+    uki_profiles: bool
+    meta_gzip: bool
+    arguments: tuple[KernelArgument, ...]
+
+    @property
+    def unified_efi_size(self) -> int:
+        """The size of EFI with systemd-boot: what the boot partitions take together with GRUB."""
+        return self.efi_size + self.bios_size + self.boot_size
+
+
+def default_installer(version: TalosVersion) -> str:
+    """Return the installer that a machine of `version` installs when it is told no other one.
+
+    It is the same with SecureBoot, whose machines must be told another one.
+    """
+    repository = _FACTORY_INSTALLER if version.numbers >= _FACTORY_SINCE else _INSTALLER
+    return f"{repository}:{version.text}"
+
+
+def require_image_cache(version: TalosVersion) -> None:
+    """Raise UnsupportedError unless machines of `version` can use an image cache."""
+    if version.numbers < IMAGE_CACHE_SINCE:
+        since = ".".join(map(str, IMAGE_CACHE_SINCE))
+        raise UnsupportedError(
+            f"Talos {version.text} has no image cache",
+            hint=f"build for Talos v{since}.0 or later, or leave the image cache out",
+        )
+
+
+def fills_in(bootloader: Bootloader | None, version: TalosVersion) -> bool:
+    """Whether Talos writes `bootloader` into a profile of its own accord, for whatever disk."""
+    return bootloader in (Bootloader.DUAL_BOOT, quirks(version).bootloader)
+
+
+def quirks(version: TalosVersion) -> Quirks:
+    """Return the rules of `version`."""
+
+    def of(first: _T, *steps: tuple[tuple[int, ...], _T]) -> _T:
+        """Return `first`, or the value of the last step whose version is reached."""
+        reached = [value for since, value in steps if version.numbers >= since]
+        return reached[-1] if reached else first
+
+    return Quirks(
+        bootloader=of(Bootloader.GRUB, ((1, 10), Bootloader.DUAL_BOOT)),
+        efi_size=100 * MIB,
+        bios_size=MIB,
+        boot_size=of(1000 * MIB, ((1, 11), 2000 * MIB)),
+        cache_headroom=of(0, ((1, 13), 20)),
+        bootloader_cleanup=of(False, ((1, 10), True)),  # noqa: FBT003
+        data_partitions=of(True, ((1, 8), False)),  # noqa: FBT003
+        reset_entry=of(False, ((1, 4), True)),  # noqa: FBT003
+        uki_profiles=of(False, ((1, 10), True)),  # noqa: FBT003
+        meta_gzip=of(False, ((1, 6, 3), True)),  # noqa: FBT003
+        arguments=tuple(
+            argument
+            for argument in _ARGUMENTS
+            if version.numbers >= argument.since
+            and (argument.before is None or version.numbers < argument.before)
+        ),
+    )
