@@ -85,7 +85,7 @@ lock: install ## Pin the newest versions of all Python packages in requirements/
 	$(LOCK) pyproject.toml --output-file requirements/run.lock
 	$(LOCK) pyproject.toml --extra dev --constraint requirements/run.lock --output-file requirements/dev.lock
 
-ASSET_CODE := $(wildcard imager/bootassets/*.py imager/distro/witness/*)
+ASSET_CODE := $(wildcard imager/bootassets/*.py imager/distro/*.py imager/distro/witness/*)
 $(IMAGER_ASSETS)/%/sources.json: $(ASSET_CODE) | $(VENV)/installed
 	$(BIN)/imager assets fetch --arch $* --folder $(IMAGER_ASSETS)
 	touch $@

@@ -6,24 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imager.cache.cache import ImageCache
-from imager.discover.findings import (
-    ImageField,
-    Note,
-    Problem,
-    full_reference,
-    text_at,
-    value_at,
-    within,
-)
-from imager.discover.talos_config import document_name, field_findings
+from imager.discover.findings import ImageField, Note, Problem, full_reference, within
+from imager.discover.talos_config import field_findings
 from imager.oci.reference import Reference
 from imager.support.errors import ImagerError, InputError
 from imager.support.units import MIB, format_size
 from imager.support.yamldocs import LocatedDocument
+from imager.support.yamlpaths import text_at, value_at
 from imager.talos.components import COMPONENTS, INSTALLER
 from imager.talos.config.document import MachineConfig, examine, invalid_config, located
 from imager.talos.config.doubts import doubts
 from imager.talos.config.fields import LineProblem, one_line
+from imager.talos.config.identity import document_name
 from imager.talos.config.required_images import needed_defaults
 from imager.talos.config.volumes import IMAGE_CACHE, VOLUME_KIND
 from imager.talos.default_images import find_release

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.bootassets.debian import DebianPackage
 from imager.bootassets.find import Asset, BootAssets, asset_places, find_assets
 from imager.bootassets.grub import NORMAL, find_bios_grub, find_efi_grub, grub_version
 from imager.bootassets.identity import asset_version
 from imager.bootassets.sources import RECORD, read_lock
-from imager.distro.apt import DebianPackage
 from imager.support.arch import Arch
 from imager.support.errors import ImagerError
 

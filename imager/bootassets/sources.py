@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imager.distro.apt import SUITE, DebianPackage
+from imager.bootassets.debian import SUITE, DebianPackage
 from imager.support.arch import Arch
 from imager.support.errors import InputError
 

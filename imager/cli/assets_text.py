@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from imager.bootassets.artifact import PulledFile
+from imager.bootassets.debian import DebianPackage
 from imager.bootassets.describe import FoundAsset, Inventory
-from imager.distro.apt import DebianPackage
 from imager.distro.clean import Removal
 from imager.distro.fetch import FetchedAssets
 from imager.support.screen import printable

@@ -169,7 +169,7 @@ class Display:
     no_color: Annotated[
         bool,
         typer.Option(
-            # imager/support/reporter.py looks at it: also what is wrong with the options has no color then.
+            # support/reporter.py looks at it, so that errors in options have no color either.
             NO_COLOR,
             help="Print without colors, like the environment variable NO_COLOR.",
         ),

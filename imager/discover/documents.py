@@ -6,17 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from imager.discover.findings import (
-    Finding,
-    ImageField,
-    Nested,
-    Note,
-    Problem,
-    Suspect,
-    shown,
-    text_at,
-    within,
-)
+from imager.discover.findings import Finding, ImageField, Nested, Note, Problem, Suspect, within
 from imager.discover.likeness import parsed
 from imager.discover.manifesttext import Origin, RepeatedKey, Text, TracedDocument, load_text
 from imager.discover.objects import load_problems, object_findings, unsure
@@ -24,7 +14,9 @@ from imager.discover.otherfiles import line_list, list_findings, reader_of
 from imager.discover.places import Rules
 from imager.discover.scan import LOOKS, scan, within_text
 from imager.discover.spots import Spot
-from imager.discover.talos_config import is_machine_config, machine_findings
+from imager.discover.talos_config import machine_findings
+from imager.support.yamlpaths import shown, text_at
+from imager.talos.config.identity import is_machine_config
 
 _DEEPEST = 4
 _MOST_NESTED_VALUES = 500_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from imager.discover.findings import shown
 from imager.discover.manifesttext import Text, origin_of
+from imager.support.yamlpaths import shown
 
 _MOST_KEYS = 5
 _LONGEST_PATH = 500

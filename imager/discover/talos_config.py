@@ -8,30 +8,16 @@ absent or empty stands for the default of the release: `imager images default` l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from imager.discover.findings import (
-    Finding,
-    ImageField,
-    Nested,
-    Note,
-    Problem,
-    items_at,
-    shown,
-    text_at,
-    value_at,
-    within,
-)
+from imager.discover.findings import Finding, ImageField, Nested, Note, Problem, within
 from imager.discover.objects import manifest_findings, object_findings, unsure
 from imager.discover.places import Rules
 from imager.discover.scan import scan, within_text
 from imager.discover.spots import Spot
+from imager.support.yamlpaths import items_at, text_at, value_at
 from imager.talos.components import SETTINGS, ImageSetting
-
-_NAME = "machine configuration"
-_SECTIONS = frozenset({"machine", "cluster"})
-_KEYS = _SECTIONS | {"version", "debug", "persist"}
-
+from imager.talos.config.identity import document_name
 
 _V1ALPHA1 = tuple(setting for setting in SETTINGS if not setting.kind)
 _KINDS = {setting.kind: setting for setting in SETTINGS if setting.kind}
@@ -54,15 +40,6 @@ _READ = (
 _NOT_RUN = "it is not in an image field; add it if it is pulled"
 
 
-def is_machine_config(document: object) -> bool:
-    """Whether `document` is one of a machine configuration, or a patch of its first."""
-    if not isinstance(document, Mapping):
-        return False
-    if "kind" in document:
-        return document.get("apiVersion") == "v1alpha1"
-    return bool(document.keys() & _SECTIONS) and document.keys() <= _KEYS
-
-
 def machine_findings(document: object, spot: Spot | None = None) -> Iterator[Finding]:
     """Yield what a document that `is_machine_config` knows names, each with the document's name.
 
@@ -72,14 +49,6 @@ def machine_findings(document: object, spot: Spot | None = None) -> Iterator[Fin
     name = document_name(document)
     for found in (*_fields(document, spot), *_elsewhere(document, spot)):
         yield within(name, found)
-
-
-def document_name(document: object) -> str:
-    """Return what a person calls a document: its kind and its name."""
-    kind, name = text_at(document, "kind"), text_at(document, "name")
-    if not kind:
-        return _NAME
-    return f"{shown(kind)} {shown(name)}" if name else shown(kind)
 
 
 def field_findings(document: object) -> Iterator[ImageField | Note | Problem]:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from imager.bootassets.debian import SUITE, DebianPackage
 from imager.support.arch import Arch
 from imager.support.errors import DependencyError, InputError
 from imager.support.tools import run_tool
 
-SUITE = "bookworm"
 TEMPLATE = Path("/usr/share/python-apt/templates/Debian.info")
 _PACKAGE = "apt"
 _FROM_CALLER = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "APT_CONFIG")
@@ -28,9 +28,6 @@ _MIRROR_HINT = (
     "give --mirror, or set IMAGER_DEBIAN_MIRROR to, the URL of a Debian mirror, as in sources.list"
 )
 _FIELD = re.compile(r"^([A-Za-z0-9-]+): (.*)$", re.MULTILINE)
-_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~:-]*", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _URI = re.compile(r"[a-z0-9+]+:/[^\s\[\]#]+", re.ASCII)
 
 # `#clear` undoes the host's hooks, which would tidy the host's own folders after our update.
@@ -60,22 +57,6 @@ Dir::Etc::preferencesparts "{folder}/empty";
 Dir::Etc::trusted "{folder}/empty/none.gpg";
 Dir::Etc::trustedparts "{folder}/keys";
 """
-
-
-@dataclass(frozen=True, slots=True)
-class DebianPackage:
-    """One exact binary package: `size` in bytes, `sha256` in hexadecimal, both of its .deb."""
-
-    name: str
-    version: str
-    size: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or not _VERSION.fullmatch(self.version):
-            raise ValueError(f"{self.name!r} {self.version!r} is not a Debian package and version")
-        if self.size <= 0 or not _SHA256.fullmatch(self.sha256):
-            raise ValueError(f"{self.name}: no size and SHA-256")
 
 
 @dataclass(frozen=True, slots=True)

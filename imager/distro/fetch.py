@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from imager.bootassets.debian import DebianPackage
 from imager.bootassets.find import Asset
 from imager.bootassets.grub import GRUB_FOLDER, MODULE_LIST, bios_files, efi_file
 from imager.bootassets.sources import RECORD, record_text
-from imager.distro.apt import DebianPackage
 from imager.distro.deb import deb_files
 from imager.distro.flavors import WITNESS, Flavor, Parts
 from imager.distro.kmodules import KernelModule, load_order, module_name, read_module

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.bootassets.debian import DebianPackage
 from imager.bootassets.sources import read_lock
-from imager.distro.apt import Apt, DebianPackage, find_mirror, matches, open_apt
+from imager.distro.apt import Apt, find_mirror, matches, open_apt
 from imager.support.arch import Arch
 from imager.support.atomic import ensure_folder, partial_folder
 from imager.support.errors import DependencyError, InputError

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from imager.discover.findings import text_at
 from imager.formats.gpt.edit import read_table
 from imager.node.devices import BlockDevice
 from imager.support.errors import InputError
+from imager.support.yamlpaths import text_at
 from imager.talos.config.document import MachineConfig
 
 # Those that every system disk has, in the order in which Talos makes them.

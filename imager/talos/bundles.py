@@ -15,7 +15,6 @@ from pathlib import Path
 
 from imager.content.reading import iterate_bytes
 from imager.content.tar import TarMember, TarPlace, index_tar
-from imager.discover.findings import items_at, text_at
 from imager.oci.manifest import Descriptor, ImageManifest, Index
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
@@ -24,6 +23,7 @@ from imager.support.atomic import scratch_folder
 from imager.support.errors import DependencyError, InputError, UnsupportedError
 from imager.support.units import MIB, format_size
 from imager.support.yamldocs import load_documents
+from imager.support.yamlpaths import items_at, text_at
 from imager.talos.version import TalosVersion
 
 # The components whose tag each option of k8s-bundle sets.

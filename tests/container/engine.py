@@ -22,14 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import imager
-from imager.distro.apt import SUITE, find_mirror
+from imager.bootassets.debian import SUITE
+from imager.distro.apt import find_mirror
 from imager.support.atomic import atomic_file
 from tests.lib.tools.cli import REPOSITORY
 
 BASE_IMAGE = f"debian:{SUITE}-slim"
 
 _CACHE = REPOSITORY / ".cache/container"
-_KEYS = Path(imager.__file__).parent / "bootassets/keys"
+_KEYS = Path(imager.__file__).parent / "distro/keys"
 _RUNTIME = Path(__file__).with_name("runtime.py")
 _DEFAULT_SOCKET = Path("/var/run/docker.sock")
 # Another client, earlier on PATH, may have no BuildKit.

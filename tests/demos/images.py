@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import imager
-from imager.distro.apt import SUITE, find_mirror
+from imager.bootassets.debian import SUITE
+from imager.distro.apt import find_mirror
 from imager.support.arch import ARCHES
 from imager.support.repro import source_date_epoch
 from tests.lib.caches.caches import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, descriptor, dump, sha256
 from tests.lib.registries.registry import copy_image, running_registry
 
-_KEYS = Path(imager.__file__).parent / "bootassets" / "keys"
+_KEYS = Path(imager.__file__).parent / "distro" / "keys"
 _REPOSITORY = "library/debian"
 _REFERENCE = f"docker.io/{_REPOSITORY}:{SUITE}"
 _HOST_ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}

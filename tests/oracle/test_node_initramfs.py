@@ -109,8 +109,8 @@ def test_all_that_a_node_imports_is_there(root: Path) -> None:
     modules = (
         "imager.registry.serve", "imager.cache.open", "imager.node.sync", "imager.cli.app",
         "imager.node.run", "imager.cli.serve", "imager.cli.serve_text", "rich.progress",
-        *(f"imager.machineconfig.{path.stem}"
-          for path in (REPOSITORY / "imager/machineconfig").glob("[a-z]*.py")),
+        *(f"imager.talos.config.{path.stem}"
+          for path in (REPOSITORY / "imager/talos/config").glob("[a-z]*.py")),
     )  # fmt: skip
     (root / "dev").mkdir(exist_ok=True)
     program = f"import {', '.join(modules)}; print('imported')"

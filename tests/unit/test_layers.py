@@ -1,4 +1,4 @@
-"""The layers of imager/: a module imports from those below it alone."""
+"""The rooms of imager/: each imports from those below it alone, and they are few."""
 
 from __future__ import annotations
 
@@ -10,96 +10,128 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "imager"
 
-# Lowest first. What shares a line may not import each other; a package's own modules may.
-ORDER: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors"}),  # layer 0
-    frozenset({"units", "repro", "screen", "streams"}),
-    frozenset({"meter"}),
-    frozenset({"terminal"}),
-    frozenset({"reporter"}),
-    frozenset({"extents", "tools", "arch", "workers", "yamldocs", "textinput"}),  # layer 1
-    frozenset({"filetree", "compression", "workspace"}),
-    frozenset({"reading", "tarball"}),
-    frozenset({"copier", "checks", "pe"}),
-    frozenset({"flusher"}),
-    frozenset({"profile", "oci", "media", "signing"}),  # layer 2
-    frozenset({"imagecache", "bootassets"}),  # layer 3
-    frozenset({"bootloader", "server", "machineconfig"}),  # layer 4
-    frozenset({"output", "node"}),  # layer 5
-    frozenset({"build"}),  # layer 6
-    frozenset({"cli"}),  # layer 7
-    frozenset({"__main__"}),
+# Lowest first. Rooms on one floor do not import each other.
+FLOORS = (
+    "__init__",
+    "support",
+    "content",
+    "efi formats oci",
+    "cache talos",
+    "discover profile registry",
+    "bootassets node",
+    "distro image",
+    "app",
+    "cli",
+    "__main__",
 )
-LEVEL = {unit: level for level, units in enumerate(ORDER) for unit in units}
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
+MOST_ROOMS = 18
+MOST_PAIRS = 80
 
 
-def unit_of(path: Path, package: Path) -> str:
-    """Return what of the package a file belongs to: a module or a subpackage."""
+def room_of(path: Path, package: Path) -> str:
+    """Return the room that a file is in: a folder of the package, or a file beside them."""
     return path.relative_to(package).parts[0].removesuffix(".py")
 
 
-def imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """Yield the units of the package that a module's imports name, wherever they stand."""
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the rooms that a module's imports name, wherever in it they stand."""
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
                 modules = [alias.name for alias in names]
             case ast.ImportFrom(module=None) | ast.ImportFrom(level=1 | 2 | 3):
-                raise AssertionError("relative imports hide the layer")
+                raise AssertionError("relative imports hide the room")
             case ast.ImportFrom(module=str(module), names=names):
                 modules = [module] if "." in module else [f"{module}.{n.name}" for n in names]
             case _:
                 continue
-        for module in modules:
-            parts = module.split(".")
-            if parts[0] == package:
-                name = parts[1] if len(parts) > 1 else "__init__"
-                yield "__init__" if name.startswith("__version") else name
+        for name, *parts in (module.split(".") for module in modules):
+            if name == "imager":
+                room = parts[0] if parts else "__init__"
+                yield "__init__" if room.startswith("__version") else room
 
 
-def upward_imports(package: Path) -> list[str]:
-    """Return `file imports unit` for every import that is not from below."""
-    found = []
+def pairs_of(package: Path) -> list[tuple[str, str, Path]]:
+    """Return each two rooms with an import between them, with a file in which it stands."""
+    found = {}
     for path in sorted(package.rglob("*.py")):
-        unit = unit_of(path, package)
-        for other in imported(ast.parse(path.read_text()), "imager"):
-            if other != unit and LEVEL[other] >= LEVEL[unit]:
-                found.append(f"{path.relative_to(package)} imports {other}")
-    return found
+        room = room_of(path, package)
+        for other in imported(ast.parse(path.read_text())):
+            if other != room:
+                found.setdefault((room, other), path)
+    return [(room, other, path.relative_to(package)) for (room, other), path in found.items()]
 
 
-def test_every_module_has_its_layer() -> None:
-    units = {unit_of(path, PACKAGE) for path in PACKAGE.rglob("*.py")}
-    assert units <= set(LEVEL)
+def upward(package: Path) -> list[str]:
+    """Return `file imports room` where a room imports one that is not below it."""
+    return [
+        f"{path} imports {other}"
+        for room, other, path in pairs_of(package)
+        if FLOOR[other] >= FLOOR[room]
+    ]
+
+
+def test_every_room_has_its_floor() -> None:
+    rooms = {room_of(path, PACKAGE) for path in PACKAGE.rglob("*.py")}
+    assert rooms == set(FLOOR)
 
 
 def test_no_import_goes_up() -> None:
-    assert upward_imports(PACKAGE) == []
+    assert upward(PACKAGE) == []
+
+
+def test_the_rooms_and_what_ties_them_are_few() -> None:
+    folders = [path for path in PACKAGE.iterdir() if (path / "__init__.py").exists()]
+    pairs = [pair for pair in pairs_of(PACKAGE) if "__init__" not in pair]
+    assert len(folders) <= MOST_ROOMS
+    assert len(pairs) <= MOST_PAIRS
+
+
+def test_no_two_modules_of_a_room_import_each_other() -> None:
+    """Whatever the room: a circle of modules cannot be read top down."""
+    modules = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    needs = {name: set(modules_in(path, modules)) - {name} for name, path in modules.items()}
+    while free := {name for name, others in needs.items() if not others}:
+        needs = {name: others - free for name, others in needs.items() if name not in free}
+    assert sorted(needs) == []
+
+
+def modules_in(path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Yield the modules of the package that a module imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield from (each for each in (whole, node.module) if each in modules)
 
 
 @pytest.mark.parametrize(
     ("place", "line", "found"),
     [
-        ("media/gpt.py", "from imager.image.plan import Target", "output"),
-        ("extents.py", "import imager.cli.app", "cli"),
-        ("units.py", "from imager import build", "build"),
-        ("oci/layout.py", "def f():\n    from imager.formats.fat.plan import x", "media"),
-        ("errors.py", "from imager.support.units import x", "units"),
+        ("formats/gpt/plan.py", "from imager.image.plan import Target", "image"),
+        ("support/units.py", "import imager.cli.app", "cli"),
+        ("content/extents.py", "from imager import app", "app"),
+        ("oci/layout.py", "def f():\n    from imager.formats.fat.plan import x", "formats"),
     ],
 )
 def test_an_upward_import_is_found(tmp_path: Path, place: str, line: str, found: str) -> None:
     path = tmp_path / place
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True)
     path.write_text(line)
-    assert upward_imports(tmp_path) == [f"{place} imports {found}"]
+    assert upward(tmp_path) == [f"{place} imports {found}"]
 
 
 def test_downward_imports_and_those_of_others_pass(tmp_path: Path) -> None:
-    (tmp_path / "build.py").write_text("import os\nfrom imager import __version__, units\n")
-    assert upward_imports(tmp_path) == []
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/build.py").write_text("import os\nfrom imager import __version__, support\n")
+    assert upward(tmp_path) == []
 
 
 def test_relative_imports_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "build.py").write_text("from . import units\n")
+    (tmp_path / "app.py").write_text("from . import units\n")
     with pytest.raises(AssertionError, match="relative"):
-        upward_imports(tmp_path)
+        upward(tmp_path)

@@ -453,7 +453,8 @@ def test_secrets_are_nowhere(new_keys: Path, tmp_path: Path) -> None:
     said = (new_keys / "log").read_text()
     code = (
         "import datetime, sys; from pathlib import Path\n"
-        "from imager.content.extents import Content; from imager.content.reading import iterate_bytes\n"
+        "from imager.content.extents import Content\n"
+        "from imager.content.reading import iterate_bytes\n"
         "from imager.efi.authenticode import sign_pe\n"
         "from imager.efi.signer import load_signer\n"
         "key, certificate, source, target = map(Path, sys.argv[1:])\n"

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from imager.discover.findings import text_at
-from imager.discover.talos_config import document_name, is_machine_config
 from imager.support.errors import InputError, InvalidConfigError
 from imager.support.yamldocs import LocatedDocument, load_located
+from imager.support.yamlpaths import text_at
 from imager.talos.config.fields import LineProblem, Section
+from imager.talos.config.identity import document_name, is_machine_config
 from imager.talos.config.kinds import KINDS, NEWEST
 from imager.talos.config.volumes import VOLUME_KIND, VolumeSettings, read_volume
 from imager.talos.version import TalosVersion

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from imager.discover.talos_config import document_name
 from imager.support.errors import InputError
 from imager.support.units import format_size
 from imager.support.yamldocs import LocatedDocument
 from imager.talos.config.disk import Disk
 from imager.talos.config.document import MachineConfig
 from imager.talos.config.fields import LineProblem
+from imager.talos.config.identity import document_name
 from imager.talos.config.selector import Selector
 from imager.talos.config.volumes import IMAGE_CACHE, VOLUME_KIND
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from imager.discover.findings import value_at
 from imager.support.yamldocs import LocatedDocument
+from imager.support.yamlpaths import value_at
 
 _LONGEST_WORD = 40
 _LONGEST_LINE = 600

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from imager.discover.findings import text_at, value_at
 from imager.support.yamldocs import LocatedDocument
+from imager.support.yamlpaths import text_at, value_at
 from imager.talos.components import COMPONENTS, Component
 from imager.talos.default_images import ReleaseImage
 

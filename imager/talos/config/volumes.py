@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from imager.discover.findings import value_at
 from imager.support.errors import InputError
 from imager.support.units import GIB, MIB, format_size
+from imager.support.yamlpaths import value_at
 from imager.talos.config.cel import ExpressionError
 from imager.talos.config.fields import Section
 from imager.talos.config.selector import SYSTEM_DISK, Selector

@@ -1,0 +1,39 @@
+"""Values at dotted paths of parsed YAML, from documents that may hold anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_LONGEST_NAME = 253
+
+
+def value_at(value: object, path: str) -> object:
+    """Return what stands at the dotted `path` of mappings; None where there is nothing."""
+    for key in path.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def text_at(value: object, path: str) -> str:
+    """Return the text at the dotted `path`; empty where there is none.
+
+    What is not text is not shown either: numbers can be too long for that, and lists too deep.
+    """
+    found = value_at(value, path)
+    return found if isinstance(found, str) else ""
+
+
+def items_at(value: object, path: str) -> list[object]:
+    """Return the list at the dotted `path`; empty where there is none."""
+    found = value_at(value, path)
+    return found if isinstance(found, list) else []
+
+
+def shown(text: str) -> str:
+    """Return a name or key as it is shown: cut to the 253 characters that Kubernetes allows.
+
+    It is repeated for each finding below it, and one of megabytes would be a bomb.
+    """
+    return text[:_LONGEST_NAME]
