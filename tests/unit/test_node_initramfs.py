@@ -161,7 +161,7 @@ def test_a_cut_off_program_is_refused(size: int) -> None:
 
 def test_the_files_of_this_package_are_in_it_and_its_profiles() -> None:
     paths = {entry.path.removesuffix("c") for entry in own_root()}
-    for path in ("__main__.py", "server/serve.py", "profile/builtin/metal.yaml"):
+    for path in ("__main__.py", "registry/serve.py", "profile/builtin/metal.yaml"):
         assert f"{PACKAGES}/imager/{path}" in paths
     assert not [path for path in paths if "__pycache__" in path]
     assert {"usr/lib/node/start", "usr/lib/node/volume"} <= paths
