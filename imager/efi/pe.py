@@ -58,8 +58,8 @@ class CertificateTable:
 class PeHeaders:
     """What the headers say; sizes and offsets in bytes from the start of the PE file.
 
-    `table_end` is the end of the section table, `header_size` what the file calls its headers;
-    `checksum` is where the image's checksum stands, 4 bytes.
+    `file_header` and `optional_header` are where those begin, `table_end` is the end of the section
+    table, `header_size` what the file calls its headers.
     """
 
     machine: int
@@ -67,11 +67,17 @@ class PeHeaders:
     section_alignment: int
     file_alignment: int
     header_size: int
+    file_header: int
+    optional_header: int
     table_end: int
-    checksum: int
     certificates: CertificateTable
     debug: bool
     sections: tuple[PeSection, ...]
+
+    @property
+    def checksum(self) -> int:
+        """The byte where the image's checksum stands, of 4 bytes."""
+        return self.optional_header + 64
 
     @property
     def signed(self) -> bool:
@@ -180,8 +186,9 @@ def _parse(data: bytes, size: int) -> PeHeaders:
         section_alignment,
         file_alignment,
         header_size,
+        file_header=start + 4,
+        optional_header=optional,
         table_end=table + count * SECTION_HEADER.size,
-        checksum=optional + 64,
         certificates=CertificateTable(*_directory(data, optional, _SECURITY)),
         debug=bool(_directory(data, optional, _DEBUG)[2]),
         sections=_parse_sections(data, table, count=count, size=size),

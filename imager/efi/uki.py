@@ -25,6 +25,7 @@ from imager.support.units import align_up
 _ALIGNMENT = 2048
 _INSTRUCTION = 4
 _STUB_LIMIT = 16 << 20
+_FIELD = struct.Struct("<I")
 _SIZE_LIMIT = 1 << 32
 # IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ
 _CHARACTERISTICS = 0x4000_0040
@@ -155,14 +156,12 @@ def _patched_stub(
 
     What lies behind the sections is symbols, which an image has no use for.
     """
-    import pefile
-
     data = stub.read_bytes()[: headers.data_end]
     if not _is_padding(data[headers.table_end : headers.first_data]):
         raise UnsupportedError(f"{stub}: there are data behind the section table")
     try:
         patched = _patched_headers(data, headers, placed, shift=shift)
-    except (pefile.PEFormatError, struct.error) as error:
+    except struct.error as error:
         raise InputError(f"{stub}: not a sound PE32+ executable: {error}") from error
     head = patched[: headers.table_end] + b"".join(each.header for each in placed)
     return head.ljust(headers.first_data + shift, b"\0") + patched[headers.first_data :]
@@ -177,23 +176,32 @@ def _is_padding(data: bytes) -> bool:
 def _patched_headers(
     data: bytes, headers: PeHeaders, placed: Sequence[_Placed], *, shift: int
 ) -> bytes:
-    import pefile
+    """Return the stub with what its headers say of it as a whole; raises struct.error."""
+    head = bytearray(data)
 
-    image = pefile.PE(data=data, fast_load=True)
-    image.FILE_HEADER.NumberOfSections += len(placed)
-    image.FILE_HEADER.PointerToSymbolTable = image.FILE_HEADER.NumberOfSymbols = 0
-    optional = image.OPTIONAL_HEADER
+    def put(offset: int, value: int) -> None:
+        _FIELD.pack_into(head, offset, value)
+
+    def value_at(offset: int) -> int:
+        return int(_FIELD.unpack_from(head, offset)[0])
+
     header_end = headers.table_end + len(placed) * SECTION_HEADER.size
     virtual_end = max([headers.virtual_end, *(each.virtual_end for each in placed)])
-    optional.SizeOfInitializedData += sum(each.raw_size for each in placed)
-    optional.SizeOfImage = align_up(virtual_end, headers.section_alignment)
-    optional.SizeOfHeaders = max(
-        optional.SizeOfHeaders, align_up(header_end, headers.file_alignment)
-    )
-    optional.CheckSum = 0
-    for section in image.sections:
-        section.PointerToRawData += shift if section.SizeOfRawData else 0
-    return bytes(image.write())
+    file_header, optional = headers.file_header, headers.optional_header
+    struct.pack_into("<H", head, file_header + 2, len(headers.sections) + len(placed))
+    put(file_header + 8, 0)  # PointerToSymbolTable
+    put(file_header + 12, 0)  # NumberOfSymbols
+    initialized = optional + 8
+    put(initialized, value_at(initialized) + sum(each.raw_size for each in placed))
+    put(optional + 56, align_up(virtual_end, headers.section_alignment))  # SizeOfImage
+    size = max(headers.header_size, align_up(header_end, headers.file_alignment))
+    put(optional + 60, size)  # SizeOfHeaders
+    put(headers.checksum, 0)
+    table = headers.table_end - len(headers.sections) * SECTION_HEADER.size
+    for index, section in enumerate(headers.sections):
+        if section.raw_size:  # PointerToRawData
+            put(table + index * SECTION_HEADER.size + 20, section.offset + shift)
+    return bytes(head)
 
 
 @dataclass(frozen=True, slots=True)

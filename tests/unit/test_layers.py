@@ -54,7 +54,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def pairs_of(package: Path) -> list[tuple[str, str, Path]]:
     """Return each two rooms with an import between them, with a file in which it stands."""
-    found = {}
+    found: dict[tuple[str, str], Path] = {}
     for path in sorted(package.rglob("*.py")):
         room = room_of(path, package)
         for other in imported(ast.parse(path.read_text())):
