@@ -1,22 +1,20 @@
 """Kernel modules: what they need, and in which order to load them.
 
 Debian's kernel package has no modules.dep, so the names a module depends on are read from its own
-.modinfo section: NUL-terminated `key=value` strings (Linux, include/linux/moduleparam.h) in a
-64-bit little-endian ELF file (System V ABI, chapter 4, "Sections").
+.modinfo section: NUL-terminated `key=value` strings (Linux, include/linux/moduleparam.h) in an ELF
+file.
 """
 
 from __future__ import annotations
 
 import lzma
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.content.elf import Elf
 from imager.support.errors import DependencyError
 
-_ELF64_LE = b"\x7fELF\x02\x01"
-_SECTION = struct.Struct("<IIQQQQIIQQ")
 _LARGEST_MODULE = 64 << 20
 _COMPRESSED = ".ko.xz"
 
@@ -77,38 +75,14 @@ def _read(path: Path) -> bytes:
 def modinfo(elf: bytes) -> dict[str, list[str]]:
     """Return the keys of the .modinfo section of an ELF file, each with its values in order.
 
-    Raises ValueError when `elf` is not a 64-bit little-endian ELF file with that section.
+    Raises ValueError when `elf` is not an ELF file with that section.
     """
     info: dict[str, list[str]] = {}
-    for entry in _section(elf, b".modinfo").split(b"\0"):
+    for entry in Elf.parse(elf).section(".modinfo").split(b"\0"):
         key, separator, value = entry.decode("utf-8", "replace").partition("=")
         if separator:
             info.setdefault(key, []).append(value)
     return info
-
-
-def _section(elf: bytes, wanted: bytes) -> bytes:
-    if not elf.startswith(_ELF64_LE) or len(elf) < 64:
-        raise ValueError("no 64-bit little-endian ELF file")
-    (table,) = struct.unpack_from("<Q", elf, 0x28)
-    entry_size, count, names_index = struct.unpack_from("<HHH", elf, 0x3A)
-    if entry_size != _SECTION.size or names_index >= count:
-        raise ValueError("damaged ELF header")
-    if table + count * entry_size > len(elf):
-        raise ValueError("section table is cut off")
-    sections = [_SECTION.unpack_from(elf, table + index * entry_size) for index in range(count)]
-    names = _bytes_of(elf, sections[names_index])
-    for section in sections:
-        if names[section[0] :].startswith(wanted + b"\0"):
-            return _bytes_of(elf, section)
-    raise ValueError(f"no section {wanted.decode()}")
-
-
-def _bytes_of(elf: bytes, section: tuple[int, ...]) -> bytes:
-    offset, size = section[4], section[5]
-    if offset + size > len(elf):
-        raise ValueError("section is cut off")
-    return elf[offset : offset + size]
 
 
 def load_order(

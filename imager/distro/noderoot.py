@@ -14,10 +14,10 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from imager.content.elf import Elf, elf_bits
 from imager.distro import cpio
 from imager.distro.bytecode import compiled
 from imager.distro.deb import deb_files
-from imager.distro.elf import is_elf, loaded_part
 from imager.distro.wheels import wheel_files
 from imager.profile.names import builtin_folder
 from imager.support.errors import DependencyError
@@ -117,7 +117,7 @@ def _place(path: str) -> str:
 def _python_files(wheels: Iterable[Path]) -> dict[str, bytes]:
     return {
         # Many a wheel's library carries ten times its size for debuggers.
-        f"{_PYTHON_PACKAGES}/{name}": loaded_part(data) if is_elf(data) else data
+        f"{_PYTHON_PACKAGES}/{name}": Elf.parse(data).loaded_part() if elf_bits(data) else data
         for path in wheels
         for name, data in wheel_files(path)
     }
@@ -154,7 +154,7 @@ def _files(contents: Mapping[str, bytes]) -> Iterator[cpio.CpioEntry]:
 
 def _file(path: str, data: bytes) -> cpio.CpioEntry:
     # The dynamic linker, a library, is a program too.
-    executable = is_elf(data) or data.startswith(b"#!")
+    executable = bool(elf_bits(data)) or data.startswith(b"#!")
     return cpio.file(path, data, mode=0o755 if executable else 0o644)
 
 

@@ -215,13 +215,13 @@ def test_a_hybrid_isos_image_knows_its_place_and_nothing_else_changes(tmp_path: 
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("kernel.img", b"", "no 32-bit ELF"),
-        ("kernel.img", ELF_START, "unpack_from requires"),
+        ("kernel.img", b"", "not a little-endian ELF"),
+        ("kernel.img", ELF_START, "ELF header is cut off"),
         ("kernel.img", make_kernel(kind=1), "not a program for i386"),
         ("kernel.img", make_kernel(machine=62), "not a program for i386"),
         ("kernel.img", make_kernel(count=2), "2 segments"),
         ("kernel.img", make_kernel(address=0x8000), "0x8000"),
-        ("kernel.img", make_kernel()[:-1], "not all there"),
+        ("kernel.img", make_kernel()[:-1], "cut off"),
         ("normal.mod", b"MZ", "no 32-bit ELF"),
         ("moddep.lst", b"normal: \xff\n", "can't decode"),
         ("moddep.lst", b"normal:\n", "no module 'biosdisk'"),

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from imager.content.elf import Elf, elf_bits
 from imager.distro import noderoot, wheels
 from imager.distro.bytecode import compiled
 from imager.distro.cpio import CpioEntry, file, folder, symlink
-from imager.distro.elf import is_elf, loaded_part
 from imager.distro.flavors import NODE, WITNESS, find_flavor
 from imager.distro.noderoot import own_root, read_file_list
 from imager.distro.packages import Workshop
@@ -144,11 +144,11 @@ def test_what_cannot_be_compiled_stays_as_it_is(monkeypatch: pytest.MonkeyPatch)
 def test_a_program_runs_without_its_sections(tmp_path: Path) -> None:
     whole = Path(sys.executable).resolve().read_bytes()
     debugged = whole + b"debug" * 100_000
-    part = loaded_part(debugged)
-    assert is_elf(part)
+    part = Elf.parse(debugged).loaded_part()
+    assert elf_bits(part) == 64
     assert len(part) <= len(whole)
     program = tmp_path / "true"
-    program.write_bytes(loaded_part(Path("/bin/true").read_bytes()))
+    program.write_bytes(Elf.parse(Path("/bin/true").read_bytes()).loaded_part())
     program.chmod(0o755)
     assert subprocess.run([program], timeout=60, check=False).returncode == 0
 
@@ -156,7 +156,7 @@ def test_a_program_runs_without_its_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 20, 64, 100, 3000])
 def test_a_cut_off_program_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=r"ELF|damaged|cut off"):
-        loaded_part(Path("/bin/true").read_bytes()[:size])
+        Elf.parse(Path("/bin/true").read_bytes()[:size]).loaded_part()
 
 
 def test_the_files_of_this_package_are_in_it_and_its_profiles() -> None:

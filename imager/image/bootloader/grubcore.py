@@ -29,6 +29,7 @@ from imager.bootassets.grub import (
     MODULES,
     module_order,
 )
+from imager.content.elf import Elf, elf_bits
 from imager.content.extents import Content
 from imager.support.errors import InputError
 
@@ -40,11 +41,8 @@ _LINK_ADDRESS = 0x9000
 _MEMORY_END = 0x78000
 _LARGEST_CORE = _MEMORY_END - _LINK_ADDRESS
 
-# ELF: the fields of the file header from byte 16 on, and a program header.
-_ELF_START = b"\x7fELF\x01\x01\x01"
-_ELF_HEADER = struct.Struct("<HHIIIIIHHHHHH")
-_PROGRAM_HEADER = struct.Struct("<IIIIIIII")
-_EXECUTABLE, _I386, _LOAD = 2, 3, 1
+# ELF's class, e_type and e_machine
+_BITS, _EXECUTABLE, _I386 = 32, 2, 3
 
 # include/grub/kernel.h: grub_module_info32 (magic, where modules begin, size) and the header of
 # each module (type, size with this header).
@@ -181,7 +179,7 @@ def _modules(grub: Path) -> Iterator[bytes]:
         raise _unusable(grub / MODULE_LIST, str(error)) from error
     for name in names:
         data = _part(grub, f"{name}.mod")
-        if not data.startswith(_ELF_START):
+        if elf_bits(data) != _BITS:
             raise _unusable(grub / f"{name}.mod", "it is no 32-bit ELF file")
         yield data
 
@@ -191,28 +189,22 @@ def _kernel(grub: Path) -> bytes:
     data = _part(grub, KERNEL)
     try:
         return _loaded(data)
-    except (ValueError, struct.error) as error:
+    except ValueError as error:
         raise _unusable(grub / KERNEL, str(error)) from error
 
 
 def _loaded(data: bytes) -> bytes:
     """Return the one segment of a static ELF program for i386."""
-    if not data.startswith(_ELF_START):
-        raise ValueError("it is no 32-bit ELF file")
-    kind, machine, _, _, headers, _, _, _, size, count, *_ = _ELF_HEADER.unpack_from(data, 16)
-    if (kind, machine, size) != (_EXECUTABLE, _I386, _PROGRAM_HEADER.size):
+    elf = Elf.parse(data)
+    if (elf.bits, elf.kind, elf.machine) != (_BITS, _EXECUTABLE, _I386):
         raise ValueError("it is not a program for i386")
-    found = [
-        _PROGRAM_HEADER.unpack_from(data, headers + index * _PROGRAM_HEADER.size)
-        for index in range(count)
-    ]
-    segments = [header[1:5] for header in found if header[0] == _LOAD]
+    segments = [segment for segment in elf.segments if segment.is_loaded]
     if len(segments) != 1:
         raise ValueError(f"it has {len(segments)} segments, not one")
-    offset, address, _, length = segments[0]
-    if address != _LINK_ADDRESS or not length or offset + length > len(data):
-        raise ValueError(f"its segment of {length} bytes for {address:#x} is not all there")
-    return data[offset : offset + length]
+    (segment,) = segments
+    if segment.address != _LINK_ADDRESS or not segment.size:
+        raise ValueError(f"its segment of {segment.size} bytes is for {segment.address:#x}")
+    return elf.contents(segment)
 
 
 def _part(grub: Path, name: str, *, size: int | None = None) -> bytes:

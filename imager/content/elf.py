@@ -1,0 +1,145 @@
+"""ELF files, little-endian, of 32 and 64 bits: what they load, and their sections.
+
+System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html).
+Programs are run by their segments; sections are for linkers and debuggers.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_IDENT_SIZE = 16
+_LOAD = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The tables of a class of files; `fields` are where type, offset, address and size stand.
+
+    `unneeded` are the places and sizes of what a file without sections has as 0: e_shoff, and
+    e_shnum with e_shstrndx.
+    """
+
+    header: struct.Struct
+    program: struct.Struct
+    section: struct.Struct
+    fields: tuple[int, int, int, int]
+    unneeded: tuple[tuple[int, int], ...]
+
+
+_LAYOUTS = {
+    b"\x7fELF\x01\x01": _Layout(
+        struct.Struct("<HHIIIIIHHHHHH"),
+        struct.Struct("<8I"),
+        struct.Struct("<10I"),
+        (0, 1, 2, 4),
+        ((0x20, 4), (0x30, 4)),
+    ),
+    b"\x7fELF\x02\x01": _Layout(
+        struct.Struct("<HHIQQQIHHHHHH"),
+        struct.Struct("<IIQQQQQQ"),
+        struct.Struct("<IIQQQQIIQQ"),
+        (0, 2, 3, 5),
+        ((0x28, 8), (0x3C, 4)),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of the file: `size` bytes at byte `offset`, for `address` in memory."""
+
+    is_loaded: bool
+    offset: int
+    address: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """A whole ELF file of `bits` 32 or 64; `kind` and `machine` are e_type and e_machine."""
+
+    data: bytes
+    bits: int
+    kind: int
+    machine: int
+    segments: tuple[Segment, ...]
+    headers_end: int
+
+    @classmethod
+    def parse(cls, data: bytes) -> Elf:
+        """Read the headers; raises ValueError for what is no ELF file, damaged, or cut off."""
+        layout = _layout(data)
+        kind, machine, _, _, table, _, _, _, size, count, *_ = _header(data, layout)
+        end = table + size * count
+        if count and (size != layout.program.size or end > len(data)):
+            raise ValueError("damaged program headers")
+        places = range(table, end, size) if count else ()
+        entries = [layout.program.unpack_from(data, place) for place in places]
+        segments = tuple(_segment(entry, layout) for entry in entries)
+        if any(segment.offset + segment.size > len(data) for segment in segments):
+            raise ValueError("a segment is cut off")
+        return cls(data, 32 * data[4], kind, machine, segments, end)
+
+    def contents(self, segment: Segment) -> bytes:
+        """Return the bytes of `segment` that the file has."""
+        return self.data[segment.offset : segment.offset + segment.size]
+
+    def section(self, name: str) -> bytes:
+        """Return the bytes of the section `name`; raises ValueError when it is not there."""
+        layout = _layout(self.data)
+        *_, table, _, _, _, _, size, count, names = _header(self.data, layout)
+        if size != layout.section.size or names >= count:
+            raise ValueError("damaged section headers")
+        if table + count * size > len(self.data):
+            raise ValueError("the section table is cut off")
+        entries = [layout.section.unpack_from(self.data, table + n * size) for n in range(count)]
+        texts = self._section_bytes(entries[names])
+        wanted = name.encode() + b"\0"
+        for entry in entries:
+            if texts.startswith(wanted, entry[0]):
+                return self._section_bytes(entry)
+        raise ValueError(f"no section {name}")
+
+    def _section_bytes(self, entry: tuple[int, ...]) -> bytes:
+        offset, size = entry[4], entry[5]
+        if offset + size > len(self.data):
+            raise ValueError("a section is cut off")
+        return self.data[offset : offset + size]
+
+    def loaded_part(self) -> bytes:
+        """Return the file without its sections' headers and all behind the last segment.
+
+        Raises ValueError for a file without segments.
+        """
+        if not self.segments:
+            raise ValueError("nothing in it is loaded")
+        end = max(self.headers_end, *(each.offset + each.size for each in self.segments))
+        part = bytearray(self.data[:end])
+        for offset, size in _layout(self.data).unneeded:
+            part[offset : offset + size] = bytes(size)
+        return bytes(part)
+
+
+def elf_bits(data: bytes) -> int:
+    """Return 32 or 64 for what starts as a little-endian ELF file does, else 0."""
+    return 32 * data[4] if data[:6] in _LAYOUTS else 0
+
+
+def _layout(data: bytes) -> _Layout:
+    layout = _LAYOUTS.get(data[:6])
+    if layout is None:
+        raise ValueError("not a little-endian ELF file")
+    return layout
+
+
+def _header(data: bytes, layout: _Layout) -> tuple[int, ...]:
+    if len(data) < _IDENT_SIZE + layout.header.size:
+        raise ValueError("the ELF header is cut off")
+    return layout.header.unpack_from(data, _IDENT_SIZE)
+
+
+def _segment(entry: tuple[int, ...], layout: _Layout) -> Segment:
+    kind, offset, address, size = (entry[field] for field in layout.fields)
+    return Segment(kind == _LOAD, offset, address, size)
