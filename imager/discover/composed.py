@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from imager.discover.findings import Finding, ImageField, Suspect, shown
+from imager.discover.findings import Finding, ImageField, Suspect
 from imager.discover.likeness import is_below_organization, is_complete, is_likely, parsed
 from imager.discover.places import says_image
 from imager.discover.spots import Spot
 from imager.discover.textimages import VARIABLES
 from imager.oci.reference import is_strict_reference, is_tag
+from imager.support.yamlpaths import shown
 
 _NO_TAG = "it has no tag"
 _NUMBER = "its tag is a number: is a quote missing?"

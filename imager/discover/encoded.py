@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imager.discover.findings import items_at, text_at
 from imager.discover.manifesttext import Origin, Text
+from imager.support.yamlpaths import items_at, text_at
 
 _LONGEST_ENCODED = 4 << 20
 _LONGEST = 32 << 20

@@ -15,10 +15,6 @@ from imager.discover.findings import (
     Note,
     Problem,
     Suspect,
-    items_at,
-    shown,
-    text_at,
-    value_at,
     within,
 )
 from imager.discover.manifesttext import LoadedText, Text, load_text
@@ -26,6 +22,7 @@ from imager.discover.places import Rules, chosen_by_operator, rules_of, unseen
 from imager.discover.scan import TOO_LARGE, scan
 from imager.discover.spots import Spot
 from imager.oci.reference import has_registry
+from imager.support.yamlpaths import items_at, shown, text_at, value_at
 
 TEMPLATE = "it is a template, not YAML"
 

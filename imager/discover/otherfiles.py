@@ -16,10 +16,6 @@ from imager.discover.findings import (
     Problem,
     Remark,
     Suspect,
-    items_at,
-    shown,
-    text_at,
-    value_at,
     within,
 )
 from imager.discover.manifesttext import Text
@@ -29,6 +25,7 @@ from imager.discover.spots import Spot
 from imager.oci.local import LocalImage, RemoteEntry, parse_entry
 from imager.oci.reference import is_registry, is_tag
 from imager.support.errors import ImagerError
+from imager.support.yamlpaths import items_at, shown, text_at, value_at
 
 _OMNI_KINDS = frozenset({"Cluster", "ControlPlane", "Workers", "Machine"})
 _ZARF_KINDS = frozenset({"ZarfPackageConfig", "ZarfInitConfig"})

@@ -18,23 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from imager.discover import likeness
 from imager.discover.composed import composed, composed_items, kustomized
 from imager.discover.encoded import TooLargeError, decoded_text
-from imager.discover.findings import (
-    Finding,
-    ImageField,
-    Mention,
-    Nested,
-    Note,
-    Remark,
-    Suspect,
-    shown,
-    text_at,
-    value_at,
-)
+from imager.discover.findings import Finding, ImageField, Mention, Nested, Note, Remark, Suspect
 from imager.discover.manifesttext import Origin, Text, origin_of
 from imager.discover.places import Rules, names_no_image, says_address, says_image
 from imager.discover.spots import Spot
 from imager.discover.textimages import VARIABLES, in_command
 from imager.discover.textimages import within_text as seen_in_text
+from imager.support.yamlpaths import shown, text_at, value_at
 
 LOOKS = "it looks like an image; add it if it is pulled"
 _IN_SHORT = "it may be the short name of an image; add it if it is pulled"
