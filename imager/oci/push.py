@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 
 from imager.content.extents import Content
 from imager.oci.blobreader import BlobReader
+from imager.oci.client import Request
 from imager.oci.digest import Digest
 from imager.oci.layout import Layout, LayoutImage
 from imager.oci.manifest import Descriptor, Index, RawManifest
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient, Request
+from imager.oci.registry import RegistryClient
 from imager.oci.retry import insist
 from imager.oci.upload import PASSING, Outcome, Target, has_blob, upload_blob
 from imager.support.errors import DependencyError, InputError

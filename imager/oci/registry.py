@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from imager.oci.authorization import PULL, PUSH, Asked
+from imager.oci.client import Request
 from imager.oci.credentials import CredentialChain, Credentials
 from imager.oci.endpoint import Capability, Endpoint, Hosts
 from imager.oci.failover import Failover
@@ -19,27 +19,14 @@ from imager.oci.failures import pull_failure, push_failure
 from imager.oci.httptransport import HttpTransport
 from imager.oci.logins import Logins, Place
 from imager.oci.reference import Reference
+from imager.oci.remote import RemoteImage
 from imager.oci.retry import READING, Patience, asked_pause
 from imager.oci.settings import RegistrySettings
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
-from imager.oci.transport import Body, Response, Transport, same_origin
+from imager.oci.transport import Response, Transport, same_origin
 from imager.support.errors import ImagerError, InputError
 
-if TYPE_CHECKING:
-    from imager.oci.remote import RemoteImage
-
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to ask of a repository: `path` is `manifests/...`, `blobs/...`, or a URL it gave."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body | None = None
-    accepted: Collection[int] = (200,)
 
 
 class RegistryClient:
@@ -89,8 +76,6 @@ class RegistryClient:
 
     def image(self, reference: Reference) -> RemoteImage:
         """Return the image source of `reference`; asks nothing yet."""
-        from imager.oci.remote import RemoteImage  # it needs this module
-
         return RemoteImage(self, reference)
 
     def endpoints(self, registry: str) -> tuple[Endpoint, ...]:

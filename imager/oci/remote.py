@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from imager.content.extents import Content
+from imager.oci.client import Client, Request
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.download import Ask, download
@@ -19,7 +20,6 @@ from imager.oci.endpoint import Capability, Endpoint
 from imager.oci.manifest import ACCEPTED_TYPES, OCI_INDEX, Descriptor, RawManifest
 from imager.oci.reference import Reference
 from imager.oci.referrers import NO_REFERRERS, Page, all_entries, read_page
-from imager.oci.registry import RegistryClient, Request
 from imager.oci.retry import NO_METHOD, insist
 from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
 from imager.oci.transport import Response, read_bounded
@@ -34,7 +34,7 @@ _MOST_URLS = 8
 class RemoteImage:
     """One image of a registry; an ImageSource."""
 
-    client: RegistryClient
+    client: Client
     reference: Reference
 
     @property

@@ -196,7 +196,7 @@ def helm_secret(status: str, *, data: str = "") -> str:
     manifest = "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: 'redis:7'}]}\n"
     hook = "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: nginx}]}\n"
     release = {"info": {"status": status}, "manifest": manifest, "hooks": [{"manifest": hook}]}
-    data = data or encoded(encoded(gzip.compress(json.dumps(release).encode())))
+    data = data or encoded(encoded(gzip.compress(json.dumps(release).encode(), mtime=0)))
     return (
         "apiVersion: v1\nkind: Secret\ntype: helm.sh/release.v1\n"
         f"metadata: {{name: r, labels: {{owner: helm}}}}\ndata:\n  release: {data}\n"
@@ -224,7 +224,13 @@ def test_a_past_revision_of_a_helm_release_is_suspected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    ["AAAA", encoded("{}"), encoded(encoded(gzip.compress(b" " * (40 << 20)))), "null", "'?'"],
+    [
+        "AAAA",
+        encoded("{}"),
+        encoded(encoded(gzip.compress(b" " * (40 << 20), mtime=0))),
+        "null",
+        "'?'",
+    ],
 )
 def test_a_helm_release_that_is_not_understood_is_reported(tmp_path: Path, data: str) -> None:
     ((_, text),) = suspected(read(tmp_path, helm_secret("deployed", data=data)))
@@ -234,10 +240,10 @@ def test_a_helm_release_that_is_not_understood_is_reported(tmp_path: Path, data:
 @pytest.mark.parametrize(
     "data",
     [
-        gzip.compress(b"image: quay.io/acme/app:v1"),
+        gzip.compress(b"image: quay.io/acme/app:v1", mtime=0),
         "image: quay.io/acme/app:v1".encode("utf-16"),
         encoded("image: quay.io/acme/app:v1").encode(),
-        encoded(gzip.compress(b"image: quay.io/acme/app:v1")).encode(),
+        encoded(gzip.compress(b"image: quay.io/acme/app:v1", mtime=0)).encode(),
     ],
 )
 def test_values_of_secrets_that_are_encoded_again(tmp_path: Path, data: bytes) -> None:
@@ -248,7 +254,7 @@ def test_values_of_secrets_that_are_encoded_again(tmp_path: Path, data: bytes) -
 
 
 def test_a_compressed_value_that_blows_up_is_reported(tmp_path: Path) -> None:
-    bomb = encoded(gzip.compress(b" " * (8 << 20)))
+    bomb = encoded(gzip.compress(b" " * (8 << 20), mtime=0))
     text = f"apiVersion: v1\nkind: ConfigMap\nbinaryData:\n  a: {bomb}\n"
     ((line, why),) = suspected(read(tmp_path, text))
     assert (line, "too large" in why) == (4, True)
@@ -338,7 +344,7 @@ def test_json_documents_one_after_the_other(tmp_path: Path) -> None:
     [
         ("a: b".encode("utf-16"), "is UTF-16, not UTF-8: convert it with `iconv -f UTF-16"),
         ("a: b".encode("utf-32"), "is UTF-32, not UTF-8: convert it with `iconv -f UTF-32"),
-        (gzip.compress(b"a: b"), "is compressed with gzip: decompress it with `gunzip`"),
+        (gzip.compress(b"a: b", mtime=0), "is compressed with gzip: decompress it with `gunzip`"),
         (b"\xff", "is not UTF-8, at byte 0"),
     ],
 )
@@ -398,7 +404,7 @@ def test_a_line_that_is_no_image_is_a_problem_of_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_zipped", [False, True])
 def test_documents_in_base64_anywhere(tmp_path: Path, prefix: str, *, is_zipped: bool) -> None:
     document = b"apiVersion: v1\nkind: Pod\nspec: {containers: [{image: 'redis:7'}]}\n"
-    text = encoded(gzip.compress(document) if is_zipped else document)
+    text = encoded(gzip.compress(document, mtime=0) if is_zipped else document)
     listing = read(tmp_path, resource(f"{{files: [{{content: '{prefix}{text}'}}]}}"))
     assert (listed(listing), suspected(listing)) == (["docker.io/library/redis:7"], [])
     assert listing.images[0].places[0].line == 4
