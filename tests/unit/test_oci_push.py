@@ -34,7 +34,7 @@ from tests.lib.servers.faults import Fault, Lost
 from tests.lib.servers.messages import Answer
 from tests.lib.servers.rules import Where
 
-QUICK = Patience(retries=2, first_delay=0.001, longest_delay=0.01, connect=2, read=2, probe=1)
+QUICK = Patience(retries=2, first_delay=0.001, longest_delay=0.01, connect=20, read=20, probe=20)
 MANIFESTS = "PUT /v2/a/b/manifests/"
 
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -103,7 +103,6 @@ WRONG = BLOB[:-1] + b"?"
         (Answer(200, WRONG), "not what its digest says"),
         (Answer(200, BLOB[:-1]), "is announced with 2097151 bytes"),
         (NoRanges(Cut(999)), "lost after 999 bytes"),
-        (NoRanges(Cut(999, stall=True)), "was lost after"),
         (
             Answer(200, b"5\r\nhello\r\n0\r\n\r\n", {"Transfer-Encoding": "chunked"}),
             "truncated: 5 of",
@@ -116,6 +115,12 @@ def test_bad_blobs(server: Registry, reply: Fault, why: str) -> None:
     server.always(BLOB_PATH, reply)
     with pytest.raises(DependencyError, match=why):
         fetch(image(server))
+
+
+def test_a_blob_that_stalls_each_time(server: Registry) -> None:
+    server.always(BLOB_PATH, NoRanges(Cut(999, stall=True)))
+    with pytest.raises(DependencyError, match="was lost after"):
+        fetch(image(server, patience=replace(QUICK, retries=0, read=1)))
 
 
 def test_a_body_longer_than_promised_never_reaches_the_sink(server: Registry) -> None:

@@ -25,7 +25,7 @@ from tests.lib.servers.faults import RIGHT, CutUpload, Lost
 from tests.lib.servers.messages import Answer, Request
 from tests.lib.servers.rules import ANY, Where
 
-QUICK = Patience(retries=3, first_delay=0.001, longest_delay=0.05, connect=2, read=2, probe=1)
+QUICK = Patience(retries=3, first_delay=0.001, longest_delay=0.05, connect=20, read=20, probe=20)
 CHUNK = 50_000
 DATA = random.Random(7).randbytes(4 * CHUNK + 123)
 STARTS = list(range(0, len(DATA), CHUNK))

@@ -20,7 +20,7 @@ from imager.oci.source import ImageSource
 from tests.lib.registries.programmable import Registry
 from tests.lib.registries.sample import BLOB, NAME
 
-QUICK = Patience(retries=2, first_delay=0.01, longest_delay=0.05, connect=2, read=0.5, probe=1)
+QUICK = Patience(retries=2, first_delay=0.01, longest_delay=0.05, connect=20, read=20, probe=20)
 LAYER = m.Descriptor(m.OCI_LAYER, Digest.of(BLOB), len(BLOB))
 
 
