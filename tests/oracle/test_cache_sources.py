@@ -111,7 +111,7 @@ def test_what_skopeo_writes(
         path = tmp_path / "image.tar"
         copy_image(f"oci:{layout}:v2", f"oci-archive:{path}:v2")
         if form.endswith(".gz"):
-            path.write_bytes(gzip.compress(path.read_bytes()))
+            path.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
         source = f"oci-archive:{path}"
     made = create(tmp_path / "cache", f"{NAME}={source}")
     assert layer_tree(made) == layout_tree(layout, "v2")

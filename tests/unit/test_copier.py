@@ -51,7 +51,7 @@ def plain_file(tmp_path: Path) -> Path:
 @pytest.fixture(name="streams")
 def stream_files(tmp_path: Path) -> dict[Codec, Path]:
     paths = {codec: tmp_path / codec.value for codec in Codec}
-    paths[Codec.GZIP].write_bytes(gzip.compress(STREAM))
+    paths[Codec.GZIP].write_bytes(gzip.compress(STREAM, mtime=0))
     paths[Codec.ZSTD].write_bytes(zstandard.compress(STREAM))
     return paths
 

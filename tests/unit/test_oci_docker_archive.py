@@ -211,7 +211,7 @@ def test_refuses_what_is_no_plain_tar(tmp_path: Path) -> None:
         with pytest.raises(UnsupportedError, match="is compressed") as caught:
             DockerArchive.open(path)
         assert program in caught.value.hint
-    path.write_bytes(gzip.compress(b"x"))
+    path.write_bytes(gzip.compress(b"x", mtime=0))
     with pytest.raises(InputError, match=f"{path} is not a whole tar"):
         DockerArchive.open(path)
     path.write_bytes(b"x" * 2000)

@@ -19,7 +19,7 @@ from tests.lib.servers.messages import Answer
 
 ENCODED = {"Content-Encoding": "gzip"}
 # 64 MiB of zeros: 64 KiB on the way.
-BOMB = gzip.compress(bytes(64 << 20))
+BOMB = gzip.compress(bytes(64 << 20), mtime=0)
 MOST = 16 << 20
 
 
@@ -43,7 +43,7 @@ def test_a_manifest_or_an_error_that_is_a_bomb(server: Registry, status: int) ->
 
 def test_a_manifest_that_is_compressed_is_not_taken(server: Registry) -> None:
     typed = {"Content-Type": m.OCI_MANIFEST, **ENCODED}
-    server.always(ROOT, Answer(200, gzip.compress(MANIFEST), typed))
+    server.always(ROOT, Answer(200, gzip.compress(MANIFEST, mtime=0), typed))
     with pytest.raises(ImagerError):
         image(server).root()
 
@@ -60,7 +60,7 @@ def test_a_blob_that_is_a_bomb(server: Registry) -> None:
 
 
 def test_a_blob_that_is_compressed_is_not_taken(server: Registry) -> None:
-    body = gzip.compress(BLOB, 0)
+    body = gzip.compress(BLOB, 0, mtime=0)
     body = body[: len(BLOB)].ljust(len(BLOB), b"\0")
     server.always(BLOB_PATH, Answer(200, body, ENCODED))
     with pytest.raises(WrongBytesError):
