@@ -40,7 +40,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type check unit test test-all \
-        test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed bench image man clean packages-%
+        test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed coverage bench image man clean packages-%
 
 help: ## Show what can be made.
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,12 +105,14 @@ ALL_ASSETS := $(ARCHES:%=$(IMAGER_ASSETS)/%/sources.json) $(IMAGER_ASSETS)/node/
 
 # Go is a Python package: no other toolchain is fetched.
 GO := GOTOOLCHAIN=local $(CURDIR)/$(BIN)/go
+# The tests run these tools for seconds: optimizing them takes longer than it saves.
+GO_FLAGS := -gcflags="all=-N -l"
 
 CRANE_VERSION := v0.20.2
 CRANE         := .cache/tools/crane-$(CRANE_VERSION)/crane
 $(CRANE): | $(VENV)/installed
 	GOBIN=$(CURDIR)/$(dir $@) \
-	  $(GO) install github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
+	  $(GO) install $(GO_FLAGS) github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
 
 crane: $(CRANE) ## Build crane, the registry tool that tests hold ours against.
 
@@ -121,14 +123,14 @@ CONFORMANCE         := .cache/tools/conformance-$(CONFORMANCE_VERSION)/conforman
 $(CONFORMANCE): | $(VENV)/installed packages-test
 	mkdir -p $(dir $@)
 	source=$$($(GO) mod download -json $(CONFORMANCE_MODULE)@$(CONFORMANCE_VERSION) | jq -er .Dir) && \
-	  cd "$$source" && $(GO) test -c -o $(CURDIR)/$@
+	  cd "$$source" && $(GO) test -c -vet=off $(GO_FLAGS) -o $(CURDIR)/$@
 
 conformance: $(CONFORMANCE) ## Build the conformance tests for OCI registries.
 
 TALOS_ORACLE := .cache/tools/talos-oracle/talos-oracle
 $(TALOS_ORACLE): $(wildcard tests/talos_oracle/*) | $(VENV)/installed
 	mkdir -p $(dir $@)
-	cd tests/talos_oracle && $(GO) build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ .
+	cd tests/talos_oracle && $(GO) build -trimpath $(GO_FLAGS) -o $(CURDIR)/$@ .
 
 talos-oracle: $(TALOS_ORACLE) ## Build the program that asks Talos's own Go modules.
 
@@ -200,6 +202,13 @@ test: ## Run what one runs before each change: lint, types, all quick tests, a f
 
 test-all: ## Run all that `make test` leaves out: root, boots, container, mutants, demos.
 	@.ci/steps test-root test-boot test-container test-mutants-changed demo demo-node
+
+coverage: $(TEST_NEEDS) ## Measure which lines and branches the tests run, but for boots and the container.
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n 2 -q -m 'not boot and not container and not root'
+	$(SUDO) $(BIN)/coverage run -m pytest -n 2 -q -m root -p no:cacheprovider tests/oracle
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 bench: packages-bench assets ## Measure speed and memory against cat, sha256sum and others.
 	$(BIN)/python -m tests.bench
