@@ -1,10 +1,15 @@
-"""Prints what booted from what at the end of a run."""
+"""Starts the longest boots first, and prints what booted from what at the end of a run."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.boot.matrix import HEADER
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the nodes' stories first: one that starts last is waited for by all other workers."""
+    items.sort(key=lambda item: item.path.name != "test_node.py")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

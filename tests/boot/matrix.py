@@ -49,7 +49,7 @@ _PC_ALONE = (Device.CD, Device.IDE_CD, Device.SATA)
 _PROFILES = {"iso": "iso", "disk": "metal", "usb": "iso"}
 _FILES = {"iso": "metal-{}.iso", "disk": "metal-{}.raw", "usb": "metal-{}-usb.img"}
 # What the cache of an output comes from hangs on its bootloader: so each output has each of them.
-_CODECS = {"dual-boot": "", "sd-boot": "gzip"}
+_CODECS = {"dual-boot": None, "sd-boot": "gzip"}
 # A disk is larger than an image, so the backup of the partition table is not at its end.
 _MORE = 1 << 30
 
@@ -172,9 +172,9 @@ def make_output(combination: Combination, cache: CacheFixture, folder: Path) -> 
 
 def _source(combination: Combination, cache: CacheFixture, folder: Path) -> Path:
     """Return what the cache is taken from: its tree, or a layout of it."""
-    codec = _CODECS.get(combination.bootloader)
-    if codec is None:
+    if combination.bootloader not in _CODECS:
         return cache.folder
+    codec = _CODECS[combination.bootloader]
     return make_layout(cache, folder / "layout", platforms=("amd64", "arm64"), codec=codec)
 
 

@@ -61,5 +61,5 @@ def test_the_machine_has_the_whole_cache(
     record_property("boot", (*combination.row, line))
     assert line == combination.ready(cache)
     assert firmware_line(console) == SAYS[combination.firmware]
-    assert "Command line: " in console
+    assert "ommand line: " in console
     assert "wipe" not in console
