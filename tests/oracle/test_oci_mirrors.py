@@ -78,7 +78,7 @@ def client(*mirrors: str, hosts: Path | None = None, auth: tuple[str, ...] = ())
 
 
 def quick(settings: RegistrySettings) -> RegistrySettings:
-    patience = dataclasses.replace(settings.patience, first_delay=0.01, connect=2, read=2)
+    patience = dataclasses.replace(settings.patience, first_delay=0.01, connect=20, read=20)
     return dataclasses.replace(settings, patience=patience)
 
 
