@@ -34,6 +34,7 @@ _CONTAINER_HINT = (
     "in a container run with --user $(id -u):$(id -g), and create the mounted folder beforehand "
     "(mkdir -p _out)"
 )
+_MOUNT_HINT = 'mount a folder of the host there: -v "$PWD/_out:/out"'
 # How many files are flushed at a time.
 _FLUSHES = 16
 # The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
@@ -95,15 +96,21 @@ def check_output_folder(folder: Path) -> None:
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise HostError(
             f"the output folder {folder} is on a read-only file system",
-            hint="choose another folder, or mount it writable",
+            hint=_MOUNT_HINT
+            if _is_in_container()
+            else "choose another folder, or mount it writable",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise HostError(
             f"the output folder {folder} is not writable for user {os.geteuid()}",
             hint=_CONTAINER_HINT
-            if any(map(Path.exists, _CONTAINER_MARKS))
+            if _is_in_container()
             else "choose another folder, or run as a user who may write there",
         )
+
+
+def _is_in_container() -> bool:
+    return any(map(Path.exists, _CONTAINER_MARKS))
 
 
 def ensure_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.lib.caches.caches import flip, tree_files
 from tests.lib.keys.certificates import Authority
 from tests.lib.tools.cli import Completed, run, tool
-from tests.lib.tools.fault_site import HOST, INPUT, check_error
+from tests.lib.tools.fault_site import INPUT, check_error
 
 pytestmark = pytest.mark.oracle
 
@@ -222,7 +222,7 @@ def test_what_is_wrong_leaves_nothing(tmp_path: Path) -> None:
 def test_all_or_none_when_the_last_cannot_be_written(tmp_path: Path) -> None:
     name = "n" * 250  # which leaves no room for a temporary name beside it
     done = generate(tmp_path, "--tls-ca-key-file", name)
-    check_error(done, HOST, f"cannot create {name}", hint="choose another folder")
+    check_error(done, INPUT, f"cannot create {name}", hint="choose a shorter name")
     assert list(tmp_path.iterdir()) == []
 
 
