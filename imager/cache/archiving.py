@@ -19,25 +19,11 @@ from imager.oci.manifest import OCI_LAYER, Descriptor, index_json
 from imager.oci.platform import Platform
 from imager.support.errors import InputError
 
-# Nobody means a folder by such a name.
-_OTHER_FILES = (
-    *(
-        ".tgz",
-        ".tzst",
-        ".txz",
-        ".tbz2",
-        ".gz",
-        ".zst",
-        ".xz",
-        ".bz2",
-        ".zip",
-        ".7z",
-        ".rar",
-        ".cpio",
-    ),
-    *(".iso", ".img", ".raw", ".qcow2", ".vmdk", ".squashfs", ".sqsh"),
-    *(".txt", ".yaml", ".yml", ".json"),
-)
+# Names that cannot be meant for a folder.
+_OTHER_FILES = """
+.tgz .tzst .txz .tbz2 .gz .zst .xz .bz2 .zip .7z .rar .cpio
+.iso .img .raw .qcow2 .vmdk .squashfs .sqsh .txt .yaml .yml .json
+"""
 _FOLDERS = ("blobs", "blobs/sha256")
 _ANY = Digest("0" * 64)
 
@@ -59,7 +45,7 @@ class ArchiveFormat(enum.Enum):
         for archive in cls:
             if name.endswith(archive.value):
                 return archive
-        if (".tar." in name or name.endswith(_OTHER_FILES)) and not path.is_dir():
+        if (".tar." in name or name.endswith(tuple(_OTHER_FILES.split()))) and not path.is_dir():
             raise InputError(
                 f"{path}: unknown archive format",
                 hint=f"use {', '.join(f'*{each.value}' for each in cls)}, or a folder name",

@@ -135,7 +135,7 @@ def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> It
 def _judged(
     image: str, place: Spot, *, has_tag: bool, is_helm: bool, why: str
 ) -> ImageField | Suspect | None:
-    """Return how certain an image of several parts is; None if it is none."""
+    """Return how certain an image of several parts is; None if it is not an image."""
     if any(each in image for each in VARIABLES):
         return Suspect(place.path, shown(image), _VARIABLE) if has_tag or is_helm else None
     if parsed(image) is None:

@@ -246,7 +246,7 @@ def _with_encoded(
 
 
 def _helm_release(value: Mapping[object, object], spot: Spot) -> Iterator[Finding] | None:
-    """Return what the release of Helm in a Secret or ConfigMap names; None if it is none."""
+    """Return the Helm release in a Secret or ConfigMap; None if there is no release in it."""
     is_secret = value.get("type") == _HELM
     if not is_secret and value_at(value, "metadata.labels.owner") != "helm":
         return None

@@ -30,7 +30,7 @@ _UNKNOWN_HINT = (
     "address of this one is not known here: if it is internal, add its name to NO_PROXY"
 )
 
-# Services of clouds that hand out the machine's own credentials or settings: AWS, Azure, Google and
+# Cloud services that return the machine's own credentials or settings: AWS, Azure, Google and
 # others by the first one; AWS's containers and IPv6; Azure, Google, Oracle, Scaleway; Alibaba and
 # Tencent Cloud. Azure's second one and Oracle's first are not of a private range.
 _METADATA = frozenset(

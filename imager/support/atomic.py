@@ -39,11 +39,8 @@ _MOUNT_HINT = 'mount a folder of the host there: -v "$PWD/_out:/out"'
 _FLUSHES = 16
 # The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
 _BLOCK = 512
-
-
-# What a partial file's name has more than that of what it becomes.
+# By how much a partial file's name is longer than the final one.
 _MARK = len("..0123456789abcdef.partial")
-
 
 # Whether what a failed run has left in a folder is worth keeping.
 Keep = Callable[[Path, BaseException], bool]
@@ -51,7 +48,7 @@ Keep = Callable[[Path, BaseException], bool]
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Yield a private temporary folder (in TMPDIR), removed at the end: by a later run if need be.
+    """Yield a private temporary folder (in TMPDIR), removed at the end, or else by a later run.
 
     Raises HostError when it cannot be made.
     """
@@ -64,8 +61,8 @@ def scratch_folder() -> Iterator[Path]:
 def temporary_place() -> Path:
     """Return the folder for temporary files: $TMPDIR if it is set, else the system's.
 
-    Raises HostError when $TMPDIR is no folder that can be written: who sets it has a reason not to
-    use another one.
+    Raises HostError when $TMPDIR is not a writable folder: another one may have been avoided on
+    purpose.
     """
     chosen = os.environ.get("TMPDIR")
     if not chosen:

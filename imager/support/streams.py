@@ -29,7 +29,7 @@ class _Answers(io.FileIO):
 
 
 class _Notes(io.FileIO):
-    """Standard error: what cannot be told there is no reason to stop."""
+    """Standard error: a message that cannot be written does not end the run."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -41,15 +41,15 @@ class _Notes(io.FileIO):
 
 
 def open_streams() -> None:
-    """Let the standard streams be of this module, and open those that are closed.
+    """Replace the standard streams by those of this module, and open those that are closed.
 
-    An output file would get the number of a closed one.
+    An output file would get the descriptor of a closed one.
     """
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:
         descriptor = os.dup(descriptor)
     os.close(descriptor)
-    # typeshed does not tell that they can be None
+    # typeshed does not say that they can be None
     sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = _over(
         _Answers(1, "w", closefd=False),
@@ -60,7 +60,7 @@ def open_streams() -> None:
 
 
 class _Stream(io.TextIOWrapper):
-    """Keeps the stream that it is put in the place of: that one would close the descriptor."""
+    """Keeps the stream that it replaces, which would close the descriptor when it is deleted."""
 
     replaced: TextIO | None = None
 

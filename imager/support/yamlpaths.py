@@ -8,7 +8,7 @@ _LONGEST_NAME = 253
 
 
 def value_at(value: object, path: str) -> object:
-    """Return what stands at the dotted `path` of mappings; None where there is nothing."""
+    """Return the value at the dotted `path` of nested mappings; None if it is missing."""
     for key in path.split("."):
         if not isinstance(value, Mapping):
             return None
@@ -17,16 +17,16 @@ def value_at(value: object, path: str) -> object:
 
 
 def text_at(value: object, path: str) -> str:
-    """Return the text at the dotted `path`; empty where there is none.
+    """Return the text at the dotted `path`; empty if it is missing or not text.
 
-    What is not text is not shown either: numbers can be too long for that, and lists too deep.
+    Numbers can be too long to show, and lists too deep.
     """
     found = value_at(value, path)
     return found if isinstance(found, str) else ""
 
 
 def items_at(value: object, path: str) -> list[object]:
-    """Return the list at the dotted `path`; empty where there is none."""
+    """Return the list at the dotted `path`; empty if it is missing or not a list."""
     found = value_at(value, path)
     return found if isinstance(found, list) else []
 

@@ -62,7 +62,7 @@ def find_release(version: str) -> Release:
 def _nearest(name: str, releases: Sequence[str]) -> str:
     """Return the release of the table to suggest: the last one of the same minor version.
 
-    If there is none, it is the newest that is no preview, or the oldest for older versions.
+    If no release fits, it is the newest that is not a preview, or the oldest for older versions.
     """
     parsed = [TalosVersion.parse(each) for each in releases]
     finals = [each for each in parsed if "-" not in each.text]

@@ -1,7 +1,7 @@
 """The machine's half on a machine: what becomes of the image cache, with no network at all.
 
-Here are the stories that take a kernel, containerd or a power cut; all else that may become of a
-cache is told of a process with loop devices: `tests/oracle/test_node_run.py`.
+Here is what takes a kernel, containerd or a power cut. Everything else is tested by a process with
+loop devices: `tests/oracle/test_node_run.py`.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def refused(folder: Path, server: Registry, code: int, *options: str) -> str:
     started = time.monotonic()
     message = fails(cli.run(*arguments(folder / "cache", *options), stdin=image(server)), code)
     assert not any(folder.iterdir())
-    assert time.monotonic() - started < 100  # a lost connection is taken up a few times
+    assert time.monotonic() - started < 100  # a lost connection is resumed a few times
     return message
 
 

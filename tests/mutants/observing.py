@@ -18,7 +18,7 @@ import pytest
 OBSERVED = "observed.json"
 _OWN = ("imager", "tests")
 _REPOSITORY = Path(__file__).resolve().parents[2]
-# pytest's plugins have been imported; their own assertions matter to nobody here.
+# pytest's plugins have been imported: their own assertions do not matter here.
 _WARM = "ignore::pytest.PytestAssertRewriteWarning"
 # The same examples of hypothesis in each run: a break is noticed always or never.
 _OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-W", _WARM)

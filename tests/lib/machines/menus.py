@@ -1,4 +1,4 @@
-"""Whoever sits at a boot menu: hits keys for what the screen shows, whenever that is."""
+"""A person at a boot menu: presses keys when the screen shows what they are for."""
 
 from __future__ import annotations
 

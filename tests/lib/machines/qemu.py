@@ -119,5 +119,5 @@ def _tpm(control: Path) -> list[str]:
 
 
 def _escaped(value: object) -> str:
-    """Return `value` as it stands in QEMU's options, where a comma is written twice."""
+    """Return `value` escaped for QEMU's options, where a comma is doubled."""
     return str(value).replace(",", ",,")

@@ -1,4 +1,4 @@
-"""A registry in this process that a test fills, and tells what is to go wrong.
+"""A registry in this process, with the contents and the faults that a test gives it.
 
 It answers by the OCI distribution specification 1.1; no code of the program is used here. What goes
 wrong is said as `Programmable` has it.

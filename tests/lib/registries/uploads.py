@@ -42,7 +42,7 @@ class Uploads:
         """Take a part of a blob (PATCH), the end of it (PUT), or the question for how much came."""
         request, body = exchange.request, bytes(exchange.request.body)
         name = request.path.rpartition("/")[2]
-        # Without the query of the Location, nobody finds the session.
+        # The session is found by the query of the Location alone.
         if name not in self.sessions or request.query.get("_state") != ["kept"]:
             return refusal(404, "BLOB_UPLOAD_UNKNOWN")
         data = self.sessions[name]

@@ -25,7 +25,7 @@ Limit = Callable[[], int | None]
 
 
 def free_port() -> int:
-    """Return a port of loopback on which nobody listens."""
+    """Return a loopback port that is not in use."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return int(unused.getsockname()[1])
