@@ -396,6 +396,7 @@ def test_a_file_cut_while_it_is_sent_is_seen_to_be_cut(tmp_path: Path) -> None:
     cache = make_flat(tmp_path / "flat", images=1, layers=1, blob_size=LARGE)
     blob = largest(cache)
     with serving(cache.folder) as server, server.connect() as connection:
+        connection.settimeout(20)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         target = f"{REPO}/blobs/{digest_of(blob)}"
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

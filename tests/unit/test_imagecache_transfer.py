@@ -22,7 +22,7 @@ from imager.support.meter import Kept
 from imager.support.reporter import Advance
 from tests.lib.registries.remote_source import RemoteSource
 
-SECONDS = 60.0
+SECONDS = 20.0
 
 
 @dataclass

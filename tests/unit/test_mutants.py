@@ -25,6 +25,15 @@ def test_every_mutant_has_its_line() -> None:
     assert [text for each in all_mutants() if (text := stale(each, ROOT))] == []
 
 
+def test_every_mutant_is_python() -> None:
+    """A module that cannot be loaded fails every test, and shows nothing of what they look at."""
+    for each in all_mutants():
+        if not each.file.endswith(".py"):
+            continue
+        broken = (ROOT / each.file).read_text("utf-8").replace(each.old, each.new)
+        compile(broken, f"{each.file} ({each.what})", "exec", dont_inherit=True)
+
+
 def test_no_mutant_comes_twice() -> None:
     mutants = all_mutants()
     for key in (

@@ -137,7 +137,7 @@ MUTANTS = (
         "the data are not flushed before the rename",
         "imager/support/atomic.py",
         "os.fsync(descriptor)\n        if clobber:",
-        "if clobber:",
+        "pass\n        if clobber:",
         f"{_WORKSPACE}::test_a_file_is_flushed_before_it_is_renamed",
     ),
     Mutant(
