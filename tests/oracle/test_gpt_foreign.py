@@ -42,9 +42,7 @@ def with_sgdisk(*options: str) -> Callable[[Path], None]:
             )
         ]
         # A table is made large before it has partitions, since it grows at the start of the disk.
-        for words in (("-o",), options, parts):
-            if words:
-                tool("sgdisk", *words, disk)
+        tool("sgdisk", "-o", *options, *parts, disk)
 
     return make
 
