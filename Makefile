@@ -90,11 +90,12 @@ $(IMAGER_ASSETS)/%/sources.json: $(ASSET_CODE) | $(VENV)/installed
 	$(BIN)/imager assets fetch --arch $* --folder $(IMAGER_ASSETS)
 	touch $@
 
-# The node carries this package; its own packages are those of the set that is replaced.
+# The node carries this package; its own packages are those of the set that is replaced, unless the
+# list of them has changed since.
+FETCH_NODE = $(BIN)/imager assets fetch --flavor node --arch $* --folder $(IMAGER_ASSETS)
 NODE_CODE := $(shell find imager profiles -type f -not -path '*/__pycache__/*')
 $(IMAGER_ASSETS)/node/%/sources.json: $(NODE_CODE) | $(VENV)/installed packages-node
-	$(BIN)/imager assets fetch --flavor node --arch $* --folder $(IMAGER_ASSETS) \
-	  $(if $(wildcard $@),--locked)
+	$(if $(wildcard $@),$(FETCH_NODE) --locked ||) $(FETCH_NODE)
 	touch $@
 
 assets: $(IMAGER_ASSETS)/$(ARCH)/sources.json ## Fetch the default boot assets.

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from imager.cache.blobnames import BlobNames
-from imager.cache.tree import tree_folders
+from imager.cache.paths import cache_tree
 from imager.content.digests import AnyCheck, Check, ScatteredCheck
 from imager.content.extents import Content, Extent, FileRange
-from imager.content.reading import iterate_bytes
-from imager.content.tree import TreeFile
+from imager.content.tree import File, Tree
 from imager.oci.config import platform_of
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
@@ -26,26 +25,6 @@ from imager.support.units import count
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class CacheFile:
-    """A file of the tree.
-
-    `sha256` (hex) is set when opening the cache has hashed the file already, `data` when it lies
-    in a compressed source and is small.
-    """
-
-    path: str
-    content: Content
-    sha256: str | None = None
-    data: bytes | None = None
-
-    def read(self, limit: int) -> bytes | None:
-        """Return the bytes of a file of at most `limit` bytes, None where they are not at hand."""
-        if self.data is not None or self.content.size > limit:
-            return self.data
-        return b"".join(iterate_bytes(self.content)) if _lies_in_files(self.content) else None
-
-
 @dataclass(frozen=True)
 class ImageCache:
     """A cache whose manifests have been read and checked; blobs are checked when copied.
@@ -56,9 +35,9 @@ class ImageCache:
     """
 
     source: str
-    files: tuple[CacheFile, ...]
+    files: tuple[File, ...]
     manifests: Mapping[Reference, RawManifest]
-    blobs: Mapping[Digest, CacheFile]
+    blobs: Mapping[Digest, File]
     config_platforms: Mapping[Digest, Platform]
     containers: tuple[Check, ...] = ()
     ignored: int = 0
@@ -149,14 +128,9 @@ class ImageCache:
         return platform_of(part.document, self.config_platforms.get(part.digest))
 
     @cached_property
-    def folders(self) -> tuple[str, ...]:
-        """The folders that the tree must have, parents first."""
-        return tree_folders(file.path for file in self.files)
-
-    @property
-    def tree_files(self) -> list[TreeFile]:
-        """The files, as planners take them."""
-        return [TreeFile(file.path, file.content) for file in self.files]
+    def tree(self) -> Tree:
+        """The files, and the folders that machines need beside them."""
+        return cache_tree(self.files)
 
     @cached_property
     def size(self) -> int:
@@ -299,5 +273,5 @@ def _listed(problems: list[str]) -> str:
     return "; ".join(problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _moved(file: CacheFile, content: Content) -> CacheFile:
+def _moved(file: File, content: Content) -> File:
     return replace(file, content=content)

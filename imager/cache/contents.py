@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from imager.cache.tree import manifest_path
+from imager.cache.paths import manifest_path
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor
 from imager.oci.platform import Platform

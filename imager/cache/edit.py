@@ -14,8 +14,8 @@ from imager.cache.cache_source import gather_held
 from imager.cache.contents import Gathered
 from imager.cache.images import CachedImage, CachedPart, cached_images, signed_images
 from imager.cache.opened import CacheKind, OpenedCache
+from imager.cache.paths import manifest_path
 from imager.cache.plan import CacheLayout, CreateOptions, LayerCompression
-from imager.cache.tree import manifest_path
 from imager.oci.digest import Digest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference

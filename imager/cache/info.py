@@ -65,7 +65,7 @@ def cache_info(opened: OpenedCache, *, scratch: Path) -> CacheInfo:
         images,
         cached_signatures(cache),
         shared=each - once,
-        volume_size=minimum_ext4_size(cache.tree_files, folders=cache.folders, scratch=scratch),
+        volume_size=minimum_ext4_size(cache.tree, scratch=scratch),
         node_volume_size=node_volume_size(cache, scratch=scratch),
     )
 
@@ -75,7 +75,7 @@ def node_volume_size(cache: ImageCache, *, scratch: Path) -> int:
 
     A multiple of 1 MiB. Raises as `minimum_default_ext4_size`.
     """
-    return minimum_default_ext4_size(cache.tree_files, folders=cache.folders, scratch=scratch)
+    return minimum_default_ext4_size(cache.tree, scratch=scratch)
 
 
 def unreferenced_blobs(cache: ImageCache, images: Sequence[CachedImage]) -> tuple[Digest, ...]:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from imager.cache.blobnames import BlobNames
-from imager.cache.cache import CacheFile, ImageCache
-from imager.cache.tree import BlobPath, ManifestPath, parse_path
+from imager.cache.cache import ImageCache
+from imager.cache.paths import BlobPath, ManifestPath, parse_path
+from imager.content.reading import read_file
+from imager.content.tree import File, Tree
 from imager.oci.config import LARGEST_CONFIG, config_platform
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
@@ -20,20 +22,22 @@ LARGEST_MANIFEST = MAX_DOCUMENT
 _DAMAGED = "the cache is damaged: copy or create it again"
 
 
-def load_cache(source: str, files: Iterable[CacheFile], *, fail: Fail = stop_at) -> ImageCache:
-    """Return the cache of `files`.
+def load_cache(source: str, tree: Tree, *, fail: Fail = stop_at) -> ImageCache:
+    """Return the cache that is in `tree`.
 
     Every manifest must be what its name or its digest copy says: `fail` gets an InputError for each
     that is not, an UnsupportedError for one that cannot be read, and an InputError when there is
     none.
     """
-    known: list[CacheFile] = []
+    known: list[File] = []
     manifests: dict[Reference, RawManifest] = {}
-    blobs: dict[Digest, CacheFile] = {}
+    blobs: dict[Digest, File] = {}
     # The same bytes stand under a tag and a digest, and often in several repositories.
     parsed: dict[bytes, RawManifest] = {}
     ignored = 0
-    for file in files:
+    for path in tree.others:
+        fail(InputError(f"{source}: {path!r} is neither a file nor a folder"))
+    for file in tree.files:
         match parse_path(file.path):
             case BlobPath(digest):
                 blobs[digest] = file
@@ -63,7 +67,7 @@ def load_cache(source: str, files: Iterable[CacheFile], *, fail: Fail = stop_at)
 def _read_configs(
     source: str,
     manifests: Mapping[Reference, RawManifest],
-    blobs: Mapping[Digest, CacheFile],
+    blobs: Mapping[Digest, File],
     fail: Fail,
 ) -> Mapping[Digest, bytes]:
     """Return the images' configurations that are at hand, checked, by their digest."""
@@ -74,7 +78,7 @@ def _read_configs(
     }
     configs: dict[Digest, bytes] = {}
     for digest in sorted(wanted & blobs.keys()):
-        data = blobs[digest].read(LARGEST_CONFIG)
+        data = read_file(blobs[digest], LARGEST_CONFIG)
         if data is None:
             continue
         if Digest.of(data) != digest:
@@ -84,7 +88,7 @@ def _read_configs(
     return configs
 
 
-def _without_data(file: CacheFile, digest: Digest, configs: Mapping[Digest, bytes]) -> CacheFile:
+def _without_data(file: File, digest: Digest, configs: Mapping[Digest, bytes]) -> File:
     """Return a blob without its bytes; one that was read as a configuration is checked already."""
     checked = digest.hex if digest in configs else file.sha256
     if (file.data, file.sha256) == (None, checked):
@@ -107,7 +111,7 @@ def _config_platforms(
 def _check_blobs(
     source: str,
     manifests: Mapping[Reference, RawManifest],
-    blobs: Mapping[Digest, CacheFile],
+    blobs: Mapping[Digest, File],
     fail: Fail,
 ) -> None:
     """Check the blobs whose digests were computed while they were read."""
@@ -122,9 +126,9 @@ def _wrong_blob(source: str, blob: str) -> InputError:
 
 
 def _checked_manifest(
-    source: str, file: CacheFile, reference: Reference, fail: Fail
+    source: str, file: File, reference: Reference, fail: Fail
 ) -> RawManifest | None:
-    data = file.read(LARGEST_MANIFEST)
+    data = read_file(file, LARGEST_MANIFEST)
     if data is None:
         fail(InputError(f"{source}: {file.path} is too large for a manifest", hint=_DAMAGED))
         return None

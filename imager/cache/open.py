@@ -6,28 +6,28 @@ compressed one they are ranges of its stream, hashed in the pass that finds them
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from imager.cache.cache import CacheFile, ImageCache
+from imager.cache.cache import ImageCache
 from imager.cache.load import load_cache
 from imager.cache.opened import (
     HINT,
     CacheKind,
     OpenedCache,
     Select,
+    lacking_folders,
     only_layer,
     platforms_of,
     select_for,
     select_only,
 )
 from imager.cache.tars import open_layer, open_tar_file
-from imager.cache.volumes import image_files, is_image
+from imager.cache.volumes import image_tree, is_image
 from imager.content.digests import Check
-from imager.content.extents import Content, FileRange
+from imager.content.extents import FileRange
+from imager.content.folder import open_folder
 from imager.oci.digest import Digest
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.layout import blob_path as layout_blob_path
@@ -104,41 +104,24 @@ def _open_layout(path: Path, select: Select, fail: Fail) -> OpenedCache:
         opened,
         cache=replace(opened.cache, containers=(check,)),
         entries=platforms_of(layout.index),
-        unnamed=_others(layout.folder, named),
+        unnamed=_unnamed(layout.folder, named),
     )
 
 
-def _others(folder: Path, named: set[Digest]) -> tuple[Path, ...]:
+def _unnamed(folder: Path, named: set[Digest]) -> tuple[Path, ...]:
     """Return the files of a layout that are none of the blobs `named`."""
     expected = {layout_blob_path(digest) for digest in named} | {LAYOUT_FILE, INDEX_FILE}
-    files = (path for path in folder.rglob("*") if not path.is_dir())
-    return tuple(sorted(p for p in files if p.relative_to(folder).as_posix() not in expected))
+    tree = open_folder(folder)
+    found = {*(file.path for file in tree.files), *tree.others}
+    return tuple(folder / path for path in sorted(found - expected))
 
 
 def _open_image(path: Path, fail: Fail) -> OpenedCache:
-    cache = load_cache(str(path), image_files(path.resolve(), fail=fail), fail=fail)
+    cache = load_cache(str(path), image_tree(path.resolve()), fail=fail)
     return OpenedCache(cache, CacheKind.IMAGE)
 
 
 def _open_flat(path: Path, fail: Fail) -> OpenedCache:
-    folder = path.resolve()
-    folders: set[str] = set()
-    files = sorted(_walk(folder, folder, folders, fail))
-    contents = (CacheFile(name, Content.of_file(folder / name)) for name in files)
-    cache = load_cache(str(path), contents, fail=fail)
-    lacking = tuple(name for name in cache.folders if name not in folders)
-    return OpenedCache(cache, CacheKind.FLAT, lacking=lacking)
-
-
-def _walk(folder: Path, root: Path, folders: set[str], fail: Fail) -> Iterator[str]:
-    """Yield the files below `folder`, and add the folders to `folders`; paths begin at `root`."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = Path(entry.path).relative_to(root).as_posix()
-            if entry.is_symlink():
-                fail(InputError(f"{root}: {name} is a link; a cache has files and folders only"))
-            elif entry.is_dir():
-                folders.add(name)
-                yield from _walk(Path(entry.path), root, folders, fail)
-            elif entry.is_file():
-                yield name
+    tree = open_folder(path.resolve())
+    cache = load_cache(str(path), tree, fail=fail)
+    return OpenedCache(cache, CacheKind.FLAT, lacking=lacking_folders(cache, tree))

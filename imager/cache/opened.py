@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imager.cache.cache import ImageCache
 from imager.content.extents import Codec
+from imager.content.tree import Tree
 from imager.oci.manifest import (
     OCI_LAYER,
     OCI_LAYER_GZIP,
@@ -68,6 +69,12 @@ class OpenedCache:
     entries: tuple[Platform, ...] | None = None
     unnamed: tuple[Path, ...] = ()
     lacking: tuple[str, ...] = ()
+
+
+def lacking_folders(cache: ImageCache, tree: Tree) -> tuple[str, ...]:
+    """Return the folders that Talos needs and that have no entry of their own in `tree`."""
+    there = set(tree.folders) - tree.implied
+    return tuple(sorted(set(cache.tree.folders) - there))
 
 
 Select = Callable[[str, Index], Descriptor]

@@ -18,10 +18,10 @@ from imager.cache.blobstore import LayerCache
 from imager.cache.contents import BlobSource, Gathered
 from imager.cache.hardlinks import whole_file_in
 from imager.cache.image import TIMESTAMP
-from imager.cache.tree import blob_path, tree_folders
+from imager.cache.paths import blob_path, cache_tree
 from imager.content.extents import Codec, Content
 from imager.content.tar import plan_tar
-from imager.content.tree import PlacedFile, TreeFile
+from imager.content.tree import File, PlacedFile, Tree
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from imager.oci.platform import Platform
@@ -118,15 +118,14 @@ class Packing:
 class CreationPlan:
     """The cache of `gathered` at `target`, links resolved.
 
-    `files` and `folders` are those of its tree. `remote` are the blobs that are not on this
+    `tree` has all its files and folders. `remote` are the blobs that are not on this
     machine.
     """
 
     gathered: Gathered
     target: Path
     options: CreateOptions
-    files: Sequence[TreeFile]
-    folders: Sequence[str]
+    tree: Tree
     packing: Packing
     remote: Mapping[Digest, BlobSource]
 
@@ -156,15 +155,13 @@ def plan_creation(gathered: Gathered, path: Path, options: CreateOptions) -> Cre
     """
     _check_options(options)
     target = real_folder(path)
-    files = _tree(gathered)
-    folders = tree_folders(file.path for file in files)
+    tree = _tree(gathered)
     return CreationPlan(
         gathered=gathered,
         target=target,
         options=options,
-        files=files,
-        folders=folders,
-        packing=_pack(files, folders, target, options, gathered.index_platforms),
+        tree=tree,
+        packing=_pack(tree, target, options, gathered.index_platforms),
         remote={
             digest: source
             for digest, source in sorted(gathered.blobs.items())
@@ -189,18 +186,16 @@ def _check_options(options: CreateOptions) -> None:
 
 
 def _pack(
-    files: Sequence[TreeFile],
-    folders: Sequence[str],
+    tree: Tree,
     target: Path,
     options: CreateOptions,
     platforms: Collection[Platform],
 ) -> Packing:
     if options.layout is CacheLayout.FLAT and options.archive is None:
-        places = tuple(PlacedFile(file.path, 0, file.content.size) for file in files)
-        size = sum(file.content.size for file in files)
-        there = sum(each.content.size for each in files if whole_file_in(each.content, target))
-        return Packing(places, None, 0, size, size - there)
-    plan = plan_tar(files, folders=folders, timestamp=TIMESTAMP)
+        places = tuple(PlacedFile(file.path, 0, file.content.size) for file in tree.files)
+        there = sum(file.content.size for file in tree.files if whole_file_in(file.content, target))
+        return Packing(places, None, 0, tree.size, tree.size - there)
+    plan = plan_tar(tree, timestamp=TIMESTAMP)
     content, head, size = plan.content, 0, plan.content.size
     if options.archive is not None and options.layout is CacheLayout.OCI:
         head = planned_head(content.size)
@@ -220,9 +215,9 @@ def real_folder(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _tree(gathered: Gathered) -> Sequence[TreeFile]:
+def _tree(gathered: Gathered) -> Tree:
     files = {path: Content.of_bytes(raw) for path, raw in gathered.manifests.items()}
     for digest, source in gathered.blobs.items():
         local = source.source.blob_content(source.blob)
         files[blob_path(digest)] = Content(source.blob.size) if local is None else local
-    return [TreeFile(path, content) for path, content in sorted(files.items())]
+    return cache_tree(File(path, content) for path, content in sorted(files.items()))

@@ -92,8 +92,8 @@ def _plan_archive(path: Path, reporter: Reporter) -> PushPlan:
 
 
 def _plan_tree(cache: ImageCache, reporter: Reporter) -> PushPlan:
-    files = sorted(cache.tree_files, key=lambda file: file.path)
-    content = plan_tar(files, folders=cache.folders, timestamp=TIMESTAMP).content
+    tree = cache.tree.with_files(sorted(cache.files, key=lambda file: file.path))
+    content = plan_tar(tree, timestamp=TIMESTAMP).content
     layer = Descriptor(OCI_LAYER, _hash(content, cache, reporter), content.size)
     image = cache_image(cache.platforms, layer, diff_id=layer.digest)
     manifests = [RawManifest.parse(image.manifest)]

@@ -11,9 +11,9 @@ from imager.cache.blobstore import LayerCacheDelivery
 from imager.cache.cache import blob_checks
 from imager.cache.contents import Gathered
 from imager.cache.journal import open_journal, recorded
+from imager.cache.paths import blob_path
 from imager.cache.plan import CreationPlan
 from imager.cache.transfer import BlobPlace, DirectDelivery, fetch_blobs
-from imager.cache.tree import blob_path
 from imager.content.digests import AnyCheck, checking
 from imager.content.writeback import Flusher
 from imager.support.atomic import (

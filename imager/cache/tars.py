@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imager.cache.cache import CacheFile
 from imager.cache.load import LARGEST_MANIFEST, load_cache
 from imager.cache.opened import (
     HINT,
@@ -19,17 +18,19 @@ from imager.cache.opened import (
     CacheKind,
     OpenedCache,
     Select,
+    lacking_folders,
     only_layer,
     other_image,
     platforms_of,
 )
+from imager.cache.paths import ManifestPath, parse_path
 from imager.cache.sniff import not_a_cache
-from imager.cache.tree import ManifestPath, parse_path
 from imager.content.compression import codec_of
 from imager.content.digests import Check
 from imager.content.extents import Content, FileRange, StreamRange
-from imager.content.reading import iterate_bytes
-from imager.content.tar import TarIndex, TarMember, TarPlace, first_names, index_tar
+from imager.content.reading import read_content, read_file
+from imager.content.tar import TarPlace, first_names, open_tar
+from imager.content.tree import File, Tree
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, blob_path
@@ -55,13 +56,12 @@ def open_tar_file(path: Path, select: Select, fail: Fail) -> OpenedCache:
     place = TarPlace.of_file(path.resolve())
     if not first_names(place, 1) and not _claims_to_be_tar(path):
         raise not_a_cache(path)
-    index = index_tar(place, keep=_SmallFiles())
-    inner = _find_cache(path, index)
+    inner = _find_cache(path, open_tar(place, keep=_SmallFiles()))
     if not inner.has_layout:
         return replace(
-            _open_tree(str(path), inner.index, fail), codec=place.codec, packed=place.codec
+            _open_tree(str(path), inner.tree, fail), codec=place.codec, packed=place.codec
         )
-    layout = TarLayout.of(path, inner.index)
+    layout = TarLayout.of(path, inner.tree)
     try:
         return replace(_open_layout(layout, select, fail), packed=place.codec)
     except (InputError, UnsupportedError):
@@ -82,14 +82,14 @@ def open_layer(
     """
     place = _layer_place(source, layer, content)
     try:
-        index = index_tar(place, keep=_SmallFiles())
+        tree = open_tar(place, keep=_SmallFiles())
     except InputError as error:
         what = f"layer {layer.digest} of {source}"
         message = error.message.replace(str(place.source.path), what)
         raise InputError(message, hint=error.hint) from error
-    if not any(file.path.startswith(f"{_MANIFESTS}/") for file in index.files):
+    if not any(file.path.startswith(f"{_MANIFESTS}/") for file in tree.files):
         raise other_image(source, listed=listed)
-    opened = _open_tree(source, index, fail)
+    opened = _open_tree(source, tree, fail)
     return replace(opened, kind=CacheKind.OCI, codec=place.codec, layer=layer)
 
 
@@ -113,7 +113,7 @@ def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
 
 
 def _beginning(content: Content) -> bytes:
-    return b"".join(iterate_bytes(content.slice(0, min(content.size, 4))))
+    return read_content(content.slice(0, min(content.size, 4)))
 
 
 class _SmallFiles:
@@ -143,49 +143,36 @@ def _claims_to_be_tar(path: Path) -> bool:
 class _Inner:
     """The part of a tar that is a cache, with paths inside of it; and whether it is a layout."""
 
-    index: TarIndex
+    tree: Tree
     has_layout: bool
 
 
-def _find_cache(path: Path, index: TarIndex) -> _Inner:
+def _find_cache(path: Path, tree: Tree) -> _Inner:
     """Return the cache in a tar; raises InputError where there is not exactly one."""
     found: dict[str, bool] = {}
-    for name in (file.path for file in index.files):
+    for name in (file.path for file in tree.files):
         top, _, rest = name.partition("/")
         if name in _LAYOUT:
             found[""] = True
         elif top == _MANIFESTS:
             found.setdefault("", False)
         elif rest in _LAYOUT:
-            found[f"{top}/"] = True
+            found[top] = True
         elif rest.startswith(f"{_MANIFESTS}/"):
-            found.setdefault(f"{top}/", False)
+            found.setdefault(top, False)
     folder = "" if "" in found else next(iter(found), None)
     if folder is None:
-        raise _without_cache(path, index)
+        raise _without_cache(path, tree)
     if folder and len(found) > 1:
         raise InputError(
-            f"{path} has several image caches: {', '.join(sorted(found))}",
+            f"{path} has several image caches: {', '.join(f'{name}/' for name in sorted(found))}",
             hint="unpack it, and give one of the folders",
         )
-    return _Inner(_inside(index, folder), found[folder])
+    return _Inner(tree.below(folder), found[folder])
 
 
-def _inside(index: TarIndex, folder: str) -> TarIndex:
-    """Return the part of an index below `folder`: a path with a final slash, or empty for all."""
-    if not folder:
-        return index
-    files = (
-        replace(file, path=file.path.removeprefix(folder))
-        for file in index.files
-        if file.path.startswith(folder)
-    )
-    folders = (name.removeprefix(folder) for name in index.folders if name.startswith(folder))
-    return TarIndex(tuple(files), frozenset(folders), index.others)
-
-
-def _without_cache(path: Path, index: TarIndex) -> InputError:
-    if any(file.path == _DOCKER_INDEX for file in index.files):
+def _without_cache(path: Path, tree: Tree) -> InputError:
+    if any(file.path == _DOCKER_INDEX for file in tree.files):
         return _docker_archive(path)
     return InputError(
         f"{path} is a tar without an image cache: it has neither {_MANIFESTS}/ nor {INDEX_FILE}",
@@ -193,13 +180,9 @@ def _without_cache(path: Path, index: TarIndex) -> InputError:
     )
 
 
-def _open_tree(source: str, index: TarIndex, fail: Fail) -> OpenedCache:
-    for name in index.others:
-        fail(InputError(f"{source}: {name!r} is neither a file nor a folder"))
-    files = (CacheFile(each.path, each.content, each.sha256, each.data) for each in index.files)
-    cache = load_cache(source, files, fail=fail)
-    lacking = tuple(folder for folder in cache.folders if folder not in index.folders)
-    return OpenedCache(cache, CacheKind.TAR, lacking=lacking)
+def _open_tree(source: str, tree: Tree, fail: Fail) -> OpenedCache:
+    cache = load_cache(source, tree, fail=fail)
+    return OpenedCache(cache, CacheKind.TAR, lacking=lacking_folders(cache, tree))
 
 
 def _docker_archive(path: Path) -> InputError:
@@ -215,19 +198,19 @@ class TarLayout:
     """An OCI layout in the tar `path`: its files, by their path in the layout, and its index."""
 
     path: Path
-    members: Mapping[str, TarMember]
+    members: Mapping[str, File]
     index: RawManifest
 
     @classmethod
     def open(cls, path: Path) -> TarLayout:
         """Return the layout in the tar `path`; raises InputError if there is none."""
-        index = index_tar(TarPlace.of_file(path.resolve()), keep=_SmallFiles())
-        return cls.of(path, _find_cache(path, index).index)
+        tree = open_tar(TarPlace.of_file(path.resolve()), keep=_SmallFiles())
+        return cls.of(path, _find_cache(path, tree).tree)
 
     @classmethod
-    def of(cls, path: Path, index: TarIndex) -> TarLayout:
-        """Return the layout with the files of `index`; raises InputError if it is incomplete."""
-        members = {file.path: file for file in index.files}
+    def of(cls, path: Path, tree: Tree) -> TarLayout:
+        """Return the layout with the files of `tree`; raises InputError if it is incomplete."""
+        members = {file.path: file for file in tree.files}
         for name in _LAYOUT:
             if name not in members:
                 raise InputError(
@@ -251,7 +234,7 @@ class TarLayout:
             raise InputError(f"{where} is not what its digest says", hint=_DAMAGED)
         return RawManifest.parse(raw, media_type=entry.media_type, where=where)
 
-    def blob(self, blob: Descriptor) -> TarMember:
+    def blob(self, blob: Descriptor) -> File:
         """Locate a blob; raises InputError if it is missing or of another size."""
         member = self.members.get(blob_path(blob.digest))
         if member is None:
@@ -265,11 +248,10 @@ class TarLayout:
         return member
 
 
-def _document(path: Path, member: TarMember) -> bytes:
-    file = CacheFile(member.path, member.content, member.sha256, member.data)
-    raw = file.read(MAX_DOCUMENT)
+def _document(path: Path, file: File) -> bytes:
+    raw = read_file(file, MAX_DOCUMENT)
     if raw is None:
-        raise InputError(f"{path}: {member.path} is too large", hint=_DAMAGED)
+        raise InputError(f"{path}: {file.path} is too large", hint=_DAMAGED)
     return raw
 
 

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import shlex
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from imager.cache.cache import CacheFile
-from imager.cache.tree import parse_path
+from imager.cache.paths import parse_path
 from imager.content.compression import MAGIC, StreamReader
 from imager.content.extents import Codec
+from imager.content.tree import Tree
 from imager.formats.ext4.groups import is_ext4
 from imager.formats.ext4.read import open_ext4
 from imager.formats.fat.read import is_fat, open_fat
 from imager.formats.gpt.mbr import read_mbr
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.formats.partitions import HEAD, find_partitions, gpt_sector_size
-from imager.formats.volume_reader import ForeignTree
-from imager.support.errors import Fail, InputError, OutputError, UnsupportedError
+from imager.support.errors import InputError, OutputError, UnsupportedError
 
 _LABEL = "IMAGECACHE"
 _FOLDER = "imagecache"
@@ -55,18 +51,15 @@ def is_image(path: Path) -> bool:
     return False
 
 
-def image_files(path: Path, *, fail: Fail) -> Iterator[CacheFile]:
-    """Yield the files of the cache in the image `path`, sorted by path.
+def image_tree(path: Path) -> Tree:
+    """Return the tree of the cache in the image `path`, files sorted by path.
 
-    `fail` gets an InputError for what is neither a file nor a folder. Raises InputError for an
-    image without a cache or with damage, UnsupportedError for one that cannot be read as it is.
+    Raises InputError for an image without a cache or with damage, UnsupportedError for one that
+    cannot be read as it is.
     """
-    for volume in _volumes(path):
-        with volume.opened() as tree:
-            if tree.has_folder(f"{volume.folder}/{_MANIFESTS}"):
-                for file in tree.files(volume.folder, fail=fail):
-                    yield CacheFile(volume.named(file.path), file.content)
-                return
+    for tree in _trees(path):
+        if _MANIFESTS in tree.entries:
+            return tree
     raise InputError(
         f"{path} is an image without an image cache: it has neither a partition {_LABEL} with one, "
         f"nor a folder {_FOLDER}",
@@ -74,40 +67,33 @@ def image_files(path: Path, *, fail: Fail) -> Iterator[CacheFile]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Volume:
-    """A file system that may have the cache in `folder`; `named` gives files their names."""
-
-    opened: Callable[[], AbstractContextManager[ForeignTree[Any]]]
-    folder: str
-    named: Callable[[str], str] = str
-
-
-def _volumes(path: Path) -> Iterator[_Volume]:
-    """Yield the file systems of the image that may have a cache, in the order of a machine."""
+def _trees(path: Path) -> Iterator[Tree]:
+    """Yield the trees that may be a cache, in the order in which a machine looks for one."""
     head = _head(path, 0, HEAD)
     partitions = find_partitions(path, head)
     for part in partitions:
         if part.label == _LABEL and is_ext4(_head(path, part.offset, _VOLUME_HEAD)):
-            yield _Volume(partial(open_ext4, path, offset=part.offset, size=part.size), "")
+            yield open_ext4(path, offset=part.offset, size=part.size)
     if is_iso9660(head):
-        yield _Volume(partial(open_iso9660, path), _FOLDER)
+        yield open_iso9660(path, folder=_FOLDER)
     spans: list[tuple[int, int | None]] = [(part.offset, part.size) for part in partitions]
     if is_fat(head):
         spans.append((0, None))
     for offset, size in spans:
         if is_fat(_head(path, offset, _VOLUME_HEAD)):
-            opened = partial(open_fat, path, offset=offset, size=size)
-            yield _Volume(opened, _FOLDER, _as_found_on_fat)
+            yield _with_cache_paths(open_fat(path, offset=offset, size=size, folder=_FOLDER))
     if is_ext4(head):
-        yield _Volume(partial(open_ext4, path), "")
+        yield open_ext4(path)
 
 
-def _as_found_on_fat(path: str) -> str:
-    """Return a path as a cache has it: on FAT a machine finds it in any case.
+def _with_cache_paths(tree: Tree) -> Tree:
+    """Return a tree found on FAT with the paths of a cache: a machine finds them in any case."""
+    files = (replace(file, path=_cache_path(file.path)) for file in tree.files)
+    return Tree.of(files, others=tree.others)
 
-    The case of a tag, the last part, is kept where it can be.
-    """
+
+def _cache_path(path: str) -> str:
+    """Return a path in the case that a cache has it in; that of a tag is kept where it can be."""
     folder, _, name = path.rpartition("/")
     tried = (path, f"{folder.lower()}/{name}", path.lower())
     return next((each for each in tried if parse_path(each)), path)

@@ -31,7 +31,7 @@ from imager.cache.staging import Construction, forget_journal
 from imager.content.copier import write_content
 from imager.content.extents import Codec, Content
 from imager.content.tar import TarPlace, first_names
-from imager.content.tree import TreeFile
+from imager.content.tree import File
 from imager.content.writeback import flushing
 from imager.oci.digest import Digest
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, oci_layout_json
@@ -119,20 +119,20 @@ def _write_tree(made: Construction, folder: Path) -> None:
     plan = made.plan
     # An earlier run's: what is written to them would be written to the old cache.
     drop_links(folder)
-    for name in plan.folders:
+    for name in plan.tree.folders:
         (folder / name).mkdir(exist_ok=True)
     places = {place.path: (folder / place.path, 0) for place in plan.packing.places}
-    size = sum(file.content.data_size for file in plan.files)
+    size = sum(file.content.data_size for file in plan.tree.files)
     with (
         flushing() as flusher,
         made.transferring(folder, places, local_size=size, flusher=flusher) as progress,
     ):
-        for file in plan.files:
+        for file in plan.tree.files:
             _place_file(file, folder, plan.target, progress)
     forget_journal(folder)
 
 
-def _place_file(file: TreeFile, folder: Path, replaced: Path, progress: Advance) -> None:
+def _place_file(file: File, folder: Path, replaced: Path, progress: Advance) -> None:
     path = folder / file.path
     old = whole_file_in(file.content, replaced)
     if old is not None and try_link(old, path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imager.content.compression import StreamReader
 from imager.content.extents import Content, Data, FileRange, StreamRange
+from imager.content.tree import File
 from imager.support.errors import InputError, OutputError
 
 # Small enough for a lively progress bar.
@@ -50,6 +51,19 @@ def iterate_bytes(content: Content) -> Iterator[bytes]:
             yield piece
         else:
             yield from zeros(piece)
+
+
+def read_content(content: Content) -> bytes:
+    """Return the bytes of a small content; raises as `iterate_content`."""
+    return b"".join(iterate_bytes(content))
+
+
+def read_file(file: File, limit: int) -> bytes | None:
+    """Return the bytes of a file, None when it has more than `limit` or is in a stream, unkept."""
+    if file.data is not None or file.content.size > limit:
+        return file.data
+    streamed = any(isinstance(extent.source, StreamRange) for extent in file.content.extents)
+    return None if streamed else read_content(file.content)
 
 
 def zeros(size: int) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +19,7 @@ from typing import Protocol, cast
 
 from imager.content.compression import EarlyEndError, StreamReader, detect_codec
 from imager.content.extents import Codec, Content, FileRange, StreamRange, advanced
-from imager.content.tree import PlacedFile, TreeFile, VolumePlan
+from imager.content.tree import Device, File, Link, PlacedFile, Tree, VolumePlan
 from imager.support.errors import InputError
 from imager.support.units import align_up
 
@@ -36,45 +36,32 @@ _EndMarkerError: type[tarfile.HeaderError] = vars(tarfile)["EOFHeaderError"]
 _PARSER_ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError)
 
 
-@dataclass(frozen=True, slots=True)
-class TarMember:
-    """A regular file found in an archive.
+def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
+    """Return the archive of the folders of `tree`, sorted, and then its files in their order.
 
-    `sha256` (hex) and, for files that were to be kept, `data` are there when the archive is
-    compressed: its one reading pass has seen the bytes already.
+    Owner 0:0, mode 0755 for folders, time `timestamp`. Links and devices come last.
     """
-
-    path: str
-    content: Content
-    sha256: str | None = None
-    data: bytes | None = None
-
-
-def plan_tar(
-    files: Sequence[TreeFile], *, folders: Sequence[str] = (), timestamp: int
-) -> VolumePlan:
-    """Return the archive of `folders` and then `files`, in their order.
-
-    Owner 0:0, mode 0755 and 0644, time `timestamp`.
-    """
-    parts: list[tuple[int, Content]] = []
+    heads = b"".join(folder_header(path, timestamp) for path in sorted(tree.folders))
+    parts = [(0, Content.of_bytes(heads))]
     placed: list[PlacedFile] = []
-    heads = Content.of_bytes(b"".join(folder_header(path, timestamp) for path in folders))
-    parts.append((0, heads))
-    end = heads.size
-    for file in files:
-        header = file_header(file.path, file.content.size, timestamp)
+    end = len(heads)
+    for file in tree.files:
+        header = file_header(file.path, file.content.size, timestamp, mode=file.mode)
         start = end + len(header)
         parts += [(end, Content.of_bytes(header)), (start, file.content)]
         placed.append(PlacedFile(file.path, start, file.content.size))
         end = start + align_up(file.content.size, BLOCK)
+    for node in tree.nodes:
+        parts.append((end, Content.of_bytes(_node_header(node, timestamp))))
+        end += parts[-1][1].size
     return VolumePlan(Content.compose(end + len(TAR_END), parts), tuple(placed))
 
 
-def file_header(path: str, size: int, timestamp: int) -> bytes:
-    """Return what stands before a file of `size` bytes: a ustar header, pax records if need be."""
+def file_header(path: str, size: int, timestamp: int, *, mode: int = 0o644) -> bytes:
+    """Return the header of a file of `size` bytes: ustar, after pax records where it needs them."""
     info = tarfile.TarInfo(path)
     info.size = size
+    info.mode = mode
     info.mtime = timestamp
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
@@ -88,16 +75,16 @@ def folder_header(path: str, timestamp: int) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
-@dataclass(frozen=True, slots=True)
-class TarIndex:
-    """What is in an archive: `files` in its order, `folders`, and the names of all the `others`.
-
-    The others are links, devices and sparse files.
-    """
-
-    files: tuple[TarMember, ...]
-    folders: frozenset[str]
-    others: tuple[str, ...]
+def _node_header(node: Link | Device, timestamp: int) -> bytes:
+    info = tarfile.TarInfo(node.path)
+    info.mtime = timestamp
+    match node:
+        case Link():
+            info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, node.target
+        case Device():
+            info.type, info.mode = tarfile.CHRTYPE, 0o600
+            info.devmajor, info.devminor = node.major, node.minor
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +175,16 @@ def _keep_nothing(_path: str, _size: int) -> bool:
     return False
 
 
-def index_tar(place: TarPlace, *, keep: Keep = _keep_nothing) -> TarIndex:
-    """Return what is in the archive at `place`.
+def open_tar(place: TarPlace, *, keep: Keep = _keep_nothing) -> Tree:
+    """Return the files and folders of the archive at `place`, in its order.
 
-    A plain archive is only indexed. A compressed one is decompressed once: every file's SHA-256
-    is taken, and the files for whose path and size in bytes `keep` says so are kept. Raises
-    InputError for what is no whole archive and for names that are bad or there twice.
+    Links, devices and sparse files are among the `others`. A plain archive is only indexed. A
+    compressed one is decompressed once: the SHA-256 of every file is computed, and those for whose
+    path and size in bytes `keep` says so are kept. Raises InputError for an archive that
+    is not whole, and for names that are bad or that two files have.
     """
     with _opened(place) as archive:
-        return _index(place, archive, keep)
+        return _tree(place, archive, keep)
 
 
 def first_names(place: TarPlace, count: int) -> tuple[str, ...]:
@@ -217,27 +205,27 @@ def read_tar_headers(path: Path) -> Iterator[tarfile.TarInfo]:
         yield from _headers(archive)
 
 
-def _index(place: TarPlace, archive: _Bounded, keep: Keep) -> TarIndex:
+def _tree(place: TarPlace, archive: _Bounded, keep: Keep) -> Tree:
     path = place.source.path
-    files: dict[str, TarMember] = {}
-    folders: set[str] = set()
+    files: list[File] = []
+    folders: list[str] = []
     others: list[str] = []
     for info in _headers(archive):
         name = _checked_name(path, info)
         if info.isdir():
-            folders.add(name)
-            continue
-        if info.issparse() or not info.isreg():
+            folders.append(name)
+        elif info.issparse() or not info.isreg():
             others.append(name)
-            continue
-        if name in files:
-            raise InputError(f"{path}: {name} is in the archive twice")
-        source = advanced(place.source, info.offset_data)
-        if isinstance(source, StreamRange):
-            files[name] = _stream_member(name, info, source, archive, keep)
         else:
-            files[name] = TarMember(name, Content.of_source(source, info.size))
-    return TarIndex(tuple(files.values()), frozenset(folders), tuple(others))
+            source = advanced(place.source, info.offset_data)
+            if isinstance(source, StreamRange):
+                files.append(_stream_file(name, info, source, archive, keep))
+            else:
+                files.append(File(name, Content.of_source(source, info.size)))
+    try:
+        return Tree.of(files, filter(None, folders), others=others)
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def _headers(archive: _Bounded) -> Iterator[tarfile.TarInfo]:
@@ -259,19 +247,17 @@ def _checked_name(path: Path, info: tarfile.TarInfo) -> str:
     if any(not char.isprintable() for char in info.name) or info.size < 0:
         raise InputError(f"{path}: {info.name!r} is not a name and size that a file can have")
     name = info.name.removeprefix("./").rstrip("/")
-    parts = name.split("/")
     if info.isdir() and name in ("", "."):
-        return name
-    if info.name.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        raise InputError(f"{path}: the name {info.name!r} leads out of the archive")
-    if len(name.encode()) > _LONGEST_PATH or max(len(p.encode()) for p in parts) > _LONGEST_NAME:
+        return ""
+    longest = max(len(part.encode()) for part in name.split("/"))
+    if len(name.encode()) > _LONGEST_PATH or longest > _LONGEST_NAME:
         raise InputError(f"{path}: the name {info.name[:40]!r}... is too long")
     return name
 
 
-def _stream_member(
+def _stream_file(
     name: str, info: tarfile.TarInfo, source: StreamRange, archive: _Bounded, keep: Keep
-) -> TarMember:
+) -> File:
     archive.seek(info.offset_data)
     digest = hashlib.sha256()
     kept: list[bytes] = []
@@ -286,4 +272,4 @@ def _stream_member(
         if keeping:
             kept.append(piece)
     data = b"".join(kept) if keeping else None
-    return TarMember(name, Content.of_source(source, info.size), digest.hexdigest(), data)
+    return File(name, Content.of_source(source, info.size), sha256=digest.hexdigest(), data=data)

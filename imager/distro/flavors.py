@@ -15,8 +15,8 @@ from imager.distro.initramfs import (
 from imager.distro.kmodules import KernelModule
 from imager.distro.noderoot import base_root, own_root, read_file_list
 from imager.distro.packages import Workshop
-from imager.distro.squashfs import Compression, cached_squashfs_image, squashfs_image
 from imager.distro.wheels import get_wheels, locked_wheels
+from imager.formats.squashfs import Compression, cached_squashfs_image, squashfs_image
 from imager.support.arch import Arch
 from imager.support.errors import InputError
 
@@ -64,12 +64,12 @@ def _build_node(parts: Parts, workshop: Workshop) -> bytes:
     with workshop.waiting("Making the node's root file system"):
         base = cached_squashfs_image(
             base_root(parts.debs, wheels, parts.busybox),
-            epoch=parts.epoch,
+            timestamp=parts.epoch,
             compression=_BASE,
             cache=workshop.cache,
         )
         own = squashfs_image(
-            own_root(), epoch=parts.epoch, compression=_OWN, scratch=workshop.scratch
+            own_root(), timestamp=parts.epoch, compression=_OWN, scratch=workshop.scratch
         )
     return node_initramfs(parts.busybox, parts.modules, (base, own), epoch=parts.epoch)
 

@@ -7,13 +7,16 @@ see `node/init`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import zstandard
 
-from imager.distro import cpio
+from imager.content.extents import Content
+from imager.content.reading import read_content
+from imager.content.tree import Device, File, Link, Tree
 from imager.distro.kmodules import KernelModule
+from imager.formats.cpio import plan_cpio
 
 # Kernels decompress zstd about three times as fast as xz; the higher levels gain little.
 _LEVEL = 19
@@ -44,7 +47,7 @@ def witness_initramfs(busybox: bytes, modules: Sequence[KernelModule], *, epoch:
     `busybox` is a static executable; `epoch` is the time of every file, in seconds since 1970.
     """
     scripts = {name: f"witness/{name}" for name in ("init", "check", "volume")}
-    return _compressed(_entries(busybox, modules, scripts), level=_LEVEL, epoch=epoch)
+    return _compressed(_tree(busybox, modules, scripts), level=_LEVEL, epoch=epoch)
 
 
 def node_initramfs(
@@ -55,31 +58,40 @@ def node_initramfs(
     Its root file system are the squashfs images `roots`, each laid over those before it. They
     stand in an archive of their own, which is not compressed a second time.
     """
-    names = [f"root{number}.squashfs" for number, _ in enumerate(roots)]
-    images = map(cpio.file, names, roots)
-    scripts = _entries(busybox, modules, {"init": "node/init"})
-    return cpio.cpio_archive(images, epoch=epoch) + _compressed(
-        [*map(cpio.folder, _NODE_FOLDERS), *scripts], level=_NODE_LEVEL, epoch=epoch
+    images = Tree.of(
+        File(f"root{number}.squashfs", Content.of_bytes(root)) for number, root in enumerate(roots)
     )
+    tree = _tree(busybox, modules, {"init": "node/init"}, folders=(*_FOLDERS, *_NODE_FOLDERS))
+    return _archive(images, epoch) + _compressed(tree, level=_NODE_LEVEL, epoch=epoch)
 
 
-def _compressed(entries: Iterable[cpio.CpioEntry], *, level: int, epoch: int) -> bytes:
-    archive = cpio.cpio_archive(entries, epoch=epoch)
+def _compressed(tree: Tree, *, level: int, epoch: int) -> bytes:
+    archive = _archive(tree, epoch)
     return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(archive)
 
 
-def _entries(
-    busybox: bytes, modules: Iterable[KernelModule], scripts: Mapping[str, str]
-) -> Iterator[cpio.CpioEntry]:
-    yield from map(cpio.folder, _FOLDERS)
-    # The kernel opens it before anything is mounted.
-    yield cpio.character_device("dev/console", 5, 1)
-    yield cpio.file("bin/busybox", busybox, mode=0o755)
-    yield cpio.symlink("bin/sh", "busybox")
-    for name, path in scripts.items():
-        yield cpio.file(name, (files(__package__) / path).read_bytes(), mode=0o755)
-    order: list[str] = []
-    for module in modules:
-        order.append(f"{module.name}.ko\n")
-        yield cpio.file(f"modules/{module.name}.ko", module.read())
-    yield cpio.file("modules/load", "".join(order).encode())
+def _archive(tree: Tree, epoch: int) -> bytes:
+    return read_content(plan_cpio(tree, timestamp=epoch).content)
+
+
+def _tree(
+    busybox: bytes,
+    modules: Sequence[KernelModule],
+    scripts: Mapping[str, str],
+    *,
+    folders: Sequence[str] = _FOLDERS,
+) -> Tree:
+    programs = {"bin/busybox": busybox}
+    programs |= {name: (files(__package__) / path).read_bytes() for name, path in scripts.items()}
+    contents = {f"modules/{module.name}.ko": module.read() for module in modules}
+    contents["modules/load"] = "".join(f"{module.name}.ko\n" for module in modules).encode()
+    # The kernel opens the console before anything is mounted.
+    nodes = (Device("dev/console", 5, 1), Link("bin/sh", "busybox"))
+    return Tree.of(
+        (
+            *(File(path, Content.of_bytes(data), mode=0o755) for path, data in programs.items()),
+            *(File(path, Content.of_bytes(data)) for path, data in contents.items()),
+        ),
+        folders,
+        nodes=nodes,
+    )

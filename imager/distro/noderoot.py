@@ -15,7 +15,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from imager.content.elf import Elf, elf_bits
-from imager.distro import cpio
+from imager.content.extents import Content
+from imager.content.tree import File, Link, Tree
 from imager.distro.bytecode import compiled
 from imager.distro.deb import deb_files
 from imager.distro.wheels import wheel_files
@@ -69,9 +70,7 @@ def read_file_list() -> FileList:
     return FileList(kept, tuple(word for words in lines if words[0] == "-" for word in words[1:]))
 
 
-def base_root(
-    debs: Mapping[str, Path], wheels: Sequence[Path], busybox: bytes
-) -> list[cpio.CpioEntry]:
+def base_root(debs: Mapping[str, Path], wheels: Sequence[Path], busybox: bytes) -> Tree:
     """Return what others made of the root file system: Debian's packages, by name, and wheels.
 
     Raises DependencyError for a package that cannot be read or lacks what is wanted of it.
@@ -83,13 +82,13 @@ def base_root(
         "usr/bin/busybox": busybox,
     }
     kept = {name: data for name, data in contents.items() if not listed.leaves_out(name)}
-    links = (cpio.symlink(path, target) for path, target in _LINKS.items())
-    return list(_with_folders([*map(cpio.folder, _FOLDERS), *_files(kept), *links]))
+    links = (Link(path, target) for path, target in _LINKS.items())
+    return Tree.of(_files(kept), _FOLDERS, nodes=links)
 
 
-def own_root() -> list[cpio.CpioEntry]:
+def own_root() -> Tree:
     """Return the rest, which is laid over it: this package, and the scripts that start the node."""
-    return list(_with_folders(_files(_own_files())))
+    return Tree.of(_files(_own_files()))
 
 
 def _debian_files(debs: Mapping[str, Path], listed: FileList) -> dict[str, bytes]:
@@ -146,28 +145,13 @@ def _tree(folder: Traversable) -> Iterator[tuple[str, bytes]]:
             yield from ((f"{entry.name}/{name}", data) for name, data in _tree(entry))
 
 
-def _files(contents: Mapping[str, bytes]) -> Iterator[cpio.CpioEntry]:
+def _files(contents: Mapping[str, bytes]) -> Iterator[File]:
     """Yield the files of the root file system by name, with modules compiled."""
     for path, data in sorted(contents.items()):
         yield _file(*(compiled(path, data) if path.startswith("usr/lib/python") else (path, data)))
 
 
-def _file(path: str, data: bytes) -> cpio.CpioEntry:
+def _file(path: str, data: bytes) -> File:
     # The dynamic linker, a library, is a program too.
     executable = bool(elf_bits(data)) or data.startswith(b"#!")
-    return cpio.file(path, data, mode=0o755 if executable else 0o644)
-
-
-def _with_folders(entries: Iterable[cpio.CpioEntry]) -> Iterator[cpio.CpioEntry]:
-    """Yield `entries`, each after the folders that lead to it."""
-    known: set[str] = set()
-    for entry in entries:
-        parts = entry.path.split("/")
-        for depth in range(1, len(parts)):
-            parent = "/".join(parts[:depth])
-            if parent not in known:
-                known.add(parent)
-                yield cpio.folder(parent)
-        if entry.path not in known:
-            known.add(entry.path)
-            yield entry
+    return File(path, Content.of_bytes(data), mode=0o755 if executable else 0o644)

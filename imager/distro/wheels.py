@@ -18,10 +18,11 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+from imager.content.tree import check_path
 from imager.distro.packages import Workshop
 from imager.support.arch import Arch
 from imager.support.atomic import ensure_folder, partial_folder
-from imager.support.errors import DependencyError
+from imager.support.errors import DependencyError, InputError
 from imager.support.tools import find_tool, run_tool
 
 PYTHON = "3.11"
@@ -133,15 +134,22 @@ def wheel_files(path: Path) -> Iterator[tuple[str, bytes]]:
             for member in archive.infolist():
                 if not member.is_dir():
                     yield _checked_name(member), archive.read(member)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        InputError,
+    ) as error:
         raise DependencyError(f"{path}: not a usable wheel: {error}") from error
 
 
 def _checked_name(member: zipfile.ZipInfo) -> str:
-    parts = member.filename.split("/")
-    if any(part in {"", ".", ".."} or "\\" in part for part in parts):
-        raise ValueError(f"{member.filename!r} leads out of it")
-    if parts[0].endswith(".data"):
+    check_path(member.filename)
+    if "\\" in member.filename:
+        raise ValueError(f"{member.filename!r} has a backslash")
+    if member.filename.partition("/")[0].endswith(".data"):
         raise ValueError(f"{member.filename!r} must be installed")
     if member.file_size > _LARGEST_FILE:
         raise ValueError(f"{member.filename!r} is too large")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from imager.content.extents import Content
-from imager.content.reading import iterate_bytes, iterate_content
+from imager.content.reading import iterate_bytes, iterate_content, read_content
 from imager.efi.pe import PeHeaders, content_headers
 from imager.efi.signer import Signer
 from imager.support.errors import InputError, UnsupportedError
@@ -71,7 +71,7 @@ def split_image(content: Content, *, name: str = "the EFI binary") -> SplitImage
         return SplitImage(headers, content.padded(align_up(end, _ALIGNMENT)), b"", ())
     if end % _ALIGNMENT or end + table.size != content.size or table.size > _TABLE_LIMIT:
         raise InputError(f"{name}: the certificate table is damaged, or not at the end of the file")
-    data = b"".join(iterate_bytes(content.slice(end, table.size)))
+    data = read_content(content.slice(end, table.size))
     return SplitImage(headers, content.slice(0, end), data, tuple(_signatures(data, name)))
 
 

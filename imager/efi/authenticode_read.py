@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imager.content.extents import Content
-from imager.content.reading import iterate_bytes
+from imager.content.reading import read_content
 from imager.efi.authenticode import SPC_INDIRECT_DATA, SplitImage, image_checksum, split_image
 from imager.efi.trust import is_trusted
 from imager.support.screen import printable
@@ -154,7 +154,7 @@ def _check_encoding(data: bytes, hash_name: str) -> None:
 
 def _checksum(content: Content, split: SplitImage) -> Checksum:
     place = split.headers.checksum
-    (stored,) = struct.unpack("<I", b"".join(iterate_bytes(content.slice(place, 4))))
+    (stored,) = struct.unpack("<I", read_content(content.slice(place, 4)))
     if not stored:
         return Checksum.NONE
     rest = content.slice(place + 4, content.size - place - 4)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.reading import iterate_bytes
+from imager.content.reading import read_content
 from imager.efi.pcr import (
     FIRST_STUB,
     TALOS_PHASES,
@@ -168,4 +168,4 @@ def _small(booted: Mapping[str, Content], name: str) -> bytes:
     content = booted[name]
     if content.size > _SMALL:
         raise InputError(f"{name}: {content.size} bytes are more than the limit of {_SMALL}")
-    return b"".join(iterate_bytes(content))
+    return read_content(content)

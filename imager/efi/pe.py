@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.reading import iterate_bytes
+from imager.content.reading import read_content
 from imager.support.arch import ARCHES
 from imager.support.errors import InputError
 
@@ -124,7 +124,7 @@ def content_headers(content: Content, *, name: str) -> PeHeaders:
     Raises InputError when it is none, or sections end past its end.
     """
     head = content.slice(0, min(content.size, _HEADERS_LIMIT))
-    return _checked(b"".join(iterate_bytes(head)), content.size, name)
+    return _checked(read_content(head), content.size, name)
 
 
 def machine_name(machine: int) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.reading import iterate_bytes
+from imager.content.reading import read_content
 from imager.efi.pe import SECTION_HEADER, PeHeaders, read_headers
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.units import align_up
@@ -299,7 +299,7 @@ def stub_version(stub: Path) -> int:
 def uki_stub_version(uki: Content) -> int:
     """Return systemd's version (252) that the stub of `uki` says it is of; 0 if none."""
     head = uki.slice(0, min(uki.size, _STUB_LIMIT))
-    return _systemd_version(b"".join(iterate_bytes(head)), b"stub")
+    return _systemd_version(read_content(head), b"stub")
 
 
 def loader_version(loader: Path) -> int:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from imager.content.extents import Content, Extent, FileRange
-from imager.content.tree import TreeFile
-from imager.support.errors import Fail, InputError, OutputError
+from imager.content.tree import File, Tree
+from imager.support.errors import InputError, OutputError
 
 # Entries of folders, and pieces of files: each takes some hundred bytes of memory.
 _MOST_ITEMS = 1 << 20
@@ -176,71 +176,63 @@ class Format(Protocol[Place]):
         """Return the name so that names are equal which are one to the format."""
 
 
-class ForeignTree(Generic[Place]):
-    """The files of a volume, by their paths with forward slashes."""
+def read_tree(volume: Volume, format_: Format[Place], folder: str) -> Tree:
+    """Return what is in `folder` of a volume by paths inside it, sorted.
 
-    def __init__(self, volume: Volume, format_: Format[Place]) -> None:
-        self._volume = volume
-        self._format = format_
-
-    def has_folder(self, path: str) -> bool:
-        """Whether there is the folder `path`; raises DamagedError."""
-        return self._find(path) is not None
-
-    def files(self, folder: str, *, fail: Fail) -> tuple[TreeFile, ...]:
-        """Return the files below `folder` (empty: the root), by paths inside it, sorted.
-
-        `fail` gets an InputError for what is neither a file nor a folder. Raises DamagedError.
-        """
-        start = self._find(folder)
-        return tuple(sorted(self._walk(start, fail), key=_path)) if start is not None else ()
-
-    def _find(self, path: str) -> Place | None:
-        place = self._format.root
-        for part in filter(None, path.split("/")):
-            wanted = self._format.key(part)
-            for entry in self._entries(place):
-                if entry.kind is Kind.FOLDER and self._format.key(entry.name) == wanted:
-                    place = entry.place
-                    break
+    `folder` has forward slashes and is empty for the root; without it the tree is empty. What is
+    neither a file nor a folder is among the `others`. Raises DamagedError.
+    """
+    start = _find(format_, folder)
+    files: list[File] = []
+    folders: list[str] = []
+    others: list[str] = []
+    seen = {start}
+    pending = [] if start is None else [("", start)]
+    while pending:
+        above, place = pending.pop()
+        for entry in _entries(format_, place):
+            path = _checked(volume, above + entry.name)
+            if entry.kind is Kind.FILE:
+                files.append(File(path, format_.content(entry.place)))
+            elif entry.kind is Kind.OTHER:
+                others.append(path)
+            elif entry.place in seen:
+                raise DamagedError(f"the folder {path!a} is in two places")
             else:
-                return None
-        return place
-
-    def _walk(self, start: Place, fail: Fail) -> Iterator[TreeFile]:
-        seen = {start}
-        pending = [("", start)]
-        while pending:
-            above, folder = pending.pop()
-            for entry in self._entries(folder):
-                path = self._checked(above + entry.name)
-                if entry.kind is Kind.FILE:
-                    yield TreeFile(path, self._format.content(entry.place))
-                elif entry.kind is Kind.OTHER:
-                    fail(InputError(f"{self._volume.path}: {path} is neither a file nor a folder"))
-                elif entry.place in seen:
-                    raise DamagedError(f"the folder {path!a} is in two places")
-                else:
-                    seen.add(entry.place)
-                    pending.append((f"{path}/", entry.place))
-
-    def _entries(self, folder: Place) -> Iterator[Entry[Place]]:
-        names: set[str] = set()
-        for entry in self._format.entries(folder):
-            name, key = entry.name, self._format.key(entry.name)
-            if name in ("", ".", "..") or "/" in name or "\0" in name:
-                raise DamagedError(f"the name {name!a} is not possible")
-            if key in names:
-                raise DamagedError(f"the name {name!a} is there twice in a folder")
-            names.add(key)
-            yield entry
-
-    def _checked(self, path: str) -> str:
-        if len(path) > _LONGEST_PATH:
-            raise DamagedError(f"the path {path[:40]!a}... is too long")
-        self._volume.spend(len(path))
-        return path
+                seen.add(entry.place)
+                folders.append(path)
+                pending.append((f"{path}/", entry.place))
+    files.sort(key=lambda file: file.path)
+    return Tree.of(files, sorted(folders), others=sorted(others))
 
 
-def _path(file: TreeFile) -> str:
-    return file.path
+def _find(format_: Format[Place], folder: str) -> Place | None:
+    place = format_.root
+    for part in filter(None, folder.split("/")):
+        key = format_.key(part)
+        for entry in _entries(format_, place):
+            if entry.kind is Kind.FOLDER and format_.key(entry.name) == key:
+                place = entry.place
+                break
+        else:
+            return None
+    return place
+
+
+def _entries(format_: Format[Place], folder: Place) -> Iterator[Entry[Place]]:
+    names: set[str] = set()
+    for entry in format_.entries(folder):
+        name, key = entry.name, format_.key(entry.name)
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise DamagedError(f"the name {name!a} is not possible")
+        if key in names:
+            raise DamagedError(f"the name {name!a} is there twice in a folder")
+        names.add(key)
+        yield entry
+
+
+def _checked(volume: Volume, path: str) -> str:
+    if len(path) > _LONGEST_PATH:
+        raise DamagedError(f"the path {path[:40]!a}... is too long")
+    volume.spend(len(path))
+    return path

@@ -18,7 +18,7 @@ from imager.formats.eltorito import read_boot_images
 from imager.formats.fat.read import fat_tables_agree, is_fat, open_fat
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.formats.partitions import HEAD, FoundPartition, find_partitions
-from imager.support.errors import ImagerError, InputError
+from imager.support.errors import InputError
 
 _BOOT_SECTOR = 512
 _ISO_FOLDERS = ("EFI", "efi", "loader")
@@ -114,8 +114,9 @@ def _name(partition: FoundPartition) -> str:
 
 
 def _fat_volume(path: Path, place: _Place) -> BootVolume:
-    with open_fat(path, offset=place.offset, size=place.size) as tree:
-        files = {file.path: file.content for file in tree.files("", fail=_ignore)}
+    # No firmware sees a symbolic link, so the others do not matter.
+    tree = open_fat(path, offset=place.offset, size=place.size)
+    files = {file.path: file.content for file in tree.files}
     if fat_tables_agree(path, offset=place.offset, size=place.size):
         return BootVolume(place.name, files)
     warning = (
@@ -126,16 +127,11 @@ def _fat_volume(path: Path, place: _Place) -> BootVolume:
 
 
 def _iso_files(path: Path) -> dict[str, Content]:
-    with open_iso9660(path) as tree:
-        return {
-            f"{folder}/{file.path}": file.content
-            for folder in _ISO_FOLDERS
-            for file in tree.files(folder, fail=_ignore)
-        }
-
-
-def _ignore(_: ImagerError) -> None:
-    """Pass over what is neither a file nor a folder: no firmware sees a symbolic link."""
+    return {
+        f"{folder}/{file.path}": file.content
+        for folder in _ISO_FOLDERS
+        for file in open_iso9660(path, folder=folder).files
+    }
 
 
 def _head(path: Path, offset: int, length: int) -> bytes:

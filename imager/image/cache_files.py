@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from imager.cache.cache import ImageCache
-from imager.content.tree import TreeFile
-from imager.formats.fat.plan import LARGEST_FILE, FatFile, check_fat_files
+from imager.content.tree import Tree
+from imager.formats.fat.directories import LARGEST_FILE
+from imager.formats.fat.plan import check_fat_tree
 from imager.image.plan import Target
 from imager.support.errors import InputError
 from imager.support.units import format_size
@@ -13,15 +14,9 @@ CACHE_FOLDER = "imagecache"
 _NO_FAT = "write the ISO itself to the stick with dd, or build a raw disk (imager metal)"
 
 
-def cache_files(target: Target) -> list[TreeFile]:
-    """Return the files of the image cache under their paths on a medium."""
-    files = target.cache.files if target.cache else ()
-    return [TreeFile(f"{CACHE_FOLDER}/{file.path}", file.content) for file in files]
-
-
-def cache_folders(target: Target) -> list[str]:
-    """Return the folders of the image cache under their paths on a medium."""
-    return [f"{CACHE_FOLDER}/{path}" for path in target.cache.folders] if target.cache else []
+def cache_tree(target: Target) -> Tree:
+    """Return the image cache in its folder on a medium; empty without a cache."""
+    return target.cache.tree.under(CACHE_FOLDER) if target.cache else Tree.of()
 
 
 def check_fits_fat(target: Target) -> None:
@@ -33,8 +28,7 @@ def check_fits_fat(target: Target) -> None:
             hint=_NO_FAT,
         )
     try:
-        files = [FatFile(file.path, file.content) for file in cache_files(target)]
-        check_fat_files(files, cache_folders(target))
+        check_fat_tree(cache_tree(target))
     except InputError as error:
         raise InputError(error.message, hint=_NO_FAT) from error
 

@@ -111,12 +111,7 @@ def _least_last(target: Target) -> int:
         return MIB
     if target.cache is None:
         return 0
-    return minimum_ext4_size(
-        target.cache.tree_files,
-        folders=target.cache.folders,
-        scratch=target.scratch,
-        granularity=MIB,
-    )
+    return minimum_ext4_size(target.cache.tree, scratch=target.scratch)
 
 
 def _cache_with_headroom(target: Target, least: int) -> int:
@@ -158,8 +153,7 @@ def _shown(size: int) -> str:
 
 def _cache_partition(target: Target, cache: ImageCache, offset: int, size: int) -> PlannedPartition:
     volume = plan_ext4(
-        cache.tree_files,
-        folders=cache.folders,
+        cache.tree,
         size=size,
         label=_CACHE,
         uuid=derived_uuid(_CACHE),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imager.content.extents import Content
-from imager.content.reading import iterate_bytes
+from imager.content.reading import read_content
 from imager.efi.authenticode_read import PeSignatures, read_signatures
 from imager.efi.databases import starts
 from imager.efi.efivars import AuthFile, Variable, parse_auth
@@ -118,7 +118,7 @@ def inspect_image(path: Path, *, trusted: Sequence[Certificate] = ()) -> SecureB
 
 def _at(content: Content, offset: int, size: int) -> bytes:
     length = max(min(size, content.size - offset), 0)
-    return b"".join(iterate_bytes(content.slice(offset, length))) if length else b""
+    return read_content(content.slice(offset, length)) if length else b""
 
 
 def _is_binary(name: str, content: Content) -> bool:

@@ -13,14 +13,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from imager.content.extents import Content, Extent, FileRange, Source
-from imager.content.tree import PlacedFile, TreeFile, VolumePlan
+from imager.content.tree import File, PlacedFile, Tree, VolumePlan
 from imager.formats.gpt.table import ESP, Partition, backup_size, plan_gpt
 from imager.formats.iso9660.joliet import joliet_volume_id
 from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
 from imager.image.bootloader.boot import IsoBoot
 from imager.image.bootloader.bootloaders import boot_planner
 from imager.image.bootloader.esp import LABEL, plan_esp
-from imager.image.cache_files import cache_files, cache_folders, check_fits_fat
+from imager.image.cache_files import cache_tree, check_fits_fat
 from imager.image.plan import OutputPlan, Region, RegionKind, Target
 from imager.support.errors import InputError
 from imager.support.fields import setting
@@ -116,8 +116,7 @@ def _iso_tree(target: Target, boot: IsoBoot, esp: VolumePlan, name: str) -> IsoP
         # The default entry is for a BIOS; UEFI looks for the one that is its own.
         entries.insert(0, BootEntry(boot.bios.path, BootPlatform.BIOS, _LOAD, boot_info_table=True))
     return plan_iso(
-        [TreeFile(ESP_IMAGE, esp.content), *stored, *cache_files(target)],
-        folders=cache_folders(target),
+        Tree.of([File(ESP_IMAGE, esp.content), *stored]).joined(cache_tree(target)),
         volume_id=name,
         timestamp=target.timestamp,
         boot=entries,
@@ -133,7 +132,7 @@ def _names_in_esp(boot: IsoBoot, esp: VolumePlan) -> Iterator[IsoAlias]:
             yield IsoAlias(file.path, ESP_IMAGE, file.offset, file.length)
 
 
-def _shared(files: Sequence[TreeFile], esp: VolumePlan) -> Iterator[IsoAlias]:
+def _shared(files: Sequence[File], esp: VolumePlan) -> Iterator[IsoAlias]:
     """Yield names for those of `files` whose bytes are in the ESP image already, in its UKI."""
     places: dict[tuple[Source, int], int] = {
         (extent.source, extent.length): extent.offset

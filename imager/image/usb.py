@@ -12,10 +12,10 @@ but not for Talos: its volume probing (go-blockdevice's blkid) knows whole disks
 from __future__ import annotations
 
 from imager.content.extents import Content
-from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.formats.gpt.table import BASIC_DATA, Partition, backup_size, plan_gpt
 from imager.image.bootloader.bootloaders import boot_planner
-from imager.image.cache_files import cache_files, cache_folders, check_fits_fat
+from imager.image.cache_files import cache_tree, check_fits_fat
 from imager.image.plan import OutputPlan, Region, RegionKind, Target
 from imager.support.errors import InputError
 from imager.support.fields import setting
@@ -41,18 +41,13 @@ def plan_usb_output(target: Target) -> OutputPlan:
     check_fits_fat(target)
     boot_target = target.medium_boot()
     boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).iso(boot_target)
-    files = [
-        *boot.esp,
-        *(FatFile(file.path, file.content) for file in cache_files(target)),
-    ]
-    folders = cache_folders(target)
-    minimum = 2 * MIB + align_up(minimum_fat_size(files, folders=folders), MIB)
+    tree = boot.esp.joined(cache_tree(target))
+    minimum = 2 * MIB + align_up(minimum_fat_size(tree), MIB)
     size = minimum if target.disk_size is None else target.disk_size
     _check_size(size, minimum)
     room = (size - backup_size()) // MIB * MIB - MIB
     volume = plan_fat(
-        files,
-        folders=folders,
+        tree,
         size=room,
         label=LABEL,
         volume_id=derived_uuid(LABEL).int & 0xFFFF_FFFF,

@@ -22,8 +22,10 @@ from imager.cache.cache import ImageCache
 from imager.cache.cache_source import gather_held
 from imager.cache.contents import BlobSource
 from imager.cache.images import cached_images, cached_signatures
-from imager.cache.tree import tree_folders
+from imager.cache.paths import cache_tree
 from imager.content.copier import write_error
+from imager.content.extents import Content
+from imager.content.tree import File
 from imager.support.atomic import atomic_file, free_space, sync_folder
 from imager.support.errors import HostError, ImagerError, joined
 from imager.support.reporter import Reporter
@@ -129,7 +131,8 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
 def _make_folders(plan: CachePlan) -> None:
     """Make the folders of manifests, also those of no tag; after all blobs, like names."""
     try:
-        for folder in tree_folders(plan.manifests):
+        tree = cache_tree(File(path, Content.of_bytes(raw)) for path, raw in plan.manifests.items())
+        for folder in tree.folders:
             (plan.target / folder).mkdir(exist_ok=True)
     except OSError as error:
         raise write_error(error) from error

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from imager.content.reading import iterate_bytes
-from imager.content.tar import TarMember, TarPlace, index_tar
+from imager.content.reading import read_file
+from imager.content.tar import TarPlace, open_tar
 from imager.oci.manifest import Descriptor, ImageManifest, Index
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
@@ -153,10 +153,10 @@ def _file_of(reference: str, name: str, client: RegistryClient) -> bytes:
                     f"{reference}: a layer is larger than {format_size(_LARGEST_LAYER)}"
                 )
             _download(layer, path, image.fetch_blob)
-            index = index_tar(TarPlace.of_file(path), keep=partial(_is_list, name))
-            for member in index.files:
-                if member.path == name and member.content.size <= _LARGEST_LIST:
-                    return _contents(member)
+            tree = open_tar(TarPlace.of_file(path), keep=partial(_is_list, name))
+            for file in tree.files:
+                if file.path == name and (data := read_file(file, _LARGEST_LIST)) is not None:
+                    return data
     raise DependencyError(f"{reference}: the image has no file {name}")
 
 
@@ -171,7 +171,3 @@ def _download(layer: Descriptor, path: Path, fetch: Callable[..., None]) -> None
 
 def _is_list(name: str, path: str, size: int) -> bool:
     return path == name and size <= _LARGEST_LIST
-
-
-def _contents(member: TarMember) -> bytes:
-    return b"".join(iterate_bytes(member.content)) if member.data is None else member.data

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imager.content.extents import Content
-from imager.content.tree import TreeFile
+from imager.content.tree import File, Tree
 from imager.formats.ext4.default import minimum_default_ext4_size
 from tests.lib.tools import cli
 
@@ -34,8 +34,8 @@ def free_bytes(volume: Path, size: int) -> int:
 def test_every_volume_from_there_on_has_room(tmp_path: Path, mebibytes: int) -> None:
     size = 10 * MIB - 1
     count = -(-mebibytes // 10)
-    files = [TreeFile(f"blob/sha256-{n:064x}", Content(size)) for n in range(count)]
-    least = minimum_default_ext4_size(files, scratch=tmp_path)
+    files = [File(f"blob/sha256-{n:064x}", Content(size)) for n in range(count)]
+    least = minimum_default_ext4_size(Tree.of(files), scratch=tmp_path)
 
     assert least % MIB == 0
     for percent in (0, 1, 2, 4, 8, 16, 32, 100):

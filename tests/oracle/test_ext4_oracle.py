@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from imager.content.extents import Content, Data, Extent
-from imager.content.tree import TreeFile, VolumePlan
+from imager.content.tree import File, Tree, VolumePlan
 from imager.formats.ext4.plan import minimum_ext4_size, plan_ext4
 from imager.support.errors import DependencyError
 from imager.support.tools import run_tool
@@ -35,29 +35,29 @@ def debugfs(image: Path, command: str) -> str:
     return tool("debugfs", "-R", command, image)
 
 
-def plan(files: list[TreeFile], scratch: Path, *, size: int) -> VolumePlan:
+def plan(files: list[File], scratch: Path, *, size: int) -> VolumePlan:
     return plan_ext4(
-        files, size=size, label="IMAGECACHE", uuid=ID, timestamp=EPOCH, scratch=scratch
+        Tree.of(files), size=size, label="IMAGECACHE", uuid=ID, timestamp=EPOCH, scratch=scratch
     )
 
 
-def cache_files(count: int) -> list[TreeFile]:
+def cache_files(count: int) -> list[File]:
     """Files of every kind of size, in folders of every kind of depth."""
     files = [
-        TreeFile(f"blob/sha256-{index:064x}", Content.of_bytes(os.urandom(index * 37 % 9001)))
+        File(f"blob/sha256-{index:064x}", Content.of_bytes(os.urandom(index * 37 % 9001)))
         for index in range(count)
     ]
     deep = "/".join(["d" * 255] * 9)
     return [
-        TreeFile("top", Content.of_bytes(b"x" * 4096)),
-        TreeFile(f"{deep}/leaf", Content.of_bytes(b"deep")),
+        File("top", Content.of_bytes(b"x" * 4096)),
+        File(f"{deep}/leaf", Content.of_bytes(b"deep")),
         *files,
-        TreeFile("manifests/r\u00e9gistre/\u00fc", Content.of_bytes(b"")),
-        TreeFile("manifests/zero", Content(12_345)),
+        File("manifests/r\u00e9gistre/\u00fc", Content.of_bytes(b"")),
+        File("manifests/zero", Content(12_345)),
     ]
 
 
-def expected_bytes(file: TreeFile) -> bytes:
+def expected_bytes(file: File) -> bytes:
     data = bytearray(file.content.size)
     for extent in file.content.extents:
         assert isinstance(extent.source, Data)
@@ -74,7 +74,7 @@ def image_fixture(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("count", [0, 100, 1000, 5000])
 def test_every_file_is_read_back(tmp_path: Path, count: int) -> None:
     files = cache_files(count)
-    size = minimum_ext4_size(files, scratch=tmp_path)
+    size = minimum_ext4_size(Tree.of(files), scratch=tmp_path)
     image = write_content(plan(files, tmp_path, size=size).content, tmp_path / "image")
     check(image)
     out = tmp_path / "out"
@@ -148,8 +148,8 @@ def test_a_damaged_copy_is_noticed(image: Path, what: str) -> None:
 def test_a_large_file_with_holes(tmp_path: Path, size: int) -> None:
     marks = [0, size // 3 // 4096, size // 4096 - 1]
     extents = tuple(Extent(block * 4096, 16, Data(b"%016d" % block)) for block in marks)
-    files = [TreeFile("a/large", Content(size, extents)), TreeFile("b", Content.of_bytes(b"b"))]
-    total = minimum_ext4_size(files, scratch=tmp_path)
+    files = [File("a/large", Content(size, extents)), File("b", Content.of_bytes(b"b"))]
+    total = minimum_ext4_size(Tree.of(files), scratch=tmp_path)
     planned = plan(files, tmp_path, size=total)
     metadata = planned.content.data_size - files[0].content.data_size
     assert metadata < total // 1000
@@ -162,7 +162,7 @@ def test_a_large_file_with_holes(tmp_path: Path, size: int) -> None:
 
 
 def test_extents_are_initialised_and_ascend(tmp_path: Path) -> None:
-    files = [TreeFile("large", Content(3 * GIB)), TreeFile("next", Content(MIB))]
+    files = [File("large", Content(3 * GIB)), File("next", Content(MIB))]
     image = write_content(plan(files, tmp_path, size=4 * GIB).content, tmp_path / "image")
     said = debugfs(image, "ex large") + debugfs(image, "ex next")
     assert "Uninit" not in said
@@ -172,8 +172,8 @@ def test_extents_are_initialised_and_ascend(tmp_path: Path) -> None:
 
 
 def test_many_folders(tmp_path: Path) -> None:
-    files = [TreeFile(f"{index:0200}/f", Content.of_bytes(b"1")) for index in range(500)]
-    size = minimum_ext4_size(files, scratch=tmp_path)
+    files = [File(f"{index:0200}/f", Content.of_bytes(b"1")) for index in range(500)]
+    size = minimum_ext4_size(Tree.of(files), scratch=tmp_path)
     image = write_content(plan(files, tmp_path, size=size).content, tmp_path / "image")
     check(image)
     assert "Links: 503" in debugfs(image, "stat /")
@@ -209,7 +209,7 @@ def test_the_surroundings_do_not_matter(
 def test_far_times(tmp_path: Path, timestamp: int) -> None:
     files = cache_files(3)
     planned = plan_ext4(
-        files, size=20 * MIB, label="", uuid=ID, timestamp=timestamp, scratch=tmp_path
+        Tree.of(files), size=20 * MIB, label="", uuid=ID, timestamp=timestamp, scratch=tmp_path
     )
     image = write_content(planned.content, tmp_path / "image")
     said = debugfs(image, "stat top")

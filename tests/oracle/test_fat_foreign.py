@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imager.content.extents import Content
+from imager.content.tree import File, Tree
 from imager.formats.fat import read as fat_foreign
-from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.formats.fat.read import is_fat, open_fat
-from imager.support.errors import ImagerError, InputError, UnsupportedError, stop_at
+from imager.support.errors import ImagerError, InputError, UnsupportedError
 from imager.support.units import MIB
 from tests.lib.tools.cli import tool
 from tests.lib.tools.examples import examples
@@ -64,8 +65,7 @@ def small_images(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     found = {}
     for kind, (size, options) in KINDS.items():
         path = filled(tmp_path_factory.mktemp("image") / "x.img", small_folder, size, *options)
-        with open_fat(path) as tree:
-            offsets = metadata_offsets(path.read_bytes(), tree.files("", fail=stop_at))
+        offsets = metadata_offsets(path.read_bytes(), open_fat(path).files)
         found[kind] = Image(path.read_bytes(), offsets)
     return found
 
@@ -88,10 +88,10 @@ def record_of(path: Path, alias: bytes) -> int:
 
 @pytest.mark.parametrize("sector_size", [512, 4096])
 def test_what_was_planned_comes_back(tmp_path: Path, sector_size: int) -> None:
-    files = [FatFile(path, Content.of_bytes(data)) for path, data in odd_tree().items()]
+    files = [File(path, Content.of_bytes(data)) for path, data in odd_tree().items()]
     planned = plan_fat(
-        files,
-        size=minimum_fat_size(files, sector_size=sector_size),
+        Tree.of(files),
+        size=minimum_fat_size(Tree.of(files), sector_size=sector_size),
         label="TALOS_1",
         volume_id=1,
         timestamp=1_700_000_000,
@@ -157,8 +157,7 @@ def test_files_in_many_pieces(tmp_path: Path) -> None:
     big = tmp_path / "big"
     big.write_bytes(bytes(range(1, 256)) * 2000)
     tool("mcopy", "-i", path, big, "::")
-    with open_fat(path) as tree:
-        pieces = {file.path: len(file.content.extents) for file in tree.files("", fail=stop_at)}
+    pieces = {file.path: len(file.content.extents) for file in open_fat(path).files}
     assert pieces["big"] > 50
     found = read(open_fat(path))
     assert found.pop("big") == big.read_bytes()

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imager.content.extents import Content
-from imager.content.tree import VolumePlan
+from imager.content.tree import File, Tree, VolumePlan
 from imager.formats.fat.names import folded
-from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.support.errors import DependencyError, OutputError
 from imager.support.tools import run_tool
 from imager.support.units import MIB
@@ -31,7 +31,7 @@ OFFSET = MIB
 MTOOLS = {"MTOOLSRC": "/dev/null", "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
 
 
-def boot_files() -> list[FatFile]:
+def boot_files() -> list[File]:
     texts = {
         "EFI/BOOT/BOOTX64.EFI": bytes(range(256)) * 300,
         "EFI/Linux/Talos-v1.9.0.efi": b"uki" * 700_001,
@@ -41,43 +41,43 @@ def boot_files() -> list[FatFile]:
         "A very long name that takes several records, really.text": b"x" * 512,
     }
     return [
-        *(FatFile(path, Content.of_bytes(data)) for path, data in texts.items()),
-        FatFile("loader/random-seed", Content.of_bytes(bytes(range(32))), read_only=True),
+        *(File(path, Content.of_bytes(data)) for path, data in texts.items()),
+        File("loader/random-seed", Content.of_bytes(bytes(range(32))), mode=0o444),
     ]
 
 
-def many_files() -> list[FatFile]:
+def many_files() -> list[File]:
     return [
-        FatFile(f"imagecache/blob/sha256-{number:064x}", Content.of_bytes(b"%d" % number))
+        File(f"imagecache/blob/sha256-{number:064x}", Content.of_bytes(b"%d" % number))
         for number in range(700)
     ]
 
 
-def full_folder() -> list[FatFile]:
+def full_folder() -> list[File]:
     """Return as many blobs as a folder has room for, seven records each beside its own two."""
     return [
-        FatFile(f"imagecache/blob/sha256-{number:064x}", Content.of_bytes(b"%d" % number))
+        File(f"imagecache/blob/sha256-{number:064x}", Content.of_bytes(b"%d" % number))
         for number in range((65_536 - 2) // 7)
     ]
 
 
-def deep_files() -> list[FatFile]:
+def deep_files() -> list[File]:
     folder = "imagecache/manifests/registry.example/" + "/".join("abcdefghijklmnop")
     return [
-        FatFile(f"{folder}/reference/{'t' * length}", Content.of_bytes(b"tag"))
+        File(f"{folder}/reference/{'t' * length}", Content.of_bytes(b"tag"))
         for length in (1, 12, 13, 14, 128, 255)
     ]
 
 
-def sparse_file() -> FatFile:
+def sparse_file() -> File:
     size = 60 * MIB + 12_345
     ends = [(0, Content.of_bytes(b"head")), (size - 4, Content.of_bytes(b"tail"))]
-    return FatFile("big/sparse.bin", Content.compose(size, ends))
+    return File("big/sparse.bin", Content.compose(size, ends))
 
 
-def plan(files: list[FatFile], *, size: int, sector_size: int = 512) -> VolumePlan:
+def plan(files: list[File], *, size: int, sector_size: int = 512) -> VolumePlan:
     return plan_fat(
-        files,
+        Tree.of(files),
         size=size,
         label="TALOS_V1_9",
         volume_id=0xCAFE1234,
@@ -106,7 +106,7 @@ def tree(root: Path) -> dict[str, bytes]:
     }
 
 
-def as_bytes(files: list[FatFile]) -> dict[str, bytes]:
+def as_bytes(files: list[File]) -> dict[str, bytes]:
     return {file.path: content_bytes(file.content) for file in files}
 
 
@@ -126,7 +126,7 @@ VOLUMES = [
 
 @pytest.mark.parametrize(("sector_size", "mebibytes", "files"), VOLUMES)
 def test_volumes_are_clean_and_give_every_file_back(
-    tmp_path: Path, sector_size: int, mebibytes: int, files: list[FatFile]
+    tmp_path: Path, sector_size: int, mebibytes: int, files: list[File]
 ) -> None:
     size = mebibytes * MIB
     volume = plan(files, size=size, sector_size=sector_size).content
@@ -144,7 +144,7 @@ def test_volumes_are_clean_and_give_every_file_back(
 
     found = read_fat(image, offset=OFFSET, size=size)
     assert as_bytes(list(found)) == expected
-    assert {file.path for file in found if file.read_only} == {"loader/random-seed"}
+    assert {file.path for file in found if file.mode == 0o444} == {"loader/random-seed"}
 
 
 @pytest.mark.parametrize("sector_size", [512, 4096])
@@ -174,8 +174,8 @@ def test_mtools_sees_label_geometry_and_attributes(tmp_path: Path, sector_size: 
 
 @pytest.mark.parametrize("sector_size", [512, 4096])
 @pytest.mark.parametrize("files", [[], [*boot_files(), *many_files(), sparse_file()]])
-def test_the_least_volume_is_clean(tmp_path: Path, sector_size: int, files: list[FatFile]) -> None:
-    size = minimum_fat_size(files, sector_size=sector_size)
+def test_the_least_volume_is_clean(tmp_path: Path, sector_size: int, files: list[File]) -> None:
+    size = minimum_fat_size(Tree.of(files), sector_size=sector_size)
     path = write_content(
         plan(files, size=size, sector_size=sector_size).content, tmp_path / "volume"
     )
@@ -184,8 +184,8 @@ def test_the_least_volume_is_clean(tmp_path: Path, sector_size: int, files: list
 
 
 def test_a_full_volume_is_clean(tmp_path: Path) -> None:
-    files = [FatFile("fill", Content(64 * MIB)), FatFile("last", Content.of_bytes(b"end"))]
-    size = minimum_fat_size(files)
+    files = [File("fill", Content(64 * MIB)), File("last", Content.of_bytes(b"end"))]
+    size = minimum_fat_size(Tree.of(files))
     assert size < 65 * MIB
     path = write_content(plan(files, size=size).content, tmp_path / "volume")
     assert is_clean(path)
@@ -308,7 +308,7 @@ def damaged(
     tmp_path: Path, damage: Callable[[Disk], None], *, sector_size: int = 512
 ) -> tuple[Path, int]:
     """Return a damaged volume and its size."""
-    size = minimum_fat_size(boot_files(), sector_size=sector_size)
+    size = minimum_fat_size(Tree.of(boot_files()), sector_size=sector_size)
     volume = plan(boot_files(), size=size, sector_size=sector_size).content
     path = write_content(volume, tmp_path / "volume")
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
@@ -404,7 +404,7 @@ NAMES = st.text(
 def test_any_names_are_clean_and_read_back(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:
-    files = [FatFile(name, Content.of_bytes(name.encode())) for name in names]
+    files = [File(name, Content.of_bytes(name.encode())) for name in names]
     path = tmp_path_factory.mktemp("names") / "volume"
     write_content(plan(files, size=34 * MIB).content, path)
     assert is_clean(path)

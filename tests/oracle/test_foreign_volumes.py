@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imager.formats.ext4.read import open_ext4
 from imager.formats.fat.read import open_fat
 from imager.formats.iso9660.read import open_iso9660
-from imager.support.errors import ImagerError, stop_at
+from imager.support.errors import ImagerError
 from tests.lib.caches.sparse import GIB
 from tests.lib.tools.cli import MIB, tool
 from tests.lib.tools.examples import examples
@@ -98,8 +98,7 @@ def test_a_file_above_4_gib_in_several_sections(tmp_path: Path) -> None:
     path = tmp_path / "x.iso"
     command = 'xorriso -as mkisofs -quiet -iso-level 3 "$1" | dd of="$2" bs=1M conv=sparse'
     tool("sh", "-c", command, "sh", tmp_path / "tree", path)
-    with open_iso9660(path) as tree:
-        (big,) = tree.files("imagecache", fail=stop_at)
+    (big,) = open_iso9660(path, folder="imagecache").files
     assert (big.path, big.content.size) == ("big", size)
     (extent,) = big.content.extents
     assert extent.length == size
@@ -180,8 +179,7 @@ def test_damage_to_isos_is_told_or_harmless(
     if not whole.exists():
         make_iso(kind, small, whole)
     image = whole.read_bytes()
-    with open_iso9660(whole) as tree:
-        offsets = metadata_offsets(image, tree.files("", fail=stop_at))
+    offsets = metadata_offsets(image, open_iso9660(whole).files)
     survives(edited(image, data.draw(edits(offsets)), path), open_iso9660)
 
 
@@ -191,5 +189,5 @@ def test_a_damaged_record_is_told(small: Path, tmp_path: Path, kind: str) -> Non
     name = b"sha256-" + b"%064x" % 1
     at = image.index(b"NM", image.index(name) - 16)
     path = edited(image, [(at + 2, b"\xff")], tmp_path / "x.iso")
-    with pytest.raises(ImagerError, match="damaged"), open_iso9660(path) as tree:
-        tree.files("", fail=stop_at)
+    with pytest.raises(ImagerError, match="damaged"):
+        open_iso9660(path)

@@ -16,7 +16,7 @@ from pycdlib import PyCdlib
 from pycdlib.pycdlibexception import PyCdlibException
 
 from imager.content.extents import Content, Data, Extent
-from imager.content.tree import TreeFile, VolumePlan
+from imager.content.tree import File, Tree, VolumePlan
 from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, plan_iso
 from imager.support.errors import InputError
 from imager.support.units import align_up
@@ -51,7 +51,7 @@ def sample() -> dict[str, bytes]:
 
 def sample_plan() -> VolumePlan:
     return plan_iso(
-        [TreeFile(path, Content.of_bytes(data)) for path, data in sample().items()],
+        Tree.of([File(path, Content.of_bytes(data)) for path, data in sample().items()]),
         volume_id="TALOS_V1_9_0",
         timestamp=TIMESTAMP,
         boot=[BootEntry(ESP, BootPlatform.EFI, 128)],
@@ -121,10 +121,12 @@ def test_xorriso_sees_the_uefi_entry(image: Path) -> None:
 
 def test_xorriso_sees_bios_and_uefi_entries(tmp_path: Path) -> None:
     plan = plan_iso(
-        [
-            TreeFile("esp", Content.of_bytes(noise(9000, 1))),
-            TreeFile("a", Content.of_bytes(noise(3000, 2))),
-        ],
+        Tree.of(
+            [
+                File("esp", Content.of_bytes(noise(9000, 1))),
+                File("a", Content.of_bytes(noise(3000, 2))),
+            ]
+        ),
         volume_id="BOTH",
         timestamp=TIMESTAMP,
         boot=[
@@ -178,9 +180,9 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for size in (5 << 30, (9 << 30) + 5):
         edges = range(RECORD_LIMIT, size, RECORD_LIMIT)
         marks = [0, *(edge + step for edge in edges for step in (-8, 8)), size - 8]
-        files.append(TreeFile(str(size), sparse(size, marks)))
+        files.append(File(str(size), sparse(size, marks)))
     plan = plan_iso(
-        [*files, TreeFile("after", Content.of_bytes(b"after"))],
+        Tree.of([*files, File("after", Content.of_bytes(b"after"))]),
         volume_id="BIG",
         timestamp=TIMESTAMP,
         aliases=[IsoAlias("tail", str(5 << 30), 2048, (5 << 30) - 4096)],
@@ -221,7 +223,7 @@ def test_xorriso_reads_across_records(big: Path, tmp_path: Path) -> None:
 
 def test_a_file_of_exactly_one_record_is_not_split(tmp_path: Path) -> None:
     plan = plan_iso(
-        [TreeFile("big", sparse(RECORD_LIMIT, [RECORD_LIMIT - 8]))],
+        Tree.of([File("big", sparse(RECORD_LIMIT, [RECORD_LIMIT - 8]))]),
         volume_id="BIG",
         timestamp=TIMESTAMP,
     )
@@ -317,9 +319,9 @@ PATHS = st.lists(NAMES, min_size=1, max_size=10).map("/".join)
 def test_any_accepted_tree_reads_back(
     files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    entries = [TreeFile(path, Content.of_bytes(data)) for path, data in files.items()]
+    entries = [File(path, Content.of_bytes(data)) for path, data in files.items()]
     try:
-        plan = plan_iso(entries, volume_id="ANY", timestamp=TIMESTAMP)
+        plan = plan_iso(Tree.of(entries), volume_id="ANY", timestamp=TIMESTAMP)
     except InputError:
         return
     folder = tmp_path_factory.mktemp("any")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imager.content.extents import Content
-from imager.content.tree import TreeFile
+from imager.content.tree import File, Tree
 from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, plan_iso
 from tests.lib.caches.caches import flip, tree_files
 from tests.lib.tools.cli import tool
@@ -35,7 +35,7 @@ def sample() -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = plan_iso(
-        [TreeFile(path, Content.of_bytes(data)) for path, data in sample().items()],
+        Tree.of([File(path, Content.of_bytes(data)) for path, data in sample().items()]),
         volume_id="TALOS_V1_9_0",
         timestamp=TIMESTAMP,
         boot=[BootEntry(ESP, BootPlatform.EFI, 0)],
@@ -123,7 +123,7 @@ def test_another_type_would_be_seen(tmp_path: Path) -> None:
 def test_files_above_4_gib_have_their_size(tmp_path: Path, reader: str) -> None:
     size = (5 << 30) + 12_345
     content = sparse(size, [0, 0xFFFFF800 - 8, 0xFFFFF800 + 8, size - 8])
-    plan = plan_iso([TreeFile("big", content)], volume_id="BIG", timestamp=TIMESTAMP)
+    plan = plan_iso(Tree.of([File("big", content)]), volume_id="BIG", timestamp=TIMESTAMP)
     iso = write_content(plan.content, tmp_path / "big.iso")
     arguments = {
         "bsdtar": ("bsdtar", "--options", "iso9660:!rockridge", "-tvf", iso),

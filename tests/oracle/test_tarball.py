@@ -10,7 +10,7 @@ import pytest
 
 from imager.content.extents import Content
 from imager.content.tar import plan_tar
-from imager.content.tree import TreeFile
+from imager.content.tree import File, Tree
 from tests.lib.tools.support import write_content
 from tests.lib.tools.tars import FILES, index, index_file, planned
 
@@ -44,8 +44,8 @@ def test_a_planned_archive_is_read_by_gnu_tar(tmp_path: Path) -> None:
 
 def test_a_planned_member_may_be_larger_than_8_gib(tmp_path: Path) -> None:
     size = 9 << 30
-    files = [TreeFile("big", Content(size)), TreeFile("z", Content.of_bytes(b"z"))]
-    path = write_content(plan_tar(files, timestamp=0).content, tmp_path / "t")
+    files = [File("big", Content(size)), File("z", Content.of_bytes(b"z"))]
+    path = write_content(plan_tar(Tree.of(files), timestamp=0).content, tmp_path / "t")
     listed = subprocess.run(["tar", "-tvf", path], check=True, capture_output=True, text=True)
     assert [line.split()[2] for line in listed.stdout.splitlines()] == [str(size), "1"]
     assert [member.content.size for member in index_file(path).files] == [size, 1]

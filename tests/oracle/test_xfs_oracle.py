@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from imager.content.extents import Content, Data, Extent
-from imager.content.tree import TreeFile, VolumePlan
+from imager.content.tree import File, Tree, VolumePlan
 from imager.formats.xfs.plan import XfsFullError, plan_xfs
 from imager.support.errors import DependencyError
 from imager.support.tools import find_tool, run_tool
@@ -30,7 +30,7 @@ CONFIG = "grub/grub.cfg"
 
 
 def plan(
-    files: list[TreeFile],
+    files: list[File],
     scratch: Path,
     *,
     size: int = 1000 * MIB,
@@ -38,7 +38,7 @@ def plan(
     timestamp: int = EPOCH,
 ) -> VolumePlan:
     return plan_xfs(
-        files,
+        Tree.of(files),
         size=size,
         label="BOOT",
         uuid=ID,
@@ -48,20 +48,18 @@ def plan(
     )
 
 
-def boot_files() -> list[TreeFile]:
+def boot_files() -> list[File]:
     return [
-        TreeFile("A/vmlinuz", Content.of_bytes(os.urandom(3_000_001))),
-        TreeFile("A/initramfs.xz", Content.of_bytes(os.urandom(9_999_999))),
-        TreeFile(CONFIG, Content.of_bytes(GRUB_CFG)),
-        TreeFile("empty", Content(0)),
-        TreeFile("zeros", Content(12_345)),
+        File("A/vmlinuz", Content.of_bytes(os.urandom(3_000_001))),
+        File("A/initramfs.xz", Content.of_bytes(os.urandom(9_999_999))),
+        File(CONFIG, Content.of_bytes(GRUB_CFG)),
+        File("empty", Content(0)),
+        File("zeros", Content(12_345)),
     ]
 
 
-def many_files() -> list[TreeFile]:
-    return [
-        TreeFile(f"many/file-{index:040}", Content.of_bytes(b"%d" % index)) for index in range(700)
-    ]
+def many_files() -> list[File]:
+    return [File(f"many/file-{index:040}", Content.of_bytes(b"%d" % index)) for index in range(700)]
 
 
 def is_sound(image: Path) -> bool:
@@ -83,7 +81,7 @@ def grub(image: Path, *command: str | Path) -> bytes:
     return run_tool(["grub-fstest", image, *command], package="grub-common")
 
 
-def grub_reads(image: Path, file: TreeFile, folder: Path) -> bool:
+def grub_reads(image: Path, file: File, folder: Path) -> bool:
     expected = folder / "expected"
     expected.write_bytes(content_bytes(file.content))
     try:
@@ -131,7 +129,7 @@ def test_every_file_is_read_by_grub(tmp_path: Path, mebibytes: int, sector_size:
 def test_a_file_larger_than_an_allocation_group(tmp_path: Path) -> None:
     marks = [0, 100 * MIB, 300 * MIB - 16, 399 * MIB]
     extents = tuple(Extent(mark, 16, Data(b"%016d" % mark)) for mark in marks)
-    large = TreeFile("large", Content(400 * MIB, extents))
+    large = File("large", Content(400 * MIB, extents))
     image = write_content(plan([large], tmp_path).content, tmp_path / "image")
     assert is_sound(image)
     assert len(re.findall("startblock", xfs_db(image, "path /large", "bmap"))) > 1
@@ -221,7 +219,7 @@ def test_a_damaged_copy_is_noticed(image: Path, what: str) -> None:
 def test_grub_reads_no_right_file_from_a_damaged_copy(
     image: Path, tmp_path: Path, what: str
 ) -> None:
-    file = TreeFile(CONFIG, Content.of_bytes(GRUB_CFG))
+    file = File(CONFIG, Content.of_bytes(GRUB_CFG))
     assert grub_reads(image, file, tmp_path)
     offsets = {
         "data": data_place(image, CONFIG) + len(GRUB_CFG) - 1,
@@ -235,8 +233,8 @@ def test_grub_reads_no_right_file_from_a_damaged_copy(
 
 
 def test_what_just_fits_is_sound(tmp_path: Path) -> None:
-    def files(mebibytes: int) -> list[TreeFile]:
-        return [TreeFile("fill", Content(mebibytes * MIB)), *boot_files()]
+    def files(mebibytes: int) -> list[File]:
+        return [File("fill", Content(mebibytes * MIB)), *boot_files()]
 
     fits, full = 1, 300
     while full - fits > 1:

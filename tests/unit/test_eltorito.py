@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from imager.content.extents import Content
-from imager.content.tree import TreeFile
+from imager.content.tree import File, Tree
 from imager.formats.eltorito import BootImage, read_boot_images
 from imager.formats.iso9660.plan import BootEntry, BootPlatform, plan_iso
 from imager.support.errors import InputError
@@ -111,19 +111,19 @@ def test_damaged_catalogs(
 
 
 def test_isos_without_a_catalog(tmp_path: Path) -> None:
-    plan = plan_iso([TreeFile("a", Content.of_bytes(b"a"))], volume_id="X", timestamp=0)
+    plan = plan_iso(Tree.of([File("a", Content.of_bytes(b"a"))]), volume_id="X", timestamp=0)
     (tmp_path / "iso").write_bytes(content_bytes(plan.content))
     assert read_boot_images(tmp_path / "iso") == ()
 
 
 def test_our_own_catalog(tmp_path: Path) -> None:
     names = ("bios.img", "efi.img")
-    files = [TreeFile(name, Content.of_bytes(name.encode() * 500)) for name in names]
+    files = [File(name, Content.of_bytes(name.encode() * 500)) for name in names]
     entries = [
         BootEntry("bios.img", BootPlatform.BIOS, 4),
         BootEntry("efi.img", BootPlatform.EFI, 0),
     ]
-    plan = plan_iso(files, volume_id="X", timestamp=0, boot=entries)
+    plan = plan_iso(Tree.of(files), volume_id="X", timestamp=0, boot=entries)
     (tmp_path / "iso").write_bytes(content_bytes(plan.content))
     places = {file.path: file.offset for file in plan.files}
     assert read_boot_images(tmp_path / "iso") == (

@@ -10,10 +10,11 @@ from uuid import UUID
 import pytest
 
 from imager.content.extents import Content, Data, Extent, FileRange
-from imager.content.tree import TreeFile, VolumePlan
+from imager.content.tree import File, Tree, VolumePlan
 from imager.formats.ext4 import libext2fs
-from imager.formats.ext4.plan import Ext4FullError, minimum_ext4_size, plan_ext4, smallest
-from imager.formats.ext4.tree import Tree, directory_block_count, directory_blocks
+from imager.formats.ext4.directories import directories_of, directory_block_count, directory_blocks
+from imager.formats.ext4.layout import Ext4FullError
+from imager.formats.ext4.plan import minimum_ext4_size, plan_ext4, smallest
 from imager.support.errors import DependencyError, HostError, InputError
 from imager.support.units import GIB, MIB
 from tests.lib.tools.support import content_bytes
@@ -22,18 +23,20 @@ ID = UUID("c12a7328-f81f-81d2-ba4b-00a0c93ec93b")
 EPOCH = 1_704_067_200
 
 
-def plan(files: list[TreeFile], scratch: Path, *, size: int = 16 * MIB) -> VolumePlan:
-    return plan_ext4(files, size=size, label="CACHE", uuid=ID, timestamp=EPOCH, scratch=scratch)
+def plan(files: list[File], scratch: Path, *, size: int = 16 * MIB) -> VolumePlan:
+    return plan_ext4(
+        Tree.of(files), size=size, label="CACHE", uuid=ID, timestamp=EPOCH, scratch=scratch
+    )
 
 
-def named(count: int, size: int) -> list[TreeFile]:
-    return [TreeFile(f"blob/sha256-{index:064x}", Content(size)) for index in range(count)]
+def named(count: int, size: int) -> list[File]:
+    return [File(f"blob/sha256-{index:064x}", Content(size)) for index in range(count)]
 
 
 def test_data_extents_point_at_the_sources_and_tails_are_holes(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(10_000))
-    planned = plan([TreeFile("a/b", Content.of_file(source))], tmp_path)
+    planned = plan([File("a/b", Content.of_file(source))], tmp_path)
     (place,) = planned.files
     assert (place.path, place.length, place.offset % 4096) == ("a/b", 10_000, 0)
     kept = [extent for extent in planned.content.extents if extent.source == FileRange(source)]
@@ -43,7 +46,7 @@ def test_data_extents_point_at_the_sources_and_tails_are_holes(tmp_path: Path) -
 
 
 def test_files_stand_in_the_given_order_without_gaps(tmp_path: Path) -> None:
-    files = [TreeFile(name, Content(5000)) for name in ("z", "b/c", "a", "b/a")]
+    files = [File(name, Content(5000)) for name in ("z", "b/c", "a", "b/a")]
     places = plan(files, tmp_path).files
     assert [place.path for place in places] == ["z", "b/c", "a", "b/a"]
     first = places[0].offset
@@ -67,27 +70,21 @@ def test_scratch_is_left_empty(tmp_path: Path) -> None:
     plan(named(3, 1), tmp_path)
     with pytest.raises(Ext4FullError):
         plan(named(3, 16 * MIB), tmp_path)
-    minimum_ext4_size(named(3, 1), scratch=tmp_path)
+    minimum_ext4_size(Tree.of(named(3, 1)), scratch=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_empty_files_have_no_place(tmp_path: Path) -> None:
-    assert plan([TreeFile("empty", Content(0))], tmp_path).files[0].offset == 0
+    assert plan([File("empty", Content(0))], tmp_path).files[0].offset == 0
 
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/a", "a/", "a//b", ".", "a/../b", "nul\0", "n" * 256, "lost+found/x", "\udc80"],
+    ["n" * 256, "lost+found", "lost+found/x", "\udc80"],
 )
-def test_unusable_paths_are_refused(tmp_path: Path, path: str) -> None:
+def test_unusable_names_are_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(InputError, match="ext4"):
-        plan([TreeFile(path, Content(1))], tmp_path)
-
-
-@pytest.mark.parametrize("paths", [("a", "a"), ("a", "a/b"), ("a/b", "a")])
-def test_paths_in_each_others_way_are_refused(tmp_path: Path, paths: tuple[str, str]) -> None:
-    with pytest.raises(InputError, match="'a'"):
-        plan([TreeFile(path, Content(1)) for path in paths], tmp_path)
+        plan([File(path, Content(1))], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +95,9 @@ def test_unusable_volumes_are_refused(
     tmp_path: Path, label: str, size: int, timestamp: int
 ) -> None:
     with pytest.raises(InputError) as caught:
-        plan_ext4([], size=size, label=label, uuid=ID, timestamp=timestamp, scratch=tmp_path)
+        plan_ext4(
+            Tree.of([]), size=size, label=label, uuid=ID, timestamp=timestamp, scratch=tmp_path
+        )
     assert not isinstance(caught.value, Ext4FullError)
 
 
@@ -123,14 +122,12 @@ def test_full_says_how_much_is_missing(tmp_path: Path) -> None:
         named(300, 100_000),
         named(5000, 4097),
         named(7, 23 * MIB),
-        [TreeFile("large", Content(5 * GIB))],
+        [File("large", Content(5 * GIB))],
     ],
     ids=["none", "one", "300", "5000", "128 MiB and more", "5 GiB"],
 )
-def test_the_minimum_works_and_one_step_less_does_not(
-    tmp_path: Path, files: list[TreeFile]
-) -> None:
-    least = minimum_ext4_size(files, scratch=tmp_path)
+def test_the_minimum_works_and_one_step_less_does_not(tmp_path: Path, files: list[File]) -> None:
+    least = minimum_ext4_size(Tree.of(files), scratch=tmp_path)
     assert least % MIB == 0
     plan(files, tmp_path, size=least)
     with pytest.raises(Ext4FullError):
@@ -139,8 +136,8 @@ def test_the_minimum_works_and_one_step_less_does_not(
 
 def test_the_minimum_in_fine_steps(tmp_path: Path) -> None:
     files = named(40, 1_000_000)
-    coarse = minimum_ext4_size(files, scratch=tmp_path)
-    fine = minimum_ext4_size(files, scratch=tmp_path, granularity=4096)
+    coarse = minimum_ext4_size(Tree.of(files), scratch=tmp_path)
+    fine = minimum_ext4_size(Tree.of(files), scratch=tmp_path, granularity=4096)
     assert coarse - MIB < fine <= coarse
     with pytest.raises(Ext4FullError):
         plan(files, tmp_path, size=fine - 4096)
@@ -148,7 +145,7 @@ def test_the_minimum_in_fine_steps(tmp_path: Path) -> None:
 
 def test_what_fits_fits_in_every_larger_volume(tmp_path: Path) -> None:
     files = named(20, 250_000)
-    least = minimum_ext4_size(files, scratch=tmp_path) // MIB
+    least = minimum_ext4_size(Tree.of(files), scratch=tmp_path) // MIB
     for size in [*range(least, least + 40), *range(126, 132), *range(254, 260)]:
         plan(files, tmp_path, size=size * MIB)
 
@@ -181,15 +178,15 @@ def directory_names(block: bytes) -> list[tuple[int, bytes, int]]:
 
 def test_directory_blocks_hold_every_name_once() -> None:
     paths = [f"d/{index}{'n' * (index % 252)}" for index in range(100, 400)]
-    tree = Tree.of((path, 0) for path in paths)
+    tree = directories_of(Tree.of(File(path, Content(0)) for path in paths))
     inodes = {"": 2, "lost+found": 11, "d": 12}
     inodes |= {path: number for number, path in enumerate(paths, start=20)}
-    blocks = list(directory_blocks("d", tree.directories["d"], inodes=inodes))
+    blocks = list(directory_blocks("d", tree["d"], inodes=inodes))
     names = [name for block in blocks for name in directory_names(block)]
     expected = [(number, path[2:].encode(), 1) for number, path in enumerate(paths, start=20)]
     assert names == [(12, b".", 2), (2, b"..", 2), *expected]
-    assert len(blocks) == directory_block_count(tree.directories["d"]) > 5
-    root = directory_names(next(directory_blocks("", tree.directories[""], inodes=inodes)))
+    assert len(blocks) == directory_block_count(tree["d"]) > 5
+    root = directory_names(next(directory_blocks("", tree[""], inodes=inodes)))
     assert root == [(2, b".", 2), (2, b"..", 2), (11, b"lost+found", 2), (12, b"d", 2)]
 
 
@@ -242,6 +239,6 @@ def test_crc32c_has_the_published_value() -> None:
 
 def test_contents_reach_their_place(tmp_path: Path) -> None:
     data = os.urandom(9000)
-    planned = plan([TreeFile("f", Content.of_bytes(data))], tmp_path)
+    planned = plan([File("f", Content.of_bytes(data))], tmp_path)
     offset = planned.files[0].offset
     assert content_bytes(planned.content)[offset : offset + 9000] == data

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from imager.content.extents import Content
-from imager.content.tree import PlacedFile, VolumePlan
+from imager.content.tree import File, PlacedFile, Tree, VolumePlan
 from imager.formats.fat.names import aliases, long_records
-from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.support.errors import InputError, OutputError
 from imager.support.units import GIB, MIB
 from tests.lib.tools.support import content_bytes, write_content
@@ -22,15 +22,15 @@ EPOCH = 1_704_067_201  # 2024-01-01T00:00:01Z
 SIZE = 34 * MIB
 
 
-def small(path: str, data: bytes = b"data", *, read_only: bool = False) -> FatFile:
-    return FatFile(path, Content.of_bytes(data), read_only)
+def small(path: str, data: bytes = b"data", *, mode: int = 0o644) -> File:
+    return File(path, Content.of_bytes(data), mode)
 
 
 def plan(
-    *files: FatFile, size: int = SIZE, label: str = "TALOS", sector_size: int = 512
+    *files: File, size: int = SIZE, label: str = "TALOS", sector_size: int = 512
 ) -> VolumePlan:
     return plan_fat(
-        files,
+        Tree.of(files),
         size=size,
         label=label,
         volume_id=0x1234ABCD,
@@ -93,7 +93,7 @@ def test_both_tables_are_the_same_clean_and_chained() -> None:
 
 
 def test_root_has_label_then_records() -> None:
-    image = content_bytes(plan(small("A.TXT", read_only=True)).content)
+    image = content_bytes(plan(small("A.TXT", mode=0o444)).content)
     root = data_start(image)
     assert image[root : root + 12] == b"TALOS      \x08"
     record = image[root + 32 : root + 64]
@@ -151,7 +151,7 @@ def test_cluster_size_grows_with_the_volume(size: int, cluster: int) -> None:
 
 
 def test_files_stay_where_they_lie_and_holes_stay_holes() -> None:
-    file = FatFile("big", Content(20 * MIB))
+    file = File("big", Content(20 * MIB))
     result = plan(file)
     assert result.content.data_size < MIB
     assert result.files[0].length == 20 * MIB
@@ -187,13 +187,13 @@ def test_data_stand_in_the_callers_order_and_records_do_not() -> None:
     [
         [],
         [small("a")],
-        [FatFile(f"f{number}", Content(1)) for number in range(20_000)],
-        [FatFile("big", Content(333 * MIB + 1))],
+        [File(f"f{number}", Content(1)) for number in range(20_000)],
+        [File("big", Content(333 * MIB + 1))],
     ],
     ids=["none", "one", "many small", "big"],
 )
-def test_minimum_size_is_enough_and_the_least(files: list[FatFile], sector_size: int) -> None:
-    least = minimum_fat_size(files, sector_size=sector_size)
+def test_minimum_size_is_enough_and_the_least(files: list[File], sector_size: int) -> None:
+    least = minimum_fat_size(Tree.of(files), sector_size=sector_size)
     assert least % 4096 == 0
     plan(*files, size=least, sector_size=sector_size)
     plan(*files, size=least + 4096, sector_size=sector_size)
@@ -202,10 +202,10 @@ def test_minimum_size_is_enough_and_the_least(files: list[FatFile], sector_size:
 
 
 def test_too_small_a_volume_names_the_size_it_needs() -> None:
-    file = FatFile("big", Content(200 * MIB))
+    file = File("big", Content(200 * MIB))
     with pytest.raises(InputError) as caught:
         plan(file, size=100 * MIB)
-    assert str(minimum_fat_size([file])) in caught.value.hint
+    assert str(minimum_fat_size(Tree.of([file]))) in caught.value.hint
     assert "100 MiB" in caught.value.message
 
 
@@ -218,15 +218,9 @@ def test_impossible_sizes_are_refused(size: int) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "",
-        "/a",
-        "a/",
-        "a//b",
-        ".",
-        "a/../b",
         "a.",
         "a ",
-        "a./b",
+        "b/a.",
         *(f"a{character}b" for character in '"*:<>?\\|\0\x1f\x7f\n\ud800\uffff'),
         "x" * 256,
         "\U0001f600" * 128,
@@ -241,11 +235,9 @@ def test_names_fat_cannot_hold_are_refused(path: str) -> None:
 @pytest.mark.parametrize(
     "paths",
     [
-        ("a", "a"),
         ("Readme", "README"),
         ("EFI/a", "efi/b"),
         ("efi", "EFI/b"),
-        ("a/b", "a"),
         ("é", "É"),
         ("a/b/c", "a/B"),
     ],
@@ -257,9 +249,9 @@ def test_names_that_are_one_on_fat_are_refused(paths: tuple[str, ...]) -> None:
 
 def test_a_file_of_4_gib_is_refused_and_a_byte_less_is_not() -> None:
     with pytest.raises(InputError, match=r"sub/huge.*4 GiB") as caught:
-        plan(FatFile("sub/huge", Content(4 * GIB)), size=8 * GIB)
+        plan(File("sub/huge", Content(4 * GIB)), size=8 * GIB)
     assert caught.value.hint
-    result = plan(FatFile("sub/huge", Content(4 * GIB - 1)), size=8 * GIB)
+    result = plan(File("sub/huge", Content(4 * GIB - 1)), size=8 * GIB)
     assert result.files[0].length == 4 * GIB - 1
 
 
@@ -272,12 +264,12 @@ def test_bad_labels_are_refused(label: str) -> None:
 @pytest.mark.parametrize("timestamp", [0, 315_532_799, 4_354_819_200])
 def test_times_outside_of_1980_to_2107_are_refused(timestamp: int) -> None:
     with pytest.raises(InputError, match="time"):
-        plan_fat([], size=SIZE, label="A", volume_id=0, timestamp=timestamp)
+        plan_fat(Tree.of([]), size=SIZE, label="A", volume_id=0, timestamp=timestamp)
 
 
 def test_too_many_files_for_a_folder_are_refused() -> None:
     with pytest.raises(InputError, match="too many"):
-        minimum_fat_size([FatFile(f"d/{number:08}", Content(0)) for number in range(65_535)])
+        minimum_fat_size(Tree.of([File(f"d/{number:08}", Content(0)) for number in range(65_535)]))
 
 
 def test_sector_sizes_other_than_512_and_4096_are_refused() -> None:
@@ -335,7 +327,7 @@ def test_a_long_name_that_fills_its_records_has_no_padding() -> None:
 def test_read_back_gives_the_files_as_planned(tmp_path: Path) -> None:
     files = [
         small("EFI/BOOT/BOOTX64.EFI", bytes(range(256)) * 50),
-        small("loader/random-seed", bytes(32), read_only=True),
+        small("loader/random-seed", bytes(32), mode=0o444),
         small("empty", b""),
         small("é/ü 😀.txt"),
         *(small(f"many/entry number {number}", b"%d" % number) for number in range(300)),
@@ -345,8 +337,8 @@ def test_read_back_gives_the_files_as_planned(tmp_path: Path) -> None:
     path = write_content(volume, tmp_path / "image")
     found = read_fat(path, offset=MIB, size=SIZE)
     expected = sorted(files, key=lambda file: file.path)
-    assert [(file.path, file.read_only) for file in found] == [
-        (file.path, file.read_only) for file in expected
+    assert [(file.path, file.mode) for file in found] == [
+        (file.path, file.mode) for file in expected
     ]
     assert [content_bytes(file.content) for file in found] == [
         content_bytes(file.content) for file in expected

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from imager.content.extents import Content, Extent, FileRange
+from imager.content.tree import Tree
 from imager.formats import volume_reader as foreign
 from imager.formats.volume_reader import (
     DamagedError,
     Entry,
-    ForeignTree,
     Kind,
     Run,
     Volume,
     opened_volume,
+    read_tree,
 )
-from imager.support.errors import ImagerError, InputError, OutputError, stop_at
+from imager.support.errors import InputError, OutputError
 
 Place = str
 FILE, FOLDER, OTHER = Kind.FILE, Kind.FOLDER, Kind.OTHER
@@ -53,17 +53,16 @@ def volume_file(tmp_path: Path) -> Path:
     return path
 
 
-@contextmanager
 def drawn(
-    path: Path, folders: dict[Place, list[tuple[str, Kind, Place]]]
-) -> Iterator[ForeignTree[Place]]:
+    path: Path, folders: dict[Place, list[tuple[str, Kind, Place]]], folder: str = ""
+) -> Tree:
     with opened_volume(path, offset=0, size=None, what="drawn") as volume:
-        yield ForeignTree(volume, Drawn(volume, folders))
+        return read_tree(volume, Drawn(volume, folders), folder)
 
 
 def refusal(path: Path, folders: dict[Place, list[tuple[str, Kind, Place]]]) -> str:
-    with pytest.raises(InputError) as caught, drawn(path, folders) as tree:
-        tree.files("", fail=stop_at)
+    with pytest.raises(InputError) as caught:
+        drawn(path, folders)
     assert str(path) in caught.value.message
     return caught.value.message
 
@@ -74,22 +73,20 @@ def test_files_come_sorted_and_with_what_is_below(path: Path) -> None:
         "1": [("c", FILE, "2"), ("D", FOLDER, "2")],
         "2": [("e", FILE, "0")],
     }
-    with drawn(path, folders) as tree:
-        assert [(f.path, f.content.size) for f in tree.files("", fail=stop_at)] == [
-            *(("a", 3), ("b/D/e", 0), ("b/c", 2))
-        ]
-        assert [f.path for f in tree.files("/B/", fail=stop_at)] == ["D/e", "c"]
-        assert tree.files("x", fail=stop_at) == ()
-        assert [tree.has_folder(each) for each in ("", "b", "b/d", "a", "b/x")] == [
-            *(True, True, True, False, False)
-        ]
+    tree = drawn(path, folders)
+    assert [(file.path, file.content.size) for file in tree.files] == [
+        *(("a", 3), ("b/D/e", 0), ("b/c", 2))
+    ]
+    assert tree.folders == ("b", "b/D")
+    below = drawn(path, folders, "/B/")
+    assert ([file.path for file in below.files], below.folders) == (["D/e", "c"], ("D",))
+    for missing in ("x", "a", "b/x"):
+        assert drawn(path, folders, missing) == Tree.of()
 
 
 def test_what_is_neither_file_nor_folder_is_told_and_left_out(path: Path) -> None:
-    told: list[ImagerError] = []
-    with drawn(path, {"root": [("link", OTHER, ""), ("a", FILE, "1")]}) as tree:
-        assert [file.path for file in tree.files("", fail=told.append)] == ["a"]
-    assert [error.message for error in told] == [f"{path}: link is neither a file nor a folder"]
+    tree = drawn(path, {"root": [("link", OTHER, ""), ("a", FILE, "1")]})
+    assert ([file.path for file in tree.files], tree.others) == (["a"], ("link",))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\0"])
@@ -116,8 +113,7 @@ def test_paths_without_end(path: Path) -> None:
 def test_entries_without_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign, "_MOST_ITEMS", 10)
     files = [(f"{number}", FILE, "0") for number in range(10)]
-    with drawn(path, {"root": files}) as tree:
-        assert len(tree.files("", fail=stop_at)) == 10
+    assert len(drawn(path, {"root": files}).files) == 10
     assert "more than 10 entries" in refusal(path, {"root": [*files, ("more", FILE, "0")]})
     # A piece of a file counts as well.
     assert "more than 10 entries" in refusal(path, {"root": [*files[1:], ("more", FILE, "1")]})
@@ -138,8 +134,7 @@ def test_files_larger_than_the_volume(path: Path) -> None:
     assert "more bytes than it has" in refusal(path, {"root": [("a", FILE, "4097")]})
     shared = [(f"{number}", FILE, "4096") for number in range(5)]
     assert "more bytes than it has" in refusal(path, {"root": shared})
-    with drawn(path, {"root": shared[:4]}) as tree:
-        assert len(tree.files("", fail=stop_at)) == 4
+    assert len(drawn(path, {"root": shared[:4]}).files) == 4
 
 
 def test_runs_become_ranges_of_the_file_with_neighbours_made_one(path: Path) -> None:

@@ -353,7 +353,7 @@ def test_names_that_a_node_could_misread_are_refused(title: str) -> None:
 
 def test_the_files_of_an_esp() -> None:
     loader = Content.of_bytes(b"loader")
-    files = efi_files("EFI/boot/BOOTAA64.efi", loader=loader, config=b"config")
+    files = efi_files("EFI/boot/BOOTAA64.efi", loader=loader, config=b"config").files
     assert [(file.path, content_bytes(file.content)) for file in files] == [
         ("EFI/boot/BOOTAA64.efi", b"loader"),
         ("boot/grub/grub.cfg", b"config"),

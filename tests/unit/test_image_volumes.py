@@ -22,9 +22,9 @@ from imager.cache.opened import CacheKind
 from imager.cache.volumes import is_image
 from imager.content.digests import ScatteredCheck, run_checks
 from imager.content.extents import Content, FileRange
-from imager.content.tree import TreeFile
+from imager.content.tree import File, Tree
 from imager.formats.ext4.plan import plan_ext4
-from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.formats.gpt.table import LINUX_DATA, Partition, plan_gpt
 from imager.formats.iso9660.plan import plan_iso
 from imager.support.arch import AMD64
@@ -50,25 +50,25 @@ def other_cache(tmp_path_factory: pytest.TempPathFactory) -> CacheFixture:
 
 
 def iso(cache: CacheFixture, folder: str = "imagecache") -> Content:
-    files = [TreeFile(f"{folder}/{p}", Content.of_bytes(d)) for p, d in cache.files.items()]
-    return plan_iso(files, volume_id="TALOS", timestamp=TIME).content
+    files = [File(f"{folder}/{p}", Content.of_bytes(d)) for p, d in cache.files.items()]
+    return plan_iso(Tree.of(files), volume_id="TALOS", timestamp=TIME).content
 
 
 def fat(cache: CacheFixture, *, upper: bool = False) -> Content:
     files = [
-        FatFile(
+        File(
             f"imagecache/{path}".upper() if upper else f"imagecache/{path}", Content.of_bytes(data)
         )
         for path, data in cache.files.items()
     ]
-    size = minimum_fat_size(files)
-    return plan_fat(files, size=size, label="X", volume_id=1, timestamp=TIME).content
+    size = minimum_fat_size(Tree.of(files))
+    return plan_fat(Tree.of(files), size=size, label="X", volume_id=1, timestamp=TIME).content
 
 
 def ext4(cache: CacheFixture, scratch: Path) -> Content:
-    files = [TreeFile(path, Content.of_bytes(data)) for path, data in cache.files.items()]
+    files = [File(path, Content.of_bytes(data)) for path, data in cache.files.items()]
     return plan_ext4(
-        files, size=16 * MIB, label="X", uuid=IDS[0], timestamp=TIME, scratch=scratch
+        Tree.of(files), size=16 * MIB, label="X", uuid=IDS[0], timestamp=TIME, scratch=scratch
     ).content
 
 
@@ -206,7 +206,7 @@ def test_the_partition_comes_before_the_iso(
 
 def test_a_partition_with_nothing_in_it_is_passed_by(cache: CacheFixture, tmp_path: Path) -> None:
     empty = plan_ext4(
-        [], size=16 * MIB, label="X", uuid=IDS[0], timestamp=TIME, scratch=tmp_path
+        Tree.of([]), size=16 * MIB, label="X", uuid=IDS[0], timestamp=TIME, scratch=tmp_path
     ).content
     for content in (empty, Content(MIB)):
         parts = (("IMAGECACHE", content), ("TALOS_1", fat(cache)))
@@ -239,7 +239,9 @@ def test_cut_off_images(cache: CacheFixture, tmp_path: Path, kind: str) -> None:
 
 
 def images_without(cache: CacheFixture, folder: Path) -> Sequence[Content]:
-    empty = plan_ext4([], size=MIB * 16, label="X", uuid=IDS[0], timestamp=1, scratch=folder)
+    empty = plan_ext4(
+        Tree.of([]), size=MIB * 16, label="X", uuid=IDS[0], timestamp=1, scratch=folder
+    )
     return [
         iso(cache, folder="elsewhere"),
         disk(("EFI", Content(MIB))),

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from imager.cache.cache import CacheFile, ImageCache
+from imager.cache.cache import ImageCache
 from imager.cache.load import load_cache
 from imager.cache.open import open_cache
 from imager.content.extents import Content
+from imager.content.tree import File, Tree
 from imager.oci.reference import Reference
 from imager.support.arch import AMD64, ARM64
 from imager.support.errors import InputError
@@ -34,7 +35,7 @@ BLOBS = {f"blob/sha256-{sha256(data)}": data for data in (CONFIG, LAYER)}
 def load(files: Mapping[str, bytes]) -> ImageCache:
     return load_cache(
         "test",
-        (CacheFile(path, Content.of_bytes(data), data=data) for path, data in files.items()),
+        Tree.of(File(path, Content.of_bytes(data)) for path, data in files.items()),
     )
 
 

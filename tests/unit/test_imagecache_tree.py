@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imager.cache.tree import BlobPath, ManifestPath, blob_path, manifest_path, parse_path
+from imager.cache.paths import BlobPath, ManifestPath, blob_path, manifest_path, parse_path
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 

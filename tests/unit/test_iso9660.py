@@ -14,10 +14,10 @@ import pycdlib.pycdlib
 import pytest
 
 from imager.content.extents import Content, FileRange
-from imager.content.tree import TreeFile, VolumePlan
+from imager.content.tree import File, Tree, VolumePlan
+from imager.formats.iso9660.identifiers import LONGEST_NAME, plan_tree
 from imager.formats.iso9660.metadata import pinned_clock
 from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, plan_iso
-from imager.formats.iso9660.tree import LONGEST_NAME, plan_tree
 from imager.support.errors import InputError
 from tests.lib.tools.support import content_bytes
 
@@ -28,22 +28,22 @@ SHORT_DATE = bytes([123, 11, 14, 22, 13, 20, 0])
 BLOB = f"imagecache/blob/sha256-{hashlib.sha256(b'').hexdigest()}"
 
 
-def file(path: str, data: bytes = b"data") -> TreeFile:
-    return TreeFile(path, Content.of_bytes(data))
+def file(path: str, data: bytes = b"data") -> File:
+    return File(path, Content.of_bytes(data))
 
 
 def plan(
-    files: Sequence[TreeFile],
+    files: Sequence[File],
     *,
     boot: Sequence[BootEntry] = (),
     aliases: Sequence[IsoAlias] = (),
 ) -> VolumePlan:
     return plan_iso(
-        files, volume_id="TALOS_V1_9_0", timestamp=TIMESTAMP, boot=boot, aliases=aliases
+        Tree.of(files), volume_id="TALOS_V1_9_0", timestamp=TIMESTAMP, boot=boot, aliases=aliases
     )
 
 
-def image(files: Sequence[TreeFile]) -> bytes:
+def image(files: Sequence[File]) -> bytes:
     return content_bytes(plan(files).content)
 
 
@@ -97,7 +97,7 @@ def test_data_stand_in_the_callers_order() -> None:
 
 def test_planning_reads_nothing() -> None:
     source = FileRange(Path("/nowhere/at/all"), 7)
-    planned = plan([TreeFile("big", Content.of_source(source, 9 << 30))])
+    planned = plan([File("big", Content.of_source(source, 9 << 30))])
     last = planned.content.extents[-1]
     assert (last.source, last.length) == (source, 9 << 30)
     assert planned.content.data_size - last.length < 1 << 20
@@ -221,60 +221,45 @@ def test_alias_outside_of_its_target_is_refused(alias: IsoAlias) -> None:
     ],
 )
 def test_boot_entries_that_cannot_work_are_refused(entry: BootEntry, message: str) -> None:
-    disk = TreeFile("disk", Content.of_source(FileRange(Path("/nowhere")), 4096))
+    disk = File("disk", Content.of_source(FileRange(Path("/nowhere")), 4096))
     with pytest.raises(ValueError, match=message):
         plan([file("esp"), file("empty", b""), disk], boot=[entry])
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["", "/a", "a/", "a//b", "a/./b", "..", "a/../b", "a\0b", "\udc80", "n" * 254, "ä" * 127],
-)
-def test_bad_paths_are_refused(path: str) -> None:
-    with pytest.raises(InputError, match="cannot stand in an ISO"):
-        plan([file(path)])
-
-
-@pytest.mark.parametrize(
-    ("paths", "message"),
-    [
-        (["a", "a"], "twice"),
-        (["a/b", "a"], "twice"),
-        (["a", "a/b"], "a file and a directory"),
-    ],
-)
-def test_clashing_paths_are_refused(paths: list[str], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        plan([file(path) for path in paths])
+@pytest.mark.parametrize("path", ["a\udc80", "n" * 254, "ä" * 127])
+def test_bad_names_are_refused(path: str) -> None:
+    with pytest.raises(InputError, match="cannot be in an ISO"):
+        plan([File(path, Content(0))])
 
 
 def test_aliases_and_the_boot_catalog_count_as_paths() -> None:
-    with pytest.raises(InputError, match="'esp' stands twice"):
+    with pytest.raises(InputError, match="two files 'esp'"):
         plan([file("esp")], aliases=[IsoAlias("esp", "esp", 0, 1)])
-    with pytest.raises(InputError, match=r"'boot\.cat' stands twice"):
+    with pytest.raises(InputError, match=r"two files 'boot\.cat'"):
         plan([file("esp"), file("boot.cat")], boot=[BootEntry("esp", BootPlatform.EFI, 1)])
 
 
 @pytest.mark.parametrize("volume_id", ["", "talos", "TALOS-1", "T" * 33, "TALOS\n", "ÄTALOS"])
 def test_bad_volume_ids_are_refused(volume_id: str) -> None:
     with pytest.raises(InputError, match="not a volume id"):
-        plan_iso([], volume_id=volume_id, timestamp=TIMESTAMP)
+        plan_iso(Tree.of([]), volume_id=volume_id, timestamp=TIMESTAMP)
 
 
 def test_more_than_an_iso_holds_is_refused() -> None:
     half = Content(4 << 40)
     with pytest.raises(InputError, match="8 TiB"):
-        plan([TreeFile("a", half), TreeFile("b", half)])
+        plan([File("a", half), File("b", half)])
 
 
 def test_more_directories_than_a_path_table_counts_are_refused() -> None:
-    assert len(plan_tree(f"{n}/f" for n in range(65534)).directories) == 65534
+    folders = [str(number) for number in range(65535)]
+    assert len(plan_tree(Tree.of(folders=folders[1:])).directories) == 65534
     with pytest.raises(InputError, match="65535 directories"):
-        plan_tree(f"{n}/f" for n in range(65535))
+        plan_tree(Tree.of(folders=folders))
 
 
 def test_longest_name_counts_bytes() -> None:
-    assert plan_tree(["ä" * (LONGEST_NAME // 2) + "x"]).files
+    assert plan_tree(Tree.of([file("ä" * (LONGEST_NAME // 2) + "x")])).files
 
 
 def _fail() -> None:

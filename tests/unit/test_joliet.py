@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imager.content.extents import Content, FileRange
-from imager.content.tree import TreeFile
+from imager.content.tree import File, Tree
 from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
 from tests.lib.tools.support import content_bytes
 
@@ -21,15 +21,19 @@ SECTOR = 2048
 BLOB = f"sha256-{hashlib.sha256(b'').hexdigest()}"
 
 
-def plan(files: Sequence[TreeFile], *, aliases: Sequence[IsoAlias] = ()) -> IsoPlan:
+def plan(files: Sequence[File], *, aliases: Sequence[IsoAlias] = ()) -> IsoPlan:
     boot = [BootEntry(files[0].path, BootPlatform.EFI, 0)] if files else []
     return plan_iso(
-        files, volume_id="TALOS_V1_10_0_ALPHA_1", timestamp=TIMESTAMP, boot=boot, aliases=aliases
+        Tree.of(files),
+        volume_id="TALOS_V1_10_0_ALPHA_1",
+        timestamp=TIMESTAMP,
+        boot=boot,
+        aliases=aliases,
     )
 
 
 def named(*paths: str) -> IsoPlan:
-    return plan([TreeFile(path, Content.of_bytes(path.encode())) for path in paths])
+    return plan([File(path, Content.of_bytes(path.encode())) for path in paths])
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ def test_many_files_fill_sectors() -> None:
 
 
 def test_empty_files_and_aliases_are_there() -> None:
-    files = [TreeFile("esp", Content.of_bytes(bytes(2048) + b"uki")), TreeFile("none", Content(0))]
+    files = [File("esp", Content.of_bytes(bytes(2048) + b"uki")), File("none", Content(0))]
     planned = plan(files, aliases=[IsoAlias("EFI/x.efi", "esp", 2048, 3)])
     assert tree(planned) == {"esp": bytes(2048) + b"uki", "none": b"", "EFI/x.efi": b"uki"}
 
@@ -214,7 +218,7 @@ def test_names_that_differ_in_case_alone_are_told_apart() -> None:
 def test_files_above_4_gib_have_several_records() -> None:
     size = (9 << 30) + 5
     source = FileRange(Path("/nowhere/at/all"))
-    files = [TreeFile("big", Content.of_source(source, size)), TreeFile("z", Content(1))]
+    files = [File("big", Content.of_source(source, size)), File("z", Content(1))]
     planned = plan([*files])
     extents = [extent for extent in planned.content.extents if extent.source != source]
     data = content_bytes(Content(planned.files[0].offset, tuple(extents)))
@@ -229,5 +233,5 @@ def test_files_above_4_gib_have_several_records() -> None:
 
 def test_the_data_are_there_once() -> None:
     blob = bytes(range(256)) * 100
-    data = content_bytes(plan([TreeFile("imagecache/x", Content.of_bytes(blob))]).content)
+    data = content_bytes(plan([File("imagecache/x", Content.of_bytes(blob))]).content)
     assert data.count(blob) == 1

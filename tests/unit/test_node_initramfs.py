@@ -11,19 +11,21 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from imager.content.elf import Elf, elf_bits
+from imager.content.extents import Content
+from imager.content.tree import File, Link, Tree
 from imager.distro import noderoot, wheels
 from imager.distro.bytecode import compiled
-from imager.distro.cpio import CpioEntry, file, folder, symlink
 from imager.distro.flavors import NODE, WITNESS, find_flavor
 from imager.distro.noderoot import own_root, read_file_list
 from imager.distro.packages import Workshop
-from imager.distro.squashfs import Compression, cached_squashfs_image
 from imager.distro.wheels import Wheel, get_wheels, locked_wheels, wheel_files
+from imager.formats.squashfs import Compression, cached_squashfs_image
 from imager.support.arch import AMD64, ARM64
 from imager.support.errors import DependencyError, InputError
 from tests.lib.tools.cli import REPOSITORY
@@ -160,19 +162,11 @@ def test_a_cut_off_program_is_refused(size: int) -> None:
 
 
 def test_the_files_of_this_package_are_in_it_and_its_profiles() -> None:
-    paths = {entry.path.removesuffix("c") for entry in own_root()}
+    paths = {file.path.removesuffix("c") for file in own_root().files}
     for path in ("__main__.py", "registry/serve.py", "profile/builtin/metal.yaml"):
         assert f"{PACKAGES}/imager/{path}" in paths
     assert not [path for path in paths if "__pycache__" in path]
     assert {"usr/lib/node/start", "usr/lib/node/volume"} <= paths
-
-
-def test_every_folder_stands_before_what_is_in_it() -> None:
-    seen = {""}
-    for entry in own_root():
-        assert entry.path.rpartition("/")[0] in seen
-        assert entry.path not in seen
-        seen.add(entry.path)
 
 
 def test_libraries_have_the_names_that_programs_ask_for() -> None:
@@ -201,18 +195,17 @@ def test_flavors_are_found_by_name() -> None:
         find_flavor("talos")
 
 
-@pytest.fixture
-def entries() -> list[CpioEntry]:
-    return [folder("a"), file("a/b", b"data", mode=0o755), symlink("a/c", "b")]
-
-
-def test_an_image_is_packed_once(
-    tmp_path: Path, entries: list[CpioEntry], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = {"epoch": 1, "compression": Compression(1, 1 << 17), "cache": tmp_path}
-    first = cached_squashfs_image(entries, **options)  # type: ignore[arg-type]
-    monkeypatch.setattr("imager.distro.squashfs._packed", None)
-    assert cached_squashfs_image(entries, **options) == first  # type: ignore[arg-type]
+def test_an_image_is_packed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = Tree.of([File("a/b", Content.of_bytes(b"data"), mode=0o755)], nodes=[Link("a/c", "b")])
+    image = partial(
+        cached_squashfs_image,
+        timestamp=1,
+        compression=Compression(1, 1 << 17),
+        cache=tmp_path,
+    )
+    first = image(tree)
+    monkeypatch.setattr("imager.formats.squashfs._packed", None)
+    assert image(tree) == first
     with pytest.raises(TypeError):
-        cached_squashfs_image([*entries, folder("d")], **options)  # type: ignore[arg-type]
+        image(tree.joined(Tree.of(folders=["d"])))
     assert [path.suffix for path in tmp_path.iterdir()] == [".squashfs"]

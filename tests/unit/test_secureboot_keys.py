@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imager.content.extents import Content
+from imager.content.tree import File, Tree
 from imager.efi.authenticode import sign_pe
 from imager.efi.certificates import load_certificates
 from imager.efi.databases import accepts
@@ -39,7 +40,7 @@ from imager.efi.enrollment import (
 )
 from imager.efi.keygen import generate_keys
 from imager.efi.signer import FileSigner, load_key, load_signer
-from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.formats.gpt.table import ESP, LINUX_DATA, Partition, plan_gpt
 from imager.support.errors import HostError, InputError
 from tests.lib.keys.pe_stub import patched, pe_stub
@@ -319,10 +320,15 @@ LOADER, UKI = "EFI/BOOT/BOOTX64.EFI", "EFI/Linux/Talos.efi"
 
 def disk(path: Path, files: dict[str, bytes], *, sector: int = 512) -> Path:
     """Make a disk of `sector`-byte sectors with `files` in its ESP, and a second partition."""
-    fat = [FatFile(name, Content.of_bytes(data)) for name, data in files.items()]
-    size = minimum_fat_size(fat, sector_size=sector)
+    fat = [File(name, Content.of_bytes(data)) for name, data in files.items()]
+    size = minimum_fat_size(Tree.of(fat), sector_size=sector)
     volume = plan_fat(
-        fat, size=size, label="EFI", volume_id=1, timestamp=1_704_067_200, sector_size=sector
+        Tree.of(fat),
+        size=size,
+        label="EFI",
+        volume_id=1,
+        timestamp=1_704_067_200,
+        sector_size=sector,
     )
     parts = [
         Partition("EFI", ESP, OWNER, MIB, size),

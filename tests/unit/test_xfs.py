@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from imager.content.extents import Codec, Content, Data, Extent, FileRange, StreamRange
-from imager.content.tree import TreeFile, VolumePlan
+from imager.content.tree import File, Tree, VolumePlan
 from imager.formats.xfs import inodes as xfs_inodes
 from imager.formats.xfs.plan import XfsFullError, plan_xfs
 from imager.support.errors import DependencyError, HostError, InputError
@@ -24,7 +24,7 @@ EPOCH = 1_704_067_200
 
 
 def plan(
-    files: list[TreeFile],
+    files: list[File],
     scratch: Path,
     *,
     size: int = 300 * MIB,
@@ -33,7 +33,7 @@ def plan(
     sector_size: int = 512,
 ) -> VolumePlan:
     return plan_xfs(
-        files,
+        Tree.of(files),
         size=size,
         label=label,
         uuid=ID,
@@ -49,10 +49,10 @@ def test_data_are_planned_from_where_they_lie(tmp_path: Path, sector_size: int) 
     kernel.write_bytes(os.urandom(1_000_001))
     stream = StreamRange(tmp_path / "never read.gz", Codec.GZIP, 77)
     files = [
-        TreeFile("A/vmlinuz", Content.of_file(kernel)),
-        TreeFile("A/initramfs.xz", Content.of_source(stream, 20 * MIB + 1)),
-        TreeFile("grub/grub.cfg", Content.of_bytes(b"menuentry")),
-        TreeFile("empty", Content(0)),
+        File("A/vmlinuz", Content.of_file(kernel)),
+        File("A/initramfs.xz", Content.of_source(stream, 20 * MIB + 1)),
+        File("grub/grub.cfg", Content.of_bytes(b"menuentry")),
+        File("empty", Content(0)),
     ]
     planned = plan(files, tmp_path, sector_size=sector_size)
 
@@ -74,7 +74,7 @@ def test_data_are_planned_from_where_they_lie(tmp_path: Path, sector_size: int) 
 
 def test_a_file_in_pieces_is_cut_where_the_volume_is(tmp_path: Path) -> None:
     source = FileRange(tmp_path / "never read", 5)
-    files = [TreeFile("large", Content.of_source(source, 210 * MIB + 3))]
+    files = [File("large", Content.of_source(source, 210 * MIB + 3))]
     planned = plan(files, tmp_path)
     pieces = [extent for extent in planned.content.extents if isinstance(extent.source, FileRange)]
     assert len(pieces) > 2
@@ -88,34 +88,28 @@ def test_a_file_in_pieces_is_cut_where_the_volume_is(tmp_path: Path) -> None:
 
 def test_holes_of_a_file_stay_holes(tmp_path: Path) -> None:
     content = Content(100 * MIB, (Extent(50 * MIB, 4, Data(b"data")),))
-    planned = plan([TreeFile("sparse", content)], tmp_path)
+    planned = plan([File("sparse", content)], tmp_path)
     assert planned.content.data_size < MIB
 
 
 def test_scratch_is_left_empty(tmp_path: Path) -> None:
-    plan([TreeFile("a/b", Content(1))], tmp_path)
+    plan([File("a/b", Content(1))], tmp_path)
     with pytest.raises(XfsFullError):
-        plan([TreeFile("a", Content(300 * MIB))], tmp_path)
+        plan([File("a", Content(300 * MIB))], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *("", "/a", "a/", "a//b", ".", "a/../b", "nul\0", "n" * 256, "a b", "a\tb", "a\nb"),
+        *("n" * 256, "a b", "a\tb", "a\nb"),
         *("$", "a/$", ":a", "\xfc", "\udc80", "a\\b", '"a"', "/".join(["d"] * 600)),
     ],
 )
-def test_unusable_paths_are_refused(tmp_path: Path, path: str) -> None:
+def test_unusable_names_are_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(InputError, match="plain names") as caught:
-        plan([TreeFile(path, Content(1))], tmp_path)
+        plan([File(path, Content(1))], tmp_path)
     assert "A-Z, a-z, 0-9" in caught.value.hint
-
-
-@pytest.mark.parametrize("paths", [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b")])
-def test_paths_in_each_others_way_are_refused(tmp_path: Path, paths: tuple[str, str]) -> None:
-    with pytest.raises(InputError, match="'a"):
-        plan([TreeFile(path, Content(1)) for path in paths], tmp_path)
 
 
 @pytest.mark.parametrize("label", ["L" * 13, "\xe9", "a\n", "a\0"])
@@ -141,7 +135,7 @@ def test_unusable_sectors_and_times_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mebibytes", [240, 300, 4000])
 def test_what_does_not_fit_is_told_with_both_sizes(tmp_path: Path, mebibytes: int) -> None:
-    files = [TreeFile(f"file{index}", Content(mebibytes * MIB // 8)) for index in range(8)]
+    files = [File(f"file{index}", Content(mebibytes * MIB // 8)) for index in range(8)]
     message = rf"the files, {'3.9 GiB' if mebibytes == 4000 else f'{mebibytes} MiB'}, do not fit"
     with pytest.raises(XfsFullError, match=rf"{message} in an XFS volume of 300 MiB") as caught:
         plan(files, tmp_path)
@@ -150,7 +144,7 @@ def test_what_does_not_fit_is_told_with_both_sizes(tmp_path: Path, mebibytes: in
 
 
 def test_too_many_files_are_refused(tmp_path: Path) -> None:
-    files = [TreeFile(f"{index:05}", Content(0)) for index in range(17_000)]
+    files = [File(f"{index:05}", Content(0)) for index in range(17_000)]
     with pytest.raises(InputError, match="more files than 10,000"):
         plan(files, tmp_path)
     assert len(plan(files[:10_000], tmp_path).files) == 10_000
@@ -245,7 +239,7 @@ def test_files_that_are_not_as_asked_for_are_refused(
 ) -> None:
     mkfs(f'[ "$1" = -V ] || sed -i "{change}" tree; exec "$REAL" "$@"')
     with pytest.raises(DependencyError, match=message):
-        plan([TreeFile("file", Content(5000))], tmp_path)
+        plan([File("file", Content(5000))], tmp_path)
 
 
 def test_a_version_that_cannot_be_read_is_an_error(tmp_path: Path, mkfs: Script) -> None:

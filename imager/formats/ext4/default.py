@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from imager.content.tree import TreeFile
+from imager.content.tree import Tree
 from imager.formats.ext4.layout import needed_blocks
 from imager.formats.ext4.plan import smallest
 from imager.formats.ext4.superblock import free_blocks
-from imager.formats.ext4.tree import Tree
 from imager.formats.scratch_volume import BLOCK, make_sparse
 from imager.support.tools import run_tool
 from imager.support.units import GIB, MIB, align_up
@@ -51,18 +49,14 @@ _LARGEST_JOURNAL = 1024
 _LEAST = 32 * MIB
 
 
-def minimum_default_ext4_size(
-    files: Sequence[TreeFile], *, folders: Sequence[str] = (), scratch: Path
-) -> int:
-    """Return the bytes, a multiple of 1 MiB, from which on every volume holds what is named.
+def minimum_default_ext4_size(tree: Tree, *, scratch: Path) -> int:
+    """Return the bytes, a multiple of 1 MiB, from which on every volume holds `tree`.
 
     Root writes them, who may use the reserved blocks. `scratch` is an existing folder on a disk
     with sparse files. Raises HostError when it has none, DependencyError when mkfs.ext4 is missing
     or fails.
     """
-    tree = Tree.of(((file.path, file.content.size) for file in files), folders)
-    needed = needed_blocks(tree)
-    needed += _SPARE_BLOCKS
+    needed = needed_blocks(tree) + _SPARE_BLOCKS
     low = max(align_up(needed * BLOCK, MIB), _LEAST)
 
     def fits(mebibytes: int) -> bool:

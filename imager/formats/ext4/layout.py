@@ -13,6 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from imager.content.tree import Tree
+from imager.formats.ext4.directories import (
+    LOST_AND_FOUND,
+    directories_of,
+    directory_block_count,
+    directory_blocks,
+)
 from imager.formats.ext4.libext2fs import (
     LOST_AND_FOUND_INODE,
     ROOT_INODE,
@@ -22,12 +29,6 @@ from imager.formats.ext4.libext2fs import (
     open_file_system,
 )
 from imager.formats.ext4.superblock import free_blocks
-from imager.formats.ext4.tree import (
-    LOST_AND_FOUND,
-    Tree,
-    directory_block_count,
-    directory_blocks,
-)
 from imager.formats.scratch_volume import BLOCK, BlockRun, make_sparse
 from imager.support.errors import InputError
 from imager.support.tools import run_tool
@@ -112,14 +113,14 @@ def _full(volume: Volume, reason: str) -> Ext4FullError:
 
 def needed_blocks(tree: Tree) -> int:
     """Return the blocks that the tree takes at least: without blocks of extent trees."""
-    directories = sum(map(directory_block_count, tree.directories.values()))
+    directories = sum(map(directory_block_count, directories_of(tree).values()))
     # The root has its first block already.
-    return directories - 1 + sum(-(-size // BLOCK) for size in tree.files.values())
+    return directories - 1 + sum(-(-file.content.size // BLOCK) for file in tree.files)
 
 
 def _inode_count(tree: Tree, size: int) -> int:
     """Return how many inodes: for `tree`, and for newer files in a large volume."""
-    wanted = len(tree.files) + len(tree.directories) + _SPARE_INODES
+    wanted = len(tree.files) + len(tree.entries) + _SPARE_INODES
     return max(wanted, _LEAST_INODES, size // _BYTES_PER_INODE)
 
 
@@ -162,19 +163,20 @@ class _Layout:
 
     def __init__(self, file_system: FileSystem, tree: Tree, timestamp: int) -> None:
         self._fs = file_system
-        self._tree = tree
+        self._files = tree.files
+        self._directories = directories_of(tree)
         self._timestamp = timestamp
         self._inodes = {"": ROOT_INODE, LOST_AND_FOUND: LOST_AND_FOUND_INODE}
 
     def create(self) -> dict[str, tuple[BlockRun, ...]]:
         """Create directories, then files, in order; return the runs of blocks of each file."""
-        for path in self._tree.directories:
+        for path in self._directories:
             if path:
                 self._inodes[path] = self._fs.new_inode(directory=True)
-        for path in self._tree.files:
-            self._inodes[path] = self._fs.new_inode(directory=False)
+        for file in self._files:
+            self._inodes[file.path] = self._fs.new_inode(directory=False)
         self._renew_lost_and_found()
-        for path in self._tree.directories:
+        for path in self._directories:
             self._create_directory(path)
         return dict(self._create_files())
 
@@ -184,10 +186,10 @@ class _Layout:
         self._fs.write_inode(LOST_AND_FOUND_INODE, inode)
 
     def _create_directory(self, path: str) -> None:
-        number, entries = self._inodes[path], self._tree.directories[path]
+        number, entries = self._inodes[path], self._directories[path]
         blocks = list(directory_blocks(path, entries, inodes=self._inodes))
         inode = Inode.of_extents(_DIRECTORY_MODE) if path else self._fs.read_inode(ROOT_INODE)
-        links = 2 + self._tree.subdirectories(path)
+        links = 2 + sum(entry.directory for entry in entries)
         # With dir_nlink, 1 stands for more than can be counted.
         inode.i_links_count = links if links < _LINK_MAX else 1
         inode.set_size(len(blocks) * BLOCK)
@@ -198,13 +200,14 @@ class _Layout:
 
     def _create_files(self) -> Iterator[tuple[str, tuple[BlockRun, ...]]]:
         goal = 0
-        for path, size in self._tree.files.items():
+        for file in self._files:
+            size = file.content.size
             inode = Inode.of_extents(_FILE_MODE)
             inode.i_links_count = 1
             inode.set_size(size)
-            runs = self._store(self._inodes[path], inode, blocks=-(-size // BLOCK), goal=goal)
+            runs = self._store(self._inodes[file.path], inode, blocks=-(-size // BLOCK), goal=goal)
             goal = runs[-1].physical + runs[-1].count if runs else goal
-            yield path, runs
+            yield file.path, runs
 
     def _store(self, number: int, inode: Inode, *, blocks: int, goal: int) -> tuple[BlockRun, ...]:
         inode.set_times(self._timestamp)

@@ -7,28 +7,18 @@ cut along the blocks that each was given. https://docs.kernel.org/filesystems/ex
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
 from imager.content.extents import Content
-from imager.content.tree import PlacedFile, TreeFile, VolumePlan
+from imager.content.tree import PlacedFile, Tree, VolumePlan
+from imager.formats.ext4.directories import check_names
 from imager.formats.ext4.layout import Ext4FullError, Volume, estimate_size, lay_out
 from imager.formats.ext4.superblock import normalize_superblocks
-from imager.formats.ext4.tree import Tree
 from imager.formats.scratch_volume import cut, nonzero_runs, start_of
 from imager.support.errors import InputError
 from imager.support.units import MIB, format_size
-
-__all__ = [
-    "Ext4FullError",
-    "PlacedFile",
-    "TreeFile",
-    "VolumePlan",
-    "minimum_ext4_size",
-    "plan_ext4",
-    "smallest",
-]
 
 _LARGEST = 16 << 40
 _LABEL_MAX = 16
@@ -37,18 +27,17 @@ _SCRATCH_PREFIX = "ext4-"
 
 
 def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
-    files: Sequence[TreeFile],
+    tree: Tree,
     *,
-    folders: Sequence[str] = (),
     size: int,
     label: str,
     uuid: UUID,
     timestamp: int,
     scratch: Path,
 ) -> VolumePlan:
-    """Plan an ext4 volume of `size` bytes that holds `files` and `folders`, owned by root.
+    """Plan an ext4 volume of `size` bytes that holds `tree`, owned by root.
 
-    Folders that files are in need not be named. The files' data stand in the given order. Every
+    The files' data are stored in the order of the tree. Every
     time is `timestamp` (seconds since 1970); `uuid` is the seed of the directory hash too.
     `scratch` is an existing folder on a disk with sparse files; what is put there is removed in the
     end.
@@ -58,33 +47,29 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
     mkfs.ext4 or libext2fs is missing or fails.
     """
     _check(size=size, label=label, timestamp=timestamp)
-    tree = _tree(files, folders)
+    check_names(tree)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
         path = Path(folder, "volume")
         runs = lay_out(tree, Volume(size, label, uuid, timestamp), path)
         normalize_superblocks(path, timestamp)
         placed = [(offset, Content.of_bytes(data)) for offset, data in nonzero_runs(path)]
-    for file in files:
+    for file in tree.files:
         placed.extend(cut(file.content, runs[file.path]))
-    places = (PlacedFile(file.path, start_of(runs[file.path]), file.content.size) for file in files)
+    places = (
+        PlacedFile(file.path, start_of(runs[file.path]), file.content.size) for file in tree.files
+    )
     return VolumePlan(Content.compose(size, placed), tuple(places))
 
 
-def minimum_ext4_size(
-    files: Sequence[TreeFile],
-    *,
-    folders: Sequence[str] = (),
-    scratch: Path,
-    granularity: int = MIB,
-) -> int:
-    """Return the bytes of the smallest volume that holds `files` and `folders`.
+def minimum_ext4_size(tree: Tree, *, scratch: Path, granularity: int = MIB) -> int:
+    """Return the bytes of the smallest volume that holds `tree`.
 
     It is a multiple of `granularity`.
 
     It is found by laying out for real: `plan_ext4` works with the result and raises
     Ext4FullError with one `granularity` less. Other errors as `plan_ext4`.
     """
-    tree = _tree(files, folders)
+    check_names(tree)
 
     def fits(count: int) -> bool:
         volume = Volume(count * granularity, "", UUID(int=0), 0)
@@ -96,10 +81,6 @@ def minimum_ext4_size(
         return True
 
     return smallest(fits, guess=-(-estimate_size(tree) // granularity)) * granularity
-
-
-def _tree(files: Iterable[TreeFile], folders: Iterable[str]) -> Tree:
-    return Tree.of(((file.path, file.content.size) for file in files), folders)
 
 
 def _check(*, size: int, label: str, timestamp: int) -> None:

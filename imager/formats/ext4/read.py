@@ -10,21 +10,21 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imager.content.extents import Content
+from imager.content.tree import Tree
 from imager.formats.ext4.groups import Groups
 from imager.formats.ext4.libext2fs import ROOT_INODE, crc32c
 from imager.formats.volume_reader import (
     DamagedError,
     Entry,
-    ForeignTree,
     Kind,
     Run,
     Volume,
     opened_volume,
+    read_tree,
 )
 from imager.support.errors import UnsupportedError
 
@@ -55,18 +55,16 @@ class _Inode:
     seed: int | None = field(compare=False)
 
 
-@contextmanager
-def open_ext4(
-    path: Path, *, offset: int = 0, size: int | None = None
-) -> Iterator[ForeignTree[_Inode]]:
-    """Open the ext4 volume of `size` bytes (None: the rest) at byte `offset` of the file `path`.
+def open_ext4(path: Path, *, offset: int = 0, size: int | None = None, folder: str = "") -> Tree:
+    """Return what is in `folder` of an ext4 volume; see `read_tree`.
 
-    Reading raises InputError for a damaged or truncated volume, UnsupportedError for one whose
-    journal is to be replayed or that has features which are not read, OutputError for a failed
-    disk, DependencyError when libext2fs, which counts checksums, is missing.
+    The volume has `size` bytes (None: the rest) from byte `offset` of the file `path` on. Raises
+    InputError for a damaged or truncated volume, UnsupportedError for one whose journal is to be
+    replayed or that has features which are not read, OutputError for a failed disk, DependencyError
+    when libext2fs, which counts checksums, is missing.
     """
     with opened_volume(path, offset=offset, size=size, what="ext4") as volume:
-        yield ForeignTree(volume, _Ext4(volume))
+        return read_tree(volume, _Ext4(volume), folder)
 
 
 class _Ext4:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imager.content.extents import Content
-from imager.content.tree import PlacedFile, VolumePlan
+from imager.content.tree import ROOT, File, PlacedFile, Tree, VolumePlan
+from imager.formats.fat.directories import Folder, Stamp, folders_of
 from imager.formats.fat.names import pack_label
 from imager.formats.fat.tables import (
     BACKUP_SECTOR,
@@ -25,19 +26,8 @@ from imager.formats.fat.tables import (
     boot_sector,
     fs_info,
 )
-from imager.formats.fat.tree import LARGEST_FILE, ROOT, FatFile, Folder, Stamp, folders_of
 from imager.support.errors import InputError
 from imager.support.units import GIB, align_up, format_size
-
-__all__ = [
-    "LARGEST_FILE",
-    "FatFile",
-    "PlacedFile",
-    "VolumePlan",
-    "check_fat_files",
-    "minimum_fat_size",
-    "plan_fat",
-]
 
 _FILE_ALIGNMENT = 2048
 _CLUSTER_SIZES = (4096, 2048, 1024, 512)
@@ -65,9 +55,8 @@ class _Layout:
 
 
 def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
-    files: Sequence[FatFile],
+    tree: Tree,
     *,
-    folders: Sequence[str] = (),
     size: int,
     label: str,
     volume_id: int,
@@ -75,18 +64,17 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     sector_size: int = 512,
     hidden_sectors: int = 0,
 ) -> VolumePlan:
-    """Return the plan of a FAT32 volume of `size` bytes that holds `files` and `folders`.
+    """Return the plan of a FAT32 volume of `size` bytes that holds `tree`.
 
-    Folders that files are in need not be named.
     `volume_id` has 32 bits, `timestamp` is seconds since 1970 in UTC (FAT keeps even ones),
-    `hidden_sectors` counts the sectors before the volume on its disk. Data stand in the order of
-    `files`, so one pass forward over a source suffices; folders are sorted. Raises InputError for
-    names and sizes FAT cannot hold, names that differ in case only, a bad label or time, and a
-    `size` too small, naming the least one.
+    `hidden_sectors` counts the sectors before the volume on its disk. Data are stored in the order
+    of the tree's files, so one pass forward over a source suffices; folders are sorted. Raises
+    InputError for names and sizes FAT cannot hold, names that differ in case only, a bad label or
+    time, and a `size` too small, naming the least one.
     """
     packed_label, stamp = pack_label(label), Stamp.of(timestamp)
-    tree = folders_of(files, folders)
-    geometry, layout = _fit(tree, files, size=size, sector_size=sector_size)
+    folders = folders_of(tree)
+    geometry, layout = _fit(folders, tree.files, size=size, sector_size=sector_size)
     boot = boot_sector(
         geometry,
         label=packed_label,
@@ -95,12 +83,12 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
         root_cluster=layout.cluster_of(ROOT),
     )
     placed = [*_system_area(geometry, layout, boot)]
-    for folder in tree:
+    for folder in folders:
         data = folder.data(layout.cluster_of, label=packed_label, stamp=stamp)
         offset = geometry.offset_of(layout.cluster_of(folder.path))
         placed.append((offset, Content.of_bytes(data)))
     places = []
-    for file in files:
+    for file in tree.files:
         length = file.content.size
         offset = geometry.offset_of(layout.cluster_of(file.path)) if length else 0
         places.append(PlacedFile(file.path, offset, length))
@@ -108,22 +96,20 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     return VolumePlan(Content.compose(size, placed), tuple(places))
 
 
-def check_fat_files(files: Sequence[FatFile], folders: Sequence[str] = ()) -> None:
-    """Raise InputError when there is a file, a name or a folder that no FAT volume can hold."""
-    folders_of(files, folders)
+def check_fat_tree(tree: Tree) -> None:
+    """Raise InputError when `tree` has a file, a name or a folder that no FAT volume can hold."""
+    folders_of(tree)
 
 
-def minimum_fat_size(
-    files: Sequence[FatFile], *, folders: Sequence[str] = (), sector_size: int = 512
-) -> int:
+def minimum_fat_size(tree: Tree, *, sector_size: int = 512) -> int:
     """Return the least size in bytes, a multiple of 4096, with which `plan_fat` succeeds.
 
     Raises InputError for names and sizes of files that FAT cannot hold.
     """
-    return _minimum_size(folders_of(files, folders), files, sector_size)
+    return _minimum_size(folders_of(tree), tree.files, sector_size)
 
 
-def _minimum_size(folders: Sequence[Folder], files: Sequence[FatFile], sector_size: int) -> int:
+def _minimum_size(folders: Sequence[Folder], files: Sequence[File], sector_size: int) -> int:
     return min(
         Geometry.holding(
             max(_allocate(folders, files, cluster_size).span, LEAST_CLUSTERS),
@@ -143,7 +129,7 @@ def _cluster_sizes(sector_size: int, volume_size: int = 0) -> list[int]:
 
 
 def _fit(
-    folders: Sequence[Folder], files: Sequence[FatFile], *, size: int, sector_size: int
+    folders: Sequence[Folder], files: Sequence[File], *, size: int, sector_size: int
 ) -> tuple[Geometry, _Layout]:
     """Return the geometry with the largest clusters that is FAT32 and has room for the files."""
     if size % sector_size or size > LARGEST_SIZE:
@@ -164,7 +150,7 @@ def _fit(
     )
 
 
-def _allocate(folders: Sequence[Folder], files: Sequence[FatFile], cluster_size: int) -> _Layout:
+def _allocate(folders: Sequence[Folder], files: Sequence[File], cluster_size: int) -> _Layout:
     """Give out the clusters in order: the folders, by path, then the files."""
     step = max(_FILE_ALIGNMENT // cluster_size, 1)
     runs: dict[str, Run] = {}

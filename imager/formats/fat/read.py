@@ -11,21 +11,21 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imager.content.extents import Content
+from imager.content.tree import Tree
 from imager.formats.fat.names import folded, long_name
 from imager.formats.fat.tables import FIRST_CLUSTER
 from imager.formats.volume_reader import (
     DamagedError,
     Entry,
-    ForeignTree,
     Kind,
     Run,
     Volume,
     opened_volume,
+    read_tree,
 )
 from imager.support.errors import UnsupportedError
 
@@ -61,18 +61,16 @@ class _Place:
     size: int = field(compare=False)
 
 
-@contextmanager
-def open_fat(
-    path: Path, *, offset: int = 0, size: int | None = None
-) -> Iterator[ForeignTree[_Place]]:
-    """Open the FAT volume of `size` bytes (None: the rest) at byte `offset` of the file `path`.
+def open_fat(path: Path, *, offset: int = 0, size: int | None = None, folder: str = "") -> Tree:
+    """Return what is in `folder` of a FAT volume; see `read_tree`.
 
-    Names are found whatever their case. Reading raises InputError for a damaged or truncated
+    The volume has `size` bytes (None: the rest) from byte `offset` of the file `path` on. Names are
+    found whatever their case. Raises InputError for a damaged or truncated
     volume, UnsupportedError for an allocation table of more than 128 MiB, OutputError for a failed
     disk.
     """
     with opened_volume(path, offset=offset, size=size, what="FAT") as volume:
-        yield ForeignTree(volume, _Fat(volume))
+        return read_tree(volume, _Fat(volume), folder)
 
 
 def fat_tables_agree(path: Path, *, offset: int = 0, size: int | None = None) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from imager.content.reading import iterate_bytes
+from imager.content.reading import read_content
 from imager.formats.gpt.read import (
     ENTRY,
     HEADER,
@@ -219,8 +219,8 @@ def write_empty_table(path: Path, *, guid: UUID, sector_size: int = 512) -> None
         with path.open("r+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END) // sector_size * sector_size
             plan = plan_gpt([], disk_size=size, disk_guid=guid, sector_size=sector_size)
-            primary = b"".join(iterate_bytes(plan.primary))
-            backup = b"".join(iterate_bytes(plan.backup))
+            primary = read_content(plan.primary)
+            backup = read_content(plan.backup)
             _write(file, 0, primary[:sector_size])
             _write(file, size - sector_size, backup[-sector_size:])
             _write(file, sector_size, primary[sector_size : 2 * sector_size])
@@ -237,7 +237,7 @@ def protective_mbr(disk_size: int, sector_size: int = 512) -> bytes:
     """
     size = disk_size // sector_size * sector_size
     plan = plan_gpt([], disk_size=size, disk_guid=UUID(int=0), sector_size=sector_size)
-    return b"".join(iterate_bytes(plan.primary))[:sector_size]
+    return read_content(plan.primary)[:sector_size]
 
 
 def _read(file: BinaryIO, sector_size: int) -> TableInUse:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 
+from imager.content.tree import ROOT, Tree, name_of
 from imager.formats.fat.names import folded
 from imager.formats.iso9660.metadata import OWNER, RECORD_LIMIT, SECTOR
 from imager.support.units import align_up
@@ -24,7 +25,6 @@ from imager.support.units import align_up
 # In UTF-16 units.
 LONGEST_NAME = 103
 
-_ROOT = ""
 _LONGEST_VOLUME_ID = 16
 _UCS2_LEVEL_3 = b"%/E"
 _FORBIDDEN = re.compile(r'[\x00-\x1f"*/:;<>?\\|]')
@@ -66,18 +66,17 @@ class JolietTree:
     names: Mapping[str, str]
 
     @classmethod
-    def of(cls, lengths: Mapping[str, int], folders: Iterable[str] = ()) -> JolietTree:
-        """Return the tree of the files `lengths` (path: bytes) and of `folders`.
-
-        Paths are relative, with forward slashes.
+    def of(cls, tree: Tree) -> JolietTree:
+        """Return `tree` with the names that Joliet can have.
 
         A name that Windows cannot have, or tells from a sibling's by case alone, is replaced by
         one that is made of its start and of its digest.
         """
-        children = _children(lengths, folders)
+        children = tree.entries
+        lengths = {file.path: file.content.size for file in tree.files}
         names = dict(_other_names(children))
         ordered: list[_Folder] = []
-        level = [(_ROOT, 0)]
+        level = [(ROOT, 0)]
         # ECMA-119, section 6.9.1: by level, by the number of the directory above, by name.
         while level:
             below = []
@@ -174,35 +173,12 @@ class JolietTree:
                 yield _record(identifier, starts[below], size, stamp, _DIRECTORY)
 
 
-def _children(files: Iterable[str], folders: Iterable[str]) -> dict[str, list[str]]:
-    """Return the paths of the entries of each directory, in the order in which they come."""
-    children: dict[str, list[str]] = {_ROOT: []}
-    for path in files:
-        above = path.rpartition("/")[0]
-        _add_directory(children, above)
-        children[above].append(path)
-    for path in folders:
-        _add_directory(children, path)
-    return children
-
-
-def _add_directory(children: dict[str, list[str]], path: str) -> None:
-    """Add the directory `path` and those above it, as far as they are missing."""
-    missing = []
-    while path not in children:
-        missing.append(path)
-        path = path.rpartition("/")[0]
-    for directory in reversed(missing):
-        children[directory] = []
-        children[directory.rpartition("/")[0]].append(directory)
-
-
 def _other_names(children: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, str]]:
     """Yield (path, name) of the entries that cannot keep their own name."""
     for entries in children.values():
         taken: set[str] = set()
         for path in entries:
-            name = path.rpartition("/")[2]
+            name = name_of(path)
             if not _is_plain(name) or folded(name) in taken:
                 yield path, _shortened(name)
             taken.add(folded(name))
@@ -225,7 +201,7 @@ def _shortened(name: str) -> str:
 
 
 def _identifier(path: str, names: Mapping[str, str]) -> bytes:
-    return (names.get(path) or path.rpartition("/")[2]).encode("utf-16-be")
+    return (names.get(path) or name_of(path)).encode("utf-16-be")
 
 
 def _folder_size(

@@ -2,7 +2,7 @@
 
 Specifications: ECMA-119 (ISO 9660, https://ecma-international.org/publications-and-standards/
 standards/ecma-119/), SUSP and RRIP 1.10, Joliet (`joliet.py`), El Torito 1.0, UEFI 2.10 section
-13.3.2 for its use by UEFI. The order on the disc is that of `files`, so one pass forward over a
+13.3.2 for its use by UEFI. The order on the disc is that of the tree, so one pass forward over a
 source suffices.
 """
 
@@ -13,13 +13,13 @@ import gc
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imager.content.extents import Content, Data
-from imager.content.tree import PlacedFile, TreeFile, VolumePlan
+from imager.content.tree import File, PlacedFile, Tree, VolumePlan, name_of
+from imager.formats.iso9660.identifiers import IsoTree, plan_tree
 from imager.formats.iso9660.joliet import JolietTree
 from imager.formats.iso9660.metadata import SECTOR, SYSTEM_AREA, IsoMetadata, pinned_clock
-from imager.formats.iso9660.tree import IsoTree, plan_tree
 from imager.support.errors import InputError
 from imager.support.units import align_up
 
@@ -73,18 +73,16 @@ class IsoPlan(VolumePlan):
     renamed: tuple[str, ...]
 
 
-def plan_iso(  # noqa: PLR0913 - a volume is named by all of these
-    files: Sequence[TreeFile],
+def plan_iso(
+    tree: Tree,
     *,
-    folders: Sequence[str] = (),
     volume_id: str,
     timestamp: int,
     boot: Sequence[BootEntry] = (),
     aliases: Sequence[IsoAlias] = (),
 ) -> IsoPlan:
-    """Return an ISO 9660 image of `files`, their data in the given order, and `aliases`.
+    """Return an ISO 9660 image of `tree`, with `aliases` beside its files.
 
-    `folders` are directories that need not hold a file.
     `timestamp` (seconds since 1970) is the time of everything; files have mode 0444, directories
     0555, all belong to root. The first entry of `boot` is the default one; with any, the tree
     (but not Joliet's) also holds the file `boot.cat`. The size is a multiple of 2048, the volume
@@ -97,19 +95,18 @@ def plan_iso(  # noqa: PLR0913 - a volume is named by all of these
         raise InputError(
             f"{volume_id!r} is not a volume id", hint="use 1 to 32 of the characters A-Z 0-9 _"
         )
-    if sum(align_up(file.content.size, SECTOR) for file in files) > _LARGEST:
+    if sum(align_up(file.content.size, SECTOR) for file in tree.files) > _LARGEST:
         raise InputError("the files do not fit in an ISO, which can have 8 TiB")
-    lengths = {file.path: file.content.size for file in files}
+    lengths = {file.path: file.content.size for file in tree.files}
     _check_fit(boot, aliases, lengths)
-    catalog = [_BOOT_CATALOG] if boot else []
-    paths = [*(file.path for file in files), *(alias.path for alias in aliases), *catalog]
-    tree = plan_tree(paths, folders)
-    joliet = JolietTree.of(lengths | {alias.path: alias.length for alias in aliases}, folders)
+    named = tree.joined(Tree.of(File(alias.path, Content(alias.length)) for alias in aliases))
+    catalog = Tree.of([File(_BOOT_CATALOG, Content(0))] if boot else [])
+    identifiers, joliet = plan_tree(named.joined(catalog)), JolietTree.of(named)
     with pinned_clock(timestamp):
         metadata = IsoMetadata(volume_id)
-        _add_files(metadata, tree, files)
-        _add_aliases(metadata, tree, aliases, files)
-        _add_boot(metadata, tree, boot)
+        _add_files(metadata, identifiers, tree.files)
+        _add_aliases(metadata, identifiers, aliases, tree.files)
+        _add_boot(metadata, identifiers, boot)
         places = metadata.place(joliet.size)
         descriptor = joliet.descriptor(
             start=places.reserved,
@@ -125,7 +122,7 @@ def plan_iso(  # noqa: PLR0913 - a volume is named by all of these
     offsets |= {alias.path: offsets[alias.target] + alias.offset for alias in aliases}
     second = joliet.record(start=places.reserved, offsets=offsets, timestamp=timestamp)
     placed = [(0, primary), (places.reserved, Content.of_bytes(second))]
-    placed += ((offsets[file.path], file.content) for file in _patched(files, boot, offsets))
+    placed += ((offsets[file.path], file.content) for file in _patched(tree.files, boot, offsets))
     return IsoPlan(
         Content.compose(places.size, placed),
         tuple(PlacedFile(path, offsets[path], length) for path, length in lengths.items()),
@@ -146,25 +143,21 @@ def _check_fit(
             raise ValueError(f"{entry} has no file, an empty one, or cannot be loaded")
 
 
-def _add_files(metadata: IsoMetadata, tree: IsoTree, files: Sequence[TreeFile]) -> None:
+def _add_files(metadata: IsoMetadata, tree: IsoTree, files: Sequence[File]) -> None:
     for path, identifier in tree.directories.items():
-        metadata.add_directory(identifier, _name(path))
+        metadata.add_directory(identifier, name_of(path))
     for file in files:
-        metadata.add_file(tree.files[file.path], _name(file.path), file.content.size)
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
+        metadata.add_file(tree.files[file.path], name_of(file.path), file.content.size)
 
 
 def _add_aliases(
-    metadata: IsoMetadata, tree: IsoTree, aliases: Sequence[IsoAlias], files: Sequence[TreeFile]
+    metadata: IsoMetadata, tree: IsoTree, aliases: Sequence[IsoAlias], files: Sequence[File]
 ) -> None:
     numbers = {file.path: number for number, file in enumerate(files)}
     for alias in aliases:
         span = (alias.offset, alias.length)
         identifier = tree.files[alias.path]
-        metadata.add_alias(identifier, _name(alias.path), numbers[alias.target], span)
+        metadata.add_alias(identifier, name_of(alias.path), numbers[alias.target], span)
 
 
 def _add_boot(metadata: IsoMetadata, tree: IsoTree, boot: Sequence[BootEntry]) -> None:
@@ -178,13 +171,13 @@ def _add_boot(metadata: IsoMetadata, tree: IsoTree, boot: Sequence[BootEntry]) -
 
 
 def _patched(
-    files: Iterable[TreeFile], boot: Iterable[BootEntry], offsets: Mapping[str, int]
-) -> Iterator[TreeFile]:
+    files: Iterable[File], boot: Iterable[BootEntry], offsets: Mapping[str, int]
+) -> Iterator[File]:
     """Yield the files, those that want one with their boot info table."""
     with_table = {entry.path for entry in boot if entry.boot_info_table}
     for file in files:
         if file.path in with_table:
-            yield TreeFile(file.path, _with_boot_info(file.content, offsets[file.path]))
+            yield replace(file, content=_with_boot_info(file.content, offsets[file.path]))
         else:
             yield file
 

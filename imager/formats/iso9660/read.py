@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imager.content.extents import Content
+from imager.content.tree import Tree
 from imager.formats.iso9660.rockridge import Names, RockRidge, both_endian
 from imager.formats.volume_reader import (
     DamagedError,
     Entry,
-    ForeignTree,
     Kind,
     Run,
     Volume,
     opened_volume,
+    read_tree,
 )
 from imager.support.errors import UnsupportedError
 
@@ -87,15 +87,15 @@ def is_iso9660(head: bytes) -> bool:
     return head[start + 1 : start + 6] == _MAGIC
 
 
-@contextmanager
-def open_iso9660(path: Path) -> Iterator[ForeignTree[_Place]]:
-    """Open the ISO that is the file `path`, boot code and partitions aside.
+def open_iso9660(path: Path, *, folder: str = "") -> Tree:
+    """Return what is in `folder` of the ISO that is the file `path`; see `read_tree`.
 
-    Reading raises InputError for a damaged or truncated volume, UnsupportedError for one with
-    compressed files or sectors of another size than 2048 bytes, OutputError for a failed disk.
+    Boot code and partitions are ignored. Raises InputError for a damaged or truncated volume,
+    UnsupportedError for one with compressed files or sectors of another size than 2048 bytes,
+    OutputError for a failed disk.
     """
     with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
-        yield ForeignTree(volume, _Iso(volume))
+        return read_tree(volume, _Iso(volume), folder)
 
 
 def read_iso9660_label(path: Path) -> str:

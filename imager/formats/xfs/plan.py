@@ -12,19 +12,17 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
 from imager.content.extents import Content
-from imager.content.tree import PlacedFile, TreeFile, VolumePlan
+from imager.content.tree import ROOT, PlacedFile, Tree, VolumePlan, name_of
 from imager.formats.scratch_volume import BLOCK, cut, make_sparse, nonzero_runs, start_of
 from imager.formats.xfs.inodes import fill_files
 from imager.support.errors import DependencyError, InputError
 from imager.support.tools import run_tool
 from imager.support.units import GIB, MIB, format_size
-
-__all__ = ["LEAST_XFS_SIZE", "TreeFile", "VolumePlan", "XfsFullError", "plan_xfs"]
 
 # mkfs.xfs makes no smaller one since 5.19.
 LEAST_XFS_SIZE = 300 * MIB
@@ -54,16 +52,13 @@ _LATER_OPTIONS = (
     ((6, 10), "-n", "parent=0"),
 )
 
-# A folder by name of what is in it; a file is its number in the given order, from 1 on.
-_Folder = dict[str, "_Folder | int"]
-
 
 class XfsFullError(InputError):
     """The files do not fit in a file system of the size."""
 
 
 def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
-    files: Sequence[TreeFile],
+    tree: Tree,
     *,
     size: int,
     label: str,
@@ -72,7 +67,7 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
     scratch: Path,
     sector_size: int = 512,
 ) -> VolumePlan:
-    """Plan an XFS volume of `size` bytes, a multiple of 4096, that holds `files`, owned by root.
+    """Plan an XFS volume of `size` bytes, a multiple of 4096, that holds `tree`, owned by root.
 
     Every time is `timestamp` (seconds since 1970); `sector_size` is the disk's, 512 or 4096 bytes.
     `scratch` is an existing folder on a disk with sparse files; what is put there is removed in
@@ -83,24 +78,24 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
     mkfs.xfs is missing or fails, or makes what was not asked for.
     """
     _check(size=size, label=label, timestamp=timestamp, sector_size=sector_size)
-    tree = _tree(files)
+    _check_names(tree)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="xfs-") as name:
         folder = Path(name)
         (folder / _EMPTY).touch()
-        (folder / _TREE).write_text(_prototype(tree, files), encoding="ascii")
+        (folder / _TREE).write_text(_prototype(tree), encoding="ascii")
         make_sparse(folder / _VOLUME, size)
         options = {**_OPTIONS, "-s": f"size={sector_size}", "-L": label}
         options["-m"] += f",uuid={uuid}"
         try:
             _make(folder, options, timestamp)
         except DependencyError as error:
-            raise _meaning(error, files, size) from error
-        sizes = [file.content.size for file in files]
+            raise _meaning(error, tree, size) from error
+        sizes = [file.content.size for file in tree.files]
         runs = fill_files(folder / _VOLUME, sizes, timestamp=timestamp, sector_size=sector_size)
         metadata = list(nonzero_runs(folder / _VOLUME))
     placed = [(offset, Content.of_bytes(data)) for offset, data in metadata]
     places = []
-    for file, taken in zip(files, runs, strict=True):
+    for file, taken in zip(tree.files, runs, strict=True):
         placed.extend(cut(file.content, taken))
         places.append(PlacedFile(file.path, start_of(taken), file.content.size))
     return VolumePlan(Content.compose(size, placed), tuple(places))
@@ -121,48 +116,33 @@ def _check(*, size: int, label: str, timestamp: int, sector_size: int) -> None:
         raise InputError(f"time {timestamp} is outside of 1970 to 2242")
 
 
-def _tree(files: Sequence[TreeFile]) -> _Folder:
-    """Return the root folder; raises InputError for unusable or double paths."""
-    root: _Folder = {}
-    for number, file in enumerate(files, start=1):
-        *above, name = _parts(file.path)
-        folder = root
-        for part in above:
-            inner = folder.setdefault(part, {})
-            if isinstance(inner, int):
-                raise InputError(f"XFS: {file.path!r} is in what is a file too")
-            folder = inner
-        if name in folder:
-            raise InputError(f"XFS: {file.path!r} is there twice")
-        folder[name] = number
-    return root
+def _check_names(tree: Tree) -> None:
+    for path in (path for paths in tree.entries.values() for path in paths):
+        if len(path) > _PATH_MAX or not _NAME.fullmatch(name_of(path)):
+            raise InputError(
+                f"XFS: {path!r} is not a short path of plain names",
+                hint=f"use A-Z, a-z, 0-9 and _.+~@=- in names, at most {_PATH_MAX} characters"
+                " in all",
+            )
 
 
-def _parts(path: str) -> list[str]:
-    parts = path.split("/")
-    if len(path) > _PATH_MAX or not all(map(_NAME.fullmatch, parts)) or {".", ".."} & {*parts}:
-        raise InputError(
-            f"XFS: {path!r} is not a short relative path of plain names",
-            hint=f"use A-Z, a-z, 0-9 and _.+~@=- in names, at most {_PATH_MAX} characters in all",
-        )
-    return parts
-
-
-def _prototype(tree: _Folder, files: Sequence[TreeFile]) -> str:
+def _prototype(tree: Tree) -> str:
     """Return the prototype: two lines that count for nothing, the root, what is in it."""
-    return "\n".join(["-", "0 0", "d--755 0 0", *_entries(tree, files), ""])
+    numbers = {file.path: number for number, file in enumerate(tree.files, start=1)}
+    return "\n".join(["-", "0 0", "d--755 0 0", *_entries(ROOT, tree, numbers), ""])
 
 
-def _entries(folder: _Folder, files: Sequence[TreeFile]) -> Iterator[str]:
+def _entries(folder: str, tree: Tree, numbers: Mapping[str, int]) -> Iterator[str]:
     """Yield the lines of a folder; the user id of a file is its number, for `fill_files`."""
-    for name, entry in folder.items():
-        if not isinstance(entry, int):
+    for path in tree.entries[folder]:
+        name, number = name_of(path), numbers.get(path)
+        if number is None:
             yield f"{name} d--755 0 0"
-            yield from _entries(entry, files)
-        elif size := files[entry - 1].content.size:
-            yield f"{name} r--644 {entry} 0 {size}"
+            yield from _entries(path, tree, numbers)
+        elif size := tree.files[number - 1].content.size:
+            yield f"{name} r--644 {number} 0 {size}"
         else:
-            yield f"{name} ---644 {entry} 0 {_EMPTY}"
+            yield f"{name} ---644 {number} 0 {_EMPTY}"
     yield "$"
 
 
@@ -193,11 +173,11 @@ def _version(said: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _meaning(error: DependencyError, files: Sequence[TreeFile], size: int) -> Exception:
+def _meaning(error: DependencyError, tree: Tree, size: int) -> Exception:
     """Return what a failure of mkfs.xfs means: it names error numbers of its own in brackets."""
     if f"[{errno.ENOSPC} - {os.strerror(errno.ENOSPC)}]" not in error.message:
         return error
-    needed = format_size(sum(file.content.size for file in files))
+    needed = format_size(tree.size)
     return XfsFullError(
         f"the files, {needed}, do not fit in an XFS volume of {format_size(size)}",
         hint="make the volume larger, or the files smaller",

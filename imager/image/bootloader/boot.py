@@ -9,9 +9,8 @@ from uuid import UUID
 
 from imager.bootassets.find import BootAssets
 from imager.content.extents import Content
-from imager.content.tree import PlacedFile, TreeFile
+from imager.content.tree import File, PlacedFile, Tree
 from imager.efi.secureboot import SecureBoot
-from imager.formats.fat.plan import FatFile
 from imager.support.arch import Arch
 from imager.talos.choices import EnrollKeys
 from imager.talos.version import TalosVersion
@@ -111,14 +110,14 @@ class HybridBoot:
 
 @dataclass(frozen=True, slots=True)
 class IsoBoot:
-    """What boots an ISO: the files of its ESP, and `files` of the tree beside them.
+    """What boots an ISO: the tree of its ESP, and `files` of the ISO's own beside them.
 
     `bios` is there when a BIOS boots it too; `how` says in a few words what it boots by,
     `notes` what else a person should know.
     """
 
-    esp: tuple[FatFile, ...]
+    esp: Tree
     how: str
-    files: tuple[TreeFile, ...] = ()
+    files: tuple[File, ...] = ()
     bios: HybridBoot | None = None
     notes: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imager.content.tree import Tree
 from imager.image.bootloader import grub, sdboot
 from imager.image.bootloader.boot import BootTarget, DiskBoot, IsoBoot
 from imager.talos.choices import Bootloader
@@ -25,4 +26,4 @@ def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
 def plan_iso_boot(target: BootTarget) -> IsoBoot:
     """Return an ESP with systemd-boot, and beside it the menu, kernel and image of GRUB."""
     files = (grub.bios_image(target), *grub.menu_and_kernel(target))
-    return IsoBoot(sdboot.medium_files(target), _HOW, files, grub.hybrid_boot(target))
+    return IsoBoot(Tree.of(sdboot.medium_files(target)), _HOW, files, grub.hybrid_boot(target))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from imager.content.tree import VolumePlan
-from imager.formats.fat.plan import FatFile, minimum_fat_size, plan_fat
+from imager.content.tree import Tree, VolumePlan
+from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.formats.gpt.table import ESP
 from imager.image.bootloader.boot import BootTarget, PlannedPartition
 from imager.support.repro import derived_uuid
@@ -27,12 +25,12 @@ def medium_loader(target: BootTarget) -> str:
 
 
 def plan_esp(
-    target: BootTarget, files: Sequence[FatFile], *, size: int | None = None, offset: int = 0
+    target: BootTarget, tree: Tree, *, size: int | None = None, offset: int = 0
 ) -> VolumePlan:
-    """Return the FAT volume of `files`: of `size` bytes, or the smallest; `offset` on its disk."""
-    least = minimum_fat_size(files, sector_size=target.sector_size)
+    """Return the FAT volume of `tree`: of `size` bytes, or the smallest; `offset` on its disk."""
+    least = minimum_fat_size(tree, sector_size=target.sector_size)
     return plan_fat(
-        files,
+        tree,
         size=least if size is None else size,
         label=LABEL,
         volume_id=derived_uuid(LABEL).int & 0xFFFF_FFFF,
@@ -42,9 +40,7 @@ def plan_esp(
     )
 
 
-def esp_partition(
-    target: BootTarget, files: Sequence[FatFile], *, size: int, offset: int
-) -> PlannedPartition:
+def esp_partition(target: BootTarget, tree: Tree, *, size: int, offset: int) -> PlannedPartition:
     """Return the partition of `size` bytes at `offset` bytes of the disk."""
-    volume = plan_esp(target, files, size=size, offset=offset)
+    volume = plan_esp(target, tree, size=size, offset=offset)
     return PlannedPartition(LABEL, ESP, offset, volume.content, "FAT32", volume.files)

@@ -12,8 +12,7 @@ from imager.bootassets.find import Asset
 from imager.bootassets.grub import find_bios_grub, find_efi_grub
 from imager.bootassets.kernelimage import efi_asset, initramfs_asset
 from imager.content.extents import Content
-from imager.content.tree import TreeFile
-from imager.formats.fat.plan import FatFile
+from imager.content.tree import File, Tree
 from imager.formats.gpt.table import BIOS_BOOT, LEGACY_BOOT, LINUX_DATA
 from imager.formats.xfs.plan import plan_xfs
 from imager.image.bootloader.boot import (
@@ -65,8 +64,8 @@ def plan_iso_boot(target: BootTarget) -> IsoBoot:
 
     Raises InputError when a boot asset is missing.
     """
-    files = [FatFile(file.path, file.content) for file in menu_and_kernel(target)]
-    esp = (FatFile(medium_loader(target), _efi_loader(target)), *files)
+    loader = File(medium_loader(target), _efi_loader(target))
+    esp = Tree.of([loader, *menu_and_kernel(target)])
     if target.has_bios:
         return IsoBoot(esp, _BOTH, (bios_image(target),), hybrid_boot(target))
     return IsoBoot(esp, _UEFI_ALONE)
@@ -97,13 +96,13 @@ def master_boot_code(target: BootTarget, bios: PlannedPartition) -> bytes:
     return disk_boot_code(_grub(target), bios.offset // _BIOS_SECTOR)
 
 
-def bios_image(target: BootTarget) -> TreeFile:
+def bios_image(target: BootTarget) -> File:
     """Return the file of an ISO's tree that a BIOS loads."""
     core = cd_core(_grub(target), prefix=f"/{_ISO_MENU}")
-    return TreeFile(_ISO_IMAGE, Content.of_bytes(core))
+    return File(_ISO_IMAGE, Content.of_bytes(core))
 
 
-def menu_and_kernel(target: BootTarget) -> tuple[TreeFile, ...]:
+def menu_and_kernel(target: BootTarget) -> tuple[File, ...]:
     """Return the menu, kernel and initramfs as an ISO's tree has them.
 
     Raises InputError when a boot asset is missing.
@@ -130,11 +129,13 @@ def _efi_loader(target: BootTarget) -> Content:
 
 def _boot_partition(target: BootTarget, offset: int) -> PlannedPartition:
     volume = plan_xfs(
-        _menu_and_kernel(
-            target,
-            default=quoted_name(target.entries[0]),
-            kernels=_DISK_KERNELS,
-            menu=_DISK_MENU,
+        Tree.of(
+            _menu_and_kernel(
+                target,
+                default=quoted_name(target.entries[0]),
+                kernels=_DISK_KERNELS,
+                menu=_DISK_MENU,
+            )
         ),
         size=target.quirks.boot_size,
         label=_BOOT,
@@ -148,7 +149,7 @@ def _boot_partition(target: BootTarget, offset: int) -> PlannedPartition:
 
 def _menu_and_kernel(
     target: BootTarget, *, default: str, kernels: str, menu: str
-) -> tuple[TreeFile, ...]:
+) -> tuple[File, ...]:
     kernel, initramfs = f"{kernels}/{Asset.KERNEL.value}", f"{kernels}/{Asset.INITRAMFS.value}"
     serial = f"console={target.arch.serial_console}"
     config = grub_cfg(
@@ -159,7 +160,7 @@ def _menu_and_kernel(
         serial=any(word.partition(",")[0] == serial for word in target.entries[0].cmdline.split()),
     )
     return (
-        TreeFile(f"{menu}/{_CONFIG}", Content.of_bytes(config)),
-        TreeFile(kernel, efi_asset(target.assets, Asset.KERNEL)),
-        TreeFile(initramfs, initramfs_asset(target.assets)),
+        File(f"{menu}/{_CONFIG}", Content.of_bytes(config)),
+        File(kernel, efi_asset(target.assets, Asset.KERNEL)),
+        File(initramfs, initramfs_asset(target.assets)),
     )

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from imager.content.extents import Content
-from imager.formats.fat.plan import FatFile
+from imager.content.tree import File, Tree
 from imager.image.bootloader.boot import MenuEntry
 from imager.support.errors import InputError, UnsupportedError
 
@@ -105,16 +105,13 @@ def _argument(word: str) -> str:
     return _ESCAPED.sub(r"\\\g<0>", word)
 
 
-def efi_files(path: str, *, loader: Content, config: bytes) -> tuple[FatFile, ...]:
+def efi_files(path: str, *, loader: Content, config: bytes) -> Tree:
     """Return the ESP's files: GRUB at `path`, where firmware looks for it, and its configuration.
 
     `loader` is Debian's image for CDs. Its `prefix` is /boot/grub on the file system that it was
     started from; without that folder it would take the one of any medium that has /.disk/info.
     """
-    return (
-        FatFile(path, loader),
-        FatFile("boot/grub/grub.cfg", Content.of_bytes(config)),
-    )
+    return Tree.of([File(path, loader), File("boot/grub/grub.cfg", Content.of_bytes(config))])
 
 
 def other_partition_cfg(partition: int, *, menu: str) -> bytes:

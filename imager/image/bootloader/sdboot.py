@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from imager.bootassets.find import Asset
 from imager.bootassets.kernelimage import efi_asset
 from imager.content.extents import Content
+from imager.content.tree import File, Tree
 from imager.efi.authenticode import sign_pe
 from imager.efi.uki import loader_version
-from imager.formats.fat.plan import FatFile
 from imager.image.bootloader.boot import BootTarget, DiskBoot, IsoBoot, PlannedPartition
 from imager.image.bootloader.esp import disk_loader, esp_partition, medium_loader
 from imager.image.bootloader.unified import unified_images
@@ -31,7 +31,7 @@ _CERTIFICATE = "EFI/keys/uki-signing-cert.der"
 _IF_SAFE_SINCE = 253
 
 
-def disk_files(target: BootTarget) -> tuple[FatFile, ...]:
+def disk_files(target: BootTarget) -> tuple[File, ...]:
     """Return the files of a disk's ESP: the loader, UKIs, the configuration.
 
     The menu's entries are profiles of one UKI where version and stub know them, else a UKI each.
@@ -45,7 +45,7 @@ def disk_files(target: BootTarget) -> tuple[FatFile, ...]:
     return (*files, *(_keys(target) if enrolls else ()))
 
 
-def medium_files(target: BootTarget) -> tuple[FatFile, ...]:
+def medium_files(target: BootTarget) -> tuple[File, ...]:
     """Return the files of the ESP of an ISO or stick; see `disk_files`.
 
     `loader/random-seed` is 32 zero bytes and read-only: systemd-boot 261 and later would otherwise
@@ -53,18 +53,18 @@ def medium_files(target: BootTarget) -> tuple[FatFile, ...]:
     """
     return (
         *_files(target, medium_loader(target), enroll=_enroll_keys(target)),
-        FatFile("loader/random-seed", Content.of_bytes(bytes(_SEED_SIZE)), read_only=True),
+        File("loader/random-seed", Content.of_bytes(bytes(_SEED_SIZE)), mode=0o444),
         *_keys(target),
     )
 
 
-def _files(target: BootTarget, loader: str, *, enroll: EnrollKeys | None) -> tuple[FatFile, ...]:
+def _files(target: BootTarget, loader: str, *, enroll: EnrollKeys | None) -> tuple[File, ...]:
     images = unified_images(target)
     conf = _loader_conf(several=len(images) > 1, enroll=enroll)
     return (
-        FatFile(loader, _loader(target)),
+        File(loader, _loader(target)),
         *images,
-        FatFile("loader/loader.conf", Content.of_bytes(conf.encode())),
+        File("loader/loader.conf", Content.of_bytes(conf.encode())),
     )
 
 
@@ -75,10 +75,10 @@ def _loader(target: BootTarget) -> Content:
     return sign_pe(loader, target.secure_boot.signer, name=Asset.SD_BOOT.value)
 
 
-def _keys(target: BootTarget) -> Iterator[FatFile]:
+def _keys(target: BootTarget) -> Iterator[File]:
     if target.secure_boot:
         for name, data in target.secure_boot.variables.items():
-            yield FatFile(f"loader/keys/auto/{name}.auth", Content.of_bytes(data))
+            yield File(f"loader/keys/auto/{name}.auth", Content.of_bytes(data))
 
 
 def esp_on_disk(target: BootTarget, offset: int) -> PlannedPartition:
@@ -87,7 +87,7 @@ def esp_on_disk(target: BootTarget, offset: int) -> PlannedPartition:
     Raises InputError for boot assets as `disk_files` does, and when they do not fit.
     """
     size = target.quirks.unified_efi_size
-    return esp_partition(target, disk_files(target), size=size, offset=offset)
+    return esp_partition(target, Tree.of(disk_files(target)), size=size, offset=offset)
 
 
 def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
@@ -100,8 +100,8 @@ def plan_iso_boot(target: BootTarget) -> IsoBoot:
     files = medium_files(target)
     if target.secure_boot:
         certificate = Content.of_bytes(target.secure_boot.certificate)
-        files = (*files, FatFile(_CERTIFICATE, certificate))
-    return IsoBoot(files, _how(target), notes=_notes(target))
+        files = (*files, File(_CERTIFICATE, certificate))
+    return IsoBoot(Tree.of(files), _how(target), notes=_notes(target))
 
 
 def _how(target: BootTarget) -> str:

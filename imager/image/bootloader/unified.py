@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from imager.bootassets.kernelimage import knows_profiles, unified_kernel_image
 from imager.content.extents import Content
+from imager.content.tree import File
 from imager.efi.authenticode import sign_pe
 from imager.efi.uki import UkiProfile, os_release
-from imager.formats.fat.plan import FatFile
 from imager.image.bootloader.boot import BootTarget, MenuEntry
 
 _NAME = "the unified kernel image"
@@ -20,14 +20,14 @@ def unified_image(target: BootTarget) -> Content:
     return _unified(target, _groups(target)[0])
 
 
-def unified_images(target: BootTarget) -> tuple[FatFile, ...]:
+def unified_images(target: BootTarget) -> tuple[File, ...]:
     """Return the UKIs of all entries: one with profiles where these are known, else one each.
 
     They lie where the boot loader specification wants them; the default one comes first. Raises
     InputError when a boot asset is missing or not what it should be.
     """
     return tuple(
-        FatFile(f"EFI/Linux/{_file_name(target, entries[0])}", _unified(target, entries))
+        File(f"EFI/Linux/{_file_name(target, entries[0])}", _unified(target, entries))
         for entries in _groups(target)
     )
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.tar import Keep, TarIndex, TarPlace, index_tar, plan_tar
-from imager.content.tree import TreeFile
+from imager.content.tar import Keep, TarPlace, open_tar, plan_tar
+from imager.content.tree import File, Tree
 from tests.lib.caches.caches import compress
 from tests.lib.tools.support import content_bytes
 
@@ -31,8 +31,8 @@ def keep_nothing(_path: str, _size: int) -> bool:
     return False
 
 
-def index_file(path: Path, *, keep: Keep = keep_nothing) -> TarIndex:
-    return index_tar(TarPlace.of_file(path), keep=keep)
+def index_file(path: Path, *, keep: Keep = keep_nothing) -> Tree:
+    return open_tar(TarPlace.of_file(path), keep=keep)
 
 
 def index(data: bytes, path: Path) -> dict[str, bytes]:
@@ -46,8 +46,8 @@ def index(data: bytes, path: Path) -> dict[str, bytes]:
 
 
 def planned(files: Mapping[str, bytes]) -> Content:
-    tree = [TreeFile(name, Content.of_bytes(data)) for name, data in files.items()]
-    plan = plan_tar(tree, timestamp=1_700_000_000)
+    tree = [File(name, Content.of_bytes(data)) for name, data in files.items()]
+    plan = plan_tar(Tree.of(tree), timestamp=1_700_000_000)
     whole = content_bytes(plan.content)
     for file in plan.files:
         assert whole[file.offset : file.offset + file.length] == files[file.path]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from imager.content.extents import Content, FileRange
-from imager.formats.fat.tree import FatFile
+from imager.content.tree import File
 from imager.support.errors import OutputError
 
 _SECTOR = 512
@@ -24,7 +24,7 @@ class _DamagedError(Exception):
     """A volume that breaks its own rules."""
 
 
-def read_fat(path: Path, *, offset: int, size: int) -> tuple[FatFile, ...]:
+def read_fat(path: Path, *, offset: int, size: int) -> tuple[File, ...]:
     """Return the files of the FAT32 volume of `size` bytes at byte `offset` of the file `path`.
 
     They are sorted by path, and their contents are ranges of the file `path`. Raises OutputError
@@ -100,7 +100,7 @@ class _Reader:
         self._end: int = sectors // header["BPB_SecPerClus"] + _FIRST_CLUSTER
         self._used: set[int] = set()
 
-    def files(self) -> Iterator[FatFile]:
+    def files(self) -> Iterator[File]:
         """Yield every file, in no order; raises _DamagedError."""
         root = self._volume.root_dir
         self._claim(root.get_cluster())
@@ -113,7 +113,9 @@ class _Reader:
                 pending.append((f"{above}{_name(entry)}/", entry))
             for entry in files:
                 path = above + _name(entry)
-                yield FatFile(path, self._content(entry, path), entry.is_read_only())
+                yield File(
+                    path, self._content(entry, path), 0o444 if entry.is_read_only() else 0o644
+                )
 
     def check_allocation(self, file: BinaryIO) -> None:
         """Check, after all files, that no other cluster is taken and the free count agrees."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from imager.content.extents import FileRange
-from imager.content.tree import TreeFile
-from imager.formats.volume_reader import ForeignTree
-from imager.support.errors import ImagerError, stop_at
+from imager.content.tree import File, Tree
+from imager.support.errors import ImagerError
 from tests.lib.tools.support import content_bytes
 
-Opener = Callable[[Path], AbstractContextManager[ForeignTree[Any]]]
+Opener = Callable[[Path], Tree]
 Edit = tuple[int, bytes]
 _INTERESTING = (b"\0", b"\xff", b"\1", b"\x7f", b"\x80", b"\xff" * 4, b"\0" * 4, b"\xff" * 8)
 
@@ -66,8 +63,8 @@ def odd_tree(*, many: int = 700) -> dict[str, bytes]:
 
 def refusal_of(opener: Opener, path: Path) -> ImagerError:
     """Return the error, which names `path`, of reading the volume there."""
-    with pytest.raises(ImagerError) as caught, opener(path) as tree:
-        tree.files("", fail=stop_at)
+    with pytest.raises(ImagerError) as caught:
+        opener(path)
     assert str(path) in caught.value.message
     return caught.value
 
@@ -80,10 +77,10 @@ def below(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
     }
 
 
-def read(opened: AbstractContextManager[ForeignTree[Any]], folder: str = "") -> dict[str, bytes]:
-    """Return the bytes of every file below `folder` of a volume that is sound."""
-    with opened as tree:
-        files = tree.files(folder, fail=stop_at)
+def read(tree: Tree, folder: str = "") -> dict[str, bytes]:
+    """Return the bytes of every file below `folder` of a tree that has nothing but files."""
+    assert not tree.others
+    files = tree.below(folder).files
     assert [file.path for file in files] == sorted({file.path for file in files})
     return {file.path: content_bytes(file.content) for file in files}
 
@@ -96,7 +93,7 @@ class Image:
     offsets: list[int]
 
 
-def metadata_offsets(image: bytes, files: Sequence[TreeFile]) -> list[int]:
+def metadata_offsets(image: bytes, files: Sequence[File]) -> list[int]:
     """Return the offsets in `image` of what is not zero and no file's data.
 
     A byte of zeros beside others counts too, since fields are wider than their numbers.
@@ -137,9 +134,7 @@ def survives(path: Path, opener: Opener) -> bool:
     What is read must lie in the file, and be no more than its metadata can name.
     """
     try:
-        with opener(path) as tree:
-            tree.has_folder("imagecache/manifests")
-            files = tree.files("", fail=stop_at)
+        files = opener(path).files
     except ImagerError as error:
         assert error.message
         return False

@@ -95,14 +95,14 @@ MUTANTS = (
     ),
     Mutant(
         "links in a tree are followed",
-        "imager/cache/open.py",
-        "if entry.is_symlink():",
-        "if not entry:",
+        "imager/content/folder.py",
+        "if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):",
+        "if not (entry.is_file() or entry.is_dir()):",
         f"{_DAMAGE}::test_links_in_a_tree_are_refused",
     ),
     Mutant(
         "a port is not written for vfat",
-        "imager/cache/tree.py",
+        "imager/cache/paths.py",
         'registry = re.sub(r":([0-9]+)$", r"_\\1_", reference.registry)',
         "registry = reference.registry",
         "tests/unit/test_imagecache_tree.py::test_places_have_their_references",

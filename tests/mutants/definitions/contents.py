@@ -10,6 +10,7 @@ _COMPRESSION = "tests/unit/test_compression.py"
 _CHECKS = "tests/unit/test_checks.py"
 _WORKSPACE = "tests/unit/test_workspace.py"
 _TARBALL = "tests/unit/test_tarball.py"
+_TREE = "tests/unit/test_tree.py"
 
 MUTANTS = (
     # Contents and the engine.
@@ -163,25 +164,11 @@ MUTANTS = (
     ),
     # Archives.
     Mutant(
-        "names may lead out of an archive",
-        "imager/content/tar.py",
-        'any(part in ("", ".", "..") for part in parts)',
-        'any(part in ("", ".") for part in parts)',
-        f"{_TARBALL}::test_hostile_members_are_refused",
-    ),
-    Mutant(
         "links pass for files",
         "imager/content/tar.py",
         "if info.issparse() or not info.isreg():",
         "if info.issparse():",
         f"{_TARBALL}::test_what_is_no_file_is_named_alone",
-    ),
-    Mutant(
-        "a name may come twice",
-        "imager/content/tar.py",
-        "if name in files:",
-        "if not name:",
-        f"{_TARBALL}::test_hostile_members_are_refused",
     ),
     Mutant(
         "a header may take any amount of memory",
@@ -196,5 +183,48 @@ MUTANTS = (
         "if done.returncode != 0:",
         "if done.returncode < 0:",
         "tests/unit/test_oci_credentials.py::test_asks_helpers",
+    ),
+    # Trees.
+    Mutant(
+        "a path may lead out of its tree",
+        "imager/content/tree.py",
+        'not {"", ".", ".."}.isdisjoint(path.split("/"))',
+        'not {"", "."}.isdisjoint(path.split("/"))',
+        f"{_TREE}::test_paths_that_lead_elsewhere_are_refused",
+    ),
+    Mutant(
+        "two files may have one path",
+        "imager/content/tree.py",
+        "if path in leaves:",
+        "if not path:",
+        f"{_TREE}::test_two_entries_with_one_path_are_refused",
+    ),
+    Mutant(
+        "a file may be a folder",
+        "imager/content/tree.py",
+        "if clash := leaves & entries.keys():",
+        "if clash := set():",
+        f"{_TREE}::test_two_entries_with_one_path_are_refused",
+    ),
+    Mutant(
+        "folders that a tree was given count as implied",
+        "imager/content/tree.py",
+        "frozenset(entries).difference(given, (ROOT,))",
+        "frozenset(entries).difference((ROOT,))",
+        f"{_TREE}::test_folders_follow_from_paths_and_parents_come_first",
+    ),
+    Mutant(
+        "a tree in a folder loses its empty folders",
+        "imager/content/tree.py",
+        '[f"{folder}/{path}" for path in self._given()]',
+        "[]",
+        f"{_TREE}::test_a_tree_in_a_folder_of_another_one",
+    ),
+    Mutant(
+        "what is beside a folder is below it",
+        "imager/content/tree.py",
+        'start = f"{folder}/"',
+        "start = folder",
+        f"{_TREE}::test_a_tree_in_a_folder_of_another_one",
     ),
 )

@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "a random seed is written to media",
         "imager/image/bootloader/sdboot.py",
-        "Content.of_bytes(bytes(_SEED_SIZE)), read_only=True)",
+        "Content.of_bytes(bytes(_SEED_SIZE)), mode=0o444)",
         "Content.of_bytes(bytes(_SEED_SIZE)))",
         "tests/oracle/test_golden.py::test_no_random_seed_is_written_to_a_medium",
     ),

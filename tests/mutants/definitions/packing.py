@@ -13,16 +13,16 @@ _MACHINECONFIG_CHECK = "tests/unit/test_machineconfig_check.py"
 MUTANTS = (
     Mutant(
         "an image by digest alone has no folder reference",
-        "imager/cache/tree.py",
-        "folders.add(",
-        "folders.discard(",
+        "imager/cache/paths.py",
+        "sorted({*tree.folders, *references})",
+        "sorted({*tree.folders})",
         f"{_FOLDERS}::test_a_repository_has_the_folder_reference",
     ),
     Mutant(
         "folders stand behind what is in them",
-        "imager/cache/tree.py",
-        "return tuple(sorted(folders))",
-        "return tuple(sorted(folders, reverse=True))",
+        "imager/content/tar.py",
+        "for path in sorted(tree.folders))",
+        "for path in sorted(tree.folders, reverse=True))",
         f"{_FOLDERS}::test_a_layer_unpacks_without_making_parents",
     ),
     Mutant(
@@ -35,15 +35,15 @@ MUTANTS = (
     Mutant(
         "a layer has no folders",
         "imager/cache/plan.py",
-        "plan_tar(files, folders=folders, timestamp=TIMESTAMP)",
-        "plan_tar(files, timestamp=TIMESTAMP)",
+        "plan_tar(tree, timestamp=TIMESTAMP)\n    content, head",
+        "plan_tar(replace(tree, entries={}), timestamp=TIMESTAMP)\n    content, head",
         f"{_FOLDERS}::test_a_layer_unpacks_without_making_parents",
     ),
     Mutant(
         "a pushed tree has no folders",
         "imager/cache/publish.py",
-        "plan_tar(files, folders=cache.folders, timestamp=TIMESTAMP)",
-        "plan_tar(files, timestamp=TIMESTAMP)",
+        "plan_tar(tree, timestamp=TIMESTAMP).content",
+        "plan_tar(type(tree)(tree.files, {}, frozenset()), timestamp=TIMESTAMP).content",
         f"{_FOLDERS}::test_a_push_has_the_folders",
     ),
     Mutant(
@@ -56,8 +56,8 @@ MUTANTS = (
     Mutant(
         "a flat tree has the folders of its files alone",
         "imager/cache/write.py",
-        "for name in plan.folders:",
-        "for name in {file.path.rpartition('/')[0] for file in plan.files}:",
+        "for name in plan.tree.folders:",
+        "for name in {file.path.rpartition('/')[0] for file in plan.tree.files}:",
         f"{_FOLDERS}::test_a_flat_tree_has_its_folders",
     ),
     Mutant(
@@ -77,8 +77,8 @@ MUTANTS = (
     Mutant(
         "a machine's volume has the folders of its files alone",
         "imager/node/sync.py",
-        "tree_folders(plan.manifests)",
-        "()",
+        "for folder in tree.folders:",
+        "for folder in ():",
         f"{_FOLDERS}::test_a_copy_into_a_volume_has_the_folders",
     ),
     Mutant(
@@ -119,7 +119,7 @@ MUTANTS = (
     Mutant(
         "an image's layer without manifests is a damaged cache",
         "imager/cache/tars.py",
-        'if not any(file.path.startswith(f"{_MANIFESTS}/") for file in index.files):',
+        'if not any(file.path.startswith(f"{_MANIFESTS}/") for file in tree.files):',
         "if False:",
         f"{_ARCHIVES}::test_an_ordinary_image",
     ),

@@ -1,4 +1,4 @@
-"""A squashfs image of files in memory, made by squashfs-tools from a tar.
+"""A squashfs image, made by squashfs-tools from a tar.
 
 So neither the user, the umask nor the clock has a part in it.
 """
@@ -6,29 +6,23 @@ So neither the user, the umask nor the clock has a part in it.
 from __future__ import annotations
 
 import hashlib
-import io
-import stat
-import tarfile
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.distro.cpio import CpioEntry
+from imager.content.reading import read_content
+from imager.content.tar import plan_tar
+from imager.content.tree import Tree
 from imager.support.atomic import atomic_file
 from imager.support.tools import run_tool
 
 _PROGRAM, _PACKAGE = "mksquashfs", "squashfs-tools"
-_TYPES = {
-    stat.S_IFDIR: tarfile.DIRTYPE,
-    stat.S_IFREG: tarfile.REGTYPE,
-    stat.S_IFLNK: tarfile.SYMTYPE,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """How hard zstd tries, and the `block_size` in bytes that it sees at a time.
+    """The level of zstd, and the `block_size` in bytes that it compresses at a time.
 
     Larger blocks pack better, and more is read for each part of a file.
     """
@@ -36,31 +30,30 @@ class Compression:
     level: int
     block_size: int
 
-    def options(self, epoch: int) -> tuple[str, ...]:
-        """Return mksquashfs's options for an image of the time `epoch`, owned by root."""
+    def options(self, timestamp: int) -> tuple[str, ...]:
+        """Return mksquashfs's options for an image of the time `timestamp`, owned by root."""
         packing = ("-comp", "zstd", "-Xcompression-level", str(self.level))
-        times = ("-mkfs-time", str(epoch), "-all-time", str(epoch))
+        times = ("-mkfs-time", str(timestamp), "-all-time", str(timestamp))
         owner = ("-root-mode", "0755", "-all-root", "-no-xattrs")
         return (*packing, "-b", str(self.block_size), *times, *owner)
 
 
-def squashfs_image(
-    entries: Iterable[CpioEntry], *, epoch: int, compression: Compression, scratch: Path
-) -> bytes:
-    """Return an image of `entries`.
+def squashfs_image(tree: Tree, *, timestamp: int, compression: Compression, scratch: Path) -> bytes:
+    """Return an image of `tree`.
 
-    All is owned by root and modified at `epoch` (seconds, UTC). Folders, regular files and
-    symbolic links may be in it. Raises DependencyError when mksquashfs is missing or fails.
+    All is owned by root and modified at `timestamp` (seconds since 1970, UTC). Raises
+    DependencyError when mksquashfs is missing or fails.
     """
-    return _packed(_tar(entries, epoch=epoch), compression.options(epoch), scratch)
+    tar = read_content(plan_tar(tree, timestamp=timestamp).content)
+    return _packed(tar, compression.options(timestamp), scratch)
 
 
 def cached_squashfs_image(
-    entries: Iterable[CpioEntry], *, epoch: int, compression: Compression, cache: Path
+    tree: Tree, *, timestamp: int, compression: Compression, cache: Path
 ) -> bytes:
     """Return the same as `squashfs_image`, from `cache` if that has it; else it is put there."""
-    tar = _tar(entries, epoch=epoch)
-    options = compression.options(epoch)
+    tar = read_content(plan_tar(tree, timestamp=timestamp).content)
+    options = compression.options(timestamp)
     # Another version may pack otherwise.
     version = run_tool([_PROGRAM, "-version"], package=_PACKAGE)
     key = hashlib.sha256(tar)
@@ -82,18 +75,3 @@ def _packed(tar: bytes, options: Sequence[str], scratch: Path) -> bytes:
         argv: list[str | Path] = [_PROGRAM, "-", image, "-tar", *options, "-no-progress"]
         run_tool(argv, package=_PACKAGE, stdin=tar)
         return image.read_bytes()
-
-
-def _tar(entries: Iterable[CpioEntry], *, epoch: int) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for entry in entries:
-            info = tarfile.TarInfo(entry.path)
-            info.type = _TYPES[stat.S_IFMT(entry.mode)]
-            info.mode, info.mtime = stat.S_IMODE(entry.mode), epoch
-            if info.issym():
-                info.linkname = entry.data.decode()
-            else:
-                info.size = len(entry.data)
-            tar.addfile(info, io.BytesIO(entry.data))
-    return buffer.getvalue()

@@ -6,31 +6,22 @@ Structure". pyfatfs's objects marshal the records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from imager.content.extents import Content
+from imager.content.tree import ROOT, File, Tree, name_of, parent
 from imager.formats.fat.names import aliases, check_name, folded, long_records, record_count
 from imager.support.errors import InputError
 
-ROOT = ""
 RECORD_SIZE = 32
 
 LARGEST_FILE = (1 << 32) - 1
 _MOST_RECORDS = 65_536
 _READ_ONLY, _VOLUME_LABEL, _FOLDER, _ARCHIVE = 0x01, 0x08, 0x10, 0x20
+_WRITABLE = 0o222
 _DOT, _DOT_DOT = b".".ljust(11), b"..".ljust(11)
 _FIRST_YEAR, _LAST_YEAR = 1980, 2107
-
-
-@dataclass(frozen=True, slots=True)
-class FatFile:
-    """A file of the volume; `path` is like EFI/BOOT/BOOTX64.EFI, folders follow from it."""
-
-    path: str
-    content: Content
-    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +31,13 @@ class Entry:
     path: str
     alias: bytes
     long_name: bytes
-    file: FatFile | None
+    file: File | None
 
     def records(self, cluster: int, stamp: Stamp) -> bytes:
         """Return the entry's records on disk; its data starts at `cluster`, 0 being none."""
         if self.file is None:
             return self.long_name + record(self.alias, _FOLDER, stamp, cluster=cluster)
-        attributes = _ARCHIVE | (_READ_ONLY if self.file.read_only else 0)
+        attributes = _ARCHIVE | (0 if self.file.mode & _WRITABLE else _READ_ONLY)
         size = self.file.content.size
         return self.long_name + record(self.alias, attributes, stamp, cluster=cluster, size=size)
 
@@ -128,49 +119,19 @@ def record(
     return bytes(entry)
 
 
-def folders_of(files: Sequence[FatFile], folders: Iterable[str] = ()) -> tuple[Folder, ...]:
-    """Return the folders of `files` and those named, the root first, all sorted by path.
+def folders_of(tree: Tree) -> tuple[Folder, ...]:
+    """Return the folders of `tree`, the root first, all sorted by path.
 
-    Raises InputError for a file above 4 GiB - 1, a name that FAT cannot hold, two paths that are
-    the same or differ in case only, and a folder of more than 65,536 records.
+    Raises InputError for a file above 4 GiB - 1, a name that FAT cannot hold, two names of a folder
+    that differ in case only, and a folder of more than 65,536 records.
     """
-    children: dict[str, dict[str, FatFile | None]] = {ROOT: {}}
-    for path, file in _unique_paths(files, folders).items():
-        above, _, name = path.rpartition("/")
-        children[above][name] = file
-        if file is None:
-            children[path] = {}
-    for path, names in children.items():
-        _check_room(path, names)
-    return tuple(_folder(path, children[path]) for path in sorted(children))
+    files = {file.path: file for file in tree.files}
+    for file in tree.files:
+        _check_size(file)
+    return tuple(_folder(path, tree.entries[path], files) for path in sorted(tree.entries))
 
 
-def _unique_paths(files: Sequence[FatFile], folders: Iterable[str]) -> Mapping[str, FatFile | None]:
-    """Return every path, folders with None before what is in them."""
-    named: list[tuple[str, FatFile | None]] = [(file.path, file) for file in files]
-    named += [(folder, None) for folder in folders]
-    seen: dict[str, tuple[str, FatFile | None]] = {}
-    for last, file in sorted(named, key=lambda each: each[0]):
-        _check_names(last)
-        if file is not None:
-            _check_size(file)
-        for path in _with_parents(last):
-            new = (path, file if path == last else None)
-            known = seen.setdefault(folded(path), new)
-            if known is not new and (known != new or new[1] is not None):
-                raise InputError(
-                    f"{known[0]!a} and {path!a} are one name on a FAT file system",
-                    hint="names must differ in more than case, and no file can be a folder too",
-                )
-    return dict(seen.values())
-
-
-def _check_names(path: str) -> None:
-    for name in path.split("/"):
-        check_name(name, path=path)
-
-
-def _check_size(file: FatFile) -> None:
+def _check_size(file: File) -> None:
     if file.content.size > LARGEST_FILE:
         raise InputError(
             f"{file.path}: {file.content.size} bytes are more than a file on FAT can have,"
@@ -189,23 +150,28 @@ def _check_room(path: str, names: Collection[str]) -> None:
         )
 
 
-def _with_parents(path: str) -> Iterator[str]:
-    for at, character in enumerate(path):
-        if character == "/":
-            yield path[:at]
-    yield path
-
-
-def _folder(path: str, children: Mapping[str, FatFile | None]) -> Folder:
-    names = sorted(children)
-    alias_of = aliases(names)
-    entries = tuple(
-        Entry(
-            f"{path}/{name}" if path else name,
-            alias_of[name],
-            long_records(name, alias_of[name]),
-            children[name],
-        )
-        for name in names
+def _folder(path: str, entries: Collection[str], files: Mapping[str, File]) -> Folder:
+    names = {name_of(entry): entry for entry in sorted(entries)}
+    _check_names(names)
+    _check_room(path, names)
+    alias_of = aliases([*names])
+    return Folder(
+        path,
+        None if path == ROOT else parent(path),
+        tuple(
+            Entry(entry, alias_of[name], long_records(name, alias_of[name]), files.get(entry))
+            for name, entry in names.items()
+        ),
     )
-    return Folder(path, None if path == ROOT else path.rpartition("/")[0], entries)
+
+
+def _check_names(names: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for name, path in names.items():
+        check_name(name, path=path)
+        known = seen.setdefault(folded(name), path)
+        if known != path:
+            raise InputError(
+                f"{known!a} and {path!a} are one name on a FAT file system",
+                hint="names must differ in more than case",
+            )

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from imager.content.tree import File, Tree, parent
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 from imager.support.errors import ImagerError, UnsupportedError
@@ -58,15 +59,15 @@ def manifest_path(reference: Reference) -> str:
     return f"{folder}/{_REFERENCE}/{reference.tag}"
 
 
-def tree_folders(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the folders of a tree with the files `paths`, parents first, sorted."""
-    folders: set[str] = set()
-    for above in {path.rpartition("/")[0] for path in paths}:
-        parts = above.split("/")
-        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-        if parts[0] == _MANIFESTS:
-            folders.add("/".join([*parts[:-1], _REFERENCE]))
-    return tuple(sorted(folders))
+def cache_tree(files: Iterable[File]) -> Tree:
+    """Return the tree of the cache with `files`, in their order, and the folders that it needs."""
+    tree = Tree.of(files)
+    references = (
+        f"{parent(folder)}/{_REFERENCE}"
+        for folder in {parent(file.path) for file in tree.files}
+        if folder.partition("/")[0] == _MANIFESTS
+    )
+    return Tree.of(tree.files, sorted({*tree.folders, *references}))
 
 
 def parse_path(path: str) -> BlobPath | ManifestPath | None:
