@@ -36,7 +36,12 @@ def load_cache(source: str, tree: Tree, *, fail: Fail = stop_at) -> ImageCache:
     parsed: dict[bytes, RawManifest] = {}
     ignored = 0
     for path in tree.others:
-        fail(InputError(f"{source}: {path!r} is neither a file nor a folder"))
+        fail(
+            InputError(
+                f"{source}: {path} is a link or a special file",
+                hint="a cache has files and folders only: copy it again, links followed",
+            )
+        )
     for file in tree.files:
         match parse_path(file.path):
             case BlobPath(digest):

@@ -39,7 +39,8 @@ def test_a_planned_archive_is_read_by_gnu_tar(tmp_path: Path) -> None:
         assert (tmp_path / "x" / name).read_bytes() == data
     with tarfile.open(path) as tar:
         for info in tar:
-            assert (info.mode, info.uid, info.gid, info.mtime) == (0o644, 0, 0, 1_700_000_000)
+            mode = 0o755 if info.isdir() else 0o644
+            assert (info.mode, info.uid, info.gid, info.mtime) == (mode, 0, 0, 1_700_000_000)
 
 
 def test_a_planned_member_may_be_larger_than_8_gib(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_links_in_an_archive_are_told(flat: CacheFixture, tmp_path: Path) -> Non
         link = tarfile.TarInfo("blob/link")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    assert "'blob/link' is neither a file nor a folder" in refusal(path).message
+    assert "blob/link is a link or a special file" in refusal(path).message
 
 
 ARCHIVES = pytest.mark.parametrize("archive", ArchiveFormat)
