@@ -14,7 +14,7 @@ CACHE_FOLDER = "imagecache"
 _NO_FAT = "write the ISO itself to the stick with dd, or build a raw disk (imager metal)"
 
 
-def cache_tree(target: Target) -> Tree:
+def cache_on_medium(target: Target) -> Tree:
     """Return the image cache in its folder on a medium; empty without a cache."""
     return target.cache.tree.under(CACHE_FOLDER) if target.cache else Tree.of()
 
@@ -28,7 +28,7 @@ def check_fits_fat(target: Target) -> None:
             hint=_NO_FAT,
         )
     try:
-        check_fat_tree(cache_tree(target))
+        check_fat_tree(cache_on_medium(target))
     except InputError as error:
         raise InputError(error.message, hint=_NO_FAT) from error
 

@@ -20,7 +20,7 @@ from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, IsoPl
 from imager.image.bootloader.boot import IsoBoot
 from imager.image.bootloader.bootloaders import boot_planner
 from imager.image.bootloader.esp import LABEL, plan_esp
-from imager.image.cache_files import cache_tree, check_fits_fat
+from imager.image.cache_files import cache_on_medium, check_fits_fat
 from imager.image.plan import OutputPlan, Region, RegionKind, Target
 from imager.support.errors import InputError
 from imager.support.fields import setting
@@ -116,7 +116,7 @@ def _iso_tree(target: Target, boot: IsoBoot, esp: VolumePlan, name: str) -> IsoP
         # The default entry is for a BIOS; UEFI looks for the one that is its own.
         entries.insert(0, BootEntry(boot.bios.path, BootPlatform.BIOS, _LOAD, boot_info_table=True))
     return plan_iso(
-        Tree.of([File(ESP_IMAGE, esp.content), *stored]).joined(cache_tree(target)),
+        Tree.of([File(ESP_IMAGE, esp.content), *stored]).joined(cache_on_medium(target)),
         volume_id=name,
         timestamp=target.timestamp,
         boot=entries,

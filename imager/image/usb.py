@@ -15,7 +15,7 @@ from imager.content.extents import Content
 from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.formats.gpt.table import BASIC_DATA, Partition, backup_size, plan_gpt
 from imager.image.bootloader.bootloaders import boot_planner
-from imager.image.cache_files import cache_tree, check_fits_fat
+from imager.image.cache_files import cache_on_medium, check_fits_fat
 from imager.image.plan import OutputPlan, Region, RegionKind, Target
 from imager.support.errors import InputError
 from imager.support.fields import setting
@@ -41,7 +41,7 @@ def plan_usb_output(target: Target) -> OutputPlan:
     check_fits_fat(target)
     boot_target = target.medium_boot()
     boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).iso(boot_target)
-    tree = boot.esp.joined(cache_tree(target))
+    tree = boot.esp.joined(cache_on_medium(target))
     minimum = 2 * MIB + align_up(minimum_fat_size(tree), MIB)
     size = minimum if target.disk_size is None else target.disk_size
     _check_size(size, minimum)
