@@ -10,12 +10,13 @@ import enum
 from collections.abc import Collection
 from pathlib import Path
 
-from imager.cache.image import TIMESTAMP, CacheImage, cache_image
-from imager.content.extents import Codec
-from imager.content.tar import TAR_END, file_header, folder_header, padding
+from imager.cache.image import TIMESTAMP, CacheImage, cache_image, layout_tree
+from imager.content.extents import Codec, Content
+from imager.content.tar import plan_tar
+from imager.content.tree import File, VolumePlan
 from imager.oci.digest import Digest
-from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, blob_path, oci_layout_json
-from imager.oci.manifest import OCI_LAYER, Descriptor, index_json
+from imager.oci.layout import blob_path
+from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.support.errors import InputError
 
@@ -24,7 +25,6 @@ _OTHER_FILES = """
 .tgz .tzst .txz .tbz2 .gz .zst .xz .bz2 .zip .7z .rar .cpio
 .iso .img .raw .qcow2 .vmdk .squashfs .sqsh .txt .yaml .yml .json
 """
-_FOLDERS = ("blobs", "blobs/sha256")
 _ANY = Digest("0" * 64)
 
 
@@ -63,34 +63,12 @@ class ArchiveFormat(enum.Enum):
         return {ArchiveFormat.GZIP: Codec.GZIP, ArchiveFormat.ZSTD: Codec.ZSTD}.get(self)
 
 
-def archive_head(layer: Descriptor) -> bytes:
-    """Return the bytes before the layer: folder entries and the header of the layer."""
-    folders = b"".join(folder_header(path, TIMESTAMP) for path in _FOLDERS)
-    return folders + file_header(blob_path(layer.digest), layer.size, TIMESTAMP)
+def plan_archive(image: CacheImage, layer: Descriptor, content: Content) -> VolumePlan:
+    """Return the archive of `image`; `content` is its layer, the first of the placed files."""
+    return plan_tar(layout_tree(image, File(blob_path(layer.digest), content)), timestamp=TIMESTAMP)
 
 
-def archive_tail(image: CacheImage, layer: Descriptor) -> bytes:
-    """Return the bytes after the layer: the documents of the layout, and the end marker."""
-    documents = {
-        blob_path(Digest.of(image.config)): image.config,
-        blob_path(Digest.of(image.manifest)): image.manifest,
-        INDEX_FILE: index_json(image.entries),
-        LAYOUT_FILE: oci_layout_json(),
-    }
-    members = (
-        file_header(path, len(data), TIMESTAMP) + data + padding(len(data))
-        for path, data in documents.items()
-    )
-    return padding(layer.size) + b"".join(members) + TAR_END
-
-
-def planned_head(layer_size: int) -> int:
-    """Return the offset in bytes of a layer of `layer_size` bytes in an archive."""
-    return len(archive_head(Descriptor(OCI_LAYER, _ANY, layer_size)))
-
-
-def planned_size(platforms: Collection[Platform], layer_size: int) -> int:
-    """Return the size in bytes of an uncompressed archive with a layer of `layer_size` bytes."""
-    layer = Descriptor(OCI_LAYER, _ANY, layer_size)
-    tail = archive_tail(cache_image(platforms, layer, diff_id=_ANY), layer)
-    return planned_head(layer_size) + layer_size + len(tail)
+def expected_archive(platforms: Collection[Platform], layer: Content) -> VolumePlan:
+    """Return the archive of a layer whose digest is not known yet: only sizes and places count."""
+    descriptor = Descriptor(OCI_LAYER, _ANY, layer.size)
+    return plan_archive(cache_image(platforms, descriptor, diff_id=_ANY), descriptor, layer)

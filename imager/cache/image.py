@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from imager.content.extents import Content
+from imager.content.tree import File, Tree
 from imager.oci.digest import Digest
 from imager.oci.documents import dump_json
-from imager.oci.layout import REF_NAME
-from imager.oci.manifest import OCI_CONFIG, OCI_MANIFEST, Descriptor, manifest_json
+from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, REF_NAME, blob_path, oci_layout_json
+from imager.oci.manifest import OCI_CONFIG, OCI_MANIFEST, Descriptor, index_json, manifest_json
 from imager.oci.platform import Platform
 
 # Of the files in the layer, in seconds since 1970.
@@ -51,3 +53,15 @@ def cache_image(
         for platform, name in zip(ordered, names, strict=True)
     )
     return CacheImage(config, manifest, entries)
+
+
+def layout_tree(image: CacheImage, layer: File) -> Tree:
+    """Return the OCI layout of `image`: the file of the layer first, then the documents."""
+    documents = {
+        blob_path(Digest.of(image.config)): image.config,
+        blob_path(Digest.of(image.manifest)): image.manifest,
+        INDEX_FILE: index_json(image.entries),
+        LAYOUT_FILE: oci_layout_json(),
+    }
+    files = (File(path, Content.of_bytes(data)) for path, data in documents.items())
+    return Tree.of([layer, *files])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from imager.cache.archiving import ArchiveFormat, planned_head, planned_size
+from imager.cache.archiving import ArchiveFormat, expected_archive
 from imager.cache.blobstore import LayerCache
 from imager.cache.contents import BlobSource, Gathered
 from imager.cache.hardlinks import whole_file_in
@@ -198,9 +198,9 @@ def _pack(
     plan = plan_tar(tree, timestamp=TIMESTAMP)
     content, head, size = plan.content, 0, plan.content.size
     if options.archive is not None and options.layout is CacheLayout.OCI:
-        head = planned_head(content.size)
+        archive = expected_archive(platforms, content)
+        head, size = archive.files[0].offset, archive.content.size
         content = Content.compose(head + content.size, [(head, content)])
-        size = planned_size(platforms, plan.content.size)
     packed = options.compression is not LayerCompression.NONE or (
         options.archive is not None and options.archive.codec is not None
     )

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.cache.archiving import ArchiveFormat, archive_head, archive_tail
+from imager.cache.archiving import ArchiveFormat, plan_archive
 from imager.cache.compress import compress_file
 from imager.cache.contents import Gathered
 from imager.cache.hardlinks import drop_links, try_link, whole_file_in
-from imager.cache.image import cache_image
+from imager.cache.image import cache_image, layout_tree
 from imager.cache.plan import (
     LAYER_TYPES,
     CacheLayout,
@@ -30,13 +30,14 @@ from imager.cache.plan import (
 from imager.cache.staging import Construction, forget_journal
 from imager.content.copier import write_content
 from imager.content.extents import Codec, Content
+from imager.content.reading import read_content
 from imager.content.tar import TarPlace, first_names
 from imager.content.tree import File
 from imager.content.writeback import flushing
 from imager.oci.digest import Digest
-from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, oci_layout_json
+from imager.oci.layout import INDEX_FILE, LAYOUT_FILE
 from imager.oci.layout import blob_path as layout_blob_path
-from imager.oci.manifest import OCI_LAYER, Descriptor, index_json
+from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.support.atomic import check_output_folder
 from imager.support.errors import InputError
 from imager.support.meter import Kept
@@ -157,14 +158,8 @@ def _write_layout(made: Construction, content: Content, folder: Path) -> Created
     plain.unlink(missing_ok=True)
     layer = Descriptor(media_type, digest, finished.stat().st_size)
     image = cache_image(made.plan.gathered.index_platforms, layer, diff_id=diff_id)
-    documents = {
-        layout_blob_path(Digest.of(image.config)): image.config,
-        layout_blob_path(Digest.of(image.manifest)): image.manifest,
-        INDEX_FILE: index_json(image.entries),
-        LAYOUT_FILE: oci_layout_json(),
-    }
-    for name, data in documents.items():
-        (folder / name).write_bytes(data)
+    for file in layout_tree(image, File(layout_blob_path(digest), Content(layer.size))).files[1:]:
+        (folder / file.path).write_bytes(read_content(file.content))
     return Created(layer)
 
 
@@ -179,11 +174,17 @@ def _write_archive(
             digest = _layer_digest(made, plain)
             layer = Descriptor(OCI_LAYER, digest, content.size - plan.packing.head)
             image = cache_image(plan.gathered.index_platforms, layer, diff_id=digest)
-            os.pwrite(out, archive_head(layer), 0)
-            os.pwrite(out, archive_tail(image, layer), content.size)
+            _write_around(plan_archive(image, layer, Content(layer.size)).content, out)
     if archive.codec is not None:
         _compress(made, plain, finished, archive.codec)
     return Created(layer)
+
+
+def _write_around(archive: Content, out: int) -> None:
+    """Write what an archive has around its layer, which is a hole in `archive`."""
+    for extent in archive.extents:
+        os.pwrite(out, read_content(archive.slice(extent.offset, extent.length)), extent.offset)
+    os.ftruncate(out, archive.size)
 
 
 @contextmanager

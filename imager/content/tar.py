@@ -24,7 +24,7 @@ from imager.support.errors import InputError
 from imager.support.units import align_up
 
 BLOCK = 512
-TAR_END = bytes(2 * BLOCK)
+_END = bytes(2 * BLOCK)
 _CHUNK = 1 << 20
 # A header or a pax extension; file data is never read in one piece.
 _LARGEST_READ = 1 << 20
@@ -41,12 +41,12 @@ def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
 
     Owner 0:0, mode 0755 for folders, time `timestamp`. Links and devices come last.
     """
-    heads = b"".join(folder_header(path, timestamp) for path in sorted(tree.folders))
+    heads = b"".join(_folder_header(path, timestamp) for path in sorted(tree.folders))
     parts = [(0, Content.of_bytes(heads))]
     placed: list[PlacedFile] = []
     end = len(heads)
     for file in tree.files:
-        header = file_header(file.path, file.content.size, timestamp, mode=file.mode)
+        header = _file_header(file.path, file.content.size, timestamp, mode=file.mode)
         start = end + len(header)
         parts += [(end, Content.of_bytes(header)), (start, file.content)]
         placed.append(PlacedFile(file.path, start, file.content.size))
@@ -54,10 +54,10 @@ def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
     for node in tree.nodes:
         parts.append((end, Content.of_bytes(_node_header(node, timestamp))))
         end += parts[-1][1].size
-    return VolumePlan(Content.compose(end + len(TAR_END), parts), tuple(placed))
+    return VolumePlan(Content.compose(end + len(_END), parts), tuple(placed))
 
 
-def file_header(path: str, size: int, timestamp: int, *, mode: int = 0o644) -> bytes:
+def _file_header(path: str, size: int, timestamp: int, *, mode: int = 0o644) -> bytes:
     """Return the header of a file of `size` bytes: ustar, after pax records where it needs them."""
     info = tarfile.TarInfo(path)
     info.size = size
@@ -66,7 +66,7 @@ def file_header(path: str, size: int, timestamp: int, *, mode: int = 0o644) -> b
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
-def folder_header(path: str, timestamp: int) -> bytes:
+def _folder_header(path: str, timestamp: int) -> bytes:
     """Return the entry of a folder, whose name ends with a slash."""
     info = tarfile.TarInfo(path)
     info.type = tarfile.DIRTYPE
@@ -107,11 +107,6 @@ class TarPlace:
     def codec(self) -> Codec | None:
         """How it is compressed, None for not at all."""
         return self.source.codec if isinstance(self.source, StreamRange) else None
-
-
-def padding(size: int) -> bytes:
-    """Return what follows the `size` bytes of a member, to the next block."""
-    return bytes(align_up(size, BLOCK) - size)
 
 
 class _Archive(Protocol):

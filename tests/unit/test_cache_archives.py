@@ -14,10 +14,8 @@ import pytest
 
 from imager.cache.archiving import (
     ArchiveFormat,
-    archive_head,
-    archive_tail,
-    planned_head,
-    planned_size,
+    expected_archive,
+    plan_archive,
 )
 from imager.cache.edit import Wanted, keeping_options, plan_pruning
 from imager.cache.image import cache_image
@@ -34,7 +32,7 @@ from imager.cache.publish import plan_cache
 from imager.cache.verify import verify_cache
 from imager.cache.write import check_creatable, create_cache
 from imager.content.digests import run_checks
-from imager.content.extents import FileRange
+from imager.content.extents import Content, FileRange
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
@@ -59,6 +57,7 @@ from tests.lib.caches.caches import (
 )
 from tests.lib.caches.sources import gathered, read
 from tests.lib.caches.tars import PREFIXES, make_archive
+from tests.lib.tools.support import content_bytes
 
 REPORTER = make_reporter(ProgressStyle.NONE)
 CODECS = pytest.mark.parametrize("codec", [None, "gzip", "zstd"])
@@ -465,9 +464,11 @@ def test_what_is_around_a_layer_has_its_size_whatever_the_digest(size: int) -> N
     """From 8 GiB on the header of the layer has a pax record."""
     layer = Descriptor(OCI_LAYER, Digest("9f" * 32), size)
     image = cache_image([Platform("linux", "arm64")], layer, diff_id=layer.digest)
-    head, tail = archive_head(layer), archive_tail(image, layer)
-    assert planned_head(size) == len(head)
-    assert planned_size([Platform("linux", "arm64")], size) == len(head) + size + len(tail)
+    archive = plan_archive(image, layer, Content(size))
+    expected = expected_archive([Platform("linux", "arm64")], Content(size))
+    start = expected.files[0].offset
+    assert (archive.files[0].offset, archive.content.size) == (start, expected.content.size)
+    head = content_bytes(archive.content.slice(0, start))
     with tarfile.open(fileobj=io.BytesIO(head)) as tar:
         found = [info for info in (tar.next(), tar.next(), tar.next()) if info]
     assert [info.name for info in found[:2]] == ["blobs", "blobs/sha256"]
