@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from imager.cache.cache import ImageCache
 from imager.content.extents import Content
 from imager.formats.ext4.plan import minimum_ext4_size, plan_ext4
-from imager.formats.gpt.table import LINUX_DATA, Partition, backup_size, plan_gpt
+from imager.formats.gpt.table import LINUX_DATA, backup_size
 from imager.image.bootloader.boot import DiskBoot, PlannedPartition
 from imager.image.bootloader.bootloaders import boot_planner
-from imager.image.plan import OutputPlan, Region, RegionKind, Target
+from imager.image.partitioned import partitioned
+from imager.image.plan import OutputPlan, Target
 from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.repro import derived_uuid
@@ -169,33 +170,15 @@ def _assemble(
     boot: DiskBoot,
     sizes: _Sizes,
 ) -> OutputPlan:
-    entries = [
-        Partition(
-            part.label,
-            part.type_guid,
-            derived_uuid(part.label),
-            part.offset,
-            part.content.size,
-            part.attributes,
-        )
-        for part in partitions
-    ]
-    gpt = plan_gpt(
-        entries,
-        disk_size=sizes.disk,
-        disk_guid=derived_uuid(_DISK),
+    content, regions = partitioned(
+        partitions,
+        size=sizes.disk,
+        name=_DISK,
         sector_size=target.sector_size,
         boot_code=boot.boot_code,
     )
-    placed = [(0, gpt.primary), *((part.offset, part.content) for part in partitions)]
-    content = Content.compose(sizes.disk, [*placed, (gpt.backup_offset, gpt.backup)])
-    regions = [
-        Region(RegionKind.TABLE, "GPT", 0, gpt.primary.size),
-        *(region for part in partitions for region in _regions(part)),
-        Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
-    ]
     notes = (boot.how, *boot.notes, *_size_notes(target, sizes))
-    return OutputPlan(content, tuple(regions), sizes.minimum, notes)
+    return OutputPlan(content, regions, sizes.minimum, notes)
 
 
 def _size_notes(target: Target, sizes: _Sizes) -> Iterator[str]:
@@ -204,11 +187,3 @@ def _size_notes(target: Target, sizes: _Sizes) -> Iterator[str]:
             f"{setting(_SIZE)} of {_shown(_PRINTED_SIZE)} is what Talos prints when none is"
             f" chosen: the disk has {_shown(sizes.disk)}"
         )
-
-
-def _regions(part: PlannedPartition) -> Iterator[Region]:
-    """Yield the lines of the plan's table for a partition and the files in it."""
-    yield Region(RegionKind.PARTITION, part.label, part.offset, part.content.size, part.format_name)
-    for file in part.files:
-        offset = part.offset + file.offset
-        yield Region(RegionKind.FILE, f"{part.label}/{file.path}", offset, file.length)

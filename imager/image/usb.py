@@ -11,12 +11,13 @@ but not for Talos: its volume probing (go-blockdevice's blkid) knows whole disks
 
 from __future__ import annotations
 
-from imager.content.extents import Content
 from imager.formats.fat.plan import minimum_fat_size, plan_fat
-from imager.formats.gpt.table import BASIC_DATA, Partition, backup_size, plan_gpt
+from imager.formats.gpt.table import BASIC_DATA, backup_size
+from imager.image.bootloader.boot import PlannedPartition
 from imager.image.bootloader.bootloaders import boot_planner
 from imager.image.cache_files import cache_on_medium, check_fits_fat
-from imager.image.plan import OutputPlan, Region, RegionKind, Target
+from imager.image.partitioned import partitioned
+from imager.image.plan import OutputPlan, Target
 from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.repro import derived_uuid
@@ -54,20 +55,8 @@ def plan_usb_output(target: Target) -> OutputPlan:
         timestamp=target.timestamp,
         hidden_sectors=MIB // _SECTOR,
     )
-    partition = Partition(LABEL, BASIC_DATA, derived_uuid(LABEL), MIB, room)
-    gpt = plan_gpt([partition], disk_size=size, disk_guid=derived_uuid(_DISK))
-    content = Content.compose(
-        size, [(0, gpt.primary), (MIB, volume.content), (gpt.backup_offset, gpt.backup)]
-    )
-    regions = (
-        Region(RegionKind.TABLE, "GPT", 0, gpt.primary.size),
-        Region(RegionKind.PARTITION, LABEL, MIB, room, "FAT32"),
-        *(
-            Region(RegionKind.FILE, f"{LABEL}/{file.path}", MIB + file.offset, file.length)
-            for file in volume.files
-        ),
-        Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
-    )
+    partition = PlannedPartition(LABEL, BASIC_DATA, MIB, volume.content, "FAT32", volume.files)
+    content, regions = partitioned([partition], size=size, name=_DISK)
     return OutputPlan(content, regions, minimum, (_UEFI_ALONE, *boot.notes))
 
 

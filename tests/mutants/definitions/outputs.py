@@ -23,7 +23,7 @@ MUTANTS = (
     ),
     Mutant(
         "the partitions stand in another order",
-        "imager/image/disk.py",
+        "imager/image/partitioned.py",
         "for part in partitions\n    ]",
         "for part in reversed(partitions)\n    ]",
         "tests/oracle/test_output_disk.py::test_partitions_are_aligned_and_leave_no_gap",

@@ -1,0 +1,59 @@
+"""A disk of planned partitions: its content with a GPT around it, and the lines of its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from imager.content.extents import Content
+from imager.formats.gpt.table import Partition, plan_gpt
+from imager.image.bootloader.boot import PlannedPartition
+from imager.image.plan import Region, RegionKind
+from imager.support.repro import derived_uuid
+
+
+def partitioned(
+    partitions: Sequence[PlannedPartition],
+    *,
+    size: int,
+    name: str,
+    sector_size: int = 512,
+    boot_code: bytes = b"",
+) -> tuple[Content, tuple[Region, ...]]:
+    """Return a disk of `size` bytes with `partitions`, and its regions in order.
+
+    The disk's GUID is derived from `name`, a partition's from its label.
+    """
+    entries = [
+        Partition(
+            part.label,
+            part.type_guid,
+            derived_uuid(part.label),
+            part.offset,
+            part.content.size,
+            part.attributes,
+        )
+        for part in partitions
+    ]
+    gpt = plan_gpt(
+        entries,
+        disk_size=size,
+        disk_guid=derived_uuid(name),
+        sector_size=sector_size,
+        boot_code=boot_code,
+    )
+    placed = [(0, gpt.primary), *((part.offset, part.content) for part in partitions)]
+    content = Content.compose(size, [*placed, (gpt.backup_offset, gpt.backup)])
+    regions = (
+        Region(RegionKind.TABLE, "GPT", 0, gpt.primary.size),
+        *(region for part in partitions for region in _regions(part)),
+        Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
+    )
+    return content, regions
+
+
+def _regions(part: PlannedPartition) -> Iterator[Region]:
+    """Yield the lines of the plan's table for a partition and the files in it."""
+    yield Region(RegionKind.PARTITION, part.label, part.offset, part.content.size, part.format_name)
+    for file in part.files:
+        offset = part.offset + file.offset
+        yield Region(RegionKind.FILE, f"{part.label}/{file.path}", offset, file.length)
