@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.formats.fat.read import is_fat
+from imager.formats.gpt.entries import ESP
 from imager.formats.gpt.mbr import read_mbr
-from imager.formats.gpt.read import SIGNATURE, read_gpt
-from imager.formats.gpt.table import ESP
+from imager.formats.gpt.read import gpt_sector_size, read_gpt
 from imager.formats.iso9660.read import is_iso9660
 from imager.support.errors import InputError
 
 HEAD = 64 << 10
-_SECTOR_SIZES = (512, 4096)
 
 
 class Table(enum.Enum):
@@ -39,11 +38,6 @@ class FoundPartition:
     is_esp: bool
 
 
-def gpt_sector_size(head: bytes) -> int | None:
-    """Return the sector size of the GPT of an image that begins with `head`; None without one."""
-    return next((size for size in _SECTOR_SIZES if head[size : size + 8] == SIGNATURE), None)
-
-
 def find_partitions(path: Path, head: bytes) -> tuple[FoundPartition, ...]:
     """Return the partitions of the image `path`, which begins with the `HEAD` bytes `head`.
 
@@ -63,7 +57,7 @@ def find_partitions(path: Path, head: bytes) -> tuple[FoundPartition, ...]:
                 FoundPartition(
                     Table.GPT, number, each.offset, each.size, each.label, each.type_guid == ESP
                 )
-                for number, each in enumerate(partitions, start=1)
+                for number, each in partitions.items()
             )
     if is_fat(head):
         return ()

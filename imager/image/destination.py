@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imager.content.compression import StreamReader, detect_codec
+from imager.formats.gpt.read import gpt_sector_size
+from imager.formats.gpt.table import SECTOR_SIZES
 from imager.profile.output_name import name_suffix
 from imager.support.errors import ImagerError, InputError
 from imager.support.fields import setting
 
 _SUFFIXES = (".iso", ".raw", ".img", ".efi", ".xz", ".zst", ".gz", ".tar", ".qcow2", ".vhd", ".ova")
-_SECTOR_SIZES = (512, 4096)
-# In the second sector of a disk (UEFI 2.10, 5.3.2).
-_GPT = b"EFI PART"
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFLNK: "a symbolic link",
@@ -96,7 +95,7 @@ def check_replaceable(path: Path, *, clobber: bool) -> Replaced | None:
     return Replaced(
         status.st_size,
         datetime.fromtimestamp(int(status.st_mtime), UTC),
-        _sector_size(_start(path)),
+        gpt_sector_size(_start(path)),
     )
 
 
@@ -118,18 +117,14 @@ def _packs(suffix: str, other: str) -> bool:
     return suffix != other and suffix.startswith(other)
 
 
-def _sector_size(start: bytes) -> int | None:
-    return next((size for size in _SECTOR_SIZES if start.startswith(_GPT, size)), None)
-
-
 def _start(path: Path) -> bytes:
     """Return the first bytes of an image, decompressed; none of what cannot be read."""
     try:
         codec = detect_codec(path)
         if codec is None:
             with path.open("rb") as file:
-                return file.read(2 * max(_SECTOR_SIZES))
+                return file.read(2 * max(SECTOR_SIZES))
         with StreamReader(path, codec) as stream:
-            return stream.read(2 * max(_SECTOR_SIZES))
+            return stream.read(2 * max(SECTOR_SIZES))
     except (OSError, ImagerError):
         return b""

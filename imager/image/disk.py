@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from imager.cache.cache import ImageCache
 from imager.content.extents import Content
 from imager.formats.ext4.plan import minimum_ext4_size, plan_ext4
-from imager.formats.gpt.table import LINUX_DATA, backup_size
+from imager.formats.gpt.entries import LINUX_DATA
+from imager.formats.gpt.table import backup_size
 from imager.image.bootloader.boot import DiskBoot, PlannedPartition
 from imager.image.bootloader.bootloaders import boot_planner
 from imager.image.partitioned import partitioned

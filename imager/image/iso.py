@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from imager.content.extents import Content, Extent, FileRange, Source
 from imager.content.tree import File, PlacedFile, Tree, VolumePlan
-from imager.formats.gpt.table import ESP, Partition, backup_size, plan_gpt
+from imager.formats.gpt.entries import ESP, Partition
+from imager.formats.gpt.table import backup_size, plan_gpt
 from imager.formats.iso9660.joliet import joliet_volume_id
 from imager.formats.iso9660.plan import BootEntry, BootPlatform, IsoAlias, IsoPlan, plan_iso
 from imager.image.bootloader.boot import IsoBoot

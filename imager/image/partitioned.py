@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from imager.content.extents import Content
-from imager.formats.gpt.table import Partition, plan_gpt
+from imager.formats.gpt.entries import Partition
+from imager.formats.gpt.table import plan_gpt
 from imager.image.bootloader.boot import PlannedPartition
 from imager.image.plan import Region, RegionKind
 from imager.support.repro import derived_uuid

@@ -12,7 +12,8 @@ but not for Talos: its volume probing (go-blockdevice's blkid) knows whole disks
 from __future__ import annotations
 
 from imager.formats.fat.plan import minimum_fat_size, plan_fat
-from imager.formats.gpt.table import BASIC_DATA, backup_size
+from imager.formats.gpt.entries import BASIC_DATA
+from imager.formats.gpt.table import backup_size
 from imager.image.bootloader.boot import PlannedPartition
 from imager.image.bootloader.bootloaders import boot_planner
 from imager.image.cache_files import cache_on_medium, check_fits_fat

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imager.formats.gpt.edit import read_numbered
-from imager.formats.gpt.table import Partition
+from imager.formats.gpt.entries import Partition
+from imager.formats.gpt.read import read_numbered
 from imager.support.errors import HostError
 from imager.talos.config.disk import Disk
 

@@ -14,14 +14,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.formats.gpt.edit import (
-    Range,
-    TableInUse,
-    protective_mbr,
-    read_table,
-    write_empty_table,
-)
-from imager.formats.gpt.table import LINUX_DATA, Partition, backup_size, first_usable
+from imager.formats.gpt.edit import protective_mbr, write_empty_table, write_table
+from imager.formats.gpt.entries import LINUX_DATA, Partition
+from imager.formats.gpt.read import read_table
+from imager.formats.gpt.table import Range, Table, backup_size, first_usable
 from imager.node.blkid import is_blank, probe
 from imager.node.blkpg import add_partition, kernel_path, remove_partition
 from imager.node.devices import BlockDevice, describe_disk, find_device, is_in_use
@@ -188,7 +184,7 @@ def _is_free(disk: BlockDevice) -> bool:
     return is_blank(disk, beside=mbr)
 
 
-def _foreign_table(disk: BlockDevice) -> TableInUse:
+def _foreign_table(disk: BlockDevice) -> Table:
     """Return the table of a disk that others use; raises HostError when it has none."""
     volume = probe(disk)
     if volume is not None:
@@ -233,7 +229,7 @@ def _write_entry(plan: VolumePlan) -> None:
         raise HostError(
             f"{disk.path}: its table has changed meanwhile: {error}", hint="start it again"
         ) from error
-    table.write(disk.path)
+    write_table(table, disk.path)
 
 
 def _with_file_system(device: BlockDevice) -> BlockDevice:

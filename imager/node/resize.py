@@ -6,7 +6,8 @@ import struct
 from pathlib import Path
 
 from imager.formats.ext4.groups import read_ext4_size
-from imager.formats.gpt.edit import read_table
+from imager.formats.gpt.edit import write_table
+from imager.formats.gpt.read import read_table
 from imager.node.blkpg import add_partition, resize_partition
 from imager.node.devices import BlockDevice, find_device, list_devices
 from imager.support.errors import DependencyError, HostError
@@ -30,7 +31,7 @@ def grow_disk(disk: BlockDevice) -> int:
     table = read_table(disk.path, disk.sector_size)
     if table.is_whole:
         return 0
-    table.write(disk.path)
+    write_table(table, disk.path)
     known = {each.number for each in list_devices() if each.parent == disk.path}
     for number, part in table.partitions.items():
         if number not in known:
@@ -56,7 +57,7 @@ def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
     limit = settings.max_size.of_disk(disk.size) // _BLOCK * _BLOCK
     size = max(entry.size, min(limit, entry.size + table.free_behind(device.number).size))
     if size > entry.size:
-        table.with_size(device.number, size).write(disk.path)
+        write_table(table.with_size(device.number, size), disk.path)
     if size > device.size:
         resize_partition(disk, device.number, start=device.start, size=size)
     if size - _filled(device.path) >= _LEFT:

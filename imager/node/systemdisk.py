@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from imager.formats.gpt.edit import read_table
+from imager.formats.gpt.read import read_table
 from imager.node.devices import BlockDevice
 from imager.support.errors import InputError
 from imager.support.yamlpaths import text_at

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from imager.formats.gpt.edit import read_numbered, read_table
-from imager.formats.gpt.read import read_gpt
-from imager.formats.gpt.table import ESP, LINUX_DATA, Partition
+from imager.formats.gpt.edit import write_table
+from imager.formats.gpt.entries import ESP, LINUX_DATA, Partition
+from imager.formats.gpt.read import read_gpt, read_numbered, read_table
+from imager.formats.partitions import HEAD, find_partitions
 from tests.lib.caches.caches import flip
 from tests.lib.tools.cli import MIB, tool
 from tests.lib.volumes.foreign_volumes import write_tree
@@ -78,7 +79,7 @@ def disk(tmp_path: Path) -> Path:
 def test_every_reader_takes_it(make: Callable[[Path], None], disk: Path) -> None:
     make(disk)
     assert sgdisk_finds_it_sound(disk)
-    assert read_gpt(disk).partitions == PARTS
+    assert tuple(read_gpt(disk).partitions.values()) == PARTS
     assert tuple(read_numbered(disk).values()) == PARTS
     table = read_table(disk)
     assert tuple(table.partitions.values()) == PARTS
@@ -98,9 +99,9 @@ def test_a_larger_disk_is_used_and_an_entry_added(make: Callable[[Path], None], 
     table = read_table(disk)
     assert table.gained == SIZE
     new = Partition("IMAGECACHE", LINUX_DATA, UUID(int=3), SIZE, 8 * MIB)
-    table.with_new(3, new).write(disk)
+    write_table(table.with_new(3, new), disk)
     assert sgdisk_finds_it_sound(disk)
-    assert read_gpt(disk).partitions == (*PARTS, new)
+    assert tuple(read_gpt(disk).partitions.values()) == (*PARTS, new)
     # Only the MBR, headers and arrays were written: gaps between them are another's.
     after = disk.read_bytes()[: 4 * MIB]
     sectors = range(0, 4 * MIB, 512)
@@ -111,8 +112,8 @@ def test_a_larger_disk_is_used_and_an_entry_added(make: Callable[[Path], None], 
     flip(disk, 512 + 20)
     mended = read_table(disk)
     assert not mended.is_whole
-    mended.write(disk)
-    assert read_gpt(disk).partitions == (*PARTS, new)
+    write_table(mended, disk)
+    assert tuple(read_gpt(disk).partitions.values()) == (*PARTS, new)
 
 
 def test_a_full_small_table_has_no_free_number(disk: Path) -> None:
@@ -124,7 +125,7 @@ def test_a_full_small_table_has_no_free_number(disk: Path) -> None:
         table = table.with_new(number, Partition("X", LINUX_DATA, UUID(int=number), start, MIB))
     with pytest.raises(ValueError, match="no free entry"):
         table.free_number()
-    table.write(disk)
+    write_table(table, disk)
     assert sgdisk_finds_it_sound(disk)
     assert len(read_gpt(disk).partitions) == 4
 
@@ -138,10 +139,17 @@ def test_xorrisos_table_is_read(tmp_path: Path) -> None:
          "-appended_part_as_gpt", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot",
          tmp_path / "tree")  # fmt: skip
     assert "holds up to 248 entries" in tool("sgdisk", "-p", iso)
-    found = {each.label: each for each in read_gpt(iso).partitions}
+    found = {each.label: each for each in read_gpt(iso).partitions.values()}
     assert found["Appended2"].type_guid == ESP
     assert found["Appended2"].size == esp.stat().st_size
     with iso.open("rb") as file:
         file.seek(found["Appended2"].offset)
         assert file.read().startswith(esp.read_bytes())
     assert read_table(iso).is_whole
+
+
+def test_partitions_of_an_image_have_the_numbers_of_their_entries(disk: Path) -> None:
+    with_sgdisk("-S248")(disk)
+    tool("sgdisk", "-d1", disk)
+    found = find_partitions(disk, disk.read_bytes()[:HEAD])
+    assert [(each.number, each.label) for each in found] == [(2, "STATE")]

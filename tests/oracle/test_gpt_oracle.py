@@ -11,15 +11,8 @@ from uuid import UUID
 import pytest
 
 from imager.content.extents import Content
-from imager.formats.gpt.table import (
-    BIOS_BOOT,
-    ESP,
-    LEGACY_BOOT,
-    LINUX_DATA,
-    Partition,
-    backup_size,
-    plan_gpt,
-)
+from imager.formats.gpt.entries import BIOS_BOOT, ESP, LEGACY_BOOT, LINUX_DATA, Partition
+from imager.formats.gpt.table import backup_size, plan_gpt
 from imager.support.tools import find_tool, run_tool
 from tests.lib.caches.caches import flip
 from tests.lib.tools.support import write_content

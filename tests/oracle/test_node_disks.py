@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from imager.formats.gpt.edit import read_table
-from imager.formats.gpt.read import read_gpt
+from imager.formats.gpt.read import read_gpt, read_table
 from imager.node import provision
 from imager.node import resize as growing
 from imager.node.blkid import is_blank, probe
@@ -160,7 +159,7 @@ def test_a_blank_disk_gets_a_table_and_the_volume(
         assert again == made
         with mounted(made.path, tmp_path / "volume", writable=False) as folder:
             assert (folder / "file").exists()
-    assert read_gpt(image, sector_size).partitions[0].label == "IMAGECACHE"
+    assert read_gpt(image, sector_size).partitions[1].label == "IMAGECACHE"
 
 
 def talos_guid(label: str) -> str:

@@ -17,7 +17,8 @@ from imager.content.reading import read_content
 from imager.content.tree import File, PlacedFile, Tree, VolumePlan
 from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.formats.fat.read import open_fat
-from imager.formats.gpt.table import LINUX_DATA, Partition, plan_gpt
+from imager.formats.gpt.entries import LINUX_DATA, Partition
+from imager.formats.gpt.table import plan_gpt
 from imager.support.errors import InputError
 from imager.support.units import MIB
 

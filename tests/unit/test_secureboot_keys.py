@@ -41,7 +41,8 @@ from imager.efi.enrollment import (
 from imager.efi.keygen import generate_keys
 from imager.efi.signer import FileSigner, load_key, load_signer
 from imager.formats.fat.plan import minimum_fat_size, plan_fat
-from imager.formats.gpt.table import ESP, LINUX_DATA, Partition, plan_gpt
+from imager.formats.gpt.entries import ESP, LINUX_DATA, Partition
+from imager.formats.gpt.table import plan_gpt
 from imager.support.errors import HostError, InputError
 from tests.lib.keys.pe_stub import patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, self_signed

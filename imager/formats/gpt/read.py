@@ -10,144 +10,222 @@ import binascii
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from uuid import UUID
 
-from imager.formats.gpt.table import Partition, check_apart
+from imager.formats.gpt.entries import (
+    ENTRY_SIZE,
+    Partition,
+    numbered_partitions,
+    split_entries,
+)
+from imager.formats.gpt.table import ARRAY, HEADER_SIZE, SECTOR_SIZES, Range, Table
 from imager.support.errors import InputError
+from imager.support.units import align_up
 
-HEADER = struct.Struct("<8s4sIIIQQQQ16sQIII")
-ENTRY = struct.Struct("<16s16sQQQ72s")
-SIGNATURE = b"EFI PART"
-NO_TYPE = bytes(16)
+_SIGNATURE = b"EFI PART"
+_FIELDS = struct.Struct("<8s4sIIIQQQQ16sQIII")
 _LARGEST_ENTRY = 4096
 _LARGEST_ARRAY = 4 << 20
 _PROTECTIVE = 0xEE
 
 
-@dataclass(frozen=True, slots=True)
-class GptTable:
-    """The partition table of a disk image of `disk_size` bytes; both copies are sound."""
+class _Header(NamedTuple):
+    """The fields of a header, in their order."""
 
-    disk_guid: UUID
-    disk_size: int
-    partitions: tuple[Partition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TableCopy:
-    """One sound copy of a table; places are sectors.
-
-    `header` are its bytes at sector `place`, `alternate` is where the other header is, `entries`
-    the bytes of the array at `array`, each entry having `entry_size` of them. Copies are equal
-    whose GUID and entries are.
-    """
-
-    disk_guid: UUID
+    signature: bytes
+    revision: bytes
+    size: int
+    crc: int
+    reserved: int
+    place: int
+    alternate: int
+    first_usable: int
+    last_usable: int
+    guid: bytes
+    array: int
+    entry_count: int
     entry_size: int
+    entries_crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One sound copy of a table: its header, what follows the header's fields, its entries."""
+
+    header: _Header
+    extension: bytes
     entries: bytes
-    header: bytes = field(compare=False)
-    place: int = field(compare=False)
-    alternate: int = field(compare=False)
-    array: int = field(compare=False)
 
-    def array_end(self, sector_size: int) -> int:
-        """Return the byte after the array's last sector."""
-        return (self.array + -(-len(self.entries) // sector_size)) * sector_size
-
-    def raw_entries(self) -> Iterator[bytes]:
-        """Yield the bytes of each entry."""
-        starts = range(0, len(self.entries), self.entry_size)
-        return (self.entries[start : start + self.entry_size] for start in starts)
+    @property
+    def contents(self) -> tuple[bytes, int, bytes]:
+        """What both copies of a table have in common."""
+        return self.header.guid, self.header.entry_size, self.entries
 
     def partitions(self, sector_size: int) -> Mapping[int, Partition]:
-        """Return the partitions by their numbers, from 1, wherever they claim to lie."""
-        return dict(self._numbered(sector_size))
-
-    def _numbered(self, sector_size: int) -> Iterator[tuple[int, Partition]]:
-        for number, raw in enumerate(self.raw_entries(), start=1):
-            kind, guid, first, last, attributes, name = ENTRY.unpack(raw[: ENTRY.size])
-            if kind == NO_TYPE:
-                continue
-            label = name.decode("utf-16-le", "replace").split("\0", 1)[0]
-            offset, size = first * sector_size, (last - first + 1) * sector_size
-            ids = UUID(bytes_le=kind), UUID(bytes_le=guid)
-            yield number, Partition(label, *ids, offset, size, attributes)
+        """Return the partitions by number, wherever they claim to be."""
+        entries = split_entries(self.entries, self.header.entry_size)
+        return dict(numbered_partitions(entries, sector_size))
 
 
-def read_gpt(path: Path, sector_size: int = 512) -> GptTable:
-    """Return the partition table of the disk image `path`.
+def gpt_sector_size(head: bytes) -> int | None:
+    """Return the sector size of the GPT of an image that begins with `head`; None without one."""
+    found = (size for size in SECTOR_SIZES if head[size:].startswith(_SIGNATURE))
+    return next(found, None)
+
+
+def read_gpt(path: Path, sector_size: int = 512) -> Table:
+    """Return the partition table of the disk image `path`, which has to be without a flaw.
 
     Both copies are checked: signatures, CRCs, positions, that they agree, and that partitions lie
-    apart between the copies. Raises InputError saying what is wrong.
+    apart between the copies. Raises InputError with what is wrong.
     """
+    hint = "the image may be truncated or damaged: build or download it again"
+    with _reading(path, sector_size, hint) as file:
+        table = _read(file, sector_size)
+        if file.seek(0, os.SEEK_END) != table.disk_size:
+            raise ValueError(f"{file.tell()} bytes are not whole sectors")
+        if table.problem:
+            raise ValueError(table.problem)
+        return table
+
+
+def read_table(path: Path, sector_size: int = 512) -> Table:
+    """Return the table of the disk or image `path`: the primary one, else the backup.
+
+    Raises InputError when neither is sound, or the disk has become smaller.
+    """
+    hint = "repair it with `sgdisk`, or wipe the disk if nothing on it is needed"
+    with _reading(path, sector_size, hint) as file:
+        return _read(file, sector_size)
+
+
+def read_numbered(path: Path, sector_size: int = 512) -> Mapping[int, Partition]:
+    """Return the partitions of the primary table by number; none when it cannot be read."""
     try:
         with path.open("rb") as file:
-            return _read_table(file, sector_size)
+            return _read_copy(file, sector_size, 1).partitions(sector_size)
+    except (ValueError, OSError):
+        return {}
+
+
+@contextmanager
+def _reading(path: Path, sector_size: int, hint: str) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
     except ValueError as error:
         raise InputError(
-            f"{path}: no sound GPT with {sector_size}-byte sectors: {error}",
-            hint="the image may be truncated or damaged: build or download it again",
+            f"{path}: no sound GPT with {sector_size}-byte sectors: {error}", hint=hint
         ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _read_table(file: BinaryIO, sector_size: int) -> GptTable:
-    disk_size = file.seek(0, os.SEEK_END)
-    if disk_size % sector_size:
-        raise ValueError(f"{disk_size} bytes are not whole sectors")
-    check_protective_mbr(file)
+def _read(file: BinaryIO, sector_size: int) -> Table:
+    disk_size = file.seek(0, os.SEEK_END) // sector_size * sector_size
+    _check_protective_mbr(file)
     last = disk_size // sector_size - 1
-    primary = read_copy(file, sector_size, 1, alternate=last)
-    backup = read_copy(file, sector_size, last, alternate=1)
-    if primary != backup:
-        raise ValueError("the backup differs from the primary table")
-    partitions = tuple(primary.partitions(sector_size).values())
-    check_apart(partitions, primary.array_end(sector_size), backup.array * sector_size)
-    return GptTable(primary.disk_guid, disk_size, partitions)
+    backup, problem = _read_backup(file, sector_size, last)
+    try:
+        copy = _read_copy(file, sector_size, 1)
+        gained = (last - copy.header.alternate) * sector_size
+        for_size = f"the table is for {disk_size - gained} bytes, not {disk_size}"
+        if gained < 0:
+            raise ValueError(for_size)
+    except ValueError as error:
+        if backup is None:
+            raise
+        # It does not say where the primary array was.
+        copy = replace(backup, header=backup.header._replace(array=ARRAY))
+        gained, problem = 0, str(error)
+    else:
+        problem = for_size if gained else problem or _difference(copy, backup, sector_size)
+    table = _table(copy, disk_size, sector_size, gained=gained, problem=problem)
+    table.check()
+    return table
 
 
-def check_protective_mbr(file: BinaryIO) -> None:
+def _table(copy: _Copy, disk_size: int, sector_size: int, *, gained: int, problem: str) -> Table:
+    header = copy.header
+    array = align_up(len(copy.entries), sector_size)
+    end = disk_size - sector_size - array
+    return Table(
+        disk_guid=UUID(bytes_le=header.guid),
+        disk_size=disk_size,
+        sector_size=sector_size,
+        usable=Range(
+            max(header.first_usable * sector_size, header.array * sector_size + array),
+            end if gained else min((header.last_usable + 1) * sector_size, end),
+        ),
+        entries=copy.entries,
+        entry_size=header.entry_size,
+        array=header.array,
+        revision=header.revision,
+        reserved=header.reserved,
+        extension=copy.extension,
+        problem=problem,
+        gained=gained,
+    )
+
+
+def _read_backup(file: BinaryIO, sector_size: int, last: int) -> tuple[_Copy | None, str]:
+    """Return the backup, or None and what is wrong with it."""
+    try:
+        return _read_copy(file, sector_size, last, alternate=1), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+def _difference(primary: _Copy, backup: _Copy | None, sector_size: int) -> str:
+    """Return why `backup` does not serve for `primary`; "" when it does."""
+    if backup is None or primary.contents != backup.contents:
+        return "the backup differs from the primary table"
+    start = backup.header.array * sector_size
+    if any(part.end > start for part in backup.partitions(sector_size).values()):
+        return "a partition overlaps the backup table"
+    return ""
+
+
+def _check_protective_mbr(file: BinaryIO) -> None:
     """Raise ValueError unless the disk begins with the MBR that a GPT has (UEFI 2.10, 5.2.3)."""
     mbr = _read_at(file, 0, 512)
     if mbr[510:] != b"\x55\xaa" or _PROTECTIVE not in mbr[450:510:16]:
         raise ValueError("there is no protective MBR")
 
 
-def read_copy(
+def _read_copy(
     file: BinaryIO, sector_size: int, place: int, *, alternate: int | None = None
-) -> TableCopy:
+) -> _Copy:
     """Return the copy whose header is at sector `place`; raises ValueError if it is not sound.
 
     `alternate` is where it has to say that the other header is, None if anywhere. Which sectors
     the header calls usable is not checked, nor where partitions lie.
     """
-    start = _read_at(file, place * sector_size, HEADER.size)
-    signature, _, size, crc, _, own, other, *_, guid, array, count, each, array_crc = HEADER.unpack(
-        start
-    )
-    if signature != SIGNATURE or not HEADER.size <= size <= sector_size:
+    header = _Header(*_FIELDS.unpack(_read_at(file, place * sector_size, HEADER_SIZE)))
+    if header.signature != _SIGNATURE or not HEADER_SIZE <= header.size <= sector_size:
         raise ValueError(f"sector {place} is not a header")
-    header = _read_at(file, place * sector_size, size)
-    if binascii.crc32(header[:16] + bytes(4) + header[20:]) != crc:
+    raw = _read_at(file, place * sector_size, header.size)
+    if binascii.crc32(raw[:16] + bytes(4) + raw[20:]) != header.crc:
         raise ValueError(f"the header at sector {place} has a wrong checksum")
-    if own != place or alternate not in (None, other):
+    if header.place != place or alternate not in (None, header.alternate):
         raise ValueError(f"the header at sector {place} is for a disk of another size")
     # Entries have 128 * 2^n bytes (table 5.5).
-    if each < ENTRY.size or each > _LARGEST_ENTRY or each.bit_count() != 1:
-        raise ValueError(f"the header at sector {place} has entries of {each} bytes")
-    if not 1 <= count <= _LARGEST_ARRAY // each:
-        raise ValueError(f"the header at sector {place} has {count} entries")
-    entries = _read_at(file, array * sector_size, count * each)
-    if binascii.crc32(entries) != array_crc:
-        raise ValueError(f"the entries at sector {array} have a wrong checksum")
-    copy = TableCopy(UUID(bytes_le=guid), each, entries, header, place, other, array)
-    if array <= 1 or (array <= place < copy.array_end(sector_size) // sector_size):
-        raise ValueError(f"the entries at sector {array} overlap a header")
-    return copy
+    size = header.entry_size
+    if size < ENTRY_SIZE or size > _LARGEST_ENTRY or size.bit_count() != 1:
+        raise ValueError(f"the header at sector {place} has entries of {size} bytes")
+    if not 1 <= header.entry_count <= _LARGEST_ARRAY // size:
+        raise ValueError(f"the header at sector {place} has {header.entry_count} entries")
+    entries = _read_at(file, header.array * sector_size, header.entry_count * size)
+    if binascii.crc32(entries) != header.entries_crc:
+        raise ValueError(f"the entries at sector {header.array} have a wrong checksum")
+    end = header.array + align_up(len(entries), sector_size) // sector_size
+    if header.array <= 1 or header.array <= place < end:
+        raise ValueError(f"the entries at sector {header.array} overlap a header")
+    return _Copy(header, raw[HEADER_SIZE:], entries)
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:

@@ -1,71 +1,216 @@
-"""GUID partition tables, planned as bytes at their places; `gpt_read` reads them.
+"""A GUID partition table as one value: planned for a new disk, or read from one and changed.
 
 UEFI Specification 2.10, chapter 5
 (https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html).
-gpt-image's table objects marshal the structures. Its placement (34 sectors whatever their size)
-and its `Disk` (the whole image in memory) are not used: partitions come with their exact offsets,
-so the same plan serves a disk and the ESP inside a hybrid ISO.
+gpt-image's objects marshal the structures. Its placement (34 sectors whatever their size) and its
+`Disk` (the whole image in memory) are not used: partitions have exact offsets, so one table serves
+a disk and the ESP inside a hybrid ISO.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from gpt_image.geometry import Geometry
-from gpt_image.partition import Partition as Entry
-from gpt_image.table import Table
+from gpt_image.table import Header, ProtectiveMBR
 
 from imager.content.extents import Content
-from imager.support.units import align_up
+from imager.formats.gpt.entries import (
+    ENTRY_SIZE,
+    NO_TYPE,
+    Partition,
+    check_apart,
+    check_new,
+    marshal_entry,
+    numbered_partitions,
+    split_entries,
+    with_last_sector,
+)
+from imager.support.units import MIB, align_up
 
-ESP = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
-BIOS_BOOT = UUID("21686148-6449-6e6f-744e-656564454649")
-BASIC_DATA = UUID("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7")
-LINUX_DATA = UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
-# Attribute bit 2: legacy BIOS bootable.
-LEGACY_BOOT = 1 << 2
-
+SECTOR_SIZES = (512, 4096)
+HEADER_SIZE = 92
+# The sector of the primary array, unless a tool has moved it.
+ARRAY = 2
 _ENTRIES = 128
-_ENTRY_SIZE = 128
-_ARRAY_SIZE = _ENTRIES * _ENTRY_SIZE
-_SECTOR_SIZES = (512, 4096)
-_LABEL_BYTES = 72
+_ARRAY_SIZE = _ENTRIES * ENTRY_SIZE
 _BOOT_CODE_SIZE = 440
 _MBR_LARGEST = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Partition:
-    """A partition: `size` bytes at `offset` bytes; `attributes` is the raw 64-bit mask."""
+class Range:
+    """Bytes of a disk from `start` up to `end`."""
 
-    label: str
-    type_guid: UUID
-    guid: UUID
-    offset: int
-    size: int
-    attributes: int = 0
+    start: int
+    end: int
 
     @property
-    def end(self) -> int:
-        """The byte after the last one."""
-        return self.offset + self.size
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
-class GptPlan:
-    """Protective MBR, header and entries from byte 0 on; entries and header at the disk's end."""
+class Table:
+    """The table of a disk of `disk_size` bytes, of which `usable` is for partitions.
 
-    primary: Content
-    backup: Content
-    backup_offset: int
+    `entries` are the bytes of the array, `entry_size` each; the primary array is at sector
+    `array`. `revision`, `reserved` and `extension` (what a longer header has behind its fields)
+    are kept as they were read; `boot_code` is for the MBR of a new disk. `problem` says why the
+    two copies on the disk are not both sound, alike and for a disk of this size, and is empty if
+    they are. `gained` is the number of bytes by which the disk is larger than the table says, as
+    after writing an image to it.
+    """
+
+    disk_guid: UUID
+    disk_size: int
+    sector_size: int
+    usable: Range
+    entries: bytes
+    entry_size: int = ENTRY_SIZE
+    array: int = ARRAY
+    revision: bytes = b"\0\0\1\0"
+    reserved: int = 0
+    extension: bytes = b""
+    boot_code: bytes = b""
+    problem: str = ""
+    gained: int = 0
+
+    @property
+    def partitions(self) -> Mapping[int, Partition]:
+        """The partitions by their numbers, from 1."""
+        return dict(numbered_partitions(self._raw_entries(), self.sector_size))
+
+    def free_ranges(self) -> tuple[Range, ...]:
+        """Return the ranges that no partition has, with starts and ends on whole MiB."""
+        ranges = []
+        start = self.usable.start
+        taken = sorted((part.offset, part.end) for part in self.partitions.values())
+        for begin, end in (*taken, (self.usable.end, self.usable.end)):
+            free = Range(align_up(start, MIB), begin // MIB * MIB)
+            if free.size > 0:
+                ranges.append(free)
+            start = max(start, end)
+        return tuple(ranges)
+
+    def free_behind(self, number: int) -> Range:
+        """Return the free range right behind a partition, up to a whole MiB; it may be empty."""
+        start = self.partitions[number].end
+        begins = [part.offset for part in self.partitions.values() if part.offset >= start]
+        return Range(start, max(start, min([self.usable.end, *begins]) // MIB * MIB))
+
+    def free_number(self) -> int:
+        """Return the lowest number that no partition has; raises ValueError when all are taken."""
+        for number, raw in enumerate(self._raw_entries(), start=1):
+            if raw.startswith(NO_TYPE):
+                return number
+        raise ValueError("the table has no free entry")
+
+    def with_new(self, number: int, partition: Partition) -> Table:
+        """Return the table with `partition` as the entry `number`.
+
+        Raises ValueError when the entry, or a byte of the partition, is taken.
+        """
+        if number in self.partitions:
+            raise ValueError(f"there is a partition {number}")
+        return self._with_entry(number, marshal_entry(partition, self.sector_size))
+
+    def with_size(self, number: int, size: int) -> Table:
+        """Return the table with the partition `number` of `size` bytes; raises ValueError."""
+        last = (self.partitions[number].offset + size) // self.sector_size - 1
+        return self._with_entry(number, with_last_sector(self._raw_entries()[number - 1], last))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both copies are sound, agree, and are for a disk of this size."""
+        return not self.problem
+
+    def check(self) -> None:
+        """Raise ValueError unless the partitions lie apart, between both copies of the table."""
+        start = self.array * self.sector_size + len(self.padded_entries)
+        check_apart(self.partitions.values(), start, self.backup_offset)
+
+    @property
+    def padded_entries(self) -> bytes:
+        """The array of entries, in whole sectors."""
+        return self.entries.ljust(align_up(len(self.entries), self.sector_size), b"\0")
+
+    @property
+    def backup_offset(self) -> int:
+        """The byte where the backup array is written; its header follows."""
+        return self.disk_size - self.sector_size - len(self.padded_entries)
+
+    @property
+    def primary(self) -> Content:
+        """What a new disk begins with: MBR, header and entries."""
+        return Content.of_bytes(self.mbr + self.header + self.padded_entries)
+
+    @property
+    def backup(self) -> Content:
+        """What a disk ends with, from `backup_offset` on: entries and header."""
+        return Content.of_bytes(self.padded_entries + self.backup_header)
+
+    @property
+    def mbr(self) -> bytes:
+        """The first sector: boot code and the protective MBR."""
+        record = ProtectiveMBR(self._geometry)
+        # UEFI 2.10, table 5.4: CHS of sector 1, and all ones for an end that CHS cannot express.
+        record.start_chs, record.end_chs = b"\x00\x02\x00", b"\xff\xff\xff"
+        record.partition_size = min(self._last, _MBR_LARGEST)
+        code = self.boot_code.ljust(_BOOT_CODE_SIZE, b"\0")
+        sector: bytes = code + record.marshal()[_BOOT_CODE_SIZE:]
+        return sector.ljust(self.sector_size, b"\0")
+
+    @property
+    def header(self) -> bytes:
+        """The sector of the primary header."""
+        return self._header(1, self._last, self.array)
+
+    @property
+    def backup_header(self) -> bytes:
+        """The sector of the backup header, the disk's last one."""
+        return self._header(self._last, 1, self.backup_offset // self.sector_size)
+
+    @property
+    def _last(self) -> int:
+        return self.disk_size // self.sector_size - 1
+
+    @property
+    def _geometry(self) -> Geometry:
+        return Geometry(self.disk_size, self.sector_size)
+
+    def _header(self, own: int, other: int, array: int) -> bytes:
+        header = Header(self._geometry, guid=str(self.disk_guid))
+        header.revision, header.reserved = self.revision, self.reserved
+        header.header_size = HEADER_SIZE + len(self.extension)
+        header.my_lba, header.alternate_lba, header.partition_entry_lba = own, other, array
+        header.first_usable_lba = self.usable.start // self.sector_size
+        header.last_usable_lba = self.usable.end // self.sector_size - 1
+        header.number_of_partition_entries = len(self.entries) // self.entry_size
+        header.size_of_partition_entries = self.entry_size
+        header.partition_entry_array_crc32 = binascii.crc32(self.entries)
+        header.header_crc32 = binascii.crc32(header.marshal()[:HEADER_SIZE] + self.extension)
+        data: bytes = header.marshal()[:HEADER_SIZE] + self.extension
+        return data.ljust(self.sector_size, b"\0")
+
+    def _raw_entries(self) -> list[bytes]:
+        return split_entries(self.entries, self.entry_size)
+
+    def _with_entry(self, number: int, raw: bytes) -> Table:
+        entries = self._raw_entries()
+        entries[number - 1] = raw.ljust(self.entry_size, b"\0")
+        changed = replace(self, entries=b"".join(entries))
+        changed.check()
+        return changed
 
 
 def first_usable(sector_size: int = 512) -> int:
     """Return the first byte a partition may use: after MBR, header and entries."""
-    return 2 * sector_size + align_up(_ARRAY_SIZE, sector_size)
+    return ARRAY * sector_size + align_up(_ARRAY_SIZE, sector_size)
 
 
 def backup_size(sector_size: int = 512) -> int:
@@ -80,84 +225,23 @@ def plan_gpt(
     disk_guid: UUID,
     sector_size: int = 512,
     boot_code: bytes = b"",
-) -> GptPlan:
+) -> Table:
     """Return the table of a disk of `disk_size` bytes with `partitions` exactly where they say.
 
     `boot_code` (at most 440 bytes) goes into the MBR for a BIOS to run. Raises ValueError when a
     partition is not sector aligned, overlaps another or lies outside the usable area.
     """
-    _check_disk(disk_size, sector_size, boot_code)
-    _check_partitions(partitions, disk_size, sector_size)
-    table = _table(partitions, disk_size=disk_size, disk_guid=disk_guid, sector_size=sector_size)
-    array = table.partitions.marshal().ljust(align_up(_ARRAY_SIZE, sector_size), b"\0")
-    mbr = boot_code.ljust(_BOOT_CODE_SIZE, b"\0") + table.protective_mbr.marshal()[_BOOT_CODE_SIZE:]
-    return GptPlan(
-        Content.of_bytes(mbr.ljust(sector_size, b"\0") + table.primary_header.marshal() + array),
-        Content.of_bytes(array + table.secondary_header.marshal()),
-        disk_size - backup_size(sector_size),
-    )
-
-
-def _check_disk(disk_size: int, sector_size: int, boot_code: bytes) -> None:
-    if sector_size not in _SECTOR_SIZES:
-        raise ValueError(f"sectors of {sector_size} bytes, not {_SECTOR_SIZES}")
+    if sector_size not in SECTOR_SIZES:
+        raise ValueError(f"sectors of {sector_size} bytes, not {SECTOR_SIZES}")
     if disk_size % sector_size or disk_size < first_usable(sector_size) + backup_size(sector_size):
         raise ValueError(f"{disk_size} bytes is not a disk of {sector_size}-byte sectors")
     if len(boot_code) > _BOOT_CODE_SIZE:
         raise ValueError(f"{len(boot_code)} bytes of boot code, more than {_BOOT_CODE_SIZE}")
-
-
-def _check_partitions(partitions: Sequence[Partition], disk_size: int, sector_size: int) -> None:
     if len(partitions) > _ENTRIES:
         raise ValueError(f"{len(partitions)} partitions, more than {_ENTRIES}")
-    for part in partitions:
-        if part.offset % sector_size or part.size % sector_size:
-            raise ValueError(f"partition {part.label} is not on {sector_size}-byte sectors")
-        if len(part.label.encode("utf-16-le")) > _LABEL_BYTES:
-            raise ValueError(f"partition label {part.label!r} is longer than {_LABEL_BYTES} bytes")
-    check_apart(partitions, first_usable(sector_size), disk_size - backup_size(sector_size))
-    if len({part.guid for part in partitions}) < len(partitions):
-        raise ValueError("two partitions have the same GUID")
-
-
-def check_apart(partitions: Iterable[Partition], start: int, end: int) -> None:
-    """Raise ValueError unless the partitions lie in the bytes [start, end), and apart."""
-    ordered = sorted(partitions, key=lambda part: part.offset)
-    for part in ordered:
-        if part.size <= 0 or part.offset < start or part.end > end:
-            raise ValueError(f"partition {part.label!a} is empty or outside of [{start}, {end})")
-    for one, two in pairwise(ordered):
-        if two.offset < one.end:
-            raise ValueError(f"partitions {one.label!a} and {two.label!a} overlap")
-
-
-def _table(
-    partitions: Sequence[Partition], *, disk_size: int, disk_guid: UUID, sector_size: int
-) -> Table:
-    """Return gpt-image's table, with the fields that it gets wrong or draws at random set."""
-    geometry = Geometry(disk_size, sector_size)
-    geometry.first_usable_lba = first_usable(sector_size) // sector_size
-    geometry.alternate_array_lba = (disk_size - backup_size(sector_size)) // sector_size
-    geometry.last_usable_lba = geometry.alternate_array_lba - 1
-    table = Table(geometry)
-    # UEFI 2.10, table 5.4: CHS of sector 1, and all ones for an end that CHS cannot say.
-    table.protective_mbr.start_chs = b"\x00\x02\x00"
-    table.protective_mbr.end_chs = b"\xff\xff\xff"
-    table.protective_mbr.partition_size = min(disk_size // sector_size - 1, _MBR_LARGEST)
-    table.primary_header.disk_guid = table.secondary_header.disk_guid = str(disk_guid)
-    table.partitions.entries.extend(_entry(part, sector_size) for part in partitions)
-    table.update()
-    return table
-
-
-def _entry(part: Partition, sector_size: int) -> Entry:
-    entry = Entry(
-        part.label,
-        part.size,
-        str(part.type_guid),
-        str(part.guid),
-        partition_attributes=part.attributes,
-    )
-    entry.first_lba = part.offset // sector_size
-    entry.last_lba = part.end // sector_size - 1
-    return entry
+    check_new(partitions, sector_size)
+    usable = Range(first_usable(sector_size), disk_size - backup_size(sector_size))
+    check_apart(partitions, usable.start, usable.end)
+    entries = b"".join(marshal_entry(part, sector_size) for part in partitions)
+    array = entries.ljust(_ARRAY_SIZE, b"\0")
+    return Table(disk_guid, disk_size, sector_size, usable, array, boot_code=boot_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imager.content.tree import Tree, VolumePlan
 from imager.formats.fat.plan import minimum_fat_size, plan_fat
-from imager.formats.gpt.table import ESP
+from imager.formats.gpt.entries import ESP
 from imager.image.bootloader.boot import BootTarget, PlannedPartition
 from imager.support.repro import derived_uuid
 

@@ -13,7 +13,7 @@ from imager.bootassets.grub import find_bios_grub, find_efi_grub
 from imager.bootassets.kernelimage import efi_asset, initramfs_asset
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
-from imager.formats.gpt.table import BIOS_BOOT, LEGACY_BOOT, LINUX_DATA
+from imager.formats.gpt.entries import BIOS_BOOT, LEGACY_BOOT, LINUX_DATA
 from imager.formats.xfs.plan import plan_xfs
 from imager.image.bootloader.boot import (
     BootTarget,

@@ -12,23 +12,23 @@ _ISO9660 = "tests/unit/test_iso9660.py"
 MUTANTS = (
     Mutant(
         "a partition ends a sector late",
-        "imager/formats/gpt/table.py",
-        "entry.last_lba = part.end // sector_size - 1",
-        "entry.last_lba = part.end // sector_size",
+        "imager/formats/gpt/entries.py",
+        "record.last_lba = part.end // sector_size - 1",
+        "record.last_lba = part.end // sector_size",
         f"{_GPT}::test_structures_are_those_of_the_specification",
     ),
     Mutant(
         "the checksum of a GPT header is not compared",
         "imager/formats/gpt/read.py",
-        "if binascii.crc32(header[:16] + bytes(4) + header[20:]) != crc:",
-        "if crc < 0:",
+        "if binascii.crc32(raw[:16] + bytes(4) + raw[20:]) != header.crc:",
+        "if header.crc < 0:",
         f"{_GPT}::test_damage_is_found",
     ),
     Mutant(
         "the backup array stands a sector off",
         "imager/formats/gpt/table.py",
-        "geometry.alternate_array_lba = (disk_size - backup_size(sector_size)) // sector_size",
-        "geometry.alternate_array_lba = (disk_size - backup_size(sector_size)) // sector_size - 1",
+        "self._header(self._last, 1, self.backup_offset // self.sector_size)",
+        "self._header(self._last, 1, self.backup_offset // self.sector_size - 1)",
         f"{_GPT}::test_structures_are_those_of_the_specification",
     ),
     Mutant(

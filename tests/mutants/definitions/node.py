@@ -10,15 +10,15 @@ _COPIED = "tests/unit/test_node_copying.py"
 MUTANTS = (
     Mutant(
         "what a disk has gained stays out of use",
-        "imager/formats/gpt/edit.py",
-        "usable_end = end if gained else min(",
-        "usable_end = min(",
+        "imager/formats/gpt/read.py",
+        "end if gained else min(",
+        "min(",
         f"{_GROWN}::test_the_rest_of_the_disk_becomes_usable",
     ),
     Mutant(
         "the backup table is not moved",
         "imager/formats/gpt/edit.py",
-        "_write(file, self._backup_array * self.sector_size, self._backup)",
+        "_write(file, table.backup_offset, table.padded_entries + table.backup_header)",
         "pass",
         f"{_GROWN}::test_the_rest_of_the_disk_becomes_usable",
     ),

@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "the header of a GPT stands behind 512 bytes whatever the sectors are",
         "imager/formats/gpt/table.py",
-        'Content.of_bytes(mbr.ljust(sector_size, b"\\0")',
-        'Content.of_bytes(mbr.ljust(512, b"\\0")',
+        'return sector.ljust(self.sector_size, b"\\0")',
+        'return sector.ljust(512, b"\\0")',
         "tests/oracle/test_gpt_oracle.py::test_fdisk_reads_4096_byte_sectors",
     ),
 )
