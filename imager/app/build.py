@@ -31,9 +31,10 @@ from imager.profile.leftout import left_out
 from imager.profile.model import Profile, SecureBootInput
 from imager.profile.output_name import output_name
 from imager.support.arch import Arch, find_arch
-from imager.support.atomic import check_free_space, created_folder, partial_folder, scratch_folder
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
+from imager.support.folders import check_free_space, created_folder
+from imager.support.partials import partial_folder, scratch_folder
 from imager.support.reporter import Reporter
 from imager.support.repro import source_date_epoch
 from imager.support.units import MIB

@@ -22,8 +22,9 @@ from imager.oci.push import PushBlob, PushPlan
 from imager.oci.sinks import FileSink
 from imager.oci.source import ImageSource
 from imager.support.arch import Arch
-from imager.support.atomic import atomic_folder, check_free_space, ensure_folder
+from imager.support.atomic import atomic_folder
 from imager.support.errors import InputError
+from imager.support.folders import check_free_space, ensure_folder
 from imager.support.reporter import Advance, Reporter
 from imager.support.units import GIB, count, format_size
 from imager.support.workers import SharedProgress, worker_pool

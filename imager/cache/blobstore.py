@@ -25,8 +25,8 @@ from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor
 from imager.oci.sinks import Discard, FileSink
 from imager.oci.source import BlobCheck, LocalRange, WrongBytesError
-from imager.support.atomic import placed_in
 from imager.support.errors import HostError
+from imager.support.folders import placed_in
 from imager.support.meter import Kept
 from imager.support.reporter import Advance
 

@@ -23,8 +23,8 @@ from imager.content.extents import Content
 from imager.oci.manifest import Descriptor, Index
 from imager.oci.reference import Reference
 from imager.support.arch import Arch
-from imager.support.atomic import check_free_space
 from imager.support.errors import Fail, stop_at
+from imager.support.folders import check_free_space
 from imager.support.reporter import Reporter
 
 if TYPE_CHECKING:

@@ -16,16 +16,10 @@ from imager.cache.plan import CreationPlan
 from imager.cache.transfer import BlobPlace, DirectDelivery, fetch_blobs
 from imager.content.digests import AnyCheck, checking
 from imager.content.writeback import Flusher
-from imager.support.atomic import (
-    atomic_file_in_folder,
-    atomic_folder,
-    check_free_space,
-    keyed_partial,
-    resumable_file_in_folder,
-    resumable_folder,
-    used_space,
-)
+from imager.support.atomic import atomic_folder
 from imager.support.errors import HostError, OutputError
+from imager.support.folders import check_free_space, used_space
+from imager.support.partials import Resume, keyed_partial
 from imager.support.reporter import Advance, Reporter
 from imager.support.units import MIB, format_size
 
@@ -59,16 +53,11 @@ class Construction:
         Of an archive it is the file in it with the target's name. Raises HostError when there is
         too little space.
         """
-        target, key = self.plan.target, self.plan.key
-        is_file = self.plan.options.archive is not None
         check_space(self.plan)
-        if self.plan.options.layer_cache is not None:
-            atomic = atomic_file_in_folder if is_file else atomic_folder
-            with atomic(target) as folder:
-                yield folder
-            return
-        resumable = resumable_file_in_folder if is_file else resumable_folder
-        with resumable(target, key=key, keep=self._keep) as folder:
+        options = self.plan.options
+        resume = None if options.layer_cache is not None else Resume(self.plan.key, self._keep)
+        one_file = options.archive is not None
+        with atomic_folder(self.plan.target, resume=resume, one_file=one_file) as folder:
             yield folder
 
     def _keep(self, folder: Path, error: BaseException) -> bool:

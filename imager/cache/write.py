@@ -38,8 +38,8 @@ from imager.oci.digest import Digest
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE
 from imager.oci.layout import blob_path as layout_blob_path
 from imager.oci.manifest import OCI_LAYER, Descriptor
-from imager.support.atomic import check_output_folder
 from imager.support.errors import InputError
+from imager.support.folders import check_output_folder
 from imager.support.meter import Kept
 from imager.support.reporter import Advance, Reporter
 

@@ -67,7 +67,7 @@ def fetch(
     from imager.distro.flavors import find_flavor
     from imager.distro.packages import Workshop
     from imager.support.arch import find_arch
-    from imager.support.atomic import scratch_folder
+    from imager.support.partials import scratch_folder
     from imager.support.repro import source_date_epoch
 
     record = find_arch(arch)

@@ -213,7 +213,7 @@ def build(
     from imager.cli.profiles import read_layer
     from imager.profile.load import load_profile, merged
     from imager.profile.names import builtin_names
-    from imager.support.atomic import check_free_space
+    from imager.support.folders import check_free_space
 
     if output.files and not output.dry_run:
         raise InputError("--files is for plans", hint="give --dry-run as well")

@@ -48,7 +48,7 @@ def cache_info(
     from imager.cache import info
     from imager.cache.opener import CacheOpener
     from imager.cli import cache_text
-    from imager.support.atomic import scratch_folder
+    from imager.support.partials import scratch_folder
 
     settings = registries.settings()
     opener = CacheOpener(settings, layer_cache, display.reporter())
@@ -70,8 +70,8 @@ def cache_verify(
     from imager.cache.opener import CacheOpener
     from imager.cache.verify import verify_cache
     from imager.cli import cache_text
-    from imager.support.atomic import scratch_folder
     from imager.support.errors import InputError
+    from imager.support.partials import scratch_folder
     from imager.support.units import count
 
     reporter = display.reporter()
@@ -108,7 +108,7 @@ def cache_diff(
     from imager.cache.diff import diff_caches
     from imager.cache.opener import CacheOpener
     from imager.cli import cache_text
-    from imager.support.atomic import scratch_folder
+    from imager.support.partials import scratch_folder
 
     settings = registries.settings()
     opener = CacheOpener(settings, layer_cache, display.reporter())

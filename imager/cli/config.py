@@ -126,7 +126,7 @@ def _with_warnings(error: InvalidConfigError) -> InvalidConfigError:
 def _sized(source: str, opener: CacheOpener) -> SizedCache:
     from imager.app.check_config import SizedCache
     from imager.cache.info import node_volume_size
-    from imager.support.atomic import scratch_folder
+    from imager.support.partials import scratch_folder
 
     with scratch_folder() as scratch:
         cache = opener.open(source, scratch).cache

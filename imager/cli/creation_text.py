@@ -10,7 +10,7 @@ from imager.cache.plan import CreationPlan
 from imager.cache.staging import kept_from_earlier
 from imager.cache.write import Created
 from imager.cli.tables import exact_size
-from imager.support.atomic import free_space
+from imager.support.folders import free_space
 from imager.support.screen import printable
 from imager.support.units import count
 

@@ -95,18 +95,14 @@ def init(
     """Write a profile to start from, with every field explained and commented out."""
     from imager.profile.load import read_builtin
     from imager.profile.reference import starter
-    from imager.support.atomic import atomic_file
+    from imager.support.atomic import write_atomic
 
     read_builtin(base)
     text = starter(base)
     if file == STDIN:
         typer.echo(text, nl=False)
         return
-    with (
-        atomic_file(Path(file), clobber=False) as descriptor,
-        open(descriptor, "w", encoding="utf-8", closefd=False) as out,
-    ):
-        out.write(text)
+    write_atomic(Path(file), text.encode(), clobber=False)
     command = file if "/" in file else f"./{file}"
     display.reporter().step(f"wrote {file}: edit it, then run `imager {command}`")
 

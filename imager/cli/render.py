@@ -14,8 +14,8 @@ from imager.cli.tables import exact_size, mebibytes, table
 from imager.image.destination import Replaced
 from imager.image.plan import Region, RegionKind
 from imager.image.write import Written
-from imager.support.atomic import free_space
 from imager.support.fields import setting
+from imager.support.folders import free_space
 from imager.support.screen import printable
 from imager.support.units import count
 

@@ -15,8 +15,8 @@ from imager.bootassets.sources import RECORD, read_lock
 from imager.distro.flavors import FLAVORS, NODE
 from imager.distro.wheels import locked_wheels
 from imager.support.arch import ARCHES, Arch
-from imager.support.atomic import used_space
 from imager.support.errors import HostError, InputError
+from imager.support.folders import used_space
 
 _DOWNLOAD = re.compile(r"([0-9a-f]{64})\.(deb|whl|squashfs)", re.ASCII)
 # What earlier releases and killed runs left.
@@ -85,7 +85,7 @@ def _is_removable(path: Path, needed: set[str]) -> bool:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether a run holds it locked; see `imager.support.atomic`."""
+    """Whether a run holds it locked; see `imager.support.partials`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

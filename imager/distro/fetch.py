@@ -21,8 +21,9 @@ from imager.distro.flavors import WITNESS, Flavor, Parts
 from imager.distro.kmodules import KernelModule, load_order, module_name, read_module
 from imager.distro.packages import PackageSet, Workshop, get_packages
 from imager.support.arch import Arch
-from imager.support.atomic import atomic_folder, ensure_folder
+from imager.support.atomic import atomic_folder
 from imager.support.errors import DependencyError, InputError
+from imager.support.folders import ensure_folder
 
 _EFI_FOLDER = "usr/lib/systemd/boot/efi/"
 _LIBRARY = "usr/lib/"

@@ -13,8 +13,9 @@ from imager.bootassets.debian import DebianPackage
 from imager.bootassets.sources import read_lock
 from imager.distro.apt import Apt, find_mirror, matches, open_apt
 from imager.support.arch import Arch
-from imager.support.atomic import ensure_folder, partial_folder
 from imager.support.errors import DependencyError, InputError
+from imager.support.folders import ensure_folder
+from imager.support.partials import partial_folder
 from imager.support.units import format_size
 
 _BOOT = "systemd-boot-efi"

@@ -21,8 +21,9 @@ from pathlib import Path
 from imager.content.tree import check_path
 from imager.distro.packages import Workshop
 from imager.support.arch import Arch
-from imager.support.atomic import ensure_folder, partial_folder
 from imager.support.errors import DependencyError, InputError
+from imager.support.folders import ensure_folder
+from imager.support.partials import partial_folder
 from imager.support.tools import find_tool, run_tool
 
 PYTHON = "3.11"

@@ -25,8 +25,9 @@ from imager.efi.issuing import (
     private_pkcs1_pem,
 )
 from imager.efi.signer import FileSigner
-from imager.support.atomic import check_output_folder, new_folder
+from imager.support.atomic import new_folder
 from imager.support.errors import InputError
+from imager.support.folders import check_output_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey

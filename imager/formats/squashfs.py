@@ -14,7 +14,7 @@ from pathlib import Path
 from imager.content.reading import read_content
 from imager.content.tar import plan_tar
 from imager.content.tree import Tree
-from imager.support.atomic import atomic_file
+from imager.support.atomic import write_atomic
 from imager.support.tools import run_tool
 
 _PROGRAM, _PACKAGE = "mksquashfs", "squashfs-tools"
@@ -60,11 +60,7 @@ def cached_squashfs_image(
     key.update(b"\0".join([*map(str.encode, options), version]))
     cached = cache / f"{key.hexdigest()}.squashfs"
     if not cached.is_file():
-        with (
-            atomic_file(cached, mode=0o644) as descriptor,
-            open(descriptor, "wb", closefd=False) as file,
-        ):
-            file.write(_packed(tar, options, cache))
+        write_atomic(cached, _packed(tar, options, cache), mode=0o644)
     return cached.read_bytes()
 
 

@@ -31,8 +31,8 @@ from imager.node.sync import plan_copy
 from imager.node.systemdisk import find_system_disk
 from imager.node.volumes import iso_volumes, without_media
 from imager.registry.containerd_hosts import writes_to
-from imager.support.atomic import free_space
 from imager.support.errors import ImagerError
+from imager.support.folders import free_space
 from imager.support.reporter import Reporter
 from imager.support.units import format_size
 

@@ -20,8 +20,8 @@ from imager.node.volumes import (
     cache_partitions,
     iso_volumes,
 )
-from imager.support.atomic import scratch_folder
 from imager.support.errors import Fail, ImagerError, InputError, UnsupportedError
+from imager.support.partials import scratch_folder
 from imager.support.reporter import Reporter
 from imager.support.units import format_size
 from imager.talos.config.volumes import IMAGE_CACHE

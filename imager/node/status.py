@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imager.support.atomic import atomic_file
+from imager.support.atomic import write_atomic
 from imager.support.errors import HostError, InputError
 
 STATUS_FILE = "image-cache.json"
@@ -143,11 +143,7 @@ class NodeStatus:
 def write_status(folder: Path, status: NodeStatus) -> None:
     """Replace the status in `folder`; raises HostError when it cannot be written."""
     text = json.dumps(status.document(), indent=2) + "\n"
-    with (
-        atomic_file(folder / STATUS_FILE, mode=0o644) as descriptor,
-        open(descriptor, "w", encoding="utf-8", closefd=False) as file,
-    ):
-        file.write(text)
+    write_atomic(folder / STATUS_FILE, text.encode(), mode=0o644)
 
 
 def read_status(folder: Path) -> NodeStatus:

@@ -10,7 +10,6 @@ is when the older one is there again, such as an ISO that was left in the drive.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from concurrent.futures import as_completed
 from contextlib import suppress
@@ -26,8 +25,9 @@ from imager.cache.paths import cache_tree
 from imager.content.copier import write_error
 from imager.content.extents import Content
 from imager.content.tree import File
-from imager.support.atomic import atomic_file, free_space, sync_folder
+from imager.support.atomic import sync_folder, write_atomic
 from imager.support.errors import HostError, ImagerError, joined
+from imager.support.folders import free_space
 from imager.support.reporter import Reporter
 from imager.support.units import format_size
 from imager.support.workers import SharedProgress, worker_pool
@@ -171,5 +171,4 @@ def _write_file(path: Path, raw: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(error) from error
-    with atomic_file(path, mode=0o644) as descriptor:
-        os.write(descriptor, raw)
+    write_atomic(path, raw, mode=0o644)

@@ -17,8 +17,8 @@ from imager.content.copier import write_error
 from imager.content.extents import Content, Extent, FileRange, StreamRange
 from imager.content.reading import iterate_bytes
 from imager.oci.source import CHUNK
-from imager.support.atomic import free_space, temporary_place
 from imager.support.errors import HostError
+from imager.support.folders import free_space, temporary_place
 from imager.support.units import format_size
 
 _OPEN_FILES = Path("/proc/self/fd")

@@ -10,8 +10,8 @@ from imager.registry.address import Address
 from imager.registry.containerd_hosts import write_hosts
 from imager.registry.mirrors import DEFAULT_REGISTRIES, mirror_documents, mirrors_patch
 from imager.registry.patchfiles import require_same, write_patch
-from imager.support.atomic import check_output_folder
 from imager.support.errors import InputError, OutputError
+from imager.support.folders import check_output_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from imager.efi.certificates import first_certificate, pem, subject
 from imager.efi.issuing import Issuer, Validity, new_ec_key, private_pem
 from imager.efi.signer import load_private_key
 from imager.registry.patchfiles import TrustedRoots, require_same
-from imager.support.atomic import atomic_file, check_output_folder
+from imager.support.atomic import atomic_file
 from imager.support.errors import InputError, UnsupportedError
+from imager.support.folders import check_output_folder
 
 if TYPE_CHECKING:
     from cryptography import x509

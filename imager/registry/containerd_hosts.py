@@ -11,7 +11,7 @@ from pathlib import Path
 
 from imager.oci.endpoint import hosts_folder, is_loopback, mirror_root, registry_host
 from imager.oci.reference import is_registry
-from imager.support.atomic import atomic_file
+from imager.support.atomic import write_atomic
 from imager.support.errors import HostError, InputError
 
 HOSTS_MARK = "# Written by imager: it replaces this file."
@@ -106,5 +106,4 @@ def _write(path: Path, data: bytes) -> None:
             f"cannot create the folder {path.parent}: {error.strerror}",
             hint="check the permissions, or give another folder",
         ) from error
-    with atomic_file(path) as descriptor, open(descriptor, "wb", closefd=False) as file:
-        file.write(data)
+    write_atomic(path, data)

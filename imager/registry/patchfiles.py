@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.support.atomic import atomic_file
+from imager.support.atomic import write_atomic
 from imager.support.errors import HostError, InputError
 
 MIRRORS = Path("image-cache-mirrors-patch.yaml")
@@ -32,11 +32,7 @@ def _is_file_of(path: Path, data: bytes) -> bool:
 def write_patch(path: Path, text: str) -> None:
     """Write `text` to `path` in one step; raises HostError."""
     try:
-        with (
-            atomic_file(path) as descriptor,
-            open(descriptor, "w", encoding="utf-8", closefd=False) as file,
-        ):
-            file.write(text)
+        write_atomic(path, text.encode())
     except OSError as error:
         raise HostError(f"cannot write {path}: {error.strerror}") from error
 

@@ -19,8 +19,8 @@ from imager.oci.manifest import Descriptor, ImageManifest, Index
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
-from imager.support.atomic import scratch_folder
 from imager.support.errors import DependencyError, InputError, UnsupportedError
+from imager.support.partials import scratch_folder
 from imager.support.units import MIB, format_size
 from imager.support.yamldocs import load_documents
 from imager.support.yamlpaths import items_at, text_at

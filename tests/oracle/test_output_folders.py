@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.support.atomic import check_output_folder
 from imager.support.errors import HostError
+from imager.support.folders import check_output_folder
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 

@@ -14,7 +14,7 @@ from imager.cli.app import app
 from imager.distro.clean import clean, plan_cleaning
 from imager.distro.wheels import locked_wheels
 from imager.support.arch import AMD64
-from imager.support.atomic import partial_folder
+from imager.support.partials import partial_folder
 
 
 def deb(name: str) -> str:

@@ -177,7 +177,7 @@ def test_a_cache_that_does_not_fit_is_told_in_a_dry_run(
     options = ("--dry-run", "--images", entry, "--image-cache-path", tmp_path / "new")
     done = invoke("images", "cache-create", *options)
     assert done.exit_code == 0, done.message
-    monkeypatch.setattr("imager.support.atomic.free_space", lambda _: 4096)
+    monkeypatch.setattr("imager.support.folders.free_space", lambda _: 4096)
     done = invoke("images", "cache-create", *options)
     assert done.exit_code == 4
     assert "space needed" in done.stdout

@@ -322,7 +322,7 @@ def test_what_an_archive_may_replace(flat: CacheFixture, tmp_path: Path) -> None
 def test_a_full_disk_leaves_no_archive(
     flat: CacheFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imager.support.atomic.free_space", lambda _: 100)
+    monkeypatch.setattr("imager.support.folders.free_space", lambda _: 100)
     with pytest.raises(HostError, match="are needed"):
         create_cache(
             gathered(flat.folder),

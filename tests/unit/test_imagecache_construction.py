@@ -16,7 +16,7 @@ from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
-from imager.support import atomic as workspace
+from imager.support import folders
 from imager.support.errors import DependencyError, HostError, OutputError
 from imager.support.reporter import NullReporter
 from tests.lib.registries.remote_source import RemoteSource
@@ -86,10 +86,10 @@ def test_a_disk_that_failed_is_left_empty(tmp_path: Path, error: Exception) -> N
 def test_what_is_there_needs_no_more_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DependencyError):
         create(tmp_path, Source(DependencyError("gone")))
-    monkeypatch.setattr(workspace, "free_space", lambda _folder: len(DATA) // 2 - MIB)
+    monkeypatch.setattr(folders, "free_space", lambda _folder: len(DATA) // 2 - MIB)
     with pytest.raises(HostError, match="are needed"):
         create(tmp_path, Source())
-    monkeypatch.setattr(workspace, "free_space", lambda _folder: len(DATA) // 2 + MIB)
+    monkeypatch.setattr(folders, "free_space", lambda _folder: len(DATA) // 2 + MIB)
     create(tmp_path, Source())
 
 

@@ -17,7 +17,7 @@ from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.oci.source import ByteSink
-from imager.support import atomic as workspace
+from imager.support import folders
 from imager.support.errors import DependencyError, HostError, InputError
 from imager.support.reporter import ProgressStyle, Reporter, make_reporter
 from tests.lib.caches.caches import layout_blobs, tar_bytes, tree_files
@@ -149,7 +149,7 @@ def test_the_space_is_asked_for_before_a_blob_is(
     assert made.layer is not None
     needed = factor * made.layer.size
     unread = gathered(tmp_path, error=AssertionError("asked for a blob"))
-    monkeypatch.setattr(workspace, "free_space", lambda _folder: needed - 1)
+    monkeypatch.setattr(folders, "free_space", lambda _folder: needed - 1)
     with pytest.raises(HostError, match="free"):
         create_cache(
             unread,
@@ -157,7 +157,7 @@ def test_the_space_is_asked_for_before_a_blob_is(
             options=CreateOptions(compression=compression),
             reporter=reporter,
         )
-    monkeypatch.setattr(workspace, "free_space", lambda _folder: needed)
+    monkeypatch.setattr(folders, "free_space", lambda _folder: needed)
     create_cache(
         gathered(tmp_path),
         tmp_path / "cache",

@@ -14,7 +14,7 @@ from imager.cache.pull import pull_cache, pull_whole_cache
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
-from imager.support import atomic as workspace
+from imager.support import folders
 from imager.support.arch import find_arch
 from imager.support.errors import HostError, InputError
 from imager.support.reporter import NullReporter
@@ -93,12 +93,12 @@ def test_space_is_asked_for_before_the_layer(
     registry: Registry, layers: LayerCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = serve(registry, make_cache_layout(flat_cache(tmp_path), tmp_path / "layout"))
-    monkeypatch.setattr(workspace, "free_space", lambda _folder: 100)
+    monkeypatch.setattr(folders, "free_space", lambda _folder: 100)
     with pytest.raises(HostError, match="free and"):
         pull(registry, layers)
     assert not registry.log.at(layer)
     monkeypatch.undo()
     pull(registry, layers)
     # What is there needs none.
-    monkeypatch.setattr(workspace, "free_space", lambda _folder: 0)
+    monkeypatch.setattr(folders, "free_space", lambda _folder: 0)
     pull(registry, layers)

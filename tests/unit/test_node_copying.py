@@ -11,7 +11,7 @@ import pytest
 from imager.cache.open import open_whole_cache
 from imager.node import sync as copying
 from imager.node.sync import copy_cache, plan_copy
-from imager.support.atomic import atomic_file
+from imager.support.atomic import write_atomic
 from imager.support.errors import HostError, InputError
 from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import CacheFixture, flip, make_flat, tree_files
@@ -108,15 +108,15 @@ def test_every_blob_is_there_before_a_name(
     flat: CacheFixture, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    write = atomic_file
+    write = write_atomic
 
-    def watched(path: Path, *, mode: int) -> object:
+    def watched(path: Path, data: bytes, *, mode: int) -> None:
         if path.name != ".copied":
             seen.append("reference" in path.parts)
         assert len(list((volume / "blob").iterdir())) == len(flat.blobs)
-        return write(path, mode=mode)
+        write(path, data, mode=mode)
 
-    monkeypatch.setattr(copying, "atomic_file", watched)
+    monkeypatch.setattr(copying, "write_atomic", watched)
     copy(flat.folder, volume)
     assert seen == sorted(seen)
     assert set(seen) == {False, True}

@@ -19,20 +19,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from imager.support import atomic as workspace
-from imager.support.atomic import (
-    atomic_file,
-    atomic_folder,
-    check_free_space,
-    check_output_folder,
-    created_folder,
-    free_space,
-    partial_folder,
-    resumable_folder,
-    scratch_folder,
-    sweep_partials,
-)
+from imager.support import folders
+from imager.support.atomic import atomic_file, atomic_folder
 from imager.support.errors import HostError, InputError, exit_code_of
+from imager.support.folders import check_free_space, check_output_folder, created_folder, free_space
+from imager.support.partials import Resume, partial_folder, scratch_folder, sweep_partials
 from tests.lib.tools.support import names_in
 
 
@@ -189,7 +180,7 @@ def test_a_killed_writer_leaves_nothing_at_the_path(tmp_path: Path) -> None:
     )
     target = tmp_path / "out"
     argv = [sys.executable, "-c", program, str(target)]
-    root = Path(workspace.__file__).parents[1]
+    root = Path(folders.__file__).parents[1]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=root) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
@@ -273,7 +264,7 @@ def test_scratch_is_private_and_goes_away(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_scratch_folder_of_a_killed_run_is_removed_by_the_next(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     code = (
-        "from imager.support.atomic import scratch_folder\n"
+        "from imager.support.partials import scratch_folder\n"
         "with scratch_folder() as folder:\n"
         "    (folder / 'volume').write_text('x')\n"
         "    print(folder.name, flush=True)\n"
@@ -406,7 +397,7 @@ MAKERS = pytest.mark.parametrize(
     [
         partial_folder,
         atomic_folder,
-        lambda path: resumable_folder(path, key="key", keep=lambda *_: False),
+        lambda path: atomic_folder(path, resume=Resume("key", lambda *_: False)),
     ],
     ids=["scratch", "folder", "resumable"],
 )

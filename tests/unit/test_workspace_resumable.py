@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.support.atomic import keyed_partial, resumable_folder
+from imager.support.atomic import atomic_folder
 from imager.support.errors import HostError
+from imager.support.partials import Resume, keyed_partial
 from tests.lib.tools.support import names_in
 
 
@@ -17,7 +18,7 @@ def fail(target: Path, *, key: str = "key", keep: bool = True, name: str = "file
     """Begin a folder with one file, and fail."""
     with (
         pytest.raises(ValueError, match="no"),
-        resumable_folder(target, key=key, keep=lambda _folder, _error: keep) as folder,
+        atomic_folder(target, resume=Resume(key, lambda _folder, _error: keep)) as folder,
     ):
         (folder / name).write_bytes(b"come")
         raise ValueError("no")
@@ -25,7 +26,7 @@ def fail(target: Path, *, key: str = "key", keep: bool = True, name: str = "file
 
 def seen(target: Path, *, key: str = "key") -> list[str]:
     """Finish the folder; return what was in it at the start."""
-    with resumable_folder(target, key=key, keep=lambda _folder, _error: True) as folder:
+    with atomic_folder(target, resume=Resume(key, lambda _folder, _error: True)) as folder:
         return sorted(path.name for path in folder.iterdir())
 
 

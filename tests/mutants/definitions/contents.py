@@ -150,14 +150,14 @@ MUTANTS = (
     ),
     Mutant(
         "partial files in use are swept away",
-        "imager/support/atomic.py",
+        "imager/support/partials.py",
         "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n                _remove(stale)",
         "_remove(stale)",
         f"{_WORKSPACE}::test_a_partial_that_is_held_is_kept",
     ),
     Mutant(
         "free space is not asked for",
-        "imager/support/atomic.py",
+        "imager/support/folders.py",
         "if free < needed:",
         "if free < 0:",
         f"{_WORKSPACE}::test_free_space_is_asked_for_beforehand",

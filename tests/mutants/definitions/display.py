@@ -143,14 +143,14 @@ MUTANTS = (
     ),
     Mutant(
         "the scratch folder of a killed run stays",
-        "imager/support/atomic.py",
+        "imager/support/partials.py",
         '    place = temporary_place() / f"imager-{os.geteuid()}"\n',
         '    place = temporary_place() / f"imager-{os.getpid()}"\n',
         f"{_WORKSPACE}::test_a_scratch_folder_of_a_killed_run_is_removed_by_the_next",
     ),
     Mutant(
         "a hint's command takes a name apart",
-        "imager/support/atomic.py",
+        "imager/support/folders.py",
         'hint=f"mkdir -p {shlex.quote(str(folder))}"',
         'hint=f"mkdir -p {folder}"',
         f"{_WORKSPACE}::test_output_folders_that_will_not_do",
@@ -185,14 +185,14 @@ MUTANTS = (
     ),
     Mutant(
         "a full disk is not named",
-        "imager/support/atomic.py",
+        "imager/support/folders.py",
         "placed = no_room(error, folder if named.is_relative_to(folder) else named.parent)",
         "placed = None",
         "tests/unit/test_workspace.py::test_an_error_names_the_place_without_room",
     ),
     Mutant(
         "a wrong TMPDIR is passed over",
-        "imager/support/atomic.py",
+        "imager/support/folders.py",
         "    if not chosen:\n",
         "    if True:\n",
         "tests/fault/test_output_errors.py::test_a_folder_for_temporary_files_that_is_none",

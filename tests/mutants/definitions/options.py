@@ -98,7 +98,7 @@ MUTANTS = (
     ),
     Mutant(
         "folders that were made stay when a build fails",
-        "imager/support/atomic.py",
+        "imager/support/folders.py",
         "                each.rmdir()",
         "                each.stat()",
         f"{_WORKSPACE}::test_those_that_were_made_go_when_the_block_fails",

@@ -1,0 +1,189 @@
+"""Folders that files are written to: whether they can be, and how much room they have."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from imager.support.errors import HostError, ImagerError, InputError, NoRoomError, no_room
+from imager.support.units import format_size
+
+_DEVICES = Path("/dev")
+# The only folder below /dev that is for files; see shm_overview(7).
+_SHARED_MEMORY = _DEVICES / "shm"
+# Docker and Podman make them.
+_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_CONTAINER_HINT = (
+    "in a container run with --user $(id -u):$(id -g), and create the mounted folder beforehand "
+    "(mkdir -p _out)"
+)
+_MOUNT_HINT = 'mount a folder of the host there: -v "$PWD/_out:/out"'
+# The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
+_BLOCK = 512
+# By how much a partial file's name is longer than the final one.
+_MARK = len("..0123456789abcdef.partial")
+
+
+def check_output_folder(folder: Path) -> None:
+    """Raise HostError or InputError, with what to do, unless new files can be made in `folder`."""
+    _check_is_for_files(folder)
+    if not folder.exists():
+        raise InputError(
+            f"the output folder {folder} does not exist",
+            hint=f"mkdir -p {shlex.quote(str(folder))}",
+        )
+    if not folder.is_dir():
+        raise InputError(
+            f"the output folder {folder} is not a folder", hint="choose a folder, or make one"
+        )
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise HostError(
+            f"the output folder {folder} is on a read-only file system",
+            hint=_MOUNT_HINT
+            if _is_in_container()
+            else "choose another folder, or mount it writable",
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise HostError(
+            f"the output folder {folder} is not writable for user {os.geteuid()}",
+            hint=_CONTAINER_HINT
+            if _is_in_container()
+            else "choose another folder, or run as a user who may write there",
+        )
+
+
+def _is_in_container() -> bool:
+    return any(map(Path.exists, _CONTAINER_MARKS))
+
+
+def ensure_folder(folder: Path) -> None:
+    """Make `folder` and its parents, as far as they are missing; raises HostError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_create(folder, error) from error
+
+
+@contextmanager
+def created_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` and its parents, as far as they are missing, for the block.
+
+    When the block fails, those that were made are removed again if they are empty. Raises
+    HostError or InputError, with what to do, when new files cannot be made in `folder`.
+    """
+    _check_is_for_files(folder)
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            place = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+            raise InputError(f"{place} is not a folder", hint="choose another folder") from None
+        except OSError as error:
+            raise cannot_create(folder, error) from error
+        check_output_folder(folder)
+        yield
+    except BaseException:
+        for each in missing:
+            with suppress(OSError):  # one with something in it
+                each.rmdir()
+        raise
+
+
+def existing_folder(folder: Path) -> Path:
+    """Return the nearest folder above `folder` that exists, or itself."""
+    return next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+
+
+def _check_is_for_files(folder: Path) -> None:
+    """Raise InputError for a folder below /dev, where a file would hide a missing device."""
+    within = (folder.absolute(), *folder.absolute().parents)
+    if _DEVICES in within and _SHARED_MEMORY not in within:
+        raise InputError(
+            f"{folder} is a place for devices, not for files",
+            hint="choose another folder, and write the output to the device with dd",
+        )
+
+
+def temporary_place() -> Path:
+    """Return the folder for temporary files: $TMPDIR if it is set, else the system's.
+
+    Raises HostError when $TMPDIR is not a writable folder: another one may have been avoided on
+    purpose.
+    """
+    chosen = os.environ.get("TMPDIR")
+    if not chosen:
+        return Path(tempfile.gettempdir())
+    folder = Path(chosen).absolute()
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return folder
+    why = "is not writable" if folder.is_dir() else "is not a folder"
+    what = why if folder.exists() else "does not exist"
+    raise HostError(
+        f"{chosen}, which TMPDIR names, {what}",
+        hint="set TMPDIR to a folder that can be written, or leave it unset",
+    )
+
+
+def free_space(folder: Path) -> int:
+    """Return the bytes that this user may still write to the file system of `folder`.
+
+    The folder need not exist yet.
+    """
+    status = os.statvfs(existing_folder(folder))
+    return status.f_bavail * status.f_frsize
+
+
+def used_space(folder: Path) -> int:
+    """Return the bytes that the files under `folder` take on the disk; 0 without the folder."""
+    return sum(
+        (Path(root) / name).lstat().st_blocks * _BLOCK
+        for root, _, names in os.walk(folder)
+        for name in names
+    )
+
+
+def check_free_space(folder: Path, needed: int) -> None:
+    """Raise HostError when fewer than `needed` bytes are free in `folder`."""
+    free = free_space(folder)
+    if free < needed:
+        raise HostError(
+            f"{folder} has {format_size(free)} free and {format_size(needed)} are needed",
+            hint="free space there, or write to another folder",
+        )
+
+
+@contextmanager
+def placed_in(folder: Path) -> Iterator[None]:
+    """Let errors of the block that say that there was no room name the place: `folder`."""
+    try:
+        yield
+    except NoRoomError as error:
+        cause = error.__cause__
+        placed = no_room(cause, folder) if isinstance(cause, OSError) else None
+        raise placed or error from cause
+    except OSError as error:
+        # What else is written in the meantime has a name.
+        named = Path(os.fsdecode(error.filename)) if error.filename else folder
+        placed = no_room(error, folder if named.is_relative_to(folder) else named.parent)
+        if placed is None:
+            raise
+        raise placed from error
+
+
+def cannot_create(path: Path, error: OSError) -> ImagerError:
+    """Return what to raise when `path` cannot be created."""
+    if error.errno == errno.ENAMETOOLONG:
+        return InputError(
+            f"cannot create {path}: {error.strerror}",
+            hint=f"choose a shorter name: while it is written, {_MARK} characters come to it",
+        )
+    return HostError(
+        f"cannot create {path}: {error.strerror}",
+        hint="check the folder's permissions and free space, or choose another folder",
+    )
