@@ -39,7 +39,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type check unit test test-all \
+.PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type dead check unit test test-all \
         test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed coverage bench image man clean packages-%
 
 help: ## Show what can be made.
@@ -166,7 +166,10 @@ lint: install ## Check style and layout.
 type: install ## Check types.
 	$(BIN)/mypy
 
-check: lint type
+dead: install ## Find code that nothing uses.
+	$(BIN)/vulture
+
+check: lint type dead
 
 unit: install ## Run the unit tests alone.
 	$(BIN)/pytest -n 2 -q tests/unit

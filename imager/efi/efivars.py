@@ -35,7 +35,6 @@ _REVISION, _TYPE_GUID = 0x0200, 0x0EF1
 _PKCS7 = UUID("4aafd29d-68df-49ee-8aa9-347d375665a7")
 _LIST = struct.Struct("<16sIII")
 _OWNER_SIZE = 16
-_SHA256_SIZE = 32
 # Firmware stores them in flash, of which all variables have some 64 to 256 KiB.
 _LIMIT = 1 << 20
 
@@ -67,21 +66,12 @@ def certificate_lists(certificates: Iterable[Certificate], *, owner: UUID) -> by
     """Return signature lists of `certificates`, one list each, since all entries have one size."""
     from imager.efi.certificates import der
 
-    return b"".join(_list(X509, [der(each)], owner) for each in certificates)
+    return b"".join(_list(X509, der(each), owner) for each in certificates)
 
 
-def digest_list(digests: Iterable[bytes], *, owner: UUID) -> bytes:
-    """Return a signature list of SHA-256 digests, such as those that Authenticode signs."""
-    found = list(digests)
-    if not found or any(len(digest) != _SHA256_SIZE for digest in found):
-        raise ValueError("not SHA-256 digests")
-    return _list(SHA256, found, owner)
-
-
-def _list(kind: UUID, entries: list[bytes], owner: UUID) -> bytes:
-    size = _OWNER_SIZE + len(entries[0])
-    body = b"".join(owner.bytes_le + entry for entry in entries)
-    return _LIST.pack(kind.bytes_le, _LIST.size + len(body), 0, size) + body
+def _list(kind: UUID, entry: bytes, owner: UUID) -> bytes:
+    size = _OWNER_SIZE + len(entry)
+    return _LIST.pack(kind.bytes_le, _LIST.size + size, 0, size) + owner.bytes_le + entry
 
 
 def parse_lists(data: bytes) -> tuple[SignatureEntry, ...]:

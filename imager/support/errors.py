@@ -9,7 +9,6 @@
       HostError            4  the machine: permissions, space, missing folders
       DependencyError      5  an external tool, registry or mirror failed
       OutputError          6  reading or writing failed half-way
-      InstallError         7  reserved for installing to a disk
 
 1 is no error but an answer: `images cache-diff` gives it for caches that differ, as diff(1) does,
 and `node doctor` when it finds something. A signal ends with 128 and its number. A missing
@@ -179,9 +178,3 @@ class OutputError(ImagerError):
     """Reading an input or writing an output failed half-way."""
 
     exit_code = 6
-
-
-class InstallError(ImagerError):
-    """Installing to a disk failed."""
-
-    exit_code = 7

@@ -31,19 +31,11 @@ _ARGUMENT = "talos.environment=INSTALLER_META_BASE64="
 _GZIP_ABOVE = 256
 
 
-def meta_bytes(values: Mapping[int, str]) -> bytes:
-    """Return one copy (256 KiB) of META holding `values`, in the order of their keys.
-
-    Raises InputError for a key outside of 1..255 and for more than fits.
-    """
-    head = _MAGIC + _marshal(values)
-    return head.ljust(COPY_SIZE - _TAIL_SIZE, b"\0") + _tail(head)
-
-
 def meta_content(values: Mapping[int, str], *, size: int = MIB) -> Content:
     """Return a META partition of `size` bytes: two copies, then zeros.
 
-    Raises InputError like `meta_bytes`, ValueError when two copies do not fit into `size`.
+    The values are in the order of their keys. Raises InputError for a key outside of 1..255 and
+    for more than fits, ValueError when two copies do not fit into `size`.
     """
     head = _MAGIC + _marshal(values)
     tail = Content.of_bytes(_tail(head))
@@ -70,41 +62,6 @@ def _marshal(values: Mapping[int, str]) -> bytes:
 def _tail(head: bytes) -> bytes:
     zeroed = head.ljust(COPY_SIZE - len(_END_MAGIC), b"\0") + _END_MAGIC
     return hashlib.sha256(zeroed).digest() + _END_MAGIC
-
-
-def parse_meta(raw: bytes) -> dict[int, str]:
-    """Return the values of a META partition, of the first of its copies that is sound.
-
-    Raises InputError when neither is.
-    """
-    try:
-        return _parse_copy(raw[:COPY_SIZE])
-    except ValueError as first:
-        try:
-            return _parse_copy(raw[COPY_SIZE : 2 * COPY_SIZE])
-        except ValueError as second:
-            raise InputError(f"META has no sound copy: {first}; {second}") from second
-
-
-def _parse_copy(copy: bytes) -> dict[int, str]:
-    if len(copy) != COPY_SIZE:
-        raise ValueError(f"{len(copy)} bytes instead of {COPY_SIZE}")
-    if not copy.startswith(_MAGIC) or not copy.endswith(_END_MAGIC):
-        raise ValueError("a magic number is missing")
-    if _tail(copy[:-_TAIL_SIZE]) != copy[-_TAIL_SIZE:]:
-        raise ValueError("the checksum is wrong")
-    values: dict[int, str] = {}
-    position, end = len(_MAGIC), COPY_SIZE - _TAIL_SIZE
-    while position + _TAG.size <= end:
-        key, length = _TAG.unpack_from(copy, position)
-        if key == 0:
-            break
-        position += _TAG.size
-        if key > _LARGEST_KEY or length > end - position:
-            raise ValueError(f"tag {key:#x} of {length} bytes is impossible")
-        values[key] = copy[position : position + length].decode()
-        position += length
-    return values
 
 
 def meta_kernel_argument(values: Mapping[int, str], *, allow_gzip: bool = False) -> str:

@@ -18,10 +18,11 @@ from imager.content.extents import Content
 from imager.efi.authenticode import image_checksum, sign_pe, split_image
 from imager.efi.authenticode_read import read_signatures
 from imager.efi.certificates import first_certificate
-from imager.efi.efivars import Variable, digest_list, parse_lists
+from imager.efi.efivars import Variable, parse_lists
 from imager.efi.enrollment import enrollment, enrollment_problems, load_auth
 from imager.efi.pe import read_headers
 from imager.formats.gpt.entries import ESP
+from tests.lib.keys.digest_lists import digest_list
 from tests.lib.keys.pe_stub import pe_stub
 from tests.lib.keys.signing_keys import Keys, issued, self_signed
 from tests.lib.tools.cli import build, partitions, real_assets, run, synthetic_assets, tool

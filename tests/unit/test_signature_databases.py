@@ -16,10 +16,10 @@ from imager.efi.efivars import (
     SignatureEntry,
     Variable,
     certificate_lists,
-    digest_list,
     parse_lists,
 )
 from imager.efi.signer import FileSigner
+from tests.lib.keys.digest_lists import digest_list
 from tests.lib.keys.pe_stub import patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, issued, self_signed
 from tests.lib.tools.support import content_bytes
