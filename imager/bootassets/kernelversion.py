@@ -21,6 +21,7 @@ from typing import BinaryIO, Protocol
 
 import zstandard
 
+from imager.content.compression import LARGEST_WINDOW
 from imager.support.errors import InputError
 
 _HEAD = 64 << 10
@@ -28,7 +29,6 @@ _BZIMAGE, _ARM64, _ZBOOT = (0x202, b"HdrS"), (0x38, b"ARM\x64"), (0x04, b"zimg")
 _ZBOOT_HEADER = struct.Struct("<II8x32s")
 _LARGEST_PAYLOAD = 256 << 20
 _LARGEST_IMAGE = 512 << 20
-_LARGEST_WINDOW = 1 << 27
 _CHUNK = 1 << 20
 _BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,63}) ")
 _LONGEST_BANNER = 80
@@ -40,7 +40,7 @@ class _Readable(Protocol):
 
 
 def _zstd(payload: BinaryIO) -> _Readable:
-    return zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).stream_reader(payload)
+    return zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).stream_reader(payload)
 
 
 def _gzip(payload: BinaryIO) -> _Readable:

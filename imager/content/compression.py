@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
 # `zstd --long=27`, the most that zstd itself reads without being asked: 128 MiB.
-_LARGEST_WINDOW = 1 << 27
+LARGEST_WINDOW = 1 << 27
 _SKIP_CHUNK = 1 << 20
 _READ = 128 << 10
 _SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
@@ -97,7 +97,7 @@ class StreamReader:
         section = io.BufferedReader(_Section(self._file, self._span), _READ)
         if self._codec is Codec.GZIP:
             return gzip.GzipFile(fileobj=section)
-        decoder = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+        decoder = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
         return decoder.stream_reader(section, read_across_frames=True, closefd=False)
 
     def __enter__(self) -> Self:

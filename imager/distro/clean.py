@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from imager.distro.wheels import locked_wheels
 from imager.support.arch import ARCHES, Arch
 from imager.support.errors import HostError, InputError
 from imager.support.folders import used_space
+from imager.support.partials import is_in_use
 
 _DOWNLOAD = re.compile(r"([0-9a-f]{64})\.(deb|whl|squashfs)", re.ASCII)
 # What earlier releases and killed runs left.
@@ -42,7 +41,7 @@ def plan_cleaning(assets: Path, packages: Path, *, stale: bool) -> tuple[Removal
     paths = [] if stale else [folder for folder, _ in sets]
     if packages.is_dir():
         paths += [path for path in sorted(packages.iterdir()) if _is_removable(path, needed)]
-    return tuple(Removal(path, _size(path)) for path in paths)
+    return tuple(Removal(path, used_space(path)) for path in paths)
 
 
 def clean(removals: tuple[Removal, ...]) -> None:
@@ -81,23 +80,4 @@ def _downloads(made: tuple[Path, Arch]) -> Iterator[str]:
 def _is_removable(path: Path, needed: set[str]) -> bool:
     if found := _DOWNLOAD.fullmatch(path.name):
         return path.name not in needed and found[2] not in needed
-    return bool(_LEFTOVER.fullmatch(path.name)) and not _is_held(path)
-
-
-def _is_held(path: Path) -> bool:
-    """Whether a run holds it locked; see `imager.support.partials`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _size(path: Path) -> int:
-    return used_space(path) if path.is_dir() else path.lstat().st_blocks * 512
+    return bool(_LEFTOVER.fullmatch(path.name)) and not is_in_use(path)

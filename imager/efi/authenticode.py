@@ -17,7 +17,7 @@ from itertools import pairwise
 
 from imager.content.extents import Content
 from imager.content.reading import iterate_bytes, iterate_content, read_content
-from imager.efi.pe import PeHeaders, content_headers
+from imager.efi.pe import DIRECTORY, SIZE_LIMIT, PeHeaders, content_headers
 from imager.efi.signer import Signer
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.units import align_up
@@ -25,14 +25,12 @@ from imager.support.units import align_up
 SPC_INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 _ALIGNMENT = 8
 _CHECKSUM = struct.Struct("<I")
-_DIRECTORY = struct.Struct("<II")
 _CERTIFICATE = struct.Struct("<IHH")
 _REVISION, _PKCS7 = 0x0200, 0x0002
 _CARRY = 0xFFFF
 # A signature has about 2 KiB.
 _TABLE_LIMIT = 1 << 20
 _SIGNATURES_LIMIT = 32
-_SIZE_LIMIT = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ def _check_sections(headers: PeHeaders, end: int, name: str) -> None:
 def _hashed(headers: PeHeaders, image: Content) -> tuple[Content, Content, Content]:
     """Return what is hashed: all but the checksum and the certificate table's entry."""
     checksum, entry = headers.checksum + _CHECKSUM.size, headers.certificates.entry
-    rest = entry + _DIRECTORY.size
+    rest = entry + DIRECTORY.size
     return (
         image.slice(0, headers.checksum),
         image.slice(checksum, entry - checksum),
@@ -140,7 +138,7 @@ def sign_pe(content: Content, signer: Signer, *, name: str = "the EFI binary") -
     if signature in split.signatures:
         return content
     table = split.table + _certificate(signature)
-    if split.image.size + len(table) >= _SIZE_LIMIT:
+    if split.image.size + len(table) >= SIZE_LIMIT:
         raise UnsupportedError(f"{name}: the signed file would have 4 GiB or more")
     return _joined(split, table)
 
@@ -153,7 +151,7 @@ def _certificate(signature: bytes) -> bytes:
 
 def _joined(split: SplitImage, table: bytes) -> Content:
     before, between, rest = _hashed(split.headers, split.image)
-    entry = Content.of_bytes(_DIRECTORY.pack(split.image.size, len(table)))
+    entry = Content.of_bytes(DIRECTORY.pack(split.image.size, len(table)))
     behind = (between, entry, rest, Content.of_bytes(table))
     unsummed = Content.concat([before, Content(_CHECKSUM.size), *behind])
     checksum = Content.of_bytes(_CHECKSUM.pack(image_checksum(unsummed)))
@@ -175,4 +173,4 @@ def image_checksum(content: Content) -> int:
         # Not zero where anything is not: the carry makes 65535 of it.
         total = (total + value - 1) % _CARRY + 1 if total + value else 0
         position += len(piece)
-    return (total + content.size) % _SIZE_LIMIT
+    return (total + content.size) % (1 << 32)

@@ -26,13 +26,12 @@ from imager.efi.pcr import (
     sign_policies,
     signed_phases,
 )
-from imager.efi.pe import PeSection, content_headers
+from imager.efi.pe import SIZE_LIMIT, PeSection, content_headers
 from imager.efi.signer import KeySigner
 from imager.efi.uki import PROFILE, Section, stub_version, uki_stub_version
 from imager.support.errors import InputError, UnsupportedError
 
 _KEY, _SIGNATURES = ".pcrpkey", ".pcrsig"
-_SIZE_LIMIT = 1 << 32
 _SMALL = 1 << 20
 _PROFILE_ID = re.compile(rb'^ID="?([A-Za-z0-9._-]{1,64})"?$', re.MULTILINE)
 
@@ -96,7 +95,7 @@ def pe_sections(image: Content, *, name: str) -> tuple[Section, ...]:
     Raises InputError when it is not a sound PE32+ file, or its sections take 4 GiB or more.
     """
     found = content_headers(image, name=name).sections
-    if sum(section.virtual_size for section in found) >= _SIZE_LIMIT:
+    if sum(section.virtual_size for section in found) >= SIZE_LIMIT:
         raise InputError(f"{name}: its sections take more memory than a PE file can have")
     return tuple(Section(each.name, _in_memory(image, each)) for each in found)
 

@@ -18,11 +18,13 @@ from imager.support.errors import InputError
 
 SECTION_HEADER = struct.Struct("<8sIIIIIIHHI")
 _COFF = struct.Struct("<4sHHIIIHH")
+# Offsets have 32 bits.
+SIZE_LIMIT = 1 << 32
 _HEADERS_LIMIT = 64 << 10
 _PE32_PLUS = 0x20B
 _EFI_APPLICATION = 10
 _OPTIONAL_SIZE = 112
-_DIRECTORY = struct.Struct("<II")
+DIRECTORY = struct.Struct("<II")
 _SECURITY, _DEBUG = 4, 6
 # The specification's limit for loaders.
 _SECTIONS_LIMIT = 96
@@ -170,7 +172,7 @@ def _parse(data: bytes, size: int) -> PeHeaders:
     if struct.unpack_from("<H", data, optional) != (_PE32_PLUS,) or optional_size < _OPTIONAL_SIZE:
         raise ValueError("it is not a 64-bit executable")
     (directories,) = struct.unpack_from("<I", data, optional + 108)
-    if _OPTIONAL_SIZE + directories * _DIRECTORY.size > optional_size:
+    if _OPTIONAL_SIZE + directories * DIRECTORY.size > optional_size:
         raise ValueError("the data directories do not fit into the headers")
     if not 1 <= count <= _SECTIONS_LIMIT:
         raise ValueError(f"{count} sections")
@@ -200,8 +202,8 @@ def _directory(data: bytes, optional: int, index: int) -> tuple[int, int, int]:
     (count,) = struct.unpack_from("<I", data, optional + 108)
     if index >= count:
         return 0, 0, 0
-    entry = optional + _OPTIONAL_SIZE + index * _DIRECTORY.size
-    address, size = _DIRECTORY.unpack_from(data, entry)
+    entry = optional + _OPTIONAL_SIZE + index * DIRECTORY.size
+    address, size = DIRECTORY.unpack_from(data, entry)
     return entry, address, size
 
 

@@ -17,16 +17,15 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.content.reading import read_content
-from imager.efi.pe import SECTION_HEADER, PeHeaders, read_headers
+from imager.efi.pe import SECTION_HEADER, SIZE_LIMIT, PeHeaders, read_headers
 from imager.support.errors import InputError, UnsupportedError
-from imager.support.units import align_up
+from imager.support.units import CD_SECTOR, align_up
 
-# Sectors of a CD; a multiple of every FileAlignment that is in use.
-_ALIGNMENT = 2048
+# A multiple of every FileAlignment that is in use.
+_ALIGNMENT = CD_SECTOR
 _INSTRUCTION = 4
 _STUB_LIMIT = 16 << 20
 _FIELD = struct.Struct("<I")
-_SIZE_LIMIT = 1 << 32
 # IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ
 _CHARACTERISTICS = 0x4000_0040
 _NAME = re.compile(r"\.[A-Za-z0-9_]{1,7}", re.ASCII)
@@ -92,7 +91,7 @@ def plan_uki(stub: Path, sections: Sequence[Section]) -> Content:
     shift = align_up(max(table_end - headers.first_data, 0), headers.file_alignment)
     _check_room(stub, headers, header_end=table_end, shift=shift)
     placed = tuple(_place(headers, sections, shift=shift))
-    if any(max(each.end, each.virtual_end) >= _SIZE_LIMIT for each in placed):
+    if any(max(each.end, each.virtual_end) >= SIZE_LIMIT for each in placed):
         raise UnsupportedError(
             "the unified kernel image would have 4 GiB or more, which PE cannot express",
             hint="make the initramfs smaller, for example with fewer system extensions",

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.formats.volume_reader import DamagedError, Volume, opened_volume
+from imager.support.units import CD_SECTOR
 
-_SECTOR = 2048
 _FIRST_DESCRIPTOR, _MOST_DESCRIPTORS = 16, 64
 _BOOT_RECORD, _TERMINATOR = 0, 255
 _IDENTIFIER = b"CD001\x01EL TORITO SPECIFICATION"
 _CATALOG = struct.Struct("<71xI")
 _ENTRY = 32
-_LARGEST_CATALOG = 4 * _SECTOR
+_LARGEST_CATALOG = 4 * CD_SECTOR
 _VALIDATION = struct.Struct("<BB28xBB")
 _SECTION = struct.Struct("<BBH")
 _IMAGE = struct.Struct("<BB6xI")
@@ -50,9 +50,9 @@ def read_boot_images(path: Path) -> tuple[BootImage, ...]:
 def _catalog_of(volume: Volume) -> int | None:
     """Return the byte at which the boot catalog begins, if there is one."""
     for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
-        descriptor = volume.read(number * _SECTOR, _SECTOR)
+        descriptor = volume.read(number * CD_SECTOR, CD_SECTOR)
         if descriptor[0] == _BOOT_RECORD and descriptor[1:].startswith(_IDENTIFIER):
-            return int(_CATALOG.unpack_from(descriptor)[0]) * _SECTOR
+            return int(_CATALOG.unpack_from(descriptor)[0]) * CD_SECTOR
         if descriptor[0] == _TERMINATOR:
             break
     return None
@@ -72,7 +72,7 @@ def _images(volume: Volume, place: int) -> Iterator[BootImage]:
             left, number = left - 1, number + 1
             indicator, _, sector = _IMAGE.unpack_from(entry)
             if indicator == _BOOTABLE:
-                yield BootImage(number, sector * _SECTOR, platform == _EFI)
+                yield BootImage(number, sector * CD_SECTOR, platform == _EFI)
         elif more and entry[0] in (_HEADER, _LAST_HEADER):
             header, platform, left = _SECTION.unpack_from(entry)
             more = header == _HEADER

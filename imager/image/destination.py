@@ -10,10 +10,10 @@ from pathlib import Path
 
 from imager.content.compression import StreamReader, detect_codec
 from imager.formats.gpt.read import gpt_sector_size
-from imager.formats.gpt.table import SECTOR_SIZES
 from imager.profile.output_name import name_suffix
 from imager.support.errors import ImagerError, InputError
 from imager.support.fields import setting
+from imager.support.units import SECTOR_SIZES
 
 _SUFFIXES = (".iso", ".raw", ".img", ".efi", ".xz", ".zst", ".gz", ".tar", ".qcow2", ".vhd", ".ova")
 _KINDS = {

@@ -26,15 +26,14 @@ from imager.image.plan import OutputPlan, Region, RegionKind, Target
 from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.repro import derived_uuid
-from imager.support.units import align_up, count
+from imager.support.units import CD_SECTOR, align_up, count
 
 ESP_IMAGE = "efi.img"
 _BOOTLOADER = "output.isoOptions.bootloader"
-_SECTOR = 2048
 _DISK_SECTOR = 512
 _LONGEST_VOLUME_ID = 32
 # Readers of real discs read ahead of the end; 150 sectors are what is customary.
-_RUN_OUT = 150 * _SECTOR
+_RUN_OUT = 150 * CD_SECTOR
 # A load size of 0 is "to the end of the medium": the field counts 512-byte sectors in 16 bits.
 _TO_THE_END = 0
 # A BIOS loads the image's first 2048 bytes, in sectors of 512; they load the rest.
@@ -60,7 +59,7 @@ def plan_iso_output(target: Target) -> OutputPlan:
     placed = {file.path: file for file in iso.files}
     image = placed[ESP_IMAGE]
     content, code = _hybrid(iso.content, boot, placed)
-    size = align_up(content.size + _RUN_OUT + backup_size(), _SECTOR)
+    size = align_up(content.size + _RUN_OUT + backup_size(), CD_SECTOR)
     partition = Partition(LABEL, ESP, derived_uuid(LABEL), image.offset, image.length)
     gpt = plan_gpt([partition], disk_size=size, disk_guid=derived_uuid(name), boot_code=code)
     content = Content.compose(
@@ -138,7 +137,7 @@ def _shared(files: Sequence[File], esp: VolumePlan) -> Iterator[IsoAlias]:
     places: dict[tuple[Source, int], int] = {
         (extent.source, extent.length): extent.offset
         for extent in esp.content.extents
-        if isinstance(extent.source, FileRange) and extent.offset % _SECTOR == 0
+        if isinstance(extent.source, FileRange) and extent.offset % CD_SECTOR == 0
     }
     for file in files:
         match file.content.extents:

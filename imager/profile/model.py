@@ -37,6 +37,7 @@ from imager.profile.validators import (
     unset_if,
     values_of,
 )
+from imager.support.units import SECTOR_SIZES
 from imager.talos.choices import Bootloader, DiskFormat, EnrollKeys, OutFormat, OutputKind
 
 _FORMATS = dict.fromkeys((OutputKind.IMAGE, OutputKind.USB), (OutFormat.RAW, OutFormat.ZST))
@@ -230,7 +231,7 @@ class ImageOptions(_Model):
         DiskFormat, choice("raw", later=values_of(DiskFormat, DiskFormat.RAW))
     ] = Field(default=DiskFormat.RAW, description="Format of the disk image.")
     disk_format_options: Annotated[str, only("")] = later_field("", "Options of the format.")
-    disk_sector_size: Annotated[int, choice(512, 4096)] = Field(
+    disk_sector_size: Annotated[int, choice(*SECTOR_SIZES)] = Field(
         default=512, description="Sector size of the disk in bytes."
     )
     bootloader: _BootloaderChoice = Field(

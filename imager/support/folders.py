@@ -139,11 +139,13 @@ def free_space(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def used_space(folder: Path) -> int:
-    """Return the bytes that the files under `folder` take on the disk; 0 without the folder."""
+def used_space(path: Path) -> int:
+    """Return the bytes that a file, or the files under a folder, take on the disk; 0 without it."""
+    if not path.is_dir():
+        return path.lstat().st_blocks * _BLOCK if os.path.lexists(path) else 0
     return sum(
         (Path(root) / name).lstat().st_blocks * _BLOCK
-        for root, _, names in os.walk(folder)
+        for root, _, names in os.walk(path)
         for name in names
     )
 

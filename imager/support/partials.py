@@ -99,13 +99,28 @@ def locked_file(temporary: Path, path: Path, mode: int) -> int:
 def sweep_partials(path: Path) -> None:
     """Remove what killed runs left of `path`: partial files that no process holds locked."""
     for stale in path.parent.glob(f".{_escaped(path.name)}.*.partial"):
-        with suppress(OSError):
-            descriptor = os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(stale)
-            finally:
-                os.close(descriptor)
+        with suppress(OSError), _unused(stale):
+            _remove(stale)
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a run holds the partial file or folder `path`, or it cannot be opened."""
+    try:
+        with _unused(path):
+            return False
+    except OSError:
+        return True
+
+
+@contextmanager
+def _unused(path: Path) -> Iterator[None]:
+    """Hold a partial file for the block; raises OSError, BlockingIOError when a run holds it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _escaped(name: str) -> str:

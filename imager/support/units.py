@@ -15,6 +15,10 @@ from imager.support.errors import InputError
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
+# Of disks, in bytes.
+SECTOR_SIZES = (512, 4096)
+# Of CDs, DVDs and images of them.
+CD_SECTOR = 2048
 
 _PREFIXES = "kmgtpe"
 _FACTORS = {

@@ -25,6 +25,7 @@ from imager.support.units import MIB, format_size
 from imager.support.yamldocs import load_documents
 from imager.support.yamlpaths import items_at, text_at
 from imager.talos.version import TalosVersion
+from imager.talos.versions import BUNDLE_SINCE, LEGACY_INSTALLER_BEFORE
 
 # The components whose tag each option of k8s-bundle sets.
 _KUBERNETES = (
@@ -43,8 +44,6 @@ _VERSION = re.compile(
     rf"(v?){_NUMBER}(?:\.{_NUMBER})?(?:\.{_NUMBER})?([-+][0-9A-Za-z.+-]{{1,60}})?"
 )
 _REGISTRY = "ghcr.io/siderolabs"
-_LISTED_SINCE = (1, 11)
-_LEGACY_INSTALLER_BEFORE = (1, 14)
 _LISTS = Platform("linux", "amd64")
 _LARGEST_LAYER = 64 * MIB
 _LARGEST_LIST = 4 * MIB
@@ -87,11 +86,11 @@ def talos_images(version: TalosVersion) -> tuple[str, ...]:
         raise InputError(
             f"{version.text[:80]!r} is not the tag of a Talos release", hint="write it as v1.13.0"
         )
-    if not version.at_least(*_LISTED_SINCE):
+    if not version.at_least(*BUNDLE_SINCE):
         raise UnsupportedError(
             f"Talos {version.text} publishes no lists of its images", hint="v1.11 and later do"
         )
-    legacy = () if version.at_least(*_LEGACY_INSTALLER_BEFORE) else ("installer",)
+    legacy = () if version.at_least(*LEGACY_INSTALLER_BEFORE) else ("installer",)
     names = (*legacy, "installer-base", "imager", "talos", "talosctl-all", "overlays", "extensions")
     return tuple(f"{_REGISTRY}/{name}:{version.text}" for name in names)
 

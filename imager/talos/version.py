@@ -47,9 +47,9 @@ class TalosVersion:
     def __lt__(self, other: TalosVersion) -> bool:
         return self.numbers < other.numbers
 
-    def at_least(self, major: int, minor: int) -> bool:
-        """Whether this is `major.minor` or later."""
-        return self.numbers >= (major, minor, 0)
+    def at_least(self, major: int, minor: int, patch: int = 0) -> bool:
+        """Whether this is `major.minor.patch` or later."""
+        return self.numbers >= (major, minor, patch)
 
     @property
     def warnings(self) -> tuple[str, ...]:

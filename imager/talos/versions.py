@@ -6,16 +6,19 @@ Sizes are bytes. Talos calls such rules quirks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 from imager.support.errors import UnsupportedError
 from imager.support.units import MIB
 from imager.talos.choices import Bootloader
 from imager.talos.version import TalosVersion
 
-_T = TypeVar("_T")
-_ALWAYS = (0,)
+_ALWAYS = (0, 0)
 IMAGE_CACHE_SINCE = (1, 9)
+# A document of its own turns the image cache on, in place of a field of v1alpha1.
+IMAGE_CACHE_CONFIG_SINCE = (1, 14)
+# A release publishes the list of its images, and until when the installer is one of them.
+BUNDLE_SINCE = (1, 11)
+LEGACY_INSTALLER_BEFORE = (1, 14)
 # From here on the installer is the image factory's, of the schematic without any customization.
 _FACTORY_SINCE = (1, 14)
 _FACTORY_INSTALLER = (
@@ -33,8 +36,8 @@ class KernelArgument:
     """
 
     text: str
-    since: tuple[int, ...] = _ALWAYS
-    before: tuple[int, ...] | None = None
+    since: tuple[int, int] = _ALWAYS
+    before: tuple[int, int] | None = None
     arch: str | None = None
     iso_only: bool = False
     secure_boot_only: bool = False
@@ -99,13 +102,13 @@ def default_installer(version: TalosVersion) -> str:
 
     It is the same with SecureBoot, whose machines must be told another one.
     """
-    repository = _FACTORY_INSTALLER if version.numbers >= _FACTORY_SINCE else _INSTALLER
+    repository = _FACTORY_INSTALLER if version.at_least(*_FACTORY_SINCE) else _INSTALLER
     return f"{repository}:{version.text}"
 
 
 def require_image_cache(version: TalosVersion) -> None:
     """Raise UnsupportedError unless machines of `version` can use an image cache."""
-    if version.numbers < IMAGE_CACHE_SINCE:
+    if not version.at_least(*IMAGE_CACHE_SINCE):
         since = ".".join(map(str, IMAGE_CACHE_SINCE))
         raise UnsupportedError(
             f"Talos {version.text} has no image cache",
@@ -120,27 +123,21 @@ def fills_in(bootloader: Bootloader | None, version: TalosVersion) -> bool:
 
 def quirks(version: TalosVersion) -> Quirks:
     """Return the rules of `version`."""
-
-    def of(first: _T, *steps: tuple[tuple[int, ...], _T]) -> _T:
-        """Return `first`, or the value of the last step whose version is reached."""
-        reached = [value for since, value in steps if version.numbers >= since]
-        return reached[-1] if reached else first
-
+    since = version.at_least
     return Quirks(
-        bootloader=of(Bootloader.GRUB, ((1, 10), Bootloader.DUAL_BOOT)),
+        bootloader=Bootloader.DUAL_BOOT if since(1, 10) else Bootloader.GRUB,
         efi_size=100 * MIB,
         bios_size=MIB,
-        boot_size=of(1000 * MIB, ((1, 11), 2000 * MIB)),
-        cache_headroom=of(0, ((1, 13), 20)),
-        bootloader_cleanup=of(False, ((1, 10), True)),  # noqa: FBT003
-        data_partitions=of(True, ((1, 8), False)),  # noqa: FBT003
-        reset_entry=of(False, ((1, 4), True)),  # noqa: FBT003
-        uki_profiles=of(False, ((1, 10), True)),  # noqa: FBT003
-        meta_gzip=of(False, ((1, 6, 3), True)),  # noqa: FBT003
+        boot_size=2000 * MIB if since(1, 11) else 1000 * MIB,
+        cache_headroom=20 if since(1, 13) else 0,
+        bootloader_cleanup=since(1, 10),
+        data_partitions=not since(1, 8),
+        reset_entry=since(1, 4),
+        uki_profiles=since(1, 10),
+        meta_gzip=since(1, 6, 3),
         arguments=tuple(
             argument
             for argument in _ARGUMENTS
-            if version.numbers >= argument.since
-            and (argument.before is None or version.numbers < argument.before)
+            if since(*argument.since) and (argument.before is None or not since(*argument.before))
         ),
     )

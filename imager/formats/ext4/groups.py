@@ -15,7 +15,7 @@ from imager.support.errors import UnsupportedError
 
 START, LENGTH = 1024, 1024
 _MAGIC = b"\x53\xef"
-_CHECKSUM = 0x3FC
+CHECKSUM = 0x3FC
 _CLEAN = 1
 _SPARSE_SUPER2 = 0x200
 _FILE_TYPE, _NEEDS_RECOVERY, _META_GROUPS, _64_BIT, _OWN_SEED = 0x2, 0x4, 0x10, 0x80, 0x2000
@@ -71,7 +71,7 @@ class Groups:
             raise DamagedError("it has no superblock")
         ro_compat, incompat, compat = _u32(raw, 0x64), _u32(raw, 0x60), _u32(raw, 0x5C)
         has_checksums = bool(ro_compat & _CHECKSUMS)
-        if has_checksums and crc32c(raw[:_CHECKSUM]) != _u32(raw, _CHECKSUM):
+        if has_checksums and crc32c(raw[:CHECKSUM]) != _u32(raw, CHECKSUM):
             raise DamagedError("the superblock does not match its checksum")
         _check_readable(volume, raw, incompat)
         block_size = 1024 << _u32(raw, 0x18) if _u32(raw, 0x18) < 32 else 0

@@ -21,7 +21,7 @@ from imager.support.errors import DependencyError
 
 ROOT_INODE = 2
 LOST_AND_FOUND_INODE = 11
-_EXTENTS_FLAG = 0x80000
+EXTENTS_FLAG = 0x80000
 _EXTRA_INODE_SIZE = 32
 _OPEN_READ_WRITE_64BIT = 0x20001
 _CLOSE_WITHOUT_FSYNC = 1
@@ -76,7 +76,7 @@ class Inode(ctypes.Structure):
 
         Its i_block begins with an extent header: magic, 0 entries of at most 4, depth 0.
         """
-        inode = cls(i_mode=mode, i_flags=_EXTENTS_FLAG, i_extra_isize=_EXTRA_INODE_SIZE)
+        inode = cls(i_mode=mode, i_flags=EXTENTS_FLAG, i_extra_isize=_EXTRA_INODE_SIZE)
         inode.i_block[0], inode.i_block[1] = 0xF30A, 4
         return inode
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from imager.content.extents import Content
 from imager.content.tree import Tree
 from imager.formats.ext4.groups import Groups
-from imager.formats.ext4.libext2fs import ROOT_INODE, crc32c
+from imager.formats.ext4.libext2fs import EXTENTS_FLAG, ROOT_INODE, crc32c
 from imager.formats.volume_reader import (
     DamagedError,
     Entry,
@@ -28,7 +28,6 @@ from imager.formats.volume_reader import (
 )
 from imager.support.errors import UnsupportedError
 
-_EXTENTS_FLAG = 0x80000
 # Compressed, encrypted, data in the inode itself.
 _ODD_FLAGS = 0x4 | 0x800 | 0x10000000
 _EXTENT_MAGIC = 0xF30A
@@ -143,7 +142,7 @@ class _Ext4:
 
     def _runs(self, inode: _Inode) -> Iterator[Run]:
         """Yield where the bytes of a file are, in its order."""
-        if inode.flags & _ODD_FLAGS or (inode.size and not inode.flags & _EXTENTS_FLAG):
+        if inode.flags & _ODD_FLAGS or (inode.size and not inode.flags & EXTENTS_FLAG):
             raise UnsupportedError(
                 f"{self._volume.path}: inode {inode.number} has no extents, as files of ext2 and 3",
                 hint="copy the files out of it, and use the folder",

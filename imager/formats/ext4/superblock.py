@@ -10,12 +10,10 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from imager.formats.ext4.groups import CHECKSUM, LENGTH, START
 from imager.formats.ext4.libext2fs import crc32c
 from imager.formats.scratch_volume import BLOCK
 
-_START = 1024
-_LENGTH = 1024
-_CHECKSUM = 0x3FC
 _BLOCKS_COUNT = (0x04, 0x150)
 _FREE_BLOCKS_COUNT = (0x0C, 0x158)
 _BLOCKS_PER_GROUP = 0x20
@@ -29,8 +27,8 @@ _TIMES = ((0x30, 0x274), (0x40, 0x277), (0x108, 0x276))
 def free_blocks(path: Path) -> int:
     """Return how many blocks are free in the file system that is the file `path`."""
     with path.open("rb") as file:
-        file.seek(_START)
-        return _count(file.read(_LENGTH), _FREE_BLOCKS_COUNT)
+        file.seek(START)
+        return _count(file.read(LENGTH), _FREE_BLOCKS_COUNT)
 
 
 def normalize_superblocks(path: Path, timestamp: int) -> None:
@@ -42,14 +40,14 @@ def normalize_superblocks(path: Path, timestamp: int) -> None:
     their high bytes, are set here; then the checksums.
     """
     with path.open("r+b") as file:
-        file.seek(_START)
-        main = file.read(_LENGTH)
+        file.seek(START)
+        main = file.read(LENGTH)
         per_group = _u32(main, _BLOCKS_PER_GROUP)
         groups = -(-_count(main, _BLOCKS_COUNT) // per_group)
         backups = (group * per_group * BLOCK for group in _backup_groups(groups))
-        for offset in (_START, *backups):
+        for offset in (START, *backups):
             file.seek(offset)
-            mended = _normalized(file.read(_LENGTH), timestamp)
+            mended = _normalized(file.read(LENGTH), timestamp)
             file.seek(offset)
             file.write(mended)
 
@@ -81,5 +79,5 @@ def _normalized(superblock: bytes, timestamp: int) -> bytes:
         mended[high] = timestamp >> 32
     struct.pack_into("<I", mended, _FLAGS, _SIGNED_HASH)
     struct.pack_into("<Q", mended, _KBYTES_WRITTEN, 0)
-    struct.pack_into("<I", mended, _CHECKSUM, crc32c(bytes(mended[:_CHECKSUM])))
+    struct.pack_into("<I", mended, CHECKSUM, crc32c(bytes(mended[:CHECKSUM])))
     return bytes(mended)

@@ -27,13 +27,12 @@ from imager.formats.fat.tables import (
     fs_info,
 )
 from imager.support.errors import InputError
-from imager.support.units import GIB, align_up, format_size
+from imager.support.units import CD_SECTOR, GIB, SECTOR_SIZES, align_up, format_size
 
-_FILE_ALIGNMENT = 2048
+_FILE_ALIGNMENT = CD_SECTOR
 _CLUSTER_SIZES = (4096, 2048, 1024, 512)
 # To the size of the volume from which on they keep the allocation table small.
 _LARGE_CLUSTERS = {32768: 32 * GIB, 16384: 16 * GIB, 8192: 8 * GIB}
-_SECTOR_SIZES = (512, 4096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def _minimum_size(folders: Sequence[Folder], files: Sequence[File], sector_size:
 
 def _cluster_sizes(sector_size: int, volume_size: int = 0) -> list[int]:
     """Return the cluster sizes to try, best first: above 8 GiB larger ones, as Windows has them."""
-    if sector_size not in _SECTOR_SIZES:
+    if sector_size not in SECTOR_SIZES:
         raise InputError(f"FAT sectors of {sector_size} bytes", hint="use 512 or 4096")
     large = (size for size, above in _LARGE_CLUSTERS.items() if volume_size > above)
     return [*large, *(size for size in _CLUSTER_SIZES if size >= sector_size)]

@@ -9,7 +9,7 @@ _SECTOR = 512
 _FIRST_ENTRY = 446
 _ENTRY = struct.Struct("<4xB3xII")
 _EXTENDED = frozenset((0x05, 0x0F, 0x85))
-_PROTECTIVE = 0xEE
+PROTECTIVE = 0xEE
 _ESP = 0xEF
 
 
@@ -32,7 +32,7 @@ def read_mbr(head: bytes) -> tuple[MbrPartition, ...]:
     if len(head) < _SECTOR or head[510:512] != b"\x55\xaa":
         return ()
     entries = list(_ENTRY.iter_unpack(head[_FIRST_ENTRY:510]))
-    if any(kind == _PROTECTIVE for kind, _, _ in entries):
+    if any(kind == PROTECTIVE for kind, _, _ in entries):
         return ()
     return tuple(
         MbrPartition(number, start * _SECTOR, count * _SECTOR, kind == _ESP)

@@ -22,15 +22,15 @@ from imager.formats.gpt.entries import (
     numbered_partitions,
     split_entries,
 )
-from imager.formats.gpt.table import ARRAY, HEADER_SIZE, SECTOR_SIZES, Range, Table
+from imager.formats.gpt.mbr import PROTECTIVE
+from imager.formats.gpt.table import ARRAY, HEADER_SIZE, Range, Table
 from imager.support.errors import InputError
-from imager.support.units import align_up
+from imager.support.units import SECTOR_SIZES, align_up
 
 _SIGNATURE = b"EFI PART"
 _FIELDS = struct.Struct("<8s4sIIIQQQQ16sQIII")
 _LARGEST_ENTRY = 4096
 _LARGEST_ARRAY = 4 << 20
-_PROTECTIVE = 0xEE
 
 
 class _Header(NamedTuple):
@@ -193,7 +193,7 @@ def _difference(primary: _Copy, backup: _Copy | None, sector_size: int) -> str:
 def _check_protective_mbr(file: BinaryIO) -> None:
     """Raise ValueError unless the disk begins with the MBR that a GPT has (UEFI 2.10, 5.2.3)."""
     mbr = _read_at(file, 0, 512)
-    if mbr[510:] != b"\x55\xaa" or _PROTECTIVE not in mbr[450:510:16]:
+    if mbr[510:] != b"\x55\xaa" or PROTECTIVE not in mbr[450:510:16]:
         raise ValueError("there is no protective MBR")
 
 

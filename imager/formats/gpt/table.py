@@ -29,15 +29,14 @@ from imager.formats.gpt.entries import (
     split_entries,
     with_last_sector,
 )
-from imager.support.units import MIB, align_up
+from imager.support.units import MIB, SECTOR_SIZES, align_up
 
-SECTOR_SIZES = (512, 4096)
 HEADER_SIZE = 92
 # The sector of the primary array, unless a tool has moved it.
 ARRAY = 2
 _ENTRIES = 128
 _ARRAY_SIZE = _ENTRIES * ENTRY_SIZE
-_BOOT_CODE_SIZE = 440
+BOOT_CODE_SIZE = 440
 _MBR_LARGEST = 0xFFFF_FFFF
 
 
@@ -161,8 +160,8 @@ class Table:
         # UEFI 2.10, table 5.4: CHS of sector 1, and all ones for an end that CHS cannot express.
         record.start_chs, record.end_chs = b"\x00\x02\x00", b"\xff\xff\xff"
         record.partition_size = min(self._last, _MBR_LARGEST)
-        code = self.boot_code.ljust(_BOOT_CODE_SIZE, b"\0")
-        sector: bytes = code + record.marshal()[_BOOT_CODE_SIZE:]
+        code = self.boot_code.ljust(BOOT_CODE_SIZE, b"\0")
+        sector: bytes = code + record.marshal()[BOOT_CODE_SIZE:]
         return sector.ljust(self.sector_size, b"\0")
 
     @property
@@ -235,8 +234,8 @@ def plan_gpt(
         raise ValueError(f"sectors of {sector_size} bytes, not {SECTOR_SIZES}")
     if disk_size % sector_size or disk_size < first_usable(sector_size) + backup_size(sector_size):
         raise ValueError(f"{disk_size} bytes is not a disk of {sector_size}-byte sectors")
-    if len(boot_code) > _BOOT_CODE_SIZE:
-        raise ValueError(f"{len(boot_code)} bytes of boot code, more than {_BOOT_CODE_SIZE}")
+    if len(boot_code) > BOOT_CODE_SIZE:
+        raise ValueError(f"{len(boot_code)} bytes of boot code, more than {BOOT_CODE_SIZE}")
     if len(partitions) > _ENTRIES:
         raise ValueError(f"{len(partitions)} partitions, more than {_ENTRIES}")
     check_new(partitions, sector_size)

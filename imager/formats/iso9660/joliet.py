@@ -19,8 +19,8 @@ from itertools import accumulate
 
 from imager.content.tree import ROOT, Tree, name_of
 from imager.formats.fat.names import folded
-from imager.formats.iso9660.metadata import OWNER, RECORD_LIMIT, SECTOR
-from imager.support.units import align_up
+from imager.formats.iso9660.metadata import OWNER, RECORD_LIMIT
+from imager.support.units import CD_SECTOR, align_up
 
 # In UTF-16 units.
 LONGEST_NAME = 103
@@ -102,13 +102,13 @@ class JolietTree:
         name, owner = joliet_volume_id(volume_id), _text(OWNER, 128)
         date = f"{datetime.fromtimestamp(timestamp, UTC):%Y%m%d%H%M%S}00\0".encode()
         never = b"0" * 16 + b"\0"
-        big_table = (start + self._table_room) // SECTOR
+        big_table = (start + self._table_room) // CD_SECTOR
         root, root_size = self._starts(start)[0], self.folders[0].size
         return _DESCRIPTOR.pack(
             *(2, b"CD001", 1, 0, _text(OWNER, 32), _text(name, 32)),
-            *(_both32(volume_size // SECTOR), _UCS2_LEVEL_3),
-            *(_both16(1), _both16(1), _both16(SECTOR), _both32(self._table_size)),
-            *(start // SECTOR, struct.pack(">I", big_table)),
+            *(_both32(volume_size // CD_SECTOR), _UCS2_LEVEL_3),
+            *(_both16(1), _both16(1), _both16(CD_SECTOR), _both32(self._table_size)),
+            *(start // CD_SECTOR, struct.pack(">I", big_table)),
             _record(_SELF, root, root_size, _stamp(timestamp), _DIRECTORY),
             *(_text(name, 128), owner, owner, owner, *[_text("", 37)] * 3),
             *(date, date, never, date, 1),
@@ -138,7 +138,7 @@ class JolietTree:
 
     @property
     def _table_room(self) -> int:
-        return align_up(self._table_size, SECTOR)
+        return align_up(self._table_size, CD_SECTOR)
 
     def _own_identifier(self, folder: _Folder) -> bytes:
         return _identifier(folder.path, self.names) if folder.path else _SELF
@@ -151,7 +151,7 @@ class JolietTree:
     def _path_table(self, starts: Sequence[int], order: str) -> Iterator[bytes]:
         for folder, start in zip(self.folders, starts, strict=True):
             identifier = self._own_identifier(folder)
-            fields = (len(identifier), 0, start // SECTOR, folder.above + 1)
+            fields = (len(identifier), 0, start // CD_SECTOR, folder.above + 1)
             yield struct.pack(f"{order}BBIH", *fields) + identifier + bytes(len(identifier) % 2)
 
     def _records(
@@ -212,12 +212,12 @@ def _folder_size(
         length = _record_length(_identifier(path, names))
         for _ in _sections(lengths.get(path, 0)):
             end = _fitting(end, length) + length
-    return align_up(end, SECTOR)
+    return align_up(end, CD_SECTOR)
 
 
 def _fitting(at: int, length: int) -> int:
     """Return `at`, or the next sector's start where a record would cross it (ECMA-119, 6.8.1.1)."""
-    return at if at % SECTOR + length <= SECTOR else align_up(at, SECTOR)
+    return at if at % CD_SECTOR + length <= CD_SECTOR else align_up(at, CD_SECTOR)
 
 
 def _sections(length: int) -> range:
@@ -239,7 +239,7 @@ def _record_length(identifier: bytes) -> int:
 def _record(identifier: bytes, place: int, length: int, stamp: bytes, flags: int) -> bytes:
     """Return the record of `length` bytes at byte `place`."""
     size = _record_length(identifier)
-    place_and_length = (_both32(place // SECTOR), _both32(length))
+    place_and_length = (_both32(place // CD_SECTOR), _both32(length))
     fixed = _RECORD.pack(
         size, 0, *place_and_length, stamp, flags, 0, 0, _both16(1), len(identifier)
     )

@@ -21,12 +21,12 @@ import pycdlib.headervd
 import pycdlib.pycdlib
 
 from imager.content.extents import Content, Data, Extent
+from imager.support.units import CD_SECTOR
 
-SECTOR = 2048
 # ECMA-119, section 6.2.1: the system area, sectors 0 to 15, belongs to the boot code.
-SYSTEM_AREA = 16 * SECTOR
+SYSTEM_AREA = 16 * CD_SECTOR
 # The most that one directory record describes: 32 bits of length, in whole sectors.
-RECORD_LIMIT = 0xFFFFFFFF // SECTOR * SECTOR
+RECORD_LIMIT = 0xFFFFFFFF // CD_SECTOR * CD_SECTOR
 _FILE_MODE = 0o100444
 _DIRECTORY_MODE = 0o040555
 OWNER = "IMAGER"
@@ -68,7 +68,7 @@ class _Reserved:
     """A volume descriptor whose bytes are set once all is placed; pycdlib gives it its sector."""
 
     def __init__(self) -> None:
-        self.data = bytes(SECTOR)
+        self.data = bytes(CD_SECTOR)
         self._extent = 0
 
     def set_extent_location(self, extent: int) -> None:
@@ -151,7 +151,7 @@ class IsoMetadata:
                 _FILE_MODE,
                 False,  # noqa: FBT003
                 None,
-                data_extent_offset_blocks=(offset + start) // SECTOR,
+                data_extent_offset_blocks=(offset + start) // CD_SECTOR,
                 iso_new_path=identifier,
                 rr_name=name,
             )
@@ -182,14 +182,14 @@ class IsoMetadata:
             (i.extent_location() for i, size in zip(iso.inodes, sizes, strict=True) if size),
             default=iso.pvd.space_size,
         )
-        iso.pvd.space_size += reserved // SECTOR
-        extent = end + reserved // SECTOR
+        iso.pvd.space_size += reserved // CD_SECTOR
+        extent = end + reserved // CD_SECTOR
         files = []
         for inode, size in zip(iso.inodes, sizes, strict=True):
-            files.append(extent * SECTOR)
+            files.append(extent * CD_SECTOR)
             if size:
                 extent = iso._set_inode(inode, extent, 0)
-        return Places(files, end * SECTOR, iso.pvd.space_size * SECTOR)
+        return Places(files, end * CD_SECTOR, iso.pvd.space_size * CD_SECTOR)
 
     def record(self, end: int, supplementary: bytes) -> Content:
         """Return `end` bytes: the metadata behind an empty system area; nothing can follow.

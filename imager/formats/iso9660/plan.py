@@ -19,16 +19,16 @@ from imager.content.extents import Content, Data
 from imager.content.tree import File, PlacedFile, Tree, VolumePlan, name_of
 from imager.formats.iso9660.identifiers import IsoTree, plan_tree
 from imager.formats.iso9660.joliet import JolietTree
-from imager.formats.iso9660.metadata import SECTOR, SYSTEM_AREA, IsoMetadata, pinned_clock
+from imager.formats.iso9660.metadata import SYSTEM_AREA, IsoMetadata, pinned_clock
 from imager.support.errors import InputError
-from imager.support.units import align_up
+from imager.support.units import CD_SECTOR, align_up
 
 _VOLUME_ID = re.compile(r"[A-Z0-9_]{1,32}", re.ASCII)
 _BOOT_CATALOG = "boot.cat"
 _BOOT_INFO_END = 64
 _LARGEST_LOAD = 0xFFFF
 # Sectors have 32-bit numbers; the margin is ample for the metadata of 65,535 directories.
-_LARGEST = ((1 << 32) - (1 << 20)) * SECTOR
+_LARGEST = ((1 << 32) - (1 << 20)) * CD_SECTOR
 
 
 class BootPlatform(enum.IntEnum):
@@ -95,7 +95,7 @@ def plan_iso(
         raise InputError(
             f"{volume_id!r} is not a volume id", hint="use 1 to 32 of the characters A-Z 0-9 _"
         )
-    if sum(align_up(file.content.size, SECTOR) for file in tree.files) > _LARGEST:
+    if sum(align_up(file.content.size, CD_SECTOR) for file in tree.files) > _LARGEST:
         raise InputError("the files do not fit in an ISO, which can have 8 TiB")
     lengths = {file.path: file.content.size for file in tree.files}
     _check_fit(boot, aliases, lengths)
@@ -136,7 +136,7 @@ def _check_fit(
     for alias in aliases:
         end = alias.offset + alias.length
         size = sizes.get(alias.target, -1)
-        if alias.offset % SECTOR or min(alias.offset, alias.length) < 0 or end > size:
+        if alias.offset % CD_SECTOR or min(alias.offset, alias.length) < 0 or end > size:
             raise ValueError(f"{alias} is not aligned or not inside of its target")
     for entry in boot:
         if not sizes.get(entry.path) or not 0 <= entry.load_size <= _LARGEST_LOAD:
@@ -198,6 +198,6 @@ def _with_boot_info(content: Content, offset: int) -> Content:
         raise ValueError("a boot file of less than 64 bytes has no room for a boot info table")
     words = bytes(data[_BOOT_INFO_END:]) + bytes(-len(data) % 4)
     total = sum(word for (word,) in struct.iter_unpack("<I", words)) & 0xFFFFFFFF
-    table = struct.pack("<4I40x", SYSTEM_AREA // SECTOR, offset // SECTOR, len(data), total)
+    table = struct.pack("<4I40x", SYSTEM_AREA // CD_SECTOR, offset // CD_SECTOR, len(data), total)
     data[8:_BOOT_INFO_END] = table
     return Content.of_bytes(bytes(data))

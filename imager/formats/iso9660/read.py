@@ -25,8 +25,8 @@ from imager.formats.volume_reader import (
     read_tree,
 )
 from imager.support.errors import UnsupportedError
+from imager.support.units import CD_SECTOR
 
-_SECTOR = 2048
 _FIRST_DESCRIPTOR = 16
 _MOST_DESCRIPTORS = 64
 _MAGIC = b"CD001"
@@ -78,12 +78,12 @@ class _Record:
 
     @property
     def section(self) -> tuple[int, int]:
-        return self.sector * _SECTOR, self.size
+        return self.sector * CD_SECTOR, self.size
 
 
 def is_iso9660(head: bytes) -> bool:
     """Whether a file that begins with `head`, at least 34 KiB, is meant to be an ISO."""
-    start = _FIRST_DESCRIPTOR * _SECTOR
+    start = _FIRST_DESCRIPTOR * CD_SECTOR
     return head[start + 1 : start + 6] == _MAGIC
 
 
@@ -112,7 +112,7 @@ class _Iso:
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
         primary, joliet = _descriptors(volume)
-        if both_endian(primary, 80) * _SECTOR > volume.size:
+        if both_endian(primary, 80) * CD_SECTOR > volume.size:
             raise DamagedError("the file is cut off")
         record = _Record.parse(primary, 156)
         self._rock_ridge = RockRidge.of(volume, self._first(record.sector).system_use)
@@ -144,8 +144,8 @@ class _Iso:
 
     def _records(self, folder: _Place) -> Iterator[_Record]:
         ((start, size),) = folder.sections
-        for offset in range(start, start + size, _SECTOR):
-            data = self._volume.read(offset, min(_SECTOR, start + size - offset))
+        for offset in range(start, start + size, CD_SECTOR):
+            data = self._volume.read(offset, min(CD_SECTOR, start + size - offset))
             at = 0
             # No record crosses sectors; zeros fill what is left of one.
             while at < len(data) and data[at]:
@@ -179,7 +179,7 @@ class _Iso:
 
     def _first(self, sector: int) -> _Record:
         """Return the record that the folder at `sector` has of itself."""
-        record = _Record.parse(self._volume.read(sector * _SECTOR, _SECTOR), 0)
+        record = _Record.parse(self._volume.read(sector * CD_SECTOR, CD_SECTOR), 0)
         if record.identifier != _SELF or record.sector != sector:
             raise DamagedError(f"there is no folder at sector {sector}")
         return record
@@ -202,7 +202,7 @@ def _descriptors(volume: Volume) -> tuple[bytes, bytes | None]:
     """Return the primary volume descriptor, and Joliet's if there is one."""
     primary = joliet = None
     for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
-        data = volume.read(number * _SECTOR, _SECTOR)
+        data = volume.read(number * CD_SECTOR, CD_SECTOR)
         if data[1:6] != _MAGIC:
             raise DamagedError(f"sector {number} is no volume descriptor")
         if data[0] == _PRIMARY and primary is None:
@@ -216,6 +216,8 @@ def _descriptors(volume: Volume) -> tuple[bytes, bytes | None]:
     if primary is None:
         raise DamagedError("it has no primary volume descriptor")
     (block,) = struct.unpack_from("<H", primary, 128)
-    if block != _SECTOR:
-        raise UnsupportedError(f"{volume.path}: an ISO with blocks of {block} bytes, not {_SECTOR}")
+    if block != CD_SECTOR:
+        raise UnsupportedError(
+            f"{volume.path}: an ISO with blocks of {block} bytes, not {CD_SECTOR}"
+        )
     return primary, joliet

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imager.formats.volume_reader import DamagedError, Volume
+from imager.support.units import CD_SECTOR
 
-_SECTOR = 2048
 # Linux follows 32 as well.
 _MOST_CONTINUATIONS = 32
 _LARGEST_CONTINUATION = 64 << 10
@@ -130,7 +130,7 @@ class RockRidge:
         sector, offset, length = (both_endian(data, at) for at in (0, 8, 16))
         if length > _LARGEST_CONTINUATION:
             raise DamagedError("a record goes on too far")
-        return self.volume.read(sector * _SECTOR + offset, length)
+        return self.volume.read(sector * CD_SECTOR + offset, length)
 
 
 def _split(area: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -22,12 +22,11 @@ from imager.formats.scratch_volume import BLOCK, cut, make_sparse, nonzero_runs,
 from imager.formats.xfs.inodes import fill_files
 from imager.support.errors import DependencyError, InputError
 from imager.support.tools import run_tool
-from imager.support.units import GIB, MIB, format_size
+from imager.support.units import GIB, MIB, SECTOR_SIZES, format_size
 
 # mkfs.xfs makes no smaller one since 5.19.
 LEAST_XFS_SIZE = 300 * MIB
 _LARGEST = 1024 * GIB
-_SECTOR_SIZES = (512, 4096)
 _LABEL_MAX = 12
 _EARLIEST_TOO_LATE = 1 << 33
 # Tokens of a prototype end at white space; ":" begins a comment, "$" ends a folder.
@@ -102,7 +101,7 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
 
 
 def _check(*, size: int, label: str, timestamp: int, sector_size: int) -> None:
-    if sector_size not in _SECTOR_SIZES:
+    if sector_size not in SECTOR_SIZES:
         raise InputError(f"XFS sectors of {sector_size} bytes", hint="use 512 or 4096")
     if not LEAST_XFS_SIZE <= size <= _LARGEST or size % BLOCK:
         raise InputError(

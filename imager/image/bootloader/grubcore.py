@@ -31,11 +31,11 @@ from imager.bootassets.grub import (
 )
 from imager.content.elf import Elf, elf_bits
 from imager.content.extents import Content
+from imager.formats.gpt.table import BOOT_CODE_SIZE
 from imager.support.errors import InputError
+from imager.support.units import CD_SECTOR
 
 _SECTOR = 512
-_CD_SECTOR = 2048
-_BOOT_CODE_SIZE = 440
 _LARGEST_PART = 4 << 20
 _LINK_ADDRESS = 0x9000
 _MEMORY_END = 0x78000
@@ -69,7 +69,7 @@ _DRIVE_CHECK_AT = 0x66
 _NO_DRIVE_CHECK = b"\x90\x90"
 # xorriso(1), --grub2-mbr and --grub2-boot-info.
 _HYBRID_SECTOR_AT = 0x1B0
-_CD_BLOCK_LIST_AT = _CD_SECTOR + _BLOCK_LIST_AT
+_CD_BLOCK_LIST_AT = CD_SECTOR + _BLOCK_LIST_AT
 
 
 def disk_core(grub: Path, *, prefix: str, first_sector: int) -> bytes:
@@ -90,7 +90,7 @@ def cd_core(grub: Path, *, prefix: str) -> bytes:
     it bootable from a disk as well. Errors are those of `disk_core`.
     """
     rest = _compressed_core(grub, prefix)
-    return _part(grub, CD_CORE_START, size=_CD_SECTOR) + _core_start(grub, rest) + rest
+    return _part(grub, CD_CORE_START, size=CD_SECTOR) + _core_start(grub, rest) + rest
 
 
 def disk_boot_code(grub: Path, core_sector: int) -> bytes:
@@ -102,7 +102,7 @@ def disk_boot_code(grub: Path, core_sector: int) -> bytes:
     code = bytearray(_part(grub, DISK_BOOT, size=_SECTOR))
     struct.pack_into("<Q", code, _KERNEL_SECTOR_AT, core_sector)
     code[_DRIVE_CHECK_AT : _DRIVE_CHECK_AT + 2] = _NO_DRIVE_CHECK
-    return bytes(code[:_BOOT_CODE_SIZE])
+    return bytes(code[:BOOT_CODE_SIZE])
 
 
 def hybrid_boot_code(grub: Path, image_sector: int) -> bytes:
@@ -111,9 +111,9 @@ def hybrid_boot_code(grub: Path, image_sector: int) -> bytes:
     The sector is one of 512 bytes. `with_hybrid_core` is needed too.
     """
     code = bytearray(_part(grub, HYBRID_BOOT, size=_SECTOR))
-    start = image_sector + _CD_SECTOR // _SECTOR
+    start = image_sector + CD_SECTOR // _SECTOR
     struct.pack_into("<Q", code, _HYBRID_SECTOR_AT, start)
-    return bytes(code[:_BOOT_CODE_SIZE])
+    return bytes(code[:BOOT_CODE_SIZE])
 
 
 def with_hybrid_core(iso: Content, *, image_sector: int) -> Content:
@@ -121,7 +121,7 @@ def with_hybrid_core(iso: Content, *, image_sector: int) -> Content:
 
     Started from a disk, GRUB has no boot info table to find itself by.
     """
-    first = image_sector + _CD_SECTOR // _SECTOR + 1
+    first = image_sector + CD_SECTOR // _SECTOR + 1
     place = image_sector * _SECTOR + _CD_BLOCK_LIST_AT
     patch = Content.of_bytes(struct.pack("<Q", first))
     end = place + patch.size

@@ -11,14 +11,13 @@ from imager.support.yamldocs import LocatedDocument, load_located
 from imager.support.yamlpaths import text_at
 from imager.talos.config.fields import LineProblem, Section
 from imager.talos.config.identity import document_name, is_machine_config
-from imager.talos.config.kinds import KINDS, NEWEST
+from imager.talos.config.kinds import KINDS
 from imager.talos.config.volumes import VOLUME_KIND, VolumeSettings, read_volume
-from imager.talos.version import TalosVersion
-from imager.talos.versions import IMAGE_CACHE_SINCE
+from imager.talos.version import NEWEST_KNOWN, TalosVersion
+from imager.talos.versions import IMAGE_CACHE_CONFIG_SINCE, IMAGE_CACHE_SINCE
 
 LARGEST_CONFIG = 4 << 20
 # The release that gave the image cache a document of its own.
-DOCUMENT_SINCE = (1, 14)
 DOCUMENT_KIND = "ImageCacheConfig"
 _FIELD = "machine.features.imageCache.localEnabled"
 
@@ -133,7 +132,7 @@ def _check_kind(section: Section, version: TalosVersion | None) -> None:
     if _has_empty_kind(section):
         section.tell("is empty: write one, or leave out the key in a v1alpha1 document", key="kind")
     elif since is None and kind:
-        if version is None or not version.at_least(NEWEST[0], NEWEST[1] + 1):
+        if version is None or not version.numbers[:2] > NEWEST_KNOWN:
             section.tell(
                 f"Talos has no documents of kind {kind[:40]!r}{_nearest(kind)}", key="kind"
             )
@@ -183,7 +182,7 @@ def _from_features(features: Section, version: TalosVersion | None) -> ImageCach
 
 
 def _from_document(section: Section, version: TalosVersion | None) -> ImageCacheSettings:
-    if version and not version.at_least(*DOCUMENT_SINCE):
+    if version and not version.at_least(*IMAGE_CACHE_CONFIG_SINCE):
         section.tell(f"Talos {version.text} does not know it: set {_FIELD} instead")
     section.require_known(("apiVersion", "kind", "local"))
     local = section.section("local")

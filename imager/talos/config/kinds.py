@@ -6,7 +6,6 @@ Talos's pkg/machinery/config/types.
 
 from __future__ import annotations
 
-NEWEST = (1, 14)
 _ADDED = {
     (1, 5): (
         "EventSinkConfig",

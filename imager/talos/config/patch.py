@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from imager.support.units import GIB, MIB, align_up
-from imager.talos.config.document import DOCUMENT_SINCE
 from imager.talos.config.selector import SYSTEM_DISK
 from imager.talos.config.volumes import IMAGE_CACHE
 from imager.talos.version import TalosVersion
-from imager.talos.versions import require_image_cache
+from imager.talos.versions import IMAGE_CACHE_CONFIG_SINCE, require_image_cache
 
 _MIN_STEP, _MAX_STEP = 16 * MIB, 256 * MIB
 _FIELD = """\
@@ -32,7 +31,7 @@ def patch_text(version: TalosVersion, volume_size: int | None) -> str:
     up to 256 MiB. Raises UnsupportedError for a release without image caches.
     """
     require_image_cache(version)
-    documents = [_DOCUMENT if version.at_least(*DOCUMENT_SINCE) else _FIELD]
+    documents = [_DOCUMENT if version.at_least(*IMAGE_CACHE_CONFIG_SINCE) else _FIELD]
     if volume_size is not None:
         documents.append(_volume(volume_size))
     return "---\n".join(documents)

@@ -12,15 +12,15 @@ MUTANTS = (
     Mutant(
         "BOOT of 1.11 is as small as before",
         "imager/talos/versions.py",
-        "boot_size=of(1000 * MIB, ((1, 11), 2000 * MIB))",
-        "boot_size=of(1000 * MIB, ((1, 12), 2000 * MIB))",
+        "boot_size=2000 * MIB if since(1, 11) else 1000 * MIB",
+        "boot_size=2000 * MIB if since(1, 12) else 1000 * MIB",
         f"{_QUIRKS}::test_partitions",
     ),
     Mutant(
         "systemd-boot comes a version late",
         "imager/talos/versions.py",
-        "of(Bootloader.GRUB, ((1, 10), Bootloader.DUAL_BOOT))",
-        "of(Bootloader.GRUB, ((1, 11), Bootloader.DUAL_BOOT))",
+        "Bootloader.DUAL_BOOT if since(1, 10) else Bootloader.GRUB",
+        "Bootloader.DUAL_BOOT if since(1, 11) else Bootloader.GRUB",
         f"{_QUIRKS}::test_systemd_boot_comes_with_1_10",
     ),
     Mutant(

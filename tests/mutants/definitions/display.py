@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "cleaning removes what a run is downloading",
         "imager/distro/clean.py",
-        "bool(_LEFTOVER.fullmatch(path.name)) and not _is_held(path)",
+        "bool(_LEFTOVER.fullmatch(path.name)) and not is_in_use(path)",
         "bool(_LEFTOVER.fullmatch(path.name))",
         f"{_CLEAN}::test_what_a_run_is_downloading_stays",
     ),

@@ -17,8 +17,8 @@ MUTANTS = (
     Mutant(
         "a hybrid ISO's core looks for itself a sector too early",
         "imager/image/bootloader/grubcore.py",
-        "first = image_sector + _CD_SECTOR // _SECTOR + 1",
-        "first = image_sector + _CD_SECTOR // _SECTOR",
+        "first = image_sector + CD_SECTOR // _SECTOR + 1",
+        "first = image_sector + CD_SECTOR // _SECTOR",
         f"{_UNIT}::test_a_hybrid_isos_image_knows_its_place_and_nothing_else_changes",
     ),
     Mutant(

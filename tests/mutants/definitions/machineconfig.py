@@ -155,8 +155,8 @@ MUTANTS = (
     Mutant(
         "the node imports what it does not have",
         "imager/talos/config/document.py",
-        "from imager.talos.version import TalosVersion\n",
-        "from imager.talos.version import TalosVersion\nimport imager.profile.model\n",
+        "from imager.talos.config.kinds import KINDS\n",
+        "from imager.talos.config.kinds import KINDS\nimport imager.profile.model\n",
         "tests/unit/test_imports.py::test_a_node_needs_only_its_own_wheels",
     ),
     Mutant(

@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(
         "files on FAT are not aligned for their ISO names",
         "imager/formats/fat/plan.py",
-        "_FILE_ALIGNMENT = 2048",
+        "_FILE_ALIGNMENT = CD_SECTOR",
         "_FILE_ALIGNMENT = 512",
         f"{_FAT}::test_files_are_aligned_and_data_starts_at_4096",
     ),
@@ -69,15 +69,15 @@ MUTANTS = (
     Mutant(
         "an ISO's names for bytes in its ESP may be unaligned",
         "imager/formats/iso9660/plan.py",
-        "if alias.offset % SECTOR or min(",
+        "if alias.offset % CD_SECTOR or min(",
         "if min(",
         f"{_ISO9660}::test_alias_outside_of_its_target_is_refused",
     ),
     Mutant(
         "the boot info table names another sector",
         "imager/formats/iso9660/plan.py",
-        '"<4I40x", SYSTEM_AREA // SECTOR, offset // SECTOR,',
-        '"<4I40x", SYSTEM_AREA // SECTOR, offset // SECTOR + 1,',
+        '"<4I40x", SYSTEM_AREA // CD_SECTOR, offset // CD_SECTOR,',
+        '"<4I40x", SYSTEM_AREA // CD_SECTOR, offset // CD_SECTOR + 1,',
         f"{_ISO9660}::test_boot_info_table_is_mkisofs_one",
     ),
     Mutant(

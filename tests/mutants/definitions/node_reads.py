@@ -61,8 +61,8 @@ MUTANTS = (
     Mutant(
         "META of before 1.10 has a key that is not known there",
         "imager/talos/versions.py",
-        "bootloader_cleanup=of(False, ((1, 10), True))",
-        "bootloader_cleanup=of(False, ((1, 9), True))",
+        "bootloader_cleanup=since(1, 10)",
+        "bootloader_cleanup=since(1, 9)",
         f"{_READS}::test_meta_tells_the_node_to_remove_the_other_bootloader",
     ),
     Mutant(
@@ -75,8 +75,8 @@ MUTANTS = (
     Mutant(
         "IMAGECACHE has no room for a newer cache",
         "imager/talos/versions.py",
-        "cache_headroom=of(0, ((1, 13), 20))",
-        "cache_headroom=of(0, ((1, 14), 20))",
+        "cache_headroom=20 if since(1, 13) else 0",
+        "cache_headroom=20 if since(1, 14) else 0",
         f"{_DISK}::test_a_cache_from_1_13_on_has_room_for_a_newer_one",
     ),
     Mutant(

@@ -11,7 +11,7 @@ MUTANTS = (
     Mutant(
         "a Joliet record crosses a sector",
         "imager/formats/iso9660/joliet.py",
-        "return at if at % SECTOR + length <= SECTOR else align_up(at, SECTOR)",
+        "return at if at % CD_SECTOR + length <= CD_SECTOR else align_up(at, CD_SECTOR)",
         "return at",
         f"{_JOLIET}::test_many_files_fill_sectors",
     ),
