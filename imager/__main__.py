@@ -29,7 +29,7 @@ def main() -> NoReturn:
         exit_code = _run()
     except ImagerError as error:
         _fail(error.message, _hint(error), exit_code_of(error))
-    except _StoppedError as stop:
+    except _SignalledError as stop:
         _fail(stop.message, "", stop.exit_code)
     except BrokenPipeError:
         # Who reads our output has gone; flushing it at exit must not fail again.
@@ -77,15 +77,15 @@ def _run() -> int:
     return int(exit_code or 0)
 
 
-def _stop_behind(error: BaseException) -> _StoppedError | None:
+def _stop_behind(error: BaseException) -> _SignalledError | None:
     """Return the signal during whose unwinding `error` was raised, if there was one."""
     context = error.__context__
-    while context is not None and not isinstance(context, _StoppedError):
+    while context is not None and not isinstance(context, _SignalledError):
         context = context.__context__
     return context
 
 
-class _StoppedError(BaseException):
+class _SignalledError(BaseException):
     """A signal came: like KeyboardInterrupt, nothing in between may take it for an error."""
 
     def __init__(self, number: int) -> None:
@@ -104,7 +104,7 @@ _SIGNALS: dict[int, str] = {
 def _stop(number: int, _frame: FrameType | None) -> None:
     """Unwind on a signal, so that temporary files go; a handler itself must not write."""
     signal.signal(number, signal.SIG_IGN)
-    raise _StoppedError(number)
+    raise _SignalledError(number)
 
 
 def _fail(message: str, hint: str, exit_code: int) -> NoReturn:

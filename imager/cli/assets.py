@@ -63,9 +63,9 @@ def fetch(
     from imager.bootassets.find import fetch_folder, package_folder
     from imager.bootassets.sources import RECORD
     from imager.cli.assets_text import fetched_json, fetched_text
-    from imager.distro.fetch import Wanted, fetch_assets
+    from imager.distro.fetch import SetRequest, fetch_assets
     from imager.distro.flavors import find_flavor
-    from imager.distro.packages import Workshop
+    from imager.distro.packages import FetchContext
     from imager.support.arch import find_arch
     from imager.support.partials import scratch_folder
     from imager.support.repro import source_date_epoch
@@ -75,11 +75,11 @@ def fetch(
     target = (folder or fetch_folder()) / kind.folder
     reporter = display.reporter()
     with scratch_folder() as scratch:
-        workshop = Workshop(package_folder(), scratch, mirror=mirror, waiting=reporter.waiting)
+        context = FetchContext(package_folder(), scratch, mirror=mirror, waiting=reporter.waiting)
         fetched = fetch_assets(
-            Wanted(record, kind, target / arch / RECORD if locked else None),
+            SetRequest(record, kind, target / arch / RECORD if locked else None),
             folder=target,
-            workshop=workshop,
+            context=context,
             epoch=source_date_epoch(),
         )
     display.summary(lambda: fetched_text(fetched), lambda: fetched_json(fetched))

@@ -17,9 +17,9 @@ from imager.bootassets.find import Asset
 from imager.bootassets.grub import GRUB_FOLDER, MODULE_LIST, bios_files, efi_file
 from imager.bootassets.sources import RECORD, record_text
 from imager.distro.deb import deb_files
-from imager.distro.flavors import WITNESS, Flavor, Parts
+from imager.distro.flavors import WITNESS, Flavor, InitramfsInputs
 from imager.distro.kmodules import KernelModule, load_order, module_name, read_module
-from imager.distro.packages import PackageSet, Workshop, get_packages
+from imager.distro.packages import FetchContext, PackageSet, get_packages
 from imager.support.arch import Arch
 from imager.support.atomic import atomic_folder
 from imager.support.errors import DependencyError, InputError
@@ -36,7 +36,7 @@ _MODULE_FOLDERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SetRequest:
     """Which set: with `lock`, a sources.json, exactly its packages are used, else the newest."""
 
     arch: Arch
@@ -53,10 +53,10 @@ class FetchedAssets:
 
 
 def fetch_assets(
-    wanted: Wanted,
+    wanted: SetRequest,
     *,
     folder: Path,
-    workshop: Workshop,
+    context: FetchContext,
     epoch: int,
 ) -> FetchedAssets:
     """Make the set `folder/<arch>` from Debian's packages; an older one is replaced at once.
@@ -68,26 +68,26 @@ def fetch_assets(
     arch, flavor = wanted.arch, wanted.flavor
     target = folder / arch.name
     check_replaceable(target)
-    packages = get_packages(arch, flavor.packages(), lock=wanted.lock, workshop=workshop)
-    with workshop.waiting("Unpacking the kernel and making the initramfs"):
-        assets = _make_assets(arch, flavor, packages, epoch=epoch, workshop=workshop)
+    packages = get_packages(arch, flavor.packages(), lock=wanted.lock, context=context)
+    with context.waiting("Unpacking the kernel and making the initramfs"):
+        assets = _make_assets(arch, flavor, packages, epoch=epoch, context=context)
     record = record_text(arch, epoch=epoch, packages=packages.packages, assets=assets)
     _put_in_place({**assets, RECORD: record.encode()}, target)
     return FetchedAssets(target, packages.packages)
 
 
 def _make_assets(
-    arch: Arch, flavor: Flavor, packages: PackageSet, *, epoch: int, workshop: Workshop
+    arch: Arch, flavor: Flavor, packages: PackageSet, *, epoch: int, context: FetchContext
 ) -> dict[str, bytes]:
     efi = dict(deb_files(packages.boot, folders=(_EFI_FOLDER,)))
     busybox = dict(deb_files(packages.busybox, folders=("bin/busybox", "usr/bin/busybox")))
     suffix = arch.efi_stub_suffix
-    with tempfile.TemporaryDirectory(dir=workshop.scratch, prefix="modules-") as modules:
+    with tempfile.TemporaryDirectory(dir=context.scratch, prefix="modules-") as modules:
         kernel, order = _unpack_kernel(packages.kernel, flavor.modules(), Path(modules))
-        parts = Parts(arch, _one(busybox, "busybox"), order, packages.more, epoch)
+        parts = InitramfsInputs(arch, _one(busybox, "busybox"), order, packages.more, epoch)
         return {
             Asset.KERNEL.value: kernel,
-            Asset.INITRAMFS.value: flavor.build(parts, workshop),
+            Asset.INITRAMFS.value: flavor.build(parts, context),
             Asset.SD_BOOT.value: _one(efi, f"systemd-boot{suffix}.efi"),
             Asset.SD_STUB.value: _one(efi, f"linux{suffix}.efi.stub"),
             **_grub(arch, packages.grub),

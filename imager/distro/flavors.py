@@ -14,7 +14,7 @@ from imager.distro.initramfs import (
 )
 from imager.distro.kmodules import KernelModule
 from imager.distro.noderoot import base_root, own_root, read_file_list
-from imager.distro.packages import Workshop
+from imager.distro.packages import FetchContext
 from imager.distro.wheels import get_wheels, locked_wheels
 from imager.formats.squashfs import Compression, cached_squashfs_image, squashfs_image
 from imager.support.arch import Arch
@@ -26,7 +26,7 @@ _OWN = Compression(level=15, block_size=128 << 10)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class InitramfsInputs:
     """What an initramfs for `arch` is made of.
 
     `modules` are to be loaded in their order; `debs` are the packages of the flavor by their
@@ -52,24 +52,24 @@ class Flavor:
     folder: str
     packages: Callable[[], Sequence[str]]
     modules: Callable[[], Sequence[str]]
-    build: Callable[[Parts, Workshop], bytes]
+    build: Callable[[InitramfsInputs, FetchContext], bytes]
 
 
-def _build_witness(parts: Parts, _: Workshop) -> bytes:
+def _build_witness(parts: InitramfsInputs, _: FetchContext) -> bytes:
     return witness_initramfs(parts.busybox, parts.modules, epoch=parts.epoch)
 
 
-def _build_node(parts: Parts, workshop: Workshop) -> bytes:
-    wheels = get_wheels(locked_wheels(parts.arch), parts.arch, workshop)
-    with workshop.waiting("Making the node's root file system"):
+def _build_node(parts: InitramfsInputs, context: FetchContext) -> bytes:
+    wheels = get_wheels(locked_wheels(parts.arch), parts.arch, context)
+    with context.waiting("Making the node's root file system"):
         base = cached_squashfs_image(
             base_root(parts.debs, wheels, parts.busybox),
             timestamp=parts.epoch,
             compression=_BASE,
-            cache=workshop.cache,
+            cache=context.cache,
         )
         own = squashfs_image(
-            own_root(), timestamp=parts.epoch, compression=_OWN, scratch=workshop.scratch
+            own_root(), timestamp=parts.epoch, compression=_OWN, scratch=context.scratch
         )
     return node_initramfs(parts.busybox, parts.modules, (base, own), epoch=parts.epoch)
 

@@ -29,7 +29,7 @@ def _silent(_: str) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class FetchContext:
     """Where and how packages are got.
 
     `cache` keeps .debs by their SHA-256, so that none is downloaded twice; `scratch` holds
@@ -59,7 +59,7 @@ class PackageSet:
 
 
 def get_packages(
-    arch: Arch, more: Sequence[str] = (), *, lock: Path | None, workshop: Workshop
+    arch: Arch, more: Sequence[str] = (), *, lock: Path | None, context: FetchContext
 ) -> PackageSet:
     """Return the newest packages, or exactly those of `lock`, downloading what is not cached.
 
@@ -67,17 +67,17 @@ def get_packages(
     Raises InputError for a lock that is not one, DependencyError when the mirror fails or does
     not have a package of the lock.
     """
-    cache = workshop.cache
+    cache = context.cache
     ensure_folder(cache)
     packages = read_lock(lock, arch) if lock else ()
     if not packages or not all(matches(_cached(cache, p), p) for p in packages):
-        with tempfile.TemporaryDirectory(dir=workshop.scratch, prefix="apt-") as folder:
-            with workshop.waiting("Reading Debian's package index"):
-                mirror = workshop.mirror or find_mirror()
+        with tempfile.TemporaryDirectory(dir=context.scratch, prefix="apt-") as folder:
+            with context.waiting("Reading Debian's package index"):
+                mirror = context.mirror or find_mirror()
                 apt = open_apt(arch, mirror=mirror, folder=Path(folder, "apt"))
                 packages = packages or _newest(apt, arch, more)
             for package in packages:
-                _download(apt, package, locked=lock is not None, workshop=workshop)
+                _download(apt, package, locked=lock is not None, context=context)
     return _package_set(arch, packages, more, cache)
 
 
@@ -96,12 +96,12 @@ def _grub_names(arch: Arch) -> tuple[str, ...]:
     return (efi, _GRUB_BIOS) if arch.grub_bios else (efi,)
 
 
-def _download(apt: Apt, package: DebianPackage, *, locked: bool, workshop: Workshop) -> None:
-    cached = _cached(workshop.cache, package)
+def _download(apt: Apt, package: DebianPackage, *, locked: bool, context: FetchContext) -> None:
+    cached = _cached(context.cache, package)
     if matches(cached, package):
         return
     what = f"{package.name} {package.version} ({format_size(package.size)})"
-    with workshop.waiting(f"Downloading {what}"), partial_folder(cached) as folder:
+    with context.waiting(f"Downloading {what}"), partial_folder(cached) as folder:
         try:
             apt.download(package, folder).replace(cached)
         except DependencyError as error:

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from imager.content.tree import check_path
-from imager.distro.packages import Workshop
+from imager.distro.packages import FetchContext
 from imager.support.arch import Arch
 from imager.support.errors import DependencyError, InputError
 from imager.support.folders import ensure_folder
@@ -63,16 +63,16 @@ def _parse(line: str) -> Wheel:
     return Wheel(*found.groups())
 
 
-def get_wheels(wheels: Sequence[Wheel], arch: Arch, workshop: Workshop) -> tuple[Path, ...]:
+def get_wheels(wheels: Sequence[Wheel], arch: Arch, context: FetchContext) -> tuple[Path, ...]:
     """Return the files of `wheels`, downloading with pip those that are not in the cache.
 
     Raises DependencyError when pip is missing or fails.
     """
-    cache = workshop.cache
+    cache = context.cache
     ensure_folder(cache)
     missing = [wheel for wheel in wheels if not _is_there(cache, wheel)]
     if missing:
-        waiting = workshop.waiting(f"Downloading {len(missing)} Python packages")
+        waiting = context.waiting(f"Downloading {len(missing)} Python packages")
         with waiting, partial_folder(cache / "wheels") as folder:
             _download(missing, arch, folder)
             for path in folder.glob("*.whl"):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.formats.volume_reader import DamagedError, Volume, opened_volume
+from imager.formats.volume_reader import DamagedError, OpenedVolume, opened_volume
 from imager.support.units import CD_SECTOR
 
 _FIRST_DESCRIPTOR, _MOST_DESCRIPTORS = 16, 64
@@ -47,7 +47,7 @@ def read_boot_images(path: Path) -> tuple[BootImage, ...]:
         return tuple(_images(volume, place)) if place is not None else ()
 
 
-def _catalog_of(volume: Volume) -> int | None:
+def _catalog_of(volume: OpenedVolume) -> int | None:
     """Return the byte at which the boot catalog begins, if there is one."""
     for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
         descriptor = volume.read(number * CD_SECTOR, CD_SECTOR)
@@ -58,7 +58,7 @@ def _catalog_of(volume: Volume) -> int | None:
     return None
 
 
-def _images(volume: Volume, place: int) -> Iterator[BootImage]:
+def _images(volume: OpenedVolume, place: int) -> Iterator[BootImage]:
     catalog = volume.read(place, min(_LARGEST_CATALOG, max(volume.size - place, 0)))
     starts = range(0, len(catalog) - _ENTRY + 1, _ENTRY)
     entries = [catalog[start : start + _ENTRY] for start in starts]

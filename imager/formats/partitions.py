@@ -16,7 +16,7 @@ from imager.support.errors import InputError
 HEAD = 64 << 10
 
 
-class Table(enum.Enum):
+class TableKind(enum.Enum):
     """The kind of a partition table; the value is its name for a person."""
 
     GPT = "GPT"
@@ -30,7 +30,7 @@ class FoundPartition:
     Partitions of an MBR have no label.
     """
 
-    table: Table
+    table: TableKind
     number: int
     offset: int
     size: int
@@ -55,13 +55,13 @@ def find_partitions(path: Path, head: bytes) -> tuple[FoundPartition, ...]:
         else:
             return tuple(
                 FoundPartition(
-                    Table.GPT, number, each.offset, each.size, each.label, each.type_guid == ESP
+                    TableKind.GPT, number, each.offset, each.size, each.label, each.type_guid == ESP
                 )
                 for number, each in partitions.items()
             )
     if is_fat(head):
         return ()
     return tuple(
-        FoundPartition(Table.MBR, each.number, each.offset, each.size, "", each.is_esp)
+        FoundPartition(TableKind.MBR, each.number, each.offset, each.size, "", each.is_esp)
         for each in read_mbr(head)
     )

@@ -42,7 +42,7 @@ class Run:
     length: int
 
 
-class Volume:
+class OpenedVolume:
     """`size` bytes of an open file; offsets are bytes of the volume. Made by `opened_volume`."""
 
     def __init__(self, path: Path, descriptor: int, *, offset: int, size: int) -> None:
@@ -117,7 +117,9 @@ class Volume:
 
 
 @contextmanager
-def opened_volume(path: Path, *, offset: int, size: int | None, what: str) -> Iterator[Volume]:
+def opened_volume(
+    path: Path, *, offset: int, size: int | None, what: str
+) -> Iterator[OpenedVolume]:
     """Open `size` bytes (None: all there are) at byte `offset` of `path`; `what` is the format.
 
     What the body raises as DamagedError becomes an InputError, an OSError an OutputError.
@@ -128,7 +130,7 @@ def opened_volume(path: Path, *, offset: int, size: int | None, what: str) -> It
             if size is not None and size > room:
                 raise DamagedError("the file ends before it does")
             whole = room if size is None else size
-            yield Volume(path, file.fileno(), offset=offset, size=whole)
+            yield OpenedVolume(path, file.fileno(), offset=offset, size=whole)
     except DamagedError as error:
         raise InputError(
             f"{path}: the {what} file system at byte {offset} is damaged: {error}",
@@ -151,7 +153,7 @@ Place = TypeVar("Place", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry(Generic[Place]):
+class RawEntry(Generic[Place]):
     """A name in a folder, unchecked."""
 
     name: str
@@ -166,7 +168,7 @@ class Format(Protocol[Place]):
     def root(self) -> Place:
         """The root folder."""
 
-    def entries(self, folder: Place) -> Iterator[Entry[Place]]:
+    def entries(self, folder: Place) -> Iterator[RawEntry[Place]]:
         """Yield what a folder has, without itself and the one above, each entry counted."""
 
     def content(self, file: Place) -> Content:
@@ -176,7 +178,7 @@ class Format(Protocol[Place]):
         """Return the name so that names are equal which are one to the format."""
 
 
-def read_tree(volume: Volume, format_: Format[Place], folder: str) -> Tree:
+def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree:
     """Return what is in `folder` of a volume by paths inside it, sorted.
 
     `folder` has forward slashes and is empty for the root; without it the tree is empty. What is
@@ -219,7 +221,7 @@ def _find(format_: Format[Place], folder: str) -> Place | None:
     return place
 
 
-def _entries(format_: Format[Place], folder: Place) -> Iterator[Entry[Place]]:
+def _entries(format_: Format[Place], folder: Place) -> Iterator[RawEntry[Place]]:
     names: set[str] = set()
     for entry in format_.entries(folder):
         name, key = entry.name, format_.key(entry.name)
@@ -231,7 +233,7 @@ def _entries(format_: Format[Place], folder: Place) -> Iterator[Entry[Place]]:
         yield entry
 
 
-def _checked(volume: Volume, path: str) -> str:
+def _checked(volume: OpenedVolume, path: str) -> str:
     if len(path) > _LONGEST_PATH:
         raise DamagedError(f"the path {path[:40]!a}... is too long")
     volume.spend(len(path))

@@ -20,7 +20,7 @@ _HEAD = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
+class ProbedVolume:
     """A file system on `device`: `iso9660`, `vfat` or `ext4`, as the kernel calls it."""
 
     device: BlockDevice
@@ -28,17 +28,17 @@ class Volume:
     label: str
 
 
-def probe(device: BlockDevice) -> Volume | None:
+def probe(device: BlockDevice) -> ProbedVolume | None:
     """Return the volume on `device`; None for another one, none, damage, or a failed read."""
     try:
         head = _read(device.path, 0, min(_HEAD, device.size))
         if is_iso9660(head):
-            return Volume(device, "iso9660", read_iso9660_label(device.path))
+            return ProbedVolume(device, "iso9660", read_iso9660_label(device.path))
         # Formatting as FAT may leave an older superblock, as ext4 no older boot sector.
         if is_fat(head):
-            return Volume(device, "vfat", read_fat_label(device.path))
+            return ProbedVolume(device, "vfat", read_fat_label(device.path))
         if is_ext4(head):
-            return Volume(device, "ext4", read_ext4_label(head))
+            return ProbedVolume(device, "ext4", read_ext4_label(head))
     except ImagerError:
         return None
     return None

@@ -13,7 +13,7 @@ from pathlib import Path
 import urllib3
 
 from imager.cache.open import open_whole_cache
-from imager.node.blkid import Volume
+from imager.node.blkid import ProbedVolume
 from imager.node.containerd import reads_hosts
 from imager.node.devices import BlockDevice
 from imager.node.diagnosis import Finding
@@ -91,7 +91,7 @@ def _to_make(node: Node, devices: Sequence[BlockDevice]) -> Iterator[Finding]:
         )
 
 
-def _room(disk: Volume, media: Sequence[Volume]) -> Iterator[Finding]:
+def _room(disk: ProbedVolume, media: Sequence[ProbedVolume]) -> Iterator[Finding]:
     """Yield which cache does not fit the disk's volume, and by how much."""
     for medium in media:
         with suppress(ImagerError), opened_root(disk) as target, opened_root(medium) as source:

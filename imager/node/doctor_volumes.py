@@ -9,7 +9,7 @@ from pathlib import Path
 from imager.cache.open import open_whole_cache
 from imager.cache.opened import OpenedCache
 from imager.cache.verify import verify_cache
-from imager.node.blkid import Volume, probe
+from imager.node.blkid import ProbedVolume, probe
 from imager.node.devices import BlockDevice
 from imager.node.diagnosis import Finding
 from imager.node.mounting import mount, places_of, unmount
@@ -47,13 +47,13 @@ def label_findings(devices: Sequence[BlockDevice]) -> list[Finding]:
     ]
 
 
-def disk_volume(devices: Iterable[BlockDevice]) -> Volume | None:
+def disk_volume(devices: Iterable[BlockDevice]) -> ProbedVolume | None:
     """Return the first volume IMAGECACHE that has a file system of its own."""
     volumes = map(probe, cache_partitions(devices))
     return next((each for each in volumes if each and each.filesystem == "ext4"), None)
 
 
-def content_findings(volume: Volume, reporter: Reporter) -> list[Finding]:
+def content_findings(volume: ProbedVolume, reporter: Reporter) -> list[Finding]:
     """Return what is wrong with the cache in a volume: blobs, manifests, or that there is none."""
     path = volume.device.path
     again = _MEDIUM_AGAIN if _is_medium(volume) else _FROM_MEDIUM
@@ -73,7 +73,7 @@ def content_findings(volume: Volume, reporter: Reporter) -> list[Finding]:
 
 
 @contextmanager
-def opened_root(volume: Volume) -> Iterator[Path]:
+def opened_root(volume: ProbedVolume) -> Iterator[Path]:
     """Yield where the tree of a volume's cache is: where it is mounted, or will be for the block.
 
     The device itself, when the kernel does not know its file system. Raises InputError for a
@@ -94,7 +94,7 @@ def opened_root(volume: Volume) -> Iterator[Path]:
 
 
 @contextmanager
-def _mounted(volume: Volume) -> Iterator[Path]:
+def _mounted(volume: ProbedVolume) -> Iterator[Path]:
     places = places_of(volume.device.path)
     if places:
         yield places[0]
@@ -107,7 +107,7 @@ def _mounted(volume: Volume) -> Iterator[Path]:
             unmount(scratch / "volume")
 
 
-def _is_medium(volume: Volume) -> bool:
+def _is_medium(volume: ProbedVolume) -> bool:
     return volume.filesystem in ISO_FILESYSTEMS
 
 
@@ -144,7 +144,7 @@ def _volume_labels(devices: Iterable[BlockDevice]) -> Iterator[Finding]:
             )
 
 
-def _has_cache(volume: Volume) -> bool:
+def _has_cache(volume: ProbedVolume) -> bool:
     try:
         with opened_root(volume) as root:
             return root.is_dir() or bool(open_whole_cache(root).cache.files)

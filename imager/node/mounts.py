@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.node.blkid import Volume
+from imager.node.blkid import ProbedVolume
 from imager.node.devices import BlockDevice, list_devices
 from imager.node.mounting import mount, mounted_at, remount, unmount
 from imager.node.provision import make_volume, plan_volume
@@ -22,7 +22,7 @@ from imager.node.volumes import (
     iso_volumes,
     without_media,
 )
-from imager.support.errors import ImagerError, UnsupportedError
+from imager.support.errors import HostError, ImagerError, UnsupportedError
 from imager.support.reporter import Reporter
 from imager.support.units import format_size
 from imager.talos.config.document import MachineConfig
@@ -107,22 +107,27 @@ class AttachedVolumes:
         self._attach_media(devices)
         return True
 
+    @property
+    def can_make_disk(self) -> bool:
+        """Whether the configuration says how the machine's own volume is made."""
+        return self._node.config.volume is not None
+
     def make_disk(self) -> CacheVolume:
         """Make the machine's own volume, as its configuration says, and mount it.
 
-        Raises as `plan_volume`, `make_volume` and `mount`.
+        Raises HostError when it has none, and as `plan_volume`, `make_volume` and `mount`.
         """
         config = self._node.config
         devices = without_media(self._node.devices(), (each.volume for each in self.media))
         if config.volume is None:
-            raise ValueError("the configuration has no volume")
+            raise HostError("the machine configuration has no VolumeConfig IMAGECACHE")
         plan = plan_volume(config.volume, devices, find_system_disk(devices, config))
         self._reporter.step(
             "making the volume IMAGECACHE", disk=str(plan.disk.path), size=format_size(plan.size)
         )
         made = make_volume(plan)
         self._devices = self._node.devices()
-        return self._mount_disk(Volume(made, "ext4", made.partition_label))
+        return self._mount_disk(ProbedVolume(made, "ext4", made.partition_label))
 
     @contextmanager
     def writable(self, volume: CacheVolume) -> Iterator[Path]:
@@ -166,7 +171,7 @@ class AttachedVolumes:
         if settings is not None and settings.grow:
             grow_volume(device, settings)
 
-    def _mount_disk(self, volume: Volume) -> CacheVolume:
+    def _mount_disk(self, volume: ProbedVolume) -> CacheVolume:
         place = self._node.mounts / Role.DISK.value
         mount(volume.device.path, place, "ext4", writable=False)
         found = CacheVolume(Role.DISK, volume, place)
@@ -180,7 +185,7 @@ class AttachedVolumes:
                 with self._telling(found.device):
                     self._mount_medium(found)
 
-    def _mount_medium(self, volume: Volume) -> None:
+    def _mount_medium(self, volume: ProbedVolume) -> None:
         place = self._free_mount(volume.device)
         try:
             mount(volume.device.path, place, volume.filesystem, writable=False)

@@ -50,7 +50,7 @@ _BYTES_PER_INODE = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class VolumePlan:
+class VolumePlacement:
     """Where the volume is, or is to be made: `size` bytes at byte `start` of `disk`.
 
     `is_there` tells if the partition `number` is there already, `is_blank` that the disk has no
@@ -67,7 +67,7 @@ class VolumePlan:
 
 def plan_volume(
     settings: VolumeSettings, devices: Sequence[BlockDevice], system_disk: BlockDevice | None
-) -> VolumePlan:
+) -> VolumePlacement:
     """Return how the volume is made on `devices`; nothing is written.
 
     A partition IMAGECACHE on any disk is the volume. Else it is made on the first disk that the
@@ -87,19 +87,22 @@ def plan_volume(
     system = system_disk.path if system_disk else None
     described = [describe_disk(disk) for disk in disks]
     selected = settings.selector.matches(described, system_disk=str(system or ""))
-    matching = [disk for disk, is_selected in zip(disks, selected, strict=True) if is_selected]
+    pairs = zip(disks, described, selected, strict=True)
+    matching = [(disk, description.cdrom) for disk, description, matches in pairs if matches]
     if not matching:
         raise _no_match(settings, described, system)
     failures: list[ImagerError] = []
-    for disk in matching:
+    for disk, is_cdrom in matching:
         try:
+            if is_cdrom:
+                raise HostError(f"{disk.path} is a CD drive")
             return _plan_on(disk, settings)
         except (HostError, InputError, OutputError) as error:
             failures.append(error)
     raise joined(failures, what="disks")
 
 
-def make_volume(plan: VolumePlan) -> BlockDevice:
+def make_volume(plan: VolumePlacement) -> BlockDevice:
     """Make what `plan` says, on the disk and in the kernel; return the partition, with its ext4.
 
     A partition that exists is formatted only if it is blank. What is cut off is done again by the
@@ -129,12 +132,14 @@ def make_volume(plan: VolumePlan) -> BlockDevice:
     return _found(path)
 
 
-def _existing(devices: Sequence[BlockDevice], disks: Sequence[BlockDevice]) -> VolumePlan | None:
+def _existing(
+    devices: Sequence[BlockDevice], disks: Sequence[BlockDevice]
+) -> VolumePlacement | None:
     by_path = {disk.path: disk for disk in disks}
     for device in devices:
         disk = by_path.get(device.parent) if device.parent else None
         if device.partition_label == IMAGE_CACHE and disk is not None and device.number:
-            return VolumePlan(disk, device.number, device.start, device.size, is_there=True)
+            return VolumePlacement(disk, device.number, device.start, device.size, is_there=True)
     return None
 
 
@@ -152,25 +157,23 @@ def _no_match(
     )
 
 
-def _plan_on(disk: BlockDevice, settings: VolumeSettings) -> VolumePlan:
-    if describe_disk(disk).cdrom:
-        raise HostError(f"{disk.path} is a CD drive")
+def _plan_on(disk: BlockDevice, settings: VolumeSettings) -> VolumePlacement:
     if disk.read_only:
         raise HostError(f"{disk.path} is read-only", hint="switch off its write protection")
     if _is_free(disk):
         start = align_up(first_usable(disk.sector_size), MIB)
         end = (disk.size - backup_size(disk.sector_size)) // MIB * MIB
         free = Range(start, max(start, end))
-        return VolumePlan(disk, 1, start, _size(disk, settings, free), is_blank=True)
+        return VolumePlacement(disk, 1, start, _size(disk, settings, free), is_blank=True)
     table = _foreign_table(disk)
     for number, part in table.partitions.items():
         if part.label == IMAGE_CACHE:  # and the kernel does not know it
-            return VolumePlan(disk, number, part.offset, part.size, is_there=True)
+            return VolumePlacement(disk, number, part.offset, part.size, is_there=True)
     ranges = table.free_ranges() or (Range(0, 0),)
     free = max(ranges, key=lambda each: each.size)
     size = _size(disk, settings, free)
     try:
-        return VolumePlan(disk, table.free_number(), free.start, size)
+        return VolumePlacement(disk, table.free_number(), free.start, size)
     except ValueError as error:
         raise HostError(f"{disk.path}: {error}", hint="delete a partition") from error
 
@@ -220,7 +223,7 @@ def _size(disk: BlockDevice, settings: VolumeSettings, free: Range) -> int:
     return min(align_up(limit, _BLOCK), free.size)
 
 
-def _write_entry(plan: VolumePlan) -> None:
+def _write_entry(plan: VolumePlacement) -> None:
     disk = plan.disk
     entry = Partition(IMAGE_CACHE, LINUX_DATA, derived_uuid(IMAGE_CACHE), plan.start, plan.size)
     try:

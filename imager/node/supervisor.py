@@ -44,7 +44,6 @@ class CacheKeeper:
         self._copies = MediaCopies(
             self._volumes,
             reporter,
-            makes_disk=node.config.volume is not None,
             tell=self._tell_copy,
         )
         self._reporter = reporter

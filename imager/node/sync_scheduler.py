@@ -52,12 +52,10 @@ class MediaCopies:
         volumes: AttachedVolumes,
         reporter: Reporter,
         *,
-        makes_disk: bool,
         tell: Callable[[CopyState], None],
     ) -> None:
         self._volumes = volumes
         self._reporter = reporter
-        self._makes_disk = makes_disk
         self._tell = tell
         self._copied: set[CacheVolume] = set()
         self._failure = ""
@@ -69,7 +67,7 @@ class MediaCopies:
         """What became of the copies."""
         if not self._volumes.media:
             return CopyState(CopyStatus.SKIPPED, _NO_MEDIUM)
-        if self._volumes.disk is None and not self._makes_disk:
+        if self._volumes.disk is None and not self._volumes.can_make_disk:
             return CopyState(CopyStatus.SKIPPED, _NO_VOLUME)
         status = CopyStatus.PENDING if self._waiting else CopyStatus.READY
         return CopyState(status, self._failure, *self._progress)

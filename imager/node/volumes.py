@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.node.blkid import Volume, probe
+from imager.node.blkid import ProbedVolume, probe
 from imager.node.devices import BlockDevice
 from imager.talos.config.volumes import IMAGE_CACHE
 
@@ -35,7 +35,7 @@ class CacheVolume:
     """
 
     role: Role
-    volume: Volume
+    volume: ProbedVolume
     mount: Path | None
 
     @property
@@ -56,21 +56,21 @@ def cache_partitions(devices: Iterable[BlockDevice]) -> list[BlockDevice]:
     return [each for each in devices if each.partition_label == IMAGE_CACHE]
 
 
-def disk_volumes(devices: Iterable[BlockDevice]) -> Iterator[Volume]:
+def disk_volumes(devices: Iterable[BlockDevice]) -> Iterator[ProbedVolume]:
     """Yield the volumes on the partitions of the image cache, whatever their file systems."""
     for device in cache_partitions(devices):
-        yield probe(device) or Volume(device, "", "")
+        yield probe(device) or ProbedVolume(device, "", "")
 
 
 def without_media(
-    devices: Iterable[BlockDevice], media: Iterable[Volume]
+    devices: Iterable[BlockDevice], media: Iterable[ProbedVolume]
 ) -> tuple[BlockDevice, ...]:
     """Return `devices` without the disks that `media` are on: no volume is made there."""
     disks = {each.device.parent or each.device.path for each in media}
     return tuple(each for each in devices if not {each.path, each.parent} & disks)
 
 
-def iso_volumes(devices: Sequence[BlockDevice]) -> Iterator[Volume]:
+def iso_volumes(devices: Sequence[BlockDevice]) -> Iterator[ProbedVolume]:
     """Yield the volumes that may, by their labels, be media with a cache.
 
     The partitions of an ISO that was written to a disk are not looked at: they are parts of it.

@@ -14,9 +14,9 @@ import zstandard
 from imager.bootassets import grub
 from imager.bootassets.grub import MODULES, find_bios_grub, find_efi_grub
 from imager.distro.deb import deb_files
-from imager.distro.fetch import Wanted, fetch_assets
+from imager.distro.fetch import SetRequest, fetch_assets
 from imager.distro.initramfs import witness_modules
-from imager.distro.packages import Workshop
+from imager.distro.packages import FetchContext
 from imager.support.arch import AMD64, ARM64
 from imager.support.errors import DependencyError, InputError
 
@@ -46,8 +46,8 @@ class Bench:
     lock: Path
 
     @property
-    def workshop(self) -> Workshop:
-        return Workshop(self.root / "cache", self.root, mirror="http://127.0.0.1:9/debian/")
+    def context(self) -> FetchContext:
+        return FetchContext(self.root / "cache", self.root, mirror="http://127.0.0.1:9/debian/")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def grub_packages(*, without: str = "", modules: tuple[str, ...] = MODULES) -> G
 def fetch(bench: Bench, folder: str = "assets") -> Path:
     target = bench.root / folder
     return fetch_assets(
-        Wanted(AMD64, lock=bench.lock), folder=target, workshop=bench.workshop, epoch=EPOCH
+        SetRequest(AMD64, lock=bench.lock), folder=target, context=bench.context, epoch=EPOCH
     ).folder
 
 
@@ -240,9 +240,9 @@ def test_a_missing_lock_is_refused(bench: Bench) -> None:
         fetch(Bench(bench.root, bench.root / "none.json"))
     with pytest.raises(InputError, match="not for arm64"):
         fetch_assets(
-            Wanted(ARM64, lock=bench.lock),
+            SetRequest(ARM64, lock=bench.lock),
             folder=bench.root,
-            workshop=bench.workshop,
+            context=bench.context,
             epoch=EPOCH,
         )
 

@@ -24,7 +24,7 @@ from imager.node.blkid import is_blank, probe
 from imager.node.blkpg import add_partition
 from imager.node.devices import BlockDevice, find_device, is_in_use, list_devices
 from imager.node.mounting import mount, mounted_at, unmount
-from imager.node.provision import VolumePlan, make_volume, plan_volume
+from imager.node.provision import VolumePlacement, make_volume, plan_volume
 from imager.node.resize import grow_disk, grow_volume
 from imager.node.systemdisk import find_system_disk
 from imager.support.errors import HostError, ImagerError, InputError, UnsupportedError
@@ -77,7 +77,7 @@ def device(path: Path) -> BlockDevice:
     return found
 
 
-def plan_on(disk: Path, wanted: VolumeSettings | None = None) -> VolumePlan:
+def plan_on(disk: Path, wanted: VolumeSettings | None = None) -> VolumePlacement:
     return plan_volume(wanted or settings(), devices_of(disk), None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.node.blkid import Volume, is_blank, probe
+from imager.node.blkid import ProbedVolume, is_blank, probe
 from imager.node.devices import BlockDevice
 from imager.support.tools import run_tool
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.oracle
 MIB = 1 << 20
 
 
-def volume_on(path: Path) -> Volume | None:
+def volume_on(path: Path) -> ProbedVolume | None:
     return probe(BlockDevice(path, path.stat().st_size))
 
 

@@ -13,10 +13,10 @@ from imager.content.tree import Tree
 from imager.formats import volume_reader as foreign
 from imager.formats.volume_reader import (
     DamagedError,
-    Entry,
     Kind,
+    OpenedVolume,
+    RawEntry,
     Run,
-    Volume,
     opened_volume,
     read_tree,
 )
@@ -30,14 +30,14 @@ FILE, FOLDER, OTHER = Kind.FILE, Kind.FOLDER, Kind.OTHER
 class Drawn:
     """A format of which the test draws the folders; a file's place is its size."""
 
-    volume: Volume
+    volume: OpenedVolume
     folders: dict[Place, list[tuple[str, Kind, Place]]]
     root: Place = "root"
 
-    def entries(self, folder: Place) -> Iterator[Entry[Place]]:
+    def entries(self, folder: Place) -> Iterator[RawEntry[Place]]:
         for name, kind, place in self.folders[folder]:
             self.volume.count()
-            yield Entry(name, kind, place)
+            yield RawEntry(name, kind, place)
 
     def content(self, file: Place) -> Content:
         return self.volume.content(int(file), [Run(0, 0, int(file))] if int(file) else [])

@@ -23,7 +23,7 @@ from imager.distro import noderoot, wheels
 from imager.distro.bytecode import compiled
 from imager.distro.flavors import NODE, WITNESS, find_flavor
 from imager.distro.noderoot import own_root, read_file_list
-from imager.distro.packages import Workshop
+from imager.distro.packages import FetchContext
 from imager.distro.wheels import Wheel, get_wheels, locked_wheels, wheel_files
 from imager.formats.squashfs import Compression, cached_squashfs_image
 from imager.support.arch import AMD64, ARM64
@@ -40,8 +40,8 @@ def make_wheel(path: Path, *names: str) -> Path:
     return path
 
 
-def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path / "cache", tmp_path)
+def context(tmp_path: Path) -> FetchContext:
+    return FetchContext(tmp_path / "cache", tmp_path)
 
 
 def test_both_architectures_have_the_same_wheels() -> None:
@@ -75,7 +75,7 @@ def test_wheels_in_the_cache_are_not_downloaded(
     place = tmp_path / "cache" / f"{digest}.whl"
     place.parent.mkdir()
     place.write_bytes(data)
-    assert get_wheels([Wheel("a", "1", digest)], AMD64, workshop(tmp_path)) == (place,)
+    assert get_wheels([Wheel("a", "1", digest)], AMD64, context(tmp_path)) == (place,)
 
 
 def test_a_damaged_wheel_in_the_cache_is_downloaded_again_and_pips_failure_told(
@@ -89,7 +89,7 @@ def test_a_damaged_wheel_in_the_cache_is_downloaded_again_and_pips_failure_told(
     place.parent.mkdir()
     place.write_bytes(b"other bytes")
     with pytest.raises(DependencyError, match=r"Python packages: .* failed") as caught:
-        get_wheels([wheel], AMD64, workshop(tmp_path))
+        get_wheels([wheel], AMD64, context(tmp_path))
     assert "PIP_INDEX_URL" in caught.value.hint
 
 

@@ -10,7 +10,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from imager.formats.ext4.libext2fs import crc32c
-from imager.formats.volume_reader import DamagedError, Volume
+from imager.formats.volume_reader import DamagedError, OpenedVolume
 from imager.support.errors import UnsupportedError
 
 START, LENGTH = 1024, 1024
@@ -47,7 +47,7 @@ def read_ext4_size(head: bytes) -> int:
 class Groups:
     """What the superblock says; sizes are bytes, `seed` is what checksums begin with, if any."""
 
-    volume: Volume
+    volume: OpenedVolume
     block_size: int
     blocks: int
     inodes: int
@@ -64,7 +64,7 @@ class Groups:
     _known: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, volume: Volume) -> Groups:
+    def read(cls, volume: OpenedVolume) -> Groups:
         """Return the groups; raises DamagedError, and UnsupportedError for other kinds of ext4."""
         raw = volume.read(START, LENGTH)
         if not is_ext4(bytes(START) + raw):
@@ -147,7 +147,7 @@ class Groups:
         return group in (0, 1) or any(_is_power(group, base) for base in (3, 5, 7))
 
 
-def _check_readable(volume: Volume, raw: bytes, incompat: int) -> None:
+def _check_readable(volume: OpenedVolume, raw: bytes, incompat: int) -> None:
     repair = "repair a copy of the volume with `e2fsck -fy`, or build the image again"
     if incompat & _NEEDS_RECOVERY:
         raise UnsupportedError(

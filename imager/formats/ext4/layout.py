@@ -65,7 +65,7 @@ class Ext4FullError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
+class VolumeOptions:
     """What mkfs.ext4 is told: `size` in bytes, `timestamp` in seconds since 1970."""
 
     size: int
@@ -74,7 +74,7 @@ class Volume:
     timestamp: int
 
 
-def lay_out(tree: Tree, volume: Volume, path: Path) -> dict[str, tuple[BlockRun, ...]]:
+def lay_out(tree: Tree, volume: VolumeOptions, path: Path) -> dict[str, tuple[BlockRun, ...]]:
     """Make the sparse file `path` the volume with `tree`; return each file's runs of blocks.
 
     A configuration file is left next to it. Raises Ext4FullError when the tree does not fit,
@@ -104,7 +104,7 @@ def estimate_size(tree: Tree) -> int:
     return align_up(size, MIB)
 
 
-def _full(volume: Volume, reason: str) -> Ext4FullError:
+def _full(volume: VolumeOptions, reason: str) -> Ext4FullError:
     return Ext4FullError(
         f"the files do not fit in an ext4 volume of {format_size(volume.size)}: {reason}",
         hint="make the volume larger",
@@ -132,7 +132,7 @@ def _journal_mib(size: int) -> int:
     return min(max(size // (4 * MIB), 4), 8)
 
 
-def _make_empty(tree: Tree, volume: Volume, path: Path) -> None:
+def _make_empty(tree: Tree, volume: VolumeOptions, path: Path) -> None:
     inodes = _inode_count(tree, volume.size)
     journal = _journal_mib(volume.size)
     left = volume.size // BLOCK - inodes // _INODES_PER_BLOCK - _FIXED_BLOCKS

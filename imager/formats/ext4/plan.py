@@ -14,7 +14,7 @@ from uuid import UUID
 from imager.content.extents import Content
 from imager.content.tree import PlacedFile, Tree, VolumePlan
 from imager.formats.ext4.directories import check_names
-from imager.formats.ext4.layout import Ext4FullError, Volume, estimate_size, lay_out
+from imager.formats.ext4.layout import Ext4FullError, VolumeOptions, estimate_size, lay_out
 from imager.formats.ext4.superblock import normalize_superblocks
 from imager.formats.scratch_volume import cut, nonzero_runs, start_of
 from imager.support.errors import InputError
@@ -50,7 +50,7 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
     check_names(tree)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
         path = Path(folder, "volume")
-        runs = lay_out(tree, Volume(size, label, uuid, timestamp), path)
+        runs = lay_out(tree, VolumeOptions(size, label, uuid, timestamp), path)
         normalize_superblocks(path, timestamp)
         placed = [(offset, Content.of_bytes(data)) for offset, data in nonzero_runs(path)]
     for file in tree.files:
@@ -72,7 +72,7 @@ def minimum_ext4_size(tree: Tree, *, scratch: Path, granularity: int = MIB) -> i
     check_names(tree)
 
     def fits(count: int) -> bool:
-        volume = Volume(count * granularity, "", UUID(int=0), 0)
+        volume = VolumeOptions(count * granularity, "", UUID(int=0), 0)
         with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
             try:
                 lay_out(tree, volume, Path(folder, "volume"))

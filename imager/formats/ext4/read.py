@@ -19,10 +19,10 @@ from imager.formats.ext4.groups import Groups
 from imager.formats.ext4.libext2fs import EXTENTS_FLAG, ROOT_INODE, crc32c
 from imager.formats.volume_reader import (
     DamagedError,
-    Entry,
     Kind,
+    OpenedVolume,
+    RawEntry,
     Run,
-    Volume,
     opened_volume,
     read_tree,
 )
@@ -67,7 +67,7 @@ def open_ext4(path: Path, *, offset: int = 0, size: int | None = None, folder: s
 
 
 class _Ext4:
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: OpenedVolume) -> None:
         self._volume = volume
         self._groups = Groups.read(volume)
         self.root = self._inode(ROOT_INODE)
@@ -77,7 +77,7 @@ class _Ext4:
     def key(self, name: str) -> str:
         return name
 
-    def entries(self, folder: _Inode) -> Iterator[Entry[_Inode]]:
+    def entries(self, folder: _Inode) -> Iterator[RawEntry[_Inode]]:
         size = self._groups.block_size
         end = 0
         for run in self._runs(folder):
@@ -92,7 +92,7 @@ class _Ext4:
     def content(self, file: _Inode) -> Content:
         return self._volume.content(file.size, self._runs(file))
 
-    def _block_entries(self, block: bytes, folder: _Inode) -> Iterator[Entry[_Inode]]:
+    def _block_entries(self, block: bytes, folder: _Inode) -> Iterator[RawEntry[_Inode]]:
         self._check_leaf(block, folder)
         at = 0
         while at < len(block):
@@ -114,15 +114,15 @@ class _Ext4:
         if folder.seed is not None and tuple(start) == _TAIL_START:
             _check_sum(block[: -_TAIL.size], folder, found, "folder")
 
-    def _entry(self, name: str, number: int) -> Entry[_Inode]:
+    def _entry(self, name: str, number: int) -> RawEntry[_Inode]:
         inode = self._inode(number)
         match stat.S_IFMT(inode.mode):
             case stat.S_IFREG:
-                return Entry(name, Kind.FILE, inode)
+                return RawEntry(name, Kind.FILE, inode)
             case stat.S_IFDIR:
-                return Entry(name, Kind.FOLDER, inode)
+                return RawEntry(name, Kind.FOLDER, inode)
             case _:
-                return Entry(name, Kind.OTHER, inode)
+                return RawEntry(name, Kind.OTHER, inode)
 
     def _inode(self, number: int) -> _Inode:
         if not 0 < number <= self._groups.inodes:

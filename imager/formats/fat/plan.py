@@ -20,8 +20,8 @@ from imager.formats.fat.tables import (
     FSINFO_SECTOR,
     LARGEST_SIZE,
     LEAST_CLUSTERS,
+    ClusterRun,
     Geometry,
-    Run,
     allocation_table,
     boot_sector,
     fs_info,
@@ -39,7 +39,7 @@ _LARGE_CLUSTERS = {32768: 32 * GIB, 16384: 16 * GIB, 8192: 8 * GIB}
 class _Layout:
     """The clusters of each path that has any, and the cluster after the last one taken."""
 
-    runs: Mapping[str, Run]
+    runs: Mapping[str, ClusterRun]
     end: int
 
     @property
@@ -152,15 +152,15 @@ def _fit(
 def _allocate(folders: Sequence[Folder], files: Sequence[File], cluster_size: int) -> _Layout:
     """Give out the clusters in order: the folders, by path, then the files."""
     step = max(_FILE_ALIGNMENT // cluster_size, 1)
-    runs: dict[str, Run] = {}
+    runs: dict[str, ClusterRun] = {}
     end = FIRST_CLUSTER
     for folder in folders:
-        runs[folder.path] = Run(end, -(-folder.size // cluster_size))
+        runs[folder.path] = ClusterRun(end, -(-folder.size // cluster_size))
         end = runs[folder.path].end
     for file in files:
         if file.content.size:
             start = FIRST_CLUSTER + align_up(end - FIRST_CLUSTER, step)
-            runs[file.path] = Run(start, -(-file.content.size // cluster_size))
+            runs[file.path] = ClusterRun(start, -(-file.content.size // cluster_size))
             end = runs[file.path].end
     return _Layout(runs, end)
 

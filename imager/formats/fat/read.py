@@ -20,10 +20,10 @@ from imager.formats.fat.names import folded, long_name
 from imager.formats.fat.tables import FIRST_CLUSTER
 from imager.formats.volume_reader import (
     DamagedError,
-    Entry,
     Kind,
+    OpenedVolume,
+    RawEntry,
     Run,
-    Volume,
     opened_volume,
     read_tree,
 )
@@ -129,7 +129,7 @@ class _Geometry:
     root_size: int
 
     @classmethod
-    def read(cls, volume: Volume) -> _Geometry:
+    def read(cls, volume: OpenedVolume) -> _Geometry:
         head = volume.read(0, 512)
         if not is_fat(head):
             raise DamagedError("it has no boot sector")
@@ -189,7 +189,7 @@ def _entries(table: bytes, bits: int) -> array[int]:
 
 
 class _Fat:
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: OpenedVolume) -> None:
         self._volume = volume
         self._geometry = geometry = _Geometry.read(volume)
         table = volume.read(geometry.table, geometry.table_size)
@@ -202,7 +202,7 @@ class _Fat:
     def key(self, name: str) -> str:
         return folded(name)
 
-    def entries(self, folder: _Place) -> Iterator[Entry[_Place]]:
+    def entries(self, folder: _Place) -> Iterator[RawEntry[_Place]]:
         long_records: list[bytes] = []
         for raw in self._records(folder):
             self._volume.count()
@@ -219,7 +219,7 @@ class _Fat:
             if self._geometry.bits == 32:
                 cluster |= cluster_high << 16
             kind = Kind.FOLDER if attributes & _FOLDER else Kind.FILE
-            yield Entry(name, kind, _Place(cluster, size))
+            yield RawEntry(name, kind, _Place(cluster, size))
 
     def content(self, file: _Place) -> Content:
         return self._volume.content(file.size, self._runs(file))

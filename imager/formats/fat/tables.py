@@ -39,7 +39,7 @@ _BOOT_CODE = bytes.fromhex("cd18f4ebfd")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ClusterRun:
     """`count` clusters in a row, from cluster number `first` on."""
 
     first: int
@@ -146,7 +146,7 @@ def fs_info(geometry: Geometry, *, used: int, end: int) -> bytes:
     return bytes(FSInfo(free_count=geometry.clusters - used, next_free=following))
 
 
-def allocation_table(runs: Iterable[Run], *, end: int) -> bytes:
+def allocation_table(runs: Iterable[ClusterRun], *, end: int) -> bytes:
     """Return the table's entries below cluster number `end`, each run being one chain.
 
     The first two entries hold the media byte and the bits of a clean, error-free volume.

@@ -17,10 +17,10 @@ from imager.content.tree import Tree
 from imager.formats.iso9660.rockridge import Names, RockRidge, both_endian
 from imager.formats.volume_reader import (
     DamagedError,
-    Entry,
     Kind,
+    OpenedVolume,
+    RawEntry,
     Run,
-    Volume,
     opened_volume,
     read_tree,
 )
@@ -109,7 +109,7 @@ def read_iso9660_label(path: Path) -> str:
 
 
 class _Iso:
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: OpenedVolume) -> None:
         self._volume = volume
         primary, joliet = _descriptors(volume)
         if both_endian(primary, 80) * CD_SECTOR > volume.size:
@@ -124,7 +124,7 @@ class _Iso:
     def key(self, name: str) -> str:
         return name
 
-    def entries(self, folder: _Place) -> Iterator[Entry[_Place]]:
+    def entries(self, folder: _Place) -> Iterator[RawEntry[_Place]]:
         begun: list[_Record] = []
         for record in self._records(folder):
             if record.identifier in (_SELF, _ABOVE) or record.flags & _ASSOCIATED:
@@ -153,7 +153,7 @@ class _Iso:
                 yield record
                 at += record.length
 
-    def _entry(self, records: list[_Record]) -> Iterator[Entry[_Place]]:
+    def _entry(self, records: list[_Record]) -> Iterator[RawEntry[_Place]]:
         """Yield the entry of a file's or folder's records, none for a folder shown elsewhere."""
         first = records[0]
         name = self._names.plain(first.identifier)
@@ -175,7 +175,7 @@ class _Iso:
                 kind = Kind.OTHER
         if kind is Kind.FOLDER and len(place.sections) > 1:
             raise DamagedError(f"the folder {name!a} has several sections")
-        yield Entry(name, kind, place)
+        yield RawEntry(name, kind, place)
 
     def _first(self, sector: int) -> _Record:
         """Return the record that the folder at `sector` has of itself."""
@@ -198,7 +198,7 @@ def _runs(file: _Place) -> Iterator[Run]:
         offset += size
 
 
-def _descriptors(volume: Volume) -> tuple[bytes, bytes | None]:
+def _descriptors(volume: OpenedVolume) -> tuple[bytes, bytes | None]:
     """Return the primary volume descriptor, and Joliet's if there is one."""
     primary = joliet = None
     for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imager.formats.volume_reader import DamagedError, Volume
+from imager.formats.volume_reader import DamagedError, OpenedVolume
 from imager.support.units import CD_SECTOR
 
 # Linux follows 32 as well.
@@ -51,7 +51,7 @@ def _without_version(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RockRidgeEntry:
     """What Rock Ridge tells of a record.
 
     `name` is empty when it tells none, `child` the sector of the folder that stands elsewhere for
@@ -69,11 +69,11 @@ class Told:
 class RockRidge:
     """Reads the system use fields of a volume that has Rock Ridge; `skip` bytes are another's."""
 
-    volume: Volume
+    volume: OpenedVolume
     skip: int
 
     @classmethod
-    def of(cls, volume: Volume, system_use: bytes) -> RockRidge | None:
+    def of(cls, volume: OpenedVolume, system_use: bytes) -> RockRidge | None:
         """Return the reader by the root's own field, None for a volume without Rock Ridge."""
         # Of CD-ROM XA there are 14 bytes before it.
         start = next((at for at in (0, 14) if system_use[at : at + 6] == _START), None)
@@ -83,7 +83,7 @@ class RockRidge:
         entries = list(cls(volume, start)._entries(system_use))
         return found if any(_tells_rock_ridge(*entry) for entry in entries) else None
 
-    def read(self, system_use: bytes) -> Told:
+    def read(self, system_use: bytes) -> RockRidgeEntry:
         """Return what a record's field tells; raises DamagedError."""
         name, goes_on, mode, child = b"", False, None, None
         signatures = set()
@@ -102,7 +102,7 @@ class RockRidge:
             raise DamagedError("a name does not end")
         is_link = b"SL" in signatures
         is_odd = mode is not None and stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFDIR)
-        return Told(
+        return RockRidgeEntry(
             name.decode("utf-8", "surrogateescape"),
             child,
             is_relocated=b"RE" in signatures,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imager.support.errors import InputError, InvalidConfigError
 from imager.support.yamldocs import LocatedDocument, load_located
 from imager.support.yamlpaths import text_at
-from imager.talos.config.fields import LineProblem, Section
+from imager.talos.config.fields import FieldReader, LineProblem
 from imager.talos.config.identity import document_name, is_machine_config
 from imager.talos.config.kinds import KINDS
 from imager.talos.config.volumes import VOLUME_KIND, VolumeSettings, read_volume
@@ -97,7 +97,7 @@ def examine(
     except InputError as error:
         raise InputError(f"{source}: {error.message}") from error
     problems: list[LineProblem] = []
-    sections = [Section(each, document_name(each.value), problems) for each in documents]
+    sections = [FieldReader(each, document_name(each.value), problems) for each in documents]
     if not sections:
         problems.append(LineProblem(1, "there are no documents"))
     ours = _known(sections, version)
@@ -107,41 +107,43 @@ def examine(
     return MachineConfig(source, tuple(each.document for each in ours), cache, volume), problems
 
 
-def _kind(section: Section) -> str:
+def _kind(section: FieldReader) -> str:
     return text_at(section.document.value, "kind")
 
 
-def _known(sections: list[Section], version: TalosVersion | None) -> list[Section]:
+def _known(sections: list[FieldReader], version: TalosVersion | None) -> list[FieldReader]:
     """Return the documents of a machine configuration; tells others, and what is there twice."""
-    known: dict[str, Section] = {}
+    known: dict[str, FieldReader] = {}
     for section in sections:
         if not is_machine_config(section.document.value):
-            section.tell("not a document of a Talos machine configuration")
+            section.report("not a document of a Talos machine configuration")
         elif section.name in known:
-            section.tell(f"is there already, at line {known[section.name].line()}")
+            section.report(f"is there already, at line {known[section.name].line()}")
         else:
             known[section.name] = section
             _check_kind(section, version)
     return list(known.values())
 
 
-def _check_kind(section: Section, version: TalosVersion | None) -> None:
+def _check_kind(section: FieldReader, version: TalosVersion | None) -> None:
     """Tell a kind that no release has, or not that of `version`; newer ones may have any."""
     kind = section.text("kind")
     since = KINDS.get(kind)
     if _has_empty_kind(section):
-        section.tell("is empty: write one, or leave out the key in a v1alpha1 document", key="kind")
+        section.report(
+            "is empty: write one, or leave out the key in a v1alpha1 document", key="kind"
+        )
     elif since is None and kind:
-        if version is None or not version.numbers[:2] > NEWEST_KNOWN:
-            section.tell(
+        if version is None or version.numbers[:2] <= NEWEST_KNOWN:
+            section.report(
                 f"Talos has no documents of kind {kind[:40]!r}{_nearest(kind)}", key="kind"
             )
     elif since and version and not version.at_least(*since) and kind != DOCUMENT_KIND:
         release = ".".join(map(str, since))
-        section.tell(f"Talos {version.text} has no {kind}, which v{release} added", key="kind")
+        section.report(f"Talos {version.text} has no {kind}, which v{release} added", key="kind")
 
 
-def _has_empty_kind(section: Section) -> bool:
+def _has_empty_kind(section: FieldReader) -> bool:
     value = section.document.value
     return isinstance(value, Mapping) and value.get("kind", "absent") in ("", None)
 
@@ -152,7 +154,7 @@ def _nearest(kind: str) -> str:
     return f" (did you mean {lower[close[0]]}?)" if close else ""
 
 
-def _image_cache(sections: list[Section], version: TalosVersion | None) -> ImageCacheSettings:
+def _image_cache(sections: list[FieldReader], version: TalosVersion | None) -> ImageCacheSettings:
     places = []
     for section in sections:
         kind = _kind(section)
@@ -172,18 +174,18 @@ def _image_cache(sections: list[Section], version: TalosVersion | None) -> Image
     return places[0] if places else ImageCacheSettings()
 
 
-def _from_features(features: Section, version: TalosVersion | None) -> ImageCacheSettings:
+def _from_features(features: FieldReader, version: TalosVersion | None) -> ImageCacheSettings:
     if version and not version.at_least(*IMAGE_CACHE_SINCE):
-        features.tell(f"Talos {version.text} has no image cache", key="imageCache")
+        features.report(f"Talos {version.text} has no image cache", key="imageCache")
     settings = features.section("imageCache")
     settings.require_known(("localEnabled",))
     enabled = settings.flag("localEnabled") or False
     return ImageCacheSettings(enabled, _FIELD, settings.line("localEnabled"))
 
 
-def _from_document(section: Section, version: TalosVersion | None) -> ImageCacheSettings:
+def _from_document(section: FieldReader, version: TalosVersion | None) -> ImageCacheSettings:
     if version and not version.at_least(*IMAGE_CACHE_CONFIG_SINCE):
-        section.tell(f"Talos {version.text} does not know it: set {_FIELD} instead")
+        section.report(f"Talos {version.text} does not know it: set {_FIELD} instead")
     section.require_known(("apiVersion", "kind", "local"))
     local = section.section("local")
     local.require_known(("enabled",))

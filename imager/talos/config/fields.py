@@ -36,7 +36,7 @@ class LineProblem:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class FieldReader:
     """The mapping at a `path` of a document that a person calls `name`; its root for no path.
 
     What is wrong with it is appended to `problems`, which the sections of all documents share.
@@ -47,12 +47,12 @@ class Section:
     problems: list[LineProblem]
     path: str = ""
 
-    def tell(self, problem: str, *, key: str = "") -> None:
+    def report(self, problem: str, *, key: str = "") -> None:
         """Keep a problem of the field `key`, or of the section itself."""
         line = self.document.line(self._path(key))
         self.problems.append(LineProblem(line, self._words(problem, key)))
 
-    def tell_at(self, problem: str, offset: int, *, key: str) -> None:
+    def report_at(self, problem: str, offset: int, *, key: str) -> None:
         """Keep a problem of the character at `offset` of the scalar field `key`."""
         line, column = self.document.place(self._path(key), offset)
         self.problems.append(LineProblem(line, self._words(problem, key), column))
@@ -61,11 +61,11 @@ class Section:
         """Return the line of the field `key`, or of the section itself."""
         return self.document.line(self._path(key))
 
-    def section(self, key: str) -> Section:
+    def section(self, key: str) -> FieldReader:
         """Return the mapping `key`, empty when it is missing; reports a value that is not one."""
         inner = replace(self, path=self._path(key))
         if not isinstance(inner._value(), Mapping | None):
-            inner.tell("is not a mapping")
+            inner.report("is not a mapping")
         return inner
 
     def has(self, key: str) -> bool:
@@ -77,14 +77,14 @@ class Section:
         value = self._value(key)
         if isinstance(value, bool | None):
             return value
-        self.tell("is not true or false", key=key)
+        self.report("is not true or false", key=key)
         return None
 
     def text(self, key: str) -> str:
         """Return the scalar `key` as written, empty if it is missing; reports other values."""
         written = self.document.written(self._path(key))
         if written is None and self.has(key):
-            self.tell("is not one word", key=key)
+            self.report("is not one word", key=key)
         return written or ""
 
     def require_known(self, known: Iterable[str]) -> None:
@@ -96,7 +96,7 @@ class Section:
         for word in islice(words, _MOST_UNKNOWN):
             close = difflib.get_close_matches(word[:_LONGEST_WORD], names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
-            self.tell(f"unknown field ({hint})", key=word[:_LONGEST_WORD])
+            self.report(f"unknown field ({hint})", key=word[:_LONGEST_WORD])
 
     def _words(self, problem: str, key: str) -> str:
         path = self._path(key)

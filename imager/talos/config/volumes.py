@@ -14,7 +14,7 @@ from imager.support.errors import InputError
 from imager.support.units import GIB, MIB, format_size
 from imager.support.yamlpaths import value_at
 from imager.talos.config.cel import ExpressionError
-from imager.talos.config.fields import Section
+from imager.talos.config.fields import FieldReader
 from imager.talos.config.selector import SYSTEM_DISK, Selector
 from imager.talos.config.sizes import SizeLimit, parse_size_limit, parse_volume_size
 from imager.talos.version import TalosVersion
@@ -77,7 +77,7 @@ class _Provisioning:
     sizes_are_right: bool
 
 
-def read_volume(section: Section, version: TalosVersion | None) -> VolumeSettings | None:
+def read_volume(section: FieldReader, version: TalosVersion | None) -> VolumeSettings | None:
     """Return the settings of a VolumeConfig document that is the image cache's, else None.
 
     All are checked; what is wrong is told, and stands as the default. With wrong sizes there are
@@ -108,30 +108,32 @@ def read_volume(section: Section, version: TalosVersion | None) -> VolumeSetting
     return settings
 
 
-def _check_name(section: Section, name: str, version: TalosVersion | None) -> None:
+def _check_name(section: FieldReader, name: str, version: TalosVersion | None) -> None:
     since = _NAMES.get(name)
     if since is None:
-        section.tell(f"must be one of {', '.join(_NAMES)}", key="name")
+        section.report(f"must be one of {', '.join(_NAMES)}", key="name")
     elif version and not version.at_least(*since):
         release = ".".join(map(str, since))
-        section.tell(
+        section.report(
             f"Talos {version.text} has no volume {name}, which v{release} added", key="name"
         )
 
 
-def _check_field(section: Section, key: str, name: str, version: TalosVersion | None) -> None:
+def _check_field(section: FieldReader, key: str, name: str, version: TalosVersion | None) -> None:
     forbidden = _FORBIDDEN.get((name, key))
     is_empty = value_at(section.document.value, key) == {}
     if forbidden and not is_empty and (version is None or version.at_least(*forbidden)):
-        section.tell(f"the volume {name} may not have this", key=key)
+        section.report(f"the volume {name} may not have this", key=key)
     elif key == "mount" and name in _PARTS_OF_EPHEMERAL and not section.has("provisioning"):
-        section.tell(f"needs `provisioning`: without it, {name} is a folder of EPHEMERAL", key=key)
+        section.report(
+            f"needs `provisioning`: without it, {name} is a folder of EPHEMERAL", key=key
+        )
     elif version and not version.at_least(*_FIELDS[key]):
         since = ".".join(map(str, _FIELDS[key]))
-        section.tell(f"Talos {version.text} does not know it: it is of v{since}", key=key)
+        section.report(f"Talos {version.text} does not know it: it is of v{since}", key=key)
 
 
-def _read_provisioning(section: Section, version: TalosVersion | None) -> _Provisioning:
+def _read_provisioning(section: FieldReader, version: TalosVersion | None) -> _Provisioning:
     section.require_known(("diskSelector", "minSize", "maxSize", "grow"))
     selector = section.section("diskSelector")
     selector.require_known(("match",))
@@ -150,46 +152,46 @@ def _read_provisioning(section: Section, version: TalosVersion | None) -> _Provi
     )
 
 
-def _check_relative(section: Section, version: TalosVersion) -> None:
+def _check_relative(section: FieldReader, version: TalosVersion) -> None:
     if section.text("maxSize").startswith("-"):
         kind, since = "negative sizes", _NEGATIVE_SINCE
     else:
         kind, since = "percentages", _RELATIVE_SINCE
     if not version.at_least(*since):
         release = ".".join(map(str, since))
-        section.tell(f"Talos {version.text} has no {kind}, which v{release} added", key="maxSize")
+        section.report(f"Talos {version.text} has no {kind}, which v{release} added", key="maxSize")
 
 
-def _parsed_selector(section: Section, version: TalosVersion | None) -> Selector | None:
+def _parsed_selector(section: FieldReader, version: TalosVersion | None) -> Selector | None:
     text = section.text("match")
     try:
         return Selector.parse(text, version) if text else None
     except ExpressionError as error:
         if error.line:
-            section.tell_at(error.message, error.offset_in(text), key="match")
+            section.report_at(error.message, error.offset_in(text), key="match")
         else:
-            section.tell(error.message, key="match")
+            section.report(error.message, key="match")
         return None
 
 
-def _parsed(section: Section, key: str, parse: Callable[[str], _Parsed]) -> _Parsed | None:
+def _parsed(section: FieldReader, key: str, parse: Callable[[str], _Parsed]) -> _Parsed | None:
     """Return the field `key`, None when it is not there or not right, which is told."""
     text = section.text(key)
     try:
         return parse(text) if text else None
     except InputError as error:
-        section.tell(error.message, key=key)
+        section.report(error.message, key=key)
         return None
 
 
-def _check_order(section: Section, min_size: int | None, max_size: SizeLimit | None) -> None:
+def _check_order(section: FieldReader, min_size: int | None, max_size: SizeLimit | None) -> None:
     if min_size is None or max_size is None or not max_size.is_fixed or min_size <= max_size.size:
         return
     provisioning = section.section("provisioning")
     given = {
         key: "" if provisioning.has(key) else ", the default" for key in ("minSize", "maxSize")
     }
-    provisioning.tell(
+    provisioning.report(
         f"minSize ({format_size(min_size)}{given['minSize']}) is more than maxSize "
         f"({max_size}{given['maxSize']})",
         key="maxSize" if given["minSize"] else "minSize",

@@ -40,8 +40,8 @@ MUTANTS = (
     Mutant(
         "a volume is made though the configuration has none",
         "imager/node/sync_scheduler.py",
-        "if self._volumes.disk is None and not self._makes_disk:",
-        "if self._volumes.disk is None and self._makes_disk:",
+        "if self._volumes.disk is None and not self._volumes.can_make_disk:",
+        "if self._volumes.disk is None and self._volumes.can_make_disk:",
         f"{_RUN}::test_without_a_volume_config_the_iso_serves_and_nothing_is_copied",
     ),
     Mutant(
