@@ -19,7 +19,8 @@ from imager.talos.config.doubts import doubts
 from imager.talos.config.fields import LineProblem, one_line
 from imager.talos.config.identity import document_name
 from imager.talos.config.required_images import needed_defaults
-from imager.talos.config.volumes import IMAGE_CACHE, VOLUME_KIND
+from imager.talos.config.volumes import VOLUME_KIND
+from imager.talos.constants import IMAGE_CACHE
 from imager.talos.default_images import find_release
 from imager.talos.version import TalosVersion
 from imager.talos.versions import require_image_cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imager.cli.options import Results
+from imager.talos.constants import REGISTRY_PORT
 
 if TYPE_CHECKING:
     from imager.registry.certificates import CertificateFiles, Issued
@@ -134,4 +135,4 @@ def _json(files: CertificateFiles, issued: Issued) -> str:
 
 def _address(issued: Issued) -> str:
     first = issued.names[0]
-    return f"[{first}]:3172" if ":" in first else f"{first}:3172"
+    return f"{f'[{first}]' if ':' in first else first}:{REGISTRY_PORT}"

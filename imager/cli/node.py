@@ -10,6 +10,7 @@ import typer
 
 from imager.cli.commands import App
 from imager.cli.options import Display, Results
+from imager.talos.constants import REGISTRY_ADDRESS
 
 if TYPE_CHECKING:
     from imager.talos.config.document import MachineConfig
@@ -32,7 +33,6 @@ _Mounts = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to mount v
 _MOUNTS = Path("/system/imagecache")
 _STATE = Path("/run/imager")
 _HOSTS = Path("/etc/containerd/certs.d")
-_ADDRESS = "127.0.0.1:3172"
 
 
 @app.command()
@@ -41,7 +41,7 @@ def run(
     config: _Config,
     address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where to serve the cache.")
-    ] = _ADDRESS,
+    ] = REGISTRY_ADDRESS,
     hosts_dir: _HostsDir = _HOSTS,
     state: _State = _STATE,
     mounts: _Mounts = _MOUNTS,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from imager.cli.options import Display
+from imager.talos.constants import REGISTRY_ADDRESS
 
 
 def cache_serve(
@@ -22,7 +23,7 @@ def cache_serve(
     ] = None,
     address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where to listen; :PORT means all addresses.")
-    ] = "127.0.0.1:3172",
+    ] = REGISTRY_ADDRESS,
     tls_cert_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PEM certificate chain: serve HTTPS.")
     ] = None,

@@ -9,8 +9,8 @@ from imager.formats.fat.plan import check_fat_tree
 from imager.image.plan import Target
 from imager.support.errors import InputError
 from imager.support.units import format_size
+from imager.talos.constants import CACHE_FOLDER
 
-CACHE_FOLDER = "imagecache"
 _NO_FAT = "write the ISO itself to the stick with dd, or build a raw disk (imager metal)"
 
 

@@ -26,13 +26,11 @@ from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.repro import derived_uuid
 from imager.support.units import MIB, align_up, format_size
+from imager.talos.constants import EPHEMERAL, IMAGE_CACHE, META, STATE
 from imager.talos.meta import meta_content
 from imager.talos.versions import quirks
 
-_META = "META"
-_STATE, _STATE_SIZE = "STATE", 100 * MIB
-_EPHEMERAL = "EPHEMERAL"
-_CACHE = "IMAGECACHE"
+_STATE_SIZE = 100 * MIB
 # Talos's smallest disk has 1246 MiB, of which the first MiB and the boot partitions take 1102.
 _BEHIND_BOOT = 144 * MIB
 # The size that Talos prints in the profile of every disk without one, and then adds to.
@@ -78,16 +76,16 @@ def _fixed_partitions(
     """
     values = {**boot_meta, **target.meta}
     content = meta_content(values) if values else Content(MIB)
-    meta = PlannedPartition(_META, LINUX_DATA, offset, content, "raw")
+    meta = PlannedPartition(META, LINUX_DATA, offset, content, "raw")
     yield meta
     if quirks(target.version).data_partitions:
-        yield PlannedPartition(_STATE, LINUX_DATA, meta.end, Content(_STATE_SIZE), "empty")
+        yield PlannedPartition(STATE, LINUX_DATA, meta.end, Content(_STATE_SIZE), "empty")
 
 
 def _last_partition(target: Target, offset: int, size: int) -> list[PlannedPartition]:
     """Return the partition of `size` bytes that is behind all others, if there is one."""
     if quirks(target.version).data_partitions:
-        return [PlannedPartition(_EPHEMERAL, LINUX_DATA, offset, Content(size), "empty")]
+        return [PlannedPartition(EPHEMERAL, LINUX_DATA, offset, Content(size), "empty")]
     if target.cache:
         return [_cache_partition(target, target.cache, offset, size)]
     return []
@@ -157,12 +155,12 @@ def _cache_partition(target: Target, cache: ImageCache, offset: int, size: int) 
     volume = plan_ext4(
         cache.tree,
         size=size,
-        label=_CACHE,
-        uuid=derived_uuid(_CACHE),
+        label=IMAGE_CACHE,
+        uuid=derived_uuid(IMAGE_CACHE),
         timestamp=target.timestamp,
         scratch=target.scratch,
     )
-    return PlannedPartition(_CACHE, LINUX_DATA, offset, volume.content, "ext4", volume.files)
+    return PlannedPartition(IMAGE_CACHE, LINUX_DATA, offset, volume.content, "ext4", volume.files)
 
 
 def _assemble(

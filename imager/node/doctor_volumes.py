@@ -15,7 +15,6 @@ from imager.node.diagnosis import Finding
 from imager.node.mounting import mount, places_of, unmount
 from imager.node.volumes import (
     ISO_FILESYSTEMS,
-    ISO_FOLDER,
     ISO_PREFIX,
     cache_partitions,
     iso_volumes,
@@ -24,7 +23,7 @@ from imager.support.errors import Fail, ImagerError, InputError, UnsupportedErro
 from imager.support.partials import scratch_folder
 from imager.support.reporter import Reporter
 from imager.support.units import format_size
-from imager.talos.config.volumes import IMAGE_CACHE
+from imager.talos.constants import CACHE_FOLDER, IMAGE_CACHE
 
 _FROM_MEDIUM = "boot with the ISO or stick in: it is copied from there"
 _MEDIUM_AGAIN = "write the medium again; check its ISO with `imager images cache-verify`"
@@ -85,10 +84,10 @@ def opened_root(volume: ProbedVolume) -> Iterator[Path]:
         except UnsupportedError:
             yield volume.device.path
             return
-        root = folder / ISO_FOLDER if _is_medium(volume) else folder
+        root = folder / CACHE_FOLDER if _is_medium(volume) else folder
         if not root.is_dir():
             raise InputError(
-                f"the volume {volume.label} has no folder {ISO_FOLDER}/", hint=_NO_CACHE
+                f"the volume {volume.label} has no folder {CACHE_FOLDER}/", hint=_NO_CACHE
             )
         yield root
 

@@ -15,7 +15,6 @@ from imager.node.provision import make_volume, plan_volume
 from imager.node.resize import grow_disk, grow_volume
 from imager.node.systemdisk import find_system_disk
 from imager.node.volumes import (
-    ISO_FOLDER,
     CacheVolume,
     Role,
     disk_volumes,
@@ -26,6 +25,7 @@ from imager.support.errors import HostError, ImagerError, UnsupportedError
 from imager.support.reporter import Reporter
 from imager.support.units import format_size
 from imager.talos.config.document import MachineConfig
+from imager.talos.constants import CACHE_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class AttachedVolumes:
             self._attach(found)
             return
         unmount(place)
-        self._tell(volume.device, f"the volume {volume.label} has no folder {ISO_FOLDER}/")
+        self._tell(volume.device, f"the volume {volume.label} has no folder {CACHE_FOLDER}/")
 
     def _free_mount(self, device: BlockDevice) -> Path:
         first = self._node.mounts / Role.ISO.value

@@ -34,7 +34,8 @@ from imager.support.repro import derived_uuid
 from imager.support.tools import run_tool
 from imager.support.units import MIB, align_up, format_size
 from imager.talos.config.disk import Disk
-from imager.talos.config.volumes import IMAGE_CACHE, VolumeSettings
+from imager.talos.config.volumes import VolumeSettings
+from imager.talos.constants import IMAGE_CACHE
 
 _BLOCK = 4096
 _WAIT = 10.0

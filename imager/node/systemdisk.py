@@ -10,9 +10,10 @@ from imager.node.devices import BlockDevice
 from imager.support.errors import InputError
 from imager.support.yamlpaths import text_at
 from imager.talos.config.document import MachineConfig
+from imager.talos.constants import EPHEMERAL, META, STATE
 
 # Those that every system disk has, in the order in which Talos makes them.
-_LABELS = ("META", "STATE", "EPHEMERAL")
+_LABELS = (META, STATE, EPHEMERAL)
 
 
 def find_system_disk(

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from imager.node.blkid import ProbedVolume, probe
 from imager.node.devices import BlockDevice
-from imager.talos.config.volumes import IMAGE_CACHE
+from imager.talos.constants import CACHE_FOLDER, IMAGE_CACHE
 
 ISO_PREFIX = "TALOS_"
 ISO_FILESYSTEMS = ("iso9660", "vfat")
-ISO_FOLDER = "imagecache"
 
 
 class Role(enum.Enum):
@@ -48,7 +47,7 @@ class CacheVolume:
         """The folder of the cache's tree, or the device that it is in."""
         if self.mount is None:
             return self.device.path
-        return self.mount if self.role is Role.DISK else self.mount / ISO_FOLDER
+        return self.mount if self.role is Role.DISK else self.mount / CACHE_FOLDER
 
 
 def cache_partitions(devices: Iterable[BlockDevice]) -> list[BlockDevice]:

@@ -13,7 +13,8 @@ from imager.talos.config.document import MachineConfig
 from imager.talos.config.fields import LineProblem
 from imager.talos.config.identity import document_name
 from imager.talos.config.selector import Selector
-from imager.talos.config.volumes import IMAGE_CACHE, VOLUME_KIND
+from imager.talos.config.volumes import VOLUME_KIND
+from imager.talos.constants import IMAGE_CACHE
 
 _MATCH = "provisioning.diskSelector.match"
 _VARIABLES = re.compile(r"\b(?:system_)?disk\b")

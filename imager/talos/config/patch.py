@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imager.support.units import GIB, MIB, align_up
 from imager.talos.config.selector import SYSTEM_DISK
-from imager.talos.config.volumes import IMAGE_CACHE
+from imager.talos.constants import IMAGE_CACHE
 from imager.talos.version import TalosVersion
 from imager.talos.versions import IMAGE_CACHE_CONFIG_SINCE, require_image_cache
 

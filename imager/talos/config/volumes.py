@@ -17,18 +17,18 @@ from imager.talos.config.cel import ExpressionError
 from imager.talos.config.fields import FieldReader
 from imager.talos.config.selector import SYSTEM_DISK, Selector
 from imager.talos.config.sizes import SizeLimit, parse_size_limit, parse_volume_size
+from imager.talos.constants import EPHEMERAL, IMAGE_CACHE, STATE
 from imager.talos.version import TalosVersion
 
-IMAGE_CACHE = "IMAGECACHE"
 VOLUME_KIND = "VolumeConfig"
 DEFAULT_MIN_SIZE = 500 * MIB
 DEFAULT_MAX_SIZE = 1 * GIB
 _PARTS_OF_EPHEMERAL = ("ETCD", "CRI", "KUBELET", "LOG")
 # The volumes that may be configured, and the releases from which on.
 _NAMES = {
-    "EPHEMERAL": (1, 8),
+    EPHEMERAL: (1, 8),
     IMAGE_CACHE: (1, 9),
-    "STATE": (1, 11),
+    STATE: (1, 11),
     **dict.fromkeys(_PARTS_OF_EPHEMERAL, (1, 14)),
 }
 _HEADER = ("apiVersion", "kind", "name")
@@ -46,8 +46,8 @@ _RELATIVE_SINCE, _NEGATIVE_SINCE = (1, 12), (1, 13)
 _FORBIDDEN = {
     (IMAGE_CACHE, "mount"): (1, 14),
     (IMAGE_CACHE, "filesystem"): (1, 14),
-    ("STATE", "provisioning"): (1, 11),
-    ("STATE", "mount"): (1, 14),
+    (STATE, "provisioning"): (1, 11),
+    (STATE, "mount"): (1, 14),
 }
 _Parsed = TypeVar("_Parsed")
 
