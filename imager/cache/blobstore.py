@@ -21,10 +21,13 @@ from pathlib import Path
 from imager.cache.contents import BlobSource
 from imager.cache.transfer import OF_ONE_BLOB, BlobPlace
 from imager.content.copier import write_error
+from imager.content.extents import Content, FileRange
+from imager.content.reading import iterate_bytes
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor
 from imager.oci.sinks import Discard, FileSink
-from imager.oci.source import BlobCheck, LocalRange, WrongBytesError
+from imager.oci.source import BlobCheck, WrongBytesError, copy_blob
+from imager.support.atomic import placed_in
 from imager.support.errors import HostError
 from imager.support.folders import placed_in
 from imager.support.meter import Kept
@@ -119,8 +122,8 @@ class LayerCache:
             return True
         check = BlobCheck(blob, Discard(), where=str(path), error=WrongBytesError)
         try:
-            LocalRange(path, 0, status.st_size).copy_blob(check, have=())
-        except WrongBytesError:
+            copy_blob(Content.of_source(FileRange(path), status.st_size), check)
+        except OF_ONE_BLOB:
             path.unlink(missing_ok=True)
             return False
         with suppress(OSError):  # another user's file: it is hashed each time
@@ -164,7 +167,7 @@ class LayerCacheDelivery:
         if not _link(path, place):
             try:
                 _copy(path, place)
-            except WrongBytesError:
+            except OF_ONE_BLOB:
                 # Somebody changed it and its time, or the disk did.
                 path.unlink(missing_ok=True)
                 _copy(self.cache.get(place.source, counted), place)
@@ -201,7 +204,7 @@ def _copy(path: Path, place: BlobPlace) -> None:
     try:
         sink = FileSink(descriptor, place.offset, _unheard)
         check = BlobCheck(blob, sink, where=str(path), error=WrongBytesError)
-        LocalRange(path, 0, blob.size).copy_blob(check, have=())
+        copy_blob(Content.of_source(FileRange(path), blob.size), check)
     finally:
         os.close(descriptor)
 
@@ -221,7 +224,7 @@ class _Partial:
         """Complete the file from what is in it, check it, and give it the time that says so."""
         blob = wanted.blob
         known = min(os.fstat(self.descriptor).st_size, blob.size)
-        have = LocalRange(self.path, 0, known).pieces()
+        have = iterate_bytes(Content.of_source(FileRange(self.path), known))
         if known:
             progress(Kept(known))
         try:

@@ -39,7 +39,7 @@ class ImageCache:
     manifests: Mapping[Reference, RawManifest]
     blobs: Mapping[Digest, File]
     config_platforms: Mapping[Digest, Platform]
-    containers: tuple[Check, ...] = ()
+    containers: tuple[AnyCheck, ...] = ()
     ignored: int = 0
 
     def readable_in_any_order(self) -> ImageCache:

@@ -9,15 +9,14 @@ from imager.cache.cache import ImageCache
 from imager.cache.contents import BlobSource, Gathered
 from imager.cache.images import CachedImage
 from imager.content.extents import Content
-from imager.content.reading import iterate_bytes
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.oci.source import BlobCheck, ByteSink, NotFoundError
+from imager.oci.source import NotFoundError, StoredImage
 from imager.support.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class HeldImage:
+class HeldImage(StoredImage):
     """One image of an opened cache; an ImageSource."""
 
     cache: ImageCache
@@ -35,9 +34,9 @@ class HeldImage:
         raise NotFoundError(f"{self.cache.source} has no manifest {target} of {self._name}")
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """None: the image is kept byte by byte."""
-        return ()
+    def place(self) -> str:
+        """The cache."""
+        return self.cache.source
 
     def blob_content(self, blob: Descriptor) -> Content:
         """Return where the blob lies, in a layer or in a file of its own; see ImageSource."""
@@ -53,17 +52,6 @@ class HeldImage:
                 f"{self._name} says {blob.size}"
             )
         return file.content
-
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
-        """Write the blob to `sink`, checked; see ImageSource."""
-        where = f"{self.cache.source}: blob {blob.digest}"
-        check = BlobCheck(blob, sink, where=where, error=InputError)
-        for data in have:
-            check.skip(data)
-        rest = self.blob_content(blob).slice(check.size, check.missing)
-        for data in iterate_bytes(rest):
-            check.write(data)
-        check.finish()
 
     @property
     def _name(self) -> str:

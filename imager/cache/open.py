@@ -18,24 +18,18 @@ from imager.cache.opened import (
     OpenedCache,
     Select,
     lacking_folders,
-    only_layer,
-    platforms_of,
     select_for,
     select_only,
 )
-from imager.cache.tars import open_layer, open_tar_file
+from imager.cache.tars import open_layout_image, open_tar_file
 from imager.cache.volumes import image_tree, is_image
-from imager.content.digests import Check
-from imager.content.extents import FileRange
 from imager.content.folder import open_folder
-from imager.oci.digest import Digest
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.layout import blob_path as layout_blob_path
 from imager.oci.manifest import ImageManifest
 from imager.oci.reference import is_strict_reference
-from imager.oci.sinks import Discard
 from imager.support.arch import Arch
-from imager.support.errors import Fail, ImagerError, InputError, stop_at
+from imager.support.errors import Fail, InputError, stop_at
 
 
 def open_cache(path: Path, *, arch: Arch) -> ImageCache:
@@ -87,30 +81,15 @@ def is_layout(path: Path) -> bool:
 def _open_layout(path: Path, select: Select, fail: Fail) -> OpenedCache:
     layout = Layout.open(path)
     image = LayoutImage(layout, select(str(path), layout.index))
-    manifest = image.root()
-    listed = f"NAME=oci:{path}"
-    layer = only_layer(str(path), manifest, listed=listed)
-    named = {image.entry.digest, layer.digest}
-    if isinstance(manifest.document, ImageManifest):
-        named.add(manifest.document.config.digest)
-        try:
-            image.fetch_blob(manifest.document.config, Discard())
-        except ImagerError as error:
-            fail(error)
-    place = layout.locate(layer)
-    opened = open_layer(str(path), layer, place.content(), fail, listed=listed)
-    check = Check(f"layer {layer.digest}", FileRange(place.path), layer.size, layer.digest.hex)
-    return replace(
-        opened,
-        cache=replace(opened.cache, containers=(check,)),
-        entries=platforms_of(layout.index),
-        unnamed=_unnamed(layout.folder, named),
-    )
+    opened = open_layout_image(str(path), image, fail, listed=f"NAME=oci:{path}")
+    return replace(opened, unnamed=_unnamed(image))
 
 
-def _unnamed(folder: Path, named: set[Digest]) -> tuple[Path, ...]:
-    """Return the files of a layout that are none of the blobs `named`."""
-    expected = {layout_blob_path(digest) for digest in named} | {LAYOUT_FILE, INDEX_FILE}
+def _unnamed(image: LayoutImage) -> tuple[Path, ...]:
+    """Return the files of the layout that are neither its own nor the image's."""
+    folder, document = image.layout.path, image.root().document
+    named = [image.entry, *(document.blobs if isinstance(document, ImageManifest) else ())]
+    expected = {layout_blob_path(each.digest) for each in named} | {LAYOUT_FILE, INDEX_FILE}
     tree = open_folder(folder)
     found = {*(file.path for file in tree.files), *tree.others}
     return tuple(folder / path for path in sorted(found - expected))

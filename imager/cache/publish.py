@@ -15,7 +15,7 @@ from imager.cache.cache import ImageCache
 from imager.cache.image import TIMESTAMP, cache_image
 from imager.cache.open import is_layout, open_whole_cache
 from imager.cache.opened import LAYER_CODECS, only_layer
-from imager.cache.tars import TarLayout
+from imager.cache.tars import open_tar_layout
 from imager.content.compression import detect_codec
 from imager.content.digests import checking
 from imager.content.extents import Content
@@ -23,7 +23,7 @@ from imager.content.reading import iterate_bytes
 from imager.content.tar import plan_tar
 from imager.oci.digest import Digest
 from imager.oci.layout import Layout
-from imager.oci.manifest import OCI_LAYER, Descriptor, ImageManifest, Index, RawManifest, index_json
+from imager.oci.manifest import OCI_LAYER, Descriptor, Index, RawManifest, index_json
 from imager.oci.plainfile import PlainStreams
 from imager.oci.push import PushBlob, PushPlan, plan_layout
 from imager.support.reporter import Reporter
@@ -73,22 +73,12 @@ def _may_lack_folders(plan: PushPlan) -> bool:
 
 
 def _plan_archive(path: Path, reporter: Reporter) -> PushPlan:
-    layout = TarLayout.open(path)
-    found = {entry.digest: layout.manifest(entry) for entry in layout.images.images}
-    blobs = {
-        blob.digest: blob
-        for manifest in found.values()
-        if isinstance(manifest.document, ImageManifest)
-        for blob in manifest.document.blobs
-    }
-    places = (layout.blob(blob).content for blob in blobs.values())
+    plan = plan_layout(open_tar_layout(path))
     compressed = detect_codec(path) is not None
     with reporter.waiting(f"decompressing {path}") if compressed else nullcontext():
-        contents = PlainStreams(path).plain(places)
-    sent = tuple(map(PushBlob, blobs.values(), contents))
-    entries = layout.images.manifests
-    root = (layout.index,) if len(entries) > 1 else ()
-    return PushPlan(sent, (*found.values(), *root))
+        contents = PlainStreams(path).plain(each.content for each in plan.blobs)
+    blobs = (each.blob for each in plan.blobs)
+    return PushPlan(tuple(map(PushBlob, blobs, contents)), plan.manifests)
 
 
 def _plan_tree(cache: ImageCache, reporter: Reporter) -> PushPlan:

@@ -7,10 +7,10 @@ as well is copied to a temporary file, and read there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from imager.cache.cache import blob_checks
 from imager.cache.load import LARGEST_MANIFEST, load_cache
 from imager.cache.opened import (
     HINT,
@@ -26,17 +26,16 @@ from imager.cache.opened import (
 from imager.cache.paths import ManifestPath, parse_path
 from imager.cache.sniff import not_a_cache
 from imager.content.compression import codec_of
-from imager.content.digests import Check
 from imager.content.extents import Content, FileRange, StreamRange
-from imager.content.reading import read_content, read_file
+from imager.content.reading import read_content
 from imager.content.tar import TarPlace, first_names, open_tar
 from imager.content.tree import File, Tree
-from imager.oci.digest import Digest
-from imager.oci.documents import MAX_DOCUMENT
-from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, blob_path
-from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.files import ArchiveFiles
+from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
+from imager.oci.manifest import Descriptor, ImageManifest
 from imager.oci.plainfile import write_plain_content
-from imager.support.errors import Fail, InputError, UnsupportedError
+from imager.oci.sinks import Discard
+from imager.support.errors import Fail, ImagerError, InputError, UnsupportedError
 
 _LARGEST_KEPT_BLOB = 64 << 10
 _MOST_KEPT = 64 << 20
@@ -61,14 +60,65 @@ def open_tar_file(path: Path, select: Select, fail: Fail) -> OpenedCache:
         return replace(
             _open_tree(str(path), inner.tree, fail), codec=place.codec, packed=place.codec
         )
-    layout = TarLayout.of(path, inner.tree)
+    files = _files(path, inner.tree)
     try:
-        return replace(_open_layout(layout, select, fail), packed=place.codec)
+        layout = Layout.of(files)
+        image = LayoutImage(layout, select(str(path), layout.index))
+        opened = open_layout_image(str(path), image, fail, listed=f"NAME=oci-archive:{path}")
     except (InputError, UnsupportedError):
         # Docker's own archives have a layout inside as well.
-        if _DOCKER_INDEX in layout.members:
+        if files.has(_DOCKER_INDEX):
             raise _docker_archive(path) from None
         raise
+    return replace(opened, kind=CacheKind.ARCHIVE, packed=place.codec)
+
+
+def open_tar_layout(path: Path) -> Layout:
+    """Return the OCI layout in the tar `path`, plain or compressed.
+
+    Raises InputError if there is none, and as `Layout.of`.
+    """
+    tree = open_tar(TarPlace.of_file(path.resolve()), keep=_SmallFiles())
+    return Layout.of(_files(path, _find_cache(path, tree).tree))
+
+
+def _files(path: Path, tree: Tree) -> ArchiveFiles:
+    return ArchiveFiles(path, {file.path: file for file in tree.files})
+
+
+def open_layout_image(source: str, image: LayoutImage, fail: Fail, *, listed: str) -> OpenedCache:
+    """Return the cache that is the image of a layout called `source`; see `open_layer`."""
+    manifest = image.root()
+    layer = only_layer(source, manifest, listed=listed)
+    if isinstance(manifest.document, ImageManifest):
+        _check_config(image, manifest.document.config, fail)
+    file = image.layout.blob(layer)
+    what = f"layer {layer.digest}"
+    hashed = _compare_hashed(f"{source}: {what}", file, layer, fail)
+    opened = open_layer(source, layer, file.content, fail, listed=listed)
+    checks = () if hashed else blob_checks(layer.digest, file.content, what=what)
+    return replace(
+        opened,
+        cache=replace(opened.cache, containers=tuple(checks)),
+        entries=platforms_of(image.layout.index),
+    )
+
+
+def _check_config(image: LayoutImage, config: Descriptor, fail: Fail) -> None:
+    """Check a configuration, which may have been hashed when the archive was read."""
+    try:
+        what = f"{image.place}: configuration {config.digest}"
+        if not _compare_hashed(what, image.layout.blob(config), config, fail):
+            image.fetch_blob(config, Discard())
+    except ImagerError as error:
+        fail(error)
+
+
+def _compare_hashed(what: str, file: File, blob: Descriptor, fail: Fail) -> bool:
+    """Compare a file that was hashed when the archive was read; return whether it was hashed."""
+    if file.sha256 not in (None, blob.digest.hex):
+        fail(InputError(f"{what} does not match its digest", hint=_DAMAGED))
+    return file.sha256 is not None
 
 
 def open_layer(
@@ -191,99 +241,3 @@ def _docker_archive(path: Path) -> InputError:
         hint="make a cache of its images: `imager images cache-create --images LIST`, "
         f"with the line docker-archive:{path} in LIST",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class TarLayout:
-    """An OCI layout in the tar `path`: its files, by their path in the layout, and its index."""
-
-    path: Path
-    members: Mapping[str, File]
-    index: RawManifest
-
-    @classmethod
-    def open(cls, path: Path) -> TarLayout:
-        """Return the layout in the tar `path`; raises InputError if there is none."""
-        tree = open_tar(TarPlace.of_file(path.resolve()), keep=_SmallFiles())
-        return cls.of(path, _find_cache(path, tree).tree)
-
-    @classmethod
-    def of(cls, path: Path, tree: Tree) -> TarLayout:
-        """Return the layout with the files of `tree`; raises InputError if it is incomplete."""
-        members = {file.path: file for file in tree.files}
-        for name in _LAYOUT:
-            if name not in members:
-                raise InputError(
-                    f"the OCI layout in {path} is incomplete: {name} is missing", hint=_DAMAGED
-                )
-        raw = _document(path, members[INDEX_FILE])
-        return cls(path, members, RawManifest.parse(raw, where=f"{path}: {INDEX_FILE}"))
-
-    @property
-    def images(self) -> Index:
-        """The entries of index.json; raises InputError if that is a manifest, not an index."""
-        if not isinstance(self.index.document, Index):
-            raise InputError(f"{self.path}: {INDEX_FILE} is a manifest, not an index")
-        return self.index.document
-
-    def manifest(self, entry: Descriptor) -> RawManifest:
-        """Return the manifest of an entry of the index, checked."""
-        raw = _document(self.path, self.blob(entry))
-        where = f"{self.path}: manifest {entry.digest}"
-        if Digest.of(raw) != entry.digest:
-            raise InputError(f"{where} is not what its digest says", hint=_DAMAGED)
-        return RawManifest.parse(raw, media_type=entry.media_type, where=where)
-
-    def blob(self, blob: Descriptor) -> File:
-        """Locate a blob; raises InputError if it is missing or of another size."""
-        member = self.members.get(blob_path(blob.digest))
-        if member is None:
-            raise InputError(f"{self.path}: blob {blob.digest} is missing", hint=_DAMAGED)
-        if member.content.size != blob.size:
-            raise InputError(
-                f"{self.path}: blob {blob.digest} has {member.content.size} bytes, "
-                f"its descriptor says {blob.size}",
-                hint=_DAMAGED,
-            )
-        return member
-
-
-def _document(path: Path, file: File) -> bytes:
-    raw = read_file(file, MAX_DOCUMENT)
-    if raw is None:
-        raise InputError(f"{path}: {file.path} is too large", hint=_DAMAGED)
-    return raw
-
-
-def _open_layout(layout: TarLayout, select: Select, fail: Fail) -> OpenedCache:
-    source = str(layout.path)
-    listed = f"NAME=oci-archive:{source}"
-    manifest = layout.manifest(select(source, layout.images))
-    layer = only_layer(source, manifest, listed=listed)
-    member = layout.blob(layer)
-    checks = tuple(_checks(layout, manifest, fail))
-    opened = open_layer(source, layer, member.content, fail, listed=listed)
-    return replace(
-        opened,
-        cache=replace(opened.cache, containers=checks),
-        kind=CacheKind.ARCHIVE,
-        entries=platforms_of(layout.images),
-    )
-
-
-def _checks(layout: TarLayout, manifest: RawManifest, fail: Fail) -> Iterator[Check]:
-    """Yield checks for configuration and layer; report a mismatch of those hashed already."""
-    image = manifest.document
-    for blob in image.blobs if isinstance(image, ImageManifest) else ():
-        what = "layer" if blob.media_type in LAYER_CODECS else "configuration"
-        member = layout.blob(blob)
-        match [extent.source for extent in member.content.extents]:
-            case [FileRange() as place]:
-                yield Check(f"{what} {blob.digest}", place, blob.size, blob.digest.hex)
-            case _ if member.sha256 != blob.digest.hex:
-                fail(
-                    InputError(
-                        f"{layout.path}: {what} {blob.digest} does not match its digest",
-                        hint=_DAMAGED,
-                    )
-                )

@@ -11,9 +11,11 @@ from pathlib import Path
 from imager.cache.contents import BlobSource
 from imager.cache.journal import Journal
 from imager.content.copier import write_error
+from imager.content.extents import Content, FileRange
+from imager.content.reading import iterate_bytes
 from imager.content.writeback import Flusher
 from imager.oci.sinks import FileSink
-from imager.oci.source import ByteSink, LocalRange, WrongBytesError
+from imager.oci.source import ByteSink, WrongBytesError
 from imager.support.errors import ImagerError, InputError, UnsupportedError, joined
 from imager.support.meter import Kept
 from imager.support.reporter import Advance
@@ -97,7 +99,7 @@ class DirectDelivery:
             self.journal.record(blob.digest, count)
             self.flusher.wrote(descriptor, new)
 
-        have = LocalRange(place.path, place.offset, known).pieces()
+        have = iterate_bytes(Content.of_source(FileRange(place.path, place.offset), known))
         sink = _NotingSink(FileSink(descriptor, place.offset + known, progress), known, note)
         try:
             source.fetch_blob(blob, sink, have=_told(have, progress))

@@ -1,4 +1,4 @@
-"""Archives of images: a tar, plain or compressed, and where each of its files lies.
+"""Archives of images: a tar, plain or compressed, indexed with the links in it followed.
 
 The files of a compressed archive are needed in another order than it has them, so it is
 decompressed once, to a file without a name (`plainfile`).
@@ -6,55 +6,37 @@ decompressed once, to a file without a name (`plainfile`).
 
 from __future__ import annotations
 
+import posixpath
+import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from imager.content.compression import detect_codec
-from imager.content.extents import Codec, StreamRange
+from imager.content.extents import Codec, Content, FileRange, StreamRange
+from imager.content.tar import read_tar_headers
+from imager.content.tree import File
+from imager.oci.files import ArchiveFiles
 from imager.oci.plainfile import plain_pieces, write_plain
-from imager.oci.source import LocalRange, NotFoundError
-from imager.oci.tarindex import read_tar_index
 from imager.support.errors import InputError, OutputError, UnsupportedError
 
 _UNREAD = {b"\xfd7zXZ": "unxz", b"BZh": "bunzip2"}
+_MOST_MEMBERS = 100_000
+_MOST_LINKS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """An opened archive: its `path` as it was given, and the places of its files by name."""
+def open_archive(path: Path) -> ArchiveFiles:
+    """Return the regular files of the archive at `path`, by their normalised names.
 
-    path: Path
-    files: Mapping[str, LocalRange]
-    # What the places are in stays open as long as they are used.
-    _plain: Path | None = field(default=None, repr=False)
-
-    @classmethod
-    def open(cls, path: Path) -> Archive:
-        """Return the archive at `path`.
-
-        Raises InputError when it is damaged, UnsupportedError when it is sparse or compressed with
-        anything but gzip and zstd, HostError when there is no space to decompress it, OutputError
-        when it cannot be read.
-        """
-        codec = _codec(path)
-        if codec is None:
-            return cls(path, read_tar_index(path))
-        plain = write_plain(path, plain_pieces(StreamRange(path, codec)))
-        try:
-            return cls(path, read_tar_index(plain), plain)
-        except InputError as error:
-            message = error.message.replace(str(plain), str(path))
-            raise type(error)(message, hint=error.hint) from error
-
-    def find(self, name: str) -> LocalRange:
-        """Return the place of a file; raises NotFoundError when it is not there."""
-        place = self.files.get(name)
-        if place is None:
-            raise NotFoundError(
-                f"{self.path}: {name} is missing", hint="the archive is incomplete: save it again"
-            )
-        return place
+    Links inside the archive are followed; other entries are left out. Raises InputError when it is
+    damaged or has two files of one name, UnsupportedError when it is sparse or compressed with
+    anything but gzip and zstd, HostError when there is no space to decompress it, OutputError
+    when it cannot be read.
+    """
+    codec = _codec(path)
+    if codec is None:
+        return ArchiveFiles(path, _index(path, path))
+    plain = write_plain(path, plain_pieces(StreamRange(path, codec)))
+    return ArchiveFiles(path, _index(plain, path))
 
 
 def _codec(path: Path) -> Codec | None:
@@ -74,3 +56,53 @@ def _codec(path: Path) -> Codec | None:
         raise InputError(f"{path} is a folder, not an archive") from error
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _index(tar: Path, path: Path) -> Mapping[str, File]:
+    """Return the files of `tar`, the archive `path` without its compression."""
+    files: dict[str, File] = {}
+    links: dict[str, str] = {}
+    try:
+        for count, member in enumerate(read_tar_headers(tar)):
+            if count >= _MOST_MEMBERS:
+                raise InputError(f"{path} has more than {_MOST_MEMBERS} entries")
+            _add_member(tar, member, files, links)
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+    except InputError as error:
+        message = error.message.replace(str(tar), str(path))
+        raise type(error)(message, hint=error.hint) from error
+    return files | _followed(files, links)
+
+
+def _add_member(
+    tar: Path, member: tarfile.TarInfo, files: dict[str, File], links: dict[str, str]
+) -> None:
+    name = posixpath.normpath(member.name)
+    if member.issparse():
+        raise UnsupportedError(
+            f"{tar}: {name} is stored sparse", hint="make the archive without tar's --sparse"
+        )
+    if member.issym():
+        links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+    elif member.islnk():
+        links[name] = posixpath.normpath(member.linkname)
+    elif member.isreg():
+        if member.offset_data + member.size > tar.stat().st_size:
+            raise InputError(f"{tar} is truncated: {name} ends after the file does")
+        # Readers disagree about which of two equal names counts.
+        if name in files:
+            raise InputError(f"{tar}: there are two files {name}")
+        source = FileRange(tar, member.offset_data)
+        files[name] = File(name, Content.of_source(source, member.size))
+
+
+def _followed(files: Mapping[str, File], links: Mapping[str, str]) -> dict[str, File]:
+    followed: dict[str, File] = {}
+    for name, target in links.items():
+        end = target
+        for _ in range(_MOST_LINKS):
+            end = links.get(end, end)
+        if end in files and name not in files:
+            followed[name] = files[end]
+    return followed

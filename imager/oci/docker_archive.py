@@ -12,15 +12,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.oci.archive import Archive
+from imager.oci.archive import open_archive
 from imager.oci.digest import Digest
 from imager.oci.documents import fields_of, load_fields, load_json
-from imager.oci.layout import Layout, LayoutImage, entry_names, is_layout_archive
+from imager.oci.files import ArchiveFiles
+from imager.oci.layout import Layout, LayoutImage, entry_names, is_layout
 from imager.oci.manifest import (
     OCI_CONFIG,
     Descriptor,
@@ -30,13 +31,7 @@ from imager.oci.manifest import (
     manifest_json,
 )
 from imager.oci.reference import Reference
-from imager.oci.source import (
-    BlobCheck,
-    ByteSink,
-    ImageSource,
-    LocalRange,
-    NotFoundError,
-)
+from imager.oci.source import ImageSource, NotFoundError, StoredImage
 from imager.oci.storedlayer import stored_layer
 from imager.support.errors import InputError
 
@@ -56,23 +51,23 @@ class Entry:
 class DockerArchive:
     """An opened archive: where its files lie and which images it lists."""
 
-    archive: Archive
+    archive: ArchiveFiles
     entries: tuple[Entry, ...]
 
     @classmethod
     def open(cls, path: Path) -> DockerArchive:
         """Return the archive `path`; reads headers and manifest.json, no layer.
 
-        Raises InputError when it is not one, and as `Archive.open`.
+        Raises InputError when it is not one, and as `open_archive`.
         """
-        archive = Archive.open(path)
-        if _LISTING not in archive.files:
+        archive = open_archive(path)
+        if not archive.has(_LISTING):
             raise InputError(
                 f"{path} is not a Docker archive: it has no manifest.json",
                 hint="docker save IMAGE -o FILE makes one",
             )
         where = f"{path}: {_LISTING}"
-        listed = load_json(archive.find(_LISTING).document(where), where=where)
+        listed = load_json(archive.document(_LISTING), where=where)
         if not isinstance(listed, list):
             raise InputError(f"{where} must be a list")
         return cls(archive, tuple(_entry(item, where) for item in listed))
@@ -111,14 +106,14 @@ class DockerArchive:
 
     def _in_layout(self, entry: Entry) -> LayoutImage | None:
         """Return the image of the layout with one of the tags, else with the configuration."""
-        if not is_layout_archive(self.archive):
+        if not is_layout(self.archive):
             return None
         layout = Layout.of(self.archive)
         names = {str(tag) for tag in entry.tags}
         images = [LayoutImage(layout, each) for each in layout.index.images]
         named = (image for image in images if names & set(entry_names(image.entry)))
-        config = self._file(entry.config).document(f"{self.path}: {entry.config}")
-        same = (image for image in images if _has_config(image, Digest.of(config)))
+        config = Digest.of(self.archive.document(posixpath.normpath(entry.config)))
+        same = (image for image in images if _has_config(image, config))
         return next(itertools.chain(named, same), None)
 
     def made_image(self, entry: Entry) -> DockerArchiveImage:
@@ -127,8 +122,8 @@ class DockerArchive:
         Raises InputError when the layers are not what the configuration says.
         """
         where = f"{self.path}: {entry.config}"
-        config_range = self._file(entry.config)
-        raw = config_range.document(where)
+        stored = posixpath.normpath(entry.config)
+        raw = self.archive.document(stored)
         rootfs = load_fields(raw, where=where).child("rootfs")
         diff_ids = rootfs.texts("diff_ids") if rootfs else ()
         if len(diff_ids) != len(entry.layers):
@@ -136,19 +131,16 @@ class DockerArchive:
                 f"{where} lists {len(diff_ids)} layers, the archive has {len(entry.layers)}"
             )
         config = Descriptor(OCI_CONFIG, Digest.of(raw), len(raw))
-        ranges = [self._file(name) for name in entry.layers]
+        files = [self.archive.find(posixpath.normpath(name)) for name in entry.layers]
         layers = [
-            stored_layer(layer, diff_id, f"{self.path}: {name}")
-            for layer, diff_id, name in zip(ranges, diff_ids, entry.layers, strict=True)
+            stored_layer(file.content, diff_id, f"{self.path}: {name}")
+            for file, diff_id, name in zip(files, diff_ids, entry.layers, strict=True)
         ]
-        blobs = {blob.digest: place for blob, place in zip(layers, ranges, strict=True)}
-        blobs[config.digest] = config_range
+        blobs = {blob.digest: file.content for blob, file in zip(layers, files, strict=True)}
+        blobs[config.digest] = self.archive.find(stored).content
         return DockerArchiveImage(
-            self.archive, entry.tags, RawManifest.parse(manifest_json(config, layers)), blobs
+            self.path, entry.tags, RawManifest.parse(manifest_json(config, layers)), blobs
         )
-
-    def _file(self, name: str) -> LocalRange:
-        return self.archive.find(posixpath.normpath(name))
 
 
 def _has_config(image: LayoutImage, config: Digest) -> bool:
@@ -167,18 +159,18 @@ def _has_config(image: LayoutImage, config: Digest) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class DockerArchiveImage:
-    """One image of an archive, with the manifest made for it; an ImageSource."""
+class DockerArchiveImage(StoredImage):
+    """One image of the archive `path`, with the manifest made for it; an ImageSource."""
 
-    archive: Archive
+    path: Path
     tags: tuple[Reference, ...]
     made_manifest: RawManifest
-    blobs: Mapping[Digest, LocalRange]
+    blobs: Mapping[Digest, Content]
 
     @property
-    def path(self) -> Path:
+    def place(self) -> str:
         """The archive's path."""
-        return self.archive.path
+        return str(self.path)
 
     def root(self) -> RawManifest:
         """Return the manifest made for the image."""
@@ -198,22 +190,14 @@ class DockerArchiveImage:
             return self.made_manifest
         raise NotFoundError(f"{self.path} has no manifest {target}")
 
-    def _locate(self, blob: Descriptor) -> LocalRange:
-        place = self.blobs.get(blob.digest)
-        if place is None:
-            raise NotFoundError(f"{self.path} has no blob {blob.digest}")
-        if place.size != blob.size:
-            raise InputError(f"{self.path}: blob {blob.digest} has {place.size} bytes")
-        return place
-
     def blob_content(self, blob: Descriptor) -> Content:
         """Return the blob's place in the archive as content; see ImageSource."""
-        return self._locate(blob).content()
-
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
-        """Write the blob to `sink`, checked; see ImageSource."""
-        check = BlobCheck(blob, sink, where=f"{self.path}: blob {blob.digest}", error=InputError)
-        self._locate(blob).copy_blob(check, have=have)
+        content = self.blobs.get(blob.digest)
+        if content is None:
+            raise NotFoundError(f"{self.path} has no blob {blob.digest}")
+        if content.size != blob.size:
+            raise InputError(f"{self.path}: blob {blob.digest} has {content.size} bytes")
+        return content
 
 
 def _entry(item: object, where: str) -> Entry:

@@ -18,10 +18,10 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 from urllib3.util import Retry, Timeout
 
 from imager import __version__
+from imager.content.reading import CHUNK
 from imager.oci.addresses import Resolve, check_destination, only_literal, resolve_host
 from imager.oci.connections import Connections, proxy_for
 from imager.oci.retry import READING, ConnectionLostError, Patience, request_retries
-from imager.oci.source import CHUNK
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
 from imager.oci.tracing import log_request, public_url, reason_of
 from imager.oci.transport import Body, NoAnswerError, Response, check_scheme, follow, same_origin

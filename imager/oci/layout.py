@@ -7,20 +7,18 @@ every document and blob is checked by size and digest, and no path leaves the fo
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from imager.content.extents import Content
-from imager.oci.archive import Archive
+from imager.content.tree import File
+from imager.oci.archive import open_archive
 from imager.oci.digest import Digest
 from imager.oci.documents import dump_json, load_fields
-from imager.oci.folder import FolderFiles
-from imager.oci.manifest import INDEX_TYPES, Descriptor, Index, RawManifest, parse_manifest
+from imager.oci.files import FolderFiles, ImageFiles
+from imager.oci.manifest import INDEX_TYPES, Descriptor, Index, RawManifest
 from imager.oci.platform import Platform
-from imager.oci.source import BlobCheck, ByteSink, LocalRange, NotFoundError
+from imager.oci.source import NotFoundError, StoredImage
 from imager.support.errors import InputError, UnsupportedError
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -41,22 +39,12 @@ def blob_path(digest: Digest) -> str:
     return f"blobs/sha256/{digest.hex}"
 
 
-class LayoutFiles(Protocol):
-    """The files of a layout; `path` is that of its folder or archive."""
-
-    @property
-    def path(self) -> Path:
-        """What messages call it."""
-
-    def find(self, name: str) -> LocalRange:
-        """Return the place of a file; raises NotFoundError when it is not there."""
-
-
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """An opened image layout: its files and its index."""
+    """An opened image layout: its files, and its index as it is and as what it says."""
 
-    files: LayoutFiles
+    files: ImageFiles
+    root: RawManifest
     index: Index
 
     @classmethod
@@ -66,42 +54,43 @@ class Layout:
         Raises InputError when it is not one or its files are not valid, UnsupportedError for
         another layout version, OutputError when they cannot be read.
         """
-        root = Path(os.path.realpath(folder))
-        if not (root / LAYOUT_FILE).is_file() or not (root / INDEX_FILE).is_file():
+        files = FolderFiles.open(folder)
+        if not is_layout(files):
             raise InputError(
                 f"{folder} is not an OCI image layout: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
                 hint="skopeo copy docker://IMAGE oci:DIR:TAG makes one",
             )
-        return cls.of(FolderFiles(root))
+        return cls.of(files)
 
     @classmethod
     def open_archive(cls, path: Path) -> Layout:
-        """Return the layout in the archive at `path`; raises as `Archive.open` and `open`."""
-        archive = Archive.open(path)
-        if not is_layout_archive(archive):
+        """Return the layout in the archive at `path`; raises as `open_archive` and `open`."""
+        files = open_archive(path)
+        if not is_layout(files):
             raise InputError(
                 f"{path} is not an OCI archive: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
                 hint="skopeo copy docker://IMAGE oci-archive:FILE:TAG makes one",
             )
-        return cls.of(archive)
+        return cls.of(files)
 
     @classmethod
-    def of(cls, files: LayoutFiles) -> Layout:
+    def of(cls, files: ImageFiles) -> Layout:
         """Return the layout whose files are `files`; raises as `open`."""
-        place = files.path
-        raw = files.find(LAYOUT_FILE).document(f"{place}/{LAYOUT_FILE}")
-        version = load_fields(raw, where=f"{place}/{LAYOUT_FILE}").text("imageLayoutVersion")
+        fields = load_fields(files.document(LAYOUT_FILE), where=files.where(LAYOUT_FILE))
+        version = fields.text("imageLayoutVersion")
         if not version.startswith("1."):
-            raise UnsupportedError(f"{place}: image layout version {version!r} is not supported")
-        where = f"{place}/{INDEX_FILE}"
-        index = parse_manifest(files.find(INDEX_FILE).document(where), where=where)
-        if not isinstance(index, Index):
+            raise UnsupportedError(
+                f"{files.path}: image layout version {version!r} is not supported"
+            )
+        where = files.where(INDEX_FILE)
+        root = RawManifest.parse(files.document(INDEX_FILE), where=where)
+        if not isinstance(root.document, Index):
             raise InputError(f"{where} is a manifest, not an index")
-        return cls(files, index)
+        return cls(files, root, root.document)
 
     @property
-    def folder(self) -> Path:
-        """Where it is: its folder, links resolved, or its archive."""
+    def path(self) -> Path:
+        """Its folder, links resolved, or its archive."""
         return self.files.path
 
     def select(self, *, name: str | None = None, platform: Platform | None = None) -> LayoutImage:
@@ -120,27 +109,22 @@ class Layout:
             what = "no image" if not found else f"{len(found)} images"
             there = "; ".join(sorted(_describe(entry) for entry in self.index.images))
             raise InputError(
-                f"{self.folder} has {what}{' for ' if wanted else ''}{wanted}",
+                f"{self.path} has {what}{' for ' if wanted else ''}{wanted}",
                 hint=f"name one of: {there or 'nothing, it is empty'}",
             )
         return LayoutImage(self, next(iter(found.values())))
 
-    def root(self) -> RawManifest:
-        """Return the layout's index, its bytes as they are, as an image of several platforms."""
-        where = f"{self.folder}/{INDEX_FILE}"
-        return RawManifest.parse(self.files.find(INDEX_FILE).document(where), where=where)
+    def blob(self, blob: Descriptor) -> File:
+        """Return the file of a blob.
 
-    def locate(self, blob: Descriptor) -> LocalRange:
-        """Return where a blob lies.
-
-        Raises NotFoundError when it is not there, InputError when its size is another one or
-        its path leaves the folder.
+        Raises NotFoundError when it is missing, InputError when its size is another one or its
+        path leaves the folder.
         """
-        return self.files.find(blob_path(blob.digest)).of_size(blob)
+        return self.files.blob(blob_path(blob.digest), blob)
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutImage:
+class LayoutImage(StoredImage):
     """One image of a layout; an ImageSource."""
 
     layout: Layout
@@ -148,13 +132,13 @@ class LayoutImage:
 
     def root(self) -> RawManifest:
         """Return the manifest or index that the layout's index names."""
-        self.layout.locate(self.entry)
+        self.layout.blob(self.entry)
         return self._read(self.entry.digest, self.entry.media_type)
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """None: the image is kept byte by byte."""
-        return ()
+    def place(self) -> str:
+        """The layout's path."""
+        return str(self.layout.path)
 
     def manifest(self, target: str | Digest) -> RawManifest:
         """Return a manifest by digest, or by the name the layout's index gives it."""
@@ -163,11 +147,11 @@ class LayoutImage:
         for entry in self.layout.index.images:
             if target in entry_names(entry):
                 return self._read(entry.digest, entry.media_type)
-        raise NotFoundError(f"{self.layout.folder} has no image {target}")
+        raise NotFoundError(f"{self.layout.path} has no image {target}")
 
     def _read(self, digest: Digest, media_type: str = "") -> RawManifest:
-        where = f"{self.layout.folder}: manifest {digest}"
-        raw = self.layout.files.find(blob_path(digest)).document(where)
+        where = f"{self.layout.path}: manifest {digest}"
+        raw = self.layout.files.document(blob_path(digest))
         if Digest.of(raw) != digest:
             raise InputError(
                 f"{where} is not what its digest says", hint="the layout is damaged: make it again"
@@ -176,19 +160,12 @@ class LayoutImage:
 
     def blob_content(self, blob: Descriptor) -> Content:
         """Return the blob's file as content; see ImageSource."""
-        return self.layout.locate(blob).content()
-
-    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
-        """Write the blob to `sink`, checked; see ImageSource."""
-        check = BlobCheck(
-            blob, sink, where=f"{self.layout.folder}: blob {blob.digest}", error=InputError
-        )
-        self.layout.locate(blob).copy_blob(check, have=have)
+        return self.layout.blob(blob).content
 
 
-def is_layout_archive(archive: Archive) -> bool:
-    """Whether an archive holds an image layout."""
-    return LAYOUT_FILE in archive.files and INDEX_FILE in archive.files
+def is_layout(files: ImageFiles) -> bool:
+    """Whether `files` are those of an image layout."""
+    return files.has(LAYOUT_FILE) and files.has(INDEX_FILE)
 
 
 def entry_names(entry: Descriptor) -> tuple[str, ...]:

@@ -15,8 +15,7 @@ from pathlib import Path, PosixPath
 from imager.content.compression import StreamReader
 from imager.content.copier import write_error
 from imager.content.extents import Content, Extent, FileRange, StreamRange
-from imager.content.reading import iterate_bytes
-from imager.oci.source import CHUNK
+from imager.content.reading import CHUNK, iterate_bytes
 from imager.support.errors import HostError
 from imager.support.folders import free_space, temporary_place
 from imager.support.units import format_size

@@ -97,13 +97,13 @@ def plan_layout(layout: Layout) -> PushPlan:
     """
     entries = layout.index.manifests
     if not entries:
-        raise InputError(f"{layout.folder} has no image that could be pushed")
+        raise InputError(f"{layout.path} has no image that could be pushed")
     image = LayoutImage(layout, entries[0])
-    root = image.root() if len(entries) == 1 else layout.root()
+    root = image.root() if len(entries) == 1 else layout.root
     manifests: dict[Digest, RawManifest] = {}
     _collect(image, root, manifests, depth=0)
     blobs = {
-        blob.digest: PushBlob(blob, layout.locate(blob).content())
+        blob.digest: PushBlob(blob, layout.blob(blob).content)
         for manifest in manifests.values()
         if not isinstance(manifest.document, Index)
         for blob in manifest.document.blobs
@@ -116,7 +116,7 @@ def _collect(
 ) -> None:
     """Add to `found` what `root` names, and then itself; what is there already is left out."""
     if depth > _DEEPEST:
-        raise InputError(f"{image.layout.folder}: indexes are nested too deeply")
+        raise InputError(f"{image.layout.path}: indexes are nested too deeply")
     if isinstance(root.document, Index):
         for entry in root.document.manifests:
             if entry.digest not in found:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Protocol
 
-from imager.content.extents import Content, FileRange
+from imager.content.extents import Content
+from imager.content.reading import iterate_bytes
 from imager.oci.digest import Digest
-from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.support.errors import DependencyError, ImagerError, InputError, OutputError
-from imager.support.units import MIB, format_size
-
-CHUNK = MIB
+from imager.support.errors import DependencyError, ImagerError, InputError
 
 
 class NotFoundError(InputError):
@@ -125,56 +121,37 @@ class BlobCheck:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class LocalRange:
-    """`size` bytes of a local file from byte `offset` on: a blob where it lies."""
+def copy_blob(content: Content, check: BlobCheck, *, have: Iterable[bytes] = ()) -> None:
+    """Give `check` the pieces of `have` and what follows them in `content`; finish it.
 
-    path: Path
-    offset: int
-    size: int
+    Raises as `check` does, and as `iterate_content`.
+    """
+    for data in have:
+        check.skip(data)
+    for data in iterate_bytes(content.slice(check.size, content.size - check.size)):
+        check.write(data)
+    check.finish()
 
-    def content(self) -> Content:
-        """Return the bytes as content, without reading them."""
-        return Content.of_source(FileRange(self.path, self.offset), self.size)
 
-    def of_size(self, blob: Descriptor) -> LocalRange:
-        """Return this range; raises InputError when it does not have the size of `blob`."""
-        if self.size != blob.size:
-            raise InputError(f"{self.path} has {self.size} bytes, its descriptor says {blob.size}")
-        return self
+class StoredImage(ABC):
+    """An ImageSource on this machine, whose blobs are contents."""
 
-    def document(self, where: str) -> bytes:
-        """Return the bytes of a small file; raises InputError when it is larger than 4 MiB."""
-        if self.size > MAX_DOCUMENT:
-            raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
-        return b"".join(self.pieces())
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """None: the image is kept byte by byte."""
+        return ()
 
-    def copy_blob(self, check: BlobCheck, *, have: Iterable[bytes]) -> None:
-        """Give `check` the pieces of `have` and, from here, what lies behind them; finish it.
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """What messages call the folder, archive or cache that the image is in."""
 
-        Raises as `copy_to`, and as `check` does.
-        """
-        for data in have:
-            check.skip(data)
-        LocalRange(self.path, self.offset + check.size, self.size - check.size).copy_to(check)
-        check.finish()
+    @abstractmethod
+    def blob_content(self, blob: Descriptor) -> Content:
+        """Return where the blob is; see ImageSource."""
 
-    def copy_to(self, sink: ByteSink) -> None:
-        """Write the bytes to `sink` in pieces; what a shorter file lacks is left out.
-
-        Raises OutputError when the file cannot be read.
-        """
-        for data in self.pieces():
-            sink.write(data)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the bytes in pieces of at most 1 MiB; see `copy_to`."""
-        left = self.size
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.offset)
-                while left and (data := file.read(min(CHUNK, left))):
-                    left -= len(data)
-                    yield data
-        except OSError as error:
-            raise OutputError(f"cannot read {self.path}: {error.strerror}") from error
+    def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
+        """Write the blob to `sink`, checked; see ImageSource."""
+        where = f"{self.place}: blob {blob.digest}"
+        check = BlobCheck(blob, sink, where=where, error=InputError)
+        copy_blob(self.blob_content(blob), check, have=have)

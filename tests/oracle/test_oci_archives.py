@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imager.content.extents import FileRange
 from imager.oci import layout as lay
 from imager.oci import manifest as m
 from imager.oci.docker_archive import DockerArchive, DockerArchiveImage
@@ -132,10 +133,11 @@ def test_local_sources_open_by_their_written_names(archive: Path, layout: Path) 
 
 def test_a_damaged_archive_is_refused_by_both(archive: Path, tmp_path: Path) -> None:
     layer = manifest_of(made(archive)).layers[0]
-    place = made(archive).blobs[layer.digest]
+    (extent,) = made(archive).blobs[layer.digest].extents
+    assert isinstance(extent.source, FileRange)
     data = bytearray(archive.read_bytes())
     # A byte of the file's own contents: the tar around it stays valid.
-    data[data.index(b"hello\n", place.offset)] ^= 1
+    data[data.index(b"hello\n", extent.source.offset)] ^= 1
     archive.write_bytes(data)
     with pytest.raises(InputError, match="not the layer of its configuration"):
         made(archive)

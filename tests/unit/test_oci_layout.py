@@ -118,7 +118,7 @@ def _huge(folder: Path) -> None:
         (_future, UnsupportedError, "2.0.0"),
         (_not_an_index, InputError, "not an index"),
         (_link_outside, InputError, "leaves the layout"),
-        (_huge, InputError, "larger than 4 MiB"),
+        (_huge, InputError, "too large for a document"),
     ],
 )
 def test_refuses_to_open(

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from imager.content.extents import Content, FileRange
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 from imager.oci.retry import ConnectionLostError, Patience
-from imager.oci.source import BlobCheck, LocalRange, NotFoundError, WrongBytesError
+from imager.oci.source import BlobCheck, NotFoundError, WrongBytesError, copy_blob
 from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.registries.client import fetch, image, make_client
 from tests.lib.registries.programmable import Registry, running_programmable
@@ -193,11 +194,11 @@ def test_a_token_that_expires_between_two_pieces_is_renewed_once(registry: Regis
 def test_local_bytes_go_on_behind_what_one_has(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before" + BLOB + b"after")
-    place = LocalRange(path, 6, len(BLOB))
+    place = Content.of_source(FileRange(path, 6), len(BLOB))
 
     def rest(have: list[bytes]) -> bytes:
         sink = io.BytesIO()
-        place.copy_blob(BlobCheck(layer(BLOB), sink, where="x", error=InputError), have=have)
+        copy_blob(place, BlobCheck(layer(BLOB), sink, where="x", error=InputError), have=have)
         return sink.getvalue()
 
     assert rest([]) == BLOB

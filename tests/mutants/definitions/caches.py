@@ -81,8 +81,8 @@ MUTANTS = (
     ),
     Mutant(
         "the layer's own digest is not checked",
-        "imager/cache/open.py",
-        "cache=replace(opened.cache, containers=(check,)),",
+        "imager/cache/tars.py",
+        "cache=replace(opened.cache, containers=tuple(checks)),",
         "cache=replace(opened.cache, containers=()),",
         f"{_DAMAGE}::test_padding_of_a_layer_is_checked_too",
     ),

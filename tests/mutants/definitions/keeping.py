@@ -73,9 +73,9 @@ MUTANTS = (
     ),
     Mutant(
         "what is there of a blob is written twice",
-        "imager/cache/cache_source.py",
-        "rest = self.blob_content(blob).slice(check.size, check.missing)",
-        "rest = self.blob_content(blob)",
+        "imager/oci/source.py",
+        "content.slice(check.size, content.size - check.size)",
+        "content",
         f"{_KEEP}::test_a_cache_is_a_source_of_images",
     ),
 )

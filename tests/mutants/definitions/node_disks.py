@@ -182,8 +182,8 @@ MUTANTS = (
     Mutant(
         "the first partition of Talos's decides, not META",
         "imager/node/systemdisk.py",
-        '_LABELS = (META, STATE, EPHEMERAL)',
-        '_LABELS = (EPHEMERAL, STATE, META)',
+        "_LABELS = (META, STATE, EPHEMERAL)",
+        "_LABELS = (EPHEMERAL, STATE, META)",
         f"{_DEVICES}::test_the_system_disk_has_the_partitions_of_talos",
     ),
     Mutant(

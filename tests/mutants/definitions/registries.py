@@ -28,9 +28,9 @@ MUTANTS = (
     ),
     Mutant(
         "paths may lead out of a layout",
-        "imager/oci/folder.py",
-        "if not path.is_relative_to(self.folder):",
-        "if not path.name:",
+        "imager/oci/files.py",
+        "if not file.is_relative_to(self.path):",
+        "if not file.name:",
         "tests/unit/test_imagecache_open_damage.py::test_a_layer_that_is_a_link_out_of_the_layout",
     ),
     Mutant(

@@ -1,0 +1,103 @@
+"""The files of an image on this machine, by names that its maker chose."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.content.extents import Content
+from imager.content.reading import read_file
+from imager.content.tree import File
+from imager.oci.documents import MAX_DOCUMENT
+from imager.oci.manifest import Descriptor
+from imager.oci.source import NotFoundError
+from imager.support.errors import InputError
+from imager.support.units import format_size
+
+
+class ImageFiles(ABC):
+    """The files of a layout, an archive or a folder of skopeo's; `path` is for messages."""
+
+    path: Path
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+
+    @abstractmethod
+    def find(self, name: str) -> File:
+        """Return a file; raises NotFoundError when it is missing."""
+
+    def where(self, name: str) -> str:
+        """Return what messages call a file."""
+        return f"{self.path}/{name}"
+
+    def document(self, name: str) -> bytes:
+        """Return the bytes of a small file; raises InputError when it is too large."""
+        file = self.find(name)
+        raw = read_file(file, MAX_DOCUMENT)
+        if raw is None:
+            size = format_size(file.content.size)
+            raise InputError(f"{self.where(name)} is too large for a document: {size}")
+        return raw
+
+    def blob(self, name: str, blob: Descriptor) -> File:
+        """Return the file of a blob; raises InputError when its size is another one."""
+        file = self.find(name)
+        if file.content.size != blob.size:
+            raise InputError(
+                f"{self.where(name)} has {file.content.size} bytes, its descriptor says {blob.size}"
+            )
+        return file
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles(ImageFiles):
+    """The files in a folder, looked up one by one; links in its own path are resolved."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> FolderFiles:
+        """Return the files in `folder`."""
+        return cls(Path(os.path.realpath(folder)))
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return (self.path / name).is_file()
+
+    def find(self, name: str) -> File:
+        """Return a file; raises as ImageFiles, InputError for a link out of the folder."""
+        # Path.resolve raises RuntimeError for a loop of links.
+        file = Path(os.path.realpath(self.path / name))
+        if not file.is_relative_to(self.path):
+            raise InputError(f"{self.path / name} is a link that leaves the layout")
+        if not file.is_file():
+            raise NotFoundError(
+                f"{self.path / name} is missing", hint="the layout is incomplete: make it again"
+            )
+        return File(name, Content.of_file(file))
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFiles(ImageFiles):
+    """The files of an archive, by name."""
+
+    path: Path
+    files: Mapping[str, File]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return name in self.files
+
+    def find(self, name: str) -> File:
+        """Return a file; raises as ImageFiles."""
+        file = self.files.get(name)
+        if file is None:
+            raise NotFoundError(
+                f"{self.path}: {name} is missing", hint="the archive is incomplete: save it again"
+            )
+        return file
