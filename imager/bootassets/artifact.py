@@ -25,9 +25,9 @@ from imager.support.arch import Arch
 from imager.support.atomic import atomic_folder
 from imager.support.errors import InputError
 from imager.support.folders import check_free_space, ensure_folder
-from imager.support.reporter import Advance, Reporter
+from imager.support.reporter import Reporter
 from imager.support.units import GIB, count, format_size
-from imager.support.workers import SharedProgress, worker_pool
+from imager.support.workers import Work
 
 ARTIFACT_TYPE = "application/vnd.imager.boot-assets.v1"
 _FILE_TYPE = "application/octet-stream"
@@ -130,19 +130,15 @@ def pull_artifact(
     ):
         for file in files:
             (made / file.path).parent.mkdir(parents=True, exist_ok=True)
-        shared = SharedProgress(advance)
-        try:
-            with worker_pool(jobs, "pull") as pool:
-                list(pool.map(lambda file: _fetch(image, file, made, shared.advance), files))
-        finally:
-            shared.stop()
+        work = Work(advance)
+        work.run(lambda file: _fetch(image, file, made, work), files, jobs=jobs, what="files")
 
 
-def _fetch(image: ImageSource, file: PulledFile, folder: Path, progress: Advance) -> None:
+def _fetch(image: ImageSource, file: PulledFile, folder: Path, work: Work) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(folder / file.path, flags, 0o666)
     try:
-        image.fetch_blob(file.layer, FileSink(descriptor, 0, progress))
+        image.fetch_blob(file.layer, FileSink(descriptor, 0, work))
     finally:
         os.close(descriptor)
 

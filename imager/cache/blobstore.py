@@ -13,25 +13,23 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.cache.contents import BlobSource
-from imager.cache.transfer import OF_ONE_BLOB, BlobPlace
+from imager.cache.resume import OF_ONE_BLOB, Landing, resume_blob
 from imager.content.copier import write_error
 from imager.content.extents import Content, FileRange
-from imager.content.reading import iterate_bytes
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor
-from imager.oci.sinks import Discard, FileSink
+from imager.oci.sinks import Discard
 from imager.oci.source import BlobCheck, WrongBytesError, copy_blob
-from imager.support.atomic import placed_in
 from imager.support.errors import HostError
 from imager.support.folders import placed_in
 from imager.support.meter import Kept
-from imager.support.reporter import Advance
+from imager.support.workers import Work
 
 _POLL_SECONDS = 0.1
 _SECOND = 1_000_000_000
@@ -88,26 +86,25 @@ class LayerCache:
             return None
         return data if Digest.of(data) == blob.digest else None
 
-    def get(self, wanted: BlobSource, progress: Advance) -> Path:
+    def get(self, wanted: BlobSource, work: Work) -> Path:
         """Return the file of the blob, checked; it is fetched when it is not there.
 
-        A damaged file is replaced. `progress` gets the bytes of the blob, as `Kept` those that do
-        not come in this run. While another run fetches the blob, this waits. Raises as
-        ImageSource.fetch_blob, HostError when the disk is full.
+        A damaged file is replaced. `work` gets the bytes of the blob, as `Kept` those that were
+        fetched before. While another run fetches the blob, this waits. Raises as `resume_blob`.
         """
         path = self.path(wanted.blob)
         while not self._is_good(wanted.blob):
             partial_path = self._partial(wanted.blob)
-            with placed_in(self.folder), self._locked(partial_path, progress) as partial:
+            with placed_in(self.folder), self._locked(partial_path, work) as partial:
                 if partial is None:
                     continue
                 try:
-                    partial.fill(wanted, progress)
+                    partial.fill(wanted, work)
                     partial.path.replace(path)
                 except OSError as error:
                     raise write_error(error) from error
             return path
-        progress(Kept(wanted.blob.size))
+        work.advance(Kept(wanted.blob.size))
         return path
 
     def _partial(self, blob: Descriptor) -> Path:
@@ -131,7 +128,7 @@ class LayerCache:
         return True
 
     @contextmanager
-    def _locked(self, path: Path, progress: Advance) -> Iterator[_Partial | None]:
+    def _locked(self, path: Path, work: Work) -> Iterator[_Partial | None]:
         """Yield the partial file, locked; None when another run had it and let it go."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -139,8 +136,7 @@ class LayerCache:
             raise write_error(error) from error
         try:
             while not _lock(descriptor):
-                # Asked for nothing, it still raises when the run is stopped.
-                progress(0)
+                work.check()
                 time.sleep(_POLL_SECONDS)
             status = _status(path)
             same = status is not None and os.path.samestat(status, os.fstat(descriptor))
@@ -150,99 +146,25 @@ class LayerCache:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerCacheDelivery:
-    """Brings blobs to their places through the layer cache."""
-
-    cache: LayerCache
-
-    def __call__(self, place: BlobPlace, progress: Advance) -> None:
-        """Fetch the blob if need be, and put it into its place; raises as `LayerCache.get`.
-
-        A file that is the blob alone becomes a second name of the one in the cache, where that is
-        possible. Else the blob is copied, and checked on the way.
-        """
-        blob = place.source.blob
-        counted = _Counted(progress)
-        path = self.cache.get(place.source, counted)
-        if not _link(path, place):
-            try:
-                _copy(path, place)
-            except OF_ONE_BLOB:
-                # Somebody changed it and its time, or the disk did.
-                path.unlink(missing_ok=True)
-                _copy(self.cache.get(place.source, counted), place)
-        progress(Kept(max(blob.size - counted.count, 0)))
-
-
-class _Counted:
-    def __init__(self, progress: Advance) -> None:
-        self._progress = progress
-        self.count = 0
-
-    def __call__(self, count: int) -> None:
-        self.count += count
-        self._progress(count)
-
-
-def _link(path: Path, place: BlobPlace) -> bool:
-    """Make the place a second name of `path`; False when it is more than the blob, or cannot be."""
-    if place.offset or place.path.stat().st_size != place.source.blob.size:
-        return False
-    link = place.path.with_name(f"{place.path.name}.link")
-    try:
-        link.unlink(missing_ok=True)
-        link.hardlink_to(path)
-        link.replace(place.path)
-    except OSError:
-        return False
-    return True
-
-
-def _copy(path: Path, place: BlobPlace) -> None:
-    blob = place.source.blob
-    descriptor = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        sink = FileSink(descriptor, place.offset, _unheard)
-        check = BlobCheck(blob, sink, where=str(path), error=WrongBytesError)
-        copy_blob(Content.of_source(FileRange(path), blob.size), check)
-    finally:
-        os.close(descriptor)
-
-
-def _unheard(_count: int) -> None:
-    """Tell nobody: a copy within this machine is told when it is whole."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Partial:
     """A blob's file while it is being fetched."""
 
     path: Path
     descriptor: int
 
-    def fill(self, wanted: BlobSource, progress: Advance) -> None:
+    def fill(self, wanted: BlobSource, work: Work) -> None:
         """Complete the file from what is in it, check it, and give it the time that says so."""
         blob = wanted.blob
-        known = min(os.fstat(self.descriptor).st_size, blob.size)
-        have = iterate_bytes(Content.of_source(FileRange(self.path), known))
-        if known:
-            progress(Kept(known))
-        try:
-            self._fetch(wanted, known, have, progress)
-        except OF_ONE_BLOB:
-            os.ftruncate(self.descriptor, 0)
-            if not known:
-                raise
-            self._fetch(wanted, 0, (), progress)
+        known = os.fstat(self.descriptor).st_size
+
+        def note(count: int, _new: int) -> None:
+            if not count:
+                os.ftruncate(self.descriptor, 0)
+
+        resume_blob(wanted, Landing(self.path, self.descriptor, 0, known, note), work)
         os.ftruncate(self.descriptor, blob.size)
         os.fsync(self.descriptor)
         os.utime(self.descriptor, ns=(_stamp(blob), _stamp(blob)))
-
-    def _fetch(
-        self, wanted: BlobSource, known: int, have: Iterable[bytes], progress: Advance
-    ) -> None:
-        sink = FileSink(self.descriptor, known, progress)
-        wanted.source.fetch_blob(wanted.blob, sink, have=have)
 
 
 def _stamp(blob: Descriptor) -> int:

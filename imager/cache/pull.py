@@ -26,6 +26,7 @@ from imager.support.arch import Arch
 from imager.support.errors import Fail, stop_at
 from imager.support.folders import check_free_space
 from imager.support.reporter import Reporter
+from imager.support.workers import Work
 
 if TYPE_CHECKING:
     from imager.oci.registry import RegistryClient
@@ -88,4 +89,4 @@ class _Pull:
         if not self.layer_cache.has(layer):
             check_free_space(self.layer_cache.folder, layer.size)
         with self.reporter.transfer(f"pulling {self.image.reference}", layer.size) as advance:
-            return self.layer_cache.get(BlobSource(layer, self.image), advance)
+            return self.layer_cache.get(BlobSource(layer, self.image), Work(advance))

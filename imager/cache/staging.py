@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.cache.blobstore import LayerCacheDelivery
 from imager.cache.cache import blob_checks
 from imager.cache.contents import Gathered
 from imager.cache.journal import open_journal, recorded
 from imager.cache.paths import blob_path
 from imager.cache.plan import CreationPlan
-from imager.cache.transfer import BlobPlace, DirectDelivery, fetch_blobs
+from imager.cache.transfer import BlobPlace, DirectDelivery, LayerCacheDelivery, fetch_blobs
 from imager.content.digests import AnyCheck, checking
 from imager.content.writeback import Flusher
 from imager.support.atomic import atomic_folder

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 from imager.content.extents import Content, FileRange
 from imager.content.reading import iterate_bytes
 from imager.support.errors import Fail, ImagerError, InputError, OutputError, stop_at
-from imager.support.workers import SharedProgress
+from imager.support.workers import Cancel, CancelledError, Work
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -68,10 +67,6 @@ class _Running:
     hash: _Hash = field(default_factory=hashlib.sha256)
 
 
-class _CancelledError(Exception):
-    pass
-
-
 @contextmanager
 def checking(checks: Sequence[AnyCheck]) -> Iterator[Callable[[], None]]:
     """Run `checks` in the background while the block runs, and wait for them at its end.
@@ -79,9 +74,9 @@ def checking(checks: Sequence[AnyCheck]) -> Iterator[Callable[[], None]]:
     Yields a function that raises InputError as soon as one has failed; the end of the block
     raises it too. When the block itself fails, the checks are stopped.
     """
-    cancelled = threading.Event()
+    cancel = Cancel()
     with ThreadPoolExecutor(1, "check") as pool:
-        running: Future[None] = pool.submit(run_checks, checks, cancelled=cancelled)
+        running: Future[None] = pool.submit(run_checks, checks, cancel=cancel)
 
         def raise_failed() -> None:
             if running.done():
@@ -91,13 +86,13 @@ def checking(checks: Sequence[AnyCheck]) -> Iterator[Callable[[], None]]:
             yield raise_failed
             running.result()
         finally:
-            cancelled.set()
+            cancel.set()
 
 
-def run_checks(checks: Sequence[AnyCheck], *, cancelled: threading.Event | None = None) -> None:
+def run_checks(checks: Sequence[AnyCheck], *, cancel: Cancel | None = None) -> None:
     """Run all checks; raises InputError at the first that does not match."""
-    with ThreadPoolExecutor(1, "hash") as pool, suppress(_CancelledError):
-        hasher = _Hasher(pool, cancelled or threading.Event())
+    with ThreadPoolExecutor(1, "hash") as pool, suppress(CancelledError):
+        hasher = _Hasher(pool, Work(cancel=cancel))
         for path, group in _by_file(checks):
             _check_file(path, group, hasher, stop_at)
         for check in _scattered(checks):
@@ -114,21 +109,13 @@ def failed_checks(
     `progress` is called with the bytes hashed since its last call, by one thread at a time: in all
     the lengths of the checks that could be read.
     """
-    cancelled = threading.Event()
-    with ThreadPoolExecutor(jobs, "hash") as pool, ThreadPoolExecutor(jobs, "check") as files:
-        hasher = _Hasher(pool, cancelled, SharedProgress(progress).advance)
-        running = [
-            files.submit(_failures, partial(_check_file, path, group, hasher))
-            for path, group in _by_file(checks)
-        ]
-        running += [
-            files.submit(_failures, partial(_check_scattered, check, hasher))
-            for check in _scattered(checks)
-        ]
-        try:
-            return tuple(failure for each in running for failure in each.result())
-        finally:
-            cancelled.set()
+    work = Work(progress)
+    with ThreadPoolExecutor(jobs, "hash") as pool:
+        hasher = _Hasher(pool, work)
+        waiting = [partial(_check_file, path, group, hasher) for path, group in _by_file(checks)]
+        waiting += [partial(_check_scattered, check, hasher) for check in _scattered(checks)]
+        found = work.run(_failures, waiting, jobs=jobs, what="checks")
+    return tuple(failure for each in found for failure in each)
 
 
 def _by_file(checks: Sequence[AnyCheck]) -> Iterator[tuple[Path, list[Check]]]:
@@ -188,21 +175,15 @@ def _mismatch(check: AnyCheck) -> InputError:
     )
 
 
-def _ignore(_count: int) -> None:
-    pass
-
-
 @dataclass(frozen=True, slots=True)
 class _Hasher:
     pool: ThreadPoolExecutor
-    cancelled: threading.Event
-    progress: Callable[[int], None] = _ignore
+    work: Work
 
     def feed(self, descriptor: int, span: range, active: Sequence[_Running]) -> None:
         """Read the bytes of `span` once and give them to all active checks, in parallel."""
         for offset in range(span.start, span.stop, _CHUNK):
-            if self.cancelled.is_set():
-                raise _CancelledError
+            self.work.check()
             size = min(_CHUNK, span.stop - offset)
             chunk = os.pread(descriptor, size, offset)
             if len(chunk) != size:
@@ -215,14 +196,13 @@ class _Hasher:
             active[0].hash.update(chunk)
             for other in others:
                 other.result()
-            self.progress(size * len(active))
+            self.work.advance(size * len(active))
 
     def hash(self, content: Content) -> str:
         """Return the SHA-256 (hex) of `content`."""
         digest = hashlib.sha256()
         for data in iterate_bytes(content):
-            if self.cancelled.is_set():
-                raise _CancelledError
+            self.work.check()
             digest.update(data)
-            self.progress(len(data))
+            self.work.advance(len(data))
         return digest.hexdigest()

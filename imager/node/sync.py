@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from concurrent.futures import as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +25,21 @@ from imager.content.copier import write_error
 from imager.content.extents import Content
 from imager.content.tree import File
 from imager.support.atomic import sync_folder, write_atomic
-from imager.support.errors import HostError, ImagerError, joined
+from imager.support.errors import (
+    DependencyError,
+    HostError,
+    InputError,
+    OutputError,
+    UnsupportedError,
+)
 from imager.support.folders import free_space
 from imager.support.reporter import Reporter
 from imager.support.units import format_size
-from imager.support.workers import SharedProgress, worker_pool
+from imager.support.workers import Cancel, Work
 
 _JOBS = 2
+# What is wrong with one blob, here or there; all others are copied.
+_OF_ONE_BLOB = (InputError, UnsupportedError, DependencyError, OutputError)
 _BLOCK = 4096
 _TAGS = "/reference/"
 _COPIED = ".copied"
@@ -102,12 +109,12 @@ def _copied(target: Path) -> list[str]:
     return []
 
 
-def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
+def copy_cache(plan: CachePlan, reporter: Reporter, cancel: Cancel | None = None) -> None:
     """Write what `plan` says and is not there yet.
 
     A blob that is damaged, here or there, does not keep the others from being copied; no name is
     written then. Raises HostError when it does not fit or the disk is full, and one error for all
-    blobs that could not be copied.
+    blobs that could not be copied; CancelledError when `cancel` ends it.
     """
     free, missing = free_space(plan.target), plan.missing
     if free < missing:
@@ -117,9 +124,11 @@ def copy_cache(plan: CachePlan, reporter: Reporter) -> None:
             hint="make the volume IMAGECACHE larger: `imager config patch` prints its size",
         )
     with reporter.transfer("copying the image cache", plan.size) as advance:
-        _copy_blobs(plan, SharedProgress(advance))
+        work = Work(advance, cancel)
+        _copy_blobs(plan, work)
         _make_folders(plan)
         for path, raw in plan.manifests.items():
+            work.check()
             _write_file(plan.target / path, raw)
             advance(len(raw))
     known = _copied(plan.target)
@@ -138,30 +147,15 @@ def _make_folders(plan: CachePlan) -> None:
         raise write_error(error) from error
 
 
-def _copy_blobs(plan: CachePlan, progress: SharedProgress) -> None:
+def _copy_blobs(plan: CachePlan, work: Work) -> None:
     store = LayerCache.open(plan.target / "blob")
-    failures: list[ImagerError] = []
-    try:
-        with worker_pool(_JOBS, "copy") as pool:
-            copies = [pool.submit(_copy_blob, store, each, progress) for each in plan.blobs]
-            for done in as_completed(copies):
-                try:
-                    done.result()
-                except HostError:
-                    raise
-                except ImagerError as error:
-                    failures.append(error)
-    finally:
-        progress.stop()
-    if failures:
-        raise joined(sorted(failures, key=str), what="blobs")
+
+    def copy(wanted: BlobSource) -> None:
+        store.get(wanted, work).chmod(0o644)
+
+    work.run(copy, plan.blobs, jobs=_JOBS, what="blobs", lasting=_OF_ONE_BLOB)
     # The names of blobs, before those of images.
     sync_folder(store.folder)
-
-
-def _copy_blob(store: LayerCache, wanted: BlobSource, progress: SharedProgress) -> None:
-    path = store.get(wanted, progress.advance)
-    path.chmod(0o644)
 
 
 def _write_file(path: Path, raw: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +15,7 @@ from imager.node.volumes import CacheVolume
 from imager.support.errors import ImagerError
 from imager.support.reporter import Advance, Reporter
 from imager.support.units import format_size
+from imager.support.workers import Cancel
 
 # As long as no device has come or gone, all that are to come are taken to be there.
 _QUIET_SECONDS = 3.0
@@ -37,10 +37,6 @@ class CopyState:
     total: int = 0
 
 
-class _EndError(Exception):
-    """The run ends, and the copy with it."""
-
-
 class MediaCopies:
     """Copies each medium once; one that failed again when other devices are there.
 
@@ -60,7 +56,7 @@ class MediaCopies:
         self._copied: set[CacheVolume] = set()
         self._failure = ""
         self._progress = (0, 0)
-        self._ended = threading.Event()
+        self._ended = Cancel()
 
     @property
     def state(self) -> CopyState:
@@ -116,7 +112,7 @@ class MediaCopies:
             self._reporter.warn(f"the image cache is not copied: {error}")
 
     def end(self) -> None:
-        """Have a copy that goes on end soon; another run takes it up."""
+        """End a running copy soon; another run resumes it."""
         self._ended.set()
 
     def _copy(self, medium: CacheVolume, disk: CacheVolume) -> None:
@@ -126,12 +122,10 @@ class MediaCopies:
             return
         self._reporter.step("copying image cache", source=str(medium.root), target=str(disk.root))
         with self._volumes.writable(disk):
-            copy_cache(plan, _Listener(self._reporter, self._advanced))
+            copy_cache(plan, _Listener(self._reporter, self._advanced), self._ended)
         self._reporter.step("image cache copied", size=format_size(plan.size))
 
     def _advanced(self, done: int, total: int) -> None:
-        if self._ended.is_set():
-            raise _EndError
         self._progress = (done, total)
         self._tell(self.state)
 

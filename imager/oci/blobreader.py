@@ -11,20 +11,20 @@ from imager.content.reading import iterate_bytes
 from imager.oci.manifest import Descriptor
 from imager.oci.transport import Stream
 from imager.support.errors import InputError
-from imager.support.reporter import Advance
+from imager.support.workers import Work
 
 
 class BlobReader:
     """The bytes of a blob, for as many requests as it takes.
 
-    Each byte is hashed, and counted by `progress`, when it is read for the first time. The last
-    one of a blob that is not what its digest says is not given out.
+    Each byte is hashed, and counted by `work`, when it is read for the first time. The last
+    byte of a blob that does not match its digest is not passed on.
     """
 
-    def __init__(self, blob: Descriptor, content: Content, *, progress: Advance) -> None:
+    def __init__(self, blob: Descriptor, content: Content, work: Work) -> None:
         self.blob = blob
         self._content = content
-        self._progress = progress
+        self._work = work
         self._hash = hashlib.sha256()
         self._reached = 0
 
@@ -40,10 +40,11 @@ class BlobReader:
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes from `start`, of which those before it were read, up to `end`.
 
-        Raises InputError for a blob that is not what its digest says or too short, and as
-        `progress`.
+        Raises InputError for a blob that is too short or does not match its digest, CancelledError
+        when the work is to end.
         """
         for data in iterate_bytes(self._content.slice(start, end - start)):
+            self._work.check()
             self._count(data[max(self._reached - start, 0) :])
             start += len(data)
             yield data
@@ -57,7 +58,7 @@ class BlobReader:
                 f"what lies there has sha256:{self._hash.hexdigest()}",
                 hint="the cache is damaged: copy or create it again",
             )
-        self._progress(len(new))
+        self._work.advance(len(new))
 
 
 @dataclass(frozen=True, slots=True)

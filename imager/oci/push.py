@@ -24,7 +24,7 @@ from imager.support.errors import DependencyError, InputError
 from imager.support.meter import Kept
 from imager.support.reporter import Reporter
 from imager.support.units import MIB, count
-from imager.support.workers import SharedProgress, worker_pool
+from imager.support.workers import Work
 
 DEFAULT_CHUNK = 64 * MIB
 # An index of indexes of indexes; deeper ones do not occur.
@@ -158,21 +158,17 @@ def _push_blobs(
 ) -> list[Outcome]:
     total = sum(each.blob.size for each in blobs)
     with reporter.transfer(f"pushing {target.reference}", total) as advance:
-        shared = SharedProgress(advance)
-        try:
-            with worker_pool(jobs, "push") as pool:
-                return list(pool.map(lambda each: _push_blob(each, target, shared), blobs))
-        finally:
-            shared.stop()
+        work = Work(advance)
+        return work.run(lambda each: _push_blob(each, target, work), blobs, jobs=jobs, what="blobs")
 
 
-def _push_blob(each: PushBlob, target: Target, progress: SharedProgress) -> Outcome:
+def _push_blob(each: PushBlob, target: Target, work: Work) -> Outcome:
     if has_blob(target, each.blob):
-        progress.advance(Kept(each.blob.size))
+        work.advance(Kept(each.blob.size))
         return Outcome.THERE
-    reader = BlobReader(each.blob, each.content, progress=progress.advance)
+    reader = BlobReader(each.blob, each.content, work)
     outcome = upload_blob(target, reader)
-    progress.advance(Kept(each.blob.size - reader.reached))
+    work.advance(Kept(each.blob.size - reader.reached))
     return outcome
 
 

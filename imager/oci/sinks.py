@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 
 from imager.content.copier import write_error
-from imager.support.reporter import Advance
+from imager.support.workers import Work
 
 
 class FileSink:
-    """Writes to an open file, from byte `offset` on; `progress` is told of every byte."""
+    """Writes to an open file, from byte `offset` on; `work` counts every byte, and may end it."""
 
-    def __init__(self, descriptor: int, offset: int, progress: Advance) -> None:
+    def __init__(self, descriptor: int, offset: int, work: Work) -> None:
         self._descriptor = descriptor
         self._offset = offset
-        self._progress = progress
+        self._work = work
 
     def write(self, data: bytes, /) -> None:
-        """Write `data`, all of it; raises HostError when the disk is full, OutputError else."""
+        """Write `data`, all of it; raises HostError when the disk is full, OutputError else.
+
+        Raises CancelledError when the work is to end.
+        """
+        self._work.check()
         view = memoryview(data)
         try:
             while view:
@@ -26,7 +30,7 @@ class FileSink:
                 view = view[done:]
         except OSError as error:
             raise write_error(error) from error
-        self._progress(len(data))
+        self._work.advance(len(data))
 
 
 class Buffer:

@@ -19,6 +19,7 @@ from imager.content.digests import (
 )
 from imager.content.extents import Content, Extent, FileRange
 from imager.support.errors import InputError, OutputError
+from imager.support.workers import Cancel
 
 DATA = random.Random("checks").randbytes(500_000)
 
@@ -116,9 +117,9 @@ def test_each_byte_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_cancelled_run_ends_without_a_word(path: Path) -> None:
-    cancelled = threading.Event()
-    cancelled.set()
-    run_checks([check(path, 0, 500_000, good=False)], cancelled=cancelled)
+    cancel = Cancel()
+    cancel.set()
+    run_checks([check(path, 0, 500_000, good=False)], cancel=cancel)
 
 
 def test_the_block_goes_on_beside_the_checks_and_ends_after_them(path: Path) -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from imager.cache.blobstore import LayerCache, LayerCacheDelivery
+from imager.cache.blobstore import LayerCache
 from imager.cache.contents import BlobSource
-from imager.cache.transfer import BlobPlace
+from imager.cache.transfer import BlobPlace, LayerCacheDelivery
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
 from imager.support.errors import HostError, ImagerError, InputError
 from imager.support.meter import Kept
+from imager.support.workers import Cancel, CancelledError, Work
 from tests.lib.registries.remote_source import RemoteSource
 
 DATA = bytes(range(256)) * 20
@@ -49,12 +50,12 @@ def cache(tmp_path: Path) -> LayerCache:
 
 
 def get(cache: LayerCache, source: Source) -> bytes:
-    return cache.get(BlobSource(BLOB, source), lambda _: None).read_bytes()
+    return cache.get(BlobSource(BLOB, source), Work()).read_bytes()
 
 
 def deliver(cache: LayerCache, source: Source, path: Path, offset: int = 0) -> list[int]:
     done: list[int] = []
-    LayerCacheDelivery(cache)(BlobPlace(BlobSource(BLOB, source), path, offset), done.append)
+    LayerCacheDelivery(cache)(BlobPlace(BlobSource(BLOB, source), path, offset), Work(done.append))
     return done
 
 
@@ -135,8 +136,16 @@ def test_what_a_killed_run_left_may_be_wrong(
     assert get(cache, Source(error=error)) == DATA
 
 
-class WaitingError(Exception):
-    """Raised instead of waiting."""
+class Watched(Cancel):
+    """A token that tells when it is checked."""
+
+    def __init__(self, checked: Callable[[], None]) -> None:
+        super().__init__()
+        self.checked = checked
+
+    def check(self) -> None:
+        self.checked()
+        super().check()
 
 
 @pytest.fixture
@@ -150,12 +159,10 @@ def held(cache: LayerCache) -> Iterator[int]:
 def test_a_blob_that_another_run_fetches_is_waited_for(cache: LayerCache, held: int) -> None:
     source = Source()
 
-    def progress(count: int) -> None:
-        if not count:
-            raise WaitingError
-
-    with pytest.raises(WaitingError):
-        cache.get(BlobSource(BLOB, source), progress)
+    work = Work()
+    work.cancel.set()
+    with pytest.raises(CancelledError):
+        cache.get(BlobSource(BLOB, source), work)
     assert source.asked == 0
     assert os.fstat(held).st_size == 0
 
@@ -163,13 +170,13 @@ def test_a_blob_that_another_run_fetches_is_waited_for(cache: LayerCache, held: 
 def test_what_another_run_fetched_is_taken(cache: LayerCache, held: int) -> None:
     source = Source()
 
-    def finish(count: int) -> None:
-        if not count:
-            os.pwrite(held, DATA, 0)
-            (cache.folder / f".sha256-{BLOB.digest.hex}.partial").rename(cache.path(BLOB))
-            fcntl.flock(held, fcntl.LOCK_UN)
+    def finish() -> None:
+        os.pwrite(held, DATA, 0)
+        (cache.folder / f".sha256-{BLOB.digest.hex}.partial").rename(cache.path(BLOB))
+        fcntl.flock(held, fcntl.LOCK_UN)
 
-    assert cache.get(BlobSource(BLOB, source), finish).read_bytes() == DATA
+    work = Work(cancel=Watched(finish))
+    assert cache.get(BlobSource(BLOB, source), work).read_bytes() == DATA
     assert source.asked == 0
 
 

@@ -62,7 +62,7 @@ def place(source: Source, path: Path, offset: int = 0) -> BlobPlace:
 
 def fetch(places: list[BlobPlace], *, jobs: int = 2, progress: Advance = lambda _: None) -> None:
     """Fetch to places beside which the journal lies."""
-    digests = [each.source.blob.digest for each in places]
+    digests = [each.wanted.blob.digest for each in places]
     with (
         open_journal(places[0].path.with_name("journal"), digests) as journal,
         flushing() as flusher,
@@ -137,7 +137,7 @@ def test_a_later_run_goes_on_where_the_first_one_stopped(tmp_path: Path) -> None
     whole, half = Source(b"w" * (2 << 20)), Source(b"h" * (5 << 20))
     places = [place(whole, path, 10), place(half, path, 3 << 20)]
     fetch(places[:1])
-    digests = [each.source.blob.digest for each in places]
+    digests = [each.wanted.blob.digest for each in places]
     (tmp_path / "journal").unlink()
     with open_journal(tmp_path / "journal", digests) as journal:
         journal.record(digests[0], 2 << 20)
@@ -167,8 +167,8 @@ def test_a_journal_that_tells_too_much_is_found_out(
     path.write_bytes(bytes(3 << 20))
     source = Source(b"w" * (2 << 20), mismatch=mismatch)
     wanted = place(source, path, 5)
-    with open_journal(tmp_path / "journal", [wanted.source.blob.digest]) as journal:
-        journal.record(wanted.source.blob.digest, 1 << 20)
+    with open_journal(tmp_path / "journal", [wanted.wanted.blob.digest]) as journal:
+        journal.record(wanted.wanted.blob.digest, 1 << 20)
 
     fetch([wanted])
 

@@ -18,6 +18,7 @@ from imager.oci.source import NotFoundError
 from imager.oci.transport import NoAnswerError
 from imager.oci.upload import Outcome, Target, has_blob, upload_blob
 from imager.support.errors import DependencyError, ImagerError, InputError
+from imager.support.workers import Work
 from tests.lib.registries.client import make_client
 from tests.lib.registries.programmable import Registry, running_programmable
 from tests.lib.registries.tokens import BASIC, Tokens, challenge, token
@@ -51,7 +52,7 @@ def send(
     """Upload `data`; return how it ended and what was counted as progress, in bytes."""
     counted: list[int] = []
     blob = m.Descriptor(m.OCI_LAYER, Digest.of(data), len(data))
-    reader = BlobReader(blob, content or Content.of_bytes(data), progress=counted.append)
+    reader = BlobReader(blob, content or Content.of_bytes(data), Work(counted.append))
     return upload_blob(target, reader), sum(counted)
 
 

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from imager.support.workers import SharedProgress, worker_pool
+from imager.support.errors import InputError
+from imager.support.workers import Cancel, CancelledError, Work, worker_pool
 
 
 def test_a_block_that_ends_waits_for_all() -> None:
@@ -36,11 +37,53 @@ def test_a_block_that_fails_drops_what_waits_and_leaves_what_runs() -> None:
     assert not waiting.is_set()
 
 
-def test_progress_is_told_until_it_is_stopped() -> None:
+def test_cancelled_work_ends_at_the_next_check_and_progress_goes_on() -> None:
     told: list[int] = []
-    progress = SharedProgress(told.append)
-    progress.advance(3)
-    progress.stop()
-    with pytest.raises(Exception, match=r"^$"):
-        progress.advance(4)
-    assert told == [3]
+    work = Work(told.append)
+    work.check()
+    work.advance(3)
+    work.cancel.set()
+    work.advance(4)
+    with pytest.raises(CancelledError):
+        work.check()
+    assert told == [3, 4]
+
+
+def test_an_outer_token_ends_the_work_and_not_the_other_way_round() -> None:
+    outer = Cancel()
+    first, second = Work(cancel=outer), Work(cancel=outer)
+    first.cancel.set()
+    second.check()
+    outer.set()
+    with pytest.raises(CancelledError):
+        second.check()
+
+
+def test_results_are_in_the_order_of_the_items() -> None:
+    later = threading.Event()
+
+    def do(number: int) -> int:
+        if number == 0:
+            later.wait(5)
+        later.set()
+        return number * 2
+
+    assert Work().run(do, range(4), jobs=2, what="numbers") == [0, 2, 4, 6]
+
+
+def test_lasting_errors_are_reported_together_and_others_end_the_work() -> None:
+    done: list[int] = []
+
+    def do(number: int) -> None:
+        if number % 2:
+            raise InputError(f"{number} is odd")
+        done.append(number)
+
+    with pytest.raises(InputError, match="2 numbers failed:\n  1 is odd\n  3 is odd"):
+        Work().run(do, range(5), jobs=2, what="numbers", lasting=(InputError,))
+    assert sorted(done) == [0, 2, 4]
+    work = Work()
+    with pytest.raises(InputError, match="1 is odd"):
+        work.run(do, [1, *range(2, 99, 2)], jobs=1, what="numbers")
+    with pytest.raises(CancelledError):
+        work.check()

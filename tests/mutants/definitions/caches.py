@@ -53,16 +53,16 @@ MUTANTS = (
     ),
     Mutant(
         "blobs come to the place of another one",
-        "imager/cache/transfer.py",
-        "FileSink(descriptor, place.offset + known, progress)",
-        "FileSink(descriptor, known, progress)",
+        "imager/cache/resume.py",
+        "FileSink(landing.descriptor, landing.offset + known, work)",
+        "FileSink(landing.descriptor, known, work)",
         f"{_IMAGECACHE_TRANSFER}::test_each_blob_comes_to_its_place",
     ),
     Mutant(
         "blobs are fetched one after another",
-        "imager/cache/transfer.py",
-        'with worker_pool(jobs, "fetch") as pool:',
-        'with worker_pool(1, "fetch") as pool:',
+        "imager/support/workers.py",
+        "with worker_pool(jobs, what) as pool:",
+        "with worker_pool(1, what) as pool:",
         f"{_IMAGECACHE_TRANSFER}::test_as_many_at_a_time_as_jobs",
     ),
     Mutant(

@@ -65,16 +65,16 @@ MUTANTS = (
     ),
     Mutant(
         "a resumed blob counts as speed",
-        "imager/cache/transfer.py",
-        "        progress(Kept(len(piece)))\n",
-        "        progress(len(piece))\n",
+        "imager/cache/resume.py",
+        "        work.advance(Kept(len(piece)))\n",
+        "        work.advance(len(piece))\n",
         "tests/unit/test_imagecache_transfer.py::test_what_an_earlier_run_left_is_no_speed",
     ),
     Mutant(
         "a blob of the layer cache counts as speed",
         "imager/cache/blobstore.py",
-        "        progress(Kept(wanted.blob.size))\n",
-        "        progress(wanted.blob.size)\n",
+        "        work.advance(Kept(wanted.blob.size))\n",
+        "        work.advance(wanted.blob.size)\n",
         "tests/unit/test_imagecache_layercache.py::test_what_is_there_is_no_speed",
     ),
     Mutant(
