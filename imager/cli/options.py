@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
@@ -209,11 +209,12 @@ class PushRegistries:
 
     PANEL: ClassVar[str] = "Registries"
 
+    # The names are those of `RegistryOptions`.
     insecure: Insecure = False
-    registry_hosts: RegistryHosts = None
-    registry_ca: RegistryCas = None
-    registry_client_cert: RegistryClientCerts = None
-    registry_auth: RegistryAuth = None
+    hosts_folders: RegistryHosts = None
+    ca_files: RegistryCas = None
+    client_certificates: RegistryClientCerts = None
+    auth: RegistryAuth = None
     retries: Retries = None
 
     def settings(self) -> RegistrySettings:
@@ -221,20 +222,9 @@ class PushRegistries:
 
         Raises InputError that names all that is wrong.
         """
-        return self._settings(mirrors=())
-
-    def _settings(self, *, mirrors: tuple[str, ...]) -> RegistrySettings:
         from imager.oci.settings import RegistryOptions
 
-        settings = RegistryOptions(
-            insecure=self.insecure,
-            mirrors=mirrors,
-            hosts_folders=tuple(self.registry_hosts or ()),
-            ca_files=tuple(self.registry_ca or ()),
-            client_certificates=tuple(self.registry_client_cert or ()),
-            auth=tuple(self.registry_auth or ()),
-            retries=self.retries,
-        ).parse()
+        settings = RegistryOptions(**asdict(self)).parse()
         reporter = make_reporter(ProgressStyle.NONE)
         for warning in settings.warnings:
             reporter.warn(warning)
@@ -245,11 +235,7 @@ class PushRegistries:
 class Registries(PushRegistries):
     """The options on registries that are pulled from: these may have mirrors."""
 
-    registry_mirror: RegistryMirrors = None
-
-    def settings(self) -> RegistrySettings:
-        """Return how registries are reached; raises InputError that tells all that is wrong."""
-        return self._settings(mirrors=tuple(self.registry_mirror or ()))
+    mirrors: RegistryMirrors = None
 
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,9 +1,9 @@
-"""How registries are reached, as the options of the command line say it: one frozen value."""
+"""How registries are reached: the options as given, and the settings that follow from them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,9 +26,9 @@ _AUTH_HINT = "write --registry-auth HOST=USER:PASSWORD, HOST=@FILE, HOST=@- or F
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """Who is asked for images, with which credentials, and how patiently.
+    """Which hosts are asked for images, with which credentials, and how often.
 
-    `warnings` are what the user should know of the options, a sentence each.
+    `warnings` are about the options, a sentence each.
     """
 
     hosts: Hosts = field(default_factory=Hosts)
@@ -51,44 +51,44 @@ class RegistryOptions:
     """
 
     insecure: bool = False
-    mirrors: tuple[str, ...] = ()
-    hosts_folders: tuple[Path, ...] = ()
-    ca_files: tuple[Path, ...] = ()
-    client_certificates: tuple[str, ...] = ()
-    auth: tuple[str, ...] = ()
+    mirrors: Sequence[str] | None = None
+    hosts_folders: Sequence[Path] | None = None
+    ca_files: Sequence[Path] | None = None
+    client_certificates: Sequence[str] | None = None
+    auth: Sequence[str] | None = None
     retries: int | None = None
 
     def parse(self) -> RegistrySettings:
         """Return the settings; reads and checks the files that are named.
 
-        Raises InputError that tells everything that is wrong.
+        Raises InputError that names all that is wrong.
         """
         problems = _Problems()
-        certificates = problems.each(self.client_certificates, _client_certificate)
-        tls = TlsSettings(verify=not self.insecure, ca_files=self.ca_files)
+        certificates = problems.each(self.client_certificates or (), _client_certificate)
+        tls = TlsSettings(ca_files=tuple(self.ca_files or ()))
         own = TlsSettings(client_certificates=tuple(found for _, found in certificates))
         problems.found += [
             text for found in problems.each([tls | own], TlsSettings.problems) for text in found
         ]
-        folders = problems.each(self.hosts_folders, _hosts_folder)
+        folders = problems.each(self.hosts_folders or (), _hosts_folder)
         hosts = Hosts(
-            mirrors=_grouped(problems.each(self.mirrors, _mirror)),
+            mirrors=_grouped(problems.each(self.mirrors or (), _mirror)),
             folders=_joined(folders),
             tls=tls,
             client_certificates=dict(certificates),
-            insecure=self.insecure,
         )
-        credentials = CredentialChain(tuple(problems.each(self.auth, _credentials)))
+        credentials = CredentialChain(tuple(problems.each(self.auth or (), _credentials)))
         problems.raise_any()
         patience = Patience() if self.retries is None else Patience(retries=self.retries)
         warnings = (
             text for folder in folders for each in folder.values() for text in each.warnings
         )
-        return RegistrySettings(hosts, credentials, patience, tuple(warnings))
+        settings = RegistrySettings(hosts, credentials, patience, tuple(warnings))
+        return settings.with_insecure() if self.insecure else settings
 
 
 class _Problems:
-    """What is wrong with several options, told together."""
+    """The problems of several options, reported together."""
 
     def __init__(self) -> None:
         self.found: list[str] = []

@@ -50,6 +50,6 @@ def test_no_retries_are_told_from_none_given(registries: PushRegistries) -> None
 
 
 def test_mirrors_are_for_pulling() -> None:
-    endpoints = Registries(registry_mirror=["ghcr.io=http://one", "ghcr.io=http://two/x"])
+    endpoints = Registries(mirrors=["ghcr.io=http://one", "ghcr.io=http://two/x"])
     found = endpoints.settings().hosts.endpoints("ghcr.io")
     assert [each.host for each in found] == ["one", "two", "ghcr.io"]

@@ -17,9 +17,9 @@ MUTANTS = (
     ),
     Mutant(
         "no retries are taken for none given",
-        "imager/cli/options.py",
-        "retries=self.retries,",
-        "retries=self.retries or None,",
+        "imager/oci/settings.py",
+        "if self.retries is None else",
+        "if not self.retries else",
         f"{_OPTIONS}::test_no_retries_are_told_from_none_given",
     ),
     Mutant(
