@@ -14,14 +14,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from imager.oci.challenges import Challenge, parse_challenges
 from imager.oci.credentials import Credential, Credentials, IdentityToken, Login, RegistryToken
 from imager.oci.documents import load_fields
-from imager.oci.reference import Reference
-from imager.oci.transport import Response, Transport, follow, read_bounded
+from imager.oci.routing import Route
+from imager.oci.transport import Response, follow, read_bounded
 from imager.support.errors import DependencyError, ImagerError, InputError
 from imager.support.units import MIB
 
-# What a token allows: actions of the token specification's scopes.
-PULL = "pull"
-PUSH = "pull,push"
 _CLIENT_ID = "imager"
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 # Statuses of a token server that knows no POST.
@@ -34,30 +31,12 @@ def login_hint(registry: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that was challenged: by the host that calls the repository `reference`.
-
-    `actions` (PULL, PUSH) is the scope to ask for where the challenge names none.
-    """
-
-    reference: Reference
-    url: str
-    actions: str
-
-    @property
-    def registry(self) -> str:
-        """The host's name."""
-        return self.reference.registry
-
-
-@dataclass(frozen=True, slots=True)
 class Authorizer:
     """Answers challenges with the user's credentials, or anonymously."""
 
-    transport: Transport
     credentials: Credentials
 
-    def answer(self, header: str, asked: Asked) -> str:
+    def answer(self, header: str, route: Route) -> str:
         """Return the Authorization header for one of the challenges of WWW-Authenticate.
 
         Bearer is tried before Basic. Raises the error of the first challenge that was tried:
@@ -67,50 +46,50 @@ class Authorizer:
         challenges = parse_challenges(header)
         if not challenges:
             raise InputError(
-                f"{asked.reference}: the registry refuses access and does not say how to log in",
-                hint=login_hint(asked.registry),
+                f"{route.reference}: the registry refuses access and does not say how to log in",
+                hint=login_hint(route.registry),
             )
         usable = [c for scheme in ("bearer", "basic") for c in challenges if c.scheme == scheme]
         if not usable:
             names = ", ".join(dict.fromkeys(challenge.scheme for challenge in challenges))
             raise DependencyError(
-                f"{asked.reference}: the registry requires an unsupported authentication scheme: "
+                f"{route.reference}: the registry requires an unsupported authentication scheme: "
                 f"{names[:100]}",
                 hint="only Bearer and Basic are supported",
             )
-        login = self.credentials.find(asked.registry, asked.reference.repository)
-        return self._first(usable, login, asked)
+        login = self.credentials.find(route.registry, route.reference.repository)
+        return self._first(usable, login, route)
 
-    def _first(self, challenges: Sequence[Challenge], login: Login | None, asked: Asked) -> str:
+    def _first(self, challenges: Sequence[Challenge], login: Login | None, route: Route) -> str:
         failures: list[ImagerError] = []
         for challenge in challenges:
             try:
                 if challenge.scheme == "basic":
-                    return _basic(login, asked)
-                return f"Bearer {self._bearer(challenge, login, asked)}"
+                    return _basic(login, route)
+                return f"Bearer {self._bearer(challenge, login, route)}"
             except (InputError, DependencyError) as error:
                 failures.append(error)
         raise failures[0]
 
-    def _bearer(self, challenge: Challenge, login: Login | None, asked: Asked) -> str:
+    def _bearer(self, challenge: Challenge, login: Login | None, route: Route) -> str:
         match login:
             case RegistryToken(token):
-                return _checked(token, "the stored registry token", asked)
+                return _checked(token, "the stored registry token", route)
             case IdentityToken(token):
-                return self._exchanged(challenge, token, asked)
+                return self._exchanged(challenge, token, route)
             case _:
                 headers = {"Authorization": login.basic} if login else {}
-                address = _token_url(challenge, asked)
-                with self.transport.request(
-                    "GET", address, headers=headers, origin=asked.url
+                address = _token_url(challenge, route)
+                with route.transport.request(
+                    "GET", address, headers=headers, origin=route.url
                 ) as response:
-                    return _token(response, asked, anonymous=login is None)
+                    return _token(response, route, anonymous=login is None)
 
-    def _exchanged(self, challenge: Challenge, token: str, asked: Asked) -> str:
+    def _exchanged(self, challenge: Challenge, token: str, route: Route) -> str:
         """Return the access token that the token server gives for an identity token."""
-        address = urlsplit(_token_url(challenge, asked))
+        address = urlsplit(_token_url(challenge, route))
         query = dict(parse_qsl(address.query))
-        scope = " ".join(_scopes(challenge, asked))
+        scope = " ".join(_scopes(challenge, route))
         form = {
             "grant_type": "refresh_token",
             "service": challenge.get("service"),
@@ -121,46 +100,46 @@ class Authorizer:
         kept = {name: value for name, value in query.items() if name not in form}
         url = urlunsplit(address._replace(query=urlencode(kept)))
         body = urlencode(form).encode()
-        with self.transport.request(
-            "POST", url, headers=_FORM, body=body, origin=asked.url
+        with route.transport.request(
+            "POST", url, headers=_FORM, body=body, origin=route.url
         ) as response:
             if response.status in _NO_POST:
                 raise InputError(
                     f"{address.netloc} does not exchange identity tokens: HTTP {response.status}",
-                    hint=f"log in to {asked.registry} with a user name and a password or "
+                    hint=f"log in to {route.registry} with a user name and a password or "
                     "access token",
                 )
-            return _token(response, asked, anonymous=False)
+            return _token(response, route, anonymous=False)
 
 
-def _basic(login: Login | None, asked: Asked) -> str:
+def _basic(login: Login | None, route: Route) -> str:
     if login is None:
         raise InputError(
-            f"{asked.reference}: the registry requires a login",
-            hint=login_hint(asked.registry),
+            f"{route.reference}: the registry requires a login",
+            hint=login_hint(route.registry),
         )
     if not isinstance(login, Credential):
         raise InputError(
-            f"{asked.reference}: the registry requires a user name and a password, but the stored "
+            f"{route.reference}: the registry requires a user name and a password, but the stored "
             "login is a token",
-            hint=login_hint(asked.registry),
+            hint=login_hint(route.registry),
         )
     return login.basic
 
 
-def _token(response: Response, asked: Asked, *, anonymous: bool) -> str:
+def _token(response: Response, route: Route, *, anonymous: bool) -> str:
     host = urlsplit(response.url).netloc
     if response.status in (400, 401, 403):
         who = "anonymous access" if anonymous else "the stored credentials"
-        again = f"log in again with: docker login {asked.registry}; or log out, for public images"
+        again = f"log in again with: docker login {route.registry}; or log out, for public images"
         raise InputError(
-            f"{asked.reference}: {host} refuses {who}: HTTP {response.status}",
-            hint=login_hint(asked.registry) if anonymous else again,
+            f"{route.reference}: {host} refuses {who}: HTTP {response.status}",
+            hint=login_hint(route.registry) if anonymous else again,
         )
     if response.status != 200:
-        limited = f"wait, or log in with: docker login {asked.registry}"
+        limited = f"wait, or log in with: docker login {route.registry}"
         raise DependencyError(
-            f"{asked.reference}: {host} gives no token: HTTP {response.status}",
+            f"{route.reference}: {host} gives no token: HTTP {response.status}",
             hint=limited if response.status == 429 else "try again later, or ask who runs it",
         )
     try:
@@ -168,31 +147,31 @@ def _token(response: Response, asked: Asked, *, anonymous: bool) -> str:
         token = answer.text("token") or answer.text("access_token")
     except InputError as error:
         raise DependencyError(
-            f"{asked.reference}: {host} gives no token: {error.message}",
+            f"{route.reference}: {host} gives no token: {error.message}",
             hint="a proxy or a login page may be answering for the token server",
         ) from error
-    return _checked(token, host, asked)
+    return _checked(token, host, route)
 
 
-def _checked(token: str, source: str, asked: Asked) -> str:
+def _checked(token: str, source: str, route: Route) -> str:
     if not token.isascii() or not token.isprintable() or not token:
-        raise DependencyError(f"{asked.reference}: {source} gives no valid token")
+        raise DependencyError(f"{route.reference}: {source} gives no valid token")
     return token
 
 
-def _scopes(challenge: Challenge, asked: Asked) -> list[str]:
-    wanted = f"repository:{asked.reference.repository}:{asked.actions}"
+def _scopes(challenge: Challenge, route: Route) -> list[str]:
+    wanted = f"repository:{route.reference.repository}:{route.actions}"
     return (challenge.get("scope") or wanted).split()
 
 
-def _token_url(challenge: Challenge, asked: Asked) -> str:
+def _token_url(challenge: Challenge, route: Route) -> str:
     named = challenge.get("realm")
     if "://" not in named:
         raise DependencyError(
-            f"{asked.registry} names {named[:200]!r} as its token server, which is not a URL"
+            f"{route.registry} names {named[:200]!r} as its token server, which is not a URL"
         )
-    realm = urlsplit(follow(asked.url, named))
-    query = [("scope", scope) for scope in _scopes(challenge, asked)]
+    realm = urlsplit(follow(route.url, named))
+    query = [("scope", scope) for scope in _scopes(challenge, route)]
     if service := challenge.get("service"):
         query.insert(0, ("service", service))
     old = f"{realm.query}&" if realm.query else ""

@@ -1,14 +1,17 @@
-"""What it means to the user when a registry does not give or take what it should.
+"""Requests that a registry did not accept: as data, and as errors for the user.
 
 OCI distribution specification 1.1, section Error Codes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from imager.oci.authorization import login_hint
 from imager.oci.documents import load_fields
 from imager.oci.reference import Reference
-from imager.oci.retry import RETRIED, BusyError
+from imager.oci.retry import READING, RETRIED, BusyError, Patience, asked_pause
+from imager.oci.routing import Route
 from imager.oci.source import NotFoundError
 from imager.oci.transport import Response, read_bounded
 from imager.support.errors import DependencyError, ImagerError, InputError
@@ -21,70 +24,102 @@ class RefusedError(DependencyError):
     """The registry answers, and does not take it: asking again changes nothing."""
 
 
-def pull_failure(response: Response, reference: Reference, path: str) -> ImagerError:
-    """Return what a status means that was not expected, asking `reference` for `path`."""
-    itself = path == f"manifests/{reference.target}"
-    registry, what = reference.registry, str(reference) if itself else f"{reference} ({path})"
-    words = _said(response)
-    if response.status == 404:
-        return NotFoundError(
-            f"{what} is not in the registry{words}",
-            hint="check the image's name and its tag or digest, or log in: some registries hide "
-            "private images",
-        )
-    if response.status in (401, 403):
-        return InputError(
-            f"{what}: the registry refuses access: HTTP {response.status}{words}",
-            hint=login_hint(registry),
-        )
-    if response.status == 429:
-        return DependencyError(
-            f"{what}: the registry limits the rate of pulls{words}",
-            hint=f"wait, or log in with: docker login {registry}",
-        )
-    return DependencyError(
-        f"{what}: the registry failed: HTTP {response.status}{words}",
-        hint="try again later, or ask who runs the registry",
-    )
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A response with an unexpected status to a request for `path` of the image `reference`.
 
-
-def push_failure(response: Response, reference: Reference, *, pause: float) -> ImagerError:
-    """Return what a status means that was not expected of a POST, PATCH or PUT.
-
-    `pause` are the seconds for which the registry asks.
+    `errors` are the codes and messages of the registry's error document; `pause` is for how many
+    seconds it asks.
     """
-    registry, status = reference.registry, response.status
-    what = f"{reference}: HTTP {status}{_said(response)}"
-    if status == 404:
-        return NotFoundError(
-            f"{registry} has no place for {what}",
-            hint="check the name, and make the repository or project in the registry if it must be",
+
+    reference: Reference
+    method: str
+    path: str
+    status: int
+    errors: tuple[tuple[str, str], ...]
+    pause: float
+
+    @classmethod
+    def of(cls, response: Response, route: Route, patience: Patience) -> Failure:
+        """Return what a response says; reads its body."""
+        return cls(
+            route.reference,
+            route.request.method,
+            route.request.path,
+            response.status,
+            _errors(response),
+            asked_pause(response.headers, patience),
         )
-    if status in (401, 403):
-        return InputError(f"{registry} refuses to take {what}", hint=login_hint(registry))
-    if status == 413:
-        return InputError(
-            f"{registry} takes no request as large as those for {what}",
-            hint="pass a smaller --chunk-size, or raise the limit of the proxy before the registry",
+
+    def error(self) -> ImagerError:
+        """Return the error for the user."""
+        return self._pull_error() if self.method in READING else self._push_error()
+
+    def _pull_error(self) -> ImagerError:
+        itself = self.path == f"manifests/{self.reference.target}"
+        what = str(self.reference) if itself else f"{self.reference} ({self.path})"
+        match self.status:
+            case 404:
+                return NotFoundError(
+                    f"{what} is not in the registry{self._said}",
+                    hint="check the image's name and its tag or digest, or log in: some "
+                    "registries hide private images",
+                )
+            case 401 | 403:
+                return InputError(
+                    f"{what}: the registry refuses access: HTTP {self.status}{self._said}",
+                    hint=login_hint(self.reference.registry),
+                )
+            case 429:
+                return DependencyError(
+                    f"{what}: the registry limits the rate of pulls{self._said}",
+                    hint=f"wait, or log in with: docker login {self.reference.registry}",
+                )
+        return DependencyError(
+            f"{what}: the registry failed: HTTP {self.status}{self._said}",
+            hint="try again later, or ask who runs the registry",
         )
-    if status in RETRIED:
-        return BusyError(
-            f"{registry} failed to take {what}",
-            hint="run the command again later: what is there already is not sent twice",
-            pause=pause,
+
+    def _push_error(self) -> ImagerError:
+        registry = self.reference.registry
+        what = f"{self.reference}: HTTP {self.status}{self._said}"
+        match self.status:
+            case 404:
+                return NotFoundError(
+                    f"{registry} has no such repository: {what}",
+                    hint="check the name; some registries need the repository or project to be "
+                    "created first",
+                )
+            case 401 | 403:
+                return InputError(f"{registry} refuses to take {what}", hint=login_hint(registry))
+            case 413:
+                return InputError(
+                    f"{registry} does not accept requests as large as those for {what}",
+                    hint="pass a smaller --chunk-size, or raise the limit of the proxy before the "
+                    "registry",
+                )
+            case status if status in RETRIED:
+                return BusyError(
+                    f"{registry} failed to take {what}",
+                    hint="run the command again later: blobs that arrived are not sent again",
+                    pause=self.pause,
+                )
+        return RefusedError(
+            f"{registry} does not take {what}", hint="ask who runs the registry what it accepts"
         )
-    return RefusedError(
-        f"{registry} does not take {what}", hint="ask who runs the registry what it accepts"
-    )
+
+    @property
+    def _said(self) -> str:
+        """The registry's own words, made safe for a terminal."""
+        text = "; ".join(message for _, message in self.errors)
+        shown = "".join(char for char in text if char.isprintable())[:_LONGEST_SAID]
+        return f": {shown}" if shown else ""
 
 
-def _said(response: Response) -> str:
-    """Return the registry's own words for an error, made safe for a terminal."""
+def _errors(response: Response) -> tuple[tuple[str, str], ...]:
     try:
-        raw = read_bounded(response, 64 * KIB)
-        errors = load_fields(raw, where="error").children("errors")
-        text = "; ".join(error.text("message") for error in errors)
+        errors = load_fields(read_bounded(response, 64 * KIB), where="error").children("errors")
+        # Some registries have numbers as codes.
+        return tuple((str(each.values.get("code", "")), each.text("message")) for each in errors)
     except ImagerError:
-        return ""
-    shown = "".join(char for char in text if char.isprintable())[:_LONGEST_SAID]
-    return f": {shown}" if shown else ""
+        return ()

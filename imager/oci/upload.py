@@ -138,7 +138,9 @@ class _Upload:
             url = _location(response)
             smallest = response.headers.get("OCI-Chunk-Min-Length", "")
         if url is None:
-            raise RefusedError(f"{self._target.reference.registry} names no place for an upload")
+            raise RefusedError(
+                f"{self._target.reference.registry} returned no Location header for the upload"
+            )
         least = int(smallest) if _NUMBER.fullmatch(smallest) else 0
         chunk = max(self._target.chunk_size, least)
         self._whole = self._whole or chunk >= self._size

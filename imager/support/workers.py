@@ -6,13 +6,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from imager.support.errors import ImagerError, joined
 from imager.support.reporter import Advance
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class CancelledError(Exception):
@@ -41,6 +43,22 @@ class Cancel:
 
 def _ignore(_count: int) -> None:
     pass
+
+
+class OnceEach(Generic[_Key, _Value]):
+    """Values by key, each made once, by the first of several threads that needs it."""
+
+    def __init__(self, make: Callable[[_Key], _Value]) -> None:
+        self._make = make
+        self._values: dict[_Key, _Value] = {}
+        self._locks: dict[_Key, threading.Lock] = {}
+
+    def get(self, key: _Key) -> _Value:
+        """Return the value of `key`; raises as what makes it, which is tried again then."""
+        with self._locks.setdefault(key, threading.Lock()):
+            if key not in self._values:
+                self._values[key] = self._make(key)
+            return self._values[key]
 
 
 @contextmanager

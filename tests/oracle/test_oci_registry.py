@@ -51,7 +51,6 @@ def client(
     hosts: Hosts | None = None,
 ) -> RegistryClient:
     return RegistryClient(
-        transport=HttpTransport(patience=QUICK),
         credentials=credentials or CredentialStore.empty(),
         hosts=hosts,
         connect=lambda tls: HttpTransport(tls=tls, patience=QUICK),

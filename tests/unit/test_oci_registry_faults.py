@@ -222,7 +222,9 @@ def test_plain_http_is_for_loopback_and_insecure_only(
 ) -> None:
     transport = FakeTransport((speaking,))
     client = RegistryClient(
-        transport=transport, credentials=CredentialStore.empty(), hosts=Hosts(insecure=insecure)
+        connect=lambda _: transport,
+        credentials=CredentialStore.empty(),
+        hosts=Hosts(insecure=insecure),
     )
     with pytest.raises(NotFoundError):
         client.image(Reference.parse(name)).root()

@@ -375,7 +375,6 @@ def over_tls(secure: Registry, tls: TlsSettings) -> RemoteImage:
     hosts = Hosts(mirrors={host: (root,)}, tls=tls)
     transport = HttpTransport(tls=tls, patience=QUICK)
     client = RegistryClient(
-        transport=transport,
         credentials=CredentialStore.of(host, Credential("me", "x")),
         hosts=hosts,
         patience=QUICK,

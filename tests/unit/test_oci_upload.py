@@ -229,7 +229,7 @@ def test_waiting_for_a_busy_registry_ends(registry: Registry) -> None:
     registry.always(POST, Answer(503))
     with pytest.raises(BusyError, match="HTTP 503") as caught:
         send(make_target(registry))
-    assert "not sent twice" in caught.value.hint
+    assert "not sent again" in caught.value.hint
     assert len(registry.log.asked) == 1 + QUICK.retries
 
 
@@ -238,7 +238,7 @@ def test_waiting_for_a_busy_registry_ends(registry: Registry) -> None:
     [
         ("POST", 401, InputError, "docker login"),
         ("POST", 403, InputError, "docker login"),
-        ("POST", 404, NotFoundError, "make the repository"),
+        ("POST", 404, NotFoundError, "created first"),
         ("POST", 400, DependencyError, "what it accepts"),
         ("PATCH", 403, InputError, "docker login"),
         ("PATCH", 413, InputError, "--chunk-size"),

@@ -38,7 +38,7 @@ def make_client(
         for host, login in (auths or {}).items()
     }
     return RegistryClient(
-        transport=HttpTransport(patience=patience),
+        connect=lambda tls: HttpTransport(tls=tls, patience=patience),
         credentials=CredentialStore(Fields({"auths": entries}, "credentials")),
         hosts=hosts,
         patience=patience,

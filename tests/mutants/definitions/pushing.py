@@ -59,16 +59,16 @@ MUTANTS = (
     ),
     Mutant(
         "a session elsewhere gets the password",
-        "imager/oci/registry.py",
-        "known = self._logins.known(place) if own else None",
-        "known = self._logins.known(place)",
+        "imager/oci/logins.py",
+        "known = self._known.get(_key(route)) if route.is_own else None",
+        "known = self._known.get(_key(route))",
         f"{_UPLOAD}::test_the_password_does_not_go_to_a_session_elsewhere",
     ),
     Mutant(
         "the token for reading is used to write",
-        "imager/oci/registry.py",
-        "actions = PULL if asked.method in READING else PUSH",
-        "actions = PULL",
+        "imager/oci/routing.py",
+        "return PULL if self.request.method in READING else PUSH",
+        "return PULL",
         f"{_UPLOAD}::test_a_token_for_reading_and_one_for_writing",
     ),
     Mutant(
@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "what a push is refused for is not told",
         "imager/oci/failures.py",
-        'what = f"{reference}: HTTP {status}{_said(response)}"',
-        'what = f"{reference}: HTTP {status}"',
+        'what = f"{self.reference}: HTTP {self.status}{self._said}"',
+        'what = f"{self.reference}: HTTP {self.status}"',
         f"{_UPLOAD}::test_the_words_of_the_registry_are_told",
     ),
 )
