@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from imager.oci.reference import is_registry
 from imager.registry.app import Exchange
-from imager.registry.routes import BlobTarget, ManifestTarget, parse_target
+from imager.registry.routes import BlobTarget, ManifestTarget
 
 _Value = TypeVar("_Value")
 _MOST = 100
@@ -35,8 +35,7 @@ class Pulls:
 
     def note(self, exchange: Exchange) -> None:
         """Learn from an exchange."""
-        path, _, query = exchange.target.partition("?")
-        target = parse_target(path, query)
+        target = exchange.route
         if isinstance(target, ManifestTarget):
             namespace = target.repository.namespace or ""
             registry = f"{namespace}/" if is_registry(namespace) else ""

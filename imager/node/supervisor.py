@@ -73,7 +73,7 @@ class CacheKeeper:
         if self._volumes.look():
             self._copies.devices_changed()
         found = self._opened(roots)
-        if [*map(id, found)] == [*map(id, roots)] and self._copies.due:
+        if found == roots and self._copies.due:
             self._copies.run()
             found = self._opened(roots)
         self._judge(found)

@@ -1,4 +1,4 @@
-"""What the registry has to say of a target: a document, a refusal, or the places of a blob.
+"""Replies to requests: documents, blobs and refusals.
 
 OCI distribution specification 1.1, pull and content discovery
 (https://github.com/opencontainers/distribution-spec/blob/main/spec.md).
@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from imager.oci.digest import Digest
 from imager.oci.documents import dump_json
 from imager.oci.manifest import OCI_INDEX
+from imager.registry.blobs import Blobs, OpenBlob
 from imager.registry.catalog import Catalog, tags_of
 from imager.registry.referrers import referrers_json
 from imager.registry.routes import (
     Base,
     BlobTarget,
+    DocumentTarget,
     Health,
     ManifestTarget,
     Name,
@@ -29,69 +32,96 @@ from imager.registry.routes import (
     TagList,
     Target,
 )
+from imager.support.errors import InputError
 
+METHODS = ("GET", "HEAD")
 JSON = "application/json"
 _MOST_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """A body in memory; `digest` is that of a manifest, `headers` are added."""
+class Reply:
+    """What a request gets, unless it asks for a part or has it already.
 
-    data: bytes
+    `body` is in memory, or an open blob; `digest` is that of a manifest or blob. `problem` is why
+    the request was refused.
+    """
+
+    body: bytes | OpenBlob
     content_type: str = JSON
     digest: Digest | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+    problem: str = ""
+
+    @property
+    def size(self) -> int:
+        """The bytes of the whole body."""
+        return len(self.body) if isinstance(self.body, bytes) else self.body.content.size
 
 
-def answer(catalog: Catalog, target: Target) -> Document | BlobTarget | Refusal:
-    """Return what `catalog` answers for `target`; blobs have yet to be opened and checked."""
+def refuse(status: int, code: str, message: str) -> Reply:
+    """Return a refusal with its error document (specification, 'Error Codes')."""
+    body = dump_json({"errors": [{"code": code, "message": message}]})
+    allow = {"Allow": ", ".join(METHODS)} if status == 405 else {}
+    return Reply(body, headers=allow, status=status, problem=message)
+
+
+async def reply_to(target: Target, catalog: Catalog, blobs: Blobs, stack: ExitStack) -> Reply:
+    """Return what `target` gets from `catalog`; a blob is checked, and open until `stack` closes.
+
+    A damaged blob is refused as a missing one is: clients then ask the next mirror.
+    """
+    if not isinstance(target, BlobTarget):
+        return _document(catalog, target)
+    if target.digest not in catalog.blobs:
+        return refuse(404, "BLOB_UNKNOWN", f"the cache has no blob {target.digest}")
+    blob = await blobs.open(stack, target.digest, catalog.blobs[target.digest])
+    if isinstance(blob, InputError):
+        return refuse(404, "BLOB_UNKNOWN", blob.message)
+    return Reply(blob, "application/octet-stream", target.digest)
+
+
+def _document(catalog: Catalog, target: DocumentTarget) -> Reply:
     match target:
         case Health():
-            return Document(dump_json({"status": "ok", "repositories": len(catalog.repositories)}))
+            return Reply(dump_json({"status": "ok", "repositories": len(catalog.repositories)}))
         case Base():
-            return Document(b"{}")
+            return Reply(b"{}")
         case ManifestTarget(name, wanted):
             return _manifest(catalog, name, wanted)
-        case BlobTarget(digest):
-            return target if digest in catalog.blobs else _unknown_blob(digest)
         case TagList(name, page):
             return _tag_list(catalog, name, page)
         case RepositoryList(namespace, page):
             names, link = _page_of(catalog.names(namespace), page, "/v2/_catalog", namespace)
-            return Document(dump_json({"repositories": names}), headers=link)
+            return Reply(dump_json({"repositories": names}), headers=link)
         case Referrers(name, digest, artifact_type):
             found = catalog.repository(name.name, name.namespace) or {}
             filtered = {"OCI-Filters-Applied": "artifactType"} if artifact_type else {}
             index = referrers_json(found, digest, artifact_type)
-            return Document(index, OCI_INDEX, headers=filtered)
-        case Refusal():
-            return target
+            return Reply(index, OCI_INDEX, headers=filtered)
+        case Refusal(status, code, message):
+            return refuse(status, code, message)
 
 
-def error_document(refusal: Refusal) -> bytes:
-    """Return the error document of a refusal (specification, 'Error Codes')."""
-    return dump_json({"errors": [{"code": refusal.code, "message": refusal.message}]})
-
-
-def _manifest(catalog: Catalog, name: Name, wanted: str | Digest) -> Document | Refusal:
+def _manifest(catalog: Catalog, name: Name, wanted: str | Digest) -> Reply:
     repository = catalog.repository(name.name, name.namespace)
     if repository is None:
         return _unknown_name(name)
     found = repository.get(wanted)
     if found is None:
         mark = "@" if isinstance(wanted, Digest) else ":"
-        return Refusal(404, "MANIFEST_UNKNOWN", f"the cache has no {_full(name)}{mark}{wanted}")
-    return Document(found.raw, found.media_type, found.digest)
+        return refuse(404, "MANIFEST_UNKNOWN", f"the cache has no {_full(name)}{mark}{wanted}")
+    return Reply(found.raw, found.media_type, found.digest)
 
 
-def _tag_list(catalog: Catalog, name: Name, page: Page) -> Document | Refusal:
+def _tag_list(catalog: Catalog, name: Name, page: Page) -> Reply:
     repository = catalog.repository(name.name, name.namespace)
     if repository is None:
         return _unknown_name(name)
     path = f"/v2/{name.name}/tags/list"
     tags, link = _page_of(tags_of(repository), page, path, name.namespace)
-    return Document(dump_json({"name": name.name, "tags": tags}), headers=link)
+    return Reply(dump_json({"name": name.name, "tags": tags}), headers=link)
 
 
 def _page_of(
@@ -111,9 +141,5 @@ def _full(name: Name) -> str:
     return f"{name.namespace}/{name.name}" if name.namespace else name.name
 
 
-def _unknown_name(name: Name) -> Refusal:
-    return Refusal(404, "NAME_UNKNOWN", f"the cache has no image of {_full(name)}")
-
-
-def _unknown_blob(digest: Digest) -> Refusal:
-    return Refusal(404, "BLOB_UNKNOWN", f"the cache has no blob {digest}")
+def _unknown_name(name: Name) -> Reply:
+    return refuse(404, "NAME_UNKNOWN", f"the cache has no image of {_full(name)}")

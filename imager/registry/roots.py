@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -24,12 +25,14 @@ class Root:
     """A cache as it was when `stamp` was taken.
 
     `cache` is None when it could not be opened; `problems` say why, or what of it is left out.
+    Roots are equal when they are of the same path and were `opened` (nanoseconds) together.
     """
 
     path: Path
-    stamp: Stamp
-    cache: ImageCache | None
-    problems: tuple[ImagerError, ...]
+    stamp: Stamp = field(compare=False)
+    cache: ImageCache | None = field(compare=False)
+    problems: tuple[ImagerError, ...] = field(compare=False)
+    opened: int = field(default_factory=time.monotonic_ns)
 
     @property
     def has_changed(self) -> bool:

@@ -91,9 +91,8 @@ class Refusal:
     message: str
 
 
-Target = (
-    Health | Base | RepositoryList | TagList | ManifestTarget | BlobTarget | Referrers | Refusal
-)
+DocumentTarget = Health | Base | RepositoryList | TagList | ManifestTarget | Referrers | Refusal
+Target = DocumentTarget | BlobTarget
 _NOTHING = Refusal(404, "UNSUPPORTED", "there is nothing under this path")
 
 

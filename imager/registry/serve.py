@@ -166,11 +166,11 @@ class _Watch:
         except (ImagerError, OSError) as error:  # next time it may be another
             self.reporter.warn(str(error))
             return roots
-        if [*map(id, found)] != [*map(id, roots)]:
+        if found != roots:
             self.app.replace(await asyncio.to_thread(_catalog, found))
             notify(_status(self.app.catalog))
             for root in found:
-                if all(root is not known for known in roots):
+                if root not in roots:
                     _tell(root, self.reporter)
             try:
                 self.announce()

@@ -22,6 +22,7 @@ from imager.node.status import (
     write_status,
 )
 from imager.registry.app import Exchange
+from imager.registry.routes import parse_target
 from imager.support.errors import HostError, InputError
 
 DISK = RootStatus(
@@ -121,7 +122,9 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 def asked(target: str, status: int, problem: str = "") -> Exchange:
-    return Exchange("127.0.0.1", "HEAD", target, "containerd", status, problem=problem)
+    path, _, query = target.partition("?")
+    route = parse_target(path, query)
+    return Exchange("127.0.0.1", "HEAD", target, "containerd", route, status, problem=problem)
 
 
 def test_what_was_asked_for_in_vain_is_kept_until_it_is_there() -> None:

@@ -109,14 +109,14 @@ MUTANTS = (
     Mutant(
         "the last byte of a range is told as the next one",
         "imager/registry/app.py",
-        "last = selection.start + selection.length - 1",
-        "last = selection.start + selection.length",
+        "last = part.start + part.length - 1",
+        "last = part.start + part.length",
         f"{_SERVE}::test_ranges_of_blobs",
     ),
     Mutant(
         "a registry may be written to",
         "imager/registry/app.py",
-        "if request.method not in _METHODS:",
+        "if request.method not in METHODS:",
         "if not request.method:",
         f"{_SERVE}::test_nothing_can_be_changed",
     ),
