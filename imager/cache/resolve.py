@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ from imager.oci.reference import Reference
 from imager.oci.signature import signed_digest
 from imager.oci.sinks import Buffer
 from imager.oci.source import ImageSource, NotFoundError
-from imager.support.errors import ImagerError, InputError, joined
-from imager.support.workers import worker_pool
+from imager.support.errors import ImagerError, InputError
+from imager.support.workers import Work
 
 if TYPE_CHECKING:
     from imager.cache.blobstore import LayerCache
@@ -42,23 +43,33 @@ def gather(
     the error of the one that failed, or one that names all when there are several, each with its
     place in a list if `entries` maps to those.
     """
-    gathered = Gathered(wanted=selection.platforms)
-    failures: list[ImagerError] = []
-    places = entries if isinstance(entries, Mapping) else {}
+    places = entries if isinstance(entries, Mapping) else dict.fromkeys(entries, "")
     reader = _Reader(client, selection, layer_cache)
-    with worker_pool(jobs, "gather") as pool:
-        reads = [(each, pool.submit(reader.read, each)) for each in entries]
-        for entry, read in reads:
-            try:
-                _add_entry(gathered, read.result())
-            except ImagerError as error:
-                message = placed(_of_entry(entry, error.message), places.get(entry, ""))
-                failure = type(error)(message, hint=error.hint)
-                failure.__cause__ = error.__cause__
-                failures.append(failure)
-    if failures:
-        raise joined(failures, what="images")
+    gathered = Gathered(wanted=selection.platforms)
+
+    def read(entry: str) -> _Entry:
+        with _placing(entry, places[entry]):
+            return reader.read(entry)
+
+    def add(found: tuple[str, _Entry]) -> None:
+        with _placing(found[0], places[found[0]]):
+            _add_entry(gathered, found[1])
+
+    reads = Work().run(read, places, jobs=jobs, what="images", lasting=(ImagerError,))
+    found = zip(places, reads, strict=True)
+    # One after another: the result depends on their order.
+    Work().run(add, found, jobs=1, what="images", lasting=(ImagerError,))
     return gathered
+
+
+@contextmanager
+def _placing(entry: str, place: str) -> Iterator[None]:
+    """Add an entry, and its place in a list, to the message of an error about it."""
+    try:
+        yield
+    except ImagerError as error:
+        message = placed(_of_entry(entry, error.message), place)
+        raise type(error)(message, hint=error.hint) from error.__cause__
 
 
 def _of_entry(entry: str, message: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from imager.oci.authorization import Authorizer
 from imager.oci.credentials import Credentials
@@ -17,14 +16,6 @@ from imager.support.workers import OnceEach
 
 # What hosts answer to the anonymous where they do not say what they have.
 _HIDING = (403, 404)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An Authorization header to ask again with; `is_new` unless another thread got it."""
-
-    authorization: str
-    is_new: bool
 
 
 class Logins:
@@ -48,31 +39,34 @@ class Logins:
         /v2/, is answered, and a login that fails changes nothing. Raises as `Authorizer.answer`
         for a challenge that came with the response, and as Transport.request.
         """
-        known = self._known.get(_key(route)) if route.is_own else None
-        answered = not route.is_own
+        sent = self._known.get(_key(route)) if route.is_own else None
+        final = not route.is_own
         while True:
-            with route.send(known) as response:
-                new = None if answered else self._answer(response, route, known)
-                if new is None:
+            with route.send(sent) as response:
+                login, is_new = (None, True) if final else self._answer(response, route, sent)
+                if login is None:
                     yield response
                     return
-            known, answered = new.authorization, new.is_new
+            sent, final = login, is_new
 
-    def _answer(self, response: Response, route: Route, refused: str | None) -> Answer | None:
-        """Return what to ask again with, None when the response is to be taken as it is.
+    def _answer(
+        self, response: Response, route: Route, refused: str | None
+    ) -> tuple[str | None, bool]:
+        """Return the login to ask again with, None when the response is to be taken as it is.
 
-        `refused` is what the request was sent with.
+        And whether it is new: another thread may have got one since. `refused` is what the request
+        was sent with.
         """
         hidden = response.status in _HIDING and refused is None
         # Of a redirect to another host, neither login nor challenge counts.
         own = same_origin(route.root, response.url)
         if not own or (response.status != 401 and not hidden):
-            return None
+            return None, True
         key = _key(route)
         with self._locks.get(key):
             known = self._known.get(key)
             if known != refused:
-                return Answer(known, is_new=False) if known else None
+                return known or None, False
             try:
                 known = self._answered(response, route)
             except ImagerError:
@@ -80,7 +74,7 @@ class Logins:
                     raise
                 known = ""
             self._known[key] = known
-            return Answer(known, is_new=True) if known else None
+            return known or None, True
 
     def _answered(self, response: Response, route: Route) -> str:
         challenge = response.headers.get("WWW-Authenticate", "")

@@ -96,28 +96,40 @@ Target = DocumentTarget | BlobTarget
 _NOTHING = Refusal(404, "UNSUPPORTED", "there is nothing under this path")
 
 
+class _RefusedError(Exception):
+    """A part of a request that can name nothing."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(status, code, message)
+
+
 def parse_target(path: str, query: str) -> Target:
     """Return what a request's raw path and query ask for.
 
     What can name nothing is refused with 404, so that clients ask the next mirror, and with the
     code that says why.
     """
+    try:
+        return _parse(path, query)
+    except _RefusedError as error:
+        return error.refusal
+
+
+def _parse(path: str, query: str) -> Target:
     # Split first: an encoded slash is no separator, and no name has one.
     parts = [unquote(part) for part in path.split("/")]
     try:
         parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
-    except ValueError:
-        return Refusal(400, "UNSUPPORTED", "there are too many parameters")
+    except ValueError as error:
+        raise _RefusedError(400, "UNSUPPORTED", "there are too many parameters") from error
     match parts:
         case ["", "healthz"] | ["", "healthz", ""]:
             return Health()
         case ["", "v2"] | ["", "v2", ""]:
             return Base()
         case ["", "v2", "_catalog"]:
-            page = _page(parameters)
-            if isinstance(page, Refusal):
-                return page
-            return RepositoryList(parameters.get("ns"), page)
+            return RepositoryList(parameters.get("ns"), _page(parameters))
         case ["", "v2", *names, kind, last] if names:
             return _in_repository(names, kind, last, parameters)
         case _:
@@ -128,43 +140,31 @@ def _in_repository(names: list[str], kind: str, last: str, parameters: dict[str,
     name = Name("/".join(names), parameters.get("ns"))
     # An encoded slash would join two components into one.
     if any("/" in part for part in names) or not is_repository(name.name):
-        return Refusal(404, "NAME_INVALID", f"{name.name[:255]!r} is not a repository name")
+        raise _RefusedError(404, "NAME_INVALID", f"{name.name[:255]!r} is not a repository name")
     match kind, last:
         case "tags", "list":
-            page = _page(parameters)
-            return page if isinstance(page, Refusal) else TagList(name, page)
+            return TagList(name, _page(parameters))
         case "manifests", _:
-            return _manifest(name, last)
+            return ManifestTarget(name, last if is_tag(last) else _digest(last))
         case "blobs", _:
-            digest = _digest(last)
-            return digest if isinstance(digest, Refusal) else BlobTarget(digest)
+            return BlobTarget(_digest(last))
         case "referrers", _:
-            digest = _digest(last)
-            if isinstance(digest, Refusal):
-                return digest
-            return Referrers(name, digest, parameters.get("artifactType"))
+            return Referrers(name, _digest(last), parameters.get("artifactType"))
         case _:
             return _NOTHING
 
 
-def _manifest(name: Name, target: str) -> Target:
-    if is_tag(target):
-        return ManifestTarget(name, target)
-    digest = _digest(target)
-    return digest if isinstance(digest, Refusal) else ManifestTarget(name, digest)
-
-
-def _digest(text: str) -> Digest | Refusal:
+def _digest(text: str) -> Digest:
     try:
         return Digest.parse(text)
     except ImagerError as error:
-        return Refusal(404, "DIGEST_INVALID", error.message)
+        raise _RefusedError(404, "DIGEST_INVALID", error.message) from error
 
 
-def _page(parameters: dict[str, str]) -> Page | Refusal:
+def _page(parameters: dict[str, str]) -> Page:
     count, last = parameters.get("n"), parameters.get("last", "")
     if count is None:
         return Page(None, last)
     if not (count.isascii() and count.isdigit() and len(count) <= 9):
-        return Refusal(400, "PAGINATION_NUMBER_INVALID", f"n={count[:20]!r} is not a number")
+        raise _RefusedError(400, "PAGINATION_NUMBER_INVALID", f"n={count[:20]!r} is not a number")
     return Page(int(count), last)

@@ -60,8 +60,8 @@ MUTANTS = (
     Mutant(
         "a session elsewhere gets the password",
         "imager/oci/logins.py",
-        "known = self._known.get(_key(route)) if route.is_own else None",
-        "known = self._known.get(_key(route))",
+        "sent = self._known.get(_key(route)) if route.is_own else None",
+        "sent = self._known.get(_key(route))",
         f"{_UPLOAD}::test_the_password_does_not_go_to_a_session_elsewhere",
     ),
     Mutant(
