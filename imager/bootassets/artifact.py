@@ -23,6 +23,7 @@ from imager.oci.sinks import FileSink
 from imager.oci.source import ImageSource
 from imager.support.arch import Arch
 from imager.support.atomic import atomic_folder
+from imager.support.descriptors import MADE, opened
 from imager.support.errors import InputError
 from imager.support.folders import check_free_space, ensure_folder
 from imager.support.reporter import Reporter
@@ -135,12 +136,8 @@ def pull_artifact(
 
 
 def _fetch(image: ImageSource, file: PulledFile, folder: Path, work: Work) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(folder / file.path, flags, 0o666)
-    try:
+    with opened(folder / file.path, MADE | os.O_EXCL) as descriptor:
         image.fetch_blob(file.layer, FileSink(descriptor, 0, work))
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

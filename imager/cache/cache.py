@@ -30,8 +30,9 @@ class ImageCache:
     """A cache whose manifests have been read and checked; blobs are checked when copied.
 
     `files` are in the order in which they should be written. `config_platforms` has, by the
-    digest of their manifests, the platforms that images tell of themselves. `containers` are
-    checks of what the files lie in (an uncompressed layer). `source` names where it came from.
+    digest of their manifests, the platforms that images name in their
+    configuration. `containers` are checks of what contains the files (an uncompressed layer).
+    `source` names where the cache came from.
     """
 
     source: str
@@ -93,7 +94,7 @@ class ImageCache:
 
     @cached_property
     def platforms(self) -> tuple[Platform, ...]:
-        """The platforms of the images: an index tells them, else an image's configuration."""
+        """The platforms of the images: from an index, else from an image's configuration."""
         own = {
             self.config_platforms[digest]
             for digest in (self.manifests[reference].digest for reference in self.images)
@@ -116,7 +117,7 @@ class ImageCache:
     def entry_platform(self, reference: Reference, entry: Descriptor) -> Platform | None:
         """Return what an entry of the index of `reference` is for, normalised.
 
-        None when it is for no platform, or when the index does not tell and it is not there.
+        None when it is for no platform, or when the index names none and the manifest is missing.
         """
         root, part = self.manifests[reference], self._part(reference, entry.digest)
         if entry.is_attestation or signed_digest(reference.tag) not in (None, root.digest):
@@ -139,7 +140,7 @@ class ImageCache:
 
     @cached_property
     def checks(self) -> tuple[AnyCheck, ...]:
-        """The digests still to be checked: every blob, and what the blobs lie in."""
+        """The digests still to be checked: every blob, and what contains the blobs."""
         named = BlobNames(self.manifests)
         blobs = (
             check
@@ -155,7 +156,7 @@ class ImageCache:
     def require_arch(self, arch: Arch) -> None:
         """Raise InputError unless every image is complete for linux on `arch`.
 
-        Images that are for another platform alone (`foreign`) may be there beside others.
+        Images only for another platform (`foreign`) are allowed beside others.
         """
         problems = [
             problem
@@ -252,7 +253,7 @@ class ImageCache:
 
 
 def blob_checks(digest: Digest, content: Content, *, what: str | None = None) -> Iterator[AnyCheck]:
-    """Yield the check of a blob that lies in files: none for one that is read from a stream.
+    """Yield the check of a blob that is in files: none for one that is read from a stream.
 
     `what` is what messages call it.
     """

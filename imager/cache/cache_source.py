@@ -39,7 +39,7 @@ class HeldImage(StoredImage):
         return self.cache.source
 
     def blob_content(self, blob: Descriptor) -> Content:
-        """Return where the blob lies, in a layer or in a file of its own; see ImageSource."""
+        """Return the blob, which is in a layer or in a file of its own; see ImageSource."""
         file = self.cache.blobs.get(blob.digest)
         if file is None:
             raise NotFoundError(

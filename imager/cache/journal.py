@@ -1,8 +1,8 @@
-"""What has come of each blob, in a file: a run that was killed is taken up from there.
+"""Records in a file how much of each blob has arrived, so that a later run can resume.
 
 The file has a counter for each blob, 64 bits, little-endian. A counter is written after the bytes
-that it counts, so after a kill it never tells too much; after a power failure it may, and the
-digest of the blob tells that.
+that it counts, so after a kill it is never too high; after a power failure it may be, and the
+digest of the blob shows that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imager.oci.digest import Digest
+from imager.support.descriptors import MADE, opened
 
 _COUNTER = struct.Struct("<Q")
 
@@ -31,22 +32,19 @@ class Journal:
         return int(_COUNTER.unpack(data)[0]) if len(data) == _COUNTER.size else 0
 
     def record(self, digest: Digest, count: int) -> None:
-        """Take down that the first `count` bytes of the blob are at its place."""
+        """Record that the first `count` bytes of the blob are at its place."""
         os.pwrite(self._descriptor, _COUNTER.pack(count), self._places[digest])
 
 
 @contextmanager
 def open_journal(path: Path, digests: Iterable[Digest]) -> Iterator[Journal]:
     """Yield the journal at `path`, made if need be; it must have been of the same blobs."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
+    with opened(path, MADE) as descriptor:
         yield Journal(descriptor, digests)
-    finally:
-        os.close(descriptor)
 
 
 def recorded(path: Path) -> int:
-    """Return how many bytes the journal at `path` tells of; 0 without one."""
+    """Return how many bytes the journal at `path` records; 0 without one."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

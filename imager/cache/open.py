@@ -1,6 +1,6 @@
-"""Opening an image cache from where it lies: a layout, a flat tree, a tar of them, or an image.
+"""Opens an image cache in place: a layout, a flat tree, a tar of them, or an image.
 
-Nothing is unpacked. Files of an uncompressed source are ranges of the files they lie in; of a
+Nothing is unpacked. Files of an uncompressed source are ranges of the files that contain them; of a
 compressed one they are ranges of its stream, hashed in the pass that finds them.
 """
 

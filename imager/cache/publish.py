@@ -1,6 +1,6 @@
 """An image cache as what is pushed: an OCI layout as it is, a tree or tar packed on the fly.
 
-The layer of a tree is planned and hashed where its files lie, and read a second time when it is
+The layer of a tree is planned and hashed in place, and read a second time when it is
 sent: it takes no space on disk. It is the same layer, with the same digest, as in the layout
 that `create_cache` makes of the same images.
 """

@@ -200,7 +200,7 @@ class _Reader:
         return Choice((), frozenset({platform} if own else ()), (text,))
 
     def _own_platform(self, manifest: ImageManifest, source: ImageSource) -> Platform | None:
-        """Return the platform that an image's configuration tells, None when it tells none."""
+        """Return the platform in an image's configuration, None when it has none."""
         if manifest.is_artifact:
             return None
         return config_platform(self._config(manifest.config, source))

@@ -85,7 +85,7 @@ class _NotingSink:
             self.finish()
 
     def finish(self) -> None:
-        """Note what has come since the last time; raises HostError when the disk is full."""
+        """Note what has arrived since the last time; raises HostError when the disk is full."""
         try:
             self._note(self._count, self._new)
         except OSError as error:

@@ -23,7 +23,7 @@ from imager.support.reporter import Advance, Reporter
 from imager.support.units import MIB, format_size
 
 _JOURNAL = "journal"
-# Less is fetched again sooner than anybody asks what the folder beside the target is.
+# Less is quickly fetched again, and needs no folder beside the target.
 _WORTH_KEEPING = MIB
 
 
@@ -60,12 +60,12 @@ class Construction:
             yield folder
 
     def _keep(self, folder: Path, error: BaseException) -> bool:
-        """Keep what has come, unless it is next to nothing, or there is no room for it."""
+        """Keep what has arrived, unless it is less than a MiB or there is no room for it."""
         come = recorded(folder / _JOURNAL)
         if come < _WORTH_KEEPING or isinstance(error, HostError | OutputError):
             return False
         self.reporter.warn(
-            f"{format_size(come)} are kept in {folder}: run the same command again to go on"
+            f"{format_size(come)} are kept in {folder}: run the same command again to resume"
         )
         return True
 
@@ -114,7 +114,7 @@ class Construction:
 
 
 def forget_journal(folder: Path) -> None:
-    """Remove what a later run would go on from: all has come, and its places will change."""
+    """Remove the journal: all blobs have arrived, and their places will change."""
     (folder / _JOURNAL).unlink(missing_ok=True)
 
 

@@ -27,13 +27,13 @@ from imager.cache.paths import ManifestPath, parse_path
 from imager.cache.sniff import not_a_cache
 from imager.content.compression import codec_of
 from imager.content.extents import Content, FileRange, StreamRange
-from imager.content.reading import read_content
+from imager.content.reading import iterate_bytes, read_content
 from imager.content.tar import TarPlace, first_names, open_tar
 from imager.content.tree import File, Tree
 from imager.oci.files import ArchiveFiles
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.manifest import Descriptor, ImageManifest
-from imager.oci.plainfile import write_plain_content
+from imager.oci.plainfile import write_plain
 from imager.oci.sinks import Discard
 from imager.support.errors import Fail, ImagerError, InputError, UnsupportedError
 
@@ -150,8 +150,8 @@ def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
         case [StreamRange() as place] if codec is None:
             return TarPlace(place, content.size)
         case [StreamRange()]:
-            plain = Content.of_file(write_plain_content(source, content))
-            return _layer_place(source, layer, plain)
+            plain = write_plain(source, iterate_bytes(content), size=content.size)
+            return _layer_place(source, layer, Content.of_file(plain))
         case [FileRange() as place] if codec_of(_beginning(content)) is codec:
             if codec is None:
                 return TarPlace(place, content.size)

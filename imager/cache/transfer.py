@@ -15,6 +15,7 @@ from imager.content.extents import Content, FileRange
 from imager.content.writeback import Flusher
 from imager.oci.sinks import FileSink
 from imager.oci.source import BlobCheck, WrongBytesError, copy_blob
+from imager.support.descriptors import opened
 from imager.support.reporter import Advance
 from imager.support.workers import Work
 
@@ -36,7 +37,7 @@ def fetch_blobs(
 ) -> None:
     """Have all blobs delivered to their places, `jobs` at a time, the largest first.
 
-    `progress` is called with the bytes that have come since its last call, by one thread at a
+    `progress` is called with the bytes that arrived since its last call, by one thread at a
     time. A blob that is missing or wrong does not keep the others from being fetched, and all such
     failures are reported together; any other error stops the others: DependencyError when a
     registry fails, HostError when the disk is full.
@@ -61,19 +62,16 @@ class DirectDelivery:
     def __call__(self, place: BlobPlace, work: Work) -> None:
         """Fetch the blob; raises as `resume_blob`."""
         digest = place.wanted.blob.digest
-        descriptor = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
+        with opened(place.path, os.O_WRONLY) as descriptor:
 
-        def note(count: int, new: int) -> None:
-            self.journal.record(digest, count)
-            if new:
-                self.flusher.wrote(descriptor, new)
+            def note(count: int, new: int) -> None:
+                self.journal.record(digest, count)
+                if new:
+                    self.flusher.wrote(descriptor, new)
 
-        try:
             known = self.journal.known(digest)
             landing = Landing(place.path, descriptor, place.offset, known, note)
             resume_blob(place.wanted, landing, work)
-        finally:
-            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class LayerCacheDelivery:
     def __call__(self, place: BlobPlace, work: Work) -> None:
         """Fetch the blob if need be, and put it into its place; raises as `LayerCache.get`.
 
-        A file that is the blob alone becomes a second name of the one in the cache, where that is
+        A file that is only the blob becomes a hard link to the one in the cache, where that is
         possible. Else the blob is copied, and checked on the way.
         """
         path = self.cache.get(place.wanted, work)
@@ -93,13 +91,13 @@ class LayerCacheDelivery:
             try:
                 _copy(path, place, work)
             except OF_ONE_BLOB:
-                # Somebody changed it and its time, or the disk did.
+                # It was changed with its time kept, or the disk is failing.
                 path.unlink(missing_ok=True)
                 _copy(self.cache.get(place.wanted, work), place, work)
 
 
 def _link(path: Path, place: BlobPlace) -> bool:
-    """Make the place a second name of `path`; False when it is more than the blob, or cannot be."""
+    """Make the place a hard link to `path`; False for more than the blob, or where not possible."""
     if place.offset or place.path.stat().st_size != place.wanted.blob.size:
         return False
     link = place.path.with_name(f"{place.path.name}.link")
@@ -114,11 +112,8 @@ def _link(path: Path, place: BlobPlace) -> bool:
 
 def _copy(path: Path, place: BlobPlace, work: Work) -> None:
     blob = place.wanted.blob
-    descriptor = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
+    with opened(place.path, os.O_WRONLY) as descriptor:
         # Its bytes were reported when they came to the layer cache.
         sink = FileSink(descriptor, place.offset, Work(cancel=work.cancel))
         check = BlobCheck(blob, sink, where=str(path), error=WrongBytesError)
         copy_blob(Content.of_source(FileRange(path), blob.size), check)
-    finally:
-        os.close(descriptor)

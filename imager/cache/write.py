@@ -38,6 +38,7 @@ from imager.oci.digest import Digest
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE
 from imager.oci.layout import blob_path as layout_blob_path
 from imager.oci.manifest import OCI_LAYER, Descriptor
+from imager.support.descriptors import MADE, opened
 from imager.support.errors import InputError
 from imager.support.folders import check_output_folder
 from imager.support.meter import Kept
@@ -101,8 +102,8 @@ def create_cache(
 def write_cache(plan: CreationPlan, *, reporter: Reporter) -> Created:
     """Write what was planned, atomically.
 
-    The same images give the same bytes. What has come when the run ends too early is kept beside
-    the target, and the next run with the same plan goes on from there. Raises InputError for a
+    The same images give the same bytes. What has arrived when the run ends early is kept beside
+    the target, and the next run with the same plan resumes there. Raises InputError for a
     local blob that is not what its digest says, DependencyError when a registry fails, HostError
     for a lack of space.
     """
@@ -139,7 +140,7 @@ def _place_file(file: File, folder: Path, replaced: Path, progress: Advance) -> 
     if old is not None and try_link(old, path):
         progress(Kept(file.content.size))
         return
-    with _opened(path) as out:
+    with opened(path, MADE) as out:
         write_content(file.content, out, progress=progress)
 
 
@@ -189,9 +190,9 @@ def _write_around(archive: Content, out: int) -> None:
 
 @contextmanager
 def _written(made: Construction, content: Content, path: Path, folder: Path) -> Iterator[int]:
-    """Write the file that all blobs lie in; yield its descriptor while it is flushed."""
+    """Write the file that contains all blobs; yield its descriptor while it is flushed."""
     places = {place.path: (path, place.offset) for place in made.plan.packing.places}
-    with flushing() as flusher, _opened(path) as out:
+    with flushing() as flusher, opened(path, MADE) as out:
         size = content.data_size
         with made.transferring(folder, places, local_size=size, flusher=flusher) as progress:
             write_content(content, out, progress=progress)
@@ -208,16 +209,6 @@ def _compress(made: Construction, plain: Path, packed: Path, codec: Codec) -> No
     packed.unlink(missing_ok=True)
     with made.reporter.waiting(f"compressing with {codec.value}"):
         compress_file(plain, packed, codec=codec)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """Yield a descriptor of `path`, which is made unless an earlier run has made it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _file_digest(path: Path, *, start: int = 0) -> Digest:

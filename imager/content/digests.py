@@ -1,8 +1,8 @@
 """Checking digests beside a copy: the sources are hashed on another core while they are copied.
 
 Each source file is read once, front to back; where checks overlap (a layer, and the blobs
-inside it) the same bytes feed all of them, in parallel. What lies in pieces, as in the file system
-of an image, is read piece by piece.
+inside it) the same bytes feed all of them, in parallel. Blobs in pieces, as in the file system
+of an image, are read piece by piece.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def run_checks(checks: Sequence[AnyCheck], *, cancel: Cancel | None = None) -> N
 def failed_checks(
     checks: Sequence[AnyCheck], *, jobs: int, progress: Callable[[int], None]
 ) -> tuple[ImagerError, ...]:
-    """Run all checks to their end, `jobs` files at a time; return what is wrong, by file and place.
+    """Run all checks to their end, `jobs` files at a time; return the failures, by file and offset.
 
-    What lies in pieces comes last, each for itself.
+    Contents in pieces come last, one by one.
 
     `progress` is called with the bytes hashed since its last call, by one thread at a time: in all
     the lengths of the checks that could be read.
@@ -119,7 +119,7 @@ def failed_checks(
 
 
 def _by_file(checks: Sequence[AnyCheck]) -> Iterator[tuple[Path, list[Check]]]:
-    """Yield the checks of each file, in its order; but for those of what lies in pieces."""
+    """Yield the checks of each file, in its order, without those of contents in pieces."""
     plain = [check for check in checks if isinstance(check, Check)]
     plain.sort(key=lambda check: (check.source.path, check.source.offset))
     for path, group in groupby(plain, key=lambda check: check.source.path):

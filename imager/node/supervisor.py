@@ -1,7 +1,7 @@
-"""A machine's image cache kept: volumes found, copied, served, and told of.
+"""Keeps a machine's image cache: finds volumes, copies, serves and reports them.
 
 A server asks the keeper for its roots again and again; each time the keeper looks for devices
-that have come or gone. New roots are served first, and copied from afterwards.
+that were added or removed. New roots are served first, and copied from afterwards.
 """
 
 from __future__ import annotations

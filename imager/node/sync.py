@@ -1,6 +1,6 @@
-"""A cache copied into a volume: each blob checked on its way, the names of images last.
+"""Copies a cache into a volume: each blob is checked on the way, the names of images come last.
 
-A copy that was cut off is taken up: whole files are kept, a blob goes on behind its bytes that were
+An interrupted copy resumes: whole files are kept, and a blob continues after the bytes that were
 written. Nothing is removed. The volume is complete for an image as soon as its name is there.
 
 The volume remembers which caches were copied to it: a tag that a later one has moved stays where it

@@ -17,7 +17,7 @@ from imager.support.reporter import Advance, Reporter
 from imager.support.units import format_size
 from imager.support.workers import Cancel
 
-# As long as no device has come or gone, all that are to come are taken to be there.
+# When no device was added or removed for so long, none is expected any more.
 _QUIET_SECONDS = 3.0
 _TOLD_SECONDS = 1.0
 _NO_MEDIUM = "there is no ISO or stick with an image cache to copy from"
@@ -40,7 +40,7 @@ class CopyState:
 class MediaCopies:
     """Copies each medium once; one that failed again when other devices are there.
 
-    `tell` is called with what became of it, also while it goes on.
+    `tell` is called with the state of the copies, also during one.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class MediaCopies:
         self._copied &= set(self._volumes.media)
 
     def run(self) -> None:
-        """Copy what media have to the disk, the first that has come first.
+        """Copy what media have to the disk, in the order in which they were found.
 
         What is wrong with one does not keep the others from being copied.
         """
@@ -132,7 +132,7 @@ class MediaCopies:
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
-    """A reporter that also tells `heard(done, total)`, in bytes, of transfers."""
+    """A reporter that also calls `heard(done, total)`, in bytes, during transfers."""
 
     reporter: Reporter
     heard: Callable[[int, int], None]

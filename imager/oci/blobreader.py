@@ -34,7 +34,7 @@ class BlobReader:
         return self._reached
 
     def body(self, start: int, end: int) -> Stream | None:
-        """Return the bytes from `start` up to `end`; None when these are none."""
+        """Return the bytes from `start` up to `end`; None when there are none."""
         return _Part(self, start, end) if start < end else None
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
@@ -55,7 +55,7 @@ class BlobReader:
         if self._reached == self.blob.size and self._hash.hexdigest() != self.blob.digest.hex:
             raise InputError(
                 f"blob {self.blob.digest} does not match its digest: "
-                f"what lies there has sha256:{self._hash.hexdigest()}",
+                f"the data has sha256:{self._hash.hexdigest()}",
                 hint="the cache is damaged: copy or create it again",
             )
         self._work.advance(len(new))

@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class DockerArchive:
-    """An opened archive: where its files lie and which images it lists."""
+    """An opened archive: its files, and the images that it lists."""
 
     archive: ArchiveFiles
     entries: tuple[Entry, ...]
@@ -178,7 +178,7 @@ class DockerArchiveImage(StoredImage):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """That the registry's digests are lost."""
+        """The registry's digests are lost."""
         return (
             f"{self.path} holds no registry manifest: one was made, so references that pin "
             "this image by digest will not match",

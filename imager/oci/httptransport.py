@@ -1,7 +1,7 @@
 """HTTP for registries, on urllib3.
 
-Time limits, redirects, and what failures mean stand here; retries in `retry`, TLS in `tls`. What
-a registry means by an answer stands in `registry`.
+Time limits, redirects and connection failures are handled here; retries in `retry`, TLS in `tls`,
+the responses of a registry in `failures`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """OCI image layouts: folders of blobs with an index, image-layout.md of the OCI image spec.
 
-https://github.com/opencontainers/image-spec/blob/main/image-layout.md. The folder may lie in a tar
+https://github.com/opencontainers/image-spec/blob/main/image-layout.md. The folder may be in a tar
 (skopeo's `oci-archive:`, `docker save` of Docker 25 and later). A layout may come from anyone:
 every document and blob is checked by size and digest, and no path leaves the folder.
 """

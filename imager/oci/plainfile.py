@@ -1,6 +1,6 @@
 """Files without a name, for compressed bytes that are needed in another order than they come in.
 
-They lie in the folder for temporary files ($TMPDIR), and go with the process, however that ends.
+They are in the folder for temporary files ($TMPDIR), and end with the process, however it ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path, PosixPath
 from imager.content.compression import StreamReader
 from imager.content.copier import write_error
 from imager.content.extents import Content, Extent, FileRange, StreamRange
-from imager.content.reading import CHUNK, iterate_bytes
+from imager.content.reading import CHUNK
 from imager.support.errors import HostError
 from imager.support.folders import free_space, temporary_place
 from imager.support.units import format_size
@@ -58,11 +58,6 @@ def write_plain(source: object, pieces: Iterable[bytes], *, size: int = 0) -> Pa
     return path
 
 
-def write_plain_content(source: object, content: Content) -> Path:
-    """Return the path of a file of `content`; raises as `write_plain`."""
-    return write_plain(source, iterate_bytes(content), size=content.size)
-
-
 def plain_pieces(stream: StreamRange) -> Iterator[bytes]:
     """Yield the bytes of a compressed stream; raises InputError when it is damaged."""
     with StreamReader.of(stream) as reader:
@@ -72,7 +67,7 @@ def plain_pieces(stream: StreamRange) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class PlainStreams:
-    """Makes contents readable in any order: each stream that they lie in is decompressed once."""
+    """Makes contents readable in any order: each stream that contains them is decompressed once."""
 
     source: object
     _paths: dict[StreamRange, Path] = field(default_factory=dict)

@@ -132,7 +132,7 @@ def push(
     options: PushOptions,
     reporter: Reporter,
 ) -> Pushed:
-    """Push an image under the tag of `reference`, or without one if it has a digest alone.
+    """Push an image under the tag of `reference`, or without a tag if it only has a digest.
 
     Blobs that the repository has are not sent. Raises InputError when `reference` has another
     digest than the image, and as `upload_blob`.

@@ -137,7 +137,7 @@ def _named(text: str, option: str, form: str) -> tuple[str, str]:
 
 def _credentials(text: str) -> CredentialStore:
     registry, equals, rest = text.partition("=")
-    # What stands before the first = of a path that has one is no registry, or ./ can be put there.
+    # The part of a path before its first = is no registry; if it looks like one, ./ helps.
     if not equals or not is_registry(registry):
         # The text is not shown: it may have a password.
         if (":" in text or equals) and not Path(text).exists():

@@ -1,4 +1,4 @@
-"""What an image can be read from: one protocol for registries, layouts and archives."""
+"""Sources of images: one protocol for registries, layouts and archives."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from imager.support.errors import DependencyError, ImagerError, InputError
 
 
 class NotFoundError(InputError):
-    """The source answers, and does not have the manifest or blob."""
+    """The source works, and does not have the manifest or blob."""
 
 
 class WrongBytesError(DependencyError):
-    """A registry's bytes, or those one had before, are not the blob: throw all of them away."""
+    """The bytes from a registry, or those of an earlier attempt, are not the blob: discard all."""
 
 
 class ByteSink(Protocol):
@@ -30,7 +30,7 @@ class ByteSink(Protocol):
 
 
 class ImageSource(Protocol):
-    """One image, or one repository of them, wherever it lies."""
+    """One image, or one repository of images, in a registry or on this machine."""
 
     def root(self) -> RawManifest:
         """Return the manifest or index that was asked for when the source was opened.
@@ -46,16 +46,16 @@ class ImageSource(Protocol):
         """
 
     def blob_content(self, blob: Descriptor) -> Content | None:
-        """Return where the blob lies on disk, of the right size; None when it is remote.
+        """Return the blob as content on disk, of the right size; None when it is remote.
 
-        The digest is not checked: who copies it hashes it beside the copy. Raises NotFoundError
-        when it is not there, InputError when its size is another one. A registry is asked for
-        foreign layers alone, since it need not have them.
+        The digest is not checked: it is hashed beside the copy. Raises NotFoundError when it is
+        missing, InputError when its size is another one. A registry is only asked for foreign
+        layers, since it need not have them.
         """
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know of the image, a sentence each."""
+        """Warnings about the image, a sentence each."""
 
     def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         """Write the blob to `sink` in bounded pieces, checking its size and digest.
@@ -99,7 +99,9 @@ class BlobCheck:
     def skip(self, data: bytes) -> None:
         """Count `data` as bytes that the sink has; raises as `write`."""
         if len(data) > self.missing:
-            raise self._error(f"{self.where} is longer than the {self.blob.size} bytes promised")
+            raise self._error(
+                f"{self.where} is longer than the {self.blob.size} bytes of its descriptor"
+            )
         self._hash.update(data)
         self._size += len(data)
 

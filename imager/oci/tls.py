@@ -1,10 +1,11 @@
-"""Whom to trust, and as whom to appear, on TLS connections to registries."""
+"""Trusted CAs and client certificates of TLS connections to registries."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class ClientCertificate:
     key: Path | None = None
 
     def load_into(self, context: ssl.SSLContext) -> None:
-        """Let `context` appear with this certificate; raises InputError when it cannot."""
+        """Present this certificate on connections of `context`; raises InputError for a bad one."""
         with _explained(
             f"client certificate {self.certificate}",
             "a certificate and its key in PEM, without a password",
@@ -32,9 +33,9 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """How to talk to some host: `ca_files` (PEM) are trusted beside the system's certificates.
+    """TLS to a host: `ca_files` (PEM) are trusted in addition to the system's certificates.
 
-    `verify=False` takes any certificate of the other side.
+    `verify=False` accepts any certificate of the server.
     """
 
     verify: bool = True
@@ -42,7 +43,7 @@ class TlsSettings:
     client_certificates: tuple[ClientCertificate, ...] = ()
 
     def __or__(self, other: TlsSettings) -> TlsSettings:
-        """Return what both say: verified only when both are."""
+        """Return both together: certificates are checked only if both say so."""
         return TlsSettings(
             verify=self.verify and other.verify,
             ca_files=self.ca_files + other.ca_files,
@@ -56,29 +57,33 @@ class TlsSettings:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         context.load_default_certs()
-        for path in self.ca_files:
-            _trust(context, path)
-        for certificate in self.client_certificates:
-            certificate.load_into(context)
+        for load in self._files():
+            load(context)
         return context
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the files, one message each."""
+        """Return the problems of the files, one message each."""
         context = create_urllib3_context()
         found: list[str] = []
-        for path in self.ca_files:
-            with _collected(found):
-                _trust(context, path)
-        for certificate in self.client_certificates:
-            with _collected(found):
-                certificate.load_into(context)
+        for load in self._files():
+            try:
+                load(context)
+            except ImagerError as error:
+                if is_denied(error):
+                    raise
+                found.append(f"{error.message} ({error.hint})" if error.hint else error.message)
         return found
+
+    def _files(self) -> Iterator[Callable[[ssl.SSLContext], None]]:
+        """Yield what loads each file into a context."""
+        yield from (functools.partial(_trust, path) for path in self.ca_files)
+        yield from (certificate.load_into for certificate in self.client_certificates)
 
 
 DEFAULT_TLS = TlsSettings()
 
 
-def _trust(context: ssl.SSLContext, path: Path) -> None:
+def _trust(path: Path, context: ssl.SSLContext) -> None:
     with _explained(f"CA file {path}", "certificates in PEM"):
         context.load_verify_locations(path)
 
@@ -93,13 +98,3 @@ def _explained(what: str, expected: str) -> Iterator[None]:
         raise InputError(f"{what} is not valid{said}", hint=f"it must be {expected}") from error
     except OSError as error:
         raise InputError(f"cannot read {what}: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def _collected(found: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except ImagerError as error:
-        if is_denied(error):
-            raise
-        found.append(f"{error.message} ({error.hint})" if error.hint else error.message)

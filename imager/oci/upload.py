@@ -1,8 +1,8 @@
 """One blob into a registry: OCI distribution specification 1.1, section Pushing blobs.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
-A blob larger than a chunk goes in chunks, of which a broken one is taken up at the byte that the
-registry names; a smaller one, or one for a registry that takes no chunks, in one request.
+A blob larger than a chunk goes in chunks, of which a broken one resumes at the byte that the
+registry names; a smaller one, or one for a registry without chunked uploads, in one request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Outcome(enum.Enum):
 
 
 class _UnsureError(DependencyError):
-    """The registry does not have what it was sent: ask it what it has, and go on from there."""
+    """The registry lacks bytes that were sent: ask what it has, and resume there."""
 
 
 # The transport does not retry a request with a body: it cannot know how much has arrived.
@@ -67,8 +67,8 @@ def has_blob(target: Target, blob: Descriptor) -> bool:
 def upload_blob(target: Target, reader: BlobReader) -> Outcome:
     """Send a blob that the repository does not have.
 
-    What fails is asked for what it got and taken up there, within the client's patience; a
-    session that the registry has lost is begun anew as often. Raises InputError for a damaged
+    After a failure the upload resumes at what the registry has, within the client's patience; a
+    session that the registry has lost is started again as often. Raises InputError for a damaged
     blob and when access is refused, NotFoundError without the repository, DependencyError when
     the registry fails or does not take the blob.
     """
@@ -102,7 +102,7 @@ class _Upload:
         self._unsure = False
 
     def step(self) -> None:
-        """Send one request that brings the blob further, or find out that an earlier one did."""
+        """Send the next request, or find out that an earlier one succeeded."""
         if self._unsure and self._find_out():
             return
         session = self._session
@@ -160,7 +160,7 @@ class _Upload:
                 status, url = response.status, _location(response) or session.url
                 has = _has(response, sent=end)
         except RefusedError:
-            # There are registries that take a blob in one piece alone.
+            # Some registries only take a blob in one piece.
             self._whole, self._session = True, None
             return
         if status != 202:
@@ -187,7 +187,7 @@ class _Upload:
 
     def _lost(self, session: _Session, status: int) -> _UnsureError:
         return _UnsureError(
-            f"{_place(session.url)} does not go on with the upload of blob "
+            f"{_place(session.url)} does not continue the upload of blob "
             f"{self._reader.blob.digest} at byte {session.offset}: HTTP {status}",
             hint="run the command again later",
         )

@@ -129,7 +129,9 @@ def _route(request: BaseRequest) -> Target:
     if request.version < HttpVersion10:
         return Refusal(505, "UNSUPPORTED", "this registry speaks HTTP/1.0 and 1.1")
     if request.method not in METHODS:
-        return Refusal(405, "UNSUPPORTED", "this registry is read-only: GET and HEAD alone")
+        return Refusal(
+            405, "UNSUPPORTED", "this registry is read-only: only GET and HEAD are allowed"
+        )
     return parse_target(request.rel_url.raw_path, request.rel_url.raw_query_string)
 
 

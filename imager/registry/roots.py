@@ -1,4 +1,4 @@
-"""The caches that are served, opened from their paths, and opened again when they have changed."""
+"""Opens the caches that are served, and opens them again when they have changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imager.support.errors import ImagerError, OutputError, joined
 
 _MOST_PROBLEMS = 20
 
-# The identities of the files and folders that tell of a change; None for what is not there.
+# The identities of the files and folders that show a change; None for missing ones.
 Stamp = tuple[Identity | None, ...]
 
 
@@ -45,7 +45,7 @@ class RootSource(Protocol):
 
     @property
     def settled(self) -> bool:
-        """Whether clients may rely on what is served; systemd is told when it first is true."""
+        """Whether clients may rely on what is served; systemd is notified when it first is true."""
 
     def open(self) -> tuple[Root, ...]:
         """Return the first roots; raises ImagerError when nothing is to be served."""
@@ -62,7 +62,7 @@ class RootSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedRoots:
-    """Caches that lie at given paths."""
+    """Caches at given paths."""
 
     paths: tuple[Path, ...]
 
@@ -88,7 +88,7 @@ class FixedRoots:
 
 
 def open_root(path: Path) -> Root:
-    """Return the cache at `path`; what is damaged in it is left out, and told."""
+    """Return the cache at `path`; what is damaged in it is left out and reported."""
     # Before anything is read: what changes meanwhile is read again.
     stamp = stamp_of(path)
     problems: list[ImagerError] = []

@@ -44,7 +44,7 @@ class RepositoryList:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A repository, in the registry `namespace` when the client tells it."""
+    """A repository, in the registry `namespace` when the client names it."""
 
     name: str
     namespace: str | None

@@ -1,4 +1,4 @@
-"""A registry of caches from start to end: opened, served, kept up with what changes, shut down."""
+"""Runs a registry of caches: opens and serves them, follows their changes, and shuts down."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ServerTls:
         try:
             context.load_cert_chain(self.certificate, self.key, password=_no_passphrase)
         except (OSError, ValueError) as error:
-            # It does not tell which file it was
+            # The error does not name the file
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise InputError(
                 f"cannot serve TLS with {self.certificate} and {self.key}: {reason}",
@@ -84,10 +84,10 @@ def run_service(
     log: Callable[[Exchange], None],
     announce: Callable[[Serving], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM comes; then what is being sent is sent to its end, if soon.
+    """Serve until SIGINT or SIGTERM, then drain responses for up to 10 seconds.
 
-    `announce` is called when requests are taken, before systemd is told, and when other caches are
-    there; `log` after every request. SIGHUP looks for changes at once. Raises InputError for
+    `announce` is called when requests are accepted, before systemd is notified, and when the caches
+    have changed; `log` after every request. SIGHUP looks for changes at once. Raises InputError for
     caches or files that do not serve, HostError when nothing can listen on the address.
     """
     roots = service.roots.open()
@@ -140,7 +140,7 @@ async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """Has the app answer from the roots of now, and systemd told when clients may rely on them."""
+    """Keeps the app's catalog current, and notifies systemd when clients may rely on it."""
 
     source: RootSource
     app: RegistryApp
@@ -180,7 +180,7 @@ class _Watch:
 
 
 async def _paused(look: asyncio.Event, seconds: float) -> None:
-    """Wait until it is time to look, or somebody wants it."""
+    """Wait for `seconds`, or until a look is requested."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await look.wait()

@@ -136,7 +136,7 @@ def test_a_run_that_was_ended_is_taken_up(
     assert [path.name.startswith(".cache.") for path in folder.iterdir()] == [True]
     if number is not signal.SIGKILL:
         assert f"kept in {folder}/.cache." in said
-        assert "run the same command again to go on" in said
+        assert "run the same command again to resume" in said
 
     asked = again(folder, registry, "--layout", layout)
 
@@ -173,7 +173,7 @@ def test_a_registry_that_gave_up_is_taken_up(
     registry.always(LARGEST_BLOB, CutAt(HALF))
     done = cli.run(*arguments(folder, registry, "--layout", layout, "--retries", "1"))
     assert done.returncode == 5, done.stderr
-    assert "run the same command again to go on" in done.stderr
+    assert "run the same command again to resume" in done.stderr
     assert not (folder / "cache").exists()
 
     (rest,) = [
