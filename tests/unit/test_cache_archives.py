@@ -183,6 +183,36 @@ def test_half_a_layout_is_told(flat: CacheFixture, tmp_path: Path, name: str) ->
     assert f"{name} is missing" in refusal(path).message
 
 
+@CODECS
+def test_an_archive_is_a_layout_like_a_folder(
+    flat: CacheFixture, tmp_path: Path, codec: str | None
+) -> None:
+    files = tree_files(make_layout(flat, tmp_path / "layout"))
+    path = tmp_path / "c.tar"
+    newer = files | {"oci-layout": b'{"imageLayoutVersion": "2.0.0"}'}
+    path.write_bytes(compress(tar_bytes(newer), codec))
+    assert "image layout version '2.0.0' is not supported" in refusal(path).message
+    index = json.loads(files["index.json"])
+    other = files | {"index.json": files[f"blobs/sha256/{index['manifests'][0]['digest'][7:]}"]}
+    path.write_bytes(compress(tar_bytes(other), codec))
+    assert "is a manifest, not an index" in refusal(path).message
+
+
+@CODECS
+def test_a_damaged_configuration_is_found_when_an_archive_is_opened(
+    flat: CacheFixture, tmp_path: Path, codec: str | None
+) -> None:
+    files = tree_files(make_layout(flat, tmp_path / "layout"))
+    config = f"blobs/sha256/{layout_blobs(tmp_path / 'layout')['config'].name}"
+    path = tmp_path / "c.tar"
+    damaged = files | {config: files[config][:-1] + b"?"}
+    path.write_bytes(compress(tar_bytes(damaged), codec))
+    found: list[ImagerError] = []
+    open_whole_cache(path, fail=found.append)
+    (problem,) = found
+    assert config.rpartition("/")[2] in problem.message
+
+
 def test_two_caches_in_a_tar_are_refused(flat: CacheFixture, tmp_path: Path) -> None:
     path = tmp_path / "c.tar"
     files = flat.files

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from imager.support.errors import InputError
-from imager.support.workers import Cancel, CancelledError, Work, worker_pool
+from imager.support.workers import Cancel, CancelledError, OnceEach, Work, worker_pool
 
 
 def test_a_block_that_ends_waits_for_all() -> None:
@@ -57,6 +57,29 @@ def test_an_outer_token_ends_the_work_and_not_the_other_way_round() -> None:
     outer.set()
     with pytest.raises(CancelledError):
         second.check()
+
+
+def test_what_several_threads_need_is_made_once_and_again_after_an_error() -> None:
+    made: list[str] = []
+    both = threading.Barrier(2)
+
+    def make(key: str) -> int:
+        made.append(key)
+        if len(made) == 1:
+            raise InputError("not yet")
+        return len(made)
+
+    values = OnceEach(make)
+    with pytest.raises(InputError):
+        values.get("a")
+
+    def do(_: int) -> int:
+        both.wait(5)
+        return values.get("a")
+
+    assert Work().run(do, range(2), jobs=2, what="threads") == [2, 2]
+    assert values.get("b") == 3
+    assert made == ["a", "a", "b"]
 
 
 def test_results_are_in_the_order_of_the_items() -> None:

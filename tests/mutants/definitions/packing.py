@@ -103,6 +103,13 @@ MUTANTS = (
         f"{_ARCHIVES}::test_damage_in_an_archive_is_told",
     ),
     Mutant(
+        "the configuration of a cache in a tar is not checked",
+        "imager/cache/tars.py",
+        "            image.fetch_blob(config, Discard())\n",
+        "            pass\n",
+        f"{_ARCHIVES}::test_a_damaged_configuration_is_found_when_an_archive_is_opened",
+    ),
+    Mutant(
         "an archive has several caches without a word",
         "imager/cache/tars.py",
         "if folder and len(found) > 1:",

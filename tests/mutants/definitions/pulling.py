@@ -209,6 +209,20 @@ MUTANTS = (
         "tests/unit/test_workers.py::test_a_block_that_fails_drops_what_waits_and_leaves_what_runs",
     ),
     Mutant(
+        "a token that is set does not end the work",
+        "imager/support/workers.py",
+        "if self._outer is not None:",
+        "if False:",
+        "tests/unit/test_workers.py::test_an_outer_token_ends_the_work_and_not_the_other_way_round",
+    ),
+    Mutant(
+        "each thread makes what all of them need",
+        "imager/support/workers.py",
+        "            if key not in self._values:\n",
+        "            if key:\n",
+        "tests/unit/test_workers.py::test_what_several_threads_need_is_made_once_and_again_after_an_error",
+    ),
+    Mutant(
         "threads go on when another has failed",
         "imager/support/workers.py",
         "        except BaseException:\n            self.cancel.set()\n",

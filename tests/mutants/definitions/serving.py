@@ -93,6 +93,13 @@ MUTANTS = (
         f"{_HOSTILE}::test_too_many_connections_are_told_so",
     ),
     Mutant(
+        "a cache that was opened again is taken for the one before",
+        "imager/registry/roots.py",
+        "opened: int = field(default_factory=time.monotonic_ns)",
+        "opened: int = 0",
+        f"{_HOSTILE}::test_a_replaced_cache_is_picked_up[make_tar]",
+    ),
+    Mutant(
         "a cache that has been replaced is not noticed",
         "imager/registry/roots.py",
         "return stamp_of(self.path) != self.stamp",
