@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from imager.bootassets.find import BootAssets, find_assets
 from imager.bootassets.named import NamedAssets
-from imager.cache.blobstore import LayerCache
 from imager.cache.cache import ImageCache
-from imager.cache.open import open_cache
-from imager.cache.pull import pull_cache
+from imager.cache.lists import read_image_list
+from imager.cache.location import CacheLocation
+from imager.cache.pull import Puller
 from imager.efi.secureboot import (
     DEFAULT_FOLDER,
     WELL_KNOWN,
@@ -28,14 +28,14 @@ from imager.image.write import WriteJob, Written, write_output
 from imager.oci.reference import Reference
 from imager.oci.settings import RegistrySettings
 from imager.profile.leftout import left_out
-from imager.profile.model import Profile, SecureBootInput
+from imager.profile.model import ContainerAsset, Profile, SecureBootInput
 from imager.profile.output_name import output_name
 from imager.support.arch import Arch, find_arch
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
 from imager.support.folders import check_free_space, created_folder
 from imager.support.partials import partial_folder, scratch_folder
-from imager.support.reporter import Reporter
+from imager.support.reporter import QUIET, Reporter
 from imager.support.repro import source_date_epoch
 from imager.support.units import MIB
 from imager.talos.choices import EnrollKeys, OutFormat, OutputKind
@@ -44,18 +44,18 @@ from imager.talos.versions import require_image_cache
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to build, beside what to build; `assets` and `layer_cache` are folders.
+class BuildOptions:
+    """How to build a profile; `assets` and `layer_cache` are folders.
 
-    `output` is a folder or the file to write, which is replaced if `clobber`. `secureboot` is the
-    folder of keys and certificates.
+    `output` is a folder or the file to write, which is replaced if `clobber`. The cache must have
+    the images in the lists `require_images`. `secureboot` is the folder of keys and certificates.
     """
 
     output: Path
     assets: Path | None = None
     registries: RegistrySettings = field(default_factory=RegistrySettings)
     layer_cache: Path | None = None
-    require_images: Sequence[Reference] = ()
+    require_images: Sequence[str] = ()
     verify: bool = True
     checksum: bool = False
     dry_run: bool = False
@@ -79,18 +79,23 @@ class Planned:
     space_needed: int
     replaced: Replaced | None
 
+    def check_space(self) -> None:
+        """Raise HostError when there is too little space for the output."""
+        check_free_space(self.path.parent, self.space_needed)
+
 
 # File systems round up, and keep a little for themselves.
 _METADATA_SLACK = MIB
 
 
 @contextmanager
-def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Iterator[Planned]:
+def planned_build(profile: Profile, options: BuildOptions, reporter: Reporter) -> Iterator[Planned]:
     """Plan the output of `profile`; the plan is valid inside the block.
 
     Nothing is written but metadata, and a cache that is pulled from a registry, both to
     temporary folders. Raises ImagerError for whatever is wrong with the profile's inputs.
     """
+    required = read_image_list(options.require_images) if options.require_images else ()
     path = output_path(options.output, output_name(profile))
     options = replace(options, output=path)
     replaced = check_replaceable(path, clobber=options.clobber)
@@ -105,7 +110,10 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
     with ExitStack() as stack:
         if not options.dry_run:
             stack.enter_context(created_folder(path.parent))
-        cache = _open_cache(profile, arch, options, reporter, stack)
+        cache = None
+        if asset := _image_cache(profile, required):
+            puller = _puller(asset, options, reporter, stack)
+            cache = _open_cache(asset, puller, arch, required)
         target = Target(
             platform=profile.platform,
             arch=arch,
@@ -136,9 +144,9 @@ def planned_build(profile: Profile, options: Options, reporter: Reporter) -> Ite
         )
 
 
-def write_build(planned: Planned, options: Options, reporter: Reporter) -> Written:
+def write_build(planned: Planned, options: BuildOptions, reporter: Reporter) -> Written:
     """Write what was planned; see `imager.image.write.write_output` for the errors."""
-    check_free_space(planned.path.parent, planned.space_needed)
+    planned.check_space()
     checks = planned.cache.checks if planned.cache and options.verify else ()
     with reporter.transfer(
         f"writing {planned.path.name}", planned.plan.content.data_size
@@ -154,6 +162,12 @@ def write_build(planned: Planned, options: Options, reporter: Reporter) -> Writt
         return write_output(job, progress=advance)
 
 
+def build(profile: Profile, options: BuildOptions, reporter: Reporter = QUIET) -> Written:
+    """Build a profile; raises as `planned_build` and `write_build`."""
+    with planned_build(profile, options, reporter) as planned:
+        return write_build(planned, options, reporter)
+
+
 def _version(profile: Profile, assets: BootAssets) -> TalosVersion:
     """Return the Talos version of the profile, else of the boot assets, else the default."""
     if profile.version or not assets.version:
@@ -167,7 +181,7 @@ def _version(profile: Profile, assets: BootAssets) -> TalosVersion:
         ) from error
 
 
-def _secure_boot(profile: Profile, options: Options, reporter: Reporter) -> SecureBoot | None:
+def _secure_boot(profile: Profile, options: BuildOptions, reporter: Reporter) -> SecureBoot | None:
     """Return what signs the output, if anything does; warns of what is wrong with the keys."""
     if not profile.secureboot:
         if profile.input.secureboot:
@@ -224,54 +238,52 @@ def _enroll_keys(profile: Profile) -> EnrollKeys:
     return asked or EnrollKeys.IF_SAFE
 
 
-@contextmanager
-def _layer_cache(options: Options) -> Iterator[LayerCache]:
-    """Yield the layer cache, else one for this run, on the output's disk: there must be room."""
-    if options.layer_cache is not None:
-        yield LayerCache.open(options.layer_cache)
-        return
-    beside = options.output.absolute().with_name("image-cache")
-    with scratch_folder() if options.dry_run else partial_folder(beside) as folder:
-        yield LayerCache.open(folder)
-
-
-def _open_cache(
-    profile: Profile, arch: Arch, options: Options, reporter: Reporter, stack: ExitStack
-) -> ImageCache | None:
+def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAsset | None:
+    """Return the image cache of a medium; raises InputError for `required` images without one."""
     asset, kind = profile.input.image_cache, profile.output.kind
-    if options.require_images and not kind.is_medium:
+    if required and not kind.is_medium:
         raise InputError(
             f"{setting('output.kind', kind.value)} has no image cache for --require-images",
             hint="leave --require-images out, or make an iso, image or usb",
         )
-    if asset is None or not kind.is_medium:
-        if options.require_images:
-            raise InputError(
-                "--require-images needs an image cache",
-                hint=f"give one with {setting('input.imageCache')}",
-            )
-        return None
-    if asset.image_ref:
-        from imager.oci.registry import RegistryClient
-
-        settings = options.registries
-        if asset.force_insecure:
-            settings = settings.with_insecure()
-        cache = pull_cache(
-            Reference.parse_strict(asset.image_ref),
-            arch=arch,
-            client=RegistryClient.from_settings(settings),
-            layer_cache=stack.enter_context(_layer_cache(options)),
-            reporter=reporter,
+    if required and asset is None:
+        raise InputError(
+            "--require-images needs an image cache",
+            hint=f"give one with {setting('input.imageCache')}",
         )
+    return asset if kind.is_medium else None
+
+
+def _puller(
+    asset: ContainerAsset, options: BuildOptions, reporter: Reporter, stack: ExitStack
+) -> Puller:
+    """Return what pulls the cache; without a layer cache, to a folder on the output's disk."""
+    registries, store = options.registries, options.layer_cache
+    if asset.force_insecure:
+        registries = registries.with_insecure()
+    if store is None:
+        beside = options.output.absolute().with_name("image-cache")
+        is_large = asset.image_ref and not options.dry_run
+        store = stack.enter_context(partial_folder(beside) if is_large else scratch_folder())
+    return Puller(registries, store, reporter)
+
+
+def _open_cache(
+    asset: ContainerAsset, puller: Puller, arch: Arch, required: Sequence[Reference]
+) -> ImageCache:
+    reporter = puller.reporter
+    if asset.image_ref:
+        location = CacheLocation(Reference.parse_strict(asset.image_ref))
+        waiting: AbstractContextManager[None] = nullcontext()
     else:
-        path = Path(asset.oci_path or asset.tarball_path)
-        with reporter.waiting(f"opening image cache {path}"):
-            cache = open_cache(path, arch=arch)
+        location = CacheLocation(Path(asset.oci_path or asset.tarball_path))
+        waiting = reporter.waiting(f"opening image cache {location.place}")
+    with waiting:
+        cache = location.open(puller, arch=arch).cache
     if cache.ignored:
         reporter.warn(f"{cache.source}: left out {cache.ignored} files that no image cache has")
     if foreign := cache.foreign(arch):
         names = ", ".join(map(str, foreign))
         reporter.warn(f"{cache.source}: not for {arch.name}, but for another platform: {names}")
-    cache.require_images(options.require_images)
+    cache.require_images(required)
     return cache

@@ -1,4 +1,4 @@
-"""Whether a machine configuration is right, and goes together with an image cache."""
+"""Machine configurations for an image cache: a patch for it, and a check that both fit."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imager.cache.cache import ImageCache
+from imager.cache.info import node_volume_size
+from imager.cache.location import CacheLocation
+from imager.cache.pull import DEFAULT_PULL, PullOptions
 from imager.discover.findings import ImageField, Note, Problem, full_reference, within
 from imager.discover.talos_config import field_findings
 from imager.oci.reference import Reference
-from imager.support.errors import ImagerError, InputError
+from imager.support.errors import ImagerError, InputError, InvalidConfigError
+from imager.support.inputs import input_name, read_input
+from imager.support.partials import scratch_folder
+from imager.support.reporter import QUIET, Reporter
 from imager.support.units import MIB, format_size
 from imager.support.yamldocs import LocatedDocument
 from imager.support.yamlpaths import text_at, value_at
 from imager.talos.components import COMPONENTS, INSTALLER
-from imager.talos.config.document import MachineConfig, examine, invalid_config, located
+from imager.talos.config.document import (
+    LARGEST_CONFIG,
+    MachineConfig,
+    examine,
+    invalid_config,
+    located,
+)
 from imager.talos.config.doubts import doubts
 from imager.talos.config.fields import LineProblem, one_line
 from imager.talos.config.identity import document_name
+from imager.talos.config.patch import patch_text
 from imager.talos.config.required_images import needed_defaults
 from imager.talos.config.volumes import VOLUME_KIND
 from imager.talos.constants import IMAGE_CACHE
@@ -44,11 +57,12 @@ class SizedCache:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A right configuration, the images that it needs, and what may be a mistake in it."""
+    """A valid configuration, the images that it needs, possible mistakes, and its cache."""
 
     config: MachineConfig
     images: tuple[Reference, ...]
     warnings: tuple[str, ...]
+    sized: SizedCache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,68 @@ class _Need:
     image: str
     line: int
     where: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckConfig:
+    """A machine configuration to check: a file, or `-` for standard input.
+
+    `version` is the release that it is for, else that of its installer. The cache at `location`
+    must fit. With `strict`, warnings are errors.
+    """
+
+    source: str
+    location: CacheLocation | None = None
+    version: TalosVersion | None = None
+    pull: PullOptions = DEFAULT_PULL
+    strict: bool = False
+
+
+def check_config(wanted: CheckConfig, reporter: Reporter = QUIET) -> Checked:
+    """Check a machine configuration, and that a cache fits it.
+
+    Raises as `check_machine_config`, and as `open_cache` and `Puller.pull`.
+    """
+    text = read_input(wanted.source, what="machine configuration", limit=LARGEST_CONFIG)
+    location, source = wanted.location, input_name(wanted.source)
+    sized = size_cache(location, wanted.pull, reporter) if location else None
+    try:
+        checked = check_machine_config(text, source=source, version=wanted.version, sized=sized)
+        if wanted.strict and checked.warnings:
+            raise InvalidConfigError((), warnings=checked.warnings)
+    except InvalidConfigError as error:
+        raise (_with_warnings(error) if wanted.strict else error) from error.__cause__
+    return checked
+
+
+def patch_config(
+    location: CacheLocation,
+    version: TalosVersion,
+    pull: PullOptions = DEFAULT_PULL,
+    reporter: Reporter = QUIET,
+    *,
+    volume: bool = True,
+) -> str:
+    """Return the patch that turns a cache on; with `volume`, also one that the cache is copied to.
+
+    Raises UnsupportedError for a release without image caches, and as `open_cache`.
+    """
+    require_image_cache(version)
+    sized = size_cache(location, pull, reporter)
+    return patch_text(version, sized.volume_size if volume else None)
+
+
+def size_cache(location: CacheLocation, pull: PullOptions, reporter: Reporter) -> SizedCache:
+    """Return a cache with the volume size that it needs."""
+    with pull.puller(reporter) as puller, scratch_folder() as scratch:
+        cache = location.open(puller).cache
+        return SizedCache(cache, node_volume_size(cache, scratch=scratch))
+
+
+def _with_warnings(error: InvalidConfigError) -> InvalidConfigError:
+    """Return `error` with its warnings among the problems."""
+    hint = error.hint or ("these are warnings without --strict" if error.warnings else "")
+    return InvalidConfigError([*error.problems, *error.warnings], hint=hint)
 
 
 def check_machine_config(
@@ -85,7 +161,7 @@ def check_machine_config(
     if problems:
         hint = _CREATE if lacking else ""
         raise invalid_config(source, problems, warnings=warnings, hint=hint)
-    return Checked(config, images, located(source, warnings))
+    return Checked(config, images, located(source, warnings), sized)
 
 
 def _named(

@@ -1,6 +1,6 @@
-"""Adding images to a cache, and taking them out: plans, of which `create_cache` makes bytes.
+"""Adding images to a cache, and taking them out: plans, of which `write_gathered` makes bytes.
 
-What comes out is what `create_cache` makes of the whole list, from blobs that lie here already.
+What comes out is what `write_gathered` makes of the whole list, from blobs that lie here already.
 """
 
 from __future__ import annotations

@@ -7,19 +7,15 @@ compressed one they are ranges of its stream, hashed in the pass that finds them
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from imager.cache.cache import ImageCache
 from imager.cache.load import load_cache
 from imager.cache.opened import (
     HINT,
     CacheKind,
     OpenedCache,
-    Select,
     lacking_folders,
-    select_for,
-    select_only,
+    select_entry,
 )
 from imager.cache.tars import open_layout_image, open_tar_file
 from imager.cache.volumes import image_tree, is_image
@@ -32,33 +28,26 @@ from imager.support.arch import Arch
 from imager.support.errors import Fail, InputError, stop_at
 
 
-def open_cache(path: Path, *, arch: Arch) -> ImageCache:
-    """Return the cache at `path`, complete for `arch` except for what only a copy can tell.
+def open_cache(path: Path, *, arch: Arch | None = None, fail: Fail = stop_at) -> OpenedCache:
+    """Return the cache at `path`: complete for `arch`, else all its platforms, complete or not.
 
-    The cache's `checks` must run beside the copy of its files. Raises InputError when there is
-    no cache, or when it is damaged or incomplete.
+    The cache's `checks` must run beside a copy of its files. `fail` gets the errors that leave the
+    cache readable. Raises InputError when there is no cache, when it is damaged, or incomplete for
+    `arch`; UnsupportedError without `arch` for a layout of several caches.
     """
-    cache = _open(path, partial(select_for, arch=arch), stop_at).cache
-    cache.require_arch(arch)
-    return cache
+    opened = _open(path, arch, fail)
+    if arch is not None:
+        opened.cache.require_arch(arch)
+    return opened
 
 
-def open_whole_cache(path: Path, *, fail: Fail = stop_at) -> OpenedCache:
-    """Return the cache at `path` with all its platforms, complete or not.
-
-    `fail` gets what is wrong with it and does not keep it from being read. Raises InputError for
-    what does, UnsupportedError for a layout of several caches.
-    """
-    return _open(path, select_only, fail)
-
-
-def _open(path: Path, select: Select, fail: Fail) -> OpenedCache:
+def _open(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
     if not path.exists():
         raise InputError(f"image cache {path} does not exist", hint=_missing_hint(path))
     if path.is_file() or path.is_block_device():
-        return _open_image(path, fail) if is_image(path) else open_tar_file(path, select, fail)
+        return _open_image(path, fail) if is_image(path) else open_tar_file(path, arch, fail)
     if is_layout(path):
-        return _open_layout(path, select, fail)
+        return _open_layout(path, arch, fail)
     if (path / "manifests").is_dir():
         return _open_flat(path, fail)
     raise InputError(
@@ -78,9 +67,9 @@ def is_layout(path: Path) -> bool:
     return (path / LAYOUT_FILE).exists() or (path / INDEX_FILE).exists()
 
 
-def _open_layout(path: Path, select: Select, fail: Fail) -> OpenedCache:
+def _open_layout(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
     layout = Layout.open(path)
-    image = LayoutImage(layout, select(str(path), layout.index))
+    image = LayoutImage(layout, select_entry(str(path), layout.index, arch))
     opened = open_layout_image(str(path), image, fail, listed=f"NAME=oci:{path}")
     return replace(opened, unnamed=_unnamed(image))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,14 +76,21 @@ def lacking_folders(cache: ImageCache, tree: Tree) -> tuple[str, ...]:
     return tuple(sorted(set(cache.tree.folders) - there))
 
 
-Select = Callable[[str, Index], Descriptor]
 _NO_PLATFORM = (
     "its index names no platform: it may be an ordinary image, of which "
     "`imager images cache-create` makes a cache"
 )
 
 
-def select_for(source: str, index: Index, arch: Arch) -> Descriptor:
+def select_entry(source: str, index: Index, arch: Arch | None) -> Descriptor:
+    """Return the entry of `index` for linux on `arch`; without one, that of the only cache.
+
+    Raises InputError when there is none, UnsupportedError for an index of several caches.
+    """
+    return _only(source, index) if arch is None else _for_arch(source, index, arch)
+
+
+def _for_arch(source: str, index: Index, arch: Arch) -> Descriptor:
     """Return the entry for linux on `arch`: readers choose by the platform of the entry.
 
     The only entry of an index without platforms is taken: skopeo writes such archives.
@@ -100,8 +106,8 @@ def select_for(source: str, index: Index, arch: Arch) -> Descriptor:
     raise InputError(f"{source}: no OCI image found for {arch.name}", hint=hint)
 
 
-def select_only(source: str, index: Index) -> Descriptor:
-    """Return the entry of the one cache there is, however many platforms it stands for."""
+def _only(source: str, index: Index) -> Descriptor:
+    """Return the entry of the only cache, however many platforms it is for."""
     found = {entry.digest: entry for entry in index.images}
     if not found:
         raise InputError(f"{source} has no images in its index", hint=HINT)

@@ -11,7 +11,6 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from imager.cache.archiving import ArchiveFormat, expected_archive
 from imager.cache.blobstore import LayerCache
@@ -63,39 +62,6 @@ class CreateOptions:
     layer_cache: LayerCache | None = None
     archive: ArchiveFormat | None = None
 
-    @classmethod
-    def parse(
-        cls,
-        *,
-        layout: str,
-        compression: str,
-        jobs: int,
-        layer_cache: Path | None = None,
-        archive: ArchiveFormat | None = None,
-    ) -> CreateOptions:
-        """Return the options as they are written.
-
-        Raises InputError for unknown ones, HostError for a layer cache that cannot be used.
-        """
-        return cls(
-            _named(CacheLayout, layout, what="cache layout"),
-            _named(LayerCompression, compression, what="layer compression"),
-            jobs,
-            None if layer_cache is None else LayerCache.open(layer_cache),
-            archive,
-        )
-
-
-_Named = TypeVar("_Named", bound=enum.Enum)
-
-
-def _named(kind: type[_Named], text: str, *, what: str) -> _Named:
-    try:
-        return kind(text)
-    except ValueError:
-        known = ", ".join(each.value for each in kind)
-        raise InputError(f"{text!r} is not a {what}", hint=f"use one of: {known}") from None
-
 
 @dataclass(frozen=True, slots=True)
 class Packing:
@@ -116,13 +82,14 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class CreationPlan:
-    """The cache of `gathered` at `target`, links resolved.
+    """The cache of `gathered` at `path`; `target` is that with links resolved.
 
     `tree` has all its files and folders. `remote` are the blobs that are not on this
     machine.
     """
 
     gathered: Gathered
+    path: Path
     target: Path
     options: CreateOptions
     tree: Tree
@@ -158,6 +125,7 @@ def plan_creation(gathered: Gathered, path: Path, options: CreateOptions) -> Cre
     tree = _tree(gathered)
     return CreationPlan(
         gathered=gathered,
+        path=path,
         target=target,
         options=options,
         tree=tree,

@@ -2,7 +2,7 @@
 
 The layer of a tree is planned and hashed in place, and read a second time when it is
 sent: it takes no space on disk. It is the same layer, with the same digest, as in the layout
-that `create_cache` makes of the same images.
+that `write_gathered` makes of the same images.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from imager.cache.cache import ImageCache
 from imager.cache.image import TIMESTAMP, cache_image
-from imager.cache.open import is_layout, open_whole_cache
+from imager.cache.open import is_layout, open_cache
 from imager.cache.opened import LAYER_CODECS, only_layer
 from imager.cache.tars import open_tar_layout
 from imager.content.compression import detect_codec
@@ -47,7 +47,7 @@ def plan_cache(path: Path, *, reporter: Reporter) -> PushPlan:
 
 def _tree_to_pack(path: Path, reporter: Reporter) -> ImageCache | None:
     """Return the cache of which a layer is to be made, None if its own can be pushed."""
-    opened = open_whole_cache(path)
+    opened = open_cache(path)
     if opened.layer is not None:
         if not opened.lacking:
             return None

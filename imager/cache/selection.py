@@ -10,6 +10,7 @@ from imager.oci.manifest import Descriptor, Index
 from imager.oci.platform import Platform
 from imager.support.errors import InputError
 
+DEFAULT_PLATFORM = "linux/amd64"
 _ALL = "all"
 
 

@@ -17,11 +17,11 @@ from imager.cache.opened import (
     LAYER_CODECS,
     CacheKind,
     OpenedCache,
-    Select,
     lacking_folders,
     only_layer,
     other_image,
     platforms_of,
+    select_entry,
 )
 from imager.cache.paths import ManifestPath, parse_path
 from imager.cache.sniff import not_a_cache
@@ -35,6 +35,7 @@ from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.manifest import Descriptor, ImageManifest
 from imager.oci.plainfile import write_plain
 from imager.oci.sinks import Discard
+from imager.support.arch import Arch
 from imager.support.errors import Fail, ImagerError, InputError, UnsupportedError
 
 _LARGEST_KEPT_BLOB = 64 << 10
@@ -46,7 +47,7 @@ _USTAR = slice(257, 262)
 _DAMAGED = "the archive is damaged: copy or create it again"
 
 
-def open_tar_file(path: Path, select: Select, fail: Fail) -> OpenedCache:
+def open_tar_file(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
     """Return the cache in the tar that is the file `path`, plain or compressed.
 
     Raises InputError for a file that is no tar, or one without a cache; HostError when there is
@@ -63,7 +64,7 @@ def open_tar_file(path: Path, select: Select, fail: Fail) -> OpenedCache:
     files = _files(path, inner.tree)
     try:
         layout = Layout.of(files)
-        image = LayoutImage(layout, select(str(path), layout.index))
+        image = LayoutImage(layout, select_entry(str(path), layout.index, arch))
         opened = open_layout_image(str(path), image, fail, listed=f"NAME=oci-archive:{path}")
     except (InputError, UnsupportedError):
         # Docker's own archives have a layout inside as well.

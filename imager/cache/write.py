@@ -89,7 +89,7 @@ def _is_archive(path: Path) -> bool:
     return any(_MARKS.intersection(name.removeprefix("./").split("/")[:2]) for name in names)
 
 
-def create_cache(
+def write_gathered(
     gathered: Gathered, path: Path, *, options: CreateOptions, reporter: Reporter
 ) -> Created:
     """Write the cache of `gathered` to `path`, atomically, replacing one there.

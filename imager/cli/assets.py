@@ -5,53 +5,54 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from imager.cli.commands import App
-from imager.cli.options import ArchName, PushRegistries, Registries, Results
+from imager.cli.options import (
+    ArchName,
+    PushRegistries,
+    Registries,
+    Results,
+    argument,
+    flag,
+    option,
+)
 
 app = App()
 
 _SEARCHED = "$IMAGER_ASSETS, /usr/install, the user's cache"
+_FETCHED = "$IMAGER_ASSETS, else the user's cache"
 
-_ARCH = Annotated[ArchName, typer.Option(help="Architecture of the machine.")]
-_REFERENCE = Annotated[
-    str, typer.Argument(metavar="REF", help="Where in a registry: registry/repository:tag.")
-]
-_FOLDER = Annotated[
+_Arch = Annotated[ArchName, option(None, "Architecture of the machine.")]
+_Reference = Annotated[str, argument("REF", "Where in a registry: registry/repository:tag.")]
+_Folder = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FOLDER",
-        show_default="$IMAGER_ASSETS, else the user's cache",
-        help="Folder to put the folder of the architecture into.",
-    ),
+    option("FOLDER", "Folder to put the folder of the architecture into.", default=_FETCHED),
 ]
 
 
 @app.command()
 def fetch(
-    arch: _ARCH = "amd64",
+    arch: _Arch = "amd64",
     *,
-    folder: _FOLDER = None,
+    folder: _Folder = None,
     flavor: Annotated[
         Literal["witness", "node"],
-        typer.Option(
-            help="What boots: witness checks the image cache and reports it on the console, node "
-            "serves it to containerd and goes to FOLDER/node."
+        option(
+            None,
+            "What boots: witness checks the image cache and reports it on the console, node "
+            "serves it to containerd and goes to FOLDER/node.",
         ),
     ] = "witness",
     locked: Annotated[
-        bool,
-        typer.Option("--locked", help="Fetch exactly what sources.json in that folder records."),
+        bool, flag("--locked", "Fetch exactly what sources.json in that folder records.")
     ] = False,
     mirror: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
+        option(
+            "URL",
+            "Debian mirror.",
+            default="that of this machine",
             envvar="IMAGER_DEBIAN_MIRROR",
             show_envvar=True,
-            show_default="that of this machine",
-            help="Debian mirror.",
         ),
     ] = None,
     display: Results,
@@ -60,39 +61,18 @@ def fetch(
 
     Nothing is installed, and root is not needed.
     """
-    from imager.bootassets.find import fetch_folder, package_folder
-    from imager.bootassets.sources import RECORD
+    from imager.app.assets import FetchAssets, fetch_assets
     from imager.cli.assets_text import fetched_json, fetched_text
-    from imager.distro.fetch import SetRequest, fetch_assets
-    from imager.distro.flavors import find_flavor
-    from imager.distro.packages import FetchContext
-    from imager.support.arch import find_arch
-    from imager.support.partials import scratch_folder
-    from imager.support.repro import source_date_epoch
 
-    record = find_arch(arch)
-    kind = find_flavor(flavor)
-    target = (folder or fetch_folder()) / kind.folder
-    reporter = display.reporter()
-    with scratch_folder() as scratch:
-        context = FetchContext(package_folder(), scratch, mirror=mirror, waiting=reporter.waiting)
-        fetched = fetch_assets(
-            SetRequest(record, kind, target / arch / RECORD if locked else None),
-            folder=target,
-            context=context,
-            epoch=source_date_epoch(),
-        )
-    display.summary(lambda: fetched_text(fetched), lambda: fetched_json(fetched))
+    wanted = FetchAssets(arch, folder, flavor, locked, mirror)
+    display.summary(fetched_text, fetched_json, fetch_assets(wanted, display.reporter()))
 
 
 @app.command("list")
 def list_assets(
-    arch: _ARCH = "amd64",
+    arch: _Arch = "amd64",
     assets: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", show_default=_SEARCHED, help="Folder to search for boot assets."
-        ),
+        Path | None, option("FOLDER", "Folder to search for boot assets.", default=_SEARCHED)
     ] = None,
     *,
     display: Results,
@@ -102,90 +82,57 @@ def list_assets(
     from imager.cli.assets_text import inventory_json, inventory_text
     from imager.support.arch import find_arch
 
-    found = take_inventory(find_arch(arch), given=assets)
-    display.answer(lambda: inventory_text(found), lambda: inventory_json(found))
+    inventory = take_inventory(find_arch(arch), given=assets)
+    display.answer(inventory_text, inventory_json, inventory)
 
 
 @app.command()
 def push(
-    reference: _REFERENCE,
-    arch: _ARCH = "amd64",
+    reference: _Reference,
+    arch: _Arch = "amd64",
     *,
     assets: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", show_default=_SEARCHED, help="Folder of the boot assets to push."
-        ),
+        Path | None, option("FOLDER", "Folder of the boot assets to push.", default=_SEARCHED)
     ] = None,
     registries: PushRegistries,
     display: Results,
 ) -> None:
     """Push boot assets to a registry, as an OCI artifact. Prints its reference with the digest."""
-    from imager.bootassets.artifact import plan_artifact
-    from imager.bootassets.find import find_assets
-    from imager.cli.push import pushed_json
-    from imager.oci.push import PushOptions
-    from imager.oci.push import push as push_plan
-    from imager.oci.reference import Reference
-    from imager.oci.registry import RegistryClient
-    from imager.support.arch import find_arch
+    from imager.app.assets import AssetsInRegistry, push_assets
+    from imager.cli.push import pushed_json, pushed_text
 
-    target = Reference.parse_strict(reference)
-    plan = plan_artifact(find_assets(find_arch(arch), given=assets))
-    client = RegistryClient.from_settings(registries.settings())
-    pushed = push_plan(
-        plan, target, client=client, options=PushOptions(), reporter=display.reporter()
-    )
-    display.answer(lambda: str(pushed.reference), lambda: pushed_json(pushed))
+    pushed = AssetsInRegistry(reference, arch, assets, registries.settings())
+    display.answer(pushed_text, pushed_json, push_assets(pushed, display.reporter()))
 
 
 @app.command()
 def pull(
-    reference: _REFERENCE,
-    arch: _ARCH = "amd64",
+    reference: _Reference,
+    arch: _Arch = "amd64",
     *,
-    folder: _FOLDER = None,
+    folder: _Folder = None,
     registries: Registries,
     display: Results,
 ) -> None:
     """Pull boot assets that `imager assets push` has pushed. Prints their folder."""
-    from imager.bootassets.artifact import artifact_files, pull_artifact
-    from imager.bootassets.find import fetch_folder
-    from imager.cli.assets_text import pulled_json
-    from imager.distro.fetch import check_replaceable
-    from imager.oci.reference import Reference
-    from imager.oci.registry import RegistryClient
-    from imager.support.arch import find_arch
+    from imager.app.assets import AssetsInRegistry, pull_assets
+    from imager.cli.assets_text import pulled_json, pulled_text
 
-    record = find_arch(arch)
-    target = (folder or fetch_folder()) / record.name
-    check_replaceable(target)
-    source = Reference.parse_strict(reference)
-    image = RegistryClient.from_settings(registries.settings()).image(source)
-    files = artifact_files(image.root(), record, where=str(source))
-    pull_artifact(image, files, target, reporter=display.reporter())
-    display.answer(lambda: str(target), lambda: pulled_json(target, files))
+    wanted = AssetsInRegistry(reference, arch, folder, registries.settings())
+    display.answer(pulled_text, pulled_json, pull_assets(wanted, display.reporter()))
 
 
 @app.command("clean")
 def clean_assets(
     *,
     folder: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            show_default="$IMAGER_ASSETS, else the user's cache",
-            help="Folder that was filled by fetch.",
-        ),
+        Path | None, option("FOLDER", "Folder that was filled by fetch.", default=_FETCHED)
     ] = None,
     stale: Annotated[
-        bool,
-        typer.Option(
-            "--stale", help="Keep the boot assets, and the downloads that they were made of."
-        ),
+        bool, flag("--stale", "Keep the boot assets, and the downloads that they were made of.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be removed, and remove nothing.")
+        bool, flag("--dry-run", "Print what would be removed, and remove nothing.")
     ] = False,
     display: Results,
 ) -> None:
@@ -193,15 +140,9 @@ def clean_assets(
 
     Boot assets from elsewhere, such as those of Talos, are kept.
     """
-    from imager.bootassets.find import fetch_folder, package_folder
+    from imager.app import assets
     from imager.cli.assets_text import removals_json, removals_text
-    from imager.distro.clean import clean, plan_cleaning
 
-    removals = plan_cleaning(folder or fetch_folder(), package_folder(), stale=stale)
-    if not dry_run:
-        clean(removals)
+    removals = assets.clean_assets(folder, stale=stale, dry_run=dry_run)
     show = display.answer if dry_run else display.summary
-    show(
-        lambda: removals_text(removals, dry_run=dry_run),
-        lambda: removals_json(removals, dry_run=dry_run),
-    )
+    show(removals_text, removals_json, removals, dry_run=dry_run)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from imager.bootassets.artifact import PulledFile
+from imager.app.assets import PulledAssets
 from imager.bootassets.debian import DebianPackage
 from imager.bootassets.describe import FoundAsset, Inventory
 from imager.distro.clean import Removal
@@ -23,22 +21,25 @@ def fetched_text(fetched: FetchedAssets) -> str:
     return printable("\n".join([*lines, str(fetched.folder)]))
 
 
-def fetched_json(fetched: FetchedAssets) -> str:
-    """Return the same as one JSON object."""
-    value = {"folder": str(fetched.folder), "packages": _packages(fetched.packages)}
-    return json.dumps(value, indent=2)
+def fetched_json(fetched: FetchedAssets) -> dict[str, Any]:
+    """Return the same for JSON."""
+    return {"folder": str(fetched.folder), "packages": _packages(fetched.packages)}
 
 
-def pulled_json(folder: Path, files: Sequence[PulledFile]) -> str:
-    """Return the folder that was filled and its files as one JSON object; sizes in bytes."""
-    value = {
-        "folder": str(folder),
+def pulled_text(pulled: PulledAssets) -> str:
+    """Return the folder that was filled."""
+    return str(pulled.folder)
+
+
+def pulled_json(pulled: PulledAssets) -> dict[str, Any]:
+    """Return the folder that was filled and its files for JSON; sizes in bytes."""
+    return {
+        "folder": str(pulled.folder),
         "files": [
             {"path": str(each.path), "digest": str(each.layer.digest), "size": each.layer.size}
-            for each in files
+            for each in pulled.files
         ],
     }
-    return json.dumps(value, indent=2)
 
 
 def inventory_text(inventory: Inventory) -> str:
@@ -64,9 +65,9 @@ def _asset_text(asset: FoundAsset) -> str:
     return f"{format_size(asset.size):>10}  {version}  {asset.path}"
 
 
-def inventory_json(inventory: Inventory) -> str:
-    """Return the same as one JSON object; sizes in bytes."""
-    value = {
+def inventory_json(inventory: Inventory) -> dict[str, Any]:
+    """Return the same for JSON; sizes in bytes."""
+    return {
         "arch": inventory.arch.name,
         "places": [{"path": str(each.path), "state": each.state} for each in inventory.places],
         "assets": [
@@ -82,7 +83,6 @@ def inventory_json(inventory: Inventory) -> str:
         "talosVersion": inventory.talos_version,
         "packages": _packages(inventory.packages),
     }
-    return json.dumps(value, indent=2)
 
 
 def removals_text(removals: Sequence[Removal], *, dry_run: bool) -> str:
@@ -93,14 +93,13 @@ def removals_text(removals: Sequence[Removal], *, dry_run: bool) -> str:
     return printable("\n".join([*lines, f"{done} {format_size(total)}"]))
 
 
-def removals_json(removals: Sequence[Removal], *, dry_run: bool) -> str:
-    """Return the same as one JSON object; sizes in bytes."""
-    value = {
+def removals_json(removals: Sequence[Removal], *, dry_run: bool) -> dict[str, Any]:
+    """Return the same for JSON; sizes in bytes."""
+    return {
         "removed": not dry_run,
         "paths": [{"path": str(each.path), "size": each.size} for each in removals],
         "size": sum(each.size for each in removals),
     }
-    return json.dumps(value, indent=2)
 
 
 def _packages(packages: Sequence[DebianPackage]) -> list[dict[str, Any]]:

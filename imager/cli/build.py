@@ -12,17 +12,21 @@ import typer
 
 from imager.cli.help import INPUTS, OUTPUT
 from imager.cli.options import (
+    CACHE_HELP,
     ArchName,
     LayerCacheFolder,
     Registries,
     RequiredImages,
     Results,
+    flag,
+    option,
 )
 from imager.support.errors import InputError
 from imager.support.inputs import input_name
 
 _OUT = Path("/out")
 _LOCAL_OUT = Path("_out")
+_OF_PROFILE = "that of the profile"
 
 BootloaderName = Literal["dual-boot", "sd-boot", "grub"]
 EnrollKeysName = Literal["off", "manual", "if-safe", "force"]
@@ -37,48 +41,40 @@ class Inputs:
 
     PANEL: ClassVar[str] = INPUTS
 
-    image_cache: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH|REF",
-            help="Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference.",
-        ),
-    ] = None
+    image_cache: Annotated[str | None, option("PATH|REF", CACHE_HELP)] = None
     require_images: RequiredImages = None
     layer_cache: LayerCacheFolder = None
     assets: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            show_default="$IMAGER_ASSETS, /usr/install, the user's cache",
-            help="Folder of boot assets, such as /usr/install of a Talos imager image.",
+        option(
+            "FOLDER",
+            "Folder of boot assets, such as /usr/install of a Talos imager image.",
+            default="$IMAGER_ASSETS, /usr/install, the user's cache",
         ),
     ] = None
     talos_version: Annotated[
         str | None,
-        typer.Option(
-            metavar="VERSION",
-            show_default="the file `version` beside the boot assets, else v1.9.0",
-            help="Talos release to build for.",
+        option(
+            "VERSION",
+            "Talos release to build for.",
+            default="the file `version` beside the boot assets, else v1.9.0",
         ),
     ] = None
     arch: Annotated[
-        ArchName | None, typer.Option(show_default="amd64", help="Architecture of the machine.")
+        ArchName | None, option(None, "Architecture of the machine.", default="amd64")
     ] = None
     platform: Annotated[
-        Literal["metal"] | None, typer.Option(show_default="metal", help="Talos platform.")
+        Literal["metal"] | None, option(None, "Talos platform.", default="metal")
     ] = None
     extra_kernel_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ARG", help="Kernel argument to add; -NAME removes one."),
+        list[str] | None, option("ARG", "Kernel argument to add; -NAME removes one.")
     ] = None
-    meta: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="META value, such as 0xa=VALUE."),
-    ] = None
+    meta: Annotated[list[str] | None, option("KEY=VALUE", "META value, such as 0xa=VALUE.")] = None
 
     def layer(self) -> Mapping[str, Any]:
         """Return what these options say, as a layer over a profile."""
+        from imager.app.profiles import image_cache_layer
+
         return {
             "platform": self.platform,
             "arch": self.arch,
@@ -87,7 +83,7 @@ class Inputs:
                 "extraKernelArgs": self.extra_kernel_arg,
                 "metaContents": [_meta_content(text) for text in self.meta or ()] or None,
             },
-            "input": {"imageCache": _container_asset(self.image_cache)},
+            **(image_cache_layer(self.image_cache) if self.image_cache else {}),
         }
 
 
@@ -99,53 +95,44 @@ class Output:
 
     output: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            "FOLDER|FILE",
+            "Folder for the output, or a file that ends in its suffix; made if missing.",
             "--output",
             "-o",
-            metavar="FOLDER|FILE",
-            show_default="/out if it exists, else ./_out",
-            help="Folder for the output, or a file that ends in its suffix; made if missing.",
+            default="/out if it exists, else ./_out",
         ),
     ] = None
     no_clobber: Annotated[
-        bool, typer.Option("--no-clobber", help="Fail rather than replace an existing output.")
+        bool, flag("--no-clobber", "Fail rather than replace an existing output.")
     ] = False
     output_kind: Annotated[
-        OutputKindName | None,
-        typer.Option(show_default="that of the profile", help="What to make."),
+        OutputKindName | None, option(None, "What to make.", default=_OF_PROFILE)
     ] = None
     out_format: Annotated[
         OutFormatName | None,
-        typer.Option(
-            show_default="that of the profile", help="Whether a disk or stick is compressed."
-        ),
+        option(None, "Whether a disk or stick is compressed.", default=_OF_PROFILE),
     ] = None
     image_disk_size: Annotated[
         str | None,
-        typer.Option(
-            metavar="SIZE",
-            show_default="that of Talos, or the smallest that works",
-            help="Total size of a disk or stick, such as 4GiB.",
+        option(
+            "SIZE",
+            "Total size of a disk or stick, such as 4GiB.",
+            default="that of Talos, or the smallest that works",
         ),
     ] = None
     bootloader: Annotated[
         BootloaderName | None,
-        typer.Option(show_default="that of the Talos release", help="What boots the output."),
+        option(None, "What boots the output.", default="that of the Talos release"),
     ] = None
-    verify: Annotated[
-        bool, typer.Option(help="Check the digest of every blob while it is copied.")
-    ] = True
-    checksum: Annotated[
-        bool, typer.Option("--checksum", help="Print the SHA-256 of the output.")
-    ] = False
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
-    ] = False
+    verify: Annotated[bool, option(None, "Check the digest of every blob while it is copied.")] = (
+        True
+    )
+    checksum: Annotated[bool, flag("--checksum", "Print the SHA-256 of the output.")] = False
+    dry_run: Annotated[bool, flag("--dry-run", "Print the plan and write nothing.")] = False
     files: Annotated[
         bool,
-        typer.Option(
-            "--files", help="With --dry-run: print every part of the output, with its exact place."
-        ),
+        flag("--files", "With --dry-run: print every part of the output, with its exact place."),
     ] = False
 
     def layer(self) -> Mapping[str, Any]:
@@ -170,20 +157,19 @@ class SecureBoot:
 
     PANEL: ClassVar[str] = "SecureBoot"
 
-    secureboot_dir: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Folder of the keys and certificates."),
-    ] = Path("/secureboot")
+    secureboot_dir: Annotated[Path, option("FOLDER", "Folder of the keys and certificates.")] = (
+        Path("/secureboot")
+    )
     secureboot_include_well_known_certs: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--secureboot-include-well-known-certs",
-            help="Also trust the certificates in well-known/db and well-known/KEK of that folder.",
+            "Also trust the certificates in well-known/db and well-known/KEK of that folder.",
         ),
     ] = False
     secureboot_enroll_keys: Annotated[
         EnrollKeysName | None,
-        typer.Option(show_default="if-safe", help="How firmware in setup mode gets the keys."),
+        option(None, "How firmware in setup mode gets the keys.", default="if-safe"),
     ] = None
 
     def layer(self) -> Mapping[str, Any]:
@@ -206,14 +192,12 @@ def build(
     display: Results,
 ) -> None:
     """Build the profile that the command is named after."""
-    from imager.app.build import Options, planned_build, write_build
-    from imager.cache.lists import read_image_list
+    from imager.app.build import BuildOptions, planned_build, write_build
+    from imager.app.profiles import read_layer
     from imager.cli import render
     from imager.cli.naming import Naming
-    from imager.cli.profiles import read_layer
     from imager.profile.load import load_profile, merged
     from imager.profile.names import builtin_names
-    from imager.support.folders import check_free_space
 
     if output.files and not output.dry_run:
         raise InputError("--files is for plans", hint="give --dry-run as well")
@@ -222,13 +206,12 @@ def build(
     written, given = read_layer(source), merged(map(_without_unset, layers))
     naming = Naming({} if source in builtin_names() else written, given)
     profile = load_profile(written, given, source=input_name(source), name=naming.of)
-    required = inputs.require_images
-    options = Options(
+    options = BuildOptions(
         output=output.place(),
         assets=inputs.assets,
         layer_cache=inputs.layer_cache,
         registries=registries.settings(),
-        require_images=read_image_list(required) if required else (),
+        require_images=inputs.require_images or (),
         verify=output.verify,
         checksum=output.checksum,
         dry_run=output.dry_run,
@@ -241,15 +224,12 @@ def build(
         planned = naming.notes(build_plan)
         if output.dry_run:
             text = render.files_text if output.files else render.plan_text
-            display.answer(lambda: text(planned, naming), lambda: render.plan_json(planned))
-            check_free_space(planned.path.parent, planned.space_needed)
+            display.answer(text, render.plan_json, planned, naming)
+            planned.check_space()
             return
-        result = write_build(planned, options, reporter)
+        written_file = write_build(planned, options, reporter)
         seconds = time.monotonic() - started
-    display.summary(
-        lambda: render.result_text(planned, result, seconds),
-        lambda: render.result_json(planned, result, seconds),
-    )
+    display.summary(render.result_text, render.result_json, planned, written_file, seconds)
 
 
 def _without_unset(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,17 +240,6 @@ def _without_unset(layer: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None
     }
     return {key: value for key, value in given.items() if value != {}}
-
-
-def _container_asset(text: str | None) -> Mapping[str, Any] | None:
-    """Return what --image-cache names: a path that exists, a registry reference, or a path."""
-    if text is None:
-        return None
-    from imager.cache.opener import cache_place
-
-    place = cache_place(text)
-    field = "ociPath" if isinstance(place, Path) else "imageRef"
-    return {"imageRef": "", "ociPath": "", "tarballPath": "", field: str(place)}
 
 
 def _meta_content(text: str) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,10 @@ def info_text(info: CacheInfo) -> str:
     return printable("\n".join(lines))
 
 
-def info_json(info: CacheInfo) -> str:
-    """Return the same as one JSON object; sizes in bytes."""
+def info_json(info: CacheInfo) -> dict[str, Any]:
+    """Return the same for JSON; sizes in bytes."""
     cache, opened = info.cache, info.opened
-    value = {
+    return {
         "source": cache.source,
         "layout": opened.kind.value,
         "layerCompression": opened.codec.value if opened.codec else "none",
@@ -63,10 +62,9 @@ def info_json(info: CacheInfo) -> str:
         "volumeSize": info.volume_size,
         "minSize": info.min_size,
     }
-    return json.dumps(value, indent=2)
 
 
-def verification_text(found: Verification) -> str:
+def verification_text(_source: str, found: Verification) -> str:
     """Return the notes on a good cache, and what was verified."""
     notes = [f"note: {note}" for note in found.notes]
     parts = [count(found.images, "image"), count(found.blobs, "blob"), exact_size(found.size)]
@@ -75,9 +73,9 @@ def verification_text(found: Verification) -> str:
     return printable("\n".join([*notes, f"verified {', '.join(parts)}"]))
 
 
-def verification_json(source: str, found: Verification) -> str:
+def verification_json(source: str, found: Verification) -> dict[str, Any]:
     """Return what was verified as one JSON object, problems included."""
-    value = {
+    return {
         "source": source,
         "ok": not found.problems,
         "images": found.images,
@@ -87,7 +85,6 @@ def verification_json(source: str, found: Verification) -> str:
         "problems": list(found.problems),
         "notes": list(found.notes),
     }
-    return json.dumps(value, indent=2)
 
 
 def diff_text(diff: CacheDiff) -> str:
@@ -111,9 +108,9 @@ def diff_text(diff: CacheDiff) -> str:
     return printable("\n".join(lines))
 
 
-def diff_json(diff: CacheDiff) -> str:
-    """Return the differences as one JSON object; sizes in bytes."""
-    value = {
+def diff_json(diff: CacheDiff) -> dict[str, Any]:
+    """Return the differences for JSON; sizes in bytes."""
+    return {
         "same": diff.same,
         "removed": [_image(image) for image in diff.removed],
         "added": [_image(image) for image in diff.added],
@@ -131,7 +128,6 @@ def diff_json(diff: CacheDiff) -> str:
         "bytesRemoved": sum(diff.blobs_removed.values()),
         "bytesAdded": sum(diff.blobs_added.values()),
     }
-    return json.dumps(value, indent=2)
 
 
 def addition_text(path: Path, addition: Addition) -> str:
@@ -149,10 +145,10 @@ def addition_text(path: Path, addition: Addition) -> str:
     return printable("\n".join(lines))
 
 
-def addition_json(path: Path, addition: Addition) -> str:
-    """Return the same as one JSON object; sizes in bytes."""
+def addition_json(path: Path, addition: Addition) -> dict[str, Any]:
+    """Return the same for JSON; sizes in bytes."""
     blobs = addition.gathered.blobs
-    value = {
+    return {
         "path": str(path),
         "changed": addition.changes,
         "replaced": [str(image.reference) for image in addition.moved],
@@ -161,7 +157,6 @@ def addition_json(path: Path, addition: Addition) -> str:
         "foldersAdded": list(addition.folders_added),
         "size": addition.gathered.size,
     }
-    return json.dumps(value, indent=2)
 
 
 def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
@@ -180,9 +175,9 @@ def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
     return printable("\n".join(lines))
 
 
-def pruning_json(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
-    """Return the same as one JSON object; sizes in bytes."""
-    value = {
+def pruning_json(path: Path, pruning: Pruning, *, dry_run: bool) -> dict[str, Any]:
+    """Return the same for JSON; sizes in bytes."""
+    return {
         "path": str(path),
         "changed": pruning.changes and not dry_run,
         "removed": [str(image.reference) for image in pruning.removed],
@@ -190,7 +185,6 @@ def pruning_json(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
         "foldersAdded": list(pruning.folders_added),
         "freed": pruning.freed,
     }
-    return json.dumps(value, indent=2)
 
 
 def _blobs(blobs: dict[Digest, int]) -> str:

@@ -9,9 +9,12 @@ import typer
 from imager.cli.commands import App
 from imager.cli.help import CACHES
 from imager.cli.options import (
+    CACHE_HELP,
     LayerCacheFolder,
     Registries,
     Results,
+    argument,
+    option,
     parse_platforms,
 )
 
@@ -19,21 +22,7 @@ app = App()
 
 _DIFFERENT = 1  # the exit code of diff(1)
 
-_Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="PATH|REF",
-        help="Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference.",
-    ),
-]
-_Platform = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="OS/ARCH",
-        show_default="those of the cache",
-        help="Platforms to check, separated by commas.",
-    ),
-]
+_Source = Annotated[str, argument("PATH|REF", CACHE_HELP)]
 
 
 @app.command("cache-info", rich_help_panel=CACHES)
@@ -45,76 +34,63 @@ def cache_info(
     display: Results,
 ) -> None:
     """Show the images of a cache, what they share, and the volume size that it needs."""
-    from imager.cache import info
-    from imager.cache.opener import CacheOpener
-    from imager.cli import cache_text
-    from imager.support.partials import scratch_folder
+    from imager.app.read_caches import describe_cache
+    from imager.cache.location import CacheLocation
+    from imager.cli.cache_text import info_json, info_text
 
-    settings = registries.settings()
-    opener = CacheOpener(settings, layer_cache, display.reporter())
-    with scratch_folder() as scratch:
-        found = info.cache_info(opener.open(source, scratch), scratch=scratch)
-    display.answer(lambda: cache_text.info_text(found), lambda: cache_text.info_json(found))
+    options = registries.pulling(layer_cache)
+    info = describe_cache(CacheLocation.parse(source), options, display.reporter())
+    display.answer(info_text, info_json, info)
 
 
 @app.command("cache-verify", rich_help_panel=CACHES)
 def cache_verify(
     source: _Source,
     *,
-    platform: _Platform = None,
+    platform: Annotated[
+        list[str] | None,
+        option(
+            "OS/ARCH",
+            "Platforms to check, separated by commas.",
+            default="those of the cache",
+        ),
+    ] = None,
     layer_cache: LayerCacheFolder = None,
     registries: Registries,
     display: Results,
 ) -> None:
     """Check a cache: digests must match, and images must be complete for their platforms."""
-    from imager.cache.opener import CacheOpener
-    from imager.cache.verify import verify_cache
-    from imager.cli import cache_text
-    from imager.support.errors import InputError
-    from imager.support.partials import scratch_folder
-    from imager.support.units import count
+    from imager.app.read_caches import verify_cache
+    from imager.cache.location import CacheLocation
+    from imager.cli.cache_text import verification_json, verification_text
+    from imager.cli.commands import raise_problems
 
-    reporter = display.reporter()
-    settings = registries.settings()
-    opener = CacheOpener(settings, layer_cache, reporter)
-    with scratch_folder() as scratch:
-        found = verify_cache(
-            lambda fail: opener.open(source, scratch, fail=fail),
-            platforms=parse_platforms(platform),
-            reporter=reporter,
-        )
-    if display.json_output:
-        typer.echo(cache_text.verification_json(source, found))
-    if found.problems:
-        lines = "".join(f"\n  {problem}" for problem in found.problems)
-        raise InputError(
-            f"{source}: {count(len(found.problems), 'problem')}{lines}",
-            hint=found.hint or "copy the cache again, or create it again",
-        )
-    if not display.json_output and not display.quiet:
-        typer.echo(cache_text.verification_text(found))
+    options = registries.pulling(layer_cache)
+    location, platforms = CacheLocation.parse(source), parse_platforms(platform)
+    found = verify_cache(location, options, display.reporter(), platforms=platforms)
+    if display.json_output or not found.problems:
+        display.summary(verification_text, verification_json, source, found)
+    hint = found.hint or "copy the cache again, or create it again"
+    raise_problems(source, found.problems, hint=hint)
 
 
 @app.command("cache-diff", rich_help_panel=CACHES)
 def cache_diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="A path or a registry reference.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="A path or a registry reference.")],
+    old: Annotated[str, argument("OLD", "A path or a registry reference.")],
+    new: Annotated[str, argument("NEW", "A path or a registry reference.")],
     *,
     layer_cache: LayerCacheFolder = None,
     registries: Registries,
     display: Results,
 ) -> None:
     """Compare two caches, however they are packed. The exit code is 1 if they differ."""
-    from imager.cache.diff import diff_caches
-    from imager.cache.opener import CacheOpener
-    from imager.cli import cache_text
-    from imager.support.partials import scratch_folder
+    from imager.app.read_caches import compare_caches
+    from imager.cache.location import CacheLocation
+    from imager.cli.cache_text import diff_json, diff_text
 
-    settings = registries.settings()
-    opener = CacheOpener(settings, layer_cache, display.reporter())
-    with scratch_folder() as scratch:
-        caches = [opener.open(source, scratch).cache for source in (old, new)]
-    found = diff_caches(*caches)
-    if display.json_output or not found.same:
-        display.summary(lambda: cache_text.diff_text(found), lambda: cache_text.diff_json(found))
-    raise typer.Exit(0 if found.same else _DIFFERENT)
+    options = registries.pulling(layer_cache)
+    locations = CacheLocation.parse(old), CacheLocation.parse(new)
+    diff = compare_caches(*locations, options, display.reporter())
+    if display.json_output or not diff.same:
+        display.summary(diff_text, diff_json, diff)
+    raise typer.Exit(0 if diff.same else _DIFFERENT)

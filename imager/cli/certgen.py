@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imager.cli.options import Results
+from imager.cli.options import Results, flag, option
 from imager.talos.constants import REGISTRY_PORT
 
 if TYPE_CHECKING:
@@ -19,73 +19,61 @@ if TYPE_CHECKING:
 _Hidden = Annotated[list[str] | None, typer.Option(hidden=True)]
 
 
-def cache_cert_gen(
-    *,
-    addresses: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--advertised-address",
-            metavar="IP",
-            help="Address at which clients reach the server.",
-        ),
-    ] = None,
-    names: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--advertised-name",
-            metavar="NAME",
-            help="DNS name at which clients reach the server.",
-        ),
-    ] = None,
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The options on what a certificate is for; two have talosctl's names too."""
+
+    advertised_address: Annotated[
+        list[str] | None, option("IP", "Address at which clients reach the server.")
+    ] = None
+    advertised_name: Annotated[
+        list[str] | None, option("NAME", "DNS name at which clients reach the server.")
+    ] = None
+    advertise_address: _Hidden = None
+    advertise_name: _Hidden = None
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The options on the files to write."""
+
     tls_ca_file: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="Certificate of the authority, for clients to trust."),
-    ] = Path("ca.crt"),
+        Path, option("FILE", "Certificate of the authority, for clients to trust.")
+    ] = Path("ca.crt")
     tls_ca_key_file: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="Key of the authority; used again if both files exist."),
-    ] = Path("ca.key"),
-    tls_cert_file: Annotated[
-        Path, typer.Option(metavar="FILE", help="Certificate of the server.")
-    ] = Path("tls.crt"),
-    tls_key_file: Annotated[Path, typer.Option(metavar="FILE", help="Key of the server.")] = Path(
-        "tls.key"
-    ),
+        Path, option("FILE", "Key of the authority; used again if both files exist.")
+    ] = Path("ca.key")
+    tls_cert_file: Annotated[Path, option("FILE", "Certificate of the server.")] = Path("tls.crt")
+    tls_key_file: Annotated[Path, option("FILE", "Key of the server.")] = Path("tls.key")
     trusted_roots_patch: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default="image-cache-patch.yaml beside --tls-ca-file",
-            help="Patch that makes Talos trust the authority.",
+        option(
+            "FILE",
+            "Patch that makes Talos trust the authority.",
+            default="image-cache-patch.yaml beside --tls-ca-file",
         ),
-    ] = None,
+    ] = None
     force: Annotated[
-        bool,
-        typer.Option("--force", help="Replace the server's certificate and key, and the patch."),
-    ] = False,
-    advertise_address: _Hidden = None,
-    advertise_name: _Hidden = None,
-    display: Results,
-) -> None:
+        bool, flag("--force", "Replace the server's certificate and key, and the patch.")
+    ] = False
+
+
+def cache_cert_gen(*, names: Names, files: Files, display: Results) -> None:
     """Make a certificate authority, and a server certificate for cache-serve."""
-    import datetime
+    from imager.app.certificates import ServerCertificate, make_server_certificate
 
-    from imager.registry.certificates import CertificateFiles, make_certificates
-    from imager.registry.patchfiles import TRUSTED_ROOTS
-
-    patch = trusted_roots_patch or tls_ca_file.with_name(TRUSTED_ROOTS.name)
-    files = CertificateFiles(tls_ca_file, tls_ca_key_file, tls_cert_file, tls_key_file, patch)
-    issued = make_certificates(
-        files,
-        addresses=_listed(addresses, advertise_address),
-        names=_listed(names, advertise_name),
-        now=datetime.datetime.now(datetime.UTC),
-        force=force,
+    wanted = ServerCertificate(
+        _listed(names.advertised_address, names.advertise_address),
+        _listed(names.advertised_name, names.advertise_name),
+        files.tls_ca_file,
+        files.tls_ca_key_file,
+        files.tls_cert_file,
+        files.tls_key_file,
+        files.trusted_roots_patch,
+        files.force,
     )
-    reporter = display.reporter()
-    for warning in issued.warnings:
-        reporter.warn(warning)
-    display.summary(lambda: "\n".join(_lines(files, issued)), lambda: _json(files, issued))
+    issued = make_server_certificate(wanted, display.reporter())
+    display.summary(_text, _json, wanted.files, issued)
 
 
 def _listed(*options: Sequence[str] | None) -> list[str]:
@@ -94,7 +82,7 @@ def _listed(*options: Sequence[str] | None) -> list[str]:
     return [value.strip() for text in texts for value in text.split(",")]
 
 
-def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
+def _text(files: CertificateFiles, issued: Issued) -> str:
     from imager.cli.tables import table
     from imager.support.screen import printable
 
@@ -106,20 +94,23 @@ def _lines(files: CertificateFiles, issued: Issued) -> Iterator[str]:
         (str(files.key), "key of the server", "SECRET"),
         (str(files.patch), "makes Talos trust the authority", ""),
     )
-    yield from map(printable, table(rows, numbers=0))
     start, end = issued.certificate.not_valid_before_utc, issued.certificate.not_valid_after_utc
-    yield f"Valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} for {', '.join(issued.names)}."
     pair = f"--tls-cert-file {_quoted(files.certificate)} --tls-key-file {_quoted(files.key)}"
-    yield printable(f"Next: imager images cache-serve PATH --address {_address(issued)} {pair}")
+    lines = [
+        *table(rows, numbers=0),
+        f"Valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} for {', '.join(issued.names)}.",
+        f"Next: imager images cache-serve PATH --address {_address(issued)} {pair}",
+    ]
+    return printable("\n".join(lines))
 
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _json(files: CertificateFiles, issued: Issued) -> str:
+def _json(files: CertificateFiles, issued: Issued) -> dict[str, Any]:
     certificate = issued.certificate
-    value = {
+    return {
         "ca": str(files.ca),
         "caKey": str(files.ca_key),
         "newAuthority": issued.new_authority,
@@ -130,7 +121,6 @@ def _json(files: CertificateFiles, issued: Issued) -> str:
         "notBefore": certificate.not_valid_before_utc.isoformat(),
         "notAfter": certificate.not_valid_after_utc.isoformat(),
     }
-    return json.dumps(value, indent=2)
 
 
 def _address(issued: Issued) -> str:

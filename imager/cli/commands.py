@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -13,6 +13,7 @@ from imager.cli.help import DISPLAY, help_page, help_text, usage_line
 from imager.cli.options import flattened
 from imager.cli.parsing import Strict
 from imager.support.errors import InputError
+from imager.support.units import count
 
 _CALLED_WRONGLY = 2
 
@@ -60,6 +61,13 @@ def usage_error(error: TyperException) -> InputError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "imager"
     return InputError(message[:1].lower() + message[1:], hint=f"`{command} --help` shows its usage")
+
+
+def raise_problems(source: object, problems: Sequence[str], *, hint: str = "") -> None:
+    """Raise InputError that lists the `problems` of `source`, if there are any."""
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise InputError(f"{source}: {count(len(problems), 'problem')}{lines}", hint=hint)
 
 
 class App(typer.Typer):

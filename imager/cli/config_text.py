@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
-from imager.app.check_config import Checked, SizedCache
+from imager.app.check_config import Checked
 from imager.cli.tables import exact_size
 from imager.support.errors import InvalidConfigError
 from imager.support.screen import printable
@@ -13,9 +13,9 @@ from imager.talos.config.document import ImageCacheSettings
 from imager.talos.config.volumes import VolumeSettings
 
 
-def checked_text(checked: Checked, sized: SizedCache | None) -> str:
+def checked_text(checked: Checked) -> str:
     """Return what the configuration says, and of a cache that it fits."""
-    config = checked.config
+    config, sized = checked.config, checked.sized
     found = count(len(checked.warnings), "warning") if checked.warnings else "nothing is wrong"
     needed = f"{len(checked.images)} needed" + (", all in the cache" if sized else "")
     if config.is_patch:
@@ -31,10 +31,10 @@ def checked_text(checked: Checked, sized: SizedCache | None) -> str:
     return printable("\n".join(lines))
 
 
-def checked_json(checked: Checked, sized: SizedCache | None) -> str:
-    """Return the same as one JSON object; sizes in bytes."""
+def checked_json(checked: Checked) -> dict[str, Any]:
+    """Return the same for JSON; sizes in bytes."""
     config, volume = checked.config, checked.config.volume
-    value = {
+    return {
         "source": config.source,
         "ok": True,
         "problems": [],
@@ -51,20 +51,18 @@ def checked_json(checked: Checked, sized: SizedCache | None) -> str:
             "line": volume.line,
         },
         "images": [str(image) for image in checked.images],
-        "neededVolumeSize": sized and sized.volume_size,
+        "neededVolumeSize": checked.sized and checked.sized.volume_size,
     }
-    return json.dumps(value, indent=2)
 
 
-def unchecked_json(source: str, error: InvalidConfigError) -> str:
+def unchecked_json(source: str, error: InvalidConfigError) -> dict[str, Any]:
     """Return what is wrong with a configuration as one JSON object of the same kind."""
-    value = {
+    return {
         "source": source,
         "ok": False,
         "problems": list(error.problems),
         "warnings": list(error.warnings),
     }
-    return json.dumps(value, indent=2)
 
 
 def _cache(settings: ImageCacheSettings) -> str:

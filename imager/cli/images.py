@@ -1,26 +1,25 @@
-"""`imager images`: lists of images, and image caches."""
+"""`imager images`: lists of images, and new image caches."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
 from imager.cli.commands import App
 from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
 from imager.cli.options import (
-    DEFAULT_PLATFORM,
-    CosignSignatures,
-    ImageLists,
+    ImageOptions,
     Jobs,
     LayerCacheFolder,
-    MissingPlatforms,
     Registries,
     Results,
     TalosVersion,
+    argument,
+    flag,
+    option,
     parse_version,
 )
 
@@ -30,60 +29,45 @@ LayoutName = Literal["oci", "flat"]
 CompressionName = Literal["none", "gzip", "zstd"]
 
 
+def _version(name: str) -> Any:
+    return option("VERSION", f"Other version of {name}, such as v1.2.3.")
+
+
 @dataclass(frozen=True, slots=True)
 class Versions:
     """The options that set other versions than those of the release."""
 
-    k8s_version: Annotated[
-        str | None,
-        typer.Option(metavar="VERSION", help="Other version of Kubernetes, such as v1.2.3."),
-    ] = None
-    etcd_version: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="Other version of etcd, such as v1.2.3.")
-    ] = None
-    flannel_version: Annotated[
-        str | None,
-        typer.Option(metavar="VERSION", help="Other version of flannel, such as v1.2.3."),
-    ] = None
-    coredns_version: Annotated[
-        str | None,
-        typer.Option(metavar="VERSION", help="Other version of CoreDNS, such as v1.2.3."),
-    ] = None
-    kube_network_policies_version: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VERSION", help="Other version of kube-network-policies, such as v1.2.3."
-        ),
-    ] = None
+    k8s_version: Annotated[str | None, _version("Kubernetes")] = None
+    etcd_version: Annotated[str | None, _version("etcd")] = None
+    flannel_version: Annotated[str | None, _version("flannel")] = None
+    coredns_version: Annotated[str | None, _version("CoreDNS")] = None
+    kube_network_policies_version: Annotated[str | None, _version("kube-network-policies")] = None
 
     def given(self) -> dict[str, str]:
-        """Return the versions by component, as far as they are given."""
-        names = {each.name: each.name.removesuffix("_version") for each in fields(self)}
-        values = {name: getattr(self, field) for field, name in names.items()}
-        return {name.replace("_", "-"): text for name, text in values.items() if text is not None}
+        """Return the versions that are given, by component."""
+        return {
+            name.removesuffix("_version").replace("_", "-"): text
+            for name, text in asdict(self).items()
+            if text is not None
+        }
 
 
 @app.command("k8s-bundle", rich_help_panel=LISTS)
 @app.command("default", rich_help_panel=LISTS)
 def default(talos_version: TalosVersion = None, *, versions: Versions, display: Results) -> None:
     """Print the images that a Talos release needs, one per line."""
-    from imager.talos.bundles import with_versions
-    from imager.talos.default_images import find_release
+    from imager.app.images import default_images
 
-    release = find_release(parse_version(talos_version, display.reporter()).text)
-    if release.note:
-        display.reporter().warn(release.note)
-    images = with_versions(release.references, versions.given())
-    display.answer(lambda: "\n".join(images), lambda: json.dumps({"images": images}, indent=2))
+    reporter = display.reporter()
+    version = parse_version(talos_version, reporter)
+    _print(default_images(version, versions.given(), reporter), display)
 
 
 @app.command("talos-bundle", rich_help_panel=LISTS)
 def talos_bundle(
     version: Annotated[
         str | None,
-        typer.Argument(
-            metavar="VERSION", show_default="the newest known", help="Talos release, from v1.11."
-        ),
+        argument("VERSION", "Talos release, from v1.11.", show_default="the newest known"),
     ] = None,
     *,
     extensions: Annotated[
@@ -99,36 +83,31 @@ def talos_bundle(
 
     The lists of the latter are fetched from ghcr.io.
     """
-    from imager.oci.registry import RegistryClient
-    from imager.talos.bundles import official_extensions, official_overlays, talos_images
+    from imager.app.images import Bundle, bundle_images
     from imager.talos.default_images import newest_release
 
     release = parse_version(version or newest_release(), display.reporter(), name="VERSION")
-    images = list(talos_images(release))
-    client = RegistryClient.from_settings(registries.settings())
-    listed = [
-        *(official_extensions(release, client) if extensions else ()),
-        *(official_overlays(release, client) if overlays else ()),
-    ]
-    images += sorted(set(listed))
-    display.answer(lambda: "\n".join(images), lambda: json.dumps({"images": images}, indent=2))
+    bundle = Bundle(release, extensions, overlays, registries.settings())
+    _print(bundle_images(bundle), display)
+
+
+def _print(images: tuple[str, ...], display: Results) -> None:
+    display.answer("\n".join, lambda images: {"images": list(images)}, images)
 
 
 @app.command("list", rich_help_panel=LISTS)
 def list_(
     sources: Annotated[
         list[str],
-        typer.Option(
-            "--from",
-            metavar="FILE|FOLDER|-",
-            help="Kubernetes manifests, Talos machine configurations or lists of images: "
+        option(
+            "FILE|FOLDER|-",
+            "Kubernetes manifests, Talos machine configurations or lists of images: "
             "a file, a folder, or - for standard input.",
+            "--from",
         ),
     ],
     *,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Treat warnings as errors (exit code 2).")
-    ] = False,
+    strict: Annotated[bool, flag("--strict", "Treat warnings as errors (exit code 2).")] = False,
     display: Results,
 ) -> None:
     """Print the images that Kubernetes manifests and machine configurations name."""
@@ -139,26 +118,15 @@ def list_(
     report(listing, display.reporter(), strict=strict)
     listing.check(strict=strict)
     if listing.images or display.json_output:
-        display.answer(lambda: listing_text(listing), lambda: listing_json(listing))
+        display.answer(listing_text, listing_json, listing)
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(ImageOptions):
     """The options on what a cache is made of."""
 
-    PANEL: ClassVar[str] = INPUTS
+    PANEL: ClassVar[str | None] = INPUTS
 
-    images: ImageLists
-    platform: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="OS/ARCH",
-            show_default=DEFAULT_PLATFORM,
-            help="Platforms to cache, separated by commas, or all.",
-        ),
-    ] = None
-    missing_platform: MissingPlatforms = "fail"
-    cosign_signatures: CosignSignatures = True
     layer_cache: LayerCacheFolder = None
 
 
@@ -170,23 +138,19 @@ class Output:
 
     image_cache_path: Annotated[
         Path,
-        typer.Option(
-            metavar="FOLDER|FILE.TAR",
-            help="Folder to make, or a tar of it: .tar, .tar.gz or .tar.zst.",
-        ),
+        option("FOLDER|FILE.TAR", "Folder to make, or a tar of it: .tar, .tar.gz or .tar.zst."),
     ]
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False
+    force: Annotated[bool, flag("--force", "Replace an existing cache.")] = False
     layout: Annotated[
-        LayoutName,
-        typer.Option(help="How to pack it: an OCI layout with one layer, or the bare tree."),
+        LayoutName, option(None, "How to pack it: an OCI layout with one layer, or the bare tree.")
     ] = "oci"
     layer_compression: Annotated[
         CompressionName,
-        typer.Option(help="Compression of the layer; the blobs in it are compressed already."),
+        option(None, "Compression of the layer; the blobs in it are compressed already."),
     ] = "none"
     jobs: Jobs = 4
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be fetched, and write nothing.")
+        bool, flag("--dry-run", "Print what would be fetched, and write nothing.")
     ] = False
 
 
@@ -204,50 +168,25 @@ def cache_create(
     *, inputs: Inputs, output: Output, registries: Registries, display: Results
 ) -> None:
     """Make an image cache. The profiles take it with --image-cache."""
-    from imager.cache.archiving import ArchiveFormat
-    from imager.cache.lists import read_entries
-    from imager.cache.plan import CreateOptions, plan_creation
-    from imager.cache.resolve import gather
-    from imager.cache.selection import MissingPlatform, Selection
+    from imager.app.create_cache import NewCache, plan_cache
+    from imager.cache.plan import CacheLayout, LayerCompression
     from imager.cache.staging import check_space
-    from imager.cache.write import check_creatable, write_cache
-    from imager.cli.creation_text import CreationReport
-    from imager.oci.registry import RegistryClient
-    from imager.support.units import count
+    from imager.cache.write import write_cache
+    from imager.cli import creation_text
 
-    archive = ArchiveFormat.named(output.image_cache_path)
-    options = CreateOptions.parse(
-        layout=output.layout,
-        compression=output.layer_compression,
-        jobs=output.jobs,
-        layer_cache=inputs.layer_cache,
-        archive=archive,
-    )
-    selection = Selection.parse(
-        inputs.platform or [DEFAULT_PLATFORM],
-        signatures=inputs.cosign_signatures,
-        missing=MissingPlatform(inputs.missing_platform),
-    )
-    check_creatable(output.image_cache_path, force=output.force, archive=archive)
     reporter = display.reporter()
-    settings = registries.settings()
-    entries = read_entries(inputs.images)
-    client = RegistryClient.from_settings(settings)
-    with reporter.waiting(f"reading the manifests of {count(len(entries), 'image')}"):
-        gathered = gather(
-            entries,
-            client=client,
-            selection=selection,
-            jobs=options.jobs,
-            layer_cache=options.layer_cache,
-        )
-    for warning in gathered.warnings:
-        reporter.warn(warning)
-    plan = plan_creation(gathered, output.image_cache_path, options)
-    report = CreationReport(plan, output.image_cache_path, gathered.images)
+    new = NewCache(
+        inputs.to_cache(registries, output.jobs),
+        output.image_cache_path,
+        CacheLayout(output.layout),
+        LayerCompression(output.layer_compression),
+        inputs.layer_cache,
+        output.force,
+    )
+    plan = plan_cache(new, reporter)
     if output.dry_run:
-        display.answer(report.plan_text, report.plan_json)
+        display.answer(creation_text.plan_text, creation_text.plan_json, plan)
         check_space(plan)
         return
     created = write_cache(plan, reporter=reporter)
-    display.summary(lambda: report.created_text(created), lambda: report.created_json(created))
+    display.summary(creation_text.created_text, creation_text.created_json, plan, created)

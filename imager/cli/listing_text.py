@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imager.discover.listing import Listing, Message, Place
@@ -26,7 +25,7 @@ def listing_text(listing: Listing) -> str:
     return "\n".join(image.reference for image in listing.images)
 
 
-def listing_json(listing: Listing) -> str:
+def listing_json(listing: Listing) -> dict[str, Any]:
     """Return the images and messages as JSON, with the file and line of each."""
     images = [
         {
@@ -36,14 +35,11 @@ def listing_json(listing: Listing) -> str:
         }
         for image in listing.images
     ]
-    return json.dumps(
-        {
-            "images": images,
-            "warnings": [_message(each) for each in listing.warnings],
-            "notes": [_message(each) for each in listing.remarks],
-        },
-        indent=2,
-    )
+    return {
+        "images": images,
+        "warnings": [_message(each) for each in listing.warnings],
+        "notes": [_message(each) for each in listing.remarks],
+    }
 
 
 def _lines(messages: Sequence[Message], *, what: str) -> Iterator[str]:

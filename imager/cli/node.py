@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from imager.cli.commands import App
-from imager.cli.options import Display, Results
+from imager.cli.options import Display, Results, option
 from imager.talos.constants import REGISTRY_ADDRESS
-
-if TYPE_CHECKING:
-    from imager.talos.config.document import MachineConfig
 
 app = App()
 
 _Config = Annotated[
-    str,
-    typer.Option("--config", metavar="FILE|-", help="Machine configuration; - is standard input."),
+    str, option("FILE|-", "Machine configuration; - is standard input.", "--config")
 ]
-_State = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the status file.")]
-_HostsDir = Annotated[
-    Path, typer.Option(metavar="FOLDER", help="Folder of containerd's hosts.toml files.")
-]
-_Disks = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="DEVICE", help="Use only this disk."),
-]
-_Mounts = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to mount volumes in.")]
-_MOUNTS = Path("/system/imagecache")
+_State = Annotated[Path, option("FOLDER", "Folder of the status file.")]
+_HostsDir = Annotated[Path, option("FOLDER", "Folder of containerd's hosts.toml files.")]
+_Disks = Annotated[list[Path] | None, option("DEVICE", "Use only this disk.")]
 _STATE = Path("/run/imager")
 _HOSTS = Path("/etc/containerd/certs.d")
 
@@ -39,40 +27,33 @@ _HOSTS = Path("/etc/containerd/certs.d")
 def run(
     *,
     config: _Config,
-    address: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where to serve the cache.")
-    ] = REGISTRY_ADDRESS,
+    address: Annotated[str, option("HOST:PORT", "Where to serve the cache.")] = REGISTRY_ADDRESS,
     hosts_dir: _HostsDir = _HOSTS,
     state: _State = _STATE,
-    mounts: _Mounts = _MOUNTS,
+    mounts: Annotated[Path, option("FOLDER", "Folder to mount volumes in.")] = Path(
+        "/system/imagecache"
+    ),
     disk: _Disks = None,
-    wait: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for a medium.")
-    ] = 15,
+    wait: Annotated[float, option("SECONDS", "How long to wait for a medium.", min=0)] = 15,
     display: Display,
 ) -> None:
     """Find, copy and serve this machine's image cache, until a signal ends it.
 
     Needs root, for mounting volumes.
     """
+    from imager.app.node import Machine, run_node
     from imager.cli.serve_text import access_log
-    from imager.node.mounts import Node
-    from imager.node.run import NodeService, run_node
-    from imager.registry.address import Address
 
-    run_node(
-        Node(_read_config(config), mounts.absolute(), _resolved(disk)),
-        NodeService(Address.parse(address), hosts_dir, state, wait),
-        reporter=display.reporter(),
-        log=access_log(display.style),
-    )
+    machine = Machine(config, hosts_dir, state, mounts, disk or ())
+    log = access_log(display.style)
+    run_node(machine, display.reporter(), address=address, wait=wait, log=log)
 
 
 @app.command()
 def status(
     *,
     output: Annotated[
-        Literal["table", "yaml", "json"], typer.Option("--output", "-o", help="How to print it.")
+        Literal["table", "yaml", "json"], option(None, "How to print it.", "--output", "-o")
     ] = "table",
     state: _State = _STATE,
     display: Results,
@@ -88,7 +69,7 @@ def status(
         case "yaml":
             typer.echo(status_yaml(found))
         case "json":
-            typer.echo(status_json(found))
+            display.print_json(status_json(found))
 
 
 @app.command()
@@ -98,32 +79,22 @@ def doctor(
     hosts_dir: _HostsDir = _HOSTS,
     state: _State = _STATE,
     disk: _Disks = None,
-    containerd_config: Annotated[
-        Path, typer.Option(metavar="FILE", help="containerd's configuration.")
-    ] = Path("/etc/containerd/config.toml"),
+    containerd_config: Annotated[Path, option("FILE", "containerd's configuration.")] = Path(
+        "/etc/containerd/config.toml"
+    ),
     display: Results,
 ) -> None:
     """Find what keeps this machine from pulling from its image cache, and how to fix it.
 
     Every blob is checked. The exit code is 1 if something is wrong. Needs root.
     """
+    from imager.app.node import Machine, diagnose
     from imager.cli.node_text import findings_json, findings_text
-    from imager.node.doctor import Surroundings, examine
-    from imager.node.mounts import Node
-    from imager.support.errors import HostError
 
-    if os.geteuid() != 0:
-        raise HostError(
-            "imager node doctor needs root: it reads this machine's devices",
-            hint="run it as root, such as with sudo",
-        )
-    findings = examine(
-        Node(_read_config(config), _MOUNTS, _resolved(disk)),
-        Surroundings(state, hosts_dir, containerd_config),
-        display.reporter(),
-    )
+    machine = Machine(config, hosts_dir, state, disks=disk or ())
+    findings = diagnose(machine, containerd_config, display.reporter())
     show = display.answer if findings else display.summary
-    show(lambda: findings_text(findings), lambda: findings_json(findings))
+    show(findings_text, findings_json, findings)
     if findings:
         raise typer.Exit(1)
 
@@ -136,7 +107,7 @@ def doctor(
 )
 def unit(
     *,
-    config: Annotated[Path, typer.Option(metavar="FILE", help="Machine configuration.")] = Path(
+    config: Annotated[Path, option("FILE", "Machine configuration.")] = Path(
         "/etc/imager/machine.yaml"
     ),
     display: Display,  # noqa: ARG001 - the unit is all that is printed
@@ -145,16 +116,3 @@ def unit(
     from imager.cli.node_text import unit_text
 
     typer.echo(unit_text(config.absolute()), nl=False)
-
-
-def _read_config(source: str) -> MachineConfig:
-    from imager.support.inputs import input_name, read_input
-    from imager.talos.config.document import LARGEST_CONFIG, read_machine_config
-
-    text = read_input(source, what="machine configuration", limit=LARGEST_CONFIG)
-    return read_machine_config(text, source=input_name(source))
-
-
-def _resolved(disks: list[Path] | None) -> tuple[Path, ...]:
-    """Return disks as the kernel names them: people give links such as /dev/disk/by-id/..."""
-    return tuple(path.resolve() for path in disks or ())

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,9 +17,9 @@ from imager.support.screen import printable
 from imager.support.units import format_size
 
 
-def status_json(status: NodeStatus) -> str:
+def status_json(status: NodeStatus) -> dict[str, Any]:
     """Return the resource as JSON."""
-    return json.dumps(status.document(), indent=2)
+    return dict(status.document())
 
 
 def status_yaml(status: NodeStatus) -> str:
@@ -87,10 +88,10 @@ def findings_text(findings: Sequence[Finding]) -> str:
     return printable("\n".join(f"{each.problem}\n  -> {each.advice}" for each in findings))
 
 
-def findings_json(findings: Sequence[Finding]) -> str:
-    """Return the same as one JSON object."""
+def findings_json(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the same for JSON."""
     told = [{"problem": each.problem, "advice": each.advice} for each in findings]
-    return json.dumps({"ok": not findings, "findings": told}, indent=2)
+    return {"ok": not findings, "findings": told}
 
 
 def unit_text(config: Path) -> str:

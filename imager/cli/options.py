@@ -5,10 +5,21 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    ParamSpec,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import typer
 
@@ -18,13 +29,30 @@ from imager.support.reporter import ProgressStyle, Reporter, make_reporter, repo
 from imager.support.screen import NO_COLOR
 
 if TYPE_CHECKING:
+    from imager.app.create_cache import Images
+    from imager.cache.pull import PullOptions
     from imager.oci.platform import Platform
     from imager.oci.settings import RegistrySettings
     from imager.talos.version import TalosVersion as Version
 
-DEFAULT_PLATFORM = "linux/amd64"
-
 ArchName = Literal["amd64", "arm64"]
+
+
+def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
+    """Return an option with a value; `default` is shown where the help would not show it."""
+    shown = settings.pop("default", True)
+    return typer.Option(*names, metavar=metavar, help=text, show_default=shown, **settings)
+
+
+def flag(name: str, text: str) -> Any:
+    """Return an option without a value, and without a form that turns it off."""
+    return typer.Option(name, help=text)
+
+
+def argument(metavar: str, text: str, **settings: Any) -> Any:
+    """Return an argument."""
+    return typer.Argument(metavar=metavar, help=text, **settings)
+
 
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Allow HTTP and certificates of unknown authorities.")
@@ -73,82 +101,34 @@ RegistryAuth = Annotated[
         "input), or a file: Docker's config.json, .dockercfg, or a pull secret of Kubernetes.",
     ),
 ]
+CACHE_HELP = "Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference."
 LayerCacheFolder = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        "FOLDER",
+        "Folder of blobs that runs share: a blob in it is not fetched again.",
         "--layer-cache",
         "--image-layer-cache-path",
-        metavar="FOLDER",
-        help="Folder of blobs that runs share: a blob in it is not fetched again.",
-    ),
-]
-CosignSignatures = Annotated[
-    bool,
-    typer.Option(
-        "--cosign-signatures/--no-cosign-signatures",
-        help="Also cache the signatures of images in registries.",
-    ),
-]
-MissingPlatforms = Annotated[
-    Literal["fail", "warn"],
-    typer.Option(
-        "--missing-platform",
-        help="What to do when an image lacks some of several platforms: fail, or warn and cache "
-        "the others.",
     ),
 ]
 Retries = Annotated[
     int | None,
-    typer.Option(
-        metavar="N",
-        min=0,
-        max=100,
-        show_default="5",
-        help="How often to repeat a failed request.",
-    ),
+    option("N", "How often to repeat a failed request.", min=0, max=100, default="5"),
 ]
 Jobs = Annotated[
-    int,
-    typer.Option(
-        "--jobs", "-j", metavar="N", min=1, max=64, help="How many transfers run at a time."
-    ),
+    int, option("N", "How many transfers run at a time.", "--jobs", "-j", min=1, max=64)
 ]
-_LIST = "images with commas between them, files with one image per line, or - for standard input"
-ImageLists = Annotated[
-    list[str],
-    typer.Option(
-        "--images",
-        metavar="LIST",
-        help=f"Images: {_LIST}. An image is a registry reference, or a local image: "
-        "[NAME=]oci:FOLDER[:TAG], [NAME=]oci-archive:FILE[:TAG], "
-        "[NAME=]docker-archive:FILE[:REF] or NAME=dir:FOLDER.",
-    ),
-]
+LIST = "images with commas between them, files with one image per line, or - for standard input"
 RequiredImages = Annotated[
     list[str] | None,
-    typer.Option(
-        "--require-images",
-        metavar="LIST",
-        help=f"Fail unless the cache has these images: {_LIST}.",
-    ),
-]
-KeptImages = Annotated[
-    list[str] | None,
-    typer.Option("--keep", metavar="LIST", help=f"Keep only these images: {_LIST}."),
-]
-RemovedImages = Annotated[
-    list[str] | None,
-    typer.Option("--remove", metavar="LIST", help=f"Remove these images: {_LIST}."),
+    option("LIST", f"Fail unless the cache has these images: {LIST}.", "--require-images"),
 ]
 TalosVersion = Annotated[
-    str | None,
-    typer.Option(
-        "--talos-version",
-        metavar="VERSION",
-        show_default="v1.9.0",
-        help="Talos release.",
-    ),
+    str | None, option("VERSION", "Talos release.", "--talos-version", default="v1.9.0")
 ]
+
+
+_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +143,12 @@ class Display:
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also print every request to a registry.")
     ] = False
-    progress: Annotated[
-        ProgressStyle, typer.Option(help="How to show progress, on standard error.")
-    ] = ProgressStyle.AUTO
+    progress: Annotated[ProgressStyle, option(None, "How to show progress, on standard error.")] = (
+        ProgressStyle.AUTO
+    )
+    # support/reporter.py looks at it, so that errors in options have no color either.
     no_color: Annotated[
-        bool,
-        typer.Option(
-            # support/reporter.py looks at it, so that errors in options have no color either.
-            NO_COLOR,
-            help="Print without colors, like the environment variable NO_COLOR.",
-        ),
+        bool, flag(NO_COLOR, "Print without colors, like the environment variable NO_COLOR.")
     ] = False
 
     @property
@@ -191,16 +167,35 @@ class Display:
 class Results(Display):
     """The same for a command that has a result, as text for a person or JSON for a program."""
 
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+    json_output: Annotated[bool, flag("--json", "Print the result as JSON.")] = False
 
-    def answer(self, text: Callable[[], str], json: Callable[[], str]) -> None:
-        """Print what was asked for; --quiet does not keep it back."""
-        typer.echo(json() if self.json_output else text())
+    def answer(
+        self,
+        text: Callable[_P, str],
+        value: Callable[_P, Any],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> None:
+        """Print the requested result, also with --quiet: text, or a value of JSON."""
+        if self.json_output:
+            self.print_json(value(*args, **kwargs))
+        else:
+            typer.echo(text(*args, **kwargs))
 
-    def summary(self, text: Callable[[], str], json: Callable[[], str]) -> None:
+    def summary(
+        self,
+        text: Callable[_P, str],
+        value: Callable[_P, Any],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> None:
         """Print what was done: as text only without --quiet."""
         if self.json_output or not self.quiet:
-            self.answer(text, json)
+            self.answer(text, value, *args, **kwargs)
+
+    def print_json(self, value: Any) -> None:
+        """Print a value as JSON."""
+        typer.echo(json.dumps(value, indent=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +232,65 @@ class Registries(PushRegistries):
 
     mirrors: RegistryMirrors = None
 
+    def pulling(self, layer_cache: Path | None) -> PullOptions:
+        """Return how caches are pulled; raises as `settings`."""
+        from imager.cache.pull import PullOptions
+
+        return PullOptions(self.settings(), layer_cache)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """The options on images that are put into a cache."""
+
+    PANEL: ClassVar[str | None] = None
+
+    images: Annotated[
+        list[str],
+        option(
+            "LIST",
+            f"Images: {LIST}. An image is a registry reference, or a local image: "
+            "[NAME=]oci:FOLDER[:TAG], [NAME=]oci-archive:FILE[:TAG], "
+            "[NAME=]docker-archive:FILE[:REF] or NAME=dir:FOLDER.",
+        ),
+    ]
+    platform: Annotated[
+        list[str] | None,
+        option(
+            "OS/ARCH", "Platforms to cache, separated by commas, or all.", default="linux/amd64"
+        ),
+    ] = None
+    missing_platform: Annotated[
+        Literal["fail", "warn"],
+        option(
+            None,
+            "What to do when an image lacks some of several platforms: fail, or warn and cache "
+            "the others.",
+        ),
+    ] = "fail"
+    cosign_signatures: Annotated[
+        bool,
+        option(
+            None,
+            "Also cache the signatures of images in registries.",
+            "--cosign-signatures/--no-cosign-signatures",
+        ),
+    ] = True
+
+    def to_cache(self, registries: PushRegistries, jobs: int) -> Images:
+        """Return the images, with what it takes to get them."""
+        from imager.app.create_cache import Images
+        from imager.cache.selection import MissingPlatform
+
+        return Images(
+            self.images,
+            self.platform or (),
+            MissingPlatform(self.missing_platform),
+            self.cosign_signatures,
+            jobs,
+            registries.settings(),
+        )
+
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
     """Return `command` with an option for each field of its parameters that are dataclasses.
@@ -254,10 +308,11 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
                 yield parameter.replace(annotation=_prepared(parameter.annotation, None))
                 continue
             panel = getattr(groups[name], "PANEL", None)
-            for field in inspect.signature(groups[name], eval_str=True).parameters.values():
+            hints = get_type_hints(groups[name], include_extras=True)
+            for field in inspect.signature(groups[name]).parameters.values():
                 yield field.replace(
                     kind=inspect.Parameter.KEYWORD_ONLY,
-                    annotation=_prepared(field.annotation, panel),
+                    annotation=_prepared(hints[field.name], panel),
                 )
 
     @functools.wraps(command)

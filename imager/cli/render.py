@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -118,10 +117,10 @@ def replaced_text(replaced: Replaced) -> str:
     return f"a file of {mebibytes(replaced.size)}{sectors}, written {written}"
 
 
-def plan_json(planned: Planned) -> str:
+def plan_json(planned: Planned, _naming: Naming) -> dict[str, Any]:
     """Return the plan as one JSON object; sizes and offsets in bytes."""
     plan = planned.plan
-    value = {
+    return {
         **_common(planned),
         "size": plan.content.size,
         "spaceNeeded": planned.space_needed,
@@ -138,7 +137,6 @@ def plan_json(planned: Planned) -> str:
             for region in plan.regions
         ],
     }
-    return json.dumps(value, indent=2)
 
 
 def result_text(planned: Planned, written: Written, seconds: float) -> str:
@@ -158,15 +156,14 @@ def result_text(planned: Planned, written: Written, seconds: float) -> str:
     return printable("\n".join(lines))
 
 
-def result_json(planned: Planned, written: Written, seconds: float) -> str:
-    """Return the summary of a build as one JSON object."""
-    value = {
+def result_json(planned: Planned, written: Written, seconds: float) -> dict[str, Any]:
+    """Return the summary of a build for JSON."""
+    return {
         **_common(planned),
         "size": written.size,
         "sha256": written.sha256,
         "seconds": round(seconds, 3),
     }
-    return json.dumps(value, indent=2)
 
 
 def _common(planned: Planned) -> dict[str, Any]:

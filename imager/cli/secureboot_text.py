@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from imager.app.secureboot import GeneratedKeys
 from imager.cli.tables import table
 from imager.efi.authenticode_read import Checksum, PeSignature
 from imager.efi.certificates import fingerprint, issuer, subject
 from imager.efi.efivars import AuthFile
-from imager.efi.keygen import KeyFile
 from imager.image.inspect_secureboot import Binary, EnrolledKeys, PcrFindings, SecureBootReport
 from imager.support.screen import printable
 from imager.support.units import count
@@ -31,31 +30,31 @@ Keep secret files away from the machines that boot the images. No build needs ca
 with uki-signing-key.pem can sign what these machines start."""
 
 
-def keys_text(folder: Path, files: Sequence[KeyFile], *, encrypted: bool) -> str:
-    """Return a table of the new files in `folder`, and how to keep them."""
-    rows = [(file.name, file.purpose, "SECRET" if file.secret else "") for file in files]
+def keys_text(keys: GeneratedKeys) -> str:
+    """Return a table of the new files, and how to keep them."""
+    rows = [(file.name, file.purpose, "SECRET" if file.secret else "") for file in keys.files]
     lines = [
-        f"Wrote {count(len(files), 'file')} to {folder}:",
+        f"Wrote {count(len(keys.files), 'file')} to {keys.folder}:",
         *(f"  {line}" for line in table(rows, numbers=0)),
-        _ENCRYPTED_KEYS if encrypted else _PLAIN_KEYS,
+        _ENCRYPTED_KEYS if keys.encrypted else _PLAIN_KEYS,
         _CARE,
     ]
     return printable("\n".join(lines))
 
 
-def keys_json(folder: Path, files: Sequence[KeyFile], *, encrypted: bool) -> str:
-    """Return the same as one JSON object."""
-    value = {
-        "folder": str(folder),
-        "encrypted": encrypted,
+def keys_json(keys: GeneratedKeys) -> dict[str, Any]:
+    """Return the same for JSON."""
+    return {
+        "folder": str(keys.folder),
+        "encrypted": keys.encrypted,
         "files": [
-            {"name": file.name, "purpose": file.purpose, "secret": file.secret} for file in files
+            {"name": file.name, "purpose": file.purpose, "secret": file.secret}
+            for file in keys.files
         ],
     }
-    return json.dumps(value, indent=2)
 
 
-def report_text(report: SecureBootReport) -> str:
+def report_text(_path: Path, report: SecureBootReport) -> str:
     """Return the EFI binaries with their signatures, and the keys to enrol."""
     lines: list[str] = []
     for binary in report.binaries:
@@ -109,9 +108,9 @@ def _signed_by(file: AuthFile) -> str:
     return f"signed by {subject(file.signer)}" if file.signer is not None else "not signed"
 
 
-def report_json(path: Path, report: SecureBootReport) -> str:
+def report_json(path: Path, report: SecureBootReport) -> dict[str, Any]:
     """Return the report as one JSON object; digests and fingerprints are hexadecimal."""
-    value = {
+    return {
         "file": str(path),
         "ok": not report.problems,
         "problems": list(report.problems),
@@ -119,7 +118,6 @@ def report_json(path: Path, report: SecureBootReport) -> str:
         "binaries": [_binary_value(binary) for binary in report.binaries],
         "keys": [_keys_value(keys) for keys in report.keys],
     }
-    return json.dumps(value, indent=2)
 
 
 def _binary_value(binary: Binary) -> dict[str, Any]:

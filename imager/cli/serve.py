@@ -2,133 +2,119 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from imager.cli.options import Display
+from imager.cli.options import Display, argument, flag, option
+from imager.support.errors import InputError
 from imager.talos.constants import REGISTRY_ADDRESS
+
+if TYPE_CHECKING:
+    from imager.registry.announce import Announcement
+    from imager.registry.serve import ServerTls
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The options on certificates."""
+
+    tls_cert_file: Annotated[Path | None, option("FILE", "PEM certificate chain: serve HTTPS.")] = (
+        None
+    )
+    tls_key_file: Annotated[Path | None, option("FILE", "PEM private key of the certificate.")] = (
+        None
+    )
+    tls_ca_file: Annotated[
+        Path | None,
+        option("FILE", "PEM CA certificates that clients are to trust.", default="the chain"),
+    ] = None
+
+    def server(self) -> ServerTls | None:
+        """Return what the server needs for TLS; raises InputError for half of a pair."""
+        from imager.registry.serve import ServerTls
+
+        if self.tls_cert_file and self.tls_key_file:
+            return ServerTls(self.tls_cert_file, self.tls_key_file)
+        if self.tls_cert_file or self.tls_key_file:
+            raise InputError("--tls-cert-file and --tls-key-file belong together", hint="give both")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The options on the files that clients are configured with."""
+
+    hosts_dir: Annotated[
+        Path | None,
+        option(
+            "FOLDER",
+            "Folder to write containerd's hosts.toml files to, such as /etc/containerd/certs.d.",
+        ),
+    ] = None
+    mirrors_patch: Annotated[
+        Path | None,
+        option(
+            "FILE",
+            "File to write a patch for all Talos releases to. The default is talosctl's "
+            "patch, for Talos 1.12 and later.",
+            default="image-cache-mirrors-patch.yaml",
+        ),
+    ] = None
+    no_mirrors_patch: Annotated[bool, flag("--no-mirrors-patch", "Write no patch for Talos.")] = (
+        False
+    )
+    mirror: Annotated[
+        list[str] | None,
+        option(
+            "REGISTRY",
+            "Also write a mirror for this registry, beside those of the images; in the "
+            "default patch also docker.io, ghcr.io and registry.k8s.io if none is given.",
+        ),
+    ] = None
+    advertise_url: Annotated[
+        str | None, option("URL", "URL at which clients reach the server.", default="the address")
+    ] = None
+
+    def announcement(self, tls: Tls) -> Announcement:
+        """Return what is written for clients."""
+        from imager.registry.announce import Announcement
+        from imager.registry.patchfiles import MIRRORS
+
+        return Announcement(
+            hosts_folder=self.hosts_dir,
+            patch=self.mirrors_patch,
+            documents=None if self.mirrors_patch or self.no_mirrors_patch else MIRRORS,
+            registries=tuple(self.mirror or ()),
+            url=self.advertise_url,
+            ca_file=tls.tls_ca_file or tls.tls_cert_file,
+        )
 
 
 def cache_serve(
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Image caches, in the order of precedence."),
+        list[Path] | None, argument("PATH...", "Image caches, in the order of precedence.")
     ] = None,
     *,
-    image_cache_path: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="The same as PATH.")
-    ] = None,
+    image_cache_path: Annotated[list[Path] | None, option("PATH", "The same as PATH.")] = None,
     address: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where to listen; :PORT means all addresses.")
+        str, option("HOST:PORT", "Where to listen; :PORT means all addresses.")
     ] = REGISTRY_ADDRESS,
-    tls_cert_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM certificate chain: serve HTTPS.")
-    ] = None,
-    tls_key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM private key of the certificate.")
-    ] = None,
-    tls_ca_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default="the chain",
-            help="PEM CA certificates that clients are to trust.",
-        ),
-    ] = None,
-    hosts_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Folder to write containerd's hosts.toml files to, such as "
-            "/etc/containerd/certs.d.",
-        ),
-    ] = None,
-    mirrors_patch: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default="image-cache-mirrors-patch.yaml",
-            help="File to write a patch for all Talos releases to. The default is talosctl's "
-            "patch, for Talos 1.12 and later.",
-        ),
-    ] = None,
-    no_mirrors_patch: Annotated[
-        bool, typer.Option("--no-mirrors-patch", help="Write no patch for Talos.")
-    ] = False,
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="REGISTRY",
-            help="Also write a mirror for this registry, beside those of the images; in the "
-            "default patch also docker.io, ghcr.io and registry.k8s.io if none is given.",
-        ),
-    ] = None,
-    advertise_url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", show_default="the address", help="URL at which clients reach the server."
-        ),
-    ] = None,
+    tls: Tls,
+    clients: Clients,
     client_timeout: Annotated[
-        int,
-        typer.Option(
-            metavar="SECONDS", min=1, help="Disconnect a stalled client after this many seconds."
-        ),
+        int, option("SECONDS", "Disconnect a stalled client after this many seconds.", min=1)
     ] = 60,
     display: Display,
 ) -> None:
     """Serve caches as a read-only registry, until a signal ends it."""
+    from imager.app.serve_caches import ServeCaches, serve_caches
     from imager.cli.serve_text import access_log
-    from imager.registry.address import Address
-    from imager.registry.announce import Announcement
-    from imager.registry.patchfiles import MIRRORS
-    from imager.registry.roots import FixedRoots
-    from imager.registry.serve import ServerTls, Service, Serving, run_service
-    from imager.support.errors import ImagerError, InputError
 
     roots = (*(paths or ()), *(image_cache_path or ()))
     if not roots:
         raise InputError(
             "there is no cache to serve", hint="give its path: `imager images cache-serve PATH`"
         )
-    if (tls_cert_file is None) != (tls_key_file is None):
-        raise InputError("--tls-cert-file and --tls-key-file belong together", hint="give both")
-    tls = ServerTls(tls_cert_file, tls_key_file) if tls_cert_file and tls_key_file else None
-    reporter = display.reporter()
-    announcement = Announcement(
-        hosts_folder=hosts_dir,
-        patch=mirrors_patch,
-        documents=None if mirrors_patch or no_mirrors_patch else MIRRORS,
-        registries=tuple(mirror or ()),
-        url=advertise_url,
-        ca_file=tls_ca_file or tls_cert_file,
-    )
-    listen_on = Address.parse(address)
-    if listen_on.port == 0:  # which is another one in the next run
-        announcement = replace(announcement, documents=None)
-    announcement.check(listen_on)
-
-    def announce(serving: Serving) -> None:
-        url = serving.address.url(tls=tls is not None)
-        for path in announcement.write(serving.catalog.registries, url):
-            reporter.step(f"wrote {path}")
-        try:
-            documents = announcement.write_documents(
-                serving.catalog.registries, serving.address.reachable_urls(tls=tls is not None)
-            )
-        except ImagerError as error:  # it was not asked for
-            reporter.warn(f"no patch for Talos is written: {error.message} (see --mirrors-patch)")
-        else:
-            if documents is not None:
-                reporter.step(f"wrote {documents}")
-        reporter.step(f"serving on {url}")
-
-    run_service(
-        Service(FixedRoots(roots), listen_on, tls, client_timeout),
-        reporter=reporter,
-        log=access_log(display.style),
-        announce=announce,
-    )
+    caches = ServeCaches(roots, address, tls.server(), clients.announcement(tls), client_timeout)
+    serve_caches(caches, display.reporter(), log=access_log(display.style))

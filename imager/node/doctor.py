@@ -12,7 +12,7 @@ from pathlib import Path
 
 import urllib3
 
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.node.blkid import ProbedVolume
 from imager.node.containerd import reads_hosts
 from imager.node.devices import BlockDevice
@@ -95,7 +95,7 @@ def _room(disk: ProbedVolume, media: Sequence[ProbedVolume]) -> Iterator[Finding
     """Yield which cache does not fit the disk's volume, and by how much."""
     for medium in media:
         with suppress(ImagerError), opened_root(disk) as target, opened_root(medium) as source:
-            plan = plan_copy(open_whole_cache(source).cache, target)
+            plan = plan_copy(open_cache(source).cache, target)
             free = free_space(target)
             if plan.missing > free:
                 yield Finding(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.cache.opened import OpenedCache
 from imager.cache.verify import verify_cache
 from imager.node.blkid import ProbedVolume, probe
@@ -63,7 +63,7 @@ def content_findings(volume: ProbedVolume, reporter: Reporter) -> list[Finding]:
                 return [Finding(what, _NO_CACHE if _is_medium(volume) else _FROM_MEDIUM)]
 
             def opening(fail: Fail) -> OpenedCache:
-                return open_whole_cache(root, fail=fail)
+                return open_cache(root, fail=fail)
 
             found = verify_cache(opening, reporter=reporter)
             return [Finding(f"{path}: {problem}", again) for problem in found.problems]
@@ -146,6 +146,6 @@ def _volume_labels(devices: Iterable[BlockDevice]) -> Iterator[Finding]:
 def _has_cache(volume: ProbedVolume) -> bool:
     try:
         with opened_root(volume) as root:
-            return root.is_dir() or bool(open_whole_cache(root).cache.files)
+            return root.is_dir() or bool(open_cache(root).cache.files)
     except ImagerError:
         return False

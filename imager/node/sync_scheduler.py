@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.node.mounts import AttachedVolumes
 from imager.node.status import CopyStatus
 from imager.node.sync import copy_cache, plan_copy
@@ -116,7 +116,7 @@ class MediaCopies:
         self._ended.set()
 
     def _copy(self, medium: CacheVolume, disk: CacheVolume) -> None:
-        plan = plan_copy(open_whole_cache(medium.root).cache, disk.root)
+        plan = plan_copy(open_cache(medium.root).cache, disk.root)
         if plan.is_done:
             self._reporter.step("the image cache has been copied before", source=str(medium.root))
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imager.cache.cache import ImageCache
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.registry.blobs import Identity
 from imager.support.errors import ImagerError, OutputError, joined
 
@@ -93,7 +93,7 @@ def open_root(path: Path) -> Root:
     stamp = stamp_of(path)
     problems: list[ImagerError] = []
     try:
-        cache = open_whole_cache(path, fail=problems.append).cache.readable_in_any_order()
+        cache = open_cache(path, fail=problems.append).cache.readable_in_any_order()
     except ImagerError as error:
         return Root(path, stamp, None, (error,))
     except OSError as error:

@@ -63,10 +63,14 @@ def _write_line(stream: IO[str], text: str) -> None:
 
 
 class NullReporter:
-    """Says nothing but warnings."""
+    """Writes nothing but warnings, to `stream` (default: standard error)."""
 
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._given = stream
+
+    @property
+    def _stream(self) -> IO[str]:
+        return self._given or sys.stderr
 
     def step(self, text: str, **fields: str) -> None:
         """Ignore the step."""
@@ -86,6 +90,9 @@ class NullReporter:
     def transfer(self, label: str, total: int) -> AbstractContextManager[Advance]:  # noqa: ARG002
         """Show nothing."""
         return nullcontext(lambda _: None)
+
+
+QUIET: Reporter = NullReporter()
 
 
 class _Ticking(Meter):

@@ -16,10 +16,10 @@ _LIMIT = 1 / 0.8
 _COPY = (
     "import sys\n"
     "from pathlib import Path\n"
-    "from imager.cache.open import open_whole_cache\n"
+    "from imager.cache.open import open_cache\n"
     "from imager.node.sync import copy_cache, plan_copy\n"
     "from imager.support.reporter import ProgressStyle, make_reporter\n"
-    "plan = plan_copy(open_whole_cache(Path(sys.argv[1])).cache, Path(sys.argv[2]))\n"
+    "plan = plan_copy(open_cache(Path(sys.argv[1])).cache, Path(sys.argv[2]))\n"
     "copy_cache(plan, make_reporter(ProgressStyle.NONE))\n"
 )
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from imager.cache.blobstore import LayerCache
 from imager.cache.cache import ImageCache
-from imager.cache.pull import pull_cache
+from imager.cache.pull import Puller
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
 from imager.support.arch import find_arch
 from imager.support.reporter import NullReporter
@@ -61,13 +59,8 @@ def push(path: Path, reference: str, *options: str) -> str:
 
 def pulled(reference: str, folder: Path) -> ImageCache:
     """Return the cache as a build reads it."""
-    return pull_cache(
-        Reference.parse_strict(reference),
-        arch=find_arch("amd64"),
-        client=RegistryClient.from_settings(RegistrySettings()),
-        layer_cache=LayerCache.open(folder),
-        reporter=NullReporter(io.StringIO()),
-    )
+    puller = Puller(RegistrySettings(), folder, NullReporter(io.StringIO()))
+    return puller.pull(Reference.parse_strict(reference), arch=find_arch("amd64")).cache
 
 
 def files(cache: ImageCache) -> dict[str, bytes]:

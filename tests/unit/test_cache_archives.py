@@ -20,7 +20,7 @@ from imager.cache.archiving import (
 from imager.cache.edit import Wanted, keeping_options, plan_pruning
 from imager.cache.image import cache_image
 from imager.cache.images import cached_images
-from imager.cache.open import open_cache, open_whole_cache
+from imager.cache.open import open_cache
 from imager.cache.opened import CacheKind
 from imager.cache.plan import (
     CacheLayout,
@@ -30,7 +30,7 @@ from imager.cache.plan import (
 )
 from imager.cache.publish import plan_cache
 from imager.cache.verify import verify_cache
-from imager.cache.write import check_creatable, create_cache
+from imager.cache.write import check_creatable, write_gathered
 from imager.content.digests import run_checks
 from imager.content.extents import Content, FileRange
 from imager.oci.digest import Digest
@@ -73,7 +73,7 @@ def refusal(path: Path) -> ImagerError:
     with pytest.raises(ImagerError) as caught:
         open_cache(path, arch=AMD64)
     with pytest.raises(ImagerError) as again:
-        open_whole_cache(path)
+        open_cache(path)
     assert (again.value.message, again.value.hint) == (caught.value.message, caught.value.hint)
     return caught.value
 
@@ -85,8 +85,8 @@ def test_a_tar_is_the_cache_that_is_in_it(
     flat: CacheFixture, tmp_path: Path, prefix: str, layout: bool, codec: str | None
 ) -> None:
     path = make_archive(flat, tmp_path / "c.tar", layout=layout, prefix=prefix, codec=codec)
-    opened = open_whole_cache(path)
-    run_checks(open_cache(path, arch=AMD64).checks)
+    opened = open_cache(path)
+    run_checks(open_cache(path, arch=AMD64).cache.checks)
     assert opened.kind is (CacheKind.ARCHIVE if layout else CacheKind.TAR)
     assert (opened.codec and opened.codec.value) == codec
     found = {file.path: read(file.content) for file in opened.cache.files}
@@ -103,12 +103,12 @@ def test_a_plain_tar_may_have_a_compressed_layer(
 ) -> None:
     """As Talos makes it: the stream lies in the middle of the file."""
     path = make_archive(flat, tmp_path / "c.tar", layout=True, prefix="x/", layer=layer)
-    cache = open_cache(path, arch=AMD64)
+    cache = open_cache(path, arch=AMD64).cache
     run_checks(cache.checks)
     assert {file.path: read(file.content) for file in cache.files} == flat.files
     # Behind it is something else, which is no part of it.
     made = tmp_path / "made"
-    create_cache(gathered(path), made, options=CreateOptions(CacheLayout.FLAT), reporter=REPORTER)
+    write_gathered(gathered(path), made, options=CreateOptions(CacheLayout.FLAT), reporter=REPORTER)
     assert tree_files(made) == flat.files
 
 
@@ -119,18 +119,18 @@ def test_a_tar_and_the_layer_in_it_may_be_compressed(
 ) -> None:
     """As a tar.gz of a folder that Talos's tools made."""
     path = make_archive(flat, tmp_path / "c.tgz", layout=True, layer=layer, codec=codec)
-    files = open_whole_cache(path).cache.files  # the temporary file stays as long as these do
-    run_checks(open_cache(path, arch=AMD64).checks)
+    files = open_cache(path).cache.files  # the temporary file stays as long as these do
+    run_checks(open_cache(path, arch=AMD64).cache.checks)
     assert {file.path: read(file.content) for file in files} == flat.files
     made = tmp_path / "made"
-    create_cache(gathered(path), made, options=CreateOptions(CacheLayout.FLAT), reporter=REPORTER)
+    write_gathered(gathered(path), made, options=CreateOptions(CacheLayout.FLAT), reporter=REPORTER)
     assert tree_files(made) == flat.files
 
 
 def test_temporary_files_go_with_the_cache(flat: CacheFixture, tmp_path: Path) -> None:
     path = make_archive(flat, tmp_path / "c.tgz", layout=True, layer="gzip", codec="gzip")
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    cache = open_whole_cache(path).cache.readable_in_any_order()
+    cache = open_cache(path).cache.readable_in_any_order()
     assert len(set(os.listdir("/proc/self/fd"))) == len(before) + 1  # noqa: PTH208
     del cache
     gc.collect()
@@ -158,7 +158,7 @@ def test_damage_in_an_archive_is_told(
     flip(damaged, 30 if blob != "layer" else damaged.read_bytes().index(flat.blobs[1].read_bytes()))
     path = tmp_path / "c.tar"
     path.write_bytes(compress(tar_bytes(tree_files(layout)), codec))
-    found = verify_cache(lambda fail: open_whole_cache(path, fail=fail), reporter=REPORTER)
+    found = verify_cache(lambda fail: open_cache(path, fail=fail), reporter=REPORTER)
     assert any("digest" in problem for problem in found.problems)
 
 
@@ -241,14 +241,14 @@ def test_an_archive_is_made_as_planned(
     path = tmp_path / f"cache{archive.value}"
     options = CreateOptions(layout, archive=archive)
     plan = plan_creation(gathered(flat.folder), path, options)
-    made = create_cache(gathered(flat.folder), path, options=options, reporter=REPORTER)
+    made = write_gathered(gathered(flat.folder), path, options=options, reporter=REPORTER)
     plain = path.read_bytes()
     if archive is not ArchiveFormat.TAR:
         plain = content_of(path)
         assert path.stat().st_size < len(plain) + 1000
     assert len(plain) == plan.packing.size
     folder = tmp_path / "folder"
-    alike = create_cache(
+    alike = write_gathered(
         gathered(flat.folder), folder, options=CreateOptions(layout), reporter=REPORTER
     )
     assert made == alike
@@ -259,7 +259,7 @@ def test_an_archive_is_made_as_planned(
     assert files == tree_files(folder)
     assert sorted(os.listdir(tmp_path)) == sorted(["flat", "folder", path.name])  # noqa: PTH208
     again = tmp_path / f"again{archive.value}"
-    create_cache(gathered(path), again, options=options, reporter=REPORTER)
+    write_gathered(gathered(path), again, options=options, reporter=REPORTER)
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -279,18 +279,18 @@ def test_an_archive_is_pruned_in_place(
 ) -> None:
     path = tmp_path / "cache"  # its name says nothing
     options = CreateOptions(layout, jobs=1, archive=archive)
-    create_cache(gathered(flat.folder), path, options=options, reporter=REPORTER)
-    opened = open_whole_cache(path)
+    write_gathered(gathered(flat.folder), path, options=options, reporter=REPORTER)
+    opened = open_cache(path)
     assert keeping_options(opened, jobs=1) == options
     assert not plan_pruning(opened, Wanted()).changes
     pruning = plan_pruning(opened, Wanted(remove=[cached_images(opened.cache)[0].reference]))
-    create_cache(pruning.gathered, path, options=options, reporter=REPORTER)
+    write_gathered(pruning.gathered, path, options=options, reporter=REPORTER)
     fresh = make_flat(tmp_path / "fresh", images=2, blob_size=3000)
     left = plan_pruning(
-        open_whole_cache(fresh.folder),
+        open_cache(fresh.folder),
         Wanted(remove=[cached_images(opened.cache)[0].reference]),
     )
-    create_cache(left.gathered, tmp_path / "wanted", options=options, reporter=REPORTER)
+    write_gathered(left.gathered, tmp_path / "wanted", options=options, reporter=REPORTER)
     assert path.read_bytes() == (tmp_path / "wanted").read_bytes()
 
 
@@ -299,7 +299,7 @@ def test_an_archive_of_talos_is_pruned_to_a_plain_layer(
     flat: CacheFixture, tmp_path: Path, codec: str | None
 ) -> None:
     path = make_archive(flat, tmp_path / "c.tar", layout=True, layer="gzip", codec=codec)
-    options = keeping_options(open_whole_cache(path), jobs=1)
+    options = keeping_options(open_cache(path), jobs=1)
     assert options.archive and (options.archive.codec and options.archive.codec.value) == codec
     assert options.compression is LayerCompression.NONE
 
@@ -354,7 +354,7 @@ def test_a_full_disk_leaves_no_archive(
 ) -> None:
     monkeypatch.setattr("imager.support.folders.free_space", lambda _: 100)
     with pytest.raises(HostError, match="are needed"):
-        create_cache(
+        write_gathered(
             gathered(flat.folder),
             tmp_path / "c.tar",
             options=CreateOptions(archive=ArchiveFormat.TAR),
@@ -445,14 +445,14 @@ def test_a_layout_of_several_images(tmp_path: Path) -> None:
         entries += json.loads((made / "index.json").read_bytes())["manifests"]
     (made / "index.json").write_bytes(dump({"schemaVersion": 2, "manifests": entries}))
     with pytest.raises(InputError) as caught:
-        open_whole_cache(made)
+        open_cache(made)
     assert caught.value.message == f"{made} has 2 images in its index, and is not an image cache"
     assert "cache-create" in caught.value.hint
 
 
 def test_a_cache_without_a_platform_in_its_index(flat: CacheFixture, tmp_path: Path) -> None:
     path = make_layout(flat, tmp_path / "layout", platforms=())
-    assert len(open_whole_cache(path).cache.images) == 2
+    assert len(open_cache(path).cache.images) == 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from imager.cache.cache import ImageCache
 from imager.cache.diff import diff_caches
 from imager.cache.info import cache_info
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from tests.lib.caches.caches import (
     REGISTRY,
     REGISTRY_FOLDER,
@@ -27,7 +27,7 @@ NAME = f"{REGISTRY}/team/img"
 
 
 def opened(path: Path) -> ImageCache:
-    return open_whole_cache(path).cache
+    return open_cache(path).cache
 
 
 def without(flat: CacheFixture, folder: Path, number: int) -> Path:
@@ -111,7 +111,7 @@ def test_the_numbers_of_a_cache(tmp_path: Path, packed: bool) -> None:
     files = tree_files(flat.folder)
     path = make_layout(flat, tmp_path / "layout", codec="gzip") if packed else flat.folder
 
-    info = cache_info(open_whole_cache(path), scratch=tmp_path)
+    info = cache_info(open_cache(path), scratch=tmp_path)
 
     sizes = {path: len(data) for path, data in files.items()}
     blobs = {path: size for path, size in sizes.items() if path.startswith("blob/")}
@@ -135,6 +135,6 @@ def test_the_numbers_of_a_cache(tmp_path: Path, packed: bool) -> None:
 def test_a_blob_of_no_image_is_told(tmp_path: Path) -> None:
     flat = make_flat(tmp_path / "flat", images=2, blob_size=999)
     gone = without(flat, tmp_path / "gone", 1)
-    info = cache_info(open_whole_cache(gone), scratch=tmp_path)
+    info = cache_info(open_cache(gone), scratch=tmp_path)
     assert len(info.unreferenced) == 3
     assert info.shared == 0

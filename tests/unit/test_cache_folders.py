@@ -11,12 +11,12 @@ from imager.cache.archiving import ArchiveFormat
 from imager.cache.cache_source import gather_held
 from imager.cache.edit import Wanted, keeping_options, plan_addition, plan_pruning
 from imager.cache.images import cached_images
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.cache.paths import cache_tree
 from imager.cache.plan import CacheLayout, CreateOptions
 from imager.cache.publish import plan_cache
 from imager.cache.verify import verify_cache
-from imager.cache.write import create_cache
+from imager.cache.write import write_gathered
 from imager.content.extents import Content
 from imager.content.tar import plan_tar
 from imager.content.tree import File, Tree
@@ -95,7 +95,7 @@ def test_a_repository_may_be_called_digest() -> None:
 
 def test_a_layer_unpacks_without_making_parents(flat: CacheFixture, tmp_path: Path) -> None:
     path = tmp_path / "cache"
-    create_cache(gathered(flat.folder), path, options=CreateOptions(), reporter=REPORTER)
+    write_gathered(gathered(flat.folder), path, options=CreateOptions(), reporter=REPORTER)
     layer = layout_blobs(path)["layer"]
     unpacked = unpack_as_talos(layer, tmp_path / "unpacked")
     assert folders_in(unpacked) == EXPECTED
@@ -122,14 +122,14 @@ def test_a_flat_tree_has_its_folders(
 ) -> None:
     path = tmp_path / "cache"
     options = CreateOptions(CacheLayout.FLAT, archive=archive)
-    create_cache(gathered(flat.folder), path, options=options, reporter=REPORTER)
+    write_gathered(gathered(flat.folder), path, options=options, reporter=REPORTER)
     made = path if archive is None else unpack_as_talos(path, tmp_path / "unpacked")
     assert folders_in(made) == EXPECTED
     assert tree_files(made) == flat.files
 
 
 def test_an_old_layout_is_read_and_told_of(flat: CacheFixture, tmp_path: Path) -> None:
-    old = open_whole_cache(make_old_layout(flat, tmp_path / "old"))
+    old = open_cache(make_old_layout(flat, tmp_path / "old"))
     assert list(old.lacking) == EXPECTED
     found = verify_cache(lambda _: old, reporter=REPORTER)
     assert found.problems == ()
@@ -139,31 +139,31 @@ def test_an_old_layout_is_read_and_told_of(flat: CacheFixture, tmp_path: Path) -
 
 
 def test_a_flat_tree_may_lack_a_folder_too(flat: CacheFixture) -> None:
-    assert open_whole_cache(flat.folder).lacking == (EXPECTED[6],)
+    assert open_cache(flat.folder).lacking == (EXPECTED[6],)
 
 
 def test_what_talos_makes_lacks_nothing(tmp_path: Path) -> None:
     flat = make_flat(tmp_path / "flat")
-    assert open_whole_cache(make_layout(flat, tmp_path / "layout", codec="gzip")).lacking == ()
-    assert open_whole_cache(flat.folder).lacking == ()
+    assert open_cache(make_layout(flat, tmp_path / "layout", codec="gzip")).lacking == ()
+    assert open_cache(flat.folder).lacking == ()
 
 
 def test_pruning_nothing_adds_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
     path = make_old_layout(flat, tmp_path / "old")
-    opened = open_whole_cache(path)
+    opened = open_cache(path)
     pruning = plan_pruning(opened, Wanted())
     assert (pruning.changes, pruning.freed) == (True, 0)
     assert list(pruning.folders_added) == EXPECTED
     options = keeping_options(opened, jobs=1)
-    create_cache(pruning.gathered, path, options=options, reporter=REPORTER)
-    create_cache(gathered(flat.folder), tmp_path / "new", options=options, reporter=REPORTER)
+    write_gathered(pruning.gathered, path, options=options, reporter=REPORTER)
+    write_gathered(gathered(flat.folder), tmp_path / "new", options=options, reporter=REPORTER)
     assert tree_files(path) == tree_files(tmp_path / "new")
-    assert not plan_pruning(open_whole_cache(path), Wanted()).changes
+    assert not plan_pruning(open_cache(path), Wanted()).changes
 
 
 def test_adding_what_is_there_adds_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
-    old = open_whole_cache(make_old_layout(flat, tmp_path / "old"))
-    new = open_whole_cache(make_layout(make_flat(tmp_path / "n"), tmp_path / "new"))
+    old = open_cache(make_old_layout(flat, tmp_path / "old"))
+    new = open_cache(make_layout(make_flat(tmp_path / "n"), tmp_path / "new"))
     assert plan_addition(old, gather_held(old.cache, cached_images(old.cache))).changes
     assert not plan_addition(new, gather_held(new.cache, cached_images(new.cache))).changes
 
@@ -171,7 +171,7 @@ def test_adding_what_is_there_adds_the_folders(flat: CacheFixture, tmp_path: Pat
 def test_a_push_has_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
     old = make_old_layout(flat, tmp_path / "old")
     made = tmp_path / "made"
-    create_cache(gathered(flat.folder), made, options=CreateOptions(), reporter=REPORTER)
+    write_gathered(gathered(flat.folder), made, options=CreateOptions(), reporter=REPORTER)
     tar = tmp_path / "t.tar"
     tar.write_bytes(tar_without_folders(flat.files))
     wanted = plan_cache(made, reporter=REPORTER).root.digest
@@ -182,7 +182,7 @@ def test_a_push_has_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
 def test_a_copy_into_a_volume_has_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
     target = tmp_path / "volume"
     target.mkdir()
-    copy_cache(plan_copy(open_whole_cache(flat.folder).cache, target), REPORTER)
+    copy_cache(plan_copy(open_cache(flat.folder).cache, target), REPORTER)
     assert folders_in(target) == EXPECTED
 
 

@@ -21,10 +21,10 @@ from imager.cache.edit import (
 )
 from imager.cache.hardlinks import drop_links, try_link
 from imager.cache.images import cached_images
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.cache.opened import OpenedCache
 from imager.cache.plan import CacheLayout, CreateOptions, LayerCompression
-from imager.cache.write import create_cache
+from imager.cache.write import write_gathered
 from imager.content.extents import Content, FileRange
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest
@@ -71,28 +71,28 @@ def held(opened: OpenedCache, names: Sequence[Reference]) -> Gathered:
 def whole_cache(tmp_path: Path) -> OpenedCache:
     """A flat cache of four images of two platforms, the source of all others."""
     flat = make_flat(tmp_path / "whole", images=4, blob_size=5000, arches=("amd64", "arm64"))
-    return open_whole_cache(flat.folder)
+    return open_cache(flat.folder)
 
 
 def make(
     whole: OpenedCache, path: Path, names: Sequence[Reference], packing: CreateOptions
 ) -> Path:
-    create_cache(held(whole, names), path, options=packing, reporter=REPORTER)
+    write_gathered(held(whole, names), path, options=packing, reporter=REPORTER)
     return path
 
 
 def add(path: Path, fetched: Gathered) -> None:
-    opened = open_whole_cache(path)
+    opened = open_cache(path)
     addition = plan_addition(opened, fetched)
     options = keeping_options(opened, jobs=2)
-    create_cache(addition.gathered, path, options=options, reporter=REPORTER)
+    write_gathered(addition.gathered, path, options=options, reporter=REPORTER)
 
 
 def prune(path: Path, wanted: Wanted) -> Pruning:
-    opened = open_whole_cache(path)
+    opened = open_cache(path)
     pruning = plan_pruning(opened, wanted)
     options = keeping_options(opened, jobs=2)
-    create_cache(pruning.gathered, path, options=options, reporter=REPORTER)
+    write_gathered(pruning.gathered, path, options=options, reporter=REPORTER)
     return pruning
 
 
@@ -149,14 +149,14 @@ def test_pruning_platforms_gives_what_creating_for_the_others_gives(
 ) -> None:
     # The index names both platforms in either case; a cache for one lacks the other's files.
     both = make_flat(tmp_path / "both", arches=("amd64", "arm64"), blob_size=3000)
-    path = make(open_whole_cache(both.folder), tmp_path / "cache", named(0, 1, 2), packing)
+    path = make(open_cache(both.folder), tmp_path / "cache", named(0, 1, 2), packing)
     removed = [blob for blob in both.blobs if b'"arm64"' in blob.read_bytes()]
     for manifest in both.folder.rglob("digest/*"):
         if INDEX_TYPE.encode() not in manifest.read_bytes() and any(
             config.name.replace("-", ":").encode() in manifest.read_bytes() for config in removed
         ):
             manifest.unlink()
-    one = open_whole_cache(both.folder)
+    one = open_cache(both.folder)
     expected = make(one, tmp_path / "expected", named(0, 1, 2), packing)
 
     prune(path, Wanted(platforms=(Platform("linux", "amd64"),)))
@@ -168,11 +168,11 @@ def test_what_is_there_is_not_asked_for(whole: OpenedCache, tmp_path: Path) -> N
     path = make(whole, tmp_path / "cache", named(0), CreateOptions())
     fetched = held(whole, named(0, 1))
     add(path, unfetchable(fetched, held(whole, named(0)).blobs))
-    assert len(open_whole_cache(path).cache.images) == 2
+    assert len(open_cache(path).cache.images) == 2
 
 
 def test_nothing_to_add_or_take_out(whole: OpenedCache, tmp_path: Path) -> None:
-    opened = open_whole_cache(make(whole, tmp_path / "cache", named(0, 1), CreateOptions()))
+    opened = open_cache(make(whole, tmp_path / "cache", named(0, 1), CreateOptions()))
     addition = plan_addition(opened, held(whole, named(1)))
     assert (addition.changes, addition.moved, addition.blobs_added) == (False, (), ())
     pruning = plan_pruning(opened, Wanted())
@@ -195,14 +195,14 @@ def test_a_tag_that_moved_is_replaced_with_what_belonged_to_it(
 ) -> None:
     path = make(whole, tmp_path / "cache", named(0, 1), packing)
     other = make_flat(tmp_path / "other", images=2, blob_size=7000)
-    fetched = held(open_whole_cache(other.folder), named(1))
+    fetched = held(open_cache(other.folder), named(1))
     expected = held(whole, named(0))
     expected.manifests |= fetched.manifests
     expected.blobs |= fetched.blobs
     expected.platforms |= fetched.platforms
-    create_cache(expected, tmp_path / "expected", options=packing, reporter=REPORTER)
+    write_gathered(expected, tmp_path / "expected", options=packing, reporter=REPORTER)
 
-    moved = plan_addition(open_whole_cache(path), fetched).moved
+    moved = plan_addition(open_cache(path), fetched).moved
     add(path, fetched)
 
     assert [image.reference for image in moved] == list(named(1))
@@ -224,7 +224,7 @@ def test_another_index_of_the_same_parts_has_moved(whole: OpenedCache, tmp_path:
     path = make(whole, tmp_path / "cache", named(0), CreateOptions())
     same = make_flat(tmp_path / "same", images=1, blob_size=5000, arches=("amd64", "arm64"))
     moved_index(same, 0)
-    addition = plan_addition(open_whole_cache(path), held(open_whole_cache(same.folder), named(0)))
+    addition = plan_addition(open_cache(path), held(open_cache(same.folder), named(0)))
     assert [image.reference for image in addition.moved] == list(named(0))
     assert addition.changes
     assert addition.blobs_added == ()
@@ -264,7 +264,7 @@ def test_a_damaged_blob_is_not_taken_over(
 ) -> None:
     path = make(whole, tmp_path / "cache", named(0, 1), packing)
     blob = max(held(whole, named(0)).blobs.values(), key=lambda source: source.blob.size).blob
-    content = open_whole_cache(path).cache.blobs[blob.digest].content
+    content = open_cache(path).cache.blobs[blob.digest].content
     place = content.extents[0].source
     assert isinstance(place, FileRange)
     flip(place.path, place.offset + 1000)
@@ -327,12 +327,12 @@ def test_pruning_that_cannot_be(
 ) -> None:
     path = make(whole, tmp_path / "cache", named(0, 1), CreateOptions())
     with pytest.raises(InputError, match=said):
-        plan_pruning(open_whole_cache(path), wanted)
+        plan_pruning(open_cache(path), wanted)
 
 
 def test_an_image_is_named_by_its_digest_too(whole: OpenedCache, tmp_path: Path) -> None:
     path = make(whole, tmp_path / "cache", named(0, 1), CreateOptions())
-    opened = open_whole_cache(path)
+    opened = open_cache(path)
     first, _ = cached_images(opened.cache)
     by_digest = Reference.parse(f"{first.reference.name}@{first.root.digest}")
     both = Reference.parse(f"{first.reference}@{first.root.digest}")
@@ -347,7 +347,7 @@ def test_an_image_is_named_by_its_digest_too(whole: OpenedCache, tmp_path: Path)
 @pytest.mark.parametrize("codec", [None, "gzip"])
 def test_a_tar_stays_one(tmp_path: Path, codec: str | None) -> None:
     tar = make_tar(make_flat(tmp_path / "flat"), tmp_path / "cache.tar", codec=codec)
-    options = keeping_options(open_whole_cache(tar), jobs=1)
+    options = keeping_options(open_cache(tar), jobs=1)
     archive = ArchiveFormat.TAR if codec is None else ArchiveFormat.GZIP
     assert options == CreateOptions(CacheLayout.FLAT, jobs=1, archive=archive)
 
@@ -355,14 +355,14 @@ def test_a_tar_stays_one(tmp_path: Path, codec: str | None) -> None:
 @pytest.mark.parametrize("codec", [None, "gzip", "zstd"])
 def test_a_layout_keeps_its_compression(tmp_path: Path, codec: str | None) -> None:
     layout = make_layout(make_flat(tmp_path / "flat"), tmp_path / "layout", codec=codec)
-    options = keeping_options(open_whole_cache(layout), jobs=7)
+    options = keeping_options(open_cache(layout), jobs=7)
     assert options == CreateOptions(CacheLayout.OCI, LayerCompression(codec or "none"), 7)
 
 
 def test_a_layout_of_several_caches_is_refused(tmp_path: Path) -> None:
     flat = make_flat(tmp_path / "flat")
     layout = make_layout(flat, tmp_path / "layout", platforms=("amd64", "arm64"))
-    assert open_whole_cache(layout).entries == (Platform("linux", "amd64"), ARM64)
+    assert open_cache(layout).entries == (Platform("linux", "amd64"), ARM64)
     other = make_layout(make_flat(tmp_path / "other", images=1), tmp_path / "b")
     shutil.copytree(other / "blobs", layout / "blobs", dirs_exist_ok=True)
     index = (layout / "index.json").read_bytes()
@@ -372,7 +372,7 @@ def test_a_layout_of_several_caches_is_refused(tmp_path: Path) -> None:
         index[:position] + digests[1] + index[position + len(digests[1]) :]
     )
     with pytest.raises(UnsupportedError, match="2 caches, one each for linux/amd64, linux/arm64"):
-        open_whole_cache(layout)
+        open_cache(layout)
 
 
 class _Kept:
@@ -387,7 +387,7 @@ class _Kept:
 def test_a_cache_is_a_source_of_images(
     whole: OpenedCache, tmp_path: Path, packing: CreateOptions
 ) -> None:
-    opened = open_whole_cache(make(whole, tmp_path / "cache", named(0), packing))
+    opened = open_cache(make(whole, tmp_path / "cache", named(0), packing))
     (image,) = cached_images(opened.cache)
     source = HeldImage(opened.cache, image)
     assert source.root() == source.manifest("v1") == source.manifest(image.root.digest)
@@ -409,7 +409,7 @@ def test_a_truncated_layer_is_not_changed(whole: OpenedCache, tmp_path: Path) ->
     path = make(whole, tmp_path / "cache", named(0), CreateOptions())
     cut(layout_blobs(path)["layer"])
     with pytest.raises(InputError, match="its descriptor says"):
-        open_whole_cache(path)
+        open_cache(path)
     assert os.listdir(path / "blobs")  # noqa: PTH208
 
 
@@ -417,7 +417,7 @@ def test_a_link_in_a_flat_tree_is_refused(whole: OpenedCache, tmp_path: Path) ->
     path = make(whole, tmp_path / "cache", named(0), CreateOptions(CacheLayout.FLAT))
     (path / "blob" / f"sha256-{sha256(dump({}))}").symlink_to("/etc/hostname")
     with pytest.raises(InputError, match="is a link"):
-        open_whole_cache(path)
+        open_cache(path)
 
 
 def test_what_an_earlier_run_linked_is_not_written_to(whole: OpenedCache, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `--image-cache` names: a path, or an image in a registry, also in skopeo's spelling."""
+"""Locations of caches: a path, or an image in a registry, also with skopeo's prefixes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.cache.opener import cache_place
+from imager.cache.location import CacheLocation
 from imager.oci.reference import Reference
 from imager.support.errors import InputError
 
@@ -25,7 +25,7 @@ from imager.support.errors import InputError
 )
 def test_places(text: str, place: Path | str) -> None:
     expected = place if isinstance(place, Path) else Reference.parse_strict(place)
-    assert cache_place(text) == expected
+    assert CacheLocation.parse(text) == CacheLocation(expected)
 
 
 def test_a_path_that_exists_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,9 +33,9 @@ def test_a_path_that_exists_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("registry.local/cache:v1", "oci:cache"):
         path = Path(name)
         path.mkdir(parents=True)
-        assert cache_place(name) == path
+        assert CacheLocation.parse(name) == CacheLocation(path)
 
 
 def test_a_registry_reference_is_strict() -> None:
     with pytest.raises(InputError):
-        cache_place("docker://registry.local/cache")
+        CacheLocation.parse("docker://registry.local/cache")

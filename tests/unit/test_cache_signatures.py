@@ -14,9 +14,9 @@ from imager.cache.diff import diff_caches
 from imager.cache.edit import Wanted, keeping_options, plan_addition, plan_pruning
 from imager.cache.images import cached_images, cached_signatures, signed_images
 from imager.cache.info import cache_info
-from imager.cache.open import open_cache, open_whole_cache
+from imager.cache.open import open_cache
 from imager.cache.verify import verify_cache
-from imager.cache.write import create_cache
+from imager.cache.write import write_gathered
 from imager.oci.digest import Digest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
@@ -107,7 +107,7 @@ def signed_cache(tmp_path: Path, plain: Path) -> Path:
 
 
 def problems(folder: Path) -> tuple[str, ...]:
-    found = verify_cache(lambda fail: open_whole_cache(folder, fail=fail), reporter=REPORTER)
+    found = verify_cache(lambda fail: open_cache(folder, fail=fail), reporter=REPORTER)
     assert found.notes == ()
     return found.problems
 
@@ -130,8 +130,8 @@ def test_other_tags(tag: str | None) -> None:
 
 
 def test_signatures_are_no_images(plain: Path, signed: Path) -> None:
-    cache = open_cache(signed, arch=AMD64)
-    assert cache.images == open_cache(plain, arch=AMD64).images == named(0, 1)
+    cache = open_cache(signed, arch=AMD64).cache
+    assert cache.images == open_cache(plain, arch=AMD64).cache.images == named(0, 1)
     assert cache.platforms == (Platform("linux", "amd64"),)
     assert cache.foreign(AMD64) == ()
     with pytest.raises(InputError, match="has no manifest for linux/arm64") as caught:
@@ -148,7 +148,7 @@ def test_an_image_may_be_tagged_by_its_own_digest(plain: Path) -> None:
     root = (base(plain, 0) / "reference/v1").read_bytes()
     tag = f"sha256-{sha256(root)}"
     (base(plain, 0) / "reference" / tag).write_bytes(root)
-    cache = open_cache(plain, arch=AMD64)
+    cache = open_cache(plain, arch=AMD64).cache
     assert {each.tag for each in cache.images} == {"v1", tag}
     assert cache.signatures == {}
 
@@ -156,13 +156,13 @@ def test_an_image_may_be_tagged_by_its_own_digest(plain: Path) -> None:
 def test_an_image_whose_tag_names_what_is_not_there_is_an_image(plain: Path) -> None:
     root = (base(plain, 0) / "reference/v1").read_bytes()
     (base(plain, 0) / f"reference/sha256-{HEX}").write_bytes(root)
-    assert len(open_cache(plain, arch=AMD64).images) == 3
+    assert len(open_cache(plain, arch=AMD64).cache.images) == 3
 
 
 def test_numbers(signed: Path, tmp_path: Path) -> None:
-    info = cache_info(open_whole_cache(signed), scratch=tmp_path)
+    info = cache_info(open_cache(signed), scratch=tmp_path)
     assert (len(info.images), len(info.signatures), info.unreferenced) == (2, 4, ())
-    found = verify_cache(lambda fail: open_whole_cache(signed, fail=fail), reporter=REPORTER)
+    found = verify_cache(lambda fail: open_cache(signed, fail=fail), reporter=REPORTER)
     assert (found.images, found.signatures, found.problems, found.notes) == (2, 4, (), ())
 
 
@@ -181,7 +181,7 @@ def test_a_missing_manifest_of_an_index_is_damage(signed: Path) -> None:
     digest = index["manifests"][0]["digest"]
     (base(signed, 0) / "digest" / digest.replace(":", "-")).unlink()
     open_cache(signed, arch=AMD64)
-    found = verify_cache(lambda fail: open_whole_cache(signed, fail=fail), reporter=REPORTER)
+    found = verify_cache(lambda fail: open_cache(signed, fail=fail), reporter=REPORTER)
     assert found.problems == (f"{named(0)[0].name}:{tag} lacks manifest {digest}",)
 
 
@@ -190,13 +190,13 @@ def test_a_damaged_blob_is_told(signed: Path) -> None:
     manifest = json.loads((base(signed, 0) / "reference" / tag).read_bytes())
     digest = manifest["layers"][0]["digest"]
     flip(signed / "blob" / digest.replace(":", "-"))
-    assert any(digest in check.what for check in open_cache(signed, arch=AMD64).checks)
+    assert any(digest in check.what for check in open_cache(signed, arch=AMD64).cache.checks)
     (problem,) = problems(signed)
     assert digest in problem
 
 
 def test_differences(plain: Path, signed: Path) -> None:
-    old, new = open_whole_cache(plain).cache, open_whole_cache(signed).cache
+    old, new = open_cache(plain).cache, open_cache(signed).cache
     there = diff_caches(old, new)
     assert (there.removed, there.added, there.changed) == ((), (), ())
     assert [str(each.reference) for each in there.signatures] == [
@@ -212,21 +212,21 @@ def test_only_a_tag_differs(signed: Path, tmp_path: Path) -> None:
     shutil.copytree(signed, other)
     for place in base(other, 0).glob("reference/*.sig"):
         place.unlink()
-    diff = diff_caches(open_whole_cache(signed).cache, open_whole_cache(other).cache)
+    diff = diff_caches(open_cache(signed).cache, open_cache(other).cache)
     assert (len(diff.signatures), diff.blobs_removed, diff.same) == (1, {}, False)
 
 
 def prune(folder: Path, wanted: Wanted) -> dict[str, bytes]:
-    opened = open_whole_cache(folder)
+    opened = open_cache(folder)
     pruning = plan_pruning(opened, wanted)
     options = keeping_options(opened, jobs=1)
-    create_cache(pruning.gathered, folder, options=options, reporter=REPORTER)
+    write_gathered(pruning.gathered, folder, options=options, reporter=REPORTER)
     assert problems(folder) == ()
     return tree_files(folder)
 
 
 def test_nothing_is_taken_out_without_need(signed: Path) -> None:
-    assert not plan_pruning(open_whole_cache(signed), Wanted()).changes
+    assert not plan_pruning(open_cache(signed), Wanted()).changes
 
 
 @pytest.mark.parametrize("wanted", [Wanted(remove=named(1)), Wanted(keep=named(0))])
@@ -260,11 +260,11 @@ def test_signatures_of_a_platforms_manifest_go_with_it(tmp_path: Path) -> None:
 
 
 def add(folder: Path, other: Path) -> bool:
-    opened, whole = open_whole_cache(folder), open_whole_cache(other).cache
+    opened, whole = open_cache(folder), open_cache(other).cache
     fetched = gather_held(whole, signed_images(whole, cached_images(whole)))
     addition = plan_addition(opened, fetched)
     options = keeping_options(opened, jobs=1)
-    create_cache(addition.gathered, folder, options=options, reporter=REPORTER)
+    write_gathered(addition.gathered, folder, options=options, reporter=REPORTER)
     assert problems(folder) == ()
     return addition.changes
 

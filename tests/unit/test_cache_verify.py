@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.cache.opened import OpenedCache
 from imager.cache.verify import Verification, verify_cache
 from imager.oci.platform import Platform
@@ -50,7 +50,7 @@ def flat_cache(tmp_path: Path) -> CacheFixture:
 
 def verify(path: Path, platforms: Sequence[Platform] = ()) -> Verification:
     return verify_cache(
-        lambda fail: open_whole_cache(path, fail=fail), platforms=platforms, reporter=REPORTER
+        lambda fail: open_cache(path, fail=fail), platforms=platforms, reporter=REPORTER
     )
 
 
@@ -248,7 +248,7 @@ def test_what_may_not_be_read_is_not_damaged(flat: CacheFixture) -> None:
     def opening(fail: Fail) -> OpenedCache:
         fail(InputError("another problem"))
         fail(denied)
-        return open_whole_cache(flat.folder)
+        return open_cache(flat.folder)
 
     with pytest.raises(OutputError, match="cannot read a blob"):
         verify_cache(opening, platforms=(), reporter=REPORTER)

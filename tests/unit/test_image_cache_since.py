@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.app.build import Options, planned_build
+from imager.app.build import BuildOptions, planned_build
 from imager.app.check_config import SizedCache, check_machine_config
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.image.outputs import OUTPUTS
 from imager.profile.load import load_profile, read_builtin
 from imager.support.errors import InvalidConfigError, UnsupportedError
@@ -50,7 +50,7 @@ def test_every_output_refuses(tmp_path: Path, kind: OutputKind, version: str) ->
     assets.mkdir(parents=True)
     for name in ("vmlinuz", "initramfs.xz", "systemd-boot.efi", "systemd-stub.efi"):
         (assets / name).write_bytes(b"never read")
-    options = Options(tmp_path, assets.parent)
+    options = BuildOptions(tmp_path, assets.parent)
     reporter = make_reporter(ProgressStyle.NONE)
     with (
         pytest.raises(UnsupportedError, match=f"Talos {version} has no image cache"),
@@ -70,7 +70,7 @@ def test_a_configuration_cannot_turn_it_on() -> None:
 
 
 def test_a_cache_does_not_go_with_an_older_release(tmp_path: Path) -> None:
-    cache = open_whole_cache(make_flat(tmp_path / "flat", images=1).folder).cache
+    cache = open_cache(make_flat(tmp_path / "flat", images=1).folder).cache
     with pytest.raises(UnsupportedError, match=r"Talos v1\.8\.0 has no image cache"):
         check_machine_config(
             "machine: {type: worker}",

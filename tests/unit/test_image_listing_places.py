@@ -589,7 +589,7 @@ def test_many_messages_are_printed_in_part_and_in_json_all(tmp_path: Path) -> No
     lines = stream.getvalue().splitlines()
     assert len(lines) == 101
     assert lines[-1] == "warning: 50 more warnings: --json prints them all"
-    found = json.loads(listing_json(listing))
+    found = listing_json(listing)
     assert [each["line"] for each in found["warnings"]] == list(range(5, 155))
     assert found["warnings"][0]["image"] == "acme/x0:v1"
     silent = io.StringIO()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from imager.cache.diff import diff_caches
 from imager.cache.edit import keeping_options
-from imager.cache.open import open_cache, open_whole_cache
+from imager.cache.open import open_cache
 from imager.cache.opened import CacheKind
 from imager.cache.volumes import is_image
 from imager.content.digests import ScatteredCheck, run_checks
@@ -129,7 +129,7 @@ def make(kind: str, cache: CacheFixture, folder: Path) -> Path:
 @pytest.mark.parametrize("kind", IMAGES)
 def test_every_image_has_the_cache(cache: CacheFixture, tmp_path: Path, kind: str) -> None:
     path = make(kind, cache, tmp_path)
-    opened = open_whole_cache(path)
+    opened = open_cache(path)
     assert opened.kind is CacheKind.IMAGE
     assert (opened.codec, opened.layer, opened.entries) == (None, None, None)
     found = opened.cache
@@ -143,7 +143,7 @@ def test_every_image_has_the_cache(cache: CacheFixture, tmp_path: Path, kind: st
         files = {file.path: content_bytes(file.content) for file in found.files}
         assert files == cache.files
         assert list(files) == sorted(cache.files)
-        assert diff_caches(found, open_whole_cache(cache.folder).cache).same
+        assert diff_caches(found, open_cache(cache.folder).cache).same
     run_checks(found.checks)
     # Checks of configurations ran when the cache was opened.
     assert len(found.checks) == len(cache.blobs) - len(cache.references)
@@ -153,7 +153,7 @@ def test_every_image_has_the_cache(cache: CacheFixture, tmp_path: Path, kind: st
 @pytest.mark.parametrize("kind", ["iso", "disk", "stick"])
 def test_files_are_ranges_of_the_image(cache: CacheFixture, tmp_path: Path, kind: str) -> None:
     path = make(kind, cache, tmp_path)
-    for file in open_cache(path, arch=AMD64).files:
+    for file in open_cache(path, arch=AMD64).cache.files:
         (extent,) = file.content.extents
         assert isinstance(extent.source, FileRange)
         assert extent.source.path == path
@@ -163,7 +163,7 @@ def test_files_are_ranges_of_the_image(cache: CacheFixture, tmp_path: Path, kind
 def test_a_damaged_blob_is_told(cache: CacheFixture, tmp_path: Path, kind: str) -> None:
     path = make(kind, cache, tmp_path)
     flip(path, path.read_bytes().index(cache.blobs[1].read_bytes()) + 2000)
-    found = open_whole_cache(path).cache
+    found = open_cache(path).cache
     with pytest.raises(InputError, match=f"{cache.blobs[1].name[7:]}.* does not match"):
         run_checks(found.checks)
 
@@ -183,13 +183,13 @@ def test_a_link_and_a_relative_path(
     make("iso", cache, tmp_path)
     (tmp_path / "link").symlink_to("image-iso")
     monkeypatch.chdir(tmp_path)
-    found = open_whole_cache(Path("link")).cache
+    found = open_cache(Path("link")).cache
     monkeypatch.chdir("/")
     assert {file.path: content_bytes(file.content) for file in found.files} == cache.files
 
 
 def contents(path: Path) -> tuple[str, ...]:
-    return tuple(str(each) for each in open_whole_cache(path).cache.images)
+    return tuple(str(each) for each in open_cache(path).cache.images)
 
 
 def test_the_partition_comes_before_the_iso(
@@ -226,7 +226,7 @@ def test_a_disk_whose_table_is_damaged(cache: CacheFixture, tmp_path: Path) -> N
     path = make("disk", cache, tmp_path)
     patch(path, 512 + 24, b"\xff")
     with pytest.raises(InputError, match="no sound GPT"):
-        open_whole_cache(path)
+        open_cache(path)
 
 
 @pytest.mark.parametrize("kind", ["iso", "disk", "stick", "ext4", "fat"])
@@ -235,7 +235,7 @@ def test_cut_off_images(cache: CacheFixture, tmp_path: Path, kind: str) -> None:
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 4096)
     with pytest.raises(InputError, match=r"cut off|the table is for") as caught:
-        open_whole_cache(path)
+        open_cache(path)
     assert caught.value.hint
 
 
@@ -256,7 +256,7 @@ def test_images_without_a_cache(cache: CacheFixture, tmp_path: Path) -> None:
     for content in images_without(cache, tmp_path):
         path = write_content(content, tmp_path / "image")
         with pytest.raises(InputError, match="is an image without an image cache") as caught:
-            open_whole_cache(path)
+            open_cache(path)
         assert "--image-cache" in caught.value.hint
 
 
@@ -264,10 +264,10 @@ def test_partitions_that_are_not_on_the_disk(cache: CacheFixture, tmp_path: Path
     path = make("mbr", cache, tmp_path)
     patch(path, 446 + 16 + 8, b"\xff" * 8)
     with pytest.raises(InputError, match="without an image cache"):
-        open_whole_cache(path)
+        open_cache(path)
     patch(path, 446 + 16 + 8, struct.pack("<II", 4096, 0xFFFFFFFF))
     with pytest.raises(InputError, match="the file ends before it does"):
-        open_whole_cache(path)
+        open_cache(path)
 
 
 COMPRESSORS = {
@@ -284,7 +284,7 @@ def test_compressed_images(cache: CacheFixture, tmp_path: Path, kind: str, progr
     image = path.read_bytes()
     path.write_bytes(COMPRESSORS[program](image))
     with pytest.raises(UnsupportedError, match="is a compressed image") as caught:
-        open_whole_cache(path)
+        open_cache(path)
     assert caught.value.hint == f"decompress it first: {program} -dc {path} > {path}.img"
 
 
@@ -293,7 +293,7 @@ def test_a_tar_compressed_with_xz(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(lzma.compress(b"", preset=0))
     with pytest.raises(UnsupportedError, match=f"{name} is a tar compressed with xz") as caught:
-        open_whole_cache(path)
+        open_cache(path)
     command = f"xz -dc {path} > {tmp_path / name[0]}.tar"
     assert caught.value.hint == f"decompress it first: {command}"
 
@@ -307,7 +307,7 @@ def test_the_command_that_decompresses_works(
         path = tmp_path / name
         path.write_bytes(COMPRESSORS[program](image))
         with pytest.raises(UnsupportedError) as caught:
-            open_whole_cache(path)
+            open_cache(path)
         subprocess.run(["bash", "-ec", caught.value.hint.partition(": ")[2]], check=True)
         made = tmp_path / "it's $HOME" if suffix in name else tmp_path / f"{name}.img"
         assert made.read_bytes() == image
@@ -317,7 +317,7 @@ def test_the_command_that_decompresses_works(
 def test_a_tar_stays_a_tar(cache: CacheFixture, tmp_path: Path, codec: str | None) -> None:
     tar = make_tar(cache, tmp_path / "tar", codec=codec)
     assert not is_image(tar)
-    assert open_whole_cache(tar).kind is CacheKind.TAR
+    assert open_cache(tar).kind is CacheKind.TAR
 
 
 def test_a_tar_with_images_in_it_stays_a_tar(cache: CacheFixture, tmp_path: Path) -> None:
@@ -337,11 +337,11 @@ def test_what_is_neither(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(data)
     with pytest.raises(InputError):
-        open_whole_cache(path)
+        open_cache(path)
 
 
 def test_an_image_is_not_changed_in_place(cache: CacheFixture, tmp_path: Path) -> None:
-    opened = open_whole_cache(make("iso", cache, tmp_path))
+    opened = open_cache(make("iso", cache, tmp_path))
     with pytest.raises(UnsupportedError, match="is an image: only layouts") as caught:
         keeping_options(opened, jobs=1)
     assert "build it again" in caught.value.hint
@@ -362,7 +362,7 @@ def test_a_blob_in_pieces_is_checked_as_one(cache: CacheFixture, tmp_path: Path)
     struct.pack_into("<I", data, table + 4 * first, last)
     struct.pack_into("<I", data, table + 4 * last, first + 2)
     path.write_bytes(data)
-    found = open_whole_cache(path).cache
+    found = open_cache(path).cache
     (check,) = (check for check in found.checks if isinstance(check, ScatteredCheck))
     assert blob.name[7:] in check.what
     assert len(check.content.extents) == 3
@@ -389,7 +389,7 @@ def test_damage_is_told_or_harmless(
     for offset, value in changes:
         patch(path, offset, value)
     try:
-        open_whole_cache(path, fail=lambda _: None)
+        open_cache(path, fail=lambda _: None)
     except ImagerError as error:
         assert error.message
     patch(path, 0, head)

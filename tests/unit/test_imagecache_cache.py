@@ -114,7 +114,7 @@ def test_a_tag_whose_copy_is_in_another_repository_alone_is_refused() -> None:
 
 
 def test_required_images_that_are_missing_are_listed_by_name(tmp_path: Path) -> None:
-    cache = open_cache(make_flat(tmp_path, images=2, blob_size=9).folder, arch=AMD64)
+    cache = open_cache(make_flat(tmp_path, images=2, blob_size=9).folder, arch=AMD64).cache
     here = [Reference.parse(f"{REGISTRY}/team/img{n}:v1") for n in (0, 1)]
     cache.require_images(here)
     missing = [Reference.parse(text) for text in ("alpine", f"{REGISTRY}/team/img0:v2")]

@@ -11,7 +11,7 @@ import pytest
 
 from imager.cache.contents import BlobSource, Gathered
 from imager.cache.plan import CacheLayout, CreateOptions, plan_creation
-from imager.cache.write import create_cache
+from imager.cache.write import write_gathered
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
@@ -57,7 +57,7 @@ def gathered(source: Source, size: int = len(DATA)) -> Gathered:
 def create(folder: Path, source: Source) -> str:
     """Make the cache; return the warnings."""
     said = io.StringIO()
-    create_cache(gathered(source), folder / "cache", options=FLAT, reporter=NullReporter(said))
+    write_gathered(gathered(source), folder / "cache", options=FLAT, reporter=NullReporter(said))
     return said.getvalue()
 
 

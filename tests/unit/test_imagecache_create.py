@@ -11,7 +11,7 @@ import pytest
 
 from imager.cache.contents import BlobSource, Gathered
 from imager.cache.plan import CacheLayout, CreateOptions, LayerCompression
-from imager.cache.write import check_creatable, create_cache
+from imager.cache.write import check_creatable, write_gathered
 from imager.content.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.manifest import OCI_LAYER, Descriptor
@@ -70,7 +70,7 @@ def gathered(folder: Path, *, error: Exception | None = None, damaged: bool = Fa
 def test_the_layer_is_the_tree(
     tmp_path: Path, reporter: Reporter, compression: LayerCompression
 ) -> None:
-    made = create_cache(
+    made = write_gathered(
         gathered(tmp_path),
         tmp_path / "cache",
         options=CreateOptions(compression=compression),
@@ -90,7 +90,7 @@ def test_the_layer_is_the_tree(
 
 def test_the_tar_is_in_the_order_of_names(tmp_path: Path, reporter: Reporter) -> None:
     """And no bigger than the tar that Python writes of the same tree."""
-    create_cache(
+    write_gathered(
         gathered(tmp_path),
         tmp_path / "cache",
         options=CreateOptions(compression=LayerCompression.NONE),
@@ -108,7 +108,7 @@ def test_the_tar_is_in_the_order_of_names(tmp_path: Path, reporter: Reporter) ->
 def test_an_image_source_that_fails_leaves_nothing(tmp_path: Path, reporter: Reporter) -> None:
     failing = gathered(tmp_path, error=DependencyError("gone"))
     with pytest.raises(DependencyError, match="gone"):
-        create_cache(
+        write_gathered(
             failing,
             tmp_path / "cache",
             options=CreateOptions(compression=LayerCompression.NONE),
@@ -120,7 +120,7 @@ def test_an_image_source_that_fails_leaves_nothing(tmp_path: Path, reporter: Rep
 def test_a_local_blob_that_lies_is_named(tmp_path: Path, reporter: Reporter) -> None:
     lying = gathered(tmp_path, damaged=True)
     with pytest.raises(InputError, match=str(Digest.of(LOCAL))):
-        create_cache(
+        write_gathered(
             lying,
             tmp_path / "cache",
             options=CreateOptions(compression=LayerCompression.ZSTD),
@@ -140,7 +140,7 @@ def test_the_space_is_asked_for_before_a_blob_is(
     compression: LayerCompression,
     factor: int,
 ) -> None:
-    made = create_cache(
+    made = write_gathered(
         gathered(tmp_path),
         tmp_path / "first",
         options=CreateOptions(compression=LayerCompression.NONE),
@@ -151,14 +151,14 @@ def test_the_space_is_asked_for_before_a_blob_is(
     unread = gathered(tmp_path, error=AssertionError("asked for a blob"))
     monkeypatch.setattr(folders, "free_space", lambda _folder: needed - 1)
     with pytest.raises(HostError, match="free"):
-        create_cache(
+        write_gathered(
             unread,
             tmp_path / "cache",
             options=CreateOptions(compression=compression),
             reporter=reporter,
         )
     monkeypatch.setattr(folders, "free_space", lambda _folder: needed)
-    create_cache(
+    write_gathered(
         gathered(tmp_path),
         tmp_path / "cache",
         options=CreateOptions(compression=compression),
@@ -169,16 +169,16 @@ def test_the_space_is_asked_for_before_a_blob_is(
 def test_replacing_happens_in_one_step(tmp_path: Path, reporter: Reporter) -> None:
     path = tmp_path / "cache"
     none = LayerCompression.NONE
-    create_cache(
+    write_gathered(
         gathered(tmp_path), path, options=CreateOptions(compression=none), reporter=reporter
     )
     before = tree_files(path)
     with pytest.raises(DependencyError):
         failing = gathered(tmp_path, error=DependencyError("gone"))
-        create_cache(failing, path, options=CreateOptions(compression=none), reporter=reporter)
+        write_gathered(failing, path, options=CreateOptions(compression=none), reporter=reporter)
     assert tree_files(path) == before
     packed = LayerCompression.GZIP
-    create_cache(
+    write_gathered(
         gathered(tmp_path), path, options=CreateOptions(compression=packed), reporter=reporter
     )
     assert tree_files(path) != before
@@ -218,7 +218,7 @@ def test_what_a_link_leads_to_is_replaced(tmp_path: Path, reporter: Reporter) ->
     for force in (False, True):
         check_creatable(link, force=force)
         none = LayerCompression.NONE
-        create_cache(
+        write_gathered(
             gathered(tmp_path), link, options=CreateOptions(compression=none), reporter=reporter
         )
         assert link.is_symlink()
@@ -232,27 +232,11 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     assert caught.value.hint == f"mkdir -p {tmp_path / 'a'}"
 
 
-@pytest.mark.parametrize("each", LayerCompression)
-@pytest.mark.parametrize("layout", CacheLayout)
-def test_options_by_name(each: LayerCompression, layout: CacheLayout) -> None:
-    parsed = CreateOptions.parse(layout=layout.value, compression=each.value, jobs=3)
-    assert parsed == CreateOptions(layout, each, 3)
-
-
-@pytest.mark.parametrize("text", ["", "GZIP", "xz", "none "])
-def test_unknown_options(text: str) -> None:
-    with pytest.raises(InputError, match="is not a layer compression") as caught:
-        CreateOptions.parse(layout="oci", compression=text, jobs=1)
-    assert caught.value.hint == "use one of: none, gzip, zstd"
-    with pytest.raises(InputError, match="is not a cache layout"):
-        CreateOptions.parse(layout=text, compression="none", jobs=1)
-
-
 FLAT = CreateOptions(CacheLayout.FLAT)
 
 
 def test_a_flat_cache_is_the_tree_itself(tmp_path: Path, reporter: Reporter) -> None:
-    made = create_cache(gathered(tmp_path), tmp_path / "cache", options=FLAT, reporter=reporter)
+    made = write_gathered(gathered(tmp_path), tmp_path / "cache", options=FLAT, reporter=reporter)
     assert made.layer is None
     blobs = {f"blob/{Digest.of(data).file_name}": data for data in (REMOTE, LOCAL)}
     files = tree_files(tmp_path / "cache")
@@ -263,22 +247,22 @@ def test_a_flat_cache_is_the_tree_itself(tmp_path: Path, reporter: Reporter) -> 
 def test_a_flat_cache_that_fails_leaves_nothing(tmp_path: Path, reporter: Reporter) -> None:
     failing = gathered(tmp_path, error=DependencyError("gone"))
     with pytest.raises(DependencyError, match="gone"):
-        create_cache(failing, tmp_path / "cache", options=FLAT, reporter=reporter)
+        write_gathered(failing, tmp_path / "cache", options=FLAT, reporter=reporter)
     assert [path.name for path in tmp_path.iterdir()] == ["blob"]
 
 
 def test_a_flat_cache_has_no_layer_to_compress(tmp_path: Path, reporter: Reporter) -> None:
     packed = CreateOptions(CacheLayout.FLAT, LayerCompression.ZSTD)
     with pytest.raises(InputError, match="no layer"):
-        create_cache(gathered(tmp_path), tmp_path / "cache", options=packed, reporter=reporter)
+        write_gathered(gathered(tmp_path), tmp_path / "cache", options=packed, reporter=reporter)
 
 
 def test_a_flat_cache_is_replaced_like_another(tmp_path: Path, reporter: Reporter) -> None:
     path = tmp_path / "cache"
-    create_cache(gathered(tmp_path), path, options=FLAT, reporter=reporter)
+    write_gathered(gathered(tmp_path), path, options=FLAT, reporter=reporter)
     with pytest.raises(InputError, match="exists already"):
         check_creatable(path, force=False)
     check_creatable(path, force=True)
-    create_cache(gathered(tmp_path), path, options=CreateOptions(), reporter=reporter)
+    write_gathered(gathered(tmp_path), path, options=CreateOptions(), reporter=reporter)
     assert (path / "index.json").is_file()
     assert not (path / "manifests").exists()

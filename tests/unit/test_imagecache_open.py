@@ -56,7 +56,7 @@ def test_every_file_is_checked_once_and_by_the_right_one(
     cache: CacheFixture, tmp_path: Path, source: str
 ) -> None:
     path = SOURCES[source](cache, tmp_path)
-    found = open_cache(path, arch=AMD64)
+    found = open_cache(path, arch=AMD64).cache
     names = [check.what.split()[0] for check in found.checks]
     packed = "." in source or "-" in source
     # Configurations are checked when the cache is opened, like manifests.
@@ -88,7 +88,7 @@ def test_a_cache_of_several_platforms(tmp_path: Path) -> None:
     layout = make_layout(cache, tmp_path / "layout", platforms=("amd64", "arm64"))
     for path in (cache.folder, layout):
         for arch in (AMD64, ARM64):
-            found = open_cache(path, arch=arch)
+            found = open_cache(path, arch=arch).cache
             assert [str(platform) for platform in found.platforms] == ["linux/amd64", "linux/arm64"]
 
 
@@ -152,7 +152,7 @@ def test_no_image_for_the_arch(cache: CacheFixture, tmp_path: Path) -> None:
 def test_an_index_without_platforms(cache: CacheFixture, tmp_path: Path) -> None:
     """Skopeo writes none; with a single image there is no choice to make."""
     layout = make_layout(cache, tmp_path / "layout", platforms=())
-    assert {file.path for file in open_cache(layout, arch=AMD64).files} == set(cache.files)
+    assert {file.path for file in open_cache(layout, arch=AMD64).cache.files} == set(cache.files)
     index = json.loads((layout / "index.json").read_text())
     other = {**index["manifests"][0], "digest": f"sha256:{'0' * 64}"}
     (layout / "index.json").write_text(

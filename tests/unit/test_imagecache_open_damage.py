@@ -265,7 +265,7 @@ def test_a_source_may_change_only_before_it_is_opened(
     cache: CacheFixture, tmp_path: Path, source: str
 ) -> None:
     path = SOURCES[source](cache, tmp_path)
-    found = open_cache(path, arch=AMD64)
+    found = open_cache(path, arch=AMD64).cache
     blob = max(found.blobs.values(), key=lambda file: file.content.size)
     (extent,) = blob.content.extents
     assert isinstance(extent.source, FileRange)
@@ -278,5 +278,5 @@ def test_a_source_may_change_only_before_it_is_opened(
 def test_compressed_sources_are_hashed_when_opened(
     cache: CacheFixture, tmp_path: Path, source: str
 ) -> None:
-    found = open_cache(SOURCES[source](cache, tmp_path), arch=AMD64)
+    found = open_cache(SOURCES[source](cache, tmp_path), arch=AMD64).cache
     assert all(file.sha256 == sha256(cache.files[file.path]) for file in found.files)

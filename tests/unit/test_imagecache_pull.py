@@ -10,9 +10,8 @@ import pytest
 from imager.cache.blobstore import LayerCache
 from imager.cache.cache import ImageCache
 from imager.cache.opened import OpenedCache
-from imager.cache.pull import pull_cache, pull_whole_cache
+from imager.cache.pull import Puller
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
 from imager.support import folders
 from imager.support.arch import find_arch
@@ -40,22 +39,20 @@ def serve(registry: Registry, layout: Path) -> str:
     return f"/v2/team/cache/blobs/sha256:{blobs['layer'].name}"
 
 
-def client() -> RegistryClient:
-    return RegistryClient.from_settings(RegistrySettings())
-
-
 def name(registry: Registry) -> Reference:
     return Reference.parse_strict(f"{registry.host}/team/cache:v1")
 
 
 def pull(registry: Registry, layers: LayerCache, arch: str = "amd64") -> ImageCache:
-    return pull_cache(
-        name(registry), arch=find_arch(arch), client=client(), layer_cache=layers, reporter=SILENT
-    )
+    return puller(layers).pull(name(registry), arch=find_arch(arch)).cache
 
 
 def pull_whole(registry: Registry, layers: LayerCache) -> OpenedCache:
-    return pull_whole_cache(name(registry), client=client(), layer_cache=layers, reporter=SILENT)
+    return puller(layers).pull(name(registry))
+
+
+def puller(layers: LayerCache) -> Puller:
+    return Puller(RegistrySettings(), layers.folder, SILENT)
 
 
 def flat_cache(tmp_path: Path, arch: str = "amd64") -> CacheFixture:

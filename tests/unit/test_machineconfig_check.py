@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imager.app.check_config import Checked, SizedCache, check_machine_config
 from imager.cache.cache import ImageCache
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.support.errors import ImagerError, InvalidConfigError, UnsupportedError
 from imager.support.yamldocs import load_located
 from imager.talos.config.document import read_machine_config
@@ -48,7 +48,7 @@ PATCH = patch_text(TalosVersion.parse("v1.9.0"), NEED)
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> ImageCache:
     flat = make_flat(tmp_path_factory.mktemp("cache") / "flat", images=1, blob_size=10)
-    return open_whole_cache(flat.folder).cache
+    return open_cache(flat.folder).cache
 
 
 def check(

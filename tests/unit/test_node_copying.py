@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.cache.open import open_whole_cache
+from imager.cache.open import open_cache
 from imager.node import sync as copying
 from imager.node.sync import copy_cache, plan_copy
 from imager.support.atomic import write_atomic
@@ -32,7 +32,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 def copy(source: Path, volume: Path) -> None:
-    copy_cache(plan_copy(open_whole_cache(source).cache, volume), SILENT)
+    copy_cache(plan_copy(open_cache(source).cache, volume), SILENT)
 
 
 def copied_files(volume: Path) -> dict[str, bytes]:
@@ -45,7 +45,7 @@ def names(volume: Path) -> list[Path]:
 
 
 def test_the_copy_is_the_cache(flat: CacheFixture, volume: Path) -> None:
-    plan = plan_copy(open_whole_cache(flat.folder).cache, volume)
+    plan = plan_copy(open_cache(flat.folder).cache, volume)
     assert plan.size == sum(map(len, flat.files.values()))
     assert plan.missing >= plan.size
     copy_cache(plan, SILENT)
@@ -84,9 +84,9 @@ def test_a_copy_is_taken_up(flat: CacheFixture, volume: Path, left: str) -> None
     part = {"good": data[:70_000], "bad": bytes(70_000), "long": data + b"x"}[left]
     (volume / "blob").mkdir()
     (volume / "blob" / f".{blob.name}.partial").write_bytes(part)
-    whole = plan_copy(open_whole_cache(flat.folder).cache, volume).missing
+    whole = plan_copy(open_cache(flat.folder).cache, volume).missing
     if left == "good":
-        assert whole < plan_copy(open_whole_cache(flat.folder).cache, volume / "none").missing
+        assert whole < plan_copy(open_cache(flat.folder).cache, volume / "none").missing
     copy(flat.folder, volume)
     assert copied_files(volume) == flat.files
 
@@ -125,7 +125,7 @@ def test_every_blob_is_there_before_a_name(
 def test_a_volume_that_is_too_small_is_told_by_how_much(
     flat: CacheFixture, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = plan_copy(open_whole_cache(flat.folder).cache, volume).missing
+    missing = plan_copy(open_cache(flat.folder).cache, volume).missing
     monkeypatch.setattr(copying, "free_space", lambda _: missing - 4096)
     with pytest.raises(HostError, match=r"too small by 4 KiB"):
         copy(flat.folder, volume)
@@ -152,13 +152,13 @@ def test_a_newer_cache_moves_a_tag_and_an_older_one_does_not_move_it_back(
     assert moved != first
 
     copy(flat.folder, volume)
-    assert plan_copy(open_whole_cache(flat.folder).cache, volume).is_done
-    assert not plan_copy(open_whole_cache(newer).cache, volume).is_done
+    assert plan_copy(open_cache(flat.folder).cache, volume).is_done
+    assert not plan_copy(open_cache(newer).cache, volume).is_done
     copy(newer, volume)
     assert one_tag(volume).read_bytes() == moved
     copy(flat.folder, volume)
     assert one_tag(volume).read_bytes() == moved
-    assert plan_copy(open_whole_cache(newer).cache, volume).is_done
+    assert plan_copy(open_cache(newer).cache, volume).is_done
     # By digest the older one is there still.
     found = {path.read_bytes() for path in volume.glob("manifests/*/team/img0/digest/*")}
     assert {moved, first} <= found
@@ -166,11 +166,11 @@ def test_a_newer_cache_moves_a_tag_and_an_older_one_does_not_move_it_back(
 
 def test_what_a_volume_has_lost_is_copied_again(flat: CacheFixture, volume: Path) -> None:
     copy(flat.folder, volume)
-    flat_plan = plan_copy(open_whole_cache(flat.folder).cache, volume)
+    flat_plan = plan_copy(open_cache(flat.folder).cache, volume)
     assert flat_plan.is_done
     one_tag(volume).unlink()
     (volume / "blob" / flat.blobs[0].name).unlink()
-    assert not plan_copy(open_whole_cache(flat.folder).cache, volume).is_done
+    assert not plan_copy(open_cache(flat.folder).cache, volume).is_done
     copy(flat.folder, volume)
     assert copied_files(volume) == flat.files
 
@@ -179,4 +179,4 @@ def test_a_record_that_is_nonsense_is_none(flat: CacheFixture, volume: Path) -> 
     (volume / ".copied").write_bytes(b"\xff\0 nonsense" * 10_000)
     copy(flat.folder, volume)
     assert copied_files(volume) == flat.files
-    assert plan_copy(open_whole_cache(flat.folder).cache, volume).is_done
+    assert plan_copy(open_cache(flat.folder).cache, volume).is_done

@@ -18,7 +18,7 @@ import zstandard
 from imager.cache.plan import CacheLayout, CreateOptions
 from imager.cache.resolve import gather
 from imager.cache.selection import Selection
-from imager.cache.write import create_cache
+from imager.cache.write import write_gathered
 from imager.oci.local import LocalImage, Opened, parse_entry
 from imager.support.errors import HostError, InputError
 from imager.support.reporter import ProgressStyle, make_reporter
@@ -107,7 +107,7 @@ def cached(text: str, folder: Path, *, platforms: str = "linux/amd64") -> tuple[
     selection = Selection.parse([platforms])
     gathered = gather([text], client=client, selection=selection, jobs=2)
     options = CreateOptions(CacheLayout.FLAT)
-    create_cache(gathered, folder, options=options, reporter=make_reporter(ProgressStyle.NONE))
+    write_gathered(gathered, folder, options=options, reporter=make_reporter(ProgressStyle.NONE))
     return tree_files(folder), gathered.warnings
 
 

@@ -13,7 +13,7 @@ from imager.cache.cache import ImageCache
 from imager.cache.cache_source import gather_held
 from imager.cache.contents import Gathered
 from imager.cache.images import cached_images
-from imager.cache.open import open_cache, open_whole_cache
+from imager.cache.open import open_cache
 from imager.content.digests import run_checks
 from imager.content.extents import Content
 from imager.content.reading import iterate_content
@@ -78,14 +78,14 @@ def read(content: Content) -> bytes:
 
 def opened(path: Path) -> ImageCache:
     """Open the cache as a build does: with all that must be checked beside the copy."""
-    cache = open_cache(path, arch=AMD64)
+    cache = open_cache(path, arch=AMD64).cache
     run_checks(cache.checks)
     return cache
 
 
 def gathered(path: Path) -> Gathered:
     """Return all images of a cache, gathered to be written anew."""
-    cache = open_whole_cache(path).cache
+    cache = open_cache(path).cache
     return gather_held(cache, cached_images(cache))
 
 

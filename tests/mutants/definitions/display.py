@@ -51,7 +51,7 @@ MUTANTS = (
     ),
     Mutant(
         "the doctor looks at devices without being root",
-        "imager/cli/node.py",
+        "imager/app/node.py",
         "    if os.geteuid() != 0:\n",
         "    if os.geteuid() < 0:\n",
         f"{_RESULTS}::test_the_doctor_needs_root",
@@ -136,9 +136,8 @@ MUTANTS = (
     Mutant(
         "--quiet keeps answers back",
         "imager/cli/options.py",
-        "        typer.echo(json() if self.json_output else text())\n",
-        "        if not self.quiet:\n"
-        "            typer.echo(json() if self.json_output else text())\n",
+        "        else:\n            typer.echo(text(*args, **kwargs))\n",
+        "        elif not self.quiet:\n            typer.echo(text(*args, **kwargs))\n",
         f"{_RESULTS}::test_lists_are_printed_though_quiet",
     ),
     Mutant(

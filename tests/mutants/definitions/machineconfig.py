@@ -119,8 +119,8 @@ MUTANTS = (
     ),
     Mutant(
         "--strict lets warnings pass",
-        "imager/cli/config.py",
-        "if strict and checked.warnings:",
+        "imager/app/check_config.py",
+        "if wanted.strict and checked.warnings:",
         "if False:",
         f"{_CONFIG_ERRORS}::test_strict",
     ),

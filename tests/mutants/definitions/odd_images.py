@@ -132,8 +132,8 @@ MUTANTS = (
     ),
     Mutant(
         "pulled boot assets replace files of others",
-        "imager/cli/assets.py",
-        "    check_replaceable(target)\n",
+        "imager/app/assets.py",
+        "    fetch.check_replaceable(target)\n",
         "",
         "tests/oracle/test_assets_registry.py::test_files_of_others_are_not_replaced",
     ),

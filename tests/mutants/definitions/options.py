@@ -113,7 +113,7 @@ MUTANTS = (
     Mutant(
         "a dry run does not look at the space",
         "imager/cli/build.py",
-        "            check_free_space(planned.path.parent, planned.space_needed)\n",
+        "            planned.check_space()\n",
         "",
         "tests/fault/test_output_errors.py::test_a_dry_run_says_that_there_is_too_little_space",
     ),

@@ -183,8 +183,8 @@ MUTANTS = (
     Mutant(
         "a pulled cache may lack the machine's images",
         "imager/cache/pull.py",
-        "    cache.require_arch(arch)\n",
-        "",
+        "            opened.cache.require_arch(arch)\n",
+        "            pass\n",
         f"{_PULL}::test_images_for_other_machines_are_refused",
     ),
     Mutant(
@@ -197,8 +197,8 @@ MUTANTS = (
     Mutant(
         "a layer is fetched without asking for space",
         "imager/cache/pull.py",
-        "if not self.layer_cache.has(layer):",
-        "if self.layer_cache.has(layer):",
+        "if not store.has(layer):",
+        "if store.has(layer):",
         f"{_PULL}::test_space_is_asked_for_before_the_layer",
     ),
     Mutant(

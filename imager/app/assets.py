@@ -1,0 +1,112 @@
+"""Boot assets: fetched, pushed to a registry, pulled from one, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imager.bootassets.artifact import PulledFile, artifact_files, plan_artifact, pull_artifact
+from imager.bootassets.find import fetch_folder, find_assets, package_folder
+from imager.bootassets.sources import RECORD
+from imager.distro import fetch
+from imager.distro.clean import Removal, clean, plan_cleaning
+from imager.distro.flavors import find_flavor
+from imager.distro.packages import Workshop
+from imager.oci.push import Pushed, PushOptions, push
+from imager.oci.reference import Reference
+from imager.oci.registry import RegistryClient
+from imager.oci.settings import RegistrySettings
+from imager.support.arch import find_arch
+from imager.support.partials import scratch_folder
+from imager.support.reporter import QUIET, Reporter
+from imager.support.repro import source_date_epoch
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAssets:
+    """Which of Debian's boot assets to fetch into `folder`; default: where builds look for them.
+
+    With `locked`, exactly the packages that the folder's sources.json records.
+    """
+
+    arch: str = "amd64"
+    folder: Path | None = None
+    flavor: str = "witness"
+    locked: bool = False
+    mirror: str | None = None
+
+
+def fetch_assets(wanted: FetchAssets, reporter: Reporter = QUIET) -> fetch.FetchedAssets:
+    """Make a set of boot assets from Debian's packages; raises as `imager.distro.fetch`."""
+    arch, flavor = find_arch(wanted.arch), find_flavor(wanted.flavor)
+    target = (wanted.folder or fetch_folder()) / flavor.folder
+    lock = target / arch.name / RECORD if wanted.locked else None
+    with scratch_folder() as scratch:
+        return fetch.fetch_assets(
+            fetch.Wanted(arch, flavor, lock),
+            folder=target,
+            workshop=Workshop(
+                package_folder(), scratch, mirror=wanted.mirror, waiting=reporter.waiting
+            ),
+            epoch=source_date_epoch(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AssetsInRegistry:
+    """Boot assets in a registry, as `reference`, and their `folder` on this machine."""
+
+    reference: str
+    arch: str = "amd64"
+    folder: Path | None = None
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
+
+
+def push_assets(assets: AssetsInRegistry, reporter: Reporter = QUIET) -> Pushed:
+    """Push boot assets as an OCI artifact.
+
+    Raises InputError for a wrong reference and when there are no boot assets, DependencyError when
+    the registry fails.
+    """
+    target = Reference.parse_strict(assets.reference)
+    plan = plan_artifact(find_assets(find_arch(assets.arch), given=assets.folder))
+    client = RegistryClient.from_settings(assets.registries)
+    return push(plan, target, client=client, options=PushOptions(), reporter=reporter)
+
+
+@dataclass(frozen=True, slots=True)
+class PulledAssets:
+    """The folder that was filled, and its files."""
+
+    folder: Path
+    files: Sequence[PulledFile]
+
+
+def pull_assets(assets: AssetsInRegistry, reporter: Reporter = QUIET) -> PulledAssets:
+    """Pull boot assets into the architecture's folder in `assets.folder`, replacing a fetched set.
+
+    Raises InputError for another artifact or a folder with other files, DependencyError when the
+    registry fails.
+    """
+    arch = find_arch(assets.arch)
+    target = (assets.folder or fetch_folder()) / arch.name
+    fetch.check_replaceable(target)
+    source = Reference.parse_strict(assets.reference)
+    image = RegistryClient.from_settings(assets.registries).image(source)
+    files = artifact_files(image.root(), arch, where=str(source))
+    pull_artifact(image, files, target, reporter=reporter)
+    return PulledAssets(target, files)
+
+
+def clean_assets(
+    folder: Path | None = None, *, stale: bool = False, dry_run: bool = False
+) -> tuple[Removal, ...]:
+    """Remove fetched boot assets and downloads, or with `stale` only downloads that none uses.
+
+    Returns what is removed, or would be. Raises HostError when a file cannot be removed.
+    """
+    removals = plan_cleaning(folder or fetch_folder(), package_folder(), stale=stale)
+    if not dry_run:
+        clean(removals)
+    return removals

@@ -1,0 +1,97 @@
+"""Create an image cache from lists of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imager.cache.archiving import ArchiveFormat
+from imager.cache.blobstore import LayerCache
+from imager.cache.contents import Gathered
+from imager.cache.lists import read_entries
+from imager.cache.plan import (
+    CacheLayout,
+    CreateOptions,
+    CreationPlan,
+    LayerCompression,
+    plan_creation,
+)
+from imager.cache.resolve import gather
+from imager.cache.selection import DEFAULT_PLATFORM, MissingPlatform, Selection
+from imager.cache.write import Created, check_creatable, write_cache
+from imager.oci.registry import RegistryClient
+from imager.oci.settings import RegistrySettings
+from imager.support.reporter import QUIET, Reporter
+from imager.support.units import count
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Images to put into a cache.
+
+    `lists` are as `--images` takes them: references, local images, or files with one a line.
+    `platforms` are such as linux/amd64, or `all`; by default linux/amd64, or those of the cache
+    that images are added to. With `signatures`, cosign's are cached too.
+    """
+
+    lists: Sequence[str]
+    platforms: Sequence[str] = ()
+    missing_platform: MissingPlatform = MissingPlatform.FAIL
+    signatures: bool = True
+    jobs: int = 4
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
+
+    def read(self, reporter: Reporter, layer_cache: LayerCache | None = None) -> Gathered:
+        """Read the manifests of all images; raises as `gather`."""
+        selection = Selection.parse(
+            self.platforms or (DEFAULT_PLATFORM,),
+            signatures=self.signatures,
+            missing=self.missing_platform,
+        )
+        entries = read_entries(self.lists)
+        client = RegistryClient.from_settings(self.registries)
+        with reporter.waiting(f"reading the manifests of {count(len(entries), 'image')}"):
+            gathered = gather(
+                entries,
+                client=client,
+                selection=selection,
+                jobs=self.jobs,
+                layer_cache=layer_cache,
+            )
+        for warning in gathered.warnings:
+            reporter.warn(warning)
+        return gathered
+
+
+@dataclass(frozen=True, slots=True)
+class NewCache:
+    """A cache to create at `path`: a folder, or a tar if the name ends like one.
+
+    `layer_cache` is a folder of blobs that runs share. An existing cache is replaced if `force`.
+    """
+
+    images: Images
+    path: Path
+    layout: CacheLayout = CacheLayout.OCI
+    compression: LayerCompression = LayerCompression.NONE
+    layer_cache: Path | None = None
+    force: bool = False
+
+
+def plan_cache(new: NewCache, reporter: Reporter = QUIET) -> CreationPlan:
+    """Plan a cache; manifests are read, and nothing is written.
+
+    Raises InputError for wrong options or images, and for a path where no cache may be created;
+    DependencyError when a registry fails, HostError for a layer cache that cannot be used.
+    """
+    archive = ArchiveFormat.named(new.path)
+    store = None if new.layer_cache is None else LayerCache.open(new.layer_cache)
+    options = CreateOptions(new.layout, new.compression, new.images.jobs, store, archive)
+    check_creatable(new.path, force=new.force, archive=archive)
+    return plan_creation(new.images.read(reporter, store), new.path, options)
+
+
+def create_cache(new: NewCache, reporter: Reporter = QUIET) -> Created:
+    """Create a cache, atomically; raises as `plan_cache` and `write_cache`."""
+    return write_cache(plan_cache(new, reporter), reporter=reporter)

@@ -1,0 +1,57 @@
+"""Look into image caches, wherever they are: describe, verify and compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imager.cache import verify
+from imager.cache.diff import CacheDiff, diff_caches
+from imager.cache.info import CacheInfo, cache_info
+from imager.cache.location import CacheLocation
+from imager.cache.pull import DEFAULT_PULL, PullOptions
+from imager.oci.platform import Platform
+from imager.support.partials import scratch_folder
+from imager.support.reporter import QUIET, Reporter
+
+
+def describe_cache(
+    location: CacheLocation, options: PullOptions = DEFAULT_PULL, reporter: Reporter = QUIET
+) -> CacheInfo:
+    """Return the images of a cache, what they share, and the volume sizes that it needs.
+
+    Raises InputError for a damaged cache, DependencyError when a registry fails.
+    """
+    with options.puller(reporter) as puller, scratch_folder() as scratch:
+        return cache_info(location.open(puller), scratch=scratch)
+
+
+def verify_cache(
+    location: CacheLocation,
+    options: PullOptions = DEFAULT_PULL,
+    reporter: Reporter = QUIET,
+    *,
+    platforms: Sequence[Platform] = (),
+) -> verify.Verification:
+    """Check all digests of a cache, and that its images are complete for `platforms`.
+
+    Without `platforms`, for those of the cache. Problems are in the result. Raises an ImagerError
+    when the cache cannot be reached or read.
+    """
+    with options.puller(reporter) as puller:
+        return verify.verify_cache(
+            lambda fail: location.open(puller, fail=fail), platforms=platforms, reporter=reporter
+        )
+
+
+def compare_caches(
+    old: CacheLocation,
+    new: CacheLocation,
+    options: PullOptions = DEFAULT_PULL,
+    reporter: Reporter = QUIET,
+) -> CacheDiff:
+    """Return what differs between two caches, however they are packed.
+
+    Raises as `describe_cache`.
+    """
+    with options.puller(reporter) as puller:
+        return diff_caches(*(location.open(puller).cache for location in (old, new)))

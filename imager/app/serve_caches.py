@@ -1,0 +1,70 @@
+"""Serve image caches as a read-only registry, and announce it to its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from imager.registry.address import Address
+from imager.registry.announce import Announcement
+from imager.registry.app import Exchange
+from imager.registry.roots import FixedRoots
+from imager.registry.serve import ServerTls, Service, Serving, run_service
+from imager.support.errors import ImagerError
+from imager.support.reporter import QUIET, Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class ServeCaches:
+    """Caches to serve, the first that has an image first, at `address` (HOST:PORT).
+
+    A client that stalls for `client_timeout` seconds is disconnected.
+    """
+
+    paths: Sequence[Path]
+    address: str = "127.0.0.1:3172"
+    tls: ServerTls | None = None
+    announcement: Announcement = field(default_factory=Announcement)
+    client_timeout: float = 60
+
+
+def serve_caches(
+    caches: ServeCaches,
+    reporter: Reporter = QUIET,
+    *,
+    log: Callable[[Exchange], None] = lambda _: None,
+) -> None:
+    """Serve caches until SIGINT or SIGTERM; `log` is called after every request.
+
+    Must run in the main thread. Raises InputError for wrong caches, certificates or files to write,
+    HostError when the address cannot be used.
+    """
+    address = Address.parse(caches.address)
+    announcement = caches.announcement
+    if address.port == 0:  # the port of the next run is another one
+        announcement = replace(announcement, documents=None)
+    announcement.check(address)
+    run_service(
+        Service(FixedRoots(tuple(caches.paths)), address, caches.tls, caches.client_timeout),
+        reporter=reporter,
+        log=log,
+        announce=lambda serving: _announce(announcement, serving, reporter),
+    )
+
+
+def _announce(announcement: Announcement, serving: Serving, reporter: Reporter) -> None:
+    tls = serving.service.tls is not None
+    url, registries = serving.address.url(tls=tls), serving.catalog.registries
+    for path in announcement.write(registries, url):
+        reporter.step(f"wrote {path}")
+    try:
+        documents = announcement.write_documents(
+            registries, serving.address.reachable_urls(tls=tls)
+        )
+    except ImagerError as error:  # no option named this file
+        reporter.warn(f"no patch for Talos is written: {error.message} (see --mirrors-patch)")
+    else:
+        if documents is not None:
+            reporter.step(f"wrote {documents}")
+    reporter.step(f"serving on {url}")

@@ -1,0 +1,56 @@
+"""Where an image cache is: a path or a registry reference, and how to open it from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imager.cache.open import open_cache
+from imager.oci.reference import Reference, is_strict_reference
+from imager.support.arch import Arch
+from imager.support.errors import Fail, stop_at
+
+if TYPE_CHECKING:
+    from imager.cache.opened import OpenedCache
+    from imager.cache.pull import Puller
+
+# skopeo's prefixes for images in registries, and for local ones.
+_REGISTRY = "docker://"
+_LOCAL = ("oci:", "oci-archive:", "docker-archive:", "dir:")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLocation:
+    """The location of an image cache: a path, or a reference to an image in a registry."""
+
+    place: Path | Reference
+
+    @classmethod
+    def parse(cls, text: str) -> CacheLocation:
+        """Parse a path or a registry reference; either may have the prefix of skopeo's transport.
+
+        An existing path wins. Raises InputError when `docker://` is not followed by a reference
+        with a tag or digest.
+        """
+        if Path(text).exists():
+            return cls(Path(text))
+        if text.startswith(_REGISTRY):
+            return cls(Reference.parse_strict(text.removeprefix(_REGISTRY)))
+        for prefix in _LOCAL:
+            if text.startswith(prefix):
+                return cls(Path(text.removeprefix(prefix)))
+        return cls(Reference.parse_strict(text) if is_strict_reference(text) else Path(text))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the cache is in a registry."""
+        return isinstance(self.place, Reference)
+
+    def open(
+        self, puller: Puller, *, arch: Arch | None = None, fail: Fail = stop_at
+    ) -> OpenedCache:
+        """Return the cache; raises as `open_cache` and `Puller.pull`."""
+        if isinstance(self.place, Path):
+            return open_cache(self.place, arch=arch, fail=fail)
+        return puller.pull(self.place, arch=arch, fail=fail)
