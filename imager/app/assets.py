@@ -12,7 +12,7 @@ from imager.bootassets.sources import RECORD
 from imager.distro import fetch
 from imager.distro.clean import Removal, clean, plan_cleaning
 from imager.distro.flavors import find_flavor
-from imager.distro.packages import Workshop
+from imager.distro.packages import FetchContext
 from imager.oci.push import Pushed, PushOptions, push
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
@@ -44,9 +44,9 @@ def fetch_assets(wanted: FetchAssets, reporter: Reporter = QUIET) -> fetch.Fetch
     lock = target / arch.name / RECORD if wanted.locked else None
     with scratch_folder() as scratch:
         return fetch.fetch_assets(
-            fetch.Wanted(arch, flavor, lock),
+            fetch.SetRequest(arch, flavor, lock),
             folder=target,
-            workshop=Workshop(
+            context=FetchContext(
                 package_folder(), scratch, mirror=wanted.mirror, waiting=reporter.waiting
             ),
             epoch=source_date_epoch(),

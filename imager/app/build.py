@@ -21,6 +21,7 @@ from imager.efi.secureboot import (
     SecureBootFiles,
     load_secure_boot,
 )
+from imager.image.bootloader.boot import BuildContext
 from imager.image.destination import Replaced, check_replaceable, output_path
 from imager.image.outputs import OUTPUTS
 from imager.image.plan import OutputPlan, Target
@@ -114,21 +115,23 @@ def planned_build(profile: Profile, options: BuildOptions, reporter: Reporter) -
         if asset := _image_cache(profile, required):
             puller = _puller(asset, options, reporter, stack)
             cache = _open_cache(asset, puller, arch, required)
-        target = Target(
-            platform=profile.platform,
+        context = BuildContext(
             arch=arch,
             version=version,
             assets=assets,
+            timestamp=source_date_epoch(),
+            scratch=stack.enter_context(scratch_folder()),
+            sector_size=profile.output.image_options.disk_sector_size,
+            secure_boot=_secure_boot(profile, options, reporter),
+            enroll_keys=_enroll_keys(profile),
+        )
+        target = Target(
+            build=context,
             cache=cache,
             meta={item.key: item.value for item in profile.customization.meta_contents},
             extra_kernel_args=profile.customization.extra_kernel_args,
             disk_size=profile.output.image_options.disk_size,
             bootloader=profile.output.bootloader,
-            sector_size=profile.output.image_options.disk_sector_size,
-            secure_boot=_secure_boot(profile, options, reporter),
-            enroll_keys=_enroll_keys(profile),
-            timestamp=source_date_epoch(),
-            scratch=stack.enter_context(scratch_folder()),
         )
         plan = OUTPUTS[profile.output.kind](target)
         notes = (*plan.notes, *named.notes, *left_out(profile, version))

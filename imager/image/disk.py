@@ -28,7 +28,6 @@ from imager.support.repro import derived_uuid
 from imager.support.units import MIB, align_up, format_size
 from imager.talos.constants import EPHEMERAL, IMAGE_CACHE, META, STATE
 from imager.talos.meta import meta_content
-from imager.talos.versions import quirks
 
 _STATE_SIZE = 100 * MIB
 # Talos's smallest disk has 1246 MiB, of which the first MiB and the boot partitions take 1102.
@@ -78,13 +77,13 @@ def _fixed_partitions(
     content = meta_content(values) if values else Content(MIB)
     meta = PlannedPartition(META, LINUX_DATA, offset, content, "raw")
     yield meta
-    if quirks(target.version).data_partitions:
+    if target.build.quirks.data_partitions:
         yield PlannedPartition(STATE, LINUX_DATA, meta.end, Content(_STATE_SIZE), "empty")
 
 
 def _last_partition(target: Target, offset: int, size: int) -> list[PlannedPartition]:
     """Return the partition of `size` bytes that is behind all others, if there is one."""
-    if quirks(target.version).data_partitions:
+    if target.build.quirks.data_partitions:
         return [PlannedPartition(EPHEMERAL, LINUX_DATA, offset, Content(size), "empty")]
     if target.cache:
         return [_cache_partition(target, target.cache, offset, size)]
@@ -93,7 +92,7 @@ def _last_partition(target: Target, offset: int, size: int) -> list[PlannedParti
 
 def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
     """Return the sizes for a last partition at byte `offset`; no disk is below `smallest`."""
-    table = backup_size(target.sector_size)
+    table = backup_size(target.build.sector_size)
     least = _least_last(target)
     minimum = max(align_up(offset + least + table, MIB), smallest)
     roomy = _cache_with_headroom(target, least)
@@ -107,16 +106,16 @@ def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
 
 def _least_last(target: Target) -> int:
     """Return the smallest size of the last partition; 0 when there is none."""
-    if quirks(target.version).data_partitions:
+    if target.build.quirks.data_partitions:
         return MIB
     if target.cache is None:
         return 0
-    return minimum_ext4_size(target.cache.tree, scratch=target.scratch)
+    return minimum_ext4_size(target.cache.tree, scratch=target.build.scratch)
 
 
 def _cache_with_headroom(target: Target, least: int) -> int:
     """Return the size of IMAGECACHE with room for a newer cache; 0 when there is to be none."""
-    percent = quirks(target.version).cache_headroom
+    percent = target.build.quirks.cache_headroom
     if target.cache is None or not percent:
         return 0
     files = target.cache.size
@@ -124,7 +123,7 @@ def _cache_with_headroom(target: Target, least: int) -> int:
 
 
 def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _Sizes) -> None:
-    sector, size = target.sector_size, sizes.disk
+    sector, size = target.build.sector_size, sizes.disk
     if size % sector:
         below = f"{size // sector * sector} or " if size > sector else ""
         raise InputError(
@@ -157,8 +156,8 @@ def _cache_partition(target: Target, cache: ImageCache, offset: int, size: int) 
         size=size,
         label=IMAGE_CACHE,
         uuid=derived_uuid(IMAGE_CACHE),
-        timestamp=target.timestamp,
-        scratch=target.scratch,
+        timestamp=target.build.timestamp,
+        scratch=target.build.scratch,
     )
     return PlannedPartition(IMAGE_CACHE, LINUX_DATA, offset, volume.content, "ext4", volume.files)
 
@@ -173,7 +172,7 @@ def _assemble(
         partitions,
         size=sizes.disk,
         name=_DISK,
-        sector_size=target.sector_size,
+        sector_size=target.build.sector_size,
         boot_code=boot.boot_code,
     )
     notes = (boot.how, *boot.notes, *_size_notes(target, sizes))

@@ -51,7 +51,7 @@ def volume_id(version: str) -> str:
 
 def plan_iso_output(target: Target) -> OutputPlan:
     """Return the plan of the ISO; raises ImagerError for inputs that cannot be in one."""
-    name = volume_id(target.version.text)
+    name = volume_id(target.build.version.text)
     boot_target = target.medium_boot()
     boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).iso(boot_target)
     esp = plan_esp(boot_target, boot.esp)
@@ -118,7 +118,7 @@ def _iso_tree(target: Target, boot: IsoBoot, esp: VolumePlan, name: str) -> IsoP
     return plan_iso(
         Tree.of([File(ESP_IMAGE, esp.content), *stored]).joined(cache_on_medium(target)),
         volume_id=name,
-        timestamp=target.timestamp,
+        timestamp=target.build.timestamp,
         boot=entries,
         aliases=aliases,
     )

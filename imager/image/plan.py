@@ -5,45 +5,29 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from imager.bootassets.find import BootAssets
 from imager.cache.cache import ImageCache
 from imager.content.extents import Content
-from imager.efi.secureboot import SecureBoot
-from imager.image.bootloader.boot import BootTarget, MenuEntry
+from imager.image.bootloader.boot import BootTarget, BuildContext
 from imager.image.bootloader.entries import disk_entries, medium_entries, single_entry
-from imager.support.arch import Arch
-from imager.talos.choices import Bootloader, EnrollKeys
+from imager.talos.choices import Bootloader
 from imager.talos.cmdline import kernel_cmdline
 from imager.talos.meta import meta_kernel_argument
-from imager.talos.version import TalosVersion
-from imager.talos.versions import quirks
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """The inputs of an output.
 
-    `disk_size` is the size in bytes that the user asked for and `bootloader` the one, `timestamp`
-    the build's instant in seconds since 1970, `scratch` a folder for metadata in the making,
-    `sector_size` the disk's in bytes.
+    `disk_size` (bytes) and `bootloader` are those that the user asked for.
     """
 
-    platform: str
-    arch: Arch
-    version: TalosVersion
-    assets: BootAssets
+    build: BuildContext
     cache: ImageCache | None
     meta: Mapping[int, str]
     extra_kernel_args: Sequence[str]
     disk_size: int | None
     bootloader: Bootloader | None
-    timestamp: int
-    scratch: Path
-    sector_size: int = 512
-    secure_boot: SecureBoot | None = None
-    enroll_keys: EnrollKeys = EnrollKeys.OFF
 
     def cmdline(self, *, iso: bool = False, disk: bool = False) -> str:
         """Return the kernel command line: the version's, META but on a disk, the user's changes.
@@ -51,44 +35,31 @@ class Target:
         A disk has META in a partition.
         """
         meta = () if disk else self._meta_argument()
-        arguments = [*meta, *self.extra_kernel_args]
         return kernel_cmdline(
-            self.version,
-            self.arch,
+            self.build.version,
+            self.build.arch,
             iso=iso,
-            secure_boot=self.secure_boot is not None,
-            extra=arguments,
+            secure_boot=self.build.secure_boot is not None,
+            extra=[*meta, *self.extra_kernel_args],
         )
 
     def _meta_argument(self) -> Sequence[str]:
         if not self.meta:
             return ()
-        return (meta_kernel_argument(self.meta, allow_gzip=quirks(self.version).meta_gzip),)
+        return (meta_kernel_argument(self.meta, allow_gzip=self.build.quirks.meta_gzip),)
 
     def disk_boot(self) -> BootTarget:
         """Return what the bootloader of a disk boots."""
-        return self._boot(disk_entries(self.version, self.cmdline(disk=True)))
+        entries = disk_entries(self.build.version, self.cmdline(disk=True))
+        return BootTarget(self.build, entries)
 
     def medium_boot(self) -> BootTarget:
         """Return what the bootloader of an ISO or stick boots."""
-        return self._boot(medium_entries(self.version, self.cmdline(iso=True)))
+        return BootTarget(self.build, medium_entries(self.build.version, self.cmdline(iso=True)))
 
     def single_boot(self) -> BootTarget:
         """Return what a UKI that is an output of its own boots."""
-        return self._boot(single_entry(self.version, self.cmdline()))
-
-    def _boot(self, entries: tuple[MenuEntry, ...]) -> BootTarget:
-        return BootTarget(
-            arch=self.arch,
-            version=self.version,
-            assets=self.assets,
-            entries=entries,
-            timestamp=self.timestamp,
-            scratch=self.scratch,
-            sector_size=self.sector_size,
-            secure_boot=self.secure_boot,
-            enroll_keys=self.enroll_keys,
-        )
+        return BootTarget(self.build, single_entry(self.build.version, self.cmdline()))
 
 
 class RegionKind(enum.Enum):

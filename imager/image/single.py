@@ -11,12 +11,12 @@ from imager.image.plan import OutputPlan, Region, RegionKind, Target
 
 def plan_kernel_output(target: Target) -> OutputPlan:
     """Return the kernel."""
-    return _single("kernel", efi_asset(target.assets, Asset.KERNEL))
+    return _single("kernel", efi_asset(target.build.assets, Asset.KERNEL))
 
 
 def plan_initramfs_output(target: Target) -> OutputPlan:
     """Return the initramfs."""
-    return _single("initramfs", initramfs_asset(target.assets))
+    return _single("initramfs", initramfs_asset(target.build.assets))
 
 
 def plan_cmdline_output(target: Target) -> OutputPlan:

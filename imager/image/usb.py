@@ -53,7 +53,7 @@ def plan_usb_output(target: Target) -> OutputPlan:
         size=room,
         label=LABEL,
         volume_id=derived_uuid(LABEL).int & 0xFFFF_FFFF,
-        timestamp=target.timestamp,
+        timestamp=target.build.timestamp,
         hidden_sectors=MIB // _SECTOR,
     )
     partition = PlannedPartition(LABEL, BASIC_DATA, MIB, volume.content, "FAT32", volume.files)

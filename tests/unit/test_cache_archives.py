@@ -208,7 +208,7 @@ def test_a_damaged_configuration_is_found_when_an_archive_is_opened(
     damaged = files | {config: files[config][:-1] + b"?"}
     path.write_bytes(compress(tar_bytes(damaged), codec))
     found: list[ImagerError] = []
-    open_whole_cache(path, fail=found.append)
+    open_cache(path, fail=found.append)
     (problem,) = found
     assert config.rpartition("/")[2] in problem.message
 

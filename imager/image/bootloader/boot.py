@@ -32,19 +32,17 @@ class MenuEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class BootTarget:
-    """What is to be booted.
+class BuildContext:
+    """What an output and its bootloader have in common.
 
-    The first of `entries` is the default one. `timestamp` is the build's instant in seconds since
-    1970, `scratch` a folder for metadata in the making, `sector_size` the disk's in bytes.
-    With `secure_boot` everything that firmware starts is signed; `enroll_keys` says how keys get
-    into the firmware.
+    `timestamp` is the build's instant in seconds since 1970, `scratch` a folder for metadata in the
+    making, `sector_size` the disk's in bytes. With `secure_boot` everything that firmware starts is
+    signed; `enroll_keys` says how keys get into the firmware.
     """
 
     arch: Arch
     version: TalosVersion
     assets: BootAssets
-    entries: tuple[MenuEntry, ...]
     timestamp: int
     scratch: Path
     sector_size: int = 512
@@ -60,6 +58,14 @@ class BootTarget:
     def has_bios(self) -> bool:
         """Whether machines of the architecture have a BIOS."""
         return self.arch.grub_bios is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BootTarget:
+    """What is booted; the first of `entries` is the default one."""
+
+    build: BuildContext
+    entries: tuple[MenuEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)

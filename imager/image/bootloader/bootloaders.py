@@ -40,31 +40,31 @@ def boot_planner(asked: Bootloader | None, target: BootTarget, *, field: str) ->
     """
     if asked is None:
         return _PLANNERS[_default(target)]
-    if target.secure_boot and asked is not Bootloader.SD_BOOT:
+    if target.build.secure_boot and asked is not Bootloader.SD_BOOT:
         raise UnsupportedError(
             f"{setting(field, asked.value)}: not with SecureBoot,"
             " for which only systemd-boot is signed",
             hint=f"leave {setting(field)} out, or choose sd-boot",
         )
-    if target.sector_size != _GRUB_SECTOR and fills_in(asked, target.version):
+    if target.build.sector_size != _GRUB_SECTOR and fills_in(asked, target.build.version):
         return _PLANNERS[Bootloader.SD_BOOT]
-    if target.sector_size != _GRUB_SECTOR and asked is not Bootloader.SD_BOOT:
+    if target.build.sector_size != _GRUB_SECTOR and asked is not Bootloader.SD_BOOT:
         raise UnsupportedError(
-            f"{setting(field, asked.value)}: not for sectors of {target.sector_size} bytes",
+            f"{setting(field, asked.value)}: not for sectors of {target.build.sector_size} bytes",
             hint=f"leave {setting(field)} out, or choose sd-boot",
         )
-    if asked is Bootloader.DUAL_BOOT and not target.has_bios:
+    if asked is Bootloader.DUAL_BOOT and not target.build.has_bios:
         raise UnsupportedError(
-            f"{setting(field, asked.value)}: {target.arch.name} machines have no BIOS",
+            f"{setting(field, asked.value)}: {target.build.arch.name} machines have no BIOS",
             hint=f"leave {setting(field)} out, or choose sd-boot or grub",
         )
     return _PLANNERS[asked]
 
 
 def _default(target: BootTarget) -> Bootloader:
-    default = target.quirks.bootloader
-    if target.sector_size != _GRUB_SECTOR or target.secure_boot:
+    default = target.build.quirks.bootloader
+    if target.build.sector_size != _GRUB_SECTOR or target.build.secure_boot:
         return Bootloader.SD_BOOT
-    if default is Bootloader.DUAL_BOOT and not target.has_bios:
+    if default is Bootloader.DUAL_BOOT and not target.build.has_bios:
         return Bootloader.SD_BOOT
     return default

@@ -19,7 +19,7 @@ def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
     """
     esp = sdboot.esp_on_disk(target, offset)
     bios, boot = grub.bios_partitions(target, esp.end)
-    meta = {_META_KEY: Bootloader.DUAL_BOOT.value} if target.quirks.bootloader_cleanup else {}
+    meta = {_META_KEY: Bootloader.DUAL_BOOT.value} if target.build.quirks.bootloader_cleanup else {}
     return DiskBoot((esp, bios, boot), _HOW, grub.master_boot_code(target, bios), meta=meta)
 
 

@@ -16,27 +16,27 @@ def disk_loader(target: BootTarget) -> str:
 
     A Talos node looks for `EFI/boot/BOOT*.efi`, and its pattern is case-sensitive.
     """
-    return f"EFI/boot/{target.arch.efi_boot_name}.efi"
+    return f"EFI/boot/{target.build.arch.efi_boot_name}.efi"
 
 
 def medium_loader(target: BootTarget) -> str:
     """Return the path of the loader on the ESP of an ISO or stick."""
-    return f"EFI/BOOT/{target.arch.efi_boot_name}.EFI"
+    return f"EFI/BOOT/{target.build.arch.efi_boot_name}.EFI"
 
 
 def plan_esp(
     target: BootTarget, tree: Tree, *, size: int | None = None, offset: int = 0
 ) -> VolumePlan:
     """Return the FAT volume of `tree`: of `size` bytes, or the smallest; `offset` on its disk."""
-    least = minimum_fat_size(tree, sector_size=target.sector_size)
+    least = minimum_fat_size(tree, sector_size=target.build.sector_size)
     return plan_fat(
         tree,
         size=least if size is None else size,
         label=LABEL,
         volume_id=derived_uuid(LABEL).int & 0xFFFF_FFFF,
-        timestamp=target.timestamp,
-        sector_size=target.sector_size,
-        hidden_sectors=offset // target.sector_size,
+        timestamp=target.build.timestamp,
+        sector_size=target.build.sector_size,
+        hidden_sectors=offset // target.build.sector_size,
     )
 
 

@@ -53,9 +53,9 @@ def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
     """
     config = other_partition_cfg(_BOOT_NUMBER, menu=f"/{_DISK_MENU}/{_CONFIG}")
     files = efi_files(disk_loader(target), loader=_efi_loader(target), config=config)
-    esp = esp_partition(target, files, size=target.quirks.efi_size, offset=offset)
+    esp = esp_partition(target, files, size=target.build.quirks.efi_size, offset=offset)
     bios, boot = bios_partitions(target, esp.end)
-    how = _BOTH if target.has_bios else _UEFI_ALONE
+    how = _BOTH if target.build.has_bios else _UEFI_ALONE
     return DiskBoot((esp, bios, boot), how, master_boot_code(target, bios))
 
 
@@ -66,16 +66,16 @@ def plan_iso_boot(target: BootTarget) -> IsoBoot:
     """
     loader = File(medium_loader(target), _efi_loader(target))
     esp = Tree.of([loader, *menu_and_kernel(target)])
-    if target.has_bios:
+    if target.build.has_bios:
         return IsoBoot(esp, _BOTH, (bios_image(target),), hybrid_boot(target))
     return IsoBoot(esp, _UEFI_ALONE)
 
 
 def bios_partitions(target: BootTarget, offset: int) -> tuple[PlannedPartition, PlannedPartition]:
     """Return BIOS, with GRUB's image where a BIOS can boot, and BOOT, from byte `offset` on."""
-    size = target.quirks.bios_size
+    size = target.build.quirks.bios_size
     core = b""
-    if target.has_bios:
+    if target.build.has_bios:
         prefix = f"(,gpt{_BOOT_NUMBER})/{_DISK_MENU}"
         core = disk_core(_grub(target), prefix=prefix, first_sector=offset // _BIOS_SECTOR)
     bios = PlannedPartition(
@@ -91,7 +91,7 @@ def bios_partitions(target: BootTarget, offset: int) -> tuple[PlannedPartition, 
 
 def master_boot_code(target: BootTarget, bios: PlannedPartition) -> bytes:
     """Return the MBR's code that starts what is in the partition `bios`; b"" without a BIOS."""
-    if not target.has_bios:
+    if not target.build.has_bios:
         return b""
     return disk_boot_code(_grub(target), bios.offset // _BIOS_SECTOR)
 
@@ -120,11 +120,11 @@ def _patched(iso: Content, sector: int) -> Content:
 
 
 def _grub(target: BootTarget) -> Path:
-    return find_bios_grub(target.arch, given=target.assets.place)
+    return find_bios_grub(target.build.arch, given=target.build.assets.place)
 
 
 def _efi_loader(target: BootTarget) -> Content:
-    return Content.of_file(find_efi_grub(target.arch, given=target.assets.place))
+    return Content.of_file(find_efi_grub(target.build.arch, given=target.build.assets.place))
 
 
 def _boot_partition(target: BootTarget, offset: int) -> PlannedPartition:
@@ -137,12 +137,12 @@ def _boot_partition(target: BootTarget, offset: int) -> PlannedPartition:
                 menu=_DISK_MENU,
             )
         ),
-        size=target.quirks.boot_size,
+        size=target.build.quirks.boot_size,
         label=_BOOT,
         uuid=derived_uuid(_BOOT),
-        timestamp=target.timestamp,
-        scratch=target.scratch,
-        sector_size=target.sector_size,
+        timestamp=target.build.timestamp,
+        scratch=target.build.scratch,
+        sector_size=target.build.sector_size,
     )
     return PlannedPartition(_BOOT, LINUX_DATA, offset, volume.content, "XFS", volume.files)
 
@@ -151,7 +151,7 @@ def _menu_and_kernel(
     target: BootTarget, *, default: str, kernels: str, menu: str
 ) -> tuple[File, ...]:
     kernel, initramfs = f"{kernels}/{Asset.KERNEL.value}", f"{kernels}/{Asset.INITRAMFS.value}"
-    serial = f"console={target.arch.serial_console}"
+    serial = f"console={target.build.arch.serial_console}"
     config = grub_cfg(
         target.entries,
         default=default,
@@ -161,6 +161,6 @@ def _menu_and_kernel(
     )
     return (
         File(f"{menu}/{_CONFIG}", Content.of_bytes(config)),
-        File(kernel, efi_asset(target.assets, Asset.KERNEL)),
-        File(initramfs, initramfs_asset(target.assets)),
+        File(kernel, efi_asset(target.build.assets, Asset.KERNEL)),
+        File(initramfs, initramfs_asset(target.build.assets)),
     )

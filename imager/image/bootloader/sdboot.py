@@ -40,7 +40,7 @@ def disk_files(target: BootTarget) -> tuple[File, ...]:
     is missing or invalid.
     """
     enroll = _enroll_keys(target)
-    enrolls = target.secure_boot is not None and enroll is not EnrollKeys.OFF
+    enrolls = target.build.secure_boot is not None and enroll is not EnrollKeys.OFF
     files = _files(target, disk_loader(target), enroll=enroll if enrolls else None)
     return (*files, *(_keys(target) if enrolls else ()))
 
@@ -69,15 +69,15 @@ def _files(target: BootTarget, loader: str, *, enroll: EnrollKeys | None) -> tup
 
 
 def _loader(target: BootTarget) -> Content:
-    loader = efi_asset(target.assets, Asset.SD_BOOT)
-    if target.secure_boot is None:
+    loader = efi_asset(target.build.assets, Asset.SD_BOOT)
+    if target.build.secure_boot is None:
         return loader
-    return sign_pe(loader, target.secure_boot.signer, name=Asset.SD_BOOT.value)
+    return sign_pe(loader, target.build.secure_boot.signer, name=Asset.SD_BOOT.value)
 
 
 def _keys(target: BootTarget) -> Iterator[File]:
-    if target.secure_boot:
-        for name, data in target.secure_boot.variables.items():
+    if target.build.secure_boot:
+        for name, data in target.build.secure_boot.variables.items():
             yield File(f"loader/keys/auto/{name}.auth", Content.of_bytes(data))
 
 
@@ -86,7 +86,7 @@ def esp_on_disk(target: BootTarget, offset: int) -> PlannedPartition:
 
     Raises InputError for boot assets as `disk_files` does, and when they do not fit.
     """
-    size = target.quirks.unified_efi_size
+    size = target.build.quirks.unified_efi_size
     return esp_partition(target, Tree.of(disk_files(target)), size=size, offset=offset)
 
 
@@ -98,14 +98,14 @@ def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
 def plan_iso_boot(target: BootTarget) -> IsoBoot:
     """Return an ISO's ESP, for SecureBoot with the signer's certificate; nothing else is needed."""
     files = medium_files(target)
-    if target.secure_boot:
-        certificate = Content.of_bytes(target.secure_boot.certificate)
+    if target.build.secure_boot:
+        certificate = Content.of_bytes(target.build.secure_boot.certificate)
         files = (*files, File(_CERTIFICATE, certificate))
     return IsoBoot(Tree.of(files), _how(target), notes=_notes(target))
 
 
 def _how(target: BootTarget) -> str:
-    return _SIGNED if target.secure_boot else _HOW
+    return _SIGNED if target.build.secure_boot else _HOW
 
 
 def _loader_conf(*, several: bool, enroll: EnrollKeys | None) -> str:
@@ -120,20 +120,20 @@ def _loader_conf(*, several: bool, enroll: EnrollKeys | None) -> str:
 
 def _enroll_keys(target: BootTarget) -> EnrollKeys:
     """Return what was asked for, in a word that this systemd-boot knows."""
-    if target.enroll_keys is not EnrollKeys.IF_SAFE or _knows_if_safe(target):
-        return target.enroll_keys
+    if target.build.enroll_keys is not EnrollKeys.IF_SAFE or _knows_if_safe(target):
+        return target.build.enroll_keys
     return EnrollKeys.MANUAL
 
 
 def _knows_if_safe(target: BootTarget) -> bool:
-    return loader_version(target.assets.path(Asset.SD_BOOT)) >= _IF_SAFE_SINCE
+    return loader_version(target.build.assets.path(Asset.SD_BOOT)) >= _IF_SAFE_SINCE
 
 
 def _notes(target: BootTarget) -> tuple[str, ...]:
     written = _enroll_keys(target)
-    if written is target.enroll_keys:
+    if written is target.build.enroll_keys:
         return ()
     return (
-        f"this systemd-boot does not know secure-boot-enroll {target.enroll_keys.value}:"
+        f"this systemd-boot does not know secure-boot-enroll {target.build.enroll_keys.value}:"
         f" {written.value} was written, so keys are enrolled from its menu",
     )

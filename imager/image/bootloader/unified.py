@@ -40,7 +40,7 @@ def _groups(target: BootTarget) -> list[tuple[MenuEntry, ...]]:
 
 
 def _has_profiles(target: BootTarget) -> bool:
-    return target.quirks.uki_profiles and knows_profiles(target.assets)
+    return target.build.quirks.uki_profiles and knows_profiles(target.build.assets)
 
 
 def _file_name(target: BootTarget, entry: MenuEntry) -> str:
@@ -50,16 +50,16 @@ def _file_name(target: BootTarget, entry: MenuEntry) -> str:
     name. systemd-boot lists the others after it.
     """
     prefix = "" if entry is target.entries[0] else f"{entry.name}-"
-    return f"{prefix}Talos-{target.version.text}.efi"
+    return f"{prefix}Talos-{target.build.version.text}.efi"
 
 
 def _unified(target: BootTarget, entries: tuple[MenuEntry, ...]) -> Content:
     first, *others = entries
-    secure_boot = target.secure_boot
+    secure_boot = target.build.secure_boot
     profiles = tuple(UkiProfile(entry.name, entry.title, entry.cmdline) for entry in others)
     image = unified_kernel_image(
-        target.assets,
-        release=os_release(version=target.version.text, title=first.title),
+        target.build.assets,
+        release=os_release(version=target.build.version.text, title=first.title),
         cmdline=first.cmdline,
         profiles=profiles if _has_profiles(target) else None,
         pcr_signer=secure_boot.pcr_signer if secure_boot else None,

@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "the loader is not signed",
         "imager/image/bootloader/sdboot.py",
-        "return sign_pe(loader, target.secure_boot.signer, name=Asset.SD_BOOT.value)",
+        "return sign_pe(loader, target.build.secure_boot.signer, name=Asset.SD_BOOT.value)",
         "return loader",
         f"{_SECURE}::test_a_stub_and_a_loader_without_symbols",
     ),

@@ -12,8 +12,8 @@ MUTANTS = (
     Mutant(
         "the loader of a disk has the name of a medium's",
         "imager/image/bootloader/esp.py",
-        'f"EFI/boot/{target.arch.efi_boot_name}.efi"',
-        'f"EFI/BOOT/{target.arch.efi_boot_name}.EFI"',
+        'f"EFI/boot/{target.build.arch.efi_boot_name}.efi"',
+        'f"EFI/BOOT/{target.build.arch.efi_boot_name}.EFI"',
         f"{_READS}::test_firmware_starts_a_loader_that_the_node_finds",
     ),
     Mutant(
@@ -40,8 +40,8 @@ MUTANTS = (
     Mutant(
         "a node can roll back to the UKI that resets",
         "imager/image/bootloader/unified.py",
-        'return f"{prefix}Talos-{target.version.text}.efi"',
-        'return f"Talos-{target.version.text}{prefix}.efi"',
+        'return f"{prefix}Talos-{target.build.version.text}.efi"',
+        'return f"Talos-{target.build.version.text}{prefix}.efi"',
         f"{_READS}::test_the_uki_is_the_only_one_to_roll_back_to",
     ),
     Mutant(
