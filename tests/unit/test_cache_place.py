@@ -25,7 +25,9 @@ from imager.support.errors import InputError
 )
 def test_places(text: str, place: Path | str) -> None:
     expected = place if isinstance(place, Path) else Reference.parse_strict(place)
-    assert CacheLocation.parse(text) == CacheLocation(expected)
+    location = CacheLocation.parse(text)
+    assert location == CacheLocation(expected)
+    assert location.is_remote is isinstance(place, str)
 
 
 def test_a_path_that_exists_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
