@@ -31,7 +31,7 @@ from imager.app.node import Machine as Machine
 from imager.app.node import diagnose as diagnose
 from imager.app.node import run_node as run_node
 from imager.app.profiles import builtin_profiles as builtin_profiles
-from imager.app.profiles import image_cache_layer as image_cache_layer
+from imager.app.profiles import image_cache_asset as image_cache_asset
 from imager.app.profiles import open_profile as open_profile
 from imager.app.push_cache import PushCache as PushCache
 from imager.app.push_cache import push_cache as push_cache

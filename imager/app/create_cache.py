@@ -53,11 +53,7 @@ class Images:
         client = RegistryClient.from_settings(self.registries)
         with reporter.waiting(f"reading the manifests of {count(len(entries), 'image')}"):
             gathered = gather(
-                entries,
-                client=client,
-                selection=selection,
-                jobs=self.jobs,
-                layer_cache=layer_cache,
+                entries, client=client, selection=selection, jobs=self.jobs, layer_cache=layer_cache
             )
         for warning in gathered.warnings:
             reporter.warn(warning)

@@ -8,12 +8,7 @@ from dataclasses import dataclass, field
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
 from imager.support.reporter import QUIET, Reporter
-from imager.talos.bundles import (
-    official_extensions,
-    official_overlays,
-    talos_images,
-    with_versions,
-)
+from imager.talos.bundles import official_extensions, official_overlays, talos_images, with_versions
 from imager.talos.default_images import find_release
 from imager.talos.version import TalosVersion
 

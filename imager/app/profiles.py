@@ -41,13 +41,15 @@ def builtin_profiles() -> Mapping[str, Profile]:
     return {name: open_profile(name) for name in builtin_names()}
 
 
-def image_cache_layer(text: str) -> Layer:
-    """Return the layer that sets the image cache to `text`, as `CacheLocation.parse` takes it."""
+def image_cache_asset(text: str) -> Layer:
+    """Return what a profile has at `input.imageCache` for the cache that `text` names.
+
+    `text` is parsed by `CacheLocation.parse`.
+    """
     location = CacheLocation.parse(text)
     field = "imageRef" if location.is_remote else "ociPath"
     # The empty fields replace those of the profile.
-    asset = {"imageRef": "", "ociPath": "", "tarballPath": "", field: str(location.place)}
-    return {"input": {"imageCache": asset}}
+    return {"imageRef": "", "ociPath": "", "tarballPath": "", field: str(location.place)}
 
 
 def starter_profile(base: str) -> str:

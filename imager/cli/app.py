@@ -77,10 +77,7 @@ images.app.command("cache-push", rich_help_panel=CACHES)(cache_push)
 images.app.command("cache-serve", rich_help_panel=CACHES)(cache_serve)
 images.app.command("cache-cert-gen", rich_help_panel=CACHES)(cache_cert_gen)
 app.add_typer(
-    images.app,
-    name="images",
-    help="List images, and make image caches.",
-    rich_help_panel=_PREPARE,
+    images.app, name="images", help="List images, and make image caches.", rich_help_panel=_PREPARE
 )
 app.add_typer(images.app, name="image", hidden=True)
 app.add_typer(

@@ -6,15 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from imager.cli.commands import App
-from imager.cli.options import (
-    ArchName,
-    PushRegistries,
-    Registries,
-    Results,
-    argument,
-    flag,
-    option,
-)
+from imager.cli.options import ArchName, PushRegistries, Registries, Results, argument, flag, option
 
 app = App()
 

@@ -49,11 +49,7 @@ def cache_verify(
     *,
     platform: Annotated[
         list[str] | None,
-        option(
-            "OS/ARCH",
-            "Platforms to check, separated by commas.",
-            default="those of the cache",
-        ),
+        option("OS/ARCH", "Platforms to check, separated by commas.", default="those of the cache"),
     ] = None,
     layer_cache: LayerCacheFolder = None,
     registries: Registries,

@@ -63,11 +63,7 @@ def check(
     ] = None,
     talos_version: Annotated[
         str | None,
-        option(
-            "VERSION",
-            "Talos release, such as v1.9.0.",
-            default="that of the installer image",
-        ),
+        option("VERSION", "Talos release, such as v1.9.0.", default="that of the installer image"),
     ] = None,
     layer_cache: LayerCacheFolder = None,
     registries: Registries,

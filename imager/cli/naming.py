@@ -7,29 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from imager.cli.build_options import FIELD_OPTIONS
 from imager.support.errors import ImagerError
 from imager.support.fields import Location, dotted, renamed
 
 if TYPE_CHECKING:
     from imager.app.build import Planned
-
-# The option that stands for each field of a profile that has one.
-FIELD_OPTIONS: Mapping[str, str] = {
-    "arch": "--arch",
-    "platform": "--platform",
-    "version": "--talos-version",
-    "customization.extraKernelArgs": "--extra-kernel-arg",
-    "customization.metaContents": "--meta",
-    "input.imageCache": "--image-cache",
-    "input.secureboot.includeWellKnownCerts": "--secureboot-include-well-known-certs",
-    "output.kind": "--output-kind",
-    "output.outFormat": "--out-format",
-    "output.imageOptions.diskSize": "--image-disk-size",
-    "output.imageOptions.bootloader": "--bootloader",
-    "output.imageOptions.sdBootEnrollKeys": "--secureboot-enroll-keys",
-    "output.isoOptions.bootloader": "--bootloader",
-    "output.isoOptions.sdBootEnrollKeys": "--secureboot-enroll-keys",
-}
 
 
 @dataclass(frozen=True, slots=True)

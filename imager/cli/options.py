@@ -112,8 +112,7 @@ LayerCacheFolder = Annotated[
     ),
 ]
 Retries = Annotated[
-    int | None,
-    option("N", "How often to repeat a failed request.", min=0, max=100, default="5"),
+    int | None, option("N", "How often to repeat a failed request.", min=0, max=100, default="5")
 ]
 Jobs = Annotated[
     int, option("N", "How many transfers run at a time.", "--jobs", "-j", min=1, max=64)
@@ -170,11 +169,7 @@ class Results(Display):
     json_output: Annotated[bool, flag("--json", "Print the result as JSON.")] = False
 
     def answer(
-        self,
-        text: Callable[_P, str],
-        value: Callable[_P, Any],
-        *args: _P.args,
-        **kwargs: _P.kwargs,
+        self, text: Callable[_P, str], value: Callable[_P, Any], *args: _P.args, **kwargs: _P.kwargs
     ) -> None:
         """Print the requested result, also with --quiet: text, or a value of JSON."""
         if self.json_output:
@@ -183,11 +178,7 @@ class Results(Display):
             typer.echo(text(*args, **kwargs))
 
     def summary(
-        self,
-        text: Callable[_P, str],
-        value: Callable[_P, Any],
-        *args: _P.args,
-        **kwargs: _P.kwargs,
+        self, text: Callable[_P, str], value: Callable[_P, Any], *args: _P.args, **kwargs: _P.kwargs
     ) -> None:
         """Print what was done: as text only without --quiet."""
         if self.json_output or not self.quiet:
@@ -332,11 +323,11 @@ def _prepared(annotation: Any, panel: str | None) -> Any:
     """
     if get_origin(annotation) is not Annotated:
         return annotation
-    kind, option = get_args(annotation)
-    option = copy.copy(option)
-    option.readable = False
-    option.rich_help_panel = option.rich_help_panel or panel
-    return Annotated[kind, option]
+    kind, own, *_ = get_args(annotation)
+    own = copy.copy(own)
+    own.readable = False
+    own.rich_help_panel = own.rich_help_panel or panel
+    return Annotated[kind, own]
 
 
 def parse_version(

@@ -140,11 +140,7 @@ def _pcr_value(pcr: PcrFindings) -> dict[str, Any]:
         "pcrpkey": pcr.public_key,
         "pcrsig": pcr.signatures,
         "policies": [
-            {
-                "profile": policy.profile,
-                "pcr11": policy.value.hex(),
-                "phases": list(policy.phases),
-            }
+            {"profile": policy.profile, "pcr11": policy.value.hex(), "phases": list(policy.phases)}
             for policy in pcr.policies
         ],
     }

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperOption
 
 from imager.cache.plan import CacheLayout, LayerCompression
-from imager.cli import build, images
+from imager.cli import build_options, images
 from imager.cli.app import app
 from imager.cli.help import DISPLAY, HelpPage, Item, Section, help_page, help_text
 from imager.cli.options import ArchName
@@ -99,13 +99,13 @@ def test_defaults_are_in_brackets(path: str) -> None:
     ("offered", "known"),
     [
         (ArchName, [arch.name for arch in ARCHES]),
-        (build.BootloaderName, [each.value for each in Bootloader]),
-        (build.EnrollKeysName, [each.value for each in EnrollKeys]),
+        (build_options.BootloaderName, [each.value for each in Bootloader]),
+        (build_options.EnrollKeysName, [each.value for each in EnrollKeys]),
         (
-            build.OutputKindName,
+            build_options.OutputKindName,
             [each.value for each in OutputKind if each is not OutputKind.INSTALLER],
         ),
-        (build.OutFormatName, [OutFormat.RAW.value, OutFormat.ZST.value]),
+        (build_options.OutFormatName, [OutFormat.RAW.value, OutFormat.ZST.value]),
         (images.LayoutName, [each.value for each in CacheLayout]),
         (images.CompressionName, [each.value for each in LayerCompression]),
     ],

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from imager.cli.naming import FIELD_OPTIONS, Naming
+from imager.cli.build_options import FIELD_OPTIONS
+from imager.cli.naming import Naming
 from imager.profile.load import load_profile, merge, submodel_at
 from imager.profile.model import Profile
 from imager.support.errors import InvalidProfileError

@@ -1,0 +1,212 @@
+"""The options of a build, and the fields of a profile that they set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+
+from imager.cli.help import INPUTS, OUTPUT
+from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder, RequiredImages, flag, option
+from imager.support.errors import InputError
+
+_OUT = Path("/out")
+_LOCAL_OUT = Path("_out")
+_OF_PROFILE = "that of the profile"
+
+BootloaderName = Literal["dual-boot", "sd-boot", "grub"]
+EnrollKeysName = Literal["off", "manual", "if-safe", "force"]
+# What a profile may name, less what is not made yet.
+OutputKindName = Literal["iso", "image", "usb", "kernel", "initramfs", "uki", "cmdline"]
+OutFormatName = Literal["raw", ".zst"]
+
+
+class Field:
+    """The fields of a profile that an option sets, and how its value becomes theirs."""
+
+    def __init__(self, *paths: str, convert: Callable[[Any], Any] = lambda value: value) -> None:
+        self.paths = paths
+        self.convert = convert
+
+
+def _image_cache(text: str) -> Mapping[str, Any]:
+    from imager.app.profiles import image_cache_asset
+
+    return image_cache_asset(text)
+
+
+def _meta_contents(texts: Sequence[str]) -> list[Mapping[str, Any]]:
+    split = [text.partition("=") for text in texts]
+    for text, (_, separator, _) in zip(texts, split, strict=True):
+        if not separator:
+            raise InputError(
+                f"--meta {text!r} has no value", hint="write it as KEY=VALUE, for example 0xc=value"
+            )
+    return [{"key": key, "value": value} for key, _, value in split]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The options on what an output is made of."""
+
+    PANEL: ClassVar[str] = INPUTS
+
+    image_cache: Annotated[
+        str | None, option("PATH|REF", CACHE_HELP), Field("input.imageCache", convert=_image_cache)
+    ] = None
+    require_images: RequiredImages = None
+    layer_cache: LayerCacheFolder = None
+    assets: Annotated[
+        Path | None,
+        option(
+            "FOLDER",
+            "Folder of boot assets, such as /usr/install of a Talos imager image.",
+            default="$IMAGER_ASSETS, /usr/install, the user's cache",
+        ),
+    ] = None
+    talos_version: Annotated[
+        str | None,
+        option(
+            "VERSION",
+            "Talos release to build for.",
+            default="the file `version` beside the boot assets, else v1.9.0",
+        ),
+        Field("version"),
+    ] = None
+    arch: Annotated[
+        ArchName | None,
+        option(None, "Architecture of the machine.", default="amd64"),
+        Field("arch"),
+    ] = None
+    platform: Annotated[
+        Literal["metal"] | None, option(None, "Talos platform.", default="metal"), Field("platform")
+    ] = None
+    extra_kernel_arg: Annotated[
+        list[str] | None,
+        option("ARG", "Kernel argument to add; -NAME removes one."),
+        Field("customization.extraKernelArgs"),
+    ] = None
+    meta: Annotated[
+        list[str] | None,
+        option("KEY=VALUE", "META value, such as 0xa=VALUE."),
+        Field("customization.metaContents", convert=_meta_contents),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The options on what is made, and where."""
+
+    PANEL: ClassVar[str] = OUTPUT
+
+    output: Annotated[
+        Path | None,
+        option(
+            "FOLDER|FILE",
+            "Folder for the output, or a file that ends in its suffix; made if missing.",
+            "--output",
+            "-o",
+            default="/out if it exists, else ./_out",
+        ),
+    ] = None
+    no_clobber: Annotated[
+        bool, flag("--no-clobber", "Fail rather than replace an existing output.")
+    ] = False
+    output_kind: Annotated[
+        OutputKindName | None,
+        option(None, "What to make.", default=_OF_PROFILE),
+        Field("output.kind"),
+    ] = None
+    out_format: Annotated[
+        OutFormatName | None,
+        option(None, "Whether a disk or stick is compressed.", default=_OF_PROFILE),
+        Field("output.outFormat"),
+    ] = None
+    image_disk_size: Annotated[
+        str | None,
+        option(
+            "SIZE",
+            "Total size of a disk or stick, such as 4GiB.",
+            default="that of Talos, or the smallest that works",
+        ),
+        Field("output.imageOptions.diskSize"),
+    ] = None
+    bootloader: Annotated[
+        BootloaderName | None,
+        option(None, "What boots the output.", default="that of the Talos release"),
+        Field("output.imageOptions.bootloader", "output.isoOptions.bootloader"),
+    ] = None
+    verify: Annotated[bool, option(None, "Check the digest of every blob while it is copied.")] = (
+        True
+    )
+    checksum: Annotated[bool, flag("--checksum", "Print the SHA-256 of the output.")] = False
+    dry_run: Annotated[bool, flag("--dry-run", "Print the plan and write nothing.")] = False
+    files: Annotated[
+        bool,
+        flag("--files", "With --dry-run: print every part of the output, with its exact place."),
+    ] = False
+
+    def place(self) -> Path:
+        """Return the folder or file for the output."""
+        return self.output or (_OUT if _OUT.is_dir() else _LOCAL_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class SecureBoot:
+    """The options on keys and certificates."""
+
+    PANEL: ClassVar[str] = "SecureBoot"
+
+    secureboot_dir: Annotated[Path, option("FOLDER", "Folder of the keys and certificates.")] = (
+        Path("/secureboot")
+    )
+    secureboot_include_well_known_certs: Annotated[
+        bool,
+        flag(
+            "--secureboot-include-well-known-certs",
+            "Also trust the certificates in well-known/db and well-known/KEK of that folder.",
+        ),
+        Field("input.secureboot.includeWellKnownCerts"),
+    ] = False
+    secureboot_enroll_keys: Annotated[
+        EnrollKeysName | None,
+        option(None, "How firmware in setup mode gets the keys.", default="if-safe"),
+        Field("output.imageOptions.sdBootEnrollKeys", "output.isoOptions.sdBootEnrollKeys"),
+    ] = None
+
+
+def _fields(group: type) -> Iterator[tuple[str, Field]]:
+    """Yield the options of a group that set fields of a profile."""
+    for name, hint in get_type_hints(group, include_extras=True).items():
+        for each in getattr(hint, "__metadata__", ()):
+            if isinstance(each, Field):
+                yield name, each
+
+
+# The option that sets each field of a profile that has one.
+FIELD_OPTIONS: Mapping[str, str] = {
+    path: f"--{name.replace('_', '-')}"
+    for group in (Inputs, Output, SecureBoot)
+    for name, field in _fields(group)
+    for path in field.paths
+}
+
+
+def profile_layer(groups: Sequence[Inputs | Output | SecureBoot]) -> Mapping[str, Any]:
+    """Return the options that were given, as a layer over a profile."""
+    from imager.profile.load import merged
+
+    return merged(
+        _nested(path, field.convert(value))
+        for group in groups
+        for name, field in _fields(type(group))
+        if (value := getattr(group, name))
+        for path in field.paths
+    )
+
+
+def _nested(path: str, value: Any) -> Mapping[str, Any]:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return dict(value)
