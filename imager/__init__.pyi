@@ -24,7 +24,6 @@ from imager.app.create_cache import create_cache as create_cache
 from imager.app.create_cache import plan_cache as plan_cache
 from imager.app.edit_cache import add_images as add_images
 from imager.app.edit_cache import prune_cache as prune_cache
-from imager.app.images import Bundle as Bundle
 from imager.app.images import bundle_images as bundle_images
 from imager.app.images import default_images as default_images
 from imager.app.node import Machine as Machine
@@ -33,7 +32,6 @@ from imager.app.node import run_node as run_node
 from imager.app.profiles import builtin_profiles as builtin_profiles
 from imager.app.profiles import image_cache_asset as image_cache_asset
 from imager.app.profiles import open_profile as open_profile
-from imager.app.push_cache import PushCache as PushCache
 from imager.app.push_cache import push_cache as push_cache
 from imager.app.read_caches import compare_caches as compare_caches
 from imager.app.read_caches import describe_cache as describe_cache
@@ -62,6 +60,7 @@ from imager.discover.listing import find_images as find_images
 from imager.image.write import Written as Written
 from imager.oci.platform import Platform as Platform
 from imager.oci.push import Pushed as Pushed
+from imager.oci.push import PushOptions as PushOptions
 from imager.oci.reference import Reference as Reference
 from imager.oci.settings import RegistryOptions as RegistryOptions
 from imager.oci.settings import RegistrySettings as RegistrySettings

@@ -74,8 +74,7 @@ class Planned:
     plan: OutputPlan
     path: Path
     out_format: OutFormat
-    version: TalosVersion
-    assets: BootAssets
+    build: BuildContext
     cache: ImageCache | None
     space_needed: int
     replaced: Replaced | None
@@ -139,8 +138,7 @@ def planned_build(profile: Profile, options: BuildOptions, reporter: Reporter) -
             plan=replace(plan, notes=notes),
             path=path,
             out_format=profile.output.out_format,
-            version=version,
-            assets=assets,
+            build=context,
             cache=cache,
             space_needed=plan.content.data_size + _METADATA_SLACK,
             replaced=replaced,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
@@ -11,16 +10,6 @@ from imager.support.reporter import QUIET, Reporter
 from imager.talos.bundles import official_extensions, official_overlays, talos_images, with_versions
 from imager.talos.default_images import find_release
 from imager.talos.version import TalosVersion
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A release of Talos to list the images of, with or without extensions and overlays."""
-
-    version: TalosVersion
-    extensions: bool = True
-    overlays: bool = True
-    registries: RegistrySettings = field(default_factory=RegistrySettings)
 
 
 def default_images(
@@ -37,15 +26,20 @@ def default_images(
     return with_versions(release.references, versions)
 
 
-def bundle_images(bundle: Bundle) -> tuple[str, ...]:
+def bundle_images(
+    version: TalosVersion,
+    registries: RegistrySettings,
+    *,
+    extensions: bool = True,
+    overlays: bool = True,
+) -> tuple[str, ...]:
     """Return the images that a release is built of; the lists of extensions are fetched.
 
     Raises UnsupportedError for releases without lists, DependencyError when the registry fails.
     """
-    images = talos_images(bundle.version)
-    client = RegistryClient.from_settings(bundle.registries)
+    images, client = talos_images(version), RegistryClient.from_settings(registries)
     listed = [
-        *(official_extensions(bundle.version, client) if bundle.extensions else ()),
-        *(official_overlays(bundle.version, client) if bundle.overlays else ()),
+        *(official_extensions(version, client) if extensions else ()),
+        *(official_overlays(version, client) if overlays else ()),
     ]
     return (*images, *sorted(set(listed)))

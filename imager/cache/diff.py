@@ -42,7 +42,7 @@ class ImageChange:
 class SignatureChange:
     """A tag of signatures whose manifest differs; None on the side without it."""
 
-    reference: Reference
+    name: Reference
     old: Digest | None
     new: Digest | None
 

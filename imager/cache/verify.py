@@ -27,11 +27,11 @@ class Verification:
     """
 
     images: int = 0
+    signatures: int = 0
     blobs: int = 0
     size: int = 0
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    signatures: int = 0
     hint: str = ""
 
 
@@ -72,7 +72,7 @@ def verify_cache(
         lacking += [problem for image in images for problem in _half(image, cache.index_platforms)]
         notes += tuple(_hidden(opened, cache.platforms))
     problems = (*_texts(errors), *dict.fromkeys(lacking))
-    return Verification(len(images), len(cache.blobs), cache.size, problems, notes, len(signatures))
+    return Verification(len(images), len(signatures), len(cache.blobs), cache.size, problems, notes)
 
 
 def _texts(errors: Sequence[ImagerError]) -> tuple[str, ...]:

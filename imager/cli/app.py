@@ -12,6 +12,7 @@ from imager.cli.build import build
 from imager.cli.certgen import cache_cert_gen
 from imager.cli.commands import App, Group
 from imager.cli.help import CACHES, DISPLAY
+from imager.cli.options import option
 from imager.cli.push import cache_push
 from imager.cli.serve import cache_serve
 from imager.profile.names import builtin_names
@@ -76,35 +77,17 @@ images.app.add_typer(cachechanges.app)
 images.app.command("cache-push", rich_help_panel=CACHES)(cache_push)
 images.app.command("cache-serve", rich_help_panel=CACHES)(cache_serve)
 images.app.command("cache-cert-gen", rich_help_panel=CACHES)(cache_cert_gen)
-app.add_typer(
-    images.app, name="images", help="List images, and make image caches.", rich_help_panel=_PREPARE
-)
+for _panel, _name, _group, _help in (
+    (_PREPARE, "images", images.app, "List images, and make image caches."),
+    (_PREPARE, "assets", assets.app, "Fetch and show boot assets."),
+    (_PREPARE, "secureboot", secureboot.app, "Make keys, and check signatures."),
+    (_PREPARE, "profile", profiles.app, "Show, start and describe profiles."),
+    (_MACHINES, "config", config.app, "Make and check machine configurations."),
+    (_MACHINES, "node", node.app, "Keep a machine's own image cache."),
+):
+    app.add_typer(_group, name=_name, help=_help, rich_help_panel=_panel)
 app.add_typer(images.app, name="image", hidden=True)
-app.add_typer(
-    assets.app, name="assets", help="Fetch and show boot assets.", rich_help_panel=_PREPARE
-)
-app.add_typer(
-    secureboot.app,
-    name="secureboot",
-    help="Make keys, and check signatures.",
-    rich_help_panel=_PREPARE,
-)
 app.command("profiles", rich_help_panel=_PREPARE)(profiles.list_profiles)
-app.add_typer(
-    profiles.app,
-    name="profile",
-    help="Show, start and describe profiles.",
-    rich_help_panel=_PREPARE,
-)
-app.add_typer(
-    config.app,
-    name="config",
-    help="Make and check machine configurations.",
-    rich_help_panel=_MACHINES,
-)
-app.add_typer(
-    node.app, name="node", help="Keep a machine's own image cache.", rich_help_panel=_MACHINES
-)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it
@@ -117,13 +100,14 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it
 def root(
     _version: Annotated[
         bool,
-        typer.Option(
+        option(
+            None,
+            "Print the version.",
             "--version",
             "-V",
             callback=_print_version,
             is_eager=True,
             rich_help_panel=DISPLAY,
-            help="Print the version.",
         ),
     ] = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from imager.app.assets import PulledAssets
 from imager.bootassets.debian import DebianPackage
 from imager.bootassets.describe import FoundAsset, Inventory
+from imager.cli.tables import json_object
 from imager.distro.clean import Removal
 from imager.distro.fetch import FetchedAssets
 from imager.support.screen import printable
@@ -69,17 +70,8 @@ def inventory_json(inventory: Inventory) -> dict[str, Any]:
     """Return the same for JSON; sizes in bytes."""
     return {
         "arch": inventory.arch.name,
-        "places": [{"path": str(each.path), "state": each.state} for each in inventory.places],
-        "assets": [
-            {
-                "name": asset.name,
-                "path": asset.path and str(asset.path),
-                "size": asset.size,
-                "version": asset.version,
-                "problem": asset.problem,
-            }
-            for asset in inventory.assets
-        ],
+        "places": [*map(json_object, inventory.places)],
+        "assets": [*map(json_object, inventory.assets)],
         "talosVersion": inventory.talos_version,
         "packages": _packages(inventory.packages),
     }
@@ -97,13 +89,10 @@ def removals_json(removals: Sequence[Removal], *, dry_run: bool) -> dict[str, An
     """Return the same for JSON; sizes in bytes."""
     return {
         "removed": not dry_run,
-        "paths": [{"path": str(each.path), "size": each.size} for each in removals],
+        "paths": [*map(json_object, removals)],
         "size": sum(each.size for each in removals),
     }
 
 
 def _packages(packages: Sequence[DebianPackage]) -> list[dict[str, Any]]:
-    return [
-        {"name": package.name, "version": package.version, "sha256": package.sha256}
-        for package in packages
-    ]
+    return [json_object(package, without="size") for package in packages]

@@ -32,7 +32,7 @@ def build(
     if output.files and not output.dry_run:
         raise InputError("--files is for plans", hint="give --dry-run as well")
     source = context.info_name or ""
-    given = profile_layer((inputs, output, secureboot))
+    given = profile_layer(inputs, output, secureboot)
     written = read_layer(source)
     naming = Naming({} if source in builtin_names() else written, given)
     profile = load_profile(written, given, source=input_name(source), name=naming.of)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
@@ -23,7 +23,10 @@ OutFormatName = Literal["raw", ".zst"]
 
 
 class Field:
-    """The fields of a profile that an option sets, and how its value becomes theirs."""
+    """The fields of a profile that an option sets, and how its value becomes theirs.
+
+    `convert` is a function with a name: a lambda in an annotation does not see this module.
+    """
 
     def __init__(self, *paths: str, convert: Callable[[Any], Any] = lambda value: value) -> None:
         self.paths = paths
@@ -36,14 +39,17 @@ def _image_cache(text: str) -> Mapping[str, Any]:
     return image_cache_asset(text)
 
 
+def _meta_content(text: str) -> Mapping[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise InputError(
+            f"--meta {text!r} has no value", hint="write it as KEY=VALUE, for example 0xc=value"
+        )
+    return {"key": key, "value": value}
+
+
 def _meta_contents(texts: Sequence[str]) -> list[Mapping[str, Any]]:
-    split = [text.partition("=") for text in texts]
-    for text, (_, separator, _) in zip(texts, split, strict=True):
-        if not separator:
-            raise InputError(
-                f"--meta {text!r} has no value", hint="write it as KEY=VALUE, for example 0xc=value"
-            )
-    return [{"key": key, "value": value} for key, _, value in split]
+    return [*map(_meta_content, texts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,32 +182,29 @@ class SecureBoot:
     ] = None
 
 
-def _fields(group: type) -> Iterator[tuple[str, Field]]:
-    """Yield the options of a group that set fields of a profile."""
-    for name, hint in get_type_hints(group, include_extras=True).items():
-        for each in getattr(hint, "__metadata__", ()):
-            if isinstance(each, Field):
-                yield name, each
-
-
+# The fields of a profile that each option sets, if it sets any.
+_FIELDS: Mapping[str, Field] = {
+    name: each
+    for group in (Inputs, Output, SecureBoot)
+    for name, hint in get_type_hints(group, include_extras=True).items()
+    for each in getattr(hint, "__metadata__", ())
+    if isinstance(each, Field)
+}
 # The option that sets each field of a profile that has one.
 FIELD_OPTIONS: Mapping[str, str] = {
-    path: f"--{name.replace('_', '-')}"
-    for group in (Inputs, Output, SecureBoot)
-    for name, field in _fields(group)
-    for path in field.paths
+    path: f"--{name.replace('_', '-')}" for name, field in _FIELDS.items() for path in field.paths
 }
 
 
-def profile_layer(groups: Sequence[Inputs | Output | SecureBoot]) -> Mapping[str, Any]:
+def profile_layer(*groups: Inputs | Output | SecureBoot) -> Mapping[str, Any]:
     """Return the options that were given, as a layer over a profile."""
     from imager.profile.load import merged
 
+    values = {name: value for group in groups for name, value in asdict(group).items()}
     return merged(
-        _nested(path, field.convert(value))
-        for group in groups
-        for name, field in _fields(type(group))
-        if (value := getattr(group, name))
+        _nested(path, field.convert(values[name]))
+        for name, field in _FIELDS.items()
+        if values[name]
         for path in field.paths
     )
 

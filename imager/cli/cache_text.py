@@ -11,7 +11,7 @@ from imager.cache.images import CachedImage
 from imager.cache.info import CacheInfo
 from imager.cache.opened import OpenedCache
 from imager.cache.verify import Verification
-from imager.cli.tables import exact_size, mebibytes, table
+from imager.cli.tables import exact_size, json_object, mebibytes, table
 from imager.oci.digest import Digest
 from imager.support.screen import printable
 from imager.support.units import count
@@ -78,12 +78,7 @@ def verification_json(source: str, found: Verification) -> dict[str, Any]:
     return {
         "source": source,
         "ok": not found.problems,
-        "images": found.images,
-        "signatures": found.signatures,
-        "blobs": found.blobs,
-        "size": found.size,
-        "problems": list(found.problems),
-        "notes": list(found.notes),
+        **json_object(found, without="hint"),
     }
 
 
@@ -98,7 +93,7 @@ def diff_text(diff: CacheDiff) -> str:
             for each in change.platforms
         ]
     lines += [
-        f"signatures {each.reference}  {each.old or 'none'} -> {each.new or 'none'}"
+        f"signatures {each.name}  {each.old or 'none'} -> {each.new or 'none'}"
         for each in diff.signatures
     ]
     lines += [
@@ -115,14 +110,7 @@ def diff_json(diff: CacheDiff) -> dict[str, Any]:
         "removed": [_image(image) for image in diff.removed],
         "added": [_image(image) for image in diff.added],
         "changed": [_change(change) for change in diff.changed],
-        "signatures": [
-            {
-                "name": str(each.reference),
-                "old": each.old and str(each.old),
-                "new": each.new and str(each.new),
-            }
-            for each in diff.signatures
-        ],
+        "signatures": [*map(json_object, diff.signatures)],
         "blobsRemoved": _blob_list(diff.blobs_removed),
         "blobsAdded": _blob_list(diff.blobs_added),
         "bytesRemoved": sum(diff.blobs_removed.values()),
@@ -228,12 +216,5 @@ def _change(change: ImageChange) -> dict[str, Any]:
         "name": str(change.new.reference),
         "old": str(change.old.root.digest),
         "new": str(change.new.root.digest),
-        "platforms": [
-            {
-                "platform": each.platform,
-                "old": each.old and str(each.old),
-                "new": each.new and str(each.new),
-            }
-            for each in change.platforms
-        ],
+        "platforms": [*map(json_object, change.platforms)],
     }

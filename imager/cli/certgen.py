@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +35,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The options on the files to write."""
+    """The options on the files to write, in the order of `ServerCertificate`."""
 
     tls_ca_file: Annotated[
         Path, option("FILE", "Certificate of the authority, for clients to trust.")
@@ -65,12 +65,7 @@ def cache_cert_gen(*, names: Names, files: Files, display: Results) -> None:
     wanted = ServerCertificate(
         _listed(names.advertised_address, names.advertise_address),
         _listed(names.advertised_name, names.advertise_name),
-        files.tls_ca_file,
-        files.tls_ca_key_file,
-        files.tls_cert_file,
-        files.tls_key_file,
-        files.trusted_roots_patch,
-        files.force,
+        *astuple(files),
     )
     issued = make_server_certificate(wanted, display.reporter())
     display.summary(_text, _json, wanted.files, issued)
@@ -95,17 +90,13 @@ def _text(files: CertificateFiles, issued: Issued) -> str:
         (str(files.patch), "makes Talos trust the authority", ""),
     )
     start, end = issued.certificate.not_valid_before_utc, issued.certificate.not_valid_after_utc
-    pair = f"--tls-cert-file {_quoted(files.certificate)} --tls-key-file {_quoted(files.key)}"
+    pair = ("--tls-cert-file", str(files.certificate), "--tls-key-file", str(files.key))
     lines = [
         *table(rows, numbers=0),
         f"Valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} for {', '.join(issued.names)}.",
-        f"Next: imager images cache-serve PATH --address {_address(issued)} {pair}",
+        f"Next: imager images cache-serve PATH --address {_address(issued)} {shlex.join(pair)}",
     ]
     return printable("\n".join(lines))
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
 
 
 def _json(files: CertificateFiles, issued: Issued) -> dict[str, Any]:

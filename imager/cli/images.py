@@ -83,12 +83,12 @@ def talos_bundle(
 
     The lists of the latter are fetched from ghcr.io.
     """
-    from imager.app.images import Bundle, bundle_images
+    from imager.app.images import bundle_images
     from imager.talos.default_images import newest_release
 
     release = parse_version(version or newest_release(), display.reporter(), name="VERSION")
-    bundle = Bundle(release, extensions, overlays, registries.settings())
-    _print(bundle_images(bundle), display)
+    settings = registries.settings()
+    _print(bundle_images(release, settings, extensions=extensions, overlays=overlays), display)
 
 
 def _print(images: tuple[str, ...], display: Results) -> None:

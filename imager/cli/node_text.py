@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from imager.cli.tables import mebibytes, table
+from imager.cli.tables import json_object, mebibytes, table
 from imager.node.diagnosis import Finding
 from imager.node.status import CopyStatus, NodeStatus, RootStatus
 from imager.support.screen import printable
@@ -90,8 +90,7 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 def findings_json(findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the same for JSON."""
-    told = [{"problem": each.problem, "advice": each.advice} for each in findings]
-    return {"ok": not findings, "findings": told}
+    return {"ok": not findings, "findings": [*map(json_object, findings)]}
 
 
 def unit_text(config: Path) -> str:

@@ -55,50 +55,42 @@ def argument(metavar: str, text: str, **settings: Any) -> Any:
 
 
 Insecure = Annotated[
-    bool, typer.Option("--insecure", help="Allow HTTP and certificates of unknown authorities.")
+    bool, flag("--insecure", "Allow HTTP and certificates of unknown authorities.")
 ]
 RegistryMirrors = Annotated[
     list[str] | None,
-    typer.Option(
-        "--registry-mirror",
-        metavar="REGISTRY=URL",
-        help="Ask this mirror before the registry; mirrors are asked in the order given. "
+    option(
+        "REGISTRY=URL",
+        "Ask this mirror before the registry; mirrors are asked in the order given. "
         "A path in the URL replaces /v2.",
+        "--registry-mirror",
     ),
 ]
 RegistryHosts = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--registry-hosts",
-        metavar="FOLDER",
-        help="Folder of hosts.toml files, such as containerd's certs.d.",
+    option(
+        "FOLDER", "Folder of hosts.toml files, such as containerd's certs.d.", "--registry-hosts"
     ),
 ]
 RegistryCas = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--registry-ca",
-        metavar="FILE",
-        help="CA certificates in PEM to trust in addition to the system's.",
-    ),
+    option("FILE", "CA certificates in PEM to trust in addition to the system's.", "--registry-ca"),
 ]
 RegistryClientCerts = Annotated[
     list[str] | None,
-    typer.Option(
-        "--registry-client-cert",
-        metavar="HOST=CERT[:KEY]",
-        help="PEM client certificate to present to HOST.",
+    option(
+        "HOST=CERT[:KEY]", "PEM client certificate to present to HOST.", "--registry-client-cert"
     ),
 ]
 RegistryAuth = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "HOST=LOGIN|FILE",
+        "Login to use before the stored ones: HOST=USER:PASSWORD, HOST=@FILE (@- is standard "
+        "input), or a file: Docker's config.json, .dockercfg, or a pull secret of Kubernetes.",
         "--registry-auth",
-        metavar="HOST=LOGIN|FILE",
         envvar="IMAGER_REGISTRY_AUTH",
         show_envvar=True,
-        help="Login to use before the stored ones: HOST=USER:PASSWORD, HOST=@FILE (@- is standard "
-        "input), or a file: Docker's config.json, .dockercfg, or a pull secret of Kubernetes.",
     ),
 ]
 CACHE_HELP = "Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference."

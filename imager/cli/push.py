@@ -37,12 +37,12 @@ def cache_push(
     display: Results,
 ) -> None:
     """Push an image cache to a registry, and print its reference with the digest."""
-    from imager.app.push_cache import PushCache, push_cache
+    from imager.app.push_cache import push_cache
+    from imager.oci.push import PushOptions
     from imager.support.units import parse_size
 
-    size, settings = parse_size(chunk_size), registries.settings()
-    cache = PushCache(path, reference, jobs, size, mount_from, settings)
-    pushed = push_cache(cache, display.reporter())
+    options = PushOptions(parse_size(chunk_size), jobs, mount_from)
+    pushed = push_cache(path, reference, options, registries.settings(), display.reporter())
     # The reference is what was asked for: it pins what was pushed.
     display.answer(pushed_text, pushed_json, pushed)
     if not display.json_output and not display.quiet:

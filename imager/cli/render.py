@@ -9,7 +9,7 @@ from imager.app.build import Planned
 from imager.bootassets.identity import AssetIdentity, identify
 from imager.cache.cache import ImageCache
 from imager.cli.naming import Naming
-from imager.cli.tables import exact_size, mebibytes, table
+from imager.cli.tables import exact_size, json_object, mebibytes, table
 from imager.image.destination import Replaced
 from imager.image.plan import Region, RegionKind
 from imager.image.write import Written
@@ -67,11 +67,11 @@ def _region_name(region: Region) -> str:
 
 
 def _summary(planned: Planned, naming: Naming) -> Iterator[str]:
-    assets = identify(planned.assets)
+    assets = identify(planned.build.assets)
     rows = {
         "output": f"{planned.path} ({planned.out_format.value})",
         "replaces": planned.replaced and replaced_text(planned.replaced),
-        "talos": f"{planned.version.text}, {planned.assets.arch.name}",
+        "talos": f"{planned.build.version.text}, {planned.build.assets.arch.name}",
         "boot assets": _assets_place(planned),
         "": _assets_line(assets),
         "image cache": _cache_line(planned.cache),
@@ -95,7 +95,7 @@ def _smallest_disk(planned: Planned, naming: Naming) -> str:
 
 
 def _assets_place(planned: Planned) -> str:
-    assets = planned.assets
+    assets = planned.build.assets
     return str(assets.folder or ("given one by one" if assets.given else "none"))
 
 
@@ -126,16 +126,7 @@ def plan_json(planned: Planned, _naming: Naming) -> dict[str, Any]:
         "spaceNeeded": planned.space_needed,
         "spaceFree": free_space(planned.path.parent),
         "minimumDiskSize": plan.minimum_disk_size,
-        "regions": [
-            {
-                "kind": region.kind.value,
-                "name": region.name,
-                "offset": region.offset,
-                "length": region.length,
-                "detail": region.detail,
-            }
-            for region in plan.regions
-        ],
+        "regions": [*map(json_object, plan.regions)],
     }
 
 
@@ -143,10 +134,10 @@ def result_text(planned: Planned, written: Written, seconds: float) -> str:
     """Return the summary of a build."""
     lines = [
         f"{written.path}: {exact_size(written.size)} in {seconds:.1f} s",
-        f"  talos {planned.version.text}, {planned.assets.arch.name}; "
+        f"  talos {planned.build.version.text}, {planned.build.assets.arch.name}; "
         f"image cache: {_cache_line(planned.cache)}",
     ]
-    if assets := _assets_line(identify(planned.assets)):
+    if assets := _assets_line(identify(planned.build.assets)):
         lines.append(f"  boot assets: {assets}")
     if planned.replaced:
         lines.append(f"  replaced {replaced_text(planned.replaced)}")
@@ -171,10 +162,10 @@ def _common(planned: Planned) -> dict[str, Any]:
     return {
         "output": str(planned.path),
         "format": planned.out_format.value,
-        "version": planned.version.text,
-        "arch": planned.assets.arch.name,
-        "bootAssets": _assets_json(identify(planned.assets)),
-        "replaced": planned.replaced and _replaced_json(planned.replaced),
+        "version": planned.build.version.text,
+        "arch": planned.build.assets.arch.name,
+        "bootAssets": _assets_json(identify(planned.build.assets)),
+        "replaced": planned.replaced and json_object(planned.replaced),
         "imageCache": cache
         and {
             "source": cache.source,
@@ -206,12 +197,4 @@ def _assets_json(assets: AssetIdentity) -> dict[str, Any]:
         "kernel": assets.kernel or None,
         "systemdBoot": assets.sd_boot or None,
         "systemdStub": assets.sd_stub or None,
-    }
-
-
-def _replaced_json(replaced: Replaced) -> dict[str, Any]:
-    return {
-        "size": replaced.size,
-        "modified": replaced.modified.isoformat(),
-        "sectorSize": replaced.sector_size,
     }

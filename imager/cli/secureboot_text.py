@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imager.app.secureboot import GeneratedKeys
-from imager.cli.tables import table
+from imager.cli.tables import json_object, table
 from imager.efi.authenticode_read import Checksum, PeSignature
 from imager.efi.certificates import fingerprint, issuer, subject
 from imager.efi.efivars import AuthFile
@@ -47,10 +47,7 @@ def keys_json(keys: GeneratedKeys) -> dict[str, Any]:
     return {
         "folder": str(keys.folder),
         "encrypted": keys.encrypted,
-        "files": [
-            {"name": file.name, "purpose": file.purpose, "secret": file.secret}
-            for file in keys.files
-        ],
+        "files": [json_object(file, without="data") for file in keys.files],
     }
 
 

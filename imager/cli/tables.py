@@ -1,10 +1,18 @@
-"""What texts for a person have in common: tables, and sizes to the byte."""
+"""What results have in common: tables and sizes for a person, plain values for JSON."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from imager.support.units import MIB
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def table(rows: Sequence[Sequence[str]], *, numbers: int) -> Iterator[str]:
@@ -28,3 +36,27 @@ def mebibytes(size: int) -> str:
     if not size:
         return "0 MiB"
     return f"{size / MIB:.1f} MiB" if size >= MIB // 10 else "< 0.1 MiB"
+
+
+def json_object(value: DataclassInstance, *, without: str = "") -> dict[str, Any]:
+    """Return the fields of a value for JSON, under names in camelCase; not the one `without`."""
+    names = (each.name for each in fields(value) if each.name != without)
+    return {_camel_case(name): _plain(getattr(value, name)) for name in names}
+
+
+def _camel_case(name: str) -> str:
+    return re.sub(r"_(.)", lambda found: found[1].upper(), name)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case Enum():
+            return value.value
+        case tuple():
+            return [*map(_plain, value)]
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)

@@ -199,7 +199,7 @@ def test_differences(plain: Path, signed: Path) -> None:
     old, new = open_cache(plain).cache, open_cache(signed).cache
     there = diff_caches(old, new)
     assert (there.removed, there.added, there.changed) == ((), (), ())
-    assert [str(each.reference) for each in there.signatures] == [
+    assert [str(each.name) for each in there.signatures] == [
         str(each.reference) for each in cached_signatures(new)
     ]
     assert all(each.old is None and each.new for each in there.signatures)

@@ -225,7 +225,7 @@ def test_a_platform_that_the_layout_does_not_name(tmp_path: Path) -> None:
     assert contains_each(found.notes, "no entry for linux/arm64")
     assert contains_each(verify(layout, [ARM64]).problems, "no entry for linux/arm64")
     named = make_layout(flat, tmp_path / "named", platforms=("amd64", "arm64"))
-    assert verify(named, [ARM64]) == verify(named) == Verification(3, 18, found.size)
+    assert verify(named, [ARM64]) == verify(named) == Verification(3, 0, 18, found.size)
 
 
 def test_a_layout_of_something_else(tmp_path: Path) -> None:
