@@ -11,8 +11,8 @@ from imager.cli import assets, cachechanges, caches, config, images, node, profi
 from imager.cli.build import build
 from imager.cli.certgen import cache_cert_gen
 from imager.cli.commands import App, Group
+from imager.cli.declare import option
 from imager.cli.help import CACHES, DISPLAY
-from imager.cli.options import option
 from imager.cli.push import cache_push
 from imager.cli.serve import cache_serve
 from imager.profile.names import builtin_names

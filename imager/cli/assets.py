@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from imager.cli.commands import App
-from imager.cli.options import ArchName, PushRegistries, Registries, Results, argument, flag, option
+from imager.cli.declare import argument, flag, option
+from imager.cli.options import ArchName, PushRegistries, Registries, Results
 
 app = App()
 

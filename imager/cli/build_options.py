@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
+from imager.cli.declare import flag, option
 from imager.cli.help import INPUTS, OUTPUT
-from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder, RequiredImages, flag, option
+from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder, RequiredImages
 from imager.support.errors import InputError
 
 _OUT = Path("/out")

@@ -1,4 +1,4 @@
-"""What the commands on caches say: tables for a person, JSON for a program."""
+"""Results of the commands on caches: text for a person, JSON for a program."""
 
 from __future__ import annotations
 
@@ -75,11 +75,7 @@ def verification_text(_source: str, found: Verification) -> str:
 
 def verification_json(source: str, found: Verification) -> dict[str, Any]:
     """Return what was verified as one JSON object, problems included."""
-    return {
-        "source": source,
-        "ok": not found.problems,
-        **json_object(found, without="hint"),
-    }
+    return {"source": source, "ok": not found.problems, **json_object(found, without="hint")}
 
 
 def diff_text(diff: CacheDiff) -> str:

@@ -7,18 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from imager.cli.commands import App
+from imager.cli.declare import argument, flag, option
 from imager.cli.help import CACHES
-from imager.cli.options import (
-    LIST,
-    ImageOptions,
-    Jobs,
-    Registries,
-    Results,
-    argument,
-    flag,
-    option,
-    parse_platforms,
-)
+from imager.cli.options import LIST, ImageOptions, Jobs, Registries, Results, parse_platforms
 
 app = App()
 

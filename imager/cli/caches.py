@@ -7,16 +7,9 @@ from typing import Annotated
 import typer
 
 from imager.cli.commands import App
+from imager.cli.declare import argument, option
 from imager.cli.help import CACHES
-from imager.cli.options import (
-    CACHE_HELP,
-    LayerCacheFolder,
-    Registries,
-    Results,
-    argument,
-    option,
-    parse_platforms,
-)
+from imager.cli.options import CACHE_HELP, LayerCacheFolder, Registries, Results, parse_platforms
 
 app = App()
 

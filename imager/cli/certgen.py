@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imager.cli.options import Results, flag, option
+from imager.cli.declare import flag, option
+from imager.cli.options import Results
 from imager.talos.constants import REGISTRY_PORT
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
+from imager.cli.declare import flattened
 from imager.cli.help import DISPLAY, help_page, help_text, usage_line
-from imager.cli.options import flattened
 from imager.cli.parsing import Strict
 from imager.support.errors import InputError
 from imager.support.units import count

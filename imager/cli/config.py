@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from imager.cli.commands import App
+from imager.cli.declare import argument, flag, option
 from imager.cli.options import (
     CACHE_HELP,
     Display,
@@ -14,9 +15,6 @@ from imager.cli.options import (
     Registries,
     Results,
     TalosVersion,
-    argument,
-    flag,
-    option,
     parse_version,
 )
 

@@ -1,4 +1,4 @@
-"""What `imager config check` says of a configuration that is right."""
+"""Results of `imager config check`: text for a person, JSON for a program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imager.talos.config.volumes import VolumeSettings
 
 
 def checked_text(checked: Checked) -> str:
-    """Return what the configuration says, and of a cache that it fits."""
+    """Return what is in a valid configuration, and the volume size that a cache needs."""
     config, sized = checked.config, checked.sized
     found = count(len(checked.warnings), "warning") if checked.warnings else "nothing is wrong"
     needed = f"{len(checked.images)} needed" + (", all in the cache" if sized else "")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import typer
 
 from imager.cli.commands import App
+from imager.cli.declare import argument, flag, option
 from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
 from imager.cli.options import (
     ImageOptions,
@@ -17,9 +18,6 @@ from imager.cli.options import (
     Registries,
     Results,
     TalosVersion,
-    argument,
-    flag,
-    option,
     parse_version,
 )
 

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from imager.cli.commands import App
-from imager.cli.options import Display, Results, option
+from imager.cli.declare import option
+from imager.cli.options import Display, Results
 from imager.talos.constants import REGISTRY_ADDRESS
 
 app = App()

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import functools
-import inspect
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    ParamSpec,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, ParamSpec
 
 import typer
 
+from imager.cli.declare import flag, option
 from imager.cli.help import DISPLAY
-from imager.cli.parsing import naming
+from imager.support.errors import InputError
 from imager.support.reporter import ProgressStyle, Reporter, make_reporter, report_log
 from imager.support.screen import NO_COLOR
 
@@ -36,22 +24,6 @@ if TYPE_CHECKING:
     from imager.talos.version import TalosVersion as Version
 
 ArchName = Literal["amd64", "arm64"]
-
-
-def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
-    """Return an option with a value; `default` is shown where the help would not show it."""
-    shown = settings.pop("default", True)
-    return typer.Option(*names, metavar=metavar, help=text, show_default=shown, **settings)
-
-
-def flag(name: str, text: str) -> Any:
-    """Return an option without a value, and without a form that turns it off."""
-    return typer.Option(name, help=text)
-
-
-def argument(metavar: str, text: str, **settings: Any) -> Any:
-    """Return an argument."""
-    return typer.Argument(metavar=metavar, help=text, **settings)
 
 
 Insecure = Annotated[
@@ -265,61 +237,9 @@ class ImageOptions:
         from imager.app.create_cache import Images
         from imager.cache.selection import MissingPlatform
 
-        return Images(
-            self.images,
-            self.platform or (),
-            MissingPlatform(self.missing_platform),
-            self.cosign_signatures,
-            jobs,
-            registries.settings(),
-        )
-
-
-def flattened(command: Callable[..., None]) -> Callable[..., None]:
-    """Return `command` with an option for each field of its parameters that are dataclasses.
-
-    A dataclass may name the panel of its options in `PANEL`.
-    """
-    own = inspect.signature(command, eval_str=True).parameters
-    groups: dict[str, Any] = {
-        name: each.annotation for name, each in own.items() if is_dataclass(each.annotation)
-    }
-
-    def parameters() -> Iterator[inspect.Parameter]:
-        for name, parameter in own.items():
-            if name not in groups:
-                yield parameter.replace(annotation=_prepared(parameter.annotation, None))
-                continue
-            panel = getattr(groups[name], "PANEL", None)
-            hints = get_type_hints(groups[name], include_extras=True)
-            for field in inspect.signature(groups[name]).parameters.values():
-                yield field.replace(
-                    kind=inspect.Parameter.KEYWORD_ONLY,
-                    annotation=_prepared(hints[field.name], panel),
-                )
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        command(**values)
-
-    vars(run)["__signature__"] = inspect.Signature(list(parameters()))
-    return run
-
-
-def _prepared(annotation: Any, panel: str | None) -> Any:
-    """Return the annotation of an option, shown in `panel`.
-
-    Whether a file may be read shows when it is read: typer would make it an error of the options.
-    """
-    if get_origin(annotation) is not Annotated:
-        return annotation
-    kind, own, *_ = get_args(annotation)
-    own = copy.copy(own)
-    own.readable = False
-    own.rich_help_panel = own.rich_help_panel or panel
-    return Annotated[kind, own]
+        missing, settings = MissingPlatform(self.missing_platform), registries.settings()
+        platforms, signatures = self.platform or (), self.cosign_signatures
+        return Images(self.images, platforms, missing, signatures, jobs, settings)
 
 
 def parse_version(
@@ -327,12 +247,14 @@ def parse_version(
 ) -> Version:
     """Parse the option `name`, without one the default; warns of a release newer than the rules.
 
-    Raises InputError for what is no version.
+    Raises InputError for an invalid version.
     """
     from imager.talos.version import DEFAULT_VERSION, TalosVersion
 
-    with naming(name):
+    try:
         version = TalosVersion.parse(DEFAULT_VERSION if text is None else text)
+    except InputError as error:
+        raise InputError(f"{name}: {error.message}", hint=error.hint) from error
     for warning in version.warnings:
         reporter.warn(warning)
     return version

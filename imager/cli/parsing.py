@@ -6,8 +6,7 @@ programs, talosctl among them, take `--name=true` and `--name=false`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from typer._click.core import Command, Context
@@ -94,15 +93,6 @@ class Strict(Command):
         except UsageError as error:
             error.ctx = error.ctx or ctx
             raise
-
-
-@contextmanager
-def naming(option: str) -> Iterator[None]:
-    """Name `option` in an InputError about its value that the block raises."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{option}: {error.message}", hint=error.hint) from error
 
 
 def _is_true(name: str, value: str) -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imager.cli.commands import App
-from imager.cli.options import Display, Results, argument, option
+from imager.cli.declare import argument, option
+from imager.cli.options import Display, Results
 from imager.cli.tables import table
 from imager.profile.names import builtin_names
 from imager.support.inputs import STDIN

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imager.cli.options import Jobs, PushRegistries, Results, argument, option
+from imager.cli.declare import argument, option
+from imager.cli.options import Jobs, PushRegistries, Results
 
 if TYPE_CHECKING:
     from imager.oci.push import Pushed

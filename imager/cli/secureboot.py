@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from imager.cli.commands import App, raise_problems
-from imager.cli.options import Results, argument, option
+from imager.cli.declare import argument, option
+from imager.cli.options import Results
 
 app = App()
 

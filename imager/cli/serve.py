@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from imager.cli.options import Display, argument, flag, option
+from imager.cli.declare import argument, flag, option
+from imager.cli.options import Display
 from imager.support.errors import InputError
 from imager.talos.constants import REGISTRY_ADDRESS
 

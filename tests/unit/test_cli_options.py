@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from imager.cli.options import PushRegistries, Registries, flattened
+from imager.cli.declare import flattened
+from imager.cli.options import PushRegistries, Registries
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ _WORKSPACE = "tests/unit/test_workspace.py"
 MUTANTS = (
     Mutant(
         "a command has its shared options last",
-        "imager/cli/options.py",
+        "imager/cli/declare.py",
         "inspect.Signature(list(parameters()))",
         "inspect.Signature(sorted(parameters(), key=lambda each: each.name))",
         f"{_OPTIONS}::test_the_others_stay_where_they_were",

@@ -37,7 +37,7 @@ MUTANTS = (
     ),
     Mutant(
         "a file that may not be read is an error of the options",
-        "imager/cli/options.py",
+        "imager/cli/declare.py",
         "    own.readable = False\n",
         "",
         f"{_HELP}::test_whether_a_file_may_be_read_shows_when_it_is_read",
