@@ -89,7 +89,9 @@ _METADATA_SLACK = MIB
 
 
 @contextmanager
-def planned_build(profile: Profile, options: BuildOptions, reporter: Reporter) -> Iterator[Planned]:
+def planned_build(
+    profile: Profile, options: BuildOptions, reporter: Reporter = QUIET
+) -> Iterator[Planned]:
     """Plan the output of `profile`; the plan is valid inside the block.
 
     Nothing is written but metadata, and a cache that is pulled from a registry, both to
@@ -145,7 +147,7 @@ def planned_build(profile: Profile, options: BuildOptions, reporter: Reporter) -
         )
 
 
-def write_build(planned: Planned, options: BuildOptions, reporter: Reporter) -> Written:
+def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QUIET) -> Written:
     """Write what was planned; see `imager.image.write.write_output` for the errors."""
     planned.check_space()
     checks = planned.cache.checks if planned.cache and options.verify else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def test_every_name_can_be_imported() -> None:
     assert [name for name in NAMES if not hasattr(imager, name)] == []
     assert set(NAMES) <= set(dir(imager))
     assert NewCache is Defined
+
+
+def test_values_are_frozen() -> None:
+    classes = [found for name in NAMES if is_dataclass(found := getattr(imager, name))]
+    assert len(classes) > 20
+    assert [each for each in classes if not vars(each)["__dataclass_params__"].frozen] == []
 
 
 def test_other_names_are_missing() -> None:
