@@ -17,7 +17,7 @@ endif
 VENV   := .venv
 BIN    := $(VENV)/bin
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-CODE   := imager tests
+CODE   := imager tests docs/conf.py
 
 # Where the boot assets are that demo and tests use.
 export IMAGER_ASSETS ?= $(CURDIR)/.cache/assets
@@ -151,9 +151,8 @@ boot-disk: packages-boot install ## Boot the raw disk in QEMU.
 
 # --- checks and tests -------------------------------------------------------------------------
 
-docs: install ## Write the parts of docs/ that are made of the code.
-	sed -i '/^| field | what/,$$d' docs/profiles.md
-	$(BIN)/imager profile reference >> docs/profiles.md
+docs: install ## Build the documentation site: _out/site/index.html.
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir .cache/doctrees docs '$(OUT)/site'
 
 fmt: install ## Format the code.
 	$(BIN)/ruff format $(CODE)
@@ -169,7 +168,7 @@ type: install ## Check types.
 dead: install ## Find code that nothing uses.
 	$(BIN)/vulture
 
-check: lint type dead
+check: lint type dead docs
 
 unit: install ## Run the unit tests alone.
 	$(BIN)/pytest -n 2 -q tests/unit

@@ -16,11 +16,9 @@ from imager.cli import build_options, images
 from imager.cli.app import app
 from imager.cli.help import DISPLAY, HelpPage, Item, Section, help_page, help_text
 from imager.cli.options import ArchName
-from imager.cli.reference import ENVIRONMENT, EXIT_CODES, FILES
 from imager.distro.flavors import find_flavor
 from imager.support.arch import ARCHES
 from imager.talos.choices import Bootloader, EnrollKeys, OutFormat, OutputKind
-from tests.lib.tools.cli import REPOSITORY
 
 ROOT: Any = typer.main.get_command(app)
 
@@ -185,18 +183,3 @@ def test_panels_keep_their_options() -> None:
     assert titles == ["Inputs", "Output", "SecureBoot", "Registries", DISPLAY]
     assert page("imager iso").epilog.startswith("Examples:\n  imager iso ")
     assert page("imager").epilog.startswith("First steps:\n  imager assets fetch")
-
-
-def test_the_reference_has_all_that_holds_for_all() -> None:
-    text = (REPOSITORY / "docs/reference.md").read_text()
-    for section in (EXIT_CODES, ENVIRONMENT, FILES):
-        for item in section.items:
-            cells = ", ".join(f"`{each}`" for each in item.name.split(", "))
-            name = item.name if section is EXIT_CODES else cells
-            assert f"\n| {name} | " in text, item
-
-
-def test_the_readme_tells_the_exit_codes() -> None:
-    said = (REPOSITORY / "README.md").read_text().partition("Exit codes:")[2].partition("\n- ")[0]
-    codes = {code for item in EXIT_CODES.items for code in item.name.split(", ")}
-    assert set(re.findall(r"\b\d+\b", said)) == codes

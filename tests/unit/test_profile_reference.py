@@ -15,7 +15,7 @@ from imager.profile.load import load_profile, parse_yaml, read_builtin
 from imager.profile.names import builtin_names
 from imager.profile.reference import profile_schema, reference, reference_table, starter
 from imager.support.errors import InputError
-from tests.lib.tools.cli import REPOSITORY, invoke
+from tests.lib.tools.cli import invoke
 
 LEAF = re.compile(r"^(?P<indent> *)# (?P<line>\w+: .*)$")
 # Each of them needs its neighbour, or goes with only one of them.
@@ -87,11 +87,6 @@ def test_the_schema_refuses_what_is_none(text: str) -> None:
     assert not schema_takes(yaml.safe_load(text))
     with pytest.raises(InputError):
         load_profile(parse_yaml(text, source="x"), source="x")
-
-
-def test_the_page_on_profiles_has_every_field() -> None:
-    page = (REPOSITORY / "docs" / "profiles.md").read_text()
-    assert reference_table() in page, "write it anew: make docs"
 
 
 def test_every_field_is_told_and_every_choice_served() -> None:

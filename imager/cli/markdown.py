@@ -1,0 +1,109 @@
+"""The reference pages of the documentation, in Markdown; `docs/conf.py` has them written.
+
+One page per command, made of the same value as `--help` and the manual pages; one page with what
+all commands share; one with the fields of a profile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import typer
+
+from imager.cli.app import app
+from imager.cli.help import HelpPage, Section, help_pages
+from imager.cli.reference import ENVIRONMENT, EXIT_CODES, FILES
+from imager.profile.reference import reference_table
+
+_CODE = re.compile(r"(`[^`]*`)")
+
+
+def reference_pages() -> dict[str, str]:
+    """Return the pages by the paths of their files, relative to the folder of generated pages."""
+    pages = list(help_pages(typer.main.get_command(app), "imager"))
+    written = {f"{_name(page)}.md": _command_page(page) for page in pages}
+    written["commands.md"] = _commands_page(pages)
+    written["general.md"] = _general_page()
+    written["profile-fields.md"] = f"# Profile fields\n\n{reference_table()}"
+    return written
+
+
+def _name(page: HelpPage) -> str:
+    # The command that reads a profile from standard input is called -.
+    return page.path.replace(" -", " stdin").replace(" ", "-")
+
+
+def _commands_page(pages: Sequence[HelpPage]) -> str:
+    rows = [
+        f"| [`{page.path}`]({_name(page)}.md) | {_cell(_first_paragraph(page))} |" for page in pages
+    ]
+    tree = ["```{toctree}", ":hidden:", "", *map(_name, pages), "```"]
+    return _joined("# Commands", "", *_table("command", "what it does"), *rows, "", *tree)
+
+
+def _command_page(page: HelpPage) -> str:
+    lines = [f"# {page.path}", "", _text(page.summary)]
+    lines += ["", "```text", f"{page.path} {page.usage}", "```"]
+    for section in page.sections:
+        lines += ["", *_section(section)]
+    if page.epilog:
+        title, *commands = page.epilog.splitlines()
+        lines += ["", f"## {title.rstrip(':')}", "", "```text"]
+        lines += [*(command.strip() for command in commands), "```"]
+    return _joined(*lines)
+
+
+def _general_page() -> str:
+    lines = ["# Exit status, environment, files"]
+    for section in (EXIT_CODES, ENVIRONMENT, FILES):
+        lines += ["", *_section(section)]
+    return _joined(*lines)
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"## {section.title}"
+    yield ""
+    yield from _table("name", "meaning")
+    for item in section.items:
+        yield f"| {_code(item.name)} | {_cell(item.text)} |"
+
+
+def _table(*heads: str) -> tuple[str, str]:
+    return f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"
+
+
+def _code(name: str) -> str:
+    escaped = name.replace("|", "\\|")
+    return f"`{escaped}`"
+
+
+def _cell(text: str) -> str:
+    return _text(" ".join(text.split())).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """Return text that Markdown takes for text, but for what is between backquotes."""
+    parts = _CODE.split(text)
+    parts[::2] = [re.sub(r"([\\*<\[\]])", r"\\\1", part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _first_paragraph(page: HelpPage) -> str:
+    return page.summary.partition("\n\n")[0]
+
+
+def _joined(*lines: str) -> str:
+    return "\n".join([*lines, ""])
+
+
+def write_pages(folder: Path) -> None:
+    """Write the pages into `folder`, and remove other pages from it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = reference_pages()
+    for path in folder.glob("*.md"):
+        if path.name not in pages:
+            path.unlink()
+    for name, text in pages.items():
+        (folder / name).write_text(text, "utf-8")
