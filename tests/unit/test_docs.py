@@ -1,0 +1,116 @@
+"""The documentation: its links lead somewhere, and the commands that it shows exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import takewhile
+
+import pytest
+import typer
+
+from imager.cli.app import app
+from imager.cli.help import HelpPage, help_pages
+from tests.lib.tools.cli import REPOSITORY
+
+PAGES = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for path in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"))
+    if "generated" not in path.parts
+)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+BLOCK = re.compile(r"(?:^    .*\n)+|^```\w*\n(?:.*\n)*?```$", re.MULTILINE)
+SPAN = re.compile(r"`([^`]+)`")
+OPTION = re.compile(r"(?<![\w-])(--?[a-z][a-z0-9-]*)")
+LONG = re.compile(r"(?<!\S)(--[a-z][a-z0-9-]*)")
+# Pages that sphinx makes from code.
+GENERATED = "reference/generated/"
+# Options of other programs that the pages show.
+FOREIGN = frozenset({"--changed", "--index", "--privileged", "--user"})
+
+COMMANDS: dict[str, HelpPage] = {
+    page.path: page for page in help_pages(typer.main.get_command(app), "imager")
+}
+
+
+def options_of(page: HelpPage) -> set[str]:
+    """Return the spellings of a command's options."""
+    names = [item.name for section in page.sections for item in section.items]
+    return {word for name in names for word in OPTION.findall(name)}
+
+
+# A file in the place of a command is a profile, which takes the options of every profile.
+OPTIONS = {path: options_of(page) for path, page in COMMANDS.items()}
+ALL_OPTIONS = frozenset().union(*OPTIONS.values())
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """Yield the lines that call `imager`, those that are continued joined."""
+    for block in BLOCK.findall(text):
+        for line in re.sub(r"\\\n\s*", "", block).splitlines():
+            if call := re.match(r"\s*(?:[$#] |\(|\.venv/bin/)?(imager .*)", line):
+                yield call.group(1)
+            yield from re.findall(r"[|;] (imager [^|)]*)", line)
+    for span in SPAN.findall(BLOCK.sub("", text)):
+        if span.startswith("imager "):
+            yield span.replace("\\|", "|")
+
+
+def problem(call: str) -> str | None:
+    """Return what is wrong with a call of `imager`; None if its command and options exist."""
+    lexer = shlex.shlex(call, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words = list(takewhile(lambda word: not set(word) <= set("();<>|&"), lexer))
+    path = "imager"
+    while len(words) > 1 and f"{path} {words[1]}" in COMMANDS:
+        path = f"{path} {words.pop(1)}"
+    plain = words[1] if len(words) > 1 else ""
+    if path == "imager" and re.search(r"\.yaml$|^-$|^[A-Z.]+$", plain):
+        path = "imager iso"
+    elif plain and any(page.startswith(f"{path} ") for page in COMMANDS) and plain[0] != "-":
+        return f"no such command: {path} {plain}"
+    used = {word.partition("=")[0] for word in words[1:] if OPTION.match(word)}
+    unknown = used - OPTIONS[path]
+    return f"{path} has no {', '.join(sorted(unknown))}" if unknown else None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    path = REPOSITORY / page
+    links = [link for link in LINK.findall(path.read_text()) if ":" not in link]
+    assert [
+        link for link in links if GENERATED not in link and not (path.parent / link).exists()
+    ] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_options_exist(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    assert [found for call in commands_in(text) if (found := problem(call))] == []
+    spans = [span for span in SPAN.findall(BLOCK.sub("", text)) if span.startswith("--")]
+    named = {option for span in spans for option in LONG.findall(span)}
+    assert named - ALL_OPTIONS - FOREIGN == set()
+
+
+def test_the_pages_show_many_commands() -> None:
+    calls = [call for page in PAGES for call in commands_in((REPOSITORY / page).read_text())]
+    assert len(calls) > 100
+    assert "imager images list --from site/" in calls
+    assert any(call.startswith("imager iso --assets ./assets/node") for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        ("imager iso --image-cache a.oci -o b", None),
+        ("imager ./edge.yaml --arch arm64", None),
+        ("imager - < edge.yaml", None),
+        ("imager images list --from - > list.txt", None),
+        ("imager iso --imagecache a.oci", "imager iso has no --imagecache"),
+        ("imager images cache-make x", "no such command: imager images cache-make"),
+        ("imager image list", "no such command: imager image"),
+    ],
+)
+def test_what_does_not_exist_is_seen(call: str, found: str | None) -> None:
+    assert problem(call) == found
