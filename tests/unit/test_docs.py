@@ -13,6 +13,7 @@ import typer
 from imager.cli.app import app
 from imager.cli.help import HelpPage, help_pages
 from tests.lib.tools.cli import REPOSITORY
+from tests.unit.test_layers import FLOOR
 
 PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
@@ -28,6 +29,17 @@ LONG = re.compile(r"(?<!\S)(--[a-z][a-z0-9-]*)")
 GENERATED = "reference/generated/"
 # Options of other programs that the pages show.
 FOREIGN = frozenset({"--changed", "--index", "--privileged", "--user"})
+
+PACKAGE = REPOSITORY / "imager"
+ARCHITECTURE = REPOSITORY / "docs/architecture.md"
+# Files of the projects that the architecture is compared with.
+OTHERS_CODE = frozenset(
+    {"__init__.py", "bootloader.py", "config.py", "partition.py", "qemu.py", "vmspawn.py"}
+    | {"distribution/__init__.py", "cmd/crane/cmd/", "pkg/registry/"}
+)
+
+# Folders of an image cache.
+CACHE_FOLDERS = frozenset({"blob/", "digest/", "imagecache/", "manifests/", "reference/"})
 
 COMMANDS: dict[str, HelpPage] = {
     page.path: page for page in help_pages(typer.main.get_command(app), "imager")
@@ -114,3 +126,59 @@ def test_the_pages_show_many_commands() -> None:
 )
 def test_what_does_not_exist_is_seen(call: str, found: str | None) -> None:
     assert problem(call) == found
+
+
+def paths_in(text: str) -> set[str]:
+    """Return the modules and folders that a page names as code."""
+    return {
+        span for span in SPAN.findall(text) if re.fullmatch(r"[\w./]+\.py|[a-z0-9_]+/[\w/]*", span)
+    }
+
+
+@pytest.mark.parametrize(
+    "page", [each for each in PAGES if re.search("architecture|decisions|CONTRIB|testing", each)]
+)
+def test_modules_and_folders_exist(page: str) -> None:
+    names = {path.name for path in PACKAGE.rglob("*.py")}
+    assert {
+        path
+        for path in paths_in((REPOSITORY / page).read_text())
+        if not (PACKAGE / path).exists()
+        and not (REPOSITORY / path).exists()
+        and path not in names
+        and path not in OTHERS_CODE | CACHE_FOLDERS
+    } == set()
+
+
+def calls_in(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the indentation, the module and the name of each line of a call tree."""
+    for line in text.splitlines():
+        if found := re.fullmatch(r"( *)([a-z0-9_/]+/[a-z0-9_]+\.py) +(\w+)(?: .*)?", line):
+            yield len(found[1]), found[2], found[3]
+
+
+CALLS = [
+    list(calls_in(block))
+    for block in re.findall(r"^```text\n(.*?)^```", ARCHITECTURE.read_text(), re.M | re.S)
+]
+
+
+@pytest.mark.parametrize(
+    "calls", [calls for calls in CALLS if calls], ids=lambda calls: calls[0][2]
+)
+def test_call_trees_go_down(calls: list[tuple[int, str, str]]) -> None:
+    assert len(calls) > 5
+    above: list[tuple[int, str]] = []
+    for indent, module, name in calls:
+        definition = rf"^ *(?:(?:async )?def|class) {name}\b|^{name}\b"
+        assert re.search(definition, (PACKAGE / module).read_text(), re.M), (module, name)
+        while above and above[-1][0] >= indent:
+            above.pop()
+        if above:
+            assert floor_of(module) <= floor_of(above[-1][1]), (above[-1][1], module)
+        above.append((indent, module))
+
+
+def floor_of(module: str) -> int:
+    """Return the floor of the room that a module is in."""
+    return FLOOR[module.partition("/")[0]]
