@@ -231,15 +231,15 @@ def main() -> int:
 
 def _document(rows: Sequence[Sequence[str]], failed: int) -> str:
     return (
-        "# What boots from what\n\n"
-        "Every output with every bootloader, on every device and firmware where the combination\n"
-        "exists, booted in QEMU (SeaBIOS, OVMF, AAVMF; emulated). The console line is what the\n"
-        "started machine says of its image cache, after checking every blob's SHA-256.\n"
-        "`make boot-matrix` makes this table; the tests boot a choice, in which every two of\n"
-        "output (and whether it is a CD), bootloader, firmware, sectors and machine meet where\n"
-        "they can, and every device occurs.\n\n"
-        f"{datetime.now(UTC):%Y-%m-%d}: {len(rows) - failed} of {len(rows)} booted and had the"
-        " whole cache.\n\n"
+        "# Boot matrix\n\n"
+        "Every output with every bootloader, booted in QEMU on every device and firmware for\n"
+        "which the combination exists (SeaBIOS, OVMF, AAVMF; emulated). The last column is what\n"
+        "the machine prints about its image cache, after it has checked every blob's SHA-256.\n\n"
+        "`make boot-matrix` makes this table. The tests boot a selection: every pair of output\n"
+        "(CD or not), bootloader, firmware, sector size and machine occurs where it can, and so\n"
+        "does every device.\n\n"
+        f"{datetime.now(UTC):%Y-%m-%d}: {len(rows) - failed} of {len(rows)} booted and found the"
+        " complete cache.\n\n"
         f"{table(rows)}"
     )
 
