@@ -151,8 +151,11 @@ boot-disk: packages-boot install ## Boot the raw disk in QEMU.
 
 # --- checks and tests -------------------------------------------------------------------------
 
+# A fresh environment: a page that is not read again does not warn again.
 docs: install ## Build the documentation site: _out/site/index.html.
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir .cache/doctrees docs '$(OUT)/site'
+	rm -rf '$(OUT)/site'
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going \
+	  --doctree-dir .cache/doctrees docs '$(OUT)/site'
 
 fmt: install ## Format the code.
 	$(BIN)/ruff format $(CODE)
