@@ -21,7 +21,7 @@ extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 nitpicky = True
 myst_heading_anchors = 4
-# `--option` is to stay two hyphens.
+# Keep the two hyphens of `--option`.
 smartquotes = False
 highlight_language = "none"
 
@@ -33,7 +33,7 @@ html_show_copyright = False
 
 
 def setup(app: Sphinx) -> None:
-    """Write the pages that are made of the code before Sphinx looks for pages."""
+    """Generate the pages of the reference before Sphinx looks for pages."""
     app.connect("builder-inited", _write_generated_pages)
 
 

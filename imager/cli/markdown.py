@@ -1,7 +1,7 @@
-"""The reference pages of the documentation, in Markdown; `docs/conf.py` has them written.
+"""The reference pages of the documentation, in Markdown; `docs/conf.py` writes them.
 
-One page per command, made of the same value as `--help` and the manual pages; one page with what
-all commands share; one with the fields of a profile.
+One page per command, generated from the same value as `--help` and the manual pages; one page with
+exit codes, environment and files; one with the fields of a profile.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _cell(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text that Markdown takes for text, but for what is between backquotes."""
+    """Escape the characters that Markdown gives a meaning, except between backquotes."""
     parts = _CODE.split(text)
     parts[::2] = [re.sub(r"([\\*<\[\]])", r"\\\1", part) for part in parts[::2]]
     return "".join(parts)

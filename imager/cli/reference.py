@@ -1,6 +1,6 @@
-"""What all commands share besides their options: exit codes, environment, files.
+"""Exit codes, environment variables and files, which all commands share.
 
-The manual page imager(1) and the reference in docs/ are made of it.
+The manual page imager(1) and the reference in docs/ are generated from them.
 """
 
 from __future__ import annotations
