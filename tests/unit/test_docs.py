@@ -175,7 +175,9 @@ def test_call_trees_go_down(calls: list[tuple[int, str, str]]) -> None:
         while above and above[-1][0] >= indent:
             above.pop()
         if above:
-            assert floor_of(module) <= floor_of(above[-1][1]), (above[-1][1], module)
+            caller = above[-1][1]
+            assert floor_of(module) <= floor_of(caller), (caller, module)
+            assert re.search(rf"\b{name}\b", (PACKAGE / caller).read_text()), (caller, name)
         above.append((indent, module))
 
 
