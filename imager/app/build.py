@@ -28,8 +28,9 @@ from imager.image.plan import OutputPlan, Target
 from imager.image.write import WriteJob, Written, write_output
 from imager.oci.reference import Reference
 from imager.oci.settings import RegistrySettings
+from imager.profile.inputs import ContainerAsset, SecureBootInput
 from imager.profile.leftout import left_out
-from imager.profile.model import ContainerAsset, Profile, SecureBootInput
+from imager.profile.model import Profile
 from imager.profile.output_name import output_name
 from imager.support.arch import Arch, find_arch
 from imager.support.errors import InputError, UnsupportedError

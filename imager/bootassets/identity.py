@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +9,10 @@ from imager.bootassets.find import Asset, BootAssets
 from imager.bootassets.kernelversion import kernel_version
 from imager.bootassets.sources import RECORD
 from imager.efi.pe import check_pe
+from imager.efi.systemd import Part, version_text
 from imager.support.errors import ImagerError
 
-_BANNERS = {
-    Asset.SD_BOOT: re.compile(rb"#### LoaderInfo: systemd-boot ([ -~]{1,60}) ####"),
-    Asset.SD_STUB: re.compile(rb"#### LoaderInfo: systemd-stub ([ -~]{1,60}) ####"),
-}
-_LARGEST_EFI = 16 << 20
+_PARTS = {Asset.SD_BOOT: Part.BOOT, Asset.SD_STUB: Part.STUB}
 _SYSTEM = (Asset.KERNEL, Asset.INITRAMFS)
 
 
@@ -66,9 +62,7 @@ def asset_version(assets: BootAssets, asset: Asset) -> str:
     check_pe(path, machine=assets.arch.pe_machine, what=asset.value)
     if asset is Asset.KERNEL:
         return kernel_version(path)
-    with path.open("rb") as file:
-        found = _BANNERS[asset].search(file.read(_LARGEST_EFI))
-    return found[1].decode("ascii") if found else ""
+    return version_text(path, _PARTS[asset])
 
 
 def _is_fetched(assets: BootAssets, asset: Asset) -> bool:

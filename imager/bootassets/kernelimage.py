@@ -9,13 +9,9 @@ from imager.efi.measured import with_signatures
 from imager.efi.pcr import public_key_pem
 from imager.efi.pe import check_pe
 from imager.efi.signer import KeySigner
-from imager.efi.uki import (
-    UkiParts,
-    UkiProfile,
-    plan_uki,
-    stub_version,
-    uki_sections,
-)
+from imager.efi.systemd import Part, version_number
+from imager.efi.uki import plan_uki
+from imager.efi.uki_sections import UkiParts, UkiProfile, uki_sections
 from imager.support.errors import InputError
 
 # systemd's release notes; an older stub takes the last command line that it finds.
@@ -46,7 +42,7 @@ def initramfs_asset(assets: BootAssets) -> Content:
 
 def knows_profiles(assets: BootAssets) -> bool:
     """Whether the stub can start a UKI's profiles; raises InputError when it is missing."""
-    return stub_version(assets.path(Asset.SD_STUB)) >= _PROFILES_SINCE
+    return version_number(assets.path(Asset.SD_STUB), Part.STUB) >= _PROFILES_SINCE
 
 
 def unified_kernel_image(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.bootassets.find import INSTALLED, Asset
-from imager.profile.model import Input
+from imager.profile.inputs import Input
 from imager.support.arch import Arch
 from imager.support.fields import setting
 

@@ -66,6 +66,19 @@ def read_file(file: File, limit: int) -> bytes | None:
     return None if streamed else read_content(file.content)
 
 
+def read_start(path: Path, length: int, *, offset: int = 0) -> bytes:
+    """Return `length` bytes of a file from byte `offset` on, or fewer at its end.
+
+    Raises InputError when it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def zeros(size: int) -> Iterator[bytes]:
     """Yield `size` zero bytes in pieces of at most 1 MiB."""
     for start in range(0, size, CHUNK):

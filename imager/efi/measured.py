@@ -28,7 +28,8 @@ from imager.efi.pcr import (
 )
 from imager.efi.pe import SIZE_LIMIT, PeSection, content_headers
 from imager.efi.signer import KeySigner
-from imager.efi.uki import PROFILE, Section, stub_version, uki_stub_version
+from imager.efi.systemd import Part, version_number
+from imager.efi.uki import PROFILE, Section
 from imager.support.errors import InputError, UnsupportedError
 
 _KEY, _SIGNATURES = ".pcrpkey", ".pcrsig"
@@ -64,7 +65,7 @@ def with_signatures(
     All contents are read, and hashed once. Raises UnsupportedError for a stub of which it is not
     known what it measures, InputError when a file cannot be read; the signer's errors go through.
     """
-    version = _known_version(stub_version(stub), stub.name)
+    version = _known_version(version_number(stub, Part.STUB), stub.name)
     base, profiles = _split(sections)
     own = pe_sections(Content.of_file(stub), name=str(stub))
     digest = cache(content_digest)
@@ -83,7 +84,7 @@ def check_pcr_policy(uki: Content, *, name: str = "the UKI") -> tuple[PcrPolicy,
     A UKI without `.pcrpkey` and `.pcrsig` has problems too. Raises InputError when it is not a
     sound PE file, UnsupportedError when it is not known what its stub measures.
     """
-    version = _known_version(uki_stub_version(uki), name)
+    version = _known_version(version_number(uki, Part.STUB), name)
     base, profiles = _split(pe_sections(uki, name=name))
     digest = cache(content_digest)
     return tuple(_checked(_booted(base, profile), version, digest) for profile in profiles)

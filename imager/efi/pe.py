@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.reading import read_content
+from imager.content.reading import read_content, read_start
 from imager.support.arch import ARCHES
 from imager.support.errors import InputError
 
@@ -105,19 +105,13 @@ class PeHeaders:
         )
 
 
-def read_headers(path: Path, *, offset: int = 0) -> PeHeaders:
-    """Return the headers of the PE32+ file at byte `offset` of `path`.
+def read_headers(path: Path) -> PeHeaders:
+    """Return the headers of the PE32+ file `path`.
 
-    Raises InputError when there is none, or sections end past the end of `path`.
+    Raises InputError when it is none, or sections end past its end.
     """
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2) - offset
-            file.seek(offset)
-            data = file.read(_HEADERS_LIMIT)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return _checked(data, size, str(path))
+    data = read_start(path, _HEADERS_LIMIT)
+    return _checked(data, path.stat().st_size, str(path))
 
 
 def content_headers(content: Content, *, name: str) -> PeHeaders:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.reading import read_content
 from imager.efi.pe import SECTION_HEADER, SIZE_LIMIT, PeHeaders, read_headers
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.units import CD_SECTOR, align_up
@@ -30,12 +29,6 @@ _FIELD = struct.Struct("<I")
 _CHARACTERISTICS = 0x4000_0040
 _NAME = re.compile(r"\.[A-Za-z0-9_]{1,7}", re.ASCII)
 PROFILE = ".profile"
-_MAIN = "main"
-_NOTHING = Content(0)
-# Without quotes, and between double ones, nothing of these needs an escape in os-release(5).
-_WORD = re.compile(r"[A-Za-z0-9._+-]+", re.ASCII)
-_TEXT = re.compile(r"[A-Za-z0-9 ()._+-]+", re.ASCII)
-_SYSTEMD_VERSION = re.compile(rb"#### LoaderInfo: systemd-(boot|stub) (\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,122 +194,3 @@ def _patched_headers(
         if section.raw_size:  # PointerToRawData
             put(table + index * SECTION_HEADER.size + 20, section.offset + shift)
     return bytes(head)
-
-
-@dataclass(frozen=True, slots=True)
-class UkiProfile:
-    """Another way to start the same UKI: its own command line, under `title` in boot menus."""
-
-    profile_id: str
-    title: str
-    cmdline: str
-
-
-@dataclass(frozen=True, slots=True)
-class UkiParts:
-    """What a UKI is made of; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out.
-
-    `profiles` come after the profile `main`, the UKI itself; with None there is no profile at all.
-    Stubs support profiles from systemd 257 on.
-    """
-
-    os_release: str
-    cmdline: str
-    kernel: Content
-    initramfs: Content
-    uname: str = ""
-    splash: Content = _NOTHING
-    pcr_public_key: bytes = b""
-    profiles: tuple[UkiProfile, ...] | None = None
-
-
-def uki_sections(parts: UkiParts) -> tuple[Section, ...]:
-    """Return the sections of a UKI in the order in which Talos has them; `.sbat` is the stub's."""
-    sections = (
-        _text_section(".osrel", parts.os_release),
-        _text_section(".cmdline", parts.cmdline),
-        _text_section(".uname", parts.uname),
-        Section(".splash", parts.splash),
-        Section(".pcrpkey", Content.of_bytes(parts.pcr_public_key)),
-        Section(".linux", parts.kernel),
-        Section(".initrd", parts.initramfs),
-    )
-    optional = {".uname", ".splash", ".pcrpkey"}
-    base = tuple(each for each in sections if each.content.size or each.name not in optional)
-    return (*base, *_profile_sections(parts.profiles))
-
-
-def _profile_sections(profiles: Sequence[UkiProfile] | None) -> Iterator[Section]:
-    """Yield the sections of profiles; as Talos writes it, `.profile` has no line end at its end."""
-    if profiles is None:
-        return
-    yield _text_section(PROFILE, f"ID={_MAIN}")
-    for profile in profiles:
-        fields = f"ID={_of(_WORD, profile.profile_id)}\nTITLE={_of(_TEXT, profile.title)}"
-        yield _text_section(PROFILE, fields)
-        yield _text_section(".cmdline", profile.cmdline)
-
-
-def _text_section(name: str, text: str) -> Section:
-    return Section(name, Content.of_bytes(text.encode()))
-
-
-def os_release(*, version: str, title: str) -> str:
-    """Return Talos's os-release(5) file, which boot menus read for the title and for sorting.
-
-    Raises InputError for a value that cannot be in one.
-    """
-    return (
-        'NAME="Talos"\n'
-        "ID=talos\n"
-        f"VERSION_ID={_of(_WORD, version)}\n"
-        f'PRETTY_NAME="{_of(_TEXT, title)}"\n'
-        'HOME_URL="https://www.talos.dev/"\n'
-        'BUG_REPORT_URL="https://github.com/siderolabs/talos/issues"\n'
-        'VENDOR_NAME="Sidero Labs"\n'
-        'VENDOR_URL="https://www.siderolabs.com/"\n'
-    )
-
-
-def _of(pattern: re.Pattern[str], value: str) -> str:
-    if not pattern.fullmatch(value):
-        raise InputError(
-            f"{value!r} contains characters that are not allowed in a boot menu entry",
-            hint="name a Talos version, such as --talos-version v1.9.0",
-        )
-    return value
-
-
-def stub_version(stub: Path) -> int:
-    """Return systemd's version (252) that the stub says it is of; 0 if none.
-
-    Raises InputError when the file cannot be read.
-    """
-    return _file_version(stub, b"stub")
-
-
-def uki_stub_version(uki: Content) -> int:
-    """Return systemd's version (252) that the stub of `uki` says it is of; 0 if none."""
-    head = uki.slice(0, min(uki.size, _STUB_LIMIT))
-    return _systemd_version(read_content(head), b"stub")
-
-
-def loader_version(loader: Path) -> int:
-    """Return systemd's version (252) that systemd-boot says it is of; 0 if it says none.
-
-    Raises InputError when the file cannot be read.
-    """
-    return _file_version(loader, b"boot")
-
-
-def _file_version(path: Path, part: bytes) -> int:
-    try:
-        with path.open("rb") as file:
-            return _systemd_version(file.read(_STUB_LIMIT), part)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _systemd_version(data: bytes, part: bytes) -> int:
-    found = _SYSTEMD_VERSION.search(data)
-    return int(found[2]) if found and found[1] == part else 0

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from imager.content.compression import codec_of
 from imager.content.extents import Content
+from imager.content.reading import read_start
 from imager.formats.eltorito import read_boot_images
 from imager.formats.fat.read import fat_tables_agree, is_fat, open_fat
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
@@ -49,7 +50,7 @@ def find_boot_volumes(path: Path) -> tuple[BootVolume, ...]:
     InputError for an image without such a volume, or with a damaged one, and OutputError when the
     file cannot be read.
     """
-    head = _head(path, 0, HEAD)
+    head = read_start(path, HEAD)
     codec = codec_of(head)
     if codec is not None:
         command = f"{codec.value} -d {shlex.quote(str(path))}"
@@ -106,7 +107,7 @@ def _checked(path: Path, place: _Place) -> _Place:
 
 
 def _is_fat(path: Path, offset: int) -> bool:
-    return is_fat(_head(path, offset, _BOOT_SECTOR))
+    return is_fat(read_start(path, _BOOT_SECTOR, offset=offset))
 
 
 def _name(partition: FoundPartition) -> str:
@@ -132,12 +133,3 @@ def _iso_files(path: Path) -> dict[str, Content]:
         for folder in _ISO_FOLDERS
         for file in open_iso9660(path, folder=folder).files
     }
-
-
-def _head(path: Path, offset: int, length: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,34 +1,31 @@
 """The profile: what to build, under the field names of Talos's profile YAML.
 
-All values are frozen. Fields that Talos has and this program cannot serve yet are modelled too,
-so that they are told apart from misspelt ones. Descriptions and examples are what the reference,
-the JSON schema and the starter profile are made of.
+`imager.profile.inputs` has what a build is made from. All values are frozen. Fields that Talos has
+and this program cannot serve yet are modelled too, so that they are told apart from misspelt ones.
+Descriptions and examples are what the reference, the JSON schema and the starter profile are made
+of.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
+from imager.profile.inputs import ContainerAsset, FrozenModel, Input
 from imager.profile.validators import (
     IGNORED,
     Arch,
-    IfAny,
     KernelArgument,
     MetaKey,
     OffIsAWord,
     Size,
-    Unserved,
     Version,
     choice,
     later_field,
@@ -43,51 +40,14 @@ from imager.talos.choices import Bootloader, DiskFormat, EnrollKeys, OutFormat, 
 _FORMATS = dict.fromkeys((OutputKind.IMAGE, OutputKind.USB), (OutFormat.RAW, OutFormat.ZST))
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False, strict=False
-    )
-
-
-class FileAsset(_Model):
-    """A file, by its path."""
-
-    path: str = Field(description="Path of the file.", examples=["./vmlinuz"])
-
-
-class ContainerAsset(_Model):
-    """A container image: in a registry, a tarball or an OCI layout; exactly one of them."""
-
-    image_ref: str = Field(
-        default="",
-        description="Image in a registry, with a tag or a digest.",
-        examples=["registry.local/talos/image-cache:v1"],
-    )
-    force_insecure: bool = Field(
-        default=False, description="Allow HTTP and unknown certificates for that registry."
-    )
-    tarball_path: str = Field(default="", description="Tar file.", examples=["./cache.tar"])
-    oci_path: str = Field(
-        default="",
-        description="OCI layout; for an image cache also a tree, ISO or disk that has one.",
-        examples=["./image-cache.oci"],
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if sum(map(bool, (self.image_ref, self.tarball_path, self.oci_path))) != 1:
-            raise ValueError("needs exactly one of imageRef, tarballPath, ociPath")
-        return self
-
-
-class MetaContent(_Model):
+class MetaContent(FrozenModel):
     """One value of the META partition."""
 
     key: MetaKey = Field(description="Key, from 0x1 to 0xff.", examples=["0xa"])
     value: str = Field(description="Value.", examples=["VALUE"])
 
 
-class Customization(_Model):
+class Customization(FrozenModel):
     """Changes to the defaults."""
 
     extra_kernel_args: tuple[KernelArgument, ...] = Field(
@@ -111,99 +71,7 @@ class Customization(_Model):
         return contents
 
 
-class SigningKey(_Model):
-    """A private key in a PEM file."""
-
-    key_path: str = Field(description="Private key in PEM.", examples=["./keys/key.pem"])
-    signer_address: Unserved = later_field("", "Address of a signing service.")
-    azure_vault_url: Unserved = later_field("", "Azure Key Vault.", alias="azureVaultURL")
-    aws_kms_key_id: Unserved = later_field("", "Key in AWS KMS.", alias="awsKMSKeyID")
-    aws_region: Unserved = later_field("", "Region of AWS.")
-
-
-class PcrSigningKey(SigningKey):
-    """The private key that signs PCR policies."""
-
-    azure_key_id: Unserved = later_field("", "Key in Azure.", alias="azureKeyID")
-    azure_key_version: Unserved = later_field("", "Version of the key in Azure.")
-
-
-class SigningKeyAndCertificate(SigningKey):
-    """A private key and its certificate, in PEM files."""
-
-    cert_path: str = Field(description="Certificate in PEM.", examples=["./keys/cert.pem"])
-    azure_certificate_id: Unserved = later_field(
-        "", "Certificate in Azure.", alias="azureCertificateID"
-    )
-    aws_cert_path: Unserved = later_field("", "Certificate of a key in AWS KMS.")
-    aws_cert_arn: Unserved = later_field("", "Certificate in AWS ACM.", alias="awsCertARN")
-
-
-class SecureBootInput(_Model):
-    """Keys and certificates; an absent one has its usual name in the folder of keys."""
-
-    secure_boot_signer: Annotated[SigningKeyAndCertificate | None, IfAny] = Field(
-        default=None,
-        description="Signs systemd-boot and the unified kernel image.",
-        examples=[
-            {"keyPath": "./keys/uki-signing-key.pem", "certPath": "./keys/uki-signing-cert.pem"}
-        ],
-    )
-    pcr_signer: Annotated[PcrSigningKey | None, IfAny] = Field(
-        default=None,
-        description="Signs PCR policies.",
-        examples=[{"keyPath": "./keys/pcr-signing-key.pem"}],
-    )
-    platform_key_path: str = Field(
-        default="", description="PK for enrollment.", examples=["./keys/PK.auth"]
-    )
-    key_exchange_key_path: str = Field(
-        default="", description="KEK for enrollment.", examples=["./keys/KEK.auth"]
-    )
-    signature_key_path: str = Field(
-        default="", description="db for enrollment.", examples=["./keys/db.auth"]
-    )
-    include_well_known_certs: bool = Field(
-        default=False,
-        description="Also trust the certificates in well-known/ of the folder of keys.",
-    )
-
-
-class Input(_Model):
-    """Boot assets and image cache; boot assets that are absent are looked for."""
-
-    kernel: Annotated[FileAsset | None, IfAny] = Field(
-        default=None, description="Kernel.", examples=[{"path": "./vmlinuz"}]
-    )
-    initramfs: Annotated[FileAsset | None, IfAny] = Field(
-        default=None, description="Initramfs.", examples=[{"path": "./initramfs.xz"}]
-    )
-    sd_stub: Annotated[FileAsset | None, IfAny] = Field(
-        default=None, description="systemd-stub.", examples=[{"path": "./systemd-stub.efi"}]
-    )
-    sd_boot: Annotated[FileAsset | None, IfAny] = Field(
-        default=None, description="systemd-boot.", examples=[{"path": "./systemd-boot.efi"}]
-    )
-    base_installer: Annotated[ContainerAsset | None, IfAny] = Field(
-        default=None,
-        description="Base of an installer image.",
-        json_schema_extra={IGNORED: True},
-    )
-    image_cache: ContainerAsset | None = Field(
-        default=None, description="Image cache to put into the output."
-    )
-    overlay_installer: Annotated[ContainerAsset | None, IfAny, only(None)] = later_field(
-        None, "Overlay of an installer image."
-    )
-    system_extensions: Annotated[tuple[ContainerAsset, ...], only(())] = later_field(
-        (), "System extensions."
-    )
-    secureboot: SecureBootInput | None = Field(
-        default=None, description="Keys and certificates of SecureBoot."
-    )
-
-
-class Overlay(_Model):
+class Overlay(FrozenModel):
     """A board overlay."""
 
     name: str = Field(description="Name of the overlay.")
@@ -219,7 +87,7 @@ _EnrollChoice = Annotated[
 ]
 
 
-class ImageOptions(_Model):
+class ImageOptions(FrozenModel):
     """Options of a disk image or USB stick."""
 
     disk_size: Size | None = Field(
@@ -244,7 +112,7 @@ class ImageOptions(_Model):
     )
 
 
-class IsoOptions(_Model):
+class IsoOptions(FrozenModel):
     """Options of an ISO."""
 
     bootloader: _BootloaderChoice = Field(
@@ -257,7 +125,7 @@ class IsoOptions(_Model):
     )
 
 
-class Output(_Model):
+class Output(FrozenModel):
     """What is made."""
 
     kind: Annotated[
@@ -321,7 +189,7 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) and len(value) <= 20 else shown(value)
 
 
-class Profile(_Model):
+class Profile(FrozenModel):
     """A whole profile."""
 
     base_profile_name: str = Field(

@@ -16,7 +16,7 @@ from imager.bootassets.kernelimage import unified_kernel_image
 from imager.content.extents import Content
 from imager.efi.measured import PcrPolicy, check_pcr_policy
 from imager.efi.pcr import TALOS_PHASES
-from imager.efi.uki import UkiProfile, os_release
+from imager.efi.uki_sections import UkiProfile, os_release
 from imager.support.arch import AMD64
 from tests.boot.outputs import kernel_arguments
 from tests.lib.keys.pcr_keys import PcrKey

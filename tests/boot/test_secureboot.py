@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from imager.content.extents import Content, FileRange
 from imager.efi.authenticode import sign_pe
 from imager.efi.measured import check_pcr_policy
-from imager.efi.pe import read_headers
+from imager.efi.pe import content_headers
 from imager.efi.signer import FileSigner
 from tests.boot.outputs import counts, make_image
 from tests.lib.caches.caches import CacheFixture, flip, make_flat
@@ -111,7 +111,8 @@ def place_of(esp: Path, name: str) -> int:
 def changed(esp: Path, keys: Path) -> Iterator[Path]:
     """Yield copies of an ESP, each with one byte of its UKI inverted, which `verify` objects to."""
     start = place_of(esp, UKI)
-    headers = read_headers(esp, offset=start)
+    rest = Content.of_file(esp).slice(start, esp.stat().st_size - start)
+    headers = content_headers(rest, name=UKI)
     places = {
         section.name: start + section.offset + section.virtual_size // 2
         for section in headers.sections

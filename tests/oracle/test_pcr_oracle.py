@@ -25,10 +25,8 @@ from imager.efi.pcr import (
     public_key_pem,
     sign_policies,
 )
-from imager.efi.uki import (
-    UkiProfile,
-    stub_version,
-)
+from imager.efi.systemd import Part, version_number
+from imager.efi.uki_sections import UkiProfile
 from imager.support.arch import AMD64
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.machines.tpm import tpm_of_the_host
@@ -132,7 +130,7 @@ def test_real_stubs_name_the_sections_that_they_measure(trixie: BootAssets) -> N
     for assets in (find_assets(AMD64, given=real_assets()), trixie):
         stub = assets.path(Asset.SD_STUB)
         strings = set(tool("strings", "-n", "4", stub).split())
-        version = stub_version(stub)
+        version = version_number(stub, Part.STUB)
         named = {name for name in measured_sections(999) if name in strings}
         assert named == set(measured_sections(version)), version
 

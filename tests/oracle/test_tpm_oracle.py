@@ -19,7 +19,7 @@ from imager.bootassets.kernelimage import unified_kernel_image
 from imager.content.extents import Content
 from imager.efi.measured import check_pcr_policy
 from imager.efi.pcr import sign_policies
-from imager.efi.uki import UkiProfile
+from imager.efi.uki_sections import UkiProfile
 from imager.support.arch import AMD64
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.machines.tpm import tpm_of_the_host

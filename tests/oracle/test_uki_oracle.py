@@ -9,7 +9,8 @@ import pefile
 import pytest
 
 from imager.content.extents import Content
-from imager.efi.uki import UkiParts, os_release, plan_uki, uki_sections
+from imager.efi.uki import plan_uki
+from imager.efi.uki_sections import UkiParts, os_release, uki_sections
 from imager.support.errors import DependencyError
 from imager.support.tools import run_tool
 from tests.lib.keys.pe_stub import PE_START, SBAT, TEXT, pe_stub

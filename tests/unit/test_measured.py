@@ -13,13 +13,8 @@ from imager.content.extents import Content
 from imager.efi import measured
 from imager.efi.measured import check_pcr_policy, pe_sections, with_signatures
 from imager.efi.pcr import TALOS_PHASES, pcr_value, public_key_pem
-from imager.efi.uki import (
-    Section,
-    UkiParts,
-    UkiProfile,
-    plan_uki,
-    uki_sections,
-)
+from imager.efi.uki import Section, plan_uki
+from imager.efi.uki_sections import UkiParts, UkiProfile, uki_sections
 from imager.support.errors import InputError, UnsupportedError
 from tests.lib.keys.pcr_keys import PcrKey
 from tests.lib.keys.pe_stub import SBAT, TABLE, patched, pe_stub

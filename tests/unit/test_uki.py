@@ -8,16 +8,10 @@ import pefile
 import pytest
 
 from imager.content.extents import Content, Data, FileRange
-from imager.efi.pe import PeSection, check_pe, read_headers
-from imager.efi.uki import (
-    Section,
-    UkiParts,
-    UkiProfile,
-    os_release,
-    plan_uki,
-    stub_version,
-    uki_sections,
-)
+from imager.efi.pe import PeSection, check_pe, content_headers, read_headers
+from imager.efi.systemd import Part, version_number
+from imager.efi.uki import Section, plan_uki
+from imager.efi.uki_sections import UkiParts, UkiProfile, os_release, uki_sections
 from imager.support.errors import InputError, UnsupportedError
 from tests.lib.keys.pe_stub import (
     CHECKSUM,
@@ -235,7 +229,7 @@ def test_profiles_follow_the_sections_that_all_have(stub: Path) -> None:
 )
 def test_the_stub_says_its_version(tmp_path: Path, said: bytes, version: int) -> None:
     (tmp_path / "stub").write_bytes(b"MZ" + bytes(100) + said + bytes(100))
-    assert stub_version(tmp_path / "stub") == version
+    assert version_number(tmp_path / "stub", Part.STUB) == version
 
 
 def test_sections_lie_at_sectors_of_a_cd(stub: Path) -> None:
@@ -251,7 +245,8 @@ def test_sections_lie_at_sectors_of_a_cd(stub: Path) -> None:
 def test_reading_a_pe_inside_a_larger_file(stub: Path) -> None:
     disk = stub.parent / "disk"
     disk.write_bytes(bytes(5000) + pe_stub() + bytes(5000))
-    assert read_headers(disk, offset=5000).sections == read_headers(stub).sections
+    inner = Content.of_file(disk).slice(5000, len(pe_stub()))
+    assert content_headers(inner, name="disk").sections == read_headers(stub).sections
 
 
 def test_check_pe_takes_an_application_of_the_machine(stub: Path) -> None:

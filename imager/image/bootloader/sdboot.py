@@ -13,7 +13,7 @@ from imager.bootassets.kernelimage import efi_asset
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
 from imager.efi.authenticode import sign_pe
-from imager.efi.uki import loader_version
+from imager.efi.systemd import Part, version_number
 from imager.image.bootloader.boot import BootTarget, DiskBoot, IsoBoot, PlannedPartition
 from imager.image.bootloader.esp import disk_loader, esp_partition, medium_loader
 from imager.image.bootloader.unified import unified_images
@@ -126,7 +126,7 @@ def _enroll_keys(target: BootTarget) -> EnrollKeys:
 
 
 def _knows_if_safe(target: BootTarget) -> bool:
-    return loader_version(target.build.assets.path(Asset.SD_BOOT)) >= _IF_SAFE_SINCE
+    return version_number(target.build.assets.path(Asset.SD_BOOT), Part.BOOT) >= _IF_SAFE_SINCE
 
 
 def _notes(target: BootTarget) -> tuple[str, ...]:

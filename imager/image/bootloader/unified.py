@@ -6,7 +6,7 @@ from imager.bootassets.kernelimage import knows_profiles, unified_kernel_image
 from imager.content.extents import Content
 from imager.content.tree import File
 from imager.efi.authenticode import sign_pe
-from imager.efi.uki import UkiProfile, os_release
+from imager.efi.uki_sections import UkiProfile, os_release
 from imager.image.bootloader.boot import BootTarget, MenuEntry
 
 _NAME = "the unified kernel image"

@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "an old stub gets profiles",
         "imager/bootassets/kernelimage.py",
-        "stub_version(assets.path(Asset.SD_STUB)) >= _PROFILES_SINCE",
-        "stub_version(assets.path(Asset.SD_STUB)) >= 0",
+        "version_number(assets.path(Asset.SD_STUB), Part.STUB) >= _PROFILES_SINCE",
+        "version_number(assets.path(Asset.SD_STUB), Part.STUB) >= 0",
         f"{_OUTPUTS}::test_an_old_stub_gets_no_profiles",
     ),
     Mutant(
