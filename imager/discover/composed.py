@@ -19,7 +19,7 @@ _NUMBER = "its tag is a number: is a quote missing?"
 _NO_REGISTRY = "it has no registry"
 _APART = "its parts are in fields of their own; add it if it is pulled"
 _LONGER = "the name beside the repository may be its last part"
-_VARIABLE = "it contains a variable"
+HAS_VARIABLE = "it contains a variable"
 # The last word of a key that has a part of an image: `imageTag`, `PROXY_IMAGE_REPOSITORY`.
 _PART_OF_IMAGE = re.compile(
     r"(|.*[a-z_.-])(image)[_-]?(registry|repository|repo|name|tag|version|digest)", re.IGNORECASE
@@ -137,7 +137,7 @@ def _judged(
 ) -> ImageField | Suspect | None:
     """Return how certain an image of several parts is; None if it is not an image."""
     if any(each in image for each in VARIABLES):
-        return Suspect(place.path, shown(image), _VARIABLE) if has_tag or is_helm else None
+        return Suspect(place.path, shown(image), HAS_VARIABLE) if has_tag or is_helm else None
     if parsed(image) is None:
         return None
     if has_tag and (is_complete(image) or (is_strict_reference(image) and is_likely(image))):

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from imager.discover import likeness
-from imager.discover.composed import composed, composed_items, kustomized
+from imager.discover.composed import HAS_VARIABLE, composed, composed_items, kustomized
 from imager.discover.encoded import TooLargeError, decoded_text
 from imager.discover.findings import Finding, ImageField, Mention, Nested, Note, Remark, Suspect
 from imager.discover.manifesttext import Origin, Text, origin_of
@@ -29,7 +29,6 @@ from imager.support.yamlpaths import shown, text_at, value_at
 LOOKS = "it looks like an image; add it if it is pulled"
 _IN_SHORT = "it may be the short name of an image; add it if it is pulled"
 _TOO_MANY = f"more than {likeness.MOST_IN_TEXT} images are in this text; the rest is not read"
-_VARIABLE = "it contains a variable"
 _ISTIO = "`auto` is replaced by Istio's proxy: list that image too"
 
 _CONTAINERS = frozenset({"containers", "initContainers", "ephemeralContainers"})
@@ -153,7 +152,7 @@ def known_image(value: str, spot: Spot) -> Iterator[Finding]:
     if likeness.parsed(image):
         yield ImageField(spot.path, image, line)
     elif any(each in value for each in VARIABLES):
-        yield Suspect(spot.path, shown(value), _VARIABLE, line)
+        yield Suspect(spot.path, shown(value), HAS_VARIABLE, line)
     elif value and not any(char in value for char in "*?!|<>"):
         yield Suspect(spot.path, shown(value), "it is not an image reference", line)
 
@@ -227,7 +226,7 @@ def _json_values(text: str) -> Sequence[str]:
 def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
     """Yield what a text names whose key or option says that it is an image."""
     if any(each in text for each in VARIABLES):
-        yield Suspect(spot.path, shown(text), _VARIABLE, line)
+        yield Suspect(spot.path, shown(text), HAS_VARIABLE, line)
         return
     for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):
         if likeness.is_tagged(word):
@@ -255,7 +254,7 @@ def within_text(value: str, spot: Spot) -> Iterator[Finding]:
     found = seen_in_text(value)
     for seen in found:
         line = origin.line_at(seen.offset) if spot.line else 0
-        why = _VARIABLE if seen.has_variable else LOOKS
+        why = HAS_VARIABLE if seen.has_variable else LOOKS
         yield Suspect(spot.path, shown(seen.image), why, line)
     if len(found) == likeness.MOST_IN_TEXT:
         yield Note(spot.path, _TOO_MANY, spot.line_of(value))
