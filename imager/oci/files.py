@@ -11,8 +11,9 @@ from pathlib import Path
 from imager.content.extents import Content
 from imager.content.reading import read_file
 from imager.content.tree import File
+from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
-from imager.oci.manifest import Descriptor
+from imager.oci.manifest import Descriptor, RawManifest
 from imager.oci.source import NotFoundError
 from imager.support.errors import InputError
 from imager.support.units import format_size
@@ -43,6 +44,15 @@ class ImageFiles(ABC):
             size = format_size(file.content.size)
             raise InputError(f"{self.where(name)} is too large for a document: {size}")
         return raw
+
+    def manifest(self, name: str, digest: Digest, *, media_type: str = "") -> RawManifest:
+        """Return the manifest `digest`; raises InputError when it has another digest."""
+        raw, where = self.document(name), f"{self.path}: manifest {digest}"
+        if Digest.of(raw) != digest:
+            raise InputError(
+                f"{where} is not what its digest says", hint="it is damaged: copy or make it again"
+            )
+        return RawManifest.parse(raw, media_type=media_type, where=where)
 
     def blob(self, name: str, blob: Descriptor) -> File:
         """Return the file of a blob; raises InputError when its size is another one."""

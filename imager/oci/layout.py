@@ -150,13 +150,7 @@ class LayoutImage(StoredImage):
         raise NotFoundError(f"{self.layout.path} has no image {target}")
 
     def _read(self, digest: Digest, media_type: str = "") -> RawManifest:
-        where = f"{self.layout.path}: manifest {digest}"
-        raw = self.layout.files.document(blob_path(digest))
-        if Digest.of(raw) != digest:
-            raise InputError(
-                f"{where} is not what its digest says", hint="the layout is damaged: make it again"
-            )
-        return RawManifest.parse(raw, media_type=media_type, where=where)
+        return self.layout.files.manifest(blob_path(digest), digest, media_type=media_type)
 
     def blob_content(self, blob: Descriptor) -> Content:
         """Return the blob's file as content; see ImageSource."""

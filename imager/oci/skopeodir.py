@@ -39,7 +39,7 @@ class SkopeoDirectory(StoredImage):
 
     def root(self) -> RawManifest:
         """Return the manifest or index of the image."""
-        return self._parsed(_ROOT)
+        return RawManifest.parse(self.files.document(_ROOT), where=self.files.where(_ROOT))
 
     @property
     def place(self) -> str:
@@ -53,16 +53,7 @@ class SkopeoDirectory(StoredImage):
             return root
         if not isinstance(target, Digest):
             raise NotFoundError(f"{self.files.path} has no manifest {target}")
-        found = self._parsed(f"{target.hex}.{_ROOT}")
-        if found.digest != target:
-            raise InputError(
-                f"{self.files.path}: manifest {target} is not what its digest says",
-                hint="the folder is damaged: copy the image again",
-            )
-        return found
-
-    def _parsed(self, name: str) -> RawManifest:
-        return RawManifest.parse(self.files.document(name), where=self.files.where(name))
+        return self.files.manifest(f"{target.hex}.{_ROOT}", target)
 
     def blob_content(self, blob: Descriptor) -> Content:
         """Return the blob's file as content; see ImageSource."""

@@ -27,22 +27,13 @@ from imager.support.errors import ImagerError, InputError
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What changes when a file is written to or replaced."""
+# What changes when a file is written to or replaced.
+Identity = tuple[int, ...]
 
-    device: int
-    inode: int
-    size: int
-    modified: int
-    changed: int
 
-    @classmethod
-    def of(cls, status: os.stat_result) -> Identity:
-        """Return the identity of the file that `status` is of."""
-        return cls(
-            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        )
+def identity_of(status: os.stat_result) -> Identity:
+    """Return the identity of the file that `status` is of."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,7 @@ class OpenBlob:
     @property
     def identity(self) -> tuple[Identity, ...]:
         """The identities of the files."""
-        return tuple(Identity.of(os.fstat(file.fileno())) for file in self.files.values())
+        return tuple(identity_of(os.fstat(file.fileno())) for file in self.files.values())
 
 
 @dataclass(frozen=True, slots=True)

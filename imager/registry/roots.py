@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from imager.cache.cache import ImageCache
 from imager.cache.open import open_cache
-from imager.registry.blobs import Identity
+from imager.registry.blobs import Identity, identity_of
 from imager.support.errors import ImagerError, OutputError, joined
 
 _MOST_PROBLEMS = 20
@@ -81,7 +81,7 @@ class FixedRoots:
 
     def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
         """Return `roots`, those that have changed opened again."""
-        return renewed(roots)
+        return tuple(open_root(root.path) if root.has_changed else root for root in roots)
 
     def close(self) -> None:
         """Nothing takes long here."""
@@ -103,11 +103,6 @@ def open_root(path: Path) -> Root:
     return Root(path, stamp, cache, tuple(problems[:_MOST_PROBLEMS]))
 
 
-def renewed(roots: Iterable[Root]) -> tuple[Root, ...]:
-    """Return `roots`, those that have changed opened again."""
-    return tuple(open_root(root.path) if root.has_changed else root for root in roots)
-
-
 def stamp_of(path: Path) -> Stamp:
     """Return what changes when a cache is replaced, or files come to it or go.
 
@@ -126,6 +121,6 @@ def _telling(path: Path) -> Iterator[Path]:
 
 def _identity(path: Path) -> Identity | None:
     try:
-        return Identity.of(path.stat())
+        return identity_of(path.stat())
     except OSError:
         return None

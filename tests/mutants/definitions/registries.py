@@ -245,7 +245,7 @@ MUTANTS = (
     ),
     Mutant(
         "a layout's manifest may differ from its digest",
-        "imager/oci/layout.py",
+        "imager/oci/files.py",
         "if Digest.of(raw) != digest:",
         "if not raw:",
         "tests/unit/test_oci_layout.py::test_refuses_a_damaged_manifest",
