@@ -26,7 +26,7 @@ SPAN = re.compile(r"`([^`]+)`")
 OPTION = re.compile(r"(?<![\w-])(--?[a-z][a-z0-9-]*)")
 LONG = re.compile(r"(?<!\S)(--[a-z][a-z0-9-]*)")
 # Pages that sphinx makes from code.
-GENERATED = "reference/generated/"
+GENERATED = "generated/"
 # Options of other programs that the pages show.
 FOREIGN = frozenset({"--changed", "--index", "--privileged", "--user"})
 
