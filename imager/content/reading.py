@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -56,6 +57,14 @@ def iterate_bytes(content: Content) -> Iterator[bytes]:
 def read_content(content: Content) -> bytes:
     """Return the bytes of a small content; raises as `iterate_content`."""
     return b"".join(iterate_bytes(content))
+
+
+def hash_content(content: Content, hash_name: str = "sha256") -> bytes:
+    """Return the hash of a content of any size; raises as `iterate_content`."""
+    found = hashlib.new(hash_name)
+    for piece in iterate_bytes(content):
+        found.update(piece)
+    return found.digest()
 
 
 def read_file(file: File, limit: int) -> bytes | None:

@@ -9,14 +9,13 @@ for its checksum, and never held.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from imager.content.extents import Content
-from imager.content.reading import iterate_bytes, iterate_content, read_content
+from imager.content.reading import hash_content, iterate_content, read_content
 from imager.efi.pe import DIRECTORY, SIZE_LIMIT, PeHeaders, content_headers
 from imager.efi.signer import Signer
 from imager.support.errors import InputError, UnsupportedError
@@ -48,11 +47,7 @@ class SplitImage:
 
     def digest(self, hash_name: str = "sha256") -> bytes:
         """Return the Authenticode digest of the image; reads all of it."""
-        digest = hashlib.new(hash_name)
-        for part in _hashed(self.headers, self.image):
-            for piece in iterate_bytes(part):
-                digest.update(piece)
-        return digest.digest()
+        return hash_content(Content.concat(_hashed(self.headers, self.image)), hash_name)
 
 
 def split_image(content: Content, *, name: str = "the EFI binary") -> SplitImage:

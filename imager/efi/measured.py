@@ -14,11 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.reading import read_content
+from imager.content.reading import hash_content, read_content
 from imager.efi.pcr import (
     FIRST_STUB,
     TALOS_PHASES,
-    content_digest,
     measured_sections,
     pcr_value,
     read_public_key,
@@ -68,7 +67,7 @@ def with_signatures(
     version = _known_version(version_number(stub, Part.STUB), stub.name)
     base, profiles = _split(sections)
     own = pe_sections(Content.of_file(stub), name=str(stub))
-    digest = cache(content_digest)
+    digest = cache(hash_content)
     signed = list(base)
     for profile in profiles:
         booted = _booted((*own, *base), profile)
@@ -86,7 +85,7 @@ def check_pcr_policy(uki: Content, *, name: str = "the UKI") -> tuple[PcrPolicy,
     """
     version = _known_version(version_number(uki, Part.STUB), name)
     base, profiles = _split(pe_sections(uki, name=name))
-    digest = cache(content_digest)
+    digest = cache(hash_content)
     return tuple(_checked(_booted(base, profile), version, digest) for profile in profiles)
 
 

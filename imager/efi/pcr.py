@@ -14,9 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imager.content.extents import Content
-from imager.content.reading import iterate_bytes
-from imager.efi.signer import KeySigner
+from imager.efi.signer import KeySigner, verifies
 from imager.support.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,14 +64,6 @@ class PcrSignature:
     policy: bytes
     signature: bytes
     fingerprint: bytes
-
-
-def content_digest(content: Content) -> bytes:
-    """Return the SHA-256 of `content`, of which a megabyte at a time is held."""
-    digest = hashlib.sha256()
-    for piece in iterate_bytes(content):
-        digest.update(piece)
-    return digest.digest()
 
 
 def measured_sections(stub: int) -> tuple[str, ...]:
@@ -202,22 +192,10 @@ def signed_phases(
         policy = f".pcrsig: policy {each.policy.hex()}"
         if each.fingerprint != _fingerprint(key):
             problems.append(f"{policy} is signed by another key than .pcrpkey")
-        elif not _verifies(each, key):
+        elif not verifies(key, each.signature, each.policy):
             problems.append(f"{policy} has an invalid signature")
         elif each.policy not in policies:
             problems.append(f"{policy} does not match this image in any known boot phase")
         else:
             phases.append(policies[each.policy])
     return tuple(phases), tuple(problems)
-
-
-def _verifies(each: PcrSignature, key: RSAPublicKey) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    try:
-        key.verify(each.signature, each.policy, PKCS1v15(), SHA256())
-    except InvalidSignature:
-        return False
-    return True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from asn1crypto import cms, core, parser
 
 from imager.efi.certificates import der, parse_certificate
-from imager.efi.signer import HASHES, Signer
+from imager.efi.signer import HASHES, Signer, verifies
 from imager.efi.trust import certificate_problem
 from imager.support.screen import printable
 
@@ -245,15 +245,10 @@ def _inner(content: bytes) -> bytes:
 
 
 def _verify(certificate: Certificate, signature: bytes, data: bytes, hash_name: str) -> None:
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
     key, problem = certificate.public_key(), certificate_problem(certificate)
     if problem or not isinstance(key, RSAPublicKey):
         raise Pkcs7Error(f"is not accepted: {problem}")
-    try:
-        key.verify(signature, data, PKCS1v15(), getattr(hashes, hash_name.upper())())
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError) as error:
-        raise Pkcs7Error("does not verify: it is for other content, or damaged") from error
+    if not verifies(key, signature, data, hash_name):
+        raise Pkcs7Error("does not verify: it is for other content, or damaged")

@@ -82,6 +82,19 @@ class FileSigner(FileKey):
     certificate: Certificate
 
 
+def verifies(key: RSAPublicKey, signature: bytes, data: bytes, hash_name: str = "sha256") -> bool:
+    """Whether `signature` is an RSA PKCS #1 v1.5 signature by `key` over the hash of `data`."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+    try:
+        key.verify(signature, data, PKCS1v15(), getattr(hashes, hash_name.upper())())
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedKey:
     """A key, and warnings about its file."""

@@ -15,10 +15,10 @@ import pytest
 from imager.bootassets.find import Asset, BootAssets, find_assets
 from imager.bootassets.kernelimage import unified_kernel_image
 from imager.content.extents import Content
+from imager.content.reading import hash_content
 from imager.efi.measured import check_pcr_policy
 from imager.efi.pcr import (
     after_phases,
-    content_digest,
     measured_sections,
     pcr_policy,
     pcr_value,
@@ -85,7 +85,7 @@ def measured(
 
 
 def value_of(contents: Mapping[str, bytes], stub: int) -> bytes:
-    digests = {f".{n}": content_digest(Content.of_bytes(data)) for n, data in contents.items()}
+    digests = {f".{n}": hash_content(Content.of_bytes(data)) for n, data in contents.items()}
     return pcr_value(digests, stub=stub)
 
 

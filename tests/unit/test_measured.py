@@ -124,7 +124,7 @@ def test_each_content_is_hashed_once(
         seen.append(content.size)
         return sha256(content_bytes(content)).digest()
 
-    monkeypatch.setattr(measured, "content_digest", counted)
+    monkeypatch.setattr(measured, "hash_content", counted)
     uki = make_uki(pcr_key, tmp_path, RESET, DEBUG)
     assert [seen.count(len(data)) for data in (KERNEL, INITRAMFS)] == [1, 1]
     check_pcr_policy(Content.of_file(uki))

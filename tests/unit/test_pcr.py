@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from imager.content.extents import Content
+from imager.content.reading import hash_content
 from imager.efi.pcr import (
     TALOS_PHASES,
     PcrSignature,
     after_phases,
-    content_digest,
     measured_sections,
     pcr_policy,
     pcr_value,
@@ -85,7 +85,7 @@ def test_phases_are_extended_without_a_nul() -> None:
 def test_contents_are_hashed_with_their_holes() -> None:
     content = Content.compose(3 << 20, [(5, Content.of_bytes(b"x" * 10))])
     data = bytes(5) + b"x" * 10 + bytes((3 << 20) - 15)
-    assert content_digest(content) == sha256(data).digest()
+    assert hash_content(content) == sha256(data).digest()
 
 
 def test_what_is_signed_can_be_read_back(pcr_key: PcrKey) -> None:
