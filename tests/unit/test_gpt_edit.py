@@ -145,3 +145,18 @@ def write_at(path: Path, changes: Mapping[int, int]) -> None:
         for place, byte in changes.items():
             file.seek(place)
             file.write(bytes([byte]))
+
+
+def test_a_backup_inside_a_partition_does_not_count(tmp_path: Path) -> None:
+    path = write_disk(tmp_path / "disk", part(1, MIB, 4 * MIB))
+    disk = bytearray(path.read_bytes())
+    inside = 2 * MIB
+    disk[inside : inside + 128 * 128] = disk[1024 : 1024 + 128 * 128]
+    disk[SIZE - 512 + 72 : SIZE - 512 + 80] = (inside // 512).to_bytes(8, "little")
+    path.write_bytes(disk)
+    change_entries(path, header=SIZE // 512 - 1, array=inside // 512, at=0, data=b"")
+    with pytest.raises(InputError, match="overlaps the backup"):
+        read_gpt(path)
+    assert not read_table(path).is_whole
+    write_table(read_table(path), path)
+    assert tuple(read_gpt(path).partitions.values()) == (part(1, MIB, 4 * MIB),)

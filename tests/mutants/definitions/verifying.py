@@ -46,6 +46,20 @@ MUTANTS = (
         f"{_TABLES}::test_partitions_of_an_image_have_the_numbers_of_their_entries",
     ),
     Mutant(
+        "a backup table may be inside of a partition",
+        "imager/formats/gpt/read.py",
+        "if any(part.end > start for part in",
+        "if any(part.end < 0 for part in",
+        "tests/unit/test_gpt_edit.py::test_a_backup_inside_a_partition_does_not_count",
+    ),
+    Mutant(
+        "systemd-boot has the version of a stub",
+        "imager/efi/systemd.py",
+        "if found and found[1].decode() == part.value",
+        "if found",
+        "tests/unit/test_uki.py::test_the_stub_says_its_version",
+    ),
+    Mutant(
         "an MBR has no EFI system partition",
         "imager/formats/gpt/mbr.py",
         "kind == _ESP",
