@@ -8,8 +8,8 @@ from functools import cached_property
 
 from imager.cache.blobnames import BlobNames
 from imager.cache.paths import cache_tree
-from imager.content.digests import AnyCheck, Check, ScatteredCheck
-from imager.content.extents import Content, Extent, FileRange
+from imager.content.digests import Check
+from imager.content.extents import Content, FileRange
 from imager.content.tree import File, Tree
 from imager.oci.config import platform_of
 from imager.oci.digest import Digest
@@ -40,7 +40,7 @@ class ImageCache:
     manifests: Mapping[Reference, RawManifest]
     blobs: Mapping[Digest, File]
     config_platforms: Mapping[Digest, Platform]
-    containers: tuple[AnyCheck, ...] = ()
+    containers: tuple[Check, ...] = ()
     ignored: int = 0
 
     def readable_in_any_order(self) -> ImageCache:
@@ -139,7 +139,7 @@ class ImageCache:
         return sum(file.content.size for file in self.files)
 
     @cached_property
-    def checks(self) -> tuple[AnyCheck, ...]:
+    def checks(self) -> tuple[Check, ...]:
         """The digests still to be checked: every blob, and what contains the blobs."""
         named = BlobNames(self.manifests)
         blobs = (
@@ -252,21 +252,13 @@ class ImageCache:
         return reference in self.manifests
 
 
-def blob_checks(digest: Digest, content: Content, *, what: str | None = None) -> Iterator[AnyCheck]:
+def blob_checks(digest: Digest, content: Content, *, what: str | None = None) -> Iterator[Check]:
     """Yield the check of a blob that is in files: none for one that is read from a stream.
 
     `what` is what messages call it.
     """
-    what = what or f"blob {digest}"
-    match content.extents:
-        case (Extent(0, content.size, FileRange() as source),):
-            yield Check(what, source, content.size, digest.hex)
-        case _ if _lies_in_files(content):
-            yield ScatteredCheck(what, content, digest.hex)
-
-
-def _lies_in_files(content: Content) -> bool:
-    return all(isinstance(extent.source, FileRange) for extent in content.extents)
+    if all(isinstance(extent.source, FileRange) for extent in content.extents):
+        yield Check(what or f"blob {digest}", content, digest.hex)
 
 
 def _listed(problems: list[str]) -> str:

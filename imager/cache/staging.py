@@ -13,7 +13,7 @@ from imager.cache.journal import open_journal, recorded
 from imager.cache.paths import blob_path
 from imager.cache.plan import CreationPlan
 from imager.cache.transfer import BlobPlace, DirectDelivery, LayerCacheDelivery, fetch_blobs
-from imager.content.digests import AnyCheck, checking
+from imager.content.digests import Check, checking
 from imager.content.writeback import Flusher
 from imager.support.atomic import atomic_folder
 from imager.support.errors import HostError, OutputError
@@ -125,7 +125,7 @@ def kept_from_earlier(plan: CreationPlan) -> int:
     return recorded(keyed_partial(plan.target, plan.key) / _JOURNAL)
 
 
-def _local_checks(gathered: Gathered) -> list[AnyCheck]:
+def _local_checks(gathered: Gathered) -> list[Check]:
     """Return the checks of the blobs that are on this machine."""
     contents = (
         (digest, source.source.blob_content(source.blob))

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.content.extents import Content, FileRange
+from imager.content.extents import Content, Extent, FileRange
 from imager.content.reading import iterate_bytes
 from imager.support.errors import Fail, ImagerError, InputError, OutputError, stop_at
 from imager.support.workers import Cancel, CancelledError, Work
@@ -31,21 +31,6 @@ _CHUNK = 2 << 20
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`length` bytes of `source` must have the SHA-256 `sha256` (hex); `what` names them."""
-
-    what: str
-    source: FileRange
-    length: int
-    sha256: str
-
-    @property
-    def end(self) -> int:
-        """The byte of the source file after the last one."""
-        return self.source.offset + self.length
-
-
-@dataclass(frozen=True, slots=True)
-class ScatteredCheck:
     """The bytes of `content`, ranges of files and holes, must have the SHA-256 `sha256` (hex)."""
 
     what: str
@@ -57,18 +42,31 @@ class ScatteredCheck:
         """How many bytes are hashed."""
         return self.content.size
 
-
-AnyCheck = Check | ScatteredCheck
+    @property
+    def source(self) -> FileRange | None:
+        """The one range of a file that the content is, None for pieces and for no bytes."""
+        match self.content.extents:
+            case (Extent(0, self.content.size, FileRange() as source),):
+                return source
+        return None
 
 
 @dataclass(slots=True)
 class _Running:
+    """A check of a range of a file, which begins with the bytes `source`."""
+
     check: Check
+    source: FileRange
     hash: _Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def end(self) -> int:
+        """The byte of the source file after the last one."""
+        return self.source.offset + self.check.length
 
 
 @contextmanager
-def checking(checks: Sequence[AnyCheck]) -> Iterator[Callable[[], None]]:
+def checking(checks: Sequence[Check]) -> Iterator[Callable[[], None]]:
     """Run `checks` in the background while the block runs, and wait for them at its end.
 
     Yields a function that raises InputError as soon as one has failed; the end of the block
@@ -89,7 +87,7 @@ def checking(checks: Sequence[AnyCheck]) -> Iterator[Callable[[], None]]:
             cancel.set()
 
 
-def run_checks(checks: Sequence[AnyCheck], *, cancel: Cancel | None = None) -> None:
+def run_checks(checks: Sequence[Check], *, cancel: Cancel | None = None) -> None:
     """Run all checks; raises InputError at the first that does not match."""
     with ThreadPoolExecutor(1, "hash") as pool, suppress(CancelledError):
         hasher = _Hasher(pool, Work(cancel=cancel))
@@ -100,7 +98,7 @@ def run_checks(checks: Sequence[AnyCheck], *, cancel: Cancel | None = None) -> N
 
 
 def failed_checks(
-    checks: Sequence[AnyCheck], *, jobs: int, progress: Callable[[int], None]
+    checks: Sequence[Check], *, jobs: int, progress: Callable[[int], None]
 ) -> tuple[ImagerError, ...]:
     """Run all checks to their end, `jobs` files at a time; return the failures, by file and offset.
 
@@ -118,16 +116,16 @@ def failed_checks(
     return tuple(failure for each in found for failure in each)
 
 
-def _by_file(checks: Sequence[AnyCheck]) -> Iterator[tuple[Path, list[Check]]]:
+def _by_file(checks: Sequence[Check]) -> Iterator[tuple[Path, list[_Running]]]:
     """Yield the checks of each file, in its order, without those of contents in pieces."""
-    plain = [check for check in checks if isinstance(check, Check)]
-    plain.sort(key=lambda check: (check.source.path, check.source.offset))
-    for path, group in groupby(plain, key=lambda check: check.source.path):
+    plain = [_Running(check, check.source) for check in checks if check.source is not None]
+    plain.sort(key=lambda running: (running.source.path, running.source.offset))
+    for path, group in groupby(plain, key=lambda running: running.source.path):
         yield path, list(group)
 
 
-def _scattered(checks: Sequence[AnyCheck]) -> list[ScatteredCheck]:
-    return [check for check in checks if isinstance(check, ScatteredCheck)]
+def _scattered(checks: Sequence[Check]) -> list[Check]:
+    return [check for check in checks if check.source is None]
 
 
 def _failures(check: Callable[[Fail], None]) -> list[ImagerError]:
@@ -139,7 +137,7 @@ def _failures(check: Callable[[Fail], None]) -> list[ImagerError]:
     return failures
 
 
-def _check_file(path: Path, checks: list[Check], hasher: _Hasher, fail: Fail) -> None:
+def _check_file(path: Path, checks: list[_Running], hasher: _Hasher, fail: Fail) -> None:
     boundaries = sorted({edge for check in checks for edge in (check.source.offset, check.end)})
     waiting = list(reversed(checks))
     active: list[_Running] = []
@@ -148,7 +146,7 @@ def _check_file(path: Path, checks: list[Check], hasher: _Hasher, fail: Fail) ->
             for start, end in zip(boundaries, [*boundaries[1:], boundaries[-1]], strict=True):
                 _finish(active, start, fail)
                 while waiting and waiting[-1].source.offset == start:
-                    active.append(_Running(waiting.pop()))
+                    active.append(waiting.pop())
                 _finish(active, start, fail)
                 if active:
                     hasher.feed(file.fileno(), range(start, end), active)
@@ -157,18 +155,18 @@ def _check_file(path: Path, checks: list[Check], hasher: _Hasher, fail: Fail) ->
 
 
 def _finish(active: list[_Running], position: int, fail: Fail) -> None:
-    for running in [running for running in active if running.check.end == position]:
+    for running in [running for running in active if running.end == position]:
         active.remove(running)
         if running.hash.hexdigest() != running.check.sha256:
             fail(_mismatch(running.check))
 
 
-def _check_scattered(check: ScatteredCheck, hasher: _Hasher, fail: Fail) -> None:
+def _check_scattered(check: Check, hasher: _Hasher, fail: Fail) -> None:
     if hasher.hash(check.content) != check.sha256:
         fail(_mismatch(check))
 
 
-def _mismatch(check: AnyCheck) -> InputError:
+def _mismatch(check: Check) -> InputError:
     return InputError(
         f"{check.what} does not match its digest sha256:{check.sha256}",
         hint="it is damaged: copy or make it again",
@@ -187,9 +185,9 @@ class _Hasher:
             size = min(_CHUNK, span.stop - offset)
             chunk = os.pread(descriptor, size, offset)
             if len(chunk) != size:
-                check = active[-1].check
+                last = active[-1]
                 raise InputError(
-                    f"{check.source.path} ends at byte {offset + len(chunk)}, in {check.what}",
+                    f"{last.source.path} ends at byte {offset + len(chunk)}, in {last.check.what}",
                     hint="it is truncated: copy or make it again",
                 )
             others = [self.pool.submit(running.hash.update, chunk) for running in active[1:]]

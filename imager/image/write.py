@@ -15,7 +15,7 @@ from pathlib import Path
 import zstandard
 
 from imager.content.copier import write_content, write_error
-from imager.content.digests import AnyCheck, checking
+from imager.content.digests import Check, checking
 from imager.content.extents import Content, FileRange, StreamRange
 from imager.content.reading import iterate_bytes, iterate_content, zeros
 from imager.content.writeback import flushing
@@ -41,7 +41,7 @@ class WriteJob:
     content: Content
     path: Path
     out_format: OutFormat = OutFormat.RAW
-    checks: Sequence[AnyCheck] = ()
+    checks: Sequence[Check] = ()
     checksum: bool = False
     clobber: bool = True
 

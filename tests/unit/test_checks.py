@@ -10,9 +10,7 @@ import pytest
 
 from imager.content import digests as module
 from imager.content.digests import (
-    AnyCheck,
     Check,
-    ScatteredCheck,
     checking,
     failed_checks,
     run_checks,
@@ -22,6 +20,11 @@ from imager.support.errors import InputError, OutputError
 from imager.support.workers import Cancel
 
 DATA = random.Random("checks").randbytes(500_000)
+# A layer, blobs inside it, adjoining and nested, and ones behind it.
+SPANS = [
+    *((0, 400_000), (512, 99_999), (99_999, 99_999), (99_999, 200_000), (150_000, 399_000)),
+    *((150_000, 399_000), (399_000, 400_000), (400_000, 500_000), (450_000, 450_001)),
+]
 
 
 @pytest.fixture(name="path")
@@ -39,14 +42,13 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def check(path: Path, start: int, end: int, *, what: str = "", good: bool = True) -> Check:
     data = DATA[start:end] if good else DATA[start:end] + b"!"
     name = what or f"bytes {start} to {end}"
-    return Check(name, FileRange(path, start), end - start, hashlib.sha256(data).hexdigest())
+    content = Content.of_source(FileRange(path, start), end - start)
+    return Check(name, content, hashlib.sha256(data).hexdigest())
 
 
 def layer_and_blobs(path: Path) -> list[Check]:
-    """Return a layer, blobs inside it, adjoining and nested, and ones behind it."""
-    spans = [(0, 400_000), (512, 99_999), (99_999, 99_999), (99_999, 200_000), (150_000, 399_000)]
-    spans += [(150_000, 399_000), (399_000, 400_000), (400_000, 500_000), (450_000, 450_001)]
-    return [check(path, *span) for span in spans]
+    """Return checks of SPANS."""
+    return [check(path, *span) for span in SPANS]
 
 
 def test_checks_that_overlap_all_match(path: Path) -> None:
@@ -57,8 +59,7 @@ def test_checks_that_overlap_all_match(path: Path) -> None:
 
 def test_each_of_overlapping_checks_is_told_when_wrong(path: Path) -> None:
     good = layer_and_blobs(path)
-    for place, each in enumerate(good):
-        start, end = each.source.offset, each.end
+    for place, (start, end) in enumerate(SPANS):
         wrong = [*good[:place], check(path, start, end, what="it", good=False), *good[place + 1 :]]
         with pytest.raises(InputError, match=r"^it does not match its digest sha256:") as caught:
             run_checks(wrong)
@@ -173,8 +174,9 @@ def test_all_that_fail_are_told_in_order(path: Path, tmp_path: Path) -> None:
         check(path, 0, 1000, what="good"),
         check(path, 5, 15, what="a", good=False),
     ]
-    checks += [Check("short", FileRange(short), 200, hashlib.sha256(DATA[:200]).hexdigest())]
-    checks += [Check("gone", FileRange(gone), 1, hashlib.sha256(b"x").hexdigest())]
+    for name, file, data in (("short", short, DATA[:200]), ("gone", gone, b"x")):
+        content = Content.of_source(FileRange(file), len(data))
+        checks.append(Check(name, content, hashlib.sha256(data).hexdigest()))
     for jobs in (1, 3):
         messages = [error.message for error in failed_checks(checks, jobs=jobs, progress=len_ok)]
         assert [message.split()[0] for message in messages[:2]] == ["a", "b"]
@@ -197,7 +199,7 @@ def test_progress_is_the_length_of_all_checks(path: Path) -> None:
     assert done[0] == sum(each.length for each in checks)
 
 
-def scattered(path: Path, *, what: str = "it", good: bool = True) -> ScatteredCheck:
+def scattered(path: Path, *, what: str = "it", good: bool = True) -> Check:
     """Return the check of two pieces of the file, the later one first, with a hole between."""
     extents = (
         Extent(0, 9000, FileRange(path, 400_000)),
@@ -205,11 +207,11 @@ def scattered(path: Path, *, what: str = "it", good: bool = True) -> ScatteredCh
     )
     data = DATA[400_000:409_000] + bytes(1000) + DATA[100:5100] + bytes(7)
     digest = hashlib.sha256(data if good else data[:-1]).hexdigest()
-    return ScatteredCheck(what, Content(15_007, extents), digest)
+    return Check(what, Content(15_007, extents), digest)
 
 
 def test_pieces_and_holes_are_hashed_as_one(path: Path) -> None:
-    empty = ScatteredCheck("empty", Content(0), hashlib.sha256().hexdigest())
+    empty = Check("empty", Content(0), hashlib.sha256().hexdigest())
     run_checks([scattered(path), *layer_and_blobs(path), empty])
     with pytest.raises(InputError, match=r"^it does not match"):
         run_checks([*layer_and_blobs(path), scattered(path, good=False)])
@@ -220,7 +222,7 @@ def test_pieces_and_holes_are_hashed_as_one(path: Path) -> None:
 def test_pieces_that_fail_are_told_with_the_others(path: Path) -> None:
     wrong = [scattered(path, what="one", good=False), scattered(path, what="two", good=False)]
     moved: list[int] = []
-    checks: list[AnyCheck] = [*wrong, scattered(path), check(path, 0, 5, what="plain", good=False)]
+    checks: list[Check] = [*wrong, scattered(path), check(path, 0, 5, what="plain", good=False)]
     failures = failed_checks(checks, jobs=2, progress=moved.append)
     assert [failure.message.split()[0] for failure in failures] == ["plain", "one", "two"]
     assert sum(moved) == sum(each.length for each in checks)

@@ -68,7 +68,7 @@ def test_a_source_that_changes_meanwhile_is_told(
 def test_a_failed_check_leaves_no_output(
     source: Path, tmp_path: Path, out_format: OutFormat
 ) -> None:
-    check = Check("it", FileRange(source), len(DATA), "0" * 64)
+    check = Check("it", Content.of_source(FileRange(source), len(DATA)), "0" * 64)
     job = WriteJob(content(source), tmp_path / "out", out_format, (check,))
     with pytest.raises(InputError, match="it does not match its digest"):
         write_output(job, progress=ignore)
