@@ -63,6 +63,7 @@ def _fetch(wanted: BlobSource, landing: Landing, known: int, work: Work) -> None
 
 def _kept(pieces: Iterable[bytes], work: Work) -> Iterator[bytes]:
     for piece in pieces:
+        work.check()
         work.advance(Kept(len(piece)))
         yield piece
 

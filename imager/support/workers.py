@@ -33,12 +33,15 @@ class Cancel:
         """Make every further `check` raise."""
         self._event.set()
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the work is to end."""
+        return self._event.is_set() or (self._outer is not None and self._outer.is_set)
+
     def check(self) -> None:
         """Raise CancelledError when the work is to end."""
-        if self._event.is_set():
+        if self.is_set:
             raise CancelledError
-        if self._outer is not None:
-            self._outer.check()
 
 
 def _ignore(_count: int) -> None:
@@ -93,9 +96,10 @@ class Work:
         self.cancel.check()
 
     def advance(self, count: int) -> None:
-        """Report `count` more bytes; one thread at a time."""
+        """Report `count` more bytes, one thread at a time; nothing once the work is to end."""
         with self._lock:
-            self._progress(count)
+            if not self.cancel.is_set:
+                self._progress(count)
 
     def run(
         self,

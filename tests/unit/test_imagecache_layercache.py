@@ -137,15 +137,17 @@ def test_what_a_killed_run_left_may_be_wrong(
 
 
 class Watched(Cancel):
-    """A token that tells when it is checked."""
+    """A token that calls `checked` when it is looked at for the first time."""
 
     def __init__(self, checked: Callable[[], None]) -> None:
         super().__init__()
         self.checked = checked
 
-    def check(self) -> None:
-        self.checked()
-        super().check()
+    @property
+    def is_set(self) -> bool:
+        checked, self.checked = self.checked, lambda: None
+        checked()
+        return super().is_set
 
 
 @pytest.fixture

@@ -211,8 +211,8 @@ MUTANTS = (
     Mutant(
         "a token that is set does not end the work",
         "imager/support/workers.py",
-        "if self._outer is not None:",
-        "if False:",
+        "or (self._outer is not None and self._outer.is_set)",
+        "",
         "tests/unit/test_workers.py::test_an_outer_token_ends_the_work_and_not_the_other_way_round",
     ),
     Mutant(
