@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-from imager.support.errors import HostError, ImagerError, exit_code_of, is_denied
+from imager.support.errors import HostError, ImagerError, exit_code_of, is_denied, kind_of
 from imager.support.streams import open_streams
 
 _NO_READER = 128 + signal.SIGPIPE
@@ -28,7 +28,7 @@ def main() -> NoReturn:
     try:
         exit_code = _run()
     except ImagerError as error:
-        _fail(error.message, _hint(error), exit_code_of(error))
+        _fail(error.message, _hint(error), exit_code_of(error), kind_of(error))
     except _SignalledError as stop:
         _fail(stop.message, "", stop.exit_code)
     except BrokenPipeError:
@@ -36,7 +36,7 @@ def main() -> NoReturn:
         _exit(_NO_READER)
     except OSError as error:
         message = f"{error.filename or 'input or output'}: {error.strerror or error}"
-        _fail(message, _hint(error), exit_code_of(error))
+        _fail(message, _hint(error), exit_code_of(error), kind_of(error))
     except Exception as error:
         import traceback
 
@@ -107,12 +107,16 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise _SignalledError(number)
 
 
-def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
+def _fail(
+    message: str, hint: str, exit_code: int, kind: type[ImagerError] = ImagerError
+) -> NoReturn:
     from imager.support.screen import Tone, labelled
 
     sys.stderr.write(labelled(Tone.ERROR, message, sys.stderr) + "\n")
     if hint:
         sys.stderr.write(labelled(Tone.HINT, hint, sys.stderr) + "\n")
+    if ImagerError not in (kind, *kind.__bases__):  # general kinds explain nothing more
+        sys.stderr.write(labelled(Tone.MORE, f"imager explain {kind.id}", sys.stderr) + "\n")
     with suppress(OSError, ImagerError):
         sys.stdout.flush()
     _exit(exit_code)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from imager.bootassets.errors import BootAssetError
 from imager.bootassets.find import Asset, BootAssets
 from imager.content.extents import Content
 from imager.oci.documents import Fields, dump_json, load_fields
@@ -24,7 +25,6 @@ from imager.oci.source import ImageSource
 from imager.support.arch import Arch
 from imager.support.atomic import atomic_folder
 from imager.support.descriptors import MADE, opened
-from imager.support.errors import InputError
 from imager.support.folders import check_free_space, ensure_folder
 from imager.support.reporter import Reporter
 from imager.support.units import GIB, count, format_size
@@ -88,20 +88,20 @@ def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[Pulled
     """
     fields = load_fields(root.raw, where=where)
     if not isinstance(root.document, ImageManifest) or fields.text("artifactType") != ARTIFACT_TYPE:
-        raise InputError(
+        raise BootAssetError(
             f"{where} is not an artifact of boot assets",
             hint="`imager assets push REF` makes one",
         )
     annotations = fields.child("annotations")
     its_arch = annotations.text(_ARCH) if annotations else ""
     if its_arch != arch.name:
-        raise InputError(
+        raise BootAssetError(
             f"{where} has boot assets for {its_arch[:20]!r}, not for {arch.name}",
             hint="give another reference, or --arch",
         )
     layers = root.document.layers
     if len(layers) > _MOST_FILES or sum(layer.size for layer in layers) > _LARGEST:
-        raise InputError(
+        raise BootAssetError(
             f"{where} is too large for boot assets: {count(len(layers), 'file')}, "
             f"{format_size(sum(layer.size for layer in layers))}"
         )
@@ -147,7 +147,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
         name: path for name, path in found.items() if not any(p.startswith(".") for p in name.parts)
     }
     if len(shown) > _MOST_FILES:
-        raise InputError(
+        raise BootAssetError(
             f"{folder} holds {len(shown)} files: it is not a folder of boot assets alone",
             hint="give the folder with --assets",
         )
@@ -166,11 +166,11 @@ def _descriptor(layer: Mapping[str, object]) -> Descriptor:
 def _path(layer: Descriptor, where: str) -> PurePosixPath:
     title = layer.annotation(_TITLE)
     if not _PATH.fullmatch(title) or len(title) > _LONGEST_PATH:
-        raise InputError(f"{where}: {title[:80]!r} is not the path of a boot asset")
+        raise BootAssetError(f"{where}: {title[:80]!r} is not the path of a boot asset")
     return PurePosixPath(title)
 
 
 def _check_tree(paths: Collection[PurePosixPath], files: int, where: str) -> None:
     parents = {parent for path in paths for parent in path.parents}
     if len(paths) != files or parents & set(paths):
-        raise InputError(f"{where}: a path appears twice, or is both a file and a folder")
+        raise BootAssetError(f"{where}: a path appears twice, or is both a file and a folder")

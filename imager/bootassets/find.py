@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.bootassets.errors import BootAssetError
 from imager.support.arch import Arch
-from imager.support.errors import InputError
 
 INSTALLED = Path("/usr/install")
 ENVIRONMENT = "IMAGER_ASSETS"
@@ -49,7 +49,7 @@ class BootAssets:
         if path is not None and path.is_file():
             return path
         where = f"{path} does not exist" if path else "no boot assets were found"
-        raise InputError(
+        raise BootAssetError(
             f"boot asset {asset.value} for {self.arch.name}: {where}",
             hint=f"run `imager assets fetch --arch {self.arch.name}`, or give a folder "
             "with --assets, such as /usr/install of a Talos imager image",
@@ -110,7 +110,7 @@ def find_assets(
     what a user names is never replaced by another place.
     """
     if given is not None and not given.is_dir():
-        raise InputError(
+        raise BootAssetError(
             f"--assets {given} is not a folder",
             hint="give one such as /usr/install of a Talos imager image, or leave it out",
         )
@@ -121,7 +121,7 @@ def find_assets(
                 return BootAssets(arch, folder, files or {}, place)
     if named:
         what = "has no boot assets for " + arch.name if Path(named).is_dir() else "is not a folder"
-        raise InputError(
+        raise BootAssetError(
             f"{ENVIRONMENT}={named} {what}",
             hint=f"run `imager assets fetch --arch {arch.name}`, which fills it, or unset it",
         )

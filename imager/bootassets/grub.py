@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from imager.bootassets.errors import BootAssetError
 from imager.bootassets.find import asset_places
 from imager.efi.pe import check_pe
 from imager.support.arch import Arch
-from imager.support.errors import InputError, UnsupportedError
+from imager.support.errors import UnsupportedError
 
 GRUB_FOLDER = "grub"
 INSTALLED = Path("/usr/lib/grub")
@@ -112,7 +113,7 @@ def _find(arch: Arch, name: str, given: Path | None) -> Path:
     for place in _places(arch, given):
         if (place / name).is_file():
             return place / name
-    raise InputError(
+    raise BootAssetError(
         f"GRUB for {arch.name}: {name} was not found",
         hint=f"run `imager assets fetch --arch {arch.name}`, or give a folder with --assets that"
         f" has {arch.name}/{GRUB_FOLDER}/{name}",

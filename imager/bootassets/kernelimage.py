@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imager.bootassets.errors import BootAssetError
 from imager.bootassets.find import Asset, BootAssets
 from imager.bootassets.kernelversion import kernel_version
 from imager.content.extents import Content
@@ -12,7 +13,6 @@ from imager.efi.signer import KeySigner
 from imager.efi.systemd import Part, version_number
 from imager.efi.uki import plan_uki
 from imager.efi.uki_sections import UkiParts, UkiProfile, uki_sections
-from imager.support.errors import InputError
 
 # systemd's release notes; an older stub takes the last command line that it finds.
 _PROFILES_SINCE = 257
@@ -34,7 +34,7 @@ def initramfs_asset(assets: BootAssets) -> Content:
     path = assets.path(Asset.INITRAMFS)
     content = Content.of_file(path)
     if not content.size:
-        raise InputError(
+        raise BootAssetError(
             f"boot asset {path} is empty", hint="run `imager assets fetch`, or copy it again"
         )
     return content

@@ -21,8 +21,8 @@ from typing import BinaryIO, Protocol
 
 import zstandard
 
+from imager.bootassets.errors import BootAssetError
 from imager.content.compression import LARGEST_WINDOW
-from imager.support.errors import InputError
 
 _HEAD = 64 << 10
 _BZIMAGE, _ARM64, _ZBOOT = (0x202, b"HdrS"), (0x38, b"ARM\x64"), (0x04, b"zimg")
@@ -75,7 +75,7 @@ def kernel_version(vmlinuz: Path) -> str:
                 return _zboot_version(vmlinuz, head, file)
             return ""
     except OSError as error:
-        raise InputError(f"{vmlinuz}: cannot be read: {error.strerror}") from error
+        raise BootAssetError(f"{vmlinuz}: cannot be read: {error.strerror}") from error
 
 
 def _is(head: bytes, magic: tuple[int, bytes]) -> bool:
@@ -91,7 +91,7 @@ def _bzimage_version(vmlinuz: Path, head: bytes) -> str:
     start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
     release = _RELEASE.match(head, start)
     if release is None:
-        raise InputError(
+        raise BootAssetError(
             f"{vmlinuz}: the kernel's header does not point at its version",
             hint="the file may be truncated or damaged",
         )
@@ -111,7 +111,7 @@ def _zboot_version(vmlinuz: Path, head: bytes, file: BinaryIO) -> str:
         return _search(decoder(io.BytesIO(payload)))
     # GzipFile's own error is an OSError, too.
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise InputError(
+        raise BootAssetError(
             f"{vmlinuz}: the kernel cannot be decompressed: {error}",
             hint="the file may be truncated or damaged",
         ) from error

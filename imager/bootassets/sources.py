@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imager.bootassets.debian import SUITE, DebianPackage
+from imager.bootassets.errors import BootAssetError
 from imager.support.arch import Arch
-from imager.support.errors import InputError
 
 RECORD = "sources.json"
 _SCHEMA = 1
@@ -63,6 +63,6 @@ def read_lock(path: Path, arch: Arch) -> tuple[DebianPackage, ...]:
             for p in record["packages"]
         )
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", hint=hint) from error
+        raise BootAssetError(f"{path}: {error.strerror}", hint=hint) from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"{path}: not a lock of boot assets: {error}", hint=hint) from error
+        raise BootAssetError(f"{path}: not a lock of boot assets: {error}", hint=hint) from error

@@ -23,9 +23,10 @@ from imager.cache.resume import OF_ONE_BLOB, Landing, resume_blob
 from imager.content.copier import write_error
 from imager.content.extents import Content, FileRange
 from imager.oci.digest import Digest
+from imager.oci.errors import WrongBytesError
 from imager.oci.manifest import Descriptor
 from imager.oci.sinks import Discard
-from imager.oci.source import BlobCheck, WrongBytesError, copy_blob
+from imager.oci.source import BlobCheck, copy_blob
 from imager.support.errors import HostError
 from imager.support.folders import placed_in
 from imager.support.meter import Kept

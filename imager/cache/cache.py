@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from imager.cache.blobnames import BlobNames
+from imager.cache.errors import IncompleteCacheError
 from imager.cache.paths import cache_tree
 from imager.content.digests import Check
 from imager.content.extents import Content, FileRange
@@ -19,7 +20,6 @@ from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.signature import signed_digest
 from imager.support.arch import Arch
-from imager.support.errors import InputError
 from imager.support.units import count
 
 _SHOWN = 5
@@ -164,13 +164,13 @@ class ImageCache:
             for problem in self._incomplete(reference, Platform("linux", arch.name))
         ]
         if problems:
-            raise InputError(
+            raise IncompleteCacheError(
                 f"image cache {self.source} is incomplete for {arch.name}: {_listed(problems)}",
                 hint=f"create it again with --platform linux/{arch.name}",
             )
         if len(self.foreign(arch)) == len(self.images):
             there = ", ".join(map(str, self.platforms))
-            raise InputError(
+            raise IncompleteCacheError(
                 f"image cache {self.source} has no image for {arch.name}, only for {there}",
                 hint=f"create it again with --platform linux/{arch.name}",
             )
@@ -239,7 +239,7 @@ class ImageCache:
         """Raise InputError naming every one of `references` that the cache lacks."""
         missing = [str(reference) for reference in references if not self.has(reference)]
         if missing:
-            raise InputError(
+            raise IncompleteCacheError(
                 f"image cache {self.source} lacks {count(len(missing), 'required image')}: "
                 f"{', '.join(missing)}",
                 hint="add them to the list of `imager images cache-create` and create it again",

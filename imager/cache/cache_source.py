@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from imager.cache.cache import ImageCache
 from imager.cache.contents import BlobSource, Gathered
+from imager.cache.errors import DamagedCacheError
 from imager.cache.images import CachedImage
 from imager.content.extents import Content
 from imager.oci.digest import Digest
+from imager.oci.errors import NotFoundError
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.oci.source import NotFoundError, StoredImage
-from imager.support.errors import InputError
+from imager.oci.source import StoredImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class HeldImage(StoredImage):
                 hint="look for more with `imager images cache-verify`, and create it again",
             )
         if file.content.size != blob.size:
-            raise InputError(
+            raise DamagedCacheError(
                 f"{self.cache.source}: blob {blob.digest} has {file.content.size} bytes, "
                 f"{self._name} says {blob.size}"
             )

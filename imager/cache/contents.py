@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from imager.cache.errors import InvalidImageListError
 from imager.cache.paths import manifest_path
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource
-from imager.support.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Gathered:
     def add_manifest(self, name: Reference, raw: bytes) -> None:
         """Add a manifest by tag or digest; raises InputError when another one has the tag."""
         if self.manifests.setdefault(manifest_path(name), raw) != raw:
-            raise InputError(
+            raise InvalidImageListError(
                 f"another image has the name {name}",
                 hint="give each image a name of its own; the platforms of one need an index",
             )
@@ -64,7 +64,7 @@ class Gathered:
         """Add a blob, once; raises InputError when it is said to have another size elsewhere."""
         known = self.blobs.setdefault(source.blob.digest, source)
         if known.blob.size != source.blob.size:
-            raise InputError(
+            raise InvalidImageListError(
                 f"blob {source.blob.digest} has {source.blob.size} bytes here "
                 f"and {known.blob.size} elsewhere"
             )

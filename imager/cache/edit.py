@@ -12,6 +12,7 @@ from imager.cache.archiving import ArchiveFormat
 from imager.cache.cache import ImageCache
 from imager.cache.cache_source import gather_held
 from imager.cache.contents import Gathered
+from imager.cache.errors import IncompleteCacheError
 from imager.cache.images import CachedImage, CachedPart, cached_images, signed_images
 from imager.cache.opened import CacheKind, OpenedCache
 from imager.cache.paths import manifest_path
@@ -19,7 +20,7 @@ from imager.cache.plan import CacheLayout, CreateOptions, LayerCompression
 from imager.oci.digest import Digest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.support.errors import InputError, UnsupportedError
+from imager.support.errors import UnsupportedError
 
 
 def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
@@ -126,7 +127,7 @@ def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
     _require(cache, images, [*(wanted.keep or ()), *wanted.remove])
     kept = [image for image in images if _is_wanted(image, wanted)]
     if not kept:
-        raise InputError(
+        raise IncompleteCacheError(
             f"no image would be left in {cache.source}", hint="remove the whole cache instead"
         )
     gathered = gather_held(cache, signed_images(cache, _cut(kept, wanted.platforms)))
@@ -165,7 +166,7 @@ def _require(
         str(each) for each in references if not any(_is_named(image, each) for image in images)
     ]
     if missing:
-        raise InputError(
+        raise IncompleteCacheError(
             f"{cache.source} has no image {', '.join(missing)}",
             hint="`imager images cache-info` lists what it has",
         )
@@ -178,7 +179,7 @@ def _cut(images: Sequence[CachedImage], platforms: Sequence[Platform]) -> list[C
     cut = [replace(image, parts=_parts(image, platforms)) for image in images]
     without = [str(image.reference) for image in cut if not image.parts]
     if without:
-        raise InputError(
+        raise IncompleteCacheError(
             f"of no use for {', '.join(map(str, platforms))}: {', '.join(without)}",
             hint="take them out as well, with --remove",
         )

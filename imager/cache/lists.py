@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from imager.cache.errors import InvalidImageListError
 from imager.oci.local import LocalKind, parse_entry
 from imager.oci.reference import Reference
 from imager.support.errors import ImagerError, InputError
@@ -73,14 +74,14 @@ def read_image_list(lists: Sequence[str]) -> tuple[Reference, ...]:
         except ImagerError as error:
             problems.append(placed(error.message, place))
     if problems:
-        raise InputError(_listed(problems))
+        raise InvalidImageListError(_listed(problems))
     return tuple(references)
 
 
 def _name(text: str) -> Reference:
     entry = parse_entry(text)
     if entry.name is None:
-        raise InputError(f"{text!r} does not name its image", hint="write NAME=SOURCE")
+        raise InvalidImageListError(f"{text!r} does not name its image", hint="write NAME=SOURCE")
     return entry.name
 
 
@@ -110,7 +111,9 @@ def _entries(source: str) -> list[_Entry]:
 
 
 def _empty(name: str) -> InputError:
-    return InputError(f"there are no images in {name}", hint="write one image reference a line")
+    return InvalidImageListError(
+        f"there are no images in {name}", hint="write one image reference a line"
+    )
 
 
 def _is_list(source: str) -> bool:
@@ -131,7 +134,7 @@ def _written(text: str) -> _Entry:
     if _is_pinned(text) or _names_source(text):
         return _Entry(text)
     pinned = f"{text}:latest"
-    raise InputError(
+    raise InvalidImageListError(
         f"{text!r} is neither a file with a list of images nor a reference with a tag",
         hint="check the path"
         + (f", or write the tag: {Reference.parse(pinned)}" if _is_reference(pinned) else ""),

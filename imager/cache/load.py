@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from imager.cache.blobnames import BlobNames
 from imager.cache.cache import ImageCache
+from imager.cache.errors import DamagedCacheError, NotAnImageCacheError
 from imager.cache.paths import BlobPath, ManifestPath, parse_path
 from imager.content.reading import read_file
 from imager.content.tree import File, Tree
@@ -37,7 +38,7 @@ def load_cache(source: str, tree: Tree, *, fail: Fail = stop_at) -> ImageCache:
     ignored = 0
     for path in tree.others:
         fail(
-            InputError(
+            DamagedCacheError(
                 f"{source}: {path} is a link or a special file",
                 hint="a cache has files and folders only: copy it again, links followed",
             )
@@ -127,7 +128,7 @@ def _check_blobs(
 
 
 def _wrong_blob(source: str, blob: str) -> InputError:
-    return InputError(f"{source}: {blob} does not match its digest", hint=_DAMAGED)
+    return DamagedCacheError(f"{source}: {blob} does not match its digest", hint=_DAMAGED)
 
 
 def _checked_manifest(
@@ -135,7 +136,7 @@ def _checked_manifest(
 ) -> RawManifest | None:
     data = read_file(file, LARGEST_MANIFEST)
     if data is None:
-        fail(InputError(f"{source}: {file.path} is too large for a manifest", hint=_DAMAGED))
+        fail(DamagedCacheError(f"{source}: {file.path} is too large for a manifest", hint=_DAMAGED))
         return None
     try:
         manifest = RawManifest.parse(data, where=f"{source}: {file.path}")
@@ -143,7 +144,7 @@ def _checked_manifest(
         fail(error)
         return None
     if reference.digest not in (None, manifest.digest):
-        fail(InputError(f"{source}: {file.path} does not match its digest", hint=_DAMAGED))
+        fail(DamagedCacheError(f"{source}: {file.path} does not match its digest", hint=_DAMAGED))
         return None
     return manifest
 
@@ -154,7 +155,7 @@ def _check_tags(source: str, manifests: Mapping[Reference, RawManifest], fail: F
         copy = Reference(reference.registry, reference.repository, None, manifest.digest)
         if copy not in manifests:
             fail(
-                InputError(
+                DamagedCacheError(
                     f"{source}: the manifest of {reference} is damaged, or its copy "
                     f"digest/{manifest.digest.file_name} is missing",
                     hint=_DAMAGED,
@@ -163,7 +164,7 @@ def _check_tags(source: str, manifests: Mapping[Reference, RawManifest], fail: F
 
 
 def _no_cache(source: str) -> InputError:
-    return InputError(
+    return NotAnImageCacheError(
         f"{source} is not an image cache: there are no manifests in it",
         hint="create one with `imager images cache-create`",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from imager.cache.errors import NotAnImageCacheError
 from imager.cache.load import load_cache
 from imager.cache.opened import (
     HINT,
@@ -25,7 +26,7 @@ from imager.oci.layout import blob_path as layout_blob_path
 from imager.oci.manifest import ImageManifest
 from imager.oci.reference import is_strict_reference
 from imager.support.arch import Arch
-from imager.support.errors import Fail, InputError, stop_at
+from imager.support.errors import Fail, stop_at
 
 
 def open_cache(path: Path, *, arch: Arch | None = None, fail: Fail = stop_at) -> OpenedCache:
@@ -43,14 +44,14 @@ def open_cache(path: Path, *, arch: Arch | None = None, fail: Fail = stop_at) ->
 
 def _open(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
     if not path.exists():
-        raise InputError(f"image cache {path} does not exist", hint=_missing_hint(path))
+        raise NotAnImageCacheError(f"image cache {path} does not exist", hint=_missing_hint(path))
     if path.is_file() or path.is_block_device():
         return _open_image(path, fail) if is_image(path) else open_tar_file(path, arch, fail)
     if is_layout(path):
         return _open_layout(path, arch, fail)
     if (path / "manifests").is_dir():
         return _open_flat(path, fail)
-    raise InputError(
+    raise NotAnImageCacheError(
         f"{path} is not an image cache: it has neither {LAYOUT_FILE} nor manifests/", hint=HINT
     )
 

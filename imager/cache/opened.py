@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.cache.cache import ImageCache
+from imager.cache.errors import NotAnImageCacheError
 from imager.content.extents import Codec
 from imager.content.tree import Tree
 from imager.oci.manifest import (
@@ -103,17 +104,17 @@ def _for_arch(source: str, index: Index, arch: Arch) -> Descriptor:
     if not there and len({entry.digest for entry in index.images}) == 1:
         return index.images[0]
     hint = f"it has: {', '.join(there)}" if there else _NO_PLATFORM
-    raise InputError(f"{source}: no OCI image found for {arch.name}", hint=hint)
+    raise NotAnImageCacheError(f"{source}: no OCI image found for {arch.name}", hint=hint)
 
 
 def _only(source: str, index: Index) -> Descriptor:
     """Return the entry of the only cache, however many platforms it is for."""
     found = {entry.digest: entry for entry in index.images}
     if not found:
-        raise InputError(f"{source} has no images in its index", hint=HINT)
+        raise NotAnImageCacheError(f"{source} has no images in its index", hint=HINT)
     platforms = {entry.platform for entry in found.values() if entry.platform}
     if len(found) > max(len(platforms), 1):
-        raise InputError(
+        raise NotAnImageCacheError(
             f"{source} has {len(index.images)} images in its index, and is not an image cache",
             hint="list the images for `imager images cache-create`, which makes a cache of them",
         )
@@ -145,7 +146,7 @@ def only_layer(source: str, manifest: RawManifest, *, listed: str) -> Descriptor
 
 def other_image(source: str, *, listed: str) -> InputError:
     """Return the error for an image that is not a cache."""
-    return InputError(
+    return NotAnImageCacheError(
         f"{source} is an OCI image, not an image cache",
         hint="make a cache of it: `imager images cache-create --images LIST`, "
         f"with the line {listed} in LIST",

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from imager.cache.contents import BlobSource
+from imager.oci.errors import InvalidImageError, NotFoundError
 from imager.oci.manifest import Descriptor, ImageManifest, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.oci.source import ImageSource, NotFoundError
-from imager.support.errors import InputError
+from imager.oci.source import ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +66,5 @@ def _names(name: Reference, manifest: RawManifest) -> Iterator[Reference]:
 
 def _blobs(manifest: RawManifest) -> tuple[Descriptor, ...]:
     if not isinstance(manifest.document, ImageManifest):
-        raise InputError(f"manifest {manifest.digest} is an index inside of an index")
+        raise InvalidImageError(f"manifest {manifest.digest} is an index inside of an index")
     return manifest.document.blobs

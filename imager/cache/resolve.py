@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imager.cache.contents import Gathered
+from imager.cache.errors import InvalidImageListError
 from imager.cache.lists import placed
 from imager.cache.readimage import ReadImage, whole_image
 from imager.cache.selection import Choice, MissingPlatform, Selection, choose
 from imager.cache.signatures import read_signatures
 from imager.oci.config import LARGEST_CONFIG, config_platform, platform_of
+from imager.oci.errors import InvalidImageError, NotFoundError
 from imager.oci.local import LocalImage, RemoteEntry, parse_entry
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.signature import signed_digest
 from imager.oci.sinks import Buffer
-from imager.oci.source import ImageSource, NotFoundError
-from imager.support.errors import ImagerError, InputError
+from imager.oci.source import ImageSource
+from imager.support.errors import ImagerError
 from imager.support.workers import Work
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ class _Reader:
         image = self.client.image(reference)
         root, host = image.locate()
         if name.digest not in (None, root.digest):
-            raise InputError(f"{reference} is not {name}: its digest is {root.digest}")
+            raise InvalidImageListError(f"{reference} is not {name}: its digest is {root.digest}")
         read = self._image(name, image, root=root)
         if not self.selection.signatures:
             return _Entry((read,))
@@ -207,7 +209,7 @@ class _Reader:
 
     def _config(self, blob: Descriptor, source: ImageSource) -> bytes:
         if blob.size > LARGEST_CONFIG:
-            raise InputError(f"its configuration has {blob.size} bytes, more than any has")
+            raise InvalidImageError(f"its configuration has {blob.size} bytes, more than any has")
         cached = self.layer_cache.read(blob) if self.layer_cache else None
         if cached is not None:
             return cached

@@ -10,8 +10,9 @@ from imager.cache.contents import BlobSource
 from imager.content.copier import write_error
 from imager.content.extents import Content, FileRange
 from imager.content.reading import iterate_bytes
+from imager.oci.errors import WrongBytesError
 from imager.oci.sinks import FileSink
-from imager.oci.source import ByteSink, WrongBytesError
+from imager.oci.source import ByteSink
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.meter import Kept
 from imager.support.units import MIB

@@ -6,9 +6,9 @@ import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from imager.cache.errors import InvalidImageListError
 from imager.oci.manifest import Descriptor, Index
 from imager.oci.platform import Platform
-from imager.support.errors import InputError
 
 DEFAULT_PLATFORM = "linux/amd64"
 _ALL = "all"
@@ -43,7 +43,9 @@ class Selection:
         """
         names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
         if not names:
-            raise InputError("--platform names no platform", hint="write it as linux/amd64")
+            raise InvalidImageListError(
+                "--platform names no platform", hint="write it as linux/amd64"
+            )
         if _ALL in names:
             return cls((), signatures, missing)
         platforms = dict.fromkeys(Platform.parse(name) for name in names)
@@ -98,7 +100,7 @@ def _of_platforms(by_platform: dict[Platform, Descriptor], selection: Selection)
     message = f"there is no image for {lacking}"
     if lacking and not (found and selection.missing is MissingPlatform.WARN):
         more = "; --missing-platform warn caches the others" if found else ""
-        raise InputError(message, hint=f"it has: {there}{more}")
+        raise InvalidImageListError(message, hint=f"it has: {there}{more}")
     return Choice(
         tuple(dict.fromkeys(found.values())),
         frozenset(found),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from imager.cache.readimage import ReadImage, whole_image
 from imager.oci.digest import Digest
 from imager.oci.endpoint import Endpoint
+from imager.oci.errors import InvalidImageError
 from imager.oci.manifest import Descriptor, Index, RawManifest, index_json
 from imager.oci.reference import Reference
 from imager.oci.signature import signature_tags
@@ -102,7 +103,9 @@ def _with_referrers(
     if tagged is not None:
         if not isinstance(tagged.document, Index):
             if entries:
-                raise InputError(f"{image.reference} is not an index of what its registry lists")
+                raise InvalidImageError(
+                    f"{image.reference} is not an index of what its registry lists"
+                )
             return tagged
         known = {entry.digest: entry for entry in tagged.document.manifests}
         if entries.keys() <= known.keys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imager.cache.errors import NotAnImageCacheError
 from imager.cache.opened import HINT
 from imager.content.compression import StreamReader, codec_of
 from imager.support.errors import InputError, OutputError
@@ -45,7 +46,9 @@ def not_a_cache(path: Path) -> InputError:
 
 
 def _error(path: Path, what: str, hint: str) -> InputError:
-    return InputError(f"{path} is not an image cache: it is {what}", hint=hint.format(path=path))
+    return NotAnImageCacheError(
+        f"{path} is not an image cache: it is {what}", hint=hint.format(path=path)
+    )
 
 
 def _described(head: bytes) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imager.cache.cache import blob_checks
+from imager.cache.errors import DamagedCacheError, NotAnImageCacheError
 from imager.cache.load import LARGEST_MANIFEST, load_cache
 from imager.cache.opened import (
     HINT,
@@ -118,7 +119,7 @@ def _check_config(image: LayoutImage, config: Descriptor, fail: Fail) -> None:
 def _compare_hashed(what: str, file: File, blob: Descriptor, fail: Fail) -> bool:
     """Compare a file that was hashed when the archive was read; return whether it was hashed."""
     if file.sha256 not in (None, blob.digest.hex):
-        fail(InputError(f"{what} does not match its digest", hint=_DAMAGED))
+        fail(DamagedCacheError(f"{what} does not match its digest", hint=_DAMAGED))
     return file.sha256 is not None
 
 
@@ -137,7 +138,7 @@ def open_layer(
     except InputError as error:
         what = f"layer {layer.digest} of {source}"
         message = error.message.replace(str(place.source.path), what)
-        raise InputError(message, hint=error.hint) from error
+        raise DamagedCacheError(message, hint=error.hint) from error
     if not any(file.path.startswith(f"{_MANIFESTS}/") for file in tree.files):
         raise other_image(source, listed=listed)
     opened = _open_tree(source, tree, fail)
@@ -157,7 +158,7 @@ def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
             if codec is None:
                 return TarPlace(place, content.size)
             return TarPlace(StreamRange(place.path, codec, 0, place.offset, content.size))
-    raise InputError(
+    raise DamagedCacheError(
         f"{source}: layer {layer.digest} is not what its media type {layer.media_type} says",
         hint="the cache is damaged: copy or create it again",
     )
@@ -215,7 +216,7 @@ def _find_cache(path: Path, tree: Tree) -> _Inner:
     if folder is None:
         raise _without_cache(path, tree)
     if folder and len(found) > 1:
-        raise InputError(
+        raise NotAnImageCacheError(
             f"{path} has several image caches: {', '.join(f'{name}/' for name in sorted(found))}",
             hint="unpack it, and give one of the folders",
         )
@@ -225,7 +226,7 @@ def _find_cache(path: Path, tree: Tree) -> _Inner:
 def _without_cache(path: Path, tree: Tree) -> InputError:
     if any(file.path == _DOCKER_INDEX for file in tree.files):
         return _docker_archive(path)
-    return InputError(
+    return NotAnImageCacheError(
         f"{path} is a tar without an image cache: it has neither {_MANIFESTS}/ nor {INDEX_FILE}",
         hint=HINT,
     )
@@ -237,7 +238,7 @@ def _open_tree(source: str, tree: Tree, fail: Fail) -> OpenedCache:
 
 
 def _docker_archive(path: Path) -> InputError:
-    return InputError(
+    return NotAnImageCacheError(
         f"{path} is an archive of `docker save`, not an image cache",
         hint="make a cache of its images: `imager images cache-create --images LIST`, "
         f"with the line docker-archive:{path} in LIST",

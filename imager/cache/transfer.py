@@ -13,8 +13,9 @@ from imager.cache.journal import Journal
 from imager.cache.resume import OF_ONE_BLOB, Landing, resume_blob
 from imager.content.extents import Content, FileRange
 from imager.content.writeback import Flusher
+from imager.oci.errors import WrongBytesError
 from imager.oci.sinks import FileSink
-from imager.oci.source import BlobCheck, WrongBytesError, copy_blob
+from imager.oci.source import BlobCheck, copy_blob
 from imager.support.descriptors import opened
 from imager.support.reporter import Advance
 from imager.support.workers import Work

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from imager.cache.errors import NotAnImageCacheError
 from imager.cache.paths import parse_path
 from imager.content.compression import MAGIC, StreamReader
 from imager.content.extents import Codec
@@ -23,7 +24,7 @@ from imager.formats.gpt.mbr import read_mbr
 from imager.formats.gpt.read import gpt_sector_size
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.formats.partitions import HEAD, find_partitions
-from imager.support.errors import InputError, OutputError, UnsupportedError
+from imager.support.errors import OutputError, UnsupportedError
 
 _LABEL = "IMAGECACHE"
 _FOLDER = "imagecache"
@@ -61,7 +62,7 @@ def image_tree(path: Path) -> Tree:
     for tree in _trees(path):
         if _MANIFESTS in tree.entries:
             return tree
-    raise InputError(
+    raise NotAnImageCacheError(
         f"{path} is an image without an image cache: it has neither a partition {_LABEL} with one, "
         f"nor a folder {_FOLDER}",
         hint="build it with --image-cache",

@@ -17,6 +17,7 @@ from pathlib import Path
 from imager.cache.archiving import ArchiveFormat, plan_archive
 from imager.cache.compress import compress_file
 from imager.cache.contents import Gathered
+from imager.cache.errors import NotAnImageCacheError
 from imager.cache.hardlinks import drop_links, try_link, whole_file_in
 from imager.cache.image import cache_image, layout_tree
 from imager.cache.plan import (
@@ -39,7 +40,7 @@ from imager.oci.layout import INDEX_FILE, LAYOUT_FILE
 from imager.oci.layout import blob_path as layout_blob_path
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.support.descriptors import MADE, opened
-from imager.support.errors import InputError
+from imager.support.errors import AlreadyExistsError
 from imager.support.folders import check_output_folder
 from imager.support.meter import Kept
 from imager.support.reporter import Advance, Reporter
@@ -62,14 +63,14 @@ def check_creatable(path: Path, *, force: bool, archive: ArchiveFormat | None = 
     With `archive` it is a file.
     """
     if path.exists() and not force:
-        raise InputError(f"{path} exists already", hint="replace it with --force")
+        raise AlreadyExistsError(f"{path} exists already", hint="replace it with --force")
     if path.is_dir() and archive is not None:
-        raise InputError(
+        raise NotAnImageCacheError(
             f"{path} is a folder, but a path that ends in {archive.value} is for a file",
             hint="remove it, or choose another path",
         )
     if path.exists() and not (_is_cache_folder(path) if archive is None else _is_archive(path)):
-        raise InputError(
+        raise NotAnImageCacheError(
             f"{path} is not an image cache, so --force does not replace it",
             hint="remove it, or choose another path",
         )

@@ -12,6 +12,7 @@ from imager.cli.build import build
 from imager.cli.certgen import cache_cert_gen
 from imager.cli.commands import App, Group
 from imager.cli.declare import option
+from imager.cli.explain import explain
 from imager.cli.help import CACHES, DISPLAY
 from imager.cli.push import cache_push
 from imager.cli.serve import cache_serve
@@ -33,6 +34,7 @@ class _ProfileGroup(Group):
 _BUILD = "Build"
 _PREPARE = "Prepare"
 _MACHINES = "Machines"
+_ERRORS = "Errors"
 _HELP = {
     "iso": "Build a bootable ISO.",
     "metal": "Build a raw disk image.",
@@ -88,6 +90,7 @@ for _panel, _name, _group, _help in (
     app.add_typer(_group, name=_name, help=_help, rich_help_panel=_panel)
 app.add_typer(images.app, name="image", hidden=True)
 app.command("profiles", rich_help_panel=_PREPARE)(profiles.list_profiles)
+app.command("explain", rich_help_panel=_ERRORS)(explain)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it

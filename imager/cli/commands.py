@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.exceptions import TyperException
 from imager.cli.declare import flattened
 from imager.cli.help import DISPLAY, help_page, help_text, usage_line
 from imager.cli.parsing import Strict
-from imager.support.errors import InputError
+from imager.support.errors import ImagerError, InputError, error_json
 from imager.support.units import count
 
 _CALLED_WRONGLY = 2
@@ -39,7 +40,16 @@ class _Helped:
 
 
 class Command(_Helped, Strict, TyperCommand):
-    """A command with our help."""
+    """A command with our help, which with --json also prints its error as JSON."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (ImagerError, OSError) as error:
+            if ctx.params.get("json_output") and not isinstance(error, BrokenPipeError):
+                typer.echo(json.dumps({"error": error_json(error)}, indent=2))
+            raise
 
 
 class Group(_Helped, Strict, TyperGroup):

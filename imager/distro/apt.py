@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from imager.bootassets.debian import SUITE, DebianPackage
+from imager.distro.errors import UnusablePackageError
 from imager.support.arch import Arch
 from imager.support.errors import DependencyError, InputError
 from imager.support.tools import run_tool
@@ -87,7 +88,7 @@ class Apt:
         self._run("apt-get", "download", f"{package.name}={package.version}", cwd=folder)
         found = sorted(folder.glob("*.deb"))
         if len(found) != 1 or not matches(found[0], package):
-            raise DependencyError(
+            raise UnusablePackageError(
                 f"the mirror's {package.name} {package.version} is not the one expected"
                 f" (SHA-256 {package.sha256})"
             )
@@ -103,7 +104,7 @@ def _package(name: str, fields: Mapping[str, str]) -> tuple[DebianPackage, str]:
         size = int(fields["Size"])
         package = DebianPackage(name, fields["Version"], size, fields["SHA256"])
     except (KeyError, ValueError) as error:
-        raise DependencyError(f"apt's record of {name} is incomplete: {error}") from error
+        raise UnusablePackageError(f"apt's record of {name} is incomplete: {error}") from error
     return package, fields.get("Depends", "")
 
 
@@ -129,7 +130,7 @@ def open_apt(arch: Arch, *, mirror: str, folder: Path, suite: str = SUITE) -> Ap
         apt.update()
     except DependencyError as error:
         hint = error.hint or _MIRROR_HINT
-        raise DependencyError(f"Debian's package index: {error.message}", hint=hint) from error
+        raise UnusablePackageError(f"Debian's package index: {error.message}", hint=hint) from error
     return apt
 
 
@@ -142,7 +143,7 @@ def find_mirror(environment: Mapping[str, str] = os.environ) -> str:
     asked = environment.get("IMAGER_DEBIAN_MIRROR", "")
     found = asked or _mirror_of_host() or _mirror_of_templates()
     if not found:
-        raise DependencyError("no Debian mirror is known on this machine", hint=_MIRROR_HINT)
+        raise UnusablePackageError("no Debian mirror is known on this machine", hint=_MIRROR_HINT)
     return found
 
 

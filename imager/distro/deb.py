@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from imager.support.errors import DependencyError
+from imager.distro.errors import UnusablePackageError
 
 _MAGIC = b"!<arch>\n"
 _HEADER_SIZE = 60
@@ -35,7 +35,7 @@ def deb_files(path: Path, *, folders: tuple[str, ...]) -> Iterator[tuple[str, by
                     if member.isreg() and name.startswith(folders):
                         yield name, _contents(archive, member)
     except (tarfile.TarError, ValueError, EOFError, OSError) as error:
-        raise DependencyError(f"{path}: not a readable Debian package: {error}") from error
+        raise UnusablePackageError(f"{path}: not a readable Debian package: {error}") from error
 
 
 def _seek_data(file: BinaryIO, size: int) -> str:

@@ -17,12 +17,13 @@ from imager.bootassets.find import Asset
 from imager.bootassets.grub import GRUB_FOLDER, MODULE_LIST, bios_files, efi_file
 from imager.bootassets.sources import RECORD, record_text
 from imager.distro.deb import deb_files
+from imager.distro.errors import UnusablePackageError
 from imager.distro.flavors import WITNESS, Flavor, InitramfsInputs
 from imager.distro.kmodules import KernelModule, load_order, module_name, read_module
 from imager.distro.packages import FetchContext, PackageSet, get_packages
 from imager.support.arch import Arch
 from imager.support.atomic import atomic_folder
-from imager.support.errors import DependencyError, InputError
+from imager.support.errors import InputError
 from imager.support.folders import ensure_folder
 
 _EFI_FOLDER = "usr/lib/systemd/boot/efi/"
@@ -114,13 +115,13 @@ def _grub_names(arch: Arch, found: Mapping[str, bytes]) -> list[str]:
         try:
             names += [f"{arch.grub_bios}/{name}" for name in bios_files(modules.decode())]
         except ValueError as error:
-            raise DependencyError(f"Debian's package of GRUB: {error}") from error
+            raise UnusablePackageError(f"Debian's package of GRUB: {error}") from error
     return [f"{GRUB_FOLDER}/{name}" for name in names]
 
 
 def _needed(found: Mapping[str, bytes], name: str) -> bytes:
     if name not in found:
-        raise DependencyError(f"Debian's packages of GRUB have no {name}")
+        raise UnusablePackageError(f"Debian's packages of GRUB have no {name}")
     return found[name]
 
 
@@ -128,7 +129,7 @@ def _one(files: Mapping[str, bytes], name: str) -> bytes:
     """Return the file of that `name`, in whichever of its possible folders it is."""
     found = [data for path, data in files.items() if PurePosixPath(path).name == name]
     if len(found) != 1:
-        raise DependencyError(f"Debian's package has {len(found)} files {name}, not one")
+        raise UnusablePackageError(f"Debian's package has {len(found)} files {name}, not one")
     return found[0]
 
 

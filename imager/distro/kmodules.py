@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.content.elf import Elf
-from imager.support.errors import DependencyError
+from imager.distro.errors import UnusablePackageError
 
 _LARGEST_MODULE = 64 << 20
 _COMPRESSED = ".ko.xz"
@@ -46,7 +46,7 @@ def read_module(path: Path) -> KernelModule:
     try:
         info = modinfo(_read(path))
     except (ValueError, lzma.LZMAError) as error:
-        raise DependencyError(f"{path}: not a kernel module: {error}") from error
+        raise UnusablePackageError(f"{path}: not a kernel module: {error}") from error
     depends = [name for value in info.get("depends", ()) for name in value.split(",") if name]
     soft = [name for value in info.get("softdep", ()) for name in _soft_before(value)]
     return KernelModule(
@@ -97,7 +97,7 @@ def load_order(
     for text in wanted:
         name = module_name(text.removesuffix("?"))
         if name not in modules and name not in builtin and not text.endswith("?"):
-            raise DependencyError(f"the kernel has no module {name}")
+            raise UnusablePackageError(f"the kernel has no module {name}")
         _add(name, order, modules=modules, builtin=builtin, above=())
     return list(order.values())
 
@@ -113,11 +113,11 @@ def _add(
     if name in order or name in builtin or name not in modules:
         return
     if name in above:
-        raise DependencyError(f"kernel module {name} depends on itself: {' -> '.join(above)}")
+        raise UnusablePackageError(f"kernel module {name} depends on itself: {' -> '.join(above)}")
     module = modules[name]
     for needed in module.depends:
         if needed not in modules and needed not in builtin:
-            raise DependencyError(f"kernel module {name} needs {needed}, which is missing")
+            raise UnusablePackageError(f"kernel module {name} needs {needed}, which is missing")
     for needed in (*module.softdeps, *module.depends):
         _add(needed, order, modules=modules, builtin=builtin, above=(*above, name))
     order[name] = module

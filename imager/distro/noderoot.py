@@ -19,9 +19,9 @@ from imager.content.extents import Content
 from imager.content.tree import File, Link, Tree
 from imager.distro.bytecode import compiled
 from imager.distro.deb import deb_files
+from imager.distro.errors import UnusablePackageError
 from imager.distro.wheels import wheel_files
 from imager.profile.names import builtin_folder
-from imager.support.errors import DependencyError
 
 SCRIPTS = "usr/lib/node"
 _PYTHON_PACKAGES = "usr/lib/python3/dist-packages"
@@ -101,7 +101,7 @@ def _debian_files(debs: Mapping[str, Path], listed: FileList) -> dict[str, bytes
         }
         for pattern in patterns:
             if not any(fnmatchcase(path, pattern) for path in wanted):
-                raise DependencyError(f"Debian's package {package} has no {pattern}")
+                raise UnusablePackageError(f"Debian's package {package} has no {pattern}")
         found.update({_place(path): data for path, data in wanted.items()})
     return found
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from imager.bootassets.debian import DebianPackage
 from imager.bootassets.sources import read_lock
 from imager.distro.apt import Apt, find_mirror, matches, open_apt
+from imager.distro.errors import UnusablePackageError
 from imager.support.arch import Arch
 from imager.support.errors import DependencyError, InputError
 from imager.support.folders import ensure_folder
@@ -86,7 +87,7 @@ def _newest(apt: Apt, arch: Arch, more: Sequence[str]) -> tuple[DebianPackage, .
     ((_, depends),) = apt.show(f"linux-image-{arch.name}")
     found = _KERNEL.search(depends)
     if found is None:
-        raise DependencyError(f"linux-image-{arch.name} depends on no kernel: {depends!r}")
+        raise UnusablePackageError(f"linux-image-{arch.name} depends on no kernel: {depends!r}")
     names = (found[0], _BOOT, _BUSYBOX, *_grub_names(arch), *more)
     return tuple(package for package, _ in apt.show(*names))
 
@@ -106,7 +107,7 @@ def _download(apt: Apt, package: DebianPackage, *, locked: bool, context: FetchC
             apt.download(package, folder).replace(cached)
         except DependencyError as error:
             hint = "the mirror may have newer ones: run again without --locked" if locked else ""
-            raise DependencyError(error.message, hint=error.hint or hint) from error
+            raise UnusablePackageError(error.message, hint=error.hint or hint) from error
 
 
 def _cached(cache: Path, package: DebianPackage) -> Path:

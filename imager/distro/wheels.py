@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from imager.content.tree import check_path
+from imager.distro.errors import UnusablePackageError
 from imager.distro.packages import FetchContext
 from imager.support.arch import Arch
 from imager.support.errors import DependencyError, InputError
@@ -79,7 +80,7 @@ def get_wheels(wheels: Sequence[Wheel], arch: Arch, context: FetchContext) -> tu
                 path.replace(cache / f"{_sha256(path)}.whl")
     for wheel in wheels:
         if not _is_there(cache, wheel):
-            raise DependencyError(f"pip brought no wheel {wheel.name} {wheel.version}")
+            raise UnusablePackageError(f"pip brought no wheel {wheel.name} {wheel.version}")
     return tuple(_cached(cache, wheel) for wheel in wheels)
 
 
@@ -96,7 +97,7 @@ def _download(wheels: Sequence[Wheel], arch: Arch, folder: Path) -> None:
         run_tool(argv, package=_PIP_PACKAGE, env=_caller_settings())
     except DependencyError as error:
         hint = error.hint or "PIP_INDEX_URL is the address of another index than PyPI"
-        raise DependencyError(f"Python packages: {error.message}", hint=hint) from error
+        raise UnusablePackageError(f"Python packages: {error.message}", hint=hint) from error
 
 
 def _pip() -> list[str | Path]:
@@ -143,7 +144,7 @@ def wheel_files(path: Path) -> Iterator[tuple[str, bytes]]:
         OSError,
         InputError,
     ) as error:
-        raise DependencyError(f"{path}: not a usable wheel: {error}") from error
+        raise UnusablePackageError(f"{path}: not a usable wheel: {error}") from error
 
 
 def _checked_name(member: zipfile.ZipInfo) -> str:

@@ -16,9 +16,10 @@ from itertools import pairwise
 
 from imager.content.extents import Content
 from imager.content.reading import hash_content, iterate_content, read_content
+from imager.efi.errors import InvalidEfiBinaryError
 from imager.efi.pe import DIRECTORY, SIZE_LIMIT, PeHeaders, content_headers
 from imager.efi.signer import Signer
-from imager.support.errors import InputError, UnsupportedError
+from imager.support.errors import UnsupportedError
 from imager.support.units import align_up
 
 SPC_INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
@@ -63,7 +64,9 @@ def split_image(content: Content, *, name: str = "the EFI binary") -> SplitImage
     if not table.size:
         return SplitImage(headers, content.padded(align_up(end, _ALIGNMENT)), b"", ())
     if end % _ALIGNMENT or end + table.size != content.size or table.size > _TABLE_LIMIT:
-        raise InputError(f"{name}: the certificate table is damaged, or not at the end of the file")
+        raise InvalidEfiBinaryError(
+            f"{name}: the certificate table is damaged, or not at the end of the file"
+        )
     data = read_content(content.slice(end, table.size))
     return SplitImage(headers, content.slice(0, end), data, tuple(_signatures(data, name)))
 
@@ -72,11 +75,11 @@ def _check_sections(headers: PeHeaders, end: int, name: str) -> None:
     if not headers.certificates.entry:
         raise UnsupportedError(f"{name}: the headers have no entry for signatures")
     if not headers.table_end <= headers.header_size <= end:
-        raise InputError(f"{name}: the size of the headers is wrong")
+        raise InvalidEfiBinaryError(f"{name}: the size of the headers is wrong")
     sections = sorted((s.offset, s.offset + s.raw_size) for s in headers.sections if s.raw_size)
     for (_, before), (start, _) in pairwise([(0, headers.header_size), *sections]):
         if start < before:
-            raise InputError(f"{name}: sections overlap at byte {start}")
+            raise InvalidEfiBinaryError(f"{name}: sections overlap at byte {start}")
         if start > before:
             raise UnsupportedError(
                 f"{name}: the bytes from {before} to {start} are in no section, so a signature "
@@ -84,7 +87,7 @@ def _check_sections(headers: PeHeaders, end: int, name: str) -> None:
                 hint="use a build that is linked without gaps between sections",
             )
     if sections[-1][1] > end:
-        raise InputError(f"{name}: the certificate table overlaps the sections")
+        raise InvalidEfiBinaryError(f"{name}: the certificate table overlaps the sections")
 
 
 def _hashed(headers: PeHeaders, image: Content) -> tuple[Content, Content, Content]:
@@ -100,7 +103,7 @@ def _hashed(headers: PeHeaders, image: Content) -> tuple[Content, Content, Conte
 
 def _signatures(table: bytes, name: str) -> Iterator[bytes]:
     """Yield the signatures of a certificate table (UEFI 2.10, 32.2.4.1: WIN_CERTIFICATE)."""
-    damaged = InputError(f"{name}: the certificate table is damaged")
+    damaged = InvalidEfiBinaryError(f"{name}: the certificate table is damaged")
     position = count = 0
     while position < len(table):
         count += 1

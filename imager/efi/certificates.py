@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.support.errors import InputError
+from imager.efi.errors import InvalidKeyError
 from imager.support.screen import printable
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def read_limited(
             mode = os.fstat(file.fileno()).st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
-        raise InputError(f"cannot read the {what} {path}: {reason}", hint=hint) from error
+        raise InvalidKeyError(f"cannot read the {what} {path}: {reason}", hint=hint) from error
     if len(data) > limit:
-        raise InputError(f"{path} is too large for a {what}: more than {limit} bytes")
+        raise InvalidKeyError(f"{path} is too large for a {what}: more than {limit} bytes")
     return data, mode
 
 
@@ -57,18 +57,18 @@ def certificates_in(data: bytes, *, source: str) -> tuple[Certificate, ...]:
     from cryptography import x509
 
     if b"PRIVATE KEY-----" in data and _BEGIN not in data:
-        raise InputError(
+        raise InvalidKeyError(
             f"{source}: this is a private key, not a certificate",
             hint="give the certificate here, and the key in its own option or field",
         )
     if b"-----BEGIN " in data and _BEGIN not in data:
-        raise InputError(f"{source}: this PEM file contains no certificate")
+        raise InvalidKeyError(f"{source}: this PEM file contains no certificate")
     try:
         if _BEGIN in data:
             return _sound(x509.load_pem_x509_certificates, data)
         return (parse_certificate(data),)
     except ValueError as error:
-        raise InputError(
+        raise InvalidKeyError(
             f"{source}: not an X.509 certificate in PEM or DER format, or a damaged one"
         ) from error
 

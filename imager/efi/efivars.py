@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from imager.efi.errors import InvalidKeyError
 from imager.efi.signer import Signer
-from imager.support.errors import InputError
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -146,13 +146,15 @@ def parse_auth(variable: Variable, data: bytes, *, name: str) -> AuthFile:
     Raises InputError when it is damaged, or not signed for this variable.
     """
     if len(data) > _LIMIT:
-        raise InputError(f"{name} is too large for a signed variable: more than {_LIMIT} bytes")
+        raise InvalidKeyError(
+            f"{name} is too large for a signed variable: more than {_LIMIT} bytes"
+        )
     try:
         time, signature, value = _parts(data)
         timestamp = _instant(time)
         entries = parse_lists(value)
     except (ValueError, struct.error) as error:
-        raise InputError(
+        raise InvalidKeyError(
             f"{name}: not a signed UEFI variable: {error}",
             hint="give .auth files as `imager secureboot gen-keys` or sign-efi-sig-list make them",
         ) from error
@@ -199,7 +201,7 @@ def _verified(
             problem = problem or str(error)
         else:
             return message.certificate, attributes != _ATTRIBUTES
-    raise InputError(
+    raise InvalidKeyError(
         f"{name}: for the variable {variable.value}, the signature {problem}",
         hint="the signature covers the variable's name: the file may be renamed or damaged",
     )

@@ -32,9 +32,9 @@ from imager.efi.efivars import (
     certificate_lists,
     parse_auth,
 )
+from imager.efi.errors import InvalidKeyError
 from imager.efi.signer import Signer
 from imager.efi.trust import is_trusted
-from imager.support.errors import InputError
 from imager.support.repro import derived_uuid, source_date_epoch
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def load_well_known(folder: Path) -> WellKnown:
     """
     found = WellKnown(tuple(_certificates(folder / "db")), tuple(_certificates(folder / "KEK")))
     if not found.db and not found.kek:
-        raise InputError(
+        raise InvalidKeyError(
             f"{folder}: found no certificates in db/ or KEK/",
             hint="copy Microsoft's there, from github.com/microsoft/secureboot_objects",
         )
@@ -125,7 +125,7 @@ def _certificates(folder: Path) -> Iterator[Certificate]:
     try:
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
-        raise InputError(f"cannot read {folder}: {error.strerror}") from error
+        raise InvalidKeyError(f"cannot read {folder}: {error.strerror}") from error
     for path in paths:
         if path.suffix.lower() in _SUFFIXES:
             yield from load_certificates(path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from imager.efi.certificates import der, pem
 from imager.efi.enrollment import enrollment
+from imager.efi.errors import InvalidKeyError
 from imager.efi.issuing import (
     LONGEST_NAME,
     Issuer,
@@ -26,7 +27,6 @@ from imager.efi.issuing import (
 )
 from imager.efi.signer import FileSigner
 from imager.support.atomic import new_folder
-from imager.support.errors import InputError
 from imager.support.folders import check_output_folder
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def generate_keys(
     that does not fit into a certificate.
     """
     if not common_name.isprintable() or not 1 <= len(common_name) <= _NAME_LIMIT:
-        raise InputError(
+        raise InvalidKeyError(
             f"the common name {common_name!r} does not fit into a certificate",
             hint=f"give 1 to {_NAME_LIMIT} printable characters",
         )

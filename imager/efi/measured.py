@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.content.reading import hash_content, read_content
+from imager.efi.errors import InvalidEfiBinaryError
 from imager.efi.pcr import (
     FIRST_STUB,
     TALOS_PHASES,
@@ -96,7 +97,9 @@ def pe_sections(image: Content, *, name: str) -> tuple[Section, ...]:
     """
     found = content_headers(image, name=name).sections
     if sum(section.virtual_size for section in found) >= SIZE_LIMIT:
-        raise InputError(f"{name}: its sections take more memory than a PE file can have")
+        raise InvalidEfiBinaryError(
+            f"{name}: its sections take more memory than a PE file can have"
+        )
     return tuple(Section(each.name, _in_memory(image, each)) for each in found)
 
 
@@ -166,5 +169,7 @@ def _profile_id(booted: Mapping[str, Content]) -> str:
 def _small(booted: Mapping[str, Content], name: str) -> bytes:
     content = booted[name]
     if content.size > _SMALL:
-        raise InputError(f"{name}: {content.size} bytes are more than the limit of {_SMALL}")
+        raise InvalidEfiBinaryError(
+            f"{name}: {content.size} bytes are more than the limit of {_SMALL}"
+        )
     return read_content(content)

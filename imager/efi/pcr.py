@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imager.efi.errors import InvalidKeyError
 from imager.efi.signer import KeySigner, verifies
-from imager.support.errors import InputError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -152,7 +152,7 @@ def read_signatures(data: bytes) -> tuple[PcrSignature, ...]:
         entries = json.loads(data.rstrip(b"\0"))[_BANK]
         return tuple(_read_entry(entry) for entry in entries if entry["pcrs"] == [_PCR])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(
+        raise InvalidKeyError(
             f".pcrsig: not a list of PCR signatures: {error}", hint=_DAMAGED
         ) from error
 
@@ -172,9 +172,9 @@ def read_public_key(pem: bytes) -> RSAPublicKey:
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(".pcrpkey: not a public key in PEM", hint=_DAMAGED) from error
+        raise InvalidKeyError(".pcrpkey: not a public key in PEM", hint=_DAMAGED) from error
     if not isinstance(key, RSAPublicKey):
-        raise InputError(".pcrpkey: not an RSA key, as PCR policies need", hint=_DAMAGED)
+        raise InvalidKeyError(".pcrpkey: not an RSA key, as PCR policies need", hint=_DAMAGED)
     return key
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.content.reading import read_content, read_start
+from imager.efi.errors import InvalidEfiBinaryError
 from imager.support.arch import ARCHES
 from imager.support.errors import InputError
 
@@ -138,21 +139,21 @@ def check_pe(path: Path, *, machine: int, what: str) -> None:
     try:
         headers = read_headers(path)
     except InputError as error:
-        raise InputError(f"{what}: {error.message}", hint=hint) from error
+        raise InvalidEfiBinaryError(f"{what}: {error.message}", hint=hint) from error
     if headers.machine != machine:
-        raise InputError(
+        raise InvalidEfiBinaryError(
             f"{what}: {path} is for {machine_name(headers.machine)}, not {machine_name(machine)}",
             hint=hint,
         )
     if headers.subsystem != _EFI_APPLICATION:
-        raise InputError(f"{what}: {path} is not a UEFI application", hint=hint)
+        raise InvalidEfiBinaryError(f"{what}: {path} is not a UEFI application", hint=hint)
 
 
 def _checked(data: bytes, size: int, name: str) -> PeHeaders:
     try:
         return _parse(data, size)
     except (ValueError, struct.error) as error:
-        raise InputError(f"{name}: not a sound PE32+ executable: {error}") from error
+        raise InvalidEfiBinaryError(f"{name}: not a sound PE32+ executable: {error}") from error
 
 
 def _parse(data: bytes, size: int) -> PeHeaders:

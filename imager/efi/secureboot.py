@@ -24,6 +24,7 @@ from imager.efi.enrollment import (
     load_auth,
     load_well_known,
 )
+from imager.efi.errors import InvalidKeyError
 from imager.efi.signer import FileKey, KeySigner, LoadedKey, Signer, load_key, load_signer
 from imager.support.errors import InputError
 
@@ -95,7 +96,7 @@ def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> Loade
     present = [path for path in files.variables if path.exists()]
     if present and len(present) < len(files.variables):
         missing = next(path for path in files.variables if path not in present)
-        raise InputError(
+        raise InvalidKeyError(
             f"{missing} is missing, but {present[0]} exists",
             hint="give all of PK.auth, KEK.auth and db.auth, or none to have them made",
         )
@@ -116,7 +117,7 @@ def _check_folder(folder: Path) -> None:
     wanted = Path("keys") if folder == DEFAULT_FOLDER else folder
     name = shlex.quote(str(wanted))
     given = f", and pass --secureboot-dir {name}" if folder == DEFAULT_FOLDER else ""
-    raise InputError(
+    raise InvalidKeyError(
         f"the folder of SecureBoot keys {folder} does not exist",
         hint=f"make keys: `imager secureboot gen-keys {name}`{given}",
     )
@@ -129,7 +130,7 @@ def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
     if not accepts(db, signer.certificate):
         problems.append(f"db does not contain the certificate {files.certificate}")
     if problems:
-        raise InputError(
+        raise InvalidKeyError(
             f"{files.variables[0].parent}: firmware would not boot with these keys: "
             f"{'; '.join(problems)}",
             hint="remove PK.auth, KEK.auth and db.auth to have them made, or make new keys with"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from imager.efi.certificates import first_certificate, read_limited, subject
+from imager.efi.errors import InvalidKeyError
 from imager.efi.trust import LARGEST_KEY, certificate_problem
 from imager.support.errors import InputError, UnsupportedError
 
@@ -128,7 +129,7 @@ def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> Load
     if problem := certificate_problem(found):
         raise UnsupportedError(f"{certificate}: {problem}", hint=_NEW_KEYS)
     if found.public_key() != loaded.key.public_key:
-        raise InputError(
+        raise InvalidKeyError(
             f"{certificate}: this certificate ({subject(found)}) does not belong to the key {key}",
             hint="give the key and the certificate that were made together",
         )
@@ -169,7 +170,7 @@ def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
     encrypted = any(mark in data for mark in _ENCRYPTED)
     passphrase = key_passphrase() if encrypted else None
     if encrypted and passphrase is None:
-        raise InputError(
+        raise InvalidKeyError(
             f"{path}: the private key is encrypted",
             hint=f"set the environment variable {KEY_VARIABLE} to its passphrase",
         )
@@ -202,13 +203,13 @@ def _is_for_pss(data: bytes) -> bool:
 
 def _no_key(path: Path, data: bytes) -> InputError:
     if b"-----BEGIN CERTIFICATE-----" in data:
-        return InputError(
+        return InvalidKeyError(
             f"{path}: this is a certificate, not a private key",
             hint="give the private key here, and the certificate in its own option or field",
         )
     if b"-----BEGIN " in data:
-        return InputError(f"{path}: this PEM file contains no private key")
-    return InputError(
+        return InvalidKeyError(f"{path}: this PEM file contains no private key")
+    return InvalidKeyError(
         f"{path}: the private key is not in PEM format",
         hint="for one in DER: openssl pkey -inform DER -in KEY -out key.pem",
     )
@@ -216,11 +217,11 @@ def _no_key(path: Path, data: bytes) -> InputError:
 
 def _unreadable(path: Path, *, encrypted: bool) -> InputError:
     if encrypted:
-        return InputError(
+        return InvalidKeyError(
             f"{path}: cannot decrypt the private key: wrong passphrase, or a damaged file",
             hint=f"set the environment variable {KEY_VARIABLE} to its passphrase",
         )
-    return InputError(f"{path}: the private key is damaged")
+    return InvalidKeyError(f"{path}: the private key is damaged")
 
 
 def _exposure(path: Path, mode: int, *, encrypted: bool) -> Iterator[str]:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.content.extents import Content
+from imager.efi.errors import InvalidEfiBinaryError
 from imager.efi.pe import SECTION_HEADER, SIZE_LIMIT, PeHeaders, read_headers
-from imager.support.errors import InputError, UnsupportedError
+from imager.support.errors import UnsupportedError
 from imager.support.units import CD_SECTOR, align_up
 
 # A multiple of every FileAlignment that is in use.
@@ -97,7 +98,9 @@ def plan_uki(stub: Path, sections: Sequence[Section]) -> Content:
 
 def _check_stub(stub: Path, headers: PeHeaders) -> None:
     if headers.data_end > _STUB_LIMIT:
-        raise InputError(f"{stub}: {headers.data_end} bytes is too large for a UEFI stub")
+        raise InvalidEfiBinaryError(
+            f"{stub}: {headers.data_end} bytes is too large for a UEFI stub"
+        )
     if headers.signed:
         raise UnsupportedError(
             f"{stub}: the stub is signed, and adding to it would break the signature",
@@ -112,7 +115,9 @@ def _check_sections(stub: Path, headers: PeHeaders, sections: Sequence[Section])
         if not _NAME.fullmatch(section.name):
             raise ValueError(f"{section.name!r} is not a section name")
         if not section.content.size:
-            raise InputError(f"{stub}: there is nothing to put into section {section.name}")
+            raise InvalidEfiBinaryError(
+                f"{stub}: there is nothing to put into section {section.name}"
+            )
         if section.name == PROFILE:
             seen = set(own)
         elif section.name in seen:
@@ -154,7 +159,7 @@ def _patched_stub(
     try:
         patched = _patched_headers(data, headers, placed, shift=shift)
     except struct.error as error:
-        raise InputError(f"{stub}: not a sound PE32+ executable: {error}") from error
+        raise InvalidEfiBinaryError(f"{stub}: not a sound PE32+ executable: {error}") from error
     head = patched[: headers.table_end] + b"".join(each.header for each in placed)
     return head.ljust(headers.first_data + shift, b"\0") + patched[headers.first_data :]
 

@@ -18,7 +18,8 @@ from typing import Generic, Protocol, TypeVar
 
 from imager.content.extents import Content, Extent, FileRange
 from imager.content.tree import File, Tree
-from imager.support.errors import InputError, OutputError
+from imager.formats.errors import DamagedVolumeError
+from imager.support.errors import OutputError
 
 # Entries of folders, and pieces of files: each takes some hundred bytes of memory.
 _MOST_ITEMS = 1 << 20
@@ -132,7 +133,7 @@ def opened_volume(
             whole = room if size is None else size
             yield OpenedVolume(path, file.fileno(), offset=offset, size=whole)
     except DamagedError as error:
-        raise InputError(
+        raise DamagedVolumeError(
             f"{path}: the {what} file system at byte {offset} is damaged: {error}",
             hint="copy or make the image again",
         ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from imager.content.compression import StreamReader, detect_codec
 from imager.formats.gpt.read import gpt_sector_size
 from imager.profile.output_name import name_suffix
-from imager.support.errors import ImagerError, InputError
+from imager.support.errors import AlreadyExistsError, ImagerError, InputError
 from imager.support.fields import setting
 from imager.support.units import SECTOR_SIZES
 
@@ -88,7 +88,7 @@ def check_replaceable(path: Path, *, clobber: bool) -> Replaced | None:
             hint="remove it, or write to another place with --output",
         )
     if not clobber:
-        raise InputError(
+        raise AlreadyExistsError(
             f"{path} exists already",
             hint="leave --no-clobber out to replace it, or write to another place with --output",
         )

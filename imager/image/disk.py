@@ -20,6 +20,7 @@ from imager.formats.gpt.entries import LINUX_DATA
 from imager.formats.gpt.table import backup_size
 from imager.image.bootloader.boot import DiskBoot, PlannedPartition
 from imager.image.bootloader.bootloaders import boot_planner
+from imager.image.errors import DiskTooSmallError
 from imager.image.partitioned import partitioned
 from imager.image.plan import OutputPlan, Target
 from imager.support.errors import InputError
@@ -137,7 +138,7 @@ def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _
         parts.append(("image cache", target.cache.size))
     rest = sizes.minimum - sum(length for _, length in parts)
     named = ", ".join(f"{name} {_shown(length)}" for name, length in parts)
-    raise InputError(
+    raise DiskTooSmallError(
         f"a disk of {_shown(size)} is too small: {named}, and {_shown(rest)} for file systems,"
         " the partition table and the partitions that the node adds",
         hint=f"the smallest that works is {setting(_SIZE, f'{sizes.minimum // MIB}MiB')}",

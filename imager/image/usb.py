@@ -17,6 +17,7 @@ from imager.formats.gpt.table import backup_size
 from imager.image.bootloader.boot import PlannedPartition
 from imager.image.bootloader.bootloaders import boot_planner
 from imager.image.cache_files import cache_on_medium, check_fits_fat
+from imager.image.errors import DiskTooSmallError
 from imager.image.partitioned import partitioned
 from imager.image.plan import OutputPlan, Target
 from imager.support.errors import InputError
@@ -68,7 +69,7 @@ def _check_size(size: int, minimum: int) -> None:
             hint=f"use {align_up(size, MIB) // MIB}MiB",
         )
     if size < minimum:
-        raise InputError(
+        raise DiskTooSmallError(
             f"a USB stick of {format_size(size)} is too small for its files",
             hint=f"the smallest that works is {setting(_SIZE, f'{minimum // MIB}MiB')}",
         )

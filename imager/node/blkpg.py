@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from imager.node.devices import BlockDevice
-from imager.support.errors import HostError
+from imager.node.errors import UnusableDiskError
 
 _BLKPG = 0x1269
 _ADD, _REMOVE, _RESIZE = 1, 2, 3
@@ -70,7 +70,7 @@ def _check(code: int, problem: str) -> None:
         errno.EACCES: "run it as root",
         errno.EBUSY: "it is in use: unmount it, or boot again",
     }.get(code, "boot again: the kernel then reads the table")
-    raise HostError(f"{problem}: {os.strerror(code)}", hint=hint)
+    raise UnusableDiskError(f"{problem}: {os.strerror(code)}", hint=hint)
 
 
 def _call(disk: BlockDevice, operation: int, number: int, start: int, size: int) -> int:
@@ -79,7 +79,7 @@ def _call(disk: BlockDevice, operation: int, number: int, start: int, size: int)
     try:
         descriptor = os.open(disk.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise HostError(f"{disk.path}: cannot be opened: {error.strerror}") from error
+        raise UnusableDiskError(f"{disk.path}: cannot be opened: {error.strerror}") from error
     try:
         fcntl.ioctl(descriptor, _BLKPG, argument)
     except OSError as error:

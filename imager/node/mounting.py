@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from imager.node.errors import MountFailedError
 from imager.support.errors import HostError, ImagerError, OutputError, UnsupportedError
 
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -33,7 +34,7 @@ def mount(device: Path, target: Path, filesystem: str, *, writable: bool) -> Non
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HostError(f"{target} cannot be made: {error.strerror}") from error
+        raise MountFailedError(f"{target} cannot be made: {error.strerror}") from error
     flags = _SAFE | (0 if writable else _READ_ONLY)
     code = _mount(device, target, filesystem, flags, _OPTIONS.get(filesystem, ""))
     if code:
@@ -49,7 +50,7 @@ def remount(target: Path, *, writable: bool) -> None:
     if code := _mount(Path("none"), target, "", flags, ""):
         what = "writable" if writable else "read-only"
         if code == errno.EBUSY:
-            raise HostError(
+            raise MountFailedError(
                 f"{target} cannot be made {what}: files on it are open for writing",
                 hint="stop what writes to it",
             )
@@ -66,7 +67,7 @@ def unmount(target: Path) -> None:
     if code == errno.EBUSY:
         code = _unmount(target, _NO_FOLLOW | _DETACH)
     if code in (errno.EINVAL, errno.ENOENT):
-        raise HostError(f"nothing is mounted at {target}")
+        raise MountFailedError(f"nothing is mounted at {target}")
     if code == errno.EIO:
         raise OutputError(f"{target}: the device failed while it was unmounted")
     if code:
@@ -90,7 +91,7 @@ def _mounted(mounts: Path) -> list[tuple[str, Path]]:
     try:
         text = mounts.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        raise HostError(
+        raise MountFailedError(
             f"{mounts} cannot be read: {error.strerror}", hint="mount proc at /proc"
         ) from error
     return list(_parsed(text))
@@ -133,19 +134,21 @@ def _mount_error(device: Path, target: Path, filesystem: str, code: int) -> Imag
                 hint=f"load the kernel's module for it (`modprobe {filesystem}`)",
             )
         case errno.EBUSY:
-            return HostError(
+            return MountFailedError(
                 f"{problem}: it is in use",
                 hint="unmount it where it is mounted; see /proc/self/mountinfo",
             )
         case errno.EINVAL:
-            return HostError(
+            return MountFailedError(
                 f"{problem}: it holds no such file system, or a damaged one",
                 hint="check it with fsck, or format it",
             )
         case errno.ENOTBLK | errno.ENOENT | errno.ENXIO:
-            return HostError(f"{problem}: there is no such device", hint="is it still plugged in?")
+            return MountFailedError(
+                f"{problem}: there is no such device", hint="is it still plugged in?"
+            )
         case errno.EACCES | errno.EROFS:
-            return HostError(
+            return MountFailedError(
                 f"{problem} for writing: the device is read-only",
                 hint="mount it read-only, or switch off its write protection",
             )
@@ -154,4 +157,4 @@ def _mount_error(device: Path, target: Path, filesystem: str, code: int) -> Imag
 
 def _system_error(problem: str, code: int) -> HostError:
     hint = "run it as root" if code in (errno.EPERM, errno.EACCES) else ""
-    return HostError(f"{problem}: {os.strerror(code)}", hint=hint)
+    return MountFailedError(f"{problem}: {os.strerror(code)}", hint=hint)

@@ -21,6 +21,7 @@ from imager.formats.gpt.table import Range, Table, backup_size, first_usable
 from imager.node.blkid import is_blank, probe
 from imager.node.blkpg import add_partition, kernel_path, remove_partition
 from imager.node.devices import BlockDevice, describe_disk, find_device, is_in_use
+from imager.node.errors import UnusableDiskError
 from imager.node.resize import grow_disk
 from imager.support.errors import (
     HostError,
@@ -96,7 +97,7 @@ def plan_volume(
     for disk, is_cdrom in matching:
         try:
             if is_cdrom:
-                raise HostError(f"{disk.path} is a CD drive")
+                raise UnusableDiskError(f"{disk.path} is a CD drive")
             return _plan_on(disk, settings)
         except (HostError, InputError, OutputError) as error:
             failures.append(error)
@@ -116,7 +117,7 @@ def make_volume(plan: VolumePlacement) -> BlockDevice:
         return _with_file_system(_appeared(disk, plan.number))
     if plan.is_blank:
         if is_in_use(disk) or not _is_free(disk):
-            raise HostError(
+            raise UnusableDiskError(
                 f"{disk.path} is blank no more, or in use", hint="select another disk, or try again"
             )
         write_empty_table(disk.path, guid=uuid.uuid4(), sector_size=disk.sector_size)
@@ -152,7 +153,7 @@ def _no_match(
         for disk in disks
     )
     no_system = "" if system_disk else "; none is known to be the system disk"
-    return HostError(
+    return UnusableDiskError(
         f"no disk matches `{settings.selector.text}`: there are {there or 'no disks'}{no_system}",
         hint="change `provisioning.diskSelector.match` of the VolumeConfig IMAGECACHE",
     )
@@ -160,7 +161,7 @@ def _no_match(
 
 def _plan_on(disk: BlockDevice, settings: VolumeSettings) -> VolumePlacement:
     if disk.read_only:
-        raise HostError(f"{disk.path} is read-only", hint="switch off its write protection")
+        raise UnusableDiskError(f"{disk.path} is read-only", hint="switch off its write protection")
     if _is_free(disk):
         start = align_up(first_usable(disk.sector_size), MIB)
         end = (disk.size - backup_size(disk.sector_size)) // MIB * MIB
@@ -176,7 +177,7 @@ def _plan_on(disk: BlockDevice, settings: VolumeSettings) -> VolumePlacement:
     try:
         return VolumePlacement(disk, table.free_number(), free.start, size)
     except ValueError as error:
-        raise HostError(f"{disk.path}: {error}", hint="delete a partition") from error
+        raise UnusableDiskError(f"{disk.path}: {error}", hint="delete a partition") from error
 
 
 def _is_free(disk: BlockDevice) -> bool:
@@ -193,14 +194,14 @@ def _foreign_table(disk: BlockDevice) -> Table:
     volume = probe(disk)
     if volume is not None:
         label = f" {volume.label!a}" if volume.label else ""
-        raise HostError(
+        raise UnusableDiskError(
             f"{disk.path} holds the {volume.filesystem} file system{label}: it is not overwritten",
             hint="select another disk, or wipe it if nothing on it is needed",
         )
     try:
         return read_table(disk.path, disk.sector_size)
     except InputError as error:
-        raise HostError(
+        raise UnusableDiskError(
             f"{disk.path} is not blank and is not overwritten: {error.message}", hint=error.hint
         ) from error
 
@@ -208,7 +209,7 @@ def _foreign_table(disk: BlockDevice) -> Table:
 def _size(disk: BlockDevice, settings: VolumeSettings, free: Range) -> int:
     """Return how large the volume gets; raises HostError when the range is too small."""
     if free.size < settings.min_size:
-        raise HostError(
+        raise UnusableDiskError(
             f"{disk.path} has {format_size(free.size)} free, {IMAGE_CACHE} needs at least "
             f"{format_size(settings.min_size)}: it is too small by "
             f"{format_size(settings.min_size - free.size)}",
@@ -230,7 +231,7 @@ def _write_entry(plan: VolumePlacement) -> None:
     try:
         table = read_table(disk.path, disk.sector_size).with_new(plan.number, entry)
     except ValueError as error:
-        raise HostError(
+        raise UnusableDiskError(
             f"{disk.path}: its table has changed meanwhile: {error}", hint="start it again"
         ) from error
     write_table(table, disk.path)
@@ -242,7 +243,7 @@ def _with_file_system(device: BlockDevice) -> BlockDevice:
         _format(device.path)
     elif volume is None or volume.filesystem != "ext4":
         holds = f"a {volume.filesystem} file system" if volume else "something unknown"
-        raise HostError(
+        raise UnusableDiskError(
             f"{device.path} is labelled {IMAGE_CACHE} but holds {holds}: it is not overwritten",
             hint="wipe its first and last MiB if nothing on it is needed",
         )
@@ -271,7 +272,7 @@ def _appeared(disk: BlockDevice, number: int) -> BlockDevice:
     deadline = time.monotonic() + _WAIT
     while not path.exists():
         if time.monotonic() > deadline:
-            raise HostError(
+            raise UnusableDiskError(
                 f"{path} does not appear, though the kernel knows the partition",
                 hint="mount devtmpfs at /dev",
             )
@@ -282,5 +283,5 @@ def _appeared(disk: BlockDevice, number: int) -> BlockDevice:
 def _found(path: Path) -> BlockDevice:
     device = find_device(path)
     if device is None:
-        raise HostError(f"{path} has vanished", hint="is its disk still there?")
+        raise UnusableDiskError(f"{path} has vanished", hint="is its disk still there?")
     return device

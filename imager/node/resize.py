@@ -10,7 +10,8 @@ from imager.formats.gpt.edit import write_table
 from imager.formats.gpt.read import read_table
 from imager.node.blkpg import add_partition, resize_partition
 from imager.node.devices import BlockDevice, find_device, list_devices
-from imager.support.errors import DependencyError, HostError
+from imager.node.errors import UnusableDiskError
+from imager.support.errors import DependencyError
 from imager.support.tools import run_tool
 from imager.support.units import MIB
 from imager.talos.config.volumes import VolumeSettings
@@ -50,7 +51,7 @@ def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
         return device
     disk = find_device(device.parent) if device.parent else None
     if disk is None or device.number is None:
-        raise HostError(f"{device.path} is not a partition of an attached disk")
+        raise UnusableDiskError(f"{device.path} is not a partition of an attached disk")
     grow_disk(disk)
     table = read_table(disk.path, disk.sector_size)
     entry = table.partitions[device.number]
@@ -72,7 +73,7 @@ def _filled(path: Path) -> int:
         with path.open("rb") as file:
             return read_ext4_size(file.read(_HEAD))
     except (OSError, struct.error) as error:
-        raise HostError(f"{path}: cannot be read: {error}") from error
+        raise UnusableDiskError(f"{path}: cannot be read: {error}") from error
 
 
 def _check(path: Path) -> None:

@@ -27,8 +27,8 @@ from imager.content.tree import File
 from imager.support.atomic import sync_folder, write_atomic
 from imager.support.errors import (
     DependencyError,
-    HostError,
     InputError,
+    NoSpaceError,
     OutputError,
     UnsupportedError,
 )
@@ -118,7 +118,7 @@ def copy_cache(plan: CachePlan, reporter: Reporter, cancel: Cancel | None = None
     """
     free, missing = free_space(plan.target), plan.missing
     if free < missing:
-        raise HostError(
+        raise NoSpaceError(
             f"{plan.target} has {format_size(free)} free, the image cache needs "
             f"{format_size(missing)}: it is too small by {format_size(missing - free)}",
             hint="make the volume IMAGECACHE larger: `imager config patch` prints its size",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from imager.oci.errors import UnsafeAddressError
 from imager.support.errors import DependencyError
 
 Address = IPv4Address | IPv6Address
@@ -106,7 +107,7 @@ def is_internal(address: Address) -> bool:
 
 def _refused(origin: str, url: str, where: str, hint: str) -> DependencyError:
     here, there = urlsplit(origin).netloc, urlsplit(url).netloc
-    return DependencyError(f"{here} refers to {there}, which is at {where}", hint=hint)
+    return UnsafeAddressError(f"{here} refers to {there}, which is at {where}", hint=hint)
 
 
 def _addresses(host: str, resolve: Resolve) -> list[Address]:

@@ -15,6 +15,7 @@ from imager.content.compression import detect_codec
 from imager.content.extents import Codec, Content, FileRange, StreamRange
 from imager.content.tar import read_tar_headers
 from imager.content.tree import File
+from imager.oci.errors import InvalidImageError
 from imager.oci.files import ArchiveFiles
 from imager.oci.plainfile import plain_pieces, write_plain
 from imager.support.errors import InputError, OutputError, UnsupportedError
@@ -51,9 +52,9 @@ def _codec(path: Path) -> Codec | None:
                 )
         return detect_codec(path)
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
+        raise InvalidImageError(f"{path} does not exist") from error
     except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder, not an archive") from error
+        raise InvalidImageError(f"{path} is a folder, not an archive") from error
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
 
@@ -65,7 +66,7 @@ def _index(tar: Path, path: Path) -> Mapping[str, File]:
     try:
         for count, member in enumerate(read_tar_headers(tar)):
             if count >= _MOST_MEMBERS:
-                raise InputError(f"{path} has more than {_MOST_MEMBERS} entries")
+                raise InvalidImageError(f"{path} has more than {_MOST_MEMBERS} entries")
             _add_member(tar, member, files, links)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
@@ -89,10 +90,10 @@ def _add_member(
         links[name] = posixpath.normpath(member.linkname)
     elif member.isreg():
         if member.offset_data + member.size > tar.stat().st_size:
-            raise InputError(f"{tar} is truncated: {name} ends after the file does")
+            raise InvalidImageError(f"{tar} is truncated: {name} ends after the file does")
         # Readers disagree about which of two equal names counts.
         if name in files:
-            raise InputError(f"{tar}: there are two files {name}")
+            raise InvalidImageError(f"{tar}: there are two files {name}")
         source = FileRange(tar, member.offset_data)
         files[name] = File(name, Content.of_source(source, member.size))
 

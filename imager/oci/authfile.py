@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imager.oci.documents import MAX_DOCUMENT, Fields, fields_of, load_fields
+from imager.oci.errors import InvalidRegistrySettingsError
 from imager.support.errors import InputError
 from imager.support.units import format_size
 
@@ -35,9 +36,11 @@ def read_auth_file(path: Path) -> Fields:
         with path.open("rb") as file:
             raw = file.read(MAX_DOCUMENT + 1)
     except OSError as error:
-        raise InputError(f"cannot read {where}: {error.strerror}", hint=_HINT) from error
+        raise InvalidRegistrySettingsError(
+            f"cannot read {where}: {error.strerror}", hint=_HINT
+        ) from error
     if len(raw) > MAX_DOCUMENT:
-        raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
+        raise InvalidRegistrySettingsError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
     text = raw.removeprefix(_BOM).strip()
     if not text:
         return Fields({}, where)
@@ -75,7 +78,7 @@ def _from_secrets(text: bytes, where: str) -> Fields:
     try:
         documents = load_documents(text.decode("utf-8"))
     except (InputError, UnicodeDecodeError) as error:
-        raise InputError(
+        raise InvalidRegistrySettingsError(
             f"{where} is neither JSON nor a Kubernetes Secret",
             hint="give Docker's config.json, .dockercfg, or a Secret of type "
             "kubernetes.io/dockerconfigjson",
@@ -87,7 +90,7 @@ def _from_secrets(text: bytes, where: str) -> Fields:
         for key, value in _logins(secret, where).items():
             auths.setdefault(key, value)
     if not found:
-        raise InputError(
+        raise InvalidRegistrySettingsError(
             f"{where} contains no Secret with {_CONFIG_KEY} or {_LEGACY_KEY}",
             hint="kubectl get secret NAME -o yaml prints one",
         )
@@ -128,7 +131,7 @@ def _logins(secret: Mapping[str, object], where: str) -> Mapping[str, object]:
     try:
         raw = decoded_base64(text) if encoded else text.encode()
     except ValueError as error:
-        raise InputError(f"{place} is not valid base64") from error
+        raise InvalidRegistrySettingsError(f"{place} is not valid base64") from error
     fields = load_fields(raw, where=place)
     auths = fields.child("auths") if key == _CONFIG_KEY else fields
     return fields_of(dict(auths.values), place).values if auths else {}

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from imager.oci.challenges import Challenge, parse_challenges
 from imager.oci.credentials import Credential, Credentials, IdentityToken, Login, RegistryToken
 from imager.oci.documents import load_fields
+from imager.oci.errors import AccessDeniedError, RegistryFailedError
 from imager.oci.routing import Route
 from imager.oci.transport import Response, follow, read_bounded
 from imager.support.errors import DependencyError, ImagerError, InputError
@@ -45,14 +46,14 @@ class Authorizer:
         """
         challenges = parse_challenges(header)
         if not challenges:
-            raise InputError(
+            raise AccessDeniedError(
                 f"{route.reference}: the registry refuses access and does not say how to log in",
                 hint=login_hint(route.registry),
             )
         usable = [c for scheme in ("bearer", "basic") for c in challenges if c.scheme == scheme]
         if not usable:
             names = ", ".join(dict.fromkeys(challenge.scheme for challenge in challenges))
-            raise DependencyError(
+            raise RegistryFailedError(
                 f"{route.reference}: the registry requires an unsupported authentication scheme: "
                 f"{names[:100]}",
                 hint="only Bearer and Basic are supported",
@@ -104,7 +105,7 @@ class Authorizer:
             "POST", url, headers=_FORM, body=body, origin=route.url
         ) as response:
             if response.status in _NO_POST:
-                raise InputError(
+                raise AccessDeniedError(
                     f"{address.netloc} does not exchange identity tokens: HTTP {response.status}",
                     hint=f"log in to {route.registry} with a user name and a password or "
                     "access token",
@@ -114,12 +115,12 @@ class Authorizer:
 
 def _basic(login: Login | None, route: Route) -> str:
     if login is None:
-        raise InputError(
+        raise AccessDeniedError(
             f"{route.reference}: the registry requires a login",
             hint=login_hint(route.registry),
         )
     if not isinstance(login, Credential):
-        raise InputError(
+        raise AccessDeniedError(
             f"{route.reference}: the registry requires a user name and a password, but the stored "
             "login is a token",
             hint=login_hint(route.registry),
@@ -132,13 +133,13 @@ def _token(response: Response, route: Route, *, anonymous: bool) -> str:
     if response.status in (400, 401, 403):
         who = "anonymous access" if anonymous else "the stored credentials"
         again = f"log in again with: docker login {route.registry}; or log out, for public images"
-        raise InputError(
+        raise AccessDeniedError(
             f"{route.reference}: {host} refuses {who}: HTTP {response.status}",
             hint=login_hint(route.registry) if anonymous else again,
         )
     if response.status != 200:
         limited = f"wait, or log in with: docker login {route.registry}"
-        raise DependencyError(
+        raise RegistryFailedError(
             f"{route.reference}: {host} gives no token: HTTP {response.status}",
             hint=limited if response.status == 429 else "try again later, or ask who runs it",
         )
@@ -146,7 +147,7 @@ def _token(response: Response, route: Route, *, anonymous: bool) -> str:
         answer = load_fields(read_bounded(response, MIB), where="its answer")
         token = answer.text("token") or answer.text("access_token")
     except InputError as error:
-        raise DependencyError(
+        raise RegistryFailedError(
             f"{route.reference}: {host} gives no token: {error.message}",
             hint="a proxy or a login page may be answering for the token server",
         ) from error
@@ -155,7 +156,7 @@ def _token(response: Response, route: Route, *, anonymous: bool) -> str:
 
 def _checked(token: str, source: str, route: Route) -> str:
     if not token.isascii() or not token.isprintable() or not token:
-        raise DependencyError(f"{route.reference}: {source} gives no valid token")
+        raise RegistryFailedError(f"{route.reference}: {source} gives no valid token")
     return token
 
 
@@ -167,7 +168,7 @@ def _scopes(challenge: Challenge, route: Route) -> list[str]:
 def _token_url(challenge: Challenge, route: Route) -> str:
     named = challenge.get("realm")
     if "://" not in named:
-        raise DependencyError(
+        raise RegistryFailedError(
             f"{route.registry} names {named[:200]!r} as its token server, which is not a URL"
         )
     realm = urlsplit(follow(route.url, named))

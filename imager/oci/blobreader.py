@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from imager.content.extents import Content
 from imager.content.reading import iterate_bytes
+from imager.oci.errors import InvalidImageError
 from imager.oci.manifest import Descriptor
 from imager.oci.transport import Stream
-from imager.support.errors import InputError
 from imager.support.workers import Work
 
 
@@ -53,7 +53,7 @@ class BlobReader:
         self._hash.update(new)
         self._reached += len(new)
         if self._reached == self.blob.size and self._hash.hexdigest() != self.blob.digest.hex:
-            raise InputError(
+            raise InvalidImageError(
                 f"blob {self.blob.digest} does not match its digest: "
                 f"the data has sha256:{self._hash.hexdigest()}",
                 hint="the cache is damaged: copy or create it again",

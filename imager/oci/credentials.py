@@ -17,8 +17,9 @@ from typing import Protocol
 from imager.oci.authfile import decoded_base64, read_auth_file
 from imager.oci.authkeys import DOCKER_HUB_KEYS, best_key
 from imager.oci.documents import Fields, load_fields
+from imager.oci.errors import InvalidRegistrySettingsError
 from imager.oci.reference import DOCKER_HUB
-from imager.support.errors import DependencyError, InputError
+from imager.support.errors import DependencyError
 
 _NOT_FOUND = "credentials not found"
 _TOKEN_USER = "<token>"  # noqa: S105 - what helpers put in place of a user name
@@ -176,10 +177,10 @@ def _decoded(entry: Fields) -> Credential:
     try:
         text = decoded_base64(entry.text("auth")).decode("utf-8")
     except ValueError as error:
-        raise InputError(f"{entry.where}: auth is not valid base64") from error
+        raise InvalidRegistrySettingsError(f"{entry.where}: auth is not valid base64") from error
     username, colon, password = text.rstrip("\0").partition(":")
     if not colon:
-        raise InputError(f"{entry.where}: auth must be base64 of user:password")
+        raise InvalidRegistrySettingsError(f"{entry.where}: auth must be base64 of user:password")
     return Credential(username, password)
 
 
@@ -187,7 +188,7 @@ def _ask_helper(helper: str, key: str) -> Login | None:
     from imager.support.tools import run_tool
 
     if "/" in helper:
-        raise InputError(f"{helper!r} is not the name of a credential helper")
+        raise InvalidRegistrySettingsError(f"{helper!r} is not the name of a credential helper")
     try:
         raw = run_tool(
             [f"docker-credential-{helper}", "get"],

@@ -10,7 +10,8 @@ import re
 import sys
 from dataclasses import dataclass
 
-from imager.support.errors import InputError, UnsupportedError
+from imager.oci.errors import InvalidReferenceError
+from imager.support.errors import UnsupportedError
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DIGEST = re.compile(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)", re.ASCII)
@@ -24,7 +25,9 @@ class Digest:
 
     def __post_init__(self) -> None:
         if not _HEX.fullmatch(self.hex):
-            raise InputError(f"{self.hex[:80]!r} is not a SHA-256 digest of 64 hexadecimal digits")
+            raise InvalidReferenceError(
+                f"{self.hex[:80]!r} is not a SHA-256 digest of 64 hexadecimal digits"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Digest:
@@ -34,7 +37,7 @@ class Digest:
         """
         match = _DIGEST.fullmatch(text)
         if match is None:
-            raise InputError(
+            raise InvalidReferenceError(
                 f"{text[:80]!r} is not a digest", hint="a digest is written sha256:<64 hex digits>"
             )
         if match[1] != "sha256":

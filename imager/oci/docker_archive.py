@@ -20,6 +20,7 @@ from imager.content.extents import Content
 from imager.oci.archive import open_archive
 from imager.oci.digest import Digest
 from imager.oci.documents import fields_of, load_fields, load_json
+from imager.oci.errors import InvalidImageError, NotFoundError
 from imager.oci.files import ArchiveFiles
 from imager.oci.layout import Layout, LayoutImage, entry_names, is_layout
 from imager.oci.manifest import (
@@ -31,9 +32,8 @@ from imager.oci.manifest import (
     manifest_json,
 )
 from imager.oci.reference import Reference
-from imager.oci.source import ImageSource, NotFoundError, StoredImage
+from imager.oci.source import ImageSource, StoredImage
 from imager.oci.storedlayer import stored_layer
-from imager.support.errors import InputError
 
 _LISTING = "manifest.json"
 
@@ -62,14 +62,14 @@ class DockerArchive:
         """
         archive = open_archive(path)
         if not archive.has(_LISTING):
-            raise InputError(
+            raise InvalidImageError(
                 f"{path} is not a Docker archive: it has no manifest.json",
                 hint="docker save IMAGE -o FILE makes one",
             )
         where = f"{path}: {_LISTING}"
         listed = load_json(archive.document(_LISTING), where=where)
         if not isinstance(listed, list):
-            raise InputError(f"{where} must be a list")
+            raise InvalidImageError(f"{where} must be a list")
         return cls(archive, tuple(_entry(item, where) for item in listed))
 
     @property
@@ -91,7 +91,7 @@ class DockerArchive:
         if len(found) != 1:
             what = "no image" if not found else f"{len(found)} images"
             names = ", ".join(str(name) for name in self.tags)
-            raise InputError(
+            raise InvalidImageError(
                 f"{self.path} has {what}{f' for {tag}' if tag else ''}",
                 hint=f"name one of: {names or 'nothing, no image is tagged'}",
             )
@@ -127,7 +127,7 @@ class DockerArchive:
         rootfs = load_fields(raw, where=where).child("rootfs")
         diff_ids = rootfs.texts("diff_ids") if rootfs else ()
         if len(diff_ids) != len(entry.layers):
-            raise InputError(
+            raise InvalidImageError(
                 f"{where} lists {len(diff_ids)} layers, the archive has {len(entry.layers)}"
             )
         config = Descriptor(OCI_CONFIG, Digest.of(raw), len(raw))
@@ -196,7 +196,7 @@ class DockerArchiveImage(StoredImage):
         if content is None:
             raise NotFoundError(f"{self.path} has no blob {blob.digest}")
         if content.size != blob.size:
-            raise InputError(f"{self.path}: blob {blob.digest} has {content.size} bytes")
+            raise InvalidImageError(f"{self.path}: blob {blob.digest} has {content.size} bytes")
         return content
 
 
@@ -205,5 +205,5 @@ def _entry(item: object, where: str) -> Entry:
     tags = tuple(Reference.parse(text) for text in fields.texts("RepoTags"))
     config = fields.text("Config")
     if not config:
-        raise InputError(f"{fields.where}: Config is missing")
+        raise InvalidImageError(f"{fields.where}: Config is missing")
     return Entry(config, fields.texts("Layers"), tags)

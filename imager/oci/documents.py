@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from imager.support.errors import InputError
+from imager.oci.errors import InvalidImageError
 from imager.support.units import MIB, format_size
 
 # What registries accept for a manifest: distribution/distribution, maxManifestBodySize.
@@ -28,7 +28,7 @@ class Fields:
 
     def fail(self, key: str, expected: str) -> NoReturn:
         """Raise InputError: field `key` is not `expected`."""
-        raise InputError(f"{self.where}: {key} must be {expected}")
+        raise InvalidImageError(f"{self.where}: {key} must be {expected}")
 
     def text(self, key: str) -> str:
         """Return a string, empty when absent."""
@@ -74,7 +74,7 @@ class Fields:
 def fields_of(value: object, where: str) -> Fields:
     """Return the fields of a JSON object; raises InputError for any other value."""
     if not isinstance(value, dict):
-        raise InputError(f"{where} must be a JSON object")
+        raise InvalidImageError(f"{where} must be a JSON object")
     return Fields(value, where)
 
 
@@ -97,13 +97,13 @@ def load_json(raw: bytes, *, where: str) -> object:
     twice, or a number that is not JSON.
     """
     if len(raw) > MAX_DOCUMENT:
-        raise InputError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
+        raise InvalidImageError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
     try:
         return json.loads(
             raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
         )
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not valid JSON: {error}") from error
+        raise InvalidImageError(f"{where} is not valid JSON: {error}") from error
 
 
 def load_fields(raw: bytes, *, where: str) -> Fields:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from imager.oci.errors import RegistryFailedError
 from imager.oci.retry import ConnectionLostError, Patience
 from imager.oci.source import BlobCheck
 from imager.oci.transport import Response
-from imager.support.errors import DependencyError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19}|\*)", re.ASCII)
 
@@ -80,7 +80,7 @@ def _fits(response: Response, check: BlobCheck) -> bool:
 def _check_length(response: Response, check: BlobCheck) -> None:
     length = response.headers.get("Content-Length", str(check.blob.size))
     if length != str(check.blob.size):
-        raise DependencyError(
+        raise RegistryFailedError(
             f"{check.where} is announced with {length[:20]} bytes, "
             f"the manifest says {check.blob.size}",
             hint="the registry is damaged, or a proxy or login page is answering for it",

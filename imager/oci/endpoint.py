@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
+from imager.oci.errors import InvalidRegistrySettingsError
 from imager.oci.reference import DOCKER_HUB, Reference, is_registry
 from imager.oci.rewrite import Rewrite, rewritten
 from imager.oci.tls import DEFAULT_TLS, ClientCertificate, TlsSettings
 from imager.oci.transport import follow
-from imager.support.errors import InputError
 
 _HUB_HOST = "registry-1.docker.io"
 _API = "/v2"
@@ -164,14 +164,16 @@ def _split(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise InputError(f"{url[:200]!r} is not a URL: {error}") from error
+        raise InvalidRegistrySettingsError(f"{url[:200]!r} is not a URL: {error}") from error
     plain = url.isascii() and url.isprintable() and " " not in url
     if parts.scheme not in ("http", "https") or not is_registry(parts.netloc) or not plain:
-        raise InputError(
+        raise InvalidRegistrySettingsError(
             f"{url[:200]!r} is not the URL of a registry", hint="write it as https://host[:port]"
         )
     if parts.query or parts.fragment:
-        raise InputError(f"{url[:200]!r}: the URL of a registry has no query and no fragment")
+        raise InvalidRegistrySettingsError(
+            f"{url[:200]!r}: the URL of a registry has no query and no fragment"
+        )
     return f"{parts.scheme}://{registry_host(parts.netloc)}", parts.path.rstrip("/")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from imager.oci.endpoint import Endpoint
-from imager.oci.source import WrongBytesError
+from imager.oci.errors import WrongBytesError
 from imager.support.errors import DependencyError, ImagerError, InputError, UnsupportedError
 
 _T = TypeVar("_T")

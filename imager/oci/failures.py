@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from imager.oci.authorization import login_hint
 from imager.oci.documents import load_fields
+from imager.oci.errors import AccessDeniedError, NotFoundError, RegistryFailedError
 from imager.oci.reference import Reference
 from imager.oci.retry import READING, RETRIED, BusyError, Patience, asked_pause
 from imager.oci.routing import Route
-from imager.oci.source import NotFoundError
 from imager.oci.transport import Response, read_bounded
 from imager.support.errors import DependencyError, ImagerError, InputError
 from imager.support.units import KIB
@@ -66,16 +66,16 @@ class Failure:
                     "registries hide private images",
                 )
             case 401 | 403:
-                return InputError(
+                return AccessDeniedError(
                     f"{what}: the registry refuses access: HTTP {self.status}{self._said}",
                     hint=login_hint(self.reference.registry),
                 )
             case 429:
-                return DependencyError(
+                return RegistryFailedError(
                     f"{what}: the registry limits the rate of pulls{self._said}",
                     hint=f"wait, or log in with: docker login {self.reference.registry}",
                 )
-        return DependencyError(
+        return RegistryFailedError(
             f"{what}: the registry failed: HTTP {self.status}{self._said}",
             hint="try again later, or ask who runs the registry",
         )
@@ -91,7 +91,9 @@ class Failure:
                     "created first",
                 )
             case 401 | 403:
-                return InputError(f"{registry} refuses to take {what}", hint=login_hint(registry))
+                return AccessDeniedError(
+                    f"{registry} refuses to take {what}", hint=login_hint(registry)
+                )
             case 413:
                 return InputError(
                     f"{registry} does not accept requests as large as those for {what}",

@@ -13,8 +13,8 @@ from imager.content.reading import read_file
 from imager.content.tree import File
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
+from imager.oci.errors import NotFoundError
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.oci.source import NotFoundError
 from imager.support.errors import InputError
 from imager.support.units import format_size
 

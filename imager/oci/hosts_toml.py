@@ -15,6 +15,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from imager.oci.endpoint import Capability, HostConfig, host_root
+from imager.oci.errors import InvalidRegistrySettingsError
 from imager.oci.rewrite import Rewrite
 from imager.oci.tls import ClientCertificate, TlsSettings
 from imager.support.errors import InputError, is_denied
@@ -97,7 +98,9 @@ def read_hosts_folder(folder: Path) -> dict[str, RegistryHosts]:
     try:
         names = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
-        raise InputError(f"cannot read folder {folder}: {error.strerror}") from error
+        raise InvalidRegistrySettingsError(
+            f"cannot read folder {folder}: {error.strerror}"
+        ) from error
     for path in names:
         try:
             hosts = _read(path)
@@ -109,7 +112,7 @@ def read_hosts_folder(folder: Path) -> dict[str, RegistryHosts]:
         problems += (each for config in hosts.configs for each in config.tls.problems())
         found[path.name] = hosts
     if problems:
-        raise InputError("\n  ".join(problems))
+        raise InvalidRegistrySettingsError("\n  ".join(problems))
     return found
 
 
@@ -121,21 +124,23 @@ def _read(folder: Path) -> RegistryHosts:
     except FileNotFoundError:
         raw = b""
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+        raise InvalidRegistrySettingsError(f"cannot read {path}: {error.strerror}") from error
     if not raw:
         return RegistryHosts((HostConfig(tls=_certificates(folder)),))
     if len(raw) > MIB:
-        raise InputError(f"{path} is larger than any such file")
+        raise InvalidRegistrySettingsError(f"{path} is larger than any such file")
     try:
         file_model = _File.model_validate(tomllib.loads(raw.decode("utf-8")))
         unknown = (f"{path}: unknown key {key} is ignored" for key in file_model.unknown())
         return RegistryHosts(tuple(file_model.configs(folder)), tuple(unknown))
     except ValidationError as error:
-        raise InputError("\n  ".join(f"{path}: {each}" for each in _told(error))) from error
+        raise InvalidRegistrySettingsError(
+            "\n  ".join(f"{path}: {each}" for each in _told(error))
+        ) from error
     except InputError as error:
-        raise InputError(f"{path}: {error.message}") from error
+        raise InvalidRegistrySettingsError(f"{path}: {error.message}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from error
+        raise InvalidRegistrySettingsError(f"{path} is not valid TOML: {error}") from error
 
 
 def _certificates(folder: Path) -> TlsSettings:

@@ -21,6 +21,7 @@ from imager import __version__
 from imager.content.reading import CHUNK
 from imager.oci.addresses import Resolve, check_destination, only_literal, resolve_host
 from imager.oci.connections import Connections, proxy_for
+from imager.oci.errors import RegistryFailedError, UnsafeAddressError, UntrustedCertificateError
 from imager.oci.retry import READING, ConnectionLostError, Patience, request_retries
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
 from imager.oci.tracing import log_request, public_url, reason_of
@@ -138,7 +139,7 @@ class HttpTransport:
             if not same_origin(url, there):
                 sent = {name: value for name, value in sent.items() if name.lower() in _HARMLESS}
             url = there
-        raise DependencyError(
+        raise RegistryFailedError(
             f"{public_url(url)}: more than {_MOST_REDIRECTS} redirects",
             hint="the registry, or a proxy before it, may lead in a circle: ask who runs it",
         )
@@ -216,12 +217,12 @@ def _tls_failure(host: str, error: SSLError) -> DependencyError:
     text, reason = str(error), reason_of(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         expired = "certificate has expired" in text
-        return DependencyError(
+        return UntrustedCertificateError(
             f"{host}: its TLS certificate is not trusted: {reason}",
             hint=_EXPIRED_HINT if expired else _CA_HINT,
         )
     if "CERTIFICATE_REQUIRED" in text or "ALERT_BAD_CERTIFICATE" in text:
-        return DependencyError(
+        return UntrustedCertificateError(
             f"{host} wants a client certificate: {reason}",
             hint="give one with --registry-client-cert",
         )
@@ -235,7 +236,7 @@ def _check_resending(url: str, there: str, status: int) -> None:
     """Check a redirect of what is not only read: it is sent again as it is, to the same host."""
     here, host = urlsplit(url).hostname, urlsplit(there).hostname
     if status not in _RESENDING or here != host:
-        raise DependencyError(
+        raise UnsafeAddressError(
             f"{here} redirects what is sent to it to {host} (HTTP {status}), which is not safe",
             hint="use the name under which the registry itself takes uploads",
         )

@@ -15,11 +15,12 @@ from imager.content.tree import File
 from imager.oci.archive import open_archive
 from imager.oci.digest import Digest
 from imager.oci.documents import dump_json, load_fields
+from imager.oci.errors import InvalidImageError, NotFoundError
 from imager.oci.files import FolderFiles, ImageFiles
 from imager.oci.manifest import INDEX_TYPES, Descriptor, Index, RawManifest
 from imager.oci.platform import Platform
-from imager.oci.source import NotFoundError, StoredImage
-from imager.support.errors import InputError, UnsupportedError
+from imager.oci.source import StoredImage
+from imager.support.errors import UnsupportedError
 
 REF_NAME = "org.opencontainers.image.ref.name"
 # What containerd and BuildKit write: the full reference, where REF_NAME may be a tag alone.
@@ -56,7 +57,7 @@ class Layout:
         """
         files = FolderFiles.open(folder)
         if not is_layout(files):
-            raise InputError(
+            raise InvalidImageError(
                 f"{folder} is not an OCI image layout: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
                 hint="skopeo copy docker://IMAGE oci:DIR:TAG makes one",
             )
@@ -67,7 +68,7 @@ class Layout:
         """Return the layout in the archive at `path`; raises as `open_archive` and `open`."""
         files = open_archive(path)
         if not is_layout(files):
-            raise InputError(
+            raise InvalidImageError(
                 f"{path} is not an OCI archive: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
                 hint="skopeo copy docker://IMAGE oci-archive:FILE:TAG makes one",
             )
@@ -85,7 +86,7 @@ class Layout:
         where = files.where(INDEX_FILE)
         root = RawManifest.parse(files.document(INDEX_FILE), where=where)
         if not isinstance(root.document, Index):
-            raise InputError(f"{where} is a manifest, not an index")
+            raise InvalidImageError(f"{where} is a manifest, not an index")
         return cls(files, root, root.document)
 
     @property
@@ -108,7 +109,7 @@ class Layout:
             wanted = " ".join(str(part) for part in (name, platform) if part is not None)
             what = "no image" if not found else f"{len(found)} images"
             there = "; ".join(sorted(_describe(entry) for entry in self.index.images))
-            raise InputError(
+            raise InvalidImageError(
                 f"{self.path} has {what}{' for ' if wanted else ''}{wanted}",
                 hint=f"name one of: {there or 'nothing, it is empty'}",
             )

@@ -19,11 +19,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.oci.errors import InvalidReferenceError
 from imager.oci.layout import Layout, LayoutImage, entry_names, fits
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ImageSource
-from imager.support.errors import ImagerError, InputError
+from imager.support.errors import ImagerError
 from imager.support.units import count
 
 _REGISTRY = "docker://"
@@ -75,7 +76,7 @@ class LocalImage:
         for name, image in opened.images:
             found = image.root().digest
             if name.digest not in (None, found):
-                raise InputError(
+                raise InvalidReferenceError(
                     f"{self.path} is not {name}: its digest is {found}",
                     hint="leave the digest out of NAME, or pull the image that it names",
                 )
@@ -139,7 +140,7 @@ class LocalImage:
             images += ((name, image) for name in names)
             unnamed += [] if names else [what]
         if not images:
-            raise InputError(
+            raise InvalidReferenceError(
                 f"{self.path} has no full name for the image",
                 hint=f"write the name the machine will ask for: NAME={self.kind.value}:{self.path}",
             )
@@ -169,12 +170,12 @@ def parse_entry(text: str) -> LocalImage | RemoteEntry:
         return RemoteEntry(reference, reference)
     path, _, selector = (rest, "", "") if kind is LocalKind.FOLDER else rest.partition(":")
     if kind is LocalKind.FOLDER and path and name is None:
-        raise InputError(
+        raise InvalidReferenceError(
             f"{text!r} does not name its image: such a folder has no name of its own",
             hint=f"write NAME={text}, with the name that machines ask for",
         )
     if kind is None or not path:
-        raise InputError(
+        raise InvalidReferenceError(
             f"{text!r} is not an image source",
             hint="write it as NAME=oci:DIR:TAG, NAME=oci-archive:FILE:TAG, "
             "NAME=docker-archive:FILE:REF, NAME=dir:DIR or docker://NAME",

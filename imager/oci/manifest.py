@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from imager.oci.digest import Digest
 from imager.oci.documents import Fields, dump_json, load_fields
+from imager.oci.errors import InvalidImageError
 from imager.oci.platform import Platform
-from imager.support.errors import ImagerError, InputError, UnsupportedError
+from imager.support.errors import ImagerError, UnsupportedError
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -166,14 +167,14 @@ def parse_manifest(raw: bytes, *, media_type: str = "", where: str = "manifest")
     kind = _kind(fields, media_type.partition(";")[0].strip().lower())
     if fields.values.get("schemaVersion") != 2:
         fail = fields.values.get("schemaVersion")
-        raise InputError(f"{where}: schemaVersion is {fail!r}, it must be 2")
+        raise InvalidImageError(f"{where}: schemaVersion is {fail!r}, it must be 2")
     if kind in INDEX_TYPES:
         _refuse_keys(fields, "config", "layers")
         return Index(kind, tuple(_entries(fields)))
     _refuse_keys(fields, "manifests")
     config = fields.child("config")
     if config is None:
-        raise InputError(f"{where}: config is missing")
+        raise InvalidImageError(f"{where}: config is missing")
     layers = tuple(parse_descriptor(item) for item in fields.children("layers"))
     return ImageManifest(kind, parse_descriptor(config), layers)
 
@@ -190,7 +191,7 @@ def _kind(fields: Fields, hint: str) -> str:
         raise UnsupportedError(f"{fields.where}: media type {written!r} is not an image or index")
     # Two readers that believe different ones would see different images (CVE-2021-41190).
     if written and hint in known and written != hint:
-        raise InputError(f"{fields.where} was sent as {hint} but says that it is {written}")
+        raise InvalidImageError(f"{fields.where} was sent as {hint} but says that it is {written}")
     if written or hint in known:
         return written or hint
     return OCI_INDEX if "manifests" in fields.values else OCI_MANIFEST
@@ -199,7 +200,7 @@ def _kind(fields: Fields, hint: str) -> str:
 def _refuse_keys(fields: Fields, *keys: str) -> None:
     for key in keys:
         if key in fields.values:
-            raise InputError(f"{fields.where} is ambiguous: an image and an index ({key})")
+            raise InvalidImageError(f"{fields.where} is ambiguous: an image and an index ({key})")
 
 
 def _entries(fields: Fields) -> Iterator[Descriptor]:
@@ -212,7 +213,7 @@ def parse_descriptor(fields: Fields) -> Descriptor:
     """Return the descriptor in a JSON object; raises InputError, or UnsupportedError."""
     media_type = fields.text("mediaType")
     if not media_type:
-        raise InputError(f"{fields.where}: mediaType is missing")
+        raise InvalidImageError(f"{fields.where}: mediaType is missing")
     return Descriptor(
         # One of a few names, in thousands of descriptors.
         sys.intern(media_type),

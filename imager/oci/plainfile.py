@@ -16,7 +16,7 @@ from imager.content.compression import StreamReader
 from imager.content.copier import write_error
 from imager.content.extents import Content, Extent, FileRange, StreamRange
 from imager.content.reading import CHUNK
-from imager.support.errors import HostError
+from imager.support.errors import HostError, NoSpaceError
 from imager.support.folders import free_space, temporary_place
 from imager.support.units import format_size
 
@@ -96,7 +96,7 @@ class PlainStreams:
 
 
 def _no_space(source: object, sizes: str = "") -> HostError:
-    return HostError(
+    return NoSpaceError(
         f"no space to decompress {source} in {temporary_place()}{sizes}",
         hint="set TMPDIR to a folder with more space, or decompress it first",
     )

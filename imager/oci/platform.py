@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from imager.support.errors import InputError
+from imager.oci.errors import InvalidReferenceError
 
 _PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}", re.ASCII)
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm"}
@@ -32,7 +32,9 @@ class Platform:
         """
         parts = text.split("/")
         if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
-            raise InputError(f"{text[:80]!r} is not a platform", hint="write it as linux/amd64")
+            raise InvalidReferenceError(
+                f"{text[:80]!r} is not a platform", hint="write it as linux/amd64"
+            )
         return cls(*parts).normalised()
 
     def normalised(self) -> Platform:

@@ -14,13 +14,13 @@ from imager.content.extents import Content
 from imager.oci.blobreader import BlobReader
 from imager.oci.client import Request
 from imager.oci.digest import Digest
+from imager.oci.errors import InvalidImageError, InvalidReferenceError, RegistryFailedError
 from imager.oci.layout import Layout, LayoutImage
 from imager.oci.manifest import Descriptor, Index, RawManifest
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import insist
 from imager.oci.upload import PASSING, Outcome, Target, has_blob, upload_blob
-from imager.support.errors import DependencyError, InputError
 from imager.support.meter import Kept
 from imager.support.reporter import Reporter
 from imager.support.units import MIB, count
@@ -97,7 +97,7 @@ def plan_layout(layout: Layout) -> PushPlan:
     """
     entries = layout.index.manifests
     if not entries:
-        raise InputError(f"{layout.path} has no image that could be pushed")
+        raise InvalidImageError(f"{layout.path} has no image that could be pushed")
     image = LayoutImage(layout, entries[0])
     root = image.root() if len(entries) == 1 else layout.root
     manifests: dict[Digest, RawManifest] = {}
@@ -116,7 +116,7 @@ def _collect(
 ) -> None:
     """Add to `found` what `root` names, and then itself; what is there already is left out."""
     if depth > _DEEPEST:
-        raise InputError(f"{image.layout.path}: indexes are nested too deeply")
+        raise InvalidImageError(f"{image.layout.path}: indexes are nested too deeply")
     if isinstance(root.document, Index):
         for entry in root.document.manifests:
             if entry.digest not in found:
@@ -138,7 +138,7 @@ def push(
     digest than the image, and as `upload_blob`.
     """
     if reference.digest not in (None, plan.root.digest):
-        raise InputError(
+        raise InvalidReferenceError(
             f"what is to be pushed is not {reference}: its digest is {plan.root.digest}",
             hint="leave the digest out of the reference",
         )
@@ -188,7 +188,7 @@ def _put_manifest(target: Target, manifest: RawManifest, name: str | Digest) -> 
     stated = insist(put, target.client.patience, passing=PASSING)
     # A registry may state a digest of another algorithm, which says nothing of ours.
     if stated.startswith("sha256:") and stated != str(manifest.digest):
-        raise DependencyError(
+        raise RegistryFailedError(
             f"{target.reference.registry} made {stated} of the manifest {manifest.digest}",
             hint="the registry or a proxy changes images: clients could not pull this one",
         )

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, replace
 
 from imager.oci.digest import Digest
+from imager.oci.errors import InvalidReferenceError
 from imager.support.errors import ImagerError, InputError
 
 DOCKER_HUB = "docker.io"
@@ -64,9 +65,11 @@ class Reference:
         """
         reference = _parse(text)
         if not has_registry(text):
-            raise InputError(f"image reference {text!r} names no registry", hint=_HINT)
+            raise InvalidReferenceError(f"image reference {text!r} names no registry", hint=_HINT)
         if reference.tag is None and reference.digest is None:
-            raise InputError(f"image reference {text!r} has no tag and no digest", hint=_HINT)
+            raise InvalidReferenceError(
+                f"image reference {text!r} has no tag and no digest", hint=_HINT
+            )
         return reference
 
     @property
@@ -111,7 +114,7 @@ def is_tag(text: str) -> bool:
 
 def _parse(text: str) -> Reference:
     if len(text) > _LONGEST_REFERENCE:
-        raise InputError(f"image reference {text[:60]!r}... is too long", hint=_HINT)
+        raise InvalidReferenceError(f"image reference {text[:60]!r}... is too long", hint=_HINT)
     rest, at, digest_text = text.partition("@")
     try:
         digest = Digest.parse(digest_text) if at else None
@@ -134,7 +137,7 @@ def _parse(text: str) -> Reference:
 
 
 def _invalid(text: str, why: str) -> InputError:
-    return InputError(f"image reference {text!r}: {why}", hint=_HINT)
+    return InvalidReferenceError(f"image reference {text!r}: {why}", hint=_HINT)
 
 
 def _split_tag(text: str) -> tuple[str, str | None]:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from imager.oci.documents import MAX_DOCUMENT
+from imager.oci.errors import InvalidImageError
 from imager.oci.manifest import OCI_INDEX, Descriptor, Index, parse_manifest
 from imager.oci.transport import Response, follow, read_bounded
-from imager.support.errors import InputError
 
 # What registries without such lists answer.
 NO_REFERRERS = (400, 404, 405, 406, 501)
@@ -57,4 +57,4 @@ def all_entries(path: str, read: Callable[[str], Page]) -> tuple[Descriptor, ...
         if not page.following:
             return tuple(found.values())
         path = page.following
-    raise InputError(f"the list of referrers at {path} has more than {_MOST_PAGES} pages")
+    raise InvalidImageError(f"the list of referrers at {path} has more than {_MOST_PAGES} pages")

@@ -12,6 +12,7 @@ from typing import TypeVar
 from imager.oci.client import Request
 from imager.oci.credentials import CredentialChain, Credentials
 from imager.oci.endpoint import Capability, Endpoint, Hosts
+from imager.oci.errors import InvalidRegistrySettingsError
 from imager.oci.failover import Failover
 from imager.oci.failures import Failure
 from imager.oci.httptransport import HttpTransport
@@ -22,7 +23,6 @@ from imager.oci.retry import Patience
 from imager.oci.routing import Connect, Router
 from imager.oci.settings import RegistrySettings
 from imager.oci.transport import Response
-from imager.support.errors import InputError
 
 _T = TypeVar("_T")
 
@@ -79,7 +79,7 @@ class RegistryClient:
         registry = reference.registry
         able = [endpoint for endpoint in self.endpoints(registry) if need in endpoint.capabilities]
         if not able:
-            raise InputError(
+            raise InvalidRegistrySettingsError(
                 f"no host of {registry} has the capability {need.value!r}, needed for {reference}",
                 hint="check the capabilities in its hosts.toml",
             )

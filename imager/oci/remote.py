@@ -17,11 +17,12 @@ from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.download import Ask, download
 from imager.oci.endpoint import Capability, Endpoint
+from imager.oci.errors import NotFoundError, RegistryFailedError, WrongBytesError
 from imager.oci.manifest import ACCEPTED_TYPES, OCI_INDEX, Descriptor, RawManifest
 from imager.oci.reference import Reference
 from imager.oci.referrers import NO_REFERRERS, Page, all_entries, read_page
 from imager.oci.retry import NO_METHOD, insist
-from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
+from imager.oci.source import BlobCheck, ByteSink
 from imager.oci.transport import Response, read_bounded
 from imager.support.errors import DependencyError, ImagerError, InputError
 from imager.support.units import format_size
@@ -84,14 +85,14 @@ class RemoteImage:
         with self.client.request(self.reference, asked, endpoint=endpoint) as response:
             media_type = response.headers.get("Content-Type", "")
             if media_type.startswith("text/html"):
-                raise DependencyError(
+                raise RegistryFailedError(
                     f"{where}: {endpoint.host} answers with a web page",
                     hint="the host is not a registry, or a proxy or login page is answering for it",
                 )
             stated = response.headers.get("Docker-Content-Digest", "")
             raw = read_bounded(response, MAX_DOCUMENT)
         if len(raw) > MAX_DOCUMENT:
-            raise DependencyError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
+            raise RegistryFailedError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
         digest = Digest.of(raw)
         _check_digest(digest, str(target) if isinstance(target, Digest) else stated, where)
         return RawManifest.parse(raw, media_type=media_type, where=where)
@@ -203,7 +204,7 @@ def _blob_paths(blob: Descriptor) -> tuple[str, ...]:
 def _check_digest(digest: Digest, expected: str, where: str) -> None:
     # A registry may state a digest of another algorithm, which says nothing of ours.
     if expected.startswith("sha256:") and expected != str(digest):
-        raise DependencyError(
+        raise RegistryFailedError(
             f"{where} is not what its digest says: expected {expected}, got {digest}",
             hint="the registry or a proxy before it is damaged or changes images",
         )

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imager.oci.errors import InvalidRegistrySettingsError
 from imager.oci.reference import is_repository
-from imager.support.errors import InputError
 
 _VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))", re.ASCII)
 
@@ -29,7 +29,7 @@ class Rewrite:
         try:
             return cls(re.compile(pattern, re.ASCII), replacement)
         except (re.error, RecursionError, OverflowError) as error:
-            raise InputError(
+            raise InvalidRegistrySettingsError(
                 f"rewrite: {pattern[:200]!r} is not a regular expression: {error}"
             ) from error
 
@@ -49,7 +49,7 @@ def rewritten(repository: str, rules: Sequence[Rewrite]) -> str:
     names = (rule.apply(repository) for rule in rules)
     name = next((name for name in names if name != repository), repository)
     if not is_repository(name):
-        raise InputError(
+        raise InvalidRegistrySettingsError(
             f"rewrite turns {repository} into {name[:200]!r}, which is not a repository name",
             hint="correct the rules in hosts.toml",
         )

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imager.oci.credentials import Credential, CredentialChain, CredentialStore
 from imager.oci.endpoint import HostConfig, Hosts, mirror_root
+from imager.oci.errors import InvalidRegistrySettingsError
 from imager.oci.reference import DOCKER_HUB, is_registry
 from imager.oci.retry import Patience
 from imager.oci.tls import ClientCertificate, TlsSettings
-from imager.support.errors import ImagerError, InputError
+from imager.support.errors import ImagerError
 
 if TYPE_CHECKING:
     from imager.oci.hosts_toml import RegistryHosts
@@ -108,10 +109,10 @@ class _Problems:
 
     def raise_any(self) -> None:
         if len(self.found) == 1:
-            raise InputError(self.found[0], hint=self.hint) from self.cause
+            raise InvalidRegistrySettingsError(self.found[0], hint=self.hint) from self.cause
         if self.found:
             listed = "".join(f"\n  {problem}" for problem in self.found)
-            raise InputError(
+            raise InvalidRegistrySettingsError(
                 f"{len(self.found)} problems with the registry options:{listed}"
             ) from self.cause
 
@@ -131,7 +132,9 @@ def _named(text: str, option: str, form: str) -> tuple[str, str]:
     """Return the registry and the rest of REGISTRY=REST."""
     registry, equals, rest = text.partition("=")
     if not equals or not rest or not is_registry(registry):
-        raise InputError(f"{option} {text[:200]!r} is not {form}", hint=f"write {option} {form}")
+        raise InvalidRegistrySettingsError(
+            f"{option} {text[:200]!r} is not {form}", hint=f"write {option} {form}"
+        )
     return DOCKER_HUB if registry == "index.docker.io" else registry, rest
 
 
@@ -141,12 +144,16 @@ def _credentials(text: str) -> CredentialStore:
     if not equals or not is_registry(registry):
         # The text is not shown: it may have a password.
         if (":" in text or equals) and not Path(text).exists():
-            raise InputError("--registry-auth: a login needs its registry", hint=_AUTH_HINT)
+            raise InvalidRegistrySettingsError(
+                "--registry-auth: a login needs its registry", hint=_AUTH_HINT
+            )
         return CredentialStore.open(Path(text))
     login = _secret(registry, rest[1:]) if rest.startswith("@") else rest
     username, colon, password = login.partition(":")
     if not colon or not username or not password:
-        raise InputError(f"--registry-auth for {registry} is not USER:PASSWORD", hint=_AUTH_HINT)
+        raise InvalidRegistrySettingsError(
+            f"--registry-auth for {registry} is not USER:PASSWORD", hint=_AUTH_HINT
+        )
     return CredentialStore.of(registry, Credential(username, password))
 
 
@@ -159,9 +166,11 @@ def _secret(registry: str, source: str) -> str:
             with Path(source).open(encoding="utf-8") as file:
                 text = file.read(_LONGEST_SECRET)
     except UnicodeDecodeError as error:
-        raise InputError(f"--registry-auth for {registry}: {source} is not UTF-8") from error
+        raise InvalidRegistrySettingsError(
+            f"--registry-auth for {registry}: {source} is not UTF-8"
+        ) from error
     except OSError as error:
-        raise InputError(
+        raise InvalidRegistrySettingsError(
             f"--registry-auth for {registry}: cannot read {source}: {error.strerror}"
         ) from error
     return text.partition("\n")[0].removesuffix("\r")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.oci.digest import Digest
+from imager.oci.errors import InvalidImageError, NotFoundError
 from imager.oci.files import FolderFiles
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.oci.source import NotFoundError, StoredImage
-from imager.support.errors import InputError
+from imager.oci.source import StoredImage
 
 _ROOT = "manifest.json"
 
@@ -31,7 +31,7 @@ class SkopeoDirectory(StoredImage):
         """Return the image in `folder`; raises InputError when there is none."""
         files = FolderFiles.open(folder)
         if not files.has(_ROOT):
-            raise InputError(
+            raise InvalidImageError(
                 f"{folder} is not a folder of skopeo's: it has no {_ROOT}",
                 hint="skopeo copy docker://IMAGE dir:FOLDER makes one",
             )

@@ -11,15 +11,7 @@ from imager.content.extents import Content
 from imager.content.reading import iterate_bytes
 from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.support.errors import DependencyError, ImagerError, InputError
-
-
-class NotFoundError(InputError):
-    """The source works, and does not have the manifest or blob."""
-
-
-class WrongBytesError(DependencyError):
-    """The bytes from a registry, or those of an earlier attempt, are not the blob: discard all."""
+from imager.support.errors import ImagerError, InputError
 
 
 class ByteSink(Protocol):

@@ -14,8 +14,9 @@ from imager.content.compression import codec_of
 from imager.content.extents import Codec, Content
 from imager.content.reading import CHUNK, iterate_bytes
 from imager.oci.digest import Digest
+from imager.oci.errors import InvalidImageError
 from imager.oci.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
-from imager.support.errors import InputError, OutputError
+from imager.support.errors import OutputError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -51,11 +52,11 @@ def stored_layer(content: Content, diff_id: str, where: str) -> Descriptor:
     try:
         blob, found = _hashed(content)
     except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise InputError(f"{where} does not decompress: {error}") from error
+        raise InvalidImageError(f"{where} does not decompress: {error}") from error
     except OSError as error:
         raise OutputError(f"cannot read {where}: {error.strerror}") from error
     if str(found) != diff_id:
-        raise InputError(
+        raise InvalidImageError(
             f"{where} is not the layer of its configuration: expected {diff_id}, got {found}",
             hint="the archive is damaged or was changed: save it again",
         )

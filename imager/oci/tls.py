@@ -11,7 +11,8 @@ from pathlib import Path
 
 from urllib3.util import create_urllib3_context
 
-from imager.support.errors import ImagerError, InputError, is_denied
+from imager.oci.errors import InvalidRegistrySettingsError
+from imager.support.errors import ImagerError, is_denied
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def _explained(what: str, expected: str) -> Iterator[None]:
     except ssl.SSLError as error:
         detail = (error.reason or "").replace("_", " ").lower()
         said = f": {detail}" if detail else ""
-        raise InputError(f"{what} is not valid{said}", hint=f"it must be {expected}") from error
+        raise InvalidRegistrySettingsError(
+            f"{what} is not valid{said}", hint=f"it must be {expected}"
+        ) from error
     except OSError as error:
-        raise InputError(f"cannot read {what}: {error.strerror}") from error
+        raise InvalidRegistrySettingsError(f"cannot read {what}: {error.strerror}") from error

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
+from imager.oci.errors import RegistryFailedError, UnsafeAddressError
 from imager.support.errors import DependencyError
 
 # What all readers of URLs take for the same host: urllib3 decodes `%34` and ends it at a backslash.
@@ -112,9 +113,9 @@ def follow(url: str, target: str) -> str:
         there = urlsplit(urljoin(url, target))
         valid = there.scheme in ("http", "https") and there.port != 0
     except ValueError as error:
-        raise DependencyError(f"{here.netloc} refers to {target[:200]!r}: {error}") from error
+        raise RegistryFailedError(f"{here.netloc} refers to {target[:200]!r}: {error}") from error
     if not valid or not _AUTHORITY.fullmatch(there.netloc):
-        raise DependencyError(
+        raise RegistryFailedError(
             f"{here.netloc} refers to {target[:200]!r}, which is not the URL of a server"
         )
     same = there.netloc == here.netloc
@@ -125,7 +126,7 @@ def check_scheme(origin: str, url: str) -> None:
     """Raise DependencyError when `url`, which `origin` names, leads out of TLS."""
     here, there = urlsplit(origin), urlsplit(url)
     if here.scheme == "https" and there.scheme != "https":
-        raise DependencyError(
+        raise UnsafeAddressError(
             f"{here.netloc} refers to {there.scheme}://{there.netloc}, which is not encrypted",
             hint="a proxy in front of a registry must pass on the scheme (X-Forwarded-Proto); "
             "--insecure allows plain HTTP",

@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from imager.oci.blobreader import BlobReader
 from imager.oci.client import Request
+from imager.oci.errors import RegistryFailedError
 from imager.oci.failures import RefusedError
 from imager.oci.manifest import Descriptor
 from imager.oci.reference import Reference
@@ -122,7 +123,7 @@ class _Upload:
     def _open(self) -> None:
         self._sessions += 1
         if self._sessions > 1 + self._target.client.patience.retries:
-            raise DependencyError(
+            raise RegistryFailedError(
                 f"the upload of blob {self._reader.blob.digest} to "
                 f"{self._target.reference.registry} broke off {self._sessions - 1} times",
                 hint="check the network; registries behind one name must share storage and secret",

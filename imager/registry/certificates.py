@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from imager.efi.certificates import first_certificate, pem, subject
+from imager.efi.errors import InvalidKeyError
 from imager.efi.issuing import Issuer, Validity, new_ec_key, private_pem
 from imager.efi.signer import load_private_key
 from imager.registry.patchfiles import TrustedRoots, require_same
 from imager.support.atomic import atomic_file
-from imager.support.errors import InputError, UnsupportedError
+from imager.support.errors import AlreadyExistsError, InputError, UnsupportedError
 from imager.support.folders import check_output_folder
 
 if TYPE_CHECKING:
@@ -141,14 +142,16 @@ def _names(texts: Iterable[str]) -> tuple[str, ...]:
 def _check_targets(files: CertificateFiles, *, force: bool) -> None:
     paths = (files.ca, files.ca_key, files.certificate, files.key, files.patch)
     if len({path.resolve() for path in paths}) != len(paths):
-        raise InputError("certificates, keys and patch are five files, and two have the same name")
+        raise InvalidKeyError(
+            "certificates, keys and patch are five files, and two have the same name"
+        )
     for path in paths:
         check_output_folder(path.parent)
         if path.is_dir():
             raise InputError(f"{path} is a folder", hint="give the name of a file")
     for path in (files.certificate, files.key):
         if path.exists() and not force:
-            raise InputError(
+            raise AlreadyExistsError(
                 f"{path} exists already", hint="give another name, or --force to replace it"
             )
 
@@ -158,7 +161,7 @@ def _is_new(files: CertificateFiles) -> bool:
     found = [path for path in (files.ca, files.ca_key) if path.exists()]
     if len(found) == 1:
         (missing,) = {files.ca, files.ca_key}.difference(found)
-        raise InputError(
+        raise InvalidKeyError(
             f"{found[0]} is there, but {missing} is not: both are needed to issue a certificate",
             hint="give the other file, or other names to make a new authority",
         )
@@ -172,14 +175,14 @@ def _load_issuer(files: CertificateFiles, now: datetime.datetime) -> tuple[Issue
     authority = first_certificate(files.ca)
     key, warnings = load_private_key(files.ca_key)
     if authority.public_key() != key.public_key():
-        raise InputError(
+        raise InvalidKeyError(
             f"{files.ca}: this certificate ({subject(authority)}) is not of the key {files.ca_key}",
             hint="give the two that were made together, or other names to make a new authority",
         )
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise UnsupportedError(f"{files.ca_key}: an authority's key must be an RSA or EC key")
     if not _may_issue(authority):
-        raise InputError(
+        raise InvalidKeyError(
             f"{files.ca}: this certificate ({subject(authority)}) is not of an authority",
             hint="give other names to make a new authority",
         )

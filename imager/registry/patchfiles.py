@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.support.atomic import write_atomic
-from imager.support.errors import HostError, InputError
+from imager.support.errors import AlreadyExistsError, HostError
 
 MIRRORS = Path("image-cache-mirrors-patch.yaml")
 TRUSTED_ROOTS = Path("image-cache-patch.yaml")
@@ -16,7 +16,7 @@ TRUSTED_ROOTS = Path("image-cache-patch.yaml")
 def require_same(path: Path, text: str) -> None:
     """Raise InputError if something else is at `path`: other contents, or not a regular file."""
     if os.path.lexists(path) and not _is_file_of(path, text.encode()):
-        raise InputError(
+        raise AlreadyExistsError(
             f"{path} exists already, with other contents", hint="remove it, or name another file"
         )
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.efi.errors import InvalidKeyError
 from imager.registry.address import Address
 from imager.registry.app import Exchange, RegistryApp
 from imager.registry.blobs import Blobs
@@ -19,7 +20,7 @@ from imager.registry.catalog import Catalog
 from imager.registry.listener import Listener
 from imager.registry.notify import notify
 from imager.registry.roots import Root, RootSource
-from imager.support.errors import ImagerError, InputError
+from imager.support.errors import ImagerError
 from imager.support.reporter import Reporter
 from imager.support.units import count
 
@@ -66,7 +67,7 @@ class ServerTls:
         except (OSError, ValueError) as error:
             # The error does not name the file
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-            raise InputError(
+            raise InvalidKeyError(
                 f"cannot serve TLS with {self.certificate} and {self.key}: {reason}",
                 hint="`imager images cache-cert-gen` makes a pair that fits",
             ) from error

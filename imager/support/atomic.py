@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imager.support.errors import InputError
+from imager.support.errors import AlreadyExistsError
 from imager.support.folders import cannot_create, placed_in
 from imager.support.partials import (
     Resume,
@@ -110,7 +110,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def _check_nothing_at(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
-        raise InputError(
+        raise AlreadyExistsError(
             f"{path} exists already, and nothing in it is overwritten",
             hint="name a folder that does not exist or is empty",
         )
@@ -140,7 +140,7 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
     except FileExistsError:
         exists = True
     if exists:
-        raise InputError(f"{path} exists already, and was not replaced")
+        raise AlreadyExistsError(f"{path} exists already, and was not replaced")
     temporary.rename(path)
 
 

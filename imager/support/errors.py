@@ -16,12 +16,15 @@ permission gives 4 whatever it is missing for: such errors are raised `from` the
 `exit_code_of` looks at that.
 
 Every error says what is wrong and where (`message`) and, when there is one, the next action
-(`hint`).
+(`hint`). A class with a `remedy` is a kind of error: its docstring is the cause, and its `id`,
+made of the class's name, is what `--json`, `imager explain` and the documentation call it. Rooms
+define their own kinds in a module `errors`. An id does not change: people search for it.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -31,9 +34,16 @@ _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class ImagerError(Exception):
-    """Root of the tree: a message for a person, with an optional hint."""
+    """Something went wrong that should not be possible: a bug in imager."""
 
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE of sysexits.h
+    id: ClassVar[str] = "internal-error"
+    remedy: ClassVar[str] = "Report it with all the lines that were printed."
+
+    def __init_subclass__(cls) -> None:
+        if "remedy" in vars(cls) and "id" not in vars(cls):
+            words = re.findall("[A-Z][a-z]*", cls.__name__.removesuffix("Error"))
+            cls.id = "-".join(words).lower()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -65,6 +75,26 @@ def exit_code_of(error: ImagerError | OSError) -> int:
     return OutputError.exit_code if isinstance(error, OSError) else error.exit_code
 
 
+def kind_of(error: ImagerError | OSError) -> type[ImagerError]:
+    """Return the kind of an error, whose exit code is that of `exit_code_of`."""
+    if is_denied(error):
+        return PermissionDeniedError
+    if isinstance(error, OSError):
+        return InputError if error.errno in _MISNAMED else OutputError
+    return type(error)
+
+
+def error_json(error: ImagerError | OSError) -> dict[str, str | int]:
+    """Return an error as a value of JSON."""
+    message = error.message if isinstance(error, ImagerError) else str(error)
+    return {
+        "id": kind_of(error).id,
+        "message": message,
+        "hint": error.hint if isinstance(error, ImagerError) else "",
+        "exitCode": exit_code_of(error),
+    }
+
+
 # What is told of a problem: it raises, or keeps it and returns, and what is wrong is left out.
 Fail = Callable[[ImagerError], None]
 
@@ -89,13 +119,18 @@ def joined(failures: Sequence[ImagerError], *, what: str) -> ImagerError:
 
 
 class InputError(ImagerError):
-    """What the user gave is wrong."""
+    """Something that was given is wrong: an option, a profile, a list or a file."""
+
+    id = "invalid-input"
+    remedy = "Correct what the message names. `imager COMMAND --help` shows a command's options."
 
     exit_code = 2
 
 
 class InvalidProfileError(InputError):
     """A profile with one or more problems, each `path: what is wrong`."""
+
+    remedy = "Correct the fields that are named. `imager profile reference` explains all of them."
 
     def __init__(self, source: str, problems: Sequence[str], *, hint: str = "") -> None:
         self.problems = tuple(problems)
@@ -104,6 +139,8 @@ class InvalidProfileError(InputError):
 
 class InvalidManifestsError(InputError):
     """Kubernetes manifests with one or more problems, each `file: where: what is wrong`."""
+
+    remedy = "Correct the manifests at the files and lines that are named."
 
     def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
         self.problems = tuple(problems)
@@ -115,6 +152,9 @@ class InvalidConfigError(InputError):
 
     `warnings` are what may be a mistake beside them.
     """
+
+    id = "invalid-machine-config"
+    remedy = "Correct the machine configuration at the files and lines that are named."
 
     def __init__(
         self, problems: Sequence[str], *, warnings: Sequence[str] = (), hint: str = ""
@@ -134,16 +174,42 @@ def _listed(problems: Sequence[str]) -> str:
 class UnsupportedError(ImagerError):
     """What the user asked for is understood but cannot be done."""
 
+    remedy = "Choose something else: the hint says what works."
+
     exit_code = 3
 
 
 class HostError(ImagerError):
     """The machine lacks something: space, a folder, a permission."""
 
+    id = "host-problem"
+    remedy = "Give the machine what the message names, or use another folder or machine."
+
     exit_code = 4
 
 
-class NoRoomError(HostError):
+class NoSpaceError(HostError):
+    """A disk or quota is full, or the output is larger than a file can be there."""
+
+    remedy = (
+        "Free space, or write to another folder. --dry-run prints what is needed; $TMPDIR is where "
+        "temporary files are written."
+    )
+
+
+class PermissionDeniedError(HostError):
+    """The user may not read or write a file, folder or device."""
+
+    remedy = "See who owns it and the folders above it (ls -ld), or run as another user."
+
+
+class AlreadyExistsError(InputError):
+    """An output would replace a file or folder that must be kept."""
+
+    remedy = "Choose another path, remove what is there, or give --force where the command has it."
+
+
+class NoRoomError(NoSpaceError):
     """There was no room to write: who knows the place adds it, see `no_room`."""
 
 
@@ -152,7 +218,7 @@ def no_room(error: OSError, place: object = "") -> HostError | None:
 
     Without a place it is a NoRoomError.
     """
-    kind = HostError if place else NoRoomError
+    kind = NoSpaceError if place else NoRoomError
     if error.errno == errno.EFBIG:
         return kind(
             f"the output is larger than a file can be {f'in {place}' if place else 'there'}",
@@ -171,10 +237,28 @@ def no_room(error: OSError, place: object = "") -> HostError | None:
 class DependencyError(ImagerError):
     """Something we call failed: an external tool, a registry, a mirror."""
 
+    id = "dependency-failed"
+    remedy = "Run the command again, with -v to see all requests; then look at what failed."
+
     exit_code = 5
 
 
+class MissingProgramError(DependencyError):
+    """A program that is needed is not installed, or not in $PATH."""
+
+    remedy = "Install the package that the hint names."
+
+
+class ProgramFailedError(DependencyError):
+    """A program that was run failed."""
+
+    remedy = "The end of what it printed is in the message; run it by hand to see more."
+
+
 class OutputError(ImagerError):
-    """Reading an input or writing an output failed half-way."""
+    """An input could not be read to its end, or an output could not be written."""
+
+    id = "read-or-write-failed"
+    remedy = "Check the disk and its file system: the kernel's log (dmesg) often has the reason."
 
     exit_code = 6

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imager.support.errors import HostError, ImagerError, InputError, NoRoomError, no_room
+from imager.support.errors import (
+    HostError,
+    ImagerError,
+    InputError,
+    NoRoomError,
+    NoSpaceError,
+    no_room,
+)
 from imager.support.units import format_size
 
 _DEVICES = Path("/dev")
@@ -154,7 +161,7 @@ def check_free_space(folder: Path, needed: int) -> None:
     """Raise HostError when fewer than `needed` bytes are free in `folder`."""
     free = free_space(folder)
     if free < needed:
-        raise HostError(
+        raise NoSpaceError(
             f"{folder} has {format_size(free)} free and {format_size(needed)} are needed",
             hint="free space there, or write to another folder",
         )

@@ -27,6 +27,7 @@ class Tone(enum.Enum):
     ERROR = ("error", "1;31")
     WARNING = ("warning", "1;33")
     HINT = ("hint", "1;36")
+    MORE = ("more", "2")
 
 
 def uses_color(stream: IO[str]) -> bool:

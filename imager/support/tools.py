@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imager.support.errors import DependencyError
+from imager.support.errors import MissingProgramError, ProgramFailedError
 
 # An ordinary user's PATH on Debian lacks the folders of mkfs and fsck.
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -27,7 +27,7 @@ def find_tool(name: str, *, package: str) -> Path:
     """
     found = shutil.which(name, path=search_path())
     if found is None:
-        raise DependencyError(f"{name} is not installed", hint=f"apt-get install {package}")
+        raise MissingProgramError(f"{name} is not installed", hint=f"apt-get install {package}")
     return Path(found)
 
 
@@ -59,5 +59,5 @@ def run_tool(
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         tail = "; ".join(said[-_STDERR_LINES:]) or "it said nothing"
-        raise DependencyError(f"{name} failed with exit code {done.returncode}: {tail}")
+        raise ProgramFailedError(f"{name} failed with exit code {done.returncode}: {tail}")
     return done.stdout

@@ -24,6 +24,7 @@ from imager.support.partials import scratch_folder
 from imager.support.units import MIB, format_size
 from imager.support.yamldocs import load_documents
 from imager.support.yamlpaths import items_at, text_at
+from imager.talos.errors import InvalidVersionError
 from imager.talos.version import TalosVersion
 from imager.talos.versions import BUNDLE_SINCE, LEGACY_INSTALLER_BEFORE
 
@@ -70,7 +71,9 @@ def _with_version(reference: str, versions: Mapping[str, tuple[str, str]]) -> st
         return reference
     match = _VERSION.fullmatch(text.strip())
     if match is None:
-        raise InputError(f"--{option}-version: {text[:80]!r} is not a version such as v1.32.0")
+        raise InvalidVersionError(
+            f"--{option}-version: {text[:80]!r} is not a version such as v1.32.0"
+        )
     prefix, major, minor, patch, rest = match.groups()
     prefix = prefix or ("v" if tag.startswith("v") else "")
     numbers = ".".join(str(int(each or 0)) for each in (major, minor, patch))
@@ -83,7 +86,7 @@ def talos_images(version: TalosVersion) -> tuple[str, ...]:
     Raises InputError for a tag without `v`, UnsupportedError before v1.11.
     """
     if not re.fullmatch(r"v\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]{1,40})?", version.text, re.ASCII):
-        raise InputError(
+        raise InvalidVersionError(
             f"{version.text[:80]!r} is not the tag of a Talos release", hint="write it as v1.13.0"
         )
     if not version.at_least(*BUNDLE_SINCE):

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from imager.support.errors import ImagerError, InputError
+from imager.support.errors import ImagerError
 from imager.talos.components import INSTALLER
+from imager.talos.errors import InvalidVersionError
 from imager.talos.version import TalosVersion
 from imager.talos.versions import default_installer
 
@@ -53,7 +54,7 @@ def find_release(version: str) -> Release:
         note = f"no image list for Talos {name} yet: using the images of {previews[-1]}"
         return Release(tuple(_images(releases[previews[-1]], name)), note)
     known = list(releases)
-    raise InputError(
+    raise InvalidVersionError(
         f"Talos {version} is not in the table of releases ({known[0]} to {known[-1]})",
         hint=f"did you mean {_nearest(name, known)}?",
     )

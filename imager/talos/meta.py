@@ -15,9 +15,9 @@ import struct
 from collections.abc import Mapping
 
 from imager.content.extents import Content
-from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.units import MIB
+from imager.talos.errors import InvalidMetaError
 
 COPY_SIZE = 256 << 10
 _MAGIC = bytes.fromhex("5a4b3c2d")
@@ -47,12 +47,12 @@ def _marshal(values: Mapping[int, str]) -> bytes:
     parts = []
     for key, value in sorted(values.items()):
         if not 1 <= key <= _LARGEST_KEY:
-            raise InputError(f"META key {key:#x} is not one from 0x1 to 0xff")
+            raise InvalidMetaError(f"META key {key:#x} is not one from 0x1 to 0xff")
         data = value.encode()
         parts.append(_TAG.pack(key, len(data)) + data)
     packed = b"".join(parts)
     if len(packed) > _VALUES_SIZE:
-        raise InputError(
+        raise InvalidMetaError(
             f"META values take {len(packed)} bytes, more than the {_VALUES_SIZE} that fit",
             hint=f"shorten or leave out some of {setting('customization.metaContents')}",
         )
@@ -74,7 +74,7 @@ def meta_kernel_argument(values: Mapping[int, str], *, allow_gzip: bool = False)
     _marshal(values)
     for key, value in values.items():
         if ";" in value:
-            raise InputError(
+            raise InvalidMetaError(
                 f"META value {key:#x} has a ';', which a kernel argument cannot carry",
                 hint="leave it out, or build a disk image, which has a META partition",
             )

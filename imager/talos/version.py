@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import total_ordering
 
-from imager.support.errors import InputError
+from imager.talos.errors import InvalidVersionError
 
 DEFAULT_VERSION = "v1.9.0"
 # The newest release whose rules are in `imager.talos.versions`.
@@ -38,7 +38,7 @@ class TalosVersion:
         if match is None or len(text) > _LONGEST:
             example = "v{}.{}.0".format(*NEWEST_KNOWN)
             shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-            raise InputError(
+            raise InvalidVersionError(
                 f"{shown!r} is not a Talos version such as {example}",
                 hint=f"write it as {example} or {example}-alpha.1",
             )

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from imager.oci.errors import NotFoundError
 from imager.oci.manifest import ImageManifest
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistryOptions, RegistrySettings
-from imager.oci.source import NotFoundError
 from imager.support.errors import DependencyError, InputError
 from tests.lib.proxies.programmable import Proxy, running_proxy
 from tests.lib.registries.registry import (

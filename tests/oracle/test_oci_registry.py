@@ -14,12 +14,13 @@ from imager.oci import manifest as m
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
 from imager.oci.endpoint import Hosts
+from imager.oci.errors import NotFoundError
 from imager.oci.httptransport import HttpTransport
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import Patience
-from imager.oci.source import ImageSource, NotFoundError
+from imager.oci.source import ImageSource
 from imager.support.errors import DependencyError, InputError
 from tests.lib.registries.client import fetch
 from tests.lib.registries.registry import (

@@ -27,10 +27,11 @@ from imager.cache.plan import CacheLayout, CreateOptions, LayerCompression
 from imager.cache.write import write_gathered
 from imager.content.extents import Content, FileRange
 from imager.oci.digest import Digest
+from imager.oci.errors import NotFoundError
 from imager.oci.manifest import Descriptor, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.oci.source import ByteSink, NotFoundError
+from imager.oci.source import ByteSink
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (

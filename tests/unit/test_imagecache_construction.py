@@ -13,9 +13,10 @@ from imager.cache.contents import BlobSource, Gathered
 from imager.cache.plan import CacheLayout, CreateOptions, plan_creation
 from imager.cache.write import write_gathered
 from imager.oci.digest import Digest
+from imager.oci.errors import WrongBytesError
 from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
-from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
+from imager.oci.source import BlobCheck, ByteSink
 from imager.support import folders
 from imager.support.errors import DependencyError, HostError, OutputError
 from imager.support.reporter import NullReporter

@@ -16,10 +16,11 @@ from imager.cache.resolve import gather
 from imager.cache.selection import MissingPlatform, Selection
 from imager.content.extents import Content
 from imager.oci.digest import Digest
+from imager.oci.errors import NotFoundError
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.oci.source import ByteSink, NotFoundError
+from imager.oci.source import ByteSink
 from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.caches.caches import (
     CONFIG_TYPE,

@@ -14,8 +14,9 @@ from imager.cache.blobstore import LayerCache
 from imager.cache.contents import BlobSource
 from imager.cache.transfer import BlobPlace, LayerCacheDelivery
 from imager.oci.digest import Digest
+from imager.oci.errors import WrongBytesError
 from imager.oci.manifest import OCI_LAYER, Descriptor
-from imager.oci.source import BlobCheck, ByteSink, WrongBytesError
+from imager.oci.source import BlobCheck, ByteSink
 from imager.support.errors import HostError, ImagerError, InputError
 from imager.support.meter import Kept
 from imager.support.workers import Cancel, CancelledError, Work

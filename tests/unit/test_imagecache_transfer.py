@@ -15,8 +15,9 @@ from imager.cache.journal import open_journal, recorded
 from imager.cache.transfer import BlobPlace, DirectDelivery, fetch_blobs
 from imager.content.writeback import flushing
 from imager.oci.digest import Digest
+from imager.oci.errors import NotFoundError, WrongBytesError
 from imager.oci.manifest import OCI_LAYER, Descriptor
-from imager.oci.source import BlobCheck, ByteSink, NotFoundError, WrongBytesError
+from imager.oci.source import BlobCheck, ByteSink
 from imager.support.errors import DependencyError, HostError, ImagerError, InputError
 from imager.support.meter import Kept
 from imager.support.reporter import Advance

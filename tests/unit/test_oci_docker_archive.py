@@ -18,8 +18,8 @@ from imager.oci import manifest as m
 from imager.oci.archive import open_archive
 from imager.oci.digest import Digest
 from imager.oci.docker_archive import DockerArchive, DockerArchiveImage
+from imager.oci.errors import NotFoundError
 from imager.oci.reference import Reference
-from imager.oci.source import NotFoundError
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from tests.lib.registries.client import fetch, manifest_of
 from tests.lib.tools.support import content_bytes

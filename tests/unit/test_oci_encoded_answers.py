@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from imager.oci import manifest as m
-from imager.oci.source import WrongBytesError
+from imager.oci.errors import WrongBytesError
 from imager.support.errors import ImagerError
 from tests.lib.registries.client import LAYER, fetch, image
 from tests.lib.registries.programmable import Registry

@@ -12,8 +12,8 @@ import pytest
 from imager.oci import layout as lay
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
+from imager.oci.errors import NotFoundError
 from imager.oci.platform import Platform
-from imager.oci.source import NotFoundError
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from tests.lib.tools.support import content_bytes
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from imager.oci.errors import NotFoundError
 from imager.oci.layout import Layout
 from imager.oci.push import Pushed, PushOptions, mount_repository, plan_layout, push
 from imager.oci.reference import Reference
 from imager.oci.retry import Patience
-from imager.oci.source import NotFoundError
 from imager.support.errors import DependencyError, InputError
 from imager.support.reporter import JsonReporter
 from tests.lib.caches.caches import (

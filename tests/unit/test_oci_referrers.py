@@ -9,8 +9,8 @@ import pytest
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
 from imager.oci.endpoint import Capability, HostConfig, Hosts
+from imager.oci.errors import NotFoundError
 from imager.oci.remote import RemoteImage
-from imager.oci.source import NotFoundError
 from imager.support.errors import DependencyError, InputError
 from tests.lib.registries.client import fetch, image
 from tests.lib.registries.programmable import Registry, running_programmable

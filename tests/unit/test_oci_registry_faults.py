@@ -14,9 +14,9 @@ from imager.oci import manifest as m
 from imager.oci.credentials import CredentialStore
 from imager.oci.digest import Digest
 from imager.oci.endpoint import Hosts
+from imager.oci.errors import NotFoundError
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
-from imager.oci.source import NotFoundError
 from imager.oci.transport import Body, Response
 from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.registries.client import LAYER, QUICK, fetch, image

@@ -10,11 +10,11 @@ import pytest
 
 from imager.oci.credentials import Credential, CredentialStore
 from imager.oci.endpoint import Hosts
+from imager.oci.errors import NotFoundError
 from imager.oci.httptransport import HttpTransport
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
-from imager.oci.source import NotFoundError
 from imager.oci.tls import TlsSettings
 from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.registries.client import QUICK, fetch, image

@@ -13,9 +13,10 @@ import pytest
 from imager.content.extents import Content, FileRange
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
+from imager.oci.errors import NotFoundError, WrongBytesError
 from imager.oci.reference import Reference
 from imager.oci.retry import ConnectionLostError, Patience
-from imager.oci.source import BlobCheck, NotFoundError, WrongBytesError, copy_blob
+from imager.oci.source import BlobCheck, copy_blob
 from imager.support.errors import DependencyError, ImagerError, InputError
 from tests.lib.registries.client import fetch, image, make_client
 from tests.lib.registries.programmable import Registry, running_programmable

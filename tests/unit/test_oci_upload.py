@@ -12,9 +12,9 @@ from imager.content.extents import Content, Extent, FileRange
 from imager.oci import manifest as m
 from imager.oci.blobreader import BlobReader
 from imager.oci.digest import Digest
+from imager.oci.errors import NotFoundError
 from imager.oci.reference import Reference
 from imager.oci.retry import BusyError, Patience
-from imager.oci.source import NotFoundError
 from imager.oci.transport import NoAnswerError
 from imager.oci.upload import Outcome, Target, has_blob, upload_blob
 from imager.support.errors import DependencyError, ImagerError, InputError

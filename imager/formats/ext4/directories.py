@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imager.content.tree import ROOT, Tree, name_of, parent
+from imager.formats.errors import ImpossibleNameError
 from imager.formats.scratch_volume import BLOCK
-from imager.support.errors import InputError
 from imager.support.units import align_up
 
 LOST_AND_FOUND = "lost+found"
@@ -47,14 +47,14 @@ def directories_of(tree: Tree) -> dict[str, tuple[Entry, ...]]:
 def check_names(tree: Tree) -> None:
     """Raise InputError for a name that ext4 cannot have, or has for itself."""
     if LOST_AND_FOUND in tree.entries[ROOT]:
-        raise InputError(f"ext4: {LOST_AND_FOUND!r} belongs to the file system")
+        raise ImpossibleNameError(f"ext4: {LOST_AND_FOUND!r} belongs to the file system")
     for path in (path for paths in tree.entries.values() for path in paths):
         try:
             length = len(name_of(path).encode())
         except UnicodeEncodeError as error:
-            raise InputError(f"ext4: {path!r} is not valid Unicode") from error
+            raise ImpossibleNameError(f"ext4: {path!r} is not valid Unicode") from error
         if length > _NAME_MAX:
-            raise InputError(f"ext4: a name in {path!r} is longer than {_NAME_MAX} bytes")
+            raise ImpossibleNameError(f"ext4: a name in {path!r} is longer than {_NAME_MAX} bytes")
 
 
 def directory_block_count(entries: Sequence[Entry]) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imager.content.tree import ROOT, File, Tree, name_of, parent
+from imager.formats.errors import ImpossibleNameError
 from imager.formats.fat.names import aliases, check_name, folded, long_records, record_count
 from imager.support.errors import InputError
 
@@ -133,7 +134,7 @@ def folders_of(tree: Tree) -> tuple[Folder, ...]:
 
 def _check_size(file: File) -> None:
     if file.content.size > LARGEST_FILE:
-        raise InputError(
+        raise ImpossibleNameError(
             f"{file.path}: {file.content.size} bytes are more than a file on FAT can have,"
             " 4 GiB less one byte",
             hint="put it on a partition with another file system",
@@ -144,7 +145,7 @@ def _check_room(path: str, names: Collection[str]) -> None:
     own = 1 if path == ROOT else 2
     records = own + sum(map(record_count, names))
     if records > _MOST_RECORDS:
-        raise InputError(
+        raise ImpossibleNameError(
             f"{path or '/'}: {len(names)} names are too many for one folder of a FAT volume: they"
             f" take {records} records, and it has {_MOST_RECORDS}"
         )
@@ -171,7 +172,7 @@ def _check_names(names: Mapping[str, str]) -> None:
         check_name(name, path=path)
         known = seen.setdefault(folded(name), path)
         if known != path:
-            raise InputError(
+            raise ImpossibleNameError(
                 f"{known!a} and {path!a} are one name on a FAT file system",
                 hint="names must differ in more than case",
             )

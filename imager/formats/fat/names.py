@@ -13,6 +13,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
+from imager.formats.errors import ImpossibleNameError
 from imager.support.errors import InputError
 
 _SHORT_CHARACTERS = r"A-Z0-9!#$%&'()@^_`{}~\-"
@@ -40,7 +41,9 @@ def check_name(name: str, *, path: str) -> None:
         problem = f"a name of more than {_LONGEST} characters"
     else:
         return
-    raise InputError(f"{path!a}: a FAT file system cannot hold {problem}", hint="rename the file")
+    raise ImpossibleNameError(
+        f"{path!a}: a FAT file system cannot hold {problem}", hint="rename the file"
+    )
 
 
 def folded(path: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from uuid import UUID
 
+from imager.formats.errors import DamagedVolumeError
 from imager.formats.gpt.entries import (
     ENTRY_SIZE,
     Partition,
@@ -118,7 +119,7 @@ def _reading(path: Path, sector_size: int, hint: str) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except ValueError as error:
-        raise InputError(
+        raise DamagedVolumeError(
             f"{path}: no sound GPT with {sector_size}-byte sectors: {error}", hint=hint
         ) from error
     except OSError as error:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from imager.content.tree import Tree, name_of
-from imager.support.errors import InputError
+from imager.formats.errors import ImpossibleNameError
 
 # Linux cuts longer names off in silence (fs/isofs/rock.c, get_rock_ridge_filename).
 LONGEST_NAME = 253
@@ -50,7 +50,7 @@ def plan_tree(tree: Tree) -> IsoTree:
             identifier = _identifier(found.directories.get(folder, ""), name_of(path), taken)
             (found.directories if path in tree.entries else found.files)[path] = identifier
     if len(found.directories) >= MOST_DIRECTORIES:
-        raise InputError(f"the ISO has more than {MOST_DIRECTORIES} directories")
+        raise ImpossibleNameError(f"the ISO has more than {MOST_DIRECTORIES} directories")
     return found
 
 
@@ -69,7 +69,7 @@ def _check_name(path: str) -> None:
     except UnicodeEncodeError:
         fits = False
     if not fits:
-        raise InputError(
+        raise ImpossibleNameError(
             f"{path!r} cannot be in an ISO",
             hint=f"use names with 1 to {LONGEST_NAME} bytes of UTF-8",
         )

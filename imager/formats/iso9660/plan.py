@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from imager.content.extents import Content, Data
 from imager.content.tree import File, PlacedFile, Tree, VolumePlan, name_of
+from imager.formats.errors import VolumeTooSmallError
 from imager.formats.iso9660.identifiers import IsoTree, plan_tree
 from imager.formats.iso9660.joliet import JolietTree
 from imager.formats.iso9660.metadata import SYSTEM_AREA, IsoMetadata, pinned_clock
@@ -96,7 +97,7 @@ def plan_iso(
             f"{volume_id!r} is not a volume id", hint="use 1 to 32 of the characters A-Z 0-9 _"
         )
     if sum(align_up(file.content.size, CD_SECTOR) for file in tree.files) > _LARGEST:
-        raise InputError("the files do not fit in an ISO, which can have 8 TiB")
+        raise VolumeTooSmallError("the files do not fit in an ISO, which can have 8 TiB")
     lengths = {file.path: file.content.size for file in tree.files}
     _check_fit(boot, aliases, lengths)
     named = tree.joined(Tree.of(File(alias.path, Content(alias.length)) for alias in aliases))

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from imager.content.extents import Content
 from imager.content.tree import ROOT, PlacedFile, Tree, VolumePlan, name_of
+from imager.formats.errors import ImpossibleNameError
 from imager.formats.scratch_volume import BLOCK, cut, make_sparse, nonzero_runs, start_of
 from imager.formats.xfs.inodes import fill_files
 from imager.support.errors import DependencyError, InputError
@@ -118,7 +119,7 @@ def _check(*, size: int, label: str, timestamp: int, sector_size: int) -> None:
 def _check_names(tree: Tree) -> None:
     for path in (path for paths in tree.entries.values() for path in paths):
         if len(path) > _PATH_MAX or not _NAME.fullmatch(name_of(path)):
-            raise InputError(
+            raise ImpossibleNameError(
                 f"XFS: {path!r} is not a short path of plain names",
                 hint=f"use A-Z, a-z, 0-9 and _.+~@=- in names, at most {_PATH_MAX} characters"
                 " in all",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from imager.image.bootloader import dualboot, grub, sdboot
 from imager.image.bootloader.boot import BootTarget, DiskBoot, IsoBoot
-from imager.support.errors import UnsupportedError
+from imager.image.errors import ImpossibleBootloaderError
 from imager.support.fields import setting
 from imager.talos.choices import Bootloader
 from imager.talos.versions import fills_in
@@ -41,7 +41,7 @@ def boot_planner(asked: Bootloader | None, target: BootTarget, *, field: str) ->
     if asked is None:
         return _PLANNERS[_default(target)]
     if target.build.secure_boot and asked is not Bootloader.SD_BOOT:
-        raise UnsupportedError(
+        raise ImpossibleBootloaderError(
             f"{setting(field, asked.value)}: not with SecureBoot,"
             " for which only systemd-boot is signed",
             hint=f"leave {setting(field)} out, or choose sd-boot",
@@ -49,12 +49,12 @@ def boot_planner(asked: Bootloader | None, target: BootTarget, *, field: str) ->
     if target.build.sector_size != _GRUB_SECTOR and fills_in(asked, target.build.version):
         return _PLANNERS[Bootloader.SD_BOOT]
     if target.build.sector_size != _GRUB_SECTOR and asked is not Bootloader.SD_BOOT:
-        raise UnsupportedError(
+        raise ImpossibleBootloaderError(
             f"{setting(field, asked.value)}: not for sectors of {target.build.sector_size} bytes",
             hint=f"leave {setting(field)} out, or choose sd-boot",
         )
     if asked is Bootloader.DUAL_BOOT and not target.build.has_bios:
-        raise UnsupportedError(
+        raise ImpossibleBootloaderError(
             f"{setting(field, asked.value)}: {target.build.arch.name} machines have no BIOS",
             hint=f"leave {setting(field)} out, or choose sd-boot or grub",
         )

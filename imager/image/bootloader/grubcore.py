@@ -18,6 +18,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from imager.bootassets.errors import BootAssetError
 from imager.bootassets.grub import (
     CD_CORE_START,
     DECOMPRESSOR,
@@ -221,7 +222,7 @@ def _part(grub: Path, name: str, *, size: int | None = None) -> bytes:
 
 
 def _unusable(path: Path, reason: str) -> InputError:
-    return InputError(
+    return BootAssetError(
         f"{path}: not usable as GRUB for BIOS: {reason}",
         hint="run `imager assets fetch` again, or use another GRUB's folder i386-pc",
     )

@@ -1,0 +1,35 @@
+"""The kinds of errors of image caches."""
+
+from __future__ import annotations
+
+from imager.support.errors import InputError
+
+
+class NotAnImageCacheError(InputError):
+    """What was given as an image cache is something else, or is not there."""
+
+    remedy = (
+        "Give an OCI layout or a flat tree as a folder or a tar, an ISO or disk image with a "
+        "cache, or a registry reference. `imager images cache-create` makes a cache."
+    )
+
+
+class DamagedCacheError(InputError):
+    """A file of an image cache does not match its digest or its manifest."""
+
+    remedy = (
+        "Copy the cache again from where it came, or create it again. `imager images "
+        "cache-verify` lists everything that is wrong with it."
+    )
+
+
+class IncompleteCacheError(InputError):
+    """An image cache lacks an image, or a part of one for the architecture."""
+
+    remedy = "Add the images with `imager images cache-add`, or create the cache again."
+
+
+class InvalidImageListError(InputError):
+    """A list of images has lines that are not images, or images that do not go together."""
+
+    remedy = "Correct the lines that the message names: one image a line, # begins a comment."

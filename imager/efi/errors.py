@@ -1,0 +1,17 @@
+"""The kinds of errors of EFI binaries, keys and certificates."""
+
+from __future__ import annotations
+
+from imager.support.errors import InputError
+
+
+class InvalidKeyError(InputError):
+    """A private key or certificate is missing, damaged, or not of the kind that is needed."""
+
+    remedy = "Make keys with `imager secureboot gen-keys`, or correct the file that is named."
+
+
+class InvalidEfiBinaryError(InputError):
+    """A kernel, loader or stub is not a sound EFI binary for the architecture."""
+
+    remedy = "Fetch the boot assets again, or give others with --assets."

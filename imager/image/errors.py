@@ -1,0 +1,20 @@
+"""The kinds of errors of outputs."""
+
+from __future__ import annotations
+
+from imager.support.errors import InputError, UnsupportedError
+
+
+class DiskTooSmallError(InputError):
+    """A disk or stick of the chosen size does not hold what it must."""
+
+    remedy = (
+        "Choose the size that the message names, or leave --image-disk-size out: then the "
+        "smallest one that works is taken. --dry-run shows all parts with their sizes."
+    )
+
+
+class ImpossibleBootloaderError(UnsupportedError):
+    """The chosen bootloader does not go with SecureBoot, the sectors or the architecture."""
+
+    remedy = "Leave --bootloader out: then one that works is chosen."
