@@ -1,7 +1,7 @@
 """The reference pages of the documentation, in Markdown; `docs/conf.py` writes them.
 
 One page per command, generated from the same value as `--help` and the manual pages; one page with
-exit codes, environment and files; one with the fields of a profile.
+exit codes, environment and files; one with the kinds of errors; one with the fields of a profile.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from imager.app.explain import error_kinds
 from imager.cli.app import app
 from imager.cli.help import HelpPage, Section, help_pages
 from imager.cli.reference import ENVIRONMENT, EXIT_CODES, FILES
@@ -25,6 +26,7 @@ def reference_pages() -> dict[str, str]:
     pages = list(help_pages(typer.main.get_command(app), "imager"))
     written = {f"{_name(page)}.md": _command_page(page) for page in pages}
     written["commands.md"] = _commands_page(pages)
+    written["errors.md"] = _errors_page()
     written["general.md"] = _general_page()
     written["profile-fields.md"] = f"# Profile fields\n\n{reference_table()}"
     return written
@@ -59,6 +61,18 @@ def _general_page() -> str:
     lines = ["# Exit status, environment, files"]
     for section in (EXIT_CODES, ENVIRONMENT, FILES):
         lines += ["", *_section(section)]
+    return _joined(*lines)
+
+
+def _errors_page() -> str:
+    lines = [
+        "# Errors",
+        "",
+        "The last line of an error message shows its id, and so does `--json`.",
+    ]
+    for kind in error_kinds():
+        lines += ["", f"## {kind.id}", "", _text(kind.cause), "", _text(kind.remedy)]
+        lines += ["", f"Exit code: {kind.exit_code}."]
     return _joined(*lines)
 
 

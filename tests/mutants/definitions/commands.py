@@ -85,4 +85,26 @@ MUTANTS = (
         "for root, _ in walked[:1]]",
         f"{_WORKSPACE}::test_a_folder_is_flushed_with_all_in_it_before_it_is_renamed",
     ),
+    # Kinds of errors.
+    Mutant(
+        "a class without a remedy is a kind of error",
+        "imager/support/errors.py",
+        'if "remedy" in vars(cls) and "id" not in vars(cls):',
+        'if "id" not in vars(cls):',
+        "tests/unit/test_explain.py::test_an_error_has_the_id_of_the_nearest_kind",
+    ),
+    Mutant(
+        "a missing permission has the id of the file that it is missing for",
+        "imager/support/errors.py",
+        "    if is_denied(error):\n        return PermissionDeniedError\n",
+        "",
+        "tests/unit/test_explain.py::test_an_error_of_the_system_has_the_kind_of_its_exit_code",
+    ),
+    Mutant(
+        "a failed command prints no JSON",
+        "imager/cli/commands.py",
+        'if ctx.params.get("json_output") and',
+        "if not ctx.params and",
+        "tests/unit/test_explain.py::test_an_error_names_its_kind_and_explain_explains_it",
+    ),
 )
