@@ -47,9 +47,16 @@ class Command(_Helped, Strict, TyperCommand):
         try:
             return super().invoke(ctx)
         except (ImagerError, OSError) as error:
-            if ctx.params.get("json_output") and not isinstance(error, BrokenPipeError):
+            if ctx.params.get("json_output") and not _is_told(error):
                 typer.echo(json.dumps({"error": error_json(error)}, indent=2))
             raise
+
+
+def _is_told(error: ImagerError | OSError) -> bool:
+    """Whether nothing is left to print on standard output, or nobody reads it."""
+    return isinstance(error, BrokenPipeError) or (
+        isinstance(error, ImagerError) and error.in_result
+    )
 
 
 class Group(_Helped, Strict, TyperGroup):
@@ -74,10 +81,12 @@ def usage_error(error: TyperException) -> InputError:
 
 
 def raise_problems(source: object, problems: Sequence[str], *, hint: str = "") -> None:
-    """Raise InputError that lists the `problems` of `source`, if there are any."""
+    """Raise InputError that lists the `problems` of a printed result, if there are any."""
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise InputError(f"{source}: {count(len(problems), 'problem')}{lines}", hint=hint)
+        error = InputError(f"{source}: {count(len(problems), 'problem')}{lines}", hint=hint)
+        error.in_result = True
+        raise error
 
 
 class App(typer.Typer):

@@ -88,6 +88,7 @@ def check(
     except InvalidConfigError as error:
         if display.json_output:
             display.print_json(unchecked_json(input_name(source), error))
+            error.in_result = True
         for warning in error.warnings:
             reporter.warn(warning)
         raise

@@ -49,6 +49,8 @@ class ImagerError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        # Whether the JSON result that was printed has the problem already.
+        self.in_result = False
 
 
 def is_denied(error: BaseException) -> bool:

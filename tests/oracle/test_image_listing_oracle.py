@@ -79,6 +79,7 @@ def test_problems_end_with_code_2_and_nothing_on_standard_output() -> None:
     assert done.stdout == ""
     assert done.stderr == (
         "error: manifests: 1 problem\n  gone.yaml: cannot be read: No such file or directory\n"
+        "more: imager explain invalid-manifests\n"
     )
 
 

@@ -75,8 +75,8 @@ MUTANTS = (
     Mutant(
         "required images may be missing",
         "imager/cache/cache.py",
-        "if missing:\n            raise InputError(",
-        "if not missing and missing:\n            raise InputError(",
+        "if missing:\n            raise IncompleteCacheError(",
+        "if not missing and missing:\n            raise IncompleteCacheError(",
         f"{_IMAGECACHE_CACHE}::test_required_images_that_are_missing_are_listed_by_name",
     ),
     Mutant(

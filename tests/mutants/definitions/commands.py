@@ -103,8 +103,8 @@ MUTANTS = (
     Mutant(
         "a failed command prints no JSON",
         "imager/cli/commands.py",
-        'if ctx.params.get("json_output") and',
-        "if not ctx.params and",
+        'if ctx.params.get("json_output") and not',
+        "if not ctx.params and not",
         "tests/unit/test_explain.py::test_an_error_names_its_kind_and_explain_explains_it",
     ),
 )
