@@ -1,8 +1,9 @@
-"""Where a registry may refer to: a server on the Internet not into a private network.
+"""Checks on the addresses that a registry may refer to.
 
-A token server, a redirect, the Location of an upload and the URLs of a foreign layer are named by
-the registry. A hostile one could name services that only this machine reaches (server-side request
-forgery, CWE-918). Address ranges are those of the IANA registries that `ipaddress` knows.
+The registry names the token server, the target of a redirect, the Location of an upload and the
+URLs of a foreign layer. A hostile registry could name services that only this machine can reach
+(server-side request forgery, CWE-918), so a registry on the Internet must not refer to a private
+network. Address ranges are those of the IANA registries in `ipaddress`.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ _UNKNOWN_HINT = (
     "address of this one is not known here: if it is internal, add its name to NO_PROXY"
 )
 
-# Cloud services that return the machine's own credentials or settings: AWS, Azure, Google and
-# others by the first one; AWS's containers and IPv6; Azure, Google, Oracle, Scaleway; Alibaba and
-# Tencent Cloud. Azure's second one and Oracle's first are not of a private range.
+# Cloud services that return the machine's own credentials or settings. The first address is that of
+# AWS, Azure, Google and others; then AWS's containers and IPv6; Azure, Google, Oracle, Scaleway;
+# Alibaba and Tencent Cloud. Azure's second address and Oracle's first are outside the private
+# ranges.
 _METADATA = frozenset(
     map(
         ip_address,
@@ -45,17 +47,17 @@ _METADATA = frozenset(
         ),
     )
 )
-# Names that need no looking up: RFC 6761, section 6.3, and Google's metadata service.
+# Names resolved without DNS: RFC 6761, section 6.3, and Google's metadata service.
 _KNOWN_NAMES = {"localhost": "127.0.0.1", "metadata.google.internal": "169.254.169.254"}
-# IPv4 addresses in the last 32 bits of IPv6: RFC 6052, section 2.1; RFC 4291, section 2.5.5.1;
-# RFC 2765, section 2.1.
+# IPv6 networks with an IPv4 address in the last 32 bits: RFC 6052, section 2.1; RFC 4291, section
+# 2.5.5.1; RFC 2765, section 2.1.
 _ENDING_IN_IPV4 = tuple(map(ip_network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
-# What ipaddress takes for public: RFC 8215; RFC 3879.
+# Networks that ipaddress wrongly reports as global: RFC 8215; RFC 3879.
 _NOT_GLOBAL = tuple(map(ip_network, ("64:ff9b:1::/48", "fec0::/10")))
 
 
 def resolve_host(name: str) -> Iterable[str]:
-    """Return the addresses of a host, none when it has none that is known here."""
+    """Return the addresses of a host; empty when the name does not resolve."""
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -64,7 +66,7 @@ def resolve_host(name: str) -> Iterable[str]:
 
 
 def only_literal(name: str) -> Iterable[str]:
-    """Return the address that `name` itself is or stands for: for hosts that a proxy looks up."""
+    """Resolve only literal addresses and well-known names, for hosts that a proxy looks up."""
     plain = name.rstrip(".").lower()
     known = "localhost" if plain.endswith(".localhost") else plain
     return (_KNOWN_NAMES.get(known, name),)
@@ -75,9 +77,9 @@ def check_destination(
 ) -> None:
     """Raise DependencyError when `origin`, a registry's URL, must not refer to `url`.
 
-    Addresses for private use, of this machine and of the local network are for registries that
-    have such an address themselves; those of clouds' metadata services are for none. `resolve`
-    looks up the host of `url`, and that of `origin` unless `resolve_origin` does.
+    Only a registry with an internal address itself may refer to internal addresses: private ranges,
+    this machine and the local network. No registry may refer to a cloud's metadata service.
+    `resolve` looks up the host of `url`, and that of `origin` unless `resolve_origin` is given.
     """
     here, there = urlsplit(origin), urlsplit(url)
     if (here.hostname, here.port) == (there.hostname, there.port):
@@ -100,7 +102,7 @@ def check_destination(
 
 
 def is_internal(address: Address) -> bool:
-    """Whether an address is not of the public Internet."""
+    """Return whether an address is outside the public Internet."""
     listed = any(address in network for network in _NOT_GLOBAL)
     return listed or not address.is_global or address.is_multicast
 
@@ -125,7 +127,7 @@ def _parsed(text: str) -> Address | None:
 
 
 def _old_spelling(text: str) -> IPv4Address | None:
-    """Return an IPv4 address written as inet_aton(3) takes it: in fewer, hex or octal numbers."""
+    """Parse an IPv4 address as inet_aton(3) does: fewer than four parts, octal or hexadecimal."""
     try:
         return IPv4Address(socket.inet_aton(text))
     except (OSError, ValueError):
@@ -133,10 +135,10 @@ def _old_spelling(text: str) -> IPv4Address | None:
 
 
 def _unwrapped(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 one stands for, else the address."""
+    """Return the IPv4 address embedded in an IPv6 address, else the address itself."""
     if isinstance(address, IPv4Address):
         return address
-    # ::1 and :: are no such addresses.
+    # ::1 and :: embed no IPv4 address.
     if int(address) > 1 and any(address in network for network in _ENDING_IN_IPV4):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address

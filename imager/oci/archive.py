@@ -1,7 +1,7 @@
-"""Archives of images: a tar, plain or compressed, indexed with the links in it followed.
+"""Image archives: an index of a tar file, plain or compressed, with its links followed.
 
-The files of a compressed archive are needed in another order than it has them, so it is
-decompressed once, to a file without a name (`plainfile`).
+The files of a compressed archive are not read in the order in which it stores them, so the archive
+is first decompressed to an unnamed temporary file (`plainfile`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _MOST_LINKS = 8
 def open_archive(path: Path) -> ArchiveFiles:
     """Return the regular files of the archive at `path`, by their normalised names.
 
-    Links inside the archive are followed; other entries are left out. Raises InputError when it is
-    damaged or has two files of one name, UnsupportedError when it is sparse or compressed with
-    anything but gzip and zstd, HostError when there is no space to decompress it, OutputError
-    when it cannot be read.
+    Links inside the archive are followed; other entries are skipped. Raises InputError when it is
+    damaged or has two files of the same name, UnsupportedError when it is sparse or compressed with
+    anything but gzip and zstd, HostError when there is no space to decompress it, OutputError when
+    it cannot be read.
     """
     codec = _codec(path)
     if codec is None:
@@ -60,7 +60,7 @@ def _codec(path: Path) -> Codec | None:
 
 
 def _index(tar: Path, path: Path) -> Mapping[str, File]:
-    """Return the files of `tar`, the archive `path` without its compression."""
+    """Return the files of `tar`, the decompressed copy of the archive `path`."""
     files: dict[str, File] = {}
     links: dict[str, str] = {}
     try:
@@ -91,7 +91,7 @@ def _add_member(
     elif member.isreg():
         if member.offset_data + member.size > tar.stat().st_size:
             raise InvalidImageError(f"{tar} is truncated: {name} ends after the file does")
-        # Readers disagree about which of two equal names counts.
+        # Readers disagree about which of two entries with the same name wins.
         if name in files:
             raise InvalidImageError(f"{tar}: there are two files {name}")
         source = FileRange(tar, member.offset_data)

@@ -1,4 +1,4 @@
-"""Files of registry logins: Docker's config.json and what else holds the same entries.
+"""Files of registry logins: Docker's config.json and other files with the same entries.
 
     config.json, auth.json   {"auths": {HOST: {...}}, "credHelpers": ..., "credsStore": ...}
     .dockercfg               {HOST: {...}}, as Docker wrote it before 1.7
@@ -27,9 +27,9 @@ _HINT = "write HOST=USER:PASSWORD, or give a file such as Docker's config.json"
 
 
 def read_auth_file(path: Path) -> Fields:
-    """Return the logins in the file `path`, in the form of config.json; an empty file has none.
+    """Read the logins in the file `path`, in the form of config.json; an empty file has no logins.
 
-    Raises InputError when it cannot be read, or is not a file of this kind.
+    Raises InputError when the file cannot be read or has another format.
     """
     where = f"credentials {path}"
     try:
@@ -52,16 +52,16 @@ def read_auth_file(path: Path) -> Fields:
 
 
 def decoded_base64(text: str) -> bytes:
-    """Return the bytes of a base64 text with or without line breaks and padding.
+    """Decode base64 text, with or without line breaks and padding.
 
-    Raises ValueError when it is not valid.
+    Raises ValueError when it is invalid.
     """
     data = "".join(text.split()).rstrip("=")
     return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
 
 
 def _with_auths(fields: Fields) -> Fields:
-    """Return the fields of config.json, also for those of .dockercfg."""
+    """Return the fields in the form of config.json, converting those of .dockercfg."""
     values = fields.values
     if "auths" in values or not values or not all(map(_is_entry, values.values())):
         return fields
@@ -98,7 +98,7 @@ def _from_secrets(text: bytes, where: str) -> Fields:
 
 
 def _secrets(documents: object) -> Iterator[Mapping[str, object]]:
-    """Yield the Secrets with logins among documents, and in lists of them."""
+    """Yield the Secrets that contain logins, also from lists of Secrets."""
     pending = [documents]
     for _ in range(_MOST_SECRETS):
         if not pending:
@@ -113,7 +113,7 @@ def _secrets(documents: object) -> Iterator[Mapping[str, object]]:
 
 
 def _payload(secret: Mapping[str, object]) -> tuple[str, str, bool] | None:
-    """Return a Secret's key with logins, its text, and whether that is base64."""
+    """Return the key of a Secret that holds logins, its text, and whether that is base64."""
     for field, encoded in (("stringData", False), ("data", True)):
         data = secret.get(field)
         for key in (_CONFIG_KEY, _LEGACY_KEY):

@@ -1,7 +1,7 @@
-"""Which key of an authentication file is for a repository.
+"""Selects the key of an authentication file that applies to a repository.
 
 Docker writes `HOST`, `https://HOST/v1/` and `https://index.docker.io/v1/`; podman writes `HOST` and
-`HOST/PATH` for a part of a registry (containers-auth.json(5)); Kubernetes takes all of these, and
+`HOST/PATH` for a part of a registry (containers-auth.json(5)); Kubernetes accepts all of these, and
 `*` in host names (https://kubernetes.io/docs/concepts/containers/images/#config-json).
 """
 
@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 from imager.oci.reference import DOCKER_HUB
 
-# What credential helpers are asked for; the first one is what `docker login` uses.
+# Keys to ask credential helpers for; `docker login` uses the first one.
 DOCKER_HUB_KEYS = (
     "https://index.docker.io/v1/",
     "index.docker.io",
@@ -28,13 +28,13 @@ _API = re.compile(r"v[12](?:/|$)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What a key stands for: a host pattern, and a path below it."""
+    """A parsed key: a host pattern and a path below it."""
 
     host: str
     path: str
 
     def rank(self, registry: str, repository: str) -> tuple[int, int] | None:
-        """Return how well this fits a repository, None when it does not; larger is better."""
+        """Return how well the key matches a repository, larger being better; None for no match."""
         below = not self.path or f"{repository}/".startswith(f"{self.path}/")
         if not below or not _same_host(self.host, registry):
             return None
@@ -42,11 +42,12 @@ class _Place:
 
 
 def best_key(keys: Iterable[str], registry: str, repository: str) -> tuple[str, str]:
-    """Return the key that fits a repository of `registry` best, and the path that it is for.
+    """Return the key that best matches a repository of `registry`, and the key's path.
 
-    A longer path goes before a shorter one, the very name of the registry before a pattern, and of
-    several spellings of one place the first one counts. Both are empty when no key fits. A path
-    behind a scheme, which docker ignores, limits a key only where another key fits better.
+    A longer path wins over a shorter one, and the exact name of the registry over a pattern; among
+    several spellings of the same place the first one wins. Both are empty when no key matches. A
+    key written as a URL also matches repositories outside its path, as docker ignores the path, but
+    any better match wins over it.
     """
     wanted = _host(registry)
     best: tuple[tuple[int, int, int], str, str] | None = None
@@ -62,7 +63,7 @@ def best_key(keys: Iterable[str], registry: str, repository: str) -> tuple[str, 
 
 
 def _place(key: str) -> tuple[_Place, bool]:
-    """Return what a key stands for, and whether it is a URL."""
+    """Parse a key, and return whether it is a URL."""
     scheme = _SCHEME.match(key)
     host, _, path = key[scheme.end() if scheme else 0 :].partition("/")
     path = _API.sub("", path, count=1) if _API.match(path) else path

@@ -1,4 +1,4 @@
-"""How a registry's challenge becomes an Authorization header.
+"""Turns a registry's challenge into an Authorization header.
 
 https://distribution.github.io/distribution/spec/auth/token/ (Bearer),
 https://distribution.github.io/distribution/spec/auth/oauth/ (Bearer with an identity token), and
@@ -22,27 +22,27 @@ from imager.support.units import MIB
 
 _CLIENT_ID = "imager"
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-# Statuses of a token server that knows no POST.
+# Statuses of a token server that does not support POST.
 _NO_POST = (404, 405)
 
 
 def login_hint(registry: str) -> str:
-    """Return what to do when `registry` refuses us."""
+    """Return the hint for a refusal by `registry`."""
     return f"check the image's name, or log in with: docker login {registry}"
 
 
 @dataclass(frozen=True, slots=True)
 class Authorizer:
-    """Answers challenges with the user's credentials, or anonymously."""
+    """Answers challenges with the user's credentials or anonymously."""
 
     credentials: Credentials
 
     def answer(self, header: str, route: Route) -> str:
-        """Return the Authorization header for one of the challenges of WWW-Authenticate.
+        """Return the Authorization header for one of the challenges in WWW-Authenticate.
 
-        Bearer is tried before Basic. Raises the error of the first challenge that was tried:
-        InputError when credentials are missing or refused, DependencyError when the token server
-        fails or is not safe to ask.
+        Bearer is tried before Basic. Raises the error of the first challenge tried: InputError when
+        credentials are missing or refused, DependencyError when the token server fails or has an
+        unsafe address.
         """
         challenges = parse_challenges(header)
         if not challenges:
@@ -87,7 +87,7 @@ class Authorizer:
                     return _token(response, route, anonymous=login is None)
 
     def _exchanged(self, challenge: Challenge, token: str, route: Route) -> str:
-        """Return the access token that the token server gives for an identity token."""
+        """Exchange an identity token for an access token at the token server."""
         address = urlsplit(_token_url(challenge, route))
         query = dict(parse_qsl(address.query))
         scope = " ".join(_scopes(challenge, route))

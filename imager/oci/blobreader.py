@@ -1,4 +1,4 @@
-"""The bytes of a blob as bodies of requests, hashed on their way."""
+"""Reads the bytes of a blob as request bodies, and hashes them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from imager.support.workers import Work
 
 
 class BlobReader:
-    """The bytes of a blob, for as many requests as it takes.
+    """The bytes of a blob, readable in several requests.
 
-    Each byte is hashed, and counted by `work`, when it is read for the first time. The last
-    byte of a blob that does not match its digest is not passed on.
+    Each byte is hashed, and counted by `work`, when it is first read. The last byte is withheld
+    when the blob does not match its digest.
     """
 
     def __init__(self, blob: Descriptor, content: Content, work: Work) -> None:
@@ -30,18 +30,18 @@ class BlobReader:
 
     @property
     def reached(self) -> int:
-        """How many bytes have been read."""
+        """The number of bytes read so far."""
         return self._reached
 
     def body(self, start: int, end: int) -> Stream | None:
-        """Return the bytes from `start` up to `end`; None when there are none."""
+        """Return the bytes from `start` up to `end`, or None for an empty range."""
         return _Part(self, start, end) if start < end else None
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes from `start`, of which those before it were read, up to `end`.
+        """Yield the bytes from `start` up to `end`; all bytes before `start` have been read before.
 
-        Raises InputError for a blob that is too short or does not match its digest, CancelledError
-        when the work is to end.
+        Raises InputError when the blob is too short or does not match its digest, CancelledError
+        when the work is cancelled.
         """
         for data in iterate_bytes(self._content.slice(start, end - start)):
             self._work.check()

@@ -1,12 +1,12 @@
-"""Challenges of WWW-Authenticate: RFC 9110, sections 11.2, 11.3 and 11.6.1.
+"""Parses the challenges of WWW-Authenticate: RFC 9110, sections 11.2, 11.3 and 11.6.1.
 
     challenge  = auth-scheme [ 1*SP ( token68 / #auth-param ) ]
     auth-param = token BWS "=" BWS ( token / quoted-string )
 
-A header holds a list of challenges, and several headers count as one list. The comma separates
-both challenges and parameters: a word that is followed by `=` is a parameter, any other one begins
-a challenge. Some registries send values without quotes that are not tokens
-(`scope=repository:a:pull`), so a value without quotes ends at a comma or white space.
+A header holds a list of challenges, and several headers count as one list. The comma separates both
+challenges and parameters: a word followed by `=` is a parameter, any other word starts a challenge.
+Some registries send unquoted values that are not tokens (`scope=repository:a:pull`), so an unquoted
+value ends at a comma or white space.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GARBAGE = re.compile(r"[^\s,]+")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way to log in; scheme and names of parameters are in lower case."""
+    """One authentication challenge; the scheme and the parameter names are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Return the challenges of a WWW-Authenticate header, in its order.
+    """Parse the challenges of a WWW-Authenticate header, in order.
 
-    Text that fits no rule is skipped, and so is all that follows the first 64 KiB. Of a parameter
-    that is repeated within a challenge, the first value counts.
+    Text that does not parse is skipped, and so is everything after the first 64 KiB. If a challenge
+    repeats a parameter, the first value counts.
     """
     text, position = header[:_LONGEST], 0
     found: list[Challenge] = []
@@ -59,7 +59,7 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
 
 
 def _challenge(scheme: str, text: str, position: int) -> tuple[Challenge, int]:
-    """Return the challenge whose parameters begin at `position`, and where it ends."""
+    """Parse the challenge whose parameters begin at `position`; also return its end."""
     token = _TOKEN68.match(text, position)
     if token is not None:
         return Challenge(scheme.lower(), token68=token[1]), token.end()

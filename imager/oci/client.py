@@ -1,4 +1,4 @@
-"""What images in registries need of a client of those."""
+"""The interface of the registry client that remote images use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to ask of a repository: `path` is `manifests/...`, `blobs/...`, or a URL it gave."""
+    """A request to a repository; `path` is `manifests/...`, `blobs/...`, or a registry's URL."""
 
     method: str
     path: str
@@ -27,22 +27,22 @@ class Request:
 
 
 class Client(Protocol):
-    """Asks registries and their mirrors; `RegistryClient` says what each method raises."""
+    """Sends requests to registries and mirrors; `RegistryClient` documents the errors."""
 
     @property
     def patience(self) -> Patience:
-        """How long and how often to try again."""
+        """The limits of retries and timeouts."""
 
     def endpoints(self, registry: str) -> tuple[Endpoint, ...]:
-        """Return who is asked for the images of `registry`, in order; the last is the main one."""
+        """Return the hosts to try for `registry`, in order; the registry itself is last."""
 
     def first(self, reference: Reference, need: Capability, ask: Callable[[Endpoint], _T]) -> _T:
-        """Return what `ask` returns for the first host of the registry for which it succeeds."""
+        """Return the result of `ask` for the first host of the registry for which it succeeds."""
 
     def request(
         self, reference: Reference, asked: Request, *, endpoint: Endpoint | None = None
     ) -> AbstractContextManager[Response]:
-        """Ask `endpoint`, or the registry itself, for something of the repository."""
+        """Send a request for the repository to `endpoint`, or to the registry itself."""
 
     def answers(self, path: str, endpoint: Endpoint) -> bool:
-        """Whether there is a server at a URL that a registry names; for other paths always."""
+        """Return whether a server answers at a URL given by a registry; True for other paths."""

@@ -1,4 +1,4 @@
-"""Image configurations: OCI image specification, config.md, as far as a platform goes.
+"""The platform in image configurations: OCI image specification, config.md.
 
 https://github.com/opencontainers/image-spec/blob/main/config.md#properties
 """
@@ -14,9 +14,9 @@ LARGEST_CONFIG = 4 << 20
 
 
 def config_platform(raw: bytes) -> Platform | None:
-    """Return the platform that the configuration `raw` tells, normalised.
+    """Return the normalised platform of the configuration `raw`.
 
-    None when it tells none: what is no image, such as a signature, has none.
+    None when the configuration has no platform, for example that of a signature.
     """
     try:
         fields = load_fields(raw, where="configuration")
@@ -27,8 +27,9 @@ def config_platform(raw: bytes) -> Platform | None:
 
 
 def platform_of(manifest: ImageManifest, told: Platform | None) -> Platform | None:
-    """Return the platform of an image whose index does not tell it; `told` is its configuration's.
+    """Return the platform of an image whose index does not give one.
 
-    An image without one is for linux/amd64, as for other clients; an artifact is for no platform.
+    `told` is the platform of its configuration. Without one an image is for linux/amd64, as for
+    other clients; an artifact has no platform.
     """
     return None if manifest.is_artifact else told or Platform("linux", "amd64")

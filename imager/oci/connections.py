@@ -1,4 +1,4 @@
-"""Connections to hosts, kept for the next request, through the proxies of the environment."""
+"""Connection pools for hosts, reused between requests, through the proxies of the environment."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from urllib3.util import parse_url
 from imager.oci.credentials import Credential
 from imager.oci.tls import TlsSettings
 
-# More than there are threads, and than a run asks hosts.
+# More than the number of threads, and than the number of hosts in one run.
 _KEPT = 64
 
 
 class Connections:
-    """Connections to any number of hosts, as `tls` says; several threads may use them at once."""
+    """Connection pools for any number of hosts, with the TLS settings `tls`; thread-safe."""
 
     def __init__(self, tls: TlsSettings) -> None:
         self._tls = tls
@@ -26,10 +26,10 @@ class Connections:
         self._managers: dict[tuple[str, str | None], PoolManager] = {}
 
     def to(self, url: str) -> PoolManager:
-        """Return what asks for `url`: its host or a proxy.
+        """Return the pool for `url`: that of its host or of a proxy.
 
-        Raises InputError when a file of the TLS settings is not valid, urllib3's HTTPError when the
-        proxy's own URL is not one.
+        Raises InputError when a file of the TLS settings is invalid, urllib3's HTTPError when the
+        URL of the proxy is invalid.
         """
         place = urlsplit(url).scheme, proxy_for(url)
         with self._lock:
@@ -38,7 +38,8 @@ class Connections:
             return self._managers[place]
 
     def _manager(self, scheme: str, proxy: str | None) -> PoolManager:
-        # Reading the system's certificates takes longer than many an answer: not for plain HTTP.
+        # Skip this for plain HTTP: loading the system's certificates can take longer than the
+        # request.
         context = self._tls.context() if scheme == "https" else None
         if proxy is None:
             return PoolManager(_KEPT, maxsize=_KEPT, ssl_context=context)
@@ -49,10 +50,10 @@ class Connections:
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the URL of the proxy that the environment has for `url`, None when it has none.
+    """Return the URL of the environment's proxy for `url`, None without a proxy.
 
-    $HTTP_PROXY, $HTTPS_PROXY and $ALL_PROXY name it, in small letters before capitals; $NO_PROXY
-    has the hosts that are asked directly: names, which stand for all below them, and addresses and
+    $HTTP_PROXY, $HTTPS_PROXY and $ALL_PROXY name it; lower-case names take precedence. $NO_PROXY
+    lists the hosts to connect to directly: names, which include their subdomains, addresses and
     networks (10.0.0.0/8), or `*`.
     """
     parts, proxies = urlsplit(url), getproxies()

@@ -1,8 +1,8 @@
-"""Credentials as `docker login`, `podman login` and Kubernetes keep them.
+"""Credentials as `docker login`, `podman login` and Kubernetes store them.
 
 The file formats are those of https://docs.docker.com/reference/cli/docker/login/ and of
-containers-auth.json(5); helper programs follow
-https://github.com/docker/docker-credential-helpers. `authfile` reads other files.
+containers-auth.json(5); helper programs follow https://github.com/docker/docker-credential-helpers.
+`authfile` reads other formats.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from imager.oci.reference import DOCKER_HUB
 from imager.support.errors import DependencyError
 
 _NOT_FOUND = "credentials not found"
-_TOKEN_USER = "<token>"  # noqa: S105 - what helpers put in place of a user name
+_TOKEN_USER = "<token>"  # noqa: S105 - the user name that helpers return with a token
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user name and a password, or a personal token in its place."""
+    """A user name and a password, or a personal access token as the password."""
 
     username: str
     password: str = field(repr=False)
@@ -56,42 +56,42 @@ Login = Credential | IdentityToken | RegistryToken
 
 
 class Credentials(Protocol):
-    """Where the login for a repository is looked up."""
+    """Looks up the login for a repository."""
 
     def find(self, registry: str, repository: str = "") -> Login | None:
-        """Return the login for `registry` (host[:port]) and a repository of it, if any.
+        """Return the login for `registry` (host[:port]) and one of its repositories, if any.
 
-        Raises InputError for an entry that does not parse, DependencyError when a credential
-        helper is missing or fails.
+        Raises InputError for an entry that does not parse, DependencyError when a credential helper
+        is missing or fails.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialStore:
-    """The credentials of one file, whose fields are `config`."""
+    """The credentials of one file, with the fields `config`."""
 
     config: Fields
 
     @classmethod
     def empty(cls) -> CredentialStore:
-        """Return a store without credentials: every access is anonymous."""
+        """Return a store without credentials, for anonymous access."""
         return cls(Fields({}, "credentials"))
 
     @classmethod
     def of(cls, registry: str, credential: Credential) -> CredentialStore:
-        """Return a store with one credential, for all of `registry`."""
+        """Return a store with one credential for all of `registry`."""
         entry = {"username": credential.username, "password": credential.password}
         return cls(Fields({"auths": {registry: entry}}, f"credentials for {registry}"))
 
     @classmethod
     def open(cls, path: Path) -> CredentialStore:
-        """Return the store in the file `path`; raises InputError when it is not valid."""
+        """Read the store in the file `path`; raises InputError when it is invalid."""
         return cls(read_auth_file(path))
 
     def find(self, registry: str, repository: str = "") -> Login | None:
-        """Return the login whose key is the most specific one for the repository; see Credentials.
+        """Return the login with the most specific key for the repository; see Credentials.
 
-        A credential helper of the registry goes before what the file itself has for all of it.
+        A credential helper of the registry takes precedence over a login for all of the registry.
         """
         auths = self.config.child("auths") or Fields({}, "auths")
         used = (key for key, entry in auths.values.items() if not _is_empty(entry))
@@ -116,15 +116,15 @@ class CredentialStore:
 
 @dataclass(frozen=True, slots=True)
 class CredentialChain:
-    """Several stores, looked through in order."""
+    """Several stores, searched in order."""
 
     stores: tuple[CredentialStore, ...] = ()
 
     @classmethod
     def stored(cls, environment: Mapping[str, str] = os.environ) -> CredentialChain:
-        """Return what `docker login` and `podman login` have stored here.
+        """Return the logins stored by `docker login` and `podman login`.
 
-        $REGISTRY_AUTH_FILE alone, if there is such a file; else $DOCKER_CONFIG/config.json (or
+        Uses only $REGISTRY_AUTH_FILE if that file exists; otherwise $DOCKER_CONFIG/config.json (or
         ~/.docker/config.json), $XDG_RUNTIME_DIR/containers/auth.json and
         $XDG_CONFIG_HOME/containers/auth.json (or that in ~/.config). Raises InputError as
         `CredentialStore.open`.
@@ -136,11 +136,11 @@ class CredentialChain:
         return cls(tuple(CredentialStore.open(path) for path in files))
 
     def followed_by(self, other: CredentialChain) -> CredentialChain:
-        """Return these stores and, behind them, those of `other`."""
+        """Return a chain of these stores followed by those of `other`."""
         return CredentialChain(self.stores + other.stores)
 
     def find(self, registry: str, repository: str = "") -> Login | None:
-        """Return the first login that a store has; see Credentials."""
+        """Return the login of the first store that has one; see Credentials."""
         found = (store.find(registry, repository) for store in self.stores)
         return next((login for login in found if login is not None), None)
 
@@ -154,12 +154,12 @@ def _candidates(environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _is_empty(entry: object) -> bool:
-    """Whether an entry has no login: docker leaves such ones where a helper keeps it."""
+    """Return whether an entry has no login; docker writes such entries when a helper keeps it."""
     return entry is None or (isinstance(entry, dict) and not any(entry.values()))
 
 
 def _inline(entry: Fields | None) -> Login | None:
-    """Return what an entry of `auths` holds, in docker's order: tokens before passwords."""
+    """Return the login of an entry of `auths`, in docker's order: tokens before passwords."""
     if entry is None:
         return None
     if token := entry.text("registrytoken"):
@@ -193,7 +193,7 @@ def _ask_helper(helper: str, key: str) -> Login | None:
         raw = run_tool(
             [f"docker-credential-{helper}", "get"],
             package="golang-docker-credential-helpers",
-            # A helper finds its store, a keyring or a cloud account, by the user's environment.
+            # A helper locates its store, a keyring or a cloud account, through the environment.
             env=os.environ,
             stdin=key.encode(),
         )

@@ -31,7 +31,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Return the digest written as `sha256:<hex>`.
+        """Parse a digest written as `sha256:<hex>`.
 
         Raises InputError when it does not parse, UnsupportedError for another algorithm.
         """
@@ -45,17 +45,17 @@ class Digest:
                 f"digest algorithm {match[1]!r} is not supported",
                 hint="only sha256 is: it is what registries and Talos use",
             )
-        # A blob's digest stands in its path and in every manifest that has it: kept once.
+        # A blob's digest occurs in its path and in every manifest that names it: share one string.
         return cls(sys.intern(match[2]))
 
     @classmethod
     def of(cls, data: bytes) -> Digest:
-        """Return the digest of `data`."""
+        """Compute the digest of `data`."""
         return cls(hashlib.sha256(data).hexdigest())
 
     @property
     def file_name(self) -> str:
-        """The digest as a file name, `sha256-<hex>`: vfat has no colon."""
+        """The digest as a file name, `sha256-<hex>`, as vfat does not allow colons."""
         return f"sha256-{self.hex}"
 
     def __str__(self) -> str:

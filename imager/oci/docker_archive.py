@@ -1,10 +1,10 @@
-"""Archives of `docker save`, and of podman and skopeo's `docker-archive:`.
+"""Archives of `docker save`, and of the `docker-archive:` transport of podman and skopeo.
 
 Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format"
-(https://github.com/moby/moby/blob/master/image/spec/v1.2.md). An archive has no registry
-manifest, so an OCI one is made of what it holds, always the same one; digests that a registry
-gave the image do not match it. From Docker 25 on an archive is an OCI image layout as well, whose
-manifests are taken as they are: where the image came from a registry, they are the registry's.
+(https://github.com/moby/moby/blob/master/image/spec/v1.2.md). An archive has no registry manifest,
+so an OCI manifest is generated from its contents, deterministically; its digest differs from the
+one in the registry. Since Docker 25 an archive is also an OCI image layout, whose manifests are
+used unchanged: for an image pulled from a registry, they are the registry's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LISTING = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image as the archive's manifest.json lists it: names of members, and its tags."""
+    """One image of the archive's manifest.json: the names of its members, and its tags."""
 
     config: str
     layers: tuple[str, ...]
@@ -49,16 +49,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class DockerArchive:
-    """An opened archive: its files, and the images that it lists."""
+    """An open archive: its files and the images that it lists."""
 
     archive: ArchiveFiles
     entries: tuple[Entry, ...]
 
     @classmethod
     def open(cls, path: Path) -> DockerArchive:
-        """Return the archive `path`; reads headers and manifest.json, no layer.
+        """Open the archive `path`; reads headers and manifest.json, but no layers.
 
-        Raises InputError when it is not one, and as `open_archive`.
+        Raises InputError when it is not such an archive, and as `open_archive`.
         """
         archive = open_archive(path)
         if not archive.has(_LISTING):
@@ -74,7 +74,7 @@ class DockerArchive:
 
     @property
     def path(self) -> Path:
-        """The archive's path."""
+        """The path of the archive."""
         return self.archive.path
 
     @property
@@ -85,7 +85,7 @@ class DockerArchive:
     def entry(self, tag: Reference | None = None) -> Entry:
         """Return the image tagged `tag`, or the only one.
 
-        Raises InputError when there is none, or several.
+        Raises InputError when no image or several images match.
         """
         found = [entry for entry in self.entries if tag is None or tag in entry.tags]
         if len(found) != 1:
@@ -98,14 +98,14 @@ class DockerArchive:
         return found[0]
 
     def image(self, entry: Entry) -> ImageSource:
-        """Return an image: as the archive's layout has it, else made of what the archive lists.
+        """Return an image from the archive's layout, or else one generated from its entry.
 
-        Raises InputError as `made_image`, and for a layout that is not valid.
+        Raises InputError as `made_image`, and for an invalid layout.
         """
         return self._in_layout(entry) or self.made_image(entry)
 
     def _in_layout(self, entry: Entry) -> LayoutImage | None:
-        """Return the image of the layout with one of the tags, else with the configuration."""
+        """Return the layout's image with one of the tags, else with the same configuration."""
         if not is_layout(self.archive):
             return None
         layout = Layout.of(self.archive)
@@ -117,9 +117,9 @@ class DockerArchive:
         return next(itertools.chain(named, same), None)
 
     def made_image(self, entry: Entry) -> DockerArchiveImage:
-        """Return an image with a manifest made for it; reads each of its layers once.
+        """Return an image with a generated manifest; reads each of its layers once.
 
-        Raises InputError when the layers are not what the configuration says.
+        Raises InputError when the layers do not match the configuration.
         """
         where = f"{self.path}: {entry.config}"
         stored = posixpath.normpath(entry.config)
@@ -144,7 +144,7 @@ class DockerArchive:
 
 
 def _has_config(image: LayoutImage, config: Digest) -> bool:
-    """Whether an image, or one of an index, has the configuration `config`."""
+    """Return whether an image, or one of an index, has the configuration `config`."""
     pending, document = [], image.root().document
     if isinstance(document, Index):
         pending = [entry.digest for entry in document.images]
@@ -160,7 +160,7 @@ def _has_config(image: LayoutImage, config: Digest) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DockerArchiveImage(StoredImage):
-    """One image of the archive `path`, with the manifest made for it; an ImageSource."""
+    """One image of the archive `path`, with its generated manifest; an ImageSource."""
 
     path: Path
     tags: tuple[Reference, ...]
@@ -169,29 +169,29 @@ class DockerArchiveImage(StoredImage):
 
     @property
     def place(self) -> str:
-        """The archive's path."""
+        """The path of the archive."""
         return str(self.path)
 
     def root(self) -> RawManifest:
-        """Return the manifest made for the image."""
+        """Return the generated manifest."""
         return self.made_manifest
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The registry's digests are lost."""
+        """A warning that the digests differ from the registry's."""
         return (
             f"{self.path} holds no registry manifest: one was made, so references that pin "
             "this image by digest will not match",
         )
 
     def manifest(self, target: str | Digest) -> RawManifest:
-        """Return the manifest made for the image, when `target` is its digest or tag."""
+        """Return the generated manifest when `target` is its digest or tag."""
         if target == self.made_manifest.digest or target in {tag.tag for tag in self.tags}:
             return self.made_manifest
         raise NotFoundError(f"{self.path} has no manifest {target}")
 
     def blob_content(self, blob: Descriptor) -> Content:
-        """Return the blob's place in the archive as content; see ImageSource."""
+        """Return the blob's extent of the archive as content; see ImageSource."""
         content = self.blobs.get(blob.digest)
         if content is None:
             raise NotFoundError(f"{self.path} has no blob {blob.digest}")

@@ -1,4 +1,4 @@
-"""JSON documents: read from strangers with limits, written always the same way."""
+"""JSON documents: parsed with limits from untrusted sources, and written deterministically."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import NoReturn
 from imager.oci.errors import InvalidImageError
 from imager.support.units import MIB, format_size
 
-# What registries accept for a manifest: distribution/distribution, maxManifestBodySize.
+# The limit of registries for a manifest: distribution/distribution, maxManifestBodySize.
 MAX_DOCUMENT = 4 * MIB
 _LARGEST_SIZE = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """A JSON object and where it stands; reads its fields with their types checked.
+    """A JSON object and its location for messages; checks the types of fields that it returns.
 
-    Every method raises InputError, naming the field, when it has another type; an absent or
-    null field is the empty value unless the method says that it is required.
+    Every method raises InputError, naming the field, for a value of another type. An absent or null
+    field has the empty value unless the method says that it is required.
     """
 
     values: Mapping[str, object]
@@ -38,9 +38,9 @@ class Fields:
         return value if isinstance(value, str) else self.fail(key, "a string")
 
     def size(self, key: str) -> int:
-        """Return a required number of bytes: whole, from 0 up to 2^63 - 1."""
+        """Return a required number of bytes: an integer from 0 to 2^63 - 1."""
         value = self.values.get(key)
-        # A boolean is an int to Python, not to JSON.
+        # In Python, unlike JSON, a boolean is an int.
         if type(value) is not int or not 0 <= value < _LARGEST_SIZE:
             self.fail(key, "a whole number of bytes, not negative")
         return value
@@ -51,21 +51,21 @@ class Fields:
         return None if value is None else fields_of(value, f"{self.where}: {key}")
 
     def items(self, key: str) -> tuple[object, ...]:
-        """Return the entries of a list, none when absent."""
+        """Return the entries of a list, empty when absent."""
         value = self.values.get(key)
         if value is None:
             return ()
         return tuple(value) if isinstance(value, list) else self.fail(key, "a list")
 
     def children(self, key: str) -> tuple[Fields, ...]:
-        """Return a list of objects, none when absent."""
+        """Return a list of objects, empty when absent."""
         return tuple(
             fields_of(item, f"{self.where}: {key}[{index}]")
             for index, item in enumerate(self.items(key))
         )
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of strings, none when absent."""
+        """Return a list of strings, empty when absent."""
         items = self.items(key)
         texts = tuple(item for item in items if isinstance(item, str))
         return texts if len(texts) == len(items) else self.fail(key, "a list of strings")
@@ -79,7 +79,7 @@ def fields_of(value: object, where: str) -> Fields:
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    # Two readers that keep different ones of two equal keys see two different images.
+    # With duplicate keys, two readers could see two different images.
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a key stands twice in one object")
@@ -91,10 +91,10 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def load_json(raw: bytes, *, where: str) -> object:
-    """Return the value of a JSON document (RFC 8259, UTF-8).
+    """Parse a JSON document (RFC 8259, UTF-8).
 
-    Raises InputError when it is larger than 4 MiB, does not parse, nests too deeply, has a key
-    twice, or a number that is not JSON.
+    Raises InputError when it is larger than 4 MiB, does not parse, nests too deeply, has duplicate
+    keys, or contains a number that JSON does not allow.
     """
     if len(raw) > MAX_DOCUMENT:
         raise InvalidImageError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
@@ -107,10 +107,10 @@ def load_json(raw: bytes, *, where: str) -> object:
 
 
 def load_fields(raw: bytes, *, where: str) -> Fields:
-    """Return the fields of a JSON document that is an object; raises InputError as `load_json`."""
+    """Parse a JSON document that is an object; raises InputError as `load_json`."""
     return fields_of(load_json(raw, where=where), where)
 
 
 def dump_json(value: object) -> bytes:
-    """Return `value` as compact ASCII JSON, keys in the order given: always the same bytes."""
+    """Serialize `value` as compact ASCII JSON, keys in the given order, deterministically."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")

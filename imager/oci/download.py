@@ -1,4 +1,4 @@
-"""A blob in as many requests as it takes: a broken connection is taken up where it broke.
+"""Downloads a blob, resuming after a broken connection.
 
 RFC 9110, section 14 (range requests); OCI distribution specification 1.1, section Pulling blobs.
 """
@@ -20,16 +20,16 @@ Ask = Callable[[int], AbstractContextManager[Response]]
 
 
 def download(check: BlobCheck, ask: Ask, *, patience: Patience) -> None:
-    """Give `check` the bytes it misses, and finish it.
+    """Write the missing bytes of a blob to `check`, and finish it.
 
-    `ask(start)` asks for the blob from byte `start` on; it may answer 206, 200 (the whole blob)
-    or 416, for `start` 0 only 200. After a connection that broke or stalled, and after a body
-    that ended early, it is asked again, until `patience.retries` requests in a row brought
-    nothing new. A registry whose ranges cannot be used is asked for the whole blob, of which the
-    known bytes are skipped.
+    `ask(start)` requests the blob from byte `start` on; it may respond with 206, 200 (the whole
+    blob) or 416, and for `start` 0 only with 200. The request is repeated after a connection that
+    broke or stalled and after a body that ended early, until `patience.retries` requests in a row
+    have brought no new bytes. If the registry's ranges cannot be used, the whole blob is requested
+    and the known bytes are skipped.
 
-    Raises ConnectionLostError when patience ends, DependencyError when the registry announces
-    another size, and as `ask`, `check.write` and `check.finish`: none of these is tried again.
+    Raises ConnectionLostError after the last retry, DependencyError when the registry announces
+    another size, and as `ask`, `check.write` and `check.finish`, without a retry.
     """
     ranges = True
     failures = 0
@@ -54,7 +54,7 @@ def download(check: BlobCheck, ask: Ask, *, patience: Patience) -> None:
 
 
 def _copy(response: Response, check: BlobCheck) -> bool:
-    """Pass on what is new in the body; return False when the answer is to another range."""
+    """Write the new bytes of the body; return False when the response is for another range."""
     if response.status == 416 or (response.status == 206 and not _fits(response, check)):
         return False
     known = 0

@@ -1,4 +1,4 @@
-"""Where the images of a registry can be had: at the registry itself, and at its mirrors."""
+"""The hosts that serve the images of a registry: the registry itself and its mirrors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _API = "/v2"
 
 
 class Capability(enum.Enum):
-    """What a host may be asked for; the values are those of containerd's hosts.toml."""
+    """The operations that a host supports; the values are those of containerd's hosts.toml."""
 
     PULL = "pull"
     RESOLVE = "resolve"
@@ -29,10 +29,10 @@ class Capability(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host that answers for the registry called `registry`: itself, or a mirror of it.
+    """A host that serves the registry called `registry`: the registry itself or a mirror.
 
-    `host` (host[:port]) is the name of its credentials. `roots` are URLs of its API, without a
-    slash at the end: the first one whose scheme the host speaks is used.
+    `host` (host[:port]) is the name to look up credentials by. `roots` are URLs of its API, without
+    a trailing slash; the first one whose scheme the host supports is used.
     """
 
     registry: str
@@ -45,14 +45,14 @@ class Endpoint:
 
     @property
     def is_mirror(self) -> bool:
-        """Whether it is another host than the registry itself."""
+        """Whether this is a host other than the registry itself."""
         return self.host != self.registry
 
     def url(self, root: str, repository: str, path: str) -> str:
         """Return the URL of `path` (`manifests/...`, `blobs/...`) of a repository below `root`.
 
-        A mirror is told the registry's name as `ns`, as containerd does. A URL, which a registry
-        gave, stays as it is; raises DependencyError when it is not one of HTTP.
+        Requests to a mirror carry the registry's name as `ns`, as containerd's do. A URL given by a
+        registry is returned unchanged; raises DependencyError when its scheme is not HTTP or HTTPS.
         """
         if "://" in path:
             return follow(root, path)
@@ -62,7 +62,7 @@ class Endpoint:
         return f"{url}{'&' if '?' in path else '?'}ns={quote(self.registry, safe='')}"
 
     def local(self, reference: Reference) -> Reference:
-        """Return what this host calls `reference`: a path below /v2/ is part of the repository."""
+        """Return the host's own name for `reference`: a path below /v2/ joins the repository."""
         path = urlsplit(self.roots[0]).path
         prefix = "" if path.endswith(_API) else path.partition(f"{_API}/")[2]
         repository = rewritten(reference.repository, self.rewrites)
@@ -75,7 +75,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """How a host is asked for images of a registry; `root` "" is the registry's own API."""
+    """How to reach one host for images of a registry; `root` "" is the registry's own API."""
 
     root: str = ""
     capabilities: frozenset[Capability] = frozenset(Capability)
@@ -89,12 +89,12 @@ _ITSELF = (HostConfig(),)
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Which hosts are asked for the images of each registry, and how.
+    """The hosts for the images of each registry, and their settings.
 
-    `mirrors` come first, by registry; then what `folders` has (containerd's certs.d: the name of
-    a folder to its hosts, the last of which stands for the registry itself), else the registry.
-    `tls` is for all hosts, `client_certificates` for those that are named. `insecure` allows
-    plain HTTP where a registry has no TLS; registries on loopback addresses may always use it.
+    For each registry the order is: `mirrors`; then the hosts in `folders` (containerd's certs.d:
+    folder name to hosts, the last of which is the registry itself), or else the registry. `tls`
+    applies to all hosts, `client_certificates` to the hosts named. `insecure` allows plain HTTP
+    where a registry has no TLS; registries on loopback addresses may always use plain HTTP.
     """
 
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -104,11 +104,11 @@ class Hosts:
     insecure: bool = False
 
     def with_insecure(self) -> Hosts:
-        """Return these hosts with plain HTTP allowed and certificates not checked."""
+        """Return these hosts with plain HTTP allowed and certificate checks disabled."""
         return replace(self, tls=replace(self.tls, verify=False), insecure=True)
 
     def endpoints(self, registry: str) -> tuple[Endpoint, ...]:
-        """Return who is asked for the images of `registry`, in order; the last is the main one."""
+        """Return the hosts to try for `registry`, in order; the registry itself is last."""
         mirrors = tuple(HostConfig(root) for root in self.mirrors.get(registry, ()))
         names = (hosts_folder(registry), registry, "_default")
         listed = next((self.folders[name] for name in names if name in self.folders), _ITSELF)
@@ -141,7 +141,7 @@ class Hosts:
 
 
 def mirror_root(url: str) -> str:
-    """Return the root of a mirror's API: `url` with its path, or with /v2 when it has none.
+    """Return the root of a mirror's API: `url` with its path, or with /v2 if it has no path.
 
     Raises InputError when it is not the URL of a host.
     """
@@ -150,9 +150,9 @@ def mirror_root(url: str) -> str:
 
 
 def host_root(url: str, *, override_path: bool) -> str:
-    """Return the root of the API at a host of hosts.toml: /v2 is added if it does not end so.
+    """Return the root of the API at a host of hosts.toml, adding /v2 unless the path ends with it.
 
-    `override_path` leaves the path as it is; a URL without scheme is of https. Raises InputError
+    `override_path` leaves the path unchanged. A URL without a scheme uses https. Raises InputError
     when it is not the URL of a host.
     """
     base, path = _split(url if "://" in url else f"https://{url}")
@@ -160,7 +160,7 @@ def host_root(url: str, *, override_path: bool) -> str:
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Return a URL's scheme with its host, and its path without a slash at the end."""
+    """Split a URL into its scheme with the host, and its path without a trailing slash."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -178,28 +178,28 @@ def _split(url: str) -> tuple[str, str]:
 
 
 def api_base(root: str) -> str:
-    """Return the URL that tells whether a host is a registry: `/v2/`, or its own root."""
+    """Return the URL that a registry must answer, to detect one: `/v2/`, or its own root."""
     parts = urlsplit(root)
     base = f"{_API}/" if f"{parts.path}/".startswith(f"{_API}/") else f"{parts.path}/"
     return parts._replace(path=base).geturl()
 
 
 def registry_host(registry: str) -> str:
-    """Return the host that serves `registry`: its own name, but for Docker Hub."""
+    """Return the host that serves `registry`: its own name, except for Docker Hub."""
     return _HUB_HOST if registry == DOCKER_HUB else registry
 
 
 def hosts_folder(registry: str) -> str:
-    """Return the name of the folder where containerd looks first for a registry's hosts.toml.
+    """Return the folder name under which containerd first looks for a registry's hosts.toml.
 
-    A port is written `_5000_`, on all systems alike.
+    A port is written `_5000_`, on all systems.
     """
     host, colon, port = registry.rpartition(":")
     return f"{host}_{port}_" if colon and port.isdigit() else registry
 
 
 def is_loopback(registry: str) -> bool:
-    """Whether `registry` is on this machine, so that it may be asked by plain HTTP."""
+    """Return whether `registry` is on this machine and may use plain HTTP."""
     name = urlsplit(f"//{registry}").hostname or ""
     if name == "localhost" or name.endswith(".localhost"):
         return True

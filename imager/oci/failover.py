@@ -1,4 +1,4 @@
-"""Asking one host after the other, until one has what is wanted."""
+"""Tries the hosts of a registry in order until one succeeds."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ _T = TypeVar("_T")
 
 
 class Failover:
-    """Goes from host to host; those that have failed are asked after all others from then on."""
+    """Tries hosts in order; hosts that have failed are tried last from then on."""
 
     def __init__(self) -> None:
         self._failing: set[Endpoint] = set()
 
     def first(self, endpoints: Sequence[Endpoint], ask: Callable[[Endpoint], _T]) -> _T:
-        """Return what `ask` returns for the first of `endpoints` for which it does not fail.
+        """Return the result of `ask` for the first of `endpoints` for which it does not fail.
 
-        Raises an error of the kind that the last one gave, the main one, which tells those of
-        all. WrongBytesError is raised at once: what was written before it is lost.
+        If all fail, raises an error of the same kind as the last one, that of the main host, with
+        the messages of all. WrongBytesError is raised at once: the bytes written before it are
+        lost.
         """
         failures: dict[Endpoint, ImagerError] = {}
         for endpoint in sorted(endpoints, key=self._failing.__contains__):
@@ -35,7 +36,8 @@ class Failover:
                 raise WrongBytesError(where, hint=error.hint) from error
             except (InputError, UnsupportedError, DependencyError) as error:
                 failures[endpoint] = error
-                # It would cost a long wait each time; one that lacks an image may have the next.
+                # Demote hosts that fail, which cost a long wait each time, but not those that lack
+                # one image.
                 if isinstance(error, DependencyError):
                     self._failing.add(endpoint)
         raise _combined(failures, main=endpoints[-1])

@@ -1,4 +1,4 @@
-"""Requests that a registry did not accept: as data, and as errors for the user.
+"""Requests that a registry rejected: as data, and as errors for the user.
 
 OCI distribution specification 1.1, section Error Codes.
 """
@@ -21,15 +21,15 @@ _LONGEST_SAID = 200
 
 
 class RefusedError(DependencyError):
-    """The registry answers, and does not take it: asking again changes nothing."""
+    """The registry rejected the request; a retry does not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A response with an unexpected status to a request for `path` of the image `reference`.
 
-    `errors` are the codes and messages of the registry's error document; `pause` is for how many
-    seconds it asks.
+    `errors` are the codes and messages of the registry's error document; `pause` is the delay it
+    requests, in seconds.
     """
 
     reference: Reference
@@ -41,7 +41,7 @@ class Failure:
 
     @classmethod
     def of(cls, response: Response, route: Route, patience: Patience) -> Failure:
-        """Return what a response says; reads its body."""
+        """Parse a response; reads its body."""
         return cls(
             route.reference,
             route.request.method,
@@ -112,7 +112,7 @@ class Failure:
 
     @property
     def _said(self) -> str:
-        """The registry's own words, made safe for a terminal."""
+        """The registry's own message, made safe for a terminal."""
         text = "; ".join(message for _, message in self.errors)
         shown = "".join(char for char in text if char.isprintable())[:_LONGEST_SAID]
         return f": {shown}" if shown else ""
@@ -121,7 +121,7 @@ class Failure:
 def _errors(response: Response) -> tuple[tuple[str, str], ...]:
     try:
         errors = load_fields(read_bounded(response, 64 * KIB), where="error").children("errors")
-        # Some registries have numbers as codes.
+        # Some registries use numbers as codes.
         return tuple((str(each.values.get("code", "")), each.text("message")) for each in errors)
     except ImagerError:
         return ()

@@ -1,4 +1,4 @@
-"""The files of an image on this machine, by names that its maker chose."""
+"""The files of a local image, by the names in the image, which are not trusted."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from imager.support.units import format_size
 
 
 class ImageFiles(ABC):
-    """The files of a layout, an archive or a folder of skopeo's; `path` is for messages."""
+    """The files of a layout, an archive or a skopeo directory; `path` is for messages."""
 
     path: Path
 
     @abstractmethod
     def has(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Return whether a file of this name exists."""
 
     @abstractmethod
     def find(self, name: str) -> File:
         """Return a file; raises NotFoundError when it is missing."""
 
     def where(self, name: str) -> str:
-        """Return what messages call a file."""
+        """Return how messages refer to a file."""
         return f"{self.path}/{name}"
 
     def document(self, name: str) -> bytes:
@@ -46,7 +46,7 @@ class ImageFiles(ABC):
         return raw
 
     def manifest(self, name: str, digest: Digest, *, media_type: str = "") -> RawManifest:
-        """Return the manifest `digest`; raises InputError when it has another digest."""
+        """Parse the manifest `digest`; raises InputError when its digest differs."""
         raw, where = self.document(name), f"{self.path}: manifest {digest}"
         if Digest.of(raw) != digest:
             raise InputError(
@@ -55,7 +55,7 @@ class ImageFiles(ABC):
         return RawManifest.parse(raw, media_type=media_type, where=where)
 
     def blob(self, name: str, blob: Descriptor) -> File:
-        """Return the file of a blob; raises InputError when its size is another one."""
+        """Return the file of a blob; raises InputError when its size differs."""
         file = self.find(name)
         if file.content.size != blob.size:
             raise InputError(
@@ -66,22 +66,22 @@ class ImageFiles(ABC):
 
 @dataclass(frozen=True, slots=True)
 class FolderFiles(ImageFiles):
-    """The files in a folder, looked up one by one; links in its own path are resolved."""
+    """The files in a folder, looked up one by one; links in the folder's own path are resolved."""
 
     path: Path
 
     @classmethod
     def open(cls, folder: Path) -> FolderFiles:
-        """Return the files in `folder`."""
+        """Open the files in `folder`."""
         return cls(Path(os.path.realpath(folder)))
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Return whether a file of this name exists."""
         return (self.path / name).is_file()
 
     def find(self, name: str) -> File:
-        """Return a file; raises as ImageFiles, InputError for a link out of the folder."""
-        # Path.resolve raises RuntimeError for a loop of links.
+        """Return a file; raises as ImageFiles, and InputError for a link that leaves the folder."""
+        # Not Path.resolve, which raises RuntimeError for a loop of links.
         file = Path(os.path.realpath(self.path / name))
         if not file.is_relative_to(self.path):
             raise InputError(f"{self.path / name} is a link that leaves the layout")
@@ -100,7 +100,7 @@ class ArchiveFiles(ImageFiles):
     files: Mapping[str, File]
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Return whether a file of this name exists."""
         return name in self.files
 
     def find(self, name: str) -> File:

@@ -46,7 +46,7 @@ class _Host(BaseModel):
     override_path: bool = False
     header: Annotated[dict[str, str | list[str]], AfterValidator(_header)] = {}
     rewrite: dict[str, str] = {}
-    # How long containerd waits; our own bound is as good.
+    # Accepted and ignored: containerd's dial timeout; our own timeout serves as well.
     dial_timeout: str = ""
 
     def config(self, root: str, folder: Path) -> HostConfig:
@@ -73,7 +73,7 @@ class _File(_Host):
         yield self.config(root, folder)
 
     def unknown(self) -> Iterator[str]:
-        """Yield the keys that are not known, with the table in which they are."""
+        """Yield the unknown keys, with their tables."""
         yield from map(repr, self.model_extra or {})
         for url, host in self.host.items():
             yield from (f"{key!r} of host {url!r}" for key in host.model_extra or {})
@@ -81,17 +81,17 @@ class _File(_Host):
 
 @dataclass(frozen=True, slots=True)
 class RegistryHosts:
-    """The hosts of one registry in order, the last one for the registry itself; and warnings."""
+    """The hosts of one registry in order, the registry itself last; and warnings."""
 
     configs: tuple[HostConfig, ...]
     warnings: tuple[str, ...] = ()
 
 
 def read_hosts_folder(folder: Path) -> dict[str, RegistryHosts]:
-    """Return the hosts of every registry that `folder` has a folder for, by its name there.
+    """Return the hosts of every registry with a subfolder of `folder`, by the subfolder's name.
 
-    Unknown keys are warnings, as for containerd. Raises InputError for everything that is wrong in
-    all the files.
+    Unknown keys are warnings, as in containerd. Raises one InputError for all problems in all
+    files.
     """
     found: dict[str, RegistryHosts] = {}
     problems: list[str] = []
@@ -144,7 +144,7 @@ def _read(folder: Path) -> RegistryHosts:
 
 
 def _certificates(folder: Path) -> TlsSettings:
-    """Return what Docker reads from such a folder: *.crt, and *.cert with *.key."""
+    """Return the certificates that Docker reads from a folder: *.crt, and *.cert with *.key."""
     certificates = sorted(folder.glob("*.cert"))
     return TlsSettings(
         ca_files=tuple(sorted(folder.glob("*.crt"))),

@@ -1,7 +1,7 @@
-"""HTTP for registries, on urllib3.
+"""The HTTP transport for registries, on urllib3.
 
-Time limits, redirects and connection failures are handled here; retries in `retry`, TLS in `tls`,
-the responses of a registry in `failures`.
+Handles timeouts, redirects and connection failures; `retry` handles retries, `tls` TLS, and
+`failures` the responses of a registry.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from imager.oci.transport import Body, NoAnswerError, Response, check_scheme, fo
 from imager.support.errors import DependencyError
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# RFC 9110, 15.4: the others may turn the request into a GET.
+# RFC 9110, 15.4: clients may turn a request into a GET for other redirects.
 _RESENDING = frozenset({307, 308})
 _MOST_REDIRECTS = 5
 _CA_HINT = "give its CA with --registry-ca, add it to the system's certificates, or pass --insecure"
 _EXPIRED_HINT = "have it renewed, if the clock of this machine is right; or pass --insecure"
-# What may go to another server than the one that was asked.
+# Headers that may be sent to another server than the first one.
 _HARMLESS = frozenset(
     {
         *("accept", "accept-encoding", "range", "user-agent"),
@@ -59,7 +59,7 @@ class _Answer:
     def chunks(self) -> Iterator[bytes]:
         done = 0
         try:
-            # read() would lose what it has of a piece when the connection breaks in it.
+            # read() would lose a partly received piece when the connection breaks.
             while data := self.response.read1(CHUNK, decode_content=False):
                 done += len(data)
                 yield data
@@ -78,9 +78,9 @@ class _Limits:
 
 
 class HttpTransport:
-    """A Transport on urllib3, which honours $HTTP_PROXY, $HTTPS_PROXY and $NO_PROXY.
+    """A Transport on urllib3 that honours $HTTP_PROXY, $HTTPS_PROXY and $NO_PROXY.
 
-    Requests raise InputError when a file of `tls` is not valid.
+    Requests raise InputError when a file of `tls` is invalid.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class HttpTransport:
         self._resolve = functools.cache(resolve)
         self._connections = Connections(tls)
         if not tls.verify:
-            # It was asked for; a warning a request would bury everything else.
+            # The user asked for it; one warning for each request would drown everything else.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     @contextlib.contextmanager
@@ -108,22 +108,22 @@ class HttpTransport:
         body: Body | None = None,
         origin: str = "",
     ) -> Iterator[Response]:
-        """Ask for `url`; see Transport."""
+        """Send a request for `url`; see Transport."""
         if origin:
             self._check_way(origin, url)
         first = origin or url
-        # While a body is sent, urllib3 bounds silence by the time limit of connecting.
+        # While sending a body, urllib3 uses the connect timeout as the limit for silence.
         connect = self._patience.read if body else self._patience.connect
         timeout = Timeout(connect=connect, read=self._patience.read)
         limits = _Limits(timeout, request_retries(self._patience, url))
         sent = {
             "User-Agent": f"imager/{__version__}",
-            # A body that is compressed on the way has another digest.
+            # Compressed in transit, a body has another digest.
             "Accept-Encoding": "identity",
             **headers,
         }
         if body is not None:
-            # Else urllib3 sends a Stream in chunks, which registries need not take.
+            # Otherwise urllib3 sends a Stream in chunks, which registries may reject.
             sent["Content-Length"] = str(len(body))
         for _ in range(_MOST_REDIRECTS + 1):
             with self._ask(method, url, limits, headers=sent, body=body) as response:
@@ -147,9 +147,9 @@ class HttpTransport:
     def _check_way(self, here: str, there: str, first: str = "") -> None:
         """Raise DependencyError unless the server at `here` may refer to `there`.
 
-        `first` is the URL that the user chose, or that chose `here`.
+        `first` is the URL that the user chose, or the one that referred to `here`.
         """
-        # Who takes any certificate is no safer with TLS than without.
+        # If any certificate is accepted, TLS is no safer than plain HTTP.
         if self._verify:
             check_scheme(here, there)
         begun = first or here
@@ -161,14 +161,14 @@ class HttpTransport:
         return only_literal if proxy_for(url) else self._resolve
 
     def answers(self, url: str, *, origin: str = "") -> bool:
-        """Whether a server speaks the scheme; see Transport."""
+        """Return whether a server supports the scheme; see Transport."""
         if origin:
             self._check_way(origin, url)
         timeout = Timeout(connect=self._patience.probe, read=self._patience.probe)
         once = _Limits(timeout, Retry(0))
         try:
             with self._ask("GET", url, once, headers={}) as response:
-                # What TLS servers answer to plain HTTP.
+                # The response of TLS servers to plain HTTP.
                 return response.status != 400
         except NoAnswerError:
             return False
@@ -209,7 +209,7 @@ class HttpTransport:
         try:
             yield response
         finally:
-            # Of one that was read to its end, the connection is back already.
+            # The connection of a body read to its end is back in the pool already.
             response.close()
 
 
@@ -233,7 +233,7 @@ def _tls_failure(host: str, error: SSLError) -> DependencyError:
 
 
 def _check_resending(url: str, there: str, status: int) -> None:
-    """Check a redirect of what is not only read: it is sent again as it is, to the same host."""
+    """Check a redirect of a request that writes: it must be resent unchanged, to the same host."""
     here, host = urlsplit(url).hostname, urlsplit(there).hostname
     if status not in _RESENDING or here != host:
         raise UnsafeAddressError(

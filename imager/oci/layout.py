@@ -1,8 +1,8 @@
 """OCI image layouts: folders of blobs with an index, image-layout.md of the OCI image spec.
 
 https://github.com/opencontainers/image-spec/blob/main/image-layout.md. The folder may be in a tar
-(skopeo's `oci-archive:`, `docker save` of Docker 25 and later). A layout may come from anyone:
-every document and blob is checked by size and digest, and no path leaves the folder.
+(skopeo's `oci-archive:`, `docker save` of Docker 25 and later). A layout is untrusted: the size and
+digest of every document and blob are checked, and no path may leave the folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from imager.oci.source import StoredImage
 from imager.support.errors import UnsupportedError
 
 REF_NAME = "org.opencontainers.image.ref.name"
-# What containerd and BuildKit write: the full reference, where REF_NAME may be a tag alone.
+# The full reference, as containerd and BuildKit write it; REF_NAME may be just a tag.
 CONTAINERD_NAME = "io.containerd.image.name"
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
@@ -31,7 +31,7 @@ _VERSION = "1.0.0"
 
 
 def oci_layout_json() -> bytes:
-    """Return the contents of a layout's `oci-layout` file."""
+    """Return the contents of the `oci-layout` file."""
     return dump_json({"imageLayoutVersion": _VERSION})
 
 
@@ -42,7 +42,7 @@ def blob_path(digest: Digest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """An opened image layout: its files, and its index as it is and as what it says."""
+    """An open image layout: its files, and its index both raw and parsed."""
 
     files: ImageFiles
     root: RawManifest
@@ -50,9 +50,9 @@ class Layout:
 
     @classmethod
     def open(cls, folder: Path) -> Layout:
-        """Return the layout in `folder`.
+        """Open the layout in `folder`.
 
-        Raises InputError when it is not one or its files are not valid, UnsupportedError for
+        Raises InputError when it is not a layout or its files are invalid, UnsupportedError for
         another layout version, OutputError when they cannot be read.
         """
         files = FolderFiles.open(folder)
@@ -65,7 +65,7 @@ class Layout:
 
     @classmethod
     def open_archive(cls, path: Path) -> Layout:
-        """Return the layout in the archive at `path`; raises as `open_archive` and `open`."""
+        """Open the layout in the archive at `path`; raises as `open_archive` and `open`."""
         files = open_archive(path)
         if not is_layout(files):
             raise InvalidImageError(
@@ -76,7 +76,7 @@ class Layout:
 
     @classmethod
     def of(cls, files: ImageFiles) -> Layout:
-        """Return the layout whose files are `files`; raises as `open`."""
+        """Open the layout with the files `files`; raises as `open`."""
         fields = load_fields(files.document(LAYOUT_FILE), where=files.where(LAYOUT_FILE))
         version = fields.text("imageLayoutVersion")
         if not version.startswith("1."):
@@ -91,14 +91,14 @@ class Layout:
 
     @property
     def path(self) -> Path:
-        """Its folder, links resolved, or its archive."""
+        """The folder, with links resolved, or the archive."""
         return self.files.path
 
     def select(self, *, name: str | None = None, platform: Platform | None = None) -> LayoutImage:
-        """Return the one image called `name` (tag or full reference), and for `platform`.
+        """Return the one image called `name` (tag or full reference) that is for `platform`.
 
-        An entry without a platform goes for any; an attestation for none. Raises InputError,
-        listing what there is, when no entry or several different ones fit.
+        An entry without a platform matches every platform; an attestation matches none. Raises
+        InputError, listing the layout's images, when no entry or several different entries match.
         """
         found = {
             entry.digest: entry
@@ -118,8 +118,8 @@ class Layout:
     def blob(self, blob: Descriptor) -> File:
         """Return the file of a blob.
 
-        Raises NotFoundError when it is missing, InputError when its size is another one or its
-        path leaves the folder.
+        Raises NotFoundError when it is missing, InputError when its size differs or its path leaves
+        the folder.
         """
         return self.files.blob(blob_path(blob.digest), blob)
 
@@ -138,11 +138,11 @@ class LayoutImage(StoredImage):
 
     @property
     def place(self) -> str:
-        """The layout's path."""
+        """The path of the layout."""
         return str(self.layout.path)
 
     def manifest(self, target: str | Digest) -> RawManifest:
-        """Return a manifest by digest, or by the name the layout's index gives it."""
+        """Return a manifest by its digest, or by its name in the layout's index."""
         if isinstance(target, Digest):
             return self._read(target)
         for entry in self.layout.index.images:
@@ -159,18 +159,18 @@ class LayoutImage(StoredImage):
 
 
 def is_layout(files: ImageFiles) -> bool:
-    """Whether `files` are those of an image layout."""
+    """Return whether `files` are those of an image layout."""
     return files.has(LAYOUT_FILE) and files.has(INDEX_FILE)
 
 
 def entry_names(entry: Descriptor) -> tuple[str, ...]:
-    """Return the names an index entry goes by, the fullest first."""
+    """Return the names of an index entry, the most complete first."""
     names = (entry.annotation(CONTAINERD_NAME), entry.annotation(REF_NAME))
     return tuple(dict.fromkeys(name for name in names if name))
 
 
 def fits(entry: Descriptor, platform: Platform | None) -> bool:
-    """Whether an entry may be for `platform`; None is any."""
+    """Return whether an entry matches `platform`; None matches every entry."""
     if platform is None or entry.platform is None or entry.media_type in INDEX_TYPES:
         return True
     return entry.platform.matches(platform)

@@ -1,14 +1,14 @@
-"""Images as written in a list of images.
+"""Parses the entries of a list of images.
 
     NAME                                 an image in a registry, also docker://NAME
     NAME=docker://OTHER                  the same, cached under another name
     [NAME=]oci:DIR[:tag]                 an OCI image layout
     [NAME=]oci-archive:FILE[:tag]        a tar of one
     [NAME=]docker-archive:FILE[:ref]     an archive of `docker save`
-    NAME=dir:DIR                         a folder of skopeo's
+    NAME=dir:DIR                         a skopeo directory
 
-NAME is the reference that the machine will ask for. Without it a local source is cached under the
-names that it tells itself: with a tag or reference that one image, else all of them. DIR and FILE
+NAME is the reference that the machine requests. Without NAME, a local source is cached under the
+names stored in it: with a tag or reference, that one image, otherwise all its images. DIR and FILE
 end at the first colon, as for skopeo (containers-transports(5)). Archives may be compressed.
 """
 
@@ -32,7 +32,7 @@ _SHOWN = 5
 
 
 class LocalKind(enum.Enum):
-    """The kinds of local source, by the prefix they are written with."""
+    """The kinds of local source, by their prefixes."""
 
     LAYOUT = "oci"
     OCI_ARCHIVE = "oci-archive"
@@ -42,7 +42,7 @@ class LocalKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RemoteEntry:
-    """An image in a registry, and the name that it gets in the cache."""
+    """An image in a registry, and its name in the cache."""
 
     name: Reference
     reference: Reference
@@ -50,7 +50,7 @@ class RemoteEntry:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The images of a local source by their names, and warnings, a sentence each."""
+    """The images of a local source by name, and warnings, one sentence each."""
 
     images: tuple[tuple[Reference, ImageSource], ...]
     warnings: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
-    """A local source as written: `selector` is the tag or reference inside of it."""
+    """A local source as written; `selector` is the tag or reference of an image in it."""
 
     kind: LocalKind
     path: Path
@@ -66,11 +66,11 @@ class LocalImage:
     name: Reference | None = None
 
     def open(self, platforms: Sequence[Platform] = ()) -> Opened:
-        """Return the images that are meant: the one with the name that is written, else all.
+        """Open the image with the given name, or else all images of the source.
 
-        `platforms` choose between a layout's entries of the same name. Raises InputError when
-        there is no such image, when several fit, when nothing tells a name, or when the name
-        pins another digest.
+        `platforms` select between a layout's entries of the same name. Raises InputError when there
+        is no such image, when several match, when the source has no name for an image, or when the
+        name pins another digest.
         """
         opened = self._opened(platforms)
         for name, image in opened.images:
@@ -104,7 +104,7 @@ class LocalImage:
                 if any(fits(entry, platform) for platform in wanted)
             ]
         else:
-            # A layout may have an entry of its own for each platform of a name.
+            # A layout may have one entry per platform for the same name.
             chosen = (layout.select(name=self.selector, platform=each).entry for each in wanted)
             entries = list(dict.fromkeys(chosen))
         return self._opened_as(
@@ -129,9 +129,9 @@ class LocalImage:
         )
 
     def _opened_as(self, found: Iterable[tuple[Sequence[Reference], str, ImageSource]]) -> Opened:
-        """Return images under the name that is written, else under those that they have.
+        """Return images under the given name, or else under their own names.
 
-        With a selector, the first name of an image is enough: it is the one that was asked for.
+        With a selector, only the first name of an image is used: the requested one.
         """
         images: list[tuple[Reference, ImageSource]] = []
         unnamed: list[str] = []
@@ -154,7 +154,7 @@ class LocalImage:
 
 
 def parse_entry(text: str) -> LocalImage | RemoteEntry:
-    """Return what an entry of a list names.
+    """Parse an entry of a list of images.
 
     Raises InputError when it does not parse, UnsupportedError for a digest that is not SHA-256.
     """
@@ -195,6 +195,6 @@ def _full_names(names: Iterable[str]) -> list[Reference]:
     for name in names:
         try:
             found[Reference.parse_strict(name)] = None
-        except ImagerError:  # a tag alone
+        except ImagerError:  # just a tag
             continue
     return list(found)

@@ -1,4 +1,4 @@
-"""The logins of a client: which Authorization header goes with which request, shared by threads."""
+"""The logins of a client: the Authorization header for each request, shared by threads."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from imager.oci.transport import Response, Transport, same_origin
 from imager.support.errors import ImagerError
 from imager.support.workers import OnceEach
 
-# What hosts answer to the anonymous where they do not say what they have.
+# Statuses with which hosts hide from anonymous clients whether something exists.
 _HIDING = (403, 404)
 
 
 class Logins:
-    """Sends requests, answers the challenges of hosts, and keeps the answers.
+    """Sends requests, answers the challenges of hosts, and caches the answers.
 
-    Several threads may use it: one of them at a time asks for the token of a repository.
+    Safe for use by several threads: only one at a time requests the token of a repository.
     """
 
     def __init__(self, credentials: Credentials) -> None:
         self._authorizer = Authorizer(credentials)
-        # Empty where no login has helped.
+        # Empty where no login helped.
         self._known: dict[tuple[str, str], str] = {}
         self._locks = OnceEach[tuple[str, str], threading.Lock](lambda _: threading.Lock())
         self._challenges = OnceEach(_own_challenge)
 
     @contextmanager
     def send(self, route: Route) -> Iterator[Response]:
-        """Send a request, and again with a login when it is challenged: once, and no other host.
+        """Send a request; after a challenge, send it once more with a login, to the same host only.
 
-        Where a host denies an anonymous request without a challenge (403, 404), that of its API,
-        /v2/, is answered, and a login that fails changes nothing. Raises as `Authorizer.answer`
-        for a challenge that came with the response, and as Transport.request.
+        If a host denies an anonymous request without a challenge (403, 404), the challenge of its
+        API, /v2/, is answered instead, and a failing login changes nothing. Raises as
+        `Authorizer.answer` for a challenge in the response, and as Transport.request.
         """
         sent = self._known.get(_key(route)) if route.is_own else None
         final = not route.is_own
@@ -52,13 +52,13 @@ class Logins:
     def _answer(
         self, response: Response, route: Route, refused: str | None
     ) -> tuple[str | None, bool]:
-        """Return the login to ask again with, None when the response is to be taken as it is.
+        """Return the login for a second request, None for no second request, and whether it is new.
 
-        And whether it is new: another thread may have got one since. `refused` is what the request
-        was sent with.
+        It is not new when another thread has obtained it in the meantime. `refused` is the login
+        that the request was sent with.
         """
         hidden = response.status in _HIDING and refused is None
-        # Of a redirect to another host, neither login nor challenge counts.
+        # After a redirect to another host, neither the login nor the challenge applies.
         own = same_origin(route.root, response.url)
         if not own or (response.status != 401 and not hidden):
             return None, True
@@ -85,12 +85,12 @@ class Logins:
 
 
 def _key(route: Route) -> tuple[str, str]:
-    """Return what a token is kept by: it is for one repository of a host, and for some actions."""
+    """Return the cache key of a token, which is valid for one repository and certain actions."""
     return f"{route.root}/{route.reference.repository}", route.actions
 
 
 def _own_challenge(host: tuple[Transport, str]) -> str:
-    """Return the challenge of a host's API itself, empty when nothing is private there.
+    """Return the challenge of a host's API root, empty when the host has no private content.
 
     OCI distribution specification 1.1, section Determining Support.
     """

@@ -1,4 +1,4 @@
-"""Image manifests and indexes, read with checks and written deterministically.
+"""Image manifests and indexes: parsed with checks and written deterministically.
 
 OCI image specification 1.1, manifest.md and image-index.md
 (https://github.com/opencontainers/image-spec), and Docker's image manifest version 2, schema 2
@@ -43,7 +43,7 @@ _ATTESTATION_KEY = "vnd.docker.reference.type"
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a document says of another one or of a blob; `size` in bytes."""
+    """A reference from a document to another document or a blob; `size` in bytes."""
 
     media_type: str
     digest: Digest
@@ -59,13 +59,13 @@ class Descriptor:
 
     @property
     def is_attestation(self) -> bool:
-        """Whether this index entry is BuildKit's provenance or SBOM and not an image."""
+        """Whether this index entry is BuildKit's provenance or SBOM rather than an image."""
         unknown = self.platform is not None and self.platform.is_unknown
         return unknown or self.annotation(_ATTESTATION_KEY) == "attestation-manifest"
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a layer that its registry need not hold, such as Windows's base layers.
+        """Whether this is a layer that the registry may lack, such as a Windows base layer.
 
         OCI image specification 1.1, layer.md, section Non-Distributable Layers.
         """
@@ -91,7 +91,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class ImageManifest:
-    """The manifest of one image: its configuration and its layers, lowest first."""
+    """The manifest of one image: its configuration and its layers, base layer first."""
 
     media_type: str
     config: Descriptor
@@ -99,21 +99,21 @@ class ImageManifest:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """The configuration and the layers, each digest once."""
+        """The configuration and the layers, without duplicate digests."""
         return tuple({blob.digest: blob for blob in (self.config, *self.layers)}.values())
 
     @property
     def is_artifact(self) -> bool:
-        """Whether this is no container image: its configuration is not that of one."""
+        """Whether this is not a container image, judged by the media type of its configuration."""
         return self.config.media_type not in _CONFIG_TYPES
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Several manifests under one name, usually one a platform.
+    """Several manifests under one name, usually one per platform.
 
-    Entries of media types other than images and indexes are left out: image-index.md says that
-    readers ignore them.
+    Entries whose media types are not those of images and indexes are skipped, as image-index.md
+    requires of readers.
     """
 
     media_type: str
@@ -121,7 +121,7 @@ class Index:
 
     @property
     def images(self) -> tuple[Descriptor, ...]:
-        """The entries that are images, attestations left out."""
+        """The entries that are images, without attestations."""
         return tuple(entry for entry in self.manifests if not entry.is_attestation)
 
 
@@ -130,7 +130,7 @@ Document = ImageManifest | Index
 
 @dataclass(frozen=True, slots=True)
 class RawManifest:
-    """A manifest or index: its exact bytes, their digest, and what they say."""
+    """A manifest or index: its exact bytes, their digest, and the parsed document."""
 
     raw: bytes
     digest: Digest
@@ -138,7 +138,7 @@ class RawManifest:
 
     @classmethod
     def parse(cls, raw: bytes, *, media_type: str = "", where: str = "manifest") -> RawManifest:
-        """Return the manifest in `raw`; `media_type` is what the sender called it.
+        """Parse the manifest in `raw`; `media_type` is the one given by the sender.
 
         Raises InputError or UnsupportedError as `parse_manifest`.
         """
@@ -151,17 +151,17 @@ class RawManifest:
         return self.document.media_type
 
     def descriptor(self, platform: Platform | None = None) -> Descriptor:
-        """Return the descriptor by which an index names this manifest."""
+        """Return the descriptor of this manifest for an index."""
         return Descriptor(self.media_type, self.digest, len(self.raw), platform)
 
 
 def parse_manifest(raw: bytes, *, media_type: str = "", where: str = "manifest") -> Document:
-    """Return the image manifest or index in `raw`.
+    """Parse the image manifest or index in `raw`.
 
-    `media_type` is what the sender called it (parameters ignored): used when the document has
-    no `mediaType`, and refused when the two name different kinds. Raises InputError for a
-    document that breaks its specification or is larger than 4 MiB, UnsupportedError for
-    Docker's schema 1 and for other media types.
+    `media_type` is the one given by the sender (parameters ignored). It applies when the document
+    has no `mediaType`, and is an error when the two name different kinds. Raises InputError for a
+    document that violates its specification or is larger than 4 MiB, UnsupportedError for Docker's
+    schema 1 and for other media types.
     """
     fields = load_fields(raw, where=where)
     kind = _kind(fields, media_type.partition(";")[0].strip().lower())
@@ -189,7 +189,7 @@ def _kind(fields: Fields, hint: str) -> str:
     known = INDEX_TYPES | MANIFEST_TYPES
     if written and written not in known:
         raise UnsupportedError(f"{fields.where}: media type {written!r} is not an image or index")
-    # Two readers that believe different ones would see different images (CVE-2021-41190).
+    # Two readers that trust different ones would see different images (CVE-2021-41190).
     if written and hint in known and written != hint:
         raise InvalidImageError(f"{fields.where} was sent as {hint} but says that it is {written}")
     if written or hint in known:
@@ -210,12 +210,12 @@ def _entries(fields: Fields) -> Iterator[Descriptor]:
 
 
 def parse_descriptor(fields: Fields) -> Descriptor:
-    """Return the descriptor in a JSON object; raises InputError, or UnsupportedError."""
+    """Parse the descriptor in a JSON object; raises InputError or UnsupportedError."""
     media_type = fields.text("mediaType")
     if not media_type:
         raise InvalidImageError(f"{fields.where}: mediaType is missing")
     return Descriptor(
-        # One of a few names, in thousands of descriptors.
+        # Thousands of descriptors share a few media types.
         sys.intern(media_type),
         _digest(fields),
         fields.size("size"),
@@ -245,7 +245,7 @@ def _annotations(fields: Fields | None) -> tuple[tuple[str, str], ...]:
 
 
 def manifest_json(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
-    """Return the OCI image manifest of `config` and `layers`: always the same bytes."""
+    """Serialize the OCI image manifest of `config` and `layers`, deterministically."""
     return dump_json(
         {
             "schemaVersion": 2,

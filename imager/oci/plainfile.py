@@ -1,6 +1,7 @@
-"""Files without a name, for compressed bytes that are needed in another order than they come in.
+"""Unnamed temporary files for decompressed bytes that are read out of order.
 
-They are in the folder for temporary files ($TMPDIR), and end with the process, however it ends.
+They are in the folder for temporary files ($TMPDIR), and vanish when the process ends, however it
+ends.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ _OPEN_FILES = Path("/proc/self/fd")
 
 
 class _HeldPath(PosixPath):
-    """The path of an open file, which is closed when nothing refers to this object any more."""
+    """The path of an open file; the file is closed when this object is no longer referenced."""
 
 
 def is_held(path: Path) -> bool:
-    """Whether `path` is of a file that this process holds open."""
+    """Return whether `path` names a file that this process holds open."""
     return path.parent == _OPEN_FILES
 
 
 def write_plain(source: object, pieces: Iterable[bytes], *, size: int = 0) -> Path:
-    """Return the path of a file of `pieces`, open as long as that object is there.
+    """Write `pieces` to a file that stays open as long as the returned path object exists.
 
-    `source` is what is decompressed, for messages; `size` is the bytes expected, as far as known.
-    Raises HostError when there is no space, OutputError when it cannot be written.
+    `source` is what is being decompressed, for messages; `size` is the expected number of bytes, 0
+    if unknown. Raises HostError when there is no space, OutputError when the file cannot be
+    written.
     """
     try:
         place = temporary_place()
@@ -67,13 +69,13 @@ def plain_pieces(stream: StreamRange) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class PlainStreams:
-    """Makes contents readable in any order: each stream that contains them is decompressed once."""
+    """Makes contents readable in any order by decompressing each of their streams once."""
 
     source: object
     _paths: dict[StreamRange, Path] = field(default_factory=dict)
 
     def plain(self, contents: Iterable[Content]) -> list[Content]:
-        """Return `contents` with ranges of files in the place of those of streams.
+        """Return `contents` with ranges of streams replaced by ranges of files.
 
         Raises as `write_plain`, and InputError for a damaged stream.
         """

@@ -1,7 +1,7 @@
 """Platforms of images: OCI image specification, image-index.md, property `platform`.
 
-Names are normalised as containerd does (https://github.com/containerd/platforms): `x86_64` is
-amd64, `aarch64` is arm64; `v8` is what arm64 means and `v7` what arm means without a variant.
+Names are normalised as in containerd (https://github.com/containerd/platforms): `x86_64` is amd64
+and `aarch64` is arm64; the default variants `v8` of arm64 and `v7` of arm are implied.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _IMPLIED_VARIANTS = {("arm64", "v8"), ("arm64", "8"), ("arm", "v7"), ("arm", "7"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Platform:
-    """An operating system, an architecture and, where there are several, its variant."""
+    """An operating system, an architecture and, if there are several, its variant."""
 
     os: str
     architecture: str
@@ -26,7 +26,7 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Return the platform written `os/architecture[/variant]`, names normalised.
+        """Parse a platform written as `os/architecture[/variant]`, and normalise its names.
 
         Raises InputError when it does not parse.
         """
@@ -38,7 +38,7 @@ class Platform:
         return cls(*parts).normalised()
 
     def normalised(self) -> Platform:
-        """Return the platform under the names containerd uses, implied variant left out."""
+        """Return the platform with containerd's names, without the default variant."""
         architecture = _ARCHITECTURES.get(self.architecture.lower(), self.architecture.lower())
         variant = self.variant.lower()
         if (architecture, variant) in _IMPLIED_VARIANTS:
@@ -46,12 +46,12 @@ class Platform:
         return Platform(self.os.lower(), architecture, variant)
 
     def matches(self, other: Platform) -> bool:
-        """Whether the two are the same platform, however written."""
+        """Return whether both are the same platform, under any of its names."""
         return self.normalised() == other.normalised()
 
     @property
     def is_unknown(self) -> bool:
-        """Whether this is `unknown/unknown`, what BuildKit gives to attestations."""
+        """Whether this is `unknown/unknown`, BuildKit's platform for attestations."""
         return self.os == "unknown" and self.architecture == "unknown"
 
     def __str__(self) -> str:

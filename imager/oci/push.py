@@ -1,8 +1,8 @@
-"""Images into registries: OCI distribution specification 1.1, section Push.
+"""Pushes images to registries: OCI distribution specification 1.1, section Push.
 
-https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push
-Blobs come first, then manifests from the leaves up, and the tag last: a run that is stopped
-leaves no name behind that leads to something incomplete.
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push Blobs are pushed first,
+then manifests from the leaves up, and the tag last, so an interrupted push never leaves a name that
+refers to an incomplete image.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from imager.support.units import MIB, count
 from imager.support.workers import Work
 
 DEFAULT_CHUNK = 64 * MIB
-# An index of indexes of indexes; deeper ones do not occur.
+# Maximum depth of nested indexes; deeper ones do not occur.
 _DEEPEST = 4
 
 
 @dataclass(frozen=True, slots=True)
 class PushBlob:
-    """A blob, and where its bytes are."""
+    """A blob and the location of its bytes."""
 
     blob: Descriptor
     content: Content
@@ -41,20 +41,20 @@ class PushBlob:
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """What is to be pushed: blobs, and manifests, what others name first and the image last."""
+    """The blobs and manifests to push; a manifest follows those it refers to, the image is last."""
 
     blobs: tuple[PushBlob, ...]
     manifests: tuple[RawManifest, ...]
 
     @property
     def root(self) -> RawManifest:
-        """The manifest or index that gets the tag."""
+        """The manifest or index that is tagged."""
         return self.manifests[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class PushOptions:
-    """How to push: `jobs` blobs at a time; chunks in bytes, 0 for one request a blob.
+    """How to push: `jobs` blobs in parallel, in chunks of bytes; 0 sends each blob in one request.
 
     `mount_from` is a repository of the same registry that may have some of the blobs.
     """
@@ -65,7 +65,7 @@ class PushOptions:
 
 
 def mount_repository(text: str, reference: Reference) -> str:
-    """Return the repository `text`, with or without the registry of `reference` before it.
+    """Parse the repository `text`, with or without the registry of `reference` before it.
 
     Raises InputError if it is invalid.
     """
@@ -75,13 +75,13 @@ def mount_repository(text: str, reference: Reference) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """An image in a registry, and what became of each of its blobs."""
+    """A pushed image, and the outcome of each of its blobs."""
 
     reference: Reference
     blobs: tuple[tuple[Descriptor, Outcome], ...]
 
     def summary(self) -> str:
-        """Return how many blobs and bytes were sent, and how many were not and why."""
+        """Return how many blobs and bytes were sent, how many were not, and why."""
         parts = []
         for outcome in Outcome:
             sizes = [blob.size for blob, found in self.blobs if found is outcome]
@@ -91,9 +91,9 @@ class Pushed:
 
 
 def plan_layout(layout: Layout) -> PushPlan:
-    """Return the push of a layout: of its one image, or of its index when it names several.
+    """Plan the push of a layout: of its only image, or of its index when it has several.
 
-    Raises InputError when it is empty, damaged or incomplete.
+    Raises InputError when the layout is empty, damaged or incomplete.
     """
     entries = layout.index.manifests
     if not entries:
@@ -114,7 +114,7 @@ def plan_layout(layout: Layout) -> PushPlan:
 def _collect(
     image: LayoutImage, root: RawManifest, found: dict[Digest, RawManifest], *, depth: int
 ) -> None:
-    """Add to `found` what `root` names, and then itself; what is there already is left out."""
+    """Add the manifests below `root` to `found`, and then `root`; skips those already in it."""
     if depth > _DEEPEST:
         raise InvalidImageError(f"{image.layout.path}: indexes are nested too deeply")
     if isinstance(root.document, Index):
@@ -134,8 +134,8 @@ def push(
 ) -> Pushed:
     """Push an image under the tag of `reference`, or without a tag if it only has a digest.
 
-    Blobs that the repository has are not sent. Raises InputError when `reference` has another
-    digest than the image, and as `upload_blob`.
+    Skips blobs that the repository has. Raises InputError when the digest of `reference` is not the
+    image's, and as `upload_blob`.
     """
     if reference.digest not in (None, plan.root.digest):
         raise InvalidReferenceError(
@@ -186,7 +186,7 @@ def _put_manifest(target: Target, manifest: RawManifest, name: str | Digest) -> 
             return response.headers.get("Docker-Content-Digest", "")
 
     stated = insist(put, target.client.patience, passing=PASSING)
-    # A registry may state a digest of another algorithm, which says nothing of ours.
+    # A digest of another algorithm cannot be compared with ours.
     if stated.startswith("sha256:") and stated != str(manifest.digest):
         raise RegistryFailedError(
             f"{target.reference.registry} made {stated} of the manifest {manifest.digest}",

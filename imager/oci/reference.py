@@ -4,7 +4,7 @@
     name      := [domain "/"] path
     domain    := host [":" port]
 
-Docker Hub's short names expand as every container engine does it: `alpine` is
+Docker Hub's short names are expanded as in every container engine: `alpine` is
 `docker.io/library/alpine:latest`.
 """
 
@@ -37,7 +37,7 @@ _HINT = "write it as registry/repository:tag or registry/repository@sha256:<hex>
 class Reference:
     """A full reference: `registry` (host[:port]), `repository`, and a tag, a digest or both.
 
-    Build one with `parse`; it is checked there.
+    Create references with `parse`, which checks them.
     """
 
     registry: str
@@ -47,10 +47,9 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Return the reference that `text` names, expanded: tag `latest` when it has neither.
+        """Parse and expand a reference; the tag is `latest` when it has neither tag nor digest.
 
-        Raises InputError when it does not parse, UnsupportedError for a digest that is not
-        SHA-256.
+        Raises InputError when it does not parse, UnsupportedError for a digest that is not SHA-256.
         """
         reference = _parse(text)
         if reference.tag is None and reference.digest is None:
@@ -59,7 +58,7 @@ class Reference:
 
     @classmethod
     def parse_strict(cls, text: str) -> Reference:
-        """Return the reference that `text` spells out in full: nothing is filled in.
+        """Parse a complete reference, without defaults.
 
         Raises InputError when the registry, or both tag and digest, are missing.
         """
@@ -79,7 +78,7 @@ class Reference:
 
     @property
     def target(self) -> str | Digest:
-        """What to ask the repository for: the digest when there is one, else the tag."""
+        """The name of the manifest in its repository: the digest if there is one, else the tag."""
         return self.digest or self.tag or _DEFAULT_TAG
 
     def __str__(self) -> str:
@@ -89,7 +88,7 @@ class Reference:
 
 
 def is_strict_reference(text: str) -> bool:
-    """Whether `parse_strict` takes `text`: what tells a registry reference from a path."""
+    """Return whether `parse_strict` accepts `text`, to tell a registry reference from a path."""
     try:
         Reference.parse_strict(text)
     except ImagerError:
@@ -98,17 +97,17 @@ def is_strict_reference(text: str) -> bool:
 
 
 def is_registry(text: str) -> bool:
-    """Whether `text` is the name of a registry: host[:port]."""
+    """Return whether `text` is a valid name of a registry: host[:port]."""
     return bool(_DOMAIN.fullmatch(text)) and _address_is_valid(text)
 
 
 def is_repository(text: str) -> bool:
-    """Whether `text` is the name of a repository in a registry."""
+    """Return whether `text` is a valid name of a repository."""
     return len(text) <= _LONGEST_NAME and bool(_PATH.fullmatch(text))
 
 
 def is_tag(text: str) -> bool:
-    """Whether `text` can be the tag of an image."""
+    """Return whether `text` is a valid tag."""
     return bool(_TAG.fullmatch(text))
 
 
@@ -142,14 +141,14 @@ def _invalid(text: str, why: str) -> InputError:
 
 def _split_tag(text: str) -> tuple[str, str | None]:
     colon = text.rfind(":")
-    # A colon before a slash is that of a port.
+    # A colon before a slash precedes a port.
     if colon <= text.rfind("/"):
         return text, None
     return text[:colon], text[colon + 1 :]
 
 
 def has_registry(text: str) -> bool:
-    """Whether a reference begins with a registry: a host with a dot or port, or `localhost`."""
+    """Return whether a reference starts with a registry: a host with dot or port, or localhost."""
     first, slash, _ = text.partition("/")
     return bool(slash) and (
         "." in first or ":" in first or first == "localhost" or first != first.lower()

@@ -1,4 +1,4 @@
-"""Lists of what refers to a manifest: OCI distribution specification 1.1, Listing Referrers.
+"""Lists of manifests that refer to another: OCI distribution specification 1.1, Listing Referrers.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
 """
@@ -14,7 +14,7 @@ from imager.oci.errors import InvalidImageError
 from imager.oci.manifest import OCI_INDEX, Descriptor, Index, parse_manifest
 from imager.oci.transport import Response, follow, read_bounded
 
-# What registries without such lists answer.
+# Statuses of registries without the referrers API.
 NO_REFERRERS = (400, 404, 405, 406, 501)
 _MOST_PAGES = 100
 # RFC 8288, section 3.
@@ -23,16 +23,16 @@ _NEXT = re.compile(r'<([^<>]*)>[^,<>]*;\s*rel="?next"?', re.ASCII | re.IGNORECAS
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list, and the URL of the next one, if any."""
+    """One page of a list, and the URL of the next page, if any."""
 
     entries: tuple[Descriptor, ...] = ()
     following: str = ""
 
 
 def read_page(response: Response, where: str) -> Page:
-    """Return the page in a response; what is no list is an empty one.
+    """Parse the page in a response; empty when the response is not a list.
 
-    Raises InputError for a list that is not valid.
+    Raises InputError for an invalid list.
     """
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
     if response.status != 200 or kind != OCI_INDEX:
@@ -46,9 +46,9 @@ def read_page(response: Response, where: str) -> Page:
 
 
 def all_entries(path: str, read: Callable[[str], Page]) -> tuple[Descriptor, ...]:
-    """Return the entries of the list at `path` and of the pages that follow it, each once.
+    """Return the entries of the list at `path` and of the pages that follow it, without duplicates.
 
-    Raises InputError for a list without an end, and as `read`.
+    Raises InputError for a list that does not end, and as `read`.
     """
     found: dict[str, Descriptor] = {}
     for _ in range(_MOST_PAGES):

@@ -1,4 +1,4 @@
-"""A client of registries and their mirrors: OCI distribution specification 1.1.
+"""The client of registries and their mirrors: OCI distribution specification 1.1.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
@@ -30,10 +30,9 @@ _T = TypeVar("_T")
 class RegistryClient:
     """Pulls from any number of registries and their mirrors.
 
-    `hosts` says who is asked for the images of a registry; `connect` makes the transport for hosts
-    with the same TLS settings. `patience` is for responses that come in pieces. Several threads may
-    use one client: they share its tokens, and one of them at a time asks for the token of a
-    repository.
+    `hosts` lists the hosts for each registry; `connect` creates the transport for hosts with the
+    same TLS settings. `patience` applies to responses read in pieces. Several threads may use one
+    client: they share its tokens, and only one at a time requests the token of a repository.
     """
 
     def __init__(
@@ -51,9 +50,9 @@ class RegistryClient:
 
     @classmethod
     def from_settings(cls, settings: RegistrySettings) -> RegistryClient:
-        """Return a client on HTTP, with the given credentials and the user's stored ones.
+        """Return an HTTP client with the given credentials and the user's stored ones.
 
-        Raises InputError when the file of stored credentials is not valid.
+        Raises InputError when the file of stored credentials is invalid.
         """
         return cls(
             connect=lambda tls: HttpTransport(tls=tls, patience=settings.patience),
@@ -63,18 +62,18 @@ class RegistryClient:
         )
 
     def image(self, reference: Reference) -> RemoteImage:
-        """Return the image source of `reference`; asks nothing yet."""
+        """Return the image source of `reference`, without sending a request."""
         return RemoteImage(self, reference)
 
     def endpoints(self, registry: str) -> tuple[Endpoint, ...]:
-        """Return who is asked for the images of `registry`, in order; the last is the main one."""
+        """Return the hosts to try for `registry`, in order; the registry itself is last."""
         return self._router.hosts.endpoints(registry)
 
     def first(self, reference: Reference, need: Capability, ask: Callable[[Endpoint], _T]) -> _T:
-        """Return what `ask` returns for the first host of the registry for which it succeeds.
+        """Return the result of `ask` for the first host of the registry for which it succeeds.
 
-        Only hosts with the capability `need` are asked. Raises as `Failover.first`, InputError
-        when there is none.
+        Only hosts with the capability `need` are tried. Raises as `Failover.first`, and InputError
+        when no host has it.
         """
         registry = reference.registry
         able = [endpoint for endpoint in self.endpoints(registry) if need in endpoint.capabilities]
@@ -89,10 +88,10 @@ class RegistryClient:
     def request(
         self, reference: Reference, asked: Request, *, endpoint: Endpoint | None = None
     ) -> Iterator[Response]:
-        """Ask `endpoint`, or the registry itself, for something of the repository.
+        """Send a request for the repository to `endpoint`, or to the registry itself.
 
-        Challenges are answered, see `Logins.send`. Raises the error of `Failure` for every status
-        that is not `asked.accepted`.
+        Answers challenges, see `Logins.send`. Raises the error of `Failure` for every status that
+        is not in `asked.accepted`.
         """
         route = self._router.route(reference, asked, endpoint)
         with self._logins.send(route) as response:
@@ -101,8 +100,8 @@ class RegistryClient:
             yield response
 
     def answers(self, path: str, endpoint: Endpoint) -> bool:
-        """Whether there is a server at a URL that a registry names; for other paths always.
+        """Return whether a server answers at a URL given by a registry; True for other paths.
 
-        It is asked once and not waited for. Raises DependencyError as Transport.answers.
+        Sends one request with a short timeout. Raises DependencyError as Transport.answers.
         """
         return "://" not in path or self._router.answers(path, endpoint)

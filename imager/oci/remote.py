@@ -33,18 +33,18 @@ _MOST_URLS = 8
 
 @dataclass(frozen=True, slots=True)
 class RemoteImage:
-    """One image of a registry; an ImageSource."""
+    """One image in a registry; an ImageSource."""
 
     client: Client
     reference: Reference
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """None: the image is kept byte by byte."""
+        """Empty: the image is kept byte for byte."""
         return ()
 
     def root(self) -> RawManifest:
-        """Return the manifest or index behind the reference: by its digest if it has one."""
+        """Return the manifest or index of the reference, by its digest if it has one."""
         return self.manifest(self.reference.target)
 
     def manifest(self, target: str | Digest) -> RawManifest:
@@ -52,13 +52,13 @@ class RemoteImage:
         return self._find(target)[0]
 
     def locate(self) -> tuple[RawManifest, Endpoint]:
-        """Return the root, and the host that gave it; raises as `root`."""
+        """Return the root and the host that served it; raises as `root`."""
         return self._find(self.reference.target)
 
     def find_at(self, host: Endpoint) -> RawManifest | None:
-        """Return the root as `host` has it, None when it has none, whatever others have.
+        """Return the root from `host` only, None when this host does not have it.
 
-        A host that may not say what a tag is, is not asked; all others are. Raises as `root`.
+        For a host that cannot resolve tags, returns the root from any host. Raises as `root`.
         """
         try:
             if Capability.RESOLVE not in host.capabilities:
@@ -68,7 +68,7 @@ class RemoteImage:
             return None
 
     def _find(self, target: str | Digest) -> tuple[RawManifest, Endpoint]:
-        # A server that resolves a tag must be trusted; one that sends a digest's bytes need not be.
+        # A server that resolves tags must be trusted; the content of a digest can be verified.
         need = Capability.PULL if isinstance(target, Digest) else Capability.RESOLVE
         return self.client.first(
             self.reference, need, lambda endpoint: (self._ask_manifest(target, endpoint), endpoint)
@@ -98,16 +98,17 @@ class RemoteImage:
         return RawManifest.parse(raw, media_type=media_type, where=where)
 
     def blob_content(self, blob: Descriptor) -> Content | None:
-        """Return None, the blob being remote; see ImageSource.
+        """Return None, as the blob is remote; see ImageSource.
 
-        A foreign layer is in the registry or at one of its URLs, else NotFoundError is raised.
+        Raises NotFoundError for a foreign layer that is neither in the registry nor at one of its
+        URLs.
         """
         if blob.is_foreign and not any(self._has(path, blob.size) for path in _blob_paths(blob)):
             raise NotFoundError(f"{self.reference.name} has no foreign layer {blob.digest}")
         return None
 
     def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
-        """Write the blob to `sink`, checked; see ImageSource.
+        """Download the blob to `sink` and check it; see ImageSource.
 
         An interrupted transfer resumes at its last byte; see `download`.
         """
@@ -131,7 +132,7 @@ class RemoteImage:
         def ask(endpoint: Endpoint) -> bool:
             if not self.client.answers(path, endpoint):
                 return False
-            # There are servers of files that know no HEAD: of a GET, the body is left.
+            # Some file servers do not support HEAD: send a GET and ignore the body.
             for method in ("HEAD", "GET"):
                 asked = Request(method, path, accepted=(200, 404, 401, 403, *NO_METHOD))
                 with self.client.request(self.reference, asked, endpoint=endpoint) as response:
@@ -146,19 +147,19 @@ class RemoteImage:
             return False
 
     def _ask_for(self, path: str, ask: Callable[[Endpoint], _T]) -> _T:
-        """Return what `ask` returns for a host that has `path`; see RegistryClient.first.
+        """Return the result of `ask` for a host that has `path`; see RegistryClient.first.
 
-        A URL is another server's: what becomes of it says nothing of the registry's hosts.
+        A URL belongs to another server, so its failures do not count for the hosts of the registry.
         """
         if "://" in path:
             return ask(self.client.endpoints(self.reference.registry)[-1])
         return self.client.first(self.reference, Capability.PULL, ask)
 
     def referrers(self, subject: Digest, host: Endpoint) -> tuple[Descriptor, ...]:
-        """Return what `host` lists as referring to the manifest `subject`.
+        """List the manifests that refer to the manifest `subject`, according to `host`.
 
-        Nothing when the host has no such lists, or may not be asked for them. Raises InputError
-        when it refuses, or when a list is not valid; DependencyError when it fails.
+        Empty when the host has no referrers API, or its capabilities exclude it. Raises InputError
+        when access is refused or a list is invalid, DependencyError when the host fails.
         """
         if Capability.REFERRERS not in host.capabilities:
             return ()
@@ -174,7 +175,7 @@ class RemoteImage:
         )
 
     def _downloading(self, check: BlobCheck, path: str) -> Callable[[Endpoint], None]:
-        # What one host has given is not asked of the next.
+        # The next host is only asked for the bytes that are still missing.
         return lambda endpoint: download(
             check, self._part(path, endpoint), patience=self.client.patience
         )
@@ -193,7 +194,7 @@ class RemoteImage:
 
 
 def _blob_paths(blob: Descriptor) -> tuple[str, ...]:
-    """Return where a blob is asked for: at the registry and, a foreign layer, at its URLs."""
+    """Return the paths of a blob: that in the registry and, for a foreign layer, its URLs."""
     urls = (url for url in blob.urls if url.startswith(("http://", "https://")))
     return (
         f"blobs/{blob.digest}",
@@ -202,7 +203,7 @@ def _blob_paths(blob: Descriptor) -> tuple[str, ...]:
 
 
 def _check_digest(digest: Digest, expected: str, where: str) -> None:
-    # A registry may state a digest of another algorithm, which says nothing of ours.
+    # A digest of another algorithm cannot be compared with ours.
     if expected.startswith("sha256:") and expected != str(digest):
         raise RegistryFailedError(
             f"{where} is not what its digest says: expected {expected}, got {digest}",

@@ -1,4 +1,4 @@
-"""How often, and how patiently, a registry is asked again."""
+"""Retry policy for requests to registries."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from urllib3.util import Retry
 from imager.oci.tracing import log_retry, public_url, reason_of
 from imager.support.errors import DependencyError
 
-# RFC 9110, 9.2.1: what only reads may be sent again.
+# RFC 9110, 9.2.1: safe methods may be retried.
 READING = frozenset({"GET", "HEAD"})
-# What a server answers that does not know the method: RFC 9110, 15.5.6 and 15.6.2.
+# Statuses of servers that do not support the method: RFC 9110, 15.5.6 and 15.6.2.
 NO_METHOD = (405, 501)
-# What passes: too slow or too many requests, or a server or proxy that fails for now; from 520 on,
-# what Cloudflare says of the server behind it (Docker Hub's blobs come from there).
+# Transient failures: a slow or overloaded server, or one that is down for now; from 520 on,
+# Cloudflare's statuses for the server behind it (which serves Docker Hub's blobs).
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 _T = TypeVar("_T")
 
 
 class ConnectionLostError(DependencyError):
-    """A body broke off or stalled: what came before it is good, and the rest can be asked for."""
+    """A body broke off or stalled; the bytes received are valid and the rest can be requested."""
 
 
 class BusyError(DependencyError):
-    """The registry does not answer as it should for now; `pause` is what it asks for, seconds."""
+    """The registry is temporarily unavailable; `pause` is the delay it requests, in seconds."""
 
     def __init__(self, message: str, *, hint: str, pause: float) -> None:
         super().__init__(message, hint=hint)
@@ -38,12 +38,13 @@ class BusyError(DependencyError):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to try: `retries` after the first, waiting `first_delay` seconds, doubled each.
+    """Limits of retries and timeouts.
 
-    The same number of retries holds for a request, for a manifest whose body breaks off or that is
-    not taken, and for requests in a row that bring nothing new of a blob. `longest_delay` bounds a
-    wait, whatever Retry-After says; `connect` and `read` are the limits, in seconds, of silence
-    while connecting and between two pieces; `probe` is that of both when a scheme is tried.
+    The first of `retries` waits `first_delay` seconds, and each further one twice as long. The same
+    number of retries applies to a request, to a manifest whose body breaks off or whose upload is
+    not accepted, and to consecutive requests that bring no new bytes of a blob. `longest_delay`
+    bounds a wait, whatever Retry-After says. `connect` and `read` are the timeouts, in seconds, of
+    connecting and between two pieces; `probe` is both timeouts when a scheme is probed.
     """
 
     retries: int = 5
@@ -54,12 +55,12 @@ class Patience:
     probe: float = 3.0
 
     def pause(self, failures: int, reason: str) -> None:
-        """Wait as one does after `failures` requests in a row that brought nothing, and log why.
+        """Wait after `failures` consecutive requests without new bytes, and log the reason.
 
-        The wait is between half of the delay and all of it, by chance: clients that were cut off
-        together do not come back together.
+        The wait is a random time between half of the delay and all of it, so that clients cut off
+        together do not reconnect together.
         """
-        # 2.0**1024 would be an error, and every bound is reached long before.
+        # 2.0**1024 would overflow; every bound is reached long before 2**64.
         delay = min(self.first_delay * 2.0 ** min(failures, 64), self.longest_delay)
         delay *= random.uniform(0.5, 1.0)  # noqa: S311
         log_retry(reason, delay)
@@ -72,10 +73,10 @@ def insist(
     *,
     passing: tuple[type[DependencyError], ...] = (ConnectionLostError,),
 ) -> _T:
-    """Return what `attempt` returns, called again while it fails in a way that may pass.
+    """Return the result of `attempt`, called again after each transient failure.
 
-    Raises an error of `passing` when it still does after `patience.retries` more calls, and at
-    once whatever else `attempt` raises.
+    Raises the error of type `passing` if it fails `patience.retries` more times; any other error is
+    raised at once.
     """
     failures = 0
     while True:
@@ -94,7 +95,7 @@ def insist(
 
 
 class _BoundedRetry(Retry):
-    """Retries of `asked`, a URL, with a bound on Retry-After: a server must not stall a build."""
+    """Retries of the URL `asked`; bounds Retry-After so that a server cannot stall a build."""
 
     asked = ""
 
@@ -119,16 +120,16 @@ class _BoundedRetry(Retry):
 
 
 def asked_pause(headers: Mapping[str, str], patience: Patience) -> float:
-    """Return the seconds of Retry-After (RFC 9110, 10.2.3), at most `longest_delay`; else 0."""
+    """Return the seconds of Retry-After (RFC 9110, 10.2.3), at most `longest_delay`; default 0."""
     value = headers.get("Retry-After")
     return max(request_retries(patience).parse_retry_after(value), 0.0) if value else 0.0
 
 
 def request_retries(patience: Patience, url: str = "") -> Retry:
-    """Return the policy for a request: overload and broken connections are tried again."""
+    """Return the policy for a request: retry after overload and broken connections."""
     retries = _BoundedRetry(
         total=patience.retries,
-        # Certificates do not get better by asking again.
+        # A retry does not fix a certificate.
         other=0,
         redirect=False,
         status_forcelist=RETRIED,

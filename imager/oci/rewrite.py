@@ -1,7 +1,7 @@
-"""Names of repositories as a mirror has them: `rewrite` of hosts.toml, as k3s and RKE2 write it.
+"""Rewrites repository names for a mirror: `rewrite` of hosts.toml, as in k3s and RKE2.
 
-https://docs.k3s.io/installation/private-registry#rewrites. Patterns and replacements are those of
-Go's package regexp: `$1`, `${1}` and `${name}` are groups, `$$` is a dollar sign.
+https://docs.k3s.io/installation/private-registry#rewrites. Patterns and replacements use the syntax
+of Go's package regexp: `$1`, `${1}` and `${name}` are groups, `$$` is a dollar sign.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A regular expression, searched for anywhere in a name, and what replaces each match."""
+    """A regular expression, searched for anywhere in a name, and the replacement of each match."""
 
     pattern: re.Pattern[str]
     replacement: str
 
     @classmethod
     def parse(cls, pattern: str, replacement: str) -> Rewrite:
-        """Return the rule; raises InputError when `pattern` is not a regular expression."""
+        """Parse a rule; raises InputError when `pattern` is not a regular expression."""
         try:
             return cls(re.compile(pattern, re.ASCII), replacement)
         except (re.error, RecursionError, OverflowError) as error:
@@ -42,9 +42,9 @@ class Rewrite:
 
 
 def rewritten(repository: str, rules: Sequence[Rewrite]) -> str:
-    """Return what the first rule that changes `repository` makes of it.
+    """Apply the first rule that changes `repository`.
 
-    Raises InputError when that is not the name of a repository.
+    Raises InputError when the result is not a valid repository name.
     """
     names = (rule.apply(repository) for rule in rules)
     name = next((name for name in names if name != repository), repository)

@@ -1,4 +1,4 @@
-"""Where a request goes: a host of the registry, over which connection and to which URL."""
+"""Routes requests: selects the host of the registry, the connection and the URL."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from imager.oci.tls import TlsSettings
 from imager.oci.transport import Response, Transport, same_origin
 from imager.support.workers import OnceEach
 
-# What a token allows: actions of the token specification's scopes.
+# Actions that a token allows, in the scopes of the token specification.
 PULL = "pull"
 PUSH = "pull,push"
-# Makes the transport for hosts with these settings.
+# Creates the transport for hosts with these settings.
 Connect = Callable[[TlsSettings], Transport]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A request on its way to `url`, which is in the API at `root` or was given by a registry.
+    """A request to `url`, which is below the API's `root` or was given by a registry.
 
-    `reference` is what the host at `root` calls the image.
+    `reference` is the image's name at the host of `root`.
     """
 
     transport: Transport
@@ -37,21 +37,21 @@ class Route:
 
     @property
     def registry(self) -> str:
-        """The host's name."""
+        """The name of the host."""
         return self.reference.registry
 
     @property
     def is_own(self) -> bool:
-        """Whether the URL is the host's own: no other server gets its logins and headers."""
+        """Whether the URL is at the host itself; other servers get no logins or headers of it."""
         return same_origin(self.root, self.url)
 
     @property
     def actions(self) -> str:
-        """The scope to ask for where a challenge names none."""
+        """The scope to request when a challenge does not name one."""
         return PULL if self.request.method in READING else PUSH
 
     def send(self, authorization: str | None) -> AbstractContextManager[Response]:
-        """Send the request, with an Authorization header if there is one; see Transport."""
+        """Send the request, with an Authorization header if one is given; see Transport."""
         headers = dict(self.endpoint.headers if self.is_own else ()) | dict(self.request.headers)
         return self.transport.request(
             self.request.method,
@@ -63,7 +63,7 @@ class Route:
 
 
 class Router:
-    """Finds the routes of requests; several threads may share it."""
+    """Finds the routes of requests; thread-safe."""
 
     def __init__(self, hosts: Hosts, connect: Connect) -> None:
         self.hosts = hosts
@@ -84,12 +84,12 @@ class Router:
         )
 
     def answers(self, url: str, endpoint: Endpoint) -> bool:
-        """Whether there is a server at a URL that `endpoint` gave; see Transport."""
+        """Return whether a server answers at a URL given by `endpoint`; see Transport."""
         return self._transports.get(endpoint.tls).answers(url, origin=self._roots.get(endpoint))
 
     def _find_root(self, endpoint: Endpoint) -> str:
         *others, last = endpoint.roots
-        # When none answers, the request itself says why.
+        # If no root answers, the request to the first one reports why.
         transport = self._transports.get(endpoint.tls)
         found = (root for root in endpoint.roots if transport.answers(f"{root}/"))
         return next(found, endpoint.roots[0]) if others else last

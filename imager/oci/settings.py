@@ -1,4 +1,4 @@
-"""How registries are reached: the options as given, and the settings that follow from them."""
+"""Settings of registry access: the options as given, and the parsed settings."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _AUTH_HINT = "write --registry-auth HOST=USER:PASSWORD, HOST=@FILE, HOST=@- or F
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """Which hosts are asked for images, with which credentials, and how often.
+    """The hosts of registries, the credentials and the limits of retries.
 
-    `warnings` are about the options, a sentence each.
+    `warnings` concern the options, one sentence each.
     """
 
     hosts: Hosts = field(default_factory=Hosts)
@@ -38,17 +38,17 @@ class RegistrySettings:
     warnings: tuple[str, ...] = ()
 
     def with_insecure(self) -> RegistrySettings:
-        """Return these settings with plain HTTP allowed and certificates not checked."""
+        """Return these settings with plain HTTP allowed and certificate checks disabled."""
         return replace(self, hosts=self.hosts.with_insecure())
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryOptions:
-    """The options as they were given.
+    """The options as given.
 
-    `mirrors` are REGISTRY=URL, `client_certificates` HOST=CERT[:KEY]; `auth` is
-    HOST=USER:PASSWORD, HOST=@FILE for a file with USER:PASSWORD (`-` is standard input), or a
-    file in the format of Docker's config.json.
+    `mirrors` are REGISTRY=URL, `client_certificates` HOST=CERT[:KEY]; `auth` is HOST=USER:PASSWORD,
+    HOST=@FILE for a file with USER:PASSWORD (`-` is standard input), or a file in the format of
+    Docker's config.json.
     """
 
     insecure: bool = False
@@ -60,9 +60,9 @@ class RegistryOptions:
     retries: int | None = None
 
     def parse(self) -> RegistrySettings:
-        """Return the settings; reads and checks the files that are named.
+        """Parse the options; reads and checks the files they name.
 
-        Raises InputError that names all that is wrong.
+        Raises one InputError for all problems.
         """
         problems = _Problems()
         certificates = problems.each(self.client_certificates or (), _client_certificate)
@@ -89,7 +89,7 @@ class RegistryOptions:
 
 
 class _Problems:
-    """The problems of several options, reported together."""
+    """Collects the problems of several options, to report them together."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -129,7 +129,7 @@ def _client_certificate(text: str) -> tuple[str, ClientCertificate]:
 
 
 def _named(text: str, option: str, form: str) -> tuple[str, str]:
-    """Return the registry and the rest of REGISTRY=REST."""
+    """Split REGISTRY=REST into the registry and the rest."""
     registry, equals, rest = text.partition("=")
     if not equals or not rest or not is_registry(registry):
         raise InvalidRegistrySettingsError(
@@ -140,9 +140,9 @@ def _named(text: str, option: str, form: str) -> tuple[str, str]:
 
 def _credentials(text: str) -> CredentialStore:
     registry, equals, rest = text.partition("=")
-    # The part of a path before its first = is no registry; if it looks like one, ./ helps.
+    # A path with `=` usually does not start with a registry name; if it does, write it with ./.
     if not equals or not is_registry(registry):
-        # The text is not shown: it may have a password.
+        # Do not show the text: it may contain a password.
         if (":" in text or equals) and not Path(text).exists():
             raise InvalidRegistrySettingsError(
                 "--registry-auth: a login needs its registry", hint=_AUTH_HINT
@@ -158,7 +158,7 @@ def _credentials(text: str) -> CredentialStore:
 
 
 def _secret(registry: str, source: str) -> str:
-    """Return what a file, or standard input, has before the end of its first line."""
+    """Return the first line of a file or standard input, without its end."""
     try:
         if source == "-":
             text = sys.stdin.read(_LONGEST_SECRET)
@@ -190,7 +190,7 @@ def _grouped(mirrors: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _joined(folders: Iterable[dict[str, RegistryHosts]]) -> dict[str, tuple[HostConfig, ...]]:
-    """Return the hosts of several folders: what an earlier one says of a registry holds."""
+    """Merge the hosts of several folders; the first folder with a registry wins."""
     joined: dict[str, tuple[HostConfig, ...]] = {}
     for folder in folders:
         joined = {name: hosts.configs for name, hosts in folder.items()} | joined

@@ -1,7 +1,7 @@
-"""The tags beside an image under which its signatures are, made from the image's digest.
+"""Tags of the signatures of an image, derived from the image's digest.
 
     sha256-<hex>.sig    a manifest of cosign's, a layer for each signature
-    sha256-<hex>        an index of whatever refers to the image, where a registry keeps no list
+    sha256-<hex>        an index of all referrers, for registries without the referrers API
 
 https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md, and OCI distribution
 specification 1.1, section Referrers Tag Schema
@@ -18,11 +18,11 @@ _TAG = re.compile(r"sha256-([0-9a-f]{64})(?:\.sig)?", re.ASCII)
 
 
 def signature_tags(signed: Digest) -> tuple[str, ...]:
-    """Return the tags under which signatures of the image with the digest `signed` may be."""
+    """Return the tags that may hold signatures of the image with the digest `signed`."""
     return f"{signed.file_name}.sig", signed.file_name
 
 
 def signed_digest(tag: str | None) -> Digest | None:
-    """Return the digest of what signatures under `tag` are of, None when it is another tag."""
+    """Return the digest of the image that `tag` holds signatures of, None for other tags."""
     match = _TAG.fullmatch(tag or "")
     return Digest(match[1]) if match else None

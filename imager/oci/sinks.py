@@ -1,4 +1,4 @@
-"""Where fetched bytes go: files, memory, nowhere. All of them are a ByteSink."""
+"""Sinks for fetched bytes: files, memory, nowhere. Each class is a ByteSink."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imager.support.workers import Work
 
 
 class FileSink:
-    """Writes to an open file, from byte `offset` on; `work` counts every byte, and may end it."""
+    """Writes to an open file from byte `offset` on; `work` counts the bytes and may cancel."""
 
     def __init__(self, descriptor: int, offset: int, work: Work) -> None:
         self._descriptor = descriptor
@@ -17,9 +17,9 @@ class FileSink:
         self._work = work
 
     def write(self, data: bytes, /) -> None:
-        """Write `data`, all of it; raises HostError when the disk is full, OutputError else.
+        """Write all of `data`; raises HostError when the disk is full, else OutputError.
 
-        Raises CancelledError when the work is to end.
+        Raises CancelledError when the work is cancelled.
         """
         self._work.check()
         view = memoryview(data)
@@ -34,7 +34,7 @@ class FileSink:
 
 
 class Buffer:
-    """Keeps what it gets; its writer bounds that."""
+    """Keeps all bytes in memory; the writer bounds their number."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -45,7 +45,7 @@ class Buffer:
 
 
 class Discard:
-    """Forgets what it gets, which is read only to be checked."""
+    """Discards bytes that are only read to be checked."""
 
     def write(self, data: bytes, /) -> None:
-        """Forget `data`."""
+        """Discard `data`."""

@@ -1,4 +1,4 @@
-"""Folders that `skopeo copy ... dir:FOLDER` makes: containers-transports(5).
+"""Directories that `skopeo copy ... dir:FOLDER` creates: containers-transports(5).
 
 manifest.json            the manifest or index
 <hex>.manifest.json      a manifest that the index names (`--all`)
@@ -22,13 +22,13 @@ _ROOT = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class SkopeoDirectory(StoredImage):
-    """The one image of such a folder; an ImageSource."""
+    """The one image of such a directory; an ImageSource."""
 
     files: FolderFiles
 
     @classmethod
     def open(cls, folder: Path) -> SkopeoDirectory:
-        """Return the image in `folder`; raises InputError when there is none."""
+        """Open the image in `folder`; raises InputError when there is none."""
         files = FolderFiles.open(folder)
         if not files.has(_ROOT):
             raise InvalidImageError(
@@ -43,7 +43,7 @@ class SkopeoDirectory(StoredImage):
 
     @property
     def place(self) -> str:
-        """The folder."""
+        """The directory."""
         return str(self.files.path)
 
     def manifest(self, target: str | Digest) -> RawManifest:

@@ -1,4 +1,4 @@
-"""Sources of images: one protocol for registries, layouts and archives."""
+"""Sources of images: a protocol that registries, layouts and archives implement."""
 
 from __future__ import annotations
 
@@ -15,57 +15,57 @@ from imager.support.errors import ImagerError, InputError
 
 
 class ByteSink(Protocol):
-    """Where fetched bytes go: a file opened for binary writing, a hash, a pipe."""
+    """A destination for fetched bytes: a file opened for binary writing, a hash, a pipe."""
 
     def write(self, data: bytes, /) -> object:
-        """Take `data`, all of it."""
+        """Accept all of `data`."""
 
 
 class ImageSource(Protocol):
     """One image, or one repository of images, in a registry or on this machine."""
 
     def root(self) -> RawManifest:
-        """Return the manifest or index that was asked for when the source was opened.
+        """Return the manifest or index that the source was opened for.
 
-        Raises NotFoundError when it is not there, and as `manifest`.
+        Raises NotFoundError when it is missing, and as `manifest`.
         """
 
     def manifest(self, target: str | Digest) -> RawManifest:
         """Return a manifest or index by tag or digest, its bytes checked against the digest.
 
-        Raises NotFoundError when it is not there, InputError or UnsupportedError when it is not
-        a valid one, DependencyError when the source fails or sends other bytes.
+        Raises NotFoundError when it is missing, InputError or UnsupportedError when it is invalid,
+        DependencyError when the source fails or sends other bytes.
         """
 
     def blob_content(self, blob: Descriptor) -> Content | None:
         """Return the blob as content on disk, of the right size; None when it is remote.
 
-        The digest is not checked: it is hashed beside the copy. Raises NotFoundError when it is
-        missing, InputError when its size is another one. A registry is only asked for foreign
-        layers, since it need not have them.
+        The digest is not checked here but while the content is copied. Raises NotFoundError when
+        the blob is missing, InputError when its size differs. A registry is only asked for foreign
+        layers, as it may lack them.
         """
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings about the image, a sentence each."""
+        """Warnings about the image, one sentence each."""
 
     def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         """Write the blob to `sink` in bounded pieces, checking its size and digest.
 
-        `have` is what an earlier attempt left: the blob's first bytes, in pieces. They count for
-        size and digest and are not written; `sink` gets the rest. It never gets more than
-        `blob.size` bytes in all; they are good, and those of `have`, only when this returns.
+        `have` holds the blob's first bytes, in pieces, from an earlier attempt. They count for size
+        and digest but are not written; `sink` gets the rest, and never more than `blob.size` bytes
+        in all. The bytes, including those of `have`, are valid only when this returns.
 
-        Raises as `manifest`. For bytes that are not the blob, WrongBytesError when the source is
-        a registry and InputError when it is local.
+        Raises as `manifest`. For bytes that are not the blob, raises WrongBytesError when the
+        source is a registry and InputError when it is local.
         """
 
 
 class BlobCheck:
-    """Passes a blob's bytes on to a sink and checks them against its descriptor.
+    """Passes a blob's bytes to a sink and checks them against its descriptor.
 
-    `error` is the class of a mismatch: InputError for a user's file, WrongBytesError for a
-    registry.
+    `error` is the class to raise for a mismatch: InputError for a user's file, WrongBytesError for
+    a registry.
     """
 
     def __init__(
@@ -80,16 +80,16 @@ class BlobCheck:
 
     @property
     def size(self) -> int:
-        """How many of the blob's bytes are known: the position of the next one."""
+        """The number of known bytes of the blob, which is the position of the next one."""
         return self._size
 
     @property
     def missing(self) -> int:
-        """How many bytes the blob still needs."""
+        """The number of missing bytes."""
         return self.blob.size - self._size
 
     def skip(self, data: bytes) -> None:
-        """Count `data` as bytes that the sink has; raises as `write`."""
+        """Count `data` as bytes that the sink already has; raises as `write`."""
         if len(data) > self.missing:
             raise self._error(
                 f"{self.where} is longer than the {self.blob.size} bytes of its descriptor"
@@ -98,12 +98,12 @@ class BlobCheck:
         self._size += len(data)
 
     def write(self, data: bytes) -> None:
-        """Pass `data` on; raises the error when there is more than the descriptor says."""
+        """Pass `data` to the sink; raises the error when the blob exceeds its size."""
         self.skip(data)
         self._sink.write(data)
 
     def finish(self) -> None:
-        """Check what was written; raises the error when it is too short or not the same."""
+        """Check the whole blob; raises the error when it is too short or its digest differs."""
         if self.missing:
             raise self._error(f"{self.where} is truncated: {self._size} of {self.blob.size} bytes")
         digest = self._hash.hexdigest()
@@ -116,7 +116,7 @@ class BlobCheck:
 
 
 def copy_blob(content: Content, check: BlobCheck, *, have: Iterable[bytes] = ()) -> None:
-    """Give `check` the pieces of `have` and what follows them in `content`; finish it.
+    """Pass `have` and the rest of `content` to `check`, and finish it.
 
     Raises as `check` does, and as `iterate_content`.
     """
@@ -128,24 +128,24 @@ def copy_blob(content: Content, check: BlobCheck, *, have: Iterable[bytes] = ())
 
 
 class StoredImage(ABC):
-    """An ImageSource on this machine, whose blobs are contents."""
+    """An ImageSource on this machine, whose blobs are available as contents."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """None: the image is kept byte by byte."""
+        """Empty: the image is kept byte for byte."""
         return ()
 
     @property
     @abstractmethod
     def place(self) -> str:
-        """What messages call the folder, archive or cache that the image is in."""
+        """The folder, archive or cache that contains the image, for messages."""
 
     @abstractmethod
     def blob_content(self, blob: Descriptor) -> Content:
-        """Return where the blob is; see ImageSource."""
+        """Return the location of the blob; see ImageSource."""
 
     def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
-        """Write the blob to `sink`, checked; see ImageSource."""
+        """Write the blob to `sink` and check it; see ImageSource."""
         where = f"{self.place}: blob {blob.digest}"
         check = BlobCheck(blob, sink, where=where, error=InputError)
         copy_blob(self.blob_content(blob), check, have=have)

@@ -1,4 +1,4 @@
-"""Layers as an archive stores them, plain or compressed, hashed both ways in one pass."""
+"""Layers as an archive stores them, plain or compressed; hashes both forms in one pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Stream(Protocol):
 
 
 class _HashedContent(io.RawIOBase):
-    """A content as a stream that hashes what is read of it."""
+    """A content as a stream that hashes the bytes read from it."""
 
     def __init__(self, content: Content) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _HashedContent(io.RawIOBase):
 
 
 def stored_layer(content: Content, diff_id: str, where: str) -> Descriptor:
-    """Return the descriptor of a layer, checked against the diff id of the configuration."""
+    """Return the descriptor of a layer, after checking it against the configuration's diff id."""
     try:
         blob, found = _hashed(content)
     except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
@@ -71,7 +71,7 @@ def _hashed(content: Content) -> tuple[Descriptor, Digest]:
     plain = hashlib.sha256()
     while data := stream.read(CHUNK):
         plain.update(data)
-    # A decompressor may stop before the end of what is stored.
+    # A decompressor may stop before the end of the stored bytes.
     while reader.read(CHUNK):
         pass
     blob = Descriptor(media_type, Digest(stored.hash.hexdigest()), content.size)
@@ -79,7 +79,7 @@ def _hashed(content: Content) -> tuple[Descriptor, Digest]:
 
 
 def _opened(stored: io.BufferedReader) -> tuple[str, _Stream]:
-    # Docker's containerd store saves layers as they came from the registry.
+    # Docker's containerd store saves layers compressed, as pulled from the registry.
     codec = codec_of(stored.peek(4))
     if codec is Codec.GZIP:
         return OCI_LAYER_GZIP, gzip.GzipFile(fileobj=stored)

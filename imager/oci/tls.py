@@ -17,26 +17,26 @@ from imager.support.errors import ImagerError, is_denied
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """A certificate in PEM, and its key: in the same file when `key` is None."""
+    """A PEM certificate and its key; `key` is None when the same file contains both."""
 
     certificate: Path
     key: Path | None = None
 
     def load_into(self, context: ssl.SSLContext) -> None:
-        """Present this certificate on connections of `context`; raises InputError for a bad one."""
+        """Present this certificate on connections of `context`; raises InputError if invalid."""
         with _explained(
             f"client certificate {self.certificate}",
             "a certificate and its key in PEM, without a password",
         ):
-            # Without a password, OpenSSL would ask the terminal for one.
+            # Without a password, OpenSSL would prompt for one on the terminal.
             context.load_cert_chain(self.certificate, self.key, password="")
 
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """TLS to a host: `ca_files` (PEM) are trusted in addition to the system's certificates.
+    """TLS settings of a host; `ca_files` (PEM) are trusted in addition to the system's CAs.
 
-    `verify=False` accepts any certificate of the server.
+    `verify=False` accepts any server certificate.
     """
 
     verify: bool = True
@@ -44,7 +44,7 @@ class TlsSettings:
     client_certificates: tuple[ClientCertificate, ...] = ()
 
     def __or__(self, other: TlsSettings) -> TlsSettings:
-        """Return both together: certificates are checked only if both say so."""
+        """Combine both settings; certificates are checked only if both require it."""
         return TlsSettings(
             verify=self.verify and other.verify,
             ca_files=self.ca_files + other.ca_files,
@@ -52,7 +52,7 @@ class TlsSettings:
         )
 
     def context(self) -> ssl.SSLContext:
-        """Return a new context for connections; raises InputError when a file is not valid."""
+        """Create a context for connections; raises InputError when a file is invalid."""
         context = create_urllib3_context()
         if not self.verify:
             context.check_hostname = False
@@ -76,7 +76,7 @@ class TlsSettings:
         return found
 
     def _files(self) -> Iterator[Callable[[ssl.SSLContext], None]]:
-        """Yield what loads each file into a context."""
+        """Yield a function for each file that loads it into a context."""
         yield from (functools.partial(_trust, path) for path in self.ca_files)
         yield from (certificate.load_into for certificate in self.client_certificates)
 

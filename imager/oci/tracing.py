@@ -1,7 +1,7 @@
-"""What is logged of requests and retries: by Python's logging, without what may be a secret.
+"""Logs requests and retries with Python's logging, without anything that may be a secret.
 
-Retries are logged as information, since they say why a run stands still; requests for debugging.
-Each record has `fields`, which say the same to a program.
+Retries are logged at level INFO, as they explain why a run pauses; requests at DEBUG. Each record
+has `fields` with the same information for programs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import IncompleteRead as UrllibIncompleteRead
 
 _LOG = logging.getLogger(__name__)
-# What urllib3's and OpenSSL's messages have around the cause: connections, numbers, lines of code.
+# Parts of urllib3's and OpenSSL's messages around the cause: connections, numbers, lines of code.
 _WRAPPING = re.compile(
     r"^(?:(?:<[^>]*>|\w+\(host=[^)]*\)): )?(?:Failed to establish a new connection: )?"
     r"|\[Errno -?\d+\] |\[SSL[^]]*\] |certificate verify failed: | \(_ssl\.c:\d+\)$"
@@ -22,7 +22,7 @@ _WRAPPING = re.compile(
 
 
 def log_request(method: str, url: str, outcome: int | str, seconds: float) -> None:
-    """Log a request that took `seconds`; `outcome` is the HTTP status or why there was none."""
+    """Log a request that took `seconds`; `outcome` is the HTTP status or the failure."""
     shown = public_url(url)
     result = f"HTTP {outcome}" if isinstance(outcome, int) else outcome
     fields = {"method": method, "url": shown, "outcome": outcome, "seconds": round(seconds, 3)}
@@ -30,14 +30,14 @@ def log_request(method: str, url: str, outcome: int | str, seconds: float) -> No
 
 
 def log_retry(reason: str, pause: float) -> None:
-    """Log that something is tried again after `pause` seconds, and why."""
+    """Log a retry after `pause` seconds, and its reason."""
     when = f"in {pause:.1f} s" if pause >= 0.05 else "now"
     fields = {"reason": reason, "pause": round(pause, 3)}
     _LOG.info("%s; trying again %s", reason, when, extra={"fields": fields})
 
 
 def public_url(url: str) -> str:
-    """Return `url` without a login, and without its query, which may be a signature."""
+    """Return `url` without user information and query, which may contain a signature."""
     parts = urlsplit(url)
     query = "?..." if parts.query else ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"

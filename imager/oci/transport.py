@@ -1,4 +1,4 @@
-"""What the registry client needs of HTTP, and where its requests may go."""
+"""The HTTP interface that the registry client uses, and the rules for its redirects."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from urllib.parse import urljoin, urlsplit
 from imager.oci.errors import RegistryFailedError, UnsafeAddressError
 from imager.support.errors import DependencyError
 
-# What all readers of URLs take for the same host: urllib3 decodes `%34` and ends it at a backslash.
+# Hosts that all URL parsers read alike: urllib3 decodes `%34` and ends a host at a backslash.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
 
 
 class Response(Protocol):
-    """An answer whose body is read piece by piece."""
+    """A response whose body is read in pieces."""
 
     @property
     def status(self) -> int:
@@ -24,34 +24,34 @@ class Response(Protocol):
 
     @property
     def url(self) -> str:
-        """Where the answer came from, redirects followed: what a Location is relative to."""
+        """The URL of the response after redirects, to which a Location is relative."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The header fields; names in any case."""
+        """The header fields; names are case-insensitive."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as sent, in pieces of at most 1 MiB, each as soon as it is there.
+        """Yield the body as sent, in pieces of at most 1 MiB, each as soon as it arrives.
 
         Raises ConnectionLostError when the connection ends early or stalls.
         """
 
 
 class Stream(Protocol):
-    """A body of known length that is not in memory; every iteration begins at its start."""
+    """A request body of known length, not in memory; each iteration starts at the beginning."""
 
     def __len__(self) -> int:
         """Return the length in bytes."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the body in pieces; what is raised here ends the request and goes through."""
+        """Yield the body in pieces; exceptions raised here abort the request and propagate."""
 
 
 Body = bytes | Stream
 
 
 class Transport(Protocol):
-    """Asks for URLs; from several threads at once."""
+    """Sends HTTP requests; thread-safe."""
 
     def request(
         self,
@@ -62,33 +62,33 @@ class Transport(Protocol):
         body: Body | None = None,
         origin: str = "",
     ) -> AbstractContextManager[Response]:
-        """Return the answer to a request, redirects followed; leaving the context closes it.
+        """Return the response to a request after redirects; leaving the context closes it.
 
-        `origin` is the URL of the server that named `url`, empty when the user did. Neither that
-        server nor a redirect may lead out of TLS, unless the certificate is not checked anyway, or
-        into an internal network: see `addresses`.
+        `origin` is the URL of the server that referred to `url`, empty when the user chose it.
+        Neither that server nor a redirect may lead from HTTPS to HTTP, unless certificates are not
+        checked, or into an internal network: see `addresses`.
 
-        GET and HEAD are retried; others are sent once only, since what they did is not known.
-        Those go on to another URL for 307 and 308 alone, and to the same host alone. No header
-        that may be a secret goes to another host, port or scheme. Raises NoAnswerError when there
-        is no answer, DependencyError for an untrusted certificate, too many redirects or a URL that
-        must not be followed, and what iterating over `body` raises.
+        GET and HEAD are retried; other methods are sent once, as it is unknown whether a failed
+        request took effect. They follow redirects only for 307 and 308, and only to the same host.
+        Headers that may be secret are not sent to another host, port or scheme. Raises
+        NoAnswerError when there is no response, DependencyError for an untrusted certificate, too
+        many redirects or a forbidden URL, and any exception of iterating over `body`.
         """
 
     def answers(self, url: str, *, origin: str = "") -> bool:
-        """Whether a server speaks the URL's scheme there: asked once, and soon given up.
+        """Return whether a server answers in the URL's scheme; one request, with a short timeout.
 
-        `origin` is as for `request`. Raises DependencyError when it does, with a certificate that
-        is not trusted, and for a URL that must not be followed.
+        `origin` is as for `request`. Raises DependencyError when the server's certificate is not
+        trusted, and for a forbidden URL.
         """
 
 
 class NoAnswerError(DependencyError):
-    """Nobody answered in the scheme that was tried; whether the request arrived is not known."""
+    """No server answered in the scheme that was tried; the request may or may not have arrived."""
 
 
 def read_bounded(response: Response, limit: int) -> bytes:
-    """Return the body, at most `limit` + 1 bytes of it; raises as `Response.chunks`."""
+    """Read the body, at most `limit` + 1 bytes of it; raises as `Response.chunks`."""
     body = bytearray()
     for chunk in response.chunks():
         body += chunk
@@ -98,15 +98,15 @@ def read_bounded(response: Response, limit: int) -> bytes:
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Whether two URLs have the same scheme, host and port: RFC 6454."""
+    """Return whether two URLs have the same scheme, host and port: RFC 6454."""
     return urlsplit(one)[:2] == urlsplit(other)[:2]
 
 
 def follow(url: str, target: str) -> str:
-    """Return the URL to which `target`, named in the response of `url`, leads.
+    """Resolve `target`, a URL from the response of `url`.
 
-    A server behind a proxy that ends TLS may name itself with `http`: the scheme is that of `url`
-    then. Raises DependencyError when it is not a URL of HTTP.
+    A server behind a proxy that terminates TLS may refer to itself by `http`; the scheme of `url`
+    is kept then. Raises DependencyError when the result is not an HTTP or HTTPS URL.
     """
     here = urlsplit(url)
     try:
@@ -123,7 +123,7 @@ def follow(url: str, target: str) -> str:
 
 
 def check_scheme(origin: str, url: str) -> None:
-    """Raise DependencyError when `url`, which `origin` names, leads out of TLS."""
+    """Raise DependencyError when `url`, given by `origin`, leads from HTTPS to HTTP."""
     here, there = urlsplit(origin), urlsplit(url)
     if here.scheme == "https" and there.scheme != "https":
         raise UnsafeAddressError(

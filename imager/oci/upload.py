@@ -1,8 +1,8 @@
-"""One blob into a registry: OCI distribution specification 1.1, section Pushing blobs.
+"""Uploads one blob to a registry: OCI distribution specification 1.1, section Pushing blobs.
 
-https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
-A blob larger than a chunk goes in chunks, of which a broken one resumes at the byte that the
-registry names; a smaller one, or one for a registry without chunked uploads, in one request.
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs A blob larger
+than a chunk is sent in chunks, and an interrupted upload resumes at the byte that the registry
+reports. A smaller blob, or one for a registry without chunked uploads, is sent in one request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BYTES = {"Content-Type": "application/octet-stream"}
 
 
 class Outcome(enum.Enum):
-    """How a blob came to be in the repository."""
+    """How the blob got into the repository."""
 
     SENT = "sent"
     THERE = "there already"
@@ -38,18 +38,18 @@ class Outcome(enum.Enum):
 
 
 class _UnsureError(DependencyError):
-    """The registry lacks bytes that were sent: ask what it has, and resume there."""
+    """The registry may lack bytes that were sent: query its offset and resume there."""
 
 
-# The transport does not retry a request with a body: it cannot know how much has arrived.
+# The transport does not retry a request with a body, as it cannot know how much has arrived.
 PASSING = (NoAnswerError, ConnectionLostError, BusyError, _UnsureError)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where blobs go, and how: chunks of `chunk_size` bytes, 0 for each blob in one request.
+    """The destination of blobs; `chunk_size` is in bytes, 0 sends each blob in one request.
 
-    `mount_from` is another repository of the registry, which may have the blob already.
+    `mount_from` is another repository of the registry that may already have the blob.
     """
 
     client: RegistryClient
@@ -59,19 +59,19 @@ class Target:
 
 
 def has_blob(target: Target, blob: Descriptor) -> bool:
-    """Whether the repository has the blob, if it says so; raises as `RegistryClient.request`."""
+    """Return whether the repository reports having the blob; raises as `RegistryClient.request`."""
     asked = Request("HEAD", f"blobs/{blob.digest}", accepted=(200, 404, *NO_METHOD))
     with target.client.request(target.reference, asked) as response:
         return response.status == 200
 
 
 def upload_blob(target: Target, reader: BlobReader) -> Outcome:
-    """Send a blob that the repository does not have.
+    """Upload a blob that the repository does not have.
 
-    After a failure the upload resumes at what the registry has, within the client's patience; a
-    session that the registry has lost is started again as often. Raises InputError for a damaged
-    blob and when access is refused, NotFoundError without the repository, DependencyError when
-    the registry fails or does not take the blob.
+    After a failure the upload resumes at the registry's offset, within the client's limit of
+    retries; an upload session that the registry has lost is restarted up to the same limit. Raises
+    InputError for a damaged blob and when access is refused, NotFoundError when the repository does
+    not exist, DependencyError when the registry fails or rejects the blob.
     """
     upload = _Upload(target, reader)
     while upload.outcome is None:
@@ -81,7 +81,7 @@ def upload_blob(target: Target, reader: BlobReader) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """An upload that the registry knows by `url` and of which it has `offset` bytes."""
+    """An upload session at `url`, of which the registry has `offset` bytes."""
 
     url: str
     offset: int = 0
@@ -89,7 +89,7 @@ class _Session:
 
 
 class _Upload:
-    """The states of an upload; `step` goes from one to the next."""
+    """The state machine of an upload; `step` advances it."""
 
     def __init__(self, target: Target, reader: BlobReader) -> None:
         self.outcome: Outcome | None = None
@@ -99,11 +99,11 @@ class _Upload:
         self._whole = not 0 < target.chunk_size < self._size
         self._session: _Session | None = None
         self._sessions = 0
-        # Whether something was sent of which the registry may have less or more than we know.
+        # Whether the registry may have more or fewer of the bytes sent than recorded here.
         self._unsure = False
 
     def step(self) -> None:
-        """Send the next request, or find out that an earlier one succeeded."""
+        """Send the next request, or detect that an earlier one succeeded."""
         if self._unsure and self._find_out():
             return
         session = self._session
@@ -161,7 +161,7 @@ class _Upload:
                 status, url = response.status, _location(response) or session.url
                 has = _has(response, sent=end)
         except RefusedError:
-            # Some registries only take a blob in one piece.
+            # Some registries only accept a blob in one piece.
             self._whole, self._session = True, None
             return
         if status != 202:
@@ -194,7 +194,7 @@ class _Upload:
         )
 
     def _find_out(self) -> bool:
-        """Ask what has arrived; return whether that is more than was known."""
+        """Query how many bytes have arrived; return whether there are more than recorded."""
         if has_blob(self._target, self._reader.blob):
             self.outcome = Outcome.SENT
             return True
@@ -217,11 +217,11 @@ def _location(response: Response) -> str | None:
 
 
 def _has(response: Response, *, sent: int) -> int | None:
-    """Return how many bytes the registry says it has of the `sent` ones; None: it says nothing."""
+    """Return how many of the `sent` bytes the registry reports, None without a report."""
     found = _RANGE.fullmatch(response.headers.get("Range", "").strip())
     if found is None:
         return None
-    # 0-0 is what registries say of no byte, too.
+    # Registries also report 0-0 for no bytes.
     return 0 if found[1] == "0" and sent != 1 else int(found[1]) + 1
 
 
