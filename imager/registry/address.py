@@ -1,4 +1,4 @@
-"""Where a server listens, and the URL that its clients reach it under."""
+"""The listening address of a server, and the URLs at which clients reach it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _HINT = "write it as HOST:PORT, such as 127.0.0.1:3172 or [::1]:3172; :3172 is e
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A TCP address: `host` is a name or an IP address, empty for every address there is."""
+    """A TCP address; `host` is a name or an IP address, empty for all addresses."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Return the address written as `host:port`; raises InputError if it is invalid.
+        """Parse an address written as `host:port`; raises InputError if it is invalid.
 
-        Port 0 is any that is free.
+        Port 0 selects any free port.
         """
         host, colon, port = text.rpartition(":")
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -35,18 +35,18 @@ class Address:
 
     @property
     def is_everywhere(self) -> bool:
-        """Whether it stands for every address of the machine: none that a client could use."""
+        """Whether this is a wildcard address, which a client cannot connect to."""
         try:
             return not self.host or ipaddress.ip_address(self.host).is_unspecified
         except ValueError:
             return False
 
     def url(self, *, tls: bool) -> str:
-        """Return the URL of the server there."""
+        """Return the URL of a server at this address."""
         return f"http{'s' if tls else ''}://{self}"
 
     def reachable_urls(self, *, tls: bool) -> tuple[str, ...]:
-        """Return the URLs at which clients reach it: of all addresses if it is everywhere."""
+        """Return the URLs at which clients reach the server; a wildcard has one per address."""
         hosts = reachable_addresses() if self.is_everywhere else (self.host,)
         return tuple(Address(host, self.port).url(tls=tls) for host in hosts)
 

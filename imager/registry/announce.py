@@ -1,4 +1,4 @@
-"""What is written for the clients of a server: containerd's hosts files, and Talos's patch."""
+"""Writes files for the clients of a server: containerd's hosts files and Talos's patch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from imager.support.folders import check_output_folder
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """Where to write what, if anything.
+    """The files to write for clients, each optional.
 
-    `patch` is for every Talos, `documents` the file that talosctl writes by default.
-    `registries` come beside those of the images; `url` stands for the server's own; clients trust
-    the certificates in `ca_file`.
+    `patch` works with every version of Talos; `documents` is the file that talosctl writes by
+    default. `registries` are added to those of the images; `url` replaces the server's own; clients
+    trust the certificates in `ca_file`.
     """
 
     hosts_folder: Path | None = None
@@ -31,7 +31,7 @@ class Announcement:
     ca_file: Path | None = None
 
     def check(self, address: Address) -> None:
-        """Raise InputError for what cannot be written of a server that listens on `address`."""
+        """Raise InputError when the files cannot be written for a server listening on `address`."""
         if self.patch is not None:
             check_output_folder(self.patch.parent)
         wanted = self.hosts_folder is not None or self.patch is not None
@@ -42,7 +42,7 @@ class Announcement:
             )
 
     def write(self, registries: Iterable[str], url: str) -> tuple[Path, ...]:
-        """Write the files for `registries` and the server at `url`; return those written.
+        """Write the files for `registries` and the server at `url`; return their paths.
 
         Raises InputError and HostError as `write_hosts`, OutputError when `ca_file` cannot be read.
         """
@@ -57,7 +57,7 @@ class Announcement:
         return tuple(written)
 
     def write_documents(self, registries: Iterable[str], urls: Sequence[str]) -> Path | None:
-        """Write `documents` for a server at `urls`; return its path, None without one.
+        """Write `documents` for a server at `urls`; return its path, None if it is not configured.
 
         Raises InputError when the file exists with other contents, HostError when it cannot be
         written.

@@ -1,7 +1,7 @@
-"""The registry over HTTP: a request becomes a route, a route a reply, and each exchange is logged.
+"""The HTTP handler of the registry: parses requests, sends replies and logs each exchange.
 
-Read-only. What is missing is 404 with the specification's error document, and so is what is
-damaged: clients then ask the next mirror.
+Read-only. For both missing and damaged content it sends 404 with the specification's error
+document, so that clients try the next mirror.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _COMMON = {"Server": f"imager/{__version__}", "Docker-Distribution-Api-Version":
 class Exchange:
     """A request and its outcome: `sent` bytes of body in `seconds`.
 
-    `target` is the path and query as sent, `route` what they name. `problem` is why the request was
-    refused, or its response not sent completely.
+    `target` is the path and query as sent, `route` the parsed request. `problem` says why the
+    request was refused, or why its response was not sent completely.
     """
 
     client: str
@@ -46,9 +46,9 @@ class Exchange:
 
 
 class RegistryApp:
-    """Answers from a catalog, which may be replaced; reports each exchange to `log`.
+    """Answers requests from a replaceable catalog; reports each exchange to `log`.
 
-    A client that takes nothing of a blob for `patience` seconds is disconnected.
+    A client that receives nothing of a blob for `patience` seconds is disconnected.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RegistryApp:
         )
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
-        """Answer `request`; raises ConnectionError when its client is gone or disconnected."""
+        """Answer `request`; raises ConnectionError when the client has disconnected or stalled."""
         route, started = _route(request), time.monotonic()
         status, sent, problem = 0, 0, ""
         try:
@@ -136,7 +136,7 @@ def _route(request: BaseRequest) -> Target:
 
 
 def _part(request: BaseRequest, reply: Reply) -> tuple[Selection, dict[str, str]]:
-    """Return which part of a reply the request gets, and its headers."""
+    """Select the part of a reply that the request asks for, and return it with its headers."""
     headers = _COMMON | {"Content-Type": reply.content_type} | dict(reply.headers)
     if reply.status != 200:
         return Selection(reply.status, 0, reply.size), headers

@@ -1,6 +1,6 @@
-"""Blobs opened where they lie, each checked by its digest before its first byte is sent.
+"""Opens blobs in place, and checks the digest of each before sending its first byte.
 
-What was found is kept for the files as they were: one that has changed since is checked again.
+The result is cached; a file that has changed since is checked again.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from imager.oci.digest import Digest
 from imager.oci.plainfile import is_held
 from imager.support.errors import ImagerError, InputError
 
-# Neither through a link that has come since, nor waiting for what writes to a pipe.
+# Do not follow a link that has replaced the file, nor wait for the writer of a pipe.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-# What changes when a file is written to or replaced.
+# Values that change when a file is written to or replaced.
 Identity = tuple[int, ...]
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Return the identity of the file that `status` is of."""
+    """Return the identity of the file with the given status."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class OpenBlob:
-    """A blob's content, and the files that its extents are of, open."""
+    """A blob's content, and the open files of its extents."""
 
     content: Content
     files: dict[Path, BinaryIO]
@@ -56,7 +56,7 @@ class _Verdict:
 
 
 class Blobs:
-    """Opens blobs, and remembers which have been found sound."""
+    """Opens blobs, and remembers which have passed the check."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
@@ -66,9 +66,9 @@ class Blobs:
     async def open(
         self, stack: ExitStack, digest: Digest, places: Iterable[Content]
     ) -> OpenBlob | InputError:
-        """Return the first of a blob's `places` that has its bytes, else what is wrong.
+        """Open a blob at the first of its `places` with the right bytes, else return the error.
 
-        Files are open until `stack` is closed.
+        Files stay open until `stack` is closed.
         """
         problem = InputError(f"no cache has blob {digest}")
         for content in places:
@@ -94,7 +94,7 @@ class Blobs:
                 task = asyncio.create_task(self._check(digest, blob.content))
                 self._running[key] = task
                 task.add_done_callback(lambda _: self._running.pop(key, None))
-            # Others may wait for it when this client goes away.
+            # Other clients may wait for the check when this one disconnects.
             verdict = await asyncio.shield(task)
         return verdict.sound and verdict.identity == blob.identity
 
@@ -105,7 +105,7 @@ class Blobs:
         return verdict
 
     def forget_all_but(self, kept: Iterable[tuple[Digest, Content]]) -> None:
-        """Forget what was found of all blobs but those in `kept`."""
+        """Forget the cached results of all blobs except those in `kept`."""
         wanted = set(kept)
         for key in [key for key in self._verdicts if key not in wanted]:
             del self._verdicts[key]
@@ -120,7 +120,7 @@ def _judge(digest: Digest, content: Content) -> _Verdict:
             found.update(data)
         with _opened(content) as blob:
             unchanged = blob.identity == before
-    except (OSError, ImagerError):  # it is being taken away, or is shorter than it was
+    except (OSError, ImagerError):  # being removed, or truncated
         return _Verdict(before, sound=False)
     return _Verdict(before, sound=unchanged and found.hexdigest() == digest.hex)
 
@@ -137,7 +137,7 @@ def _opened(content: Content) -> Iterator[OpenBlob]:
 
 
 def _open_file(path: Path) -> BinaryIO:
-    # What is held open has a link to it in /proc, which nobody else can set.
+    # The path of a file held open is a link in /proc, which no other user can replace.
     flags = _FLAGS & ~os.O_NOFOLLOW if is_held(path) else _FLAGS
     descriptor = os.open(path, flags)
     file = os.fdopen(descriptor, "rb", buffering=0)
@@ -149,7 +149,7 @@ def _open_file(path: Path) -> BinaryIO:
 
 
 def file_place(extent: Extent) -> tuple[Path, int]:
-    """Return the file that an extent of a served blob is of, and its offset in bytes in there."""
+    """Return the file of an extent of a served blob, and the offset in it in bytes."""
     if not isinstance(extent.source, FileRange):
         raise TypeError(f"{type(extent.source).__name__} is not served")
     return extent.source.path, extent.source.offset

@@ -1,7 +1,8 @@
-"""What a registry of several caches has under which name: looked up, never searched for in files.
+"""The contents of a registry of several caches, indexed by name.
 
-Caches are asked in order: of two that have a tag, the first one's counts. A request that names no
-registry (`?ns=`) is for any that has the repository, also by its full name, `ghcr.io/a/b`.
+Caches are searched in order: if two have the same tag, the first one wins. A request without a
+registry (`?ns=`) matches any registry that has the repository, also by its full name,
+`ghcr.io/a/b`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ Repository = Mapping[str | Digest, RawManifest]
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The repositories of all caches, by registry and name, and the places of their blobs.
+    """The repositories of all caches, by registry and name, and the locations of their blobs.
 
-    A blob may lie in several caches; they are in the caches' order. `_by_any_name` has what is
-    asked for without a registry.
+    A blob may be in several caches; its locations are in the caches' order. `_by_any_name` serves
+    requests without a registry.
     """
 
     repositories: Mapping[tuple[str, str], Repository]
@@ -36,7 +37,7 @@ class Catalog:
 
     @classmethod
     def of(cls, caches: Iterable[ImageCache]) -> Catalog:
-        """Return the catalog of `caches`, the first of which is asked first."""
+        """Build the catalog of `caches`, in order of precedence."""
         repositories: dict[tuple[str, str], dict[str | Digest, RawManifest]] = {}
         blobs: dict[Digest, tuple[Content, ...]] = {}
         for cache in caches:
@@ -49,11 +50,11 @@ class Catalog:
 
     @property
     def registries(self) -> tuple[str, ...]:
-        """The registries that the images are of."""
+        """The registries of the images."""
         return tuple(sorted({registry for registry, _ in self.repositories}))
 
     def repository(self, name: str, namespace: str | None) -> Repository | None:
-        """Return the repository `name` of the registry `namespace`, else of any that has it."""
+        """Return the repository `name` of the registry `namespace`, else of any registry."""
         if namespace is None:
             return self._by_any_name.get(name)
         registry = _registry(namespace)
@@ -63,7 +64,7 @@ class Catalog:
         return found
 
     def names(self, namespace: str | None) -> list[str]:
-        """Return the names of all repositories, with their registry unless one is given."""
+        """Return the names of all repositories, prefixed by the registry unless one is given."""
         if namespace is None:
             return sorted(map("/".join, self.repositories))
         registry = _registry(namespace)
@@ -77,7 +78,7 @@ def _registry(namespace: str) -> str:
 def _by_any_name(
     repositories: Mapping[tuple[str, str], Repository],
 ) -> Mapping[str, Repository]:
-    """Return the repositories under all that they go by, those of the same name merged."""
+    """Return the repositories by all of their names, merging those with the same name."""
     merged: dict[str, dict[str | Digest, RawManifest]] = {}
     for (registry, repository), manifests in repositories.items():
         for name in _names(registry, repository):
@@ -90,7 +91,7 @@ def _by_any_name(
 def _names(registry: str, repository: str) -> Iterator[str]:
     yield repository
     yield f"{registry}/{repository}"
-    # As people write the names of official images.
+    # The short names of official images.
     if registry == DOCKER_HUB and repository.startswith(_LIBRARY):
         yield repository.removeprefix(_LIBRARY)
         yield f"{registry}/{repository.removeprefix(_LIBRARY)}"

@@ -1,4 +1,4 @@
-"""A certificate authority of one's own, and what it issues for the server."""
+"""A private certificate authority, and the server certificate that it issues."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 _NAME = "imager image cache"
 _LASTING = datetime.timedelta(days=3652)
-# Machines without a network have clocks that are behind.
+# The clocks of machines without a network may be slow.
 _BEFORE = datetime.timedelta(days=1)
 _LOOPBACK = ("127.0.0.1", "::1")
 _LOCALHOST = "localhost"
 _LONGEST_NAME = 253
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# RFC 1034, section 3.5, a name of digits excepted; the first label may be * (RFC 9525, 6.3).
+# RFC 1034, section 3.5, except for all-digit names; the first label may be * (RFC 9525, 6.3).
 _DNS_NAME = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+$){_LABEL}", re.ASCII)
 _PUBLIC, _SECRET = 0o644, 0o600
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Where the files are: of the authority, and of the server; all in PEM.
+    """The paths of the authority's and the server's files, all in PEM.
 
-    `certificate` holds the server's certificate and then the authority's; `patch` is the document
-    that has Talos trust the authority.
+    `certificate` holds the server's certificate followed by the authority's; `patch` is the
+    document that makes Talos trust the authority.
     """
 
     ca: Path
@@ -58,7 +58,7 @@ class CertificateFiles:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What was made: `names` are all that the server's certificate is for."""
+    """The certificates issued; `names` are all that the server's certificate is valid for."""
 
     ca: Certificate
     certificate: Certificate
@@ -75,14 +75,14 @@ def make_certificates(
     now: datetime.datetime,
     force: bool = False,
 ) -> Issued:
-    """Issue a certificate for a server and write it with its key, all files or none.
+    """Issue a certificate for a server and write it with its key: all files or none.
 
-    It is for the IP `addresses`, the DNS `names` and this machine itself, for ten years from a
-    day before `now` (UTC) on, but no longer than its authority's. The authority of `files` is
-    used when it is there, else made as well. Private keys are for their owner alone.
+    It is valid for the IP `addresses`, the DNS `names` and this machine itself, for ten years from
+    a day before `now` (UTC), but no longer than its authority's. The authority of `files` is used
+    if it exists, otherwise one is created. Only the owner may read the private keys.
 
-    Raises InputError, and writes nothing, for what is no address or name, for files of a server
-    that are there unless `force` says to replace them, and for an authority that cannot issue.
+    Raises InputError, without writing anything, for an invalid address or name, for existing server
+    files unless `force` is set, and for an authority that cannot issue certificates.
     """
     alternatives = (*_addresses(addresses), *_names(names))
     _check_targets(files, force=force)
@@ -112,7 +112,7 @@ def make_certificates(
 
 
 def _addresses(texts: Iterable[str]) -> tuple[IpAddress, ...]:
-    """Return the addresses, each once, and those of loopback."""
+    """Parse the addresses, add those of loopback, and remove duplicates."""
     found: dict[IpAddress, None] = {}
     for text in (*texts, *_LOOPBACK):
         try:
@@ -126,7 +126,7 @@ def _addresses(texts: Iterable[str]) -> tuple[IpAddress, ...]:
 
 
 def _names(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the names in lower case, each once, and that of loopback."""
+    """Parse the names in lower case, add that of loopback, and remove duplicates."""
     found: dict[str, None] = {}
     for text in (*texts, _LOCALHOST):
         name = text.lower().removesuffix(".")
@@ -157,7 +157,7 @@ def _check_targets(files: CertificateFiles, *, force: bool) -> None:
 
 
 def _is_new(files: CertificateFiles) -> bool:
-    """Whether the authority is to be made; raises InputError when half of it is there."""
+    """Return whether to create the authority; raises InputError if only one file is missing."""
     found = [path for path in (files.ca, files.ca_key) if path.exists()]
     if len(found) == 1:
         (missing,) = {files.ca, files.ca_key}.difference(found)
@@ -169,7 +169,7 @@ def _is_new(files: CertificateFiles) -> bool:
 
 
 def _load_issuer(files: CertificateFiles, now: datetime.datetime) -> tuple[Issuer, tuple[str, ...]]:
-    """Return the authority of `files`, and what a person should know of its key's file."""
+    """Load the authority of `files`; also return warnings about its key's file."""
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     authority = first_certificate(files.ca)
@@ -203,7 +203,7 @@ def _may_issue(authority: Certificate) -> bool:
             return False
         return authority.extensions.get_extension_for_class(KeyUsage).value.key_cert_sign
     except ExtensionNotFound as error:
-        # Without a key usage, the key is for anything (RFC 5280, 4.2.1.3).
+        # Without a key usage extension, the key has any use (RFC 5280, 4.2.1.3).
         return error.oid == KeyUsage.oid
 
 
@@ -238,7 +238,7 @@ def _general_name(alternative: IpAddress | str) -> x509.GeneralName:
 
 
 def _write(files: Sequence[tuple[Path, bytes, int]]) -> None:
-    """Write files of (path, bytes, permissions): all are on the disk before one takes its place."""
+    """Write files of (path, bytes, permissions); all are on disk before the first is renamed."""
     with ExitStack() as stack:
         for path, data, mode in files:
             descriptor = stack.enter_context(atomic_file(path, mode=mode))

@@ -1,4 +1,4 @@
-"""containerd's hosts.toml files that have it ask a server before the registries themselves.
+"""hosts.toml files that make containerd try a server before the registries themselves.
 
 https://github.com/containerd/containerd/blob/main/docs/hosts.md
 """
@@ -16,7 +16,7 @@ from imager.support.errors import HostError, InputError
 
 HOSTS_MARK = "# Written by imager: it replaces this file."
 _FILE = "hosts.toml"
-# Of registries that have no folder of their own; no registry has this name.
+# The folder for all other registries; no registry has this name.
 _ANY = "_default"
 _HINT = "move it away, or give another folder"
 
@@ -24,13 +24,13 @@ _HINT = "move it away, or give another folder"
 def write_hosts(
     folder: Path, registries: Iterable[str], *, url: str, ca_file: Path | None
 ) -> tuple[Path, ...]:
-    """Write a hosts.toml into `folder` for each of `registries` (host[:port]), and for all others.
+    """Write hosts.toml files to `folder` for each of `registries` (host[:port]) and for all others.
 
-    In each the server at `url` is asked first, then the registry itself; it is trusted by the
-    certificates in `ca_file`, when it has TLS. Files of an earlier run are replaced, each in one
-    step, and nothing else is touched. Returns the paths of the files. Raises InputError, and
-    writes nothing, for what is not a registry or a URL, and for a file that another has written;
-    HostError when one cannot be written.
+    Each makes containerd try the server at `url` first, then the registry itself, and trust the
+    certificates in `ca_file` if the server uses TLS. Files of an earlier run are replaced
+    atomically; nothing else is changed. Returns the paths of the files. Raises InputError, without
+    writing anything, for an invalid registry or URL and for a file that imager did not write;
+    HostError when a file cannot be written.
     """
     mirror_root(url)
     texts = {
@@ -63,7 +63,7 @@ def _texts(registries: Iterable[str], url: str, ca: str) -> Iterator[tuple[str, 
 
 
 def _upstream(registry: str) -> str:
-    # containerd itself knows that a registry on this machine may have no TLS.
+    # containerd itself allows plain HTTP for a registry on this machine.
     if is_loopback(registry):
         return ""
     return f"server = {_string(f'https://{registry_host(registry)}')}\n"
@@ -76,7 +76,7 @@ def _ca(url: str, ca_file: Path | None) -> str:
 
 
 def _string(text: str) -> str:
-    """Return `text` as a basic string of TOML (v1.0.0): JSON's, but for DEL, which has to go."""
+    """Return `text` as a basic string of TOML (v1.0.0), which is JSON's if all is printable."""
     if not text.isprintable():
         raise InputError(
             f"{text!r} cannot stand in {_FILE}", hint="give a name of printable characters"
@@ -85,7 +85,7 @@ def _string(text: str) -> str:
 
 
 def _check_ours(path: Path) -> None:
-    """Raise InputError when there is something at `path` that does not have our mark."""
+    """Raise InputError unless `path` is missing or has imager's mark."""
     mark = f"{HOSTS_MARK}\n".encode()
     try:
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""The addresses of this machine that clients on other machines can reach.
+"""The addresses of this machine that other machines can reach.
 
-IPv4: netdevice(7), SIOCGIFADDR, which has the first address of each interface. IPv6: proc(5),
+IPv4: netdevice(7), SIOCGIFADDR, which returns the first address of each interface. IPv6: proc(5),
 /proc/net/if_inet6.
 """
 
@@ -20,7 +20,7 @@ _INET6 = Path("/proc/net/if_inet6")
 
 
 def reachable_addresses() -> tuple[str, ...]:
-    """Return the IP addresses of all interfaces; loopback and link-local ones are left out."""
+    """Return the IP addresses of all interfaces, except loopback and link-local ones."""
     found: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...] = (*_ipv4(), *_ipv6())
     return tuple(str(each) for each in found if not (each.is_loopback or each.is_link_local))
 
@@ -31,7 +31,7 @@ def _ipv4() -> Iterator[ipaddress.IPv4Address]:
             request = struct.pack(f"{_NAME_SIZE}s24x", name.encode()[: _NAME_SIZE - 1])
             try:
                 answer = fcntl.ioctl(asked, _SIOCGIFADDR, request)
-            except OSError:  # it has none
+            except OSError:  # no IPv4 address
                 continue
             yield ipaddress.IPv4Address(answer[20:24])
 

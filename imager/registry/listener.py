@@ -1,7 +1,7 @@
-"""The HTTP server under the registry, aiohttp's: connections and their bounds.
+"""The HTTP server of the registry, on aiohttp, and its limits.
 
-What a client may send before it has asked for anything is bounded in size and in time; how many
-there may be, by the files that the process may open.
+The size and time of a request's head are limited; the number of connections is limited by the
+number of files that the process may open.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from imager.registry.address import Address
 from imager.support.errors import HostError
 from imager.support.reporter import Reporter
 
-# Seconds for the rest of what is being sent when the server ends.
+# Seconds to finish responses at shutdown.
 _GRACE = 10
 _BACKLOG = 4096
-# The socket and the file that it is sent, and some for everything else.
+# The socket and the file being sent, and some descriptors for everything else.
 _DESCRIPTORS_PER_CONNECTION = 2
 _OTHER_DESCRIPTORS = 128
 _MOST_CONNECTIONS = 50_000
@@ -38,7 +38,7 @@ Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 
 
 class _BoundedServer(Server):
-    """Turns connections away when there are too many."""
+    """Rejects connections above the limit."""
 
     def __init__(self, handler: Handler, most: int, **options: Any) -> None:
         super().__init__(handler, **options)
@@ -52,7 +52,7 @@ class _BoundedServer(Server):
 
 
 class _Telling(logging.Handler):
-    """Tells the reporter, in a line, what the library logs."""
+    """Reports the library's log messages as single lines."""
 
     def __init__(self, reporter: Reporter) -> None:
         super().__init__(logging.WARNING)
@@ -66,7 +66,7 @@ class _Telling(logging.Handler):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where to listen, with TLS or without; `patience` is how many seconds a client may be idle."""
+    """The listening address, with or without TLS; `patience` is the idle timeout in seconds."""
 
     address: Address
     tls: ssl.SSLContext | None
@@ -74,9 +74,9 @@ class Listener:
 
     @asynccontextmanager
     async def listening(self, handler: Handler, reporter: Reporter) -> AsyncIterator[Address]:
-        """Have `handler` take requests while the block runs; yields where, the port not 0.
+        """Pass requests to `handler` while the block runs; yields the address with its actual port.
 
-        Raises HostError when nothing can listen there.
+        Raises HostError when it cannot listen on the address.
         """
         _tell_of_failures(reporter)
         logger = logging.Logger("server")
@@ -114,7 +114,7 @@ class Listener:
 
 
 def _tell_of_failures(reporter: Reporter) -> None:
-    """Have what goes wrong between requests told in a line, such as a client that is no TLS."""
+    """Report failures between requests, such as a client that does not use TLS, as single lines."""
     asyncio.get_running_loop().set_exception_handler(
         lambda _, told: reporter.warn(f"{told['message']}: {told.get('exception')!r}")
     )
@@ -134,7 +134,7 @@ def _cannot_listen(address: Address, error: OSError) -> HostError:
 
 
 def _most_connections() -> int:
-    """Return how many connections there may be, with as many open files as are allowed."""
+    """Return the connection limit, after raising the limit of open files as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_CONNECTIONS * _DESCRIPTORS_PER_CONNECTION + _OTHER_DESCRIPTORS
     allowed = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)

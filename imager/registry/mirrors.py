@@ -1,6 +1,6 @@
-"""The machine configuration patch that has Talos ask a server before the registries themselves.
+"""Machine configuration that makes Talos try a server before the registries themselves.
 
-RegistriesConfig of v1alpha1, which all releases take that have image caches:
+RegistriesConfig of v1alpha1, which every release with image caches accepts:
 https://www.talos.dev/v1.9/reference/configuration/v1alpha1/config/#Config.machine.registries
 """
 
@@ -20,11 +20,11 @@ DEFAULT_REGISTRIES = ("docker.io", "ghcr.io", "registry.k8s.io")
 
 
 def mirrors_patch(registries: Iterable[str], *, url: str, ca: bytes | None) -> str:
-    """Return the patch, in YAML, for `registries` (host[:port]) and for all others.
+    """Return the YAML patch for `registries` (host[:port]) and for all others.
 
-    The server at `url` is asked first, then the registry itself; it is trusted by the
-    certificates in `ca` (PEM), when it has TLS, and nothing else of `ca` is in the patch. Raises
-    InputError for what is not a registry, a URL or a certificate.
+    Talos tries the server at `url` first, then the registry itself, and trusts the certificates in
+    `ca` (PEM) if the server uses TLS; nothing else of `ca` is copied to the patch. Raises
+    InputError for an invalid registry, URL or certificate.
     """
     import yaml
 
@@ -43,9 +43,9 @@ def mirrors_patch(registries: Iterable[str], *, url: str, ca: bytes | None) -> s
 
 
 def mirror_documents(registries: Iterable[str], *, urls: Sequence[str]) -> str:
-    """Return the documents, in YAML, that name the server at `urls` for each of `registries`.
+    """Return the YAML documents that make `urls` mirrors of each of `registries`.
 
-    They are those of talosctl, for Talos 1.12 and later. Raises InputError for what is not a
+    They are the same as talosctl's, for Talos 1.12 and later. Raises InputError for an invalid
     registry.
     """
     import yaml
@@ -67,7 +67,7 @@ def mirror_documents(registries: Iterable[str], *, urls: Sequence[str]) -> str:
 
 
 def _certificates(ca: bytes) -> str:
-    """Return the certificates as Talos takes bytes in YAML: base64."""
+    """Return the certificates in base64, Talos's encoding of bytes in YAML."""
     from imager.efi.certificates import certificates_in, pem
 
     found = certificates_in(ca, source="the CA of the server")

@@ -1,4 +1,4 @@
-"""Word to systemd of how the service is: sd_notify(3)'s protocol.
+"""Notifies systemd of the state of the service, with the protocol of sd_notify(3).
 
 https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
@@ -11,11 +11,11 @@ from contextlib import suppress
 
 
 def notify(*assignments: str) -> None:
-    """Send assignments such as `READY=1`; nothing where systemd does not ask for it."""
+    """Send assignments such as `READY=1`; does nothing unless systemd requests notifications."""
     place = os.environ.get("NOTIFY_SOCKET", "")
     if not place.startswith(("/", "@")):
         return
     address = f"\0{place[1:]}" if place.startswith("@") else place
-    # Without a listener the cache is served all the same.
+    # A failure to notify does not stop the server.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.sendto("\n".join(assignments).encode(), address)

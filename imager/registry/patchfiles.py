@@ -1,4 +1,4 @@
-"""Patch files for Talos that are written by default, as talosctl writes them."""
+"""Talos patch files that are written by default, as talosctl does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRUSTED_ROOTS = Path("image-cache-patch.yaml")
 
 
 def require_same(path: Path, text: str) -> None:
-    """Raise InputError if something else is at `path`: other contents, or not a regular file."""
+    """Raise InputError if `path` has other contents than `text`, or is not a regular file."""
     if os.path.lexists(path) and not _is_file_of(path, text.encode()):
         raise AlreadyExistsError(
             f"{path} exists already, with other contents", hint="remove it, or name another file"
@@ -23,7 +23,7 @@ def require_same(path: Path, text: str) -> None:
 
 def _is_file_of(path: Path, data: bytes) -> bool:
     try:
-        # Reading a pipe would wait for a writer.
+        # Reading a pipe would block.
         return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:
         return False
@@ -39,7 +39,7 @@ def write_patch(path: Path, text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TrustedRoots:
-    """The document that makes Talos trust an authority: `certificates` in PEM."""
+    """The document that makes Talos trust the authority with `certificates` in PEM."""
 
     certificates: str
 

@@ -1,7 +1,7 @@
-"""What of a resource a request gets: all of it, a range, or word that it has not changed.
+"""Selects the response to a request: the whole resource, a range of it, or "not modified".
 
 RFC 9110, sections 13 (conditional requests) and 14 (range requests). Entity tags are digests, so
-they are strong, and there are no dates to compare.
+they are strong. There are no modification dates to compare.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """An HTTP status, and `length` bytes from byte `start` on: none but for 200 and 206."""
+    """An HTTP status, and `length` bytes from byte `start` on; empty except for 200 and 206."""
 
     status: int
     start: int = 0
@@ -27,7 +27,7 @@ class Selection:
 
 
 def select(request: BaseRequest, *, etag: str, size: int) -> Selection:
-    """Return what `request` gets of `size` bytes whose entity tag is `etag`, without quotes."""
+    """Select the response for `size` bytes with the entity tag `etag`, without quotes."""
     wanted = request.if_match
     if wanted is not None and not _matches(wanted, etag, weak=False):
         return Selection(412)
@@ -48,7 +48,7 @@ def _matches(tags: tuple[ETag, ...], etag: str, *, weak: bool) -> bool:
 
 
 def _range(text: str, size: int) -> Selection:
-    """Return the one range that `text` asks for; several are answered with the whole."""
+    """Select the single range in `text`; several ranges get the whole resource."""
     found = _RANGE.fullmatch(text)
     if found is None or len(max(found.groups(), key=len)) > _LONGEST_NUMBER:
         return Selection(200, 0, size)

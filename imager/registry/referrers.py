@@ -1,4 +1,4 @@
-"""What refers to a manifest: the referrers API of the OCI distribution specification 1.1.
+"""The referrers API of the OCI distribution specification 1.1.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
 """
@@ -15,7 +15,7 @@ from imager.support.errors import ImagerError
 
 
 def referrers_json(repository: Repository, subject: Digest, artifact_type: str | None) -> bytes:
-    """Return the index of the manifests whose subject is `subject`, maybe of one type alone."""
+    """Return the index of the manifests with the subject `subject`, optionally of one type."""
     manifests = {manifest.digest: manifest for manifest in repository.values()}
     return dump_json(
         {
@@ -32,7 +32,7 @@ def referrers_json(repository: Repository, subject: Digest, artifact_type: str |
 
 
 def _descriptors(manifest: RawManifest, subject: Digest) -> Iterator[dict[str, object]]:
-    # Most have none, and need not be read again.
+    # Most manifests have no subject, and need not be parsed again.
     if b'"subject"' not in manifest.raw:
         return
     try:
@@ -46,7 +46,7 @@ def _descriptors(manifest: RawManifest, subject: Digest) -> Iterator[dict[str, o
             "size": len(manifest.raw),
         } | _described(fields)
     except ImagerError:
-        return  # an image all the same, whatever it calls its subject
+        return  # an image with an invalid subject is still served
 
 
 def _described(fields: Fields) -> dict[str, object]:

@@ -41,9 +41,9 @@ _MOST_ENTRIES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a request gets, unless it asks for a part or has it already.
+    """The full reply to a request, before conditions and ranges apply.
 
-    `body` is in memory, or an open blob; `digest` is that of a manifest or blob. `problem` is why
+    `body` is in memory, or an open blob; `digest` is that of a manifest or blob. `problem` says why
     the request was refused.
     """
 
@@ -56,21 +56,21 @@ class Reply:
 
     @property
     def size(self) -> int:
-        """The bytes of the whole body."""
+        """The size of the whole body in bytes."""
         return len(self.body) if isinstance(self.body, bytes) else self.body.content.size
 
 
 def refuse(status: int, code: str, message: str) -> Reply:
-    """Return a refusal with its error document (specification, 'Error Codes')."""
+    """Return an error reply with its document (specification, 'Error Codes')."""
     body = dump_json({"errors": [{"code": code, "message": message}]})
     allow = {"Allow": ", ".join(METHODS)} if status == 405 else {}
     return Reply(body, headers=allow, status=status, problem=message)
 
 
 async def reply_to(target: Target, catalog: Catalog, blobs: Blobs, stack: ExitStack) -> Reply:
-    """Return what `target` gets from `catalog`; a blob is checked, and open until `stack` closes.
+    """Return the reply to `target` from `catalog`; a blob is checked and open until `stack` closes.
 
-    A damaged blob is refused as a missing one is: clients then ask the next mirror.
+    A damaged blob gets the same reply as a missing one, so that clients try the next mirror.
     """
     if not isinstance(target, BlobTarget):
         return _document(catalog, target)
@@ -127,7 +127,7 @@ def _tag_list(catalog: Catalog, name: Name, page: Page) -> Reply:
 def _page_of(
     entries: Sequence[str], page: Page, path: str, namespace: str | None
 ) -> tuple[Sequence[str], Mapping[str, str]]:
-    """Return the entries of a page, and the header that names the next one."""
+    """Return the entries of a page, and the Link header of the next page."""
     count = _MOST_ENTRIES if page.count is None else min(page.count, _MOST_ENTRIES)
     start = bisect_right(entries, page.last) if page.last else 0
     shown = entries[start : start + count]

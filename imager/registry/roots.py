@@ -1,4 +1,4 @@
-"""Opens the caches that are served, and opens them again when they have changed."""
+"""Opens the caches to serve, and reopens them after changes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from imager.support.errors import ImagerError, OutputError, joined
 
 _MOST_PROBLEMS = 20
 
-# The identities of the files and folders that show a change; None for missing ones.
+# The identities of the files and folders that reveal a change; None for missing ones.
 Stamp = tuple[Identity | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A cache as it was when `stamp` was taken.
+    """A cache as it was at the time of `stamp`.
 
-    `cache` is None when it could not be opened; `problems` say why, or what of it is left out.
-    Roots are equal when they are of the same path and were `opened` (nanoseconds) together.
+    `cache` is None when it could not be opened; `problems` say why, or which parts were skipped.
+    Roots are equal if they have the same path and the same time of opening, `opened` (nanoseconds).
     """
 
     path: Path
@@ -36,28 +36,28 @@ class Root:
 
     @property
     def has_changed(self) -> bool:
-        """Whether the path has another cache now."""
+        """Whether the cache at the path has changed."""
         return stamp_of(self.path) != self.stamp
 
 
 class RootSource(Protocol):
-    """Which caches are served: they may come and go while a server runs."""
+    """Provides the caches to serve, which may change while a server runs."""
 
     @property
     def settled(self) -> bool:
-        """Whether clients may rely on what is served; systemd is notified when it first is true."""
+        """Whether clients can rely on the caches; systemd is notified when this becomes true."""
 
     def open(self) -> tuple[Root, ...]:
-        """Return the first roots; raises ImagerError when nothing is to be served."""
+        """Return the first roots; raises ImagerError when there is nothing to serve."""
 
     def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
-        """Return the roots of now: of `roots`, the last ones, those that have not changed.
+        """Return the current roots, reusing unchanged ones of `roots`, the previous result.
 
         Called in a thread, one call at a time.
         """
 
     def close(self) -> None:
-        """Have `renew` return soon: the server ends."""
+        """Make `renew` return soon, as the server is shutting down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ class FixedRoots:
 
     @property
     def settled(self) -> bool:
-        """Always: they have been opened before anything is served."""
+        """Always true: the caches are opened before the server starts."""
         return True
 
     def open(self) -> tuple[Root, ...]:
-        """Return the caches; raises one error for all that cannot be opened."""
+        """Open the caches; raises one error for all that cannot be opened."""
         roots = tuple(open_root(path) for path in self.paths)
         failures = [root.problems[0] for root in roots if root.cache is None]
         if failures:
@@ -80,16 +80,16 @@ class FixedRoots:
         return roots
 
     def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
-        """Return `roots`, those that have changed opened again."""
+        """Return `roots`, with changed ones reopened."""
         return tuple(open_root(root.path) if root.has_changed else root for root in roots)
 
     def close(self) -> None:
-        """Nothing takes long here."""
+        """Do nothing: no operation takes long."""
 
 
 def open_root(path: Path) -> Root:
-    """Return the cache at `path`; what is damaged in it is left out and reported."""
-    # Before anything is read: what changes meanwhile is read again.
+    """Open the cache at `path`; damaged parts are skipped and reported."""
+    # Take the stamp before reading, so that later changes are detected.
     stamp = stamp_of(path)
     problems: list[ImagerError] = []
     try:
@@ -104,9 +104,9 @@ def open_root(path: Path) -> Root:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Return what changes when a cache is replaced, or files come to it or go.
+    """Return a value that changes when a cache is replaced, or files are added or removed.
 
-    Of a file that is itself, of a layout its index, of a flat tree its folders.
+    It covers the file itself, the index of a layout, and the folders of a flat tree.
     """
     return tuple(_identity(each) for each in _telling(path))
 

@@ -1,4 +1,4 @@
-"""What a request asks for, by its path and query: never the name of a file.
+"""Parses the path and query of a request; they never name a file.
 
 The paths are those of the OCI distribution specification 1.1, with containerd's `?ns=`
 (https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints).
@@ -18,17 +18,17 @@ _MOST_PARAMETERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the server is there, `/healthz`."""
+    """The health check, `/healthz`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Whether this is a registry, `/v2/`."""
+    """The API version check, `/v2/`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list: at most `count` entries, those after `last`."""
+    """A page of a list: at most `count` entries, those after `last`."""
 
     count: int | None = None
     last: str = ""
@@ -36,7 +36,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryList:
-    """The names of all repositories, `/v2/_catalog`; None for every registry's."""
+    """The names of all repositories, `/v2/_catalog`; None for all registries."""
 
     namespace: str | None
     page: Page
@@ -44,7 +44,7 @@ class RepositoryList:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A repository, in the registry `namespace` when the client names it."""
+    """A repository, in the registry `namespace` if the client names one."""
 
     name: str
     namespace: str | None
@@ -60,7 +60,7 @@ class TagList:
 
 @dataclass(frozen=True, slots=True)
 class ManifestTarget:
-    """The manifest behind a tag or a digest."""
+    """The manifest with a tag or a digest."""
 
     repository: Name
     target: str | Digest
@@ -68,14 +68,14 @@ class ManifestTarget:
 
 @dataclass(frozen=True, slots=True)
 class BlobTarget:
-    """A blob; it may be of any repository."""
+    """A blob of any repository."""
 
     digest: Digest
 
 
 @dataclass(frozen=True, slots=True)
 class Referrers:
-    """The manifests that have `digest` as their subject."""
+    """The manifests with the subject `digest`."""
 
     repository: Name
     digest: Digest
@@ -84,7 +84,7 @@ class Referrers:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why nothing is there: an HTTP status, an error code of the specification, a sentence."""
+    """Why the target does not exist: an HTTP status, the specification's error code, a sentence."""
 
     status: int
     code: str
@@ -97,7 +97,7 @@ _NOTHING = Refusal(404, "UNSUPPORTED", "there is nothing under this path")
 
 
 class _RefusedError(Exception):
-    """A part of a request that can name nothing."""
+    """A part of the request is not a valid name."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -105,10 +105,10 @@ class _RefusedError(Exception):
 
 
 def parse_target(path: str, query: str) -> Target:
-    """Return what a request's raw path and query ask for.
+    """Parse a request's raw path and query.
 
-    What can name nothing is refused with 404, so that clients ask the next mirror, and with the
-    code that says why.
+    A request that cannot name anything is refused with 404 and an error code, so that clients try
+    the next mirror.
     """
     try:
         return _parse(path, query)
@@ -117,7 +117,7 @@ def parse_target(path: str, query: str) -> Target:
 
 
 def _parse(path: str, query: str) -> Target:
-    # Split first: an encoded slash is no separator, and no name has one.
+    # Split before decoding: an encoded slash is not a separator, and no name contains one.
     parts = [unquote(part) for part in path.split("/")]
     try:
         parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
@@ -138,7 +138,7 @@ def _parse(path: str, query: str) -> Target:
 
 def _in_repository(names: list[str], kind: str, last: str, parameters: dict[str, str]) -> Target:
     name = Name("/".join(names), parameters.get("ns"))
-    # An encoded slash would join two components into one.
+    # Reject an encoded slash, which would merge two path components.
     if any("/" in part for part in names) or not is_repository(name.name):
         raise _RefusedError(404, "NAME_INVALID", f"{name.name[:255]!r} is not a repository name")
     match kind, last:

@@ -1,4 +1,4 @@
-"""Runs a registry of caches: opens and serves them, follows their changes, and shuts down."""
+"""Runs a registry of caches: opens and serves them, reloads them after changes, and shuts down."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from imager.support.units import count
 _HASHERS = 2
 _POLL = 2.0
 _LONGEST_POLL = 15.0
-# As long as clients cannot rely on what is served.
+# Poll interval in seconds until the roots are settled.
 _UNSETTLED_POLL = 0.5
-# Looking for changes, and reading them, takes at most this part of the time.
+# Polling and reloading take at most this share of the time.
 _POLL_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is served where, and for how many seconds a client may hang."""
+    """What to serve, the address, and the timeout of stalled clients in seconds."""
 
     roots: RootSource
     address: Address
@@ -45,7 +45,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A registry that takes requests: at `address`, with a port that is not 0."""
+    """A registry that accepts requests at `address`, with its actual port."""
 
     service: Service
     address: Address
@@ -60,12 +60,12 @@ class ServerTls:
     key: Path
 
     def context(self) -> ssl.SSLContext:
-        """Return the settings of TLS; raises InputError when the files do not serve."""
+        """Create the TLS context; raises InputError when the files cannot be used."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(self.certificate, self.key, password=_no_passphrase)
         except (OSError, ValueError) as error:
-            # The error does not name the file
+            # The error does not include the path.
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise InvalidKeyError(
                 f"cannot serve TLS with {self.certificate} and {self.key}: {reason}",
@@ -87,9 +87,9 @@ def run_service(
 ) -> None:
     """Serve until SIGINT or SIGTERM, then drain responses for up to 10 seconds.
 
-    `announce` is called when requests are accepted, before systemd is notified, and when the caches
-    have changed; `log` after every request. SIGHUP looks for changes at once. Raises InputError for
-    caches or files that do not serve, HostError when nothing can listen on the address.
+    `announce` is called when requests are accepted, before systemd is notified, and after changes
+    of the caches; `log` after every request. SIGHUP checks for changes at once. Raises InputError
+    for caches or files that cannot be used, HostError when it cannot listen on the address.
     """
     roots = service.roots.open()
     asyncio.run(_serve(service, roots, reporter, log, announce))
@@ -141,7 +141,7 @@ async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """Keeps the app's catalog current, and notifies systemd when clients may rely on it."""
+    """Keeps the app's catalog current, and notifies systemd when the roots are settled."""
 
     source: RootSource
     app: RegistryApp
@@ -164,7 +164,7 @@ class _Watch:
     async def _look(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
         try:
             found = await asyncio.to_thread(self.source.renew, roots)
-        except (ImagerError, OSError) as error:  # next time it may be another
+        except (ImagerError, OSError) as error:  # the next attempt may succeed
             self.reporter.warn(str(error))
             return roots
         if found != roots:
@@ -181,7 +181,7 @@ class _Watch:
 
 
 async def _paused(look: asyncio.Event, seconds: float) -> None:
-    """Wait for `seconds`, or until a look is requested."""
+    """Wait for `seconds`, or until a check is requested."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await look.wait()

@@ -1,4 +1,4 @@
-"""Bytes of blobs sent from file to socket by the kernel, or through TLS."""
+"""Sends the bytes of blobs from file to socket with sendfile, or through TLS."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from aiohttp.abc import AbstractStreamWriter
 from imager.content.reading import zeros
 from imager.registry.blobs import OpenBlob, file_place
 
-# struct tcp_info of <linux/tcp.h>, tcpi_bytes_acked: what the other side has taken.
+# struct tcp_info of <linux/tcp.h>, tcpi_bytes_acked: bytes acknowledged by the peer.
 _BYTES_ACKED = struct.Struct("=120xQ")
 _LOOKS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A connection for the body of an answer; who takes nothing for `patience` seconds hangs."""
+    """A connection for a response body; `patience` is the timeout of stalled clients in seconds."""
 
     transport: asyncio.Transport
     writer: AbstractStreamWriter
@@ -30,8 +30,8 @@ class Channel:
 async def send_blob(channel: Channel, blob: OpenBlob, start: int, length: int) -> None:
     """Send `length` bytes of `blob` from byte `start` on.
 
-    Raises ConnectionError, and ends the connection, when the client goes or hangs, and when a
-    file cannot be read or has become shorter: what is missing must be seen to be missing.
+    Raises ConnectionError, and closes the connection, when the client disconnects or stalls, and
+    when a file cannot be read or has been truncated: the client must notice that bytes are missing.
     """
     try:
         async with asyncio.timeout(channel.patience) as limit:
@@ -46,7 +46,7 @@ async def send_blob(channel: Channel, blob: OpenBlob, start: int, length: int) -
 
 
 class _Watch:
-    """Puts `limit` off while it runs, whenever the client has taken something."""
+    """Extends the timeout `limit` whenever the client has acknowledged bytes."""
 
     def __init__(self, channel: Channel, limit: asyncio.Timeout) -> None:
         self._channel = channel
@@ -73,11 +73,11 @@ class _Watch:
 
 
 def _taken(transport: asyncio.Transport) -> int:
-    """Return how many bytes the other side has acknowledged, ever."""
+    """Return how many bytes the peer has acknowledged in total."""
     connection = transport.get_extra_info("socket")
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
-    except OSError:  # it has been closed
+    except OSError:  # already closed
         return 0
     return int(_BYTES_ACKED.unpack(info)[0])
 
