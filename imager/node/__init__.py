@@ -1,1 +1,1 @@
-"""A machine's own image cache: found, copied, served and reported."""
+"""A machine's own image cache: finds, copies, serves and reports it."""

@@ -1,6 +1,6 @@
-"""What is on a block device, told by its first bytes: file systems, and whether it is blank.
+"""Identifies the contents of a block device from its first bytes: file systems, and blank devices.
 
-What the bytes say is hostile: it can only ever make a label wrong, or be nothing that is known.
+The bytes are untrusted: the worst that they can cause is a wrong label or an unknown file system.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEAD = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class ProbedVolume:
-    """A file system on `device`: `iso9660`, `vfat` or `ext4`, as the kernel calls it."""
+    """A file system on `device`: `iso9660`, `vfat` or `ext4`, the kernel's names."""
 
     device: BlockDevice
     filesystem: str
@@ -29,12 +29,12 @@ class ProbedVolume:
 
 
 def probe(device: BlockDevice) -> ProbedVolume | None:
-    """Return the volume on `device`; None for another one, none, damage, or a failed read."""
+    """Return the volume on `device`; None if it is unknown, absent, damaged or unreadable."""
     try:
         head = _read(device.path, 0, min(_HEAD, device.size))
         if is_iso9660(head):
             return ProbedVolume(device, "iso9660", read_iso9660_label(device.path))
-        # Formatting as FAT may leave an older superblock, as ext4 no older boot sector.
+        # mkfs.fat may leave an old ext4 superblock behind, but mkfs.ext4 clears an old boot sector.
         if is_fat(head):
             return ProbedVolume(device, "vfat", read_fat_label(device.path))
         if is_ext4(head):
@@ -45,12 +45,12 @@ def probe(device: BlockDevice) -> ProbedVolume | None:
 
 
 def is_blank(device: BlockDevice, *, beside: bytes = b"") -> bool:
-    """Whether `device` is blank: its first and last MiB are zeros.
+    """Return whether `device` is blank: its first and last MiB are zeros, except for `beside`.
 
-    There stand partition tables and their backups, and the superblocks of all file systems, of
-    LUKS, LVM, RAID and ZFS; tools that wipe a disk clear just that. A signature somewhere is no
-    better proof: formats that nobody knows here would be taken for nothing. It may begin with
-    `beside` instead. Raises OutputError when the device cannot be read.
+    These areas contain partition tables and their backups, and the superblocks of all file systems,
+    of LUKS, LVM, RAID and ZFS; tools that wipe a disk clear exactly these. Checking for known
+    signatures instead would mistake unknown formats for blank. `beside` are bytes that may precede
+    the zeros. Raises OutputError when the device cannot be read.
     """
     edge = min(MIB, device.size)
     head = _read(device.path, 0, edge).removeprefix(beside)

@@ -1,6 +1,6 @@
-"""The kernel told of single partitions, while others of the same disk are in use.
+"""Updates single partitions in the kernel while others of the same disk are in use.
 
-BLKPG of linux/blkpg.h; re-reading the whole table (BLKRRPART) fails as soon as one is mounted.
+BLKPG of linux/blkpg.h; re-reading the whole table (BLKRRPART) fails if any partition is mounted.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ class _Argument(ctypes.Structure):
 
 
 def add_partition(disk: BlockDevice, number: int, *, start: int, size: int) -> None:
-    """Tell the kernel of a partition that no table has to have yet; `start` and `size` in bytes.
+    """Add a partition to the kernel, even before the table has it; `start` and `size` in bytes.
 
-    One that it still knows by this number goes first, unless it is in use. Raises HostError.
+    Replaces a partition that the kernel knows by this number, unless it is in use. Raises
+    HostError.
     """
     code = _call(disk, _ADD, number, start, size)
     if code == errno.EBUSY:
@@ -50,14 +51,14 @@ def add_partition(disk: BlockDevice, number: int, *, start: int, size: int) -> N
 
 
 def remove_partition(disk: BlockDevice, number: int) -> None:
-    """Make the kernel forget a partition, if it knows it; raises HostError when it is in use."""
+    """Remove a partition from the kernel, if it exists; raises HostError when it is in use."""
     code = _call(disk, _REMOVE, number, 0, 0)
     if code != errno.ENXIO:
         _check(code, f"{disk.path}: the kernel does not let go of partition {number}")
 
 
 def resize_partition(disk: BlockDevice, number: int, *, start: int, size: int) -> None:
-    """Tell the kernel that a partition, in use or not, is `size` bytes; raises HostError."""
+    """Set the size of a partition in the kernel, in bytes, even if in use; raises HostError."""
     code = _call(disk, _RESIZE, number, start, size)
     _check(code, f"{disk.path}: the kernel does not take the new size of partition {number}")
 
@@ -90,6 +91,6 @@ def _call(disk: BlockDevice, operation: int, number: int, start: int, size: int)
 
 
 def kernel_path(disk: Path, number: int) -> Path:
-    """Return the path that the kernel gives a partition: `p` stands behind a digit."""
+    """Return the kernel's path of a partition; a `p` separates the number from a digit."""
     separator = "p" if disk.name[-1:].isdigit() else ""
     return disk.with_name(f"{disk.name}{separator}{number}")

@@ -1,7 +1,7 @@
-"""Whether containerd is configured to look for hosts.toml files in a folder.
+"""Checks whether containerd is configured to look for hosts.toml files in a folder.
 
-https://github.com/containerd/containerd/blob/main/docs/cri/registry.md: `config_path` has folders,
-with colons between them. From version 3 of its configuration on there is a default.
+https://github.com/containerd/containerd/blob/main/docs/cri/registry.md: `config_path` lists folders
+separated by colons. Since version 3 of the configuration it has a default.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _DEFAULT_SINCE = 3
 
 
 def reads_hosts(config: Path, hosts: Path) -> bool:
-    """Return whether containerd with the configuration `config` looks into the folder `hosts`.
+    """Return whether containerd with the configuration `config` reads the folder `hosts`.
 
-    Without a configuration, or with one that cannot be read, it is taken to.
+    Assumes that it does when the configuration is missing or unreadable.
     """
     try:
         values = tomllib.loads(config.read_text(encoding="utf-8"))
@@ -32,7 +32,7 @@ def reads_hosts(config: Path, hosts: Path) -> bool:
 
 
 def _config_paths(values: object) -> Iterator[str]:
-    """Yield every `config_path` in the nested tables."""
+    """Yield every `config_path` in nested tables."""
     if not isinstance(values, dict):
         return
     for key, value in values.items():

@@ -1,7 +1,8 @@
 """The disks and partitions of a running Linux, from sysfs and without udev.
 
 https://docs.kernel.org/admin-guide/abi-stable.html (/sys/block, /sys/class/block). The description
-of a disk has what Talos's resource Disks.block.talos.dev has, so that a selector means the same.
+of a disk has the fields of Talos's resource Disks.block.talos.dev, so that selectors have the same
+meaning.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from imager.talos.config.disk import Disk
 
 SYS = Path("/sys")
 DEV = Path("/dev")
-# Sizes and starts in sysfs are in these, whatever a disk's own sectors are.
+# The unit of sizes and starts in sysfs, independent of a disk's own sector size.
 _SYSFS_SECTOR = 512
 _NO_DISKS = ("ram", "zram", "fd", "dm-")
 _BY_NAME = {"nvme": "nvme", "vd": "virtio", "mmcblk": "mmc"}
@@ -31,10 +32,10 @@ _PREFIXES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 @dataclass(frozen=True, slots=True)
 class BlockDevice:
-    """A disk, or a partition of the disk `parent`, which begins at its byte `start`.
+    """A disk, or a partition of the disk `parent` that begins at byte `start` of it.
 
-    `size` and `sector_size` are bytes. A disk has neither parent nor number. `sequence` is another
-    one when there is another disk, or another medium in the drive (0 before Linux 5.15).
+    `size` and `sector_size` are bytes. A disk has neither parent nor number. `sequence` changes
+    with another disk, or another medium in the drive (0 before Linux 5.15).
     """
 
     path: Path
@@ -49,15 +50,15 @@ class BlockDevice:
 
     @property
     def is_disk(self) -> bool:
-        """Whether it is no partition."""
+        """Whether this is a whole disk."""
         return self.parent is None
 
 
 def list_devices(sys: Path = SYS, dev: Path = DEV) -> tuple[BlockDevice, ...]:
-    """Return the disks and partitions that have a size, sorted by path.
+    """Return the disks and partitions with a size, sorted by path.
 
-    RAM disks, floppies and mapped devices are left out, and what vanishes while it is looked at.
-    The kernel tells no label of a partition that it was told of (BLKPG): then the table is read.
+    Skips RAM disks, floppies, mapped devices, and devices that vanish meanwhile. The kernel has no
+    label for a partition added by BLKPG; its label is read from the table.
     """
     found = (_read_device(folder, dev) for folder in _folders(sys / "class" / "block"))
     devices = [each for each in found if each is not None]
@@ -68,12 +69,12 @@ def list_devices(sys: Path = SYS, dev: Path = DEV) -> tuple[BlockDevice, ...]:
 
 
 def find_device(path: Path, sys: Path = SYS, dev: Path = DEV) -> BlockDevice | None:
-    """Return the disk or partition `path`; None when it is not there (any more)."""
+    """Return the disk or partition `path`; None when it does not exist."""
     return next((each for each in list_devices(sys, dev) if each.path == path), None)
 
 
 def is_in_use(device: BlockDevice) -> bool:
-    """Whether the kernel has claimed `device`: mounted it or made a RAID, a volume or swap of it.
+    """Return whether the kernel has claimed `device`: as a mount, RAID, volume or swap.
 
     A disk is in use while one of its partitions is. Raises HostError when it cannot be opened.
     """
@@ -88,7 +89,7 @@ def is_in_use(device: BlockDevice) -> bool:
 
 
 def describe_disk(device: BlockDevice, sys: Path = SYS, dev: Path = DEV) -> Disk:
-    """Return the disk `device` as selectors see it; what sysfs does not tell is empty."""
+    """Return the disk `device` as selectors see it; fields that sysfs lacks are empty."""
     name = _sysfs_name(device.path, dev)
     folder = sys / "class" / "block" / name
     place = _resolved(folder)
@@ -116,7 +117,7 @@ def describe_disk(device: BlockDevice, sys: Path = SYS, dev: Path = DEV) -> Disk
 
 
 def pretty_size(size: int) -> str:
-    """Return `size` bytes as Go's humanize.Bytes writes them: `6.4 GB`, `10 GB`."""
+    """Format `size` bytes as Go's humanize.Bytes does: `6.4 GB`, `10 GB`."""
     if size < 10:
         return f"{size} B"
     power = min(int(math.log(size, 1000)), len(_PREFIXES) - 1)
@@ -132,7 +133,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _text(path: Path) -> str:
-    """Return what a file of sysfs says; empty when it cannot be read, as of a disk pulled out."""
+    """Read a file of sysfs; empty when it cannot be read, such as after the disk was removed."""
     try:
         return path.read_bytes().decode(errors="replace").strip("\0 \t\n")
     except OSError:
@@ -192,7 +193,7 @@ def _labelled(
     disks: Mapping[Path, BlockDevice],
     tables: dict[Path, Mapping[int, Partition]],
 ) -> BlockDevice:
-    """Return `device` with the label that its disk's table has, if the kernel tells none."""
+    """Return `device` with the label from its disk's table, unless the kernel has one."""
     disk = disks.get(device.parent) if device.parent else None
     if disk is None or device.number is None or device.partition_label:
         return device
@@ -233,7 +234,7 @@ def _transport(name: str, folder: Path, sys: Path) -> str:
 
 
 def _symlinks(path: Path, dev: Path) -> tuple[str, ...]:
-    """Return what of /dev/disk leads to the device, where something makes such links."""
+    """Return the links in /dev/disk to the device, if something such as udev creates them."""
     links = (link for folder in _folders(dev / "disk") for link in _folders(folder))
     target = _resolved(path)
     return tuple(str(link) for link in links if _resolved(link) == target)

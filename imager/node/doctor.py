@@ -1,6 +1,6 @@
-"""What keeps a machine from pulling images out of its cache, in plain words, and what to do.
+"""Finds what keeps a machine from pulling images out of its cache, and how to fix it.
 
-It looks for itself at configuration, devices and blobs, whether the cache is served or not.
+It checks configuration, devices and blobs itself, whether or not the cache is being served.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _ANSWER_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where others are told of the cache.
+    """The places through which other programs learn of the cache.
 
     `state` is the folder of the status, `hosts` that of containerd's hosts.toml files, and
-    `containerd` its configuration, which may not be there.
+    `containerd` its configuration file, which may be missing.
     """
 
     state: Path
@@ -53,9 +53,9 @@ class Surroundings:
 
 
 def examine(node: Node, around: Surroundings, reporter: Reporter) -> tuple[Finding, ...]:
-    """Return all that is wrong: nothing, when a pull gets its image from the cache.
+    """Return all problems; empty when pulls are served from the cache.
 
-    Raises HostError when mounts cannot be looked at.
+    Raises HostError when the mounts cannot be listed.
     """
     devices = node.devices()
     disk, media = disk_volume(devices), list(iso_volumes(devices))
@@ -79,7 +79,7 @@ def _switched_off(node: Node) -> Iterator[Finding]:
 
 
 def _to_make(node: Node, devices: Sequence[BlockDevice]) -> Iterator[Finding]:
-    """Yield why no volume is made to copy to, if the configuration wants one."""
+    """Yield a finding when the configured volume for the copy cannot be created."""
     if node.config.volume is None:
         return
     try:
@@ -92,7 +92,7 @@ def _to_make(node: Node, devices: Sequence[BlockDevice]) -> Iterator[Finding]:
 
 
 def _room(disk: ProbedVolume, media: Sequence[ProbedVolume]) -> Iterator[Finding]:
-    """Yield which cache does not fit the disk's volume, and by how much."""
+    """Yield a finding for each cache that does not fit on the disk's volume."""
     for medium in media:
         with suppress(ImagerError), opened_root(disk) as target, opened_root(medium) as source:
             plan = plan_copy(open_cache(source).cache, target)

@@ -1,4 +1,4 @@
-"""What is wrong with the volumes of a machine that do, or should, carry an image cache."""
+"""Checks the volumes of a machine that contain, or should contain, an image cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NO_CACHE = "build it with --image-cache"
 
 
 def label_findings(devices: Sequence[BlockDevice]) -> list[Finding]:
-    """Return what is wrong with the names of volumes; if nothing is, that there are none."""
+    """Return the problems of volume labels; if there are none, report when no volume exists."""
     found = [*_partition_labels(devices), *_volume_labels(devices)]
     if found or cache_partitions(devices) or list(iso_volumes(devices)):
         return found
@@ -47,13 +47,13 @@ def label_findings(devices: Sequence[BlockDevice]) -> list[Finding]:
 
 
 def disk_volume(devices: Iterable[BlockDevice]) -> ProbedVolume | None:
-    """Return the first volume IMAGECACHE that has a file system of its own."""
+    """Return the first volume IMAGECACHE with a file system of its own."""
     volumes = map(probe, cache_partitions(devices))
     return next((each for each in volumes if each and each.filesystem == "ext4"), None)
 
 
 def content_findings(volume: ProbedVolume, reporter: Reporter) -> list[Finding]:
-    """Return what is wrong with the cache in a volume: blobs, manifests, or that there is none."""
+    """Return the problems of the cache in a volume: blobs, manifests, or a missing cache."""
     path = volume.device.path
     again = _MEDIUM_AGAIN if _is_medium(volume) else _FROM_MEDIUM
     try:
@@ -73,10 +73,10 @@ def content_findings(volume: ProbedVolume, reporter: Reporter) -> list[Finding]:
 
 @contextmanager
 def opened_root(volume: ProbedVolume) -> Iterator[Path]:
-    """Yield where the tree of a volume's cache is: where it is mounted, or will be for the block.
+    """Yield the root of a volume's cache, mounting the volume for the block if necessary.
 
-    The device itself, when the kernel does not know its file system. Raises InputError for a
-    medium without imagecache/, else as `mount`.
+    Yields the device itself when the kernel does not support its file system. Raises InputError for
+    a medium without imagecache/, else as `mount`.
     """
     with ExitStack() as stack:
         try:

@@ -1,4 +1,4 @@
-"""Failed pulls of clients: images that no root has, and damaged blobs."""
+"""Records failed pulls of clients: images in no root, and damaged blobs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from imager.registry.routes import BlobTarget, ManifestTarget
 
 _Value = TypeVar("_Value")
 _MOST = 100
-# Longer ones are no references that a runtime would ask for.
+# Longer names are not references that a runtime would request.
 _LONGEST = 600
 _NOT_FOUND = 404
 _OK = (200, 206)
 
 
 class Pulls:
-    """Keeps the last of what was asked for and is not there, each once."""
+    """Keeps the last failed pulls, without duplicates."""
 
     def __init__(self) -> None:
         self._absent: dict[str, None] = {}
@@ -25,16 +25,16 @@ class Pulls:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """The references that no root had when they were last asked for."""
+        """The references that no root had at their last request."""
         return tuple(self._absent)
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """What was wrong with blobs when they were last asked for."""
+        """The problems of blobs at their last request."""
         return tuple(self._damaged.values())
 
     def note(self, exchange: Exchange) -> None:
-        """Learn from an exchange."""
+        """Record the result of an exchange."""
         target = exchange.route
         if isinstance(target, ManifestTarget):
             namespace = target.repository.namespace or ""

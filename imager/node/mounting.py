@@ -1,4 +1,4 @@
-"""File systems mounted by the system calls themselves: a node has no mount program.
+"""Mounts file systems with system calls, as a node has no mount program.
 
 mount(2), umount2(2), proc_pid_mountinfo(5).
 """
@@ -19,17 +19,17 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXECUTION, _REMOUNT = 1, 2, 4, 8, 32
 _SAFE = _NO_SUID | _NO_DEVICES | _NO_EXECUTION
 _DETACH, _NO_FOLLOW = 2, 8
-# Names in any letters: those of FAT and Joliet are UTF-16.
+# Support names in any script: those of FAT and Joliet are UTF-16.
 _OPTIONS = {"vfat": "utf8=1,shortname=mixed", "iso9660": "iocharset=utf8"}
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def mount(device: Path, target: Path, filesystem: str, *, writable: bool) -> None:
-    """Mount `device` at the folder `target`, which is made; no programs, devices or setuid there.
+    """Mount `device` at the folder `target`, creating it, with noexec, nodev and nosuid.
 
-    Where there is a mount already, another one covers it. Mounting ext4 read-only replays its
-    journal, which writes to the device, unless that is read-only itself. Raises UnsupportedError
-    for a file system that the kernel does not know, HostError saying what to do.
+    An existing mount there is covered. Mounting ext4 read-only replays its journal, which writes to
+    the device unless that is read-only. Raises UnsupportedError when the kernel does not support
+    the file system, HostError with a hint otherwise.
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -42,9 +42,9 @@ def mount(device: Path, target: Path, filesystem: str, *, writable: bool) -> Non
 
 
 def remount(target: Path, *, writable: bool) -> None:
-    """Make the mount at `target` writable, or read-only once all is written; raises HostError.
+    """Remount `target` writable, or read-only after all writes; raises HostError.
 
-    It cannot become read-only while a file is open for writing.
+    It fails to become read-only while a file is open for writing.
     """
     flags = _REMOUNT | _SAFE | (0 if writable else _READ_ONLY)
     if code := _mount(Path("none"), target, "", flags, ""):
@@ -58,10 +58,10 @@ def remount(target: Path, *, writable: bool) -> None:
 
 
 def unmount(target: Path) -> None:
-    """Unmount what is at `target`, all written.
+    """Unmount `target` after all writes.
 
-    While something uses it, it goes from the tree of files only, and is unmounted when its last
-    user is gone. Raises HostError when nothing is mounted there, OutputError when writing failed.
+    A mount in use is detached, and unmounted when its last user is gone. Raises HostError when
+    nothing is mounted there, OutputError when writing failed.
     """
     code = _unmount(target, _NO_FOLLOW)
     if code == errno.EBUSY:
@@ -75,13 +75,13 @@ def unmount(target: Path) -> None:
 
 
 def mounted_at(target: Path, mounts: Path = _MOUNTS) -> Path | None:
-    """Return the device that is mounted at `target`, the topmost; None if nothing is."""
+    """Return the device of the topmost mount at `target`, None without a mount."""
     wanted = os.path.realpath(target)
     return next((device for place, device in _mounted(mounts)[::-1] if place == wanted), None)
 
 
 def places_of(device: Path, mounts: Path = _MOUNTS) -> tuple[Path, ...]:
-    """Return where `device` is mounted, oldest first."""
+    """Return the mount points of `device`, oldest first."""
     wanted = os.path.realpath(device)
     found = _mounted(mounts)
     return tuple(Path(place) for place, other in found if os.path.realpath(other) == wanted)
@@ -98,7 +98,7 @@ def _mounted(mounts: Path) -> list[tuple[str, Path]]:
 
 
 def _parsed(text: str) -> Iterator[tuple[str, Path]]:
-    """Yield (place, device) of each mount: fields 5, and the second behind the hyphen."""
+    """Yield (mount point, device) of each mount: field 5, and the second field after the hyphen."""
     for line in text.split("\n"):
         before, hyphen, after = line.partition(" - ")
         if hyphen:
@@ -106,7 +106,7 @@ def _parsed(text: str) -> Iterator[tuple[str, Path]]:
 
 
 def _unescaped(text: str) -> str:
-    """Return a field of mountinfo with spaces, tabs, line feeds and backslashes as they are."""
+    """Decode the octal escapes in a field of mountinfo: space, tab, line feed and backslash."""
     return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)
 
 

@@ -1,4 +1,4 @@
-"""The cache volumes of a machine, mounted as their devices come and unmounted as they go."""
+"""Mounts a machine's cache volumes when devices appear, and unmounts them when they vanish."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ from imager.talos.constants import CACHE_FOLDER
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a machine is told: its configuration, and the folder that volumes are mounted in.
+    """A machine's configuration, and the folder for mounts of its volumes.
 
-    Nothing else may be mounted in that folder. Of its disks those in `disks` are used, all when
-    there are none.
+    Nothing else may be mounted in that folder. Only the disks in `disks` are used; empty means all.
     """
 
     config: MachineConfig
@@ -50,7 +49,7 @@ class Node:
 
 
 class AttachedVolumes:
-    """The mounted volumes. What is wrong with a device is kept and told, and the rest goes on."""
+    """The mounted volumes; a problem with one device is reported and does not affect the others."""
 
     def __init__(self, node: Node, reporter: Reporter) -> None:
         self._node = node
@@ -62,35 +61,35 @@ class AttachedVolumes:
 
     @property
     def disk(self) -> CacheVolume | None:
-        """The machine's own volume."""
+        """The machine's own volume, if there is one."""
         return next((each for each in self._volumes if each.role is Role.DISK), None)
 
     @property
     def media(self) -> tuple[CacheVolume, ...]:
-        """The media with a cache, in the order in which they have come."""
+        """The media with a cache, in order of appearance."""
         return tuple(each for each in self._volumes if each.role is Role.ISO)
 
     @property
     def by_root(self) -> Mapping[Path, CacheVolume]:
-        """The volumes by their roots, in the order in which they are asked.
+        """The volumes by their roots, in search order.
 
-        The disk comes first, then what has come last.
+        The disk is first, then the media, the latest first.
         """
         ordered = (self.disk, *reversed(self.media))
         return {each.root: each for each in ordered if each is not None}
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with devices that are there."""
+        """The problems of the devices present."""
         return tuple(self._problems.values())
 
     @property
     def quiet(self) -> float:
-        """For how many seconds no device has come or gone."""
+        """The seconds since a device last appeared or vanished."""
         return time.monotonic() - self._changed
 
     def look(self) -> bool:
-        """Mount and unmount what has come and gone; return whether anything has."""
+        """Update the mounts to the devices present; return whether anything has changed."""
         devices = self._node.devices()
         if self._devices is None:
             self._clear()
@@ -109,13 +108,13 @@ class AttachedVolumes:
 
     @property
     def can_make_disk(self) -> bool:
-        """Whether the configuration says how the machine's own volume is made."""
+        """Whether the configuration has a volume for the machine's disk."""
         return self._node.config.volume is not None
 
     def make_disk(self) -> CacheVolume:
-        """Make the machine's own volume, as its configuration says, and mount it.
+        """Create the machine's own volume as configured, and mount it.
 
-        Raises HostError when it has none, and as `plan_volume`, `make_volume` and `mount`.
+        Raises HostError when none is configured, and as `plan_volume`, `make_volume` and `mount`.
         """
         config = self._node.config
         devices = without_media(self._node.devices(), (each.volume for each in self.media))
@@ -131,7 +130,7 @@ class AttachedVolumes:
 
     @contextmanager
     def writable(self, volume: CacheVolume) -> Iterator[Path]:
-        """Yield the folder of `volume`, which can be written to in the block."""
+        """Yield the folder of `volume`, which is writable inside the block."""
         remount(volume.root, writable=True)
         try:
             yield volume.root
@@ -139,12 +138,12 @@ class AttachedVolumes:
             remount(volume.root, writable=False)
 
     def release(self) -> None:
-        """Unmount all."""
+        """Unmount all volumes."""
         for volume in self._volumes:
             self._detach(volume)
 
     def _clear(self) -> None:
-        """Unmount what a run that was killed has left, perhaps writable."""
+        """Unmount volumes, perhaps writable ones, that a killed run has left."""
         for place in self._node.mounts.glob("*"):
             while mounted_at(place) is not None:
                 unmount(place)
@@ -158,7 +157,7 @@ class AttachedVolumes:
                 return
 
     def _grow(self, device: BlockDevice, devices: tuple[BlockDevice, ...]) -> None:
-        """Take into use what the disk has gained since its table was written."""
+        """Grow the partition table, and if configured the volume, to the size of the disk."""
         disk = next(each for each in devices if each.path == device.parent)
         gained = grow_disk(disk)
         if gained:
@@ -229,5 +228,5 @@ class AttachedVolumes:
 
 
 def _place(device: BlockDevice) -> tuple[Path, int, int]:
-    """Return what stays when a partition grows, and not when there is another disk."""
+    """Return the identity of a device: constant when a partition grows, changed with the disk."""
     return device.path, device.start, device.sequence

@@ -1,8 +1,9 @@
-"""The volume IMAGECACHE, made as a VolumeConfig says: a partition and its ext4 file system.
+"""Creates the volume IMAGECACHE of a VolumeConfig: a partition and its ext4 file system.
 
-The table gets the entry last: until then the kernel alone knows the partition, by BLKPG, and the
-file system is made in free space. So what is cut off leaves the table as it was, a partition
-labelled IMAGECACHE has its file system, and nothing has to be told from old bytes on the disk.
+The partition table is written last. Before that only the kernel knows the partition, by BLKPG, and
+the file system is created in free space. An interruption therefore leaves the table unchanged, a
+partition labelled IMAGECACHE always has its file system, and old bytes on the disk need not be
+interpreted.
 """
 
 from __future__ import annotations
@@ -41,22 +42,21 @@ from imager.talos.constants import IMAGE_CACHE
 _BLOCK = 4096
 _WAIT = 10.0
 _PAUSE = 0.05
-# resize_inode: it can grow, and stays a plain ext4.
+# With resize_inode, the file system can grow and remains a plain ext4.
 _FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"
     "large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 )
-# The kernel clears inode tables after the first mount, so that a large volume is there at once.
+# The kernel clears inode tables after the first mount, so that creating a large volume is quick.
 _EXTENDED = "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=0"
 _BYTES_PER_INODE = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class VolumePlacement:
-    """Where the volume is, or is to be made: `size` bytes at byte `start` of `disk`.
+    """The location of the existing or planned volume: `size` bytes at byte `start` of `disk`.
 
-    `is_there` tells if the partition `number` is there already, `is_blank` that the disk has no
-    table yet.
+    `is_there` means that the partition `number` exists, `is_blank` that the disk has no table yet.
     """
 
     disk: BlockDevice
@@ -70,12 +70,12 @@ class VolumePlacement:
 def plan_volume(
     settings: VolumeSettings, devices: Sequence[BlockDevice], system_disk: BlockDevice | None
 ) -> VolumePlacement:
-    """Return how the volume is made on `devices`; nothing is written.
+    """Plan the volume on `devices`, without writing anything.
 
-    A partition IMAGECACHE on any disk is the volume. Else it is made on the first disk that the
-    selector matches and that has room: in the largest free range, as large as `max_size` lets it.
-    Raises HostError that says for each disk why not, UnsupportedError for encryption,
-    ExpressionError for a selector that cannot be told.
+    A partition IMAGECACHE on any disk is used as the volume. Otherwise the volume is placed on the
+    first disk that matches the selector and has room: in the largest free range, up to `max_size`.
+    Raises HostError with the reason for each disk, UnsupportedError for encryption, ExpressionError
+    for a selector that cannot be evaluated.
     """
     if settings.encrypted:
         raise UnsupportedError(
@@ -105,10 +105,10 @@ def plan_volume(
 
 
 def make_volume(plan: VolumePlacement) -> BlockDevice:
-    """Make what `plan` says, on the disk and in the kernel; return the partition, with its ext4.
+    """Create the planned volume on the disk and in the kernel; return the ext4 partition.
 
-    A partition that exists is formatted only if it is blank. What is cut off is done again by the
-    next plan. Raises HostError, OutputError when writing fails, DependencyError for mkfs.ext4.
+    An existing partition is formatted only if it is blank. After an interruption, the next plan
+    starts over. Raises HostError, OutputError when writing fails, DependencyError for mkfs.ext4.
     """
     disk = plan.disk
     if plan.is_there:
@@ -169,7 +169,7 @@ def _plan_on(disk: BlockDevice, settings: VolumeSettings) -> VolumePlacement:
         return VolumePlacement(disk, 1, start, _size(disk, settings, free), is_blank=True)
     table = _foreign_table(disk)
     for number, part in table.partitions.items():
-        if part.label == IMAGE_CACHE:  # and the kernel does not know it
+        if part.label == IMAGE_CACHE:  # unknown to the kernel
             return VolumePlacement(disk, number, part.offset, part.size, is_there=True)
     ranges = table.free_ranges() or (Range(0, 0),)
     free = max(ranges, key=lambda each: each.size)
@@ -181,7 +181,7 @@ def _plan_on(disk: BlockDevice, settings: VolumeSettings) -> VolumePlacement:
 
 
 def _is_free(disk: BlockDevice) -> bool:
-    """Whether the disk is blank, a protective MBR aside: `write_empty_table` begins with it."""
+    """Return whether the disk is blank, except for a protective MBR of `write_empty_table`."""
     try:
         mbr = protective_mbr(disk.size, disk.sector_size)
     except ValueError:
@@ -190,7 +190,7 @@ def _is_free(disk: BlockDevice) -> bool:
 
 
 def _foreign_table(disk: BlockDevice) -> Table:
-    """Return the table of a disk that others use; raises HostError when it has none."""
+    """Return the existing table of a disk in use; raises HostError when it has none."""
     volume = probe(disk)
     if volume is not None:
         label = f" {volume.label!a}" if volume.label else ""
@@ -207,7 +207,7 @@ def _foreign_table(disk: BlockDevice) -> Table:
 
 
 def _size(disk: BlockDevice, settings: VolumeSettings, free: Range) -> int:
-    """Return how large the volume gets; raises HostError when the range is too small."""
+    """Return the size of the volume; raises HostError when the range is too small."""
     if free.size < settings.min_size:
         raise UnusableDiskError(
             f"{disk.path} has {format_size(free.size)} free, {IMAGE_CACHE} needs at least "
@@ -251,7 +251,7 @@ def _with_file_system(device: BlockDevice) -> BlockDevice:
 
 
 def _format(path: Path) -> None:
-    """Make the file system, all written; mkfs.ext4 refuses a device that is in use."""
+    """Create the file system and flush it; mkfs.ext4 refuses a device that is in use."""
     run_tool(
         [
             *("mkfs.ext4", "-q", "-b", str(_BLOCK), "-I", "256", "-i", str(_BYTES_PER_INODE)),
@@ -267,7 +267,7 @@ def _format(path: Path) -> None:
 
 
 def _appeared(disk: BlockDevice, number: int) -> BlockDevice:
-    """Wait for the device of a new partition, which something in user space may have to make."""
+    """Wait for the device node of a new partition, which user space may have to create."""
     path = kernel_path(disk.path, number)
     deadline = time.monotonic() + _WAIT
     while not path.exists():

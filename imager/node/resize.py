@@ -1,4 +1,4 @@
-"""A disk that has become larger, and the volume on it that may grow with it."""
+"""Grows the partition table of an enlarged disk, and the volume on it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from imager.talos.config.volumes import VolumeSettings
 
 _BLOCK = 4096
 _HEAD = 2048
-# A last group of fewer bytes would be metadata alone, and resize2fs leaves it.
+# A last block group of fewer bytes would hold only metadata, and resize2fs skips it.
 _LEFT = MIB
 
 
 def grow_disk(disk: BlockDevice) -> int:
-    """Make the whole disk usable, and both copies of its table whole and alike again.
+    """Make the whole disk usable, and repair both copies of its partition table.
 
-    Returns the bytes that could not be used before. The kernel is told of partitions that it did
-    not find, as it does not look at the backup. Raises InputError when neither copy is sound,
-    OutputError when writing fails, HostError.
+    Returns the number of bytes gained. Adds partitions to the kernel that it did not find, as it
+    does not read the backup table. Raises InputError when neither copy is valid, OutputError when
+    writing fails, HostError.
     """
     table = read_table(disk.path, disk.sector_size)
     if table.is_whole:
@@ -41,11 +41,11 @@ def grow_disk(disk: BlockDevice) -> int:
 
 
 def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
-    """Grow the partition into the free space right behind it, if `settings` say so; return it.
+    """Grow the partition into the free space right behind it, if configured; return it.
 
-    It must not be mounted. It gets `max_size` at most; then its ext4 is checked and fills it. What
-    was cut off is taken up. Raises HostError, InputError, OutputError, and DependencyError for
-    e2fsck and resize2fs.
+    It must not be mounted. It grows to `max_size` at most; then its ext4 is checked and resized. An
+    interrupted resize is completed by the next call. Raises HostError, InputError, OutputError, and
+    DependencyError for e2fsck and resize2fs.
     """
     if not settings.grow:
         return device
@@ -80,5 +80,5 @@ def _check(path: Path) -> None:
     argv: list[str | Path] = ["e2fsck", "-f", "-p", path]
     try:
         run_tool(argv, package="e2fsprogs")
-    except DependencyError:  # it says so too where it has mended all
+    except DependencyError:  # e2fsck also exits non-zero after repairing everything
         run_tool(argv, package="e2fsprogs")

@@ -1,4 +1,4 @@
-"""A machine's image cache from start to end: `imager node run`."""
+"""Runs a machine's image cache: `imager node run`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from imager.talos.config.document import MachineConfig
 
 @dataclass(frozen=True, slots=True)
 class NodeService:
-    """Where a machine's cache is served and told of.
+    """The address of a machine's cache, and the folders that announce it.
 
-    `hosts_folder` is containerd's, `state` the folder of the status; a medium may take `wait`
-    seconds to come, a client may hang for `patience`.
+    `hosts_folder` is containerd's, `state` the folder of the status; `wait` is the timeout for a
+    medium to appear, `patience` that of stalled clients, both in seconds.
     """
 
     address: Address
@@ -37,10 +37,10 @@ class NodeService:
 def run_node(
     node: Node, service: NodeService, *, reporter: Reporter, log: Callable[[Exchange], None]
 ) -> None:
-    """Serve the machine's image cache until SIGINT or SIGTERM comes; at once back when it is off.
+    """Serve the machine's image cache until SIGINT or SIGTERM; returns at once when it is off.
 
-    Raises HostError when another run holds the state, the status cannot be written, or nothing
-    can listen on the address; InputError for hosts files that another has written.
+    Raises HostError when another run holds the state, the status cannot be written, or it cannot
+    listen on the address; InputError for hosts files that imager did not write.
     """
     with only_run(service.state):
         if node.config.image_cache.enabled:
@@ -53,7 +53,7 @@ def run_node(
 
 
 def switched_off(config: MachineConfig) -> NodeStatus:
-    """Return the status of a machine whose configuration does not turn the cache on."""
+    """Return the status of a machine whose configuration does not enable the cache."""
     settings = config.image_cache
     said = f"{settings.where} is false" if settings.where else "nothing turns the image cache on"
     return NodeStatus(

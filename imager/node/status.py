@@ -1,7 +1,7 @@
-"""What became of a machine's image cache: Talos's resource ImageCacheConfig, with the reasons.
+"""The status of a machine's image cache: Talos's resource ImageCacheConfig, with reasons.
 
-`talosctl get imagecacheconfig` shows its `status`, `copyStatus` and `roots`; the rest is ours. The
-file is replaced in one step whenever something changes, so that it can be read at any time.
+`talosctl get imagecacheconfig` shows its `status`, `copyStatus` and `roots`; the other fields are
+imager's. The file is replaced atomically after every change, so that it can be read at any time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CacheStatus(enum.Enum):
 
 
 class CopyStatus(enum.Enum):
-    """Whether the disk has what the ISO has; what could not be copied stays `pending`."""
+    """Whether the disk has the contents of the ISO; after a failed copy it stays `pending`."""
 
     UNKNOWN = "unknown"
     SKIPPED = "skipped"
@@ -45,9 +45,9 @@ class CopyStatus(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RootStatus:
-    """A root that is served: where it is from, and what is in it; sizes in bytes.
+    """The origin and contents of a served root; sizes in bytes.
 
-    `problem` is why nothing of it can be served.
+    `problem` says why nothing of it can be served.
     """
 
     path: str
@@ -62,10 +62,10 @@ class RootStatus:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """The whole: `reason` and `copy_reason` say why it is so, where that is not plain.
+    """The whole status; `reason` and `copy_reason` explain it where necessary.
 
-    `copied` and `to_copy` are bytes of a copy. `absent` are images that were asked for and no root
-    has, `damaged` what was wrong with blobs that were asked for.
+    `copied` and `to_copy` are bytes of a copy. `absent` are requested images that no root has,
+    `damaged` the problems of requested blobs.
     """
 
     status: CacheStatus = CacheStatus.UNKNOWN
@@ -80,7 +80,7 @@ class NodeStatus:
     damaged: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """Return the resource, as values of JSON."""
+        """Return the resource as JSON values."""
         return {
             "metadata": {"namespace": "cri", "type": _TYPE, "id": "image-cache"},
             "spec": {
@@ -112,7 +112,7 @@ class NodeStatus:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> NodeStatus:
-        """Return what a resource says; raises KeyError, TypeError, ValueError if it is invalid."""
+        """Parse a resource; raises KeyError, TypeError or ValueError if it is invalid."""
         spec = document["spec"]
         return cls(
             CacheStatus(spec["status"]),
@@ -147,7 +147,7 @@ def write_status(folder: Path, status: NodeStatus) -> None:
 
 
 def read_status(folder: Path) -> NodeStatus:
-    """Return the last status in `folder`; raises InputError when there is none."""
+    """Read the last status in `folder`; raises InputError when there is none."""
     path = folder / STATUS_FILE
     hint = "start it: `imager node run --config machine.yaml`"
     try:
@@ -165,9 +165,9 @@ def read_status(folder: Path) -> NodeStatus:
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this run while the block lasts.
+    """Hold the lock of `folder` inside the block.
 
-    Raises HostError when another run holds it, or when it cannot be made.
+    Raises HostError when another run holds it, or when it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def only_run(folder: Path) -> Iterator[None]:
 
 
 def is_running(folder: Path) -> bool:
-    """Return whether a run holds `folder`."""
+    """Return whether a run holds the lock of `folder`."""
     with suppress(OSError):
         descriptor = os.open(folder / _LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -12,7 +12,7 @@ from imager.registry.app import Exchange
 
 
 class StatusBoard:
-    """Writes the status into `folder` whenever it is another; told by any thread."""
+    """Writes the status to `folder` whenever it changes; thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -22,13 +22,13 @@ class StatusBoard:
         self._lock = threading.Lock()
 
     def tell(self, status: NodeStatus) -> None:
-        """Learn of a new status; raises HostError when it cannot be written."""
+        """Record a new status; raises HostError when it cannot be written."""
         with self._lock:
             self._told = status
             self._write()
 
     def note(self, exchange: Exchange) -> None:
-        """Learn from an exchange with a client; raises HostError when it cannot be written."""
+        """Record an exchange with a client; raises HostError when the status cannot be written."""
         with self._lock:
             self._pulls.note(exchange)
             self._write()

@@ -1,7 +1,7 @@
 """Keeps a machine's image cache: finds volumes, copies, serves and reports them.
 
-A server asks the keeper for its roots again and again; each time the keeper looks for devices
-that were added or removed. New roots are served first, and copied from afterwards.
+The server polls the keeper for its roots; on each poll the keeper looks for devices that were added
+or removed. New roots are served first, and copied from afterwards.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ _TOLD_SECONDS = 10.0
 
 
 class CacheKeeper:
-    """The roots that a machine serves, a RootSource; `tell` is called with each new status.
+    """The roots that a machine serves, a RootSource; calls `tell` with each new status.
 
-    A medium may take `wait` seconds to come. Without any until then the cache is disabled, until
-    one comes.
+    If no medium appears within `wait` seconds, the cache is disabled until one appears.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class CacheKeeper:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more is awaited: there are roots, and what can be copied is."""
+        """Whether the cache is ready and no further copy will start, or the cache is disabled."""
         match self._status.status:
             case CacheStatus.READY:
                 return self._copies.settled
@@ -64,12 +63,12 @@ class CacheKeeper:
                 return status is CacheStatus.DISABLED
 
     def open(self) -> tuple[Root, ...]:
-        """Return what can be served at once."""
+        """Return the roots that can be served at once."""
         self._reporter.step("waiting for the image cache")
         return self.renew(())
 
     def renew(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
-        """Return the roots of now; the disk's after a copy to it that was due."""
+        """Return the current roots, after making a copy to the disk if one is due."""
         if self._volumes.look():
             self._copies.devices_changed()
         found = self._opened(roots)
@@ -80,11 +79,11 @@ class CacheKeeper:
         return found
 
     def close(self) -> None:
-        """End a copy soon."""
+        """Cancel a running copy."""
         self._copies.end()
 
     def serving_at(self, url: str) -> None:
-        """Learn where clients reach the server: from now on the cache may be ready."""
+        """Record the server's URL; the cache can become ready from then on."""
         self._status = replace(self._status, url=url)
 
     def release(self) -> None:
@@ -94,7 +93,7 @@ class CacheKeeper:
     def _opened(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
         before, now = self._served, self._volumes.by_root
         self._served = now
-        # Another medium may come to where one was, and look the same from without.
+        # Do not reuse the root of a medium that was replaced by another with the same appearance.
         known = {root.path: root for root in roots if before[root.path] == now.get(root.path)}
         return tuple(
             root if (root := known.get(path)) and not root.has_changed else _open(volume)
@@ -117,7 +116,7 @@ class CacheKeeper:
         self._report(before)
 
     def _state_of(self, roots: tuple[Root, ...]) -> tuple[CacheStatus, str]:
-        """Return what the cache is with these roots, and why."""
+        """Return the status of the cache with these roots, and the reason."""
         problems = [problem.message for root in roots for problem in root.problems]
         problems += self._volumes.problems
         if any(root.cache is not None or not root.problems for root in roots):
@@ -129,7 +128,7 @@ class CacheKeeper:
         return status, "; ".join(problems if roots else [NOTHING_FOUND, *problems])
 
     def _report(self, before: NodeStatus) -> None:
-        """Tell a person what the cache has become, or from time to time why it is not ready."""
+        """Report a change of the status, and repeatedly why the cache is not ready yet."""
         status, now = self._status, time.monotonic()
         if status.status is not before.status:
             fields = {"reason": status.reason} if status.reason else {}
@@ -158,7 +157,7 @@ class CacheKeeper:
 
 
 def _open(volume: CacheVolume) -> Root:
-    """Return the cache of a volume; one that nothing was copied to yet is no problem."""
+    """Open the cache of a volume; a disk volume without a copy is not a problem."""
     root = volume.root
     if volume.role is Role.DISK and not (root / "manifests").is_dir():
         return Root(root, stamp_of(root), None, ())

@@ -1,10 +1,10 @@
-"""Copies a cache into a volume: each blob is checked on the way, the names of images come last.
+"""Copies a cache to a volume: checks each blob while copying, and writes image names last.
 
-An interrupted copy resumes: whole files are kept, and a blob continues after the bytes that were
-written. Nothing is removed. The volume is complete for an image as soon as its name is there.
+An interrupted copy resumes: complete files are kept, and a blob continues after the bytes written.
+Nothing is removed. An image is complete on the volume as soon as its name exists.
 
-The volume remembers which caches were copied to it: a tag that a later one has moved stays where it
-is when the older one is there again, such as an ISO that was left in the drive.
+The volume records which caches were copied to it. If an older cache appears again, such as an ISO
+left in the drive, tags that a newer one has moved are not moved back.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from imager.support.units import format_size
 from imager.support.workers import Cancel, Work
 
 _JOBS = 2
-# What is wrong with one blob, here or there; all others are copied.
+# Errors of one blob, in the source or target, which do not stop the other copies.
 _OF_ONE_BLOB = (InputError, UnsupportedError, DependencyError, OutputError)
 _BLOCK = 4096
 _TAGS = "/reference/"
@@ -48,9 +48,9 @@ _MOST_COPIED = 1000
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """What a copy of a cache writes into the folder `target`: blobs, then manifests, tags last.
+    """The files to copy to the folder `target`: blobs, then manifests, tags last.
 
-    `fingerprint` is that of the cache: of the names and bytes of its manifests.
+    `fingerprint` identifies the cache by the names and bytes of its manifests.
     """
 
     target: Path
@@ -60,12 +60,12 @@ class CachePlan:
 
     @property
     def size(self) -> int:
-        """The bytes of the whole cache."""
+        """The size of the whole cache in bytes."""
         return sum(each.blob.size for each in self.blobs) + sum(map(len, self.manifests.values()))
 
     @property
     def missing(self) -> int:
-        """The bytes of disk space, in whole blocks, of what is not there yet."""
+        """The disk space in bytes, in whole blocks, that the missing files need."""
         store = LayerCache(self.target / "blob")
         sizes = [store.to_come(each.blob) for each in self.blobs]
         sizes += [len(raw) for path, raw in self.manifests.items() if not self._has(path, raw)]
@@ -73,7 +73,7 @@ class CachePlan:
 
     @property
     def is_done(self) -> bool:
-        """Whether the cache was copied before, and all of it is there."""
+        """Whether the cache was copied before and is still complete."""
         return self.fingerprint in _copied(self.target) and not self.missing
 
     def _has(self, path: str, raw: bytes) -> bool:
@@ -84,7 +84,7 @@ class CachePlan:
 
 
 def plan_copy(cache: ImageCache, target: Path) -> CachePlan:
-    """Return what copying all images of `cache`, with their signatures, to `target` writes."""
+    """Plan the copy of all images of `cache`, with their signatures, to `target`."""
     gathered = gather_held(cache, (*cached_images(cache), *cached_signatures(cache)))
     order = sorted(gathered.manifests, key=lambda path: (_TAGS in path, path))
     manifests = {path: gathered.manifests[path] for path in order}
@@ -103,18 +103,18 @@ def _fingerprint(manifests: Mapping[str, bytes]) -> str:
 
 
 def _copied(target: Path) -> list[str]:
-    """Return the fingerprints of the caches that were copied to `target`, in their order."""
+    """Return the fingerprints of the caches copied to `target`, in order."""
     with suppress(OSError), (target / _COPIED).open(encoding="ascii", errors="replace") as file:
         return file.read(_MOST_COPIED * 65).split()
     return []
 
 
 def copy_cache(plan: CachePlan, reporter: Reporter, cancel: Cancel | None = None) -> None:
-    """Write what `plan` says and is not there yet.
+    """Copy the missing files of `plan`.
 
-    A blob that is damaged, here or there, does not keep the others from being copied; no name is
-    written then. Raises HostError when it does not fit or the disk is full, and one error for all
-    blobs that could not be copied; CancelledError when `cancel` ends it.
+    A damaged blob does not stop the copying of others, but then no names are written. Raises
+    HostError when the cache does not fit or the disk is full, one error for all blobs that could
+    not be copied, and CancelledError when `cancel` is set.
     """
     free, missing = free_space(plan.target), plan.missing
     if free < missing:
@@ -138,7 +138,7 @@ def copy_cache(plan: CachePlan, reporter: Reporter, cancel: Cancel | None = None
 
 
 def _make_folders(plan: CachePlan) -> None:
-    """Make the folders of manifests, also those of no tag; after all blobs, like names."""
+    """Create the folders of manifests, also of those without a tag, after all blobs."""
     try:
         tree = cache_tree(File(path, Content.of_bytes(raw)) for path, raw in plan.manifests.items())
         for folder in tree.folders:
@@ -154,7 +154,7 @@ def _copy_blobs(plan: CachePlan, work: Work) -> None:
         store.get(wanted, work).chmod(0o644)
 
     work.run(copy, plan.blobs, jobs=_JOBS, what="blobs", lasting=_OF_ONE_BLOB)
-    # The names of blobs, before those of images.
+    # Persist the names of blobs before writing those of images.
     sync_folder(store.folder)
 
 

@@ -1,4 +1,4 @@
-"""What media bring, copied to the machine's own volume: when, and what became of it."""
+"""Schedules copies from media to the machine's own volume, and records their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imager.support.reporter import Advance, Reporter
 from imager.support.units import format_size
 from imager.support.workers import Cancel
 
-# When no device was added or removed for so long, none is expected any more.
+# After this time without added or removed devices, all are assumed to be present.
 _QUIET_SECONDS = 3.0
 _TOLD_SECONDS = 1.0
 _NO_MEDIUM = "there is no ISO or stick with an image cache to copy from"
@@ -29,7 +29,7 @@ _NO_VOLUME = (
 
 @dataclass(frozen=True, slots=True)
 class CopyState:
-    """What became of copies: `copied` of `total` bytes of the last one."""
+    """The result of the copies; `copied` of `total` bytes of the last one."""
 
     status: CopyStatus
     reason: str = ""
@@ -38,9 +38,9 @@ class CopyState:
 
 
 class MediaCopies:
-    """Copies each medium once; one that failed again when other devices are there.
+    """Copies each medium once, and retries a failed copy when the devices change.
 
-    `tell` is called with the state of the copies, also during one.
+    Calls `tell` with the state of the copies, also during a copy.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class MediaCopies:
 
     @property
     def state(self) -> CopyState:
-        """What became of the copies."""
+        """The state of the copies."""
         if not self._volumes.media:
             return CopyState(CopyStatus.SKIPPED, _NO_MEDIUM)
         if self._volumes.disk is None and not self._volumes.can_make_disk:
@@ -70,12 +70,12 @@ class MediaCopies:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing will be copied with the devices that are there."""
+        """Whether no further copy will start with the current devices."""
         return self.state.status is not CopyStatus.PENDING or bool(self._failure)
 
     @property
     def due(self) -> bool:
-        """Whether there is something to copy, now."""
+        """Whether a copy can start now."""
         made = self._volumes.disk is not None or self._volumes.quiet >= _QUIET_SECONDS
         return made and not self.settled
 
@@ -84,14 +84,14 @@ class MediaCopies:
         return [each for each in self._volumes.media if each not in self._copied]
 
     def devices_changed(self) -> None:
-        """Forget what went wrong with other devices, and which media were there."""
+        """Forget the last failure and the media that were removed."""
         self._failure = ""
         self._copied &= set(self._volumes.media)
 
     def run(self) -> None:
-        """Copy what media have to the disk, in the order in which they were found.
+        """Copy all new media to the disk, in order of appearance.
 
-        What is wrong with one does not keep the others from being copied.
+        A failed copy does not stop the others.
         """
         self._reporter.step("waiting for the image cache copy")
         failures: list[str] = []
@@ -112,7 +112,7 @@ class MediaCopies:
             self._reporter.warn(f"the image cache is not copied: {error}")
 
     def end(self) -> None:
-        """End a running copy soon; another run resumes it."""
+        """Cancel a running copy; another run resumes it."""
         self._ended.set()
 
     def _copy(self, medium: CacheVolume, disk: CacheVolume) -> None:

@@ -1,4 +1,4 @@
-"""Which disk Talos is on: the variable `system_disk` of selectors."""
+"""Finds the disk with Talos: the variable `system_disk` of selectors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from imager.support.yamlpaths import text_at
 from imager.talos.config.document import MachineConfig
 from imager.talos.constants import EPHEMERAL, META, STATE
 
-# Those that every system disk has, in the order in which Talos makes them.
+# Labels on every system disk, in the order in which Talos creates the partitions.
 _LABELS = (META, STATE, EPHEMERAL)
 
 
 def find_system_disk(
     devices: Sequence[BlockDevice], config: MachineConfig | None
 ) -> BlockDevice | None:
-    """Return the disk with a partition META, STATE or EPHEMERAL, else the one to install to.
+    """Return the disk with a partition META, STATE or EPHEMERAL, else the install disk.
 
-    That is `machine.install.disk` of `config`; `machine.install.diskSelector` is not looked at.
+    The install disk is `machine.install.disk` of `config`; `machine.install.diskSelector` is
+    ignored.
     """
     disks = {device.path: device for device in devices if device.is_disk}
     labels = {path: _labels(disk, devices) for path, disk in disks.items()}
@@ -36,7 +37,7 @@ def find_system_disk(
 
 
 def _labels(disk: BlockDevice, devices: Sequence[BlockDevice]) -> set[str]:
-    """Return the labels of a disk's partitions; the kernel knows none by a backup table alone."""
+    """Return the labels of a disk's partitions, from the table if the kernel has none."""
     known = {each.partition_label for each in devices if each.parent == disk.path}
     if known:
         return known

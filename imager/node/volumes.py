@@ -1,7 +1,7 @@
-"""The volumes that may carry an image cache, and where they are mounted.
+"""The volumes that may contain an image cache, and their mount points.
 
-As Talos finds them: the partition labelled IMAGECACHE, and iso9660 or vfat volumes whose label
-starts with TALOS_ and that have a folder imagecache/.
+They are the same as Talos's: the partition labelled IMAGECACHE, and iso9660 or vfat volumes with a
+label starting with TALOS_ and a folder imagecache/.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ISO_FILESYSTEMS = ("iso9660", "vfat")
 
 
 class Role(enum.Enum):
-    """What a volume is for: the machine's own on its disk, or a medium that brings a cache."""
+    """The role of a volume: the machine's own on its disk, or a medium with a cache."""
 
     DISK = "disk"
     ISO = "iso"
@@ -28,9 +28,9 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CacheVolume:
-    """A volume of a role, and the folder that it is mounted at.
+    """A volume with its role and mount point.
 
-    Without one it is read in place, since the kernel does not know its file system.
+    Without a mount point it is read in place, as the kernel does not support its file system.
     """
 
     role: Role
@@ -39,24 +39,24 @@ class CacheVolume:
 
     @property
     def device(self) -> BlockDevice:
-        """The device that it is on."""
+        """The device of the volume."""
         return self.volume.device
 
     @property
     def root(self) -> Path:
-        """The folder of the cache's tree, or the device that it is in."""
+        """The folder of the cache's tree, or the device that contains it."""
         if self.mount is None:
             return self.device.path
         return self.mount if self.role is Role.DISK else self.mount / CACHE_FOLDER
 
 
 def cache_partitions(devices: Iterable[BlockDevice]) -> list[BlockDevice]:
-    """Return the partitions that are by their label the image cache's."""
+    """Return the partitions with the label of the image cache."""
     return [each for each in devices if each.partition_label == IMAGE_CACHE]
 
 
 def disk_volumes(devices: Iterable[BlockDevice]) -> Iterator[ProbedVolume]:
-    """Yield the volumes on the partitions of the image cache, whatever their file systems."""
+    """Yield the volumes on the partitions of the image cache, with any file system."""
     for device in cache_partitions(devices):
         yield probe(device) or ProbedVolume(device, "", "")
 
@@ -64,7 +64,7 @@ def disk_volumes(devices: Iterable[BlockDevice]) -> Iterator[ProbedVolume]:
 def without_media(
     devices: Iterable[BlockDevice], media: Iterable[ProbedVolume]
 ) -> tuple[BlockDevice, ...]:
-    """Return `devices` without the disks that `media` are on: no volume is made there."""
+    """Return `devices` without the disks of `media`, on which no volume is created."""
     disks = {each.device.parent or each.device.path for each in media}
     return tuple(each for each in devices if not {each.path, each.parent} & disks)
 
@@ -72,7 +72,7 @@ def without_media(
 def iso_volumes(devices: Sequence[BlockDevice]) -> Iterator[ProbedVolume]:
     """Yield the volumes that may, by their labels, be media with a cache.
 
-    The partitions of an ISO that was written to a disk are not looked at: they are parts of it.
+    Skips the partitions of an ISO written to a disk, as they are parts of it.
     """
     whole = set()
     for device in sorted(devices, key=lambda each: each.parent is not None):
