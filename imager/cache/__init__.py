@@ -1,1 +1,1 @@
-"""The image cache: opened from anywhere, created, changed, verified."""
+"""Open, create, change and verify image caches."""

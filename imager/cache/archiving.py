@@ -1,7 +1,7 @@
-"""Packs an OCI layout as a tar, which skopeo calls an oci-archive.
+"""Pack an OCI layout as a tar (skopeo's oci-archive).
 
-The layer is the first member, so its offset is known before its contents are, and blobs are written
-to their final places. The size of everything around the layer does not depend on digests.
+The layer is the first member, so its offset is known before its contents, and blobs are written
+directly to their final offsets. The size of the other members does not depend on digests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from imager.oci.manifest import OCI_LAYER, Descriptor
 from imager.oci.platform import Platform
 from imager.support.errors import InputError
 
-# Names that cannot be meant for a folder.
+# Suffixes of file names that are not plausible folder names.
 _OTHER_FILES = """
 .tgz .tzst .txz .tbz2 .gz .zst .xz .bz2 .zip .7z .rar .cpio
 .iso .img .raw .qcow2 .vmdk .squashfs .sqsh .txt .yaml .yml .json
@@ -29,7 +29,7 @@ _ANY = Digest("0" * 64)
 
 
 class ArchiveFormat(enum.Enum):
-    """A format of cache archives, by its file name suffix."""
+    """A cache archive format; the value is its file name suffix."""
 
     TAR = ".tar"
     GZIP = ".tar.gz"
@@ -37,9 +37,9 @@ class ArchiveFormat(enum.Enum):
 
     @classmethod
     def named(cls, path: Path) -> ArchiveFormat | None:
-        """Return the format for the file name `path`, None for the name of a folder.
+        """Return the archive format for the file name `path`, or None for a folder name.
 
-        Raises InputError for names of other files, such as `c.zip`, unless such a folder exists.
+        Raises InputError for other file names, such as `c.zip`, unless a folder has that name.
         """
         name = path.name.lower()
         for archive in cls:
@@ -54,21 +54,21 @@ class ArchiveFormat(enum.Enum):
 
     @classmethod
     def packed(cls, codec: Codec | None) -> ArchiveFormat:
-        """Return the format that is compressed with `codec`."""
+        """Return the format compressed with `codec`."""
         return next(archive for archive in cls if archive.codec is codec)
 
     @property
     def codec(self) -> Codec | None:
-        """The compression of the file."""
+        """The codec of the file; None for a plain tar."""
         return {ArchiveFormat.GZIP: Codec.GZIP, ArchiveFormat.ZSTD: Codec.ZSTD}.get(self)
 
 
 def plan_archive(image: CacheImage, layer: Descriptor, content: Content) -> VolumePlan:
-    """Return the archive of `image`; `content` is its layer, the first of the placed files."""
+    """Plan the archive of `image`; `content` is its layer, the first placed file."""
     return plan_tar(layout_tree(image, File(blob_path(layer.digest), content)), timestamp=TIMESTAMP)
 
 
 def expected_archive(platforms: Collection[Platform], layer: Content) -> VolumePlan:
-    """Return the archive of a layer whose digest is not known yet: only sizes and places count."""
+    """Plan the archive of a layer whose digest is unknown: only sizes and offsets are valid."""
     descriptor = Descriptor(OCI_LAYER, _ANY, layer.size)
     return plan_archive(cache_image(platforms, descriptor, diff_id=_ANY), descriptor, layer)

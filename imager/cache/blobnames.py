@@ -1,4 +1,4 @@
-"""What messages call a blob: its digest means nothing to a person, the images that use it do."""
+"""Name blobs in messages by the images that use them, since digests are hard to recognise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 3
 
 
 class BlobNames:
-    """The images of `manifests` that use each blob: by their tags, without any by digest."""
+    """Maps each blob to the images that use it, named by tag, or by digest if untagged."""
 
     def __init__(self, manifests: Mapping[Reference, RawManifest]) -> None:
         tags = {each: manifest for each, manifest in manifests.items() if each.tag is not None}
@@ -22,7 +22,7 @@ class BlobNames:
             self._images.setdefault(digest, images)
 
     def of(self, digest: Digest) -> str:
-        """Return `blob DIGEST` and the names of the images that use it."""
+        """Return `blob DIGEST`, followed by the names of the images that use it."""
         images = sorted(self._images.get(digest, ()))
         if not images:
             return f"blob {digest}"

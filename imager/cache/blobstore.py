@@ -1,10 +1,10 @@
-"""The layer cache: a folder of blobs by digest, which any number of runs share.
+"""The layer cache: a folder of blobs named by digest, which concurrent runs can share.
 
-    sha256-<hex>             a blob, checked when it was written and when it is read
-    .sha256-<hex>.partial    one that is being fetched; the run that fetches it holds it locked
+    sha256-<hex>             a blob, verified on write and on read
+    .sha256-<hex>.partial    a blob being fetched, locked by the run that fetches it
 
-A blob's modification time is made from its digest once the blob has been checked. Whoever writes to
-the file changes its time, so a file with the right size and time is not hashed again.
+A verified blob gets a modification time derived from its digest. Writing to the file changes that
+time, so a file with the expected size and time is not hashed again.
 """
 
 from __future__ import annotations
@@ -34,19 +34,22 @@ from imager.support.workers import Work
 
 _POLL_SECONDS = 0.1
 _SECOND = 1_000_000_000
-# Any second from 1970 to 1978.
+# 28 bits of seconds: a time from 1970 to 1978.
 _TIME_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """The layer cache in `folder`, which is made if need be."""
+    """The layer cache in `folder`."""
 
     folder: Path
 
     @classmethod
     def open(cls, folder: Path) -> LayerCache:
-        """Return the layer cache in `folder`; raises HostError when it cannot be used."""
+        """Open the layer cache in `folder`, creating the folder if it is missing.
+
+        Raises HostError if the folder cannot be created or is not writable.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -62,23 +65,23 @@ class LayerCache:
         return cls(folder)
 
     def path(self, blob: Descriptor) -> Path:
-        """Return where the blob is, or would be."""
+        """Return the path of the blob, whether it exists or not."""
         return self.folder / blob.digest.file_name
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether a file of the blob's size is there, good or not."""
+        """Whether a file of the blob's size exists; its digest is not checked."""
         status = _status(self.path(blob))
         return status is not None and status.st_size == blob.size
 
     def to_come(self, blob: Descriptor) -> int:
-        """Return how many bytes of the blob are not there yet, good or not."""
+        """Return how many bytes of the blob are still to be fetched; digests are not checked."""
         if self.has(blob):
             return 0
         status = _status(self._partial(blob))
         return max(blob.size - (status.st_size if status else 0), 0)
 
     def read(self, blob: Descriptor) -> bytes | None:
-        """Return a small blob, checked; None when it is not there, or not as it should be."""
+        """Return the bytes of a small blob, or None if it is missing or damaged."""
         if not self.has(blob):
             return None
         try:
@@ -88,10 +91,10 @@ class LayerCache:
         return data if Digest.of(data) == blob.digest else None
 
     def get(self, wanted: BlobSource, work: Work) -> Path:
-        """Return the file of the blob, checked; it is fetched when it is not there.
+        """Return the verified file of the blob, fetching it if it is missing or damaged.
 
-        A damaged file is replaced. `work` gets the bytes of the blob, as `Kept` those that were
-        fetched before. While another run fetches the blob, this waits. Raises as `resume_blob`.
+        `work` is advanced by the bytes of the blob, with `Kept` for those fetched earlier. Waits
+        while another run fetches the blob. Raises as `resume_blob`.
         """
         path = self.path(wanted.blob)
         while not self._is_good(wanted.blob):
@@ -124,13 +127,13 @@ class LayerCache:
         except OF_ONE_BLOB:
             path.unlink(missing_ok=True)
             return False
-        with suppress(OSError):  # another user's file: it is hashed each time
+        with suppress(OSError):  # another user's file: hash it every time
             os.utime(path, ns=(stamp, stamp))
         return True
 
     @contextmanager
     def _locked(self, path: Path, work: Work) -> Iterator[_Partial | None]:
-        """Yield the partial file, locked; None when another run had it and let it go."""
+        """Lock and yield the partial file, or yield None if another run has replaced it."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         except OSError as error:
@@ -148,13 +151,13 @@ class LayerCache:
 
 @dataclass(frozen=True, slots=True)
 class _Partial:
-    """A blob's file while it is being fetched."""
+    """The file of a blob that is being fetched."""
 
     path: Path
     descriptor: int
 
     def fill(self, wanted: BlobSource, work: Work) -> None:
-        """Complete the file from what is in it, check it, and give it the time that says so."""
+        """Resume the download, verify the file, and set the time that marks it as verified."""
         blob = wanted.blob
         known = os.fstat(self.descriptor).st_size
 
@@ -169,12 +172,12 @@ class _Partial:
 
 
 def _stamp(blob: Descriptor) -> int:
-    """Return the time of a checked blob, in nanoseconds: no file gets it by chance."""
+    """Return the time that marks a blob as verified, in nanoseconds since 1970."""
     return int(blob.digest.hex[:_TIME_DIGITS], 16) * _SECOND
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """Return the status of a regular file, None for what is not there or something else."""
+    """Return the status of a regular file, or None if it is missing or not a regular file."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -188,6 +191,6 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        # A file system without locks: two runs at once would disturb each other, and notice.
+        # The file system has no locks. Concurrent runs may corrupt the file; the digest shows it.
         return True
     return True

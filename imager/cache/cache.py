@@ -1,4 +1,4 @@
-"""An image cache as a value: its files, and what its manifests say of them."""
+"""The model of an image cache: its files and its parsed manifests."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class ImageCache:
-    """A cache whose manifests have been read and checked; blobs are checked when copied.
+    """A cache whose manifests are verified; blobs are verified when copied.
 
-    `files` are in the order in which they should be written. `config_platforms` has, by the
-    digest of their manifests, the platforms that images name in their
-    configuration. `containers` are checks of what contains the files (an uncompressed layer).
-    `source` names where the cache came from.
+    `source` is the location of the cache, for messages. `files` are in the order in which to write
+    them. `config_platforms` maps the digests of manifests to the platforms in their image
+    configurations. `containers` are checks of the streams that contain the files, such as an
+    uncompressed layer.
     """
 
     source: str
@@ -44,9 +44,9 @@ class ImageCache:
     ignored: int = 0
 
     def readable_in_any_order(self) -> ImageCache:
-        """Return the cache with compressed streams decompressed once, to temporary files.
+        """Return the cache with compressed streams decompressed to temporary files.
 
-        Raises HostError when there is no space, InputError for a damaged stream.
+        Raises HostError if the disk is full, InputError if a stream is damaged.
         """
         streams = PlainStreams(self.source)
         contents = streams.plain(file.content for file in self.files)
@@ -57,18 +57,18 @@ class ImageCache:
 
     @cached_property
     def signatures(self) -> Mapping[Reference, Digest]:
-        """The tags of signatures, and the digest of what each is of: they are no images."""
+        """The tags of signatures, each with the digest of the manifest that it signs."""
         return {
             reference: signed
             for reference, manifest in self.manifests.items()
             if (signed := signed_digest(reference.tag)) is not None
-            and signed != manifest.digest  # some tag an image by its own digest
+            and signed != manifest.digest  # an image tagged with its own digest
             and self._part(reference, signed) is not None
         }
 
     @cached_property
     def images(self) -> tuple[Reference, ...]:
-        """The images under the names that a machine may ask for: tags, and digests with none."""
+        """The names under which machines request images: tags, and digests of untagged images."""
         tagged = {
             (reference.name, manifest.digest)
             for reference, manifest in self.manifests.items()
@@ -94,7 +94,7 @@ class ImageCache:
 
     @cached_property
     def platforms(self) -> tuple[Platform, ...]:
-        """The platforms of the images: from an index, else from an image's configuration."""
+        """The platforms of the images, from their index or else from their configuration."""
         own = {
             self.config_platforms[digest]
             for digest in (self.manifests[reference].digest for reference in self.images)
@@ -104,7 +104,7 @@ class ImageCache:
 
     @cached_property
     def index_platforms(self) -> tuple[Platform, ...]:
-        """The platforms of the images that have an index, as far as they are there."""
+        """The platforms of the images that have an index, if their manifests are in the cache."""
         found = (
             self.entry_platform(reference, entry)
             for reference in self.images
@@ -115,9 +115,9 @@ class ImageCache:
         return tuple(sorted({platform for platform in found if platform}))
 
     def entry_platform(self, reference: Reference, entry: Descriptor) -> Platform | None:
-        """Return what an entry of the index of `reference` is for, normalised.
+        """Return the normalised platform of an entry of the index of `reference`.
 
-        None when it is for no platform, or when the index names none and the manifest is missing.
+        Returns None if the entry has no platform, or if only its missing manifest would tell.
         """
         root, part = self.manifests[reference], self._part(reference, entry.digest)
         if entry.is_attestation or signed_digest(reference.tag) not in (None, root.digest):
@@ -130,17 +130,17 @@ class ImageCache:
 
     @cached_property
     def tree(self) -> Tree:
-        """The files, and the folders that machines need beside them."""
+        """The files, and the folders that machines require."""
         return cache_tree(self.files)
 
     @cached_property
     def size(self) -> int:
-        """The bytes of all files."""
+        """The total size of all files in bytes."""
         return sum(file.content.size for file in self.files)
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
-        """The digests still to be checked: every blob, and what contains the blobs."""
+        """The pending digest checks: of every blob and of the streams that contain the blobs."""
         named = BlobNames(self.manifests)
         blobs = (
             check
@@ -154,9 +154,9 @@ class ImageCache:
         return self.manifests.get(Reference(reference.registry, reference.repository, None, digest))
 
     def require_arch(self, arch: Arch) -> None:
-        """Raise InputError unless every image is complete for linux on `arch`.
+        """Raise InputError unless every image is complete for linux/`arch`.
 
-        Images only for another platform (`foreign`) are allowed beside others.
+        Images for other platforms only (see `foreign`) are allowed if there are others.
         """
         problems = [
             problem
@@ -176,7 +176,7 @@ class ImageCache:
             )
 
     def names_with(self, blob: Digest) -> list[str]:
-        """Return the names, without tags, of the images that have `blob`."""
+        """Return the names, without tags, of the images that use `blob`."""
         return sorted(
             {
                 reference.name
@@ -187,7 +187,7 @@ class ImageCache:
         )
 
     def foreign(self, arch: Arch) -> tuple[Reference, ...]:
-        """Return the images that say of themselves that they are not for linux on `arch`."""
+        """Return the images whose metadata names only platforms other than linux/`arch`."""
         wanted = ("linux", arch.name)
         return tuple(
             reference
@@ -205,7 +205,7 @@ class ImageCache:
             entries = [
                 entry
                 for entry, own in told.items()
-                # What is for no platform at all (artifacts) goes with every one.
+                # Artifacts have no platform and match every one.
                 if not any(told.values())
                 or (own and (own.os, own.architecture) == (platform.os, platform.architecture))
             ]
@@ -218,7 +218,7 @@ class ImageCache:
             yield from self.lacks(reference, part)
 
     def lacks(self, reference: Reference, manifest: RawManifest) -> Iterable[str]:
-        """Yield what the image `reference` lacks of one of its manifests, a sentence each."""
+        """Yield a message for each part of `manifest` that is missing from image `reference`."""
         document = manifest.document
         if not isinstance(document, ImageManifest):
             yield f"{reference} is an index of indexes"
@@ -226,7 +226,7 @@ class ImageCache:
         for blob in document.blobs:
             file = self.blobs.get(blob.digest)
             if file is None:
-                # A foreign layer may be left out: its registry need not have it either.
+                # A foreign layer may be missing: registries need not have it either.
                 if not blob.is_foreign:
                     yield f"{reference} lacks blob {blob.digest}"
             elif file.content.size != blob.size:
@@ -236,7 +236,7 @@ class ImageCache:
                 )
 
     def require_images(self, references: Iterable[Reference]) -> None:
-        """Raise InputError naming every one of `references` that the cache lacks."""
+        """Raise InputError with all `references` that are missing from the cache."""
         missing = [str(reference) for reference in references if not self.has(reference)]
         if missing:
             raise IncompleteCacheError(
@@ -246,16 +246,16 @@ class ImageCache:
             )
 
     def has(self, reference: Reference) -> bool:
-        """Whether a machine that asks for `reference` finds it: by digest if it has one."""
+        """Whether a machine finds `reference`; the digest takes precedence over the tag."""
         if reference.digest is not None:
             return self._part(reference, reference.digest) is not None
         return reference in self.manifests
 
 
 def blob_checks(digest: Digest, content: Content, *, what: str | None = None) -> Iterator[Check]:
-    """Yield the check of a blob that is in files: none for one that is read from a stream.
+    """Yield the check of a blob stored in files; nothing for a blob read from a stream.
 
-    `what` is what messages call it.
+    `what` is the name of the blob in messages.
     """
     if all(isinstance(extent.source, FileRange) for extent in content.extents):
         yield Check(what or f"blob {digest}", content, digest.hex)

@@ -1,4 +1,4 @@
-"""A cache as a source of images: what it holds need not be fetched again."""
+"""Use a cache as an image source, so that its contents need not be fetched again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HeldImage(StoredImage):
     image: CachedImage
 
     def root(self) -> RawManifest:
-        """Return the manifest or index under the image's name."""
+        """Return the manifest or index with the image's name."""
         return self.image.root
 
     def manifest(self, target: str | Digest) -> RawManifest:
@@ -36,11 +36,11 @@ class HeldImage(StoredImage):
 
     @property
     def place(self) -> str:
-        """The cache."""
+        """The location of the cache."""
         return self.cache.source
 
     def blob_content(self, blob: Descriptor) -> Content:
-        """Return the blob, which is in a layer or in a file of its own; see ImageSource."""
+        """Return the blob, from a layer or from its own file; see ImageSource."""
         file = self.cache.blobs.get(blob.digest)
         if file is None:
             raise NotFoundError(
@@ -60,7 +60,7 @@ class HeldImage(StoredImage):
 
 
 def gather_held(cache: ImageCache, images: Iterable[CachedImage]) -> Gathered:
-    """Return what a cache of `images`, all of them in `cache`, holds."""
+    """Return the contents of a cache with only `images`, all of which are in `cache`."""
     gathered = Gathered()
     for image in images:
         source = HeldImage(cache, image)

@@ -1,4 +1,4 @@
-"""Compressing a layer: always the same bytes for the same tar and library versions."""
+"""Compress a layer reproducibly: equal tars give equal bytes with equal library versions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from imager.content.copier import write_error
 from imager.content.extents import Codec
 
 _CHUNK = 1 << 20
-# Blobs are compressed already: what there is to gain is gained at the lowest level.
+# Most blobs are already compressed, so higher levels gain nothing.
 _LEVEL = 1
 
 
 def compress_file(source: Path, target: Path, *, codec: Codec) -> None:
-    """Write the file `source` compressed to the new file `target`.
+    """Compress the file `source` to the new file `target`.
 
-    Raises HostError when the disk is full, OutputError when reading or writing fails otherwise.
+    Raises HostError if the disk is full, OutputError for other read and write errors.
     """
     try:
         _compress(source, target, codec)

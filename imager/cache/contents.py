@@ -1,4 +1,4 @@
-"""What a cache of images holds: manifests, blobs, and where each blob comes from."""
+"""The contents of a planned cache: manifests, blobs, and the source of each blob."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imager.oci.source import ImageSource
 
 @dataclass(frozen=True, slots=True)
 class BlobSource:
-    """A blob, and an image source that has it."""
+    """A blob and an image source that provides it."""
 
     blob: Descriptor
     source: ImageSource
@@ -23,10 +23,10 @@ class BlobSource:
 
 @dataclass(slots=True)
 class Gathered:
-    """What a cache of images holds: manifests by their path in the tree, blobs by digest.
+    """The contents of a planned cache: manifests by path in the tree, blobs by digest.
 
-    `platforms` are those of its images, `wanted` those that were asked for; `names` those of
-    its images, signatures not among them.
+    `platforms` are the platforms of the images, `wanted` the requested ones. `names` are the names
+    of the images, without signatures.
     """
 
     manifests: dict[str, bytes] = field(default_factory=dict)
@@ -38,22 +38,22 @@ class Gathered:
 
     @property
     def images(self) -> int:
-        """How many images there are, by name."""
+        """The number of image names."""
         return len(self.names)
 
     @property
     def size(self) -> int:
-        """The bytes of all files of the tree."""
+        """The total size of the files of the tree in bytes."""
         blobs = sum(source.blob.size for source in self.blobs.values())
         return blobs + sum(map(len, self.manifests.values()))
 
     def add_warning(self, text: str) -> None:
-        """Add a warning, each once: the images of one file may have the same."""
+        """Add a warning unless it is a duplicate, as for several images of one file."""
         if text not in self.warnings:
             self.warnings.append(text)
 
     def add_manifest(self, name: Reference, raw: bytes) -> None:
-        """Add a manifest by tag or digest; raises InputError when another one has the tag."""
+        """Add a manifest by tag or digest; raises InputError if the tag is already taken."""
         if self.manifests.setdefault(manifest_path(name), raw) != raw:
             raise InvalidImageListError(
                 f"another image has the name {name}",
@@ -61,7 +61,7 @@ class Gathered:
             )
 
     def add_blob(self, source: BlobSource) -> None:
-        """Add a blob, once; raises InputError when it is said to have another size elsewhere."""
+        """Add a blob unless known; raises InputError if its size differs from the known one."""
         known = self.blobs.setdefault(source.blob.digest, source)
         if known.blob.size != source.blob.size:
             raise InvalidImageListError(
@@ -71,5 +71,5 @@ class Gathered:
 
     @property
     def index_platforms(self) -> set[Platform]:
-        """The platforms by which readers find the cache: those asked for when no image has one."""
+        """The platforms of the cache's index entries: the images', or else the requested ones."""
         return self.platforms or set(self.wanted)

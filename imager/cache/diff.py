@@ -1,4 +1,4 @@
-"""What differs between two caches: images by name and platform, signatures, and blobs."""
+"""Compare two caches: images by name and platform, signatures, and blobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from imager.oci.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class PlatformChange:
-    """A platform (empty: none is told) whose manifest differs; None on the side without it."""
+    """A platform whose manifest differs; None on the side without it.
+
+    `platform` is empty for an image without platform information.
+    """
 
     platform: str
     old: Digest | None
@@ -22,14 +25,14 @@ class PlatformChange:
 
 @dataclass(frozen=True, slots=True)
 class ImageChange:
-    """An image that both caches have under one name, and that is not the same."""
+    """An image that has the same name but different contents in the two caches."""
 
     old: CachedImage
     new: CachedImage
 
     @property
     def platforms(self) -> tuple[PlatformChange, ...]:
-        """The platforms that differ; none when only the index does."""
+        """The platforms that differ; empty if only the index differs."""
         before, after = _digests(self.old), _digests(self.new)
         return tuple(
             PlatformChange(name, before.get(name), after.get(name))
@@ -40,7 +43,7 @@ class ImageChange:
 
 @dataclass(frozen=True, slots=True)
 class SignatureChange:
-    """A tag of signatures whose manifest differs; None on the side without it."""
+    """A signature tag whose manifest differs; None on the side without it."""
 
     name: Reference
     old: Digest | None
@@ -49,7 +52,7 @@ class SignatureChange:
 
 @dataclass(frozen=True, slots=True)
 class CacheDiff:
-    """What one cache has and the other has not; blobs by digest, with their sizes in bytes."""
+    """The differences between two caches; blobs by digest, with their sizes in bytes."""
 
     removed: tuple[CachedImage, ...]
     added: tuple[CachedImage, ...]
@@ -60,13 +63,13 @@ class CacheDiff:
 
     @property
     def same(self) -> bool:
-        """Whether the two hold the same, however packed."""
+        """Whether both caches have the same contents, regardless of packing."""
         names = (*self.removed, *self.added, *self.changed, *self.signatures)
         return not names and not self.blobs_removed and not self.blobs_added
 
 
 def diff_caches(old: ImageCache, new: ImageCache) -> CacheDiff:
-    """Return what must happen to `old` for it to hold what `new` does."""
+    """Return the changes that turn the contents of `old` into those of `new`."""
     before = {image.reference: image for image in cached_images(old)}
     after = {image.reference: image for image in cached_images(new)}
     both = [ImageChange(before[name], after[name]) for name in before if name in after]

@@ -1,6 +1,6 @@
-"""Adding images to a cache, and taking them out: plans, of which `write_gathered` makes bytes.
+"""Plan additions to a cache and removals from it; `write_gathered` writes the result.
 
-What comes out is what `write_gathered` makes of the whole list, from blobs that lie here already.
+The result equals a new cache of the complete list of images; it reuses the existing blobs.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from imager.support.errors import UnsupportedError
 
 
 def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
-    """Return the options that make a cache packed as `opened` is.
+    """Return the options that create a cache with the same packing as `opened`.
 
-    In an archive a layer is not compressed for itself. Raises UnsupportedError for an image, which
-    is not changed in place.
+    The layer in an archive is not compressed separately. Raises UnsupportedError for an ISO or disk
+    image, which cannot be changed in place.
     """
     if opened.kind is CacheKind.IMAGE:
         raise UnsupportedError(
@@ -44,9 +44,9 @@ def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """A cache with more images; `moved` had tags that are another image's now.
+    """A cache with added images; `moved` are old images whose tag now names another image.
 
-    `folders_added` are those that it must have and had not.
+    `folders_added` are required folders that were missing.
     """
 
     gathered: Gathered
@@ -57,15 +57,15 @@ class Addition:
 
 
 def plan_addition(opened: OpenedCache, fetched: Gathered) -> Addition:
-    """Return a cache with the images of `fetched`; what it has already is taken from itself.
+    """Plan the addition of the images of `fetched`, reusing blobs that the cache already has.
 
-    Raises InputError when they say different sizes of a blob.
+    Raises InputError if the two have different sizes for a blob.
     """
     cache = opened.cache
     images = cached_images(cache)
     moved = tuple(image for image in images if _has_moved(image, fetched))
     kept = signed_images(cache, (image for image in images if image not in moved))
-    # Of an image that stays, signatures may have come since.
+    # The unchanged images may have new signatures.
     gathered = gather_held(cache, (each for each in kept if not _has_moved(each, fetched)))
     gathered.manifests |= fetched.manifests
     for digest, source in fetched.blobs.items():
@@ -88,9 +88,9 @@ def _has_moved(image: CachedImage, fetched: Gathered) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """A cache with fewer images; `freed` counts the bytes of files that go.
+    """A cache with fewer images; `freed` is the size of the removed files in bytes.
 
-    `folders_added` are those that it must have and had not.
+    `folders_added` are required folders that were missing.
     """
 
     gathered: Gathered
@@ -103,13 +103,16 @@ class Pruning:
 
     @property
     def changes(self) -> bool:
-        """Whether the cache would be another one."""
+        """Whether the cache changes at all."""
         return self.takes_out or bool(self.folders_added)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which images to keep: all when `keep` is None, less `remove`; of `platforms`, if any."""
+    """Which images to keep: `keep` (None means all) without `remove`.
+
+    With `platforms`, only these platforms of the images are kept.
+    """
 
     keep: Sequence[Reference] | None = None
     remove: Sequence[Reference] = ()
@@ -117,10 +120,10 @@ class Wanted:
 
 
 def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
-    """Return the cache with what is wanted of it, and without what no image needs.
+    """Plan the removal of unwanted images and of everything that no image needs.
 
-    Raises InputError when a reference is not in it, an image has none of the platforms, or nothing
-    would be left.
+    Raises InputError if a reference is not in the cache, an image has none of the platforms, or no
+    image would be left.
     """
     cache = opened.cache
     images = cached_images(cache)
@@ -173,7 +176,7 @@ def _require(
 
 
 def _cut(images: Sequence[CachedImage], platforms: Sequence[Platform]) -> list[CachedImage]:
-    """Return the images without parts for other platforms; raises InputError where none is left."""
+    """Remove parts for other platforms; raises InputError if an image has no parts left."""
     if not platforms:
         return list(images)
     cut = [replace(image, parts=_parts(image, platforms)) for image in images]
@@ -188,6 +191,6 @@ def _cut(images: Sequence[CachedImage], platforms: Sequence[Platform]) -> list[C
 
 def _parts(image: CachedImage, platforms: Sequence[Platform]) -> tuple[CachedPart, ...]:
     if not image.platforms:
-        # What tells no platform goes for any.
+        # An image without platform information matches every platform.
         return image.parts
     return tuple(part for part in image.parts if part.platform in platforms)

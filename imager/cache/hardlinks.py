@@ -1,7 +1,7 @@
-"""Files of a folder that is being replaced: they are linked into the new one, not copied.
+"""Hard-link files of a folder that is being replaced into the new folder instead of copying them.
 
-The old folder goes when the new one has come, so no file is shared for longer than that; what a
-run that ended too early leaves behind shares files with it, and is not written to.
+The old folder is removed once the new one is in place, so files are shared only until then. An
+interrupted run leaves links to files of the old folder, which must not be written to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from imager.content.extents import Content, FileRange
 
 
 def whole_file_in(content: Content, folder: Path) -> Path | None:
-    """Return the file under `folder`, links resolved, that is `content`; None when none is."""
+    """Return the file whose whole contents are `content`, if it is under `folder`, else None.
+
+    `folder` has its symbolic links resolved.
+    """
     sources = [extent.source for extent in content.extents]
     match sources:
         case [FileRange(path, 0)] if path.is_relative_to(folder):
@@ -24,7 +27,7 @@ def whole_file_in(content: Content, folder: Path) -> Path | None:
 
 
 def try_link(old: Path, new: Path) -> bool:
-    """Make `new`, or what is there now, a second name of `old`; False where that cannot be."""
+    """Replace `new` by a hard link to `old`; return False if that is not possible."""
     new.unlink(missing_ok=True)
     try:
         os.link(old, new, follow_symlinks=False)
@@ -34,7 +37,7 @@ def try_link(old: Path, new: Path) -> bool:
 
 
 def drop_links(folder: Path) -> None:
-    """Remove the files under `folder` that have another name elsewhere."""
+    """Remove the files under `folder` that have more than one hard link."""
     for path in folder.rglob("*"):
         status = path.lstat()
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:

@@ -1,4 +1,4 @@
-"""What an image cache is as an OCI image: one layer, and an index entry for every platform."""
+"""Describe an image cache as an OCI image: one layer, and an index entry per platform."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, REF_NAME, blob_path, oci_
 from imager.oci.manifest import OCI_CONFIG, OCI_MANIFEST, Descriptor, index_json, manifest_json
 from imager.oci.platform import Platform
 
-# Of the files in the layer, in seconds since 1970.
+# The modification time of files in the layer, in seconds since 1970.
 TIMESTAMP = 0
 _REF = "latest"
 
 
 @dataclass(frozen=True, slots=True)
 class CacheImage:
-    """The documents around the layer, and the entries of the index: one manifest for all."""
+    """The documents besides the layer, and the index entries, which share one manifest."""
 
     config: bytes
     manifest: bytes
@@ -28,14 +28,14 @@ class CacheImage:
 
     @property
     def config_descriptor(self) -> Descriptor:
-        """The descriptor by which the manifest names the configuration."""
+        """The manifest's descriptor of the configuration."""
         return Descriptor(OCI_CONFIG, Digest.of(self.config), len(self.config))
 
 
 def cache_image(
     platforms: Collection[Platform], layer: Descriptor, *, diff_id: Digest
 ) -> CacheImage:
-    """Return the image of a cache for `platforms`; `diff_id` is of the uncompressed layer."""
+    """Return the image of a cache for `platforms`; `diff_id` is the plain layer's digest."""
     ordered = sorted(platforms) or [Platform("linux", "amd64")]
     config = dump_json(
         {
@@ -46,7 +46,7 @@ def cache_image(
         }
     )
     manifest = manifest_json(Descriptor(OCI_CONFIG, Digest.of(config), len(config)), [layer])
-    # The name stands at one entry alone: umoci takes a second one for an ambiguous tag.
+    # Only one entry has the name: umoci reports a second one as an ambiguous tag.
     names = (((REF_NAME, _REF),), *[()] * (len(ordered) - 1))
     entries = tuple(
         Descriptor(OCI_MANIFEST, Digest.of(manifest), len(manifest), platform, name)
@@ -56,7 +56,7 @@ def cache_image(
 
 
 def layout_tree(image: CacheImage, layer: File) -> Tree:
-    """Return the OCI layout of `image`: the file of the layer first, then the documents."""
+    """Return the OCI layout of `image`: the layer file first, then the documents."""
     documents = {
         blob_path(Digest.of(image.config)): image.config,
         blob_path(Digest.of(image.manifest)): image.manifest,

@@ -1,4 +1,4 @@
-"""The images of a cache, each with what belongs to it: manifests, blobs, platforms, signatures."""
+"""List the images of a cache with their manifests, blobs, platforms and signatures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from imager.oci.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class CachedPart:
-    """A manifest of an image; its index or its configuration tells the platform, normalised.
+    """A manifest of an image, with the normalised platform from its index or configuration.
 
-    `blobs` are its configuration and its layers, without foreign layers that were left out; an
-    index inside of an index has none.
+    `blobs` are its configuration and its layers, without omitted foreign layers. A nested index
+    has no blobs.
     """
 
     manifest: RawManifest
@@ -27,7 +27,7 @@ class CachedPart:
 
 @dataclass(frozen=True, slots=True)
 class CachedImage:
-    """An image under the name that a machine asks for, and the parts of it that are there."""
+    """An image with the name that machines request, and those of its parts that are cached."""
 
     reference: Reference
     root: RawManifest
@@ -35,12 +35,12 @@ class CachedImage:
 
     @property
     def platforms(self) -> tuple[Platform, ...]:
-        """The platforms that are there, sorted."""
+        """The cached platforms, sorted."""
         return tuple(sorted({part.platform for part in self.parts if part.platform}))
 
     @property
     def manifests(self) -> tuple[tuple[Reference, RawManifest], ...]:
-        """The manifests by their names in the tree: the tag, and the digests."""
+        """The manifests with their names in the tree: the tag and the digests."""
         digests = {each.digest: each for each in (self.root, *(p.manifest for p in self.parts))}
         named = ((self._by_digest(digest), each) for digest, each in digests.items())
         tag = ((replace(self.reference, digest=None), self.root),) if self.reference.tag else ()
@@ -48,17 +48,17 @@ class CachedImage:
 
     @property
     def blobs(self) -> dict[Digest, Descriptor]:
-        """What the parts are made of, each once."""
+        """The blobs of all parts, without duplicates."""
         return {blob.digest: blob for part in self.parts for blob in part.blobs}
 
     @property
     def size(self) -> int:
-        """The bytes of its files: manifests under each name, and blobs."""
+        """The size of its files in bytes: manifests under each name, and blobs."""
         manifests = sum(len(manifest.raw) for _, manifest in self.manifests)
         return manifests + sum(blob.size for blob in self.blobs.values())
 
     def missing(self, platform: Platform) -> bool:
-        """Whether its index names `platform`, and nothing for it is there."""
+        """Whether its index names `platform` but no manifest for it is cached."""
         document = self.root.document
         if not isinstance(document, Index) or platform in self.platforms:
             return False
@@ -69,12 +69,12 @@ class CachedImage:
 
 
 def cached_images(cache: ImageCache) -> tuple[CachedImage, ...]:
-    """Return all images of `cache`, by name."""
+    """Return all images of `cache`, sorted by name."""
     return tuple(_cached(cache, reference) for reference in cache.images)
 
 
 def cached_signatures(cache: ImageCache) -> tuple[CachedImage, ...]:
-    """Return all signatures of images in `cache`, by name: they have no platform."""
+    """Return all image signatures in `cache`, sorted by name; they have no platform."""
     found = (_cached(cache, reference) for reference in sorted(cache.signatures, key=str))
     return tuple(
         replace(each, parts=tuple(replace(part, platform=None) for part in each.parts))
@@ -83,7 +83,7 @@ def cached_signatures(cache: ImageCache) -> tuple[CachedImage, ...]:
 
 
 def signed_images(cache: ImageCache, images: Iterable[CachedImage]) -> tuple[CachedImage, ...]:
-    """Return `images`, and the signatures that `cache` has of them and of their parts."""
+    """Return `images` together with the signatures of them and of their parts in `cache`."""
     images = tuple(images)
     signed = {
         (image.reference.name, manifest.digest)
@@ -121,5 +121,5 @@ def _part(cache: ImageCache, manifest: RawManifest, platform: Platform | None) -
 
 
 def all_blobs(images: Iterable[CachedImage]) -> dict[Digest, Descriptor]:
-    """Return the blobs of `images`, each once."""
+    """Return the blobs of `images`, without duplicates."""
     return {digest: blob for image in images for digest, blob in image.blobs.items()}

@@ -1,4 +1,4 @@
-"""What is in a cache, in numbers: images, what they share, and the volume that they need."""
+"""Summarise a cache: its images, the size of shared blobs, and the volume size it needs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from imager.oci.digest import Digest
 class CacheInfo:
     """An opened cache's images, signatures and sizes, in bytes.
 
-    `shared` is what images would take more if each had its blobs for itself. `volume_size` is the
-    smallest IMAGECACHE of a disk image, `node_volume_size` the smallest one that a machine formats
-    by itself, both multiples of 1 MiB: the latter is what a VolumeConfig's minSize must be.
+    `shared` is the space saved by storing shared blobs once. `volume_size` is the smallest
+    IMAGECACHE partition of a disk image, `node_volume_size` the smallest one that a machine can
+    format itself, and thus a VolumeConfig's minSize. Both are multiples of 1 MiB.
     """
 
     opened: OpenedCache
@@ -32,27 +32,27 @@ class CacheInfo:
 
     @property
     def cache(self) -> ImageCache:
-        """The cache itself."""
+        """The opened cache."""
         return self.opened.cache
 
     @property
     def manifests(self) -> int:
-        """How many manifests and indexes there are, each counted once."""
+        """The number of distinct manifests and indexes."""
         return len({manifest.digest for manifest in self.cache.manifests.values()})
 
     @property
     def unreferenced(self) -> tuple[Digest, ...]:
-        """The blobs that no image and no signature needs."""
+        """The blobs that no image or signature refers to."""
         return unreferenced_blobs(self.cache, (*self.images, *self.signatures))
 
     @property
     def min_size(self) -> str:
-        """The volume's size as a VolumeConfig is written: `2300MiB`."""
+        """The volume's size as a VolumeConfig value, such as `2300MiB`."""
         return f"{self.node_volume_size >> 20}MiB"
 
 
 def cache_info(opened: OpenedCache, *, scratch: Path) -> CacheInfo:
-    """Return the numbers of a cache; `scratch` is a folder on a disk with sparse files.
+    """Return the summary of a cache; `scratch` is a folder that supports sparse files.
 
     Raises as `minimum_ext4_size`.
     """
@@ -71,13 +71,13 @@ def cache_info(opened: OpenedCache, *, scratch: Path) -> CacheInfo:
 
 
 def node_volume_size(cache: ImageCache, *, scratch: Path) -> int:
-    """Return the bytes of the smallest volume for `cache` that a machine formats by itself.
+    """Return the size in bytes of the smallest volume for `cache` that a machine can format.
 
-    A multiple of 1 MiB. Raises as `minimum_default_ext4_size`.
+    The size is a multiple of 1 MiB. Raises as `minimum_default_ext4_size`.
     """
     return minimum_default_ext4_size(cache.tree, scratch=scratch)
 
 
 def unreferenced_blobs(cache: ImageCache, images: Sequence[CachedImage]) -> tuple[Digest, ...]:
-    """Return the blobs of `cache` that none of `images` needs, sorted."""
+    """Return the blobs of `cache` that none of `images` refers to, sorted."""
     return tuple(sorted(cache.blobs.keys() - all_blobs(images).keys()))

@@ -1,8 +1,8 @@
-"""Records in a file how much of each blob has arrived, so that a later run can resume.
+"""Record in a file how many bytes of each blob have been received, so that a later run can resume.
 
-The file has a counter for each blob, 64 bits, little-endian. A counter is written after the bytes
-that it counts, so after a kill it is never too high; after a power failure it may be, and the
-digest of the blob shows that.
+The file contains a 64-bit little-endian counter per blob. A counter is written after the bytes that
+it counts, so it is never too high after a kill. It may be too high after a power failure; the
+blob's digest then does not match.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ _COUNTER = struct.Struct("<Q")
 
 
 class Journal:
-    """The counters of blobs; several threads may write to those of different blobs."""
+    """The counters of blobs; threads may update different blobs concurrently."""
 
     def __init__(self, descriptor: int, digests: Iterable[Digest]) -> None:
         self._descriptor = descriptor
         self._places = {digest: _COUNTER.size * n for n, digest in enumerate(sorted(digests))}
 
     def known(self, digest: Digest) -> int:
-        """Return how many bytes of the blob are at its place."""
+        """Return how many bytes of the blob have been written."""
         data = os.pread(self._descriptor, _COUNTER.size, self._places[digest])
         return int(_COUNTER.unpack(data)[0]) if len(data) == _COUNTER.size else 0
 
     def record(self, digest: Digest, count: int) -> None:
-        """Record that the first `count` bytes of the blob are at its place."""
+        """Record that the first `count` bytes of the blob have been written."""
         os.pwrite(self._descriptor, _COUNTER.pack(count), self._places[digest])
 
 
 @contextmanager
 def open_journal(path: Path, digests: Iterable[Digest]) -> Iterator[Journal]:
-    """Yield the journal at `path`, made if need be; it must have been of the same blobs."""
+    """Open or create the journal at `path`; an existing one must be for the same blobs."""
     with opened(path, MADE) as descriptor:
         yield Journal(descriptor, digests)
 
 
 def recorded(path: Path) -> int:
-    """Return how many bytes the journal at `path` records; 0 without one."""
+    """Return the total bytes that the journal at `path` records; 0 if there is no journal."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
