@@ -1,10 +1,10 @@
-"""Lists of images, as options give them: files with one image a line, and references themselves.
+"""Parse lists of images from options: files with one image per line, or inline references.
 
     LIST = FILE | - | ENTRY[,ENTRY...]
 
-`-` is standard input. What is the name of a file is that file. Anything else is entries with
-commas between them, each a registry reference with a tag or a digest, or a local image such as
-NAME=oci:DIR: `images.txt` is thus never taken for an image of that name.
+`-` is standard input. The name of an existing file selects that file. Anything else is a
+comma-separated list of entries: registry references with a tag or digest, or local images such as
+NAME=oci:DIR. `images.txt` is thus never parsed as an image name.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ _COMMENT = re.compile(r"(?:^|\s)#")
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An entry, and the file and line that it is at, if it is in a file."""
+    """An entry with its file and line, if it is from a file."""
 
     text: str
     place: str = ""
 
 
 def list_lines(text: str) -> Sequence[tuple[int, str]]:
-    """Return the entries of the text of a list, each with its line, from 1.
+    """Return the entries in the text of a list, each with its line number from 1.
 
-    What follows a `#` at the start of a line or after white space is a comment.
+    A `#` at the start of a line or after white space begins a comment.
     """
     lines = (_COMMENT.split(line, maxsplit=1)[0].strip() for line in text.splitlines())
     return [(number, line) for number, line in enumerate(lines, 1) if line]
 
 
 def read_entries(lists: Sequence[str]) -> Mapping[str, str]:
-    """Return the entries of `lists`, registry references and local images, by their places.
+    """Return the entries of `lists` (registry references and local images), each with its place.
 
-    A place is the file and line of an entry, empty on the command line. What follows a `#` at the
-    start of a line or after white space is a comment. Each entry is given once, in the order of its
-    first appearance. Raises InputError when a list cannot be read, or has no entry.
+    A place is the file and line of an entry, or empty for the command line. A `#` at the start of a
+    line or after white space begins a comment. Duplicates are dropped; the order is that of first
+    appearance. Raises InputError if a list cannot be read or is empty.
     """
     entries: dict[str, str] = {}
     for entry in (entry for source in lists for entry in _entries(source)):
@@ -61,10 +61,10 @@ def read_entries(lists: Sequence[str]) -> Mapping[str, str]:
 
 
 def read_image_list(lists: Sequence[str]) -> tuple[Reference, ...]:
-    """Return the names of the images in `lists`, wherever they are to come from, each once.
+    """Return the names of the images in `lists`, without duplicates, regardless of their sources.
 
-    Raises InputError as `read_entries`, and for entries that are no images, or whose image only its
-    source names, with their places.
+    Raises InputError as `read_entries`. Also raises it, with their places, for entries that are not
+    images, and for entries whose image name is stored only in the source.
     """
     references: dict[Reference, None] = {}
     problems: list[str] = []
@@ -86,7 +86,7 @@ def _name(text: str) -> Reference:
 
 
 def placed(message: str, place: str) -> str:
-    """Return `message` behind the place that it is about, if there is one."""
+    """Prefix `message` with its place, if there is one."""
     return f"{place}: {message}" if place else message
 
 
@@ -99,7 +99,7 @@ def _listed(problems: Sequence[str]) -> str:
 
 
 def _entries(source: str) -> list[_Entry]:
-    """Return the entries of what one option says; raises InputError when there are none."""
+    """Return the entries of one option value; raises InputError if there are none."""
     if _is_list(source):
         return _lines(source)
     parts = list(filter(None, map(str.strip, source.split(","))))
@@ -119,7 +119,7 @@ def _empty(name: str) -> InputError:
 def _is_list(source: str) -> bool:
     if source == STDIN:
         return True
-    # os.path, since Path raises for a text that is too long for a name
+    # Path raises if the text is too long for a file name; os.path does not.
     exists, is_folder = os.path.exists(source), os.path.isdir(source)  # noqa: PTH110, PTH112
     return exists and not (is_folder and _is_pinned(source))
 
@@ -130,7 +130,7 @@ def _is_pinned(text: str) -> bool:
 
 
 def _written(text: str) -> _Entry:
-    """Return the entry `text` of a command line; raises InputError for what may be a file."""
+    """Parse an entry of the command line; raises InputError if it may be meant as a file."""
     if _is_pinned(text) or _names_source(text):
         return _Entry(text)
     pinned = f"{text}:latest"
@@ -142,7 +142,7 @@ def _written(text: str) -> _Entry:
 
 
 def _names_source(text: str) -> bool:
-    """Whether `text` says where its image comes from."""
+    """Whether `text` contains the source of its image."""
     return "=" in text or text.startswith(_SOURCES)
 
 

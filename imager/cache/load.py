@@ -1,4 +1,4 @@
-"""From the files of a tree to an image cache: its manifests read and checked."""
+"""Load an image cache from the files of a tree, verifying its manifests."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _DAMAGED = "the cache is damaged: copy or create it again"
 
 
 def load_cache(source: str, tree: Tree, *, fail: Fail = stop_at) -> ImageCache:
-    """Return the cache that is in `tree`.
+    """Load the cache in `tree`.
 
-    Every manifest must be what its name or its digest copy says: `fail` gets an InputError for each
-    that is not, an UnsupportedError for one that cannot be read, and an InputError when there is
-    none.
+    Every manifest must match the digest in its name or that of its copy under digest/. `fail`
+    receives an InputError for each mismatch and if there are no manifests, and an UnsupportedError
+    for each manifest that is not supported.
     """
     known: list[File] = []
     manifests: dict[Reference, RawManifest] = {}
     blobs: dict[Digest, File] = {}
-    # The same bytes stand under a tag and a digest, and often in several repositories.
+    # Identical manifests are at a tag and a digest, and often in several repositories.
     parsed: dict[bytes, RawManifest] = {}
     ignored = 0
     for path in tree.others:
@@ -76,7 +76,7 @@ def _read_configs(
     blobs: Mapping[Digest, File],
     fail: Fail,
 ) -> Mapping[Digest, bytes]:
-    """Return the images' configurations that are at hand, checked, by their digest."""
+    """Return the cached image configurations by digest, verified."""
     wanted = {
         manifest.document.config.digest
         for manifest in manifests.values()
@@ -89,13 +89,13 @@ def _read_configs(
             continue
         if Digest.of(data) != digest:
             fail(_wrong_blob(source, BlobNames(manifests).of(digest)))
-            data = b""  # it has been told, and says nothing of a platform
+            data = b""  # already reported; gives no platform
         configs[digest] = data
     return configs
 
 
 def _without_data(file: File, digest: Digest, configs: Mapping[Digest, bytes]) -> File:
-    """Return a blob without its bytes; one that was read as a configuration is checked already."""
+    """Drop the bytes of a blob; a blob read as a configuration is marked as verified."""
     checked = digest.hex if digest in configs else file.sha256
     if (file.data, file.sha256) == (None, checked):
         return file
@@ -120,7 +120,7 @@ def _check_blobs(
     blobs: Mapping[Digest, File],
     fail: Fail,
 ) -> None:
-    """Check the blobs whose digests were computed while they were read."""
+    """Check the blobs that were hashed while they were read."""
     names = BlobNames(manifests)
     for digest, file in blobs.items():
         if file.sha256 is not None and file.sha256 != digest.hex:
@@ -150,7 +150,7 @@ def _checked_manifest(
 
 
 def _check_tags(source: str, manifests: Mapping[Reference, RawManifest], fail: Fail) -> None:
-    """Check tags by the copy under digest/: a tag's own file has no digest in its name."""
+    """Check the file of each tag, whose name has no digest, against the copy under digest/."""
     for reference, manifest in manifests.items():
         copy = Reference(reference.registry, reference.repository, None, manifest.digest)
         if copy not in manifests:

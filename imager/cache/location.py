@@ -1,4 +1,4 @@
-"""Where an image cache is: a path or a registry reference, and how to open it from there."""
+"""Locate and open an image cache by path or registry reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imager.cache.opened import OpenedCache
     from imager.cache.pull import Puller
 
-# skopeo's prefixes for images in registries, and for local ones.
+# skopeo's transport prefixes for registries and for local images.
 _REGISTRY = "docker://"
 _LOCAL = ("oci:", "oci-archive:", "docker-archive:", "dir:")
 
@@ -28,10 +28,10 @@ class CacheLocation:
 
     @classmethod
     def parse(cls, text: str) -> CacheLocation:
-        """Parse a path or a registry reference; either may have the prefix of skopeo's transport.
+        """Parse a path or a registry reference, with or without skopeo's transport prefix.
 
-        An existing path wins. Raises InputError when `docker://` is not followed by a reference
-        with a tag or digest.
+        An existing path takes precedence. Raises InputError if `docker://` is not followed by a
+        reference with a tag or digest.
         """
         if Path(text).exists():
             return cls(Path(text))
@@ -50,7 +50,7 @@ class CacheLocation:
     def open(
         self, puller: Puller, *, arch: Arch | None = None, fail: Fail = stop_at
     ) -> OpenedCache:
-        """Return the cache; raises as `open_cache` and `Puller.pull`."""
+        """Open the cache; raises as `open_cache` and `Puller.pull`."""
         if isinstance(self.place, Path):
             return open_cache(self.place, arch=arch, fail=fail)
         return puller.pull(self.place, arch=arch, fail=fail)

@@ -1,7 +1,7 @@
-"""Opens an image cache in place: a layout, a flat tree, a tar of them, or an image.
+"""Open an image cache in place: an OCI layout, a flat tree, a tar of either, or an image.
 
-Nothing is unpacked. Files of an uncompressed source are ranges of the files that contain them; of a
-compressed one they are ranges of its stream, hashed in the pass that finds them.
+Nothing is unpacked. Files of an uncompressed source are ranges of the containing file. Files of a
+compressed source are ranges of its stream and are hashed in the pass that finds them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from imager.support.errors import Fail, stop_at
 
 
 def open_cache(path: Path, *, arch: Arch | None = None, fail: Fail = stop_at) -> OpenedCache:
-    """Return the cache at `path`: complete for `arch`, else all its platforms, complete or not.
+    """Open the cache at `path`, and check that it is complete for `arch`, if given.
 
-    The cache's `checks` must run beside a copy of its files. `fail` gets the errors that leave the
-    cache readable. Raises InputError when there is no cache, when it is damaged, or incomplete for
-    `arch`; UnsupportedError without `arch` for a layout of several caches.
+    Run the cache's `checks` when copying its files. `fail` receives the errors that leave the cache
+    readable. Raises InputError if there is no cache, or if it is damaged or incomplete for `arch`;
+    UnsupportedError for a layout with several caches if `arch` is None.
     """
     opened = _open(path, arch, fail)
     if arch is not None:
@@ -57,14 +57,14 @@ def _open(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
 
 
 def _missing_hint(path: Path) -> str:
-    """Return the hint for a path that does not exist: it may be meant for a registry."""
+    """Return the hint for a path that does not exist and may be a registry reference."""
     if is_strict_reference(str(path)):
         return f"copy it from the registry first: `skopeo copy docker://{path} oci:image-cache.oci`"
     return HINT
 
 
 def is_layout(path: Path) -> bool:
-    """Whether `path` is meant to be an OCI layout."""
+    """Whether `path` looks like an OCI layout."""
     return (path / LAYOUT_FILE).exists() or (path / INDEX_FILE).exists()
 
 
@@ -76,7 +76,7 @@ def _open_layout(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
 
 
 def _unnamed(image: LayoutImage) -> tuple[Path, ...]:
-    """Return the files of the layout that are neither its own nor the image's."""
+    """Return the files of the layout that belong neither to the layout nor to the image."""
     folder, document = image.layout.path, image.root().document
     named = [image.entry, *(document.blobs if isinstance(document, ImageManifest) else ())]
     expected = {layout_blob_path(each.digest) for each in named} | {LAYOUT_FILE, INDEX_FILE}

@@ -1,4 +1,4 @@
-"""An opened cache and its packing; selecting a cache from an OCI index."""
+"""Describe an opened cache and its packing, and select a cache from an OCI index."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CacheKind(enum.Enum):
     """The packing of a cache.
 
     `OCI` is an image in a layout or a registry, `ARCHIVE` a layout in a tar. `FLAT` is the bare
-    tree, `TAR` the tree in a tar. `IMAGE` is what machines boot from: an ISO, a disk, a stick.
+    tree, `TAR` the tree in a tar. `IMAGE` is boot media: an ISO, disk image or USB stick image.
     """
 
     OCI = "oci"
@@ -53,12 +53,12 @@ class CacheKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class OpenedCache:
-    """A cache, and how it is packed.
+    """A cache and its packing.
 
-    `codec` is how its tar is compressed: that of the layer, or that of the file around it; `packed`
-    is that of the file alone. An OCI image has the `layer` and, when it has an index, the platforms
-    of its entries, by which readers choose. `unnamed` are files of a layout that nothing in it
-    refers to. `lacking` are folders that Talos needs and that are missing.
+    `codec` is the compression of the cache's tar, either of the layer or of the file that contains
+    it; `packed` is that of the file alone. An OCI image has a `layer`. If it has an index, readers
+    select by the platforms of its `entries`. `unnamed` are unreferenced files of a layout.
+    `lacking` are missing folders that Talos requires.
     """
 
     cache: ImageCache
@@ -72,7 +72,7 @@ class OpenedCache:
 
 
 def lacking_folders(cache: ImageCache, tree: Tree) -> tuple[str, ...]:
-    """Return the folders that Talos needs and that have no entry of their own in `tree`."""
+    """Return the folders that Talos requires but that have no entry in `tree`."""
     there = set(tree.folders) - tree.implied
     return tuple(sorted(set(cache.tree.folders) - there))
 
@@ -84,17 +84,17 @@ _NO_PLATFORM = (
 
 
 def select_entry(source: str, index: Index, arch: Arch | None) -> Descriptor:
-    """Return the entry of `index` for linux on `arch`; without one, that of the only cache.
+    """Return the entry of `index` for linux/`arch`, or that of the only cache if `arch` is None.
 
-    Raises InputError when there is none, UnsupportedError for an index of several caches.
+    Raises InputError if there is no such entry, UnsupportedError for an index of several caches.
     """
     return _only(source, index) if arch is None else _for_arch(source, index, arch)
 
 
 def _for_arch(source: str, index: Index, arch: Arch) -> Descriptor:
-    """Return the entry for linux on `arch`: readers choose by the platform of the entry.
+    """Return the entry for linux/`arch`; readers select by the platform of the entry.
 
-    The only entry of an index without platforms is taken: skopeo writes such archives.
+    A single entry without a platform matches, since skopeo writes such archives.
     """
     for entry in index.images:
         platform = entry.platform.normalised() if entry.platform else None
@@ -108,7 +108,7 @@ def _for_arch(source: str, index: Index, arch: Arch) -> Descriptor:
 
 
 def _only(source: str, index: Index) -> Descriptor:
-    """Return the entry of the only cache, however many platforms it is for."""
+    """Return the entry of the only cache, which may be for several platforms."""
     found = {entry.digest: entry for entry in index.images}
     if not found:
         raise NotAnImageCacheError(f"{source} has no images in its index", hint=HINT)
@@ -128,15 +128,15 @@ def _only(source: str, index: Index) -> Descriptor:
 
 
 def platforms_of(index: Index) -> tuple[Platform, ...]:
-    """Return the platforms of an index's images, normalised, in its order."""
+    """Return the normalised platforms of an index's images, in index order."""
     return tuple(entry.platform.normalised() for entry in index.images if entry.platform)
 
 
 def only_layer(source: str, manifest: RawManifest, *, listed: str) -> Descriptor:
     """Return the layer of a cache's manifest.
 
-    `listed` is how a list of images names what is at `source`. Raises InputError for an image
-    that is not a cache.
+    `listed` is the entry for `source` in a list of images. Raises InputError if the image is not a
+    cache.
     """
     layers = manifest.document.layers if isinstance(manifest.document, ImageManifest) else ()
     if len(layers) != 1 or layers[0].media_type not in LAYER_CODECS:

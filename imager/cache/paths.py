@@ -1,11 +1,11 @@
-"""The paths of an image cache's tree, as Talos lays it out.
+"""Build and parse the paths of an image cache's tree, as defined by Talos.
 
     blob/sha256-<hex>                                   configs and layers
-    manifests/<registry>/<repository>/reference/<tag>   the manifest or index behind a tag
+    manifests/<registry>/<repository>/reference/<tag>   the manifest or index of a tag
     manifests/<registry>/<repository>/digest/sha256-<hex>
 
-A registry's port is written `_5000_`, since vfat has no colon in names. A repository has the
-folder `reference` even without a tag in it: Talos's server looks for that folder.
+A registry's port is written `_5000_`, since vfat does not allow colons in names. A repository has
+the folder `reference` even if it is empty, since Talos's server requires it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BlobPath:
 
 @dataclass(frozen=True, slots=True)
 class ManifestPath:
-    """A manifest or index, under the tag or the digest that `reference` has."""
+    """A manifest or index, named by the tag or the digest of `reference`."""
 
     reference: Reference
 
@@ -43,9 +43,9 @@ def blob_path(digest: Digest) -> str:
 
 
 def manifest_path(reference: Reference) -> str:
-    """Return the path of the manifest that `reference` names by its digest, else by its tag.
+    """Return the path of the manifest of `reference`, by digest if it has one, else by tag.
 
-    Raises UnsupportedError for a registry with an IPv6 address, which has no name on vfat.
+    Raises UnsupportedError for a registry with an IPv6 address, which vfat cannot represent.
     """
     if reference.registry.startswith("["):
         raise UnsupportedError(
@@ -60,7 +60,7 @@ def manifest_path(reference: Reference) -> str:
 
 
 def cache_tree(files: Iterable[File]) -> Tree:
-    """Return the tree of the cache with `files`, in their order, and the folders that it needs."""
+    """Return the tree of a cache of `files`, in this order, with the required folders."""
     tree = Tree.of(files)
     references = (
         f"{parent(folder)}/{_REFERENCE}"
@@ -71,7 +71,7 @@ def cache_tree(files: Iterable[File]) -> Tree:
 
 
 def parse_path(path: str) -> BlobPath | ManifestPath | None:
-    """Return what lies at `path` of a tree, None for what is no part of an image cache."""
+    """Parse a path in the tree; returns None if it is not part of an image cache."""
     kind, _, rest = path.partition("/")
     try:
         if kind == "blob":

@@ -1,6 +1,6 @@
-"""What a new image cache will be, before a blob is fetched: its files, and all sizes.
+"""Plan the files and sizes of a new image cache before any blob is fetched.
 
-The sizes are in the manifests, so the layer is laid out, and what is missing is known, at once.
+The manifests contain all sizes, so the layer's layout and the missing blobs are known in advance.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from imager.support.errors import InputError
 
 
 class LayerCompression(enum.Enum):
-    """How the cache's layer is compressed; blobs are compressed already, so none is best."""
+    """The compression of the cache's layer; blobs are already compressed, so `none` is best."""
 
     NONE = "none"
     GZIP = "gzip"
@@ -43,7 +43,7 @@ LAYER_TYPES: Mapping[LayerCompression, tuple[str, Codec | None]] = {
 
 
 class CacheLayout(enum.Enum):
-    """What a cache is on disk: an OCI image layout, or the bare tree."""
+    """The layout of a cache on disk: an OCI image layout or the bare tree."""
 
     OCI = "oci"
     FLAT = "flat"
@@ -51,9 +51,9 @@ class CacheLayout(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CreateOptions:
-    """How to make a cache; `jobs` is how many blobs are fetched at a time.
+    """Options for creating a cache; `jobs` is the number of parallel downloads.
 
-    With `archive` it is a tar of the folder that it would be otherwise.
+    With `archive` the folder is written as a tar.
     """
 
     layout: CacheLayout = CacheLayout.OCI
@@ -65,12 +65,12 @@ class CreateOptions:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How the files of a tree come to lie on the disk.
+    """The placement of a tree's files on disk; sizes in bytes.
 
-    `content` is the one file that all are written to: the layer, or an archive, whose layer begins
-    at byte `head`; None for a flat folder. `places` are where the files come: in `content`, or in
-    files of their own. `size` are the bytes of what is made, before it is compressed, and `needed`
-    is the space for making it.
+    `content` is the single file that contains all others: the layer, or an archive whose layer
+    begins at byte `head`. It is None for a flat folder. `places` are the locations of the files in
+    `content` or as separate files. `size` is the uncompressed size of the result, `needed` the disk
+    space required to create it.
     """
 
     places: Sequence[PlacedFile]
@@ -82,10 +82,9 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class CreationPlan:
-    """The cache of `gathered` at `path`; `target` is that with links resolved.
+    """The planned cache of `gathered` at `path`; `target` is `path` with links resolved.
 
-    `tree` has all its files and folders. `remote` are the blobs that are not on this
-    machine.
+    `tree` has all its files and folders. `remote` are the blobs that are not on this machine.
     """
 
     gathered: Gathered
@@ -98,7 +97,7 @@ class CreationPlan:
 
     @property
     def key(self) -> str:
-        """What tells this plan from others for the same target."""
+        """A hash that identifies this plan among others for the same target."""
         options = self.options
         kind = f"{options.layout.value} {options.compression.value} {options.archive}"
         lines = (f"{place.path} {place.offset} {place.length}\n" for place in self.packing.places)
@@ -106,7 +105,7 @@ class CreationPlan:
 
     @property
     def missing(self) -> Mapping[Digest, BlobSource]:
-        """The remote blobs that are not in the layer cache either."""
+        """The remote blobs that are not in the layer cache."""
         cache = self.options.layer_cache
         if cache is None:
             return self.remote
@@ -116,9 +115,9 @@ class CreationPlan:
 
 
 def plan_creation(gathered: Gathered, path: Path, options: CreateOptions) -> CreationPlan:
-    """Return the plan of the cache of `gathered` at `path`; nothing is written.
+    """Plan the cache of `gathered` at `path` without writing anything.
 
-    Raises InputError for options that do not go together, and as ImageSource.blob_content.
+    Raises InputError for conflicting options, and as ImageSource.blob_content.
     """
     _check_options(options)
     target = real_folder(path)
@@ -172,14 +171,14 @@ def _pack(
     packed = options.compression is not LayerCompression.NONE or (
         options.archive is not None and options.archive.codec is not None
     )
-    # What is compressed is written beside what is plain.
+    # The plain file and the compressed one exist at the same time.
     needed = 2 * size if packed else size
     moved = (replace(place, offset=place.offset + head) for place in plan.files)
     return Packing(tuple(moved), content, head, size, needed)
 
 
 def real_folder(path: Path) -> Path:
-    """Return the folder or file that `path` leads to: links stay, what they lead to is replaced."""
+    """Resolve the links of `path`, so that the target is replaced and not the link."""
     return Path(os.path.realpath(path))
 
 

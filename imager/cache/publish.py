@@ -1,8 +1,7 @@
-"""An image cache as what is pushed: an OCI layout as it is, a tree or tar packed on the fly.
+"""Plan the push of an image cache: an OCI layout unchanged, a tree or tar packed on the fly.
 
-The layer of a tree is planned and hashed in place, and read a second time when it is
-sent: it takes no space on disk. It is the same layer, with the same digest, as in the layout
-that `write_gathered` makes of the same images.
+The layer of a tree is planned and hashed in place, then read again while it is sent, so it takes no
+disk space. It equals the layer that `write_gathered` writes for the same images, digest included.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from imager.support.reporter import Reporter
 
 
 def plan_cache(path: Path, *, reporter: Reporter) -> PushPlan:
-    """Return the push of the cache at `path`.
+    """Plan the push of the cache at `path`.
 
-    A layout is pushed as it is, unless its layer lacks folders that machines need. Raises
-    InputError when there is no cache or when it is damaged, HostError when there is no
-    space to decompress a tar.
+    A layout is pushed unchanged, unless its layer lacks folders that machines require. Raises
+    InputError if there is no cache or it is damaged, HostError if the disk is too full to
+    decompress a tar.
     """
     layout = _plan_layout(path) if is_layout(path) else None
     if layout is not None and not _may_lack_folders(layout):
@@ -46,7 +45,7 @@ def plan_cache(path: Path, *, reporter: Reporter) -> PushPlan:
 
 
 def _tree_to_pack(path: Path, reporter: Reporter) -> ImageCache | None:
-    """Return the cache of which a layer is to be made, None if its own can be pushed."""
+    """Return the cache to pack as a new layer, or None if its own layer can be pushed."""
     opened = open_cache(path)
     if opened.layer is not None:
         if not opened.lacking:
@@ -67,7 +66,7 @@ def _plan_layout(path: Path) -> PushPlan:
 
 
 def _may_lack_folders(plan: PushPlan) -> bool:
-    """Whether the layer is worth a look: it is the only one, and its headers are quickly read."""
+    """Whether to check the layer's folders: only a single uncompressed layer is quick to read."""
     layers = [each for each in plan.blobs if each.blob.media_type in LAYER_CODECS]
     return len(layers) == 1 and LAYER_CODECS[layers[0].blob.media_type] is None
 
@@ -94,7 +93,7 @@ def _plan_tree(cache: ImageCache, reporter: Reporter) -> PushPlan:
 
 
 def _hash(content: Content, cache: ImageCache, reporter: Reporter) -> Digest:
-    """Return the digest of the layer; the blobs in it are checked beside."""
+    """Return the digest of the layer, verifying its blobs in the same pass."""
     digest = hashlib.sha256()
     with (
         reporter.transfer("hashing the layer", content.size) as advance,

@@ -1,4 +1,4 @@
-"""Opening an image cache that is an image in a registry: its one layer is downloaded."""
+"""Open an image cache in a registry by downloading its single layer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Puller:
-    """How caches are pulled: `layer_cache` is the folder that their layers are stored in."""
+    """Pulls caches from registries and stores their layers in the folder `layer_cache`."""
 
     registries: RegistrySettings
     layer_cache: Path
@@ -38,10 +38,10 @@ class Puller:
     def pull(
         self, reference: Reference, *, arch: Arch | None = None, fail: Fail = stop_at
     ) -> OpenedCache:
-        """Return the cache that is the image `reference` in a registry.
+        """Pull and open the cache with the image reference `reference`.
 
-        Takes `arch` and `fail`, and raises, as `open_cache`; DependencyError when the registry
-        fails.
+        `arch` and `fail` are as for `open_cache`. Raises as `open_cache`, and DependencyError if
+        the registry fails.
         """
         from imager.oci.registry import RegistryClient
 
@@ -67,14 +67,14 @@ class Puller:
 
 @dataclass(frozen=True, slots=True)
 class PullOptions:
-    """How registries are reached; `layer_cache` is a folder of blobs that runs share."""
+    """Options for pulling; `layer_cache` is a folder of blobs shared between runs."""
 
     registries: RegistrySettings = field(default_factory=RegistrySettings)
     layer_cache: Path | None = None
 
     @contextmanager
     def puller(self, reporter: Reporter) -> Iterator[Puller]:
-        """Yield what pulls caches; without a layer cache, layers are kept within the block."""
+        """Yield a Puller; without a layer cache, pulled layers are deleted at exit."""
         with scratch_folder() as scratch:
             yield Puller(self.registries, self.layer_cache or scratch, reporter)
 

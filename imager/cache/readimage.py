@@ -1,4 +1,4 @@
-"""An image as it was read for a cache: its manifests by their names, and its blobs."""
+"""Represent an image read for a cache: its manifests by name, and its blobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imager.oci.source import ImageSource
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """An image, or what signs one."""
+    """An image, or a signature of an image."""
 
     manifests: tuple[tuple[Reference, bytes], ...] = ()
     blobs: tuple[BlobSource, ...] = ()
@@ -26,10 +26,10 @@ class ReadImage:
 def whole_image(
     name: Reference, source: ImageSource, *, root: RawManifest, parts: Sequence[RawManifest]
 ) -> ReadImage:
-    """Return the image `name` whose manifest or index is `root`, with `parts` of it.
+    """Return the image `name` with the manifest or index `root` and its manifests `parts`.
 
-    Foreign layers that `source` cannot give are left out with a warning. Raises InputError for an
-    index inside of an index.
+    Foreign layers missing from `source` are left out with a warning. Raises InputError for a nested
+    index.
     """
     names = [(name, root), *((replace(name, tag=None), part) for part in parts)]
     blobs = {blob.digest: blob for part in parts for blob in _blobs(part)}
@@ -58,7 +58,7 @@ def _is_there(blob: Descriptor, source: ImageSource) -> bool:
 
 
 def _names(name: Reference, manifest: RawManifest) -> Iterator[Reference]:
-    """Yield the names under which a manifest is cached: its tag, if any, and its digest."""
+    """Yield the cache names of a manifest: its tag, if any, and its digest."""
     if name.tag is not None:
         yield replace(name, digest=None)
     yield replace(name, tag=None, digest=manifest.digest)

@@ -1,4 +1,4 @@
-"""From a list of images to what a cache of them holds: manifests first, before any blob."""
+"""Resolve a list of images to the contents of a cache by reading manifests, but no blobs."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def gather(
 ) -> Gathered:
     """Read the manifests of all `entries`, registry references and local sources, `jobs` at a time.
 
-    Configurations that `layer_cache` has are not asked for. What comes out does not depend on the
-    order in which they answer. Signatures that are there and cannot be had are a warning. Raises
-    the error of the one that failed, or one that names all when there are several, each with its
-    place in a list if `entries` maps to those.
+    Configurations in `layer_cache` are not requested. The result does not depend on the order of
+    responses. Signatures that exist but cannot be read cause a warning. Raises the error of the
+    failed entry, or one error for all if several fail. Each message includes the place of its entry
+    if `entries` maps entries to places.
     """
     places = entries if isinstance(entries, Mapping) else dict.fromkeys(entries, "")
     reader = _Reader(client, selection, layer_cache)
@@ -59,14 +59,14 @@ def gather(
 
     reads = Work().run(read, places, jobs=jobs, what="images", lasting=(ImagerError,))
     found = zip(places, reads, strict=True)
-    # One after another: the result depends on their order.
+    # Sequential, since the result depends on the order.
     Work().run(add, found, jobs=1, what="images", lasting=(ImagerError,))
     return gathered
 
 
 @contextmanager
 def _placing(entry: str, place: str) -> Iterator[None]:
-    """Add an entry, and its place in a list, to the message of an error about it."""
+    """Add the entry and its place in a list to the message of an error raised in the block."""
     try:
         yield
     except ImagerError as error:
@@ -75,14 +75,14 @@ def _placing(entry: str, place: str) -> Iterator[None]:
 
 
 def _of_entry(entry: str, message: str) -> str:
-    """Return `message` behind the entry that it is about, unless that is named in it."""
+    """Prefix `message` with its entry, unless the message already contains it."""
     named = message.startswith((f"{entry} ", f"{entry}: ")) or repr(entry) in message
     return message if named else f"{entry}: {message}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What an entry of a list names: images, and what belongs to them."""
+    """The images of a list's entry, with their signatures and warnings."""
 
     images: tuple[ReadImage, ...]
     signatures: tuple[ReadImage, ...] = ()
@@ -104,7 +104,7 @@ def _add_entry(gathered: Gathered, entry: _Entry) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads what entries of a list name."""
+    """Reads the images that entries of a list name."""
 
     client: RegistryClient
     selection: Selection
@@ -132,7 +132,7 @@ class _Reader:
         read = self._image(name, image, root=root)
         if not self.selection.signatures:
             return _Entry((read,))
-        # Of a mirror's image, the registry itself need not be within reach.
+        # If a mirror has the image, the registry itself may be unreachable.
         found = read_signatures(
             image.reference, client=self.client, host=host, signed=root.digest, name=name
         )
@@ -159,7 +159,7 @@ class _Reader:
         self, name: Reference, source: ImageSource, root: RawManifest, index: Index
     ) -> Choice:
         if signed_digest(name.tag) not in (None, root.digest):
-            # What refers to an image is for all its platforms, whatever its entries say.
+            # Referrers of an image apply to all its platforms, whatever their entries contain.
             return Choice(index.manifests)
 
         def find(entry: Descriptor) -> Platform | None:
@@ -173,7 +173,7 @@ class _Reader:
     def _parts(
         self, entries: Iterable[Descriptor], source: ImageSource
     ) -> tuple[list[RawManifest], list[str]]:
-        """Return the manifests of entries, and what is to be said of those that are not there."""
+        """Return the manifests of entries, and warnings about missing ones."""
         parts, lacking = [], []
         for entry in entries:
             try:
@@ -191,7 +191,7 @@ class _Reader:
         return parts, lacking
 
     def _only(self, manifest: ImageManifest, source: ImageSource) -> Choice:
-        """Return the choice of an image without an index: itself, whatever it is for."""
+        """Return the choice for an image without an index, whatever its platform."""
         platform = self._own_platform(manifest, source)
         lacking = self.selection.lacking(platform) if platform else ()
         if platform is None or not lacking:
@@ -202,7 +202,7 @@ class _Reader:
         return Choice((), frozenset({platform} if own else ()), (text,))
 
     def _own_platform(self, manifest: ImageManifest, source: ImageSource) -> Platform | None:
-        """Return the platform in an image's configuration, None when it has none."""
+        """Return the platform in an image's configuration, or None if there is none."""
         if manifest.is_artifact:
             return None
         return config_platform(self._config(manifest.config, source))

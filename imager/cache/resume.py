@@ -1,4 +1,4 @@
-"""Fetches a blob to its place in a file, behind the bytes that an earlier run left there."""
+"""Fetch a blob to its offset in a file, resuming after the bytes left by an earlier run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from imager.support.meter import Kept
 from imager.support.units import MIB
 from imager.support.workers import Work
 
-# Errors that concern one blob, whatever becomes of the others.
+# Errors that affect only one blob.
 OF_ONE_BLOB = (InputError, UnsupportedError, WrongBytesError)
 
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """Where a blob goes: the file `path`, open as `descriptor`, from byte `offset` on.
+    """The destination of a blob: the file `path`, open as `descriptor`, from byte `offset`.
 
-    `known` bytes are there already. `note(count, new)` is called for each MiB: `count` bytes are
-    there, `new` of them since the last call. `note(0, 0)` says that none of them can be used.
+    `known` bytes are already written. `note(count, new)` is called after every MiB: `count` bytes
+    are written, `new` of them since the last call. `note(0, 0)` discards all of them.
     """
 
     path: Path
@@ -38,9 +38,9 @@ class Landing:
 
 
 def resume_blob(wanted: BlobSource, landing: Landing, work: Work) -> None:
-    """Fetch what is missing of a blob; from byte 0 when the bytes that are there are wrong.
+    """Fetch the rest of a blob, or all of it if the existing bytes are wrong.
 
-    Raises as ImageSource.fetch_blob, HostError when the disk is full.
+    Raises as ImageSource.fetch_blob, and HostError if the disk is full.
     """
     known = min(landing.known, wanted.blob.size)
     try:
@@ -70,7 +70,7 @@ def _kept(pieces: Iterable[bytes], work: Work) -> Iterator[bytes]:
 
 
 class _NotingSink:
-    """Passes bytes on, and notes how many there are for each MiB; see `Landing`."""
+    """Forwards bytes to a sink and reports progress after every MiB; see `Landing`."""
 
     def __init__(self, sink: ByteSink, count: int, note: Callable[[int, int], None]) -> None:
         self._sink = sink
@@ -79,7 +79,7 @@ class _NotingSink:
         self._note = note
 
     def write(self, data: bytes) -> None:
-        """Pass `data` on; raises as its sink, HostError when the disk is full."""
+        """Forward `data`; raises as the sink, and HostError if the disk is full."""
         self._sink.write(data)
         self._count += len(data)
         self._new += len(data)
@@ -87,7 +87,7 @@ class _NotingSink:
             self.finish()
 
     def finish(self) -> None:
-        """Note what has arrived since the last time; raises HostError when the disk is full."""
+        """Report the remaining bytes; raises HostError if the disk is full."""
         try:
             self._note(self._count, self._new)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Which parts of an image's index are cached: by platform, as far as there is a choice."""
+"""Select the manifests of an image's index to cache, by platform where possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALL = "all"
 
 
 class MissingPlatform(enum.Enum):
-    """What happens when an image lacks some of several platforms."""
+    """How to handle an image that lacks some of several platforms."""
 
     FAIL = "fail"
     WARN = "warn"
@@ -23,7 +23,7 @@ class MissingPlatform(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which platforms are wanted, none means all that an image has; and whether signatures are."""
+    """The platforms to cache (empty means all), and whether to cache signatures."""
 
     platforms: tuple[Platform, ...]
     signatures: bool = False
@@ -37,9 +37,9 @@ class Selection:
         signatures: bool = False,
         missing: MissingPlatform = MissingPlatform.FAIL,
     ) -> Selection:
-        """Return the selection of `all`, or of comma-separated platforms such as linux/amd64.
+        """Parse `all` or comma-separated platforms such as linux/amd64.
 
-        Raises InputError when one does not parse.
+        Raises InputError for an invalid platform.
         """
         names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
         if not names:
@@ -52,29 +52,29 @@ class Selection:
         return cls(tuple(platforms), signatures, missing)
 
     def lacking(self, platform: Platform) -> tuple[Platform, ...]:
-        """Return the wanted platforms that an image for `platform` alone is not for."""
+        """Return the wanted platforms that an image for only `platform` does not support."""
         return tuple(each for each in self.platforms if not each.matches(platform))
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The entries of an index to cache, the platforms that they are for, and warnings."""
+    """The entries of an index to cache, their platforms, and warnings."""
 
     entries: tuple[Descriptor, ...]
     platforms: frozenset[Platform] = frozenset()
     warnings: tuple[str, ...] = ()
 
 
-# Finds the platform of an entry that does not tell it, None for what is no container image.
+# Finds the platform of an entry without one; returns None if it is not a container image.
 FindPlatform = Callable[[Descriptor], Platform | None]
 
 
 def choose(index: Index, selection: Selection, find: FindPlatform) -> Choice:
-    """Return what `selection` takes of `index`.
+    """Apply `selection` to the entries of `index`.
 
-    All platforms are all that the index names, attestations too. Where no entry is for any
-    platform (artifacts), there is nothing to choose by, and all of them are taken. Raises
-    InputError when a platform is missing, unless others are there and a warning will do.
+    A selection of all platforms includes every entry, even attestations. If no entry has a platform
+    (artifacts), all are included. Raises InputError if a platform is missing, unless others are
+    available and the selection asks for a warning only.
     """
     told = {entry: entry.platform.normalised() for entry in index.images if entry.platform}
     by_platform = {platform: entry for entry, platform in reversed(told.items())}

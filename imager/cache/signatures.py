@@ -1,8 +1,8 @@
-"""Signatures of an image in its registry, and whatever else refers to it.
+"""Read an image's signatures and other referrers from its registry.
 
-Clients such as cosign 3 ask a registry for its list of referrers. Talos's registry for the image
-cache has no such list, so what is listed is cached under the tag that clients ask for then,
-`sha256-<hex>`: OCI distribution specification 1.1, Referrers Tag Schema.
+Clients such as cosign 3 request a registry's list of referrers. Talos's registry for the image
+cache does not support this, so referrers are cached under the fallback tag `sha256-<hex>` (OCI
+distribution specification 1.1, Referrers Tag Schema).
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ def read_signatures(
     signed: Digest,
     name: Reference,
 ) -> Iterator[ReadImage]:
-    """Yield what signs the image `signed` of a repository, as `host` has it.
+    """Yield the signatures and referrers of the image `signed`, read from `host`.
 
-    It is cached beside the image `name`. Of the two tags and the list each is read whole or, with a
-    warning, left out. Raises DependencyError when the registry fails to answer for a tag.
+    They are cached in the repository of the image `name`. Each of the two tags and the list is read
+    completely or left out with a warning. Raises DependencyError if the registry fails to answer
+    for a tag.
     """
     signature, listed = (
         client.image(replace(reference, tag=tag, digest=None)) for tag in signature_tags(signed)
@@ -53,7 +54,7 @@ def read_signatures(
 def _whole(
     name: Reference, image: RemoteImage, find: Callable[[], RawManifest | None]
 ) -> ReadImage:
-    """Return all of what `find` finds in the repository of `image`, or nothing and a warning."""
+    """Read everything `find` returns from the repository of `image`, or return only a warning."""
     try:
         root = find()
         if root is None:
@@ -73,17 +74,17 @@ def _left_out(error: ImagerError) -> str:
 
 def _tagged(image: RemoteImage, host: Endpoint, signed: Digest) -> RawManifest | None:
     root = image.find_at(host)
-    # Some tag an image by its own digest.
+    # The tag may be an image's own digest.
     return None if root is None or root.digest == signed else root
 
 
 def _referrers(
     image: RemoteImage, host: Endpoint, signed: Digest
 ) -> tuple[tuple[Descriptor, ...], ImagerError | None]:
-    """Return what the host lists, or why it does not.
+    """Return the host's list of referrers, or the error of the request.
 
-    A tag may be there all the same, and there are registries that fail for a path that they do not
-    know.
+    The error is not raised, since a tag may exist nevertheless, and some registries fail on paths
+    that they do not know.
     """
     try:
         return image.referrers(signed, host), None
@@ -94,10 +95,10 @@ def _referrers(
 def _with_referrers(
     tagged: RawManifest | None, listed: Iterable[Descriptor], image: RemoteImage
 ) -> RawManifest | None:
-    """Return the index under the tag, with what is listed and is not in it.
+    """Return the index of the tag, extended by listed referrers that it lacks.
 
-    The index of the registry stays as it is where it has all; else one is made, always the same
-    one of the same entries.
+    The registry's index is returned unchanged if it is complete. Otherwise a new index is built,
+    which is the same for the same entries.
     """
     entries = {entry.digest: entry for entry in listed}
     if tagged is not None:

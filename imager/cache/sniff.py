@@ -1,4 +1,4 @@
-"""Recognises common files that are not image caches, for messages that say what to do."""
+"""Recognise common files that are not image caches, to print helpful hints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LIST_HINT = (
 def not_a_cache(path: Path) -> InputError:
     """Return the error for the file `path`, which is neither a tar nor an ISO or disk image.
 
-    Raises OutputError when it cannot be read, InputError for a damaged compressed file.
+    Raises OutputError if it cannot be read, InputError for a damaged compressed file.
     """
     try:
         with path.open("rb") as file:
@@ -64,7 +64,7 @@ def _described(head: bytes) -> tuple[str, str]:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether `head` is printable UTF-8; its last character may be cut off."""
+    """Whether `head` is printable UTF-8; its last character may be truncated."""
     text = head.decode("utf-8", "ignore").removeprefix("\ufeff")
     whole = len(text.encode()) >= len(head) - 6
     return whole and all(char.isprintable() or char in "\t\r\n\f" for char in text)

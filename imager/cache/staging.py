@@ -1,4 +1,4 @@
-"""A cache while it is made: its folder beside the target, and how its blobs come into it."""
+"""Manage the staging folder next to the target of a new cache, and transfer blobs into it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from imager.support.reporter import Advance, Reporter
 from imager.support.units import MIB, format_size
 
 _JOURNAL = "journal"
-# Less is quickly fetched again, and needs no folder beside the target.
+# Smaller downloads are quick to repeat and not worth a leftover folder.
 _WORTH_KEEPING = MIB
 
 
 def check_space(plan: CreationPlan) -> None:
-    """Raise HostError when there is too little space to make what was planned."""
+    """Raise HostError if there is too little disk space for the plan."""
     there = 0
     if plan.options.layer_cache is None:
         there = used_space(keyed_partial(plan.target, plan.key))
@@ -37,9 +37,9 @@ def check_space(plan: CreationPlan) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Construction:
-    """A plan on its way to its target.
+    """A plan that is being written to its target.
 
-    With a layer cache, remote blobs are kept in it, and taken from it when they are there.
+    With a layer cache, remote blobs are stored in it and reused from it.
     """
 
     plan: CreationPlan
@@ -47,10 +47,10 @@ class Construction:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Yield the folder that becomes the target, with what came in an earlier run of the plan.
+        """Yield the folder that becomes the target, with blobs from an earlier run of the plan.
 
-        Of an archive it is the file in it with the target's name. Raises HostError when there is
-        too little space.
+        For an archive, the file in it with the target's name becomes the target. Raises HostError
+        if there is too little disk space.
         """
         check_space(self.plan)
         options = self.plan.options
@@ -60,7 +60,7 @@ class Construction:
             yield folder
 
     def _keep(self, folder: Path, error: BaseException) -> bool:
-        """Keep what has arrived, unless it is less than a MiB or there is no room for it."""
+        """Keep the downloads if they exceed 1 MiB, and the error is not a HostError/OutputError."""
         come = recorded(folder / _JOURNAL)
         if come < _WORTH_KEEPING or isinstance(error, HostError | OutputError):
             return False
@@ -78,10 +78,10 @@ class Construction:
         local_size: int,
         flusher: Flusher,
     ) -> Iterator[Advance]:
-        """Check local blobs while the block writes them; then bring the remote ones to `places`.
+        """Check local blobs while the block writes them, then fetch the remote ones to `places`.
 
-        `places` has, by the path in the tree, a file and an offset in it. `local_size` is what the
-        block writes, in bytes; yields a progress for it. Raises as `fetch_blobs`.
+        `places` maps paths in the tree to a file and an offset in it. Yields a progress callback
+        for the `local_size` bytes that the block writes. Raises as `fetch_blobs`.
         """
         remote = self.plan.remote
         total = local_size + sum(source.blob.size for source in remote.values())
@@ -114,19 +114,19 @@ class Construction:
 
 
 def forget_journal(folder: Path) -> None:
-    """Remove the journal: all blobs have arrived, and their places will change."""
+    """Remove the journal once all blobs are complete, since their offsets will change."""
     (folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def kept_from_earlier(plan: CreationPlan) -> int:
-    """Return the bytes of remote blobs that an earlier run of the plan left beside its target."""
+    """Return how many bytes of remote blobs an earlier run of the plan has left for resuming."""
     if plan.options.layer_cache is not None:
         return 0
     return recorded(keyed_partial(plan.target, plan.key) / _JOURNAL)
 
 
 def _local_checks(gathered: Gathered) -> list[Check]:
-    """Return the checks of the blobs that are on this machine."""
+    """Return the checks of the local blobs."""
     contents = (
         (digest, source.source.blob_content(source.blob))
         for digest, source in sorted(gathered.blobs.items())

@@ -1,8 +1,8 @@
-"""Opens caches in tars: a tar of the tree or of an OCI layout, at the root or in one folder.
+"""Open caches in tars of the tree or of an OCI layout, at the root or in one folder.
 
-The contents of a plain tar are ranges of the file, and a compressed layer in it is a stream that
-begins in the middle of the file. A compressed tar is one stream; a layer in it that is compressed
-as well is copied to a temporary file, and read there.
+The members of a plain tar are ranges of the file, and a compressed layer in it is a stream that
+begins at an offset of the file. A compressed tar is a single stream; if a layer in it is also
+compressed, it is copied to a temporary file first.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _DAMAGED = "the archive is damaged: copy or create it again"
 
 
 def open_tar_file(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
-    """Return the cache in the tar that is the file `path`, plain or compressed.
+    """Open the cache in the plain or compressed tar `path`.
 
-    Raises InputError for a file that is no tar, or one without a cache; HostError when there is
-    no space for a layer that is compressed twice. `fail` gets what else is wrong.
+    Raises InputError if the file is not a tar or has no cache, HostError if the disk is too full
+    for a layer that is compressed twice. `fail` receives other errors.
     """
     place = TarPlace.of_file(path.resolve())
     if not first_names(place, 1) and not _claims_to_be_tar(path):
@@ -68,7 +68,7 @@ def open_tar_file(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
         image = LayoutImage(layout, select_entry(str(path), layout.index, arch))
         opened = open_layout_image(str(path), image, fail, listed=f"NAME=oci-archive:{path}")
     except (InputError, UnsupportedError):
-        # Docker's own archives have a layout inside as well.
+        # Archives of `docker save` contain a layout as well.
         if files.has(_DOCKER_INDEX):
             raise _docker_archive(path) from None
         raise
@@ -76,9 +76,9 @@ def open_tar_file(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
 
 
 def open_tar_layout(path: Path) -> Layout:
-    """Return the OCI layout in the tar `path`, plain or compressed.
+    """Open the OCI layout in the plain or compressed tar `path`.
 
-    Raises InputError if there is none, and as `Layout.of`.
+    Raises InputError if there is no layout, and as `Layout.of`.
     """
     tree = open_tar(TarPlace.of_file(path.resolve()), keep=_SmallFiles())
     return Layout.of(_files(path, _find_cache(path, tree).tree))
@@ -89,7 +89,7 @@ def _files(path: Path, tree: Tree) -> ArchiveFiles:
 
 
 def open_layout_image(source: str, image: LayoutImage, fail: Fail, *, listed: str) -> OpenedCache:
-    """Return the cache that is the image of a layout called `source`; see `open_layer`."""
+    """Open the cache in the image of the layout at `source`; see `open_layer`."""
     manifest = image.root()
     layer = only_layer(source, manifest, listed=listed)
     if isinstance(manifest.document, ImageManifest):
@@ -107,7 +107,7 @@ def open_layout_image(source: str, image: LayoutImage, fail: Fail, *, listed: st
 
 
 def _check_config(image: LayoutImage, config: Descriptor, fail: Fail) -> None:
-    """Check a configuration, which may have been hashed when the archive was read."""
+    """Check a configuration, unless it was hashed while the archive was read."""
     try:
         what = f"{image.place}: configuration {config.digest}"
         if not _compare_hashed(what, image.layout.blob(config), config, fail):
@@ -117,7 +117,7 @@ def _check_config(image: LayoutImage, config: Descriptor, fail: Fail) -> None:
 
 
 def _compare_hashed(what: str, file: File, blob: Descriptor, fail: Fail) -> bool:
-    """Compare a file that was hashed when the archive was read; return whether it was hashed."""
+    """Compare the digest of a file if it was hashed earlier; return whether it was."""
     if file.sha256 not in (None, blob.digest.hex):
         fail(DamagedCacheError(f"{what} does not match its digest", hint=_DAMAGED))
     return file.sha256 is not None
@@ -126,11 +126,11 @@ def _compare_hashed(what: str, file: File, blob: Descriptor, fail: Fail) -> bool
 def open_layer(
     source: str, layer: Descriptor, content: Content, fail: Fail, *, listed: str
 ) -> OpenedCache:
-    """Return the cache in the layer of an OCI image called `source`; `content` is its bytes.
+    """Open the cache in the layer of the OCI image `source`; `content` is the layer's bytes.
 
-    `listed` is how a list of images names the image. Raises InputError when it cannot be read,
-    HostError when there is no space for one that is compressed twice; `fail` gets what else is
-    wrong.
+    `listed` is the entry for the image in a list of images. Raises InputError if the layer cannot
+    be read, HostError if the disk is too full for a layer that is compressed twice. `fail` receives
+    other errors.
     """
     place = _layer_place(source, layer, content)
     try:
@@ -146,7 +146,7 @@ def open_layer(
 
 
 def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
-    """Locate the tar of a layer; raises InputError if it is not what its media type says."""
+    """Locate the tar of a layer; raises InputError if it does not match its media type."""
     codec = LAYER_CODECS[layer.media_type]
     match [extent.source for extent in content.extents]:
         case [StreamRange() as place] if codec is None:
@@ -171,7 +171,7 @@ def _beginning(content: Content) -> bytes:
 class _SmallFiles:
     """Selects the files of a compressed tar to keep: manifests and possible configurations.
 
-    Their total size is bounded, since hostile archives may have many.
+    Their total size is limited, to protect against hostile archives.
     """
 
     def __init__(self) -> None:
@@ -193,14 +193,14 @@ def _claims_to_be_tar(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Inner:
-    """The part of a tar that is a cache, with paths inside of it; and whether it is a layout."""
+    """The subtree of a tar that is a cache, and whether it is an OCI layout."""
 
     tree: Tree
     has_layout: bool
 
 
 def _find_cache(path: Path, tree: Tree) -> _Inner:
-    """Return the cache in a tar; raises InputError where there is not exactly one."""
+    """Find the cache in a tar; raises InputError unless there is exactly one."""
     found: dict[str, bool] = {}
     for name in (file.path for file in tree.files):
         top, _, rest = name.partition("/")

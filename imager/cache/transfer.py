@@ -1,4 +1,4 @@
-"""Brings blobs to their places: several at a time, each checked on the way."""
+"""Transfer blobs to their destinations in parallel, verifying each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imager.support.workers import Work
 
 @dataclass(frozen=True, slots=True)
 class BlobPlace:
-    """Where a remote blob goes: into the existing file `path`, from byte `offset` on."""
+    """The destination of a remote blob: the existing file `path`, from byte `offset`."""
 
     wanted: BlobSource
     path: Path
@@ -36,12 +36,11 @@ Deliver = Callable[[BlobPlace, Work], None]
 def fetch_blobs(
     places: Sequence[BlobPlace], *, deliver: Deliver, jobs: int, progress: Advance
 ) -> None:
-    """Have all blobs delivered to their places, `jobs` at a time, the largest first.
+    """Deliver all blobs to their places, `jobs` at a time, largest first.
 
-    `progress` is called with the bytes that arrived since its last call, by one thread at a
-    time. A blob that is missing or wrong does not keep the others from being fetched, and all such
-    failures are reported together; any other error stops the others: DependencyError when a
-    registry fails, HostError when the disk is full.
+    `progress` is called with the bytes received since its last call, by one thread at a time. The
+    transfer continues after a missing or wrong blob, and all such failures are reported together.
+    Any other error stops it: DependencyError if a registry fails, HostError if the disk is full.
     """
     work = Work(progress)
     work.run(
@@ -55,7 +54,7 @@ def fetch_blobs(
 
 @dataclass(frozen=True, slots=True)
 class DirectDelivery:
-    """Writes blobs to their places as they arrive, resuming where an earlier run stopped."""
+    """Writes blobs directly to their places, resuming an earlier run."""
 
     journal: Journal
     flusher: Flusher
@@ -77,28 +76,31 @@ class DirectDelivery:
 
 @dataclass(frozen=True, slots=True)
 class LayerCacheDelivery:
-    """Brings blobs to their places through the layer cache."""
+    """Delivers blobs through the layer cache."""
 
     cache: LayerCache
 
     def __call__(self, place: BlobPlace, work: Work) -> None:
-        """Fetch the blob if need be, and put it into its place; raises as `LayerCache.get`.
+        """Fetch the blob if necessary and write it to its place; raises as `LayerCache.get`.
 
-        A file that is only the blob becomes a hard link to the one in the cache, where that is
-        possible. Else the blob is copied, and checked on the way.
+        If the file contains only the blob, it becomes a hard link to the file in the cache where
+        possible. Otherwise the blob is copied and verified.
         """
         path = self.cache.get(place.wanted, work)
         if not _link(path, place):
             try:
                 _copy(path, place, work)
             except OF_ONE_BLOB:
-                # It was changed with its time kept, or the disk is failing.
+                # The file was changed without changing its time, or the disk is failing.
                 path.unlink(missing_ok=True)
                 _copy(self.cache.get(place.wanted, work), place, work)
 
 
 def _link(path: Path, place: BlobPlace) -> bool:
-    """Make the place a hard link to `path`; False for more than the blob, or where not possible."""
+    """Replace the file by a hard link to `path`; return False if that is not possible.
+
+    It is not possible if the file contains more than the blob.
+    """
     if place.offset or place.path.stat().st_size != place.wanted.blob.size:
         return False
     link = place.path.with_name(f"{place.path.name}.link")
@@ -114,7 +116,7 @@ def _link(path: Path, place: BlobPlace) -> bool:
 def _copy(path: Path, place: BlobPlace, work: Work) -> None:
     blob = place.wanted.blob
     with opened(place.path, os.O_WRONLY) as descriptor:
-        # Its bytes were reported when they came to the layer cache.
+        # LayerCache.get has already reported these bytes as progress.
         sink = FileSink(descriptor, place.offset, Work(cancel=work.cancel))
         check = BlobCheck(blob, sink, where=str(path), error=WrongBytesError)
         copy_blob(Content.of_source(FileRange(path), blob.size), check)

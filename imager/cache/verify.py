@@ -1,4 +1,4 @@
-"""Verifying a cache: every digest, and every image complete; all problems, not only the first."""
+"""Verify all digests and the completeness of all images of a cache, reporting every problem."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from imager.support.units import count
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was looked at, and what was found: `size` in bytes, of all files of the tree.
+    """The result of a verification; `size` is that of all files of the tree in bytes.
 
-    `problems` make the cache unfit; `notes` do not. `hint` is what to do where it could not be
-    opened at all.
+    `problems` make the cache invalid, `notes` do not. `hint` is a remedy for a cache that could not
+    be opened.
     """
 
     images: int = 0
@@ -41,23 +41,23 @@ def verify_cache(
     platforms: Sequence[Platform] = (),
     reporter: Reporter,
 ) -> Verification:
-    """Return what is wrong with the cache that `opening` opens.
+    """Verify the cache that `opening` opens.
 
-    Its images must be complete for `platforms`; without any, for those of the cache, as far as
-    their indexes name them. Raises an ImagerError other than InputError and UnsupportedError when
-    the cache cannot be reached.
+    Its images must be complete for `platforms`, or, if that is empty, for the platforms of the
+    cache that their indexes name. Raises an ImagerError other than InputError and UnsupportedError
+    if the cache cannot be reached.
     """
     errors: list[ImagerError] = []
     try:
         opened = opening(errors.append)
     except ImagerError as error:
-        # 2 and 3 are the user's files; a registry that fails or a full disk say nothing of those.
+        # Only 2 and 3 concern the user's files; registry failures and full disks do not.
         if exit_code_of(error) not in (2, 3):
             raise
         return Verification(problems=_texts([*errors, error]), hint=error.hint)
     cache = opened.cache
     errors += _failed_digests(cache, reporter)
-    # Of what may not be read, nothing is known.
+    # The contents of unreadable files are unknown.
     if denied := next(filter(is_denied, errors), None):
         raise denied
     images, signatures = cached_images(cache), cached_signatures(cache)
@@ -86,7 +86,7 @@ def _failed_digests(cache: ImageCache, reporter: Reporter) -> Sequence[ImagerErr
 
 
 def _lacking_manifests(signature: CachedImage) -> Iterator[str]:
-    """Yield what an index of signatures names and the cache has not: they are cached whole."""
+    """Yield the manifests missing from a signature index, which must be cached completely."""
     if isinstance(signature.root.document, Index):
         there = {part.manifest.digest for part in signature.parts}
         for entry in signature.root.document.manifests:
@@ -100,7 +100,7 @@ def _incomplete(cache: ImageCache, image: CachedImage) -> Iterator[str]:
 
 
 def _half(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]:
-    """Yield which of `platforms` the image has and the cache has not."""
+    """Yield which of `platforms` the image's index names but the cache lacks."""
     lacking = [platform for platform in platforms if image.missing(platform)]
     yield from (f"{image.reference} has no manifest for {platform}" for platform in lacking)
     empty = isinstance(image.root.document, Index) and not image.root.document.manifests
@@ -109,9 +109,9 @@ def _half(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]:
 
 
 def _not_for(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]:
-    """Yield which of `platforms` are not there, whatever the image could have."""
+    """Yield which of `platforms` the cached image lacks, even if its index does not name them."""
     if isinstance(image.root.document, Index):
-        # Artifacts are for no platform.
+        # Artifacts have no platform.
         for platform in () if image.parts and not image.platforms else platforms:
             if platform not in image.platforms:
                 yield f"{image.reference} has no manifest for {platform}"
@@ -120,7 +120,7 @@ def _not_for(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]
 
 
 def _hidden(opened: OpenedCache, platforms: Sequence[Platform]) -> Iterator[str]:
-    """Yield the platforms for which an index of caches has no entry: readers choose by it."""
+    """Yield the platforms without an entry in the cache's index, by which readers select."""
     if opened.entries is None:
         return
     for platform in platforms:

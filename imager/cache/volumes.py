@@ -1,7 +1,7 @@
-"""The image cache inside of a finished image: of an ISO, a disk or a stick, read where it lies.
+"""Read the image cache inside an ISO, disk image or USB stick image in place.
 
-A machine looks at the partition IMAGECACHE first, then into the folder imagecache of an ISO or a
-FAT volume; so it is here.
+As on a machine, the partition IMAGECACHE is tried first, then the folder imagecache of an ISO or
+FAT volume.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _FOLDER = "imagecache"
 _MANIFESTS = "manifests"
 _VOLUME_HEAD = 2 << 10
 _XZ = b"\xfd7zXZ\0"
-# Programs and the suffix that they take away; xz(1) has no codec of ours.
+# Decompression programs and their suffixes; xz is not supported as a codec.
 _GUNZIP, _UNZSTD, _UNXZ = ("gzip", ".gz"), ("zstd", ".zst"), ("xz", ".xz")
 _DECOMPRESS = {Codec.GZIP: _GUNZIP, Codec.ZSTD: _UNZSTD}
 
 
 def is_image(path: Path) -> bool:
-    """Whether the file `path` is an image to be looked into, and not a tar.
+    """Whether the file `path` is an ISO or disk image, and not a tar.
 
-    Raises UnsupportedError for a compressed image, OutputError when the file cannot be read.
+    Raises UnsupportedError for a compressed image, OutputError if the file cannot be read.
     """
     head = _head(path, 0, HEAD)
     if head.startswith(_XZ):
@@ -56,8 +56,8 @@ def is_image(path: Path) -> bool:
 def image_tree(path: Path) -> Tree:
     """Return the tree of the cache in the image `path`, files sorted by path.
 
-    Raises InputError for an image without a cache or with damage, UnsupportedError for one that
-    cannot be read as it is.
+    Raises InputError if the image is damaged or has no cache, UnsupportedError if its format is not
+    supported.
     """
     for tree in _trees(path):
         if _MANIFESTS in tree.entries:
@@ -70,7 +70,7 @@ def image_tree(path: Path) -> Tree:
 
 
 def _trees(path: Path) -> Iterator[Tree]:
-    """Yield the trees that may be a cache, in the order in which a machine looks for one."""
+    """Yield the trees that may be a cache, in a machine's search order."""
     head = _head(path, 0, HEAD)
     partitions = find_partitions(path, head)
     for part in partitions:
@@ -89,20 +89,20 @@ def _trees(path: Path) -> Iterator[Tree]:
 
 
 def _with_cache_paths(tree: Tree) -> Tree:
-    """Return a tree found on FAT with the paths of a cache: a machine finds them in any case."""
+    """Restore the case of a cache's paths in a tree on FAT, which ignores case."""
     files = (replace(file, path=_cache_path(file.path)) for file in tree.files)
     return Tree.of(files, others=tree.others)
 
 
 def _cache_path(path: str) -> str:
-    """Return a path in the case that a cache has it in; that of a tag is kept where it can be."""
+    """Return a path in the case that a cache uses, keeping the case of a tag if possible."""
     folder, _, name = path.rpartition("/")
     tried = (path, f"{folder.lower()}/{name}", path.lower())
     return next((each for each in tried if parse_path(each)), path)
 
 
 def _looks_like_image(head: bytes) -> bool:
-    """Whether a file begins with `head` like an image; in a tar, images may be members."""
+    """Whether a file that begins with `head` is an image, and not a tar that contains images."""
     if _is_tar(head):
         return False
     has_gpt = gpt_sector_size(head) is not None
@@ -138,7 +138,7 @@ def _compressed(path: Path, program: str, suffix: str) -> UnsupportedError:
 
 
 def _compressed_with_xz(path: Path) -> UnsupportedError:
-    """Return the error for a file that is compressed with xz: a tar by its name, or an image."""
+    """Return the error for an xz-compressed tar or image, told apart by the file name."""
     name = path.name.lower()
     if not name.endswith((".tar.xz", ".txz")):
         return _compressed(path, *_UNXZ)

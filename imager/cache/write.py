@@ -1,8 +1,8 @@
-"""Making an image cache: an OCI layout with one layer, a tar of the cache's tree, or the tree.
+"""Write an image cache as an OCI layout with one layer, as the bare tree, or as a tar of either.
 
-All sizes are known from the manifests, so the layer is planned before a blob is fetched: local
-blobs are copied to their places in it, remote ones are written there as they arrive. So it is in an
-archive, a tar of the layout or of the tree: nothing is written twice but what is compressed.
+The manifests contain all sizes, so the layer is planned before any blob is fetched. Local blobs are
+copied to their offsets in it, and remote ones are downloaded directly to theirs. Archives work the
+same way. Only compression writes data a second time.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ from imager.support.folders import check_output_folder
 from imager.support.meter import Kept
 from imager.support.reporter import Advance, Reporter
 
-# What the first members of an archive of a cache are called, at its root or in a folder.
+# How many of the first members of an archive to check for the names of a cache.
 _LOOKED_AT = 4
 _MARKS = frozenset({"blob", "blobs", "manifests", LAYOUT_FILE, INDEX_FILE})
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A finished cache: the layer that it is, unless it is a bare tree."""
+    """A finished cache and its layer, if it has one."""
 
     layer: Descriptor | None
 
 
 def check_creatable(path: Path, *, force: bool, archive: ArchiveFormat | None = None) -> None:
-    """Raise InputError unless a cache may be made at `path`, HostError without the permission.
+    """Check that a cache can be created at `path`: a file with `archive`, else a folder.
 
-    With `archive` it is a file.
+    Raises InputError if `path` exists and may not be replaced, HostError without write permission.
     """
     if path.exists() and not force:
         raise AlreadyExistsError(f"{path} exists already", hint="replace it with --force")
@@ -83,7 +83,7 @@ def _is_cache_folder(path: Path) -> bool:
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether the file `path` begins like an archive of a cache; it may be a damaged one."""
+    """Whether the file `path` begins like an archive of a cache, even a damaged one."""
     if not path.is_file():
         return False
     names = first_names(TarPlace.of_file(path), _LOOKED_AT)
@@ -93,7 +93,7 @@ def _is_archive(path: Path) -> bool:
 def write_gathered(
     gathered: Gathered, path: Path, *, options: CreateOptions, reporter: Reporter
 ) -> Created:
-    """Write the cache of `gathered` to `path`, atomically, replacing one there.
+    """Write the cache of `gathered` to `path` atomically, replacing an existing one.
 
     Raises as `plan_creation` and `write_cache`.
     """
@@ -101,12 +101,12 @@ def write_gathered(
 
 
 def write_cache(plan: CreationPlan, *, reporter: Reporter) -> Created:
-    """Write what was planned, atomically.
+    """Write a planned cache atomically.
 
-    The same images give the same bytes. What has arrived when the run ends early is kept beside
-    the target, and the next run with the same plan resumes there. Raises InputError for a
-    local blob that is not what its digest says, DependencyError when a registry fails, HostError
-    for a lack of space.
+    The same images give the same bytes. The downloads of an interrupted run are kept next to the
+    target, and the next run with the same plan resumes them. Raises InputError for a local blob
+    that does not match its digest, DependencyError if a registry fails, HostError if the disk is
+    too full.
     """
     made = Construction(plan, reporter)
     with made.folder() as folder:
@@ -120,7 +120,7 @@ def write_cache(plan: CreationPlan, *, reporter: Reporter) -> Created:
 
 def _write_tree(made: Construction, folder: Path) -> None:
     plan = made.plan
-    # An earlier run's: what is written to them would be written to the old cache.
+    # Links of an interrupted run: writing to them would change the old cache.
     drop_links(folder)
     for name in plan.tree.folders:
         (folder / name).mkdir(exist_ok=True)
@@ -183,7 +183,7 @@ def _write_archive(
 
 
 def _write_around(archive: Content, out: int) -> None:
-    """Write what an archive has around its layer, which is a hole in `archive`."""
+    """Write the members of an archive other than its layer, which is a hole in `archive`."""
     for extent in archive.extents:
         os.pwrite(out, read_content(archive.slice(extent.offset, extent.length)), extent.offset)
     os.ftruncate(out, archive.size)
@@ -191,7 +191,7 @@ def _write_around(archive: Content, out: int) -> None:
 
 @contextmanager
 def _written(made: Construction, content: Content, path: Path, folder: Path) -> Iterator[int]:
-    """Write the file that contains all blobs; yield its descriptor while it is flushed."""
+    """Write the file that contains all blobs; yield its descriptor during write-back."""
     places = {place.path: (path, place.offset) for place in made.plan.packing.places}
     with flushing() as flusher, opened(path, MADE) as out:
         size = content.data_size
