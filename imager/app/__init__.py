@@ -1,1 +1,1 @@
-"""What the program does, one module a use case: steps that call the layers below."""
+"""Implement the program's use cases, one per module, with the layers below."""

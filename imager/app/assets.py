@@ -1,4 +1,4 @@
-"""Boot assets: fetched, pushed to a registry, pulled from one, removed."""
+"""Fetch, push, pull and remove boot assets."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from imager.support.repro import source_date_epoch
 
 @dataclass(frozen=True, slots=True)
 class FetchAssets:
-    """Which of Debian's boot assets to fetch into `folder`; default: where builds look for them.
+    """Options for fetching Debian's boot assets into `folder` (default: where builds find them).
 
-    With `locked`, exactly the packages that the folder's sources.json records.
+    With `locked`, fetch exactly the packages recorded in the folder's sources.json.
     """
 
     arch: str = "amd64"
@@ -55,7 +55,7 @@ def fetch_assets(wanted: FetchAssets, reporter: Reporter = QUIET) -> fetch.Fetch
 
 @dataclass(frozen=True, slots=True)
 class AssetsInRegistry:
-    """Boot assets in a registry, as `reference`, and their `folder` on this machine."""
+    """Boot assets with their registry `reference` and their local `folder`."""
 
     reference: str
     arch: str = "amd64"
@@ -66,8 +66,8 @@ class AssetsInRegistry:
 def push_assets(assets: AssetsInRegistry, reporter: Reporter = QUIET) -> Pushed:
     """Push boot assets as an OCI artifact.
 
-    Raises InputError for a wrong reference and when there are no boot assets, DependencyError when
-    the registry fails.
+    Raises InputError for an invalid reference or missing boot assets, DependencyError if the
+    registry fails.
     """
     target = Reference.parse_strict(assets.reference)
     plan = plan_artifact(find_assets(find_arch(assets.arch), given=assets.folder))
@@ -77,7 +77,7 @@ def push_assets(assets: AssetsInRegistry, reporter: Reporter = QUIET) -> Pushed:
 
 @dataclass(frozen=True, slots=True)
 class PulledAssets:
-    """The folder that was filled, and its files."""
+    """The folder of the pulled boot assets, and its files."""
 
     folder: Path
     files: Sequence[PulledFile]
@@ -86,8 +86,8 @@ class PulledAssets:
 def pull_assets(assets: AssetsInRegistry, reporter: Reporter = QUIET) -> PulledAssets:
     """Pull boot assets into the architecture's folder in `assets.folder`, replacing a fetched set.
 
-    Raises InputError for another artifact or a folder with other files, DependencyError when the
-    registry fails.
+    Raises InputError if the artifact is not boot assets or the folder has other files,
+    DependencyError if the registry fails.
     """
     arch = find_arch(assets.arch)
     target = (assets.folder or fetch_folder()) / arch.name
@@ -102,9 +102,10 @@ def pull_assets(assets: AssetsInRegistry, reporter: Reporter = QUIET) -> PulledA
 def clean_assets(
     folder: Path | None = None, *, stale: bool = False, dry_run: bool = False
 ) -> tuple[Removal, ...]:
-    """Remove fetched boot assets and downloads, or with `stale` only downloads that none uses.
+    """Remove fetched boot assets and downloads, or with `stale` only unused downloads.
 
-    Returns what is removed, or would be. Raises HostError when a file cannot be removed.
+    Returns the removals; with `dry_run` they are not carried out. Raises HostError if a file cannot
+    be removed.
     """
     removals = plan_cleaning(folder or fetch_folder(), package_folder(), stale=stale)
     if not dry_run:

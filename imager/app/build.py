@@ -1,4 +1,4 @@
-"""A build, from a profile to a file: the readable sequence of its steps."""
+"""Build a profile: the sequence of steps from profile to output file."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ from imager.talos.versions import require_image_cache
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How to build a profile; `assets` and `layer_cache` are folders.
+    """Options for building a profile; `assets` and `layer_cache` are folders.
 
-    `output` is a folder or the file to write, which is replaced if `clobber`. The cache must have
-    the images in the lists `require_images`. `secureboot` is the folder of keys and certificates.
+    `output` is a folder or the file to write. An existing file is replaced if `clobber`. The cache
+    must contain the images in the lists `require_images`. `secureboot` is the folder of keys and
+    certificates.
     """
 
     output: Path
@@ -67,9 +68,9 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """An output that is planned, and what will be needed to write it; sizes in bytes.
+    """A planned output and the requirements for writing it; sizes in bytes.
 
-    `replaced` is the file at `path` now.
+    `replaced` is the existing file at `path`.
     """
 
     plan: OutputPlan
@@ -81,11 +82,11 @@ class Planned:
     replaced: Replaced | None
 
     def check_space(self) -> None:
-        """Raise HostError when there is too little space for the output."""
+        """Raise HostError if there is too little disk space for the output."""
         check_free_space(self.path.parent, self.space_needed)
 
 
-# File systems round up, and keep a little for themselves.
+# File systems round sizes up and need space for metadata.
 _METADATA_SLACK = MIB
 
 
@@ -95,8 +96,8 @@ def planned_build(
 ) -> Iterator[Planned]:
     """Plan the output of `profile`; the plan is valid inside the block.
 
-    Nothing is written but metadata, and a cache that is pulled from a registry, both to
-    temporary folders. Raises ImagerError for whatever is wrong with the profile's inputs.
+    Writes only metadata and any cache pulled from a registry, both to temporary folders unless
+    there is a layer cache. Raises ImagerError for any problem with the profile's inputs.
     """
     required = read_image_list(options.require_images) if options.require_images else ()
     path = output_path(options.output, output_name(profile))
@@ -149,7 +150,7 @@ def planned_build(
 
 
 def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QUIET) -> Written:
-    """Write what was planned; see `imager.image.write.write_output` for the errors."""
+    """Write a planned output; see `imager.image.write.write_output` for the errors."""
     planned.check_space()
     checks = planned.cache.checks if planned.cache and options.verify else ()
     with reporter.transfer(
@@ -173,7 +174,7 @@ def build(profile: Profile, options: BuildOptions, reporter: Reporter = QUIET) -
 
 
 def _version(profile: Profile, assets: BootAssets) -> TalosVersion:
-    """Return the Talos version of the profile, else of the boot assets, else the default."""
+    """Return the Talos version of the profile, or else of the boot assets, or else the default."""
     if profile.version or not assets.version:
         return TalosVersion.parse(profile.version or DEFAULT_VERSION)
     try:
@@ -186,7 +187,7 @@ def _version(profile: Profile, assets: BootAssets) -> TalosVersion:
 
 
 def _secure_boot(profile: Profile, options: BuildOptions, reporter: Reporter) -> SecureBoot | None:
-    """Return what signs the output, if anything does; warns of what is wrong with the keys."""
+    """Load the keys that sign the output, if it is signed, and print warnings about them."""
     if not profile.secureboot:
         if profile.input.secureboot:
             raise InputError(
@@ -202,7 +203,7 @@ def _secure_boot(profile: Profile, options: BuildOptions, reporter: Reporter) ->
         )
     given = profile.input.secureboot or SecureBootInput()
     files = SecureBootFiles.in_folder(options.secureboot)
-    # Talos prints the paths that it takes by default: they are those of the folder of keys.
+    # Profiles printed by Talos contain its default paths; these mean the folder of keys.
     default = SecureBootFiles.in_folder(DEFAULT_FOLDER)
 
     def chosen(path: str, usual: Path, in_folder: Path) -> Path:
@@ -229,7 +230,7 @@ def _secure_boot(profile: Profile, options: BuildOptions, reporter: Reporter) ->
 
 
 def _enroll_keys(profile: Profile) -> EnrollKeys:
-    """Return how keys are enrolled; raises InputError for a way to, where there are no keys."""
+    """Return how to enroll keys; raises InputError if it is set but there are no keys."""
     asked = profile.output.enroll_keys
     if not profile.secureboot:
         if asked not in (None, EnrollKeys.OFF, EnrollKeys.IF_SAFE):
@@ -243,7 +244,10 @@ def _enroll_keys(profile: Profile) -> EnrollKeys:
 
 
 def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAsset | None:
-    """Return the image cache of a medium; raises InputError for `required` images without one."""
+    """Return the image cache for boot media, else None.
+
+    Raises InputError if images are `required` but there is no cache.
+    """
     asset, kind = profile.input.image_cache, profile.output.kind
     if required and not kind.is_medium:
         raise InputError(
@@ -261,7 +265,7 @@ def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAs
 def _puller(
     asset: ContainerAsset, options: BuildOptions, reporter: Reporter, stack: ExitStack
 ) -> Puller:
-    """Return what pulls the cache; without a layer cache, to a folder on the output's disk."""
+    """Return the Puller of the cache; without a layer cache it writes to the output's disk."""
     registries, store = options.registries, options.layer_cache
     if asset.force_insecure:
         registries = registries.with_insecure()

@@ -1,4 +1,4 @@
-"""Make the certificates that a server of image caches needs for TLS."""
+"""Create the TLS certificates for a server of image caches."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from imager.support.reporter import QUIET, Reporter
 
 @dataclass(frozen=True, slots=True)
 class ServerCertificate:
-    """A certificate to make, for IP `addresses` and DNS `names`, and the files to write.
+    """A certificate to create for IP `addresses` and DNS `names`, and the files to write.
 
-    The authority is used again if both of its files exist. `patch` makes Talos trust it; by default
-    it is beside `ca`. With `force`, certificate, key and patch are replaced.
+    The authority is reused if both of its files exist. `patch` makes Talos trust it; by default it
+    is next to `ca`. With `force`, certificate, key and patch are replaced.
     """
 
     addresses: Sequence[str] = ()
@@ -37,7 +37,7 @@ class ServerCertificate:
 
 
 def make_server_certificate(wanted: ServerCertificate, reporter: Reporter = QUIET) -> Issued:
-    """Make a certificate, all files or none; raises InputError as `make_certificates`."""
+    """Create a certificate, writing all files or none; raises as `make_certificates`."""
     issued = make_certificates(
         wanted.files,
         addresses=wanted.addresses,

@@ -1,4 +1,4 @@
-"""Machine configurations for an image cache: a patch for it, and a check that both fit."""
+"""Create machine configuration patches for an image cache, and check configurations against it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _INSTALLERS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class SizedCache:
-    """A cache, and the bytes of the smallest volume that a machine formats to hold it."""
+    """A cache, and the size in bytes of the smallest volume that a machine can format for it."""
 
     cache: ImageCache
     volume_size: int
@@ -57,7 +57,7 @@ class SizedCache:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A valid configuration, the images that it needs, possible mistakes, and its cache."""
+    """A valid configuration with its required images, warnings, and cache."""
 
     config: MachineConfig
     images: tuple[Reference, ...]
@@ -76,8 +76,8 @@ class _Need:
 class CheckConfig:
     """A machine configuration to check: a file, or `-` for standard input.
 
-    `version` is the release that it is for, else that of its installer. The cache at `location`
-    must fit. With `strict`, warnings are errors.
+    `version` is the Talos release, by default that of the installer image. The cache at `location`
+    must fit the configuration. With `strict`, warnings are errors.
     """
 
     source: str
@@ -88,7 +88,7 @@ class CheckConfig:
 
 
 def check_config(wanted: CheckConfig, reporter: Reporter = QUIET) -> Checked:
-    """Check a machine configuration, and that a cache fits it.
+    """Check a machine configuration and whether a cache fits it.
 
     Raises as `check_machine_config`, and as `open_cache` and `Puller.pull`.
     """
@@ -112,9 +112,9 @@ def patch_config(
     *,
     volume: bool = True,
 ) -> str:
-    """Return the patch that turns a cache on; with `volume`, also one that the cache is copied to.
+    """Return the patch that enables a cache, and with `volume` adds a volume to copy it to.
 
-    Raises UnsupportedError for a release without image caches, and as `open_cache`.
+    Raises UnsupportedError for a release without image cache support, and as `open_cache`.
     """
     require_image_cache(version)
     sized = size_cache(location, pull, reporter)
@@ -122,7 +122,7 @@ def patch_config(
 
 
 def size_cache(location: CacheLocation, pull: PullOptions, reporter: Reporter) -> SizedCache:
-    """Return a cache with the volume size that it needs."""
+    """Open a cache and compute the volume size that it needs."""
     with pull.puller(reporter) as puller, scratch_folder() as scratch:
         cache = location.open(puller).cache
         return SizedCache(cache, node_volume_size(cache, scratch=scratch))
@@ -137,12 +137,12 @@ def _with_warnings(error: InvalidConfigError) -> InvalidConfigError:
 def check_machine_config(
     text: str, *, source: str, version: TalosVersion | None, sized: SizedCache | None
 ) -> Checked:
-    """Return what is in the configuration `text`, which a person calls `source`.
+    """Check the configuration `text`; `source` is its name in messages.
 
-    `version` is the release that it is for, else that of its installer. With a cache the volume
-    must hold it, and it must have the images. Raises InvalidConfigError with all that is wrong,
-    each with its line, InputError for what is no YAML, UnsupportedError for a cache and a release
-    that has none.
+    `version` is the Talos release, by default that of the installer image. A cache must fit into
+    the volume and contain the required images. Raises InvalidConfigError with all problems and
+    their lines, InputError for invalid YAML, UnsupportedError if there is a cache and the release
+    does not support one.
     """
     if sized and version:
         require_image_cache(version)
@@ -167,7 +167,7 @@ def check_machine_config(
 def _named(
     config: MachineConfig, problems: list[LineProblem], warnings: list[LineProblem]
 ) -> Iterator[_Need]:
-    """Yield what the fields name; adds what is wrong, and what cannot be seen from here."""
+    """Yield the images that fields name, and append to `problems` and `warnings`."""
     for document in config.documents:
         name = document_name(document.value)
         for found in field_findings(document.value):
@@ -215,7 +215,7 @@ def _defaults(
 
 
 def _release(documents: tuple[LocatedDocument, ...]) -> TalosVersion | None:
-    """Return the release that the installer's tag names; None when it names none."""
+    """Return the release in the tag of the installer image, or None if there is none."""
     for document in documents:
         for path in _INSTALLERS:
             image = value_at(document.value, path)
@@ -246,9 +246,9 @@ def _too_small(config: MachineConfig, sized: SizedCache) -> Iterator[LineProblem
 
 
 def _turned_off(config: MachineConfig, problems: list[LineProblem]) -> Iterator[LineProblem]:
-    """Yield that the cache is not used, unless the setting is among the `problems`.
+    """Yield a problem if the cache is disabled, unless `problems` already contains the setting.
 
-    A patch that does not mention it goes with something that does.
+    A patch without the setting is valid, since it is applied to a configuration that has it.
     """
     settings = config.image_cache
     is_wrong = any(problem.line == settings.line for problem in problems) and settings.where
@@ -270,7 +270,7 @@ def _too_small_at_least(config: MachineConfig, sized: SizedCache) -> Iterator[Li
 
 
 def _volume_line(config: MachineConfig, key: str) -> int:
-    """Return the line of a field of the volume's provisioning, or of what of it there is."""
+    """Return the line of a field of the volume's provisioning, or of its nearest present parent."""
     return config.document(f"{VOLUME_KIND} {IMAGE_CACHE}").line(f"provisioning.{key}")
 
 

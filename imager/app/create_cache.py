@@ -28,11 +28,11 @@ from imager.support.units import count
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Images to put into a cache.
+    """Images to add to a cache.
 
-    `lists` are as `--images` takes them: references, local images, or files with one a line.
-    `platforms` are such as linux/amd64, or `all`; by default linux/amd64, or those of the cache
-    that images are added to. With `signatures`, cosign's are cached too.
+    `lists` are values of `--images`: references, local images, or files with one per line.
+    `platforms` are values such as linux/amd64, or `all`. The default is linux/amd64, or the
+    platforms of an existing cache. With `signatures`, cosign signatures are also cached.
     """
 
     lists: Sequence[str]
@@ -62,9 +62,10 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class NewCache:
-    """A cache to create at `path`: a folder, or a tar if the name ends like one.
+    """A cache to create at `path`: a folder, or a tar if the suffix is that of a tar.
 
-    `layer_cache` is a folder of blobs that runs share. An existing cache is replaced if `force`.
+    `layer_cache` is a folder of blobs shared between runs. With `force` an existing cache is
+    replaced.
     """
 
     images: Images
@@ -76,10 +77,10 @@ class NewCache:
 
 
 def plan_cache(new: NewCache, reporter: Reporter = QUIET) -> CreationPlan:
-    """Plan a cache; manifests are read, and nothing is written.
+    """Plan a cache by reading manifests, without writing it.
 
-    Raises InputError for wrong options or images, and for a path where no cache may be created;
-    DependencyError when a registry fails, HostError for a layer cache that cannot be used.
+    Raises InputError for invalid options or images and if no cache can be created at the path,
+    DependencyError if a registry fails, HostError if the layer cache cannot be used.
     """
     archive = ArchiveFormat.named(new.path)
     store = None if new.layer_cache is None else LayerCache.open(new.layer_cache)
@@ -89,5 +90,5 @@ def plan_cache(new: NewCache, reporter: Reporter = QUIET) -> CreationPlan:
 
 
 def create_cache(new: NewCache, reporter: Reporter = QUIET) -> Created:
-    """Create a cache, atomically; raises as `plan_cache` and `write_cache`."""
+    """Create a cache atomically; raises as `plan_cache` and `write_cache`."""
     return write_cache(plan_cache(new, reporter), reporter=reporter)

@@ -1,4 +1,4 @@
-"""Change an image cache in place: add images, or remove some."""
+"""Change an image cache in place: add or remove images."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from imager.support.reporter import QUIET, Reporter
 
 
 def add_images(path: Path, images: Images, reporter: Reporter = QUIET) -> Addition:
-    """Add images to the cache at `path`; without platforms, for those of the cache.
+    """Add images to the cache at `path`, by default for the platforms of the cache.
 
-    Blobs that it has are not fetched again, and a tag that now names another image is replaced.
-    Raises InputError for a damaged cache or wrong images, UnsupportedError for a cache in an image,
-    DependencyError when a registry fails.
+    Existing blobs are not fetched again. A tag that now names another image is replaced. Raises
+    InputError for a damaged cache or invalid images, UnsupportedError for a cache in an ISO or disk
+    image, DependencyError if a registry fails.
     """
     opened, options = _editable(path, jobs=images.jobs)
     own = [str(each) for each in opened.entries or opened.cache.platforms]
@@ -42,10 +42,10 @@ def add_images(path: Path, images: Images, reporter: Reporter = QUIET) -> Additi
 def prune_cache(
     path: Path, wanted: Wanted, reporter: Reporter = QUIET, *, dry_run: bool = False
 ) -> Pruning:
-    """Remove all but what is `wanted` from the cache at `path`, and blobs that no image needs.
+    """Remove everything except the `wanted` images from the cache at `path`.
 
-    Raises InputError for images that it does not have, and when no image would be left;
-    UnsupportedError for a cache in an image.
+    Blobs that no image needs are removed as well. Raises InputError if the cache lacks a listed
+    image or no image would be left, UnsupportedError for a cache in an ISO or disk image.
     """
     opened, options = _editable(path, jobs=1)
     pruning = plan_pruning(opened, wanted)

@@ -1,7 +1,7 @@
-"""The kinds of errors, each with its id, cause and remedy.
+"""List the kinds of errors with their ids, causes and remedies.
 
-Every class of the error tree that has a remedy is a kind; its id is in `--json`, in docs/errors.md
-and in the last line of the message, and does not change.
+Every error class with a remedy is a kind. Its id is stable; it is printed in the last line of the
+message, in `--json` output and in docs/errors.md.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from imager.oci import errors as _oci
 from imager.support.errors import ImagerError, InputError
 from imager.talos import errors as _talos
 
-# A class is known once its module is imported.
+# Importing these modules registers their error classes.
 _ROOMS = (_bootassets, _cache, _distro, _efi, _formats, _image, _node, _oci, _talos)
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """A kind of error; `cause` and `remedy` are sentences for a person."""
+    """A kind of error; `cause` and `remedy` are full sentences."""
 
     id: str
     exit_code: int
@@ -42,7 +42,7 @@ def error_kinds() -> tuple[ErrorKind, ...]:
 
 
 def find_kind(text: str) -> ErrorKind:
-    """Return the kind of error with the id `text`; raises InputError when there is none."""
+    """Return the kind of error with the id `text`; raises InputError if there is none."""
     for kind in error_kinds():
         if kind.id == text:
             return kind

@@ -1,4 +1,4 @@
-"""The images that Talos releases need."""
+"""List the images that Talos releases need."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def default_images(
 ) -> tuple[str, ...]:
     """Return the images that a machine with this release needs.
 
-    `versions` sets those of components: k8s, etcd, flannel, coredns, kube-network-policies. Raises
-    InputError for an unknown release or a version that does not parse.
+    `versions` overrides the versions of components: k8s, etcd, flannel, coredns,
+    kube-network-policies. Raises InputError for an unknown release or an invalid version.
     """
     release = find_release(version.text)
     if release.note:
@@ -33,9 +33,9 @@ def bundle_images(
     extensions: bool = True,
     overlays: bool = True,
 ) -> tuple[str, ...]:
-    """Return the images that a release is built of; the lists of extensions are fetched.
+    """Return the images that a release is built from; lists of extensions are fetched.
 
-    Raises UnsupportedError for releases without lists, DependencyError when the registry fails.
+    Raises UnsupportedError for releases without lists, DependencyError if the registry fails.
     """
     images, client = talos_images(version), RegistryClient.from_settings(registries)
     listed = [

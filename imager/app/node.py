@@ -1,4 +1,4 @@
-"""A machine's own image cache: serve it, and find what is wrong with it."""
+"""Serve and diagnose a machine's own image cache."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from imager.talos.config.document import LARGEST_CONFIG, read_machine_config
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine: the file of its configuration (`-`: standard input), and its folders.
+    """A machine: its configuration file (`-` is standard input) and its folders.
 
-    Volumes are mounted in `mounts`; of the disks only `disks` are used, all without any.
+    Volumes are mounted in `mounts`. Only `disks` are used, or all disks if it is empty.
     """
 
     config: str
@@ -33,10 +33,10 @@ class Machine:
     disks: Sequence[Path] = ()
 
     def node(self) -> Node:
-        """Return the machine as its configuration describes it; raises InputError."""
+        """Read the configuration and return the Node; raises InputError."""
         text = read_input(self.config, what="machine configuration", limit=LARGEST_CONFIG)
         config = read_machine_config(text, source=input_name(self.config))
-        # The kernel's names: people give links such as /dev/disk/by-id/...
+        # Resolve links such as /dev/disk/by-id/... to kernel names.
         disks = tuple(path.resolve() for path in self.disks)
         return Node(config, self.mounts.absolute(), disks)
 
@@ -51,7 +51,7 @@ def run_node(
 ) -> None:
     """Find, copy and serve the machine's image cache until SIGINT or SIGTERM.
 
-    A medium may take `wait` seconds to appear. Raises as `imager.node.run.run_node`.
+    Waits up to `wait` seconds for the boot medium. Raises as `imager.node.run.run_node`.
     """
     service = run.NodeService(Address.parse(address), machine.hosts, machine.state, wait)
     run.run_node(machine.node(), service, reporter=reporter, log=log)
@@ -60,7 +60,10 @@ def run_node(
 def diagnose(
     machine: Machine, containerd_config: Path, reporter: Reporter = QUIET
 ) -> tuple[Finding, ...]:
-    """Return what keeps the machine from pulling from its image cache; needs root (HostError)."""
+    """Return the reasons why the machine cannot pull from its image cache.
+
+    Raises HostError without root privileges.
+    """
     if os.geteuid() != 0:
         raise HostError(
             "imager node doctor needs root: it reads this machine's devices",

@@ -1,4 +1,4 @@
-"""Profiles: built-in ones, files, and a new one to start from."""
+"""Read built-in profiles and profile files, and write starter profiles."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _HINT = "`imager profile init` writes a profile to start from"
 
 
 def read_layer(source: str) -> Layer:
-    """Return the data of a profile: a built-in one, a file, or `-` for standard input.
+    """Read the data of a profile: a built-in name, a file, or `-` for standard input.
 
-    Raises InputError when there is none, or it is not YAML.
+    Raises InputError if it is not found or is not valid YAML.
     """
     if source == STDIN or "/" in source or source.endswith((".yaml", ".yml")):
         text = read_input(source, what="profile", limit=LARGEST_PROFILE, hint=_HINT)
@@ -28,10 +28,10 @@ def read_layer(source: str) -> Layer:
 
 
 def open_profile(source: str, *layers: Layer) -> Profile:
-    """Return the profile `source`, as `read_layer` takes it, with `layers` laid over it.
+    """Load the profile `source` (see `read_layer`), overridden by `layers`.
 
-    A layer has the fields of a profile as YAML has them: `{"arch": "arm64"}`. Raises
-    InvalidProfileError with all that is wrong.
+    A layer has the fields of a profile as in YAML: `{"arch": "arm64"}`. Raises InvalidProfileError
+    with all problems.
     """
     return load_profile(read_layer(source), *layers, source=input_name(source))
 
@@ -42,20 +42,20 @@ def builtin_profiles() -> Mapping[str, Profile]:
 
 
 def image_cache_asset(text: str) -> Layer:
-    """Return what a profile has at `input.imageCache` for the cache that `text` names.
+    """Return the value of a profile's `input.imageCache` for the cache `text`.
 
     `text` is parsed by `CacheLocation.parse`.
     """
     location = CacheLocation.parse(text)
     field = "imageRef" if location.is_remote else "ociPath"
-    # The empty fields replace those of the profile.
+    # Empty fields override those of the profile.
     return {"imageRef": "", "ociPath": "", "tarballPath": "", field: str(location.place)}
 
 
 def starter_profile(base: str) -> str:
-    """Return YAML based on the built-in profile `base`, with every field explained.
+    """Return the YAML of a profile based on the built-in `base`, with every field explained.
 
-    Raises InputError for an unknown name.
+    Raises InputError for an unknown base.
     """
     read_builtin(base)
     return starter(base)

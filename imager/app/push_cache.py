@@ -24,9 +24,9 @@ def push_cache(
 ) -> Pushed:
     """Push the cache at `path` as `reference`: registry/repository:tag.
 
-    The result has the reference with its digest, and what became of each blob. Raises InputError
-    for a wrong reference or a damaged cache, DependencyError when the registry fails, HostError
-    when there is no space to decompress a tar.
+    The result has the reference with its digest and the outcome for each blob. Raises InputError
+    for an invalid reference or a damaged cache, DependencyError if the registry fails, HostError if
+    the disk is too full to decompress a tar.
     """
     target = Reference.parse_strict(reference)
     if options.mount_from is not None:

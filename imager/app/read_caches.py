@@ -1,4 +1,4 @@
-"""Look into image caches, wherever they are: describe, verify and compare them."""
+"""Describe, verify and compare image caches."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from imager.support.reporter import QUIET, Reporter
 def describe_cache(
     location: CacheLocation, options: PullOptions = DEFAULT_PULL, reporter: Reporter = QUIET
 ) -> CacheInfo:
-    """Return the images of a cache, what they share, and the volume sizes that it needs.
+    """Return the images of a cache, the size of shared blobs, and the volume sizes it needs.
 
-    Raises InputError for a damaged cache, DependencyError when a registry fails.
+    Raises InputError for a damaged cache, DependencyError if a registry fails.
     """
     with options.puller(reporter) as puller, scratch_folder() as scratch:
         return cache_info(location.open(puller), scratch=scratch)
@@ -34,8 +34,8 @@ def verify_cache(
 ) -> verify.Verification:
     """Check all digests of a cache, and that its images are complete for `platforms`.
 
-    Without `platforms`, for those of the cache. Problems are in the result. Raises an ImagerError
-    when the cache cannot be reached or read.
+    `platforms` defaults to those of the cache. Problems are in the result. Raises an ImagerError if
+    the cache cannot be reached or read.
     """
     with options.puller(reporter) as puller:
         return verify.verify_cache(
@@ -49,7 +49,7 @@ def compare_caches(
     options: PullOptions = DEFAULT_PULL,
     reporter: Reporter = QUIET,
 ) -> CacheDiff:
-    """Return what differs between two caches, however they are packed.
+    """Return the differences between two caches, regardless of their packing.
 
     Raises as `describe_cache`.
     """

@@ -1,4 +1,4 @@
-"""Generate keys for SecureBoot, and check the signatures in an image."""
+"""Generate SecureBoot keys, and check the signatures in an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imager.image.inspect_secureboot import SecureBootReport, inspect_image
 
 @dataclass(frozen=True, slots=True)
 class GeneratedKeys:
-    """The key files in `folder`, and whether private keys are encrypted."""
+    """The key files in `folder`, and whether the private keys are encrypted."""
 
     folder: Path
     files: Sequence[KeyFile]
@@ -25,7 +25,8 @@ class GeneratedKeys:
 def generate_secure_boot_keys(folder: Path, common_name: str = "Talos SecureBoot") -> GeneratedKeys:
     """Generate keys for SecureBoot and measured boot, and the files that enrol them.
 
-    They are encrypted if IMAGER_KEY_PASSPHRASE is set. Raises InputError for a folder with files.
+    Private keys are encrypted if IMAGER_KEY_PASSPHRASE is set. Raises InputError if the folder is
+    not empty.
     """
     passphrase = key_passphrase()
     now = datetime.now(UTC)
@@ -36,8 +37,8 @@ def generate_secure_boot_keys(folder: Path, common_name: str = "Talos SecureBoot
 def verify_signatures(file: Path, trusted: Sequence[Path] = ()) -> SecureBootReport:
     """Check the signatures of all EFI binaries in a UKI, ISO or disk image.
 
-    `trusted` are files of certificates. Problems are in the result. Raises InputError for a file
-    that cannot be read.
+    `trusted` are certificate files. Problems are in the result. Raises InputError for a file that
+    cannot be read.
     """
     certificates = [certificate for path in trusted for certificate in load_certificates(path)]
     return inspect_image(file, trusted=certificates)

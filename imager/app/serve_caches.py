@@ -1,4 +1,4 @@
-"""Serve image caches as a read-only registry, and announce it to its clients."""
+"""Serve image caches as a read-only registry, and write the configuration of its clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imager.support.reporter import QUIET, Reporter
 
 @dataclass(frozen=True, slots=True)
 class ServeCaches:
-    """Caches to serve, the first that has an image first, at `address` (HOST:PORT).
+    """Caches to serve at `address` (HOST:PORT), in order of precedence.
 
     A client that stalls for `client_timeout` seconds is disconnected.
     """
@@ -37,12 +37,12 @@ def serve_caches(
 ) -> None:
     """Serve caches until SIGINT or SIGTERM; `log` is called after every request.
 
-    Must run in the main thread. Raises InputError for wrong caches, certificates or files to write,
-    HostError when the address cannot be used.
+    Must run in the main thread. Raises InputError for invalid caches, certificates or output files,
+    HostError if the address cannot be used.
     """
     address = Address.parse(caches.address)
     announcement = caches.announcement
-    if address.port == 0:  # the port of the next run is another one
+    if address.port == 0:  # the port changes with every run
         announcement = replace(announcement, documents=None)
     announcement.check(address)
     run_service(
@@ -62,7 +62,7 @@ def _announce(announcement: Announcement, serving: Serving, reporter: Reporter) 
         documents = announcement.write_documents(
             registries, serving.address.reachable_urls(tls=tls)
         )
-    except ImagerError as error:  # no option named this file
+    except ImagerError as error:  # the default file, not requested by an option
         reporter.warn(f"no patch for Talos is written: {error.message} (see --mirrors-patch)")
     else:
         if documents is not None:
