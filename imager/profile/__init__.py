@@ -1,1 +1,1 @@
-"""The frozen Profile: model, YAML, merge, validation, version rules."""
+"""The profile of a build: model, YAML, merging, validation and reference."""

@@ -1,4 +1,4 @@
-"""What a build is made from: the profile's mappings of boot assets, cache and keys."""
+"""Model the profile's inputs: boot assets, image cache and keys."""
 
 from __future__ import annotations
 

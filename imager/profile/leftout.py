@@ -1,7 +1,7 @@
-"""What of a profile has no effect on its output.
+"""Find the fields of a profile that have no effect on its output.
 
-Talos prints profiles with everything filled in, and profiles are shared between kinds of output:
-what changes nothing is taken, and said.
+Talos prints profiles with every field set, and users share profiles between output kinds, so such
+fields are accepted and reported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO_COMMAND_LINE = (OutputKind.KERNEL, OutputKind.INITRAMFS)
 
 
 def left_out(profile: Profile, version: TalosVersion) -> tuple[str, ...]:
-    """Return a note for each field that is set and changes nothing, for Talos `version`."""
+    """Return a note for each field that is set but has no effect for Talos `version`."""
     return tuple(f"{field} is left out: {why}" for field, why in _ineffective(profile, version))
 
 

@@ -1,4 +1,4 @@
-"""Profiles from YAML: read, laid over their base, checked as a whole."""
+"""Load profiles from YAML: parse, merge with their base, and validate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Layer = Mapping[str, Any]
 
 LARGEST_PROFILE = 1 << 20
 _BASE_DEPTH = 8
-# What a value is not, by the type of pydantic's error.
+# Descriptions of wrong values, by pydantic's error type.
 _NOT = {
     "model_type": "not a mapping",
     "dict_type": "not a mapping",
@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 
 class _Loader(CheckedComposer, yaml.SafeLoader):
-    """Plain YAML without aliases, which a profile has no use for."""
+    """A safe loader that rejects aliases, which profiles do not need."""
 
     def __init__(self, text: str) -> None:
         yaml.SafeLoader.__init__(self, text)
@@ -50,7 +50,7 @@ class _Loader(CheckedComposer, yaml.SafeLoader):
 
 
 def read_builtin(name: str) -> Layer:
-    """Return the built-in profile `name` as data; raises InputError when there is none."""
+    """Return the data of the built-in profile `name`; raises InputError if there is none."""
     if not _NAME.fullmatch(name) or name not in builtin_names():
         close = difflib.get_close_matches(name, builtin_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(builtin_names())}"
@@ -59,11 +59,11 @@ def read_builtin(name: str) -> Layer:
 
 
 def parse_yaml(text: str, *, source: str) -> Layer:
-    """Return the mapping that YAML `text` holds; raises InvalidProfileError naming `source`."""
+    """Parse YAML `text` to a mapping; raises InvalidProfileError naming `source`."""
     if len(text) > LARGEST_PROFILE:
         raise InputError(f"{source}: profile is larger than the 1 MiB limit")
     try:
-        # A SafeLoader with fewer abilities.
+        # _Loader is a more restrictive SafeLoader.
         data = yaml.load(text, Loader=_Loader)  # noqa: S506
     except PARSER_ERRORS as error:
         raise InvalidProfileError(source, [yaml_problem(error)]) from error
@@ -73,7 +73,7 @@ def parse_yaml(text: str, *, source: str) -> Layer:
 
 
 def merge(lower: Layer, upper: Layer) -> dict[str, Any]:
-    """Return `upper` laid over `lower`: mappings merge, lists append, other values replace."""
+    """Merge `upper` over `lower`: mappings merge, lists append, other values replace."""
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)
@@ -87,12 +87,12 @@ def merge(lower: Layer, upper: Layer) -> dict[str, Any]:
 
 
 def merged(layers: Iterable[Layer]) -> dict[str, Any]:
-    """Return `layers`, each laid over those before it."""
+    """Merge `layers`, each over the previous ones."""
     return functools.reduce(merge, layers, {})
 
 
 def resolve(layer: Layer, *, source: str) -> Layer:
-    """Return `layer` laid over the base profiles it names; raises InputError for unknown ones."""
+    """Merge `layer` over its base profiles; raises InputError for an unknown base."""
     for _ in range(_BASE_DEPTH):
         base = layer.get("baseProfileName")
         if not isinstance(base, str) or not base:
@@ -103,10 +103,10 @@ def resolve(layer: Layer, *, source: str) -> Layer:
 
 
 def load_profile(*layers: Layer, source: str, name: Callable[[Location], str] = dotted) -> Profile:
-    """Return the checked profile of `layers`, each laid over those before it and their bases.
+    """Merge `layers` and their bases, each over the previous ones, and validate the profile.
 
-    A key without a value counts as left out. Raises InvalidProfileError, naming `source`, with all
-    problems at once; `name` says what a user calls the value at a location.
+    A key without a value is ignored. Raises InvalidProfileError, naming `source`, with all
+    problems. `name` returns the user's name for the value at a location.
     """
     layer: Layer = {}
     for upper in layers:
@@ -119,7 +119,7 @@ def load_profile(*layers: Layer, source: str, name: Callable[[Location], str] = 
 
 
 def _without_nulls(layer: Layer) -> Layer:
-    """Return `layer` without keys that have no value, or a mapping of such keys alone."""
+    """Drop keys without a value, and keys whose mapping has only such keys."""
     kept = {
         key: _without_nulls(value) if isinstance(value, Mapping) else value
         for key, value in layer.items()
@@ -164,7 +164,7 @@ def _did_you_mean(location: tuple[str | int, ...], model: type[BaseModel]) -> st
 
 
 def submodel_at(model: type[BaseModel], part: str | int) -> type[BaseModel] | None:
-    """Return the model of what is at the key `part` of `model`; an index leads to itself."""
+    """Return the model of the field with the key `part`; for an index, `model` itself."""
     if isinstance(part, int):
         return model
     for name, field in model.model_fields.items():

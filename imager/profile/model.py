@@ -1,9 +1,8 @@
-"""The profile: what to build, under the field names of Talos's profile YAML.
+"""Model the profile of a build with the field names of Talos's profile YAML.
 
-`imager.profile.inputs` has what a build is made from. All values are frozen. Fields that Talos has
-and this program cannot serve yet are modelled too, so that they are told apart from misspelt ones.
-Descriptions and examples are what the reference, the JSON schema and the starter profile are made
-of.
+`imager.profile.inputs` models the inputs. All values are frozen. Talos's fields that this program
+does not support yet are modelled too, to distinguish them from misspelt ones. The reference, the
+JSON schema and the starter profile are generated from the descriptions and examples.
 """
 
 from __future__ import annotations
@@ -144,17 +143,17 @@ class Output(FrozenModel):
 
     @property
     def bootloader(self) -> Bootloader | None:
-        """The bootloader that was asked for, of the kind of output that this is."""
+        """The requested bootloader, from the options of this output kind."""
         return self._options.bootloader
 
     @property
     def enroll_keys(self) -> EnrollKeys | None:
-        """How SecureBoot keys are to be enrolled, of the kind of output that this is."""
+        """The requested enrolment of SecureBoot keys, from the options of this output kind."""
         return self._options.sd_boot_enroll_keys
 
     @property
     def options_path(self) -> str:
-        """Where in the profile the options of this kind of output are."""
+        """The path in the profile of the options of this output kind."""
         iso = self.kind in (OutputKind.ISO, OutputKind.USB)
         return "output.isoOptions" if iso else "output.imageOptions"
 
@@ -185,7 +184,7 @@ class Output(FrozenModel):
 
 
 def _plain(value: object) -> str:
-    """Return a word as it is, other values as Python shows them, shortened."""
+    """Return a short string unchanged, other values as a shortened repr."""
     return value if isinstance(value, str) and len(value) <= 20 else shown(value)
 
 

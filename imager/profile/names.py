@@ -1,4 +1,4 @@
-"""The built-in profiles by name: apart from loading them, which needs heavier libraries."""
+"""List the names of built-in profiles without importing the libraries that load them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _HERE = Path(__file__).resolve().parent
 
 
 def builtin_folder() -> Path:
-    """Return the folder of the built-in profiles: in the package, or in a source checkout."""
+    """Return the folder of the built-in profiles, in the package or in a source checkout."""
     packaged = _HERE / "builtin"
     return packaged if packaged.is_dir() else _HERE.parents[1] / "profiles"
 

@@ -1,4 +1,4 @@
-"""The name of an output: Talos's, since pipelines rely on them."""
+"""Name outputs like Talos does, since pipelines rely on these names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from imager.profile.model import Profile
 from imager.talos.choices import OutFormat, OutputKind
 
-# `{stem}` is platform and architecture. Tools for Windows that write sticks look for .img.
+# `{stem}` is platform and architecture. Windows tools for USB sticks expect .img.
 _NAMES: Mapping[OutputKind, str] = {
     OutputKind.ISO: "{stem}.iso",
     OutputKind.IMAGE: "{stem}.raw",
@@ -20,7 +20,7 @@ _NAMES: Mapping[OutputKind, str] = {
 
 
 def output_name(profile: Profile) -> str:
-    """Return the file name of the output of `profile`: `metal-amd64.raw.zst`."""
+    """Return the file name of the output of `profile`, such as `metal-amd64.raw.zst`."""
     secure = "-secureboot" if profile.secureboot else ""
     stem = f"{profile.platform}-{profile.arch}{secure}"
     name = _NAMES[profile.output.kind].format(stem=stem, arch=profile.arch)
@@ -29,6 +29,6 @@ def output_name(profile: Profile) -> str:
 
 
 def name_suffix(name: str) -> str:
-    """Return the suffix of the output called `name`: `.raw.zst`, or empty for one without."""
+    """Return the suffix of the output `name`, such as `.raw.zst`, or an empty string."""
     _, dot, suffix = name.partition(".")
     return f"{dot}{suffix}"

@@ -1,4 +1,4 @@
-"""What the model says of a profile: a JSON schema, a reference, a profile to start from."""
+"""Generate the JSON schema, the reference and the starter profile from the profile model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NULL = {"type": "null"}
 
 
 def profile_schema() -> dict[str, Any]:
-    """Return the JSON schema (2020-12) of a profile, as editors take it.
+    """Return the JSON schema (2020-12) of a profile, for editors.
 
-    Unlike the model's own it lets a profile leave to its base what a whole one must have, and keys
-    be without a value.
+    Unlike the model's own schema, it allows keys without a value, and does not require fields that
+    a base profile may provide.
     """
     schema = Profile.model_json_schema(by_alias=True)
     models: dict[str, Any] = {"Profile": schema, **schema["$defs"]}
@@ -41,10 +41,10 @@ def _or_null(field: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class FieldReference:
-    """A field of a profile: keys from the top, and what a person should know of it.
+    """The reference of a profile field; `path` are its keys from the top level.
 
-    `values` are those that it takes, if there are few. A group of fields has no example, and comes
-    before them.
+    `values` are the allowed values if there are few. A group of fields has no example and precedes
+    its fields.
     """
 
     path: tuple[str, ...]
@@ -57,12 +57,12 @@ class FieldReference:
 
     @property
     def name(self) -> str:
-        """The keys with dots between them."""
+        """The keys, separated by dots."""
         return ".".join(self.path)
 
 
 def reference() -> tuple[FieldReference, ...]:
-    """Return all fields of a profile, in the order of the model, each after its group."""
+    """Return all fields of a profile in model order, each after its group."""
     schema = Profile.model_json_schema(by_alias=True)
     return tuple(_fields(schema, schema["$defs"], (), {}))
 
@@ -78,7 +78,7 @@ def _fields(
         field = FieldReference(
             path=path,
             values=tuple(map(_shown, _plain(schema).get("enum", ()))),
-            # One that is the model's own is there alone.
+            # A field without a description has that of its model.
             description=schema.get("description") or (group or {})["description"],
             default=_shown(schema.get("default")),
             example="" if group else _shown(examples.get(name)) or _example(schema, models),
@@ -91,7 +91,7 @@ def _fields(
 
 
 def _model_in(schema: Mapping[str, Any], models: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the model that a value is of; None for a plain value and for a list."""
+    """Return the model of a mapping value; None for a plain value or a list."""
     for branch in (schema, *schema.get("anyOf", ())):
         if name := branch.get("$ref"):
             found: Mapping[str, Any] = models[name.rpartition("/")[2]]
@@ -100,7 +100,7 @@ def _model_in(schema: Mapping[str, Any], models: Mapping[str, Any]) -> Mapping[s
 
 
 def _plain(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of `schema` that says what a value is, if it is not null."""
+    """Return the branch of `schema` for a value other than null."""
     return next(branch for branch in schema.get("anyOf", [schema]) if branch != _NULL)
 
 
@@ -130,7 +130,7 @@ def _shown(value: object) -> str:
 
 
 def reference_table() -> str:
-    """Return the reference as a Markdown table, and what of Talos's fields is not in it."""
+    """Return the reference as a Markdown table, and the names of Talos's other fields."""
     fields = reference()
     rows = [
         f"| `{each.name}` | {_described(each)} | `{each.example}` |"
@@ -159,7 +159,7 @@ def _described(field: FieldReference) -> str:
 
 
 def starter(base: str) -> str:
-    """Return a profile to start from, over the built-in profile `base`, all else commented out."""
+    """Return a starter profile based on the built-in `base`, with other fields commented out."""
     lines = [
         "# A profile: what to build. `imager ./THIS_FILE` builds it.",
         "# `imager profile reference` lists all fields; `imager profile schema` is for editors.",

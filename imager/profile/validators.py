@@ -1,4 +1,4 @@
-"""The types of a profile's values: how each is read, and what the JSON schema says of it."""
+"""Define the types of a profile's values: validation and JSON schema."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ def _version(value: str) -> str:
 
 
 def _named_arguments(value: str) -> str:
-    """Check that each word has a name; what is between double quotes is part of a value."""
+    """Check that no argument begins with `=`, ignoring text in double quotes."""
     if re.search(r"(?:^|\s)=", re.sub(r'"[^"]*"?', "", value)):
         raise ValueError(f"{value!r} has no name before `=`; write it as NAME=VALUE")
     return value
 
 
-# In the JSON schema, of a field that Talos has and this program does not.
+# JSON schema keyword for fields of Talos that this program does not support.
 UNSUPPORTED = "x-unsupported"
-# And of one that is taken and changes nothing.
+# JSON schema keyword for fields that are accepted but have no effect.
 IGNORED = "x-ignored"
 _T = TypeVar("_T")
 
 
 def only(*served: _T) -> AfterValidator:
-    """Return a validator that refuses all but the values of `served`."""
+    """Return a validator that accepts only the values `served`."""
 
     def check(value: _T) -> _T:
         if value in served:
@@ -81,7 +81,7 @@ def only(*served: _T) -> AfterValidator:
 
 @dataclass(frozen=True)
 class _Choice:
-    """A validator that takes the values of `served`, and tells those of `later` from wrong ones."""
+    """A validator that accepts the values `served`, and reports those of `later` as unsupported."""
 
     served: tuple[str | int, ...]
     later: tuple[str | int, ...] = ()
@@ -109,33 +109,33 @@ class _Choice:
 
 
 def choice(*served: str | int, later: tuple[str | int, ...] = ()) -> _Choice:
-    """Return the validator of a choice between `served`; `later` are values of Talos's alone."""
+    """Return a validator that accepts `served`; `later` are values that only Talos supports."""
     return _Choice(served, later)
 
 
 def shown(value: object) -> str:
-    """Return `value` as a message quotes it: shortened where it is long."""
+    """Return the repr of `value` for messages, shortened to 40 characters."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def values_of(kind: type[enum.Enum], *but: enum.Enum) -> tuple[str, ...]:
-    """Return the values of `kind`, less those of `but`."""
+    """Return the values of `kind`, except those of `but`."""
     return tuple(each.value for each in kind if each not in but)
 
 
 def unset_if(*values: object) -> BeforeValidator:
-    """Return a validator that takes `values` for nothing, as Talos prints what is not set."""
+    """Return a validator that maps `values`, which Talos prints for unset fields, to None."""
     return BeforeValidator(lambda value: None if value in values else value)
 
 
 def _word(value: object) -> object:
-    """Return `off` for what YAML 1.1 makes of it; YAML 1.2, which Talos reads, has no such word."""
+    """Map False back to `off`: YAML 1.1 parses `off` as a boolean, YAML 1.2 (Talos) does not."""
     return "off" if value is False else value
 
 
 def _unset_if_blank(value: object) -> object:
-    """Take a mapping in which nothing is set for nothing, as Talos prints such ones."""
+    """Map a mapping with only empty values, which Talos prints for unset fields, to None."""
     blank = isinstance(value, Mapping) and value and not any(value.values())
     return None if blank else value
 
@@ -146,7 +146,7 @@ Unserved = Annotated[str, only("")]
 
 
 def later_field(default: Any, description: str, *, alias: str | None = None) -> Any:
-    """Return the field of something that Talos has and this program does not."""
+    """Return a field that Talos has but this program does not support yet."""
     return Field(
         default=default,
         alias=alias,
@@ -163,7 +163,7 @@ Size = Annotated[
 MetaKey = Annotated[
     int, BeforeValidator(_meta_key), WithJsonSchema({"type": ["integer", "string"]})
 ]
-# Words on a kernel command line: printable, and no space around them.
+# Kernel command line arguments: printable, without surrounding spaces.
 KernelArgument = Annotated[
     str,
     Field(pattern=r"^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$"),
