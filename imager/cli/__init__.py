@@ -1,1 +1,1 @@
-"""The command line: options to a profile, errors to exit codes. No logic."""
+"""The command line: convert options to a profile and errors to exit codes, without other logic."""

@@ -1,4 +1,4 @@
-"""The command tree: one command per profile, and the groups `images`, `assets`, ..."""
+"""Build the command tree: one command per profile, and the groups `images`, `assets`, ..."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from imager.support.inputs import STDIN
 
 
 class _ProfileGroup(Group):
-    """Takes the name of a profile file for a command: `imager ./edge.yaml`."""
+    """A group that accepts the name of a profile file as a command: `imager ./edge.yaml`."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command called `cmd_name`, or the one that reads a file of that name."""
+        """Return the command `cmd_name`, or a command that builds the profile file `cmd_name`."""
         found = super().get_command(ctx, cmd_name)
         if found is None and ("/" in cmd_name or cmd_name.endswith((".yaml", ".yml"))):
             return super().get_command(ctx, STDIN)

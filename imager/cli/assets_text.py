@@ -1,4 +1,4 @@
-"""What the commands on boot assets print: text for a person, JSON for a program."""
+"""Format the results of boot asset commands as text and JSON."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from imager.talos.version import DEFAULT_VERSION
 
 
 def fetched_text(fetched: FetchedAssets) -> str:
-    """Return the packages that were used, and the folder that was filled."""
+    """Format the fetched packages and the folder of the boot assets."""
     lines = [f"{package.name} {package.version}" for package in fetched.packages]
     return printable("\n".join([*lines, str(fetched.folder)]))
 
 
 def fetched_json(fetched: FetchedAssets) -> dict[str, Any]:
-    """Return the same for JSON."""
+    """Return the JSON object of `fetched_text`."""
     return {"folder": str(fetched.folder), "packages": _packages(fetched.packages)}
 
 
 def pulled_text(pulled: PulledAssets) -> str:
-    """Return the folder that was filled."""
+    """Format the folder of the pulled boot assets."""
     return str(pulled.folder)
 
 
 def pulled_json(pulled: PulledAssets) -> dict[str, Any]:
-    """Return the folder that was filled and its files for JSON; sizes in bytes."""
+    """Return the folder of the pulled boot assets and its files for JSON; sizes in bytes."""
     return {
         "folder": str(pulled.folder),
         "files": [
@@ -44,7 +44,7 @@ def pulled_json(pulled: PulledAssets) -> dict[str, Any]:
 
 
 def inventory_text(inventory: Inventory) -> str:
-    """Return the places that are searched, and the assets that are used."""
+    """Format the searched folders and the boot assets in use."""
     return printable("\n".join(_lines(inventory)))
 
 
@@ -67,7 +67,7 @@ def _asset_text(asset: FoundAsset) -> str:
 
 
 def inventory_json(inventory: Inventory) -> dict[str, Any]:
-    """Return the same for JSON; sizes in bytes."""
+    """Return the JSON object of `inventory_text`; sizes in bytes."""
     return {
         "arch": inventory.arch.name,
         "places": [*map(json_object, inventory.places)],
@@ -78,7 +78,7 @@ def inventory_json(inventory: Inventory) -> dict[str, Any]:
 
 
 def removals_text(removals: Sequence[Removal], *, dry_run: bool) -> str:
-    """Return what was removed, or would be, and how much space that is."""
+    """Format the removals, done or planned, and the space that they free."""
     total = sum(each.size for each in removals)
     lines = [f"- {each.path} ({format_size(each.size)})" for each in removals]
     done = "would free" if dry_run else "freed"
@@ -86,7 +86,7 @@ def removals_text(removals: Sequence[Removal], *, dry_run: bool) -> str:
 
 
 def removals_json(removals: Sequence[Removal], *, dry_run: bool) -> dict[str, Any]:
-    """Return the same for JSON; sizes in bytes."""
+    """Return the JSON object of `removals_text`; sizes in bytes."""
     return {
         "removed": not dry_run,
         "paths": [*map(json_object, removals)],

@@ -1,4 +1,4 @@
-"""The command behind every profile: options become a layer over it."""
+"""Implement the command of every profile, whose options override the profile's fields."""
 
 from __future__ import annotations
 

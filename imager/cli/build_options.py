@@ -1,4 +1,4 @@
-"""The options of a build, and the fields of a profile that they set."""
+"""Define the options of a build and the profile fields that they set."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _OF_PROFILE = "that of the profile"
 
 BootloaderName = Literal["dual-boot", "sd-boot", "grub"]
 EnrollKeysName = Literal["off", "manual", "if-safe", "force"]
-# What a profile may name, less what is not made yet.
+# The output kinds of a profile, without those that are not supported yet.
 OutputKindName = Literal["iso", "image", "usb", "kernel", "initramfs", "uki", "cmdline"]
 OutFormatName = Literal["raw", ".zst"]
 
 
 class Field:
-    """The fields of a profile that an option sets, and how its value becomes theirs.
+    """The profile fields that an option sets, and the conversion of its value.
 
-    `convert` is a function with a name: a lambda in an annotation does not see this module.
+    `convert` must be a named function: a lambda in an annotation cannot access this module.
     """
 
     def __init__(self, *paths: str, convert: Callable[[Any], Any] = lambda value: value) -> None:
@@ -55,7 +55,7 @@ def _meta_contents(texts: Sequence[str]) -> list[Mapping[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The options on what an output is made of."""
+    """The options for the inputs of a build."""
 
     PANEL: ClassVar[str] = INPUTS
 
@@ -103,7 +103,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The options on what is made, and where."""
+    """The options for the kind and location of the output."""
 
     PANEL: ClassVar[str] = OUTPUT
 
@@ -155,13 +155,13 @@ class Output:
     ] = False
 
     def place(self) -> Path:
-        """Return the folder or file for the output."""
+        """Return the output folder or file."""
         return self.output or (_OUT if _OUT.is_dir() else _LOCAL_OUT)
 
 
 @dataclass(frozen=True, slots=True)
 class SecureBoot:
-    """The options on keys and certificates."""
+    """The options for keys and certificates."""
 
     PANEL: ClassVar[str] = "SecureBoot"
 
@@ -183,7 +183,7 @@ class SecureBoot:
     ] = None
 
 
-# The fields of a profile that each option sets, if it sets any.
+# The profile fields that each option sets, by option.
 _FIELDS: Mapping[str, Field] = {
     name: each
     for group in (Inputs, Output, SecureBoot)
@@ -191,14 +191,14 @@ _FIELDS: Mapping[str, Field] = {
     for each in getattr(hint, "__metadata__", ())
     if isinstance(each, Field)
 }
-# The option that sets each field of a profile that has one.
+# The option that sets each profile field, by field.
 FIELD_OPTIONS: Mapping[str, str] = {
     path: f"--{name.replace('_', '-')}" for name, field in _FIELDS.items() for path in field.paths
 }
 
 
 def profile_layer(*groups: Inputs | Output | SecureBoot) -> Mapping[str, Any]:
-    """Return the options that were given, as a layer over a profile."""
+    """Return the given options as a layer to merge over a profile."""
     from imager.profile.load import merged
 
     values = {name: value for group in groups for name, value in asdict(group).items()}

@@ -1,4 +1,4 @@
-"""Results of the commands on caches: text for a person, JSON for a program."""
+"""Format the results of cache commands as text and JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imager.support.units import count
 
 
 def info_text(info: CacheInfo) -> str:
-    """Return the images of a cache as a table, and its numbers."""
+    """Format the images of a cache as a table, followed by its sizes."""
     cache, opened = info.cache, info.opened
     rows = [("SIZE", "IMAGE", "PLATFORMS")]
     by_size = sorted(info.images, key=lambda each: (-each.size, str(each.reference)))
@@ -44,7 +44,7 @@ def info_text(info: CacheInfo) -> str:
 
 
 def info_json(info: CacheInfo) -> dict[str, Any]:
-    """Return the same for JSON; sizes in bytes."""
+    """Return the JSON object of `info_text`; sizes in bytes."""
     cache, opened = info.cache, info.opened
     return {
         "source": cache.source,
@@ -65,7 +65,7 @@ def info_json(info: CacheInfo) -> dict[str, Any]:
 
 
 def verification_text(_source: str, found: Verification) -> str:
-    """Return the notes on a good cache, and what was verified."""
+    """Format the notes on a valid cache and a summary of the verification."""
     notes = [f"note: {note}" for note in found.notes]
     parts = [count(found.images, "image"), count(found.blobs, "blob"), exact_size(found.size)]
     if found.signatures:
@@ -74,12 +74,12 @@ def verification_text(_source: str, found: Verification) -> str:
 
 
 def verification_json(source: str, found: Verification) -> dict[str, Any]:
-    """Return what was verified as one JSON object, problems included."""
+    """Return the verification as a JSON object, including problems."""
     return {"source": source, "ok": not found.problems, **json_object(found, without="hint")}
 
 
 def diff_text(diff: CacheDiff) -> str:
-    """Return the differences, a line each: `-` only in the first, `+` only in the second."""
+    """Format the differences, one per line: `-` only in the first, `+` only in the second cache."""
     lines = [f"- {image.reference}  {_platforms(image)}".rstrip() for image in diff.removed]
     lines += [f"+ {image.reference}  {_platforms(image)}".rstrip() for image in diff.added]
     for change in diff.changed:
@@ -115,7 +115,7 @@ def diff_json(diff: CacheDiff) -> dict[str, Any]:
 
 
 def addition_text(path: Path, addition: Addition) -> str:
-    """Return what was added to the cache at `path`."""
+    """Format the additions to the cache at `path`."""
     blobs = addition.gathered.blobs
     if not addition.changes:
         return f"{path}: nothing to add, {count(len(blobs), 'blob')}"
@@ -130,7 +130,7 @@ def addition_text(path: Path, addition: Addition) -> str:
 
 
 def addition_json(path: Path, addition: Addition) -> dict[str, Any]:
-    """Return the same for JSON; sizes in bytes."""
+    """Return the JSON object of `addition_text`; sizes in bytes."""
     blobs = addition.gathered.blobs
     return {
         "path": str(path),
@@ -144,7 +144,7 @@ def addition_json(path: Path, addition: Addition) -> dict[str, Any]:
 
 
 def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
-    """Return what went, or would go, from the cache at `path`."""
+    """Format the removals from the cache at `path`, done or planned."""
     if not pruning.changes:
         return f"{path}: nothing to take out"
     lines = [f"- {image.reference}" for image in pruning.removed]
@@ -160,7 +160,7 @@ def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
 
 
 def pruning_json(path: Path, pruning: Pruning, *, dry_run: bool) -> dict[str, Any]:
-    """Return the same for JSON; sizes in bytes."""
+    """Return the JSON object of `pruning_text`; sizes in bytes."""
     return {
         "path": str(path),
         "changed": pruning.changes and not dry_run,

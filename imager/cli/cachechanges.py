@@ -20,7 +20,7 @@ _Folder = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class AddedImages(ImageOptions):
-    """The options on images that are added, by default for the platforms of the cache."""
+    """The options for images to add, by default for the platforms of the cache."""
 
     platform: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""`imager images cache-...`: look into a cache, check it, compare it with another."""
+"""`imager images cache-info`, `cache-verify` and `cache-diff`: inspect and compare caches."""
 
 from __future__ import annotations
 

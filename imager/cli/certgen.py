@@ -22,7 +22,7 @@ _Hidden = Annotated[list[str] | None, typer.Option(hidden=True)]
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The options on what a certificate is for; two have talosctl's names too."""
+    """The options for the names in a certificate; two also have talosctl's names."""
 
     advertised_address: Annotated[
         list[str] | None, option("IP", "Address at which clients reach the server.")
@@ -36,7 +36,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The options on the files to write, in the order of `ServerCertificate`."""
+    """The options for the files to write, in the order of `ServerCertificate`."""
 
     tls_ca_file: Annotated[
         Path, option("FILE", "Certificate of the authority, for clients to trust.")
@@ -73,7 +73,7 @@ def cache_cert_gen(*, names: Names, files: Files, display: Results) -> None:
 
 
 def _listed(*options: Sequence[str] | None) -> list[str]:
-    """Return all values of options that may be repeated, or hold several with commas."""
+    """Return all values of options that can be repeated or contain comma-separated values."""
     texts = [text for option in options for text in option or ()]
     return [value.strip() for text in texts for value in text.split(",")]
 

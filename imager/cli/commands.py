@@ -1,4 +1,4 @@
-"""What our commands and groups of commands have in common: help, and options in groups."""
+"""Base classes of commands and command groups: help, errors, and options in dataclasses."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _CALLED_WRONGLY = 2
 
 
 class _Helped:
-    """What a command and a group share."""
+    """The help methods shared by commands and groups."""
 
     def get_help(self, ctx: Any) -> str:
         """Return the help page as text."""
         return help_text(help_page(ctx.command, ctx))
 
     def get_usage(self, ctx: Any) -> str:
-        """Return how the command is called."""
+        """Return the usage line."""
         return usage_line(ctx.command, ctx)
 
     def get_help_option(self, ctx: Any) -> Any:
-        """Return the option --help, among those on the screen."""
+        """Return the option --help, listed in the display panel."""
         parent: Any = super()
         option = parent.get_help_option(ctx)
         option.help = "Show this help and exit."
@@ -40,7 +40,7 @@ class _Helped:
 
 
 class Command(_Helped, Strict, TyperCommand):
-    """A command with our help, which with --json also prints its error as JSON."""
+    """A command with custom help, which prints errors as JSON if --json is given."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -53,17 +53,17 @@ class Command(_Helped, Strict, TyperCommand):
 
 
 def _is_told(error: ImagerError | OSError) -> bool:
-    """Whether nothing is left to print on standard output, or nobody reads it."""
+    """Whether the error is already in the printed result, or standard output is closed."""
     return isinstance(error, BrokenPipeError) or (
         isinstance(error, ImagerError) and error.in_result
     )
 
 
 class Group(_Helped, Strict, TyperGroup):
-    """A group of commands with our help, which is shown where no command is given."""
+    """A command group with custom help, which is also shown if no command is given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Return the arguments for the command; without any, show the help and exit with 2."""
+        """Parse the arguments; without any, print the help and exit with status 2."""
         if not args and not ctx.resilient_parsing:
             typer.echo(ctx.get_help(), err=True)
             raise typer.Exit(_CALLED_WRONGLY)
@@ -71,7 +71,7 @@ class Group(_Helped, Strict, TyperGroup):
 
 
 def usage_error(error: TyperException) -> InputError:
-    """Return what is wrong with a command line as an error of ours."""
+    """Convert typer's usage error to an InputError."""
     message = error.format_message().rstrip(".")
     for typers, ours in ((". Did you mean", ": did you mean"), ("(Possible ", "(possible ")):
         message = message.replace(typers, ours)
@@ -81,7 +81,7 @@ def usage_error(error: TyperException) -> InputError:
 
 
 def raise_problems(source: object, problems: Sequence[str], *, hint: str = "") -> None:
-    """Raise InputError that lists the `problems` of a printed result, if there are any."""
+    """Raise InputError with the `problems` of a printed result, if there are any."""
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         error = InputError(f"{source}: {count(len(problems), 'problem')}{lines}", hint=hint)
@@ -90,14 +90,14 @@ def raise_problems(source: object, problems: Sequence[str], *, hint: str = "") -
 
 
 class App(typer.Typer):
-    """A group of commands, each with an option for each field of its dataclass parameters."""
+    """A typer app that expands dataclass parameters of commands to one option per field."""
 
     def __init__(self, **settings: Any) -> None:
         settings = {"cls": Group, "add_completion": False, **settings}
         super().__init__(pretty_exceptions_enable=False, rich_markup_mode=None, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[..., Any]:
-        """Return a decorator that makes a function the command `name`."""
+        """Return a decorator that registers a function as the command `name`."""
         settings = {"cls": Command, **settings}
 
         def register(function: Callable[..., None]) -> Callable[..., None]:

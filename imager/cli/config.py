@@ -1,4 +1,4 @@
-"""`imager config`: machine configurations that go together with an image cache."""
+"""`imager config`: create and check machine configurations for an image cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results of `imager config check`: text for a person, JSON for a program."""
+"""Format the results of `imager config check` as text and JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imager.talos.config.volumes import VolumeSettings
 
 
 def checked_text(checked: Checked) -> str:
-    """Return what is in a valid configuration, and the volume size that a cache needs."""
+    """Format the cache settings of a valid configuration and the required volume size."""
     config, sized = checked.config, checked.sized
     found = count(len(checked.warnings), "warning") if checked.warnings else "nothing is wrong"
     needed = f"{len(checked.images)} needed" + (", all in the cache" if sized else "")
@@ -32,7 +32,7 @@ def checked_text(checked: Checked) -> str:
 
 
 def checked_json(checked: Checked) -> dict[str, Any]:
-    """Return the same for JSON; sizes in bytes."""
+    """Return the JSON object of `checked_text`; sizes in bytes."""
     config, volume = checked.config, checked.config.volume
     return {
         "source": config.source,
@@ -56,7 +56,7 @@ def checked_json(checked: Checked) -> dict[str, Any]:
 
 
 def unchecked_json(source: str, error: InvalidConfigError) -> dict[str, Any]:
-    """Return what is wrong with a configuration as one JSON object of the same kind."""
+    """Return the problems of an invalid configuration as a JSON object like `checked_json`."""
     return {
         "source": source,
         "ok": False,

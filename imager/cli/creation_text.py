@@ -1,4 +1,4 @@
-"""What `cache-create` is going to do, and what it has done, for a person and for a program."""
+"""Format the plan and the result of `cache-create` as text and JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imager.support.units import count
 
 
 def plan_text(plan: CreationPlan) -> str:
-    """Return the plan as a table."""
+    """Format the plan as a table."""
     options = plan.options
     form = f"{options.layout.value}, compression {options.compression.value}"
     if options.archive is not None:
@@ -46,7 +46,7 @@ def plan_json(plan: CreationPlan) -> dict[str, Any]:
 
 
 def created_text(plan: CreationPlan, created: Created) -> str:
-    """Return the summary of a created cache."""
+    """Format the summary of a created cache."""
     gathered = plan.gathered
     lines = [
         f"{plan.path}: {count(gathered.images, 'image')} for {_platforms(plan)}, "

@@ -1,4 +1,4 @@
-"""How options are declared: what makes one, and groups of them as dataclasses."""
+"""Declare options, and groups of options as dataclasses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import typer
 
 
 def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
-    """Return an option with a value; `default` is shown where the help would not show it."""
+    """Return an option with a value; set `default` if typer cannot show the default itself."""
     shown = settings.pop("default", True)
     return typer.Option(*names, metavar=metavar, help=text, show_default=shown, **settings)
 
 
 def flag(name: str, text: str) -> Any:
-    """Return an option without a value, and without a form that turns it off."""
+    """Return a boolean option without a negative form such as --no-NAME."""
     return typer.Option(name, help=text)
 
 
@@ -29,9 +29,9 @@ def argument(metavar: str, text: str, **settings: Any) -> Any:
 
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
-    """Return `command` with an option for each field of its parameters that are dataclasses.
+    """Replace the dataclass parameters of `command` by one option per field.
 
-    A dataclass may name the panel of its options in `PANEL`.
+    A dataclass may set the help panel of its options in `PANEL`.
     """
     own = inspect.signature(command, eval_str=True).parameters
     groups: dict[str, Any] = {
@@ -62,9 +62,9 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _prepared(annotation: Any, panel: str | None) -> Any:
-    """Return the annotation of an option, shown in `panel`.
+    """Return the annotation of an option in the help panel `panel`.
 
-    Whether a file may be read shows when it is read: typer would make it an error of the options.
+    Disables typer's check that files are readable, which would be reported as a usage error.
     """
     if get_origin(annotation) is not Annotated:
         return annotation

@@ -1,6 +1,6 @@
-"""Help pages: what a command takes, as a value, and the text of it for a terminal.
+"""Model the help page of a command, and format it for a terminal.
 
-The value is made of the command itself, so that `--help` and the manual pages cannot differ.
+The model is generated from the command, so `--help` and the manual pages cannot differ.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAME_COLUMN = 30
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An option, an argument or a command: what to type, and what it does."""
+    """An option, argument or command with its syntax and description."""
 
     name: str
     text: str
@@ -48,7 +48,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class HelpPage:
-    """The help of one command; `epilog` has a heading and lines that are shown as they are."""
+    """The help of one command; `epilog` is a heading with lines that are not wrapped."""
 
     path: str
     usage: str
@@ -58,7 +58,7 @@ class HelpPage:
 
 
 def help_page(command: TyperCommand | TyperGroup, context: typer.Context) -> HelpPage:
-    """Return the help of `command`, called as `context` says."""
+    """Return the help page of `command` with the command path of `context`."""
     shown = [each for each in command.get_params(context) if not getattr(each, "hidden", False)]
     arguments = [each for each in shown if isinstance(each, TyperArgument)]
     options = [each for each in shown if isinstance(each, TyperOption)]
@@ -76,13 +76,13 @@ def help_page(command: TyperCommand | TyperGroup, context: typer.Context) -> Hel
 
 
 def usage_line(command: TyperCommand | TyperGroup, context: typer.Context) -> str:
-    """Return how `command` is called, in one line."""
+    """Return the usage of `command` in one line."""
     page = help_page(command, context)
     return f"Usage: {page.path} {page.usage}"
 
 
 def help_text(page: HelpPage, width: int | None = None) -> str:
-    """Return `page` as text of `width` columns, by default those of the terminal."""
+    """Format `page` for `width` columns (default: the terminal's width)."""
     if width is None:
         width = max(min(shutil.get_terminal_size().columns - 1, _WIDEST), _NARROWEST)
     lines = [*_wrapped(f"Usage: {page.path} {page.usage}", width, first="", indent=" " * 4)]
@@ -122,7 +122,7 @@ def _sections(rows: Sequence[tuple[str, Item]]) -> Iterator[Section]:
     panels: dict[str, list[Item]] = {}
     for panel, item in rows:
         panels.setdefault(panel, []).append(item)
-    # What is about the screen is the same for all commands, and comes last.
+    # Display options are the same for all commands and are shown last.
     for title in sorted(panels, key=lambda title: title == DISPLAY):
         yield Section(title, tuple(panels[title]))
 
@@ -168,7 +168,7 @@ def _argument(argument: TyperArgument) -> Item:
 
 
 def _option(option: TyperOption) -> Item:
-    # Short spellings come first.
+    # Short names precede long ones.
     names = ", ".join([*sorted(option.opts, key=_is_long), *option.secondary_opts])
     return Item(
         names if option.is_flag else f"{names} {_metavar(option)}",
@@ -205,9 +205,9 @@ def _default(item: TyperOption | TyperArgument) -> str:
 
 
 def help_pages(command: Any, name: str, parent: typer.Context | None = None) -> Iterator[HelpPage]:
-    """Yield the help of `command`, called `name`, and of all below it that are not hidden."""
+    """Yield the help pages of `command`, named `name`, and of its visible subcommands."""
     settings = command.context_settings
-    # A resilient parser neither asks for what is missing nor runs anything.
+    # A resilient parser does not require arguments or run callbacks.
     context = command.make_context(name, [], parent=parent, resilient_parsing=True, **settings)
     yield help_page(command, context)
     for below, each in getattr(command, "commands", {}).items():

@@ -1,4 +1,4 @@
-"""`imager images`: lists of images, and new image caches."""
+"""`imager images`: list images and create image caches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _version(name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The options that set other versions than those of the release."""
+    """The options that override the component versions of a release."""
 
     k8s_version: Annotated[str | None, _version("Kubernetes")] = None
     etcd_version: Annotated[str | None, _version("etcd")] = None
@@ -42,7 +42,7 @@ class Versions:
     kube_network_policies_version: Annotated[str | None, _version("kube-network-policies")] = None
 
     def given(self) -> dict[str, str]:
-        """Return the versions that are given, by component."""
+        """Return the given versions by component."""
         return {
             name.removesuffix("_version").replace("_", "-"): text
             for name, text in asdict(self).items()
@@ -121,7 +121,7 @@ def list_(
 
 @dataclass(frozen=True, slots=True)
 class Inputs(ImageOptions):
-    """The options on what a cache is made of."""
+    """The options for the contents of a cache."""
 
     PANEL: ClassVar[str | None] = INPUTS
 
@@ -130,7 +130,7 @@ class Inputs(ImageOptions):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The options on the cache that is made."""
+    """The options for the cache to create."""
 
     PANEL: ClassVar[str] = OUTPUT
 

@@ -1,4 +1,4 @@
-"""What `imager images list` prints beside references: messages, and JSON."""
+"""Format the results of `imager images list` as messages, text and JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_LINES = 100
 
 
 def report(listing: Listing, reporter: Reporter, *, strict: bool) -> None:
-    """Report what was found beside images; warnings are left to the error if `strict`."""
+    """Print the listing's messages; if `strict`, warnings are in the error instead."""
     for line in _lines(listing.remarks, what="notes"):
         reporter.step(f"note: {line}")
     for line in () if strict else _lines(listing.warnings, what="warnings"):
@@ -21,12 +21,12 @@ def report(listing: Listing, reporter: Reporter, *, strict: bool) -> None:
 
 
 def listing_text(listing: Listing) -> str:
-    """Return the references, one a line."""
+    """Format the references, one per line."""
     return "\n".join(image.reference for image in listing.images)
 
 
 def listing_json(listing: Listing) -> dict[str, Any]:
-    """Return the images and messages as JSON, with the file and line of each."""
+    """Return the images and messages for JSON, each with its file and line."""
     images = [
         {
             "reference": image.reference,

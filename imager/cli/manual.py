@@ -1,7 +1,7 @@
-"""`python -m imager.cli.manual FOLDER`: the manual pages, made of the same as the help.
+"""`python -m imager.cli.manual FOLDER`: generate the manual pages from the help pages.
 
-One page a command, imager-images-cache-create(1) for `imager images cache-create`, in the macros
-of man(7).
+There is one page per command, such as imager-images-cache-create(1) for `imager images
+cache-create`, in man(7) macros.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from imager.cli.help import HelpPage, Section, help_pages
 from imager.cli.reference import ENVIRONMENT, EXIT_CODES, FILES
 from imager.support.repro import source_date_epoch
 
-# Columns of the source, escapes not counted.
+# Columns of the source, without escapes.
 _LINE = 66
 
 
 def manual_pages() -> dict[str, str]:
-    """Return the pages by the names of their files; the date in them is SOURCE_DATE_EPOCH."""
+    """Return the pages by file name, dated SOURCE_DATE_EPOCH."""
     pages = list(help_pages(typer.main.get_command(app), "imager"))
     names = [_name(page) for page in pages]
     return {
@@ -35,7 +35,7 @@ def manual_pages() -> dict[str, str]:
 
 
 def _name(page: HelpPage) -> str:
-    # The profile of standard input is called -.
+    # The command that reads a profile from standard input is named -.
     return page.path.replace(" -", " stdin").replace(" ", "-")
 
 
@@ -70,7 +70,7 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _related(name: str, names: Sequence[str]) -> Iterator[str]:
-    """Yield the pages of the commands above `name` and below it."""
+    """Yield the pages of the parent and child commands of `name`."""
     for each in names:
         if each != name and (name.startswith(f"{each}-") or each.startswith(f"{name}-")):
             yield each
@@ -81,19 +81,19 @@ def _first_sentence(text: str) -> str:
 
 
 def _text(text: str) -> Iterator[str]:
-    """Yield running text in lines that man(7) fills."""
+    """Yield text in short source lines, which man(7) joins and wraps."""
     lines = textwrap.wrap(text, _LINE, break_on_hyphens=False, break_long_words=False)
     return map(_escaped, lines)
 
 
 def _escaped(text: str) -> str:
-    """Return text that man(7) takes for text."""
+    """Escape the characters that have a meaning in man(7)."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\(ga")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
 def main() -> None:
-    """Write the pages into the folder that is given."""
+    """Write the pages to the folder given as an argument."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in manual_pages().items():

@@ -1,7 +1,7 @@
-"""The reference pages of the documentation, in Markdown; `docs/conf.py` writes them.
+"""Generate the reference pages of the documentation in Markdown, for `docs/conf.py`.
 
-One page per command, generated from the same value as `--help` and the manual pages; one page with
-exit codes, environment and files; one with the kinds of errors; one with the fields of a profile.
+There is one page per command, generated from the same model as `--help` and the manual pages. Other
+pages list exit codes, environment variables and files, the kinds of errors, and the profile fields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CODE = re.compile(r"(`[^`]*`)")
 
 
 def reference_pages() -> dict[str, str]:
-    """Return the pages by the paths of their files, relative to the folder of generated pages."""
+    """Return the pages by file path, relative to the folder of generated pages."""
     pages = list(help_pages(typer.main.get_command(app), "imager"))
     written = {f"{_name(page)}.md": _command_page(page) for page in pages}
     written["commands.md"] = _commands_page(pages)
@@ -33,7 +33,7 @@ def reference_pages() -> dict[str, str]:
 
 
 def _name(page: HelpPage) -> str:
-    # The command that reads a profile from standard input is called -.
+    # The command that reads a profile from standard input is named -.
     return page.path.replace(" -", " stdin").replace(" ", "-")
 
 
@@ -98,7 +98,7 @@ def _cell(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Escape the characters that Markdown gives a meaning, except between backquotes."""
+    """Escape the special characters of Markdown, except between backquotes."""
     parts = _CODE.split(text)
     parts[::2] = [re.sub(r"([\\*<\[\]])", r"\\\1", part) for part in parts[::2]]
     return "".join(parts)
@@ -113,7 +113,7 @@ def _joined(*lines: str) -> str:
 
 
 def write_pages(folder: Path) -> None:
-    """Write the pages into `folder`, and remove other pages from it."""
+    """Write the pages to `folder`, and remove other pages from it."""
     folder.mkdir(parents=True, exist_ok=True)
     pages = reference_pages()
     for path in folder.glob("*.md"):

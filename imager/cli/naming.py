@@ -1,4 +1,4 @@
-"""What errors and notes of a build call the fields of its profile: options, or YAML's keys."""
+"""Name profile fields in errors and notes as the user set them: by option or by YAML key."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How the user gave a profile: what is `written` in YAML, and `given` by options.
+    """The layers of a profile that the user has `written` in YAML and `given` by options.
 
-    Both are layers of a profile; a built-in profile has nothing written.
+    `written` is empty for a built-in profile.
     """
 
     written: Mapping[str, Any]
     given: Mapping[str, Any]
 
     def of(self, location: Location) -> str:
-        """Return what the user calls the value at `location` of the profile."""
+        """Return the option or the YAML path for the value at `location` of the profile."""
         for length in range(len(location), 0, -1):
             path = dotted(location[:length])
             if path in FIELD_OPTIONS and self._by_option(path, location[length:]):
@@ -34,14 +34,14 @@ class Naming:
         return dotted(location)
 
     def text(self, message: str) -> str:
-        """Return `message` with options in place of the fields that the user gave by them."""
+        """Replace field names in `message` by the options that the user set them with."""
         return renamed(
             message, lambda path: FIELD_OPTIONS.get(path) if self._is_option(path) else None
         )
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Have errors that leave the block name what the user gave."""
+        """Apply `text` to the errors raised in the block."""
         try:
             yield
         except ImagerError as error:
@@ -49,16 +49,16 @@ class Naming:
             raise
 
     def notes(self, planned: Planned) -> Planned:
-        """Return what is planned with notes that name what the user gave."""
+        """Apply `text` to the notes of the plan."""
         notes = tuple(map(self.text, planned.plan.notes))
         return replace(planned, plan=replace(planned.plan, notes=notes))
 
     def _is_option(self, path: str) -> bool:
-        """Whether the user gave `path` by its option, or would, having written no YAML."""
+        """Whether `path` was set by its option, or there is no YAML that could have set it."""
         return not self.written or _at(self.given, path) is not None
 
     def _by_option(self, path: str, rest: Location) -> bool:
-        """Whether the value at `rest` below `path` is from its option: lists are appended to."""
+        """Whether the value at `rest` below `path` is from its option, which appends to lists."""
         written = _at(self.written, path)
         if rest and isinstance(rest[0], int) and isinstance(written, list):
             return rest[0] >= len(written)

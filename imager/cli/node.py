@@ -1,4 +1,4 @@
-"""`imager node`: a machine's own image cache."""
+"""`imager node`: serve and diagnose a machine's own image cache."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def unit(
     config: Annotated[Path, option("FILE", "Machine configuration.")] = Path(
         "/etc/imager/machine.yaml"
     ),
-    display: Display,  # noqa: ARG001 - the unit is all that is printed
+    display: Display,  # noqa: ARG001 - only the unit is printed
 ) -> None:
     """Print the systemd unit that runs `imager node run` before containerd and kubelet start."""
     from imager.cli.node_text import unit_text

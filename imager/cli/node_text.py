@@ -1,4 +1,4 @@
-"""The status of a machine's image cache, for a person and for programs."""
+"""Format the status of a machine's image cache as text, YAML and JSON."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def status_json(status: NodeStatus) -> dict[str, Any]:
 
 
 def status_yaml(status: NodeStatus) -> str:
-    """Return the resource as YAML, as talosctl prints resources."""
+    """Return the resource as YAML, in the format of talosctl."""
     return yaml.safe_dump(status.document(), sort_keys=False, width=1000).rstrip()
 
 
 def status_table(status: NodeStatus, *, running: bool) -> str:
-    """Return the status for a person; `running` says whether the cache is served now."""
+    """Format the status as text; `running` is whether the cache is being served."""
     return printable("\n".join(_lines(status, running=running)))
 
 
@@ -82,22 +82,22 @@ def _row(root: RootStatus) -> tuple[str, str, str, str, str, str, str]:
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
-    """Return what is wrong and what to do, two lines each."""
+    """Format each problem and its remedy in two lines."""
     if not findings:
         return "nothing is wrong: images are pulled from the cache"
     return printable("\n".join(f"{each.problem}\n  -> {each.advice}" for each in findings))
 
 
 def findings_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the same for JSON."""
+    """Return the findings for JSON."""
     return {"ok": not findings, "findings": [*map(json_object, findings)]}
 
 
 def unit_text(config: Path) -> str:
-    """Return systemd's unit of `imager node run`; see systemd.service(5).
+    """Return the systemd unit of `imager node run`; see systemd.service(5).
 
-    Before= orders containerd and kubelet behind its readiness where they are installed, and
-    nothing fails where they are not.
+    Before= delays containerd and kubelet until the unit is ready, and has no effect if they are
+    not installed.
     """
     program = f"{_quoted(sys.executable)} -m imager"
     return f"""\
@@ -122,7 +122,7 @@ WantedBy=multi-user.target
 
 
 def _quoted(word: str) -> str:
-    """Return a word of a command line; see systemd.service(5), "Command lines"."""
+    """Quote a word of a command line; see systemd.service(5), "Command lines"."""
     return _percents(json.dumps(word, ensure_ascii=False)).replace("$", "$$")
 
 

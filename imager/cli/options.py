@@ -1,4 +1,4 @@
-"""Options that several commands share, in groups: each group is a panel of the help."""
+"""Define the options shared by several commands, in groups that are panels of the help."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ _P = ParamSpec("_P")
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """The options on what appears on the screen, which every command has."""
+    """The display options of every command."""
 
     PANEL: ClassVar[str] = DISPLAY
 
@@ -109,18 +109,18 @@ class Display:
     progress: Annotated[ProgressStyle, option(None, "How to show progress, on standard error.")] = (
         ProgressStyle.AUTO
     )
-    # support/reporter.py looks at it, so that errors in options have no color either.
+    # support/reporter.py reads it, so that usage errors are also printed without color.
     no_color: Annotated[
         bool, flag(NO_COLOR, "Print without colors, like the environment variable NO_COLOR.")
     ] = False
 
     @property
     def style(self) -> ProgressStyle:
-        """How progress is shown."""
+        """The progress style."""
         return ProgressStyle.NONE if self.quiet else self.progress
 
     def reporter(self) -> Reporter:
-        """Return where steps, progress, warnings and, if wanted, requests go."""
+        """Return the reporter of steps, progress, warnings and, if enabled, requests."""
         reporter = make_reporter(self.style)
         report_log(reporter, verbose=self.verbose)
         return reporter
@@ -128,14 +128,14 @@ class Display:
 
 @dataclass(frozen=True, slots=True)
 class Results(Display):
-    """The same for a command that has a result, as text for a person or JSON for a program."""
+    """The display options of a command with a result, which is printed as text or JSON."""
 
     json_output: Annotated[bool, flag("--json", "Print the result as JSON.")] = False
 
     def answer(
         self, text: Callable[_P, str], value: Callable[_P, Any], *args: _P.args, **kwargs: _P.kwargs
     ) -> None:
-        """Print the requested result, also with --quiet: text, or a value of JSON."""
+        """Print the requested result as text or JSON, even with --quiet."""
         if self.json_output:
             self.print_json(value(*args, **kwargs))
         else:
@@ -144,7 +144,7 @@ class Results(Display):
     def summary(
         self, text: Callable[_P, str], value: Callable[_P, Any], *args: _P.args, **kwargs: _P.kwargs
     ) -> None:
-        """Print what was done: as text only without --quiet."""
+        """Print a summary; the text, unlike the JSON, is omitted with --quiet."""
         if self.json_output or not self.quiet:
             self.answer(text, value, *args, **kwargs)
 
@@ -155,7 +155,7 @@ class Results(Display):
 
 @dataclass(frozen=True, slots=True)
 class PushRegistries:
-    """The options on registries that are pushed to, as they were given."""
+    """The options for registries to push to, unparsed."""
 
     PANEL: ClassVar[str] = "Registries"
 
@@ -168,9 +168,9 @@ class PushRegistries:
     retries: Retries = None
 
     def settings(self) -> RegistrySettings:
-        """Return how registries are reached, and print warnings about the options.
+        """Parse the options, and print warnings about them.
 
-        Raises InputError that names all that is wrong.
+        Raises InputError with all problems.
         """
         from imager.oci.settings import RegistryOptions
 
@@ -183,12 +183,12 @@ class PushRegistries:
 
 @dataclass(frozen=True, slots=True)
 class Registries(PushRegistries):
-    """The options on registries that are pulled from: these may have mirrors."""
+    """The options for registries to pull from, which may have mirrors."""
 
     mirrors: RegistryMirrors = None
 
     def pulling(self, layer_cache: Path | None) -> PullOptions:
-        """Return how caches are pulled; raises as `settings`."""
+        """Return the options for pulling caches; raises as `settings`."""
         from imager.cache.pull import PullOptions
 
         return PullOptions(self.settings(), layer_cache)
@@ -196,7 +196,7 @@ class Registries(PushRegistries):
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """The options on images that are put into a cache."""
+    """The options for images to add to a cache."""
 
     PANEL: ClassVar[str | None] = None
 
@@ -233,7 +233,7 @@ class ImageOptions:
     ] = True
 
     def to_cache(self, registries: PushRegistries, jobs: int) -> Images:
-        """Return the images, with what it takes to get them."""
+        """Return the images with the settings for fetching them."""
         from imager.app.create_cache import Images
         from imager.cache.selection import MissingPlatform
 
@@ -245,9 +245,9 @@ class ImageOptions:
 def parse_version(
     text: str | None, reporter: Reporter, *, name: str = "--talos-version"
 ) -> Version:
-    """Parse the option `name`, without one the default; warns of a release newer than the rules.
+    """Parse the version given by the option `name`; None means the default.
 
-    Raises InputError for an invalid version.
+    Warns of a release newer than the known rules. Raises InputError for an invalid version.
     """
     from imager.talos.version import DEFAULT_VERSION, TalosVersion
 

@@ -1,7 +1,7 @@
-"""How every command takes options: values given once, none empty; booleans with `=true`, `=false`.
+"""Parse options strictly: no repeated or empty values; booleans accept `=true` and `=false`.
 
-typer's parser lets the last value win in silence, and refuses a value for a boolean option. Go's
-programs, talosctl among them, take `--name=true` and `--name=false`.
+typer's parser silently uses the last value of a repeated option and rejects values of boolean
+options. Go programs such as talosctl accept `--name=true` and `--name=false`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typer._click.parser import _Argument, _Option, _OptionParser, _ParsingState
 
 from imager.support.errors import InputError
 
-# What Go's strconv.ParseBool takes.
+# The values that Go's strconv.ParseBool accepts.
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
 class _StrictOption(_Option):
-    """An option that refuses a second value, unless it collects all of them."""
+    """An option that rejects a second value, unless it is a list."""
 
     def process(self, value: Any, state: _ParsingState) -> None:
-        """Note `value` in `state`; a boolean option may be repeated, but not contradicted.
+        """Record `value` in `state`; a boolean option may be repeated with the same value.
 
-        No option takes an empty value: it is what a shell makes of a variable that is not set.
+        Empty values are rejected, since they usually come from unset shell variables.
         """
         if self.takes_value and value == "":
             raise InputError(f"{_name(self)} is empty", hint="give a value, or leave it out")
@@ -43,24 +43,24 @@ class _StrictOption(_Option):
 
 
 class _StrictArgument(_Argument):
-    """An argument that refuses an empty value, which a path would take for the current folder."""
+    """An argument that rejects an empty value, which Path would convert to the current folder."""
 
     def process(self, value: str | Sequence[str | None] | None, state: _ParsingState) -> None:
-        """Note `value` in `state`."""
+        """Record `value` in `state`."""
         if value is not None and "" in ([value] if isinstance(value, str) else value):
             raise InputError(f"{self.obj.human_readable_name} is empty", hint="give a value")
         super().process(value, state)
 
 
 class _StrictParser(_OptionParser):
-    """typer's parser, made of strict options and arguments."""
+    """typer's parser with strict options and arguments."""
 
     def add_argument(self, *args: Any, **kwargs: Any) -> None:
-        """Add an argument, as the base class does, as a strict one."""
+        """Add a strict argument; parameters as in the base class."""
         self._args.append(_StrictArgument(*args, **kwargs))
 
     def add_option(self, *args: Any, **kwargs: Any) -> None:
-        """Add an option, as the base class does, as a strict one."""
+        """Add a strict option; parameters as in the base class."""
         option = _StrictOption(*args, **kwargs)
         self._opt_prefixes.update(option.prefixes)
         self._short_opt.update(dict.fromkeys(option._short_opts, option))
@@ -87,7 +87,7 @@ class Strict(Command):
         return parser
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse `args`; an error names this command, also where typer's does not."""
+        """Parse `args`, adding this command to usage errors without one."""
         try:
             return super().parse_args(ctx, args)
         except UsageError as error:

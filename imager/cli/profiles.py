@@ -1,4 +1,4 @@
-"""`imager profiles`, and `imager profile`: show, start and describe profiles."""
+"""`imager profiles` and `imager profile`: list, print, create and document profiles."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def init(
 
 
 @app.command()
-def schema(*, display: Display) -> None:  # noqa: ARG001 - the schema is all that is printed
+def schema(*, display: Display) -> None:  # noqa: ARG001 - only the schema is printed
     """Print the JSON schema of a profile, for editors."""
     import json
 

@@ -1,4 +1,4 @@
-"""`imager images cache-push`: an image cache into a registry."""
+"""`imager images cache-push`: push an image cache to a registry."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def cache_push(
 
     options = PushOptions(parse_size(chunk_size), jobs, mount_from)
     pushed = push_cache(path, reference, options, registries.settings(), display.reporter())
-    # The reference is what was asked for: it pins what was pushed.
+    # The reference with the digest is the requested result, so it is printed with --quiet too.
     display.answer(pushed_text, pushed_json, pushed)
     if not display.json_output and not display.quiet:
         typer.echo(f"  {pushed.summary()}")
 
 
 def pushed_text(pushed: Pushed) -> str:
-    """Return the reference of what was pushed, with its digest."""
+    """Return the pushed reference with its digest."""
     return str(pushed.reference)
 
 
 def pushed_json(pushed: Pushed) -> dict[str, Any]:
-    """Return what was pushed for JSON; sizes in bytes."""
+    """Return the result of a push for JSON; sizes in bytes."""
     return {
         "reference": str(pushed.reference),
         "digest": str(pushed.reference.digest),

@@ -1,6 +1,6 @@
-"""Exit codes, environment variables and files, which all commands share.
+"""Document the exit codes, environment variables and files of all commands.
 
-The manual page imager(1) and the reference in docs/ are generated from them.
+The manual page imager(1) and the reference in docs/ are generated from this module.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Results for a person and for a program: plans and summaries as text and JSON."""
+"""Format the plans and summaries of builds as text and JSON."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MOST_FILES = 10
 
 
 def plan_text(planned: Planned, naming: Naming) -> str:
-    """Return the plan for a person: partitions, the largest files, and what it needs."""
+    """Format the plan: partitions, the largest files, and the requirements."""
     lines = [*_partition_table(planned), *_largest_files(planned), "", *_summary(planned, naming)]
     return printable("\n".join(lines))
 
 
 def files_text(planned: Planned, naming: Naming) -> str:
-    """Return the plan with every part of the output at its place; bytes."""
+    """Format the plan with the offset and size in bytes of every part of the output."""
     rows = [("OFFSET", "LENGTH", "KIND", "NAME")]
     rows += [
         (str(region.offset), str(region.length), region.kind.value, _region_name(region))
@@ -111,14 +111,14 @@ def _assets_line(assets: AssetIdentity) -> str:
 
 
 def replaced_text(replaced: Replaced) -> str:
-    """Return what a person should know of a file that an output replaces."""
+    """Format a note about the file that an output replaces."""
     sectors = f", with sectors of {replaced.sector_size} bytes" if replaced.sector_size else ""
     written = f"{replaced.modified:%Y-%m-%d %H:%M} UTC"
     return f"a file of {mebibytes(replaced.size)}{sectors}, written {written}"
 
 
 def plan_json(planned: Planned, _naming: Naming) -> dict[str, Any]:
-    """Return the plan as one JSON object; sizes and offsets in bytes."""
+    """Return the plan as a JSON object; sizes and offsets in bytes."""
     plan = planned.plan
     return {
         **_common(planned),
@@ -131,7 +131,7 @@ def plan_json(planned: Planned, _naming: Naming) -> dict[str, Any]:
 
 
 def result_text(planned: Planned, written: Written, seconds: float) -> str:
-    """Return the summary of a build."""
+    """Format the summary of a build."""
     lines = [
         f"{written.path}: {exact_size(written.size)} in {seconds:.1f} s",
         f"  talos {planned.build.version.text}, {planned.build.assets.arch.name}; "

@@ -1,4 +1,4 @@
-"""Results of the SecureBoot commands: text for a person, JSON for a program."""
+"""Format the results of the SecureBoot commands as text and JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ with uki-signing-key.pem can sign what these machines start."""
 
 
 def keys_text(keys: GeneratedKeys) -> str:
-    """Return a table of the new files, and how to keep them."""
+    """Format a table of the new files, and advice on storing them."""
     rows = [(file.name, file.purpose, "SECRET" if file.secret else "") for file in keys.files]
     lines = [
         f"Wrote {count(len(keys.files), 'file')} to {keys.folder}:",
@@ -43,7 +43,7 @@ def keys_text(keys: GeneratedKeys) -> str:
 
 
 def keys_json(keys: GeneratedKeys) -> dict[str, Any]:
-    """Return the same for JSON."""
+    """Return the JSON object of `keys_text`."""
     return {
         "folder": str(keys.folder),
         "encrypted": keys.encrypted,
@@ -52,7 +52,7 @@ def keys_json(keys: GeneratedKeys) -> dict[str, Any]:
 
 
 def report_text(_path: Path, report: SecureBootReport) -> str:
-    """Return the EFI binaries with their signatures, and the keys to enrol."""
+    """Format the EFI binaries with their signatures, and the keys to enrol."""
     lines: list[str] = []
     for binary in report.binaries:
         lines += _binary_lines(report.name(binary), binary)
@@ -106,7 +106,7 @@ def _signed_by(file: AuthFile) -> str:
 
 
 def report_json(path: Path, report: SecureBootReport) -> dict[str, Any]:
-    """Return the report as one JSON object; digests and fingerprints are hexadecimal."""
+    """Return the report as a JSON object; digests and fingerprints are hexadecimal."""
     return {
         "file": str(path),
         "ok": not report.problems,

@@ -1,4 +1,4 @@
-"""`imager images cache-serve`: caches as a registry."""
+"""`imager images cache-serve`: serve caches as a registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The options on certificates."""
+    """The options for certificates."""
 
     tls_cert_file: Annotated[Path | None, option("FILE", "PEM certificate chain: serve HTTPS.")] = (
         None
@@ -32,7 +32,7 @@ class Tls:
     ] = None
 
     def server(self) -> ServerTls | None:
-        """Return what the server needs for TLS; raises InputError for half of a pair."""
+        """Return the TLS settings; raises InputError for a certificate or key without the other."""
         from imager.registry.serve import ServerTls
 
         if self.tls_cert_file and self.tls_key_file:
@@ -44,7 +44,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """The options on the files that clients are configured with."""
+    """The options for client configuration files."""
 
     hosts_dir: Annotated[
         Path | None,
@@ -78,7 +78,7 @@ class Clients:
     ] = None
 
     def announcement(self, tls: Tls) -> Announcement:
-        """Return what is written for clients."""
+        """Return the settings of the client configuration files."""
         from imager.registry.announce import Announcement
         from imager.registry.patchfiles import MIRRORS
 

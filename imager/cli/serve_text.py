@@ -1,4 +1,4 @@
-"""The access log: a line for every request, as text or as JSON."""
+"""Write the access log, one line per request, as text or JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 500
 
 
 def access_log(style: ProgressStyle, stream: IO[str] | None = None) -> Callable[[Exchange], None]:
-    """Return what writes an exchange to `stream` (default: standard error) in the given style."""
+    """Return a function that logs an exchange to `stream` (default: standard error)."""
     out = stream or sys.stderr
     if style is ProgressStyle.NONE:
         return lambda _: None
@@ -30,7 +30,7 @@ def access_log(style: ProgressStyle, stream: IO[str] | None = None) -> Callable[
 
 
 def _text(exchange: Exchange) -> str:
-    """Return a line whose fields a client can neither split nor break."""
+    """Format a log line, escaping client input so that it cannot split fields or lines."""
     fields = [
         _now(),
         exchange.client,

@@ -1,4 +1,4 @@
-"""What results have in common: tables and sizes for a person, plain values for JSON."""
+"""Format tables and sizes as text, and dataclasses as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def table(rows: Sequence[Sequence[str]], *, numbers: int) -> Iterator[str]:
-    """Yield the lines of a table; the first `numbers` columns are flush right, the others left."""
+    """Yield the lines of a table; the first `numbers` columns are right-aligned, others left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
@@ -27,19 +27,19 @@ def table(rows: Sequence[Sequence[str]], *, numbers: int) -> Iterator[str]:
 
 
 def exact_size(size: int) -> str:
-    """Return `size` bytes to the byte, and in MiB."""
+    """Format `size` in bytes and in MiB."""
     return f"{size} bytes ({mebibytes(size)})"
 
 
 def mebibytes(size: int) -> str:
-    """Return `size` bytes in MiB, with one decimal: sizes are compared in one unit."""
+    """Format `size` bytes in MiB with one decimal, for comparison in one unit."""
     if not size:
         return "0 MiB"
     return f"{size / MIB:.1f} MiB" if size >= MIB // 10 else "< 0.1 MiB"
 
 
 def json_object(value: DataclassInstance, *, without: str = "") -> dict[str, Any]:
-    """Return the fields of a value for JSON, under names in camelCase; not the one `without`."""
+    """Return the fields of a dataclass for JSON in camelCase, except the field `without`."""
     names = (each.name for each in fields(value) if each.name != without)
     return {_camel_case(name): _plain(getattr(value, name)) for name in names}
 
