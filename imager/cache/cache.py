@@ -117,7 +117,7 @@ class ImageCache:
     def entry_platform(self, reference: Reference, entry: Descriptor) -> Platform | None:
         """Return the normalised platform of an entry of the index of `reference`.
 
-        Returns None if the entry has no platform, or if only its missing manifest would tell.
+        Returns None if the entry has no platform, or if finding it needs a missing manifest.
         """
         root, part = self.manifests[reference], self._part(reference, entry.digest)
         if entry.is_attestation or signed_digest(reference.tag) not in (None, root.digest):

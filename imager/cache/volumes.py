@@ -138,7 +138,7 @@ def _compressed(path: Path, program: str, suffix: str) -> UnsupportedError:
 
 
 def _compressed_with_xz(path: Path) -> UnsupportedError:
-    """Return the error for an xz-compressed tar or image, told apart by the file name."""
+    """Return the error for an xz-compressed file: a tar or an image, depending on its name."""
     name = path.name.lower()
     if not name.endswith((".tar.xz", ".txz")):
         return _compressed(path, *_UNXZ)

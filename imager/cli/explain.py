@@ -1,4 +1,4 @@
-"""`imager explain`: the meaning of an error, and what to do about it."""
+"""`imager explain`: print the meaning and the remedy of an error."""
 
 from __future__ import annotations
 
