@@ -1,1 +1,1 @@
-"""The engine: contents as extents, trees of them, and copying each byte once."""
+"""The content engine: extents, file trees, and copying each byte once."""

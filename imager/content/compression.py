@@ -1,7 +1,7 @@
-"""Compressed streams on disk, read from front to back.
+"""Read compressed files sequentially.
 
-gzip: RFC 1952. Zstandard: RFC 8878. A reader gives out at most what it is asked for, so a
-stream that blows up stays bounded by its consumer.
+gzip: RFC 1952. Zstandard: RFC 8878. A reader returns at most the requested number of bytes, so
+the consumer bounds the output of a decompression bomb.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
-# `zstd --long=27`, the most that zstd itself reads without being asked: 128 MiB.
+# The window of `zstd --long=27` (128 MiB), the largest that zstd decompresses by default.
 LARGEST_WINDOW = 1 << 27
 _SKIP_CHUNK = 1 << 20
 _READ = 128 << 10
@@ -35,7 +35,7 @@ _HINT = "it is damaged or truncated: create or copy it again"
 
 
 class EarlyEndError(InputError):
-    """A compressed stream has less contents than what refers to them says."""
+    """A compressed stream is shorter than the references to it require."""
 
 
 class _Readable(Protocol):
@@ -43,18 +43,18 @@ class _Readable(Protocol):
 
 
 def detect_codec(path: Path) -> Codec | None:
-    """Return how the file `path` is compressed by its first bytes, None for not at all."""
+    """Return the compression of the file `path` by its magic bytes, or None if uncompressed."""
     with path.open("rb") as file:
         return codec_of(file.read(4))
 
 
 def codec_of(head: bytes) -> Codec | None:
-    """Return how a stream that begins with `head` is compressed, None for not at all."""
+    """Return the compression of a stream that begins with `head`, or None if uncompressed."""
     return next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
 
 
 class _Section(io.RawIOBase):
-    """The bytes `span` of a file, read from their start on."""
+    """The byte range `span` of a file as a raw stream."""
 
     def __init__(self, file: IO[bytes], span: range) -> None:
         super().__init__()
@@ -74,12 +74,12 @@ class _Section(io.RawIOBase):
 
 
 class StreamReader:
-    """The decompressed bytes of a file, read forwards; `tell` counts decompressed bytes."""
+    """A sequential reader of decompressed data; `tell` counts decompressed bytes."""
 
     def __init__(
         self, path: Path, codec: Codec, *, start: int = 0, length: int | None = None
     ) -> None:
-        """Open the stream in `length` bytes (None: all that follow) from byte `start` on."""
+        """Open the stream of `length` bytes (None: up to the end) at byte `start` of the file."""
         self._path = path
         self._codec = codec
         self._file = path.open("rb")
@@ -90,7 +90,7 @@ class StreamReader:
 
     @classmethod
     def of(cls, source: StreamRange) -> Self:
-        """Return a reader of the stream that `source` is a range of, at its first byte."""
+        """Return a reader of the stream of `source`, positioned at the stream's first byte."""
         return cls(source.path, source.codec, start=source.start, length=source.length)
 
     def _decoder(self) -> _Readable:
@@ -118,7 +118,7 @@ class StreamReader:
     def read(self, size: int) -> bytes:
         """Return the next bytes, fewer than `size` only at the end.
 
-        Raises InputError when the stream is truncated or not what its codec says.
+        Raises InputError when the stream is truncated or invalid for its codec.
         """
         parts: list[bytes] = []
         missing = size
@@ -141,12 +141,12 @@ class StreamReader:
         return part
 
     def _check_zstd_end(self) -> None:
-        """Raise InputError for a truncated stream, which the decoder takes in silence."""
+        """Raise InputError for a truncated stream, which the decoder does not report."""
         if not _frames_are_whole(self._file.fileno(), self._span):
             raise InputError(f"{self._path} is not a whole zstd stream: it is cut off", hint=_HINT)
 
     def seek_forward(self, offset: int) -> None:
-        """Skip to byte `offset` of the decompressed stream, starting over when it lies behind."""
+        """Skip to byte `offset` of the decompressed stream; restart if it is already past that."""
         if offset < self._position:
             self._stream = self._decoder()
             self._position = 0
@@ -158,7 +158,7 @@ class StreamReader:
 
 
 def _frames_are_whole(descriptor: int, span: range) -> bool:
-    """Whether the last Zstandard frame in `span` ends where that does (RFC 8878, section 3.1)."""
+    """Return whether the last Zstandard frame in `span` ends at its end (RFC 8878, 3.1)."""
     position = span.start
     while position < span.stop:
         position = _frame_end(descriptor, position, span.stop)

@@ -1,9 +1,9 @@
-"""The engine that turns a Content into bytes: each is moved once, by the kernel where it can.
+"""Write a Content to a file, moving each byte once, in the kernel where possible.
 
-Plain ranges are copied with copy_file_range(2), which shares them where the file system can,
-where that is not possible with sendfile(2), and else by reading and writing. Holes of a source
-stay holes in the target. Compressed sources are decompressed in one forward pass, in the order of
-the stream, whatever the order in the target.
+Plain ranges are copied with copy_file_range(2), which shares blocks (reflinks) on file systems
+that support it, otherwise with sendfile(2), otherwise by reading and writing. Holes in a source
+remain holes in the target. Each compressed source is decompressed in one forward pass, in stream
+order, regardless of the order in the target.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from imager.support.errors import ImagerError, OutputError, no_room
 
 Progress = Callable[[int], None]
 
-# Large enough that a system call's cost vanishes, small enough for a lively progress bar.
+# Large enough to make system call overhead negligible, small enough for smooth progress.
 _KERNEL_CHUNK = 32 << 20
 _USER_CHUNK = 1 << 20
-# Blocks of file systems are shared, and pages moved, as a whole.
+# File systems share blocks, and the kernel moves pages, only as a whole.
 _PAGE = 4096
 _NOT_HERE = {errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EBADF}
 
 
 class CopyMethod(enum.Enum):
-    """A way to move bytes between two files."""
+    """A method of copying bytes between two files."""
 
     COPY_FILE_RANGE = "copy_file_range"
     SENDFILE = "sendfile"
@@ -49,11 +49,11 @@ def write_content(
     progress: Progress,
     methods: Sequence[CopyMethod] = ALL_METHODS,
 ) -> None:
-    """Write `content` into the empty file of descriptor `target`, from its byte 0 on.
+    """Write `content` to the empty file of descriptor `target`, starting at byte 0.
 
-    `progress` is called with the number of bytes of extents done since the last call, and may
-    raise to stop. `methods` are tried in order, except that what changes its place within a page is
-    read and written if that is one of them. Raises HostError when the disk is full,
+    `progress` is called with the number of extent bytes done since the last call, and may raise
+    to stop. `methods` are tried in order; an extent whose position within a page changes is
+    copied with READ_WRITE first, if that is one of them. Raises HostError when the disk is full,
     OutputError when reading or writing fails, InputError when a source is shorter than planned.
     """
     try:
@@ -67,7 +67,7 @@ def write_content(
 
 
 def write_error(error: OSError) -> ImagerError:
-    """Return what a failed write means to the user."""
+    """Return the user-facing error for a failed write."""
     return no_room(error) or OutputError(f"copying failed: {error}")
 
 
@@ -85,7 +85,7 @@ def _write_plain(
         case FileRange(path, offset):
             ranges = sources.data_ranges(path, offset, extent.length)
             if (offset - extent.offset) % _PAGE:
-                # Nothing can be shared, and the kernel's copy of parts of pages is the slower one.
+                # Unaligned blocks cannot be shared; for partial pages the kernel is slower.
                 methods = sorted(methods, key=lambda method: method is not CopyMethod.READ_WRITE)
             copy = _Copy(path, sources.open(path), target, methods, progress)
             for start, length in ranges:
@@ -127,7 +127,7 @@ class _Copy:
     progress: Progress
 
     def run(self, source_offset: int, target_offset: int, length: int) -> None:
-        """Copy `length` bytes with the first method that works here."""
+        """Copy `length` bytes with the first method that works for these files."""
         done = 0
         for method in self.methods:
             while done < length:
@@ -142,7 +142,7 @@ class _Copy:
             raise shorter(self.path)
 
     def _move(self, method: CopyMethod, source_offset: int, target_offset: int, length: int) -> int:
-        """Move some bytes; 0 means that this method cannot do it here."""
+        """Copy some bytes and return how many; 0 if the method does not work for these files."""
         size = min(length, _USER_CHUNK if method is CopyMethod.READ_WRITE else _KERNEL_CHUNK)
         try:
             return self._call(method, source_offset, target_offset, size)

@@ -1,8 +1,8 @@
-"""Checking digests beside a copy: the sources are hashed on another core while they are copied.
+"""Verify digests during a copy: other cores hash the sources while they are copied.
 
-Each source file is read once, front to back; where checks overlap (a layer, and the blobs
-inside it) the same bytes feed all of them, in parallel. Blobs in pieces, as in the file system
-of an image, are read piece by piece.
+Each source file is read once, sequentially; overlapping checks (a layer, and the blobs inside
+it) share the bytes and run in parallel. Blobs split over several extents, as in an image's file
+system, are read extent by extent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CHUNK = 2 << 20
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The bytes of `content`, ranges of files and holes, must have the SHA-256 `sha256` (hex)."""
+    """A check that `content`, made of file ranges and holes, has the SHA-256 `sha256` (hex)."""
 
     what: str
     content: Content
@@ -39,12 +39,12 @@ class Check:
 
     @property
     def length(self) -> int:
-        """How many bytes are hashed."""
+        """The number of bytes to hash."""
         return self.content.size
 
     @property
     def source(self) -> FileRange | None:
-        """The one range of a file that the content is, None for pieces and for no bytes."""
+        """The file range if the content is exactly one, otherwise None (split or empty)."""
         match self.content.extents:
             case (Extent(0, self.content.size, FileRange() as source),):
                 return source
@@ -53,7 +53,7 @@ class Check:
 
 @dataclass(slots=True)
 class _Running:
-    """A check of a range of a file, which begins with the bytes `source`."""
+    """A running check of one file range, which starts at `source`."""
 
     check: Check
     source: FileRange
@@ -61,16 +61,16 @@ class _Running:
 
     @property
     def end(self) -> int:
-        """The byte of the source file after the last one."""
+        """The end offset in the source file, exclusive."""
         return self.source.offset + self.check.length
 
 
 @contextmanager
 def checking(checks: Sequence[Check]) -> Iterator[Callable[[], None]]:
-    """Run `checks` in the background while the block runs, and wait for them at its end.
+    """Run `checks` in the background during the block, and wait for them at its end.
 
-    Yields a function that raises InputError as soon as one has failed; the end of the block
-    raises it too. When the block itself fails, the checks are stopped.
+    Yields a function that raises InputError if a check has failed; leaving the block raises it
+    too. When the block itself fails, the checks are cancelled.
     """
     cancel = Cancel()
     with ThreadPoolExecutor(1, "check") as pool:
@@ -88,7 +88,7 @@ def checking(checks: Sequence[Check]) -> Iterator[Callable[[], None]]:
 
 
 def run_checks(checks: Sequence[Check], *, cancel: Cancel | None = None) -> None:
-    """Run all checks; raises InputError at the first that does not match."""
+    """Run all checks; raises InputError at the first mismatch."""
     with ThreadPoolExecutor(1, "hash") as pool, suppress(CancelledError):
         hasher = _Hasher(pool, Work(cancel=cancel))
         for path, group in _by_file(checks):
@@ -100,12 +100,12 @@ def run_checks(checks: Sequence[Check], *, cancel: Cancel | None = None) -> None
 def failed_checks(
     checks: Sequence[Check], *, jobs: int, progress: Callable[[int], None]
 ) -> tuple[ImagerError, ...]:
-    """Run all checks to their end, `jobs` files at a time; return the failures, by file and offset.
+    """Run all checks, `jobs` files in parallel; return the failures, sorted by file and offset.
 
-    Contents in pieces come last, one by one.
+    Contents split over several extents are checked last, one by one.
 
-    `progress` is called with the bytes hashed since its last call, by one thread at a time: in all
-    the lengths of the checks that could be read.
+    `progress` is called with the bytes hashed since its last call, by one thread at a time; the
+    sum is the total length of all readable checks.
     """
     work = Work(progress)
     with ThreadPoolExecutor(jobs, "hash") as pool:
@@ -117,7 +117,7 @@ def failed_checks(
 
 
 def _by_file(checks: Sequence[Check]) -> Iterator[tuple[Path, list[_Running]]]:
-    """Yield the checks of each file, in its order, without those of contents in pieces."""
+    """Yield each file with its checks in file order, except checks of split contents."""
     plain = [_Running(check, check.source) for check in checks if check.source is not None]
     plain.sort(key=lambda running: (running.source.path, running.source.offset))
     for path, group in groupby(plain, key=lambda running: running.source.path):
@@ -179,7 +179,7 @@ class _Hasher:
     work: Work
 
     def feed(self, descriptor: int, span: range, active: Sequence[_Running]) -> None:
-        """Read the bytes of `span` once and give them to all active checks, in parallel."""
+        """Read the bytes of `span` once and feed them to all active checks in parallel."""
         for offset in range(span.start, span.stop, _CHUNK):
             self.work.check()
             size = min(_CHUNK, span.stop - offset)

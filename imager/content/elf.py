@@ -1,7 +1,7 @@
-"""ELF files, little-endian, of 32 and 64 bits: what they load, and their sections.
+"""Parse little-endian ELF files (32-bit and 64-bit): segments and sections.
 
 System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html).
-Programs are run by their segments; sections are for linkers and debuggers.
+Segments describe what is loaded to run a program; sections are for linkers and debuggers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ _LOAD = 1
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The tables of a class of files; `fields` are where type, offset, address and size stand.
+    """The header layouts of an ELF class.
 
-    `unneeded` are the places and sizes of what a file without sections has as 0: e_shoff, and
-    e_shnum with e_shstrndx.
+    `fields` are the indices of type, offset, address and size in a program header. `unneeded` are
+    the (offset, size) of the header fields that are 0 without sections: e_shoff, and e_shnum with
+    e_shstrndx.
     """
 
     header: struct.Struct
@@ -48,7 +49,7 @@ _LAYOUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of the file: `size` bytes at byte `offset`, for `address` in memory."""
+    """A program segment: `size` bytes at file offset `offset`, loaded at `address`."""
 
     is_loaded: bool
     offset: int
@@ -58,7 +59,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Elf:
-    """A whole ELF file of `bits` 32 or 64; `kind` and `machine` are e_type and e_machine."""
+    """A complete ELF file; `bits` is 32 or 64, `kind` and `machine` are e_type and e_machine."""
 
     data: bytes
     bits: int
@@ -69,7 +70,7 @@ class Elf:
 
     @classmethod
     def parse(cls, data: bytes) -> Elf:
-        """Read the headers; raises ValueError for what is no ELF file, damaged, or cut off."""
+        """Parse the headers; raises ValueError for a damaged, truncated or non-ELF file."""
         layout = _layout(data)
         kind, machine, _, _, table, _, _, _, size, count, *_ = _header(data, layout)
         end = table + size * count
@@ -83,11 +84,11 @@ class Elf:
         return cls(data, 32 * data[4], kind, machine, segments, end)
 
     def contents(self, segment: Segment) -> bytes:
-        """Return the bytes of `segment` that the file has."""
+        """Return the bytes of `segment` that the file contains."""
         return self.data[segment.offset : segment.offset + segment.size]
 
     def section(self, name: str) -> bytes:
-        """Return the bytes of the section `name`; raises ValueError when it is not there."""
+        """Return the bytes of the section `name`; raises ValueError if it does not exist."""
         layout = _layout(self.data)
         *_, table, _, _, _, _, size, count, names = _header(self.data, layout)
         if size != layout.section.size or names >= count:
@@ -109,7 +110,7 @@ class Elf:
         return self.data[offset : offset + size]
 
     def loaded_part(self) -> bytes:
-        """Return the file without its sections' headers and all behind the last segment.
+        """Return the file without section headers and without everything after the last segment.
 
         Raises ValueError for a file without segments.
         """
@@ -123,7 +124,7 @@ class Elf:
 
 
 def elf_bits(data: bytes) -> int:
-    """Return 32 or 64 for what starts as a little-endian ELF file does, else 0."""
+    """Return 32 or 64 if `data` starts like a little-endian ELF file, otherwise 0."""
     return 32 * data[4] if data[:6] in _LAYOUTS else 0
 
 

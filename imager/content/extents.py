@@ -1,11 +1,11 @@
-"""The plan's value types: content of exactly known size, described and not held.
+"""The value types of a plan: content of known size, described rather than held in memory.
 
-A `Content` is a size and an ordered list of extents; each extent says where its bytes come
-from. What no extent covers reads as zeros and is written as a hole. Formats compose by placing
-one content inside another (`compose`), so a blob of an image cache reaches the disk image as one
-extent that still points at the file it came from.
+A `Content` is a size and a sorted list of extents; each extent names the source of its bytes.
+Ranges without an extent read as zeros and are written as holes. Formats compose by placing one
+content inside another (`compose`), so a blob of an image cache reaches the disk image as one
+extent that still refers to the original file.
 
-Invariants: extents are sorted by offset, not empty, do not overlap, and end within the size.
+Invariants: extents are sorted by offset, non-empty, do not overlap, and end within the size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 class Codec(enum.Enum):
-    """How a stream on disk is compressed."""
+    """The compression of a stream on disk."""
 
     GZIP = "gzip"
     ZSTD = "zstd"
@@ -26,7 +26,7 @@ class Codec(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Bytes held in memory, from `offset` in `data` on: metadata, at most megabytes."""
+    """In-memory bytes of `data`, starting at `offset`: metadata, at most megabytes."""
 
     data: bytes
     offset: int = 0
@@ -34,7 +34,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """Bytes of the file `path` from byte `offset` on."""
+    """Bytes of the file `path`, starting at byte `offset`."""
 
     path: Path
     offset: int = 0
@@ -42,9 +42,9 @@ class FileRange:
 
 @dataclass(frozen=True, slots=True)
 class StreamRange:
-    """Bytes of a compressed stream, from byte `offset` of what it decompresses to on.
+    """Bytes of a compressed stream, starting at byte `offset` of the decompressed data.
 
-    The stream is `length` bytes (None: all that follow) of the file `path` from byte `start` on.
+    The stream is `length` bytes (None: up to the end) at byte `start` of the file `path`.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class StreamRange:
 
     @property
     def stream(self) -> StreamRange:
-        """The whole stream: equal for all ranges of it."""
+        """The whole stream; equal for all of its ranges."""
         return replace(self, offset=0)
 
 
@@ -63,7 +63,7 @@ Source = Data | FileRange | StreamRange
 
 
 def advanced(source: Source, count: int) -> Source:
-    """Return the source that begins `count` bytes later."""
+    """Return the source starting `count` bytes later."""
     match source:
         case Data(data, offset):
             return Data(data, offset + count)
@@ -75,7 +75,7 @@ def advanced(source: Source, count: int) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """`length` bytes at `offset` bytes, taken from `source`."""
+    """`length` bytes at byte `offset` of the content, read from `source`."""
 
     offset: int
     length: int
@@ -83,7 +83,7 @@ class Extent:
 
     @property
     def end(self) -> int:
-        """The byte after the last one."""
+        """The end offset, exclusive."""
         return self.offset + self.length
 
     def shifted(self, distance: int) -> Extent:
@@ -91,14 +91,14 @@ class Extent:
         return Extent(self.offset + distance, self.length, self.source)
 
     def clipped(self, start: int, end: int) -> Extent:
-        """Return the part of the extent inside [start, end); the two must intersect."""
+        """Return the part of the extent within [start, end); the two must intersect."""
         first, last = max(self.offset, start), min(self.end, end)
         return Extent(first, last - first, advanced(self.source, first - self.offset))
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """`size` bytes: `extents`, and zeros between them."""
+    """`size` bytes: `extents`, and zeros everywhere else."""
 
     size: int
     extents: tuple[Extent, ...] = ()
@@ -114,24 +114,24 @@ class Content:
 
     @classmethod
     def of_bytes(cls, data: bytes) -> Content:
-        """Return content that is `data`."""
+        """Return content consisting of `data`."""
         return cls(len(data), (Extent(0, len(data), Data(data)),) if data else ())
 
     @classmethod
     def of_source(cls, source: Source, size: int) -> Content:
-        """Return content that is `size` bytes of `source`."""
+        """Return content consisting of `size` bytes of `source`."""
         return cls(size, (Extent(0, size, source),) if size else ())
 
     @classmethod
     def of_file(cls, path: Path) -> Content:
-        """Return content that is the whole file `path`, at its present size."""
+        """Return content consisting of the file `path` at its current size."""
         return cls.of_source(FileRange(path), path.stat().st_size)
 
     @classmethod
     def compose(cls, size: int, placed: Iterable[tuple[int, Content]]) -> Content:
-        """Return `size` bytes of content with each (offset, content) at its offset in bytes.
+        """Return content of `size` bytes with each (offset, content) placed at its byte offset.
 
-        Raises ValueError where two overlap or one ends past `size`.
+        Raises ValueError if two overlap or one ends past `size`.
         """
         extents = sorted(
             (extent.shifted(offset) for offset, content in placed for extent in content.extents),
@@ -141,7 +141,7 @@ class Content:
 
     @classmethod
     def concat(cls, contents: Iterable[Content]) -> Content:
-        """Return `contents` one after another."""
+        """Return the concatenation of `contents`."""
         placed: list[tuple[int, Content]] = []
         size = 0
         for content in contents:
@@ -150,7 +150,7 @@ class Content:
         return cls.compose(size, placed)
 
     def slice(self, start: int, length: int) -> Content:
-        """Return the `length` bytes from `start` on; raises ValueError when they are not there."""
+        """Return `length` bytes starting at `start`; raises ValueError if out of range."""
         end = start + length
         if start < 0 or length < 0 or end > self.size:
             raise ValueError(f"[{start}, {end}) is outside of {self.size} bytes")
@@ -167,10 +167,10 @@ class Content:
                 yield extent.clipped(start, end).shifted(-start)
 
     def padded(self, size: int) -> Content:
-        """Return the content followed by zeros up to `size` bytes."""
+        """Return the content padded with zeros to `size` bytes."""
         return Content(size, self.extents)
 
     @property
     def data_size(self) -> int:
-        """The bytes that extents cover: what a disk must hold at most, holes not counted."""
+        """The bytes covered by extents: the maximum disk usage, holes not counted."""
         return sum(extent.length for extent in self.extents)

@@ -1,4 +1,4 @@
-"""A folder of this machine as a tree: its files are ranges of the files that are there."""
+"""Read a host folder as a tree whose files are ranges of the files on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imager.support.errors import OutputError
 
 
 def open_folder(folder: Path) -> Tree:
-    """Return what is in `folder`, files sorted by path; links, devices and pipes are `others`.
+    """Return the contents of `folder`, files sorted by path; `others` has links, devices, pipes.
 
     Raises OutputError when a folder cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Reading what a content's extents point at: files without their holes, streams forwards."""
+"""Read the sources of a content: files without their holes, compressed streams sequentially."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from imager.content.extents import Content, Data, FileRange, StreamRange
 from imager.content.tree import File
 from imager.support.errors import InputError, OutputError
 
-# Small enough for a lively progress bar.
+# Small enough for smooth progress.
 CHUNK = 1 << 20
 _ZEROS = bytes(CHUNK)
 
 
 def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes | int]:
-    """Yield the content in order: bytes, or for a hole its length in bytes.
+    """Yield the content in order: bytes, or the length of a hole as an int.
 
-    Raises InputError when a source is shorter than planned. A compressed source whose ranges are
-    not in the stream's order is decompressed again from its start.
+    Raises InputError when a source is shorter than planned. A compressed source is decompressed
+    again from its start if its ranges are not in stream order.
     """
     position = 0
     with Sources() as sources, ExitStack() as stack:
@@ -46,7 +46,7 @@ def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes |
 
 
 def iterate_bytes(content: Content) -> Iterator[bytes]:
-    """Yield the content in order, holes as zeros; see `iterate_content`."""
+    """Yield the content in order with holes as zeros; see `iterate_content`."""
     for piece in iterate_content(content):
         if isinstance(piece, bytes):
             yield piece
@@ -55,12 +55,12 @@ def iterate_bytes(content: Content) -> Iterator[bytes]:
 
 
 def read_content(content: Content) -> bytes:
-    """Return the bytes of a small content; raises as `iterate_content`."""
+    """Return the bytes of a small content; raises like `iterate_content`."""
     return b"".join(iterate_bytes(content))
 
 
 def hash_content(content: Content, hash_name: str = "sha256") -> bytes:
-    """Return the hash of a content of any size; raises as `iterate_content`."""
+    """Return the hash of a content of any size; raises like `iterate_content`."""
     found = hashlib.new(hash_name)
     for piece in iterate_bytes(content):
         found.update(piece)
@@ -68,7 +68,7 @@ def hash_content(content: Content, hash_name: str = "sha256") -> bytes:
 
 
 def read_file(file: File, limit: int) -> bytes | None:
-    """Return the bytes of a file, None when it has more than `limit` or is in a stream, unkept."""
+    """Return a file's bytes; None if larger than `limit`, or compressed and not kept in memory."""
     if file.data is not None or file.content.size > limit:
         return file.data
     streamed = any(isinstance(extent.source, StreamRange) for extent in file.content.extents)
@@ -76,7 +76,7 @@ def read_file(file: File, limit: int) -> bytes | None:
 
 
 def read_start(path: Path, length: int, *, offset: int = 0) -> bytes:
-    """Return `length` bytes of a file from byte `offset` on, or fewer at its end.
+    """Return `length` bytes of a file starting at byte `offset`, fewer at the end of the file.
 
     Raises InputError when it cannot be read.
     """
@@ -89,13 +89,13 @@ def read_start(path: Path, length: int, *, offset: int = 0) -> bytes:
 
 
 def zeros(size: int) -> Iterator[bytes]:
-    """Yield `size` zero bytes in pieces of at most 1 MiB."""
+    """Yield `size` zero bytes in chunks of at most 1 MiB."""
     for start in range(0, size, CHUNK):
         yield _ZEROS[: size - start]
 
 
 def read_stream(reader: StreamReader, offset: int, length: int, chunk: int) -> Iterator[bytes]:
-    """Yield `length` bytes of the stream from byte `offset` on, at most `chunk` at a time.
+    """Yield `length` bytes of the stream from byte `offset`, in chunks of at most `chunk` bytes.
 
     Raises InputError when the stream is shorter.
     """
@@ -109,7 +109,7 @@ def read_stream(reader: StreamReader, offset: int, length: int, chunk: int) -> I
 
 
 def shorter(path: Path) -> InputError:
-    """Return the error for a source that lost bytes since it was planned."""
+    """Return the error for a source that has shrunk since it was planned."""
     return InputError(
         f"{path} is shorter than it was when it was planned",
         hint="let nothing write to the inputs during a build, then run it again",
@@ -117,7 +117,7 @@ def shorter(path: Path) -> InputError:
 
 
 class Sources:
-    """The source files of one pass; one is open at a time, since extents of a file adjoin."""
+    """The source files of one pass; keeps one open, since extents of a file are adjacent."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
@@ -130,7 +130,7 @@ class Sources:
         self._close()
 
     def _close(self) -> None:
-        # Forgotten first: a signal may end this function anywhere, and it is called again then.
+        # Reset the field first: a signal may interrupt this function, which then runs again.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -147,14 +147,14 @@ class Sources:
         return self._descriptor
 
     def data_ranges(self, path: Path, offset: int, length: int) -> list[tuple[int, int]]:
-        """Return the (start, length) in bytes of all that is no hole in the file's range."""
+        """Return the (start, length), in bytes, of the data (non-hole) regions in a file range."""
         ranges = list(_data_ranges(self.open(path), offset, offset + length))
         if os.lseek(self._descriptor, 0, os.SEEK_END) < offset + length:  # a device has no st_size
             raise shorter(path)
         return ranges
 
     def read(self, path: Path, offset: int, length: int, chunk: int) -> Iterator[bytes | int]:
-        """Yield the file's range as bytes and hole lengths."""
+        """Yield the file range as bytes and hole lengths."""
         position, end = offset, offset + length
         for start, size in self.data_ranges(path, offset, length):
             if start > position:
@@ -175,7 +175,7 @@ def _data_ranges(descriptor: int, offset: int, end: int) -> Iterator[tuple[int, 
         try:
             start = os.lseek(descriptor, offset, os.SEEK_DATA)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # no such seek on this file system: all is data
+            if error.errno != errno.ENXIO:  # SEEK_DATA is unsupported here: treat all as data
                 yield offset, end - offset
             return
         if start >= end:

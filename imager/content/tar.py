@@ -1,9 +1,9 @@
-"""tar archives: planned as a Content, and indexed without being unpacked.
+"""tar archives: plan one as a Content, and index one without unpacking it.
 
 Format: POSIX.1-2017 pax interchange format (ustar where it suffices),
-https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html. Members are regular files and
-folders alone: whatever else an archive holds is only named, since nothing here needs it.
-An archive may lie in another one: it is read where it is.
+https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html. Only regular files and
+folders are indexed; for other members only the names are recorded, because the content is never
+needed. An archive nested in another one is read in place.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from imager.support.units import align_up
 BLOCK = 512
 _END = bytes(2 * BLOCK)
 _CHUNK = 1 << 20
-# A header or a pax extension; file data is never read in one piece.
+# The limit for a header or a pax extension; file data is never read in one call.
 _LARGEST_READ = 1 << 20
 _LONGEST_PATH = 4096
 _LONGEST_NAME = 255
 # Public, but missing from the type stubs.
 _EndMarkerError: type[tarfile.HeaderError] = vars(tarfile)["EOFHeaderError"]
-# Hostile headers make the parser recurse without end, and take text or 2**90 for a number.
+# Hostile headers can cause unbounded recursion, invalid numbers, and numbers such as 2**90.
 _PARSER_ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError)
 
 
 def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
-    """Return the archive of the folders of `tree`, sorted, and then its files in their order.
+    """Return an archive of `tree`: sorted folders, then files in tree order, then nodes.
 
-    Owner 0:0, mode 0755 for folders, time `timestamp`. Links and devices come last.
+    Owner 0:0, folder mode 0755, modification time `timestamp`. Nodes are links and devices.
     """
     heads = b"".join(_folder_header(path, timestamp) for path in sorted(tree.folders))
     parts = [(0, Content.of_bytes(heads))]
@@ -58,7 +58,7 @@ def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
 
 
 def _file_header(path: str, size: int, timestamp: int, *, mode: int = 0o644) -> bytes:
-    """Return the header of a file of `size` bytes: ustar, after pax records where it needs them."""
+    """Return the ustar header of a file of `size` bytes, preceded by pax records if needed."""
     info = tarfile.TarInfo(path)
     info.size = size
     info.mode = mode
@@ -67,7 +67,7 @@ def _file_header(path: str, size: int, timestamp: int, *, mode: int = 0o644) -> 
 
 
 def _folder_header(path: str, timestamp: int) -> bytes:
-    """Return the entry of a folder, whose name ends with a slash."""
+    """Return the entry of a folder; its name ends with a slash."""
     info = tarfile.TarInfo(path)
     info.type = tarfile.DIRTYPE
     info.mode = 0o755
@@ -89,9 +89,9 @@ def _node_header(node: Link | Device, timestamp: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class TarPlace:
-    """Where an archive lies: at `source`, which is a stream if it is compressed.
+    """The location of an archive: `source` is a StreamRange if it is compressed.
 
-    It has at most `size` bytes (None: whatever follows).
+    The archive has at most `size` bytes (None: up to the end of the source).
     """
 
     source: FileRange | StreamRange
@@ -99,18 +99,18 @@ class TarPlace:
 
     @classmethod
     def of_file(cls, path: Path) -> TarPlace:
-        """Return the archive that is the file `path`, plain or compressed."""
+        """Return the location of the archive file `path`, plain or compressed."""
         codec = detect_codec(path)
         return cls(FileRange(path) if codec is None else StreamRange(path, codec))
 
     @property
     def codec(self) -> Codec | None:
-        """How it is compressed, None for not at all."""
+        """The compression, or None if uncompressed."""
         return self.source.codec if isinstance(self.source, StreamRange) else None
 
 
 class _Archive(Protocol):
-    """What the header parser needs of a file: it reads headers and skips forwards."""
+    """The file interface that the header parser needs: read headers and skip forwards."""
 
     def read(self, size: int, /) -> bytes: ...
     def seek(self, offset: int, /) -> int: ...
@@ -118,7 +118,7 @@ class _Archive(Protocol):
 
 
 class _Bounded:
-    """An archive from its byte 0 on, in reads that a hostile header cannot make large."""
+    """An archive, positioned from 0, with a read size limit against hostile headers."""
 
     def __init__(self, reader: StreamReader | _Archive, start: int, size: int | None) -> None:
         self._reader = reader
@@ -171,19 +171,19 @@ def _keep_nothing(_path: str, _size: int) -> bool:
 
 
 def open_tar(place: TarPlace, *, keep: Keep = _keep_nothing) -> Tree:
-    """Return the files and folders of the archive at `place`, in its order.
+    """Return the files and folders of the archive at `place`, in archive order.
 
-    Links, devices and sparse files are among the `others`. A plain archive is only indexed. A
-    compressed one is decompressed once: the SHA-256 of every file is computed, and those for whose
-    path and size in bytes `keep` says so are kept. Raises InputError for an archive that
-    is not whole, and for names that are bad or that two files have.
+    Links, devices and sparse files are in `others`. A plain archive is only indexed. A compressed
+    one is decompressed once to compute the SHA-256 of every file; files for which `keep(path,
+    size)` is true are kept in memory. Raises InputError for a truncated or damaged archive, and
+    for invalid or duplicate names.
     """
     with _opened(place) as archive:
         return _tree(place, archive, keep)
 
 
 def first_names(place: TarPlace, count: int) -> tuple[str, ...]:
-    """Return the names of up to `count` first members, unchecked; none for what is no tar."""
+    """Return the unchecked names of the first `count` members; empty if it is not a tar."""
     names: list[str] = []
     with suppress(InputError), _opened(place) as archive:
         names.extend(info.name for info in islice(_headers(archive), count))
@@ -193,8 +193,8 @@ def first_names(place: TarPlace, count: int) -> tuple[str, ...]:
 def read_tar_headers(path: Path) -> Iterator[tarfile.TarInfo]:
     """Yield the header of every member of the uncompressed archive at `path`, names unchecked.
 
-    Raises InputError for what is no whole archive: unlike the standard library's own loop, which
-    takes damage in the middle for the end.
+    Raises InputError for an incomplete archive. The standard library's own loop would treat
+    damage in the middle as the end of the archive.
     """
     with _opened(TarPlace(FileRange(path))) as archive:
         yield from _headers(archive)
@@ -224,7 +224,7 @@ def _tree(place: TarPlace, archive: _Bounded, keep: Keep) -> Tree:
 
 
 def _headers(archive: _Bounded) -> Iterator[tarfile.TarInfo]:
-    """Yield every header up to the end marker, which must be there."""
+    """Yield every header up to the end marker, which is required."""
     tar = tarfile.TarFile(fileobj=cast("tarfile._Fileobj", archive))
     info = tar.next()
     if info is None:

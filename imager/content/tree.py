@@ -1,7 +1,7 @@
-"""Files by path: what every planner of a volume or archive takes, and every reader returns.
+"""File trees: the input of every volume and archive planner, and the output of every reader.
 
-A format has the same two verbs: `plan_x(tree, ...) -> VolumePlan`, and where there is a reader
-`open_x(source, ...) -> Tree`. Paths are checked here, once; a format adds its own rules of names
+A format has two functions: `plan_x(tree, ...) -> VolumePlan`, and if it can be read
+`open_x(source, ...) -> Tree`. Paths are validated here; a format adds its own rules for names
 and sizes.
 """
 
@@ -20,11 +20,11 @@ _Node = TypeVar("_Node", "File", "Link | Device")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A regular file at `path`, which is relative and has forward slashes.
+    """A regular file at `path`, which is relative and uses forward slashes.
 
-    `mode` has its permissions; of these FAT keeps whether it can be written, ISO 9660 none.
-    `sha256` (hex) is set where the bytes were hashed when the file was found, and `data` where
-    they were kept, because they are in a compressed stream.
+    `mode` holds the permissions; FAT stores only the write permission, ISO 9660 none of them.
+    `sha256` (hex) is set if the file was hashed while it was indexed. `data` is set if the bytes
+    were kept then because the file is in a compressed stream.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A character device node at `path` that only root can use."""
+    """A character device node at `path`, accessible only by root."""
 
     path: str
     major: int
@@ -53,12 +53,12 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Files and folders of a volume or archive; made by `of`.
+    """The files and folders of a volume or archive; created with `of`.
 
-    `files` are in the order in which their data are stored. `entries` has the paths in each folder,
-    by the path of the folder ("" is the root); parents come first. `implied` are the folders that
-    follow from paths alone. `nodes` are links and devices, which only archives for Linux have.
-    `others` are paths of what was found and is none of these.
+    `files` are in storage order. `entries` maps each folder path ("" is the root) to the paths in
+    that folder; parents precede children. `implied` are folders that only occur as parents of
+    other paths. `nodes` are links and devices, which only archives for Linux have. `others` are
+    the paths of all unsupported entries that a reader found.
     """
 
     files: tuple[File, ...]
@@ -76,10 +76,10 @@ class Tree:
         nodes: Iterable[Link | Device] = (),
         others: Iterable[str] = (),
     ) -> Tree:
-        """Return the tree of `files` and `folders`; folders that paths lead through need no entry.
+        """Return a tree of `files` and `folders`; parent folders are added implicitly.
 
-        Raises InputError for a path that is not relative or has an empty part, `.`, `..` or a zero
-        byte, and for two entries with the same path.
+        Raises InputError for a path that is absolute or contains an empty part, `.`, `..` or a NUL
+        byte, and for duplicate paths.
         """
         files, nodes, given = tuple(files), tuple(nodes), tuple(folders)
         entries: dict[str, list[str]] = {ROOT: []}
@@ -106,16 +106,16 @@ class Tree:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """All folders but the root, parents first."""
+        """All folders except the root, parents first."""
         return tuple(path for path in self.entries if path != ROOT)
 
     @property
     def size(self) -> int:
-        """The bytes of all files."""
+        """The total size of all files in bytes."""
         return sum(file.content.size for file in self.files)
 
     def below(self, folder: str) -> Tree:
-        """Return what is in `folder`, by paths inside it; empty when there is no such folder."""
+        """Return the subtree of `folder`, with paths relative to it; empty if it does not exist."""
         if folder == ROOT:
             return self
         start = f"{folder}/"
@@ -127,7 +127,7 @@ class Tree:
         )
 
     def under(self, folder: str) -> Tree:
-        """Return the tree in `folder` of another one."""
+        """Return this tree moved below `folder`."""
         return Tree.of(
             _prefixed(self.files, folder),
             [f"{folder}/{path}" for path in self._given()],
@@ -136,7 +136,7 @@ class Tree:
         )
 
     def joined(self, other: Tree) -> Tree:
-        """Return this tree followed by `other`; raises as `of`."""
+        """Return this tree followed by `other`; raises like `of`."""
         return Tree.of(
             (*self.files, *other.files),
             (*self._given(), *other._given()),
@@ -145,7 +145,7 @@ class Tree:
         )
 
     def with_files(self, files: Iterable[File]) -> Tree:
-        """Return the tree with `files` at the paths of its own, in their order."""
+        """Return the tree with its files replaced by `files`, of the same paths and order."""
         return replace(self, files=tuple(files))
 
     def _given(self) -> tuple[str, ...]:
@@ -154,7 +154,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class PlacedFile:
-    """Where a file's data begin: `length` bytes, the first one at `offset` bytes of the volume."""
+    """The location of a file's data: `length` bytes at byte `offset` of the volume."""
 
     path: str
     offset: int
@@ -163,14 +163,14 @@ class PlacedFile:
 
 @dataclass(frozen=True, slots=True)
 class VolumePlan:
-    """A whole volume or archive, and where the files are in it."""
+    """A complete volume or archive, and the locations of its files."""
 
     content: Content
     files: tuple[PlacedFile, ...]
 
 
 def parent(path: str) -> str:
-    """Return the folder that `path` is in; the root is its own."""
+    """Return the parent folder of `path`; the root is its own parent."""
     return path.rpartition("/")[0]
 
 
@@ -186,7 +186,7 @@ def check_path(path: str) -> None:
 
 
 def _add_folder(entries: dict[str, list[str]], path: str) -> None:
-    """Add the folder `path` and the missing ones above it."""
+    """Add the folder `path` and its missing parents."""
     missing = []
     while path not in entries:
         missing.append(path)

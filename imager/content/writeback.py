@@ -1,4 +1,4 @@
-"""Having the disk write while the work goes on, so that little is left for the flush at its end."""
+"""Flush files in the background during writing, so that the final flush is short."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from imager.content.copier import write_error
 from imager.support.units import MIB
 
-# Large enough that flushes are few, small enough that little is left for the last one.
+# Large enough to keep flushes few, small enough to keep the last one short.
 _FLUSH_EVERY = 128 * MIB
 
 
 @contextmanager
 def flushing() -> Iterator[Flusher]:
-    """Yield a flusher; what it has begun is waited for at the end.
+    """Yield a flusher; pending flushes are awaited at the end of the block.
 
-    The first flush that meets an error is the only one that is told of it, so all of them are
-    looked at: raises HostError when the disk is full, OutputError when it fails.
+    The kernel reports a write error only to the first flush after it, so the result of every
+    flush is checked: raises HostError when the disk is full, OutputError when it fails.
     """
     with ThreadPoolExecutor(1, "flush") as pool:
         flusher = Flusher(pool)
@@ -34,18 +34,18 @@ def flushing() -> Iterator[Flusher]:
 
 
 class Flusher:
-    """Flushes files in the background, for any number of threads that write to them."""
+    """Flushes files in the background; any number of threads may write to them."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
         self._lock = threading.Lock()
         self._waiting = 0
-        # A descriptor of our own for each file: the writer may close its own before the flush.
+        # Duplicate the descriptor: the writer may close its own before the flush.
         self._files: dict[tuple[int, int], int] = {}
         self._flush: Future[None] | None = None
 
     def wrote(self, descriptor: int, count: int) -> None:
-        """Take note of `count` bytes written to a file, best a MiB or more; may begin a flush.
+        """Record `count` bytes written to a file, ideally at least 1 MiB; may start a flush.
 
         Raises OSError when an earlier flush has failed.
         """
@@ -61,17 +61,17 @@ class Flusher:
             self._flush = self._pool.submit(_flush, [*files.values()])
 
     def flush(self, descriptor: int) -> None:
-        """Begin to flush a file, all of it; raises OSError when an earlier flush has failed."""
+        """Start to flush a whole file; raises OSError when an earlier flush has failed."""
         self.wait()
         self._flush = self._pool.submit(_flush, [os.dup(descriptor)])
 
     def wait(self) -> None:
-        """Wait for the flush that runs; raises OSError when it fails."""
+        """Wait for the running flush; raises OSError when it fails."""
         if self._flush:
             self._flush.result()
 
     def close(self) -> None:
-        """Forget the files that no flush was begun for."""
+        """Drop the files for which no flush was started."""
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files = {}
