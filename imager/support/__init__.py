@@ -1,1 +1,1 @@
-"""What everything else may use: errors, units, files written in one step, progress."""
+"""Shared support code: errors, units, atomic files, progress."""

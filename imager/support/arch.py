@@ -1,4 +1,4 @@
-"""One record per machine architecture: all that differs between them stands here."""
+"""One record per machine architecture, with everything that differs between them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from imager.support.errors import UnsupportedError
 
 @dataclass(frozen=True, slots=True)
 class Arch:
-    """An architecture under the names that the formats give it.
+    """An architecture and its names in the various formats.
 
-    `name` is Talos's, OCI's (`platform.architecture`) and Debian's name; `efi_boot_name` that of
-    the removable-media loader (UEFI 2.10, section 3.5.1.1) without `.EFI`; `pe_machine` the COFF
-    machine id; `efi_stub_suffix` systemd's and GRUB's suffix for it; `serial_console` the kernel's
-    first serial line. `grub_efi` is GRUB's platform for its EFI firmware, `grub_bios` that for its
-    BIOS, if it has one.
+    `name` is the name that Talos, OCI (`platform.architecture`) and Debian use. `efi_boot_name` is
+    the file name of the removable-media loader (UEFI 2.10, section 3.5.1.1) without `.EFI`.
+    `pe_machine` is the COFF machine id, `efi_stub_suffix` the suffix in systemd and GRUB.
+    `serial_console` is the kernel's first serial device. `grub_efi` is GRUB's EFI platform,
+    `grub_bios` its BIOS platform, if it has one.
     """
 
     name: str
@@ -33,7 +33,7 @@ ARCHES = (AMD64, ARM64)
 
 
 def find_arch(name: str) -> Arch:
-    """Return the record called `name`; raises UnsupportedError for an unknown one."""
+    """Return the record named `name`; raises UnsupportedError for an unknown name."""
     for arch in ARCHES:
         if arch.name == name:
             return arch

@@ -1,6 +1,6 @@
-"""Files and folders that appear whole or not at all.
+"""Write files and folders atomically: they appear complete or not at all.
 
-They are written beside their target (see `imager.support.partials`), flushed and renamed.
+They are written next to their target (see `imager.support.partials`), flushed and renamed.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from imager.support.workers import worker_pool
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
-# How many files are flushed at a time.
+# The number of files flushed in parallel.
 _FLUSHES = 16
 
 
 @contextmanager
 def atomic_file(path: Path, *, mode: int = 0o666, clobber: bool = True) -> Iterator[int]:
-    """Yield a descriptor of an empty temporary file that becomes `path` when the block ends well.
+    """Yield a descriptor of an empty temporary file that becomes `path` if the block succeeds.
 
-    An existing `path` is replaced in one step, or unless `clobber` is an InputError; when the block
-    fails, nothing is left behind. Of the permissions `mode`, the umask takes away what it says.
+    An existing `path` is replaced atomically; with `clobber=False` it raises InputError. If the
+    block fails, the temporary file is removed. The umask applies to `mode`.
     """
     sweep_partials(path)
-    # The name is known before the file is there: a signal at any moment leaves none behind.
+    # Choose the name before creating the file, so that a signal never leaves a file behind.
     temporary, descriptor = partial_name(path), -1
     try:
         descriptor = locked_file(temporary, path, mode)
@@ -52,7 +52,7 @@ def atomic_file(path: Path, *, mode: int = 0o666, clobber: bool = True) -> Itera
             _rename_to_new(temporary, path)
         sync_folder(path.parent)
     except BaseException:
-        with suppress(OSError):  # which would hide what went wrong
+        with suppress(OSError):  # an error here would hide the original one
             temporary.unlink()
         raise
     finally:
@@ -61,7 +61,7 @@ def atomic_file(path: Path, *, mode: int = 0o666, clobber: bool = True) -> Itera
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o666, clobber: bool = True) -> None:
-    """Write a small file in one step; see `atomic_file`."""
+    """Write a small file atomically; see `atomic_file`."""
     with (
         atomic_file(path, mode=mode, clobber=clobber) as descriptor,
         open(descriptor, "wb", closefd=False) as file,
@@ -73,11 +73,12 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o666, clobber: bool = 
 def atomic_folder(
     path: Path, *, resume: Resume | None = None, one_file: bool = False
 ) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `path` when the block ends well.
+    """Yield a temporary folder that becomes `path` if the block succeeds.
 
-    An existing `path` is exchanged in one step and then removed. Files are flushed first. With
-    `one_file`, not the folder but the file in it with the name of `path` becomes `path`: for a file
-    that is made of others. With `resume` the folder may have files that an earlier run left.
+    Files are flushed first. An existing `path` is exchanged atomically and then removed. With
+    `one_file`, only the file in the folder that has the name of `path` becomes `path`; use it for
+    a file that is built from others. With `resume`, the folder may contain files from an earlier
+    run.
     """
     opened = resumed_folder(path, resume) if resume else partial_folder(path)
     with opened as temporary:
@@ -90,10 +91,10 @@ def atomic_folder(
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `path` when the block ends well; only its owner sees it.
+    """Yield an empty folder, private to its owner, that becomes `path` if the block succeeds.
 
-    Raises InputError, before or after the block, when there is something at `path`: nothing is
-    ever replaced but an empty folder.
+    Raises InputError, before or after the block, if `path` exists: only an empty folder is
+    replaced.
     """
     _check_nothing_at(path)
     with partial_folder(path) as temporary:
@@ -101,7 +102,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         _sync_tree(temporary)
         try:
-            temporary.rename(path)  # which replaces an empty folder alone (rename(2))
+            temporary.rename(path)  # replaces only an empty folder (rename(2))
         except OSError as error:
             _check_nothing_at(path)
             raise cannot_create(path, error) from error
@@ -132,7 +133,7 @@ def _publish_file(temporary: Path, path: Path) -> None:
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
-    """Give a file a name that nothing has, in one step where the system can."""
+    """Rename a file to an unused name, atomically where the system supports it."""
     try:
         if _renamed(temporary, path, _RENAME_NOREPLACE):
             return
@@ -145,7 +146,7 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
 
 
 def _renamed(temporary: Path, path: Path, flag: int) -> bool:
-    """Rename by renameat2(2) with `flag`; False where the system cannot."""
+    """Rename with renameat2(2) and `flag`; return False if the system does not support it."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = (os.fsencode(temporary), _AT_FDCWD, os.fsencode(path))
     if libc.renameat2(_AT_FDCWD, *names, flag) == 0:
@@ -157,7 +158,7 @@ def _renamed(temporary: Path, path: Path, flag: int) -> bool:
 
 
 def _exchange(temporary: Path, path: Path) -> None:
-    """Swap two folders in one step, or in two where the system cannot."""
+    """Swap two folders, in one step if the system supports it, otherwise in two."""
     if _renamed(temporary, path, _RENAME_EXCHANGE):
         return
     old = partial_name(path)
@@ -167,7 +168,7 @@ def _exchange(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names in `folder` to the disk."""
+    """Flush the directory entries of `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(OSError):  # some network file systems cannot flush a folder
@@ -177,7 +178,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    """Flush the folder with all in it, several at a time: a disk serves those that wait as one."""
+    """Flush a folder recursively, in parallel, because disks batch concurrent flushes."""
     walked = [(Path(root), names) for root, _, names in os.walk(folder)]
     files = (root / name for root, names in walked for name in names)
     with worker_pool(_FLUSHES, "flush") as pool:

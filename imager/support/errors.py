@@ -1,4 +1,4 @@
-"""The error tree, and the exit code of each branch.
+"""The error hierarchy, and the exit code of each branch.
 
     ImagerError            70 unexpected: a bug
       InputError           2  the user's options, profile, list or files
@@ -10,15 +10,16 @@
       DependencyError      5  an external tool, registry or mirror failed
       OutputError          6  reading or writing failed half-way
 
-1 is no error but an answer: `images cache-diff` gives it for caches that differ, as diff(1) does,
-and `node doctor` when it finds something. A signal ends with 128 and its number. A missing
-permission gives 4 whatever it is missing for: such errors are raised `from` the OSError, and
-`exit_code_of` looks at that.
+Exit code 1 is a result, not an error: `images cache-diff` returns it if the caches differ, like
+diff(1), and `node doctor` if it finds a problem. After a signal the exit code is 128 plus the
+signal number. A missing permission always gives 4: such errors are raised `from` the OSError,
+and `exit_code_of` checks for it.
 
-Every error says what is wrong and where (`message`) and, when there is one, the next action
-(`hint`). A class with a `remedy` is a kind of error: its docstring is the cause, and its `id`,
-made of the class's name, is what `--json`, `imager explain` and the documentation call it. Rooms
-define their own kinds in a module `errors`. An id does not change: people search for it.
+Every error has a `message` (what is wrong, and where) and optionally a `hint` (the next action).
+A class with a `remedy` is a kind of error: its docstring describes the cause, and its `id`,
+derived from the class name, identifies it in `--json`, `imager explain` and the documentation.
+Packages define their own kinds in a module `errors`. Ids are stable, because users search for
+them.
 """
 
 from __future__ import annotations
@@ -49,15 +50,15 @@ class ImagerError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-        # Whether the JSON result that was printed has the problem already.
+        # Whether the printed JSON result already contains the problem.
         self.in_result = False
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether a missing permission is `error` itself, or what it was raised from."""
+    """Return whether `error`, or an exception that caused it, is a missing permission."""
     cause: BaseException | None = error
     seen: list[BaseException] = []
-    while cause is not None and cause not in seen:  # `raise error from error` makes a ring
+    while cause is not None and cause not in seen:  # `raise error from error` creates a cycle
         if isinstance(cause, OSError) and cause.errno in _DENIED:
             return True
         seen.append(cause)
@@ -66,10 +67,7 @@ def is_denied(error: BaseException) -> bool:
 
 
 def exit_code_of(error: ImagerError | OSError) -> int:
-    """Return the exit code: permissions are the machine's, whatever file they are missing for.
-
-    A path that cannot be one is the user's.
-    """
+    """Return the exit code: 4 for a missing permission on any file, 2 for an invalid path."""
     if is_denied(error):
         return HostError.exit_code
     if isinstance(error, OSError) and error.errno in _MISNAMED:
@@ -78,7 +76,7 @@ def exit_code_of(error: ImagerError | OSError) -> int:
 
 
 def kind_of(error: ImagerError | OSError) -> type[ImagerError]:
-    """Return the kind of an error, whose exit code is that of `exit_code_of`."""
+    """Return the kind of an error; its exit code is the result of `exit_code_of`."""
     if is_denied(error):
         return PermissionDeniedError
     if isinstance(error, OSError):
@@ -87,7 +85,7 @@ def kind_of(error: ImagerError | OSError) -> type[ImagerError]:
 
 
 def error_json(error: ImagerError | OSError) -> dict[str, str | int]:
-    """Return an error as a value of JSON."""
+    """Return an error as a JSON value."""
     message = error.message if isinstance(error, ImagerError) else str(error)
     return {
         "id": kind_of(error).id,
@@ -97,19 +95,19 @@ def error_json(error: ImagerError | OSError) -> dict[str, str | int]:
     }
 
 
-# What is told of a problem: it raises, or keeps it and returns, and what is wrong is left out.
+# A callback for problems: it raises the error, or records it so that the caller can continue.
 Fail = Callable[[ImagerError], None]
 
 
 def stop_at(error: ImagerError) -> None:
-    """Raise `error`: a build stops at the first problem."""
+    """Raise `error`, so that a build stops at the first problem."""
     raise error
 
 
 def joined(failures: Sequence[ImagerError], *, what: str) -> ImagerError:
-    """Return one error for all of `failures`, which are of `what` ("images"): itself if single.
+    """Combine `failures`, all of `what` ("images"), into one error; return a single one unchanged.
 
-    Class, hint and cause are those of the first.
+    Class, hint and cause are those of the first failure.
     """
     first = failures[0]
     if len(failures) == 1:
@@ -216,9 +214,9 @@ class NoRoomError(NoSpaceError):
 
 
 def no_room(error: OSError, place: object = "") -> HostError | None:
-    """Return what it means that nothing more can be written at `place`; None for other errors.
+    """Return the error for a full disk or quota at `place`; None for any other error.
 
-    Without a place it is a NoRoomError.
+    Without a place, the result is a NoRoomError.
     """
     kind = NoSpaceError if place else NoRoomError
     if error.errno == errno.EFBIG:

@@ -1,7 +1,7 @@
-"""How messages name the fields of a profile, whichever way the user gave them.
+"""Names of profile fields in messages, independent of how the user set them.
 
-Below the command line a message names a field by its key, between backquotes: see `setting`. A
-command turns that into the option, where the user gave one, by `renamed`.
+Code below the command line names a field by its key in backquotes, see `setting`. If the user
+gave an option instead, the command replaces the key by the option with `renamed`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ _SETTING = re.compile(r"`([A-Za-z]+(?:\.[A-Za-z]+)*)(?:: ([^`\n]*))?`", re.ASCII
 
 
 def setting(path: str, value: str = "") -> str:
-    """Return how a message names the field at `path`, with a value where it says one.
+    """Return the name of the field at `path` for a message, with its value if given.
 
-    `path` is YAML's keys with dots between them: `output.imageOptions.diskSize`.
+    `path` is the YAML keys joined with dots: `output.imageOptions.diskSize`.
     """
     return f"`{path}: {value}`" if value else f"`{path}`"
 
 
 def dotted(location: Location) -> str:
-    """Return the path of a value of the profile, list indices included."""
+    """Return the dotted path of a profile value, including list indices."""
     return ".".join(map(str, location))
 
 
 def renamed(text: str, option: Callable[[str], str | None]) -> str:
-    """Return the message `text` with options in place of fields.
+    """Return the message `text` with field names replaced by options.
 
-    `option` returns the name of the option that stands for the field at a path, None if the user
-    knows it by its key.
+    `option` maps the path of a field to its option, or to None if the field keeps its key.
     """
 
     def name(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Folders that files are written to: whether they can be, and how much room they have."""
+"""Output folders: whether they are writable, and how much space is free."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from imager.support.errors import (
 from imager.support.units import format_size
 
 _DEVICES = Path("/dev")
-# The only folder below /dev that is for files; see shm_overview(7).
+# The only folder below /dev that is meant for files; see shm_overview(7).
 _SHARED_MEMORY = _DEVICES / "shm"
-# Docker and Podman make them.
+# Created by Docker and Podman.
 _CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _CONTAINER_HINT = (
     "in a container run with --user $(id -u):$(id -g), and create the mounted folder beforehand "
     "(mkdir -p _out)"
 )
 _MOUNT_HINT = 'mount a folder of the host there: -v "$PWD/_out:/out"'
-# The unit of st_blocks (stat(3type)), whatever the file system's blocks are.
+# The unit of st_blocks (stat(3type)), independent of the file system's block size.
 _BLOCK = 512
-# By how much a partial file's name is longer than the final one.
+# The number of characters that a partial file's name adds to the final name.
 _MARK = len("..0123456789abcdef.partial")
 
 
 def check_output_folder(folder: Path) -> None:
-    """Raise HostError or InputError, with what to do, unless new files can be made in `folder`."""
+    """Raise HostError or InputError, with a hint, if files cannot be created in `folder`."""
     _check_is_for_files(folder)
     if not folder.exists():
         raise InputError(
@@ -69,7 +69,7 @@ def _is_in_container() -> bool:
 
 
 def ensure_folder(folder: Path) -> None:
-    """Make `folder` and its parents, as far as they are missing; raises HostError."""
+    """Create `folder` and any missing parents; raises HostError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -78,10 +78,10 @@ def ensure_folder(folder: Path) -> None:
 
 @contextmanager
 def created_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` and its parents, as far as they are missing, for the block.
+    """Create `folder` and any missing parents for the duration of the block.
 
-    When the block fails, those that were made are removed again if they are empty. Raises
-    HostError or InputError, with what to do, when new files cannot be made in `folder`.
+    If the block fails, the created folders are removed if they are empty. Raises HostError or
+    InputError, with a hint, if files cannot be created in `folder`.
     """
     _check_is_for_files(folder)
     missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
@@ -97,18 +97,18 @@ def created_folder(folder: Path) -> Iterator[None]:
         yield
     except BaseException:
         for each in missing:
-            with suppress(OSError):  # one with something in it
+            with suppress(OSError):  # not empty
                 each.rmdir()
         raise
 
 
 def existing_folder(folder: Path) -> Path:
-    """Return the nearest folder above `folder` that exists, or itself."""
+    """Return `folder`, or its nearest existing parent if it does not exist."""
     return next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
 
 
 def _check_is_for_files(folder: Path) -> None:
-    """Raise InputError for a folder below /dev, where a file would hide a missing device."""
+    """Raise InputError for a folder below /dev, where a file could shadow a missing device."""
     within = (folder.absolute(), *folder.absolute().parents)
     if _DEVICES in within and _SHARED_MEMORY not in within:
         raise InputError(
@@ -118,10 +118,10 @@ def _check_is_for_files(folder: Path) -> None:
 
 
 def temporary_place() -> Path:
-    """Return the folder for temporary files: $TMPDIR if it is set, else the system's.
+    """Return the folder for temporary files: $TMPDIR if set, otherwise the system default.
 
-    Raises HostError when $TMPDIR is not a writable folder: another one may have been avoided on
-    purpose.
+    Raises HostError if $TMPDIR is not a writable folder. There is no fallback, since the user may
+    have set $TMPDIR to avoid the default folder.
     """
     chosen = os.environ.get("TMPDIR")
     if not chosen:
@@ -138,7 +138,7 @@ def temporary_place() -> Path:
 
 
 def free_space(folder: Path) -> int:
-    """Return the bytes that this user may still write to the file system of `folder`.
+    """Return the free bytes available to this user on the file system of `folder`.
 
     The folder need not exist yet.
     """
@@ -147,7 +147,7 @@ def free_space(folder: Path) -> int:
 
 
 def used_space(path: Path) -> int:
-    """Return the bytes that a file, or the files under a folder, take on the disk; 0 without it."""
+    """Return the disk usage in bytes of a file or folder; 0 if it does not exist."""
     if not path.is_dir():
         return path.lstat().st_blocks * _BLOCK if os.path.lexists(path) else 0
     return sum(
@@ -158,7 +158,7 @@ def used_space(path: Path) -> int:
 
 
 def check_free_space(folder: Path, needed: int) -> None:
-    """Raise HostError when fewer than `needed` bytes are free in `folder`."""
+    """Raise HostError if fewer than `needed` bytes are free in `folder`."""
     free = free_space(folder)
     if free < needed:
         raise NoSpaceError(
@@ -169,7 +169,7 @@ def check_free_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def placed_in(folder: Path) -> Iterator[None]:
-    """Let errors of the block that say that there was no room name the place: `folder`."""
+    """Add the location, `folder`, to out-of-space errors that the block raises."""
     try:
         yield
     except NoRoomError as error:
@@ -177,7 +177,7 @@ def placed_in(folder: Path) -> Iterator[None]:
         placed = no_room(cause, folder) if isinstance(cause, OSError) else None
         raise placed or error from cause
     except OSError as error:
-        # What else is written in the meantime has a name.
+        # The error of another file that is written during the block has its own file name.
         named = Path(os.fsdecode(error.filename)) if error.filename else folder
         placed = no_room(error, folder if named.is_relative_to(folder) else named.parent)
         if placed is None:
@@ -186,7 +186,7 @@ def placed_in(folder: Path) -> Iterator[None]:
 
 
 def cannot_create(path: Path, error: OSError) -> ImagerError:
-    """Return what to raise when `path` cannot be created."""
+    """Return the error to raise if `path` cannot be created."""
     if error.errno == errno.ENAMETOOLONG:
         return InputError(
             f"cannot create {path}: {error.strerror}",

@@ -1,4 +1,4 @@
-"""Text that a user names on the command line: a file, or `-` for standard input."""
+"""Text inputs from the command line: a file, or `-` for standard input."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ STDIN = "-"
 
 
 def input_name(source: str) -> str:
-    """Return what a person calls `source`."""
+    """Return the name of `source` for messages."""
     return "standard input" if source == STDIN else source
 
 
 def read_input(source: str, *, what: str, limit: int, hint: str = "") -> str:
-    """Return the text of `source`, which is a `what` ("profile"): UTF-8, a mark left out.
+    """Return the UTF-8 text of `source` without a byte order mark; `what` ("profile") names it.
 
-    Raises InputError with `hint` when it cannot be read, or has more than `limit` characters.
+    Raises InputError with `hint` if it cannot be read or has more than `limit` characters.
     """
     try:
         if source == STDIN:
@@ -45,4 +45,4 @@ def _reason(error: OSError | ValueError) -> str:
         return f"it is not UTF-8, at byte {error.start}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error)  # a zero byte, in the name or in the text
+    return str(error)  # a NUL byte in the name or in the text

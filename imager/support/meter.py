@@ -1,6 +1,6 @@
-"""How far a transfer is: its bytes, its speed, and a line that says so in any width.
+"""The progress of a transfer: bytes, speed, and a status line for any terminal width.
 
-All sizes of one transfer are in the unit that its total has, so they can be compared at a glance.
+All sizes of one transfer use the unit of its total, so that they are easy to compare.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 
 from imager.support.units import KIB, MIB
 
-_SILENT = 5.0  # seconds without a byte that are worth a word
+_SILENT = 5.0  # report a stall after this many seconds without data
 _BAR = range(10, 31)  # columns
 _ELLIPSIS = 3
 
 
 class Kept(int):
-    """A number of bytes that were there before: they are done, and say nothing about the speed."""
+    """A number of bytes that existed before the run: they count as done, but not for the speed."""
 
 
 class Meter:
-    """Counts the bytes of a transfer of `total` bytes."""
+    """A counter for a transfer of `total` bytes."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -29,10 +29,10 @@ class Meter:
         self._begun = self._last = time.monotonic()
 
     def advance(self, count: int) -> None:
-        """Count `count` bytes more; those of `Kept` are not part of the speed."""
+        """Add `count` bytes; `Kept` bytes do not count for the speed."""
         now = time.monotonic()
         if not isinstance(count, Kept):
-            # What it took to look at the bytes that are kept is not part of it either.
+            # Exclude the time spent on checking kept bytes.
             self._begun = self._begun if self._new else self._last
             self._new += count
         self.done += count
@@ -41,21 +41,21 @@ class Meter:
 
     @property
     def percent(self) -> int:
-        """How much is done; 100 for nothing at all."""
+        """The percentage done; 100 for an empty transfer."""
         return min(100 * self.done // self.total, 100) if self.total else 100
 
     @property
     def speed(self) -> float:
-        """The new bytes per second."""
+        """The speed in new bytes per second."""
         return self._new / max(time.monotonic() - self._begun, 1e-6) if self._new else 0.0
 
     def amounts(self) -> str:
-        """Return what is done and the total, as in `1.5/4096.0 MiB`."""
+        """Return done and total bytes, such as `1.5/4096.0 MiB`."""
         unit, name = self._unit
         return f"{min(self.done, self.total) / unit:.1f}/{self.total / unit:.1f} {name}"
 
     def pace(self) -> str:
-        """Return the speed and how long it goes on at that, or for how long nothing has come."""
+        """Return the speed and the remaining time, or how long the transfer has stalled."""
         silent = time.monotonic() - self._last
         if silent >= _SILENT and self.done < self.total:
             return f"nothing for {duration(silent)}"
@@ -71,7 +71,7 @@ class Meter:
 
 
 def duration(seconds: float) -> str:
-    """Return `seconds` for a person: `5 s`, `2 min 5 s`, `3 h 2 min`."""
+    """Format `seconds` for a person: `5 s`, `2 min 5 s`, `3 h 2 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -81,13 +81,13 @@ def duration(seconds: float) -> str:
 
 
 def log_line(label: str, meter: Meter) -> str:
-    """Return how far the transfer is, for a log."""
+    """Return the progress as a line for a log."""
     parts = [f"{label}: {meter.percent} %", meter.amounts(), meter.pace()]
     return ", ".join(filter(None, parts))
 
 
 def terminal_line(label: str, meter: Meter, width: int, *, full: str, empty: str) -> str:
-    """Return the same in at most `width` columns, with a bar of `full` and `empty` if it fits."""
+    """Return the progress in at most `width` columns, with a bar of `full`/`empty` if it fits."""
     percent = f"{meter.percent:3} %"
     candidates = _tails(percent, meter.amounts(), meter.pace())
     tail = next((tail for tail in candidates if len(label) + 2 + len(tail) <= width), percent)
@@ -106,7 +106,7 @@ def _tails(percent: str, amounts: str, pace: str) -> Iterator[str]:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return `text` in at most `width` columns."""
+    """Return `text` shortened to at most `width` columns."""
     if len(text) <= width:
         return text
     return f"{text[: max(width - _ELLIPSIS, 0)]}..."[: max(width, 0)]

@@ -1,7 +1,7 @@
-"""Temporary files and folders beside their targets (`.NAME.RANDOM.partial`).
+"""Temporary files and folders next to their targets (`.NAME.RANDOM.partial`).
 
-Each is locked by flock(2) while it is written, so a later run can tell one whose writer was killed,
-and removes it.
+Each one is locked with flock(2) while it is written, so that a later run can detect and remove
+those of killed processes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from imager.support.folders import cannot_create, placed_in, temporary_place
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """How a failed run is resumed: `keep(folder, error)` says if its folder is worth keeping.
+    """How to resume a failed run: `keep(folder, error)` decides whether to keep its folder.
 
-    `key` stands for everything that decides what comes into the folder: a later run with the same
-    one gets it. A second run at the same time starts with an empty folder.
+    `key` identifies all inputs that determine the folder's contents: a later run with the same
+    key reuses the folder. A concurrent run with that key starts with an empty folder.
     """
 
     key: str
@@ -32,11 +32,11 @@ class Resume:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Yield a private temporary folder (in TMPDIR), removed at the end, or else by a later run.
+    """Yield a private temporary folder in TMPDIR, removed at the end or by a later run.
 
-    Raises HostError when it cannot be made.
+    Raises HostError if it cannot be created.
     """
-    # The user is in the name: TMPDIR is shared, and what others left cannot be removed.
+    # TMPDIR is shared, and other users' leftovers cannot be removed, so the name has the user id.
     place = temporary_place() / f"imager-{os.geteuid()}"
     with partial_folder(place, mode=0o700) as folder:
         yield folder
@@ -44,10 +44,9 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def partial_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`, removed at the end: by a later run if need be.
+    """Yield an empty temporary folder next to `path`, removed at the end or by a later run.
 
-    Of the permissions `mode`, the umask takes away what it says. Raises HostError when it cannot be
-    made.
+    The umask applies to `mode`. Raises HostError if it cannot be created.
     """
     sweep_partials(path)
     temporary, descriptor = partial_name(path), -1
@@ -63,7 +62,7 @@ def partial_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
 
 @contextmanager
 def resumed_folder(path: Path, resume: Resume) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, with what an earlier run left in it."""
+    """Yield a temporary folder next to `path`, with any contents that an earlier run left."""
     temporary, descriptor = _keyed_folder(path, resume.key) or _fresh_folder(path)
     sweep_partials(path)
     kept = False
@@ -80,12 +79,12 @@ def resumed_folder(path: Path, resume: Resume) -> Iterator[Path]:
 
 
 def keyed_partial(path: Path, key: str) -> Path:
-    """Return where `resumed_folder` keeps what comes to `path`."""
+    """Return the path where `resumed_folder` keeps the data for `path`."""
     return path.with_name(f".{path.name}.{key}.partial")
 
 
 def locked_file(temporary: Path, path: Path, mode: int) -> int:
-    """Create the file `temporary` that is to become `path`, and return its locked descriptor."""
+    """Create the temporary file of `path`, and return its locked descriptor."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
@@ -97,14 +96,14 @@ def locked_file(temporary: Path, path: Path, mode: int) -> int:
 
 
 def sweep_partials(path: Path) -> None:
-    """Remove what killed runs left of `path`: partial files that no process holds locked."""
+    """Remove leftovers of killed runs: partial files of `path` that no process has locked."""
     for stale in path.parent.glob(f".{_escaped(path.name)}.*.partial"):
         with suppress(OSError), _unused(stale):
             _remove(stale)
 
 
 def is_in_use(path: Path) -> bool:
-    """Whether a run holds the partial file or folder `path`, or it cannot be opened."""
+    """Return whether a run has locked the partial `path`, or it cannot be opened."""
     try:
         with _unused(path):
             return False
@@ -114,7 +113,7 @@ def is_in_use(path: Path) -> bool:
 
 @contextmanager
 def _unused(path: Path) -> Iterator[None]:
-    """Hold a partial file for the block; raises OSError, BlockingIOError when a run holds it."""
+    """Lock a partial file for the block; raises OSError, BlockingIOError if a run has locked it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,32 +134,32 @@ def _remove(path: Path) -> None:
 
 
 def partial_name(path: Path) -> Path:
-    """Return a name beside `path` that nothing has."""
+    """Return an unused name for a partial file next to `path`."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
 
 
 def _locked_folder(temporary: Path, path: Path, mode: int = 0o777) -> int:
-    """Create the folder `temporary` that is to become `path`, and return its locked descriptor."""
+    """Create the temporary folder of `path`, and return its locked descriptor."""
     while True:
         try:
             temporary.mkdir(mode)
         except OSError as error:
             raise cannot_create(path, error) from error
-        with suppress(FileNotFoundError):  # another run swept it away in between
+        with suppress(FileNotFoundError):  # a concurrent run has removed it
             descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             if _lock(descriptor, temporary):
                 return descriptor
 
 
 def _keyed_folder(path: Path, key: str) -> tuple[Path, int] | None:
-    """Lock the folder of `key`, made if need be; None while another run holds it."""
+    """Lock the folder of `key`, created if missing; None if another run has locked it."""
     temporary = keyed_partial(path, key)
     try:
         temporary.mkdir(exist_ok=True)
         descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and path.parent.is_dir():
-            return _keyed_folder(path, key)  # another run swept it away in between
+            return _keyed_folder(path, key)  # a concurrent run has removed it
         raise cannot_create(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,12 +178,12 @@ def _fresh_folder(path: Path) -> tuple[Path, int]:
 
 
 def _lock(descriptor: int, temporary: Path) -> bool:
-    """Lock what was just created; False when another run swept it away in between.
+    """Lock a file or folder just created; return False if a concurrent run has removed it.
 
-    A run that is sweeping it holds the lock for a moment, which is waited for.
+    Waits while a run that is removing leftovers holds the lock for a moment.
     """
     with suppress(OSError):
-        # a file system without flock: nothing can be swept there either
+        # Without flock support this fails, but then no run removes leftovers either.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     if temporary.exists():
         return True

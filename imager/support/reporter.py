@@ -1,8 +1,8 @@
-"""What a user sees of a run: steps, waits, transfers, warnings. Building code never prints.
+"""Progress output: steps, waits, transfers, warnings. Build code never prints.
 
-A reporter receives events; where they go (a terminal with bars, plain lines, JSON lines,
-nowhere) is decided once, by `make_reporter`. All of them write to standard error, so that
-standard output carries results alone.
+A reporter receives events; `make_reporter` selects where they appear (a terminal with progress
+bars, plain lines, JSON lines, nowhere). All reporters write to standard error, so that standard
+output carries only results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _JSON_INTERVAL = 0.5
 
 
 class ProgressStyle(enum.Enum):
-    """How progress is shown; `auto` is rich on a terminal and plain elsewhere, such as in CI."""
+    """How to show progress; `auto` is rich on a terminal, otherwise plain, for example in CI."""
 
     AUTO = "auto"
     RICH = "rich"
@@ -36,24 +36,24 @@ class ProgressStyle(enum.Enum):
 
 
 class Reporter(Protocol):
-    """Where events go."""
+    """A receiver of progress events."""
 
     def step(self, text: str, **fields: str) -> None:
-        """Tell that a named step begins; `fields` say of what."""
+        """Report the start of a named step; `fields` give its details."""
 
     def waiting(self, text: str) -> AbstractContextManager[None]:
-        """Show what the block waits for, and that it still does."""
+        """Show during the block what it is waiting for."""
 
     def note(self, text: str, **fields: str | float) -> None:
-        """Tell of a detail: a request, a retry; `fields` say the same to a program."""
+        """Report a detail, such as a request or a retry; `fields` hold the same for programs."""
 
     def warn(self, text: str) -> None:
-        """Tell of something the user should know but that is no error."""
+        """Report a warning: something the user should know that is not an error."""
 
     def transfer(self, label: str, total: int) -> AbstractContextManager[Advance]:
-        """Show a transfer of `total` bytes; yields the function that advances it by bytes.
+        """Show a transfer of `total` bytes; yields a function that advances it by a byte count.
 
-        Bytes that were there before are given as `Kept`.
+        Pass bytes that existed before the run as `Kept`.
         """
 
 
@@ -63,7 +63,7 @@ def _write_line(stream: IO[str], text: str) -> None:
 
 
 class NullReporter:
-    """Writes nothing but warnings, to `stream` (default: standard error)."""
+    """Writes only warnings, to `stream` (default: standard error)."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._given = stream
@@ -96,7 +96,7 @@ QUIET: Reporter = NullReporter()
 
 
 class _Ticking(Meter):
-    """Calls `show()` now and then when bytes come."""
+    """Calls `show()` at most every `interval` seconds as bytes arrive."""
 
     def __init__(self, total: int, interval: float, show: Callable[[Meter], None]) -> None:
         super().__init__(total)
@@ -113,14 +113,14 @@ class _Ticking(Meter):
 
 
 class PlainReporter(NullReporter):
-    """Writes a line per event, for logs."""
+    """Writes one line per event, for logs."""
 
     def step(self, text: str, **fields: str) -> None:
-        """Write the step, its fields as JSON behind it."""
+        """Write the step, followed by its fields as JSON."""
         _write_line(self._stream, with_fields(text, fields))
 
     def waiting(self, text: str) -> AbstractContextManager[None]:
-        """Write what is waited for."""
+        """Write what the block is waiting for."""
         self.step(text)
         return nullcontext()
 
@@ -139,7 +139,7 @@ class PlainReporter(NullReporter):
 
 
 class JsonReporter:
-    """Writes a JSON object per event and line, for programs."""
+    """Writes one JSON object per line and event, for programs."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -197,9 +197,9 @@ def make_reporter(style: ProgressStyle, stream: IO[str] | None = None) -> Report
 
 
 def report_log(reporter: Reporter, *, verbose: bool) -> None:
-    """Have `reporter` tell of retries, which are logged as information; `verbose`: of requests.
+    """Forward logged retries to `reporter`, and with `verbose` also logged requests.
 
-    What speaks to registries runs in many threads and far below, so it uses Python's logging.
+    Registry clients run in many threads and deep in the call stack, so they use Python's logging.
     """
     import logging
 

@@ -1,8 +1,8 @@
-"""What an output may depend on besides its inputs: one instant and derived ids.
+"""Sources of reproducible values: one timestamp and derived ids.
 
-The instant is SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/),
-else a fixed one, never the clock. Ids are UUIDs of version 8 (RFC 9562, section 5.8) made from
-SHA-256, by the rule Talos uses for its partitions.
+The timestamp is SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/),
+otherwise a fixed one, never the clock. Ids are UUIDs of version 8 (RFC 9562, section 5.8) derived
+with SHA-256, as Talos does for its partitions.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import uuid
 
 from imager.support.errors import InputError
 
-# 2024-01-01T00:00:00Z: after 1980, which FAT needs, and before any build.
+# 2024-01-01T00:00:00Z: after 1980, as FAT requires, and before any build.
 DEFAULT_EPOCH = 1_704_067_200
-# FAT dates end with 2107; ISO 9660 directory dates with 2155.
+# FAT dates end in 2107, ISO 9660 directory dates in 2155.
 _LATEST_EPOCH = 4_354_819_198
 _EARLIEST_EPOCH = 315_532_800
 
 
 def source_date_epoch() -> int:
-    """Return the instant of this build in seconds since 1970, UTC.
+    """Return the timestamp of this build in seconds since 1970, UTC.
 
-    Raises InputError when SOURCE_DATE_EPOCH is set and not a whole number of seconds. It is
-    clamped to 1980..2107, the years that FAT can hold.
+    It is clamped to 1980..2107, the range of FAT. Raises InputError if SOURCE_DATE_EPOCH is set
+    but not a whole number of seconds.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
@@ -38,7 +38,7 @@ def source_date_epoch() -> int:
 
 
 def derived_uuid(label: str) -> uuid.UUID:
-    """Return the UUID that stands for `label`: version 8 of SHA-256(16 zero bytes + label)."""
+    """Return the UUID derived from `label`: version 8 of SHA-256(16 zero bytes + label)."""
     raw = bytearray(hashlib.sha256(bytes(16) + label.encode()).digest()[:16])
     raw[6] = raw[6] & 0x0F | 0x80
     raw[8] = raw[8] & 0x3F | 0x80

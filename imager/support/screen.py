@@ -1,4 +1,4 @@
-"""Texts for a terminal: safe to show, and in color where that is wanted."""
+"""Text for a terminal: sanitized, and in color if enabled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_COLOR = "--no-color"  # the option
 
 
 def printable(text: str) -> str:
-    """Return `text` without what could drive a terminal: it may quote archives and registries."""
+    """Return `text` without terminal control characters; it may quote archives and registries."""
     if text.isprintable():
         return text
     return "".join(
@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 class Tone(enum.Enum):
-    """What a line for a person is: its label, and the color of that (ECMA-48, 8.3.117)."""
+    """The severity of a line: its label and its color (ECMA-48, 8.3.117)."""
 
     ERROR = ("error", "1;31")
     WARNING = ("warning", "1;33")
@@ -31,7 +31,7 @@ class Tone(enum.Enum):
 
 
 def uses_color(stream: IO[str]) -> bool:
-    """Whether `stream` is written to in color: see no-color.org and force-color.org."""
+    """Return whether to write to `stream` in color: see no-color.org and force-color.org."""
     if NO_COLOR in sys.argv or os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -40,17 +40,17 @@ def uses_color(stream: IO[str]) -> bool:
 
 
 def is_dumb() -> bool:
-    """Whether the terminal takes text alone; one of unknown kind may."""
+    """Return whether the terminal supports only plain text; an unknown type may support more."""
     return os.environ.get("TERM", "dumb") in ("dumb", "unknown")
 
 
 def labelled(tone: Tone, text: str, stream: IO[str]) -> str:
-    """Return `text` behind its label, as it is printed to `stream`."""
+    """Return `text` prefixed with its label, as printed to `stream`."""
     label, color = tone.value
     shown = f"\033[{color}m{label}:\033[0m" if uses_color(stream) else f"{label}:"
     return f"{shown} {printable(text)}"
 
 
 def with_fields(text: str, fields: Mapping[str, str]) -> str:
-    """Return a step and what it is of, in one line."""
+    """Return a step and its fields as one line."""
     return f"{text} {json.dumps(fields)}" if fields else text

@@ -1,4 +1,4 @@
-"""Standard output and error: always open, and named when they cannot be written."""
+"""Standard output and error: always open, and named in messages about failed writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _Answers(io.FileIO):
-    """Standard output: a run whose answer is lost has failed."""
+    """Standard output: a failed write fails the run."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -29,7 +29,7 @@ class _Answers(io.FileIO):
 
 
 class _Notes(io.FileIO):
-    """Standard error: a message that cannot be written does not end the run."""
+    """Standard error: a failed write does not end the run."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -41,15 +41,15 @@ class _Notes(io.FileIO):
 
 
 def open_streams() -> None:
-    """Replace the standard streams by those of this module, and open those that are closed.
+    """Replace the standard streams by those of this module, and open closed ones.
 
-    An output file would get the descriptor of a closed one.
+    Otherwise an output file could get the descriptor of a closed stream.
     """
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:
         descriptor = os.dup(descriptor)
     os.close(descriptor)
-    # typeshed does not say that they can be None
+    # typeshed does not declare that they can be None.
     sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = _over(
         _Answers(1, "w", closefd=False),
@@ -60,13 +60,13 @@ def open_streams() -> None:
 
 
 class _Stream(io.TextIOWrapper):
-    """Keeps the stream that it replaces, which would close the descriptor when it is deleted."""
+    """Keeps a reference to the replaced stream, whose deletion would close the descriptor."""
 
     replaced: TextIO | None = None
 
 
 def _over(raw: io.FileIO, stream: TextIO | None, *, by_line: bool) -> TextIO:
-    """Return a stream to `raw` that is otherwise as `stream` is."""
+    """Return a stream over `raw` with the other settings of `stream`."""
     made = _Stream(
         io.BufferedWriter(raw),
         encoding=stream.encoding if stream else None,

@@ -1,4 +1,4 @@
-"""What a run looks like on a terminal: lines, and below them what goes on now."""
+"""Progress on a terminal: log lines with a live status line below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORTH_TELLING = 2.0  # seconds
 
 
 class RichReporter:
-    """Shows a spinner while something is waited for, and a bar for a transfer."""
+    """Shows a spinner while waiting, and a bar for a transfer."""
 
     def __init__(self, stream: IO[str]) -> None:
         color = uses_color(stream)
@@ -32,11 +32,11 @@ class RichReporter:
         self._unicode = (self._console.encoding or "").startswith("utf")
 
     def step(self, text: str, **fields: str) -> None:
-        """Show the step, its fields as JSON behind it."""
+        """Show the step, followed by its fields as JSON."""
         self._print(Text(printable(with_fields(text, fields))))
 
     def note(self, text: str, **fields: str | float) -> None:  # noqa: ARG002 - the text says them
-        """Show the detail, less bright."""
+        """Show the detail in a dim color."""
         self._print(Text(printable(text), style="dim"))
 
     def warn(self, text: str) -> None:
@@ -46,11 +46,11 @@ class RichReporter:
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
-        """Show a spinner, and how long it has been turning; then the text alone."""
+        """Show a spinner and the elapsed time; print only the text at the end."""
         text = printable(text)
         frames = _SPINNER if self._unicode else _ASCII_SPINNER
         begun = time.monotonic()
-        if self._shown:  # below what is waited for already
+        if self._shown:  # nested: a spinner is already active
             self.step(text)
             yield
             return
@@ -75,7 +75,7 @@ class RichReporter:
 
     @contextmanager
     def _live(self, line: Callable[[int], str]) -> Iterator[None]:
-        """Show the line for a width in columns below all others, made anew ten times a second."""
+        """Show a live line below the output, redrawn ten times a second; `line` takes the width."""
 
         def render() -> Text:
             return Text(line(self._console.width - 1), no_wrap=True, overflow="crop")

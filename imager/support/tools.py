@@ -1,4 +1,4 @@
-"""The one place that starts external programs."""
+"""Run external programs; nothing else starts any."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from imager.support.errors import MissingProgramError, ProgramFailedError
 
-# An ordinary user's PATH on Debian lacks the folders of mkfs and fsck.
+# On Debian an ordinary user's PATH lacks the folders of mkfs and fsck.
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _STDERR_LINES = 5
 
 
 def search_path() -> str:
-    """Return PATH with the system administration folders behind it."""
+    """Return PATH with the system administration folders appended."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS])
 
 
 def find_tool(name: str, *, package: str) -> Path:
     """Return the path of program `name`.
 
-    Raises DependencyError, naming the Debian `package` that has it, when it is missing.
+    Raises DependencyError, naming the Debian `package` that provides it, if it is missing.
     """
     found = shutil.which(name, path=search_path())
     if found is None:
@@ -39,11 +39,11 @@ def run_tool(
     cwd: Path | None = None,
     stdin: bytes = b"",
 ) -> bytes:
-    """Run a program to its end and return its standard output.
+    """Run a program to completion and return its standard output.
 
     `env` is added to a minimal environment (PATH, LC_ALL=C, TZ=UTC), so that the user's locale
-    and time zone cannot reach an output. Raises DependencyError when the program is missing or
-    fails, with the last lines it wrote.
+    and time zone cannot affect an output. Raises DependencyError, with the last lines of output,
+    if the program is missing or fails.
     """
     name = str(argv[0])
     program = find_tool(name, package=package)

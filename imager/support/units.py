@@ -1,9 +1,9 @@
-"""Byte sizes as people write and read them.
+"""Parse and format byte sizes.
 
-A size is written as Talos reads it, by ParseBytes of github.com/dustin/go-humanize: a decimal
-number, in which commas are ignored, blanks, and a unit in any case. `KiB MiB ... EiB` (and `Ki`)
-are powers of 1024, `kB MB ... EB` (and `k`) powers of 1000; a bare number is bytes. A fraction of
-a byte is dropped.
+The syntax is that of Talos, ParseBytes of github.com/dustin/go-humanize: a decimal number, in
+which commas are ignored, optional blanks, and a unit in any case. `KiB MiB ... EiB` (and `Ki`)
+are powers of 1024, `kB MB ... EB` (and `k`) powers of 1000; a bare number is bytes. A fraction
+of a byte is dropped.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from imager.support.errors import InputError
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
-# Of disks, in bytes.
+# Disk sector sizes, in bytes.
 SECTOR_SIZES = (512, 4096)
-# Of CDs, DVDs and images of them.
+# The sector size of CDs, DVDs and their images.
 CD_SECTOR = 2048
 
 _PREFIXES = "kmgtpe"
@@ -34,9 +34,9 @@ _LONGEST = 60
 
 
 def parse_bytes(text: str) -> int:
-    """Return the size in bytes that `text` (`4GiB`, `4 gb`, `1.8TiB`, `1,024`, `4G`) stands for.
+    """Parse a size (`4GiB`, `4 gb`, `1.8TiB`, `1,024`, `4G`) and return it in bytes.
 
-    The result is the one that Talos computes, in floating-point numbers, up to 2^64 - 1. Raises
+    The result equals Talos's, which uses floating-point arithmetic, up to 2^64 - 1. Raises
     InputError for any other text.
     """
     number, factor = _parts(text)
@@ -47,11 +47,11 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_size(text: str) -> int:
-    """Return the size in bytes of an option or a profile's field; see `parse_bytes`.
+    """Parse the size of an option or a profile field, in bytes; see `parse_bytes`.
 
-    A size with a fraction, such as 1.8TiB, is cut to whole sectors of 4096 bytes, so that it is a
-    disk's. `4G` is refused: it is 4 GB to Talos, and 4 GiB to qemu-img and truncate. Raises
-    InputError.
+    A fractional size, such as 1.8TiB, is rounded down to whole 4096-byte sectors, so that it is
+    valid for a disk. `4G` is rejected as ambiguous: it is 4 GB to Talos, and 4 GiB to qemu-img and
+    truncate. Raises InputError.
     """
     size = parse_bytes(text)
     match = _SIZE.fullmatch(text)
@@ -84,7 +84,7 @@ def _parts(text: str) -> tuple[float, int]:
 
 
 def format_size(size: int) -> str:
-    """Return `size` bytes for a person: exact where short (`4 GiB`), else one decimal."""
+    """Format `size` bytes for a person: exact if short (`4 GiB`), otherwise with one decimal."""
     value, unit = float(size), "B"
     for name in ("KiB", "MiB", "GiB", "TiB", "PiB"):
         if value < 1024:
@@ -99,5 +99,5 @@ def align_up(value: int, alignment: int) -> int:
 
 
 def count(number: int, noun: str) -> str:
-    """Return `number` and `noun`, in the plural unless it is 1."""
+    """Return `number` and `noun`, plural unless the number is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

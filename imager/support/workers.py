@@ -1,4 +1,4 @@
-"""Jobs in threads, for what waits: several at a time, ended together."""
+"""Run blocking jobs in threads, several in parallel, with shared cancellation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _Value = TypeVar("_Value")
 
 
 class CancelledError(Exception):
-    """The work is not wanted any more."""
+    """The work was cancelled."""
 
 
 class Cancel:
-    """Ends work in other threads: one thread sets it, the others check it between two steps."""
+    """A cancellation token: one thread sets it, the others check it between steps."""
 
     def __init__(self, outer: Cancel | None = None) -> None:
-        """Make a token that `outer` sets as well."""
+        """Create a token that is also set when `outer` is."""
         self._event = threading.Event()
         self._outer = outer
 
@@ -35,11 +35,11 @@ class Cancel:
 
     @property
     def is_set(self) -> bool:
-        """Whether the work is to end."""
+        """Whether the work is cancelled."""
         return self._event.is_set() or (self._outer is not None and self._outer.is_set)
 
     def check(self) -> None:
-        """Raise CancelledError when the work is to end."""
+        """Raise CancelledError if the work is cancelled."""
         if self.is_set:
             raise CancelledError
 
@@ -49,7 +49,7 @@ def _ignore(_count: int) -> None:
 
 
 class OnceEach(Generic[_Key, _Value]):
-    """Values by key, each made once, by the first of several threads that needs it."""
+    """A cache by key; the first thread that needs a value creates it, once."""
 
     def __init__(self, make: Callable[[_Key], _Value]) -> None:
         self._make = make
@@ -57,7 +57,7 @@ class OnceEach(Generic[_Key, _Value]):
         self._locks: dict[_Key, threading.Lock] = {}
 
     def get(self, key: _Key) -> _Value:
-        """Return the value of `key`; raises as what makes it, which is tried again then."""
+        """Return the value of `key`; raises like `make`, which the next call then retries."""
         with self._locks.setdefault(key, threading.Lock()):
             if key not in self._values:
                 self._values[key] = self._make(key)
@@ -68,8 +68,8 @@ class OnceEach(Generic[_Key, _Value]):
 def worker_pool(jobs: int, name: str) -> Iterator[ThreadPoolExecutor]:
     """Yield a pool of `jobs` threads.
 
-    When the block fails, jobs that have not begun are dropped and running ones are not waited
-    for: a thread may be held up by a registry that has fallen silent.
+    If the block fails, queued jobs are dropped and running ones are not awaited: a thread may be
+    blocked by an unresponsive registry.
     """
     pool = ThreadPoolExecutor(jobs, name)
     try:
@@ -81,9 +81,9 @@ def worker_pool(jobs: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 class Work:
-    """What several threads work on: its progress, and whether it is to end.
+    """State shared by several threads: progress and cancellation.
 
-    `cancel` ends this work alone; it also ends with the `cancel` it is made with.
+    `cancel` cancels only this work; cancelling the token passed at creation cancels it too.
     """
 
     def __init__(self, progress: Advance = _ignore, cancel: Cancel | None = None) -> None:
@@ -92,11 +92,11 @@ class Work:
         self.cancel = Cancel(cancel)
 
     def check(self) -> None:
-        """Raise CancelledError when the work is to end."""
+        """Raise CancelledError if the work is cancelled."""
         self.cancel.check()
 
     def advance(self, count: int) -> None:
-        """Report `count` more bytes, one thread at a time; nothing once the work is to end."""
+        """Report `count` more bytes, one thread at a time; no effect once cancelled."""
         with self._lock:
             if not self.cancel.is_set:
                 self._progress(count)
@@ -110,10 +110,10 @@ class Work:
         what: str,
         lasting: tuple[type[ImagerError], ...] = (),
     ) -> list[_Result]:
-        """Return what `do` returns for each of `items`, in their order, `jobs` at a time.
+        """Call `do` for each of `items`, `jobs` in parallel; return the results in order.
 
-        An error of `lasting` concerns one item: the others are done all the same. Any other error
-        ends the work. Raises one error for all that failed, which are of `what`.
+        An error of a type in `lasting` concerns one item: the others continue. Any other error
+        cancels the work. Raises one error for all failures, which `what` describes.
         """
         failures: dict[Future[_Result], ImagerError] = {}
         try:

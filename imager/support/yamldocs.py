@@ -1,8 +1,8 @@
-"""YAML from strangers: read with limits, a key given twice refused, aliases of bounded size.
+"""Read untrusted YAML: with limits, without duplicate keys, and with bounded aliases.
 
-PyYAML reads YAML 1.1. `CheckedComposer` is what any of its loaders needs to be safe to use;
-`load_documents` reads the streams of documents that Kubernetes and Talos take, and
-`load_located` reads them with the line of each part.
+PyYAML reads YAML 1.1. `CheckedComposer` makes any of its loaders safe to use; `load_documents`
+reads document streams as Kubernetes and Talos do, and `load_located` also records the line of
+each part.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MOST_VALUES = 1_000_000
 DEEPEST = 128
 _CHARACTERS_PER_VALUE = 64
 
-# PyYAML lets through what its conversions of numbers, dates and tagged values raise.
+# PyYAML does not wrap the exceptions of its conversions of numbers, dates and tagged values.
 PARSER_ERRORS = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError)
 
-# Kubernetes reads YAML as JSON, which has no dates, and where `=` is a string like others:
-# CRDs of Prometheus have it in an enum.
+# Kubernetes converts YAML to JSON, which has no dates, and treats `=` as a plain string:
+# Prometheus's CRDs have it in an enum.
 _STRINGS_TO_KUBERNETES = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 _RESOLVERS = {
     first: [each for each in resolvers if each[0] not in _STRINGS_TO_KUBERNETES]
@@ -35,26 +35,26 @@ _RESOLVERS = {
 }
 _LONGEST_PROBLEM = 160
 _NULL_TAG = "tag:yaml.org,2002:null"
-# An escape in double quotes; one of a line break stands for nothing.
+# An escape in double quotes; an escaped line break produces no character.
 _ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|\n[ \t]*|.)", re.DOTALL)
-# A step of a path: a key, or the number of an item.
+# A step of a path: a key, or the index of an item.
 _STEP = re.compile(r"[^.\[\]]+")
 
 
 class CheckedComposer(Composer):
-    """Refuses what nests too deeply, holds too much, or has a key twice or of several words.
+    """Rejects excessive depth or size, duplicate keys, and keys that are not scalars.
 
-    An alias counts as all that it stands for, so that what walks the data is bounded too.
+    An alias counts as its expanded size, so that walking the data is bounded too.
     """
 
     def __init__(self) -> None:
-        Composer.__init__(self)  # what stands next in a loader's order is not the composer
+        Composer.__init__(self)  # super() would call the next class of the loader's MRO
         self._depth = 0
         self._values = 0
         self._anchored: dict[str, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a node, or find the one that an alias names; raises ComposerError."""
+        """Compose a node, or resolve an alias; raises ComposerError."""
         parser: Any = self  # PyYAML's types lack peek_event
         event = parser.peek_event()
         is_alias = isinstance(event, yaml.events.AliasEvent)
@@ -80,7 +80,7 @@ class CheckedComposer(Composer):
         return size
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        """Compose a mapping; raises ComposerError for a key that is not a scalar, or not new."""
+        """Compose a mapping; raises ComposerError for a duplicate or non-scalar key."""
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
@@ -92,7 +92,7 @@ class CheckedComposer(Composer):
         return node
 
     def on_repeated_key(self, mapping: yaml.MappingNode, key: yaml.Node) -> None:  # noqa: ARG002
-        """Handle a `key` that `mapping` has twice; raises ComposerError."""
+        """Handle a duplicate `key` of `mapping`; raises ComposerError."""
         raise _error(f"key {key.value!r} is given twice", key)
 
     @property
@@ -102,17 +102,17 @@ class CheckedComposer(Composer):
 
 
 def _weight(event: Any) -> int:
-    """Return what an event counts: a long text counts as several values."""
+    """Return the weight of an event: a long text counts as several values."""
     return 1 + len(getattr(event, "value", None) or "") // _CHARACTERS_PER_VALUE
 
 
 def _error(problem: str, where: yaml.Node | yaml.Event) -> ComposerError:
-    mark: Any = where.start_mark  # libyaml's own class has the same fields
+    mark: Any = where.start_mark  # libyaml's own class has the same attributes
     return ComposerError(None, None, problem, mark)
 
 
 class DocumentLoader(CheckedComposer, yaml.CSafeLoader):
-    """libyaml's parser, six times as fast as PyYAML's own: bundles of CRDs have megabytes."""
+    """A loader on libyaml's parser, six times as fast as PyYAML's: CRD bundles have megabytes."""
 
     def __init__(self, text: str) -> None:
         yaml.CSafeLoader.__init__(self, text)
@@ -121,13 +121,13 @@ class DocumentLoader(CheckedComposer, yaml.CSafeLoader):
 
 
 def yaml_problem(error: Exception) -> str:
-    """Return one line that tells what one of PARSER_ERRORS is, with the line where it is known."""
+    """Return a one-line description of one of PARSER_ERRORS, with its line if known."""
     line, problem = located_problem(error)
     return f"line {line}: {problem}" if line else problem
 
 
 def located_problem(error: Exception) -> tuple[int, str]:
-    """Return the line, from 1, of one of PARSER_ERRORS (0 if unknown), and what is wrong."""
+    """Return the line (from 1; 0 if unknown) and the description of one of PARSER_ERRORS."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         return (mark.line + 1 if mark else 0), _short(error.problem or "")
@@ -140,19 +140,19 @@ def _short(text: str) -> str:
 
 
 def load_documents(text: str) -> Sequence[object]:
-    """Return the documents of `text`: JSON (RFC 8259), or YAML, where they may be several.
+    """Return the documents of `text`: one in JSON (RFC 8259), or one or more in YAML.
 
-    As kubectl does, what starts with a brace is taken for JSON first. As with its strict
-    validation, a key that stands twice in a mapping is an error: it may name two images.
-    Raises InputError, with the line and what is wrong, but not the file, which is the caller's.
+    Like kubectl, it tries JSON first if the text starts with a brace. Like kubectl's strict
+    validation, it treats a duplicate key as an error: it may name two images. Raises InputError
+    with the line and the problem; the caller adds the file name.
     """
     if text.lstrip().startswith("{"):
         try:
             return (json.loads(text, object_pairs_hook=_unique),)
         except (ValueError, RecursionError):
-            pass  # flow YAML, or an error that YAML's parser tells with its line
+            pass  # flow YAML, or an error that the YAML parser reports with its line
     try:
-        # A CSafeLoader with fewer abilities.
+        # A restricted CSafeLoader.
         return tuple(yaml.load_all(text, Loader=DocumentLoader))
     except PARSER_ERRORS as error:
         raise InputError(yaml_problem(error)) from error
@@ -167,9 +167,9 @@ def _unique(pairs: Sequence[tuple[str, object]]) -> Mapping[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class LocatedDocument:
-    """The value of a document, and where in the text its parts stand.
+    """The value of a document, and the positions of its parts in the text.
 
-    A path is of keys, and of numbers of items: `machine.pods[0].spec`.
+    A path consists of keys and item indices: `machine.pods[0].spec`.
     """
 
     value: object
@@ -177,13 +177,13 @@ class LocatedDocument:
     text: str
 
     def line(self, path: str = "") -> int:
-        """Return the line, from 1, of what stands at `path`, or of what of the path there is."""
+        """Return the line (from 1) of the value at `path`, or of its deepest existing parent."""
         named = [self.root, *(named for _, named in self._walk(path))]
         mark: Any = named[-1].start_mark
         return int(mark.line) + 1
 
     def written(self, path: str) -> str | None:
-        """Return the scalar at `path` as it is written, None for none: `0x10` is not 16 here."""
+        """Return the scalar at `path` as written, or None: `0x10` is not converted to 16."""
         steps = list(self._walk(path))
         if len(steps) != len(_STEP.findall(path)):
             return None
@@ -191,9 +191,9 @@ class LocatedDocument:
         return node.value if isinstance(node, yaml.ScalarNode) and node.tag != _NULL_TAG else None
 
     def place(self, path: str, offset: int) -> tuple[int, int]:
-        """Return line and column, from 1, of the character at `offset` of the scalar at `path`.
+        """Return line and column (from 1) of the character at `offset` of the scalar at `path`.
 
-        It is found in quotes, behind escapes, and in blocks and folded lines too.
+        Supports quoted, escaped, block and folded scalars.
         """
         node: Any = [self.root, *(node for node, _ in self._walk(path))][-1]
         source = self.text[node.start_mark.index : node.end_mark.index]
@@ -203,7 +203,7 @@ class LocatedDocument:
         return self.text.count("\n", 0, index) + 1, index - self.text.rfind("\n", 0, index)
 
     def _walk(self, path: str) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-        """Yield the node of each step that is there, and the one that tells its line: the key."""
+        """Yield, for each existing step, its node and the node that has its line: the key."""
         node = self.root
         for step in _STEP.findall(path):
             found = _child(node, step)
@@ -214,9 +214,9 @@ class LocatedDocument:
 
 
 def _child(node: yaml.Node, step: str) -> tuple[yaml.Node, yaml.Node] | None:
-    """Return the part of a node that a step leads to, and the node that tells its line."""
+    """Return the child of a node for a step, and the node that has its line."""
     if isinstance(node, yaml.MappingNode):
-        # A mapping's own keys stand after those that are merged into it.
+        # A mapping's own keys follow those merged into it.
         return next(
             ((value, key) for key, value in reversed(node.value) if key.value == step), None
         )
@@ -227,7 +227,7 @@ def _child(node: yaml.Node, step: str) -> tuple[yaml.Node, yaml.Node] | None:
 
 
 def _source_offset(source: str, value: str, style: str, offset: int) -> int:
-    """Return where in the `source` of a scalar the character at `offset` of its `value` is."""
+    """Return the offset in `source`, a scalar as written, of the character `offset` of `value`."""
     position = source.find("\n") + 1 if style in ("|", ">") else len(style)
     for char in value[:offset]:
         _, position = _source_of(source, position, char, style)
@@ -235,7 +235,7 @@ def _source_offset(source: str, value: str, style: str, offset: int) -> int:
 
 
 def _source_of(source: str, position: int, char: str, style: str) -> tuple[int, int]:
-    """Return begin and end of the `source` of a value's next character, from `position` on."""
+    """Return start and end in `source` of the value's next character, from `position` on."""
     while position < len(source):
         match = _ESCAPE.match(source, position) if style == '"' else None
         if match:
@@ -250,16 +250,16 @@ def _source_of(source: str, position: int, char: str, style: str) -> tuple[int, 
 
 
 def load_located(text: str) -> tuple[LocatedDocument, ...]:
-    """Return the documents of the YAML stream `text`, each with its lines.
+    """Return the documents of the YAML stream `text`, each with line numbers.
 
-    What is refused, and what is raised, are as with `load_documents`.
+    Limits and errors are those of `load_documents`.
     """
     try:
         loader = DocumentLoader(text)
         documents = []
         while loader.check_node():
             root: Any = loader.get_node()
-            # Merged keys are put into the nodes here.
+            # construct_document resolves merge keys in these nodes.
             documents.append(LocatedDocument(loader.construct_document(root), root, text))
     except PARSER_ERRORS as error:
         raise InputError(yaml_problem(error)) from error

@@ -1,4 +1,4 @@
-"""Values at dotted paths of parsed YAML, from documents that may hold anything."""
+"""Look up values by dotted path in parsed YAML of arbitrary structure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def value_at(value: object, path: str) -> object:
 def text_at(value: object, path: str) -> str:
     """Return the text at the dotted `path`; empty if it is missing or not text.
 
-    Numbers can be too long to show, and lists too deep.
+    Numbers are not converted, since they can be too long to show, nor are lists, which can nest
+    too deeply.
     """
     found = value_at(value, path)
     return found if isinstance(found, str) else ""
@@ -32,8 +33,8 @@ def items_at(value: object, path: str) -> list[object]:
 
 
 def shown(text: str) -> str:
-    """Return a name or key as it is shown: cut to the 253 characters that Kubernetes allows.
+    """Return a name or key for display, cut to the 253 characters that Kubernetes allows.
 
-    It is repeated for each finding below it, and one of megabytes would be a bomb.
+    Each finding below it repeats it, so that a name of megabytes would flood the output.
     """
     return text[:_LONGEST_NAME]
