@@ -1,1 +1,1 @@
-"""What UEFI starts and trusts: PE files, UKIs, signatures, keys, variables, PCR policies."""
+"""UEFI boot and trust: PE files, UKIs, signatures, keys, variables, PCR policies."""

@@ -1,10 +1,10 @@
-"""Authenticode: the signatures of EFI binaries.
+"""Authenticode: split and sign EFI binaries.
 
 Microsoft's "Windows Authenticode Portable Executable Signature Format" (2008) and UEFI 2.10,
 32.2.2. A signature is PKCS #7 SignedData over SpcIndirectDataContent, which holds the SHA-256 of
-the image without its checksum, the certificate table's entry in the headers, and that table, which
-is the end of the file. Contents stay where they are: an image is read once for its digest and once
-for its checksum, and never held.
+the image without its checksum, the certificate table's entry in the headers, and the certificate
+table itself, which is the end of the file. Images are not loaded into memory: one pass computes
+the digest, another one the checksum.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHECKSUM = struct.Struct("<I")
 _CERTIFICATE = struct.Struct("<IHH")
 _REVISION, _PKCS7 = 0x0200, 0x0002
 _CARRY = 0xFFFF
-# A signature has about 2 KiB.
+# A signature takes about 2 KiB.
 _TABLE_LIMIT = 1 << 20
 _SIGNATURES_LIMIT = 32
 
@@ -37,8 +37,8 @@ _SIGNATURES_LIMIT = 32
 class SplitImage:
     """An EFI binary, split into image and signatures.
 
-    `image` is the file without its certificate table, padded to 8 bytes, and `table` that table.
-    `signatures` are the PKCS #7 structures in it.
+    `image` is the file without its certificate table, padded to 8 bytes. `table` is the
+    certificate table, `signatures` are the PKCS #7 structures in it.
     """
 
     headers: PeHeaders
@@ -47,15 +47,15 @@ class SplitImage:
     signatures: tuple[bytes, ...]
 
     def digest(self, hash_name: str = "sha256") -> bytes:
-        """Return the Authenticode digest of the image; reads all of it."""
+        """Return the Authenticode digest of the image, which is read completely."""
         return hash_content(Content.concat(_hashed(self.headers, self.image)), hash_name)
 
 
 def split_image(content: Content, *, name: str = "the EFI binary") -> SplitImage:
-    """Split the PE32+ file `content`, which messages call `name`, into image and signatures.
+    """Split the PE32+ file `content` into image and signatures; `name` is for messages.
 
-    Raises InputError when it is not a PE32+ file or its certificate table is damaged,
-    UnsupportedError when it has bytes between sections, which Authenticode leaves unprotected.
+    Raises InputError if it is not a PE32+ file or its certificate table is damaged,
+    UnsupportedError if it has bytes between sections, which Authenticode does not protect.
     """
     headers = content_headers(content, name=name)
     table = headers.certificates
@@ -91,7 +91,7 @@ def _check_sections(headers: PeHeaders, end: int, name: str) -> None:
 
 
 def _hashed(headers: PeHeaders, image: Content) -> tuple[Content, Content, Content]:
-    """Return what is hashed: all but the checksum and the certificate table's entry."""
+    """Return the hashed parts: all but the checksum and the certificate table's entry."""
     checksum, entry = headers.checksum + _CHECKSUM.size, headers.certificates.entry
     rest = entry + DIRECTORY.size
     return (
@@ -122,11 +122,11 @@ def _signatures(table: bytes, name: str) -> Iterator[bytes]:
 
 
 def sign_pe(content: Content, signer: Signer, *, name: str = "the EFI binary") -> Content:
-    """Sign the PE32+ file `content`, which messages call `name`, with the key of `signer`.
+    """Sign the PE32+ file `content` with the key of `signer`; `name` is for messages.
 
-    Existing signatures stay, before the new one, as with sbsign: firmware needs one that it
-    trusts. An equal signature is not added again. Signatures contain no time, so the same key and
-    content give the same bytes. Errors: `split_image`.
+    Existing signatures are kept before the new one, as with sbsign: firmware needs one signature
+    that it trusts. An identical signature is not added again. Signatures contain no time, so the
+    same key and content give the same bytes. Raises like `split_image`.
     """
     from imager.efi.pkcs7 import sign_attached
     from imager.efi.spc import indirect_data
@@ -157,10 +157,10 @@ def _joined(split: SplitImage, table: bytes) -> Content:
 
 
 def image_checksum(content: Content) -> int:
-    """Return the PE checksum of an image whose field for it is zero.
+    """Return the PE checksum of an image whose checksum field is zero.
 
-    It is the sum of 16-bit words with the carry added (what imagehlp's CheckSumMappedFile and
-    sbsign compute), plus the size in bytes. A word's weight modulo 65535 is 1.
+    It is the sum of 16-bit words with end-around carry (as in imagehlp's CheckSumMappedFile and
+    sbsign), plus the size in bytes. A word's weight modulo 65535 is 1.
     """
     total = position = 0
     for piece in iterate_content(content):
@@ -168,7 +168,7 @@ def image_checksum(content: Content) -> int:
             position += piece
             continue
         value = int.from_bytes(piece, "little") << (position % 2 * 8)
-        # Not zero where anything is not: the carry makes 65535 of it.
+        # A sum with end-around carry is 0 only if all words are 0; other multiples give 65535.
         total = (total + value - 1) % _CARRY + 1 if total + value else 0
         position += len(piece)
     return (total + content.size) % (1 << 32)

@@ -1,9 +1,9 @@
-"""Reads and checks the signatures of EFI binaries; see `authenticode` for the format.
+"""Read and verify the signatures of EFI binaries; see `authenticode` for the format.
 
-Firmware starts an image if one of its signatures verifies and leads to a certificate in `db`
-(`trust`). It checks neither dates nor the checksum in the headers. What EDK II alone insists on
-follows its DxeImageVerificationLib: one hash algorithm for the image and the signature, found at a
-fixed place of the signature.
+Firmware starts an image if one of its signatures verifies and chains to a certificate in `db`
+(`trust`). It checks neither dates nor the checksum in the headers. Restrictions specific to EDK II
+follow its DxeImageVerificationLib: image and signature use the same hash algorithm, which must be
+at a fixed offset of the signature.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from imager.efi.pkcs7 import SignedMessage
 
 
-# The object identifiers of digests (RFC 5754, section 2) as firmware finds them: at byte 32, where
-# lengths in two bytes put the one in SignedData.digestAlgorithms.
+# Digest object identifiers (RFC 5754, section 2). Firmware looks for them at byte 32, the offset
+# of SignedData.digestAlgorithms if lengths are encoded in two bytes.
 _PLACE = 32
 _TWO_BYTES = 0x82
 _DIGEST_OIDS = {
@@ -38,7 +38,7 @@ _DIGEST_OIDS = {
 
 
 class Checksum(enum.Enum):
-    """Whether the PE checksum in the headers is right."""
+    """The state of the PE checksum in the headers."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -47,11 +47,11 @@ class Checksum(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class PeSignature:
-    """One signature; `problem` is why firmware refuses it, empty for a sound one.
+    """One signature; `problem` is why firmware rejects it, empty if it is valid.
 
-    `certificate` is the signer's, None if damaged. `claimed` is the digest that was signed;
-    `trusted` tells whether the certificate leads to one of those given, None if none was given.
-    `certificates` are all that come with the signature.
+    `certificate` is the signer's, None if damaged. `claimed` is the signed digest. `trusted` is
+    whether the certificate chains to one of the given ones, None if none was given.
+    `certificates` are all certificates embedded in the signature.
     """
 
     certificate: Certificate | None
@@ -64,7 +64,7 @@ class PeSignature:
 
 @dataclass(frozen=True, slots=True)
 class PeSignatures:
-    """The signatures of an image with the SHA-256 Authenticode digest `digest`."""
+    """The signatures of an image, whose SHA-256 Authenticode digest is `digest`."""
 
     digest: bytes
     checksum: Checksum
@@ -72,7 +72,7 @@ class PeSignatures:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Problems: no signature, damaged ones, or none that a given certificate vouches for."""
+        """The problems: no signature, damaged ones, or no chain to a given certificate."""
         if not self.signatures:
             return ("not signed",)
         damaged = tuple(each.problem for each in self.signatures if each.problem)
@@ -84,10 +84,10 @@ class PeSignatures:
 def read_signatures(
     content: Content, *, trusted: Sequence[Certificate] = (), name: str = "the EFI binary"
 ) -> PeSignatures:
-    """Return the signatures of the PE32+ file `content`, checked against `trusted` if any is given.
+    """Return the signatures of the PE32+ file `content`, checked against `trusted` if not empty.
 
-    Raises InputError and UnsupportedError as `split_image`; problems of signatures are in the
-    result.
+    Raises InputError and UnsupportedError like `split_image`; the result reports problems of
+    signatures.
     """
     split = split_image(content, name=name)
     digests = {"sha256": split.digest()}
@@ -126,7 +126,7 @@ def _read(
 
 
 def _claim(content: bytes, message: SignedMessage) -> tuple[str, bytes]:
-    """Return the hash's name and the digest that `content` is for; raises Pkcs7Error."""
+    """Return the hash name and the digest in the signed `content`; raises Pkcs7Error."""
     from imager.efi.pkcs7 import ASN1_ERRORS, Pkcs7Error
     from imager.efi.spc import claimed_digest
 
@@ -145,7 +145,7 @@ def _claim(content: bytes, message: SignedMessage) -> tuple[str, bytes]:
 
 
 def _check_encoding(data: bytes, hash_name: str) -> None:
-    """Raise Pkcs7Error where firmware does not find the hash algorithm of a signature."""
+    """Raise Pkcs7Error unless the hash algorithm is at the offset where firmware expects it."""
     from imager.efi.pkcs7 import Pkcs7Error
 
     if data[1] != _TWO_BYTES or not data[_PLACE:].startswith(_DIGEST_OIDS[hash_name]):

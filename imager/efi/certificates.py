@@ -1,4 +1,4 @@
-"""X.509 certificates: read from files that may be anything, and described."""
+"""Read X.509 certificates from untrusted files, and describe them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _BEGIN = b"-----BEGIN CERTIFICATE-----"
 def read_limited(
     path: Path, *, what: str, limit: int = _LIMIT, hint: str = ""
 ) -> tuple[bytes, int]:
-    """Return the bytes and the st_mode of `path`, which messages call `what`.
+    """Return the contents and the st_mode of the file `path`, named `what` in messages.
 
-    Raises InputError, with `hint` when it cannot be read, or when it has more than `limit` bytes.
+    Raises InputError: with `hint` if it cannot be read, or if it has more than `limit` bytes.
     """
     try:
         with path.open("rb") as file:
@@ -44,16 +44,16 @@ def first_certificate(path: Path) -> Certificate:
 
 
 def load_certificates(path: Path) -> tuple[Certificate, ...]:
-    """Return the certificates of `path`, one or more, in PEM or one in DER.
+    """Return the certificates of `path`: one or more in PEM, or one in DER.
 
-    Raises InputError when there is none.
+    Raises InputError if there is none.
     """
     data, _ = read_limited(path, what="certificate")
     return certificates_in(data, source=str(path))
 
 
 def certificates_in(data: bytes, *, source: str) -> tuple[Certificate, ...]:
-    """Return the certificates in `data`, as `load_certificates`; errors name `source`."""
+    """Return the certificates in `data`, like `load_certificates`; errors name `source`."""
     from cryptography import x509
 
     if b"PRIVATE KEY-----" in data and _BEGIN not in data:
@@ -74,17 +74,17 @@ def certificates_in(data: bytes, *, source: str) -> tuple[Certificate, ...]:
 
 
 def parse_certificate(data: bytes) -> Certificate:
-    """Parse the certificate `data`, in DER; raises ValueError when it is not a sound one."""
+    """Parse the DER certificate `data`; raises ValueError if it is invalid."""
     from cryptography.x509 import load_der_x509_certificate
 
     return _sound(lambda data: [load_der_x509_certificate(data)], data)[0]
 
 
 def _sound(load: Callable[[bytes], list[Certificate]], data: bytes) -> tuple[Certificate, ...]:
-    """Return the certificates that `load` finds in `data`, parsed completely.
+    """Return the certificates that `load` finds in `data`, fully parsed.
 
-    The library parses fields when they are read, so a damaged one would fail anywhere. Raises
-    ValueError for one, also where the library only warns.
+    The library parses fields lazily, so an invalid one could otherwise fail anywhere. Raises
+    ValueError for an invalid field, also if the library only warns.
     """
     from cryptography import exceptions, x509
 
@@ -114,7 +114,7 @@ def pem(certificate: Certificate) -> bytes:
 
 
 def der(certificate: Certificate) -> bytes:
-    """Return the certificate's bytes in DER."""
+    """Return the certificate in DER."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return certificate.public_bytes(Encoding.DER)

@@ -1,7 +1,7 @@
-"""What a machine with given databases starts: db lists what is allowed, dbx what is forbidden.
+"""Decide what a machine starts, given its databases: db allows, dbx forbids.
 
-UEFI 2.10, 32.4.1 and 32.5.3.3. A list has certificates, or digests of images; dbx may also have
-digests of certificates.
+UEFI 2.10, 32.4.1 and 32.5.3.3. A database lists certificates, or digests of images; dbx may also
+list digests of certificates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHA256_SIZE = 32
 
 
 def certificates_of(database: AuthFile) -> Iterator[Certificate]:
-    """Yield the certificates that `database` lists; what cannot be parsed is left out."""
+    """Yield the certificates in `database`, skipping those that cannot be parsed."""
     for entry in database.entries:
         if entry.kind == X509:
             try:
@@ -34,12 +34,12 @@ def certificates_of(database: AuthFile) -> Iterator[Certificate]:
 
 
 def accepts(database: AuthFile, certificate: Certificate) -> bool:
-    """Whether a machine whose db this is starts what the key of `certificate` has signed."""
+    """Return whether firmware with this db accepts signatures by the key of `certificate`."""
     return is_trusted(certificate, tuple(certificates_of(database)))
 
 
 def starts(image: PeSignatures, *, db: AuthFile, dbx: AuthFile | None = None) -> bool:
-    """Whether a machine with these databases starts `image`, signed or not."""
+    """Return whether firmware with these databases starts `image`, signed or not."""
     sound = [each for each in image.signatures if each.certificate and not each.problem]
     if dbx is not None and (_lists(dbx, image, sound) or _revokes(dbx, sound)):
         return False
@@ -47,7 +47,7 @@ def starts(image: PeSignatures, *, db: AuthFile, dbx: AuthFile | None = None) ->
 
 
 def _lists(database: AuthFile, image: PeSignatures, sound: list[PeSignature]) -> bool:
-    """Whether `database` has the digest of `image`, or who signed it."""
+    """Return whether `database` lists the digest of `image`, or its signer's chain."""
     if any(each.kind == SHA256 and each.data == image.digest for each in database.entries):
         return True
     certificates = tuple(certificates_of(database))
@@ -59,7 +59,7 @@ def _lists(database: AuthFile, image: PeSignatures, sound: list[PeSignature]) ->
 
 
 def _revokes(dbx: AuthFile, sound: list[PeSignature]) -> bool:
-    """Whether `dbx` has the digest of a certificate of a signature."""
+    """Return whether `dbx` lists the digest of a certificate in a signature."""
     revoked = {each.data[:_SHA256_SIZE] for each in dbx.entries if each.kind == _X509_SHA256}
     found = (certificate for each in sound for certificate in each.certificates)
     return any(hashlib.sha256(each.tbs_certificate_bytes).digest() in revoked for each in found)

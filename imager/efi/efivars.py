@@ -1,9 +1,9 @@
-"""SecureBoot's variables: signature lists, and the signed form in which firmware takes them.
+"""SecureBoot variables: signature lists, and their signed form for firmware.
 
 UEFI 2.10, 32.4.1 (EFI_SIGNATURE_LIST) and 8.2.2 (EFI_VARIABLE_AUTHENTICATION_2): a time, a
-WIN_CERTIFICATE_UEFI_GUID with PKCS #7 SignedData, then the variable's value, which is signed
-together with its name, GUID, attributes and time. `.esl` files hold lists, `.auth` files the signed
-form.
+WIN_CERTIFICATE_UEFI_GUID with PKCS #7 SignedData, then the variable's value. The signature covers
+the value together with the variable's name, GUID, attributes and time. `.esl` files contain
+signature lists, `.auth` files the signed form.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GLOBAL = UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 _SECURITY_DATABASE = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
 X509 = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
 SHA256 = UUID("c1c41626-504c-4092-aca9-41f936934328")
-# Non-volatile, for boot services and the running system, with a time-based signature.
+# Non-volatile, boot service and runtime access, time-based authenticated write access.
 _ATTRIBUTES = 0x27
 _APPEND = 0x40
 _TIME = struct.Struct("<HBBBBBBIhBB")
@@ -35,12 +35,12 @@ _REVISION, _TYPE_GUID = 0x0200, 0x0EF1
 _PKCS7 = UUID("4aafd29d-68df-49ee-8aa9-347d375665a7")
 _LIST = struct.Struct("<16sIII")
 _OWNER_SIZE = 16
-# Firmware stores them in flash, of which all variables have some 64 to 256 KiB.
+# Firmware stores variables in flash, typically with 64 to 256 KiB for all of them.
 _LIMIT = 1 << 20
 
 
 class Variable(enum.Enum):
-    """A key variable; the value is its name."""
+    """A key variable; the value of the enum is the variable's name."""
 
     PK = "PK"
     KEK = "KEK"
@@ -49,13 +49,13 @@ class Variable(enum.Enum):
 
     @property
     def guid(self) -> UUID:
-        """The namespace of the name."""
+        """The variable's vendor GUID."""
         return _GLOBAL if self in (Variable.PK, Variable.KEK) else _SECURITY_DATABASE
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureEntry:
-    """An entry of a list: its `data` are a certificate in DER (kind `X509`), or a digest."""
+    """An entry of a signature list: `data` is a DER certificate (kind `X509`) or a digest."""
 
     kind: UUID
     owner: UUID
@@ -63,7 +63,7 @@ class SignatureEntry:
 
 
 def certificate_lists(certificates: Iterable[Certificate], *, owner: UUID) -> bytes:
-    """Return signature lists of `certificates`, one list each, since all entries have one size."""
+    """Return one signature list per certificate, since all entries of a list have one size."""
     from imager.efi.certificates import der
 
     return b"".join(_list(X509, der(each), owner) for each in certificates)
@@ -75,7 +75,7 @@ def _list(kind: UUID, entry: bytes, owner: UUID) -> bytes:
 
 
 def parse_lists(data: bytes) -> tuple[SignatureEntry, ...]:
-    """Return the entries of signature lists that adjoin; raises ValueError for damaged ones."""
+    """Return the entries of concatenated signature lists; raises ValueError if damaged."""
     return tuple(_entries(data))
 
 
@@ -99,10 +99,10 @@ def _entries(data: bytes) -> Iterator[SignatureEntry]:
 def auth_variable(
     name: str, guid: UUID, esl: bytes, signer: Signer, timestamp: datetime.datetime
 ) -> bytes:
-    """Return the `.auth` that sets variable `name` of `guid` to the signature lists `esl`.
+    """Return the `.auth` data that sets variable `name` of `guid` to the signature lists `esl`.
 
-    It is signed as of `timestamp` (UTC, whole seconds): firmware takes one that replaces another
-    only when its time is later.
+    `timestamp` (UTC, whole seconds) is the signing time: firmware accepts a replacement only if
+    its time is later.
     """
     from imager.efi.pkcs7 import sign_detached
 
@@ -114,7 +114,7 @@ def auth_variable(
 
 
 def _efi_time(instant: datetime.datetime) -> bytes:
-    """Return EFI_TIME (UEFI 2.10, 8.3.1): what is not a date or time of day has to be zero."""
+    """Return EFI_TIME (UEFI 2.10, 8.3.1); all fields except date and time must be zero."""
     utc = instant.astimezone(datetime.UTC)
     date = (utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
     return _TIME.pack(*date, 0, 0, 0, 0, 0)
@@ -127,10 +127,10 @@ def _signed(name: str, guid: UUID, attributes: int, time: bytes, value: bytes) -
 
 @dataclass(frozen=True, slots=True)
 class AuthFile:
-    """A signed variable that was read: the entries of its value, and the signer's certificate.
+    """A parsed signed variable: the entries of its value, and the signer's certificate.
 
     `signer` is None for an empty signature, which firmware accepts only for KEK and db, and only
-    while it has no PK.
+    while no PK is enrolled.
     """
 
     variable: Variable
@@ -141,9 +141,9 @@ class AuthFile:
 
 
 def parse_auth(variable: Variable, data: bytes, *, name: str) -> AuthFile:
-    """Parse the `.auth` file `data`, which messages call `name`, as one for `variable`.
+    """Parse the `.auth` file `data` for `variable`; `name` is for messages.
 
-    Raises InputError when it is damaged, or not signed for this variable.
+    Raises InputError if it is damaged, or not signed for this variable.
     """
     if len(data) > _LIMIT:
         raise InvalidKeyError(
@@ -184,7 +184,7 @@ def _instant(time: bytes) -> datetime.datetime:
 def _verified(
     variable: Variable, time: bytes, signature: bytes, value: bytes, *, name: str
 ) -> tuple[Certificate | None, bool]:
-    """Return who signed, and whether as an addition to the variable; raises InputError."""
+    """Return the signer, and whether it signed an append to the variable; raises InputError."""
     from imager.efi.pkcs7 import DATA, Pkcs7Error, read_detached
 
     if not signature:

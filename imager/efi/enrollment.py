@@ -1,12 +1,12 @@
-"""The keys that a machine's firmware enrols: PK, KEK and db, made from one key, or checked.
+"""The SecureBoot variables PK, KEK and db: create them from one key, or check existing ones.
 
-As in Talos's files, all three hold one certificate, and its key signs each: PK itself, then KEK,
-then db (UEFI 2.10, 32.3). It is the signing certificate, also when a CA issued it: firmware then
-trusts what this key signs, and nothing else of that CA.
+As in Talos's files, all three contain the same certificate and are signed with its key: PK signs
+itself, then KEK, then db (UEFI 2.10, 32.3). The certificate is the signing certificate even if a
+CA issued it: firmware then trusts only what this key signs, and nothing else of that CA.
 
-Well-known certificates, such as Microsoft's, are the user's files: those in the folder `db` may
-sign what boots (as option ROMs of cards are), those in `KEK` may change db. Microsoft publishes
-its own: https://github.com/microsoft/secureboot_objects.
+The user supplies well-known certificates, such as Microsoft's, as files: those in the folder `db`
+may sign what boots (such as option ROMs of cards), those in `KEK` may change db. Microsoft
+publishes its certificates at https://github.com/microsoft/secureboot_objects.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SUFFIXES = (".der", ".crt", ".cer", ".pem")
 
 @dataclass(frozen=True, slots=True)
 class SignedVariable:
-    """A variable's value as signature lists (`.esl`), and the same signed (`.auth`)."""
+    """A variable's value as signature lists (`.esl`), and in signed form (`.auth`)."""
 
     esl: bytes
     auth: bytes
@@ -53,7 +53,7 @@ class SignedVariable:
 
 @dataclass(frozen=True, slots=True)
 class Enrollment:
-    """The three variables that turn SecureBoot on; PK is written last, and locks the others."""
+    """The variables that enable SecureBoot; write PK last, because it locks the others."""
 
     pk: SignedVariable
     kek: SignedVariable
@@ -62,19 +62,19 @@ class Enrollment:
 
 @dataclass(frozen=True, slots=True)
 class WellKnown:
-    """Certificates of others to trust beside one's own."""
+    """Additional third-party certificates to trust."""
 
     db: tuple[Certificate, ...] = ()
     kek: tuple[Certificate, ...] = ()
 
 
 def owner_guid(certificate: Certificate) -> UUID:
-    """Return the owner id of the entries of `certificate`'s owner, derived from it."""
+    """Return the default owner GUID of signature entries, derived from `certificate`."""
     return derived_uuid(f"secureboot owner {fingerprint(certificate)}")
 
 
 def enrollment_time() -> datetime.datetime:
-    """Return the instant of this build (SOURCE_DATE_EPOCH), the time of signed variables."""
+    """Return the timestamp of this build (SOURCE_DATE_EPOCH), used to sign variables."""
     return datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
 
 
@@ -86,10 +86,10 @@ def enrollment(
     extra_kek: Sequence[Certificate] = (),
     timestamp: datetime.datetime | None = None,
 ) -> Enrollment:
-    """Return PK, KEK and db of `signer`, the latter two with the extra certificates as well.
+    """Return PK, KEK and db for `signer`; KEK and db also have the extra certificates.
 
-    `owner` is by default `owner_guid`, `timestamp` that of the build; the same arguments give the
-    same bytes.
+    `owner` defaults to `owner_guid`, `timestamp` to that of the build. The result depends only on
+    the arguments.
     """
     own = signer.certificate
     guid = owner or owner_guid(own)
@@ -110,7 +110,7 @@ def enrollment(
 def load_well_known(folder: Path) -> WellKnown:
     """Return the certificates (.der .crt .cer .pem) in `folder`/db and `folder`/KEK, by name.
 
-    Raises InputError when there are none, or a file is no certificate.
+    Raises InputError if there are none, or if a file is not a certificate.
     """
     found = WellKnown(tuple(_certificates(folder / "db")), tuple(_certificates(folder / "KEK")))
     if not found.db and not found.kek:
@@ -132,16 +132,16 @@ def _certificates(folder: Path) -> Iterator[Certificate]:
 
 
 def load_auth(variable: Variable, path: Path) -> AuthFile:
-    """Return what the file `path` sets `variable` to; raises InputError when it is not sound."""
+    """Return the value that the file `path` gives `variable`; raises InputError if invalid."""
     data, _ = read_limited(path, what=f"{variable.value} of SecureBoot", limit=1 << 20)
     return parse_auth(variable, data, name=str(path))
 
 
 def enrollment_problems(pk: AuthFile, kek: AuthFile, db: AuthFile) -> tuple[str, ...]:
-    """Return why firmware would refuse these three, each sound by itself; empty if it does not.
+    """Return the reasons why firmware would reject this combination; empty if it would not.
 
-    PK contains one certificate and is signed with its key; KEK is signed by PK, db by KEK or PK.
-    Firmware in setup mode enforces the first rule only.
+    Each file must be valid on its own. PK contains one certificate and is signed with its key; PK
+    signs KEK, and KEK or PK signs db. Firmware in setup mode enforces only the first rule.
     """
     return tuple(_problems(pk, kek, db))
 

@@ -1,6 +1,6 @@
-"""X.509 certificates made anew (RFC 5280): authorities, and what they issue.
+"""Create X.509 certificates (RFC 5280): authorities, and certificates that they issue.
 
-Serial numbers are random, and so are keys: nothing that is made here can be made again.
+Serial numbers and keys are random, so the results are not reproducible.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _EXPONENT = 65537
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """The times (UTC) from and until which a certificate is valid, whole seconds."""
+    """The validity period of a certificate: start and end in UTC, whole seconds."""
 
     start: datetime.datetime
     end: datetime.datetime
 
     @classmethod
     def lasting(cls, length: datetime.timedelta, *, start: datetime.datetime) -> Validity:
-        """Return the time of `length` from `start` on."""
+        """Return the period of `length` starting at `start`."""
         first = start.replace(microsecond=0)
         return cls(first, first + length)
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """A certificate authority: its certificate, and its private key, which shows in no repr."""
+    """A certificate authority: its certificate and its private key, which repr() omits."""
 
     certificate: Certificate
     key: PrivateKey = field(repr=False)
 
     @classmethod
     def new(cls, name: str, key: PrivateKey, validity: Validity) -> Issuer:
-        """Return a new authority for `key` that vouches for itself, and issues no authorities."""
+        """Return a new self-signed authority for `key` that cannot issue other authorities."""
         from cryptography import x509
         from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -64,9 +64,9 @@ class Issuer:
         purpose: x509.ObjectIdentifier,
         alternatives: Sequence[x509.GeneralName] = (),
     ) -> Certificate:
-        """Return a certificate of `key` for one `purpose` (RFC 5280, 4.2.1.12).
+        """Return a certificate for `key` with one `purpose` (RFC 5280, 4.2.1.12).
 
-        `alternatives` are what else its owner is called (subjectAltName), if anything.
+        `alternatives` are additional names of the subject (subjectAltName).
         """
         from cryptography import x509
         from cryptography.hazmat.primitives.hashes import SHA256
@@ -100,14 +100,14 @@ def new_rsa_key(bits: int) -> RSAPrivateKey:
 
 
 def new_ec_key() -> EllipticCurvePrivateKey:
-    """Return a new key on the curve P-256 (FIPS 186-5), which every TLS library knows."""
+    """Return a new key on the curve P-256 (FIPS 186-5), which every TLS library supports."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
-    """Return a private key as PKCS #8 in PEM, encrypted when there is a `passphrase`."""
+    """Return a private key as PKCS #8 in PEM, encrypted if there is a `passphrase`."""
     from cryptography.hazmat.primitives import serialization
 
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
@@ -119,9 +119,9 @@ def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
 
 
 def private_pkcs1_pem(key: RSAPrivateKey) -> bytes:
-    """Return a private RSA key as PKCS #1 in PEM, not encrypted (RFC 8017, A.1.2).
+    """Return a private RSA key as unencrypted PKCS #1 in PEM (RFC 8017, A.1.2).
 
-    Talos's imager reads no other form.
+    Talos's imager does not read any other form.
     """
     from cryptography.hazmat.primitives import serialization
 

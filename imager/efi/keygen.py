@@ -1,8 +1,8 @@
-"""New keys for SecureBoot and measured boot, in the files and forms that Talos's imager reads.
+"""Generate keys for SecureBoot and measured boot, as files that Talos's imager can read.
 
-Private keys are PKCS #1. Talos decrypts none, so encrypted ones are PKCS #8, which derives the key
-from the passphrase better. Key pairs are random and certificates depend on the clock; everything
-else is reproducible.
+Private keys are PKCS #1. Talos cannot decrypt keys, so encrypted ones use PKCS #8, which has a
+stronger key derivation. Key pairs are random and certificates depend on the clock; everything else
+is reproducible.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from imager.support.folders import check_output_folder
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-# The certificate stays in firmware for ten years, and a boot verifies one or two signatures.
+# The certificate stays in firmware for ten years; a boot verifies only one or two signatures.
 _SIGNING_BITS = 4096
-# Many TPMs support no longer RSA key.
+# Many TPMs do not support longer RSA keys.
 _PCR_BITS = 2048
 _VALIDITY = datetime.timedelta(days=3652)
 _NAME_LIMIT = LONGEST_NAME - len(" CA")
@@ -42,7 +42,7 @@ _NAME_LIMIT = LONGEST_NAME - len(" CA")
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """A file to write: its purpose in a few words, and whether it has to be kept secret."""
+    """A file to write: a short description, and whether it is secret."""
 
     name: str
     data: bytes
@@ -53,11 +53,11 @@ class KeyFile:
 def generate_keys(
     folder: Path, *, common_name: str, passphrase: bytes | None, now: datetime.datetime
 ) -> tuple[KeyFile, ...]:
-    """Write new keys to the new folder `folder`, and return the files written.
+    """Write new keys to the new folder `folder`, and return the written files.
 
-    Certificates are valid for ten years from `now` (UTC) on. Private keys have mode 0600, and are
-    encrypted if `passphrase` is given. Raises InputError when `folder` is not empty, and for a name
-    that does not fit into a certificate.
+    Certificates are valid for ten years from `now` (UTC). Private keys have mode 0600, and are
+    encrypted if `passphrase` is given. Raises InputError if `folder` is not empty, or if the name
+    does not fit into a certificate.
     """
     if not common_name.isprintable() or not 1 <= len(common_name) <= _NAME_LIMIT:
         raise InvalidKeyError(

@@ -1,7 +1,7 @@
-"""Measured boot of unified kernel images: PCR policies signed into them, and read back.
+"""Measured boot of unified kernel images: add signed PCR policies, and check them.
 
 systemd-stub(7) and UAPI.5, "UKI Profiles": a profile boots the sections before the first
-`.profile` with its own in their place, so each has a value of PCR 11 and a `.pcrsig` of its own.
+`.profile`, overridden by its own, so each profile has its own PCR 11 value and `.pcrsig`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _Digest = Callable[[Content], bytes]
 
 @dataclass(frozen=True, slots=True)
 class PcrPolicy:
-    """What a profile of a UKI has for the TPM: `profile` is its id, "" where there are none.
+    """The TPM data of one UKI profile; `profile` is its id, "" if the UKI has no profiles.
 
-    `value` is PCR 11 when the kernel starts, `phases` the paths of boot phases for which policies
-    of it are signed, `problems` what is wrong with `.pcrsig` and `.pcrpkey`, a line each.
+    `value` is PCR 11 at kernel start, `phases` are the boot phase paths with a signed policy, and
+    `problems` has one line for each problem of `.pcrsig` and `.pcrpkey`.
     """
 
     profile: str
@@ -62,8 +62,8 @@ def with_signatures(
 ) -> tuple[Section, ...]:
     """Return `sections`, to be added to `stub`, with a `.pcrsig` at the end of each profile.
 
-    All contents are read, and hashed once. Raises UnsupportedError for a stub of which it is not
-    known what it measures, InputError when a file cannot be read; the signer's errors go through.
+    All contents are read and hashed once. Raises UnsupportedError for a stub whose measurements
+    are unknown, InputError if a file cannot be read; the signer's errors propagate.
     """
     version = _known_version(version_number(stub, Part.STUB), stub.name)
     base, profiles = _split(sections)
@@ -79,10 +79,10 @@ def with_signatures(
 
 
 def check_pcr_policy(uki: Content, *, name: str = "the UKI") -> tuple[PcrPolicy, ...]:
-    """Return what each profile of `uki`, which messages call `name`, has for the TPM.
+    """Return the TPM data of each profile of `uki`; `name` is for messages.
 
-    A UKI without `.pcrpkey` and `.pcrsig` has problems too. Raises InputError when it is not a
-    sound PE file, UnsupportedError when it is not known what its stub measures.
+    A missing `.pcrpkey` or `.pcrsig` is reported as a problem. Raises InputError if it is not a
+    valid PE file, UnsupportedError if the stub's measurements are unknown.
     """
     version = _known_version(version_number(uki, Part.STUB), name)
     base, profiles = _split(pe_sections(uki, name=name))
@@ -91,9 +91,9 @@ def check_pcr_policy(uki: Content, *, name: str = "the UKI") -> tuple[PcrPolicy,
 
 
 def pe_sections(image: Content, *, name: str) -> tuple[Section, ...]:
-    """Return the sections of the PE file `image`, called `name`, as they are in memory.
+    """Return the sections of the PE file `image` as loaded in memory; `name` is for messages.
 
-    Raises InputError when it is not a sound PE32+ file, or its sections take 4 GiB or more.
+    Raises InputError if it is not a valid PE32+ file, or its sections take 4 GiB or more.
     """
     found = content_headers(image, name=name).sections
     if sum(section.virtual_size for section in found) >= SIZE_LIMIT:
@@ -120,7 +120,7 @@ def _known_version(version: int, name: str) -> int:
 
 
 def _split(sections: Sequence[Section]) -> tuple[Sequence[Section], list[Sequence[Section]]]:
-    """Return the sections that all profiles have, and those of each; where there are none, one."""
+    """Return the base sections, and those of each profile; one empty profile if there is none."""
     starts = [index for index, section in enumerate(sections) if section.name == PROFILE]
     if not starts:
         return sections, [()]
@@ -128,7 +128,7 @@ def _split(sections: Sequence[Section]) -> tuple[Sequence[Section], list[Sequenc
 
 
 def _booted(base: Iterable[Section], profile: Iterable[Section]) -> dict[str, Content]:
-    """Return the sections that a profile boots; of several with a name the stub takes the first."""
+    """Return the sections that a profile boots; the stub uses the first of each name."""
     return {**_first(base), **_first(profile)}
 
 

@@ -1,8 +1,8 @@
-"""TPM PCR 11 of a booted unified kernel image, and signatures of policies that ask for its value.
+"""Compute TPM PCR 11 of a booted unified kernel image, and sign policies for its value.
 
-What is extended, and in which order: systemd-stub(7), "TPM PCR Notes", and systemd-measure(1), as
-its sources list the sections (src/fundamental/uki.h). Policies: TCG's TPM 2.0 Library, part 3,
-section 23.7, "TPM2_PolicyPCR". Only the bank of SHA-256 is computed; all values are 32 bytes.
+Extended data and their order: systemd-stub(7), "TPM PCR Notes", and systemd-measure(1), with the
+section order of its sources (src/fundamental/uki.h). Policies: TCG's TPM 2.0 Library, part 3,
+section 23.7, "TPM2_PolicyPCR". Only the SHA-256 bank is computed; all values are 32 bytes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from imager.efi.signer import KeySigner, verifies
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-# Talos opens disks in machined, and extends no other phase before; a path is a phase and all
-# that come before it (systemd-pcrphase.service(8)).
+# Talos opens disks in machined, and extends no other phases before. A path is a phase preceded by
+# all earlier ones (systemd-pcrphase.service(8)).
 TALOS_PHASES = ("enter-initrd:leave-initrd:enter-machined",)
 _SYSTEMD_PHASES = (
     "enter-initrd",
@@ -31,8 +31,8 @@ _SYSTEMD_PHASES = (
 )
 _KNOWN_PHASES = ("", *_SYSTEMD_PHASES, *TALOS_PHASES)
 
-# In the order of measuring, each with the systemd release whose stub is the first to do so. Not
-# here are .dtbauto, .hwids and .efifw, since which of them is measured depends on the machine.
+# In measurement order, each with the first systemd release whose stub measures it. .dtbauto, .hwids
+# and .efifw are left out, since the machine determines which of them are measured.
 _MEASURED = (
     (".linux", 252),
     (".osrel", 252),
@@ -51,7 +51,7 @@ _PCR = 11
 _BANK = "sha256"
 _ZEROS = bytes(32)
 _POLICY_PCR = (0x17F).to_bytes(4, "big")
-# TPML_PCR_SELECTION: one bank, TPM_ALG_SHA256, three bytes of which bit 11 is set.
+# TPML_PCR_SELECTION: one bank, TPM_ALG_SHA256, a three-byte bitmap with bit 11 set.
 _SELECTION = (1).to_bytes(4, "big") + (0xB).to_bytes(2, "big") + b"\x03" + b"\x00\x08\x00"
 _LARGEST_JSON = 1 << 20
 _DAMAGED = "the image is damaged, or was changed after it was built: build it again"
@@ -59,7 +59,7 @@ _DAMAGED = "the image is damaged, or was changed after it was built: build it ag
 
 @dataclass(frozen=True, slots=True)
 class PcrSignature:
-    """An entry of `.pcrsig`: a signed policy, and the SHA-256 of the key that signed."""
+    """An entry of `.pcrsig`: a signed policy, and the SHA-256 of the signing key."""
 
     policy: bytes
     signature: bytes
@@ -67,15 +67,15 @@ class PcrSignature:
 
 
 def measured_sections(stub: int) -> tuple[str, ...]:
-    """Return the sections that the stub of systemd release `stub` measures, in their order."""
+    """Return the sections that the stub of systemd release `stub` measures, in order."""
     return tuple(name for name, since in _MEASURED if since <= stub)
 
 
 def pcr_value(digests: Mapping[str, bytes], *, stub: int) -> bytes:
-    """Return PCR 11 as the stub of systemd release `stub` hands it to the kernel.
+    """Return PCR 11 at kernel start for the stub of systemd release `stub`.
 
-    `digests` are the SHA-256 of the contents of sections; sections that it does not measure are
-    ignored.
+    `digests` are the SHA-256 of section contents by section name; sections that the stub does not
+    measure are ignored.
     """
     value = _ZEROS
     for name in measured_sections(stub):
@@ -86,14 +86,14 @@ def pcr_value(digests: Mapping[str, bytes], *, stub: int) -> bytes:
 
 
 def after_phases(value: bytes, path: str) -> bytes:
-    """Return what PCR 11 with `value` is after the phases of the colon-separated `path`."""
+    """Return `value` of PCR 11 extended by the phases of the colon-separated `path`."""
     for phase in filter(None, path.split(":")):
         value = _extended(value, _sha256(phase.encode()))
     return value
 
 
 def pcr_policy(value: bytes) -> bytes:
-    """Return the digest of the policy (of a session of SHA-256) that PCR 11 has `value`."""
+    """Return the digest of the policy, in a SHA-256 session, that requires `value` in PCR 11."""
     return _sha256(_ZEROS + _POLICY_PCR + _SELECTION + _sha256(value))
 
 
@@ -115,10 +115,10 @@ def public_key_pem(signer: KeySigner) -> bytes:
 def sign_policies(
     value: bytes, signer: KeySigner, *, phase_paths: Sequence[str] = TALOS_PHASES
 ) -> bytes:
-    """Return the contents of `.pcrsig`, for PCR 11 with `value` when the kernel starts.
+    """Return the contents of `.pcrsig`, given the `value` of PCR 11 at kernel start.
 
-    There is an entry for each of `phase_paths`; the JSON is systemd-measure's. The signer's errors
-    go through.
+    There is one entry for each of `phase_paths`, in the JSON format of systemd-measure. The
+    signer's errors propagate.
     """
     fingerprint = _fingerprint(signer.public_key).hex()
     policies = [pcr_policy(after_phases(value, path)) for path in phase_paths]
@@ -135,16 +135,16 @@ def sign_policies(
 
 
 def _fingerprint(key: RSAPublicKey) -> bytes:
-    """Return the SHA-256 of the key as RFC 8017's RSAPublicKey, in DER."""
+    """Return the SHA-256 of the key as a DER RSAPublicKey (RFC 8017)."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return _sha256(key.public_bytes(Encoding.DER, PublicFormat.PKCS1))
 
 
 def read_signatures(data: bytes) -> tuple[PcrSignature, ...]:
-    """Return the entries of a `.pcrsig` for PCR 11 of the bank of SHA-256.
+    """Return the entries of a `.pcrsig` for PCR 11 in the SHA-256 bank.
 
-    Raises InputError when it is damaged.
+    Raises InputError if it is damaged.
     """
     try:
         if len(data) > _LARGEST_JSON:
@@ -181,9 +181,9 @@ def read_public_key(pem: bytes) -> RSAPublicKey:
 def signed_phases(
     value: bytes, signatures: Iterable[PcrSignature], key: RSAPublicKey
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Check `signatures` with `key`, for PCR 11 with `value` when the kernel starts.
+    """Verify `signatures` with `key`, given the `value` of PCR 11 at kernel start.
 
-    Returns the paths of phases whose policies are signed ("" before the first phase), and the
+    Returns the phase paths that have a signed policy ("" before the first phase), and the
     problems.
     """
     policies = {pcr_policy(after_phases(value, path)): path for path in _KNOWN_PHASES}

@@ -1,8 +1,8 @@
-"""PE32+ executables: their headers, read from untrusted files and contents.
+"""Parse the headers of PE32+ executables in untrusted files and contents.
 
-Microsoft's PE format (https://learn.microsoft.com/en-us/windows/win32/debug/pe-format), as far as
-UEFI applications need it. Only headers are read (64 KiB at most), so a kernel of any size, or a UKI
-inside a disk image, is checked at once.
+Microsoft's PE format (https://learn.microsoft.com/en-us/windows/win32/debug/pe-format), limited to
+what UEFI applications need. Only the headers are read (64 KiB at most), so checking a large kernel,
+or a UKI inside a disk image, is fast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from imager.support.errors import InputError
 
 SECTION_HEADER = struct.Struct("<8sIIIIIIHHI")
 _COFF = struct.Struct("<4sHHIIIHH")
-# Offsets have 32 bits.
+# Offsets are 32-bit.
 SIZE_LIMIT = 1 << 32
 _HEADERS_LIMIT = 64 << 10
 _PE32_PLUS = 0x20B
@@ -27,7 +27,7 @@ _EFI_APPLICATION = 10
 _OPTIONAL_SIZE = 112
 DIRECTORY = struct.Struct("<II")
 _SECURITY, _DEBUG = 4, 6
-# The specification's limit for loaders.
+# The limit that the specification sets for loaders.
 _SECTIONS_LIMIT = 96
 
 
@@ -35,7 +35,7 @@ _SECTIONS_LIMIT = 96
 class PeSection:
     """A section: `raw_size` bytes at byte `offset` of the PE file.
 
-    `virtual_size` is the exact size of the contents, `virtual_address` where they are loaded.
+    `virtual_size` is the exact size of the contents, `virtual_address` their load address.
     """
 
     name: str
@@ -47,9 +47,9 @@ class PeSection:
 
 @dataclass(frozen=True, slots=True)
 class CertificateTable:
-    """The table of signatures: `size` bytes at byte `offset`, both 0 when there is none.
+    """The table of signatures: `size` bytes at byte `offset`, both 0 if there is none.
 
-    `entry` is where the headers say so, 8 bytes; 0 in headers without a place for it.
+    `entry` is the offset of its 8-byte entry in the headers; 0 if the headers have no such entry.
     """
 
     entry: int
@@ -59,10 +59,10 @@ class CertificateTable:
 
 @dataclass(frozen=True, slots=True)
 class PeHeaders:
-    """What the headers say; sizes and offsets in bytes from the start of the PE file.
+    """The parsed headers; sizes and offsets in bytes from the start of the PE file.
 
-    `file_header` and `optional_header` are where those begin, `table_end` is the end of the section
-    table, `header_size` what the file calls its headers.
+    `file_header` and `optional_header` are offsets of those headers, `table_end` is the end of the
+    section table, `header_size` the SizeOfHeaders field.
     """
 
     machine: int
@@ -79,7 +79,7 @@ class PeHeaders:
 
     @property
     def checksum(self) -> int:
-        """The byte where the image's checksum stands, of 4 bytes."""
+        """The offset of the 4-byte image checksum."""
         return self.optional_header + 64
 
     @property
@@ -89,17 +89,17 @@ class PeHeaders:
 
     @property
     def first_data(self) -> int:
-        """The byte where the first section's data begin, behind the headers."""
+        """The offset of the first section's data, after the headers."""
         return min(section.offset for section in self.sections if section.raw_size)
 
     @property
     def data_end(self) -> int:
-        """The byte behind the last section's data."""
+        """The end offset of the last section's data."""
         return max(section.offset + section.raw_size for section in self.sections)
 
     @property
     def virtual_end(self) -> int:
-        """The address behind the last section in memory."""
+        """The end address of the last section in memory."""
         return max(
             section.virtual_address + max(section.virtual_size, section.raw_size)
             for section in self.sections
@@ -109,16 +109,16 @@ class PeHeaders:
 def read_headers(path: Path) -> PeHeaders:
     """Return the headers of the PE32+ file `path`.
 
-    Raises InputError when it is none, or sections end past its end.
+    Raises InputError if it is not a PE32+ file, or if sections extend past its end.
     """
     data = read_start(path, _HEADERS_LIMIT)
     return _checked(data, path.stat().st_size, str(path))
 
 
 def content_headers(content: Content, *, name: str) -> PeHeaders:
-    """Return the headers of the PE32+ file that is `content`, which a person calls `name`.
+    """Return the headers of the PE32+ file `content`; `name` is for messages.
 
-    Raises InputError when it is none, or sections end past its end.
+    Raises InputError if it is not a PE32+ file, or if sections extend past its end.
     """
     head = content.slice(0, min(content.size, _HEADERS_LIMIT))
     return _checked(read_content(head), content.size, name)
@@ -131,9 +131,9 @@ def machine_name(machine: int) -> str:
 
 
 def check_pe(path: Path, *, machine: int, what: str) -> None:
-    """Check that `path` is a whole UEFI application for the COFF `machine` id.
+    """Check that `path` is a complete UEFI application for the COFF `machine` id.
 
-    Raises InputError, calling the file `what`, when it is not.
+    Raises InputError, with `what` as the name of the file, if it is not.
     """
     hint = f"give an uncompressed {what} for {machine_name(machine)}"
     try:
@@ -193,7 +193,7 @@ def _parse(data: bytes, size: int) -> PeHeaders:
 
 
 def _directory(data: bytes, optional: int, index: int) -> tuple[int, int, int]:
-    """Return where the entry of a data directory stands, and the address and size in it."""
+    """Return the offset of a data directory entry, and the address and size in the entry."""
     (count,) = struct.unpack_from("<I", data, optional + 108)
     if index >= count:
         return 0, 0, 0

@@ -1,7 +1,7 @@
-"""PKCS #7 SignedData of one signer: written as UEFI firmware reads it, and read.
+"""PKCS #7 SignedData with one signer: write it in the form UEFI firmware expects, and read it.
 
-RFC 2315; its successor CMS (RFC 5652) differs in how the content is wrapped. Here content is put
-in as the ASN.1 value that it is (Authenticode), or left out (UEFI variables).
+RFC 2315; its successor CMS (RFC 5652) wraps the content differently. Here the content is embedded
+as a plain ASN.1 value (Authenticode), or detached (UEFI variables).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from imager.support.screen import printable
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-# What asn1crypto raises for bytes that are not what was expected.
+# The exceptions that asn1crypto raises for unexpected bytes.
 ASN1_ERRORS = (ValueError, TypeError, LookupError, OverflowError, AttributeError, RecursionError)
 DATA = "1.2.840.113549.1.7.1"
 _SET = b"\x31"
@@ -29,13 +29,13 @@ _CERTIFICATES_LIMIT = 16
 
 
 class Pkcs7Error(Exception):
-    """A problem of a signature, in words that follow "the signature"."""
+    """A problem of a signature, worded to follow "the signature"."""
 
 
 def sign_attached(content_type: str, content: bytes, signer: Signer) -> bytes:
     """Return a ContentInfo with SignedData over `content`, the DER of a value of `content_type`.
 
-    The signed attributes are the content's type and digest; there is no time, so that the same
+    The signed attributes are the content's type and digest, without a time, so that the same
     content gives the same bytes.
     """
     attributes = cms.CMSAttributes(
@@ -45,14 +45,14 @@ def sign_attached(content_type: str, content: bytes, signer: Signer) -> bytes:
         ]
     )
     wrapped = {"content_type": content_type, "content": core.load(content).retag({"explicit": 0})}
-    # What is signed is the set with its own tag (RFC 2315, 9.3).
+    # The signature covers the set with its own tag (RFC 2315, 9.3).
     signature = signer.sign(attributes.dump())
     signed = _signed_data(wrapped, signature, signer, attributes)
     return bytes(cms.ContentInfo({"content_type": "signed_data", "content": signed}).dump())
 
 
 def sign_detached(data: bytes, signer: Signer) -> bytes:
-    """Return SignedData over `data`, detached and without a ContentInfo around it."""
+    """Return SignedData over `data`, detached and without an enclosing ContentInfo."""
     return bytes(_signed_data({"content_type": DATA}, signer.sign(data), signer, None).dump())
 
 
@@ -85,7 +85,7 @@ def _signed_data(
 
 @dataclass(frozen=True, slots=True)
 class SignedMessage:
-    """SignedData that was read; `certificate` is its signer's, one of `certificates`.
+    """Parsed SignedData; `certificate` is the signer's, one of `certificates`.
 
     `content` is the DER of the signed content, None if detached. `hash_name` is one of `HASHES`.
     """
@@ -99,20 +99,20 @@ class SignedMessage:
     signature: bytes
 
     def verify(self, data: bytes) -> None:
-        """Check the signature over `data`, the content's bytes; raises Pkcs7Error."""
+        """Verify the signature over `data`, the content's bytes; raises Pkcs7Error."""
         signed = data
         if self.attributes is not None:
             digest = hashlib.new(self.hash_name, data).digest()
             try:
                 _check_attributes(self.attributes, self.content_type, digest)
-                # The signature is over the set with its own tag (RFC 2315, 9.3).
+                # The signature covers the set with its own tag (RFC 2315, 9.3).
                 signed = _SET + self.attributes.dump()[1:]
             except ASN1_ERRORS as error:
                 raise Pkcs7Error("has damaged attributes") from error
         _verify(self.certificate, self.signature, signed, self.hash_name)
 
     def verify_attached(self) -> bytes:
-        """Check the signature over the content, and return that (DER); raises Pkcs7Error."""
+        """Verify the signature over the embedded content; return that (DER); raises Pkcs7Error."""
         if self.content is None:
             raise Pkcs7Error("has no content")
         try:
@@ -124,7 +124,7 @@ class SignedMessage:
 
 
 def read_attached(data: bytes) -> SignedMessage:
-    """Return the SignedData of the ContentInfo `data`; zeros may follow it.
+    """Return the SignedData of the ContentInfo `data`, which may have trailing zeros.
 
     Raises Pkcs7Error if it cannot be verified.
     """
@@ -140,9 +140,9 @@ def read_attached(data: bytes) -> SignedMessage:
 
 
 def read_detached(data: bytes) -> SignedMessage:
-    """Return the SignedData `data`, with or without a ContentInfo around it; raises Pkcs7Error.
+    """Return the SignedData `data`, with or without an enclosing ContentInfo; raises Pkcs7Error.
 
-    UEFI 2.10, 8.2.2, requires none; some tools write one.
+    UEFI 2.10, 8.2.2, requires it without one; some tools write one.
     """
     try:
         value = core.load(data, strict=True)
@@ -208,7 +208,7 @@ def _check_parameters(algorithm: Any) -> None:
 
 
 def _certificates(choices: Any) -> Iterator[tuple[Certificate, bytes]]:
-    """Yield the X.509 certificates, each with the bytes of its issuer's name and its number."""
+    """Yield the X.509 certificates, each with the DER of its issuer name and serial number."""
     if len(choices) > _CERTIFICATES_LIMIT:
         raise Pkcs7Error("has too many certificates")
     for choice in choices:
@@ -240,7 +240,7 @@ def _check_attributes(attributes: Any, content_type: str, digest: bytes) -> None
 
 
 def _inner(content: bytes) -> bytes:
-    """Return a DER value without its tag and length, which are not hashed (RFC 2315, 9.3)."""
+    """Return a DER value without tag and length, which are not hashed (RFC 2315, 9.3)."""
     return bytes(parser.parse(content, strict=True)[4])
 
 

@@ -1,9 +1,9 @@
-"""Everything that a SecureBoot output is signed with, from files under Talos's names.
+"""Load everything needed to sign a SecureBoot output, from files with Talos's names.
 
 uki-signing-key.pem uki-signing-cert.pem    sign the loader and the UKI
 pcr-signing-key.pem                         signs the policies for the TPM
-PK.auth KEK.auth db.auth                    all three, or none: then made from the signing key
-well-known/db/ well-known/KEK/              certificates of others to trust as well
+PK.auth KEK.auth db.auth                    all three, or none to create them with the signing key
+well-known/db/ well-known/KEK/              additional third-party certificates to trust
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _VARIABLES = (Variable.PK, Variable.KEK, Variable.DB)
 class SecureBootFiles:
     """The paths of keys and certificates; `variables` are PK.auth, KEK.auth and db.auth.
 
-    `well_known` is the folder of certificates of others to trust as well.
+    `well_known` is the folder of additional third-party certificates to trust.
     """
 
     key: Path
@@ -48,7 +48,7 @@ class SecureBootFiles:
 
     @classmethod
     def in_folder(cls, folder: Path) -> SecureBootFiles:
-        """Return the files of `folder` under their usual names."""
+        """Return the files in `folder` with their standard names."""
         return cls(
             folder / "uki-signing-key.pem",
             folder / "uki-signing-cert.pem",
@@ -57,13 +57,13 @@ class SecureBootFiles:
         )
 
     def with_well_known(self, folder: Path) -> SecureBootFiles:
-        """Return the same with the certificates of others in `folder`."""
+        """Return a copy with the third-party certificates in `folder`."""
         return replace(self, well_known=folder)
 
 
 @dataclass(frozen=True, slots=True)
 class SecureBoot:
-    """The signers, and the variables that firmware is to enrol: `<name>.auth` by name."""
+    """The signers, and the contents of `<name>.auth` for firmware to enroll, by name."""
 
     signer: Signer
     pcr_signer: KeySigner
@@ -71,7 +71,7 @@ class SecureBoot:
 
     @property
     def certificate(self) -> bytes:
-        """The certificate of the signer, in DER."""
+        """The signer's certificate in DER."""
         return der(self.signer.certificate)
 
 
@@ -84,11 +84,11 @@ class LoadedSecureBoot:
 
 
 def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> LoadedSecureBoot:
-    """Load `files`; warns of keys that other users can read, and of certificates not valid now.
+    """Load `files`; warns about keys readable by other users, and certificates not valid at `now`.
 
-    Raises InputError for files that are missing or of another kind, and for .auth files that are
-    incomplete, that firmware would refuse, or that do not allow what the signer signs.
-    UnsupportedError is for keys that firmware does not verify.
+    Raises InputError for files that are missing or of the wrong kind, and for .auth files that
+    are incomplete, that firmware would reject, or that do not allow what the signer signs. Raises
+    UnsupportedError for keys that firmware cannot verify.
     """
     _check_folder(files.key.parent)
     loaded = load_signer(files.key, files.certificate, now=now)

@@ -1,8 +1,8 @@
-"""Signers: a private RSA key, wherever it is kept; here, one in a PEM file.
+"""Signers: an interface to a private RSA key, and an implementation for PEM files.
 
-A key in a KMS or behind PKCS #11 is one more module with a class of these methods. UEFI firmware
-verifies RSA with SHA-256 (UEFI 2.10, chapter 32) and PKCS #1 v1.5 padding (RFC 8017, 8.2), which
-is deterministic: the same key and data give the same bytes.
+To support a key in a KMS or behind PKCS #11, add a module with a class that has these methods. UEFI
+firmware verifies RSA with SHA-256 (UEFI 2.10, chapter 32) and PKCS #1 v1.5 padding (RFC 8017, 8.2),
+which is deterministic: the same key and data give the same bytes.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED
 
 
 class KeySigner(Protocol):
-    """A private RSA key that signs without being exposed: enough for a PCR policy."""
+    """A private RSA key that signs without being exposed; sufficient for a PCR policy."""
 
     @property
     def public_key(self) -> RSAPublicKey:
-        """The public half."""
+        """The public key."""
 
     def sign(self, data: bytes, hash_name: str = "sha256") -> bytes:
-        """Return the raw RSA PKCS #1 v1.5 signature over the hash (of `HASHES`) of `data`."""
+        """Return the raw RSA PKCS #1 v1.5 signature of `data`; `hash_name` is one of `HASHES`."""
 
 
 class Signer(KeySigner, Protocol):
-    """A key with its X.509 certificate: what Authenticode and the firmware's variables need."""
+    """A key with its X.509 certificate, as Authenticode and firmware variables require."""
 
     @property
     def certificate(self) -> Certificate:
@@ -56,17 +56,17 @@ class Signer(KeySigner, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileKey:
-    """A private key from a file; it is in no repr."""
+    """A private key from a file; repr() omits it."""
 
     private_key: RSAPrivateKey = field(repr=False)
 
     @property
     def public_key(self) -> RSAPublicKey:
-        """The public half."""
+        """The public key."""
         return self.private_key.public_key()
 
     def sign(self, data: bytes, hash_name: str = "sha256") -> bytes:
-        """Return the raw RSA PKCS #1 v1.5 signature over the hash (of `HASHES`) of `data`."""
+        """Return the raw RSA PKCS #1 v1.5 signature of `data`; `hash_name` is one of `HASHES`."""
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
@@ -84,7 +84,7 @@ class FileSigner(FileKey):
 
 
 def verifies(key: RSAPublicKey, signature: bytes, data: bytes, hash_name: str = "sha256") -> bool:
-    """Whether `signature` is an RSA PKCS #1 v1.5 signature by `key` over the hash of `data`."""
+    """Return whether `signature` is a valid RSA PKCS #1 v1.5 signature of `data` by `key`."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -113,16 +113,16 @@ class LoadedSigner:
 
 
 def key_passphrase() -> bytes | None:
-    """Return the passphrase of private keys from the environment, its only source; else None."""
+    """Return the passphrase of private keys from the environment, or None if not set."""
     return os.fsencode(os.environ.get(KEY_VARIABLE, "")) or None
 
 
 def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> LoadedSigner:
-    """Return the signer of the PEM files `key` and `certificate`; warns if not valid at `now`.
+    """Load the signer from the PEM files `key` and `certificate`; warns if not valid at `now`.
 
-    An encrypted key is decrypted with `key_passphrase`. The first of several certificates counts,
-    as in Talos's imager. Raises InputError for a file of another kind and for two that do not
-    belong together, UnsupportedError for a key that UEFI firmware does not verify.
+    `key_passphrase` decrypts an encrypted key. If the file has several certificates, the first is
+    used, as in Talos's imager. Raises InputError for a file of the wrong kind, and if key and
+    certificate do not match; UnsupportedError for a key that UEFI firmware cannot verify.
     """
     loaded = load_key(key)
     found = first_certificate(certificate)
@@ -138,7 +138,7 @@ def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> Load
 
 
 def load_key(path: Path) -> LoadedKey:
-    """Return the RSA key of 2048 to 16384 bits in the PEM file `path`; errors: `load_signer`."""
+    """Load an RSA key of 2048 to 16384 bits from the PEM file `path`; raises like `load_signer`."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     key, warnings = load_private_key(path)
@@ -157,9 +157,9 @@ def load_key(path: Path) -> LoadedKey:
 def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
     """Return the private key in the PEM file `path`, and warnings about the file.
 
-    Any form that OpenSSL writes is read: PKCS #8, PKCS #1 and SEC 1, encrypted or not. Raises
-    InputError when there is no key or it cannot be decrypted, UnsupportedError for an unknown kind
-    of key and for RSA-PSS. An encrypted file does not show the latter: its certificate does.
+    Reads every form that OpenSSL writes: PKCS #8, PKCS #1 and SEC 1, encrypted or not. Raises
+    InputError if there is no key or it cannot be decrypted, UnsupportedError for an unknown kind
+    of key and for RSA-PSS. RSA-PSS is not visible in an encrypted file, only in the certificate.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -190,9 +190,9 @@ def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
 
 
 def _is_for_pss(data: bytes) -> bool:
-    """Whether a PEM file with a sound private key marks it for RSA-PSS (RFC 4055, section 1.2).
+    """Return whether a valid PEM private key is marked for RSA-PSS (RFC 4055, section 1.2).
 
-    The mark is lost in the key that the library returns.
+    The key object that the library returns does not retain the mark.
     """
     from asn1crypto import keys, pem
 
@@ -233,7 +233,7 @@ def _exposure(path: Path, mode: int, *, encrypted: bool) -> Iterator[str]:
 
 
 def _validity(certificate: Certificate, path: Path, now: datetime.datetime) -> Iterator[str]:
-    """Yield warnings about the dates, which firmware ignores since it has no trusted clock."""
+    """Yield warnings about the dates; firmware ignores them, since it has no trusted clock."""
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < start:
         yield f"{path}: the certificate is not valid before {start:%Y-%m-%d %H:%M} UTC"

@@ -1,4 +1,4 @@
-"""Authenticode's own ASN.1: SpcIndirectDataContent, which says what a signature is of.
+"""Authenticode's ASN.1 types: SpcIndirectDataContent, which identifies the signed image.
 
 Microsoft's "Windows Authenticode Portable Executable Signature Format", version 1.0.
 """
@@ -10,7 +10,7 @@ from typing import ClassVar
 from asn1crypto import algos, core
 
 _PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
-# What the specification wants in a field that is no longer used.
+# The value that the specification requires in an obsolete field.
 _FILE = "<<<Obsolete>>>".encode("utf-16-be")
 
 
@@ -51,7 +51,7 @@ class _SpcIndirectData(core.Sequence):
 
 
 def indirect_data(digest: bytes) -> bytes:
-    """Return the DER of the content for an image with the SHA-256 `digest`."""
+    """Return the DER of the signed content for an image with the SHA-256 `digest`."""
     image = _SpcPeImageData(
         {
             "flags": core.BitString(()),
@@ -69,9 +69,10 @@ def indirect_data(digest: bytes) -> bytes:
 
 
 def claimed_digest(content: bytes) -> tuple[str, bytes]:
-    """Return the hash's name and the digest that the DER `content` is for.
+    """Return the hash name and the image digest in the signed DER `content`.
 
-    Raises what asn1crypto does for damaged bytes, ValueError for content that is not of an image.
+    Raises asn1crypto's exceptions for damaged bytes, ValueError for content that is not for an
+    image.
     """
     value = _SpcIndirectData.load(content, strict=True)
     if value["data"]["type"].dotted != _PE_IMAGE_DATA:

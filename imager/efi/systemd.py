@@ -1,4 +1,4 @@
-"""The versions that systemd's EFI binaries have in their LoaderInfo text."""
+"""Read the version of systemd's EFI binaries from their LoaderInfo text."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NUMBER = re.compile(r"\d{1,5}", re.ASCII)
 
 
 class Part(enum.Enum):
-    """A part of systemd; the value is its name."""
+    """A systemd component; the value is its name."""
 
     BOOT = "boot"
     STUB = "stub"
 
 
 def version_text(binary: Path | Content, part: Part) -> str:
-    """Return the version (`252.39-1`) of `part` that the EFI binary has, empty if it has none.
+    """Return the version (`252.39-1`) of `part` in the EFI binary, empty if there is none.
 
-    Raises InputError when a file cannot be read.
+    Raises InputError if a file cannot be read.
     """
     if isinstance(binary, Path):
         data = read_start(binary, _LIMIT)
@@ -35,6 +35,6 @@ def version_text(binary: Path | Content, part: Part) -> str:
 
 
 def version_number(binary: Path | Content, part: Part) -> int:
-    """Return the release of systemd (252), 0 if the binary has none; raises as `version_text`."""
+    """Return the systemd release (252), 0 if there is none; raises like `version_text`."""
     number = _NUMBER.match(version_text(binary, part))
     return int(number[0]) if number else 0

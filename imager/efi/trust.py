@@ -1,11 +1,11 @@
-"""What UEFI firmware accepts: keys, and chains of certificates up to one that it trusts.
+"""Decide what UEFI firmware trusts: keys, and certificate chains up to a trust anchor.
 
-EDK II, on which most firmware is based, verifies a PKCS #7 signature with OpenSSL against one
-certificate of `db` at a time. That certificate may be the signer's own or an issuer's (a partial
-chain); dates and extended key usages do not matter (CryptoPkg, CryptPkcs7VerifyCommon.c). OpenSSL
-goes by the algorithm in the certificate, so an RSA key marked for PSS fails a PKCS #1 v1.5
-signature. Accepted here is what every build of EDK II accepts: RSA with PKCS #1 v1.5 and SHA-2.
-SHA-1, PSS and elliptic curves are compiled in or not.
+EDK II, the base of most firmware, verifies a PKCS #7 signature with OpenSSL against one certificate
+of `db` at a time. That certificate may be the signer's own or an issuer's (a partial chain); dates
+and extended key usages are ignored (CryptoPkg, CryptPkcs7VerifyCommon.c). OpenSSL uses the
+algorithm in the certificate, so a PKCS #1 v1.5 signature fails for an RSA key marked for PSS. This
+module accepts only what every build of EDK II accepts: RSA with PKCS #1 v1.5 and SHA-2. SHA-1, PSS
+and elliptic curves are build options.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-# OpenSSL verifies no larger ones (OPENSSL_RSA_MAX_MODULUS_BITS).
+# The largest RSA key that OpenSSL verifies (OPENSSL_RSA_MAX_MODULUS_BITS).
 LARGEST_KEY = 16_384
 _CHAIN_LIMIT = 8
 _RSA, _RSA_PSS = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10"
 # sha256-, sha384- and sha512WithRSAEncryption (RFC 8017, appendix A.2.4).
 _SIGNED_BY_RSA = frozenset(f"1.2.840.113549.1.1.{number}" for number in (11, 12, 13))
-# Critical extensions that OpenSSL knows (X509_supported_extension); others make it refuse.
+# Critical extensions that OpenSSL supports (X509_supported_extension); it rejects any other.
 _KNOWN_EXTENSIONS = frozenset(
     ("2.16.840.1.113730.1.1", *(f"2.5.29.{n}" for n in (15, 17, 19, 30, 31, 32, 33, 36, 37, 54)))
 )
 
 
 def certificate_problem(certificate: Certificate) -> str:
-    """Return why firmware accepts no signature by the key of `certificate`; empty if it does."""
+    """Return why firmware rejects signatures by the key of `certificate`; empty if it does not."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
     algorithm, key = certificate.public_key_algorithm_oid.dotted_string, certificate.public_key()
@@ -54,15 +54,15 @@ def certificate_problem(certificate: Certificate) -> str:
 def is_trusted(
     certificate: Certificate, anchors: Sequence[Certificate], *, others: Iterable[Certificate] = ()
 ) -> bool:
-    """Whether firmware that trusts `anchors` accepts signatures by the key of `certificate`.
+    """Return whether firmware that trusts `anchors` accepts signatures by `certificate`'s key.
 
-    An anchor is `certificate` itself or issued it, directly or through `others`.
+    An anchor is `certificate` itself, or issued it directly or through `others`.
     """
     if certificate_problem(certificate):
         return False
     if certificate in anchors:
         return True
-    # Breadth first: what is reached by the shortest way has the fewest authorities below it.
+    # Breadth first: the shortest chain has the fewest authorities below an anchor.
     level, rest = [certificate], list(others)
     for below in range(_CHAIN_LIMIT):
         if any(_issued(anchor, each, below=below) for each in level for anchor in anchors):
@@ -73,7 +73,7 @@ def is_trusted(
 
 
 def _issued(authority: Certificate, certificate: Certificate, *, below: int) -> bool:
-    """Whether `authority`, with `below` other authorities under it, issued `certificate`."""
+    """Return whether `authority`, with `below` authorities under it, issued `certificate`."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     if certificate.signature_algorithm_oid.dotted_string not in _SIGNED_BY_RSA:
@@ -88,9 +88,9 @@ def _issued(authority: Certificate, certificate: Certificate, *, below: int) -> 
 
 
 def _is_authority(certificate: Certificate, *, below: int) -> bool:
-    """Whether `certificate` may stand above `below` other authorities (RFC 5280, 4.2.1.9).
+    """Return whether `certificate` may have `below` authorities under it (RFC 5280, 4.2.1.9).
 
-    One that may issue certificates for certain names only is not trusted: names are not compared.
+    Rejects authorities with name constraints, because names are not compared.
     """
     from cryptography.x509 import BasicConstraints, ExtensionNotFound, KeyUsage, NameConstraints
 

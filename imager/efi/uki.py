@@ -1,10 +1,10 @@
-"""Unified Kernel Images: kernel, initramfs and command line as sections behind a UEFI stub.
+"""Unified Kernel Images: a UEFI stub with kernel, initramfs and command line as sections.
 
 UAPI group's specification (https://uapi-group.org/specifications/specs/unified_kernel_image/) and
-systemd-stub(7). Only the stub (about 100 KB) is read; kernel and initramfs stay where they are, as
-extents, at multiples of 2048 bytes, so that other files of an ISO can name the same bytes. A
-section's VirtualSize is the exact size of its contents, since that is what the stub
-measures into the TPM (systemd-measure(1)).
+systemd-stub(7). Only the stub (about 100 KB) is read; kernel and initramfs are extents, aligned to
+2048 bytes so that other files of an ISO can refer to the same bytes. A section's VirtualSize is the
+exact size of its contents, because the stub measures that many bytes into the TPM
+(systemd-measure(1)).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from imager.efi.pe import SECTION_HEADER, SIZE_LIMIT, PeHeaders, read_headers
 from imager.support.errors import UnsupportedError
 from imager.support.units import CD_SECTOR, align_up
 
-# A multiple of every FileAlignment that is in use.
+# A multiple of every FileAlignment used in practice.
 _ALIGNMENT = CD_SECTOR
 _INSTRUCTION = 4
 _STUB_LIMIT = 16 << 20
@@ -34,7 +34,7 @@ PROFILE = ".profile"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section to add: `name` is a dot and at most seven letters or digits."""
+    """A section to add; `name` is a dot followed by at most seven letters or digits."""
 
     name: str
     content: Content
@@ -42,7 +42,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A section at byte `offset` of the file, where it takes `raw_size`, and at its address."""
+    """A section at byte `offset` of the file, with `raw_size` bytes there, and its address."""
 
     section: Section
     offset: int
@@ -71,12 +71,12 @@ class _Placed:
 
 
 def plan_uki(stub: Path, sections: Sequence[Section]) -> Content:
-    """Return the UEFI application that is `stub` with `sections` added in their order.
+    """Return the UEFI application made of `stub` with `sections` appended in order.
 
-    The stub's symbol table is left out, and its headers grow where they have no room. Raises
-    InputError for a file that is not a PE32+ stub and for a section that is empty,
-    UnsupportedError for a stub that is signed or cannot take the sections, ValueError for a bad
-    name or one that comes twice (in one profile: `.profile` begins another).
+    The stub's symbol table is dropped, and its headers grow if they are full. Raises InputError
+    for a file that is not a PE32+ stub and for an empty section, UnsupportedError for a stub that
+    is signed or has no room for the sections, ValueError for an invalid or duplicate name. Names
+    may repeat in another profile, which starts with `.profile`.
     """
     headers = read_headers(stub)
     _check_stub(stub, headers)
@@ -127,7 +127,7 @@ def _check_sections(stub: Path, headers: PeHeaders, sections: Sequence[Section])
 
 def _check_room(stub: Path, headers: PeHeaders, *, header_end: int, shift: int) -> None:
     lowest = min(section.virtual_address for section in headers.sections)
-    # A debug directory holds file offsets, which a shift would have to follow.
+    # A debug directory contains file offsets, which a shift would invalidate.
     if align_up(header_end, headers.file_alignment) > lowest or (shift and headers.debug):
         raise UnsupportedError(
             f"{stub}: the headers have no room for more sections",
@@ -139,7 +139,7 @@ def _place(headers: PeHeaders, sections: Sequence[Section], *, shift: int) -> It
     offset = align_up(headers.data_end + shift, headers.file_alignment)
     address = align_up(headers.virtual_end, headers.section_alignment)
     for section in sections:
-        # No gaps between sections: Authenticode leaves open whether they are hashed.
+        # Leave no gaps between sections: Authenticode does not define whether they are hashed.
         end = align_up(offset + section.content.size, max(_ALIGNMENT, headers.file_alignment))
         yield _Placed(section, offset, end - offset, address)
         offset = end
@@ -149,9 +149,9 @@ def _place(headers: PeHeaders, sections: Sequence[Section], *, shift: int) -> It
 def _patched_stub(
     stub: Path, headers: PeHeaders, placed: Sequence[_Placed], *, shift: int
 ) -> bytes:
-    """Return the stub up to the end of its sections, with `placed` entered into its headers.
+    """Return the stub up to the end of its sections, with `placed` added to its headers.
 
-    What lies behind the sections is symbols, which an image has no use for.
+    The data after the sections are symbols, which an image does not need.
     """
     data = stub.read_bytes()[: headers.data_end]
     if not _is_padding(data[headers.table_end : headers.first_data]):
@@ -165,7 +165,7 @@ def _patched_stub(
 
 
 def _is_padding(data: bytes) -> bool:
-    """Whether `data` are zeros, or one instruction again and again, as some linkers pad code."""
+    """Return whether `data` is zeros or one repeated instruction, as some linkers pad code."""
     word = data[:_INSTRUCTION]
     return not any(data) or data == (word * (len(data) // _INSTRUCTION + 1))[: len(data)]
 
@@ -173,7 +173,7 @@ def _is_padding(data: bytes) -> bool:
 def _patched_headers(
     data: bytes, headers: PeHeaders, placed: Sequence[_Placed], *, shift: int
 ) -> bytes:
-    """Return the stub with what its headers say of it as a whole; raises struct.error."""
+    """Return the stub with updated global header fields; raises struct.error."""
     head = bytearray(data)
 
     def put(offset: int, value: int) -> None:

@@ -12,14 +12,14 @@ from imager.support.errors import InputError
 
 _MAIN = "main"
 _NOTHING = Content(0)
-# Without quotes, and between double ones, nothing of these needs an escape in os-release(5).
+# Values that os-release(5) accepts without escapes: unquoted, and in double quotes.
 _WORD = re.compile(r"[A-Za-z0-9._+-]+", re.ASCII)
 _TEXT = re.compile(r"[A-Za-z0-9 ()._+-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class UkiProfile:
-    """Another way to start the same UKI: its own command line, under `title` in boot menus."""
+    """An alternative boot entry of a UKI: its own command line, shown as `title` in boot menus."""
 
     profile_id: str
     title: str
@@ -28,9 +28,9 @@ class UkiProfile:
 
 @dataclass(frozen=True, slots=True)
 class UkiParts:
-    """What a UKI is made of; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out.
+    """The parts of a UKI; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out.
 
-    `profiles` come after the profile `main`, the UKI itself; with None there is no profile at all.
+    `profiles` follow the profile `main`, the UKI itself; None leaves out profiles altogether.
     Stubs support profiles from systemd 257 on.
     """
 
@@ -45,7 +45,7 @@ class UkiParts:
 
 
 def uki_sections(parts: UkiParts) -> tuple[Section, ...]:
-    """Return the sections of a UKI in the order in which Talos has them; `.sbat` is the stub's."""
+    """Return the sections of a UKI in Talos's order; the stub already contains `.sbat`."""
     sections = (
         _text_section(".osrel", parts.os_release),
         _text_section(".cmdline", parts.cmdline),
@@ -61,7 +61,7 @@ def uki_sections(parts: UkiParts) -> tuple[Section, ...]:
 
 
 def _profile_sections(profiles: Sequence[UkiProfile] | None) -> Iterator[Section]:
-    """Yield the sections of profiles; as Talos writes it, `.profile` has no line end at its end."""
+    """Yield the profile sections; like Talos's, `.profile` has no trailing newline."""
     if profiles is None:
         return
     yield _text_section(PROFILE, f"ID={_MAIN}")
@@ -76,9 +76,9 @@ def _text_section(name: str, text: str) -> Section:
 
 
 def os_release(*, version: str, title: str) -> str:
-    """Return Talos's os-release(5) file, which boot menus read for the title and for sorting.
+    """Return Talos's os-release(5) file, which boot menus use for the title and for sorting.
 
-    Raises InputError for a value that cannot be in one.
+    Raises InputError for a value that the file cannot represent.
     """
     return (
         'NAME="Talos"\n'
