@@ -1,1 +1,1 @@
-"""On-disk formats: planned from a tree, read back from any image; nothing of Talos."""
+"""On-disk formats: plan volumes from a tree, and read any image. Independent of Talos."""

@@ -1,8 +1,8 @@
 """cpio archives in the "newc" format, as the kernel unpacks them for an initramfs.
 
-Specification: Linux, Documentation/driver-api/early-userspace/buffer-format.rst. Everything is
-owned by root, inode numbers count from 1, and all times are one instant, so the same tree gives
-the same bytes.
+Specification: Linux, Documentation/driver-api/early-userspace/buffer-format.rst. All entries are
+owned by root, inode numbers start at 1, and all times are equal, so the same tree gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOTHING = Content(0)
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An entry of the archive; `mode` has the file type too."""
+    """An entry of the archive; `mode` includes the file type."""
 
     path: str
     mode: int
@@ -32,10 +32,10 @@ class _Record:
 
 
 def plan_cpio(tree: Tree, *, timestamp: int) -> VolumePlan:
-    """Return the archive of `tree`: folders, files, links and devices, in its order.
+    """Return an archive of `tree`: folders, files, links and devices, in tree order.
 
-    All are modified at `timestamp` (seconds since 1970, UTC). Raises ValueError for a file or time
-    that the 32-bit numbers of the format cannot hold.
+    All modification times are `timestamp` (seconds since 1970, UTC). Raises ValueError for a file
+    size or time that does not fit into the 32-bit fields of the format.
     """
     placed: list[tuple[int, Content]] = []
     files: list[PlacedFile] = []
@@ -52,7 +52,7 @@ def plan_cpio(tree: Tree, *, timestamp: int) -> VolumePlan:
 
 
 def _records(tree: Tree) -> Iterator[_Record]:
-    """Yield the entries; the kernel makes no folder by itself, so folders come first."""
+    """Yield the entries, folders first, because the kernel does not create missing folders."""
     for path in tree.folders:
         yield _Record(path, stat.S_IFDIR | 0o755)
     for file in tree.files:
@@ -79,7 +79,7 @@ def _header(record: _Record, *, inode: int, timestamp: int) -> bytes:
         0,  # minor
         *record.device,
         len(name),
-        0,  # checksum: used by the crc format alone
+        0,  # checksum: only used by the crc format
     )
     if max(fields) > _LARGEST_FIELD or min(fields) < 0:
         raise ValueError(f"{record.path!r} does not fit into a cpio header")

@@ -1,8 +1,8 @@
-"""Reads the boot catalog of an ISO: which boot images it has for firmware.
+"""Read the El Torito boot catalog of an ISO: its boot images for firmware.
 
-"El Torito" Bootable CD-ROM Format Specification 1.0, and UEFI 2.10, 13.3.2.1. An image's size is
-not read: its field counts 512-byte sectors in 16 bits, so writers leave it 0 or let it wrap. What
-the image holds says how large it is.
+"El Torito" Bootable CD-ROM Format Specification 1.0, and UEFI 2.10, 13.3.2.1. The size field of an
+image is ignored: it counts 512-byte sectors in 16 bits, so writers set it to 0 or let it overflow.
+The contents of the image determine its size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EFI = 0xEF
 
 @dataclass(frozen=True, slots=True)
 class BootImage:
-    """A bootable image at byte `offset`, entry `number` of the catalog (from 1)."""
+    """A bootable image at byte `offset`; entry `number` of the catalog (from 1)."""
 
     number: int
     offset: int
@@ -38,9 +38,9 @@ class BootImage:
 
 
 def read_boot_images(path: Path) -> tuple[BootImage, ...]:
-    """Return the bootable images in the catalog of the ISO `path`; none without a catalog.
+    """Return the bootable images in the boot catalog of the ISO `path`; empty without a catalog.
 
-    Raises InputError for a damaged catalog, OutputError when the file cannot be read.
+    Raises InputError for a damaged catalog, OutputError if the file cannot be read.
     """
     with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
         place = _catalog_of(volume)
@@ -48,7 +48,7 @@ def read_boot_images(path: Path) -> tuple[BootImage, ...]:
 
 
 def _catalog_of(volume: OpenedVolume) -> int | None:
-    """Return the byte at which the boot catalog begins, if there is one."""
+    """Return the offset of the boot catalog in bytes, or None if there is none."""
     for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
         descriptor = volume.read(number * CD_SECTOR, CD_SECTOR)
         if descriptor[0] == _BOOT_RECORD and descriptor[1:].startswith(_IDENTIFIER):
@@ -83,7 +83,7 @@ def _images(volume: OpenedVolume, place: int) -> Iterator[BootImage]:
 
 
 def _is_valid(entry: bytes) -> bool:
-    """Whether this is a validation entry, of which all 16-bit words add up to zero."""
+    """Return whether this is a validation entry: the sum of its 16-bit words is zero."""
     header, _, key_55, key_aa = _VALIDATION.unpack(entry)
     words = struct.unpack("<16H", entry)
     return (header, key_55, key_aa) == (1, 0x55, 0xAA) and sum(words) & 0xFFFF == 0

@@ -1,4 +1,4 @@
-"""Finds the partitions of an image, by whichever table it has."""
+"""Find the partitions of an image in its GPT or MBR."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAD = 64 << 10
 
 
 class TableKind(enum.Enum):
-    """The kind of a partition table; the value is its name for a person."""
+    """The type of a partition table; the value is its display name."""
 
     GPT = "GPT"
     MBR = "MBR"
@@ -25,9 +25,9 @@ class TableKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class FoundPartition:
-    """A partition of `size` bytes at byte `offset`, number `number` in the table (from 1).
+    """A partition of `size` bytes at byte `offset`; `number` is its table entry (from 1).
 
-    Partitions of an MBR have no label.
+    MBR partitions have no label.
     """
 
     table: TableKind
@@ -39,11 +39,11 @@ class FoundPartition:
 
 
 def find_partitions(path: Path, head: bytes) -> tuple[FoundPartition, ...]:
-    """Return the partitions of the image `path`, which begins with the `HEAD` bytes `head`.
+    """Return the partitions of the image `path`; `head` is its first `HEAD` bytes.
 
-    A GPT comes first. An ISO may have one that breaks the rules (hybrid ones overlap): then its
-    MBR counts. The boot sector of a FAT volume is not taken for an MBR. Raises InputError for an
-    unsound GPT of anything but an ISO. Nothing checks that MBR partitions lie in the file.
+    A GPT takes precedence. The GPT of an ISO may be invalid (hybrid images have overlapping
+    partitions): then the MBR is used. The boot sector of a FAT volume is not treated as an MBR.
+    Raises InputError for an invalid GPT, except in an ISO. MBR partitions may exceed the file.
     """
     sector = gpt_sector_size(head)
     if sector is not None:

@@ -1,7 +1,7 @@
-"""Volumes of 4096-byte blocks that a foreign tool lays out in a sparse scratch file.
+"""Volumes of 4096-byte blocks whose layout an external tool creates in a sparse scratch file.
 
-The tool says which blocks a file has; the file's content is cut along them and never goes through
-the scratch file, of which only the blocks with something in them are taken.
+The tool reports the blocks of each file. File contents are split accordingly and are never written
+to the scratch file, from which only nonzero blocks are read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BLOCK = 4096
 
 @dataclass(frozen=True, slots=True)
 class BlockRun:
-    """`count` blocks of a file from its block `logical` on, at block `physical`."""
+    """`count` blocks of a file, from its block `logical`, stored at block `physical`."""
 
     physical: int
     logical: int
@@ -30,7 +30,7 @@ class BlockRun:
 
 
 def make_sparse(path: Path, size: int) -> None:
-    """Make the empty sparse file `path` of `size` bytes; raises HostError where it cannot be."""
+    """Create the empty sparse file `path` of `size` bytes; raises HostError if that fails."""
     try:
         with path.open("wb") as file:
             file.truncate(size)
@@ -42,12 +42,12 @@ def make_sparse(path: Path, size: int) -> None:
 
 
 def start_of(runs: Sequence[BlockRun]) -> int:
-    """Return the byte of the volume at which a file with `runs` begins; 0 for an empty one."""
+    """Return the offset in bytes of a file with `runs` in the volume; 0 for an empty file."""
     return runs[0].physical * BLOCK if runs else 0
 
 
 def cut(content: Content, runs: Iterable[BlockRun]) -> Iterator[tuple[int, Content]]:
-    """Yield the parts of a file's content with their offsets in bytes in the volume."""
+    """Yield the parts of a file's content with their byte offsets in the volume."""
     for run in _joined(runs):
         start = run.logical * BLOCK
         length = min(run.count * BLOCK, content.size - start)
@@ -55,7 +55,7 @@ def cut(content: Content, runs: Iterable[BlockRun]) -> Iterator[tuple[int, Conte
 
 
 def _joined(runs: Iterable[BlockRun]) -> Iterator[BlockRun]:
-    """Yield `runs` with neighbours made one: ext4 ends every extent at 32768 blocks."""
+    """Yield `runs`, merging adjacent ones: ext4 splits extents at 32768 blocks."""
     last: BlockRun | None = None
     for run in runs:
         if last and run.physical - last.physical == run.logical - last.logical == last.count:
@@ -69,9 +69,9 @@ def _joined(runs: Iterable[BlockRun]) -> Iterator[BlockRun]:
 
 
 def nonzero_runs(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, data) of the runs of blocks in a sparse file that are not all zeros.
+    """Yield (offset, data) of the nonzero runs of blocks in a sparse file.
 
-    They do not depend on where the scratch disk puts holes.
+    The result does not depend on the location of holes on the scratch disk.
     """
     blocks = enumerate(_nonzero_blocks(path))
     for _, group in groupby(blocks, key=lambda item: item[1][0] // BLOCK - item[0]):
@@ -91,7 +91,7 @@ def _nonzero_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _data_regions(descriptor: int) -> Iterator[tuple[int, int]]:
-    """Yield [start, end) of the regions with data, widened to whole blocks."""
+    """Yield [start, end) of the regions with data, extended to whole blocks."""
     end = 0
     while True:
         try:

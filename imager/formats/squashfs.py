@@ -1,6 +1,6 @@
-"""A squashfs image, made by squashfs-tools from a tar.
+"""Create a squashfs image with squashfs-tools, from a tar archive.
 
-So neither the user, the umask nor the clock has a part in it.
+The tar makes the image independent of the user, the umask and the clock.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _PROGRAM, _PACKAGE = "mksquashfs", "squashfs-tools"
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """The level of zstd, and the `block_size` in bytes that it compresses at a time.
+    """The zstd level, and the `block_size` in bytes of data compressed together.
 
-    Larger blocks pack better, and more is read for each part of a file.
+    Larger blocks compress better, but reading part of a file then reads more data.
     """
 
     level: int
     block_size: int
 
     def options(self, timestamp: int) -> tuple[str, ...]:
-        """Return mksquashfs's options for an image of the time `timestamp`, owned by root."""
+        """Return mksquashfs's options for a root-owned image with the time `timestamp`."""
         packing = ("-comp", "zstd", "-Xcompression-level", str(self.level))
         times = ("-mkfs-time", str(timestamp), "-all-time", str(timestamp))
         owner = ("-root-mode", "0755", "-all-root", "-no-xattrs")
@@ -39,10 +39,10 @@ class Compression:
 
 
 def squashfs_image(tree: Tree, *, timestamp: int, compression: Compression, scratch: Path) -> bytes:
-    """Return an image of `tree`.
+    """Return a squashfs image of `tree`.
 
-    All is owned by root and modified at `timestamp` (seconds since 1970, UTC). Raises
-    DependencyError when mksquashfs is missing or fails.
+    All entries are owned by root and have the modification time `timestamp` (seconds since 1970,
+    UTC). Raises DependencyError if mksquashfs is missing or fails.
     """
     tar = read_content(plan_tar(tree, timestamp=timestamp).content)
     return _packed(tar, compression.options(timestamp), scratch)
@@ -51,10 +51,10 @@ def squashfs_image(tree: Tree, *, timestamp: int, compression: Compression, scra
 def cached_squashfs_image(
     tree: Tree, *, timestamp: int, compression: Compression, cache: Path
 ) -> bytes:
-    """Return the same as `squashfs_image`, from `cache` if that has it; else it is put there."""
+    """Return the image of `squashfs_image` from `cache`, or create it and add it there."""
     tar = read_content(plan_tar(tree, timestamp=timestamp).content)
     options = compression.options(timestamp)
-    # Another version may pack otherwise.
+    # Other versions may compress differently.
     version = run_tool([_PROGRAM, "-version"], package=_PACKAGE)
     key = hashlib.sha256(tar)
     key.update(b"\0".join([*map(str.encode, options), version]))
@@ -67,7 +67,7 @@ def cached_squashfs_image(
 def _packed(tar: bytes, options: Sequence[str], scratch: Path) -> bytes:
     with tempfile.TemporaryDirectory(dir=scratch, prefix="squashfs-") as folder:
         image = Path(folder, "image")
-        # Its program for tars, sqfstar, cannot be told a level in Debian's version.
+        # sqfstar, its program for tar archives, has no compression level option on Debian.
         argv: list[str | Path] = [_PROGRAM, "-", image, "-tar", *options, "-no-progress"]
         run_tool(argv, package=_PACKAGE, stdin=tar)
         return image.read_bytes()

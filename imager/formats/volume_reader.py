@@ -1,9 +1,9 @@
-"""Foreign volumes as trees of files, read where they lie: what the readers of all formats share.
+"""Read foreign volumes in place as file trees: the common part of all format readers.
 
-A format says what its folders hold and where a file's bytes are; everything here is hostile until
-checked. What is read, how many entries and pieces there are, and how large the files are together
-is bounded, so that a small volume can neither be endless nor fill the memory. Contents are ranges
-of the file that the volume lies in, and never leave the volume.
+A format reader returns the entries of folders and the locations of file data; all input is
+untrusted. The amount of metadata, the number of entries and extents, and the total size of files
+are limited, so that a small volume can neither cause an endless loop nor exhaust memory. Contents
+are ranges of the file that contains the volume, and never extend outside the volume.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from imager.content.tree import File, Tree
 from imager.formats.errors import DamagedVolumeError
 from imager.support.errors import OutputError
 
-# Entries of folders, and pieces of files: each takes some hundred bytes of memory.
+# The limit of folder entries and file extents: each takes some hundred bytes of memory.
 _MOST_ITEMS = 1 << 20
-# Metadata that is read, and paths that are made of it.
+# The limit of metadata read, and of paths built from it.
 _MOST_BYTES = 512 << 20
-# Names may share bytes (hard links), so files can be larger than their volume: by this factor.
+# Hard links share data, so files can be larger in total than their volume: by up to this factor.
 _MOST_SHARED = 4
 _LONGEST_PATH = 4096
 
 
 class DamagedError(Exception):
-    """A volume that breaks its own rules."""
+    """A volume that violates its own format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`length` bytes of a file from its byte `offset` on, at byte `place` of the volume."""
+    """`length` bytes of a file from its byte `offset`, stored at byte `place` of the volume."""
 
     offset: int
     place: int
@@ -44,7 +44,7 @@ class Run:
 
 
 class OpenedVolume:
-    """`size` bytes of an open file; offsets are bytes of the volume. Made by `opened_volume`."""
+    """A volume of `size` bytes in an open file, with offsets in it; see `opened_volume`."""
 
     def __init__(self, path: Path, descriptor: int, *, offset: int, size: int) -> None:
         self.path = path
@@ -56,7 +56,7 @@ class OpenedVolume:
         self._contents = 0
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes of metadata; raises DamagedError where they are not all there."""
+        """Return `length` bytes of metadata; raises DamagedError if out of range or truncated."""
         self._check(offset, length)
         self.spend(length)
         data = os.pread(self._descriptor, length, self._offset + offset)
@@ -69,22 +69,22 @@ class OpenedVolume:
             raise DamagedError(f"bytes {offset} to {offset + length} lie outside of it")
 
     def count(self) -> None:
-        """Count one entry or piece; raises DamagedError when there are too many."""
+        """Count one entry or extent; raises DamagedError if there are too many."""
         self._items += 1
         if self._items > _MOST_ITEMS:
             raise DamagedError(f"it has more than {_MOST_ITEMS} entries")
 
     def spend(self, count: int) -> None:
-        """Count `count` bytes of metadata; raises DamagedError when there are too many."""
+        """Count `count` bytes of metadata; raises DamagedError if there are too many."""
         self._bytes += count
         if self._bytes > _MOST_BYTES:
             raise DamagedError(f"it has more than {_MOST_BYTES >> 20} MiB of metadata")
 
     def content(self, size: int, runs: Iterable[Run]) -> Content:
-        """Return a file of `size` bytes: `runs`, in the order of the file, and zeros between them.
+        """Return the content of a file of `size` bytes: `runs` in file order, zeros between them.
 
-        What a run has beyond the size is left out. Raises DamagedError for runs out of order, or
-        outside of the volume, and for sizes that are not plausible.
+        Runs are truncated at the size. Raises DamagedError for runs that are not in order or exceed
+        the volume, and for implausible sizes.
         """
         self._contents += size
         if size > self.size or self._contents > _MOST_SHARED * self.size:
@@ -102,7 +102,7 @@ class OpenedVolume:
         return Content(size, tuple(extents))
 
     def _joined(self, runs: Iterable[Run]) -> Iterator[Run]:
-        """Yield `runs`, checked, with those made one that go on where the one before ends."""
+        """Yield the validated `runs`, merging adjacent ones."""
         last = Run(0, 0, 0)
         for run in runs:
             self.count()
@@ -121,9 +121,10 @@ class OpenedVolume:
 def opened_volume(
     path: Path, *, offset: int, size: int | None, what: str
 ) -> Iterator[OpenedVolume]:
-    """Open `size` bytes (None: all there are) at byte `offset` of `path`; `what` is the format.
+    """Open the volume of `size` bytes (None: up to the end) at byte `offset` of `path`.
 
-    What the body raises as DamagedError becomes an InputError, an OSError an OutputError.
+    `what` is the format name for messages. Converts a DamagedError of the block to InputError, an
+    OSError to OutputError.
     """
     try:
         with path.open("rb") as file:
@@ -142,20 +143,20 @@ def opened_volume(
 
 
 class Kind(enum.Enum):
-    """What an entry of a folder is."""
+    """The type of a folder entry."""
 
     FILE = "file"
     FOLDER = "folder"
     OTHER = "other"
 
 
-# Where a file or folder is, as a format has it; for one folder they are equal.
+# A format-specific location of a file or folder; equal for the same folder.
 Place = TypeVar("Place", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class RawEntry(Generic[Place]):
-    """A name in a folder, unchecked."""
+    """An unchecked folder entry."""
 
     name: str
     kind: Kind
@@ -163,27 +164,27 @@ class RawEntry(Generic[Place]):
 
 
 class Format(Protocol[Place]):
-    """A file system that is being read; everything may raise DamagedError."""
+    """A file system reader; every method may raise DamagedError."""
 
     @property
     def root(self) -> Place:
         """The root folder."""
 
     def entries(self, folder: Place) -> Iterator[RawEntry[Place]]:
-        """Yield what a folder has, without itself and the one above, each entry counted."""
+        """Yield the entries of a folder except `.` and `..`, and count each of them."""
 
     def content(self, file: Place) -> Content:
         """Return the bytes of a file."""
 
     def key(self, name: str) -> str:
-        """Return the name so that names are equal which are one to the format."""
+        """Return a key that is equal for names which the format treats as equal."""
 
 
 def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree:
-    """Return what is in `folder` of a volume by paths inside it, sorted.
+    """Return the contents of `folder` in a volume, sorted, with paths relative to it.
 
-    `folder` has forward slashes and is empty for the root; without it the tree is empty. What is
-    neither a file nor a folder is among the `others`. Raises DamagedError.
+    `folder` uses forward slashes and is empty for the root; if it does not exist, the tree is
+    empty. Entries other than files and folders are in `others`. Raises DamagedError.
     """
     start = _find(format_, folder)
     files: list[File] = []

@@ -1,1 +1,1 @@
-"""ext4: planned, made, read back."""
+"""ext4: plan, create and read volumes."""

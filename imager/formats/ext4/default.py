@@ -1,7 +1,7 @@
-"""How large an ext4 volume must be that somebody else formats, by mkfs.ext4's defaults.
+"""Compute the size of an ext4 volume that someone else formats with mkfs.ext4's defaults.
 
 mke2fs.conf(5). Such a volume has an inode for every 16 KiB, a journal of up to 1 GiB and blocks
-kept for growing, which the volumes planned here do without. mkfs.ext4 itself is asked what is left.
+reserved for growth, unlike the volumes planned here. mkfs.ext4 itself determines the free space.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from imager.formats.scratch_volume import BLOCK, make_sparse
 from imager.support.tools import run_tool
 from imager.support.units import GIB, MIB, align_up
 
-# As e2fsprogs ships it, blocks of 4 KiB for small volumes too.
+# The defaults of e2fsprogs, but with 4 KiB blocks also for small volumes.
 _CONFIG = """\
 [defaults]
 \tbase_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
@@ -33,9 +33,9 @@ _CONFIG = """\
 \t\tinode_ratio = 4096
 \t}
 """
-# Blocks of extent trees, and the orphan file of later versions: 512 blocks at most.
+# For blocks of extent trees, and the orphan file of later versions (at most 512 blocks).
 _SPARE_BLOCKS = 1024
-# ext2fs_get_journal_params of libext2fs: a volume below so many bytes has a journal of so many MiB.
+# ext2fs_get_journal_params of libext2fs: (volume smaller than this, journal size in MiB).
 _JOURNALS = (
     (GIB // 8, 4),
     (GIB, 16),
@@ -50,11 +50,11 @@ _LEAST = 32 * MIB
 
 
 def minimum_default_ext4_size(tree: Tree, *, scratch: Path) -> int:
-    """Return the bytes, a multiple of 1 MiB, from which on every volume holds `tree`.
+    """Return the size in bytes, a multiple of 1 MiB, from which on every volume holds `tree`.
 
-    Root writes them, who may use the reserved blocks. `scratch` is an existing folder on a disk
-    with sparse files. Raises HostError when it has none, DependencyError when mkfs.ext4 is missing
-    or fails.
+    Assumes that root writes the files, since only root may use the reserved blocks. `scratch` is
+    an existing folder on a disk with sparse files. Raises HostError if the disk lacks them,
+    DependencyError if mkfs.ext4 is missing or fails.
     """
     needed = needed_blocks(tree) + _SPARE_BLOCKS
     low = max(align_up(needed * BLOCK, MIB), _LEAST)
@@ -81,6 +81,6 @@ def _free_blocks(size: int, path: Path) -> int:
 
 
 def _journal_mib(size: int) -> int:
-    """Return the journal of a volume somewhat larger: it must not have less room than this one."""
+    """Return the journal size of a 25% larger volume, so that such a volume fits the tree too."""
     larger = size + size // 4
     return next((mib for limit, mib in _JOURNALS if larger < limit), _LARGEST_JOURNAL)

@@ -1,8 +1,8 @@
 """The names of an ext4 volume, and its directories as blocks.
 
-Directories are linear (https://docs.kernel.org/filesystems/ext4/directory.html); packing whole
-blocks takes time in proportion to the names, where linking one name after another would read
-the directory again for each.
+Directories are linear (https://docs.kernel.org/filesystems/ext4/directory.html). Packing whole
+blocks takes linear time, whereas linking names one by one would read the directory again for each
+name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from imager.support.units import align_up
 LOST_AND_FOUND = "lost+found"
 _NAME_MAX = 255
 _HEADER = 8
-# The last 12 bytes of a directory block: an entry of no file that holds the checksum.
+# The last 12 bytes of a directory block: an unused entry that holds the checksum.
 _CHECKSUM_ENTRY = struct.pack("<IHHI", 0, 12, 0xDE00, 0)
 _ENTRIES_END = BLOCK - len(_CHECKSUM_ENTRY)
 _FILE_TYPE, _DIRECTORY_TYPE = 1, 2
@@ -27,7 +27,7 @@ _FILE_TYPE, _DIRECTORY_TYPE = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a directory: `path` is what it names, from the root on."""
+    """One name in a directory; `path` is the full path from the root."""
 
     name: bytes
     path: str
@@ -45,7 +45,7 @@ def directories_of(tree: Tree) -> dict[str, tuple[Entry, ...]]:
 
 
 def check_names(tree: Tree) -> None:
-    """Raise InputError for a name that ext4 cannot have, or has for itself."""
+    """Raise InputError for a name that is invalid in ext4 or reserved."""
     if LOST_AND_FOUND in tree.entries[ROOT]:
         raise ImpossibleNameError(f"ext4: {LOST_AND_FOUND!r} belongs to the file system")
     for path in (path for paths in tree.entries.values() for path in paths):
@@ -58,16 +58,16 @@ def check_names(tree: Tree) -> None:
 
 
 def directory_block_count(entries: Sequence[Entry]) -> int:
-    """Return how many blocks a directory with `entries` takes."""
+    """Return the number of blocks of a directory with `entries`."""
     return sum(1 for _ in _packed(_with_dots("", entries)))
 
 
 def directory_blocks(
     path: str, entries: Sequence[Entry], *, inodes: dict[str, int]
 ) -> Iterator[bytes]:
-    """Yield the blocks of directory `path`, their checksums still zero.
+    """Yield the blocks of directory `path`, with zero checksums.
 
-    `inodes` has the inode number of every path in the tree.
+    `inodes` maps every path in the tree to its inode number.
     """
     for block in _packed(_with_dots(path, entries)):
         used = sum(_record_size(entry) for entry in block[:-1])
@@ -86,7 +86,7 @@ def _with_dots(path: str, entries: Sequence[Entry]) -> Iterator[Entry]:
 
 
 def _packed(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Yield the entries in lists that fill a block each."""
+    """Yield the entries grouped by block."""
     block: list[Entry] = []
     used = 0
     for entry in entries:
@@ -104,7 +104,7 @@ def _record_size(entry: Entry) -> int:
 
 
 def _record(entry: Entry, size: int, inode: int) -> bytes:
-    """Return `struct ext4_dir_entry_2`, `size` bytes long."""
+    """Return a `struct ext4_dir_entry_2` of `size` bytes."""
     kind = _DIRECTORY_TYPE if entry.directory else _FILE_TYPE
     head = struct.pack("<IHBB", inode, size, len(entry.name), kind)
     return (head + entry.name).ljust(size, b"\0")

@@ -1,4 +1,4 @@
-"""The superblock and the block groups of a foreign ext4 volume: where its inodes are.
+"""Read the superblock and block groups of a foreign ext4 volume, to locate its inodes.
 
 Follows https://docs.kernel.org/filesystems/ext4/, "The Super Block" and "Block Group Descriptors".
 """
@@ -28,24 +28,24 @@ _BLOCK_SIZES = (1024, 2048, 4096)
 
 
 def is_ext4(head: bytes) -> bool:
-    """Whether a volume that begins with `head`, at least 2 KiB, is meant to be ext2, 3 or 4."""
+    """Return whether a volume that starts with `head`, at least 2 KiB, is ext2, ext3 or ext4."""
     return head[START + 0x38 : START + 0x3A] == _MAGIC
 
 
 def read_ext4_label(head: bytes) -> str:
-    """Return the label of the ext2, 3 or 4 volume that begins with `head`, at least 2 KiB."""
+    """Return the label of the ext2/3/4 volume that starts with `head`, at least 2 KiB."""
     return head[START + 0x78 : START + 0x88].split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
 def read_ext4_size(head: bytes) -> int:
-    """Return the bytes of the ext2, 3 or 4 volume that begins with `head`, at least 2 KiB."""
+    """Return the size in bytes of the ext2/3/4 volume that starts with `head`, at least 2 KiB."""
     high = _u32(head, START + 0x150) if _u32(head, START + 0x60) & _64_BIT else 0
     return (high << 32 | _u32(head, START + 4)) << 10 + min(_u32(head, START + 0x18), 6)
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """What the superblock says; sizes are bytes, `seed` is what checksums begin with, if any."""
+    """Superblock data; sizes are in bytes, `seed` is the initial checksum value or None."""
 
     volume: OpenedVolume
     block_size: int
@@ -57,15 +57,15 @@ class Groups:
     _first_block: int
     _blocks_per_group: int
     _descriptor_size: int
-    # The block of descriptors from which on they stand in the groups that they describe.
+    # The first block of descriptors that is stored in the groups it describes (meta_bg).
     _first_meta: int
-    # The groups that have a copy of the superblock; None: 0, 1, the powers of 3, 5 and 7.
+    # The groups with a superblock backup; None: 0, 1, and powers of 3, 5 and 7.
     _backups: Container[int] | None
     _known: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, volume: OpenedVolume) -> Groups:
-        """Return the groups; raises DamagedError, and UnsupportedError for other kinds of ext4."""
+        """Read the groups; raises DamagedError, and UnsupportedError for unsupported features."""
         raw = volume.read(START, LENGTH)
         if not is_ext4(bytes(START) + raw):
             raise DamagedError("it has no superblock")
@@ -113,14 +113,14 @@ class Groups:
         return -(-(self.blocks - self._first_block) // self._blocks_per_group)
 
     def inode_offset(self, number: int) -> int:
-        """Return the byte at which inode `number`, one that exists, begins; raises DamagedError."""
+        """Return the offset in bytes of the existing inode `number`; raises DamagedError."""
         group, index = divmod(number - 1, self.inodes_per_group)
         if group not in self._known:
             self._known[group] = self._inode_table(group)
         return self._known[group] * self.block_size + index * self.inode_size
 
     def _inode_table(self, group: int) -> int:
-        """Return the first block of a group's inodes."""
+        """Return the first block of a group's inode table."""
         raw = self.volume.read(self._descriptor_offset(group), self._descriptor_size)
         if self.seed is not None:
             plain = raw[:0x1E] + bytes(2) + raw[0x20:]
@@ -132,7 +132,7 @@ class Groups:
     def _descriptor_offset(self, group: int) -> int:
         per_block = self.block_size // self._descriptor_size
         meta, index = divmod(group, per_block)
-        # The first ones stand behind the block that has the superblock.
+        # The first descriptors follow the block that contains the superblock.
         block = START // self.block_size + 1
         if meta < self._first_meta:
             block += meta

@@ -1,8 +1,8 @@
-"""Lays out an ext4 volume in a sparse scratch file: everything but the files' data.
+"""Lay out an ext4 volume in a sparse scratch file: everything except file data.
 
-mkfs.ext4 makes an empty file system, libext2fs gives every file its inode and its blocks and
-writes nothing to those. All that could differ between two machines is pinned: the features,
-the ids, the times, and what mkfs.ext4 reads from its configuration.
+mkfs.ext4 creates an empty file system; libext2fs allocates an inode and blocks for every file, but
+does not write to those blocks. Everything that could differ between two machines is pinned: the
+features, the ids, the times, and mkfs.ext4's configuration.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FEATURES = (
     "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
     "huge_file,dir_nlink,extra_isize,metadata_csum"
 )
-# mkfs.ext4 wants its file system type described; an empty description counts as none.
+# mkfs.ext4 requires a description of its file system type, but accepts an empty one.
 _MKE2FS_CONFIG = """\
 [defaults]
 \tdefault_mntopts = acl,user_xattr
@@ -53,8 +53,8 @@ _INODES_PER_BLOCK = 16
 _BYTES_PER_INODE = 128 * KIB
 _SPARE_INODES = 64
 _LEAST_INODES = 256
-# What a volume of few groups holds besides inode tables and journal: superblock, descriptors,
-# bitmaps, the first folders. Twice as much as measured.
+# The blocks of a volume of few groups besides inode tables and journal: superblock, descriptors,
+# bitmaps, the first folders. Twice the measured number.
 _FIXED_BLOCKS = 64
 _FILE_MODE, _DIRECTORY_MODE = 0o100644, 0o040755
 _LINK_MAX = 65000
@@ -66,7 +66,7 @@ class Ext4FullError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class VolumeOptions:
-    """What mkfs.ext4 is told: `size` in bytes, `timestamp` in seconds since 1970."""
+    """Options of mkfs.ext4: `size` in bytes, `timestamp` in seconds since 1970."""
 
     size: int
     label: str
@@ -75,10 +75,10 @@ class VolumeOptions:
 
 
 def lay_out(tree: Tree, volume: VolumeOptions, path: Path) -> dict[str, tuple[BlockRun, ...]]:
-    """Make the sparse file `path` the volume with `tree`; return each file's runs of blocks.
+    """Create a volume with `tree` in the sparse file `path`; return each file's runs of blocks.
 
-    A configuration file is left next to it. Raises Ext4FullError when the tree does not fit,
-    HostError when the scratch disk cannot hold a sparse file of the size, DependencyError when
+    Leaves a configuration file next to it. Raises Ext4FullError if the tree does not fit,
+    HostError if the scratch disk cannot hold a sparse file of that size, DependencyError if
     mkfs.ext4 or libext2fs is missing or fails.
     """
     _make_empty(tree, volume, path)
@@ -93,7 +93,7 @@ def lay_out(tree: Tree, volume: VolumeOptions, path: Path) -> dict[str, tuple[Bl
 
 
 def estimate_size(tree: Tree) -> int:
-    """Return the bytes of a volume that `tree` just fits or nearly fits in."""
+    """Return the approximate size in bytes of the smallest volume for `tree`."""
     needed = needed_blocks(tree) + _FIXED_BLOCKS
     size = needed * BLOCK
     for _ in range(3):
@@ -112,20 +112,20 @@ def _full(volume: VolumeOptions, reason: str) -> Ext4FullError:
 
 
 def needed_blocks(tree: Tree) -> int:
-    """Return the blocks that the tree takes at least: without blocks of extent trees."""
+    """Return the minimum number of blocks for the tree, without extent tree blocks."""
     directories = sum(map(directory_block_count, directories_of(tree).values()))
-    # The root has its first block already.
+    # The root already has its first block.
     return directories - 1 + sum(-(-file.content.size // BLOCK) for file in tree.files)
 
 
 def _inode_count(tree: Tree, size: int) -> int:
-    """Return how many inodes: for `tree`, and for newer files in a large volume."""
+    """Return the number of inodes: for `tree`, and spare ones for new files in a large volume."""
     wanted = len(tree.files) + len(tree.entries) + _SPARE_INODES
     return max(wanted, _LEAST_INODES, size // _BYTES_PER_INODE)
 
 
 def _journal_mib(size: int) -> int:
-    """Return the journal's size in MiB: 8, less below 32 MiB, at least mkfs.ext4's 4.
+    """Return the journal size in MiB: 8, less for volumes below 32 MiB, at least 4 (mkfs.ext4).
 
     It grows more slowly than the volume, so that a larger volume never holds less.
     """
@@ -136,7 +136,7 @@ def _make_empty(tree: Tree, volume: VolumeOptions, path: Path) -> None:
     inodes = _inode_count(tree, volume.size)
     journal = _journal_mib(volume.size)
     left = volume.size // BLOCK - inodes // _INODES_PER_BLOCK - _FIXED_BLOCKS
-    # mkfs.ext4 refuses a journal that takes more than half.
+    # mkfs.ext4 rejects a journal that takes more than half of the volume.
     if left * BLOCK < 2 * journal * MIB:
         raise _full(volume, "that is too little even for the file system itself")
     config = path.with_suffix(".conf")
@@ -159,7 +159,7 @@ def _make_empty(tree: Tree, volume: VolumeOptions, path: Path) -> None:
 
 
 class _Layout:
-    """Creates the files and directories of `tree` in an open, empty file system."""
+    """Creates the files and directories of `tree` in an empty, open file system."""
 
     def __init__(self, file_system: FileSystem, tree: Tree, timestamp: int) -> None:
         self._fs = file_system
@@ -169,7 +169,7 @@ class _Layout:
         self._inodes = {"": ROOT_INODE, LOST_AND_FOUND: LOST_AND_FOUND_INODE}
 
     def create(self) -> dict[str, tuple[BlockRun, ...]]:
-        """Create directories, then files, in order; return the runs of blocks of each file."""
+        """Create directories, then files, in order; return each file's runs of blocks."""
         for path in self._directories:
             if path:
                 self._inodes[path] = self._fs.new_inode(directory=True)
@@ -190,7 +190,7 @@ class _Layout:
         blocks = list(directory_blocks(path, entries, inodes=self._inodes))
         inode = Inode.of_extents(_DIRECTORY_MODE) if path else self._fs.read_inode(ROOT_INODE)
         links = 2 + sum(entry.directory for entry in entries)
-        # With dir_nlink, 1 stands for more than can be counted.
+        # With dir_nlink, a link count of 1 means too many to count.
         inode.i_links_count = links if links < _LINK_MAX else 1
         inode.set_size(len(blocks) * BLOCK)
         runs = self._store(number, inode, blocks=len(blocks), goal=0)

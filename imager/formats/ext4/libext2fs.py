@@ -1,9 +1,9 @@
-"""The few functions of e2fsprogs' libext2fs that lay out files, typed; nothing else calls it.
+"""Typed bindings for the libext2fs functions that lay out files; nothing else calls the library.
 
-The library is a part of every e2fsprogs, so of every machine that has mkfs.ext4. Structures are
-those of ext2_fs.h and ext2fs.h on a little-endian 64-bit machine (x86-64, arm64). The internals
-of `ext2_filsys` are never touched; what the library offers no function for (the superblock's
-bookkeeping) is mended in the closed file, by ext4_superblock.
+The library is part of e2fsprogs, so every machine with mkfs.ext4 has it. Structures are those of
+ext2_fs.h and ext2fs.h on a little-endian 64-bit machine (x86-64, arm64). The internals of
+`ext2_filsys` are never accessed; what the library has no function for (superblock bookkeeping)
+is corrected in the closed file, by ext4_superblock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OPEN_READ_WRITE_64BIT = 0x20001
 _CLOSE_WITHOUT_FSYNC = 1
 _FALLOCATE_FORCE_INIT = 2
 _EXTENT_ROOT, _EXTENT_NEXT_LEAF, _EXTENT_IS_LEAF = 1, 7, 1
-# ext2_err.et: error numbers count up from the table's base, in the order of the file.
+# ext2_err.et: error numbers count up from this base, in file order.
 _ERROR_BASE = 2133571328
 _NO_SPACE = frozenset(_ERROR_BASE + number for number in (38, 72, 73, 122))
 _NO_NEXT_EXTENT = _ERROR_BASE + 124
@@ -72,9 +72,9 @@ class Inode(ctypes.Structure):
 
     @classmethod
     def of_extents(cls, mode: int) -> Inode:
-        """Return an inode of root's with an empty extent tree, no size and no links.
+        """Return a root-owned inode with an empty extent tree, size 0 and no links.
 
-        Its i_block begins with an extent header: magic, 0 entries of at most 4, depth 0.
+        Its i_block starts with an extent header: magic, 0 of at most 4 entries, depth 0.
         """
         inode = cls(i_mode=mode, i_flags=EXTENTS_FLAG, i_extra_isize=_EXTRA_INODE_SIZE)
         inode.i_block[0], inode.i_block[1] = 0xF30A, 4
@@ -87,7 +87,7 @@ class Inode(ctypes.Structure):
     def set_times(self, timestamp: int) -> None:
         """Set all four times to `timestamp`, seconds since 1970, before the year 2446.
 
-        The 32 bits are signed; bits 0 and 1 of the extra field count how often they wrapped.
+        The 32-bit fields are signed; bits 0 and 1 of the extra field extend the range.
         """
         epoch = (timestamp + 0x80000000) >> 32
         self.i_extra_isize = _EXTRA_INODE_SIZE
@@ -164,16 +164,16 @@ def _call(name: str, *arguments: object) -> None:
 
 
 class FileSystem:
-    """An ext4 file system in a file, open for laying out; made by `open_file_system`.
+    """An ext4 file system in a file, opened for layout by `open_file_system`.
 
-    Every method raises NoSpaceError when no block or inode is free, else DependencyError.
+    Every method raises NoSpaceError if no block or inode is free, DependencyError otherwise.
     """
 
     def __init__(self, handle: c_void_p) -> None:
         self._handle = handle
 
     def new_inode(self, *, directory: bool) -> int:
-        """Take the first free inode and return its number; its contents are still old."""
+        """Allocate the first free inode and return its number; its old contents remain."""
         number = c_uint32()
         _call("ext2fs_new_inode", self._handle, ROOT_INODE, 0, None, byref(number))
         _library().ext2fs_inode_alloc_stats2(self._handle, number, 1, int(directory))
@@ -190,15 +190,15 @@ class FileSystem:
         _call("ext2fs_write_inode_full", self._handle, number, byref(inode), ctypes.sizeof(inode))
 
     def allocate(self, number: int, *, blocks: int, goal: int) -> None:
-        """Give inode `number` its first `blocks` blocks, initialised, from block `goal` on.
+        """Allocate the first `blocks` blocks of inode `number`, initialised, from block `goal`.
 
-        Nothing is written to the blocks. Those that the inode has already stay.
+        Nothing is written to the blocks. Blocks that the inode already has are kept.
         """
         flags = _FALLOCATE_FORCE_INIT
         _call("ext2fs_fallocate", self._handle, flags, number, None, goal, 0, blocks)
 
     def block_runs(self, number: int) -> list[BlockRun]:
-        """Return where the blocks of inode `number` are, in the order of the file.
+        """Return the runs of blocks of inode `number`, in file order.
 
         The inode must have at least one block.
         """
@@ -226,17 +226,17 @@ class FileSystem:
             _library().ext2fs_extent_free(handle)
 
     def write_directory_block(self, number: int, *, block: int, data: bytes) -> None:
-        """Write a block of directory `number`, its checksum filled in, to `block`."""
+        """Write a block of directory `number`, with its checksum, to block `block`."""
         buffer = ctypes.create_string_buffer(data, BLOCK)
         _call("ext2fs_write_dir_block4", self._handle, block, buffer, 0, number)
 
 
 @contextmanager
 def open_file_system(path: Path) -> Iterator[FileSystem]:
-    """Open the ext4 file system that is the whole file `path`; changes are written at the end.
+    """Open the ext4 file system in the file `path`; changes are written at the end of the block.
 
-    When the body raises they may be written in part: throw the file away. Nothing is synced to
-    the disk, since the file is only read back. Raises DependencyError.
+    If the block raises, they may be partly written: discard the file. Nothing is synced to the
+    disk, since the file is only read back. Raises DependencyError.
     """
     handle = c_void_p()
     manager = c_void_p.in_dll(_library(), "unix_io_manager")
@@ -252,9 +252,9 @@ def open_file_system(path: Path) -> Iterator[FileSystem]:
 
 
 def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
-    """Return the checksum of `data` as ext4 counts it: CRC-32C from `seed` on, not inverted.
+    """Return ext4's checksum of `data`: CRC-32C with initial value `seed`, not inverted.
 
-    Raises DependencyError when libext2fs is missing.
+    Raises DependencyError if libext2fs is missing.
     """
     checksum: int = _library().ext2fs_crc32c_le(seed, data, len(data))
     return checksum

@@ -1,7 +1,7 @@
-"""Plans an ext4 file system: e2fsprogs lays out the metadata, the data stay where they are.
+"""Plan an ext4 file system: e2fsprogs lays out the metadata, file data is used in place.
 
-The plan is what a laid out, sparse scratch file holds, together with the contents of the files
-cut along the blocks that each was given. https://docs.kernel.org/filesystems/ext4/
+The plan combines the metadata of a sparse scratch file with the contents of the files, split along
+their allocated blocks. https://docs.kernel.org/filesystems/ext4/
 """
 
 from __future__ import annotations
@@ -37,14 +37,13 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
 ) -> VolumePlan:
     """Plan an ext4 volume of `size` bytes that holds `tree`, owned by root.
 
-    The files' data are stored in the order of the tree. Every
-    time is `timestamp` (seconds since 1970); `uuid` is the seed of the directory hash too.
-    `scratch` is an existing folder on a disk with sparse files; what is put there is removed in the
-    end.
+    File data is stored in tree order. Every time is `timestamp` (seconds since 1970); `uuid` is
+    also the seed of the directory hash. `scratch` is an existing folder on a disk with sparse
+    files; temporary files in it are removed at the end.
 
-    Raises Ext4FullError when the files do not fit, InputError for an unusable path, label, size
-    or time, HostError when the scratch disk has no files of `size` bytes, DependencyError when
-    mkfs.ext4 or libext2fs is missing or fails.
+    Raises Ext4FullError if the files do not fit, InputError for an invalid path, label, size or
+    time, HostError if the scratch disk cannot hold a sparse file of `size` bytes, DependencyError
+    if mkfs.ext4 or libext2fs is missing or fails.
     """
     _check(size=size, label=label, timestamp=timestamp)
     check_names(tree)
@@ -62,12 +61,11 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
 
 
 def minimum_ext4_size(tree: Tree, *, scratch: Path, granularity: int = MIB) -> int:
-    """Return the bytes of the smallest volume that holds `tree`.
+    """Return the size in bytes of the smallest volume that holds `tree`.
 
-    It is a multiple of `granularity`.
-
-    It is found by laying out for real: `plan_ext4` works with the result and raises
-    Ext4FullError with one `granularity` less. Other errors as `plan_ext4`.
+    The result is a multiple of `granularity`. It is determined by trial layouts: `plan_ext4`
+    succeeds with the result, and raises Ext4FullError with one `granularity` less. Raises like
+    `plan_ext4` otherwise.
     """
     check_names(tree)
 
@@ -91,13 +89,13 @@ def _check(*, size: int, label: str, timestamp: int) -> None:
         )
     if len(label.encode()) > _LABEL_MAX or "\0" in label:
         raise InputError(f"ext4 label {label!r} is longer than {_LABEL_MAX} bytes")
-    # mkfs.ext4 takes 0 for "now".
+    # mkfs.ext4 treats 0 as "now".
     if not 0 < timestamp < _EARLIEST_TOO_LATE:
         raise InputError(f"time {timestamp} is outside of 1970 to 2242")
 
 
 def smallest(fits: Callable[[int], bool], *, guess: int) -> int:
-    """Return the smallest count that fits, when all larger ones do; quick where `guess` is near."""
+    """Return the smallest count that fits, if all larger ones do; fast if `guess` is close."""
     low, high, stride = 0, guess, 1
     while not fits(high):
         low, high, stride = high, high + stride, stride * 2

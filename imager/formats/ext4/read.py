@@ -1,8 +1,8 @@
-"""Reads foreign ext4 volumes: folders, inodes and extent trees, with their checksums.
+"""Read foreign ext4 volumes: folders, inodes and extent trees, with checksum verification.
 
 Follows https://docs.kernel.org/filesystems/ext4/, "Index Nodes", "The Contents of inode.i_block"
-and "Directory Entries". Folders with an index are read leaf by leaf, since its blocks look like
-empty leaves. Holes and extents that were reserved only read as zeros.
+and "Directory Entries". Indexed folders are read leaf by leaf, since index blocks look like empty
+leaves. Holes and unwritten extents read as zeros.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from imager.formats.volume_reader import (
 )
 from imager.support.errors import UnsupportedError
 
-# Compressed, encrypted, data in the inode itself.
+# Compressed, encrypted, inline data.
 _ODD_FLAGS = 0x4 | 0x800 | 0x10000000
 _EXTENT_MAGIC = 0xF30A
 _DEEPEST = 5
-# Longer extents are reserved only, and by so much.
+# A greater length marks an unwritten extent; the length is the excess.
 _LONGEST_EXTENT = 0x8000
 _HEADER = struct.Struct("<HHHH4x")
 _EXTENT = struct.Struct("<IHHI")
@@ -44,7 +44,7 @@ _TAIL_START = (0, _TAIL.size, 0, 0xDE)
 
 @dataclass(frozen=True, slots=True)
 class _Inode:
-    """A file or folder; `map` is the root of its extent tree, `seed` begins its checksums."""
+    """A file or folder; `map` is the extent tree root, `seed` the initial checksum value."""
 
     number: int
     mode: int = field(compare=False)
@@ -55,12 +55,12 @@ class _Inode:
 
 
 def open_ext4(path: Path, *, offset: int = 0, size: int | None = None, folder: str = "") -> Tree:
-    """Return what is in `folder` of an ext4 volume; see `read_tree`.
+    """Return the contents of `folder` in an ext4 volume; see `read_tree`.
 
-    The volume has `size` bytes (None: the rest) from byte `offset` of the file `path` on. Raises
-    InputError for a damaged or truncated volume, UnsupportedError for one whose journal is to be
-    replayed or that has features which are not read, OutputError for a failed disk, DependencyError
-    when libext2fs, which counts checksums, is missing.
+    The volume has `size` bytes (None: up to the end) at byte `offset` of the file `path`. Raises
+    InputError for a damaged or truncated volume, UnsupportedError for a journal that needs replay
+    or for unsupported features, OutputError for a read error, DependencyError if libext2fs, which
+    computes checksums, is missing.
     """
     with opened_volume(path, offset=offset, size=size, what="ext4") as volume:
         return read_tree(volume, _Ext4(volume), folder)
@@ -109,7 +109,7 @@ class _Ext4:
             at = end
 
     def _check_leaf(self, block: bytes, folder: _Inode) -> None:
-        """Check the sum of a folder's block, which those of an index have elsewhere."""
+        """Verify the checksum of a folder's leaf block; index blocks store theirs elsewhere."""
         *start, found = _TAIL.unpack_from(block, len(block) - _TAIL.size)
         if folder.seed is not None and tuple(start) == _TAIL_START:
             _check_sum(block[: -_TAIL.size], folder, found, "folder")
@@ -141,7 +141,7 @@ class _Ext4:
         return _Inode(number, mode, size_low | size_high << 32, flags, raw[40:100], seed)
 
     def _runs(self, inode: _Inode) -> Iterator[Run]:
-        """Yield where the bytes of a file are, in its order."""
+        """Yield the runs of a file's data, in file order."""
         if inode.flags & _ODD_FLAGS or (inode.size and not inode.flags & EXTENTS_FLAG):
             raise UnsupportedError(
                 f"{self._volume.path}: inode {inode.number} has no extents, as files of ext2 and 3",
@@ -163,9 +163,9 @@ class _Ext4:
     def _leaves(
         self, node: bytes, inode: _Inode, depth: int | None
     ) -> Iterator[tuple[int, int, int, bool]]:
-        """Yield first block in the file and in the volume, blocks, and whether only reserved.
+        """Yield (logical block, physical block, block count, is unwritten) of each extent.
 
-        `depth` is what the node must say of itself; the root, None, may be of any.
+        `depth` is the expected depth of the node; None, for the root, accepts any.
         """
         magic, entries, most, own = _HEADER.unpack_from(node)
         fit = (len(node) - _HEADER.size) // _EXTENT.size
@@ -198,7 +198,7 @@ def _check_sum(data: bytes, inode: _Inode, found: int, what: str) -> None:
 
 
 def _check_inode(raw: bytes, number: int, seed: int) -> None:
-    """Check an inode's sum: 16 bits, and 16 more where its second part has room for them."""
+    """Verify an inode's checksum: 16 bits, and 16 more if its second part has space for them."""
     plain, mask = bytearray(raw), 0xFFFF
     found = int.from_bytes(raw[0x7C:0x7E], "little")
     plain[0x7C:0x7E] = bytes(2)

@@ -1,4 +1,4 @@
-"""Reads and mends the superblocks of a closed ext4 file system.
+"""Read and correct the superblocks of a closed ext4 file system.
 
 Fields: `struct ext2_super_block` of e2fsprogs' ext2_fs.h,
 https://docs.kernel.org/filesystems/ext4/super.html.
@@ -20,24 +20,24 @@ _BLOCKS_PER_GROUP = 0x20
 _FLAGS = 0x160
 _SIGNED_HASH = 1
 _KBYTES_WRITTEN = 0x178
-# Low 32 bits and high 8 bits: written, checked, made.
+# Offsets of the low 32 bits and high 8 bits of the times: written, checked, created.
 _TIMES = ((0x30, 0x274), (0x40, 0x277), (0x108, 0x276))
 
 
 def free_blocks(path: Path) -> int:
-    """Return how many blocks are free in the file system that is the file `path`."""
+    """Return the number of free blocks in the file system in the file `path`."""
     with path.open("rb") as file:
         file.seek(START)
         return _count(file.read(LENGTH), _FREE_BLOCKS_COUNT)
 
 
 def normalize_superblocks(path: Path, timestamp: int) -> None:
-    """Free every superblock in the file `path` from the machine it was made on.
+    """Remove everything machine-dependent from every superblock in the file `path`.
 
-    The time of the last write is the clock's (in-process, libext2fs would take another one only
-    from this process's environment), the amount written depends on what the scratch disk can
-    do, and s_flags on whether the processor's char is signed. These, and the other times with
-    their high bytes, are set here; then the checksums.
+    The time of the last write is the clock's (libext2fs could take it only from this process's
+    environment), the amount written depends on the scratch disk, and s_flags on the signedness of
+    char. These fields and the other times, including their high bytes, are set here; then the
+    checksums are updated.
     """
     with path.open("r+b") as file:
         file.seek(START)
@@ -62,7 +62,7 @@ def _count(superblock: bytes, fields: tuple[int, int]) -> int:
 
 
 def _backup_groups(count: int) -> Iterator[int]:
-    """Yield the groups below `count` that sparse_super gives a copy: 1, powers of 3, 5, 7."""
+    """Yield the groups below `count` with a sparse_super backup: 1, powers of 3, 5 and 7."""
     if count > 1:
         yield 1
     for base in (3, 5, 7):

@@ -1,1 +1,1 @@
-"""FAT: planned, and read from any image."""
+"""FAT: plan volumes, and read any image."""

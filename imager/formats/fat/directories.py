@@ -1,7 +1,7 @@
-"""The folders of a FAT volume, and their records on disk.
+"""The folders of a FAT volume, and their on-disk records.
 
 Follows Microsoft's "FAT32 File System Specification" (fatgen103), section "FAT Directory
-Structure". pyfatfs's objects marshal the records.
+Structure". pyfatfs's objects serialize the records.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST_YEAR, _LAST_YEAR = 1980, 2107
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name in a folder: of a file, or of a folder when `file` is None."""
+    """An entry of a folder: a file, or a folder if `file` is None."""
 
     path: str
     alias: bytes
@@ -35,7 +35,7 @@ class Entry:
     file: File | None
 
     def records(self, cluster: int, stamp: Stamp) -> bytes:
-        """Return the entry's records on disk; its data starts at `cluster`, 0 being none."""
+        """Return the entry's on-disk records; `cluster` is the first cluster, 0 if it has none."""
         if self.file is None:
             return self.long_name + record(self.alias, _FOLDER, stamp, cluster=cluster)
         attributes = _ARCHIVE | (0 if self.file.mode & _WRITABLE else _READ_ONLY)
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder: its path, that of the folder above (None above the root), and its entries."""
+    """A folder: its path, its parent's path (None for the root), and its entries."""
 
     path: str
     above: str | None
@@ -53,17 +53,17 @@ class Folder:
 
     @property
     def size(self) -> int:
-        """The bytes of its records: the label or "." and "..", then the entries."""
+        """The size of its records in bytes: the label or "." and "..", then the entries."""
         own = 1 if self.above is None else 2
         records = own + len(self.entries)
         return records * RECORD_SIZE + sum(len(entry.long_name) for entry in self.entries)
 
     def data(self, cluster_of: Callable[[str], int], *, label: bytes, stamp: Stamp) -> bytes:
-        """Return the folder's records; `cluster_of` says where a path's data starts."""
+        """Return the folder's records; `cluster_of` maps a path to its first cluster."""
         if self.above is None:
             own = record(label, _VOLUME_LABEL, stamp)
         else:
-            # The root is number 0 here, whatever its cluster.
+            # ".." refers to the root as cluster 0, regardless of its actual cluster.
             above = cluster_of(self.above) if self.above != ROOT else 0
             own = record(_DOT, _FOLDER, stamp, cluster=cluster_of(self.path))
             own += record(_DOT_DOT, _FOLDER, stamp, cluster=above)
@@ -80,7 +80,7 @@ class Stamp:
 
     @classmethod
     def of(cls, timestamp: int) -> Stamp:
-        """Return the stamp of `timestamp` seconds since 1970, UTC, rounded down to even ones.
+        """Return the stamp of `timestamp` (seconds since 1970, UTC), rounded down to even seconds.
 
         Raises InputError outside of the years 1980 to 2107.
         """
@@ -123,8 +123,8 @@ def record(
 def folders_of(tree: Tree) -> tuple[Folder, ...]:
     """Return the folders of `tree`, the root first, all sorted by path.
 
-    Raises InputError for a file above 4 GiB - 1, a name that FAT cannot hold, two names of a folder
-    that differ in case only, and a folder of more than 65,536 records.
+    Raises InputError for a file larger than 4 GiB - 1, a name that is invalid in FAT, two names in
+    a folder that differ only in case, and a folder of more than 65,536 records.
     """
     files = {file.path: file for file in tree.files}
     for file in tree.files:

@@ -20,7 +20,7 @@ _SHORT_CHARACTERS = r"A-Z0-9!#$%&'()@^_`{}~\-"
 _SHORT_NAME = re.compile(rf"[{_SHORT_CHARACTERS}]{{1,8}}(?:\.[{_SHORT_CHARACTERS}]{{1,3}})?")
 _NOT_SHORT = re.compile(rf"[^{_SHORT_CHARACTERS}.]")
 _LABEL = re.compile(rf"[{_SHORT_CHARACTERS}][{_SHORT_CHARACTERS} ]{{0,10}}")
-# U+FFFF is the padding of long-name records, so it cannot be told from the end of a name.
+# U+FFFF is excluded because it is the padding of long-name records.
 _FORBIDDEN = re.compile('[\x00-\x1f\x7f"*/:<>?\\\\|\ud800-\udfff\uffff]')
 _LONGEST = 255
 _RECORD_UNITS = 13
@@ -29,7 +29,7 @@ _LAST_RECORD = 0x40
 
 
 def check_name(name: str, *, path: str) -> None:
-    """Raise InputError when FAT cannot hold `name`, a component of the file's `path`."""
+    """Raise InputError if `name`, a component of the file's `path`, is invalid in FAT."""
     bad = _FORBIDDEN.search(name)
     if not name:
         problem = "an empty name"
@@ -47,16 +47,16 @@ def check_name(name: str, *, path: str) -> None:
 
 
 def folded(path: str) -> str:
-    """Return `path` so that two paths FAT takes for the same compare equal.
+    """Return a key that is equal for paths which FAT treats as equal.
 
-    Readers fold case by tables of different size; this takes the widest view, so that no reader
-    sees two files where another sees one.
+    Readers differ in their case folding tables; this folds the most, so that no reader sees one
+    file where another sees two.
     """
     return path.upper().casefold()
 
 
 def pack_label(label: str) -> bytes:
-    """Return the volume label as the 11 bytes on disk; raises InputError for a bad one."""
+    """Return the volume label as the 11 bytes on disk; raises InputError for an invalid one."""
     if not _LABEL.fullmatch(label):
         raise InputError(
             f"{label!a} is not a FAT volume label",
@@ -66,9 +66,9 @@ def pack_label(label: str) -> bytes:
 
 
 def aliases(names: Collection[str]) -> dict[str, bytes]:
-    """Return for each name of one directory its unique 8.3 name, as the 11 bytes on disk.
+    """Return a unique 8.3 name, as 11 bytes on disk, for each name in one directory.
 
-    A name that is an 8.3 name but for its case keeps it; the others get a numeric tail ("~1").
+    A name that is a valid 8.3 name except for its case keeps it; others get a numeric tail ("~1").
     The names must differ after `folded`.
     """
     result = {
@@ -77,7 +77,7 @@ def aliases(names: Collection[str]) -> dict[str, bytes]:
         if _SHORT_NAME.fullmatch(name.upper())
     }
     taken = set(result.values())
-    # Names with the same start share a count, so that many of them do not try every tail again.
+    # Names with the same start share a counter, so that they do not retry every tail.
     counts: defaultdict[tuple[str, str], Iterator[int]] = defaultdict(lambda: itertools.count(1))
     for name in names:
         if name not in result:
@@ -90,9 +90,9 @@ def aliases(names: Collection[str]) -> dict[str, bytes]:
 
 
 def long_records(name: str, alias: bytes) -> bytes:
-    """Return the long-name records (32 bytes each) that stand before the record of `alias`.
+    """Return the long-name records (32 bytes each) that precede the record of `alias`.
 
-    There are none for a name that is its own upper-case 8.3 name.
+    Empty for a name that equals its own upper-case 8.3 name.
     """
     if _SHORT_NAME.fullmatch(name):
         return b""
@@ -107,9 +107,9 @@ def long_records(name: str, alias: bytes) -> bytes:
 
 
 def long_name(records: Sequence[bytes], alias: bytes) -> str:
-    """Return the name in the long-name `records` (32 bytes each) that stand before `alias`.
+    """Return the name in the long-name `records` (32 bytes each) that precede `alias`.
 
-    It is empty where there are none, or where they are damaged or another's.
+    Empty if there are none, or if they are damaged or belong to another record.
     """
     count = len(records)
     numbers = [count | _LAST_RECORD, *range(count - 1, 0, -1)]
@@ -121,7 +121,7 @@ def long_name(records: Sequence[bytes], alias: bytes) -> str:
 
 
 def record_count(name: str) -> int:
-    """Return how many records of 32 bytes `name` takes, its 8.3 alias being one of them."""
+    """Return the number of 32-byte records of `name`, including its 8.3 alias."""
     units = 0 if _SHORT_NAME.fullmatch(name) else len(name.encode("utf-16-le")) // 2
     return 1 - (-units // _RECORD_UNITS)
 
@@ -152,7 +152,7 @@ def _pack(stem: str, extension: str) -> bytes:
 
 
 def _basis(name: str) -> tuple[str, str]:
-    """Return the stem and the extension to make an alias of."""
+    """Return the stem and the extension for the alias."""
     text = _NOT_SHORT.sub("_", name.replace(" ", "").lstrip(".").upper())
     stem, dot, extension = text.rpartition(".")
     return (stem.replace(".", ""), extension[:3]) if dot else (extension, "")

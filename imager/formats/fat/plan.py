@@ -1,8 +1,8 @@
-"""Plans a FAT32 file system: where each byte will stand, nothing written.
+"""Plan a FAT32 file system: decide the location of each byte without writing anything.
 
-Only metadata is made here; a file's data stays the extents it came as. Every file is one run of
-clusters that starts at a multiple of 2048 bytes of the volume, so that a directory record of an
-ISO 9660 file system around the volume can point at the same bytes.
+Only metadata is created here; file data remains extents. Every file is one run of clusters that
+starts at a multiple of 2048 bytes of the volume, so that a directory record of an ISO 9660 file
+system around the volume can refer to the same bytes.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from imager.support.units import CD_SECTOR, GIB, SECTOR_SIZES, align_up, format_
 
 _FILE_ALIGNMENT = CD_SECTOR
 _CLUSTER_SIZES = (4096, 2048, 1024, 512)
-# To the size of the volume from which on they keep the allocation table small.
+# Cluster size: volume size above which it is used, to keep the allocation table small.
 _LARGE_CLUSTERS = {32768: 32 * GIB, 16384: 16 * GIB, 8192: 8 * GIB}
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The clusters of each path that has any, and the cluster after the last one taken."""
+    """The cluster run of each path that has one, and the end cluster (exclusive)."""
 
     runs: Mapping[str, ClusterRun]
     end: int
 
     @property
     def span(self) -> int:
-        """The clusters a volume needs: those taken, and those left free to align a file."""
+        """The number of clusters needed: used ones, and free ones that align files."""
         return self.end - FIRST_CLUSTER
 
     def cluster_of(self, path: str) -> int:
-        """Return the first cluster of a path; 0, as records have it, for an empty file."""
+        """Return the first cluster of a path; 0 for an empty file, as in its record."""
         run = self.runs.get(path)
         return run.first if run else 0
 
@@ -63,13 +63,13 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     sector_size: int = 512,
     hidden_sectors: int = 0,
 ) -> VolumePlan:
-    """Return the plan of a FAT32 volume of `size` bytes that holds `tree`.
+    """Plan a FAT32 volume of `size` bytes that holds `tree`.
 
-    `volume_id` has 32 bits, `timestamp` is seconds since 1970 in UTC (FAT keeps even ones),
-    `hidden_sectors` counts the sectors before the volume on its disk. Data are stored in the order
-    of the tree's files, so one pass forward over a source suffices; folders are sorted. Raises
-    InputError for names and sizes FAT cannot hold, names that differ in case only, a bad label or
-    time, and a `size` too small, naming the least one.
+    `volume_id` has 32 bits, `timestamp` is in seconds since 1970, UTC (FAT stores even seconds),
+    `hidden_sectors` is the number of sectors before the volume on its disk. Data is stored in the
+    order of the tree's files, so that one forward pass over a source suffices; folders are sorted.
+    Raises InputError for names and sizes that are invalid in FAT, names that differ only in case,
+    an invalid label or time, and a `size` that is too small, with the minimum size.
     """
     packed_label, stamp = pack_label(label), Stamp.of(timestamp)
     folders = folders_of(tree)
@@ -96,14 +96,14 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
 
 
 def check_fat_tree(tree: Tree) -> None:
-    """Raise InputError when `tree` has a file, a name or a folder that no FAT volume can hold."""
+    """Raise InputError if `tree` has a file, name or folder that no FAT volume can hold."""
     folders_of(tree)
 
 
 def minimum_fat_size(tree: Tree, *, sector_size: int = 512) -> int:
-    """Return the least size in bytes, a multiple of 4096, with which `plan_fat` succeeds.
+    """Return the minimum size in bytes, a multiple of 4096, for which `plan_fat` succeeds.
 
-    Raises InputError for names and sizes of files that FAT cannot hold.
+    Raises InputError for names and file sizes that are invalid in FAT.
     """
     return _minimum_size(folders_of(tree), tree.files, sector_size)
 
@@ -120,7 +120,7 @@ def _minimum_size(folders: Sequence[Folder], files: Sequence[File], sector_size:
 
 
 def _cluster_sizes(sector_size: int, volume_size: int = 0) -> list[int]:
-    """Return the cluster sizes to try, best first: above 8 GiB larger ones, as Windows has them."""
+    """Return the cluster sizes to try, best first; above 8 GiB larger ones, like Windows."""
     if sector_size not in SECTOR_SIZES:
         raise InputError(f"FAT sectors of {sector_size} bytes", hint="use 512 or 4096")
     large = (size for size, above in _LARGE_CLUSTERS.items() if volume_size > above)
@@ -130,7 +130,7 @@ def _cluster_sizes(sector_size: int, volume_size: int = 0) -> list[int]:
 def _fit(
     folders: Sequence[Folder], files: Sequence[File], *, size: int, sector_size: int
 ) -> tuple[Geometry, _Layout]:
-    """Return the geometry with the largest clusters that is FAT32 and has room for the files."""
+    """Return the geometry with the largest clusters that is FAT32 and has space for the files."""
     if size % sector_size or size > LARGEST_SIZE:
         raise InputError(
             f"a FAT file system of {size} bytes",
@@ -150,7 +150,7 @@ def _fit(
 
 
 def _allocate(folders: Sequence[Folder], files: Sequence[File], cluster_size: int) -> _Layout:
-    """Give out the clusters in order: the folders, by path, then the files."""
+    """Allocate clusters in order: the folders, by path, then the files."""
     step = max(_FILE_ALIGNMENT // cluster_size, 1)
     runs: dict[str, ClusterRun] = {}
     end = FIRST_CLUSTER

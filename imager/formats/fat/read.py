@@ -1,7 +1,7 @@
-"""Reads foreign FAT volumes, as mkfs.fat, mtools, Linux and Windows leave them.
+"""Read foreign FAT volumes, as written by mkfs.fat, mtools, Linux and Windows.
 
-It accepts what a stick in use has: stale free counts, 8.3 names in any case, clusters behind a
-file's end. As Linux and EDK II do, it reads one allocation table; `fat_tables_agree` compares the
+It tolerates what occurs on USB sticks: stale free counts, 8.3 names in any case, clusters after a
+file's end. Like Linux and EDK II, it reads one allocation table; `fat_tables_agree` compares the
 copies. Follows Microsoft's "FAT32 File System Specification" (fatgen103).
 """
 
@@ -45,7 +45,7 @@ _NO_MIRROR, _ACTIVE_TABLE = 0x80, 0x0F
 
 
 def is_fat(head: bytes) -> bool:
-    """Whether a volume that begins with `head`, at least 512 bytes, is meant to be FAT."""
+    """Return whether a volume that starts with `head`, at least 512 bytes, is FAT."""
     if len(head) < 512 or head[510:512] != b"\x55\xaa" or head[0] not in (0xE9, 0xEB):
         return False
     sector, per_cluster, reserved, tables, *_ = _BOOT_SECTOR.unpack_from(head)
@@ -55,28 +55,27 @@ def is_fat(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A file or folder: its first cluster (0: none, or a fixed root), and its size in bytes."""
+    """The first cluster (0: none, or a fixed root) and size in bytes of a file or folder."""
 
     cluster: int
     size: int = field(compare=False)
 
 
 def open_fat(path: Path, *, offset: int = 0, size: int | None = None, folder: str = "") -> Tree:
-    """Return what is in `folder` of a FAT volume; see `read_tree`.
+    """Return the contents of `folder` in a FAT volume; see `read_tree`.
 
-    The volume has `size` bytes (None: the rest) from byte `offset` of the file `path` on. Names are
-    found whatever their case. Raises InputError for a damaged or truncated
-    volume, UnsupportedError for an allocation table of more than 128 MiB, OutputError for a failed
-    disk.
+    The volume has `size` bytes (None: up to the end) at byte `offset` of the file `path`. Names
+    are case-insensitive. Raises InputError for a damaged or truncated volume, UnsupportedError
+    for an allocation table of more than 128 MiB, OutputError for a read error.
     """
     with opened_volume(path, offset=offset, size=size, what="FAT") as volume:
         return read_tree(volume, _Fat(volume), folder)
 
 
 def fat_tables_agree(path: Path, *, offset: int = 0, size: int | None = None) -> bool:
-    """Whether the copies of a volume's allocation table are equal; errors as `open_fat`.
+    """Return whether the copies of the allocation table are equal; raises like `open_fat`.
 
-    A single table agrees with itself, as do FAT32 tables that are declared not to be copies.
+    True if there is only one table, or if FAT32 table mirroring is disabled.
     """
     with opened_volume(path, offset=offset, size=size, what="FAT") as volume:
         geometry = _Geometry.read(volume)
@@ -90,11 +89,11 @@ def fat_tables_agree(path: Path, *, offset: int = 0, size: int | None = None) ->
 
 
 def read_fat_label(path: Path) -> str:
-    """Return the label of the FAT volume that is the file or device `path`; empty for none.
+    """Return the label of the FAT volume in the file or device `path`; empty if it has none.
 
-    It comes from the first cluster of the root folder, since Windows does not update the boot
-    sector. Raises InputError for a damaged volume, UnsupportedError and
-    OutputError as `open_fat`.
+    It is read from the first cluster of the root folder, since Windows does not update the boot
+    sector. Raises InputError for a damaged volume, UnsupportedError and OutputError like
+    `open_fat`.
     """
     with opened_volume(path, offset=0, size=None, what="FAT") as volume:
         geometry = _Geometry.read(volume)
@@ -104,7 +103,7 @@ def read_fat_label(path: Path) -> str:
         for alias, attributes, *_ in _RECORD.iter_unpack(volume.read(place, length)):
             if alias[0] == _END:
                 break
-            # Long names have this attribute too, with others.
+            # Long-name records have the label attribute too, combined with others.
             is_label = attributes & (_LABEL | _FOLDER) == _LABEL and attributes & _LONG != _LONG
             if is_label and alias[0] != _DELETED:
                 return _unescaped(alias).decode("cp437").rstrip(" ")
@@ -113,10 +112,10 @@ def read_fat_label(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Geometry:
-    """Where the parts of a volume lie, in bytes; entries of its table have `bits`.
+    """The locations of the parts of a volume, in bytes; table entries have `bits` bits.
 
-    `root` is a cluster of FAT32, else 0: then `root_size` bytes of it stand before the data.
-    `copies` are the offsets of the tables that are to be equal to the one at `table`.
+    `root` is the root's cluster in FAT32, otherwise 0: then its `root_size` bytes precede the
+    data. `copies` are the offsets of the tables that must equal the one at `table`.
     """
 
     bits: int
@@ -144,7 +143,7 @@ class _Geometry:
             raise DamagedError("its boot sector has impossible sizes")
         cluster_size = per_cluster * sector
         clusters = (sectors * sector - data) // cluster_size
-        # As Linux tells them apart.
+        # The same criteria as in Linux.
         bits = 32 if not table_16 else 16 if clusters >= _LEAST_CLUSTERS_16 else 12
         no_mirror = bits == 32 and bool(flags & _NO_MIRROR)
         active = flags & _ACTIVE_TABLE if no_mirror else 0
@@ -164,16 +163,16 @@ class _Geometry:
 
     @property
     def table_size(self) -> int:
-        """The bytes of the allocation table that count."""
+        """The size in bytes of the used part of the allocation table."""
         return -(-(self.clusters + FIRST_CLUSTER) * self.bits // 8)
 
     @property
     def numbers(self) -> int:
-        """The bits of an entry that are a cluster's number."""
+        """The mask of the cluster number in a table entry."""
         return (1 << min(self.bits, 28)) - 1
 
     def offset(self, cluster: int) -> int:
-        """Return the byte at which a cluster begins."""
+        """Return the offset of a cluster in bytes."""
         return self.data + (cluster - FIRST_CLUSTER) * self.cluster_size
 
 
@@ -195,7 +194,7 @@ class _Fat:
         table = volume.read(geometry.table, geometry.table_size)
         self._table = _entries(table, geometry.bits)
         self._end = geometry.clusters + FIRST_CLUSTER
-        # The last eight numbers end a chain.
+        # The last eight values mark the end of a chain.
         self._last = geometry.numbers - 7
         self.root = _Place(geometry.root, 0)
 
@@ -230,7 +229,7 @@ class _Fat:
             yield from (data[at : at + _RECORD.size] for at in range(0, length, _RECORD.size))
 
     def _parts(self, folder: _Place) -> Iterator[tuple[int, int]]:
-        """Yield the (offset, length) in bytes of a folder's parts."""
+        """Yield the (offset, length) in bytes of a folder's extents."""
         geometry = self._geometry
         if folder.cluster == 0 and geometry.bits != 32:
             yield geometry.data - geometry.root_size, geometry.root_size
@@ -245,7 +244,7 @@ class _Fat:
                 raise DamagedError(f"the folder at cluster {folder.cluster} does not end")
 
     def _runs(self, file: _Place) -> Iterator[Run]:
-        """Yield where the bytes of a file are; clusters behind its end are ignored."""
+        """Yield the runs of a file's data; clusters after its end are ignored."""
         size = self._geometry.cluster_size
         count = -(-file.size // size)
         done, cluster = 0, file.cluster
@@ -264,7 +263,7 @@ class _Fat:
 
 
 def _short_name(alias: bytes, case: int) -> str:
-    """Return an 8.3 name; Windows keeps in two bits that stem or extension are in lower case."""
+    """Return an 8.3 name; Windows stores the lower case of stem and extension in two bits."""
     alias = _unescaped(alias)
     stem, extension = alias[:8].decode("cp437").rstrip(" "), alias[8:].decode("cp437").rstrip(" ")
     stem = stem.lower() if case & _LOWER_STEM else stem

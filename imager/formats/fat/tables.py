@@ -1,8 +1,8 @@
 """The fixed structures of a FAT32 volume: geometry, boot sector, FSInfo, allocation table.
 
 Follows Microsoft's "FAT32 File System Specification" (fatgen103), sections "Boot Sector and BPB
-Structure", "FAT Data Structure" and "FAT32 FSInfo Sector Structure". pyfatfs's objects marshal the
-structures; their fields have the names of the specification.
+Structure", "FAT Data Structure" and "FAT32 FSInfo Sector Structure". pyfatfs's objects serialize
+the structures; their fields have the names of the specification.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from imager.support.units import align_up
 
-# The specification makes 65,525 clusters the least of FAT32 and tells to stay clear of the limit,
-# as many readers are off by a few.
+# The specification's minimum for FAT32 is 65,525 clusters; it recommends a margin, because many
+# readers are off by a few.
 LEAST_CLUSTERS = 65_525 + 64
-# With clusters of 4 KiB more would exceed the 28 bits of a cluster number.
+# With 4 KiB clusters, larger volumes would exceed the 28 bits of a cluster number.
 LARGEST_SIZE = 1 << 40
 FIRST_CLUSTER = 2
 FSINFO_SECTOR = 1
@@ -34,26 +34,26 @@ _UNKNOWN = 0xFFFF_FFFF
 _SIGNATURE = b"\x55\xaa"
 _HEADS = 64
 _SECTORS_PER_TRACK = 32
-# int 18h hands over to the BIOS's next boot device; should that return: hlt, forever.
+# int 18h starts the BIOS's next boot device; if it returns: hlt in a loop.
 _BOOT_CODE = bytes.fromhex("cd18f4ebfd")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterRun:
-    """`count` clusters in a row, from cluster number `first` on."""
+    """`count` consecutive clusters, starting at cluster number `first`."""
 
     first: int
     count: int
 
     @property
     def end(self) -> int:
-        """The cluster after the last one."""
+        """The end cluster, exclusive."""
         return self.first + self.count
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Where the parts of a volume lie; sizes and offsets in bytes, from the volume's start."""
+    """The locations of the parts of a volume; sizes and offsets in bytes from its start."""
 
     size: int
     sector_size: int
@@ -76,7 +76,7 @@ class Geometry:
 
     @classmethod
     def holding(cls, clusters: int, *, sector_size: int, cluster_size: int) -> Geometry:
-        """Return the geometry of the smallest volume, in steps of 4096 bytes, with `clusters`."""
+        """Return the geometry of the smallest volume with `clusters`, in steps of 4096 bytes."""
         tables = 2 * _ENTRY_SIZE * (clusters + FIRST_CLUSTER)
         size = RESERVED_SECTORS * sector_size + tables + clusters * cluster_size
         sizes = itertools.count(align_up(size, ALIGNMENT), ALIGNMENT)
@@ -85,12 +85,12 @@ class Geometry:
 
     @property
     def fat_offsets(self) -> tuple[int, int]:
-        """Where the two allocation tables start."""
+        """The offsets of the two allocation tables."""
         first = RESERVED_SECTORS * self.sector_size
         return first, first + self.fat_size
 
     def offset_of(self, cluster: int) -> int:
-        """Return where the data of cluster number `cluster` starts."""
+        """Return the data offset of cluster number `cluster`."""
         data_start = RESERVED_SECTORS * self.sector_size + 2 * self.fat_size
         return data_start + (cluster - FIRST_CLUSTER) * self.cluster_size
 
@@ -98,9 +98,9 @@ class Geometry:
 def boot_sector(
     geometry: Geometry, *, label: bytes, volume_id: int, hidden_sectors: int, root_cluster: int
 ) -> bytes:
-    """Return the 512 bytes of the boot sector (BPB); `label` is the 11 bytes of the root's entry.
+    """Return the 512-byte boot sector (BPB); `label` is the 11 bytes of the root's entry.
 
-    The sectors of a track divide the volume: mtools considers other values damage.
+    The volume is a multiple of the sectors per track: mtools treats other values as damage.
     """
     from pyfatfs.BootSectorHeader import FAT32BootSectorHeader
 
@@ -139,7 +139,7 @@ def boot_sector(
 
 
 def fs_info(geometry: Geometry, *, used: int, end: int) -> bytes:
-    """Return the 512 bytes of FSInfo: `used` clusters taken, none of them from `end` on."""
+    """Return the 512-byte FSInfo: `used` clusters are allocated, all of them below `end`."""
     from pyfatfs.FSInfo import FSInfo
 
     following = end if end < geometry.clusters + FIRST_CLUSTER else _UNKNOWN
@@ -147,9 +147,9 @@ def fs_info(geometry: Geometry, *, used: int, end: int) -> bytes:
 
 
 def allocation_table(runs: Iterable[ClusterRun], *, end: int) -> bytes:
-    """Return the table's entries below cluster number `end`, each run being one chain.
+    """Return the table entries below cluster number `end`; each run is one chain.
 
-    The first two entries hold the media byte and the bits of a clean, error-free volume.
+    The first two entries hold the media byte and the flags of a clean, error-free volume.
     """
     entries = array("I", bytes(end * _ENTRY_SIZE))
     entries[:FIRST_CLUSTER] = array("I", [0x0FFF_FF00 | _MEDIA, _END_OF_CHAIN])

@@ -1,1 +1,1 @@
-"""Partition tables: planned, read, edited."""
+"""Partition tables: plan, read and edit them."""

@@ -1,7 +1,7 @@
-"""Writes partition tables to disks in use.
+"""Write partition tables to disks in use.
 
 UEFI Specification 2.10, 5.3.2 and 5.3.3. The backup is written first, then the primary table, so
-that at every moment one of them is sound. The places between them are not written.
+that one of them is valid at any time. The space between them is not written.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from uuid import UUID
 from imager.formats.gpt.table import ARRAY, Table, plan_gpt
 from imager.support.errors import OutputError
 
-_MBR_SIZE = slice(458, 462)  # of its first entry, the number of sectors
+_MBR_SIZE = slice(458, 462)  # the sector count of its first entry
 
 
 def write_table(table: Table, path: Path) -> None:
     """Write both copies to the disk `path`, the backup at its end first; raises OutputError.
 
-    A write that was interrupted is repeated by the next call: the primary header, which points to
-    everything else, comes last.
+    After an interruption, calling it again completes the write: the primary header, which refers
+    to everything else, is written last.
     """
     with _writing(path) as file:
         if table.gained:
@@ -32,15 +32,15 @@ def write_table(table: Table, path: Path) -> None:
         if table.array != ARRAY:
             _write(file, table.array * table.sector_size, table.padded_entries)
             _write(file, table.sector_size, table.header)
-        else:  # in one piece: the kernel does not look at the backup
+        else:  # in one write: the kernel does not use the backup
             _write(file, table.sector_size, table.header + table.padded_entries)
 
 
 def write_empty_table(path: Path, *, guid: UUID, sector_size: int = 512) -> None:
     """Write a table without partitions to the blank disk `path`; raises OutputError.
 
-    Its entries are the zeros that are there. A cut leaves a protective MBR alone (see
-    `protective_mbr`), or with it one sound copy.
+    The zeros already on the disk are its entries. An interrupted write leaves the protective MBR
+    (see `protective_mbr`) alone or with one valid copy.
     """
     with _writing(path) as file:
         size = file.seek(0, os.SEEK_END)
@@ -54,7 +54,7 @@ def write_empty_table(path: Path, *, guid: UUID, sector_size: int = 512) -> None
 
 
 def protective_mbr(disk_size: int, sector_size: int = 512) -> bytes:
-    """Return the first sector of a disk with an empty table; raises ValueError if it has no room.
+    """Return the first sector of a disk with an empty table; ValueError if the disk is too small.
 
     https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html#protective-mbr
     """

@@ -1,6 +1,6 @@
-"""Partitions, and the entries of a GUID partition table that describe them (UEFI 2.10, 5.3.3).
+"""Partitions, and their entries in a GUID partition table (UEFI 2.10, 5.3.3).
 
-gpt-image's objects marshal them.
+gpt-image's objects serialize the entries.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LABEL_BYTES = 72
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition: `size` bytes at `offset` bytes; `attributes` is the raw 64-bit mask."""
+    """A partition: `size` bytes at byte `offset`; `attributes` is the raw 64-bit mask."""
 
     label: str
     type_guid: UUID
@@ -40,19 +40,19 @@ class Partition:
 
     @property
     def end(self) -> int:
-        """The byte after the last one."""
+        """The end offset, exclusive."""
         return self.offset + self.size
 
 
 def split_entries(array: bytes, size: int) -> list[bytes]:
-    """Return the bytes of each entry of an array, `size` each."""
+    """Split an array of entries into entries of `size` bytes each."""
     return [array[start : start + size] for start in range(0, len(array), size)]
 
 
 def numbered_partitions(
     entries: Iterable[bytes], sector_size: int
 ) -> Iterator[tuple[int, Partition]]:
-    """Yield number (from 1) and partition of each entry in use, wherever it claims to be."""
+    """Yield number (from 1) and partition of each entry in use, without checking its range."""
     for number, raw in enumerate(entries, start=1):
         kind, guid, first, last, attributes, name = _ENTRY.unpack_from(raw)
         if kind != NO_TYPE:
@@ -63,7 +63,7 @@ def numbered_partitions(
 
 
 def marshal_entry(part: Partition, sector_size: int) -> bytes:
-    """Return the entry of a partition, `ENTRY_SIZE` bytes."""
+    """Return the entry of a partition, with `ENTRY_SIZE` bytes."""
     ids = str(part.type_guid), str(part.guid)
     record = EntryRecord(part.label, part.size, *ids, partition_attributes=part.attributes)
     record.first_lba = part.offset // sector_size
@@ -73,7 +73,7 @@ def marshal_entry(part: Partition, sector_size: int) -> bytes:
 
 
 def with_last_sector(entry: bytes, last: int) -> bytes:
-    """Return an entry whose partition ends with the sector `last`; its other bytes stay."""
+    """Return the entry with the last sector set to `last`; its other bytes do not change."""
     changed = bytearray(entry)
     changed[_LAST_SECTOR] = last.to_bytes(8, "little")
     return bytes(changed)
@@ -91,7 +91,7 @@ def check_new(partitions: Sequence[Partition], sector_size: int) -> None:
 
 
 def check_apart(partitions: Iterable[Partition], start: int, end: int) -> None:
-    """Raise ValueError unless the partitions lie in the bytes [start, end), and apart."""
+    """Raise ValueError if partitions overlap or extend outside the bytes [start, end)."""
     ordered = sorted(partitions, key=lambda part: part.offset)
     for part in ordered:
         if part.size <= 0 or part.offset < start or part.end > end:

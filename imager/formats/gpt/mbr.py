@@ -1,4 +1,4 @@
-"""MBR partition tables, read: the four primary partitions of a disk with 512-byte sectors."""
+"""Read MBR partition tables: the four primary partitions of a disk with 512-byte sectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ESP = 0xEF
 
 @dataclass(frozen=True, slots=True)
 class MbrPartition:
-    """A primary partition: `size` bytes at byte `offset`, entry `number` of the table (from 1)."""
+    """A primary partition: `size` bytes at byte `offset`; entry `number` of the table (from 1)."""
 
     number: int
     offset: int
@@ -24,10 +24,9 @@ class MbrPartition:
 
 
 def read_mbr(head: bytes) -> tuple[MbrPartition, ...]:
-    """Return the primary partitions of a disk that begins with `head`.
+    """Return the primary partitions of a disk that starts with `head`.
 
-    There are none without a table, nor in one that only protects a GPT. Nothing checks that they
-    lie on the disk.
+    Empty without a table, or for the protective MBR of a GPT. Partitions may exceed the disk.
     """
     if len(head) < _SECTOR or head[510:512] != b"\x55\xaa":
         return ()

@@ -1,7 +1,7 @@
-"""Reads GUID partition tables of any writer.
+"""Read GUID partition tables from any writer.
 
-UEFI Specification 2.10, 5.3.2 and 5.3.3. The number of entries, their size and the place of the
-array come from the header: xorriso writes 248 entries, sgdisk moves the array. All are bounded.
+UEFI Specification 2.10, 5.3.2 and 5.3.3. The header defines number and size of the entries and the
+location of the array: xorriso writes 248 entries, sgdisk moves the array. All are bounds-checked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LARGEST_ARRAY = 4 << 20
 
 
 class _Header(NamedTuple):
-    """The fields of a header, in their order."""
+    """The fields of a header, in order."""
 
     signature: bytes
     revision: bytes
@@ -55,7 +55,7 @@ class _Header(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """One sound copy of a table: its header, what follows the header's fields, its entries."""
+    """A valid copy of a table: its header, the data after the header's fields, its entries."""
 
     header: _Header
     extension: bytes
@@ -63,26 +63,26 @@ class _Copy:
 
     @property
     def contents(self) -> tuple[bytes, int, bytes]:
-        """What both copies of a table have in common."""
+        """The data that both copies of a table share."""
         return self.header.guid, self.header.entry_size, self.entries
 
     def partitions(self, sector_size: int) -> Mapping[int, Partition]:
-        """Return the partitions by number, wherever they claim to be."""
+        """Return the partitions by number, without checking their ranges."""
         entries = split_entries(self.entries, self.header.entry_size)
         return dict(numbered_partitions(entries, sector_size))
 
 
 def gpt_sector_size(head: bytes) -> int | None:
-    """Return the sector size of the GPT of an image that begins with `head`; None without one."""
+    """Return the GPT sector size of an image that starts with `head`; None without a GPT."""
     found = (size for size in SECTOR_SIZES if head[size:].startswith(_SIGNATURE))
     return next(found, None)
 
 
 def read_gpt(path: Path, sector_size: int = 512) -> Table:
-    """Return the partition table of the disk image `path`, which has to be without a flaw.
+    """Return the partition table of the disk image `path`, which must be fully valid.
 
-    Both copies are checked: signatures, CRCs, positions, that they agree, and that partitions lie
-    apart between the copies. Raises InputError with what is wrong.
+    Verifies signatures, CRCs and positions of both copies, that they match, and that partitions
+    do not overlap each other or the copies. Raises InputError with the problem.
     """
     hint = "the image may be truncated or damaged: build or download it again"
     with _reading(path, sector_size, hint) as file:
@@ -95,9 +95,9 @@ def read_gpt(path: Path, sector_size: int = 512) -> Table:
 
 
 def read_table(path: Path, sector_size: int = 512) -> Table:
-    """Return the table of the disk or image `path`: the primary one, else the backup.
+    """Return the primary table of the disk or image `path`, or the backup if it is invalid.
 
-    Raises InputError when neither is sound, or the disk has become smaller.
+    Raises InputError if neither is valid, or if the disk is smaller than the table says.
     """
     hint = "repair it with `sgdisk`, or wipe the disk if nothing on it is needed"
     with _reading(path, sector_size, hint) as file:
@@ -105,7 +105,7 @@ def read_table(path: Path, sector_size: int = 512) -> Table:
 
 
 def read_numbered(path: Path, sector_size: int = 512) -> Mapping[int, Partition]:
-    """Return the partitions of the primary table by number; none when it cannot be read."""
+    """Return the partitions of the primary table by number; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             return _read_copy(file, sector_size, 1).partitions(sector_size)
@@ -140,7 +140,7 @@ def _read(file: BinaryIO, sector_size: int) -> Table:
     except ValueError as error:
         if backup is None:
             raise
-        # It does not say where the primary array was.
+        # The backup does not record the location of the primary array.
         copy = replace(backup, header=backup.header._replace(array=ARRAY))
         gained, problem = 0, str(error)
     else:
@@ -174,7 +174,7 @@ def _table(copy: _Copy, disk_size: int, sector_size: int, *, gained: int, proble
 
 
 def _read_backup(file: BinaryIO, sector_size: int, last: int) -> tuple[_Copy | None, str]:
-    """Return the backup, or None and what is wrong with it."""
+    """Return the backup, or None and its problem."""
     try:
         return _read_copy(file, sector_size, last, alternate=1), ""
     except ValueError as error:
@@ -182,7 +182,7 @@ def _read_backup(file: BinaryIO, sector_size: int, last: int) -> tuple[_Copy | N
 
 
 def _difference(primary: _Copy, backup: _Copy | None, sector_size: int) -> str:
-    """Return why `backup` does not serve for `primary`; "" when it does."""
+    """Return why `backup` is not a valid backup of `primary`; "" if it is."""
     if backup is None or primary.contents != backup.contents:
         return "the backup differs from the primary table"
     start = backup.header.array * sector_size
@@ -192,7 +192,7 @@ def _difference(primary: _Copy, backup: _Copy | None, sector_size: int) -> str:
 
 
 def _check_protective_mbr(file: BinaryIO) -> None:
-    """Raise ValueError unless the disk begins with the MBR that a GPT has (UEFI 2.10, 5.2.3)."""
+    """Raise ValueError unless the disk starts with a protective MBR (UEFI 2.10, 5.2.3)."""
     mbr = _read_at(file, 0, 512)
     if mbr[510:] != b"\x55\xaa" or PROTECTIVE not in mbr[450:510:16]:
         raise ValueError("there is no protective MBR")
@@ -201,10 +201,10 @@ def _check_protective_mbr(file: BinaryIO) -> None:
 def _read_copy(
     file: BinaryIO, sector_size: int, place: int, *, alternate: int | None = None
 ) -> _Copy:
-    """Return the copy whose header is at sector `place`; raises ValueError if it is not sound.
+    """Return the copy whose header is at sector `place`; raises ValueError if it is invalid.
 
-    `alternate` is where it has to say that the other header is, None if anywhere. Which sectors
-    the header calls usable is not checked, nor where partitions lie.
+    `alternate` is the required location of the other header in this one; None accepts any. Does
+    not check the usable range in the header, nor the ranges of partitions.
     """
     header = _Header(*_FIELDS.unpack(_read_at(file, place * sector_size, HEADER_SIZE)))
     if header.signature != _SIGNATURE or not HEADER_SIZE <= header.size <= sector_size:

@@ -1,10 +1,10 @@
-"""A GUID partition table as one value: planned for a new disk, or read from one and changed.
+"""A GUID partition table as a value: planned for a new disk, or read from a disk and modified.
 
 UEFI Specification 2.10, chapter 5
 (https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html).
-gpt-image's objects marshal the structures. Its placement (34 sectors whatever their size) and its
-`Disk` (the whole image in memory) are not used: partitions have exact offsets, so one table serves
-a disk and the ESP inside a hybrid ISO.
+gpt-image's objects serialize the structures. Its placement (34 sectors of any size) and its `Disk`
+(the whole image in memory) are not used: partitions have exact offsets, so one table works for a
+disk and for the ESP inside a hybrid ISO.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from imager.formats.gpt.entries import (
 from imager.support.units import MIB, SECTOR_SIZES, align_up
 
 HEADER_SIZE = 92
-# The sector of the primary array, unless a tool has moved it.
+# The default sector of the primary array.
 ARRAY = 2
 _ENTRIES = 128
 _ARRAY_SIZE = _ENTRIES * ENTRY_SIZE
@@ -42,7 +42,7 @@ _MBR_LARGEST = 0xFFFF_FFFF
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Bytes of a disk from `start` up to `end`."""
+    """The bytes of a disk from `start` to `end`, exclusive."""
 
     start: int
     end: int
@@ -55,14 +55,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table of a disk of `disk_size` bytes, of which `usable` is for partitions.
+    """The table of a disk of `disk_size` bytes; partitions are within `usable`.
 
-    `entries` are the bytes of the array, `entry_size` each; the primary array is at sector
-    `array`. `revision`, `reserved` and `extension` (what a longer header has behind its fields)
-    are kept as they were read; `boot_code` is for the MBR of a new disk. `problem` says why the
-    two copies on the disk are not both sound, alike and for a disk of this size, and is empty if
-    they are. `gained` is the number of bytes by which the disk is larger than the table says, as
-    after writing an image to it.
+    `entries` are the bytes of the array, `entry_size` for each entry; the primary array is at
+    sector `array`. `revision`, `reserved` and `extension` (the data after the fields of a longer
+    header) keep the values that were read; `boot_code` is for the MBR of a new disk. `problem` is
+    the reason why the two copies on the disk are not both valid, equal and for a disk of this
+    size, and empty if they are. `gained` is the number of bytes by which the disk is larger than
+    the table says, as after writing an image to a larger disk.
     """
 
     disk_guid: UUID
@@ -81,11 +81,11 @@ class Table:
 
     @property
     def partitions(self) -> Mapping[int, Partition]:
-        """The partitions by their numbers, from 1."""
+        """The partitions by number, from 1."""
         return dict(numbered_partitions(self._raw_entries(), self.sector_size))
 
     def free_ranges(self) -> tuple[Range, ...]:
-        """Return the ranges that no partition has, with starts and ends on whole MiB."""
+        """Return the ranges without partitions, aligned to whole MiB."""
         ranges = []
         start = self.usable.start
         taken = sorted((part.offset, part.end) for part in self.partitions.values())
@@ -97,67 +97,67 @@ class Table:
         return tuple(ranges)
 
     def free_behind(self, number: int) -> Range:
-        """Return the free range right behind a partition, up to a whole MiB; it may be empty."""
+        """Return the free range after a partition, up to a whole MiB; it may be empty."""
         start = self.partitions[number].end
         begins = [part.offset for part in self.partitions.values() if part.offset >= start]
         return Range(start, max(start, min([self.usable.end, *begins]) // MIB * MIB))
 
     def free_number(self) -> int:
-        """Return the lowest number that no partition has; raises ValueError when all are taken."""
+        """Return the lowest unused partition number; raises ValueError if all are used."""
         for number, raw in enumerate(self._raw_entries(), start=1):
             if raw.startswith(NO_TYPE):
                 return number
         raise ValueError("the table has no free entry")
 
     def with_new(self, number: int, partition: Partition) -> Table:
-        """Return the table with `partition` as the entry `number`.
+        """Return the table with `partition` as entry `number`.
 
-        Raises ValueError when the entry, or a byte of the partition, is taken.
+        Raises ValueError if the entry is in use, or if the partition overlaps another one.
         """
         if number in self.partitions:
             raise ValueError(f"there is a partition {number}")
         return self._with_entry(number, marshal_entry(partition, self.sector_size))
 
     def with_size(self, number: int, size: int) -> Table:
-        """Return the table with the partition `number` of `size` bytes; raises ValueError."""
+        """Return the table with partition `number` resized to `size` bytes; raises ValueError."""
         last = (self.partitions[number].offset + size) // self.sector_size - 1
         return self._with_entry(number, with_last_sector(self._raw_entries()[number - 1], last))
 
     @property
     def is_whole(self) -> bool:
-        """Whether both copies are sound, agree, and are for a disk of this size."""
+        """Return whether both copies are valid, match, and are for a disk of this size."""
         return not self.problem
 
     def check(self) -> None:
-        """Raise ValueError unless the partitions lie apart, between both copies of the table."""
+        """Raise ValueError if partitions overlap each other or one of the copies of the table."""
         start = self.array * self.sector_size + len(self.padded_entries)
         check_apart(self.partitions.values(), start, self.backup_offset)
 
     @property
     def padded_entries(self) -> bytes:
-        """The array of entries, in whole sectors."""
+        """The array of entries, padded to whole sectors."""
         return self.entries.ljust(align_up(len(self.entries), self.sector_size), b"\0")
 
     @property
     def backup_offset(self) -> int:
-        """The byte where the backup array is written; its header follows."""
+        """The offset of the backup array; the backup header follows it."""
         return self.disk_size - self.sector_size - len(self.padded_entries)
 
     @property
     def primary(self) -> Content:
-        """What a new disk begins with: MBR, header and entries."""
+        """The start of a new disk: MBR, header and entries."""
         return Content.of_bytes(self.mbr + self.header + self.padded_entries)
 
     @property
     def backup(self) -> Content:
-        """What a disk ends with, from `backup_offset` on: entries and header."""
+        """The end of a disk, from `backup_offset` on: entries and header."""
         return Content.of_bytes(self.padded_entries + self.backup_header)
 
     @property
     def mbr(self) -> bytes:
         """The first sector: boot code and the protective MBR."""
         record = ProtectiveMBR(self._geometry)
-        # UEFI 2.10, table 5.4: CHS of sector 1, and all ones for an end that CHS cannot express.
+        # UEFI 2.10, table 5.4: the CHS of sector 1, and all ones for an end beyond CHS.
         record.start_chs, record.end_chs = b"\x00\x02\x00", b"\xff\xff\xff"
         record.partition_size = min(self._last, _MBR_LARGEST)
         code = self.boot_code.ljust(BOOT_CODE_SIZE, b"\0")
@@ -171,7 +171,7 @@ class Table:
 
     @property
     def backup_header(self) -> bytes:
-        """The sector of the backup header, the disk's last one."""
+        """The sector of the backup header, the last one of the disk."""
         return self._header(self._last, 1, self.backup_offset // self.sector_size)
 
     @property
@@ -208,12 +208,12 @@ class Table:
 
 
 def first_usable(sector_size: int = 512) -> int:
-    """Return the first byte a partition may use: after MBR, header and entries."""
+    """Return the first byte available to partitions, after MBR, header and entries."""
     return ARRAY * sector_size + align_up(_ARRAY_SIZE, sector_size)
 
 
 def backup_size(sector_size: int = 512) -> int:
-    """Return the bytes at the disk's end that the backup entries and header take."""
+    """Return the size in bytes of the backup entries and header at the end of the disk."""
     return sector_size + align_up(_ARRAY_SIZE, sector_size)
 
 
@@ -225,10 +225,10 @@ def plan_gpt(
     sector_size: int = 512,
     boot_code: bytes = b"",
 ) -> Table:
-    """Return the table of a disk of `disk_size` bytes with `partitions` exactly where they say.
+    """Return the table of a disk of `disk_size` bytes with `partitions` at their exact offsets.
 
-    `boot_code` (at most 440 bytes) goes into the MBR for a BIOS to run. Raises ValueError when a
-    partition is not sector aligned, overlaps another or lies outside the usable area.
+    `boot_code` (at most 440 bytes) is BIOS boot code for the MBR. Raises ValueError if a partition
+    is not aligned to sectors, overlaps another one or extends outside the usable area.
     """
     if sector_size not in SECTOR_SIZES:
         raise ValueError(f"sectors of {sector_size} bytes, not {SECTOR_SIZES}")

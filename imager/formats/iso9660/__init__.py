@@ -1,1 +1,1 @@
-"""ISO 9660 with Joliet and Rock Ridge: planned, and read from any image."""
+"""ISO 9660 with Joliet and Rock Ridge: plan images, and read any image."""

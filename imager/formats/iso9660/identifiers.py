@@ -1,9 +1,9 @@
-"""The names of an ISO 9660 tree, checked, and their identifiers.
+"""Validate the names of an ISO 9660 tree, and derive their identifiers.
 
-A name has two forms on the disc. Rock Ridge (RRIP 1.12, section 4.1.4) carries it byte for byte,
-for Linux, xorriso and GRUB. The file identifier is what all others read, for example Windows
-when the disc is copied to a FAT stick, so it is the name itself where that is plain and short
-(ISO 9660:1999, section 7.5, allows its letters), and otherwise a digest of the name.
+A name has two forms on the disc. Rock Ridge (RRIP 1.12, section 4.1.4) stores it byte for byte,
+for Linux, xorriso and GRUB. All other readers use the file identifier, for example Windows when it
+copies the disc to a FAT stick. It is the name itself if that is plain and short (ISO 9660:1999,
+section 7.5, allows its letters), and otherwise a digest of the name.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from imager.content.tree import Tree, name_of
 from imager.formats.errors import ImpossibleNameError
 
-# Linux cuts longer names off in silence (fs/isofs/rock.c, get_rock_ridge_filename).
+# Linux silently truncates longer names (fs/isofs/rock.c, get_rock_ridge_filename).
 LONGEST_NAME = 253
-# Path tables number directories with 16 bits (ECMA-119, section 9.4.4).
+# Path tables use 16-bit directory numbers (ECMA-119, section 9.4.4).
 MOST_DIRECTORIES = 0xFFFF
-# With up to 77 bytes a record of 254 bytes holds name, identifier, modes and times; a longer
-# name needs a continuation area anyway.
+# Up to 77 bytes, a record of 254 bytes holds name, identifier, modes and times. A longer name
+# needs a continuation area anyway.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,76}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class IsoTree:
-    """The entries, path to path of identifiers: `directories`, parents first, and `files`.
+    """Maps from paths to identifier paths: `directories`, parents first, and `files`.
 
-    The root is not among them. Either path ends with the entry's own name or identifier.
+    The root is not included. The last part of each path is the entry's own name or identifier.
     """
 
     directories: dict[str, str]
@@ -38,9 +38,9 @@ class IsoTree:
 def plan_tree(tree: Tree) -> IsoTree:
     """Return the identifiers of everything in `tree`.
 
-    Identifiers differ between siblings, also for readers that ignore case; of two names that
-    differ in case only, the first keeps its own. Raises InputError for a name that cannot be
-    written and for more than 65,535 directories.
+    Identifiers of siblings differ even if case is ignored; of two names that differ only in case,
+    the first keeps its own. Raises InputError for an invalid name and for more than 65,535
+    directories.
     """
     found = IsoTree({}, {})
     taken: set[str] = set()
@@ -57,7 +57,7 @@ def plan_tree(tree: Tree) -> IsoTree:
 def _identifier(parent: str, name: str, taken: set[str]) -> str:
     identifier = f"{parent}/{name}"
     if not _PLAIN.fullmatch(name) or identifier.lower() in taken:
-        # No plain name has a tilde, so a digest only ever meets digests.
+        # A plain name has no tilde, so a digest can only collide with another digest.
         identifier = f"{parent}/~{hashlib.sha256(name.encode()).hexdigest()[:40]}"
     taken.add(identifier.lower())
     return identifier

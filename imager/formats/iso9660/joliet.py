@@ -1,10 +1,10 @@
 """Joliet: a second directory tree over the same file data, with the names that Windows reads.
 
 Microsoft's "Joliet Specification" (1995): a supplementary volume descriptor (ECMA-119, section 8.5)
-whose escape sequence says UCS-2 level 3, with path tables (9.4) and directory records (9.1) of its
-own. The specification ends names at 64 characters, but what limits them is the record of 255
+with the escape sequence of UCS-2 level 3, and its own path tables (9.4) and directory records
+(9.1). The specification limits names to 64 characters, but the technical limit is the record of 255
 bytes: mkisofs's -joliet-long writes 103, and Windows, Linux, 7-Zip and libarchive read those.
-Files have no version number (`;1`); mkisofs and xorriso write none either.
+Files have no version number (`;1`), as with mkisofs and xorriso.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONGEST_NAME = 103
 _LONGEST_VOLUME_ID = 16
 _UCS2_LEVEL_3 = b"%/E"
 _FORBIDDEN = re.compile(r'[\x00-\x1f"*/:;<>?\\|]')
-# A name that looks like a shortened one is shortened itself, so that those only meet each other.
+# Names of this form are always shortened, so that a shortened name cannot match an original one.
 _SHORTENED = re.compile(r"~[0-9a-f]{16}$", re.ASCII)
 _DIRECTORY, _CONTINUED = 0x02, 0x80
 _SELF, _PARENT = b"\0", b"\1"
@@ -39,13 +39,13 @@ _DESCRIPTOR = struct.Struct(
 
 
 def joliet_volume_id(volume_id: str) -> str:
-    """Return what Joliet has of a volume id: its first 16 characters."""
+    """Return the volume id in Joliet: its first 16 characters."""
     return volume_id[:_LONGEST_VOLUME_ID]
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A directory: the number of the one above, its entries in order, and its size in bytes."""
+    """A directory: the number of its parent, its entries in order, and its size in bytes."""
 
     path: str
     above: int
@@ -55,10 +55,10 @@ class _Folder:
 
 @dataclass(frozen=True, slots=True)
 class JolietTree:
-    """The tree of files whose lengths in bytes are known, and not yet where they lie.
+    """A tree of files with known lengths in bytes, but without locations.
 
-    `folders` are in the order of the path table. `names` has the paths, of files or directories,
-    whose last part is another one here.
+    `folders` are in path table order. `names` maps the paths of renamed files and directories to
+    their new names.
     """
 
     folders: tuple[_Folder, ...]
@@ -67,17 +67,17 @@ class JolietTree:
 
     @classmethod
     def of(cls, tree: Tree) -> JolietTree:
-        """Return `tree` with the names that Joliet can have.
+        """Return `tree` with names that are valid in Joliet.
 
-        A name that Windows cannot have, or tells from a sibling's by case alone, is replaced by
-        one that is made of its start and of its digest.
+        A name that is invalid in Windows, or differs from a sibling's only in case, is replaced by
+        its start and a digest of it.
         """
         children = tree.entries
         lengths = {file.path: file.content.size for file in tree.files}
         names = dict(_other_names(children))
         ordered: list[_Folder] = []
         level = [(ROOT, 0)]
-        # ECMA-119, section 6.9.1: by level, by the number of the directory above, by name.
+        # ECMA-119, section 6.9.1: order by level, by the number of the parent directory, by name.
         while level:
             below = []
             for path, above in level:
@@ -90,14 +90,14 @@ class JolietTree:
 
     @property
     def size(self) -> int:
-        """The bytes that path tables and directories take, in whole sectors."""
+        """The size in bytes of path tables and directories, in whole sectors."""
         return 2 * self._table_room + sum(folder.size for folder in self.folders)
 
     def descriptor(self, *, start: int, volume_id: str, volume_size: int, timestamp: int) -> bytes:
         """Return the supplementary volume descriptor of a volume of `volume_size` bytes.
 
-        `start` is where the bytes of `record` lie, `timestamp` is in seconds since 1970, UTC. Of
-        the volume id Joliet has room for 16 characters.
+        `start` is the offset of the bytes of `record`, `timestamp` is in seconds since 1970, UTC.
+        The volume id is cut to 16 characters.
         """
         name, owner = joliet_volume_id(volume_id), _text(OWNER, 128)
         date = f"{datetime.fromtimestamp(timestamp, UTC):%Y%m%d%H%M%S}00\0".encode()
@@ -115,9 +115,9 @@ class JolietTree:
         )
 
     def record(self, *, start: int, offsets: Mapping[str, int], timestamp: int) -> bytes:
-        """Return path tables and directories, `size` bytes that will lie at byte `start`.
+        """Return path tables and directories, `size` bytes for byte `start` of the image.
 
-        `offsets` says at which byte the data of each file lie; all are multiples of 2048.
+        `offsets` maps each file to the byte offset of its data, a multiple of 2048.
         """
         starts, stamp = self._starts(start), _stamp(timestamp)
         numbers = {folder.path: number for number, folder in enumerate(self.folders)}
@@ -144,7 +144,7 @@ class JolietTree:
         return _identifier(folder.path, self.names) if folder.path else _SELF
 
     def _starts(self, start: int) -> list[int]:
-        """Return where each directory starts, in bytes."""
+        """Return the start offset of each directory in bytes."""
         sizes = [start + 2 * self._table_room, *(folder.size for folder in self.folders)]
         return list(accumulate(sizes))[:-1]
 
@@ -174,7 +174,7 @@ class JolietTree:
 
 
 def _other_names(children: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, str]]:
-    """Yield (path, name) of the entries that cannot keep their own name."""
+    """Yield (path, new name) of the entries that must be renamed."""
     for entries in children.values():
         taken: set[str] = set()
         for path in entries:
@@ -196,7 +196,7 @@ def _is_plain(name: str) -> bool:
 def _shortened(name: str) -> str:
     tail = f"~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     start = _FORBIDDEN.sub("_", name).encode("utf-16-be")[: 2 * (LONGEST_NAME - len(tail))]
-    # What is cut between the halves of a surrogate pair is not kept in half.
+    # Drop half of a surrogate pair that the cut has split.
     return start.decode("utf-16-be", "ignore") + tail
 
 
@@ -216,12 +216,12 @@ def _folder_size(
 
 
 def _fitting(at: int, length: int) -> int:
-    """Return `at`, or the next sector's start where a record would cross it (ECMA-119, 6.8.1.1)."""
+    """Return `at`, or the next sector if a record would cross into it (ECMA-119, 6.8.1.1)."""
     return at if at % CD_SECTOR + length <= CD_SECTOR else align_up(at, CD_SECTOR)
 
 
 def _sections(length: int) -> range:
-    """Return where in a file of `length` bytes its sections start: a record has 32 bits."""
+    """Return the start offsets of a file's sections; a record's length field has 32 bits."""
     return range(0, length or 1, RECORD_LIMIT)
 
 
@@ -253,7 +253,7 @@ def _stamp(timestamp: int) -> bytes:
 
 
 def _text(text: str, size: int) -> bytes:
-    """Return `text` in a field of `size` bytes, filled with spaces; an odd last byte is zero."""
+    """Return `text` padded with spaces to `size` bytes; an odd last byte is zero."""
     return text.ljust(size // 2).encode("utf-16-be").ljust(size, b"\0")
 
 

@@ -1,8 +1,8 @@
-"""The ISO 9660 metadata, laid out by pycdlib: descriptors, path tables, records, boot catalog.
+"""Lay out ISO 9660 metadata with pycdlib: descriptors, path tables, records, boot catalog.
 
-pycdlib is told names and lengths, and decides every location; file data never reach it. Three
-of its habits are mended here: its dates are the host's clock and time zone; it orders file data
-by directory; and its next El Torito sections inherit the first one's platform.
+pycdlib gets names and lengths, and decides every location; it never sees file data. This module
+corrects three of its properties: it uses the host's clock and time zone; it orders file data by
+directory; and El Torito sections after the first inherit the first one's platform.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ import pycdlib.pycdlib
 from imager.content.extents import Content, Data, Extent
 from imager.support.units import CD_SECTOR
 
-# ECMA-119, section 6.2.1: the system area, sectors 0 to 15, belongs to the boot code.
+# ECMA-119, section 6.2.1: the system area, sectors 0 to 15, is reserved for boot code.
 SYSTEM_AREA = 16 * CD_SECTOR
-# The most that one directory record describes: 32 bits of length, in whole sectors.
+# The maximum length in one directory record: 32 bits, in whole sectors.
 RECORD_LIMIT = 0xFFFFFFFF // CD_SECTOR * CD_SECTOR
 _FILE_MODE = 0o100444
 _DIRECTORY_MODE = 0o040555
 OWNER = "IMAGER"
 
-# The modules that look at the clock; one plan at a time may stand in for it.
+# The modules that read the clock; only one plan at a time may replace it.
 _CLOCK_USERS = (pycdlib.dates, pycdlib.headervd, pycdlib.pycdlib)
 _CLOCK_LOCK = threading.Lock()
 
 
 @contextmanager
 def pinned_clock(timestamp: int) -> Iterator[None]:
-    """Let pycdlib see the instant `timestamp` (seconds since 1970), in UTC, and no other."""
+    """Make pycdlib use the time `timestamp` (seconds since 1970), in UTC, for the block."""
     pinned = SimpleNamespace(
         **{**vars(time), "time": lambda: float(timestamp), "localtime": time.gmtime}
     )
@@ -53,10 +53,10 @@ def pinned_clock(timestamp: int) -> Iterator[None]:
 
 
 class _MetadataFile(io.BytesIO):
-    """Takes what is written below `end`: pycdlib also ends the image with one zero byte."""
+    """Ignores writes from `end` on: pycdlib appends one zero byte to the image."""
 
     def __init__(self, end: int) -> None:
-        # Growing as it is written, it would take up to twice its size.
+        # Allocate it at once: a buffer that grows could take twice its size.
         super().__init__(bytes(end))
         self._end = end
 
@@ -65,7 +65,7 @@ class _MetadataFile(io.BytesIO):
 
 
 class _Reserved:
-    """A volume descriptor whose bytes are set once all is placed; pycdlib gives it its sector."""
+    """A volume descriptor whose bytes are set after layout; pycdlib assigns its sector."""
 
     def __init__(self) -> None:
         self.data = bytes(CD_SECTOR)
@@ -83,9 +83,9 @@ class _Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are, in bytes: the files, in the order they were added, and the volume's end.
+    """Locations in bytes: the files, in the order they were added, and the volume's end.
 
-    `reserved` is where the bytes start that were reserved behind the metadata.
+    `reserved` is the start of the reserved bytes after the metadata.
     """
 
     files: list[int]
@@ -96,15 +96,15 @@ class Places:
 class IsoMetadata:
     """An ISO under construction; use it inside `pinned_clock`.
 
-    Identifier paths are absolute (`/EFI/BOOT`), sizes and offsets are bytes. First directories
-    (parents before children), then files in the order of their data, aliases and boot entries;
-    then `place` and `record`.
+    Identifier paths are absolute (`/EFI/BOOT`), sizes and offsets are bytes. Add directories first
+    (parents before children), then files in data order, aliases and boot entries; then call
+    `place` and `record`.
     """
 
     def __init__(self, volume_id: str) -> None:
         self._iso = pycdlib.pycdlib.PyCdlib()
-        # Level 4 is the one that neither limits depth (others would move the eighth level to
-        # RR_MOVED) nor letters. Rock Ridge 1.10 is what mkisofs and xorriso write.
+        # Only level 4 limits neither depth (others would move the eighth level to RR_MOVED) nor
+        # letters. mkisofs and xorriso also write Rock Ridge 1.10.
         self._iso.new(
             interchange_level=4,
             sys_ident=OWNER,
@@ -115,8 +115,8 @@ class IsoMetadata:
             app_ident_str=OWNER,
             rock_ridge="1.10",
         )
-        # It takes the place of level 4's enhanced descriptor: Talos's volume probing takes the
-        # first supplementary one for Joliet's, and would read the volume id in it as UCS-2.
+        # It replaces level 4's enhanced descriptor: Talos's volume probing treats the first
+        # supplementary descriptor as Joliet's, and would read the volume id in it as UCS-2.
         self._supplementary = _Reserved()
         self._iso.svds = [self._supplementary]
         self._no_data = io.BytesIO()
@@ -133,7 +133,7 @@ class IsoMetadata:
             self._share_times(record)
 
     def _share_times(self, record: Any) -> None:
-        """Give all records the same times, which take a tenth of the memory else."""
+        """Share one set of times between all records; separate ones take a tenth of the memory."""
         record.date = self._iso.pvd.root_directory_record().date
         entries = record.rock_ridge.dr_entries
         if entries.tf_record is not None:
@@ -141,7 +141,7 @@ class IsoMetadata:
             entries.tf_record = self._times
 
     def add_alias(self, identifier: str, name: str, target: int, span: tuple[int, int]) -> None:
-        """Add a name for `span` (offset, length) of the file that was added as number `target`."""
+        """Add a name for `span` (offset, length) of file number `target`, in order of addition."""
         offset, length = span
         inode = self._iso.inodes[target]
         for start in range(0, length or 1, RECORD_LIMIT):
@@ -174,7 +174,7 @@ class IsoMetadata:
             sections[-1].platform_id = platform
 
     def place(self, reserved: int) -> Places:
-        """Decide where all is, leaving room for `reserved` bytes between metadata and files."""
+        """Decide all locations, with `reserved` bytes between metadata and files."""
         iso = self._iso
         iso.force_consistency()
         sizes = [inode.get_data_length() for inode in iso.inodes]
@@ -192,9 +192,9 @@ class IsoMetadata:
         return Places(files, end * CD_SECTOR, iso.pvd.space_size * CD_SECTOR)
 
     def record(self, end: int, supplementary: bytes) -> Content:
-        """Return `end` bytes: the metadata behind an empty system area; nothing can follow.
+        """Return `end` bytes: an empty system area and the metadata; call this last.
 
-        `supplementary` is the volume descriptor that stands between boot record and terminator.
+        `supplementary` is the volume descriptor between boot record and terminator.
         """
         self._supplementary.data = supplementary
         self._iso.inodes = []

@@ -1,9 +1,9 @@
-"""ISO 9660 with Rock Ridge, Joliet and El Torito, as content: metadata made here, data in place.
+"""Plan ISO 9660 images with Rock Ridge, Joliet and El Torito; file data is used in place.
 
 Specifications: ECMA-119 (ISO 9660, https://ecma-international.org/publications-and-standards/
 standards/ecma-119/), SUSP and RRIP 1.10, Joliet (`joliet.py`), El Torito 1.0, UEFI 2.10 section
-13.3.2 for its use by UEFI. The order on the disc is that of the tree, so one pass forward over a
-source suffices.
+13.3.2 for its use by UEFI. Data is stored in tree order, so that one forward pass over a source
+suffices.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VOLUME_ID = re.compile(r"[A-Z0-9_]{1,32}", re.ASCII)
 _BOOT_CATALOG = "boot.cat"
 _BOOT_INFO_END = 64
 _LARGEST_LOAD = 0xFFFF
-# Sectors have 32-bit numbers; the margin is ample for the metadata of 65,535 directories.
+# Sector numbers have 32 bits; the margin is ample for the metadata of 65,535 directories.
 _LARGEST = ((1 << 32) - (1 << 20)) * CD_SECTOR
 
 
@@ -43,7 +43,7 @@ class BootPlatform(enum.IntEnum):
 class IsoAlias:
     """A second name, `path`, for `length` bytes at `offset` in the file `target`.
 
-    `offset` is a multiple of 2048. Its bytes are not stored again.
+    `offset` is a multiple of 2048. The bytes are stored only once.
     """
 
     path: str
@@ -56,9 +56,9 @@ class IsoAlias:
 class BootEntry:
     """A no-emulation El Torito entry for the file `path`.
 
-    `load_size` counts 512-byte sectors, at most 65,535; UEFI takes 0 and 1 as "to the end of the
-    medium". `boot_info_table` writes mkisofs's table over bytes 8 to 63 of the file, which must
-    be held in memory then.
+    `load_size` counts 512-byte sectors, at most 65,535; UEFI interprets 0 and 1 as "to the end of
+    the medium". `boot_info_table` writes mkisofs's table over bytes 8 to 63 of the file, which
+    must then be held in memory.
     """
 
     path: str
@@ -69,7 +69,7 @@ class BootEntry:
 
 @dataclass(frozen=True, slots=True)
 class IsoPlan(VolumePlan):
-    """The image; `renamed` are the paths whose last part Joliet has under another name."""
+    """The image; `renamed` are the paths whose last part has a different name in Joliet."""
 
     renamed: tuple[str, ...]
 
@@ -82,15 +82,15 @@ def plan_iso(
     boot: Sequence[BootEntry] = (),
     aliases: Sequence[IsoAlias] = (),
 ) -> IsoPlan:
-    """Return an ISO 9660 image of `tree`, with `aliases` beside its files.
+    """Return an ISO 9660 image of `tree`, with `aliases` in addition to its files.
 
-    `timestamp` (seconds since 1970) is the time of everything; files have mode 0444, directories
-    0555, all belong to root. The first entry of `boot` is the default one; with any, the tree
-    (but not Joliet's) also holds the file `boot.cat`. The size is a multiple of 2048, the volume
-    space exactly.
+    `timestamp` (seconds since 1970) is the time of all entries; files have mode 0444, directories
+    0555, and root owns all of them. The first entry of `boot` is the default one; if there are
+    any, the tree (but not Joliet's) also contains the file `boot.cat`. The size is a multiple of
+    2048 and equals the volume space size.
 
-    Raises InputError for a bad volume id, bad or clashing paths and more than 8 TiB; ValueError
-    for boot entries and aliases that do not fit the files.
+    Raises InputError for an invalid volume id, invalid or conflicting paths and more than 8 TiB;
+    ValueError for boot entries and aliases that do not match the files.
     """
     if not _VOLUME_ID.fullmatch(volume_id):
         raise InputError(
@@ -117,7 +117,7 @@ def plan_iso(
         )
         primary = metadata.record(places.reserved, descriptor)
     del metadata
-    # pycdlib's records refer to each other in circles, some KiB for each file.
+    # pycdlib's records have reference cycles, with some KiB for each file.
     gc.collect()
     offsets = dict(zip(lengths, places.files, strict=True))
     offsets |= {alias.path: offsets[alias.target] + alias.offset for alias in aliases}
@@ -174,7 +174,7 @@ def _add_boot(metadata: IsoMetadata, tree: IsoTree, boot: Sequence[BootEntry]) -
 def _patched(
     files: Iterable[File], boot: Iterable[BootEntry], offsets: Mapping[str, int]
 ) -> Iterator[File]:
-    """Yield the files, those that want one with their boot info table."""
+    """Yield the files, with a boot info table in those whose boot entry requests it."""
     with_table = {entry.path for entry in boot if entry.boot_info_table}
     for file in files:
         if file.path in with_table:
@@ -184,7 +184,7 @@ def _patched(
 
 
 def _with_boot_info(content: Content, offset: int) -> Content:
-    """Return the boot file with the table of mkisofs -boot-info-table in it.
+    """Return the boot file with the table of mkisofs -boot-info-table.
 
     Four 32-bit numbers: the sectors of the primary volume descriptor and of the file, the file's
     length, and the sum of its 32-bit words from byte 64 on; then zeros.

@@ -1,7 +1,7 @@
-"""Reads foreign ISO 9660 volumes: ECMA-119 with Rock Ridge, else Joliet, else plain names.
+"""Read foreign ISO 9660 volumes: ECMA-119 with Rock Ridge, else Joliet, else plain names.
 
-Which of the three trees counts, and how plain names are shown, is as in Linux, which reads these
-images on a machine. Specifications: ECMA-119 (https://ecma-international.org/
+The choice of the tree and the form of plain names follow Linux, which reads these images on a
+machine. Specifications: ECMA-119 (https://ecma-international.org/
 publications-and-standards/standards/ecma-119/), sections 8 and 9; Rock Ridge, in `susp.py`.
 """
 
@@ -39,7 +39,7 @@ _SELF, _ABOVE = b"\0", b"\1"
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a file or folder is: its first sector, and all its sections (byte, bytes)."""
+    """The location of a file or folder: its first sector, and its sections as (offset, size)."""
 
     sector: int
     sections: tuple[tuple[int, int], ...] = field(compare=False)
@@ -47,7 +47,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """A directory record (ECMA-119, section 9.1); `size` bytes from `sector` on."""
+    """A directory record (ECMA-119, section 9.1) for `size` bytes at `sector`."""
 
     length: int
     sector: int
@@ -67,7 +67,7 @@ class _Record:
         if unit or gap:
             raise DamagedError("a file is interleaved, as none is on a disk")
         end = _FIXED + name_length
-        # Its own extended attributes stand before a file's data.
+        # A file's extended attributes precede its data.
         return cls(
             length, sector + record[1], size, flags, record[_FIXED:end], record[end + end % 2 :]
         )
@@ -82,26 +82,26 @@ class _Record:
 
 
 def is_iso9660(head: bytes) -> bool:
-    """Whether a file that begins with `head`, at least 34 KiB, is meant to be an ISO."""
+    """Return whether a file that starts with `head`, at least 34 KiB, is an ISO."""
     start = _FIRST_DESCRIPTOR * CD_SECTOR
     return head[start + 1 : start + 6] == _MAGIC
 
 
 def open_iso9660(path: Path, *, folder: str = "") -> Tree:
-    """Return what is in `folder` of the ISO that is the file `path`; see `read_tree`.
+    """Return the contents of `folder` in the ISO file `path`; see `read_tree`.
 
-    Boot code and partitions are ignored. Raises InputError for a damaged or truncated volume,
-    UnsupportedError for one with compressed files or sectors of another size than 2048 bytes,
-    OutputError for a failed disk.
+    Ignores boot code and partitions. Raises InputError for a damaged or truncated volume,
+    UnsupportedError for compressed files or a sector size other than 2048 bytes, OutputError for
+    a read error.
     """
     with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
         return read_tree(volume, _Iso(volume), folder)
 
 
 def read_iso9660_label(path: Path) -> str:
-    """Return the volume id of the ISO that is the file or device `path`, without spaces behind it.
+    """Return the volume id of the ISO in the file or device `path`, without trailing spaces.
 
-    Raises as `open_iso9660`.
+    Raises like `open_iso9660`.
     """
     with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
         primary, _ = _descriptors(volume)
@@ -147,14 +147,14 @@ class _Iso:
         for offset in range(start, start + size, CD_SECTOR):
             data = self._volume.read(offset, min(CD_SECTOR, start + size - offset))
             at = 0
-            # No record crosses sectors; zeros fill what is left of one.
+            # Records do not cross sectors; the rest of a sector is zeros.
             while at < len(data) and data[at]:
                 record = _Record.parse(data, at)
                 yield record
                 at += record.length
 
     def _entry(self, records: list[_Record]) -> Iterator[RawEntry[_Place]]:
-        """Yield the entry of a file's or folder's records, none for a folder shown elsewhere."""
+        """Yield the entry of a file's or folder's records; nothing for a relocated folder."""
         first = records[0]
         name = self._names.plain(first.identifier)
         kind = Kind.FOLDER if first.is_folder else Kind.FILE
@@ -178,7 +178,7 @@ class _Iso:
         yield RawEntry(name, kind, place)
 
     def _first(self, sector: int) -> _Record:
-        """Return the record that the folder at `sector` has of itself."""
+        """Return the folder's own record (`.`) at `sector`."""
         record = _Record.parse(self._volume.read(sector * CD_SECTOR, CD_SECTOR), 0)
         if record.identifier != _SELF or record.sector != sector:
             raise DamagedError(f"there is no folder at sector {sector}")

@@ -1,4 +1,4 @@
-"""What stands in the system use fields of ISO 9660 directory records: Rock Ridge names and types.
+"""Parse the system use fields of ISO 9660 directory records: Rock Ridge names and types.
 
 System Use Sharing Protocol (SUSP, IEEE P1281 draft 1.12) and Rock Ridge Interchange Protocol
 (RRIP, IEEE P1282 draft 1.12).
@@ -14,33 +14,33 @@ from dataclasses import dataclass
 from imager.formats.volume_reader import DamagedError, OpenedVolume
 from imager.support.units import CD_SECTOR
 
-# Linux follows 32 as well.
+# The same limit as in Linux.
 _MOST_CONTINUATIONS = 32
 _LARGEST_CONTINUATION = 64 << 10
 _LONGEST_NAME = 255
 _NAME_GOES_ON, _NAME_OF_SELF, _NAME_OF_ABOVE = 1, 2, 4
 _START = b"SP\x07\x01\xbe\xef"
 _RRIP = (b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282")
-# Of the fields of an entry that are used here: how many bytes they take at least.
+# Minimum data sizes in bytes of the entries used here.
 _LEAST = {b"CE": 24, b"NM": 1, b"PX": 8, b"CL": 8, b"ER": 4}
 
 
 def both_endian(data: bytes, at: int) -> int:
-    """Return the 32-bit number at `at`, which is there in both byte orders (ECMA-119, 7.3.3)."""
+    """Return the 32-bit number at `at`, stored in both byte orders (ECMA-119, 7.3.3)."""
     if data[at : at + 4] != data[at + 7 : at + 3 : -1]:
         raise DamagedError("the two copies of a number differ")
     return int.from_bytes(data[at : at + 4], "little")
 
 
 class Names(enum.Enum):
-    """How the identifiers of directory records are to be read."""
+    """How to decode the identifiers of directory records."""
 
     ROCK_RIDGE = enum.auto()
     JOLIET = enum.auto()
     PLAIN = enum.auto()
 
     def plain(self, identifier: bytes) -> str:
-        """Return the identifier's name, as Linux shows it: without version, in lower case."""
+        """Return the identifier's name as Linux shows it: without version, in lower case."""
         if self is Names.JOLIET:
             return _without_version(identifier.decode("utf-16-be", "replace"))
         return _without_version(identifier.decode("latin-1")).lower()
@@ -52,10 +52,11 @@ def _without_version(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RockRidgeEntry:
-    """What Rock Ridge tells of a record.
+    """The Rock Ridge data of a record.
 
-    `name` is empty when it tells none, `child` the sector of the folder that stands elsewhere for
-    being too deep; there it `is_relocated`. `is_other`: neither file nor folder.
+    `name` is empty if there is none. `child` is the sector of a folder that was moved because it
+    was nested too deeply; at its new location it has `is_relocated`. `is_other` means neither file
+    nor folder.
     """
 
     name: str = ""
@@ -67,15 +68,15 @@ class RockRidgeEntry:
 
 @dataclass(frozen=True, slots=True)
 class RockRidge:
-    """Reads the system use fields of a volume that has Rock Ridge; `skip` bytes are another's."""
+    """A parser for the system use fields of a Rock Ridge volume; ignores the first `skip` bytes."""
 
     volume: OpenedVolume
     skip: int
 
     @classmethod
     def of(cls, volume: OpenedVolume, system_use: bytes) -> RockRidge | None:
-        """Return the reader by the root's own field, None for a volume without Rock Ridge."""
-        # Of CD-ROM XA there are 14 bytes before it.
+        """Return the parser, based on the root's own field; None without Rock Ridge."""
+        # CD-ROM XA puts 14 bytes before it.
         start = next((at for at in (0, 14) if system_use[at : at + 6] == _START), None)
         if start is None or len(system_use) < start + 7:
             return None
@@ -84,7 +85,7 @@ class RockRidge:
         return found if any(_tells_rock_ridge(*entry) for entry in entries) else None
 
     def read(self, system_use: bytes) -> RockRidgeEntry:
-        """Return what a record's field tells; raises DamagedError."""
+        """Parse a record's system use field; raises DamagedError."""
         name, goes_on, mode, child = b"", False, None, None
         signatures = set()
         for signature, data in self._entries(system_use):
@@ -111,7 +112,7 @@ class RockRidge:
         )
 
     def _entries(self, system_use: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the signature and data of every entry, also of those that stand elsewhere."""
+        """Yield the signature and data of every entry, including continuation areas."""
         area: bytes | None = system_use[self.skip :]
         for _ in range(_MOST_CONTINUATIONS):
             following = None

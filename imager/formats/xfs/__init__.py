@@ -1,1 +1,1 @@
-"""XFS: planned and made."""
+"""XFS: plan and create volumes."""

@@ -1,9 +1,9 @@
-"""Makes files of the space that mkfs.xfs reserved for them, and frees inodes from the clock.
+"""Convert space that mkfs.xfs reserved to files, and remove the clock's time from inodes.
 
 Structures are those of "XFS Algorithms & Data Structures", version 5 of the format
 (https://docs.kernel.org/filesystems/xfs/): `xfs_dsb`, `xfs_agi`, the inode B+tree's
 `xfs_inobt_rec` with sparse inodes, `xfs_dinode` with big timestamps, `xfs_bmbt_rec`. Numbers are
-big-endian, but for the checksums.
+big-endian, except the checksums.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from imager.support.errors import DependencyError, InputError
 
 _INODE_SIZE = 512
 _FEATURES = 208
-# None that a reader may ignore. Only read with: free inode tree, reflink, inode tree counts. Must
-# know: file types in folders, sparse inodes, big timestamps. None of the log's.
+# Compatible: none. Read-only compatible: free inode B+tree, reflink, inode B+tree counters.
+# Incompatible: file types in folders, sparse inodes, big timestamps. Log: none.
 _EXPECTED_FEATURES = (0, 0b1101, 0b1011, 0)
 _AGI_SECTOR = 2
 _AGI_MAGIC, _TREE_MAGIC, _INODE_MAGIC = b"XAGI", b"IAB3", b"IN"
@@ -44,12 +44,12 @@ _TIME_ORIGIN = 1 << 31
 def fill_files(
     path: Path, sizes: Sequence[int], *, timestamp: int, sector_size: int
 ) -> list[tuple[BlockRun, ...]]:
-    """Give the files of the XFS volume `path` their sizes; return where the blocks of each are.
+    """Set the sizes of the files in the XFS volume `path`; return each file's runs of blocks.
 
-    The file of `sizes[n]` bytes belongs to user n + 1 and has so much reserved; then it belongs to
-    root. Every inode gets `timestamp`, seconds since 1970, as all of its times, and generation 0.
-    Raises DependencyError when the volume is not as it was asked for, InputError when it has more
-    inodes than one block of an allocation group's tree tells of, more than 10,000.
+    The file of `sizes[n]` bytes belongs to user n + 1 and has that much space reserved; afterwards
+    it belongs to root. Every inode gets `timestamp`, seconds since 1970, for all of its times, and
+    generation 0. Raises DependencyError if the volume does not have the expected structure,
+    InputError if an allocation group has more inodes than one tree block covers, over 10,000.
     """
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
         volume = _Volume.of(data, sector_size)
@@ -79,7 +79,7 @@ def _number(data: bytes | bytearray | mmap.mmap, offset: int, length: int) -> in
 
 @dataclass(frozen=True, slots=True)
 class _Volume:
-    """What the superblock says: sectors in bytes, allocation groups (AGs) in blocks."""
+    """Superblock data: sector size in bytes, allocation groups (AGs) in blocks."""
 
     sector_size: int
     group_blocks: int
@@ -89,7 +89,7 @@ class _Volume:
 
     @classmethod
     def of(cls, data: mmap.mmap, sector_size: int) -> _Volume:
-        """Return the geometry of a volume with the very features that are expected."""
+        """Return the geometry of a volume; its features must be exactly the expected ones."""
         sizes = (_number(data, 4, 4), _number(data, 102, 2), _number(data, 104, 2))
         if data[:4] != b"XFSB" or sizes != (BLOCK, sector_size, _INODE_SIZE):
             raise _unexpected(f"blocks, sectors and inodes of {sizes} bytes")
@@ -99,7 +99,7 @@ class _Volume:
         return cls(sector_size, _number(data, 84, 4), _number(data, 88, 4), data[123], data[124])
 
     def inodes(self, data: mmap.mmap) -> Iterator[int]:
-        """Yield where each inode is, in bytes, free ones as well."""
+        """Yield the byte offset of each inode, including free ones."""
         for group in range(self.groups):
             start = group * self.group_blocks * BLOCK
             header = start + _AGI_SECTOR * self.sector_size
@@ -115,7 +115,7 @@ class _Volume:
                     yield start + offset
 
     def _inodes_of(self, first: int, holes: int) -> Iterator[int]:
-        """Yield where the inodes of a record are in their group; `holes` are four inodes a bit."""
+        """Yield inode offsets of a record in its group; each bit of `holes` is four inodes."""
         for index in range(_INODES_PER_RECORD):
             if not holes >> index // _INODES_PER_HOLE_BIT & 1:
                 block = (first + index) >> self.inodes_per_block_log
@@ -123,7 +123,7 @@ class _Volume:
                 yield block * BLOCK + within * _INODE_SIZE
 
     def block(self, number: int) -> int:
-        """Return which block of the volume a number is: its upper bits are the group."""
+        """Convert a block number, whose upper bits are the group, to an index in the volume."""
         group, within = number >> self.group_blocks_log, number & (1 << self.group_blocks_log) - 1
         return group * self.group_blocks + within
 
@@ -132,7 +132,7 @@ def _set_times(inode: bytearray, timestamp: int) -> None:
     if inode[:2] != _INODE_MAGIC:
         raise _unexpected("an inode tree of no inodes")
     struct.pack_into(">L", inode, _GENERATION, 0)
-    # A free inode has no times.
+    # Leave the times of free inodes alone.
     if _number(inode, _MODE, 2):
         for offset in _TIMES:
             time = (timestamp + _TIME_ORIGIN) * _NANOSECONDS
@@ -140,7 +140,7 @@ def _set_times(inode: bytearray, timestamp: int) -> None:
 
 
 def _fill(inode: bytearray, size: int, volume: _Volume) -> tuple[BlockRun, ...]:
-    """Make the reservation of an inode a file of root's; return its runs of blocks."""
+    """Convert an inode's reservation to a root-owned file; return its runs of blocks."""
     if _number(inode, _MODE, 2) & _FILE_TYPE != _REGULAR or inode[_FORMAT] != _EXTENTS:
         raise _unexpected("a file without a list of extents")
     count = _number(inode, _EXTENT_COUNT, 4)
@@ -156,7 +156,7 @@ def _fill(inode: bytearray, size: int, volume: _Volume) -> tuple[BlockRun, ...]:
 
 
 def _written_run(inode: bytearray, offset: int, volume: _Volume) -> BlockRun:
-    """Mark an extent as written; it is 1 bit for that, then first block, place and count."""
+    """Mark an extent as written; its fields: 1 flag bit, first block, location, count."""
     extent = _number(inode, offset, 16) & ~_UNWRITTEN
     inode[offset : offset + 16] = extent.to_bytes(16, "big")
     logical, physical, count = extent >> 73, extent >> 21 & (1 << 52) - 1, extent & (1 << 21) - 1
@@ -164,6 +164,6 @@ def _written_run(inode: bytearray, offset: int, volume: _Volume) -> BlockRun:
 
 
 def _seal(inode: bytearray) -> None:
-    """Make the checksum again: CRC-32C, little-endian, counted with its own field as zeros."""
+    """Update the checksum: little-endian CRC-32C, computed with its own field as zeros."""
     struct.pack_into("<L", inode, _CHECKSUM, 0)
     struct.pack_into("<L", inode, _CHECKSUM, crc32c(bytes(inode)) ^ 0xFFFFFFFF)

@@ -1,9 +1,9 @@
-"""Plans an XFS file system: mkfs.xfs lays out the metadata, the data stay where they are.
+"""Plan an XFS file system: mkfs.xfs lays out the metadata, file data is used in place.
 
-mkfs.xfs is given the tree as a prototype (mkfs.xfs(8), `-p`) in which every file is space that is
-reserved for it, so nothing of the files is read or written then; xfs_inodes makes files of the
-reservations and says where their blocks are. What could differ between two versions of mkfs.xfs
-or two machines is pinned: features, geometry, ids and times.
+mkfs.xfs gets the tree as a prototype (mkfs.xfs(8), `-p`) in which every file is reserved space, so
+it neither reads nor writes file data; xfs_inodes converts the reservations to files and returns
+the locations of their blocks. Everything that could differ between two versions of mkfs.xfs or two
+machines is pinned: features, geometry, ids and times.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from imager.support.errors import DependencyError, InputError
 from imager.support.tools import run_tool
 from imager.support.units import GIB, MIB, SECTOR_SIZES, format_size
 
-# mkfs.xfs makes no smaller one since 5.19.
+# The minimum size of mkfs.xfs since 5.19.
 LEAST_XFS_SIZE = 300 * MIB
 _LARGEST = 1024 * GIB
 _LABEL_MAX = 12
 _EARLIEST_TOO_LATE = 1 << 33
-# Tokens of a prototype end at white space; ":" begins a comment, "$" ends a folder.
+# White space ends a token of a prototype; ":" starts a comment, "$" ends a folder.
 _NAME = re.compile(r"[A-Za-z0-9_.+~@=-]{1,255}", re.ASCII)
 _PATH_MAX = 1000
 _PACKAGE = "xfsprogs"
 _TREE, _VOLUME, _EMPTY = "tree", "volume", "empty"
-# What GRUB 2.06 and Linux 5.15 know: the features of xfsprogs' lts_5.15.conf, which later versions
-# no longer have as their defaults.
+# Features that GRUB 2.06 and Linux 5.15 support: those of xfsprogs' lts_5.15.conf, which are no
+# longer the defaults of later versions.
 _OPTIONS = {
     "-b": "size=4096",
     "-d": "agcount=4,noalign",
@@ -45,7 +45,7 @@ _OPTIONS = {
     "-m": "crc=1,finobt=1,rmapbt=0,reflink=1,inobtcount=1,bigtime=1",
     "-n": "size=4096,version=2,ftype=1",
 }
-# Features that versions before do not know, not even to leave them out.
+# Options to disable features; earlier versions reject them as unknown.
 _LATER_OPTIONS = (
     ((5, 19), "-i", "nrext64=0"),
     ((6, 10), "-i", "exchange=0"),
@@ -70,12 +70,12 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
     """Plan an XFS volume of `size` bytes, a multiple of 4096, that holds `tree`, owned by root.
 
     Every time is `timestamp` (seconds since 1970); `sector_size` is the disk's, 512 or 4096 bytes.
-    `scratch` is an existing folder on a disk with sparse files; what is put there is removed in
-    the end.
+    `scratch` is an existing folder on a disk with sparse files; temporary files in it are removed
+    at the end.
 
-    Raises XfsFullError when the files do not fit, InputError for an unusable path, label, size
-    or time, HostError when the scratch disk has no files of `size` bytes, DependencyError when
-    mkfs.xfs is missing or fails, or makes what was not asked for.
+    Raises XfsFullError if the files do not fit, InputError for an invalid path, label, size or
+    time, HostError if the scratch disk cannot hold a sparse file of `size` bytes, DependencyError
+    if mkfs.xfs is missing, fails, or creates an unexpected volume.
     """
     _check(size=size, label=label, timestamp=timestamp, sector_size=sector_size)
     _check_names(tree)
@@ -127,7 +127,7 @@ def _check_names(tree: Tree) -> None:
 
 
 def _prototype(tree: Tree) -> str:
-    """Return the prototype: two lines that count for nothing, the root, what is in it."""
+    """Return the prototype: two lines that are ignored, the root, and its contents."""
     numbers = {file.path: number for number, file in enumerate(tree.files, start=1)}
     return "\n".join(["-", "0 0", "d--755 0 0", *_entries(ROOT, tree, numbers), ""])
 
@@ -159,7 +159,7 @@ def _make(folder: Path, options: dict[str, str], timestamp: int) -> None:
         ],
         package=_PACKAGE,
         cwd=folder,
-        # Honoured since 6.13; xfs_inodes does without.
+        # Supported since 6.13; xfs_inodes does not depend on it.
         env={"SOURCE_DATE_EPOCH": str(timestamp), "DETERMINISTIC_SEED": "1"},
     )
 
@@ -174,7 +174,7 @@ def _version(said: str) -> tuple[int, int]:
 
 
 def _meaning(error: DependencyError, tree: Tree, size: int) -> Exception:
-    """Return what a failure of mkfs.xfs means: it names error numbers of its own in brackets."""
+    """Return the error for a failure of mkfs.xfs, which prints error numbers in brackets."""
     if f"[{errno.ENOSPC} - {os.strerror(errno.ENOSPC)}]" not in error.message:
         return error
     needed = format_size(tree.size)
