@@ -67,7 +67,7 @@ def cached_squashfs_image(
 def _packed(tar: bytes, options: Sequence[str], scratch: Path) -> bytes:
     with tempfile.TemporaryDirectory(dir=scratch, prefix="squashfs-") as folder:
         image = Path(folder, "image")
-        # sqfstar, its program for tar archives, has no compression level option on Debian.
+        # Debian's sqfstar, which also reads tar archives, has no option for the level.
         argv: list[str | Path] = [_PROGRAM, "-", image, "-tar", *options, "-no-progress"]
         run_tool(argv, package=_PACKAGE, stdin=tar)
         return image.read_bytes()
