@@ -1,1 +1,1 @@
-"""Which images manifests, charts and configurations name."""
+"""Find the images that manifests, charts and configurations name."""

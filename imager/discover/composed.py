@@ -1,4 +1,4 @@
-"""Images that are written in several fields: repository, tag and digest, and their relatives."""
+"""Images that are split across several fields: registry, repository, tag and digest."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ _NO_REGISTRY = "it has no registry"
 _APART = "its parts are in fields of their own; add it if it is pulled"
 _LONGER = "the name beside the repository may be its last part"
 HAS_VARIABLE = "it contains a variable"
-# The last word of a key that has a part of an image: `imageTag`, `PROXY_IMAGE_REPOSITORY`.
+# A key that ends in a part of an image: `imageTag`, `PROXY_IMAGE_REPOSITORY`.
 _PART_OF_IMAGE = re.compile(
     r"(|.*[a-z_.-])(image)[_-]?(registry|repository|repo|name|tag|version|digest)", re.IGNORECASE
 )
 _DOTTED = re.compile(r"(.+)\.(registry|repository|tag|digest)")
-# kubeadm adds the name of the component to `imageRepository` of `dns` and `etcd.local`.
+# kubeadm appends the component's name to `imageRepository` of `dns` and `etcd.local`.
 _KUBEADM = {"dns": "coredns", "local": "etcd"}
 _PARTS = frozenset({"registry", "repository", "image", "tag", "imageTag", "digest", "sha", "hub"})
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """What the fields of one mapping make together, and the keys that need no second look."""
+    """The images that the fields of a mapping compose, and the keys that the scan can skip."""
 
     findings: tuple[Finding, ...] = ()
     keys: frozenset[object] = frozenset()
 
 
 def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Composed:
-    """Return the image that the fields of one mapping make together, at the place of its name.
+    """Return the image that the fields of one mapping compose; its place is that of its name.
 
-    `repository` with `registry`, `tag` and `digest` are Helm's custom; `image` may have the
-    repository, or be its last part. `versions` says that `version` is the tag. The parts may have
-    a common name before them, as `imageRepository` and `imageTag`, or `proxy.image.tag`.
+    Helm charts use `repository` with `registry`, `tag` and `digest`; `image` may contain the
+    repository or its last part. With `versions`, `version` is the tag. The parts may share a
+    prefix, as in `imageRepository` and `imageTag`, or `proxy.image.tag`.
     """
     findings = tuple(_whole(fields, spot, versions=versions))
     keys: set[object] = {*_PARTS, "name"} if findings else set()
@@ -55,9 +55,9 @@ def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> 
 
 
 def composed_items(items: Sequence[object], spot: Spot) -> Composed:
-    """Return the images that the items `{name: image.tag, value: v1}` of a list make together.
+    """Return the images that the list items `{name: image.tag, value: v1}` compose.
 
-    The keys are the names of these items.
+    The keys of the result are the names of these items.
     """
     fields: dict[object, tuple[object, Spot]] = {}
     for index, item in enumerate(items):
@@ -135,7 +135,7 @@ def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> It
 def _judged(
     image: str, place: Spot, *, has_tag: bool, is_helm: bool, why: str
 ) -> ImageField | Suspect | None:
-    """Return how certain an image of several parts is; None if it is not an image."""
+    """Return an image composed of several parts, or a Suspect; None if it is not an image."""
     if any(each in image for each in VARIABLES):
         return Suspect(place.path, shown(image), HAS_VARIABLE) if has_tag or is_helm else None
     if parsed(image) is None:
@@ -160,7 +160,7 @@ def _no_tag(fields: Mapping[object, object]) -> str:
 
 
 def _name(fields: Mapping[object, object], *, is_image: bool) -> tuple[str, str] | None:
-    """Return the key of a name without a tag, and the name with its registry."""
+    """Return the key of a name without a tag, and the name including its registry."""
     registry, repository = _text(fields, "registry"), _text(fields, "repository")
     image, last = _text(fields, "image"), _text(fields, "name")
     if not repository and not registry:
@@ -197,10 +197,10 @@ def _istio(fields: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
 
 
 def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
-    """Yield what an entry of `images` of a kustomization makes of an image.
+    """Yield the image that an entry of a kustomization's `images` results in.
 
-    https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/images/; for Argo CD
-    the entry is a text, `[NAME=]IMAGE`.
+    https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/images/. In Argo CD,
+    the entry is a string, `[NAME=]IMAGE`.
     """
     if isinstance(entry, str):
         image = entry.rpartition("=")[2]
@@ -223,10 +223,10 @@ def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
 
 
 def flux_artifact(spec: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
-    """Yield what the `spec` of Flux's OCIRepository names.
+    """Yield the artifact that the `spec` of a Flux OCIRepository names.
 
-    https://fluxcd.io/flux/components/source/ocirepositories/: a digest goes before a range of
-    versions, and that before a tag; without all of them the tag is `latest`.
+    https://fluxcd.io/flux/components/source/ocirepositories/: a digest takes precedence over a
+    version range, and the range over a tag; the default tag is `latest`.
     """
     url, ref = _text(spec, "url"), spec.get("ref")
     place = spot.at_key("url")
@@ -247,12 +247,12 @@ def _tag(fields: Mapping[object, object], *, versions: bool) -> str:
     keys = ("tag", "imageTag", *(("version",) if versions else ()))
     tags = (_written(fields.get(key)) for key in keys)
     tag = next((each for each in tags if each), "")
-    # A version may have a plus, which a tag may not: v1.30.4+k3s1.
+    # A version may contain a plus sign, a tag may not: v1.30.4+k3s1.
     return tag.replace("+", "-")
 
 
 def _written(value: object) -> str:
-    """Return a tag; of numbers, integers alone are as they were written."""
+    """Return a tag; of numbers, only integers are certain to be as written."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53:
         return str(value)
     return value if isinstance(value, str) and is_tag(value.replace("+", "-")) else ""

@@ -1,4 +1,4 @@
-"""The findings in the text of a file, and in the documents that its values are."""
+"""Find the images in the text of a file, and in documents embedded in its values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_NESTED_VALUES = 500_000
 _EMPTY = "empty: it contains no document"
 _DROPPED = "a later value of the same key replaces it"
 _TOO_MANY = "too many documents nested in texts: the rest is not read"
-# Comments, a document's beginning or a template's condition, and the first key.
+# Comments, a document start or a template condition, then the first key.
 _MANIFEST = re.compile(r"(?:[ \t]*(?:#.*|---.*|\{\{.*)?\n)*[ \t]*(?:apiVersion|kind):\s")
 _BROKEN = "it looks like a manifest, but is not YAML: check which images it needs"
 _BROKEN_TEMPLATE = "it is the template of a manifest: list what it is rendered to"
@@ -31,7 +31,7 @@ _NOT_IN_FIELD = "it is not an image reference"
 
 
 def text_findings(text: str) -> Iterator[Finding]:
-    """Yield what the text of a file names: manifests, machine configurations, or a list."""
+    """Yield the findings in a file's text: manifests, machine configurations, or a list."""
     yield from _expanded(_of_file(text), _Budget(_MOST_NESTED_VALUES), depth=0)
 
 
@@ -66,7 +66,7 @@ def _of_document(document: TracedDocument, number: int) -> Iterator[Finding]:
 
 
 def _of_repeated(key: RepeatedKey, *, is_strict: bool) -> Iterator[Finding]:
-    """Yield that a key is given twice: kubectl takes the last value, Talos none."""
+    """Report a duplicate key: kubectl uses the last value, Talos rejects the document."""
     text = f"key {shown(key.key)!r} is given twice"
     if is_strict:
         yield Problem("", text, key.line)
@@ -78,13 +78,13 @@ def _of_repeated(key: RepeatedKey, *, is_strict: bool) -> Iterator[Finding]:
 
 @dataclass(slots=True)
 class _Budget:
-    """How many values of nested documents may still be looked at."""
+    """The number of values in nested documents that may still be read."""
 
     values: int
 
 
 def _expanded(findings: Iterable[Finding], budget: _Budget, *, depth: int) -> Iterator[Finding]:
-    """Yield the findings, and what is in nested documents in place of these."""
+    """Yield the findings, replacing each nested document with its own findings."""
     for found in findings:
         if not isinstance(found, Nested):
             yield found
@@ -97,7 +97,7 @@ def _expanded(findings: Iterable[Finding], budget: _Budget, *, depth: int) -> It
 
 
 def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
-    """Yield the images of a nested document, or what looks like an image in other text."""
+    """Yield the images of a nested document, or text in it that looks like an image."""
     content, spot = nested.content, Spot(line=nested.line)
     if not isinstance(content, str):
         yield from _of_value(content, spot)
@@ -118,7 +118,7 @@ def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
 
 
 def _is_manifest(text: str) -> bool:
-    """Whether a text that does not parse begins like an object of Kubernetes; scripts have some."""
+    """Whether text that does not parse, such as a template, begins like a Kubernetes object."""
     return bool(_MANIFEST.match(text)) and "kind:" in text
 
 
@@ -134,7 +134,7 @@ def _of_value(value: object, spot: Spot) -> Iterator[Finding]:
 
 
 def _lenient(found: Finding) -> Finding:
-    """Return what is wrong in a nested document as what it is: a text that may not be used."""
+    """Downgrade an error in a nested document to a Note or Suspect: the text may be unused."""
     match found:
         case ImageField(where, value, line) if not (isinstance(value, str) and parsed(value)):
             if not isinstance(value, str):

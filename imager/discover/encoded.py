@@ -1,4 +1,4 @@
-"""Texts within values: base64 of Secrets, gzip, and the releases that Helm keeps in them."""
+"""Decode texts within values: base64 in Secrets, gzip, and stored Helm releases."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from imager.support.yamlpaths import items_at, text_at
 
 _LONGEST_ENCODED = 4 << 20
 _LONGEST = 32 << 20
-# Manifests become a tenth; what becomes less than a hundredth is not one.
+# Gzip shrinks manifests about tenfold; a ratio above a hundred is not a manifest.
 _HIGHEST_RATIO = 100
 _SMALL = 64 << 10
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]{16,}(?:={1,2}\s*)?")
-# Revisions that Helm keeps for a rollback.
+# Statuses of old revisions that Helm keeps for a rollback.
 _PAST = frozenset({"superseded", "uninstalled", "uninstalling"})
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A revision of a Helm release: its manifests, and whether a later revision replaced it."""
+    """A revision of a Helm release: its manifests, and whether it is no longer current."""
 
     manifests: tuple[str, ...]
     is_past: bool
 
 
 class TooLargeError(Exception):
-    """A compressed value that is too large, or blows up."""
+    """A compressed value is too large, or its compression ratio is too high."""
 
 
 def decoded_text(value: object) -> Text:
-    """Return the text that `value` is the base64 of, through gzip and base64 again; empty if none.
+    """Decode `value` from base64, then gzip and a second base64 if present; empty if not base64.
 
-    It has the line of `value`. Raises TooLargeError.
+    The result has the line of `value`. Raises TooLargeError.
     """
     data = _decoded(value)
     for _ in range(2):
@@ -55,9 +55,9 @@ def decoded_text(value: object) -> Text:
 
 
 def helm_release(value: object, *, is_encoded: bool) -> Release | None:
-    """Return the release in a value of a Secret (`is_encoded`) or ConfigMap; None if it has none.
+    """Return the release in a value of a Secret (`is_encoded`) or ConfigMap; None if there is none.
 
-    Helm 3 and 4 write JSON, compressed with gzip, as base64 (pkg/storage/driver/util.go of Helm).
+    Helm 3 and 4 store gzipped JSON as base64 (pkg/storage/driver/util.go of Helm).
     """
     data = _decoded(value)
     try:
@@ -73,7 +73,7 @@ def helm_release(value: object, *, is_encoded: bool) -> Release | None:
 
 
 def texts_of(value: object, release: Release) -> Iterator[Text]:
-    """Yield the manifests of a release, each with the line of `value`, which it is encoded in."""
+    """Yield the manifests of a release, each with the line of the encoded `value`."""
     line = value.origin.line if isinstance(value, Text) else 0
     for manifest in release.manifests:
         text = Text(manifest)
@@ -95,7 +95,7 @@ def _from_base64(data: bytes) -> bytes:
 
 
 def _unzipped(data: bytes) -> bytes:
-    """Return what `data` is the gzip of, else `data`; raises TooLargeError."""
+    """Decompress `data` if it is gzip, else return it unchanged; raises TooLargeError."""
     if not data.startswith(_GZIP):
         return data
     limit = min(_LONGEST, _SMALL + _HIGHEST_RATIO * len(data))

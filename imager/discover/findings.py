@@ -1,4 +1,4 @@
-"""What is found in a manifest: images, what may be one or need one, and what is wrong."""
+"""The kinds of findings in a manifest: images, suspects, notes and problems."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imager.support.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class ImageField:
-    """A field at `where` whose value must be an image reference. Lines are 0 if unknown."""
+    """A field at `where` whose value must be an image reference. `line` is 0 if unknown."""
 
     where: str
     value: object
@@ -21,7 +21,7 @@ class ImageField:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A complete reference that is all of an argument, a variable or another text."""
+    """A complete reference that is the whole of an argument, a variable or another text."""
 
     where: str
     image: str
@@ -30,7 +30,7 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A text that looks like an image, or a field that may name one; `why` it is not listed."""
+    """A text that may be an image, or a field that may name one; `why` it is not listed."""
 
     where: str
     image: str
@@ -40,7 +40,7 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What at `where` may need images that cannot be seen there."""
+    """Something at `where` that may need images that it does not name."""
 
     where: str
     text: str
@@ -49,7 +49,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A fact about `where` that takes no image from the list."""
+    """A fact about `where` that does not make the list incomplete."""
 
     where: str
     text: str
@@ -58,7 +58,7 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong at `where`; `denied` is the error where a permission is missing."""
+    """An error at `where`; `denied` is the OSError if a permission is missing."""
 
     where: str
     text: str
@@ -68,9 +68,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A value at `where` that is a document of its own, or the text of some.
+    """A value at `where` that is itself a document, or the text of one or more.
 
-    Its images are only suspected if `doubt` says why.
+    With a `doubt`, its images are only suspected, for that reason.
     """
 
     where: str
@@ -84,14 +84,14 @@ AnyFinding = TypeVar("AnyFinding", bound=Finding)
 
 
 def within(place: str, finding: AnyFinding) -> AnyFinding:
-    """Return `finding` with its place told from `place`: a file, a document, a field."""
+    """Return `finding` with `place` (a file, a document, a field) before its own place."""
     return replace(finding, where=f"{place}: {finding.where}" if finding.where else place)
 
 
 def full_reference(value: object) -> str:
-    """Return the full reference of the image that a field's `value` names.
+    """Return the full reference of the image in a field's `value`.
 
-    Raises InputError, or what `Reference.parse` raises, when it names none.
+    Raises InputError, or what `Reference.parse` raises, if `value` is not an image reference.
     """
     if value is None or value == "":
         raise InputError("the image is empty")
@@ -101,6 +101,6 @@ def full_reference(value: object) -> str:
 
 
 def _kind(value: object) -> str:
-    """Return what a person calls the type of a value in YAML."""
+    """Return the usual name for the type of a YAML value."""
     names = {bool: "a boolean", int: "a number", float: "a number", list: "a list"}
     return names.get(type(value), "a mapping" if isinstance(value, Mapping) else "a value")

@@ -1,9 +1,8 @@
-"""Whether a text is an image reference, or looks like one.
+"""Test whether a text is an image reference, or looks like one.
 
-The grammar of references (imager/oci/reference.py) takes most words, paths and addresses with
-ports. The tests here are stricter, for texts that may be anything. A reference is *complete* if it
-has a registry, and a tag or digest such as images have; it is *likely* an image if one of the two
-is missing.
+The grammar of references (imager/oci/reference.py) accepts most words, paths and addresses with
+ports. The tests here are stricter, for arbitrary text. A reference is *complete* if it has a
+registry and a plausible tag or digest; it is *likely* an image if one of the two is missing.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from imager.support.errors import ImagerError
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the words of `text`, for a table of them."""
+    """Return the set of words in `text`."""
     return frozenset(text.split())
 
 
 MOST_IN_TEXT = 10_000
 _LONGEST = 1024
-# Before a reference: of kubelet and skopeo, KServe and Flux, Kubewarden; containers-transports(5).
+# Schemes before a reference: kubelet, skopeo, KServe, Flux, Kubewarden; containers-transports(5).
 _SCHEME = re.compile(
     r"(?:(?:docker|docker-pullable|oci|registry)://|(?:containers-storage|docker-daemon):)(.*)",
     re.DOTALL,
@@ -35,12 +34,12 @@ _TAG_WORDS = words(
     "latest stable main master nightly edge dev develop devel canary release lts debug nonroot "
     "alpine slim linux bookworm bullseye trixie jammy noble static base"
 )
-# After a name without a slash, where most words follow names of settings.
+# Tags that count after a name without a slash, where most words are the values of settings.
 _USUAL_WORDS = words("latest stable alpine slim")
 _DOTTED = re.compile(r"v?\d+(?:\.\d+)+(?:[._-][\w.-]+)?|\d+-[a-z][\w.-]*", re.ASCII)
 _API_VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d+)?")
 _YEAR = re.compile(r"20\d\d")
-# Ports that are written after names of services.
+# Ports below 100 that often follow the name of a service.
 _SMALL_PORTS = frozenset({"22", "25", "53", "80"})
 _FILE = re.compile(
     r".*\.(?:git|ya?ml|json|toml|conf|cfg|ini|sh|py|go|js|ts|rs|java|txt|md|log|sock|pem|crt|key|"
@@ -57,26 +56,26 @@ _REGISTRIES = words(
 )
 _REGISTRY_SUFFIXES = (".gcr.io", ".pkg.dev", ".azurecr.io", ".amazonaws.com", ".icr.io", ".ocir.io")
 _REGISTRY_LABELS = frozenset({"registry", "harbor", "docker", "cr", "containers", "oci"})
-# Their images are below the name of an organization.
+# Registries whose images are always below an organization.
 _OF_ORGANIZATIONS = frozenset({"docker.io", "quay.io", "ghcr.io", "gcr.io", "mirror.gcr.io"})
-# What all that look like images have in common, tested first since it is quick.
+# The shape common to everything that looks like an image; a quick first test.
 _SHAPE = re.compile(r"[a-zA-Z0-9][\w.-]*(?:(?:://|/|:|@)[\w.-]+)+", re.ASCII)
 # A comment in a list or script.
 COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _SEPARATOR = re.compile(r"[\s,;]+")
 _NO_IMAGES = words("auto none null nil true false yes no default image images string")
-# Words before a colon that a version follows in prose and settings.
+# Words that precede a colon and a version in prose and settings.
 _NO_NAMES = words(
     "version release http https tls sslv tlsv go api since from tag tcp udp sctp icmp grpc port"
 )
 _ADDRESS = re.compile(r"[\w.-]+:\d+", re.ASCII)
-# A name without a slash, and a version without a dot.
+# A name without a slash, with a version without a dot.
 _SHORT = re.compile(r"[a-z][a-z0-9]+(?:[._-]+[a-z0-9]+)*:(?:\d{1,2}|v\d{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """A text that looks like an image, on the line `offset` of the text it is in."""
+    """A text that looks like an image, on line `offset` of the text that contains it."""
 
     image: str
     is_complete: bool
@@ -85,14 +84,14 @@ class Likeness:
 
 
 def bare(text: str) -> str:
-    """Return `text` without the scheme that may be before a reference."""
+    """Return `text` without the scheme that may precede a reference."""
     match = _SCHEME.fullmatch(text)
     return match[1] if match else text
 
 
 @lru_cache(maxsize=1024)
 def parsed(text: str) -> Reference | None:
-    """Return the reference that `text` is, in short or in full; None if it is not one."""
+    """Parse `text` as a short or full reference; None if it is not a reference."""
     try:
         return Reference.parse(text)
     except ImagerError:
@@ -101,7 +100,7 @@ def parsed(text: str) -> Reference | None:
 
 @lru_cache(maxsize=1024)
 def is_complete(text: str) -> bool:
-    """Whether `text` is a reference in full, as nothing but images has it."""
+    """Whether `text` is a complete reference, which hardly anything but an image is."""
     text = bare(text)
     reference = parsed(text)
     if reference is None:
@@ -118,7 +117,7 @@ def is_complete(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def is_likely(text: str) -> bool:
-    """Whether `text` looks like a reference, be it complete or not."""
+    """Whether `text` looks like a reference, complete or not."""
     if len(text) > _LONGEST or not _SHAPE.fullmatch(text):
         return False
     has_scheme, text = text != bare(text), bare(text)
@@ -142,24 +141,24 @@ def is_likely(text: str) -> bool:
 
 
 def is_short(text: str) -> bool:
-    """Whether `text` is a word and a version, as `app:7`, which may be an image or an address."""
+    """Whether `text` is a word and a version, as in `app:7`: an image or an address."""
     name, _, tag = text.rpartition(":")
     return bool(_SHORT.fullmatch(text)) and tag not in _SMALL_PORTS and name not in _NO_NAMES
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is `host:number`, or several of them with commas."""
+    """Whether `text` is `host:number`, or several of them separated by commas."""
     return all(_ADDRESS.fullmatch(word.strip()) for word in text.split(","))
 
 
 def is_list(text: str) -> bool:
-    """Whether all words of `text` can be images, and some look like images."""
+    """Whether every word of `text` may be an image, and some look like images."""
     found = [word for line in text.split("\n") for word in _words(line)]
     return all(map(parsed, found)) and any(map(is_likely, found))
 
 
 def is_tagged(text: str) -> bool:
-    """Whether `text`, which stands where an image is named, is one with tag or digest."""
+    """Whether `text`, found where an image belongs, is a reference with a tag or digest."""
     text = bare(text)
     if is_complete(text) or (is_strict_reference(text) and is_likely(text)):
         return True
@@ -169,7 +168,7 @@ def is_tagged(text: str) -> bool:
 
 
 def is_no_image(text: str) -> bool:
-    """Whether `text`, where an image may be named, is a word or file that cannot be one."""
+    """Whether `text`, found where an image may be named, is a word or file that cannot be one."""
     word = bare(text)
     is_other = word in _NO_IMAGES or word.isdigit() or _is_dotted_word(word)
     return is_other or bool(_FILE.fullmatch(word)) or parsed(word) is None
@@ -177,7 +176,7 @@ def is_no_image(text: str) -> bool:
 
 @lru_cache(maxsize=64)  # a text that aliases repeat is looked through once
 def whole(text: str) -> tuple[Likeness, ...]:
-    """Return the references that `text` is a list of, by commas or white space, else none."""
+    """Split `text` into references at commas or white space; empty if it is not a list of them."""
     if is_short(text.strip()):
         return (Likeness(text.strip(), is_complete=False),)
     found: list[Likeness] = []
@@ -194,12 +193,12 @@ def _words(line: str) -> Iterator[str]:
 
 
 def _is_dotted_word(word: str) -> bool:
-    """Whether a word is a host or an expression, such as `container.image`."""
+    """Whether a word is a host name or an expression such as `container.image`."""
     return "." in word and "/" not in word and ":" not in word
 
 
 def _is_host(registry: str) -> bool:
-    """Whether a registry's name is that of a host that may be one."""
+    """Whether a registry's name is a plausible host name."""
     host, colon, _ = registry.partition(":")
     if host in _NO_REGISTRIES or host != host.lower():
         return False
@@ -208,7 +207,7 @@ def _is_host(registry: str) -> bool:
 
 
 def is_in_known_registry(text: str) -> bool:
-    """Whether `text` is below a registry that is known as one, and below an organization of it."""
+    """Whether `text` is in a known registry, and below an organization where that needs one."""
     registry, slash, path = text.partition("/")
     host = registry.partition(":")[0]
     known = host in _REGISTRIES or host.endswith(_REGISTRY_SUFFIXES)
@@ -218,13 +217,13 @@ def is_in_known_registry(text: str) -> bool:
 
 
 def is_below_organization(name: str) -> bool:
-    """Whether `name` is more than a registry whose images are below organizations, and one."""
+    """Whether `name` includes an organization, if its registry is one that requires it."""
     registry, _, path = name.partition("/")
     return registry not in _OF_ORGANIZATIONS or "/" in path
 
 
 def is_usual_tag(tag: str) -> bool:
-    """Whether a tag has a version or one of the usual words, and is no port."""
+    """Whether a tag is a version or one of the usual words, and not a port."""
     if tag.isdecimal():
         return (len(tag) < 3 and tag not in _SMALL_PORTS) or len(tag) > 5 or _is_year(tag)
     return tag in _TAG_WORDS or bool(re.search(r"\d", tag))
@@ -235,7 +234,7 @@ def _is_year(tag: str) -> bool:
 
 
 def _is_versioned_word(name: str, tag: str) -> bool:
-    """Whether a name without a slash, and a tag, look like an image on Docker Hub."""
+    """Whether a name without a slash, with its tag, looks like an image on Docker Hub."""
     if is_official_image(name, tag):
         return True
     is_name = re.search("[a-z]{2}", name) and name not in _NO_NAMES and "." not in name

@@ -1,4 +1,4 @@
-"""The images that manifests and machine configurations name: `imager images list`."""
+"""List the images that manifests and machine configurations name (`imager images list`)."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _TOO_MANY = f"has more than {_MOST_FINDINGS} images and texts that look like one
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands: a file, a line (0 if unknown), and a path in the document."""
+    """A place in a source: a file, a line (0 if unknown), and a path in the document."""
 
     file: str
     line: int
     where: str
 
     def __str__(self) -> str:
-        """Return the place as it begins a message."""
+        """Return the place as the prefix of a message."""
         at = f"{self.file}:{self.line}" if self.line else self.file
         return f"{at}: {self.where}" if self.where else at
 
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """A full reference and its places; it `is_certain` where one of them is an image's field."""
+    """A full reference and its places; `is_certain` if one of them is an image field."""
 
     reference: str
     places: tuple[Place, ...]
@@ -56,9 +56,9 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a person should know of the first of some places; `image` is one that is not listed.
+    """A message about the first of its places; `image` is set if the message is about an image.
 
-    `denied` is the error where a permission is missing.
+    `denied` is the OSError if a permission is missing.
     """
 
     place: Place
@@ -68,7 +68,7 @@ class Message:
     denied: OSError | None = None
 
     def __str__(self) -> str:
-        """Return the message as one line of bounded length: it quotes names of strangers."""
+        """Return the message as one line of bounded length, since it quotes untrusted names."""
         places = "place" if self.others == 1 else "places"
         more = f" (and {self.others} more {places})" if self.others else ""
         line = " ".join(f"{self.place}: {self.text}{more}".split())
@@ -77,10 +77,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is in some sources.
+    """The images that some sources name.
 
-    `warnings` are of images that may be missing from the list, `remarks` of those that are in it
-    though no field names them; `problems` are errors.
+    `warnings` are about images that may be missing from the list, `remarks` about images in it that
+    no field names; `problems` are errors.
     """
 
     sources: tuple[str, ...]
@@ -92,7 +92,7 @@ class Listing:
     def check(self, *, strict: bool) -> None:
         """Raise InvalidManifestsError with all problems; if `strict`, warnings are problems.
 
-        Raises InputError when no image is named, unless a remark tells why.
+        Raises InputError if there are no images, unless a remark explains why.
         """
         if self.problems:
             texts = [str(each) for each in self.problems]
@@ -109,9 +109,9 @@ class Listing:
 
 
 def find_images(sources: Sequence[str]) -> Listing:
-    """Return what `sources` (files, folders, `-`) name, sorted, each image once.
+    """Return the images in `sources` (files, folders, `-`), sorted and without duplicates.
 
-    Short names expand as Kubernetes does it: `nginx` is `docker.io/library/nginx:latest`.
+    Short names expand as in Kubernetes: `nginx` is `docker.io/library/nginx:latest`.
     """
     found = [each for source in sources for each in _in_source(source)]
     images, problems = _images(found)
@@ -120,7 +120,7 @@ def find_images(sources: Sequence[str]) -> Listing:
         sources=tuple(source_name(each) for each in sources),
         images=images,
         remarks=_messages(_remarks(found, images)),
-        # Folders may have many files of other tools: what is suspected goes before them.
+        # Folders may contain many files of other tools: put suspected images before these.
         warnings=_messages(sorted(_warnings(found, known), key=_is_of_other_tool)),
         problems=_messages(problems),
     )
@@ -145,7 +145,7 @@ def _in_source(source: str) -> Iterator[_Found]:
 
 
 def _images(found: Iterable[_Found]) -> tuple[tuple[ListedImage, ...], list[Message]]:
-    """Return the images among what was found, and what is wrong."""
+    """Return the images among the findings, and the messages about invalid ones."""
     places: dict[str, list[Place]] = {}
     certain: set[str] = set()
     problems: list[Message] = []
@@ -199,7 +199,7 @@ def _is_listed(image: str, known: set[str]) -> bool:
 
 
 def _messages(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Return each message once: of one about an image, the first of its places."""
+    """Return the messages without duplicates: one per image, with its first place."""
     merged: dict[tuple[str, object], Message] = {}
     for each in dict.fromkeys(messages):
         key = (each.text, each.place.file if each.image else each.place)

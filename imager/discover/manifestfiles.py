@@ -1,4 +1,4 @@
-"""The files of manifests that are listed: one, those of a folder, standard input."""
+"""Read the manifest files to list: a file, the files of a folder, or standard input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imager.support.units import MIB, format_size
 
 _LARGEST = 16 * MIB
 _MANIFEST = re.compile(r"(?!\.).*(?:\.ya?ml|\.json|image.*\.(?:txt|list))", re.DOTALL)
-# The first bytes of what is no text in UTF-8, and what to do.
+# The first bytes of formats that are not UTF-8 text, and what to do about them.
 _OTHERS = (
     (b"\xff\xfe\0\0", "is UTF-32, not UTF-8: convert it with `iconv -f UTF-32 -t UTF-8`"),
     (b"\xff\xfe", "is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`"),
@@ -24,7 +24,7 @@ _OTHERS = (
     (b"\x1f\x8b", "is compressed with gzip: decompress it with `gunzip`"),
     (b"\x28\xb5\x2f\xfd", "is compressed with Zstandard: decompress it with `zstd -d`"),
 )
-# Files in folders that are no manifests as they are.
+# Files in folders that cannot be read as manifests without another step.
 _UNREADABLE = re.compile(
     r"(?![._]).*\.(?:ya?ml|json)\.(?:gz|zst|xz|bz2|tpl|tmpl|gotmpl|template|j2|jinja2?|erb|age|enc)"
     r"|(?![._]).*\.tgz",
@@ -35,21 +35,21 @@ _NOT_READ = "not read: list what it contains, decompressed and rendered"
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """The text of a file, and the name by which a person knows it."""
+    """The text of a file, and the name that messages use for it."""
 
     name: str
     text: str
 
 
 def read_manifest_files(source: str) -> Iterator[ManifestFile | Note | Problem]:
-    """Yield the files of `source`, in the order of their names; a Problem for what is unreadable.
+    """Yield the files of `source`, sorted by name, and a Problem for each that is unreadable.
 
-    Templates and compressed manifests in a folder are a Note.
+    Templates and compressed manifests in a folder yield a Note.
 
-    `-` is standard input; in a folder, files that end with .yaml, .yml or .json at any depth, and
-    lists of images (`*image*.txt`, `*image*.list`), except those whose own name or folder starts
-    with a dot: of version control, of continuous integration.
-    A file is UTF-8 of at most 16 MiB.
+    `-` is standard input. In a folder, reads .yaml, .yml and .json files at any depth, and lists
+    of images (`*image*.txt`, `*image*.list`). Skips files and folders whose name starts with a
+    dot, such as those of version control and continuous integration.
+    A file must be UTF-8 and at most 16 MiB.
     """
     if source == STDIN:
         yield _read(source_name(source), None)
@@ -60,7 +60,7 @@ def read_manifest_files(source: str) -> Iterator[ManifestFile | Note | Problem]:
 
 
 def source_name(source: str) -> str:
-    """Return what a person calls `source`."""
+    """Return the name that messages use for `source`."""
     return input_name(source) or "''"
 
 
@@ -84,7 +84,7 @@ def _unreadable(name: str, error: OSError) -> Problem:
 
 
 def _is_readable_kind(path: Path) -> bool:
-    # A pipe in a folder would be waited for without end; a dangling link is told when it is read.
+    # Reading a pipe in a folder could block forever; a dangling link is reported on reading.
     return path.is_file() or not path.exists()
 
 
@@ -97,7 +97,7 @@ def _read(name: str, path: Path | None) -> ManifestFile | Problem:
                 data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             return Problem(name, f"is larger than {format_size(_LARGEST)}")
-        # Files that are joined have their marks in the middle.
+        # Concatenated files have byte order marks in the middle.
         return ManifestFile(name, data.decode("utf-8-sig").replace("\n\ufeff", "\n"))
     except UnicodeDecodeError as error:
         return Problem(name, _not_text(data, error))

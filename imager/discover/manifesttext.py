@@ -1,7 +1,7 @@
-"""The text of manifests, loaded so that every value knows its line.
+"""Load manifests so that every value knows its line.
 
-kubectl takes JSON and YAML. JSON is loaded as YAML as well, after its strings are rewritten to
-those that YAML 1.1 has too (https://www.rfc-editor.org/rfc/rfc8259, section 7).
+kubectl reads JSON and YAML. JSON is loaded as YAML too, after its strings are rewritten to
+escapes that YAML 1.1 also has (https://www.rfc-editor.org/rfc/rfc8259, section 7).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 from imager.support.yamldocs import PARSER_ERRORS, DocumentLoader, located_problem
 
 _JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\t', re.DOTALL)
-# YAML takes longer keys only after a question mark (1.1, section 9.3.2).
+# YAML allows longer keys only after a question mark (1.1, section 9.3.2).
 _LONGEST_PLAIN_KEY = 1000
 _STRING = "tag:yaml.org,2002:str"
 _MOST_REPEATED = 100
@@ -25,18 +25,18 @@ _MOST_REPEATED = 100
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a text begins in its file: at `line`, from 1; `advances` if each line is one there."""
+    """The `line` (from 1) where a text begins in its file; `advances` with its own lines."""
 
     line: int = 1
     advances: bool = True
 
     def line_at(self, offset: int) -> int:
-        """Return the line of the file that has the text's line `offset`, from 0."""
+        """Return the line in the file of the text's line `offset`, from 0."""
         return self.line + offset if self.advances else self.line
 
 
 class Text(str):
-    """A string of a document, and where it begins."""
+    """A string of a document that knows where it begins."""
 
     __slots__ = ("origin",)
 
@@ -45,7 +45,7 @@ class Text(str):
 
 @dataclass(frozen=True, slots=True)
 class RepeatedKey:
-    """A key that a mapping has again at `line`; `dropped` is its earlier value."""
+    """A key that occurs again in a mapping, at `line`; `dropped` is the earlier value."""
 
     key: str
     line: int
@@ -54,7 +54,7 @@ class RepeatedKey:
 
 @dataclass(frozen=True, slots=True)
 class TracedDocument:
-    """A document whose strings are of the class Text; of repeated keys it has the last value."""
+    """A document whose strings are Text; a repeated key has its last value."""
 
     value: object
     line: int
@@ -63,7 +63,7 @@ class TracedDocument:
 
 @dataclass(frozen=True, slots=True)
 class LoadedText:
-    """The documents of a text, up to the one that does not parse; `size` is that of them all."""
+    """The documents of a text, up to the first syntax error; `size` is their total size."""
 
     documents: tuple[TracedDocument, ...]
     size: int
@@ -77,10 +77,10 @@ def origin_of(text: str) -> Origin:
 
 
 def load_text(text: str) -> LoadedText:
-    """Load the YAML stream or JSON document `text`; what is wrong is part of the result.
+    """Load the YAML stream or JSON document `text`; errors are part of the result.
 
-    Lines are those of the file, if `text` is a Text. A key may stand twice in a mapping, as for
-    kubectl; all other limits are those of `imager.support.yamldocs`.
+    If `text` is a Text, lines are those of the file. As in kubectl, a mapping may repeat a key;
+    all other limits are those of `imager.support.yamldocs`.
     """
     origin = origin_of(text)
     documents: list[TracedDocument] = []
@@ -115,7 +115,7 @@ class _Loader(DocumentLoader):
         return TracedDocument(value, self._line(root), repeated)
 
     def on_repeated_key(self, mapping: yaml.MappingNode, key: yaml.Node) -> None:
-        """Keep the key, and the value that it has before; of many keys the first ones."""
+        """Record the key and its earlier value, up to a maximum number of keys."""
         if len(self._repeated) == _MOST_REPEATED:
             return
         earlier = [value for each, value in mapping.value if each.value == key.value]
@@ -141,18 +141,18 @@ _Loader.add_constructor(_STRING, _Loader.construct_text)
 
 
 def _yaml_of(text: str) -> str:
-    """Return YAML that has the values of `text`, on the same lines."""
+    """Return YAML with the values of `text` on the same lines."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     documents = _json_documents(text)
-    # `--- ` begins a document, also before one on the same line.
+    # `--- ` begins a document, even if the previous one is on the same line.
     return "\n--- ".join(_JSON_TOKEN.sub(_yaml_token, each) for each in documents) or text
 
 
 def _json_documents(text: str) -> Sequence[str]:
-    """Return the JSON documents that follow each other in `text`, as kubectl takes them.
+    """Split `text` into concatenated JSON documents, as kubectl does.
 
-    Empty if it is not JSON. The line break between two is left out.
+    Empty if it is not JSON. The line break between two documents is dropped.
     """
     decoder = json.JSONDecoder()
     documents: list[str] = []

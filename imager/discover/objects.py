@@ -1,4 +1,4 @@
-"""The images that Kubernetes objects name."""
+"""Find the images that Kubernetes objects name."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _MIRRORED = ("platform", "operators", "helm")
 _OC_MIRROR = (
     "the images of releases, operators and charts are not known here; add what oc-mirror lists"
 )
-# Where Hauler looks for images whose names have no registry.
+# The annotation with Hauler's default registry for images without one.
 _HAULER_REGISTRY = "hauler.dev/registry"
-# Their values are base64: core/v1 Secret and ConfigMap.
+# Fields with base64 values: core/v1 Secret and ConfigMap.
 _ENCODED = {("", "Secret"): "data", ("", "ConfigMap"): "binaryData"}
 
 
 def manifest_findings(text: str) -> Iterator[Finding]:
-    """Yield what the Kubernetes manifests in `text` (YAML or JSON) name; a Problem if none."""
+    """Yield the findings in Kubernetes manifests (YAML or JSON); a Problem if there are none."""
     loaded = load_text(text)
     yield from load_problems(loaded, text)
     for number, document in enumerate(loaded.documents, start=1):
@@ -64,7 +64,7 @@ def manifest_findings(text: str) -> Iterator[Finding]:
 
 
 def load_problems(loaded: LoadedText, text: str) -> Iterator[Problem]:
-    """Yield why a text does not parse, if it does not."""
+    """Yield a Problem if a text does not parse."""
     if loaded.problem:
         why = f"{loaded.problem} ({TEMPLATE})" if "{{" in text else loaded.problem
         yield Problem("", why, loaded.problem_line)
@@ -73,10 +73,10 @@ def load_problems(loaded: LoadedText, text: str) -> Iterator[Problem]:
 def object_findings(
     document: object, *, number: int, spot: Spot | None = None
 ) -> Iterator[Finding]:
-    """Yield what a Kubernetes object, or a list of them, names.
+    """Yield the findings in a Kubernetes object, or in a list of them.
 
-    Places begin with its kind and name, or with its `number` in the stream. An empty document
-    names nothing; one that is not an object is noted. `spot` has the line of the document.
+    Places begin with the object's kind and name, or with its `number` in the stream. An empty
+    document yields nothing; one that is not an object yields a Note. `spot` has its line.
     """
     spot = spot or Spot()
     if document is None:
@@ -87,7 +87,7 @@ def object_findings(
             place = replace(spot, line=_line(each, spot.line))
             yield from (within(object_name(each), found) for found in _of_object(each, kind, place))
         elif isinstance(each, Mapping) and _is_kustomization(each):
-            # Its apiVersion and kind may be left out.
+            # A kustomization may omit apiVersion and kind.
             rules = rules_of(_KUSTOMIZE, "Kustomization")
             found_in = _of_kustomization(each, spot, rules)
             yield from (within("kustomization", found) for found in found_in)
@@ -96,7 +96,7 @@ def object_findings(
 
 
 def _is_kustomization(value: Mapping[object, object]) -> bool:
-    """Whether an object without a kind is one of kustomize."""
+    """Whether an object without a kind is a kustomization."""
     images = [each for each in items_at(value, "images") if isinstance(each, Mapping)]
     changes = any(not each.keys().isdisjoint(_NEW) for each in images)
     return changes or any(items_at(value, key) for key in ("resources", "bases", "components"))
@@ -109,13 +109,13 @@ def _of_unknown(value: object, name: str, spot: Spot) -> Iterator[Finding]:
 
 
 def _line(value: Mapping[object, object], line: int) -> int:
-    """Return the line of an object: that of its first key."""
+    """Return the line of an object's first key."""
     first = next(iter(value), None)
     return first.origin.line if line and isinstance(first, Text) else line
 
 
 def _objects(document: object) -> Iterator[object]:
-    """Yield the object, or those in a List or, say, a DeploymentList, however they nest."""
+    """Yield the object, or the items of a List (or DeploymentList), at any nesting depth."""
     waiting = [document]
     while waiting:
         current = waiting.pop()
@@ -129,7 +129,7 @@ def _objects(document: object) -> Iterator[object]:
 
 
 def object_name(value: object) -> str:
-    """Return what a person calls an object: its kind, and its name with the namespace."""
+    """Return an object's name for messages: its kind, namespace and name."""
     kind = shown(text_at(value, "kind"))
     name = shown(text_at(value, "metadata.name") or text_at(value, "metadata.generateName"))
     namespace = shown(text_at(value, "metadata.namespace"))
@@ -163,7 +163,7 @@ def _fields(
     value: Mapping[object, object], spot: Spot, rules: Rules, *, why: str
 ) -> Iterator[Finding]:
     has_image = is_anything = False
-    # The status of a pod or node names what it has run, not what it will run.
+    # The status of a pod or node names images that ran, not images that will run.
     fields = {k: v for k, v in value.items() if k != "status"} if rules.is_builtin else value
     for found in scan(fields, spot, rules):
         has_image |= isinstance(found, ImageField)
@@ -176,7 +176,7 @@ def _fields(
 
 
 def unsure(found: Finding, why: str) -> Finding:
-    """Return `found`, but an image as one that is only suspected."""
+    """Return `found` with an image downgraded to a Suspect."""
     match found:
         case ImageField(where, value, line):
             return Suspect(where, value if isinstance(value, str) else "", why, line)
@@ -196,7 +196,7 @@ def _of_kustomization(
 
 
 def _of_hauler(value: Mapping[object, object], found: Finding) -> Finding:
-    """Return an image of Hauler with the registry that is the default of its object."""
+    """Add the default registry of Hauler's object to an image."""
     annotations = value_at(value, "metadata.annotations")
     registry = annotations.get(_HAULER_REGISTRY) if isinstance(annotations, Mapping) else None
     if not isinstance(found, ImageField) or not isinstance(found.value, str) or not registry:
@@ -205,7 +205,7 @@ def _of_hauler(value: Mapping[object, object], found: Finding) -> Finding:
 
 
 def _of_schemas(value: object, spot: Spot) -> Iterator[Finding]:
-    """Yield the images among the defaults of a definition's schemas; nothing runs from the rest."""
+    """Yield the images among the defaults in a CRD's schemas; the rest of it runs nothing."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if key == "default":
@@ -246,7 +246,7 @@ def _with_encoded(
 
 
 def _helm_release(value: Mapping[object, object], spot: Spot) -> Iterator[Finding] | None:
-    """Return the Helm release in a Secret or ConfigMap; None if there is no release in it."""
+    """Return the findings of a Helm release in a Secret or ConfigMap; None if it has no release."""
     is_secret = value.get("type") == _HELM
     if not is_secret and value_at(value, "metadata.labels.owner") != "helm":
         return None

@@ -1,7 +1,7 @@
-"""The names of Docker's official images, which are written without a registry: `redis:7`.
+"""The names of Docker's official images, which need no registry: `redis:7`.
 
-https://github.com/docker-library/official-images, folder `library`, names that are no longer kept
-up included.
+From https://github.com/docker-library/official-images, folder `library`, including images that are
+no longer maintained.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ swipl teamspeak telegraf thrift tomcat tomee traefik ubuntu unit valkey varnish 
 websphere-liberty wordpress xwiki yourls znc zookeeper
 """
 _NAMES = frozenset(_TEXT.split())
-# Versions, as `7`, `v7`, `22.04`, `3-alpine`, and the words that official images have for tags.
+# Versions, such as `7`, `v7`, `22.04`, `3-alpine`, and the words in tags of official images.
 _TAG = re.compile(
     r"v?\d{1,2}(?:[.-][\w.-]+)?|20\d\d|"
     r"(?:latest|stable|mainline|edge|rolling|rawhide|testing|unstable|sid|nightly|devel|dev|lts|"
@@ -37,10 +37,10 @@ _HTTP = "80"
 
 
 def is_official(name: str) -> bool:
-    """Whether `name` is that of an official image."""
+    """Whether `name` is an official image."""
     return name in _NAMES
 
 
 def is_official_image(name: str, tag: str) -> bool:
-    """Whether `name` is that of an official image, and `tag` a tag of these and no port."""
+    """Whether `name` is an official image, and `tag` a plausible tag rather than a port."""
     return is_official(name) and tag != _HTTP and bool(_TAG.fullmatch(tag))

@@ -1,4 +1,4 @@
-"""Lists of images, and files of tools beside Kubernetes, that name images."""
+"""Find the images in image lists, and in files of tools other than Kubernetes."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ Fields = Mapping[object, object]
 
 
 def line_list(text: str) -> tuple[Finding, ...]:
-    """Return what the lines of `text` name, if it is a list of images; empty if it is not.
+    """Return the findings in `text` if it is a list of images, one per line; empty if it is not.
 
-    Such lists come with RKE2, K3s and k0s, or have the entries that `cache-create` takes. A line
-    that is no image is a Problem, if at least half of them are.
+    RKE2, K3s and k0s publish such lists; `cache-create` accepts them too. If at least half of the
+    lines are images, every other line is a Problem.
     """
     lines = list_lines(text)
     if not any(_is_likely(word) for _, word in lines):
@@ -63,7 +63,7 @@ def line_list(text: str) -> tuple[Finding, ...]:
 
 
 def is_image_list(words: Sequence[str]) -> bool:
-    """Whether all words can be entries of a list of images, and some look like images."""
+    """Whether all words may be entries of an image list, and some look like images."""
     return any(map(_is_likely, words)) and all(map(_parsed, words))
 
 
@@ -83,7 +83,7 @@ def _parsed(word: str) -> RemoteEntry | LocalImage | None:
 
 
 def _entry(word: str, spot: Spot) -> tuple[Finding, ...] | None:
-    """Return the image of an entry, and where it is to come from; None if it is not one."""
+    """Return the image of an entry, and the source to pull it from; None if it is not an image."""
     entry, line = _parsed(word), spot.line_of(word)
     if entry is None:
         return None
@@ -96,7 +96,7 @@ def _entry(word: str, spot: Spot) -> tuple[Finding, ...] | None:
 
 
 def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] | None:
-    """Return what reads a document of a known tool; None for one of Kubernetes, and others."""
+    """Return the reader for a known tool's document; None for Kubernetes and unknown documents."""
     if not isinstance(document, Mapping):
         return None
     kind, version = text_at(document, "kind"), document.get("apiVersion")
@@ -119,7 +119,7 @@ def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] |
 
 
 def list_findings(items: Sequence[object], spot: Spot) -> Iterator[Finding] | None:
-    """Return the images of a document that is a list of them; None if it is not."""
+    """Return the images of a document that is a list of images; None if it is not."""
     words = [item for item in items if isinstance(item, str)]
     if not words or len(words) < len(items) or not is_image_list(words):
         return None
@@ -132,7 +132,7 @@ def _mappings(value: Fields) -> Iterator[Fields]:
 
 
 def _of_omni(document: Fields, spot: Spot) -> Iterator[Finding]:
-    """Yield what a cluster template names: https://omni.siderolabs.com, Cluster Templates."""
+    """Yield the findings in a cluster template: https://omni.siderolabs.com, Cluster Templates."""
     name = text_at(document, "name")
     identity = f"{text_at(document, 'kind')} {shown(name)}".strip()
     yield from (within(identity, found) for found in _omni_fields(document, spot))
@@ -173,7 +173,7 @@ def _not_read(file: str) -> str:
 
 
 def _of_zarf(document: Fields, spot: Spot) -> Iterator[Finding]:
-    """Yield what a package names: https://docs.zarf.dev/ref/create/, `components[].images`."""
+    """Yield the images of a package: https://docs.zarf.dev/ref/create/, `components[].images`."""
     kind = text_at(document, "kind")
     identity = f"{kind} {shown(text_at(document, 'metadata.name'))}".strip()
     for index, component in enumerate(items_at(document, "components")):
@@ -186,14 +186,14 @@ def _of_zarf(document: Fields, spot: Spot) -> Iterator[Finding]:
 
 
 def _of_chart(document: Fields, spot: Spot) -> Iterator[Finding]:
-    """Yield what Chart.yaml names: the annotations `images` and `artifacthub.io/images`."""
+    """Yield the images in Chart.yaml's annotations `images` and `artifacthub.io/images`."""
     name = f"chart {shown(text_at(document, 'name'))}"
     yield Note(name, _CHART, spot.line)
     yield from (within(name, found) for found in scan(document, spot, Rules()))
 
 
 def _of_compose(document: Fields, spot: Spot) -> Iterator[Finding]:
-    """Yield what a file of Docker Compose names."""
+    """Yield the images in a Docker Compose file."""
     services = document["services"]
     if "include" in document:
         place = spot.at_key(_key(document, "include"))
@@ -214,7 +214,7 @@ def _of_compose(document: Fields, spot: Spot) -> Iterator[Finding]:
 
 
 def _is_skopeo(document: Fields) -> bool:
-    """Whether a document is of `skopeo sync --src yaml`: registries, and images in them."""
+    """Whether a document is for `skopeo sync --src yaml`: registries with their images."""
     return bool(document) and all(
         isinstance(key, str)
         and is_registry(key)
@@ -255,7 +255,7 @@ def _skopeo_image(name: str, tags: object, spot: Spot) -> Iterator[Finding]:
 
 
 def _key(fields: Fields, key: str) -> object:
-    """Return the key as it is in the document, which has its line."""
+    """Return the document's own key object, which knows its line."""
     return next((each for each in fields if each == key and isinstance(each, Text)), key)
 
 

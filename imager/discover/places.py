@@ -1,7 +1,7 @@
-"""Where objects name images: a table of API groups, and the words of keys that mean an image.
+"""Where objects name images: paths by API group, and the words in keys that mean an image.
 
-A path is that of the last keys, without the numbers of items: `containerDisk.image` is every
-`image` below a `containerDisk`. To support another kind, add its group and paths here.
+A path matches the last keys, without list indices: `containerDisk.image` is every `image` below a
+`containerDisk`. To support another kind, add its group and paths here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from imager.discover.likeness import words
 
-# Of the groups with workloads: an `image` elsewhere in them is a disk of Ceph, or a node's status.
+# Groups with workloads, where any other `image` is a Ceph disk or part of a node's status.
 BUILTIN_GROUPS = frozenset({"", "apps", "batch", "extensions"})
 
 # Fields whose value is an image reference, short names included, by API group.
@@ -41,9 +41,9 @@ _IMAGES_OF_KINDS: Mapping[str, tuple[str, ...]] = {
     "ZarfPackageConfig": ("components.images",),
     "ZarfInitConfig": ("components.images",),
 }
-# Groups in which a `version` beside an `image` is its tag.
+# Groups in which a `version` next to an `image` is its tag.
 _VERSIONED = frozenset({"k0s.k0sproject.io", "nvidia.com"})
-# Groups of policies: what they name is allowed or forbidden, not run.
+# Groups of policies: they allow or forbid images, and run none of them.
 _POLICIES = (
     "admissionregistration.k8s.io",
     "constraints.gatekeeper.sh",
@@ -56,7 +56,7 @@ _POLICIES = (
     "policy.sigstore.dev",
     "templates.gatekeeper.sh",
 )
-# Prose, what a controller writes, and copies of what is elsewhere in the document.
+# Prose, fields that a controller writes, and copies of other parts of the document.
 _NO_IMAGE_KEYS = frozenset({
     "alm-examples",
     "description",
@@ -68,7 +68,7 @@ _NO_IMAGE_KEYS = frozenset({
     "runbook_url",
     "summary",
 })  # fmt: skip
-# Names; a disk of Ceph; registries and what may not be mirrored.
+# Names; a Ceph disk; registries, and images excluded from mirroring.
 _NO_IMAGE_PATHS = frozenset({
     ("blockedImages", "name"),
     ("imageDigestMirrors", "mirrors"),
@@ -84,7 +84,7 @@ _NO_IMAGE_PATHS = frozenset({
     ("repositoryDigestMirrors", "mirrors"),
     ("repositoryDigestMirrors", "source"),
 })  # fmt: skip
-# Lists of kustomize's changes to images.
+# Paths of lists in which kustomize overrides images.
 _KUSTOMIZED: Mapping[str, tuple[str, ...]] = {
     "argoproj.io": ("kustomize.images",),
     "helm.toolkit.fluxcd.io": ("kustomize.images",),
@@ -94,7 +94,7 @@ _KUSTOMIZED: Mapping[str, tuple[str, ...]] = {
 
 _LONGEST_KEY = 128
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-# Words after or beside `image` that make a key one of something else.
+# Words after or next to `image` that give the key another meaning.
 _OTHERS = words(
     "accept active allowed auto backup cache caches count credentials delay deletion digest dir "
     "directory disk disks enable enabled feature features filter format gc height id ids interval "
@@ -107,7 +107,7 @@ _OTHERS = words(
 _NAMING = frozenset({"name", "ref", "reference", "url", "uri", "default"})
 _NEGATING = frozenset({"disable", "has", "is", "use"})
 
-# Words of keys whose value is a host and port.
+# Words in keys whose value is a host and port.
 _ADDRESSES = words(
     "addr address addresses backend bind bootstrap broker brokers dsn endpoint endpoints host "
     "hostname hosts listen peer peers port ports sentinel sentinels server servers service target "
@@ -158,7 +158,7 @@ _UNSEEN: Mapping[tuple[str, str], str] = {
     ),
     ("sailoperator.io", "Istio"): _CHOSEN,
 }
-# Kinds whose operators choose an image where none is given.
+# Kinds whose operators choose a default image.
 _OPERATED = frozenset({
     ("argoproj.io", "ArgoCD"),
     ("cassandra.datastax.com", "CassandraDatacenter"),
@@ -190,7 +190,7 @@ _OPERATED_SUFFIX = ".k8s.elastic.co"
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is known of the fields of one kind of object."""
+    """The rules for the fields of one kind of object."""
 
     images: tuple[str, ...] = ()
     kustomized: tuple[str, ...] = ()
@@ -200,7 +200,7 @@ class Rules:
 
 
 def rules_of(group: str, kind: str) -> Rules:
-    """Return the rules of an API group and kind."""
+    """Return the rules for an API group and kind."""
     return Rules(
         images=(*_IMAGES.get(group, ()), *_IMAGES_OF_KINDS.get(kind, ())),
         kustomized=_KUSTOMIZED.get(group, ()),
@@ -216,25 +216,25 @@ def unseen(group: str, kind: str) -> str:
 
 
 def chosen_by_operator(group: str, kind: str) -> str:
-    """Return why an object of this kind needs images, if it names none; empty if not."""
+    """Return why an object of this kind needs an image even if it names none; empty if not."""
     is_operated = (group, kind) in _OPERATED or group.endswith(_OPERATED_SUFFIX)
     return _CHOSEN if is_operated else ""
 
 
 def names_no_image(keys: tuple[str, ...]) -> bool:
-    """Whether what is below the last of these keys names no image, whatever it looks like."""
+    """Whether values below the last of these keys are never images, whatever they look like."""
     if not keys or keys[-2:] in _NO_IMAGE_PATHS:
         return bool(keys)
-    # Annotations have a domain before the slash; keys of ConfigMaps and Secrets may be any.
+    # Annotations have a domain before the slash; ConfigMap and Secret keys may be anything.
     is_free = len(keys) > 1 and keys[-2] in ("data", "stringData")
     return not is_free and keys[-1].rpartition("/")[2] in _NO_IMAGE_KEYS
 
 
 def says_image(key: str) -> bool:
-    """Whether the words of a key or option say that its value is an image.
+    """Whether the words of a key or option mean that its value is an image.
 
-    `sidecarImage`, `--acme-http01-solver-image` and `RELATED_IMAGE_PROXY` do, `imagePullPolicy`
-    and `IMAGE_TAG` do not.
+    True for `sidecarImage`, `--acme-http01-solver-image` and `RELATED_IMAGE_PROXY`, false for
+    `imagePullPolicy` and `IMAGE_TAG`.
     """
     if len(key) > _LONGEST_KEY:
         return False
@@ -249,7 +249,7 @@ def says_image(key: str) -> bool:
 
 
 def says_address(key: str) -> bool:
-    """Whether the words of a key or option say that its value is a host and port: `REDIS_ADDR`."""
+    """Whether the words of a key or option mean that its value is a host and port: `REDIS_ADDR`."""
     if len(key) > _LONGEST_KEY:
         return False
     return not _ADDRESSES.isdisjoint(word.lower() for word in _WORDS.findall(key))

@@ -1,11 +1,11 @@
-"""The walk over a document, which finds what in it is an image and what looks like one.
+"""Walk a document and find the images in it, and the texts that look like images.
 
-What is certain is found by place: containers, the fields in `places.py`, keys and options whose
-words say that they name an image. Every other text is tested for what it looks like.
+Images are certain by their place: containers, the fields in `places.py`, and keys and options
+whose words mean an image. Every other text is tested for whether it looks like an image.
 
 A container is an item of `containers`, `initContainers` or `ephemeralContainers`, at any depth of
-any object, so all kinds of Kubernetes are read alike, and with them custom resources that embed a
-pod template. The fields are those of the API reference, core/v1 PodSpec
+any object. That covers all Kubernetes kinds, and custom resources that embed a pod template. The
+fields are those of the API reference, core/v1 PodSpec
 (https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/).
 """
 
@@ -45,9 +45,9 @@ _AUTO = "auto"
 
 
 def scan(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
-    """Yield what `value`, which is at `spot`, names and mentions.
+    """Yield the findings in `value`, which is at `spot`.
 
-    A document in it is a Nested finding, for the caller to look into.
+    A document embedded in it is a Nested finding, which the caller must read.
     """
     if names_no_image(spot.keys):
         return
@@ -84,7 +84,7 @@ def _is_object(value: Mapping[object, object]) -> bool:
 
 
 def _renamed(fields: Mapping[object, object], key: object, place: Spot) -> Spot:
-    """Return the place of a value that another field names: of a variable, of a JSON patch."""
+    """Return the place of a value that another field names, as in variables and JSON patches."""
     if key in ("value", "default") and isinstance(fields.get("name"), str):
         return place.named(fields["name"])
     path = fields.get("path")
@@ -119,7 +119,7 @@ def _container(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
         return
     for key, item in value.items():
         place = spot.at_key(key)
-        # None is set later, by who owns the template: core/v1 Container, field `image`.
+        # A null image is set later by the template's owner: core/v1 Container, field `image`.
         if key == "image":
             yield from _pod_image(item, place, rules)
         else:
@@ -147,7 +147,7 @@ def _pod_image(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
 
 
 def known_image(value: str, spot: Spot) -> Iterator[Finding]:
-    """Yield the image of a field that has one by its definition; nothing for a pattern."""
+    """Yield the image of a field that is defined to hold one; nothing for a pattern."""
     line, image = spot.line_of(value), likeness.bare(value.strip())
     if likeness.parsed(image):
         yield ImageField(spot.path, image, line)
@@ -192,7 +192,7 @@ def _decoded(encoded: str, value: str, spot: Spot, rules: Rules) -> Iterator[Fin
 
 
 def _has_structure(text: str) -> bool:
-    """Whether a text may be YAML or JSON that names images by its keys."""
+    """Whether a text may be YAML or JSON whose keys name images."""
     return bool(_BEGINNING.match(text) or "\n" in text.strip()) and bool(_STRUCTURE.search(text))
 
 
@@ -202,9 +202,9 @@ def _unquoted(text: str) -> str:
 
 
 def _values(text: str) -> Sequence[str]:
-    """Return the values that are all of a text: one, a list of images, or those in JSON.
+    """Return the values that make up a text: a single one, a list of images, or those in JSON.
 
-    Empty if it is prose, or a document.
+    Empty if the text is prose or a document.
     """
     if text.startswith(("{", "[")) and not text.startswith(("{{", "[[")):
         return _json_values(text)
@@ -224,7 +224,7 @@ def _json_values(text: str) -> Sequence[str]:
 
 
 def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
-    """Yield what a text names whose key or option says that it is an image."""
+    """Yield the images in a text whose key or option means an image."""
     if any(each in text for each in VARIABLES):
         yield Suspect(spot.path, shown(text), HAS_VARIABLE, line)
         return
@@ -238,7 +238,7 @@ def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
 
 
 def _listed(whole: tuple[likeness.Likeness, ...], value: str, spot: Spot) -> Iterator[Finding]:
-    """Yield the images that a text of unknown meaning is a list of, each with its line."""
+    """Yield the images in a text of unknown meaning that is a list of them, each with its line."""
     origin = origin_of(value)
     for seen in whole:
         line = origin.line_at(seen.offset) if spot.line else 0
@@ -249,7 +249,7 @@ def _listed(whole: tuple[likeness.Likeness, ...], value: str, spot: Spot) -> Ite
 
 
 def within_text(value: str, spot: Spot) -> Iterator[Finding]:
-    """Yield what in a text that is no document looks like an image, each with its line."""
+    """Yield parts of free text that look like images, each with its line."""
     origin = origin_of(value)
     found = seen_in_text(value)
     for seen in found:

@@ -1,4 +1,4 @@
-"""Places in a document: a path for people, the keys for rules, and the line."""
+"""Places in a document: a path for messages, the keys for rules, and the line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LONGEST_PATH = 500
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A place below `parent`; a long path is put together only when a person reads it.
+    """A place below `parent`; its full path is only built when it is printed.
 
-    `keys` are the last keys of the path, without the numbers of items; `line` is 0 if unknown.
+    `keys` are the last keys of the path, without list indices; `line` is 0 if unknown.
     """
 
     parent: Spot | None = None
@@ -30,7 +30,7 @@ class Spot:
 
     @property
     def path(self) -> str:
-        """The path as a person reads it: `spec.containers[0].image`."""
+        """The path as messages print it: `spec.containers[0].image`."""
         steps: list[str] = []
         length = 0
         spot: Spot | None = self
@@ -41,17 +41,17 @@ class Spot:
         return "".join(reversed(steps)).removeprefix(".")
 
     def at_key(self, key: object) -> Spot:
-        """Return the place of the value that a mapping has for `key`."""
+        """Return the place of a mapping's value for `key`."""
         word = shown(key) if isinstance(key, str) else "?"
         line = origin_of(key).line if isinstance(key, Text) else self.line
         return Spot(self, f".{word}", (*self.keys, word)[-_MOST_KEYS:], line)
 
     def at_index(self, index: int) -> Spot:
-        """Return the place of the item `index`, from 0, of a list."""
+        """Return the place of list item `index`, from 0."""
         return Spot(self, f"[{index}]", self.keys, self.line)
 
     def named(self, name: object) -> Spot:
-        """Return this place, with `name` for its last key: of a variable, or of an option."""
+        """Return this place with `name`, of a variable or option, as its last key."""
         return replace(self, keys=(*self.keys, shown(name) if isinstance(name, str) else "?"))
 
     def ends_with(self, *paths: str) -> bool:

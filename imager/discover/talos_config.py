@@ -1,9 +1,9 @@
-"""The images that a Talos machine configuration names.
+"""Find the images that a Talos machine configuration names.
 
-Its documents are told in https://www.talos.dev/latest/reference/configuration/: the first and
-oldest, v1alpha1, has no kind; the others have `apiVersion: v1alpha1`, which no object of Kubernetes
-has. Later releases move the fields of the first into documents of their own. A field that is
-absent or empty stands for the default of the release: `imager images default` lists those.
+https://www.talos.dev/latest/reference/configuration/ describes its documents: the first and oldest,
+v1alpha1, has no kind; the others have `apiVersion: v1alpha1`, which no Kubernetes object has. Later
+releases move fields of the first into separate documents. A field that is absent or empty has the
+default of the release: `imager images default` lists those.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _URL_LISTS = (
     "cluster.externalCloudProvider.manifests",
     "cluster.network.cni.urls",
 )
-# Places that are read for certain, whatever is turned off there.
+# Paths that are read as image fields even if the component is turned off.
 _READ = (
     *(setting.image for setting in SETTINGS),
     "machine.install.extensions",
@@ -41,9 +41,9 @@ _NOT_RUN = "it is not in an image field; add it if it is pulled"
 
 
 def machine_findings(document: object, spot: Spot | None = None) -> Iterator[Finding]:
-    """Yield what a document that `is_machine_config` knows names, each with the document's name.
+    """Yield the findings in a document that `is_machine_config` accepts, with the document's name.
 
-    Texts elsewhere in it that look like images are suspected. `spot` has the document's line.
+    Texts in other fields that look like images are suspected. `spot` has the document's line.
     """
     spot = spot or Spot()
     name = document_name(document)
@@ -52,7 +52,7 @@ def machine_findings(document: object, spot: Spot | None = None) -> Iterator[Fin
 
 
 def field_findings(document: object) -> Iterator[ImageField | Note | Problem]:
-    """Yield what the fields of a document name for certain; places begin with the field's path."""
+    """Yield the images in a document's image fields; places begin with the field's path."""
     for found in _fields(document, Spot()):
         if isinstance(found, ImageField | Note | Problem):
             yield found
@@ -64,7 +64,7 @@ def _fields(document: object, spot: Spot) -> Iterator[Finding]:
 
 
 def _elsewhere(document: object, spot: Spot) -> Iterator[Finding]:
-    """Yield what looks like an image in fields that name none: files, arguments, environment."""
+    """Yield texts that look like images in other fields: files, arguments, environment."""
     for found in scan(document, spot, Rules()):
         if found.where.startswith(_READ):
             continue

@@ -1,4 +1,4 @@
-"""What looks like an image in longer texts: scripts, Dockerfiles, settings, templates and prose."""
+"""Find texts that look like images in scripts, Dockerfiles, settings, templates and prose."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imager.discover.officialimages import is_official
 
 VARIABLES = ("{{", "${", "$(", "[[", "<%", "%(")
 _WORTH_A_LOOK = re.compile(r"[:/]|image|pull|run|create|FROM", re.IGNORECASE)
-# What is before a reference in text: not a path, a variable, or the middle of a longer word.
+# Delimiters of a reference in text, so that it is not part of a path, variable or longer word.
 _TOKEN = re.compile(r"""[^\s,;|"'`=()\[\]<>\\]+""")
 _KEY = r"""["']?(?:[\w.-]*[_.-])?(?:image|IMAGE)["']?"""
 # A line of YAML, JSON, properties or a script.
@@ -35,11 +35,11 @@ _WITHIN_LINE = re.compile(
     # An item of a flow mapping, or an option.
     r"""(?:[{,]\s*["']?image["']?\s*:\s*|(?<!\S)--?(?:[\w-]*-)?image[=\s]\s*)["']?([^\s"',{}\[\]]+)"""
 )
-# A line of a template whose value is only known when it is rendered.
+# A template line whose value is known only after rendering.
 _TEMPLATE_LINE = re.compile(rf"""\s*(?:-\s+)?{_KEY}\s*:\s+(\S.*)""")
 _DEFAULT = re.compile(r"""["'`]([^\s"'`]+)["'`]""")
 _VARIABLE = r"(?:\$\{?\w+\}?|\$\(\w+\)|\{\{[^{}]*\}\})"
-# A variable for the registry; or for what is after one that is known.
+# A variable in place of the registry, or after a known registry.
 _OF_VARIABLE = re.compile(rf"(?<![\w/:.-]){_VARIABLE}(?:/[\w.-]+)+:([\w.-]+)")
 _IN_REGISTRY = re.compile(
     rf"(?<![\w/:.@-])((?:[\w-]+\.)+[\w-]+(?::\d+)?/[\w./-]*)[:@]?{_VARIABLE}\S*"
@@ -53,15 +53,12 @@ _DOCKERFILE = re.compile(r"(?:[ \t]*(?:#.*|ARG\s.*)?\n)*[ \t]*FROM\s", re.ASCII)
 
 @lru_cache(maxsize=64)
 def within_text(text: str) -> tuple[Likeness, ...]:
-    """Return what in a longer text looks like an image: scripts, settings, prose.
-
-    No more than the first MOST_IN_TEXT are returned.
-    """
+    """Return the parts of a longer text that look like images, at most MOST_IN_TEXT of them."""
     return tuple(dict.fromkeys(islice(_within(text), MOST_IN_TEXT)))
 
 
 def in_command(words: Sequence[object]) -> Iterator[str]:
-    """Yield the images that a command, given as a list of words, pulls or runs by short names."""
+    """Yield the short image names that a command, given as a list of words, pulls or runs."""
     texts = [word for word in words if isinstance(word, str)]
     if len(texts) == len(words) > 2 and _PROGRAM.fullmatch(texts[0]):
         yield from _in_commands(" ".join(texts))
@@ -111,19 +108,19 @@ def _words(code: str) -> Iterator[str]:
 
 
 def _in_commands(code: str) -> Iterator[str]:
-    """Yield the images of commands that a shell would run: short names, which no test finds."""
+    """Yield the short image names in shell commands, which the other tests miss."""
     for verb, rest in _COMMAND.findall(code):
         arguments = [word.strip("\"'()`") for word in rest.partition(">")[0].split()]
         names = [word for word in arguments if not word.startswith("-")]
         if verb == "pull":
-            # What is before it may be the value of an option.
+            # The words before it may be the value of an option.
             yield from (word for word in names[-1:] if not is_no_image(word))
         else:
             yield from [word for word in names if is_official(word)][:1]
 
 
 def _of_dockerfile(code: str, stages: set[str]) -> Iterator[str]:
-    """Yield the image that a line builds on, and remember the name of its stage."""
+    """Yield the base image of a Dockerfile line, and record the name of its stage."""
     match = _FROM.fullmatch(code)
     if match is None:
         return
