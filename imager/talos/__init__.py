@@ -1,1 +1,1 @@
-"""What Talos decides: versions, components, META, the command line, configurations."""
+"""Rules of Talos: versions, components, META, the kernel command line, configurations."""

@@ -1,6 +1,6 @@
-"""The lists of talosctl: `images k8s-bundle` with other versions, and `images talos-bundle`.
+"""Image lists of talosctl: `images k8s-bundle` with other versions, and `images talos-bundle`.
 
-A release of Talos has an image with the list of its extensions and one with its overlays:
+Each Talos release publishes an image that lists its extensions and one that lists its overlays:
 ghcr.io/siderolabs/extensions, whose file `image-digests` has one reference per line, and
 ghcr.io/siderolabs/overlays, whose file `overlays.yaml` has a list `overlays` of mappings with
 `image` and `digest`.
@@ -28,7 +28,7 @@ from imager.talos.errors import InvalidVersionError
 from imager.talos.version import TalosVersion
 from imager.talos.versions import BUNDLE_SINCE, LEGACY_INSTALLER_BEFORE
 
-# The components whose tag each option of k8s-bundle sets.
+# The components whose tag each k8s-bundle option sets.
 _KUBERNETES = (
     *(f"kube-{each}" for each in ("apiserver", "controller-manager", "scheduler", "proxy")),
     "kubelet",
@@ -53,8 +53,8 @@ _LARGEST_LIST = 4 * MIB
 def with_versions(references: Iterable[str], versions: Mapping[str, str]) -> tuple[str, ...]:
     """Return `references` with the tags of `versions`, by component: k8s, etcd, flannel, ...
 
-    `1.32` and `v1.32.0` are the same; the `v` is kept where the tag has one. Raises InputError for
-    what is no version.
+    `1.32` and `v1.32.0` are equivalent; the `v` is kept if the original tag has one. Raises
+    InputError for an invalid version.
     """
     components = {
         component: (option, text)
@@ -81,7 +81,7 @@ def _with_version(reference: str, versions: Mapping[str, tuple[str, str]]) -> st
 
 
 def talos_images(version: TalosVersion) -> tuple[str, ...]:
-    """Return the images that a release is built of, in talosctl's order.
+    """Return the images that a release is built from, in talosctl's order.
 
     Raises InputError for a tag without `v`, UnsupportedError before v1.11.
     """
@@ -101,7 +101,7 @@ def talos_images(version: TalosVersion) -> tuple[str, ...]:
 def official_extensions(version: TalosVersion, client: RegistryClient) -> list[str]:
     """Return the references, with digests, of a release's extensions.
 
-    Raises DependencyError when the list cannot be fetched, or is not what it should be.
+    Raises DependencyError if the list cannot be fetched or is invalid.
     """
     return list(_read(f"{_REGISTRY}/extensions:{version.text}", "image-digests", _lines, client))
 
@@ -112,7 +112,7 @@ def official_overlays(version: TalosVersion, client: RegistryClient) -> list[str
 
 
 def _lines(text: str) -> Iterator[str]:
-    # Talos takes no line without a digest for a reference.
+    # As in Talos, a line without a digest is not a reference.
     yield from (line.strip() for line in text.splitlines() if "@" in line)
 
 
@@ -125,7 +125,7 @@ def _overlays(text: str) -> Iterator[str]:
 def _read(
     reference: str, name: str, parse: Callable[[str], Iterator[str]], client: RegistryClient
 ) -> Iterator[str]:
-    """Yield what `parse` finds in the file `name` of an image, each checked."""
+    """Yield the references that `parse` finds in the file `name` of an image, validated."""
     try:
         found = tuple(parse(_file_of(reference, name, client).decode()))
         checked = [Reference.parse_strict(each) for each in found]
@@ -138,7 +138,7 @@ def _read(
 
 
 def _file_of(reference: str, name: str, client: RegistryClient) -> bytes:
-    """Return the file `name` of the topmost layer that has it."""
+    """Return the file `name` from the topmost layer that contains it."""
     image = client.image(Reference.parse(reference))
     document = image.root().document
     if isinstance(document, Index):

@@ -1,4 +1,4 @@
-"""The values that fields of a profile choose from."""
+"""Enumerations for the fields of a profile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class OutputKind(enum.Enum):
-    """What is made."""
+    """The kind of output."""
 
     ISO = "iso"
     IMAGE = "image"
@@ -19,12 +19,12 @@ class OutputKind(enum.Enum):
 
     @property
     def is_medium(self) -> bool:
-        """Whether it has a bootloader of its own, and room for an image cache."""
+        """Whether the output has a bootloader, and can contain an image cache."""
         return self in (OutputKind.ISO, OutputKind.IMAGE, OutputKind.USB)
 
 
 class OutFormat(enum.Enum):
-    """How the output file is packed."""
+    """The compression of the output file."""
 
     RAW = "raw"
     TAR_GZ = ".tar.gz"
@@ -43,7 +43,7 @@ class DiskFormat(enum.Enum):
 
 
 class Bootloader(enum.Enum):
-    """Which bootloader an output carries."""
+    """The bootloader of an output."""
 
     DUAL_BOOT = "dual-boot"
     SD_BOOT = "sd-boot"
@@ -51,7 +51,7 @@ class Bootloader(enum.Enum):
 
 
 class EnrollKeys(enum.Enum):
-    """How SecureBoot keys on a medium get into firmware in setup mode: see loader.conf(5)."""
+    """How the SecureBoot keys on a medium are enrolled in setup mode: see loader.conf(5)."""
 
     OFF = "off"
     MANUAL = "manual"

@@ -10,7 +10,7 @@ from imager.talos.version import TalosVersion
 from imager.talos.versions import quirks
 
 _OVERWRITING = ("console", "talos.platform")
-# The kernel keeps what is between double quotes together (lib/cmdline.c, next_arg).
+# The kernel treats text in double quotes as one word (lib/cmdline.c, next_arg).
 _WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+', re.ASCII)
 
 
@@ -22,11 +22,11 @@ def kernel_cmdline(
     secure_boot: bool = False,
     extra: Iterable[str] = (),
 ) -> str:
-    """Return the kernel command line of `version` on `arch`, changed by `extra`.
+    """Return the kernel command line of `version` on `arch`, modified by `extra`.
 
-    As in Talos, all values of a name are next to each other, where the name came first, and
-    `name=` is written `name`. Extra arguments `-name` and `-name=value` delete, `console` and
-    `talos.platform` replace the default values, and all others are added to the name's values.
+    As in Talos, all values of a name are grouped at its first occurrence, and `name=` is written
+    as `name`. Extra arguments `-name` and `-name=value` delete, `console` and `talos.platform`
+    replace the default values, and all others append to the name's values.
     """
     parameters = _grouped(
         item.text
@@ -50,7 +50,7 @@ def kernel_cmdline(
 
 
 def _grouped(texts: Iterable[str]) -> dict[str, list[str]]:
-    """Return the values of each name, in the order in which the names first appear."""
+    """Return the values of each name, in the order of first occurrence."""
     found: dict[str, list[str]] = {}
     for word in _WORD.findall(" ".join(texts)):
         name, _, value = word.partition("=")

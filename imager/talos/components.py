@@ -1,7 +1,7 @@
 """The components of a Talos machine, and the configuration fields that set their images.
 
 https://www.talos.dev/latest/reference/configuration/: the first and oldest document, v1alpha1, has
-no kind. Later releases move its fields into documents of their own.
+no kind. Later releases move its fields into separate documents.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ImageSetting:
-    """The path of an image field in documents of `kind`; the first document has none.
+    """The path of an image field in documents of `kind`; the v1alpha1 document has no kind.
 
-    `switch` is the path of a field in the same document whose value `off` turns the component off.
+    `switch` is the path of a field in the same document; if it is `off`, the component is disabled.
     """
 
     kind: str
@@ -24,7 +24,7 @@ class ImageSetting:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A component and the configuration fields that replace its default image.
+    """A component and the configuration fields that override its default image.
 
     Components without `on_workers` run on control planes only.
     """
@@ -49,7 +49,7 @@ COMPONENTS = (
         (ImageSetting("", "machine.kubelet.image"), ImageSetting("KubeletConfig", "image")),
         on_workers=True,
     ),
-    # The container runtime has a pause image of its own, which the kubelet's does not replace.
+    # The container runtime has its own pause image, which the kubelet's does not replace.
     Component(
         "kubelet's pause",
         (ImageSetting("", "machine.kubelet.extraArgs.pod-infra-container-image"),),

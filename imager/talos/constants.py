@@ -1,17 +1,17 @@
-"""Names and numbers of Talos that several rooms need.
+"""Names and numbers of Talos that several packages use.
 
 https://github.com/siderolabs/talos, pkg/machinery/constants/constants.go.
 """
 
 from __future__ import annotations
 
-# Labels of a machine's partitions.
+# Partition labels of a machine.
 META = "META"
 STATE = "STATE"
 EPHEMERAL = "EPHEMERAL"
 IMAGE_CACHE = "IMAGECACHE"
 # The folder of the image cache on a medium.
 CACHE_FOLDER = "imagecache"
-# Where a machine's own registry serves the image cache to containerd.
+# The port on which a machine serves the image cache to containerd.
 REGISTRY_PORT = 3172
 REGISTRY_ADDRESS = f"127.0.0.1:{REGISTRY_PORT}"

@@ -1,4 +1,4 @@
-"""The images that a Talos release needs: `imager images default`."""
+"""The images that a Talos release needs (`imager images default`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ABSENT = "-"
 
 @dataclass(frozen=True, slots=True)
 class ReleaseImage:
-    """An image of a release: the name of its component, and the reference."""
+    """An image of a release: the component's name, and the reference."""
 
     component: str
     reference: str
@@ -26,23 +26,23 @@ class ReleaseImage:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a release needs; `note` says what is not certain of it."""
+    """The images of a release; `note` states what is uncertain about them."""
 
     images: tuple[ReleaseImage, ...]
     note: str = ""
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The references alone."""
+        """The references of the images."""
         return tuple(image.reference for image in self.images)
 
 
 def find_release(version: str) -> Release:
-    """Return the images of Talos `version`, in the order in which talosctl lists them.
+    """Return the images of Talos `version`, in talosctl's order.
 
-    The installer is always among them, at the end where talosctl leaves it out: a machine that is
-    not told another one installs it. A release of which the table has but previews has the images
-    of the last one. Raises InputError for a release that is not in the table.
+    Always includes the installer, last where talosctl omits it: a machine installs it unless
+    configured otherwise. If the table has only previews of a release, returns the images of the
+    last preview. Raises InputError for a release that is not in the table.
     """
     releases = {row["talos"]: row for row in _table()}
     name = version if version.startswith("v") else f"v{version}"
@@ -63,7 +63,7 @@ def find_release(version: str) -> Release:
 def _nearest(name: str, releases: Sequence[str]) -> str:
     """Return the release of the table to suggest: the last one of the same minor version.
 
-    If no release fits, it is the newest that is not a preview, or the oldest for older versions.
+    Otherwise, suggest the newest stable release, or the oldest for an older version.
     """
     parsed = [TalosVersion.parse(each) for each in releases]
     finals = [each for each in parsed if "-" not in each.text]
@@ -82,7 +82,7 @@ def _table() -> list[dict[str, str]]:
 
 
 def _images(row: Mapping[str, str], version: str) -> Iterator[ReleaseImage]:
-    """Yield the images: releases that list no installer have the pause image after etcd."""
+    """Yield the images; releases that list no installer have the pause image after etcd."""
     lists_installer = row["lists_installer"] == "yes"
     installer = ReleaseImage(INSTALLER, default_installer(TalosVersion.parse(version)))
     pause = ReleaseImage("pause", f"registry.k8s.io/pause:{row['pause']}")
@@ -108,5 +108,5 @@ def _images(row: Mapping[str, str], version: str) -> Iterator[ReleaseImage]:
 
 
 def newest_release() -> str:
-    """Return the newest release of the table that is no preview."""
+    """Return the newest stable release of the table."""
     return [row["talos"] for row in _table() if "-" not in row["talos"]][-1]

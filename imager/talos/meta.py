@@ -1,9 +1,9 @@
-"""Talos's META partition: small values that outlive an upgrade.
+"""Talos's META partition: small values that survive an upgrade.
 
-A copy is 256 KiB, big-endian: magic, then (tag u32, length u32, value) one after another up to a
-tag 0, and at its end SHA-256 of the copy with that field zero, and a second magic. Two identical
-copies stand one after the other. Outputs without a META partition pass the values to the installer
-in a kernel argument.
+A copy is 256 KiB, big-endian: magic, then entries (tag u32, length u32, value) up to a tag 0, and
+at its end the SHA-256 of the copy with that field zeroed, and a second magic. The partition holds
+two identical copies in a row. Outputs without a META partition pass the values to the installer in
+a kernel argument.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _VALUES_SIZE = COPY_SIZE - len(_MAGIC) - _TAIL_SIZE
 _TAG = struct.Struct(">II")
 _LARGEST_KEY = 255
 _ARGUMENT = "talos.environment=INSTALLER_META_BASE64="
-# Talos compresses only what is longer.
+# Talos compresses only longer values.
 _GZIP_ABOVE = 256
 
 
 def meta_content(values: Mapping[int, str], *, size: int = MIB) -> Content:
     """Return a META partition of `size` bytes: two copies, then zeros.
 
-    The values are in the order of their keys. Raises InputError for a key outside of 1..255 and
-    for more than fits, ValueError when two copies do not fit into `size`.
+    The values are sorted by key. Raises InputError for a key outside 1..255 and for values that do
+    not fit, ValueError if `size` is too small for two copies.
     """
     head = _MAGIC + _marshal(values)
     tail = Content.of_bytes(_tail(head))
@@ -65,11 +65,10 @@ def _tail(head: bytes) -> bytes:
 
 
 def meta_kernel_argument(values: Mapping[int, str], *, allow_gzip: bool = False) -> str:
-    """Return the kernel argument that carries `values`, in the order of their keys.
+    """Return the kernel argument that carries `values`, sorted by key.
 
-    Talos reads gzip there from 1.6.3 on; it is used, when allowed, for what is longer than 256
-    bytes. Raises InputError for a key outside of 1..255 and for a value with `;`, which separates
-    values there.
+    With `allow_gzip`, more than 256 bytes are compressed; Talos supports that since 1.6.3. Raises
+    InputError for a key outside 1..255 and for a value with `;`, the separator between values.
     """
     _marshal(values)
     for key, value in values.items():

@@ -1,4 +1,4 @@
-"""Talos versions."""
+"""Parse and compare Talos versions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _LONGEST = 64
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class TalosVersion:
-    """A Talos version as it was written, ordered by its numbers."""
+    """A Talos version as written, ordered by its numbers."""
 
     text: str
     numbers: tuple[int, int, int] = field(compare=False)
 
     @classmethod
     def parse(cls, text: str) -> TalosVersion:
-        """Return the version that `text` (`v1.9.0`, `1.9`, `v1.10.0-alpha.1`) names.
+        """Parse `text` (`v1.9.0`, `1.9`, `v1.10.0-alpha.1`).
 
-        Raises InputError when it does not parse. Talos takes such text for its latest release;
-        here a typing error would then silently change partitions, boot menu and kernel arguments.
+        Raises InputError for an invalid version. Talos would assume its latest release instead;
+        here, a typo would then silently change partitions, boot menu and kernel arguments.
         """
         match = _VERSION.fullmatch(text)
         if match is None or len(text) > _LONGEST:
@@ -53,7 +53,7 @@ class TalosVersion:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of this version: that it is newer than the rules here."""
+        """Warn if this version is newer than the rules known here."""
         if self.numbers[:2] <= NEWEST_KNOWN:
             return ()
         newest = "v{}.{}".format(*NEWEST_KNOWN)

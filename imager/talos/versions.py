@@ -1,6 +1,6 @@
-"""All that depends on the Talos version, in one table.
+"""Everything that depends on the Talos version, in one table.
 
-Sizes are bytes. Talos calls such rules quirks.
+Sizes are in bytes. Talos calls such rules quirks.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from imager.talos.version import TalosVersion
 
 _ALWAYS = (0, 0)
 IMAGE_CACHE_SINCE = (1, 9)
-# A document of its own turns the image cache on, in place of a field of v1alpha1.
+# A separate document enables the image cache, instead of a field of v1alpha1.
 IMAGE_CACHE_CONFIG_SINCE = (1, 14)
-# A release publishes the list of its images, and until when the installer is one of them.
+# The first release that publishes its image list; before 1.14, the list includes the installer.
 BUNDLE_SINCE = (1, 11)
 LEGACY_INSTALLER_BEFORE = (1, 14)
-# From here on the installer is the image factory's, of the schematic without any customization.
+# The default installer is the Image Factory's, for the schematic without customization.
 _FACTORY_SINCE = (1, 14)
 _FACTORY_INSTALLER = (
     "factory.talos.dev/metal-installer/"
@@ -30,9 +30,9 @@ _INSTALLER = "ghcr.io/siderolabs/installer"
 
 @dataclass(frozen=True, slots=True)
 class KernelArgument:
-    """A default kernel argument, from version `since` on and before version `before`.
+    """A default kernel argument, since version `since` and before version `before`.
 
-    With `arch`, the name of an architecture, it is that one's alone.
+    With `arch`, only for that architecture.
     """
 
     text: str
@@ -43,7 +43,7 @@ class KernelArgument:
     secure_boot_only: bool = False
 
 
-# In this order on the command line.
+# In command line order.
 _ARGUMENTS = (
     KernelArgument("talos.platform=metal"),
     KernelArgument("console=ttyS0", before=(1, 8), arch="amd64"),
@@ -68,15 +68,15 @@ _ARGUMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """What a Talos version wants.
+    """The rules of a Talos version.
 
-    `bootloader` is the one it has by default; `efi_size`, `bios_size` and `boot_size` are the
-    sizes of a disk's boot partitions with GRUB;
-    `cache_headroom` the percentage by which IMAGECACHE is larger than the cache's files;
-    `bootloader_cleanup` whether a node removes the bootloader that it does not use;
-    `data_partitions` whether STATE and EPHEMERAL are on a disk image already; `reset_entry`
-    whether the menu has one that wipes the installation, `uki_profiles` whether it is a profile
-    of the UKI; `meta_gzip` whether META may be compressed on the kernel command line.
+    `bootloader` is the default one; `efi_size`, `bios_size` and `boot_size` are the sizes of the
+    boot partitions with GRUB;
+    `cache_headroom` is the percentage by which IMAGECACHE is larger than the cache's files;
+    `bootloader_cleanup`: a node removes the bootloader that it does not use;
+    `data_partitions`: disk images include STATE and EPHEMERAL; `reset_entry`: the menu has an
+    entry that wipes the installation; `uki_profiles`: that entry is a profile of the UKI;
+    `meta_gzip`: META may be compressed on the kernel command line.
     """
 
     bootloader: Bootloader
@@ -93,21 +93,21 @@ class Quirks:
 
     @property
     def unified_efi_size(self) -> int:
-        """The size of EFI with systemd-boot: what the boot partitions take together with GRUB."""
+        """The size of EFI with systemd-boot: the sum of the boot partitions with GRUB."""
         return self.efi_size + self.bios_size + self.boot_size
 
 
 def default_installer(version: TalosVersion) -> str:
-    """Return the installer that a machine of `version` installs when it is told no other one.
+    """Return the installer that a machine of `version` installs by default.
 
-    It is the same with SecureBoot, whose machines must be told another one.
+    The default does not depend on SecureBoot; such machines must be configured with another one.
     """
     repository = _FACTORY_INSTALLER if version.at_least(*_FACTORY_SINCE) else _INSTALLER
     return f"{repository}:{version.text}"
 
 
 def require_image_cache(version: TalosVersion) -> None:
-    """Raise UnsupportedError unless machines of `version` can use an image cache."""
+    """Raise UnsupportedError unless `version` supports an image cache."""
     if not version.at_least(*IMAGE_CACHE_SINCE):
         since = ".".join(map(str, IMAGE_CACHE_SINCE))
         raise UnsupportedError(
@@ -117,12 +117,12 @@ def require_image_cache(version: TalosVersion) -> None:
 
 
 def fills_in(bootloader: Bootloader | None, version: TalosVersion) -> bool:
-    """Whether Talos writes `bootloader` into a profile of its own accord, for whatever disk."""
+    """Whether Talos itself writes `bootloader` into a profile, for any disk."""
     return bootloader in (Bootloader.DUAL_BOOT, quirks(version).bootloader)
 
 
 def quirks(version: TalosVersion) -> Quirks:
-    """Return the rules of `version`."""
+    """Return the rules for `version`."""
     since = version.at_least
     return Quirks(
         bootloader=Bootloader.DUAL_BOOT if since(1, 10) else Bootloader.GRUB,

@@ -1,1 +1,1 @@
-"""Machine configurations: read with their lines, selectors, volumes, patches."""
+"""Machine configurations: parsing with line numbers, selectors, volumes, patches."""

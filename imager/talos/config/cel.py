@@ -1,8 +1,8 @@
-"""The CEL environment of disk selectors, as Talos declares it, on Google's CEL library.
+"""The CEL environment of disk selectors, as Talos declares it, with Google's CEL library.
 
 Language: https://github.com/google/cel-spec/blob/master/doc/langdef.md. Variables, constants and
 functions: Talos's pkg/machinery/cel/celenv, DiskLocator. `disk` is a protobuf message, so unknown
-fields and wrong types are found before evaluation. The libraries are imported on first use.
+fields and wrong types are detected before evaluation. The libraries are imported on first use.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class ExpressionError(InputError):
 
 
 def compiled(text: str, version: TalosVersion | None = None) -> Any:
-    """Return the compiled expression `text`, whose value is a bool.
+    """Compile the expression `text`, whose value must be a bool.
 
-    Fields that `version` (None: any) does not have are unknown. Raises ExpressionError.
+    A field that `version` (None: any) does not have is unknown. Raises ExpressionError.
     """
     from cel_expr_python import cel
 
@@ -94,9 +94,9 @@ def compiled(text: str, version: TalosVersion | None = None) -> Any:
 def evaluate(text: str, disks: Sequence[Disk], *, system_disk: str) -> list[bool]:
     """Return for each disk whether the expression `text` is true for it.
 
-    `system_disk` is the path of the system disk, or empty. Raises ExpressionError when the
-    expression is invalid, or fails: a division by zero, an index out of range. Neither time nor
-    memory are limited.
+    `system_disk` is the path of the system disk, or empty. Raises ExpressionError if the
+    expression is invalid, or fails (division by zero, index out of range). Time and memory are
+    not limited.
     """
     expression = compiled(text)
     _, message = _messages(None)
@@ -124,7 +124,7 @@ def _value(expression: Any, data: Mapping[str, object]) -> bool:
 
 
 def _messages(version: TalosVersion | None) -> tuple[Any, Any]:
-    """Return the pool with the message of a disk, and the message's class."""
+    """Return the descriptor pool with the disk message, and the message's class."""
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
     from google.protobuf.descriptor_pool import DescriptorPool
     from google.protobuf.message_factory import GetMessageClass
@@ -161,11 +161,11 @@ def _fields(version: TalosVersion | None) -> list[str]:
 
 
 def _invalid(said: str, version: TalosVersion | None) -> ExpressionError:
-    """Return the first problem that the library reports, in plainer words."""
+    """Return the first problem that the library reports, reworded."""
     found = _ISSUE.search(said)
     line, column = (int(found[1]), int(found[2])) if found else (0, 0)
     problem = _STATUS.sub("", found[3] if found else said.partition("\n")[0])
-    # The place of an unknown field is the dot before it.
+    # The library reports an unknown field at the dot before it.
     after = 1 if _UNKNOWN_FIELD.fullmatch(problem) else 0
     return ExpressionError(
         _EXPECTED.sub("", _explained(problem, version)),

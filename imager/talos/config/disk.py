@@ -1,4 +1,4 @@
-"""A disk as selector expressions see it."""
+"""The disk variable of selector expressions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-# The releases that added fields; the others are in every release with volume configurations.
+# The releases that added fields; all other fields exist since the first VolumeConfig.
 FIELDS_SINCE: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "secondary_disks": (1, 9),

@@ -1,4 +1,4 @@
-"""What a machine configuration says of the image cache: on or off, and its volume."""
+"""Read the image cache settings of a machine configuration: on or off, and the volume."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from imager.talos.version import NEWEST_KNOWN, TalosVersion
 from imager.talos.versions import IMAGE_CACHE_CONFIG_SINCE, IMAGE_CACHE_SINCE
 
 LARGEST_CONFIG = 4 << 20
-# The release that gave the image cache a document of its own.
+# The document that configures the image cache in newer releases.
 DOCUMENT_KIND = "ImageCacheConfig"
 _FIELD = "machine.features.imageCache.localEnabled"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageCacheSettings:
-    """Whether the image cache is on, and `where` that is said, at a `line`; nowhere is off."""
+    """Whether the image cache is on, and `where`, at which `line`, it is set; off by default."""
 
     enabled: bool = False
     where: str = ""
@@ -33,9 +33,9 @@ class ImageCacheSettings:
 
 @dataclass(frozen=True, slots=True)
 class MachineConfig:
-    """A machine configuration; without `volume` none is made for the cache.
+    """A machine configuration; `volume` is None if it has no volume for the cache.
 
-    `source` is what a person calls it: the name of its file.
+    `source` is its name in messages: the file name.
     """
 
     source: str
@@ -45,21 +45,21 @@ class MachineConfig:
 
     @property
     def is_patch(self) -> bool:
-        """Whether it is no whole configuration: `machine.type` is missing."""
+        """Whether it is a patch: `machine.type` is missing."""
         return not any(text_at(each.value, "machine.type") for each in self.documents)
 
     def document(self, name: str) -> LocatedDocument:
-        """Return the document called `name`, which must be there."""
+        """Return the document called `name`, which must exist."""
         return next(each for each in self.documents if document_name(each.value) == name)
 
 
 def read_machine_config(
     text: str, *, source: str, version: TalosVersion | None = None
 ) -> MachineConfig:
-    """Return what `text`, a stream of YAML documents, says; kinds of no concern are passed over.
+    """Read the settings in `text`, a stream of YAML documents; other kinds are skipped.
 
-    What `version` (None: any) does not know is wrong. Raises InvalidConfigError with all that is
-    wrong at once, InputError for what is no YAML.
+    Anything that `version` (None: any) does not support is a problem. Raises InvalidConfigError
+    with all problems at once, InputError for invalid YAML.
     """
     config, problems = examine(text, source=source, version=version)
     if problems:
@@ -74,23 +74,23 @@ def invalid_config(
     warnings: list[LineProblem] | None = None,
     hint: str = "",
 ) -> InvalidConfigError:
-    """Return the error that tells `problems` of the file `source`, by line; it has `warnings`."""
+    """Return the error that lists `problems` of the file `source` by line, with its `warnings`."""
     return InvalidConfigError(
         located(source, problems), warnings=located(source, warnings or []), hint=hint
     )
 
 
 def located(source: str, problems: list[LineProblem]) -> tuple[str, ...]:
-    """Return `problems` of the file `source` as text, by line, each once."""
+    """Return `problems` of the file `source` as text, sorted by line, without duplicates."""
     return tuple(dict.fromkeys(each.located(source) for each in sorted(problems)))
 
 
 def examine(
     text: str, *, source: str, version: TalosVersion | None
 ) -> tuple[MachineConfig, list[LineProblem]]:
-    """Return what `text` says as far as it is right, and all that is wrong with it.
+    """Return the valid settings in `text`, and all problems.
 
-    Raises InputError for what is no YAML.
+    Raises InputError for invalid YAML.
     """
     try:
         documents = [each for each in load_located(text) if each.value is not None]
@@ -112,7 +112,7 @@ def _kind(section: FieldReader) -> str:
 
 
 def _known(sections: list[FieldReader], version: TalosVersion | None) -> list[FieldReader]:
-    """Return the documents of a machine configuration; tells others, and what is there twice."""
+    """Return the documents of a machine configuration; report others, and duplicates."""
     known: dict[str, FieldReader] = {}
     for section in sections:
         if not is_machine_config(section.document.value):
@@ -126,7 +126,7 @@ def _known(sections: list[FieldReader], version: TalosVersion | None) -> list[Fi
 
 
 def _check_kind(section: FieldReader, version: TalosVersion | None) -> None:
-    """Tell a kind that no release has, or not that of `version`; newer ones may have any."""
+    """Report a kind that no known release has, or that `version` does not have."""
     kind = section.text("kind")
     since = KINDS.get(kind)
     if _has_empty_kind(section):

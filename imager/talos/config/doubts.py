@@ -1,4 +1,4 @@
-"""Warnings: settings that Talos accepts and that may still be mistakes."""
+"""Warn about settings that Talos accepts but that may be mistakes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VARIABLES = re.compile(r"\b(?:system_)?disk\b")
 
 
 def doubts(config: MachineConfig) -> Iterator[LineProblem]:
-    """Yield the warnings on `config`."""
+    """Yield the warnings for `config`."""
     yield from _no_volume(config)
     yield from _relative_size(config)
     for document in config.documents:
@@ -45,7 +45,7 @@ def _no_volume(config: MachineConfig) -> Iterator[LineProblem]:
 
 
 def _relative_size(config: MachineConfig) -> Iterator[LineProblem]:
-    """Yield a relative maxSize: for this volume, Talos ignores what makes it relative."""
+    """Yield a warning about a relative maxSize, which Talos treats as absolute for this volume."""
     if config.volume is None or config.volume.max_size.is_fixed:
         return
     document = config.document(f"{VOLUME_KIND} {IMAGE_CACHE}")
@@ -63,7 +63,7 @@ def _relative_size(config: MachineConfig) -> Iterator[LineProblem]:
 
 
 def _no_disk(document: LocatedDocument, name: str) -> Iterator[LineProblem]:
-    """Yield a selector that does not depend on the disk, and is false or fails."""
+    """Yield a warning about a selector that ignores the disk, and is false or fails."""
     text = document.written(_MATCH) or ""
     if not text or _VARIABLES.search(text):
         return

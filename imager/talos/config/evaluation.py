@@ -1,7 +1,7 @@
-"""Evaluates a disk selector in a child process, with a limit on time and memory.
+"""Evaluate a disk selector in a child process with limited time and memory.
 
 An expression of a few hundred characters can double a text thirty times; CEL itself has no limit
-for that. The child is a fork, which has the libraries already, and does nothing else.
+for that. The child is a fork with the libraries already loaded, and does nothing else.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _MEMORY = 1 << 30  # more than what the process has
 def evaluate_limited(text: str, disks: Sequence[Disk], *, system_disk: str) -> list[bool]:
     """Return for each disk whether the expression `text` is true for it.
 
-    `system_disk` is the path of the system disk, or empty. Raises ExpressionError when the
-    expression is invalid, fails, or takes more than 5 s of processor time or 1 GiB.
+    `system_disk` is the path of the system disk, or empty. Raises ExpressionError if the
+    expression is invalid, fails, or needs more than 5 s of CPU time or 1 GiB.
     """
     compiled(text)  # loads the libraries before the fork
     reader, writer = os.pipe()
@@ -48,13 +48,13 @@ def evaluate_limited(text: str, disks: Sequence[Disk], *, system_disk: str) -> l
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python warns of threads, whose locks the child could wait for: it takes none of them.
+        # Python warns that a fork may deadlock on locks of other threads: the child takes none.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def _answer(writer: int, text: str, disks: Sequence[Disk], system_disk: str) -> None:
-    """Write the result, or the text of an error, and end the process; nothing if it fails."""
+    """Write the result or an error message, then exit; writes nothing if that fails."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + _MEMORY)
@@ -70,7 +70,7 @@ def _answer(writer: int, text: str, disks: Sequence[Disk], system_disk: str) -> 
 
 
 def _limit(what: int, most: int) -> None:
-    """Set a soft limit; one that is lower already stays."""
+    """Set a soft limit, unless the current one is lower."""
     soft, hard = resource.getrlimit(what)
     lower = [each for each in (soft, hard) if each != resource.RLIM_INFINITY]
     resource.setrlimit(what, (min([most, *lower]), hard))

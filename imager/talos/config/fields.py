@@ -1,4 +1,4 @@
-"""The mappings of a document, read field by field, with what is wrong kept and not raised."""
+"""Read the mappings of a document field by field, and collect problems instead of raising."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ _MOST_UNKNOWN = 20
 
 
 def one_line(text: str) -> str:
-    """Return `text` as one line of bounded length: it may quote what strangers wrote."""
+    """Return `text` as one line of bounded length, since it may quote untrusted input."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class LineProblem:
-    """What is wrong at a line and a column, which count from 1; 0 is the whole line."""
+    """A problem at a line and a column, from 1; column 0 is the whole line."""
 
     line: int
     text: str
     column: int = 0
 
     def located(self, source: str) -> str:
-        """Return the problem as it is printed, with the place in the file `source`."""
+        """Return the problem as printed, with its place in the file `source`."""
         column = f":{self.column}" if self.column else ""
         return f"{source}:{self.line}{column}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldReader:
-    """The mapping at a `path` of a document that a person calls `name`; its root for no path.
+    """The mapping at `path` in the document `name`; an empty path is the root.
 
-    What is wrong with it is appended to `problems`, which the sections of all documents share.
+    Problems are appended to `problems`, which the sections of all documents share.
     """
 
     document: LocatedDocument
@@ -48,12 +48,12 @@ class FieldReader:
     path: str = ""
 
     def report(self, problem: str, *, key: str = "") -> None:
-        """Keep a problem of the field `key`, or of the section itself."""
+        """Report a problem with the field `key`, or with the section itself."""
         line = self.document.line(self._path(key))
         self.problems.append(LineProblem(line, self._words(problem, key)))
 
     def report_at(self, problem: str, offset: int, *, key: str) -> None:
-        """Keep a problem of the character at `offset` of the scalar field `key`."""
+        """Report a problem with the character at `offset` of the scalar field `key`."""
         line, column = self.document.place(self._path(key), offset)
         self.problems.append(LineProblem(line, self._words(problem, key), column))
 
@@ -62,7 +62,7 @@ class FieldReader:
         return self.document.line(self._path(key))
 
     def section(self, key: str) -> FieldReader:
-        """Return the mapping `key`, empty when it is missing; reports a value that is not one."""
+        """Return the mapping `key`, empty if it is missing; report any other value."""
         inner = replace(self, path=self._path(key))
         if not isinstance(inner._value(), Mapping | None):
             inner.report("is not a mapping")
@@ -73,7 +73,7 @@ class FieldReader:
         return self._value(key) is not None
 
     def flag(self, key: str) -> bool | None:
-        """Return the field `key`, None when it is not there; tells if it is not true or false."""
+        """Return the field `key`, None if it is missing; report a value that is not a boolean."""
         value = self._value(key)
         if isinstance(value, bool | None):
             return value
@@ -81,14 +81,14 @@ class FieldReader:
         return None
 
     def text(self, key: str) -> str:
-        """Return the scalar `key` as written, empty if it is missing; reports other values."""
+        """Return the scalar `key` as written, empty if it is missing; report any other value."""
         written = self.document.written(self._path(key))
         if written is None and self.has(key):
             self.report("is not one word", key=key)
         return written or ""
 
     def require_known(self, known: Iterable[str]) -> None:
-        """Report every field that is not in `known`: Talos refuses unknown fields."""
+        """Report every field that is not in `known`: Talos rejects unknown fields."""
         value = self._value()
         names = list(known)
         keys = value if isinstance(value, Mapping) else ()

@@ -1,4 +1,4 @@
-"""Which YAML documents are machine configurations, and what a person calls them."""
+"""Recognize the YAML documents of machine configurations, and name them in messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KEYS = _SECTIONS | {"version", "debug", "persist"}
 
 
 def is_machine_config(document: object) -> bool:
-    """Whether `document` is one of a machine configuration, or a patch of its first."""
+    """Whether `document` belongs to a machine configuration, or is a patch of the first one."""
     if not isinstance(document, Mapping):
         return False
     if "kind" in document:
@@ -21,7 +21,7 @@ def is_machine_config(document: object) -> bool:
 
 
 def document_name(document: object) -> str:
-    """Return what a person calls a document: its kind and its name."""
+    """Return a document's name for messages: its kind and its name."""
     kind, name = text_at(document, "kind"), text_at(document, "name")
     if not kind:
         return _NAME

@@ -1,4 +1,4 @@
-"""The patch of a machine configuration that fits an image cache."""
+"""Generate the machine configuration patch for an image cache."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ local:
 
 
 def patch_text(version: TalosVersion, volume_size: int | None) -> str:
-    """Return the YAML documents that turn the image cache on and, with a size, make its volume.
+    """Return the YAML documents that enable the image cache and, with a size, create its volume.
 
-    `volume_size` is the smallest that a machine formats to hold the cache, in bytes. minSize is
-    that, rounded up to 16 MiB; maxSize is a fifth more, as Talos leaves it on disk images, rounded
-    up to 256 MiB. Raises UnsupportedError for a release without image caches.
+    `volume_size` is the minimum size in bytes for a volume that holds the cache. minSize is that
+    size, rounded up to 16 MiB; maxSize is a fifth larger, as on Talos's disk images, rounded up to
+    256 MiB. Raises UnsupportedError for a release without image caches.
     """
     require_image_cache(version)
     documents = [_DOCUMENT if version.at_least(*IMAGE_CACHE_CONFIG_SINCE) else _FIELD]

@@ -1,4 +1,4 @@
-"""The images that a machine needs: those its configuration names, and its release's defaults."""
+"""The images that a machine needs: those in its configuration, and its release's defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TYPES = (*_CONTROL_PLANES, "worker")
 
 @dataclass(frozen=True, slots=True)
 class NeededDefault:
-    """A default image of a release that the configuration whose type is at `line` needs."""
+    """A release's default image that a configuration needs; `line` is that of `machine.type`."""
 
     image: str
     line: int
@@ -25,10 +25,10 @@ class NeededDefault:
 def needed_defaults(
     documents: Sequence[LocatedDocument], images: Sequence[ReleaseImage]
 ) -> Iterator[NeededDefault]:
-    """Yield those of `images`, a release's defaults, that a machine with `documents` needs.
+    """Yield the images of `images`, a release's defaults, that a machine with `documents` needs.
 
-    Of a worker they are those that it pulls for itself: what a control plane makes it run is for
-    the configuration of the latter to say. A patch, which has no `machine.type`, needs none.
+    For a worker, yields only images that it pulls for itself: the control plane's configuration
+    determines the rest. A patch, which has no `machine.type`, needs none.
     """
     typed = [each for each in documents if text_at(each.value, "machine.type") in _TYPES]
     if not typed:
@@ -50,7 +50,7 @@ def needed_defaults(
 
 
 def _is_wanted(name: str, document: object) -> bool:
-    """Whether a cluster's network wants what no component stands for: flannel, and its policies."""
+    """Whether the cluster needs an image that is not a component: flannel, network policies."""
     cni = "cluster.network.cni"
     has_flannel = text_at(document, f"{cni}.name") in ("", "flannel")
     policies = value_at(document, f"{cni}.flannel.kubeNetworkPoliciesEnabled") is True
@@ -58,7 +58,7 @@ def _is_wanted(name: str, document: object) -> bool:
 
 
 def _is_replaced(component: Component, documents: Sequence[LocatedDocument]) -> bool:
-    """Whether a field names another image, or turns the component off."""
+    """Whether a field sets another image, or disables the component."""
     for setting in component.settings:
         if _at(documents, setting.kind, setting.image) not in (None, ""):
             return True

@@ -1,4 +1,4 @@
-"""Which disk a volume is made on: `provisioning.diskSelector.match` of a VolumeConfig."""
+"""Select the disk of a volume: `provisioning.diskSelector.match` of a VolumeConfig."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ SYSTEM_DISK = "system_disk"
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A selector expression. `parse` checks it."""
+    """A valid selector expression; create it with `parse`."""
 
     text: str
 
     @classmethod
     def parse(cls, text: str, version: TalosVersion | None = None) -> Selector:
-        """Return the selector `text`, valid for `version` (None: any); raises ExpressionError."""
+        """Parse the selector `text` for `version` (None: any); raises ExpressionError."""
         compiled(text, version)
         return cls(text)
 
     def matches(self, disks: Sequence[Disk], *, system_disk: str) -> list[bool]:
         """Return for each disk whether it is selected.
 
-        `system_disk` is the path of the disk that Talos is on, or empty. Raises ExpressionError
-        when evaluation fails, or takes too long or too much memory.
+        `system_disk` is the path of the disk with Talos, or empty. Raises ExpressionError if
+        evaluation fails, or takes too much time or memory.
         """
         return evaluate_limited(self.text, disks, system_disk=system_disk)

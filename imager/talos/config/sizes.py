@@ -1,8 +1,8 @@
-"""Sizes of volumes, as machine configurations write them.
+"""Parse volume sizes in machine configurations.
 
-https://docs.siderolabs.com/talos/latest/reference/configuration/block/volumeconfig: a size is
-bytes or a human size; from Talos 1.12 on a maximum may be a percentage of the disk, and from a
-later release on negative: what is left free.
+https://docs.siderolabs.com/talos/latest/reference/configuration/block/volumeconfig: a size is in
+bytes or a human-readable size. Since Talos 1.12, a maximum may be a percentage of the disk, and in
+later releases a negative value: the space to leave free.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _PERCENT = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)%
 
 @dataclass(frozen=True, slots=True)
 class SizeLimit:
-    """How large a volume may get: `percent` of its disk and `size` bytes, which may be negative."""
+    """A maximum volume size: `percent` of the disk plus `size` bytes, which may be negative."""
 
     size: int
     percent: int = 0
 
     @property
     def is_fixed(self) -> bool:
-        """Whether it is the same on any disk."""
+        """Whether the limit is independent of the disk."""
         return not self.percent
 
     def of_disk(self, disk_size: int) -> int:
@@ -41,14 +41,14 @@ class SizeLimit:
 
 
 def parse_volume_size(text: str) -> int:
-    """Return the size in bytes of `text` (`2.5GiB`, `100MB`, `2G`, `512`); raises InputError."""
+    """Parse a size (`2.5GiB`, `100MB`, `2G`, `512`) into bytes; raises InputError."""
     if text.startswith("-"):
         raise InputError(f"{text!r} is negative")
     return parse_bytes(text)
 
 
 def parse_size_limit(text: str) -> SizeLimit:
-    """Return the limit of `text` (a size, `80%`, `-10GiB`, `-20%`); raises InputError."""
+    """Parse a limit (a size, `80%`, `-10GiB`, `-20%`); raises InputError."""
     is_negative, positive = text.startswith("-"), text.removeprefix("-")
     if "%" not in text:
         size = parse_bytes(positive)

@@ -1,7 +1,7 @@
-"""VolumeConfig documents: where and how large the volumes of a machine are made.
+"""Read VolumeConfig documents: the disk and the size of a machine's volumes.
 
-https://docs.siderolabs.com/talos/latest/reference/configuration/block/volumeconfig, and what
-Talos's own validation refuses (pkg/machinery/config/types/block/volume_config.go).
+https://docs.siderolabs.com/talos/latest/reference/configuration/block/volumeconfig, and Talos's
+own validation (pkg/machinery/config/types/block/volume_config.go).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VOLUME_KIND = "VolumeConfig"
 DEFAULT_MIN_SIZE = 500 * MIB
 DEFAULT_MAX_SIZE = 1 * GIB
 _PARTS_OF_EPHEMERAL = ("ETCD", "CRI", "KUBELET", "LOG")
-# The volumes that may be configured, and the releases from which on.
+# The volumes that may be configured, and the first release for each.
 _NAMES = {
     EPHEMERAL: (1, 8),
     IMAGE_CACHE: (1, 9),
@@ -32,7 +32,7 @@ _NAMES = {
     **dict.fromkeys(_PARTS_OF_EPHEMERAL, (1, 14)),
 }
 _HEADER = ("apiVersion", "kind", "name")
-# The releases from which on a volume may have them.
+# Fields, and the first release that supports each.
 _FIELDS = {
     "provisioning": (1, 8),
     "encryption": (1, 11),
@@ -42,7 +42,7 @@ _FIELDS = {
     "scrub": (1, 14),
 }
 _RELATIVE_SINCE, _NEGATIVE_SINCE = (1, 12), (1, 13)
-# What volumes may not have, and the releases that refuse it.
+# Fields that volumes may not have, and the first release that rejects each.
 _FORBIDDEN = {
     (IMAGE_CACHE, "mount"): (1, 14),
     (IMAGE_CACHE, "filesystem"): (1, 14),
@@ -54,10 +54,10 @@ _Parsed = TypeVar("_Parsed")
 
 @dataclass(frozen=True, slots=True)
 class VolumeSettings:
-    """How the IMAGECACHE volume is made; `min_size` in bytes, `line` is that of its document.
+    """Settings of the IMAGECACHE volume; `min_size` in bytes, `line` is that of its document.
 
-    It is made as large as there is room, from `min_size` to `max_size`; with `grow` it grows
-    with its disk at later boots.
+    The volume takes the available space, from `min_size` to `max_size`; with `grow` it grows with
+    its disk at later boots.
     """
 
     selector: Selector
@@ -78,10 +78,10 @@ class _Provisioning:
 
 
 def read_volume(section: FieldReader, version: TalosVersion | None) -> VolumeSettings | None:
-    """Return the settings of a VolumeConfig document that is the image cache's, else None.
+    """Return the settings if a VolumeConfig document is for the image cache, else None.
 
-    All are checked; what is wrong is told, and stands as the default. With wrong sizes there are
-    no settings. What `version` (None: any) does not know is wrong.
+    Checks every document; reports invalid fields and uses their defaults. With invalid sizes,
+    returns None. Anything that `version` (None: any) does not support is a problem.
     """
     name = section.text("name")
     _check_name(section, name, version)
@@ -175,7 +175,7 @@ def _parsed_selector(section: FieldReader, version: TalosVersion | None) -> Sele
 
 
 def _parsed(section: FieldReader, key: str, parse: Callable[[str], _Parsed]) -> _Parsed | None:
-    """Return the field `key`, None when it is not there or not right, which is told."""
+    """Return the parsed field `key`; None if it is missing, or invalid, which is reported."""
     text = section.text(key)
     try:
         return parse(text) if text else None
