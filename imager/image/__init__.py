@@ -1,1 +1,1 @@
-"""Outputs: what stands where on a medium."""
+"""Outputs: the layout of disks, ISOs and USB sticks."""

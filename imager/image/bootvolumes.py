@@ -1,8 +1,8 @@
-"""The volumes of an image that firmware boots from: EFI system partitions and boot images.
+"""Find the volumes of an image that firmware boots from: EFI system partitions and boot images.
 
-UEFI 2.10, 13.3: firmware starts what it finds in the FAT volume of an EFI system partition (GPT or
-MBR), of an El Torito boot image, or of a medium without partitions. The folders EFI and loader of
-an ISO's own tree count too: copied to a stick they boot (FAT is all that the stick needs).
+UEFI 2.10, 13.3: firmware boots from the FAT volume of an EFI system partition (GPT or MBR), of an
+El Torito boot image, or of a medium without partitions. The EFI and loader folders of an ISO's own
+file system count too: they boot when copied to a stick (which only has to be FAT).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ISO_FOLDERS = ("EFI", "efi", "loader")
 
 @dataclass(frozen=True, slots=True)
 class BootVolume:
-    """A volume: its name for a person, its files by their paths, and warnings about it."""
+    """A volume: its name in messages, its files by path, and warnings about it."""
 
     name: str
     files: Mapping[str, Content]
@@ -36,7 +36,7 @@ class BootVolume:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a FAT volume begins; `size` is None for the rest of the image."""
+    """The position of a FAT volume; `size` is None for the rest of the image."""
 
     name: str
     offset: int
@@ -44,11 +44,11 @@ class _Place:
 
 
 def find_boot_volumes(path: Path) -> tuple[BootVolume, ...]:
-    """Return the volumes that firmware may boot from, in the image `path`.
+    """Return the volumes in the image `path` that firmware may boot from.
 
-    Files of an ISO's tree that are the bytes of a file in another volume are left out. Raises
-    InputError for an image without such a volume, or with a damaged one, and OutputError when the
-    file cannot be read.
+    Omits files of an ISO's tree whose bytes are also a file in another volume. Raises InputError
+    for an image without such a volume, or with a damaged one, and OutputError if the file cannot be
+    read.
     """
     head = read_start(path, HEAD)
     codec = codec_of(head)
@@ -72,7 +72,7 @@ def find_boot_volumes(path: Path) -> tuple[BootVolume, ...]:
 
 
 def _places(path: Path, head: bytes) -> Iterator[_Place]:
-    """Yield where FAT volumes for firmware are; a place may come twice."""
+    """Yield the positions of FAT volumes for firmware; a position may occur twice."""
     partitions = find_partitions(path, head)
     esps = [each for each in partitions if each.is_esp]
     for each in esps:
@@ -82,7 +82,7 @@ def _places(path: Path, head: bytes) -> Iterator[_Place]:
     if is_fat(head):
         yield _Place("FAT volume", 0)
     if not esps:
-        # Firmware looks into a stick's partition of another type, too.
+        # On a removable disk, firmware also reads partitions of other types.
         for each in partitions:
             if _is_fat(path, each.offset):
                 yield _Place(_name(each), each.offset, each.size)
@@ -115,7 +115,7 @@ def _name(partition: FoundPartition) -> str:
 
 
 def _fat_volume(path: Path, place: _Place) -> BootVolume:
-    # No firmware sees a symbolic link, so the others do not matter.
+    # Firmware does not follow symbolic links, so other entries do not matter.
     tree = open_fat(path, offset=place.offset, size=place.size)
     files = {file.path: file.content for file in tree.files}
     if fat_tables_agree(path, offset=place.offset, size=place.size):

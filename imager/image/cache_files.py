@@ -1,4 +1,4 @@
-"""What the two boot media have in common: the ISO, and the USB stick with the same files."""
+"""The image cache on the two boot media: the ISO, and the USB stick with the same files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cache_on_medium(target: Target) -> Tree:
 
 
 def check_fits_fat(target: Target) -> None:
-    """Raise InputError when the image cache cannot lie on a FAT stick, saying what can be done."""
+    """Raise InputError, with a hint, if a FAT stick cannot hold the image cache."""
     large = _too_large(target.cache) if target.cache else []
     if large:
         raise InputError(

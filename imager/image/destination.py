@@ -1,4 +1,4 @@
-"""Where an output is written, and what is there already."""
+"""Choose where an output is written, and check what is already there."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A file that an output replaces: its size in bytes, and when it was written.
+    """A file that an output replaces: its size in bytes, and its modification time.
 
-    `sector_size` is that of the partition table in it, in bytes; None without one.
+    `sector_size` is that of its partition table, in bytes; None without one.
     """
 
     size: int
@@ -39,10 +39,11 @@ class Replaced:
 
 
 def output_path(given: Path, name: str) -> Path:
-    """Return the path of the output called `name`, of which the user gave a folder or the path.
+    """Return the path of the output `name`; the user gave a folder or the path itself.
 
-    A path is what ends in the output's suffix and is no folder; all else is a folder, which need
-    not exist. Raises InputError for something else that exists, and for another kind's suffix.
+    `given` is a path if it ends in the output's suffix and is not a folder; otherwise it is a
+    folder, which need not exist. Raises InputError if something else exists there, and for the
+    suffix of another kind of output.
     """
     suffix = name_suffix(name)
     if given.is_dir():
@@ -72,9 +73,9 @@ def output_path(given: Path, name: str) -> Path:
 
 
 def check_replaceable(path: Path, *, clobber: bool) -> Replaced | None:
-    """Return the file that an output at `path` replaces, None if there is none.
+    """Return the file that an output at `path` replaces; None if there is none.
 
-    Raises InputError for what is not a regular file, and unless `clobber` for every file.
+    Raises InputError if it is not a regular file, and for any file without `clobber`.
     """
     try:
         status = path.lstat()
@@ -100,7 +101,7 @@ def check_replaceable(path: Path, *, clobber: bool) -> Replaced | None:
 
 
 def _without_suffixes(name: str) -> tuple[str, str]:
-    """Return `name` without the suffixes of outputs at its end, in any case, and these."""
+    """Split the output suffixes, in any case, off the end of `name`; return both parts."""
     stem = name
     while found := next((each for each in _SUFFIXES if stem.lower().endswith(each)), ""):
         stem = stem[: -len(found)]
@@ -108,17 +109,17 @@ def _without_suffixes(name: str) -> tuple[str, str]:
 
 
 def _kind(status: os.stat_result) -> str:
-    """Return what something that is not a regular file is; empty for one."""
+    """Return the kind of a file that is not a regular one; empty for a regular file."""
     return _KINDS.get(stat.S_IFMT(status.st_mode), "")
 
 
 def _packs(suffix: str, other: str) -> bool:
-    """Whether `suffix` is that of an output packed whose own suffix is `other`."""
+    """Whether `suffix` is that of the compressed output whose own suffix is `other`."""
     return suffix != other and suffix.startswith(other)
 
 
 def _start(path: Path) -> bytes:
-    """Return the first bytes of an image, decompressed; none of what cannot be read."""
+    """Return the first bytes of an image, decompressed; empty if it cannot be read."""
     try:
         codec = detect_codec(path)
         if codec is None:

@@ -1,11 +1,11 @@
 """The raw disk: a GPT with the bootloader's partitions, META, and with a cache IMAGECACHE.
 
-With `--image-disk-size` IMAGECACHE takes all that the other partitions leave. Without it the disk
-has the size that Talos gives it, and more where the cache needs more; from Talos 1.13 on IMAGECACHE
-is a fifth larger than the cache, so that a node can copy a newer one there. Before Talos 1.8 the
-disk has STATE and EPHEMERAL, of which the latter takes the rest.
+With `--image-disk-size`, IMAGECACHE takes the space that the other partitions leave. Without it,
+the disk has Talos's default size, or more if the cache needs it; since Talos 1.13 IMAGECACHE is a
+fifth larger than the cache, so that a node can copy a newer one there. Before Talos 1.8 the disk
+has STATE and EPHEMERAL, and EPHEMERAL takes the remaining space.
 
-Partitions start and end at multiples of 1 MiB; the backup GPT takes the disk's last sectors.
+Partitions are aligned to 1 MiB; the backup GPT occupies the disk's last sectors.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from imager.talos.constants import EPHEMERAL, IMAGE_CACHE, META, STATE
 from imager.talos.meta import meta_content
 
 _STATE_SIZE = 100 * MIB
-# Talos's smallest disk has 1246 MiB, of which the first MiB and the boot partitions take 1102.
+# Talos's smallest disk is 1246 MiB; the first MiB and the boot partitions take 1102 of them.
 _BEHIND_BOOT = 144 * MIB
-# The size that Talos prints in the profile of every disk without one, and then adds to.
+# Talos prints this size in the profile of every disk without one, and then adds to it.
 _PRINTED_SIZE = 1246 * MIB
 _DISK = "talos-image-disk"
 _BOOTLOADER = "output.imageOptions.bootloader"
@@ -42,7 +42,7 @@ _SIZE = "output.imageOptions.diskSize"
 
 @dataclass(frozen=True, slots=True)
 class _Sizes:
-    """Sizes in bytes: of the smallest disk that works, of the disk, and of its last partition."""
+    """Sizes in bytes: of the smallest possible disk, the disk, and its last partition."""
 
     minimum: int
     disk: int
@@ -52,10 +52,10 @@ class _Sizes:
 def plan_disk_output(target: Target) -> OutputPlan:
     """Return the plan of the disk image.
 
-    Without a size in the profile it has the one that Talos gives it, or the smallest that the
-    image cache fits in. Talos's printed default counts as no size where it is too small. Raises
-    InputError for a size that does not work, naming the parts and the
-    smallest that does, and other ImagerErrors for inputs that cannot be on a disk.
+    Without a size in the profile, the disk has Talos's default size, or the smallest size for the
+    image cache. Talos's printed default is ignored if it is too small. Raises InputError for a size
+    that does not work, listing the parts and the smallest possible size, and other ImagerErrors
+    for inputs that a disk cannot contain.
     """
     boot_target = target.disk_boot()
     boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).disk(boot_target, MIB)
@@ -70,9 +70,9 @@ def plan_disk_output(target: Target) -> OutputPlan:
 def _fixed_partitions(
     target: Target, boot_meta: Mapping[int, str], offset: int
 ) -> Iterator[PlannedPartition]:
-    """Yield what stands behind the boot partitions, and has a size of its own.
+    """Yield the fixed-size partitions after the boot partitions.
 
-    The user's META values take the place of the bootloader's.
+    The user's META values override the bootloader's.
     """
     values = {**boot_meta, **target.meta}
     content = meta_content(values) if values else Content(MIB)
@@ -83,7 +83,7 @@ def _fixed_partitions(
 
 
 def _last_partition(target: Target, offset: int, size: int) -> list[PlannedPartition]:
-    """Return the partition of `size` bytes that is behind all others, if there is one."""
+    """Return the last partition, of `size` bytes; empty if there is none."""
     if target.build.quirks.data_partitions:
         return [PlannedPartition(EPHEMERAL, LINUX_DATA, offset, Content(size), "empty")]
     if target.cache:
@@ -92,7 +92,7 @@ def _last_partition(target: Target, offset: int, size: int) -> list[PlannedParti
 
 
 def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
-    """Return the sizes for a last partition at byte `offset`; no disk is below `smallest`."""
+    """Return the sizes for a last partition at byte `offset`; a disk is at least `smallest`."""
     table = backup_size(target.build.sector_size)
     least = _least_last(target)
     minimum = max(align_up(offset + least + table, MIB), smallest)
@@ -106,7 +106,7 @@ def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
 
 
 def _least_last(target: Target) -> int:
-    """Return the smallest size of the last partition; 0 when there is none."""
+    """Return the minimum size of the last partition; 0 if there is none."""
     if target.build.quirks.data_partitions:
         return MIB
     if target.cache is None:
@@ -115,7 +115,7 @@ def _least_last(target: Target) -> int:
 
 
 def _cache_with_headroom(target: Target, least: int) -> int:
-    """Return the size of IMAGECACHE with room for a newer cache; 0 when there is to be none."""
+    """Return the size of IMAGECACHE with room for a newer cache; 0 if it gets no extra room."""
     percent = target.build.quirks.cache_headroom
     if target.cache is None or not percent:
         return 0
@@ -146,7 +146,7 @@ def _check_size(target: Target, partitions: Sequence[PlannedPartition], sizes: _
 
 
 def _shown(size: int) -> str:
-    """Return a size for a person: exact when it is whole MiB."""
+    """Return a size for messages: exact if it is a whole number of MiB."""
     text = format_size(size)
     return f"{size // MIB} MiB" if "." in text and size % MIB == 0 else text
 

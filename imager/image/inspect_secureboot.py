@@ -1,7 +1,7 @@
-"""SecureBoot in a finished image: its EFI binaries with their signatures, and the keys it enrols.
+"""Inspect SecureBoot in an image: signatures of EFI binaries, and the keys to be enrolled.
 
-Anyone's image is read: an EFI binary itself, or an ISO, disk or stick with volumes that firmware
-boots from (`bootvolumes`).
+Reads any image: a single EFI binary, or an ISO, disk or stick with volumes that firmware boots from
+(`bootvolumes`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _KERNEL, _PCR_KEY, _PCR_SIGNATURE = ".linux", ".pcrpkey", ".pcrsig"
 
 @dataclass(frozen=True, slots=True)
 class PcrFindings:
-    """What a UKI contains for measured boot, by profile, and its problems."""
+    """The data for measured boot in a UKI, by profile, and its problems."""
 
     public_key: bool
     signatures: bool
@@ -45,10 +45,10 @@ class PcrFindings:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """An EFI binary at `path` of the volume `volume`, which is empty for a binary by itself.
+    """An EFI binary at `path` of `volume`; `volume` is empty for a single binary.
 
-    `found` is None if it cannot be read as one, `pcr` unless it is a UKI. `problems` are why
-    firmware would not start it, or a TPM not release a key.
+    `found` is None if the file is not a valid EFI binary, `pcr` unless it is a UKI. `problems` are
+    reasons why firmware would not start it, or a TPM would not release a key.
     """
 
     volume: str
@@ -61,7 +61,7 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledKeys:
-    """Keys that systemd-boot enrols from the folder `path` of `volume`, without damaged ones."""
+    """Keys that systemd-boot enrols from the folder `path` of `volume`, except damaged ones."""
 
     volume: str
     path: str
@@ -71,7 +71,7 @@ class EnrolledKeys:
 
 @dataclass(frozen=True, slots=True)
 class SecureBootReport:
-    """Everything in an image that concerns SecureBoot; `warnings` do not make it wrong."""
+    """The SecureBoot contents of an image; `warnings` are not errors."""
 
     binaries: tuple[Binary, ...]
     keys: tuple[EnrolledKeys, ...]
@@ -79,13 +79,13 @@ class SecureBootReport:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Every problem, with its place in the image; empty when all is signed and right."""
+        """All problems, with their places in the image; empty if everything is signed and valid."""
         found = [f"{self.name(each)}: {text}" for each in self.binaries for text in each.problems]
         found += [f"{self.name(each)}: {text}" for each in self.keys for text in each.problems]
         return tuple(found) if self.binaries else ("found no EFI binary", *found)
 
     def name(self, item: Binary | EnrolledKeys) -> str:
-        """Return the path of `item`, with its volume where the report is on several."""
+        """Return the path of `item`, with its volume if the report covers several."""
         volumes = {each.volume for each in self.binaries} | {each.volume for each in self.keys}
         return f"{item.volume}: {item.path}" if len(volumes) > 1 else item.path
 
@@ -93,8 +93,8 @@ class SecureBootReport:
 def inspect_image(path: Path, *, trusted: Sequence[Certificate] = ()) -> SecureBootReport:
     """Return the EFI binaries and enrolment keys of `path`, checked against `trusted` if given.
 
-    Raises InputError when `path` is neither an EFI binary nor an image with a volume that firmware
-    boots from, or such a volume is damaged, OutputError when it cannot be read.
+    Raises InputError if `path` is neither an EFI binary nor an image with a volume that firmware
+    boots from, or if such a volume is damaged; OutputError if it cannot be read.
     """
     try:
         whole = Content.of_file(path)
@@ -137,10 +137,9 @@ def _binary(volume: str, path: str, content: Content, trusted: Sequence[Certific
 
 
 def pcr_findings(uki: Content, *, name: str) -> PcrFindings | None:
-    """Return what the UKI `uki` contains for measured boot; None for an EFI binary that is no UKI.
+    """Return the measured boot data of the UKI `uki`; None for any other EFI binary.
 
-    Policies are compared with what the stub measures. Raises InputError when it is not a PE32+
-    file.
+    Compares policies with the stub's measurements. Raises InputError if it is not a PE32+ file.
     """
     sections = {section.name for section in content_headers(uki, name=name).sections}
     if _KERNEL not in sections:
@@ -161,7 +160,7 @@ def pcr_findings(uki: Content, *, name: str) -> PcrFindings | None:
 
 
 def _keys(volume: BootVolume, binaries: Sequence[Binary]) -> Iterator[EnrolledKeys]:
-    """Yield the sets of keys that systemd-boot finds, by folder: loader/keys/NAME/*.auth."""
+    """Yield the key sets that systemd-boot finds, by folder: loader/keys/NAME/*.auth."""
     folders = {
         name.rpartition("/")[0]
         for name in volume.files
@@ -181,7 +180,7 @@ def _keys(volume: BootVolume, binaries: Sequence[Binary]) -> Iterator[EnrolledKe
 def _key_set(
     files: Mapping[str, Content], binaries: Sequence[Binary]
 ) -> tuple[tuple[AuthFile, ...], tuple[str, ...]]:
-    """Return the variables in a folder of `files` (in lower case, as on FAT), and problems."""
+    """Return the variables in a folder of `files` (lower-case, as on FAT), and problems."""
     found: dict[Variable, AuthFile] = {}
     problems = []
     for variable in Variable:

@@ -1,10 +1,10 @@
-"""The ISO: one file that boots as a CD, and as a raw disk or USB stick, by UEFI and by BIOS.
+"""The ISO: one file that boots as a CD, and as a raw disk or USB stick, with UEFI and BIOS.
 
-The ESP image is an El Torito boot image and a GPT partition at once. Its files stand in the ISO
-tree too, as second names for the bytes inside the ESP image, so that the contents can be copied
-to a FAT stick, on Windows by their Joliet names. So do kernel and initramfs, where a BIOS needs
-them beside the UKI that holds them. The image cache lies in imagecache/. The first 32 KiB hold
-the MBR, with a BIOS's boot code, and the GPT.
+The ESP image is both an El Torito boot image and a GPT partition. Its files also appear in the ISO
+tree, as aliases for the bytes inside the ESP image, so that the contents can be copied to a FAT
+stick, on Windows by their Joliet names. The same applies to kernel and initramfs if a BIOS needs
+them in addition to the UKI. The image cache is in imagecache/. The first 32 KiB contain the MBR,
+with boot code for a BIOS, and the GPT.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ ESP_IMAGE = "efi.img"
 _BOOTLOADER = "output.isoOptions.bootloader"
 _DISK_SECTOR = 512
 _LONGEST_VOLUME_ID = 32
-# Readers of real discs read ahead of the end; 150 sectors are what is customary.
+# Drives read ahead past the end of real discs; 150 sectors of padding are customary.
 _RUN_OUT = 150 * CD_SECTOR
-# A load size of 0 is "to the end of the medium": the field counts 512-byte sectors in 16 bits.
+# Load size 0 means "to the end of the medium": the field is 16 bits, in 512-byte sectors.
 _TO_THE_END = 0
-# A BIOS loads the image's first 2048 bytes, in sectors of 512; they load the rest.
+# A BIOS loads the image's first 2048 bytes, as four sectors of 512; these load the rest.
 _LOAD = 4
 
 
 def volume_id(version: str) -> str:
     """Return the volume id for `version`: `TALOS_V1_9_0`, at most 32 of A-Z, 0-9 and `_`.
 
-    As with Talos, `-` and `.` become `_`, and other characters are left out.
+    As in Talos, `-` and `.` become `_`, and other characters are dropped.
     """
     words = re.sub(r"[-.]", "_", f"Talos-{version}".upper())
     return re.sub(r"[^A-Z0-9_]", "", words)[:_LONGEST_VOLUME_ID]
 
 
 def plan_iso_output(target: Target) -> OutputPlan:
-    """Return the plan of the ISO; raises ImagerError for inputs that cannot be in one."""
+    """Return the plan of the ISO; raises ImagerError for inputs that it cannot contain."""
     name = volume_id(target.build.version.text)
     boot_target = target.medium_boot()
     boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).iso(boot_target)
@@ -100,7 +100,7 @@ def _notes(target: Target, iso: IsoPlan, name: str) -> Iterator[str]:
 
 
 def _hybrid(iso: Content, boot: IsoBoot, placed: Mapping[str, PlacedFile]) -> tuple[Content, bytes]:
-    """Return the ISO's content and the MBR's code, such that a BIOS boots it from a disk too."""
+    """Make the ISO boot with a BIOS from a disk too; return its content and the MBR code."""
     if boot.bios is None:
         return iso, b""
     sector = placed[boot.bios.path].offset // _DISK_SECTOR
@@ -113,7 +113,7 @@ def _iso_tree(target: Target, boot: IsoBoot, esp: VolumePlan, name: str) -> IsoP
     stored = [file for file in boot.files if file.path not in named]
     entries = [BootEntry(ESP_IMAGE, BootPlatform.EFI, _TO_THE_END)]
     if boot.bios:
-        # The default entry is for a BIOS; UEFI looks for the one that is its own.
+        # The default entry must be the BIOS's; UEFI looks for the entry with its platform id.
         entries.insert(0, BootEntry(boot.bios.path, BootPlatform.BIOS, _LOAD, boot_info_table=True))
     return plan_iso(
         Tree.of([File(ESP_IMAGE, esp.content), *stored]).joined(cache_on_medium(target)),
@@ -125,7 +125,7 @@ def _iso_tree(target: Target, boot: IsoBoot, esp: VolumePlan, name: str) -> IsoP
 
 
 def _names_in_esp(boot: IsoBoot, esp: VolumePlan) -> Iterator[IsoAlias]:
-    """Yield second names, in the ISO's tree, of the ESP's files: but for those the tree has."""
+    """Yield aliases in the ISO's tree for the ESP's files, except those that the tree has."""
     own = {file.path for file in boot.files}
     for file in esp.files:
         if file.path not in own:
@@ -133,7 +133,7 @@ def _names_in_esp(boot: IsoBoot, esp: VolumePlan) -> Iterator[IsoAlias]:
 
 
 def _shared(files: Sequence[File], esp: VolumePlan) -> Iterator[IsoAlias]:
-    """Yield names for those of `files` whose bytes are in the ESP image already, in its UKI."""
+    """Yield aliases for the `files` whose bytes are already in the ESP image, inside its UKI."""
     places: dict[tuple[Source, int], int] = {
         (extent.source, extent.length): extent.offset
         for extent in esp.content.extents

@@ -1,4 +1,4 @@
-"""The list of outputs: a new one is one module, and one line here."""
+"""The list of outputs: to add one, write a module and add a line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk of planned partitions: its content with a GPT around it, and the lines of its plan."""
+"""Assemble a disk from planned partitions: the content with its GPT, and the regions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def partitioned(
 ) -> tuple[Content, tuple[Region, ...]]:
     """Return a disk of `size` bytes with `partitions`, and its regions in order.
 
-    The disk's GUID is derived from `name`, a partition's from its label.
+    The disk's GUID is derived from `name`, a partition's GUID from its label.
     """
     entries = [
         Partition(
@@ -53,7 +53,7 @@ def partitioned(
 
 
 def _regions(part: PlannedPartition) -> Iterator[Region]:
-    """Yield the lines of the plan's table for a partition and the files in it."""
+    """Yield the regions of a partition and the files in it."""
     yield Region(RegionKind.PARTITION, part.label, part.offset, part.content.size, part.format_name)
     for file in part.files:
         offset = part.offset + file.offset

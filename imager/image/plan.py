@@ -1,4 +1,4 @@
-"""What an output module is given, and what it returns: values, nothing written yet."""
+"""The inputs and results of output modules, as plain values: nothing is written yet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imager.talos.meta import meta_kernel_argument
 class Target:
     """The inputs of an output.
 
-    `disk_size` (bytes) and `bootloader` are those that the user asked for.
+    `disk_size` (bytes) and `bootloader` are the user's choices.
     """
 
     build: BuildContext
@@ -30,9 +30,9 @@ class Target:
     bootloader: Bootloader | None
 
     def cmdline(self, *, iso: bool = False, disk: bool = False) -> str:
-        """Return the kernel command line: the version's, META but on a disk, the user's changes.
+        """Return the kernel command line: the version's, META values, and the user's changes.
 
-        A disk has META in a partition.
+        A disk has a META partition, so its command line omits the META values.
         """
         meta = () if disk else self._meta_argument()
         return kernel_cmdline(
@@ -49,21 +49,21 @@ class Target:
         return (meta_kernel_argument(self.meta, allow_gzip=self.build.quirks.meta_gzip),)
 
     def disk_boot(self) -> BootTarget:
-        """Return what the bootloader of a disk boots."""
+        """Return the boot target of a disk."""
         entries = disk_entries(self.build.version, self.cmdline(disk=True))
         return BootTarget(self.build, entries)
 
     def medium_boot(self) -> BootTarget:
-        """Return what the bootloader of an ISO or stick boots."""
+        """Return the boot target of an ISO or stick."""
         return BootTarget(self.build, medium_entries(self.build.version, self.cmdline(iso=True)))
 
     def single_boot(self) -> BootTarget:
-        """Return what a UKI that is an output of its own boots."""
+        """Return the boot target of a stand-alone UKI."""
         return BootTarget(self.build, single_entry(self.build.version, self.cmdline()))
 
 
 class RegionKind(enum.Enum):
-    """What a line of a plan's table is."""
+    """The kind of a region in a plan."""
 
     PARTITION = "partition"
     FILE = "file"
@@ -72,7 +72,7 @@ class RegionKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A named part of an output: `length` bytes at `offset` bytes."""
+    """A named part of an output: `length` bytes at byte `offset`."""
 
     kind: RegionKind
     name: str
@@ -85,8 +85,8 @@ class Region:
 class OutputPlan:
     """An output, ready to be written.
 
-    `minimum_disk_size` is the smallest size in bytes that works, for disks and sticks.
-    `notes` are for the user's eyes.
+    `minimum_disk_size` is the smallest possible size in bytes, for disks and sticks.
+    `notes` are shown to the user.
     """
 
     content: Content

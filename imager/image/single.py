@@ -1,4 +1,4 @@
-"""Outputs that are one boot asset: kernel, initramfs, command line, UKI."""
+"""Outputs that consist of one boot asset: kernel, initramfs, command line, UKI."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from imager.image.plan import OutputPlan, Region, RegionKind, Target
 
 
 def plan_kernel_output(target: Target) -> OutputPlan:
-    """Return the kernel."""
+    """Return the plan of the kernel."""
     return _single("kernel", efi_asset(target.build.assets, Asset.KERNEL))
 
 
 def plan_initramfs_output(target: Target) -> OutputPlan:
-    """Return the initramfs."""
+    """Return the plan of the initramfs."""
     return _single("initramfs", initramfs_asset(target.build.assets))
 
 
 def plan_cmdline_output(target: Target) -> OutputPlan:
-    """Return the kernel command line, without a line's end, as Talos has it."""
+    """Return the plan of the kernel command line, without a newline, as in Talos."""
     content = Content.of_bytes(target.cmdline().encode())
     return _single("cmdline", content)
 
 
 def plan_uki_output(target: Target) -> OutputPlan:
-    """Return the unified kernel image."""
+    """Return the plan of the unified kernel image."""
     return _single("uki", unified_image(target.single_boot()))
 
 

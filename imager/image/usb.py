@@ -1,12 +1,12 @@
-"""The USB stick: the files of the ISO on a FAT volume that a person can write to as well.
+"""The USB stick: the files of the ISO on a FAT volume to which users can add files.
 
-It boots by UEFI alone. A stick of its own for the same tree: what the ISO's ESP holds, and the
-image cache in imagecache/, which a machine finds by the volume's label.
+It boots with UEFI only. It contains the files of the ISO's ESP, and the image cache in imagecache/,
+which a machine finds by the volume's label.
 
 The partition table is a GPT with one partition of the type "Microsoft basic data", as Rufus writes
-it. Firmware looks into FAT volumes of a removable disk whatever the partition's type, and
-Windows and macOS mount this type, but hide EFI system partitions. An MBR would do for them as well,
-but not for Talos: its volume probing (go-blockdevice's blkid) knows whole disks and GPT only.
+it. Firmware reads FAT volumes of a removable disk whatever the partition type; Windows and macOS
+mount this type, but hide EFI system partitions. An MBR would work for them too, but not for Talos:
+its volume probing (go-blockdevice's blkid) supports only whole disks and GPT.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imager.support.fields import setting
 from imager.support.repro import derived_uuid
 from imager.support.units import MIB, align_up, format_size
 
-# What a machine looks for is a label that starts with TALOS_; FAT has room for 11 characters.
+# A machine looks for a label that starts with TALOS_; FAT allows 11 characters.
 LABEL = "TALOS_1"
 _DISK = "talos-usb-stick"
 _BOOTLOADER = "output.isoOptions.bootloader"
@@ -37,9 +37,9 @@ _UEFI_ALONE = "boots by UEFI; for a BIOS write the ISO itself to the stick"
 def plan_usb_output(target: Target) -> OutputPlan:
     """Return the plan of the stick's image.
 
-    Without a size of the user's it is the smallest that works, a multiple of 1 MiB. Raises
+    Without a size from the user, it has the smallest possible size, a multiple of 1 MiB. Raises
     InputError for a size that does not work and for a cache that FAT cannot hold, and other
-    ImagerErrors for inputs that cannot be on a stick.
+    ImagerErrors for inputs that a stick cannot contain.
     """
     check_fits_fat(target)
     boot_target = target.medium_boot()

@@ -1,4 +1,4 @@
-"""Writing a plan: as it is, or compressed, with every digest checked beside the copy."""
+"""Write a planned output, raw or compressed, and check digests meanwhile."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from imager.support.reporter import Advance
 from imager.support.units import MIB
 from imager.talos.choices import OutFormat
 
-# Blobs are compressed already: a higher level costs time and gains nothing.
+# Blobs are already compressed: a higher level costs time and gains nothing.
 _ZSTD_LEVEL = 1
-# Holes of at least this size become frames of zeros that are compressed once.
+# Holes of at least this size become frames of zeros, which are compressed only once.
 _ZERO_FRAME = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class WriteJob:
-    """What to write where, in which format; `checks` are made meanwhile.
+    """What to write, where, and in which format; `checks` run during the write.
 
-    Unless `clobber`, a file at `path` is an error.
+    Without `clobber`, an existing file at `path` is an error.
     """
 
     content: Content
@@ -48,7 +48,7 @@ class WriteJob:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written: the file, its size in bytes, and its SHA-256 (hex) if asked for."""
+    """The written file, its size in bytes, and its SHA-256 (hex) if requested."""
 
     path: Path
     size: int
@@ -58,9 +58,9 @@ class Written:
 def write_output(job: WriteJob, *, progress: Advance) -> Written:
     """Write the job's content atomically, while its checks run.
 
-    Raises InputError when a check fails, an input changes meanwhile, or there is a file that must
-    stay, HostError when the disk
-    is full, OutputError when reading or writing fails; nothing is left behind then.
+    Raises InputError if a check fails, an input changes during the write, or an existing file may
+    not be replaced; HostError if the disk is full; OutputError if reading or writing fails. Leaves
+    nothing behind on failure.
     """
     write = _WRITERS[job.out_format]
     with atomic_file(job.path, clobber=job.clobber) as target:
@@ -95,9 +95,9 @@ def _write_raw(content: Content, target: int, checksum: bool, progress: Advance)
 
 
 def _content_sha256(content: Content, ended: threading.Event) -> str:
-    """Return the SHA-256 of the plan's parts: the output itself is not read.
+    """Return the SHA-256 of the planned content, without reading the output file.
 
-    Stops early once `ended` is set: the result is no longer needed then.
+    Stops early once `ended` is set, because the result is then unused.
     """
     digest = hashlib.sha256()
     for data in iterate_bytes(content):
@@ -108,7 +108,7 @@ def _content_sha256(content: Content, ended: threading.Event) -> str:
 
 
 class _Sink:
-    """The output's file, hashed as it is written."""
+    """Writes to the output file, and hashes the data."""
 
     def __init__(self, target: int, *, checksum: bool) -> None:
         self._target = target
@@ -127,7 +127,7 @@ class _Sink:
 
 
 def _write_zstd(content: Content, target: int, checksum: bool, progress: Advance) -> str | None:  # noqa: FBT001
-    """Write Zstandard frames (RFC 8878): several, where large holes separate them."""
+    """Write Zstandard frames (RFC 8878), split at large holes."""
     sink = _Sink(target, checksum=checksum)
     compressor = _compressor()
     frame = compressor.compressobj()
@@ -149,7 +149,7 @@ def _write_zstd(content: Content, target: int, checksum: bool, progress: Advance
 
 
 def _compressor() -> zstandard.ZstdCompressor:
-    # Any number of threads from 1 on gives the same bytes; 0, no threads at all, other ones.
+    # Any number of threads from 1 gives the same bytes; 0 (no threads) gives different ones.
     return zstandard.ZstdCompressor(
         level=_ZSTD_LEVEL, threads=max(1, os.cpu_count() or 1), write_checksum=True
     )
@@ -165,7 +165,7 @@ _WRITERS: Mapping[OutFormat, _Writer] = {OutFormat.RAW: _write_raw, OutFormat.ZS
 
 @contextmanager
 def _unchanged(content: Content) -> Iterator[None]:
-    """Raise InputError when a source file has changed while the block ran."""
+    """Raise InputError if a source file changed while the block ran."""
     paths = {
         extent.source.path
         for extent in content.extents

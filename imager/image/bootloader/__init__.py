@@ -1,1 +1,1 @@
-"""Bootloaders: what a medium boots with."""
+"""Bootloaders of disks, ISOs and sticks."""

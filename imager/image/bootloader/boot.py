@@ -1,4 +1,4 @@
-"""What a bootloader is given, and what it contributes to a disk or an ISO: values."""
+"""The inputs of a bootloader, and its parts of a disk or an ISO, as plain values."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from imager.talos.versions import Quirks, quirks
 class MenuEntry:
     """An entry of the boot menu: its titles, and its kernel command line.
 
-    `name` is the id of its UKI profile, `title` what systemd-boot shows, and `grub_title` what
-    GRUB does.
+    `name` is the id of its UKI profile, `title` its title in systemd-boot, and `grub_title` its
+    title in GRUB.
     """
 
     name: str
@@ -33,11 +33,11 @@ class MenuEntry:
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What an output and its bootloader have in common.
+    """The build settings that an output shares with its bootloader.
 
-    `timestamp` is the build's instant in seconds since 1970, `scratch` a folder for metadata in the
-    making, `sector_size` the disk's in bytes. With `secure_boot` everything that firmware starts is
-    signed; `enroll_keys` says how keys get into the firmware.
+    `timestamp` is the build time in seconds since 1970, `scratch` a folder for temporary metadata,
+    `sector_size` the disk's in bytes. With `secure_boot`, everything that firmware starts is
+    signed; `enroll_keys` determines how keys get into the firmware.
     """
 
     arch: Arch
@@ -51,18 +51,18 @@ class BuildContext:
 
     @property
     def quirks(self) -> Quirks:
-        """The rules of the version."""
+        """The rules of the Talos version."""
         return quirks(self.version)
 
     @property
     def has_bios(self) -> bool:
-        """Whether machines of the architecture have a BIOS."""
+        """Whether machines of the architecture may have a BIOS."""
         return self.arch.grub_bios is not None
 
 
 @dataclass(frozen=True, slots=True)
 class BootTarget:
-    """What is booted; the first of `entries` is the default one."""
+    """The boot entries and the build settings; the first of `entries` is the default."""
 
     build: BuildContext
     entries: tuple[MenuEntry, ...]
@@ -70,7 +70,7 @@ class BootTarget:
 
 @dataclass(frozen=True, slots=True)
 class PlannedPartition:
-    """A partition of a disk: `content` at `offset` bytes; `format_name` says what it holds."""
+    """A partition of a disk: `content` at byte `offset`; `format_name` describes its contents."""
 
     label: str
     type_guid: UUID
@@ -82,16 +82,16 @@ class PlannedPartition:
 
     @property
     def end(self) -> int:
-        """The byte of the disk after the last one."""
+        """The byte offset of the partition's end."""
         return self.offset + self.content.size
 
 
 @dataclass(frozen=True, slots=True)
 class DiskBoot:
-    """The first partitions of a disk, in order, and the MBR's code (at most 440 bytes).
+    """The first partitions of a disk, in order, and the MBR boot code (at most 440 bytes).
 
-    `how` says in a few words what it boots by, `notes` what else a person should know. `meta` are
-    the META values that tell the node how the disk boots.
+    `how` briefly describes the boot method; `notes` are shown to the user. `meta` contains the
+    META values that tell the node how the disk boots.
     """
 
     partitions: tuple[PlannedPartition, ...]
@@ -103,10 +103,10 @@ class DiskBoot:
 
 @dataclass(frozen=True, slots=True)
 class HybridBoot:
-    """The image `path` of an ISO's tree that a BIOS loads, from a CD and from a disk.
+    """The image `path` in an ISO's tree that a BIOS loads, from a CD and from a disk.
 
-    `boot_code` gives the MBR's code (at most 440 bytes) for an image that begins at the given
-    sector of 512 bytes; `patched` returns the ISO's content with that sector entered in the image.
+    `boot_code` returns the MBR boot code (at most 440 bytes) for an image that begins at the given
+    sector of 512 bytes; `patched` returns the ISO's content with that sector written to the image.
     """
 
     path: str
@@ -116,10 +116,10 @@ class HybridBoot:
 
 @dataclass(frozen=True, slots=True)
 class IsoBoot:
-    """What boots an ISO: the tree of its ESP, and `files` of the ISO's own beside them.
+    """The boot files of an ISO: the tree of its ESP, and `files` in the ISO's own tree.
 
-    `bios` is there when a BIOS boots it too; `how` says in a few words what it boots by,
-    `notes` what else a person should know.
+    `bios` is set if a BIOS boots it too; `how` briefly describes the boot method; `notes` are
+    shown to the user.
     """
 
     esp: Tree

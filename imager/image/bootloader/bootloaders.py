@@ -1,4 +1,4 @@
-"""The list of bootloaders: a new one is one module, and one line here."""
+"""The list of bootloaders: to add one, write a module and add a line here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GRUB_SECTOR = 512
 
 @dataclass(frozen=True, slots=True)
 class BootPlanner:
-    """How a bootloader gets on a disk, its partitions from the given byte on, and on an ISO."""
+    """Plans a bootloader: on a disk, from a given byte, and on an ISO."""
 
     disk: Callable[[BootTarget, int], DiskBoot]
     iso: Callable[[BootTarget], IsoBoot]
@@ -31,12 +31,12 @@ _PLANNERS: Mapping[Bootloader, BootPlanner] = {
 
 
 def boot_planner(asked: Bootloader | None, target: BootTarget, *, field: str) -> BootPlanner:
-    """Return the planner of the bootloader that was `asked` for, else of the version's own.
+    """Return the planner of the `asked` bootloader, or of the version's default.
 
-    `field` is the path in the profile of what was asked for.
+    `field` is the path of the bootloader in the profile, for messages.
 
-    Sectors of 4096 bytes are for systemd-boot: no BIOS boots from them, and GRUB's small EFI
-    partition cannot be FAT32 then. Raises UnsupportedError for a bootloader that cannot be.
+    4096-byte sectors require systemd-boot: a BIOS cannot boot from them, and GRUB's small EFI
+    partition could not be FAT32. Raises UnsupportedError for an impossible bootloader.
     """
     if asked is None:
         return _PLANNERS[_default(target)]

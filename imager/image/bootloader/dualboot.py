@@ -1,4 +1,4 @@
-"""systemd-boot for UEFI and GRUB for a BIOS, side by side."""
+"""systemd-boot for UEFI and GRUB for BIOS, side by side."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _META_KEY = 0x11
 
 
 def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
-    """Return EFI with systemd-boot, then BIOS and BOOT with GRUB, from byte `offset` on.
+    """Return EFI with systemd-boot, then BIOS and BOOT with GRUB, from byte `offset`.
 
-    META tells the node to remove the partitions of the bootloader that it was not booted with.
+    META tells the node to remove the partitions of the bootloader that did not boot it.
     """
     esp = sdboot.esp_on_disk(target, offset)
     bios, boot = grub.bios_partitions(target, esp.end)
@@ -24,6 +24,6 @@ def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
 
 
 def plan_iso_boot(target: BootTarget) -> IsoBoot:
-    """Return an ESP with systemd-boot, and beside it the menu, kernel and image of GRUB."""
+    """Return an ESP with systemd-boot, and GRUB's menu, kernel and image in the ISO's tree."""
     files = (grub.bios_image(target), *grub.menu_and_kernel(target))
     return IsoBoot(Tree.of(sdboot.medium_files(target)), _HOW, files, grub.hybrid_boot(target))

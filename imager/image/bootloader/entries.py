@@ -1,7 +1,7 @@
-"""The entries of Talos's boot menus, and their names.
+"""The entries of Talos's boot menus.
 
 A node parses the menu of its disk when it reboots, upgrades and rolls back, so the titles on disks
-are exactly Talos's.
+must match Talos's exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WIPE = "talos.experimental.wipe"
 
 @dataclass(frozen=True, slots=True)
 class _Reset:
-    """An entry that wipes partitions of the system disk: all of them, or those that are named."""
+    """An entry that wipes partitions of the system disk: the named ones, or all."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ _OF_MEDIUM = _Reset("reset", "Reset system disk", "Reset Talos installation", "s
 
 
 def disk_entries(version: TalosVersion, cmdline: str) -> tuple[MenuEntry, ...]:
-    """Return the entries of a disk: boot slot A, and from Talos 1.4 on the reset entry."""
+    """Return the entries of a disk: boot slot A, and since Talos 1.4 the reset entry."""
     return _with_reset(version, cmdline, f"A - Talos {version.text}", _OF_DISK)
 
 
@@ -47,7 +47,7 @@ def medium_entries(version: TalosVersion, cmdline: str) -> tuple[MenuEntry, ...]
 
 
 def single_entry(version: TalosVersion, cmdline: str) -> tuple[MenuEntry, ...]:
-    """Return the one entry of a UKI that is an output of its own."""
+    """Return the only entry of a stand-alone UKI."""
     return (MenuEntry(_MAIN, _title(version), cmdline),)
 
 

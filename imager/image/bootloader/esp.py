@@ -1,4 +1,4 @@
-"""The EFI system partition, as a file system of its own and as a disk's first partition."""
+"""The EFI system partition, as a file system and as a disk's first partition."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def medium_loader(target: BootTarget) -> str:
 def plan_esp(
     target: BootTarget, tree: Tree, *, size: int | None = None, offset: int = 0
 ) -> VolumePlan:
-    """Return the FAT volume of `tree`: of `size` bytes, or the smallest; `offset` on its disk."""
+    """Return the FAT volume of `tree`, of `size` bytes or the smallest; `offset` on its disk."""
     least = minimum_fat_size(tree, sector_size=target.build.sector_size)
     return plan_fat(
         tree,
@@ -41,6 +41,6 @@ def plan_esp(
 
 
 def esp_partition(target: BootTarget, tree: Tree, *, size: int, offset: int) -> PlannedPartition:
-    """Return the partition of `size` bytes at `offset` bytes of the disk."""
+    """Return the partition of `size` bytes at byte `offset` of the disk."""
     volume = plan_esp(target, tree, size=size, offset=offset)
     return PlannedPartition(LABEL, ESP, offset, volume.content, "FAT32", volume.files)

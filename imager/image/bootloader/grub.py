@@ -1,6 +1,6 @@
-"""GRUB: on a disk EFI, BIOS and BOOT; on an ISO its images and the kernel beside them.
+"""GRUB: the partitions EFI, BIOS and BOOT of a disk; the images and kernel of an ISO.
 
-The menu and the kernel are read from the disk or ISO itself, by UEFI and BIOS alike.
+UEFI and BIOS both read the menu and the kernel from the disk or ISO itself.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BOOT_NUMBER = 3
 _BOTH = "boots by UEFI and by BIOS with GRUB"
 _UEFI_ALONE = "boots by UEFI with GRUB"
 _BIOS_SECTOR = 512
-# As Talos has them: kernels in the folder of their boot slot, the menu in its own.
+# As in Talos: kernels in the folder of their boot slot, the menu in a separate one.
 _DISK_KERNELS, _DISK_MENU = "A", "grub"
 _ISO_KERNELS, _ISO_MENU = "boot", "boot/grub"
 _ISO_IMAGE = "boot/grub/bios.img"
@@ -47,9 +47,9 @@ _CONFIG = "grub.cfg"
 
 
 def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
-    """Return EFI, BIOS and BOOT, from byte `offset` of the disk on.
+    """Return EFI, BIOS and BOOT, from byte `offset` of the disk.
 
-    Raises InputError when a boot asset is missing or does not fit.
+    Raises InputError if a boot asset is missing or does not fit.
     """
     config = other_partition_cfg(_BOOT_NUMBER, menu=f"/{_DISK_MENU}/{_CONFIG}")
     files = efi_files(disk_loader(target), loader=_efi_loader(target), config=config)
@@ -60,9 +60,9 @@ def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
 
 
 def plan_iso_boot(target: BootTarget) -> IsoBoot:
-    """Return an ESP with GRUB, its menu and the kernel, and beside it the image for a BIOS.
+    """Return an ESP with GRUB, its menu and the kernel, and the image for a BIOS.
 
-    Raises InputError when a boot asset is missing.
+    Raises InputError if a boot asset is missing.
     """
     loader = File(medium_loader(target), _efi_loader(target))
     esp = Tree.of([loader, *menu_and_kernel(target)])
@@ -72,7 +72,7 @@ def plan_iso_boot(target: BootTarget) -> IsoBoot:
 
 
 def bios_partitions(target: BootTarget, offset: int) -> tuple[PlannedPartition, PlannedPartition]:
-    """Return BIOS, with GRUB's image where a BIOS can boot, and BOOT, from byte `offset` on."""
+    """Return BIOS, with GRUB's image if a BIOS can boot, and BOOT, from byte `offset`."""
     size = target.build.quirks.bios_size
     core = b""
     if target.build.has_bios:
@@ -90,28 +90,28 @@ def bios_partitions(target: BootTarget, offset: int) -> tuple[PlannedPartition, 
 
 
 def master_boot_code(target: BootTarget, bios: PlannedPartition) -> bytes:
-    """Return the MBR's code that starts what is in the partition `bios`; b"" without a BIOS."""
+    """Return the MBR code that boots the partition `bios`; b"" without a BIOS."""
     if not target.build.has_bios:
         return b""
     return disk_boot_code(_grub(target), bios.offset // _BIOS_SECTOR)
 
 
 def bios_image(target: BootTarget) -> File:
-    """Return the file of an ISO's tree that a BIOS loads."""
+    """Return the file in an ISO's tree that a BIOS loads."""
     core = cd_core(_grub(target), prefix=f"/{_ISO_MENU}")
     return File(_ISO_IMAGE, Content.of_bytes(core))
 
 
 def menu_and_kernel(target: BootTarget) -> tuple[File, ...]:
-    """Return the menu, kernel and initramfs as an ISO's tree has them.
+    """Return the menu, kernel and initramfs for an ISO's tree.
 
-    Raises InputError when a boot asset is missing.
+    Raises InputError if a boot asset is missing.
     """
     return _menu_and_kernel(target, default="0", kernels=_ISO_KERNELS, menu=_ISO_MENU)
 
 
 def hybrid_boot(target: BootTarget) -> HybridBoot:
-    """Return how a BIOS boots `bios_image`."""
+    """Return the data for booting `bios_image` with a BIOS."""
     return HybridBoot(_ISO_IMAGE, partial(hybrid_boot_code, _grub(target)), _patched)
 
 

@@ -1,14 +1,14 @@
-"""GRUB for BIOS as bytes: what grub-mkimage, grub-bios-setup and xorriso make of its parts.
+"""Build GRUB's BIOS images from its parts, as grub-mkimage, grub-bios-setup and xorriso do.
 
-An image ("core") is, from its start on a medium:
+An image ("core") consists of:
 
-    [cdboot.img]  2048 bytes, on a CD alone: what El Torito loads; it loads the rest
-    diskboot.img  512 bytes; its last 12 say where the rest is, and where in memory it belongs
+    [cdboot.img]  2048 bytes, only on a CD: El Torito loads it, and it loads the rest
+    diskboot.img  512 bytes; its last 12 contain the rest's position and load address
     lzma_decompress.img, then LZMA of: kernel.img as loaded, all modules, the prefix
 
 GRUB manual, "GRUB image files" (https://www.gnu.org/software/grub/manual/grub/html_node/Images.html);
 the layouts are those of GRUB's include/grub/{kernel,offsets}.h and include/grub/i386/pc/boot.h.
-All modules are inside: nothing but the menu is read from the medium.
+The image contains all modules: GRUB reads only the menu from the medium.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ _LARGEST_CORE = _MEMORY_END - _LINK_ADDRESS
 # ELF's class, e_type and e_machine
 _BITS, _EXECUTABLE, _I386 = 32, 2, 3
 
-# include/grub/kernel.h: grub_module_info32 (magic, where modules begin, size) and the header of
-# each module (type, size with this header).
+# include/grub/kernel.h: grub_module_info32 (magic, offset of the modules, size) and each module's
+# header (type, size including this header).
 _MODULE_INFO = struct.Struct("<4sII")
 _MODULE_HEADER = struct.Struct("<II")
 _MODULE_MAGIC = b"mimg"
 _ELF_MODULE, _PREFIX = 0, 3
 _ALIGNMENT = 4
 
-# include/grub/offsets.h, GRUB_DECOMPRESSOR_I386_PC_*: sizes of the LZMA stream and of what is in
-# it, and the bytes of a Reed-Solomon code behind it, which we have none of.
+# include/grub/offsets.h, GRUB_DECOMPRESSOR_I386_PC_*: compressed and uncompressed size, and the
+# size of a Reed-Solomon code, which is not used here.
 _DECOMPRESSOR_FIELDS = struct.Struct("<III")
 _DECOMPRESSOR_AT = 8
-# GRUB decodes raw LZMA1 with these and no others; the whole output is its dictionary.
+# GRUB's decoder supports only these parameters of LZMA1; its dictionary is the whole output.
 _LZMA = {"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 20}
 
-# include/grub/i386/pc/boot.h: the block list of diskboot.img (first sector, how many, segment),
-# and boot.img's fields: the sector of the image, and a jump to the check of the drive's number.
+# include/grub/i386/pc/boot.h: the block list of diskboot.img (first sector, count, segment),
+# and boot.img's fields: the sector of the image, and a jump to the check of the drive number.
 _BLOCK_LIST = struct.Struct("<QHH")
 _BLOCK_LIST_AT = _SECTOR - _BLOCK_LIST.size
 _FIRST_SEGMENT = 0x820
@@ -76,29 +76,29 @@ _CD_BLOCK_LIST_AT = CD_SECTOR + _BLOCK_LIST_AT
 def disk_core(grub: Path, *, prefix: str, first_sector: int) -> bytes:
     """Return the image for a BIOS boot partition that begins at `first_sector` (of 512 bytes).
 
-    `grub` is GRUB's folder i386-pc; `prefix` the folder of grub.cfg, such as `(,gpt3)/grub`,
-    where the disk that was booted from is meant. Whole sectors, under 1 MiB. Raises InputError
-    for files of GRUB that are missing or not what they should be.
+    `grub` is GRUB's folder i386-pc; `prefix` is the folder of grub.cfg, such as `(,gpt3)/grub` on
+    the boot disk. The result is in whole sectors, under 1 MiB. Raises InputError for missing or
+    invalid files of GRUB.
     """
     rest = _compressed_core(grub, prefix)
     return _core_start(grub, rest, first_sector=first_sector) + rest
 
 
 def cd_core(grub: Path, *, prefix: str) -> bytes:
-    """Return the El Torito boot image, to be loaded with a load size of 4 and a boot info table.
+    """Return the El Torito boot image; it needs a load size of 4 and a boot info table.
 
     `prefix` is the folder of grub.cfg on the CD, such as `/boot/grub`. `with_hybrid_core` makes
-    it bootable from a disk as well. Errors are those of `disk_core`.
+    it bootable from a disk as well. Raises the same errors as `disk_core`.
     """
     rest = _compressed_core(grub, prefix)
     return _part(grub, CD_CORE_START, size=CD_SECTOR) + _core_start(grub, rest) + rest
 
 
 def disk_boot_code(grub: Path, core_sector: int) -> bytes:
-    """Return the MBR's 440 bytes of code that start the image at `core_sector` (of 512 bytes).
+    """Return 440 bytes of MBR code that start the image at `core_sector` (of 512 bytes).
 
-    As by grub-bios-setup for hard disks, a firmware that tells no hard disk's number is taken to
-    mean the first one.
+    As with grub-bios-setup for hard disks, if firmware passes a drive number that is not a hard
+    disk's, the first hard disk is used.
     """
     code = bytearray(_part(grub, DISK_BOOT, size=_SECTOR))
     struct.pack_into("<Q", code, _KERNEL_SECTOR_AT, core_sector)
@@ -107,9 +107,9 @@ def disk_boot_code(grub: Path, core_sector: int) -> bytes:
 
 
 def hybrid_boot_code(grub: Path, image_sector: int) -> bytes:
-    """Return the MBR's 440 bytes of code for an ISO whose `cd_core` begins at `image_sector`.
+    """Return 440 bytes of MBR code for an ISO whose `cd_core` begins at `image_sector`.
 
-    The sector is one of 512 bytes. `with_hybrid_core` is needed too.
+    Sectors are of 512 bytes. The ISO also needs `with_hybrid_core`.
     """
     code = bytearray(_part(grub, HYBRID_BOOT, size=_SECTOR))
     start = image_sector + CD_SECTOR // _SECTOR
@@ -118,9 +118,9 @@ def hybrid_boot_code(grub: Path, image_sector: int) -> bytes:
 
 
 def with_hybrid_core(iso: Content, *, image_sector: int) -> Content:
-    """Return the content `iso`, the `cd_core` at `image_sector` (of 512 bytes) told where it is.
+    """Return the ISO, patching `image_sector` (of 512 bytes) into the `cd_core` that begins there.
 
-    Started from a disk, GRUB has no boot info table to find itself by.
+    When booted from a disk, GRUB has no boot info table to locate itself.
     """
     first = image_sector + CD_SECTOR // _SECTOR + 1
     place = image_sector * _SECTOR + _CD_BLOCK_LIST_AT
@@ -130,7 +130,7 @@ def with_hybrid_core(iso: Content, *, image_sector: int) -> Content:
 
 
 def _core_start(grub: Path, rest: bytes, *, first_sector: int | None = None) -> bytes:
-    """Return diskboot.img for `rest`, which follows it, and where it stands if that is known."""
+    """Return diskboot.img for `rest`, which follows it, with its position if known."""
     start = bytearray(_part(grub, DISK_CORE_START, size=_SECTOR))
     first, _, segment = _BLOCK_LIST.unpack_from(start, _BLOCK_LIST_AT)
     if segment != _FIRST_SEGMENT:
@@ -141,7 +141,7 @@ def _core_start(grub: Path, rest: bytes, *, first_sector: int | None = None) -> 
 
 
 def _compressed_core(grub: Path, prefix: str) -> bytes:
-    """Return decompressor and LZMA stream, padded to whole sectors."""
+    """Return the decompressor and the LZMA stream, padded to whole sectors."""
     payload = core_payload(grub, prefix=prefix)
     stream = lzma.compress(payload, format=lzma.FORMAT_RAW, filters=[_LZMA])
     code = bytearray(_part(grub, DECOMPRESSOR))
@@ -155,9 +155,9 @@ def _compressed_core(grub: Path, prefix: str) -> bytes:
 
 
 def core_payload(grub: Path, *, prefix: str) -> bytes:
-    """Return what the image decompresses to: kernel, modules with headers, prefix.
+    """Return the uncompressed payload of the image: kernel, modules with headers, prefix.
 
-    Raises ValueError for a prefix that is not ASCII or has a NUL.
+    Raises ValueError for a prefix that is not ASCII or contains NUL.
     """
     name = prefix.encode("ascii") + b"\0"
     if name.count(0) != 1:
@@ -186,7 +186,7 @@ def _modules(grub: Path) -> Iterator[bytes]:
 
 
 def _kernel(grub: Path) -> bytes:
-    """Return kernel.img as it lies in memory, without what is zero at its end."""
+    """Return kernel.img as loaded in memory, without trailing zeros."""
     data = _part(grub, KERNEL)
     try:
         return _loaded(data)
@@ -195,7 +195,7 @@ def _kernel(grub: Path) -> bytes:
 
 
 def _loaded(data: bytes) -> bytes:
-    """Return the one segment of a static ELF program for i386."""
+    """Return the single segment of a static i386 ELF program."""
     elf = Elf.parse(data)
     if (elf.bits, elf.kind, elf.machine) != (_BITS, _EXECUTABLE, _I386):
         raise ValueError("it is not a program for i386")
@@ -209,7 +209,7 @@ def _loaded(data: bytes) -> bytes:
 
 
 def _part(grub: Path, name: str, *, size: int | None = None) -> bytes:
-    """Return a file of GRUB's, which must have `size` bytes when that is given."""
+    """Return a file of GRUB; if `size` is given, the file must have that many bytes."""
     path = grub / name
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""GRUB's menu, and the files of an EFI system partition that GRUB boots from.
+"""Generate GRUB's menu, and the files of an EFI system partition with GRUB.
 
 GRUB manual, "Shell-like scripting" and "Commands":
 https://www.gnu.org/software/grub/manual/grub/html_node/
@@ -6,9 +6,9 @@ https://www.gnu.org/software/grub/manual/grub/html_node/
 A Talos node parses the grub.cfg of its disk when it reboots, upgrades and rolls back. It expects
 exactly one line `set default="NAME"`. An entry starts with `menuentry "NAME" {` at the beginning of
 a line, ends with the first `}` that has no backslash before it, and contains exactly one
-`linux PATH ARGUMENTS` and one `initrd PATH`. Arguments are unescaped: a backslash is removed before
-each of the characters that are escaped here, and before no other. All other lines are ignored, and
-lost when the node rewrites the file.
+`linux PATH ARGUMENTS` and one `initrd PATH`. It unescapes arguments by removing a backslash before
+the characters that are escaped here, and before no others. It ignores all other lines, and drops
+them when it rewrites the file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from imager.support.errors import InputError, UnsupportedError
 
 _TIMEOUT = 3
 _NAME = re.compile(r"[A-Za-z0-9 ._+-]+", re.ASCII)
-# Talos escapes quotes and backslashes too, which are refused here.
+# Talos escapes quotes and backslashes too; they are rejected here.
 _ESCAPED = re.compile(r"[{}&$|;<>]")
-# Seen in GRUB 2.06: its `linux` command adds a backslash before quotes and backslashes, which Linux
-# does not remove; a word that begins with # is a comment; with the module regexp, which images for
-# EFI have, * and ? are expanded in words that begin as paths and devices do. Further backslashes
-# would mend the last two, but Talos would take them for a part of the argument.
+# Observed in GRUB 2.06: its `linux` command adds a backslash before quotes and backslashes, which
+# Linux does not remove; a word that begins with # is a comment; with the module regexp, which EFI
+# images include, * and ? are expanded in words that begin like paths and devices. More backslashes
+# would fix the last two, but Talos would treat them as part of the argument.
 _CHANGED = re.compile(r"""["'\\]|^\#|^(?=[*/(]).*[*?]""")
 _TERMINALS = """\
 if [ "$grub_platform" = efi ]; then
@@ -38,7 +38,7 @@ fi
 terminal_input console
 terminal_output console
 """
-# An EFI's console is the serial line already where the firmware uses one.
+# With EFI, the console already includes the serial line if the firmware uses one.
 _SERIAL = """\
 if [ "$grub_platform" = pc ]; then
   serial --unit=0 --speed=115200
@@ -56,13 +56,13 @@ def grub_cfg(
     initramfs: str,
     serial: bool = False,
 ) -> bytes:
-    """Return the menu of `entries`; after three seconds GRUB starts the one that is the default.
+    """Return the menu of `entries`; GRUB starts the default entry after three seconds.
 
-    `default` is what `quoted_name` returns for an entry, or its number; Talos wants the name.
-    `kernel` and `initramfs` are absolute paths on the file system that GRUB's `root` names: the
-    one that the menu is on. With `serial` the menu is on the first serial line too, at 115200
-    baud. Raises InputError for a name that Talos could not read, UnsupportedError for a kernel
-    argument that GRUB would change.
+    `default` is an entry's `quoted_name`, or its number; Talos requires the name. `kernel` and
+    `initramfs` are absolute paths on the file system that GRUB's `root` refers to: the menu's own.
+    With `serial`, the menu also appears on the first serial line, at 115200 baud. Raises InputError
+    for a name that Talos cannot parse, UnsupportedError for a kernel argument that GRUB would
+    change.
     """
     head = f"set default={default}\nset timeout={_TIMEOUT}\n"
     console = _TERMINALS + (_SERIAL if serial else "")
@@ -73,7 +73,7 @@ def grub_cfg(
 def quoted_name(entry: MenuEntry) -> str:
     """Return the name of an entry, in double quotes.
 
-    Raises InputError for a name with other characters than those of Talos's entries and versions.
+    Raises InputError for a character that Talos's entries and versions do not contain.
     """
     if not _NAME.fullmatch(entry.grub_title):
         raise InputError(
@@ -109,15 +109,15 @@ def efi_files(path: str, *, loader: Content, config: bytes) -> Tree:
     """Return the ESP's files: GRUB at `path`, where firmware looks for it, and its configuration.
 
     `loader` is Debian's image for CDs. Its `prefix` is /boot/grub on the file system that it was
-    started from; without that folder it would take the one of any medium that has /.disk/info.
+    started from; without that folder it would use any medium that contains /.disk/info.
     """
     return Tree.of([File(path, loader), File("boot/grub/grub.cfg", Content.of_bytes(config))])
 
 
 def other_partition_cfg(partition: int, *, menu: str) -> bytes:
-    """Return the configuration of an ESP whose menu, the absolute path `menu`, is elsewhere.
+    """Return an ESP's configuration that loads the menu at the absolute path `menu`.
 
-    It is on the GPT partition with number `partition` (the first is 1) of the same disk.
+    The menu is on the GPT partition `partition` (from 1) of the same disk.
     """
     return (
         "regexp --set=1:disk '^([^,]+)' \"$root\"\n"

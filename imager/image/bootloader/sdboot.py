@@ -22,22 +22,22 @@ from imager.talos.choices import EnrollKeys
 _HOW = "boots by UEFI with systemd-boot"
 _SIGNED = "boots by UEFI with systemd-boot, signed for SecureBoot"
 _CONFIGURATION = "# systemd-boot configuration\n\ntimeout 10\n"
-# An upgraded node's EFI variable comes before it, but may be lost; then the newest version starts,
-# and never an image of another entry. A file's name would stay that of the first version.
+# The EFI variable of an upgraded node overrides this, but may be lost; then the newest version
+# starts, and never another entry. A fixed file name would always start the first version.
 _DEFAULT = "default Talos-*.efi\n"
 _SEED_SIZE = 32
 _CERTIFICATE = "EFI/keys/uki-signing-cert.der"
-# systemd's release notes; an older one takes no notice of the word.
+# systemd's release notes; older releases ignore the word.
 _IF_SAFE_SINCE = 253
 
 
 def disk_files(target: BootTarget) -> tuple[File, ...]:
     """Return the files of a disk's ESP: the loader, UKIs, the configuration.
 
-    The menu's entries are profiles of one UKI where version and stub know them, else a UKI each.
-    For SecureBoot every EFI binary is signed, and `loader/keys/auto` contains the variables that
-    firmware in setup mode can enroll, unless enrolling is off. Raises InputError when a boot asset
-    is missing or invalid.
+    If the version and the stub support profiles, the menu entries are profiles of one UKI, else
+    each entry is a UKI. For SecureBoot every EFI binary is signed, and `loader/keys/auto` contains
+    the variables that firmware in setup mode can enroll, unless enrolling is off. Raises InputError
+    if a boot asset is missing or invalid.
     """
     enroll = _enroll_keys(target)
     enrolls = target.build.secure_boot is not None and enroll is not EnrollKeys.OFF
@@ -82,21 +82,21 @@ def _keys(target: BootTarget) -> Iterator[File]:
 
 
 def esp_on_disk(target: BootTarget, offset: int) -> PlannedPartition:
-    """Return the partition EFI at byte `offset`: as large as EFI, BIOS and BOOT of GRUB's layout.
+    """Return the partition EFI at byte `offset`, as large as GRUB's EFI, BIOS and BOOT together.
 
-    Raises InputError for boot assets as `disk_files` does, and when they do not fit.
+    Raises InputError for boot assets as `disk_files` does, and if they do not fit.
     """
     size = target.build.quirks.unified_efi_size
     return esp_partition(target, Tree.of(disk_files(target)), size=size, offset=offset)
 
 
 def plan_disk_boot(target: BootTarget, offset: int) -> DiskBoot:
-    """Return the one partition that UEFI boots from, at byte `offset`."""
+    """Return the only partition that UEFI boots from, at byte `offset`."""
     return DiskBoot((esp_on_disk(target, offset),), _how(target), notes=_notes(target))
 
 
 def plan_iso_boot(target: BootTarget) -> IsoBoot:
-    """Return an ISO's ESP, for SecureBoot with the signer's certificate; nothing else is needed."""
+    """Return an ISO's ESP, for SecureBoot with the signer's certificate."""
     files = medium_files(target)
     if target.build.secure_boot:
         certificate = Content.of_bytes(target.build.secure_boot.certificate)
@@ -109,7 +109,7 @@ def _how(target: BootTarget) -> str:
 
 
 def _loader_conf(*, several: bool, enroll: EnrollKeys | None) -> str:
-    """Return loader.conf as Talos writes it; with several images it says which are defaults."""
+    """Return loader.conf as Talos writes it; with several UKIs, set the default."""
     lines = [_CONFIGURATION]
     if several:
         lines.append(_DEFAULT)
@@ -119,7 +119,7 @@ def _loader_conf(*, several: bool, enroll: EnrollKeys | None) -> str:
 
 
 def _enroll_keys(target: BootTarget) -> EnrollKeys:
-    """Return what was asked for, in a word that this systemd-boot knows."""
+    """Return the user's choice, as a value that this systemd-boot supports."""
     if target.build.enroll_keys is not EnrollKeys.IF_SAFE or _knows_if_safe(target):
         return target.build.enroll_keys
     return EnrollKeys.MANUAL

@@ -1,4 +1,4 @@
-"""Unified kernel images of a boot menu's entries."""
+"""Build the unified kernel images of a boot menu's entries."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _NAME = "the unified kernel image"
 
 
 def unified_image(target: BootTarget) -> Content:
-    """Return one UKI: the default entry, with the others as profiles where these are known.
+    """Return one UKI: the default entry, with the others as profiles if supported.
 
-    Raises InputError when a boot asset is missing or not what it should be.
+    Raises InputError if a boot asset is missing or invalid.
     """
     return _unified(target, _groups(target)[0])
 
 
 def unified_images(target: BootTarget) -> tuple[File, ...]:
-    """Return the UKIs of all entries: one with profiles where these are known, else one each.
+    """Return the UKIs of all entries: one with profiles if supported, else one each.
 
-    They lie where the boot loader specification wants them; the default one comes first. Raises
-    InputError when a boot asset is missing or not what it should be.
+    Their paths follow the boot loader specification; the default comes first. Raises InputError if
+    a boot asset is missing or invalid.
     """
     return tuple(
         File(f"EFI/Linux/{_file_name(target, entries[0])}", _unified(target, entries))
@@ -33,7 +33,7 @@ def unified_images(target: BootTarget) -> tuple[File, ...]:
 
 
 def _groups(target: BootTarget) -> list[tuple[MenuEntry, ...]]:
-    """Return the entries of each UKI."""
+    """Return the entries, grouped by UKI."""
     if _has_profiles(target):
         return [target.entries]
     return [(entry,) for entry in target.entries]
@@ -44,7 +44,7 @@ def _has_profiles(target: BootTarget) -> bool:
 
 
 def _file_name(target: BootTarget, entry: MenuEntry) -> str:
-    """Return the name of the UKI that starts with `entry`.
+    """Return the file name of the UKI whose first entry is `entry`.
 
     A rollback starts any other `Talos-*.efi` that it finds, so only the default UKI has such a
     name. systemd-boot lists the others after it.
