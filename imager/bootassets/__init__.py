@@ -1,1 +1,1 @@
-"""Kernel, initramfs, loader and stub: found, fetched, checked, joined into a UKI."""
+"""Find, fetch and check kernel, initramfs, loader and stub, and build UKIs from them."""

@@ -1,8 +1,8 @@
-"""Boot assets in a registry, as an OCI artifact that `oras pull` takes too.
+"""Store boot assets in a registry, as an OCI artifact that `oras pull` can read.
 
-Each file is a layer whose title is its path in the folder of the architecture: OCI image
-specification 1.1, manifest.md, Guidelines for Artifact Usage. Layers and manifest are described by
-oras's own model; the bytes go through the registry client, which resumes and checks them.
+Each file is a layer whose title is its path in the architecture's folder: OCI image specification
+1.1, manifest.md, Guidelines for Artifact Usage. oras's own model describes layers and manifest; the
+registry client transfers the bytes, and resumes and checks them.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _PATH = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
 
 
 def plan_artifact(assets: BootAssets) -> PushPlan:
-    """Return the push of the folder of `assets`, always the same bytes for the same files.
+    """Return the push of the folder of `assets`; the same files always give the same bytes.
 
-    Raises InputError when there is no such folder, or when it holds more than boot assets would.
+    Raises InputError if the folder is missing, or contains more than boot assets plausibly do.
     """
     import oras.oci
 
-    # Without a kernel, this says how to get one.
+    # Raises an error with instructions if there is no kernel.
     files = list(_files(assets.path(Asset.KERNEL).parent))
     manifest: dict[str, Any] = oras.oci.NewManifest()
     config, _ = oras.oci.ManifestConfig(media_type=_EMPTY_TYPE)
@@ -74,17 +74,17 @@ def plan_artifact(assets: BootAssets) -> PushPlan:
 
 @dataclass(frozen=True, slots=True)
 class PulledFile:
-    """A file of an artifact: its path in the folder, and the layer that it is."""
+    """A file of an artifact: its path in the folder, and its layer."""
 
     path: PurePosixPath
     layer: Descriptor
 
 
 def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[PulledFile, ...]:
-    """Return the files of an artifact of boot assets for `arch`.
+    """Return the files of a boot asset artifact for `arch`.
 
-    Raises InputError for another artifact or architecture, and for files that would lie outside of
-    the folder or be more or larger than boot assets are.
+    Raises InputError for another artifact or architecture, and for files outside of the folder, too
+    many files, or files too large for boot assets.
     """
     fields = load_fields(root.raw, where=where)
     if not isinstance(root.document, ImageManifest) or fields.text("artifactType") != ARTIFACT_TYPE:
@@ -118,9 +118,9 @@ def pull_artifact(
     reporter: Reporter,
     jobs: int = 4,
 ) -> None:
-    """Make `folder` hold exactly `files`, each checked; an older folder is replaced at once.
+    """Replace the contents of `folder` with `files`, checked, in one atomic step.
 
-    Raises as ImageSource.fetch_blob, HostError for a lack of space.
+    Raises the errors of ImageSource.fetch_blob, and HostError if the disk is full.
     """
     total = sum(file.layer.size for file in files)
     ensure_folder(folder.parent)
@@ -141,7 +141,7 @@ def _fetch(image: ImageSource, file: PulledFile, folder: Path, work: Work) -> No
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files of a folder by their paths in it, sorted; hidden ones are left out."""
+    """Yield the files of a folder by their relative paths, sorted, without hidden ones."""
     found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     shown = {
         name: path for name, path in found.items() if not any(p.startswith(".") for p in name.parts)
@@ -155,7 +155,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _digest_of(layer: Mapping[str, object]) -> str:
-    """Return the digest in a layer as oras describes it."""
+    """Return the digest in a layer descriptor of oras."""
     return str(layer["digest"])
 
 

@@ -1,4 +1,4 @@
-"""Exact packages of Debian, and the release that they come from."""
+"""Debian packages by exact version and hash, and their release."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class DebianPackage:
-    """One exact binary package: `size` in bytes, `sha256` in hexadecimal, both of its .deb."""
+    """An exact binary package; `size` (bytes) and `sha256` (hexadecimal) are those of its .deb."""
 
     name: str
     version: str

@@ -1,4 +1,4 @@
-"""What boot assets are where: for `imager assets list`."""
+"""List which boot assets are where (`imager assets list`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imager.support.errors import ImagerError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder in which boot assets are looked for, and what became of it."""
+    """A folder that is searched for boot assets, and the result."""
 
     path: Path
     state: str
@@ -27,7 +27,7 @@ class Place:
 class FoundAsset:
     """A boot asset: its file and size in bytes, or the `problem` with it.
 
-    The version is None where it is unknown, empty where files of this kind have none.
+    The version is None if it is unknown, empty if files of this kind have none.
     """
 
     name: str
@@ -39,7 +39,7 @@ class FoundAsset:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The boot assets of one architecture; `packages` are those that they were made from."""
+    """The boot assets of one architecture; `packages` are those that they were built from."""
 
     arch: Arch
     places: tuple[Place, ...]
@@ -49,7 +49,7 @@ class Inventory:
 
 
 def take_inventory(arch: Arch, *, given: Path | None) -> Inventory:
-    """Return which boot assets of `arch` are in use, and where they were looked for."""
+    """Return the boot assets of `arch` in use, and the folders that were searched."""
     assets = find_assets(arch, given=given)
     found = [_asset(assets, asset) for asset in Asset]
     found.append(_found(f"grub {arch.grub_efi}", lambda: _efi_grub(arch, given)))

@@ -1,9 +1,9 @@
-"""Finding boot assets: a folder in the layout of Talos's installer and imager images.
+"""Find boot assets: a folder in the layout of Talos's installer and imager images.
 
     <folder>/<arch>/{vmlinuz,initramfs.xz,systemd-boot.efi,systemd-stub.efi}, and `version`
 
-The folder itself may also be the architecture's. The first place that has any of the files is
-the one: assets of two places are never mixed, since an initramfs fits one kernel.
+The folder itself may also be the architecture's. The first folder with any of the files is used:
+assets of two folders are never mixed, since an initramfs fits only one kernel.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Asset(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class BootAssets:
-    """The boot assets of one architecture: `folder` has them, `given` take precedence.
+    """The boot assets of one architecture: those in `folder`, overridden by `given`.
 
-    `place` is the folder that was looked in: `folder`, or the one above.
+    `place` is the folder that was searched: `folder`, or its parent.
     """
 
     arch: Arch
@@ -44,7 +44,7 @@ class BootAssets:
     place: Path | None = None
 
     def path(self, asset: Asset) -> Path:
-        """Return the path of `asset`; raises InputError, saying how to get it, when missing."""
+        """Return the path of `asset`; raises InputError, with a hint how to get it, if missing."""
         path = self.given.get(asset) or (self.folder / asset.value if self.folder else None)
         if path is not None and path.is_file():
             return path
@@ -57,7 +57,7 @@ class BootAssets:
 
     @property
     def version(self) -> str | None:
-        """The Talos version that the file `version` beside the assets tells, if there is one."""
+        """The Talos version in the file `version` next to the assets, if there is one."""
         if self.folder is None:
             return None
         for folder in (self.folder, self.folder.parent):
@@ -76,20 +76,20 @@ def _user_cache_folder() -> Path:
 
 
 def fetch_folder() -> Path:
-    """Return the folder that `imager assets fetch` fills by default."""
+    """Return the default target folder of `imager assets fetch`."""
     environment = os.environ.get(ENVIRONMENT)
     return Path(environment) if environment else _user_cache_folder() / "assets"
 
 
 def package_folder() -> Path:
-    """Return the folder where downloaded packages are kept."""
+    """Return the folder for downloaded packages."""
     return _user_cache_folder() / "packages"
 
 
 def asset_places(given: Path | None) -> Iterator[Path]:
-    """Yield the folders that are looked at, in order; only `given` when it is there.
+    """Yield the folders to search, in order; only `given` if it is set.
 
-    For boot assets $IMAGER_ASSETS is then the only one: see `find_assets`.
+    For boot assets, $IMAGER_ASSETS is then the only one: see `find_assets`.
     """
     if given is not None:
         yield given
@@ -106,8 +106,8 @@ def find_assets(
 ) -> BootAssets:
     """Return the boot assets for `arch`: single `files`, and the first folder with any asset.
 
-    Raises InputError when `given`, or else the folder in the environment, is not one with assets:
-    what a user names is never replaced by another place.
+    Raises InputError if `given`, or else the folder in the environment, has no assets: if the
+    user names a folder, no other is searched.
     """
     if given is not None and not given.is_dir():
         raise BootAssetError(

@@ -1,10 +1,10 @@
-"""GRUB's own files: which are needed, and where they are found.
+"""GRUB's own files: which are required, and where to find them.
 
-    <assets>/<arch>/grub/{i386-pc,x86_64-efi,arm64-efi}/   as /usr/lib/grub has them
+    <assets>/<arch>/grub/{i386-pc,x86_64-efi,arm64-efi}/   with the contents of /usr/lib/grub
 
-i386-pc holds the parts that an image for a BIOS is made of; of a platform for EFI the one image
-that Debian made of all modules is used. GRUB fits any kernel, so unlike the other boot assets it
-may come from another place than they do.
+i386-pc contains the parts of a BIOS image; of an EFI platform, only Debian's prebuilt image with
+all modules is used. GRUB fits any kernel, so unlike the other boot assets it may be in another
+folder.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ DISK_BOOT, DISK_CORE_START = "boot.img", "diskboot.img"
 HYBRID_BOOT, CD_CORE_START = "boot_hybrid.img", "cdboot.img"
 MODULE_LIST = "moddep.lst"
 NORMAL = "normal.mod"
-# What reads our media and starts Linux; the second line helps a person at GRUB's prompt.
+# Modules to read our media and start Linux; the second line is for users at GRUB's prompt.
 MODULES = (
     "biosdisk", "part_gpt", "iso9660", "xfs", "normal", "linux", "serial", "test",
     "echo", "ls", "cat", "halt", "reboot",
 )  # fmt: skip
 _DEEPEST = 100
 _LARGEST = 16 << 20
-# What the menu's headline is made of: a message and, behind it, its argument.
+# The menu's headline: a message, followed by its argument.
 _VERSION = re.compile(rb"version %s\0([!-~]{1,60})\0")
 _IMAGES = (KERNEL, DECOMPRESSOR, DISK_BOOT, DISK_CORE_START, HYBRID_BOOT, CD_CORE_START)
 
 
 def module_order(module_list: str, wanted: Iterable[str]) -> tuple[str, ...]:
-    """Return `wanted` and all that they need, each after what it needs.
+    """Return `wanted` and all modules that they require, each after its dependencies.
 
-    `module_list` is the text of moddep.lst: lines `name: name ...`. The order of what a module
-    needs is the reverse of its line's, as in grub-mkimage. Raises ValueError for an unknown name.
+    `module_list` is the text of moddep.lst: lines `name: name ...`. Dependencies are in the reverse
+    order of their line, as in grub-mkimage. Raises ValueError for an unknown name.
     """
     needs = {
         name.strip(): others.split()
@@ -70,20 +70,20 @@ def _add_module(
 
 
 def bios_files(module_list: str) -> tuple[str, ...]:
-    """Return the names of all files of GRUB for a BIOS that an image for it is made of."""
+    """Return the names of all GRUB files that a BIOS image is built from."""
     modules = (f"{name}.mod" for name in module_order(module_list, MODULES))
     return (*_IMAGES, MODULE_LIST, *modules)
 
 
 def efi_file(arch: Arch) -> str:
-    """Return the place in GRUB's folder of the EFI image, Debian's for CDs."""
+    """Return the path in GRUB's folder of the EFI image, Debian's for CDs."""
     return f"{arch.grub_efi}/monolithic/gcd{arch.efi_stub_suffix}.efi"
 
 
 def find_bios_grub(arch: Arch, *, given: Path | None = None) -> Path:
-    """Return the folder of GRUB for the BIOS of `arch`; `given` is looked in first.
+    """Return GRUB's folder for the BIOS of `arch`; `given` is searched first.
 
-    Raises UnsupportedError when the architecture has no BIOS, InputError when nothing is found.
+    Raises UnsupportedError if the architecture has no BIOS, InputError if nothing is found.
     """
     if arch.grub_bios is None:
         raise UnsupportedError(
@@ -93,9 +93,9 @@ def find_bios_grub(arch: Arch, *, given: Path | None = None) -> Path:
 
 
 def find_efi_grub(arch: Arch, *, given: Path | None = None) -> Path:
-    """Return the EFI image of GRUB for `arch`; `given` is looked in first.
+    """Return the EFI image of GRUB for `arch`; `given` is searched first.
 
-    Raises InputError when there is none, or it is not an EFI binary of that architecture.
+    Raises InputError if there is none, or it is not an EFI binary for that architecture.
     """
     path = _find(arch, efi_file(arch), given)
     check_pe(path, machine=arch.pe_machine, what="GRUB")
@@ -103,7 +103,7 @@ def find_efi_grub(arch: Arch, *, given: Path | None = None) -> Path:
 
 
 def grub_version(path: Path) -> str | None:
-    """Return the version that an EFI image or the module `normal` says it has."""
+    """Return the version in an EFI image or in the module `normal`."""
     with path.open("rb") as file:
         found = _VERSION.search(file.read(_LARGEST))
     return found[1].decode("ascii") if found else None
@@ -121,7 +121,7 @@ def _find(arch: Arch, name: str, given: Path | None) -> Path:
 
 
 def _places(arch: Arch, given: Path | None) -> Iterator[Path]:
-    """Yield the folders that may be GRUB's own, in the order in which they are looked at."""
+    """Yield the candidates for GRUB's folder, in search order."""
     for place in (*([given] if given else []), *asset_places(None)):
         yield place / arch.name / GRUB_FOLDER
         yield place / GRUB_FOLDER

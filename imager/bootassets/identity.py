@@ -1,4 +1,4 @@
-"""What boot assets are: their versions, and whether they are the trial default."""
+"""Identify boot assets: their versions, and whether they are the trial default."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SYSTEM = (Asset.KERNEL, Asset.INITRAMFS)
 
 @dataclass(frozen=True, slots=True)
 class AssetIdentity:
-    """Boot assets by their versions, empty where they are not known.
+    """The versions of boot assets, empty if unknown.
 
-    `talos` is what the file `version` beside them says; `trial` whether kernel or initramfs are
-    the default that `imager assets fetch` makes, which is not Talos.
+    `talos` is the content of the file `version` next to them; `trial` is set if kernel or initramfs
+    are the default that `imager assets fetch` builds, which is not Talos.
     """
 
     folder: Path | None
@@ -33,7 +33,7 @@ class AssetIdentity:
 
 
 def identify(assets: BootAssets) -> AssetIdentity:
-    """Return what `assets` are; a missing or damaged one has no version."""
+    """Identify `assets`; a missing or damaged one has no version."""
 
     def version(asset: Asset) -> str:
         try:
@@ -52,9 +52,9 @@ def identify(assets: BootAssets) -> AssetIdentity:
 
 
 def asset_version(assets: BootAssets, asset: Asset) -> str:
-    """Return the version that `asset` says it has, empty if it says none.
+    """Return the version that is embedded in `asset`, empty if there is none.
 
-    Raises InputError when it is missing or not an EFI binary.
+    Raises InputError if the asset is missing or not an EFI binary.
     """
     path = assets.path(asset)
     if asset is Asset.INITRAMFS:

@@ -1,4 +1,4 @@
-"""One UKI from the boot assets of a target."""
+"""Build a UKI from boot assets."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from imager.efi.systemd import Part, version_number
 from imager.efi.uki import plan_uki
 from imager.efi.uki_sections import UkiParts, UkiProfile, uki_sections
 
-# systemd's release notes; an older stub takes the last command line that it finds.
+# systemd's release notes; older stubs use the last command line in the UKI.
 _PROFILES_SINCE = 257
 _WHAT = {Asset.KERNEL: "kernel", Asset.SD_BOOT: "systemd-boot", Asset.SD_STUB: "systemd-stub"}
 
 
 def efi_asset(assets: BootAssets, asset: Asset) -> Content:
-    """Return a boot asset that must be an EFI binary of the assets' architecture.
+    """Return a boot asset that must be an EFI binary for the assets' architecture.
 
-    Raises InputError when it is missing or invalid.
+    Raises InputError if it is missing or invalid.
     """
     path = assets.path(asset)
     check_pe(path, machine=assets.arch.pe_machine, what=_WHAT[asset])
@@ -30,7 +30,7 @@ def efi_asset(assets: BootAssets, asset: Asset) -> Content:
 
 
 def initramfs_asset(assets: BootAssets) -> Content:
-    """Return the initramfs; raises InputError when it is missing or empty."""
+    """Return the initramfs; raises InputError if it is missing or empty."""
     path = assets.path(Asset.INITRAMFS)
     content = Content.of_file(path)
     if not content.size:
@@ -41,7 +41,7 @@ def initramfs_asset(assets: BootAssets) -> Content:
 
 
 def knows_profiles(assets: BootAssets) -> bool:
-    """Whether the stub can start a UKI's profiles; raises InputError when it is missing."""
+    """Whether the stub supports UKI profiles; raises InputError if it is missing."""
     return version_number(assets.path(Asset.SD_STUB), Part.STUB) >= _PROFILES_SINCE
 
 
@@ -55,10 +55,10 @@ def unified_kernel_image(
 ) -> Content:
     """Return the UKI of kernel, initramfs and `cmdline`; `release` is its os-release(5) file.
 
-    `profiles` come after the profile `main`; None is for stubs without support for profiles.
-    With `pcr_signer` it has `.pcrpkey` and `.pcrsig`, by which a TPM gives out its secrets to what
-    the key has signed; kernel and initramfs are read for that. Raises InputError when an asset is
-    missing or not what it should be, UnsupportedError when it is not known what the stub measures.
+    `profiles` follow the profile `main`; use None for stubs without support for profiles. With
+    `pcr_signer` the UKI has `.pcrpkey` and `.pcrsig`, so that a TPM releases secrets only to
+    images signed with the key; this reads kernel and initramfs. Raises InputError if an asset is
+    missing or invalid, UnsupportedError if the stub's measurements are unknown.
     """
     stub = assets.path(Asset.SD_STUB)
     check_pe(stub, machine=assets.arch.pe_machine, what=_WHAT[Asset.SD_STUB])

@@ -1,8 +1,8 @@
-"""The release of a kernel image, as `uname -r` says it, read from the image itself.
+"""Read the release of a kernel (`uname -r`) from its image.
 
-An x86 bzImage names it in its header (https://docs.kernel.org/arch/x86/boot.html, field
-kernel_version), an arm64 Image has it in its banner (https://docs.kernel.org/arch/arm64/booting.html),
-and a compressed EFI image (CONFIG_EFI_ZBOOT) has such an Image inside: Linux,
+An x86 bzImage has it in its header (https://docs.kernel.org/arch/x86/boot.html, field
+kernel_version), an arm64 Image in its banner (https://docs.kernel.org/arch/arm64/booting.html), and
+a compressed EFI image (CONFIG_EFI_ZBOOT) contains such an Image: Linux,
 drivers/firmware/efi/libstub/zboot-header.S.
 """
 
@@ -47,7 +47,7 @@ def _gzip(payload: BinaryIO) -> _Readable:
     return gzip.GzipFile(fileobj=payload)
 
 
-# As the kernel's Makefile.zboot calls them; the others have no decoder here.
+# The names in the kernel's Makefile.zboot; its other formats have no decoder here.
 _DECODERS: Mapping[bytes, Callable[[BinaryIO], _Readable]] = {
     b"gzip": _gzip,
     b"zstd": _zstd,
@@ -59,9 +59,9 @@ _DECODERS: Mapping[bytes, Callable[[BinaryIO], _Readable]] = {
 def kernel_version(vmlinuz: Path) -> str:
     """Return the release (`uname -r`) of the kernel image `vmlinuz`.
 
-    Of an image of another kind, or compressed by an unusual program, it is not known: "". At most
-    a file of 256 MiB is held, and none of what it expands to. Raises InputError for an image whose
-    header lies, or that cannot be decompressed.
+    Returns "" for another kind of image or an unusual compression. Holds a file of at most 256 MiB
+    in memory, but not its decompressed contents. Raises InputError for an image with an invalid
+    header, or one that cannot be decompressed.
     """
     try:
         with vmlinuz.open("rb") as file:

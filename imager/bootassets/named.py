@@ -1,4 +1,4 @@
-"""Boot assets that a profile names one by one."""
+"""Boot assets that a profile names individually."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from imager.support.fields import setting
 
 @dataclass(frozen=True, slots=True)
 class NamedAssets:
-    """The boot assets that a profile names, and notes on those that are not where it says.
+    """The boot assets that a profile names, and notes on those whose paths do not exist.
 
-    Talos prints the paths of its own container, which mean the same as none at all.
+    Talos prints the paths of its own container, which count as unset if missing.
     """
 
     files: Mapping[Asset, Path]
@@ -24,7 +24,7 @@ class NamedAssets:
 
     @classmethod
     def of(cls, boot: Input, arch: Arch) -> NamedAssets:
-        """Return the boot assets for `arch` that a profile's `input` names."""
+        """Return the boot assets for `arch` in a profile's `input`."""
         named = {
             Asset.KERNEL: ("input.kernel", boot.kernel),
             Asset.INITRAMFS: ("input.initramfs", boot.initramfs),

@@ -1,10 +1,10 @@
-"""`sources.json`: the record of which packages a set of boot assets was made from.
+"""`sources.json`: the record of the packages that a set of boot assets was built from.
 
     {"schema": 1, "arch": "amd64", "suite": "bookworm", "epoch": 1704067200,
      "packages": [{"name", "version", "size", "sha256"}],
      "assets": {"vmlinuz": {"size", "sha256"}}}
 
-Sizes are bytes, digests hexadecimal. The packages make it a lock file: the same set can be made
+Sizes are bytes, digests hexadecimal. The packages make it a lock file: the same set can be built
 from them again.
 """
 
@@ -27,7 +27,7 @@ _LARGEST = 1 << 20
 def record_text(
     arch: Arch, *, epoch: int, packages: Sequence[DebianPackage], assets: Mapping[str, bytes]
 ) -> str:
-    """Return the record of `assets` (name to contents), made from `packages` at `epoch`."""
+    """Return the record of `assets` (name to contents), built from `packages` at `epoch`."""
     record = {
         "schema": _SCHEMA,
         "arch": arch.name,
@@ -46,9 +46,9 @@ def record_text(
 
 
 def read_lock(path: Path, arch: Arch) -> tuple[DebianPackage, ...]:
-    """Return the packages that the record `path` names.
+    """Return the packages in the record `path`.
 
-    Raises InputError when it is missing, no such record, or one of another architecture.
+    Raises InputError if it is missing, invalid, or for another architecture.
     """
     hint = "make one with `imager assets fetch`, without --locked"
     try:
