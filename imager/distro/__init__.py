@@ -1,1 +1,1 @@
-"""The small Debian behind `assets fetch`: packages, initramfs, the node."""
+"""The minimal Debian that `assets fetch` builds: packages, initramfs, the node."""

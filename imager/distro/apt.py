@@ -1,9 +1,9 @@
-"""Debian packages by apt, on a private state folder: nothing installed, no root, any architecture.
+"""Download Debian packages with apt, for any architecture, without root or installing anything.
 
-The folder holds apt's own sources, lists and cache (apt.conf(5), "Directories"), so that neither
-the host's packages, pins and sources nor its architecture matter. The host's configuration is
-still read, for its proxies and certificates. Indexes must be signed by a key of Debian that comes
-with this package; a package must have the SHA-256 that the signed index names.
+A private state folder contains apt's sources, lists and cache (apt.conf(5), "Directories"), so the
+host's packages, pins, sources and architecture have no effect. The host's configuration is still
+read, for its proxies and certificates. Indexes must be signed by a Debian key that ships with this
+package; a package must have the SHA-256 in the signed index.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MIRROR_HINT = (
 _FIELD = re.compile(r"^([A-Za-z0-9-]+): (.*)$", re.MULTILINE)
 _URI = re.compile(r"[a-z0-9+]+:/[^\s\[\]#]+", re.ASCII)
 
-# `#clear` undoes the host's hooks, which would tidy the host's own folders after our update.
+# `#clear` removes the host's hooks, which would clean up the host's own folders after our update.
 _CONFIG = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -62,18 +62,18 @@ Dir::Etc::trustedparts "{folder}/keys";
 
 @dataclass(frozen=True, slots=True)
 class Apt:
-    """apt with the configuration file of a private state folder."""
+    """apt, configured with a private state folder."""
 
     config: Path
 
     def update(self) -> None:
-        """Fetch the mirror's indexes; raises DependencyError when any fails or is not signed."""
+        """Fetch the mirror's indexes; raises DependencyError if one fails or is not signed."""
         self._run("apt-get", "-o", "APT::Update::Error-Mode=any", "update")
 
     def show(self, *names: str) -> tuple[tuple[DebianPackage, str], ...]:
-        """Return the newest version of each package, and its Depends field, in their order.
+        """Return the newest version of each package and its Depends field, in the order of `names`.
 
-        Raises DependencyError when the mirror does not have one.
+        Raises DependencyError if the mirror lacks one of them.
         """
         text = self._run("apt-cache", "show", "--no-all-versions", *names).decode()
         records = [dict(_FIELD.findall(record)) for record in text.split("\n\n")]
@@ -81,9 +81,9 @@ class Apt:
         return tuple(_package(name, found.get(name, {})) for name in names)
 
     def download(self, package: DebianPackage, folder: Path) -> Path:
-        """Return the .deb of `package`, downloaded into the empty `folder`.
+        """Download the .deb of `package` into the empty `folder` and return its path.
 
-        Raises DependencyError when the mirror does not have this version, or other bytes of it.
+        Raises DependencyError if the mirror lacks this version, or serves a different file.
         """
         self._run("apt-get", "download", f"{package.name}={package.version}", cwd=folder)
         found = sorted(folder.glob("*.deb"))
@@ -109,9 +109,9 @@ def _package(name: str, fields: Mapping[str, str]) -> tuple[DebianPackage, str]:
 
 
 def open_apt(arch: Arch, *, mirror: str, folder: Path, suite: str = SUITE) -> Apt:
-    """Prepare apt for `arch` in the new folder `folder` and fetch the signed indexes of `mirror`.
+    """Prepare apt for `arch` in the new folder `folder`, and fetch the signed indexes of `mirror`.
 
-    Raises InputError for a mirror that is no URI, DependencyError when apt fails.
+    Raises InputError if `mirror` is not a URI, DependencyError if apt fails.
     """
     if not _URI.fullmatch(mirror):
         raise InputError(f"{mirror!r} is not the URL of a Debian mirror", hint=_MIRROR_HINT)
@@ -135,10 +135,10 @@ def open_apt(arch: Arch, *, mirror: str, folder: Path, suite: str = SUITE) -> Ap
 
 
 def find_mirror(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the address of a Debian mirror.
+    """Return the URL of a Debian mirror.
 
-    It is IMAGER_DEBIAN_MIRROR, else the one the host's apt uses for Debian, else the one that
-    package python-apt-common knows. Raises DependencyError when there is none.
+    Tries IMAGER_DEBIAN_MIRROR, the mirror of the host's apt, and the one in the package
+    python-apt-common, in this order. Raises DependencyError if there is none.
     """
     asked = environment.get("IMAGER_DEBIAN_MIRROR", "")
     found = asked or _mirror_of_host() or _mirror_of_templates()
@@ -152,7 +152,7 @@ def _mirror_of_host() -> str:
     for line in _lines(targets):
         if line.startswith("Debian|Debian|main|"):
             return line.rpartition("|")[2]
-    # Without downloaded lists apt knows no origin: the customary end of the address must do.
+    # Without downloaded lists, apt does not know the origin: match the usual end of the URL.
     for line in _lines([*targets, "--no-release-info"]):
         if line.endswith("/debian/") and "|main|" in line:
             return line.rpartition("|")[2]
@@ -178,7 +178,7 @@ def _caller_settings() -> dict[str, str]:
 
 
 def matches(path: Path, package: DebianPackage) -> bool:
-    """Say whether the file `path` is the .deb of `package`, by size and SHA-256."""
+    """Whether the file `path` is the .deb of `package`, by size and SHA-256."""
     if not path.is_file() or path.stat().st_size != package.size:
         return False
     with path.open("rb") as file:

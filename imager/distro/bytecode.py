@@ -1,6 +1,6 @@
-"""Python modules compiled ahead, for a machine on which nothing can be written beside them.
+"""Compile Python modules ahead of time, for a machine that cannot write .pyc files.
 
-Specification: PEP 552; a hash-based .pyc that is not checked against its source needs none.
+Specification: PEP 552; an unchecked hash-based .pyc does not need its source.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import marshal
 import warnings
 from importlib.util import MAGIC_NUMBER, source_hash
 
-# Of Python 3.11, the node's: Lib/importlib/_bootstrap_external.py, "magic numbers".
+# Of Python 3.11, which the node runs: Lib/importlib/_bootstrap_external.py, "magic numbers".
 _NODE_MAGIC = (3495).to_bytes(2, "little") + b"\r\n"
 _HASH_BASED = (1).to_bytes(4, "little")
-# Later versions write what depends on how often an object is in use.
+# The output of later marshal versions depends on reference counts.
 _MARSHAL_VERSION = 2
 
 
 def compiled(name: str, source: bytes) -> tuple[str, bytes]:
-    """Return name and contents of the module file `name`, compiled when this Python is a 3.11.
+    """Return name and contents of the module file `name`, compiled if this is Python 3.11.
 
-    Another Python cannot, and Python 2's leftovers cannot be: the source is kept then.
+    With another Python, or for source that does not compile, returns the source.
     """
     if MAGIC_NUMBER != _NODE_MAGIC or not name.endswith(".py"):
         return name, source

@@ -1,4 +1,4 @@
-"""What `imager assets fetch` has made and downloaded, and removing it."""
+"""Find and remove what `imager assets fetch` built and downloaded."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from imager.support.folders import used_space
 from imager.support.partials import is_in_use
 
 _DOWNLOAD = re.compile(r"([0-9a-f]{64})\.(deb|whl|squashfs)", re.ASCII)
-# What earlier releases and killed runs left.
+# Leftovers of earlier releases and killed runs.
 _LEFTOVER = re.compile(r"partial-.*|squashfs-.*|\..*\.partial", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A file or folder to remove, and the bytes that it takes on the disk."""
+    """A file or folder to remove, and its disk usage in bytes."""
 
     path: Path
     size: int
@@ -33,8 +33,8 @@ class Removal:
 def plan_cleaning(assets: Path, packages: Path, *, stale: bool) -> tuple[Removal, ...]:
     """Return what to remove: the sets of boot assets under `assets`, and the downloads.
 
-    With `stale`, only the downloads that none of the sets was made of. Boot assets without a record
-    of ours, such as Talos's, are never among it, nor what a run is downloading now.
+    With `stale`, only downloads that none of the sets was built from. Never includes boot assets
+    without a record of ours, such as Talos's, nor files of a download in progress.
     """
     sets = tuple(_sets(assets))
     needed = {name for each in sets for name in _downloads(each)} if stale else set()
@@ -45,7 +45,7 @@ def plan_cleaning(assets: Path, packages: Path, *, stale: bool) -> tuple[Removal
 
 
 def clean(removals: tuple[Removal, ...]) -> None:
-    """Remove what was planned, and folders that are empty then; raises HostError."""
+    """Remove the planned files, and folders that become empty; raises HostError."""
     for removal in removals:
         path = removal.path
         try:
@@ -69,7 +69,7 @@ def _sets(assets: Path) -> Iterator[tuple[Path, Arch]]:
 
 
 def _downloads(made: tuple[Path, Arch]) -> Iterator[str]:
-    """Yield the names of the downloads that a set was made of."""
+    """Yield the names of the downloads that a set was built from."""
     folder, arch = made
     yield from (f"{package.sha256}.deb" for package in read_lock(folder / RECORD, arch))
     if folder.parent.name == NODE.folder:

@@ -1,7 +1,7 @@
-"""Members of a Debian binary package, read without dpkg.
+"""Read files of a Debian binary package without dpkg.
 
 A .deb is an ar archive of `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)). It is read
-as a stream: nothing but the wanted files is kept.
+as a stream; only the requested files are kept in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MODES = {"data.tar": "r|", "data.tar.gz": "r|gz", "data.tar.xz": "r|xz"}
 def deb_files(path: Path, *, folders: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """Yield (path without leading ./, contents) of each regular file below one of `folders`.
 
-    Raises DependencyError when the package cannot be read.
+    Raises DependencyError if the package cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -39,7 +39,7 @@ def deb_files(path: Path, *, folders: tuple[str, ...]) -> Iterator[tuple[str, by
 
 
 def _seek_data(file: BinaryIO, size: int) -> str:
-    """Leave `file` at the data archive of the package; return tarfile's mode for it."""
+    """Position `file` at the package's data archive; return tarfile's mode for it."""
     if file.read(len(_MAGIC)) != _MAGIC:
         raise ValueError("no ar archive")
     while file.tell() < size:

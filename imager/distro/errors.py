@@ -1,4 +1,4 @@
-"""The kinds of errors of the packages that boot assets are made of."""
+"""The kinds of errors of the packages that boot assets are built from."""
 
 from __future__ import annotations
 

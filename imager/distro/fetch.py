@@ -1,8 +1,8 @@
 """Fetch the embedded default boot assets: Debian's kernel and bootloaders, and our initramfs.
 
 A set is the folder `<assets>/<arch>` with Talos's file names and `sources.json`, the record of
-the exact packages it was made from. That record is a lock too: given back as `lock`, the same
-set is made again, or nothing. A lock from before GRUB was in the set makes one without GRUB.
+the exact packages that it was built from. The record is also a lock: passed back as `lock`, it
+yields the same set, or an error. A lock that predates GRUB in the set yields one without GRUB.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from imager.support.folders import ensure_folder
 
 _EFI_FOLDER = "usr/lib/systemd/boot/efi/"
 _LIBRARY = "usr/lib/"
-# Where modules that boot media need lie; most of a kernel's others are in drivers/{gpu,net,media}.
+# Folders of the modules that boot media need; most others are in drivers/{gpu,net,media}.
 _MODULE_FOLDERS = (
     "arch", "block", "crypto", "fs", "lib", "drivers/ata", "drivers/block", "drivers/cdrom",
     "drivers/char/tpm", "drivers/hid", "drivers/hv", "drivers/input", "drivers/message",
@@ -38,7 +38,7 @@ _MODULE_FOLDERS = (
 
 @dataclass(frozen=True, slots=True)
 class SetRequest:
-    """Which set: with `lock`, a sources.json, exactly its packages are used, else the newest."""
+    """The set to build: from exactly the packages of `lock`, a sources.json, else the newest."""
 
     arch: Arch
     flavor: Flavor = WITNESS
@@ -47,7 +47,7 @@ class SetRequest:
 
 @dataclass(frozen=True, slots=True)
 class FetchedAssets:
-    """A set of boot assets: the folder it lies in and the packages it was made from."""
+    """A set of boot assets: its folder and the packages that it was built from."""
 
     folder: Path
     packages: tuple[DebianPackage, ...]
@@ -60,10 +60,10 @@ def fetch_assets(
     context: FetchContext,
     epoch: int,
 ) -> FetchedAssets:
-    """Make the set `folder/<arch>` from Debian's packages; an older one is replaced at once.
+    """Build the set `folder/<arch>` from Debian's packages, atomically replacing an older one.
 
     `epoch` is the time of the files in the initramfs, in seconds since 1970. Raises InputError for
-    a bad lock or a folder that is not ours to replace, DependencyError when apt, pip, the mirror
+    an invalid lock, or a folder that may not be replaced; DependencyError if apt, pip, the mirror
     or a package fails.
     """
     arch, flavor = wanted.arch, wanted.flavor
@@ -96,7 +96,7 @@ def _make_assets(
 
 
 def _grub(arch: Arch, debs: Sequence[Path]) -> dict[str, bytes]:
-    """Return what is needed of GRUB's packages, as GRUB's own folder has it."""
+    """Return the required files of GRUB's packages, by their paths in GRUB's own folder."""
     wanted = [efi_file(arch), *([f"{arch.grub_bios}/"] if arch.grub_bios else [])]
     folders = tuple(f"{_LIBRARY}{GRUB_FOLDER}/{name}" for name in wanted)
     found = {
@@ -108,7 +108,7 @@ def _grub(arch: Arch, debs: Sequence[Path]) -> dict[str, bytes]:
 
 
 def _grub_names(arch: Arch, found: Mapping[str, bytes]) -> list[str]:
-    """Return the files of GRUB that are needed, by their names in a set."""
+    """Return the required files of GRUB, by their names in a set."""
     names = [efi_file(arch)]
     if arch.grub_bios:
         modules = _needed(found, f"{GRUB_FOLDER}/{arch.grub_bios}/{MODULE_LIST}")
@@ -126,7 +126,7 @@ def _needed(found: Mapping[str, bytes], name: str) -> bytes:
 
 
 def _one(files: Mapping[str, bytes], name: str) -> bytes:
-    """Return the file of that `name`, in whichever of its possible folders it is."""
+    """Return the file called `name`, in any of its possible folders."""
     found = [data for path, data in files.items() if PurePosixPath(path).name == name]
     if len(found) != 1:
         raise UnusablePackageError(f"Debian's package has {len(found)} files {name}, not one")
@@ -136,7 +136,7 @@ def _one(files: Mapping[str, bytes], name: str) -> bytes:
 def _unpack_kernel(
     deb: Path, wanted: Sequence[str], folder: Path
 ) -> tuple[bytes, list[KernelModule]]:
-    """Return the kernel and, unpacked into `folder`, the `wanted` modules to load, in order."""
+    """Return the kernel and the `wanted` modules in load order, unpacked into `folder`."""
     kernels: dict[str, bytes] = {}
     modules: dict[str, KernelModule] = {}
     builtin: frozenset[str] = frozenset()
@@ -176,7 +176,7 @@ def check_replaceable(target: Path) -> None:
 
 
 def _put_in_place(files: Mapping[str, bytes], target: Path) -> None:
-    """Make the folder `target` hold exactly `files`: at no time is it there half-written."""
+    """Replace the contents of the folder `target` with `files`, atomically."""
     ensure_folder(target.parent)
     with atomic_folder(target) as folder:
         for name, data in files.items():

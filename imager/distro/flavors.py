@@ -1,4 +1,4 @@
-"""The flavors of the embedded default: what runs in the initramfs, and what it takes to make it."""
+"""The flavors of the embedded default: the software in the initramfs, and how to build it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from imager.formats.squashfs import Compression, cached_squashfs_image, squashfs
 from imager.support.arch import Arch
 from imager.support.errors import InputError
 
-# What others made is packed once, the code at each change.
+# Third-party files are packed once, our code after each change.
 _BASE = Compression(level=19, block_size=1 << 20)
 _OWN = Compression(level=15, block_size=128 << 10)
 
 
 @dataclass(frozen=True, slots=True)
 class InitramfsInputs:
-    """What an initramfs for `arch` is made of.
+    """The parts of an initramfs for `arch`.
 
-    `modules` are to be loaded in their order; `debs` are the packages of the flavor by their
-    names; `epoch` is the time of every file, in seconds since 1970.
+    `modules` are loaded in this order; `debs` are the packages of the flavor by name; `epoch` is
+    the time of every file, in seconds since 1970.
     """
 
     arch: Arch
@@ -42,10 +42,10 @@ class InitramfsInputs:
 
 @dataclass(frozen=True, slots=True)
 class Flavor:
-    """A kind of initramfs: `folder` has its sets, below the folder of all.
+    """A kind of initramfs; its sets are in the subfolder `folder`.
 
-    `packages` are Debian's that it takes beside those of every set, `modules` the names of the
-    kernel's, in the order to load them.
+    `packages` are Debian packages in addition to those of every set, `modules` the names of kernel
+    modules in load order.
     """
 
     name: str

@@ -1,8 +1,7 @@
-"""The initramfs of each flavor: busybox, kernel modules, and what runs then.
+"""The initramfs of each flavor: busybox, kernel modules, and the scripts to run.
 
-The witness finds the image cache on whatever medium carries it, checks every blob and says what
-it found on the console: see `witness/init`. The node goes on in a root file system of its own:
-see `node/init`.
+The witness finds the image cache on the boot medium, checks every blob and prints the result on the
+console: see `witness/init`. The node switches to its own root file system: see `node/init`.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from imager.formats.cpio import plan_cpio
 
 # Kernels decompress zstd about three times as fast as xz; the higher levels gain little.
 _LEVEL = 19
-# It is made at each change of the code.
+# The node's initramfs is rebuilt after each change of the code.
 _NODE_LEVEL = 12
 _FOLDERS = ("bin", "dev", "modules", "proc", "run", "sys", "system", "tmp")
 _NODE_FOLDERS = ("lower", "root", "upper")
 
 
 def witness_modules() -> list[str]:
-    """Return the names of the modules that the witness wants, in the order to load them."""
+    """Return the names of the witness's modules, in load order."""
     return _module_names("witness/modules")
 
 
 def node_modules() -> list[str]:
-    """Return the names of the modules that the node wants: the witness's and more."""
+    """Return the names of the node's modules: the witness's and more."""
     return [*witness_modules(), *_module_names("node/modules")]
 
 
@@ -55,8 +54,8 @@ def node_initramfs(
 ) -> bytes:
     """Return an initramfs that loads `modules` and starts the node.
 
-    Its root file system are the squashfs images `roots`, each laid over those before it. They
-    stand in an archive of their own, which is not compressed a second time.
+    Its root file system consists of the squashfs images `roots`, each overlaid on those before it.
+    They are in a separate archive, which is not compressed again.
     """
     images = Tree.of(
         File(f"root{number}.squashfs", Content.of_bytes(root)) for number, root in enumerate(roots)

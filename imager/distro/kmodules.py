@@ -1,8 +1,7 @@
-"""Kernel modules: what they need, and in which order to load them.
+"""Read the dependencies of kernel modules, and determine their load order.
 
-Debian's kernel package has no modules.dep, so the names a module depends on are read from its own
-.modinfo section: NUL-terminated `key=value` strings (Linux, include/linux/moduleparam.h) in an ELF
-file.
+Debian's kernel package has no modules.dep, so a module's dependencies are read from its .modinfo
+section: NUL-terminated `key=value` strings (Linux, include/linux/moduleparam.h) in an ELF file.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _COMPRESSED = ".ko.xz"
 
 @dataclass(frozen=True, slots=True)
 class KernelModule:
-    """A module file: the modules it cannot load without, and those it works better with."""
+    """A module file, the modules that it requires, and those to load first if available."""
 
     name: str
     path: Path
@@ -34,14 +33,14 @@ class KernelModule:
 
 
 def module_name(text: str) -> str:
-    """Return the name of the module that `text`, a name or path, means: `-` reads as `_`."""
+    """Return the module name for `text`, a name or path, with `-` replaced by `_`."""
     return text.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
 def read_module(path: Path) -> KernelModule:
-    """Read what the module file `path` says of itself.
+    """Read the metadata of the module file `path`.
 
-    Raises DependencyError when it is not a module.
+    Raises DependencyError if it is not a module.
     """
     try:
         info = modinfo(_read(path))
@@ -58,7 +57,7 @@ def read_module(path: Path) -> KernelModule:
 
 
 def _soft_before(value: str) -> list[str]:
-    """Return the modules of `pre: a b post: c` that come before."""
+    """Return the `pre` modules of `pre: a b post: c`."""
     names = value.partition("pre:")[2].partition("post:")[0]
     return names.split()
 
@@ -75,7 +74,7 @@ def _read(path: Path) -> bytes:
 def modinfo(elf: bytes) -> dict[str, list[str]]:
     """Return the keys of the .modinfo section of an ELF file, each with its values in order.
 
-    Raises ValueError when `elf` is not an ELF file with that section.
+    Raises ValueError if `elf` is not an ELF file with that section.
     """
     info: dict[str, list[str]] = {}
     for entry in Elf.parse(elf).section(".modinfo").split(b"\0"):
@@ -88,10 +87,10 @@ def modinfo(elf: bytes) -> dict[str, list[str]]:
 def load_order(
     wanted: Iterable[str], modules: Mapping[str, KernelModule], *, builtin: frozenset[str]
 ) -> list[KernelModule]:
-    """Return the modules to load for the `wanted` names, each after those it depends on.
+    """Return the modules to load for the `wanted` names, each after its dependencies.
 
-    A name that ends in `?` may be missing, as may a soft dependency; what is built into the
-    kernel needs no loading. Raises DependencyError for a name that is neither, and for a circle.
+    A name that ends in `?` may be missing, as may a soft dependency; built-in modules need no
+    loading. Raises DependencyError for any other missing module, and for circular dependencies.
     """
     order: dict[str, KernelModule] = {}
     for text in wanted:

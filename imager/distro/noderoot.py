@@ -1,7 +1,7 @@
-"""The node's root file system: parts of Debian's packages, of wheels, and this package itself.
+"""The node's root file system: parts of Debian packages and wheels, and this package itself.
 
-`node/files` says which parts. Shared libraries lie flat in /usr/lib, where the dynamic linker of
-every architecture looks, under the names by which programs ask for them.
+`node/files` selects the parts. Shared libraries are directly in /usr/lib, which the dynamic linker
+of every architecture searches, under the names that programs request.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ _TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class FileList:
-    """What is kept of each package, by its name, and what is left out: patterns of fnmatch."""
+    """The files to keep, by package, and the files to exclude: fnmatch patterns."""
 
     kept: Mapping[str, tuple[str, ...]]
     left_out: tuple[str, ...]
 
     def keeps(self, package: str, path: str) -> bool:
-        """Say whether the file `path` of a Debian `package` is wanted."""
+        """Whether to keep the file `path` of a Debian `package`."""
         return any(fnmatchcase(path, pattern) for pattern in self.kept[package])
 
     def leaves_out(self, path: str) -> bool:
-        """Say whether nothing shall be at `path` in the root file system."""
+        """Whether to exclude `path` from the root file system."""
         return any(fnmatchcase(path, pattern) for pattern in self.left_out)
 
 
 def read_file_list() -> FileList:
-    """Return what `node/files` says."""
+    """Parse `node/files`."""
     text = (files(__package__) / "node/files").read_text()
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     kept = {words[0]: tuple(words[1:]) for words in lines if words[0] != "-"}
@@ -71,9 +71,9 @@ def read_file_list() -> FileList:
 
 
 def base_root(debs: Mapping[str, Path], wheels: Sequence[Path], busybox: bytes) -> Tree:
-    """Return what others made of the root file system: Debian's packages, by name, and wheels.
+    """Return the third-party part of the root file system: Debian packages, by name, and wheels.
 
-    Raises DependencyError for a package that cannot be read or lacks what is wanted of it.
+    Raises DependencyError for a package that cannot be read, or lacks a requested file.
     """
     listed = read_file_list()
     contents = {
@@ -87,7 +87,7 @@ def base_root(debs: Mapping[str, Path], wheels: Sequence[Path], busybox: bytes) 
 
 
 def own_root() -> Tree:
-    """Return the rest, which is laid over it: this package, and the scripts that start the node."""
+    """Return the layer above: this package, and the scripts that start the node."""
     return Tree.of(_files(_own_files()))
 
 
@@ -107,7 +107,7 @@ def _debian_files(debs: Mapping[str, Path], listed: FileList) -> dict[str, bytes
 
 
 def _place(path: str) -> str:
-    """Return where a file of a Debian package is put."""
+    """Return the destination path for a file of a Debian package."""
     if library := _LIBRARY.fullmatch(path):
         return f"usr/lib/{library[1]}"
     return f"usr/{path}" if path.startswith(("bin/", "sbin/")) else path
@@ -115,7 +115,7 @@ def _place(path: str) -> str:
 
 def _python_files(wheels: Iterable[Path]) -> dict[str, bytes]:
     return {
-        # Many a wheel's library carries ten times its size for debuggers.
+        # In many wheels, debug information makes up nine tenths of a library.
         f"{_PYTHON_PACKAGES}/{name}": Elf.parse(data).loaded_part() if elf_bits(data) else data
         for path in wheels
         for name, data in wheel_files(path)
@@ -146,12 +146,12 @@ def _tree(folder: Traversable) -> Iterator[tuple[str, bytes]]:
 
 
 def _files(contents: Mapping[str, bytes]) -> Iterator[File]:
-    """Yield the files of the root file system by name, with modules compiled."""
+    """Yield the files of the root file system, with Python modules compiled."""
     for path, data in sorted(contents.items()):
         yield _file(*(compiled(path, data) if path.startswith("usr/lib/python") else (path, data)))
 
 
 def _file(path: str, data: bytes) -> File:
-    # The dynamic linker, a library, is a program too.
+    # The dynamic linker is a library, but also a program.
     executable = bool(elf_bits(data)) or data.startswith(b"#!")
     return File(path, Content.of_bytes(data), mode=0o755 if executable else 0o644)

@@ -1,4 +1,4 @@
-"""The Debian packages of the embedded default: which they are, and their .debs in a cache."""
+"""The Debian packages of the embedded default, and the cache of their .debs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def _silent(_: str) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, slots=True)
 class FetchContext:
-    """Where and how packages are got.
+    """How to download packages.
 
-    `cache` keeps .debs by their SHA-256, so that none is downloaded twice; `scratch` holds
-    temporary folders; `mirror` is an address, or None for the host's own; `waiting` is told what
-    the block of its context waits for.
+    `cache` stores .debs by SHA-256, so that each is downloaded once; `scratch` is for temporary
+    folders; `mirror` is a URL, or None for the host's mirror; `waiting` receives a description of
+    the wait during its context.
     """
 
     cache: Path
@@ -46,9 +46,9 @@ class FetchContext:
 
 @dataclass(frozen=True, slots=True)
 class PackageSet:
-    """The packages, each with its .deb; those of `grub` are not in locks of older sets.
+    """The packages, each with its .deb; locks of older sets have no `grub` packages.
 
-    `more` are those of the flavor, by their names.
+    `more` are those of the flavor, by name.
     """
 
     kernel: Path
@@ -64,9 +64,9 @@ def get_packages(
 ) -> PackageSet:
     """Return the newest packages, or exactly those of `lock`, downloading what is not cached.
 
-    `more` are the names of packages beside those of every set.
-    Raises InputError for a lock that is not one, DependencyError when the mirror fails or does
-    not have a package of the lock.
+    `more` are the names of packages in addition to those of every set.
+    Raises InputError for an invalid lock, DependencyError if the mirror fails or lacks a package of
+    the lock.
     """
     cache = context.cache
     ensure_folder(cache)
@@ -83,7 +83,7 @@ def get_packages(
 
 
 def _newest(apt: Apt, arch: Arch, more: Sequence[str]) -> tuple[DebianPackage, ...]:
-    # The kernel's own package changes its name with each ABI; this one depends on the current.
+    # The kernel package's name changes with each ABI; this metapackage depends on the current one.
     ((_, depends),) = apt.show(f"linux-image-{arch.name}")
     found = _KERNEL.search(depends)
     if found is None:

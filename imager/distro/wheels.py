@@ -1,7 +1,7 @@
-"""Python packages for the node, as wheels from PyPI: which they are, and their files in a cache.
+"""Download Python packages for the node, as wheels from PyPI, into a cache.
 
-The lock `node/wheels-<arch>.txt`, a requirements file of pip's, pins each by version and SHA-256.
-pip fetches them, nothing is built or installed: a wheel is a ZIP archive of what is imported
+The lock `node/wheels-<arch>.txt`, a pip requirements file, pins each by version and SHA-256. pip
+only downloads them: a wheel is a ZIP archive of importable files
 (https://packaging.python.org/en/latest/specifications/binary-distribution-format/).
 """
 
@@ -29,7 +29,7 @@ from imager.support.tools import find_tool, run_tool
 
 PYTHON = "3.11"
 _PIP_PACKAGE = "python3-pip"
-# Newer ones than 2.36 do not run on Debian bookworm's glibc.
+# Wheels for a glibc newer than 2.36 do not run on Debian bookworm.
 _GLIBCS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _PIN = re.compile(r"([a-z0-9-]+)==([0-9a-z.]+) --hash=sha256:([0-9a-f]{64})", re.ASCII)
@@ -39,7 +39,7 @@ _LARGEST_FILE = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """One exact wheel; `sha256` in hexadecimal."""
+    """A wheel by name, version and hash; `sha256` in hexadecimal."""
 
     name: str
     version: str
@@ -47,12 +47,12 @@ class Wheel:
 
     @property
     def requirement(self) -> str:
-        """The line of a requirements file that means this wheel and no other."""
+        """The requirements file line that pins exactly this wheel."""
         return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
 
 
 def locked_wheels(arch: Arch) -> tuple[Wheel, ...]:
-    """Return the wheels of the lock for `arch`; raises ValueError for a line that is no pin."""
+    """Return the wheels of the lock for `arch`; raises ValueError for a line that is not a pin."""
     lines = (files(__package__) / f"node/wheels-{arch.name}.txt").read_text().splitlines()
     return tuple(_parse(line) for line in lines if line and not line.startswith("#"))
 
@@ -65,9 +65,9 @@ def _parse(line: str) -> Wheel:
 
 
 def get_wheels(wheels: Sequence[Wheel], arch: Arch, context: FetchContext) -> tuple[Path, ...]:
-    """Return the files of `wheels`, downloading with pip those that are not in the cache.
+    """Return the files of `wheels`, downloading with pip those that are not cached.
 
-    Raises DependencyError when pip is missing or fails.
+    Raises DependencyError if pip is missing or fails.
     """
     cache = context.cache
     ensure_folder(cache)
@@ -101,7 +101,7 @@ def _download(wheels: Sequence[Wheel], arch: Arch, folder: Path) -> None:
 
 
 def _pip() -> list[str | Path]:
-    # An environment may be made without pip, which the system then has.
+    # A virtual environment may lack pip while the system has it.
     if find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     return [find_tool("pip3", package=_PIP_PACKAGE)]
@@ -126,9 +126,9 @@ def _sha256(path: Path) -> str:
 
 
 def wheel_files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, contents) of each file of the wheel `path`, by its name among what is imported.
+    """Yield (name, contents) of each file of the wheel `path`, named relative to site-packages.
 
-    Raises DependencyError when it cannot be read, has a name that leads elsewhere, or files that
+    Raises DependencyError if the wheel cannot be read, has a name that leads outside, or files that
     an installer would have to move (`*.data/`).
     """
     try:

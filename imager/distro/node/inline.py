@@ -1,4 +1,4 @@
-"""Print what BASE64(zstd(...)) on standard input says, 1 MiB at most."""
+"""Decode BASE64(zstd(...)) from standard input and print it, 1 MiB at most."""
 
 import base64
 import sys

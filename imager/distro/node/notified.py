@@ -1,4 +1,4 @@
-"""notified.py SOCKET SECONDS: wait until `READY=1` comes as a datagram (sd_notify(3))."""
+"""notified.py SOCKET SECONDS: wait for the datagram `READY=1` (sd_notify(3))."""
 
 import socket
 import sys
