@@ -102,7 +102,7 @@ def _parts_together(
     name = "/".join(each.strip("/") for each in (_text(parts, "registry"), repository) if each)
     if not repository or not (has_tag or _text(parts, "registry")) or _is_pinned(name):
         return None
-    if "/" not in name and "." in name:  # a registry alone
+    if "/" not in name and "." in name:  # only a registry
         return None
     image = _pinned(name, parts, versions=False)
     found = _judged(image, place, has_tag=has_tag, is_helm=True, why=_no_tag(parts))

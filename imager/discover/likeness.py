@@ -174,7 +174,7 @@ def is_no_image(text: str) -> bool:
     return is_other or bool(_FILE.fullmatch(word)) or parsed(word) is None
 
 
-@lru_cache(maxsize=64)  # a text that aliases repeat is looked through once
+@lru_cache(maxsize=64)  # scan a text with several YAML aliases only once
 def whole(text: str) -> tuple[Likeness, ...]:
     """Split `text` into references at commas or white space; empty if it is not a list of them."""
     if is_short(text.strip()):

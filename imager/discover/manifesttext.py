@@ -1,4 +1,4 @@
-"""Load manifests so that every value knows its line.
+"""Load manifests, keeping the line number of every value.
 
 kubectl reads JSON and YAML. JSON is loaded as YAML too, after its strings are rewritten to
 escapes that YAML 1.1 also has (https://www.rfc-editor.org/rfc/rfc8259, section 7).
@@ -86,7 +86,7 @@ def load_text(text: str) -> LoadedText:
     documents: list[TracedDocument] = []
     size = 0
     try:
-        loader = _Loader(_yaml_of(str(text)), origin)  # libyaml takes no subclass
+        loader = _Loader(_yaml_of(str(text)), origin)  # libyaml rejects subclasses of str
         while loader.check_node():
             documents.append(loader.document())
             size = loader.values
@@ -179,7 +179,7 @@ def _yaml_token(match: re.Match[str]) -> str:
 
 
 def _escaped(char: str) -> str:
-    if "\ud800" <= char <= "\udfff":  # half of a pair: no character
+    if "\ud800" <= char <= "\udfff":  # an unpaired surrogate
         return "\N{REPLACEMENT CHARACTER}"
     if char in '"\\':
         return f"\\{char}"

@@ -255,7 +255,7 @@ def _skopeo_image(name: str, tags: object, spot: Spot) -> Iterator[Finding]:
 
 
 def _key(fields: Fields, key: str) -> object:
-    """Return the document's own key object, which knows its line."""
+    """Return the document's own key object, which has its line."""
     return next((each for each in fields if each == key and isinstance(each, Text)), key)
 
 

@@ -55,7 +55,7 @@ def clean(removals: tuple[Removal, ...]) -> None:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise HostError(f"cannot remove {path}: {error.strerror}") from error
-        with suppress(OSError):  # there is more in it
+        with suppress(OSError):  # not empty
             path.parent.rmdir()
 
 
@@ -74,7 +74,7 @@ def _downloads(made: tuple[Path, Arch]) -> Iterator[str]:
     yield from (f"{package.sha256}.deb" for package in read_lock(folder / RECORD, arch))
     if folder.parent.name == NODE.folder:
         yield from (f"{wheel.sha256}.whl" for wheel in locked_wheels(arch))
-        yield "squashfs"  # the name does not tell what it is made of
+        yield "squashfs"  # its name does not identify its sources
 
 
 def _is_removable(path: Path, needed: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The kinds of errors of what Talos decides."""
+"""The kinds of errors in Talos versions and META."""
 
 from __future__ import annotations
 

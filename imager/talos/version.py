@@ -53,7 +53,7 @@ class TalosVersion:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warn if this version is newer than the rules known here."""
+        """Warnings for the user: this version is newer than the rules known here."""
         if self.numbers[:2] <= NEWEST_KNOWN:
             return ()
         newest = "v{}.{}".format(*NEWEST_KNOWN)

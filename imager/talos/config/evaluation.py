@@ -18,7 +18,7 @@ from imager.talos.config.cel import ExpressionError, compiled, evaluate
 from imager.talos.config.disk import Disk
 
 _SECONDS = 5
-_MEMORY = 1 << 30  # more than what the process has
+_MEMORY = 1 << 30  # in addition to the current size
 
 
 def evaluate_limited(text: str, disks: Sequence[Disk], *, system_disk: str) -> list[bool]:

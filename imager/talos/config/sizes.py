@@ -56,5 +56,5 @@ def parse_size_limit(text: str) -> SizeLimit:
     match = _PERCENT.fullmatch(positive)
     if match is None or not 0 <= float(match[1]) <= 100:
         raise InputError(f"{text!r} is not a percentage from 0% to 100%")
-    percent = int(float(match[1]))  # the fraction is dropped, as Talos does it
+    percent = int(float(match[1]))  # as in Talos, the fraction is dropped
     return SizeLimit(0, 100 - percent if is_negative else percent)
