@@ -25,9 +25,8 @@ from imager.formats.gpt.read import gpt_sector_size
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.formats.partitions import HEAD, find_partitions
 from imager.support.errors import OutputError, UnsupportedError
+from imager.talos.constants import CACHE_FOLDER, IMAGE_CACHE
 
-_LABEL = "IMAGECACHE"
-_FOLDER = "imagecache"
 _MANIFESTS = "manifests"
 _VOLUME_HEAD = 2 << 10
 _XZ = b"\xfd7zXZ\0"
@@ -63,8 +62,8 @@ def image_tree(path: Path) -> Tree:
         if _MANIFESTS in tree.entries:
             return tree
     raise NotAnImageCacheError(
-        f"{path} is an image without an image cache: it has neither a partition {_LABEL} with one, "
-        f"nor a folder {_FOLDER}",
+        f"{path} is an image without an image cache: it has neither a partition {IMAGE_CACHE} "
+        f"with one, nor a folder {CACHE_FOLDER}",
         hint="build it with --image-cache",
     )
 
@@ -74,16 +73,16 @@ def _trees(path: Path) -> Iterator[Tree]:
     head = _head(path, 0, HEAD)
     partitions = find_partitions(path, head)
     for part in partitions:
-        if part.label == _LABEL and is_ext4(_head(path, part.offset, _VOLUME_HEAD)):
+        if part.label == IMAGE_CACHE and is_ext4(_head(path, part.offset, _VOLUME_HEAD)):
             yield open_ext4(path, offset=part.offset, size=part.size)
     if is_iso9660(head):
-        yield open_iso9660(path, folder=_FOLDER)
+        yield open_iso9660(path, folder=CACHE_FOLDER)
     spans: list[tuple[int, int | None]] = [(part.offset, part.size) for part in partitions]
     if is_fat(head):
         spans.append((0, None))
     for offset, size in spans:
         if is_fat(_head(path, offset, _VOLUME_HEAD)):
-            yield _with_cache_paths(open_fat(path, offset=offset, size=size, folder=_FOLDER))
+            yield _with_cache_paths(open_fat(path, offset=offset, size=size, folder=CACHE_FOLDER))
     if is_ext4(head):
         yield open_ext4(path)
 
