@@ -289,7 +289,9 @@ def _open_cache(
     with waiting:
         cache = location.open(puller, arch=arch).cache
     if cache.ignored:
-        reporter.warn(f"{cache.source}: left out {cache.ignored} files that no image cache has")
+        reporter.warn(
+            f"{cache.source}: ignored {cache.ignored} files that are not part of an image cache"
+        )
     if foreign := cache.foreign(arch):
         names = ", ".join(map(str, foreign))
         reporter.warn(f"{cache.source}: not for {arch.name}, but for another platform: {names}")

@@ -183,8 +183,8 @@ def _cut(images: Sequence[CachedImage], platforms: Sequence[Platform]) -> list[C
     without = [str(image.reference) for image in cut if not image.parts]
     if without:
         raise IncompleteCacheError(
-            f"of no use for {', '.join(map(str, platforms))}: {', '.join(without)}",
-            hint="take them out as well, with --remove",
+            f"no variant for {', '.join(map(str, platforms))}: {', '.join(without)}",
+            hint="remove them too, with --remove",
         )
     return cut
 

@@ -6,7 +6,7 @@ from imager.support.errors import InputError
 
 
 class NotAnImageCacheError(InputError):
-    """What was given as an image cache is something else, or is not there."""
+    """The path or reference is not an image cache, or does not exist."""
 
     remedy = (
         "Give an OCI layout or a flat tree as a folder or a tar, an ISO or disk image with a "

@@ -60,7 +60,7 @@ _FIRST_STEPS = """
 
 app = App(
     cls=_ProfileGroup,
-    help="Build boot assets for Talos Linux that carry their own container images.\n\n"
+    help="Build bootable images of Talos Linux that contain their own container images.\n\n"
     "The commands iso, metal, ... are the built-in profiles. `imager FILE.yaml` builds a profile "
     "of your own, `imager -` reads it from standard input.",
     epilog=_FIRST_STEPS,

@@ -24,7 +24,7 @@ def build(
     """Build the profile that the command is named after."""
     from imager.app.build import BuildOptions, planned_build, write_build
     from imager.app.profiles import read_layer
-    from imager.cli import render
+    from imager.cli import build_text
     from imager.cli.naming import Naming
     from imager.profile.load import load_profile
     from imager.profile.names import builtin_names
@@ -53,10 +53,10 @@ def build(
     with naming.errors(), planned_build(profile, options, reporter) as build_plan:
         planned = naming.notes(build_plan)
         if output.dry_run:
-            text = render.files_text if output.files else render.plan_text
-            display.answer(text, render.plan_json, planned, naming)
+            text = build_text.files_text if output.files else build_text.plan_text
+            display.answer(text, build_text.plan_json, planned, naming)
             planned.check_space()
             return
         written_file = write_build(planned, options, reporter)
         seconds = time.monotonic() - started
-    display.summary(render.result_text, render.result_json, planned, written_file, seconds)
+    display.summary(build_text.result_text, build_text.result_json, planned, written_file, seconds)

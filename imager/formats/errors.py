@@ -12,7 +12,7 @@ class DamagedVolumeError(InputError):
 
 
 class VolumeTooSmallError(InputError):
-    """The files do not fit in a file system of the size."""
+    """The files do not fit in a file system of this size."""
 
     remedy = "Make the disk or volume larger: the message names the least size where it is known."
 

@@ -9,8 +9,8 @@ class DiskTooSmallError(InputError):
     """A disk or stick of the chosen size does not hold what it must."""
 
     remedy = (
-        "Choose the size that the message names, or leave --image-disk-size out: then the "
-        "smallest one that works is taken. --dry-run shows all parts with their sizes."
+        "Choose the size that the message names, or leave --image-disk-size out to "
+        "use the smallest size that works. --dry-run shows all parts with their sizes."
     )
 
 

@@ -79,7 +79,7 @@ def plan_volume(
     """
     if settings.encrypted:
         raise UnsupportedError(
-            f"the volume {IMAGE_CACHE} is to be encrypted, which is not done here",
+            f"`encryption` is set for {IMAGE_CACHE}, but imager cannot encrypt volumes",
             hint="leave `encryption` out of the VolumeConfig: Talos encrypts it by itself",
         )
     disks = [device for device in devices if device.is_disk]
@@ -118,7 +118,8 @@ def make_volume(plan: VolumePlacement) -> BlockDevice:
     if plan.is_blank:
         if is_in_use(disk) or not _is_free(disk):
             raise UnusableDiskError(
-                f"{disk.path} is blank no more, or in use", hint="select another disk, or try again"
+                f"{disk.path} is no longer blank, or is in use",
+                hint="select another disk, or try again",
             )
         write_empty_table(disk.path, guid=uuid.uuid4(), sector_size=disk.sector_size)
     else:

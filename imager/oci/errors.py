@@ -47,6 +47,15 @@ class RegistryFailedError(DependencyError):
     )
 
 
+class RegistryUnreachableError(DependencyError):
+    """No connection to a registry or mirror could be made."""
+
+    remedy = (
+        "Check the name, the network and the proxy settings (HTTPS_PROXY, NO_PROXY), or name a "
+        "mirror with --registry-mirror."
+    )
+
+
 class UntrustedCertificateError(DependencyError):
     """The TLS certificate of a registry is not trusted, or it wants one from the client."""
 

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import urllib3
 from urllib3.util import Retry
 
+from imager.oci.errors import RegistryFailedError, RegistryUnreachableError
 from imager.oci.tracing import log_retry, public_url, reason_of
 from imager.support.errors import DependencyError
 
@@ -24,11 +25,11 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 _T = TypeVar("_T")
 
 
-class ConnectionLostError(DependencyError):
+class ConnectionLostError(RegistryUnreachableError):
     """A body broke off or stalled; the bytes received are valid and the rest can be requested."""
 
 
-class BusyError(DependencyError):
+class BusyError(RegistryFailedError):
     """The registry is temporarily unavailable; `pause` is the delay it requests, in seconds."""
 
     def __init__(self, message: str, *, hint: str, pause: float) -> None:

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
-from imager.oci.errors import RegistryFailedError, UnsafeAddressError
-from imager.support.errors import DependencyError
+from imager.oci.errors import RegistryFailedError, RegistryUnreachableError, UnsafeAddressError
 
 # Hosts that all URL parsers read alike: urllib3 decodes `%34` and ends a host at a backslash.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
@@ -83,7 +82,7 @@ class Transport(Protocol):
         """
 
 
-class NoAnswerError(DependencyError):
+class NoAnswerError(RegistryUnreachableError):
     """No server answered in the scheme that was tried; the request may or may not have arrived."""
 
 

@@ -29,7 +29,7 @@ def _size(value: object) -> int:
         try:
             return parse_size(value)
         except InputError as error:
-            raise ValueError(error.message) from error
+            raise ValueError(f"{error.message}; {error.hint}") from error
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{value!r} is not a size; write it as 4GiB, 4GB or bytes")
     return value

@@ -235,7 +235,7 @@ def no_room(error: OSError, place: object = "") -> HostError | None:
 
 
 class DependencyError(ImagerError):
-    """Something we call failed: an external tool, a registry, a mirror."""
+    """An external program, a registry or a mirror failed."""
 
     id = "dependency-failed"
     remedy = "Run the command again, with -v to see all requests; then look at what failed."

@@ -248,7 +248,7 @@ def test_why_not_is_told(image: Path, tmp_path: Path) -> None:
             f"{disk} has 198 MiB free, IMAGECACHE needs at least 500 MiB: "
             "it is too small by 302 MiB"
         )
-        with pytest.raises(UnsupportedError, match="is to be encrypted"):
+        with pytest.raises(UnsupportedError, match="`encryption` is set"):
             plan_on(disk, settings(encrypted=True))
     with (
         loop_device(image, read_only=True) as disk,
@@ -300,7 +300,7 @@ def test_a_disk_that_is_blank_no_more_is_not_written(image: Path) -> None:
         plan = plan_on(disk)
         run_tool(["mkfs.ext4", "-q", disk], package="e2fsprogs")
         data = disk.read_bytes()
-        with pytest.raises(HostError, match="is blank no more, or in use"):
+        with pytest.raises(HostError, match="is no longer blank, or is in use"):
             make_volume(plan)
         assert disk.read_bytes() == data
 

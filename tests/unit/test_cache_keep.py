@@ -320,7 +320,7 @@ def test_what_pruning_frees(whole: OpenedCache, tmp_path: Path) -> None:
         (Wanted(keep=named(0, 9)), "has no image registry.local:5000/team/img9:v1"),
         (Wanted(remove=named(8, 9)), "img8:v1, registry.local:5000/team/img9:v1"),
         (Wanted(remove=named(0, 1)), "no image would be left"),
-        (Wanted(platforms=[Platform("linux", "riscv64")]), "of no use for linux/riscv64"),
+        (Wanted(platforms=[Platform("linux", "riscv64")]), "no variant for linux/riscv64"),
     ],
 )
 def test_pruning_that_cannot_be(

@@ -59,7 +59,7 @@ MUTANTS = (
     ),
     Mutant(
         "a plan shows what a manifest says to a terminal",
-        "imager/cli/render.py",
+        "imager/cli/build_text.py",
         'return printable("\\n".join(lines))\n\n\ndef files_text',
         'return "\\n".join(lines)\n\n\ndef files_text',
         "tests/fault/test_cache_errors.py::test_a_platform_cannot_speak_to_the_terminal_in_a_plan",

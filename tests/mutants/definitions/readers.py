@@ -83,8 +83,8 @@ MUTANTS = (
     Mutant(
         "the ISO comes before the partition",
         "imager/cache/volumes.py",
-        "if part.label == _LABEL and is_ext4(",
-        "if not is_iso9660(head) and part.label == _LABEL and is_ext4(",
+        "if part.label == IMAGE_CACHE and is_ext4(",
+        "if not is_iso9660(head) and part.label == IMAGE_CACHE and is_ext4(",
         f"{_IMAGES}::test_the_partition_comes_before_the_iso",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Format the plans and summaries of builds as text and JSON."""
+"""Plans and results of builds: text for a person, JSON for a program."""
 
 from __future__ import annotations
 
