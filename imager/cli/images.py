@@ -50,7 +50,7 @@ class Versions:
         }
 
 
-@app.command("k8s-bundle", rich_help_panel=LISTS)
+@app.command("k8s-bundle", help="The same as `default`.", rich_help_panel=LISTS)
 @app.command("default", rich_help_panel=LISTS)
 def default(talos_version: TalosVersion = None, *, versions: Versions, display: Results) -> None:
     """Print the images that a Talos release needs, one per line."""
