@@ -209,7 +209,9 @@ class _Reader:
 
     def _config(self, blob: Descriptor, source: ImageSource) -> bytes:
         if blob.size > LARGEST_CONFIG:
-            raise InvalidImageError(f"its configuration has {blob.size} bytes, more than any has")
+            raise InvalidImageError(
+                f"its configuration of {blob.size} bytes is larger than {LARGEST_CONFIG} bytes"
+            )
         cached = self.layer_cache.read(blob) if self.layer_cache else None
         if cached is not None:
             return cached

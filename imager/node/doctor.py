@@ -116,14 +116,14 @@ def _service(state: Path) -> Iterator[Finding]:
         if status.url:
             yield Finding(
                 "`imager node run` is not running: nothing serves the cache",
-                "start it, and see what it says at its end: journalctl -u imager-node",
+                "start it, and see the end of its log: journalctl -u imager-node",
             )
         return
     yield from _pulls(status)
     if status.url and not _answers(status.url):
         yield Finding(
             f"{status.url} does not answer",
-            "see what `imager node run` says, and that nothing filters loopback",
+            "see the log of `imager node run`, and check that no firewall blocks loopback",
         )
 
 

@@ -48,7 +48,7 @@ def download(check: BlobCheck, ask: Ask, *, patience: Patience) -> None:
             if lost is not None:
                 raise lost
             break
-        reason = lost.message if lost is not None else f"{check.where} came in part only"
+        reason = lost.message if lost is not None else f"{check.where}: the response ended early"
         patience.pause(failures, reason)
     check.finish()
 

@@ -128,7 +128,7 @@ def _read(folder: Path) -> RegistryHosts:
     if not raw:
         return RegistryHosts((HostConfig(tls=_certificates(folder)),))
     if len(raw) > MIB:
-        raise InvalidRegistrySettingsError(f"{path} is larger than any such file")
+        raise InvalidRegistrySettingsError(f"{path} is larger than 1 MiB")
     try:
         file_model = _File.model_validate(tomllib.loads(raw.decode("utf-8")))
         unknown = (f"{path}: unknown key {key} is ignored" for key in file_model.unknown())

@@ -60,7 +60,7 @@ def parse_size(text: str) -> int:
         number, prefix = match[1], unit.upper()
         metric = "k" if prefix == "K" else prefix
         raise InputError(
-            f"{text!r} is {number}{metric}B to Talos and {number}{prefix}iB to qemu-img: "
+            f"{text!r} is ambiguous: {number}{metric}B to Talos, {number}{prefix}iB to qemu-img: "
             "write one of these"
         )
     if size >= _LARGEST:

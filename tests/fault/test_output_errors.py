@@ -41,7 +41,7 @@ _NAMED = ("--advertised-address", "10.0.0.1", "--tls-cert-file", "out/c.crt")
         ("4GiB and more", ("not a size",), ""),
         ("99999999999TB", ("larger than 16 EiB",), ""),
         ("9EiB", ("below 8 EiB",), ""),
-        ("4G", ("is 4GB to Talos and 4GiB to qemu-img",), ""),
+        ("4G", ("is ambiguous: 4GB to Talos, 4GiB to qemu-img",), ""),
         ("0.3B", ("a disk of 0 B is too small",), "--image-disk-size=1246MiB"),
         ("0", ("too small", "EFI 100 MiB"), "--image-disk-size=1246MiB"),
         ("1GiB", ("a disk of 1 GiB is too small", "META 1 MiB, and 144 MiB for"), "=1246MiB"),

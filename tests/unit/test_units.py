@@ -66,9 +66,9 @@ def test_sizes_that_machine_configurations_alone_may_have(text: str, size: int) 
 def test_a_letter_alone_is_two_sizes() -> None:
     with pytest.raises(InputError) as caught:
         parse_size("1.5g")
-    words = "'1.5g' is 1.5GB to Talos and 1.5GiB to qemu-img: write one of these"
+    words = "'1.5g' is ambiguous: 1.5GB to Talos, 1.5GiB to qemu-img: write one of these"
     assert caught.value.message == words
-    with pytest.raises(InputError, match="'8k' is 8kB to Talos and 8KiB to qemu-img"):
+    with pytest.raises(InputError, match="'8k' is ambiguous: 8kB to Talos, 8KiB to qemu-img"):
         parse_size("8k")
 
 
