@@ -18,7 +18,12 @@ _Arch = Annotated[ArchName, option(None, "Architecture of the machine.")]
 _Reference = Annotated[str, argument("REF", "Where in a registry: registry/repository:tag.")]
 _Folder = Annotated[
     Path | None,
-    option("FOLDER", "Folder to put the folder of the architecture into.", default=_FETCHED),
+    option(
+        "FOLDER",
+        "Folder to put the folder of the architecture into.",
+        "--folder",
+        default=_FETCHED,
+    ),
 ]
 
 
@@ -119,7 +124,8 @@ def pull(
 def clean_assets(
     *,
     folder: Annotated[
-        Path | None, option("FOLDER", "Folder that was filled by fetch.", default=_FETCHED)
+        Path | None,
+        option("FOLDER", "Folder that was filled by fetch.", "--folder", default=_FETCHED),
     ] = None,
     stale: Annotated[
         bool, flag("--stale", "Keep the boot assets, and the downloads that they were made of.")
