@@ -59,7 +59,7 @@ def test_a_value_that_goes_to_two_fields_is_one_problem() -> None:
         load_profile({"output": {"kind": "iso"}}, given, source="x", name=Naming({}, given).of)
     assert caught.value.problems == (
         "--bootloader: 'x' is not one of dual-boot, sd-boot, grub",
-        "--image-disk-size: 'y' is not a size",
+        "--image-disk-size: 'y' is not a size; write it as 4GiB, 4096MiB or 4GB",
     )
 
 

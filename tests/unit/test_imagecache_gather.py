@@ -317,7 +317,7 @@ def test_a_configuration_without_a_platform(config: bytes) -> None:
 def test_a_configuration_that_is_too_large() -> None:
     memory = Memory()
     make_image(memory, b" " * ((4 << 20) + 1), tag="v1")
-    with pytest.raises(InputError, match="its configuration has 4194305 bytes"):
+    with pytest.raises(InputError, match="its configuration of 4194305 bytes"):
         gathered(memory, f"{HOST}/app:v1")
 
 

@@ -133,7 +133,7 @@ def test_ten_mistakes_are_told_at_once_each_with_its_path() -> None:
         "customization.metaContents.0.key: '0x100' is not a META key from 0x1 to 0xff",
         "input.imageCache: needs exactly one of imageRef, tarballPath, ociPath",
         "input.kernel.path: is required",
-        "output.imageOptions.diskSize: 'big' is not a size",
+        "output.imageOptions.diskSize: 'big' is not a size; write it as 4GiB, 4096MiB or 4GB",
         "output.imageOptions.sectors: unknown key (known: diskSize, diskFormat, "
         "diskFormatOptions, diskSectorSize, bootloader, sdBootEnrollKeys)",
         "platform: 'cloud' is not supported; metal is",
