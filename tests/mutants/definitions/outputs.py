@@ -18,7 +18,7 @@ MUTANTS = (
         "the ISO's partition is not where its boot image is",
         "imager/image/iso.py",
         "Partition(LABEL, ESP, derived_uuid(LABEL), image.offset, image.length)",
-        "Partition(LABEL, ESP, derived_uuid(LABEL), image.offset + _SECTOR, image.length)",
+        "Partition(LABEL, ESP, derived_uuid(LABEL), image.offset + CD_SECTOR, image.length)",
         f"{_ISO}::test_partition_is_the_el_torito_image",
     ),
     Mutant(

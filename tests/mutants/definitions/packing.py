@@ -155,7 +155,7 @@ MUTANTS = (
         "the size of a cache is that of its layer",
         "imager/cli/creation_text.py",
         '"size": gathered.size,',
-        '"size": self.plan.packing.size,',
+        '"size": plan.packing.size,',
         f"{_CACHE_FOLDERS_ORACLE}::test_a_cache_has_one_size",
     ),
     Mutant(

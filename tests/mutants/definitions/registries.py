@@ -156,7 +156,7 @@ MUTANTS = (
         "an internal registry may name metadata services",
         "imager/oci/addresses.py",
         "if metadata is not None:",
-        "if metadata is not None and internal is None:",
+        "if metadata is None and metadata:",
         f"{_OCI_ADDRESSES}::test_nobody_names_a_metadata_service",
     ),
     Mutant(
