@@ -1,7 +1,7 @@
 """List the kinds of errors with their ids, causes and remedies.
 
 Every error class with a remedy is a kind. Its id is stable; it is printed in the last line of the
-message, in `--json` output and in docs/errors.md.
+message, in `--json` output and in the reference of the documentation.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from imager.support.errors import HostError
 from imager.support.inputs import input_name, read_input
 from imager.support.reporter import QUIET, Reporter
 from imager.talos.config.document import LARGEST_CONFIG, read_machine_config
+from imager.talos.constants import REGISTRY_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def run_node(
     machine: Machine,
     reporter: Reporter = QUIET,
     *,
-    address: str = "127.0.0.1:3172",
+    address: str = REGISTRY_ADDRESS,
     wait: float = 15,
     log: Callable[[Exchange], None] = lambda _: None,
 ) -> None:

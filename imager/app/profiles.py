@@ -10,7 +10,7 @@ from imager.profile.load import LARGEST_PROFILE, Layer, load_profile, parse_yaml
 from imager.profile.model import Profile
 from imager.profile.names import builtin_names
 from imager.profile.reference import starter
-from imager.support.atomic import atomic_file
+from imager.support.atomic import write_atomic
 from imager.support.inputs import STDIN, input_name, read_input
 
 _HINT = "`imager profile init` writes a profile to start from"
@@ -63,8 +63,4 @@ def starter_profile(base: str) -> str:
 
 def write_starter(path: Path, text: str) -> None:
     """Write a profile to a new file; raises InputError if `path` exists."""
-    with (
-        atomic_file(path, clobber=False) as descriptor,
-        open(descriptor, "w", encoding="utf-8", closefd=False) as out,
-    ):
-        out.write(text)
+    write_atomic(path, text.encode(), clobber=False)

@@ -13,6 +13,7 @@ from imager.registry.roots import FixedRoots
 from imager.registry.serve import ServerTls, Service, Serving, run_service
 from imager.support.errors import ImagerError
 from imager.support.reporter import QUIET, Reporter
+from imager.talos.constants import REGISTRY_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class ServeCaches:
     """
 
     paths: Sequence[Path]
-    address: str = "127.0.0.1:3172"
+    address: str = REGISTRY_ADDRESS
     tls: ServerTls | None = None
     announcement: Announcement = field(default_factory=Announcement)
     client_timeout: float = 60
