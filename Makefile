@@ -32,8 +32,8 @@ DEMO_NODE_PACKAGES := $(BOOT_PACKAGES) $(NODE_PACKAGES) busybox-static
 TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) apache2-utils \
                       binutils bsdextrautils containerd curl dosfstools efitools faketime fdisk gdisk genisoimage \
                       grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mandoc mount mtools openssl \
-                      osslsigncode p7zip-full pesign sbsigntool strace swtpm systemd tpm2-tools umoci \
-                      xorriso xz-utils yq
+                      osslsigncode p7zip-full pesign python3-libvmdk qemu-utils sbsigntool strace swtpm systemd \
+                      tpm2-tools umoci virt-v2v xorriso xz-utils yq
 BENCH_PACKAGES     := $(TEST_PACKAGES) nginx-light wrk
 CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
