@@ -124,6 +124,7 @@ def planned_build(
             assets=assets,
             timestamp=source_date_epoch(),
             scratch=stack.enter_context(scratch_folder()),
+            platform=profile.platform,
             sector_size=profile.output.image_options.disk_sector_size,
             secure_boot=_secure_boot(profile, options, reporter),
             enroll_keys=_enroll_keys(profile),

@@ -18,6 +18,27 @@ _OF_PROFILE = "that of the profile"
 
 BootloaderName = Literal["dual-boot", "sd-boot", "grub"]
 EnrollKeysName = Literal["off", "manual", "if-safe", "force"]
+PlatformName = Literal[
+    "metal",
+    "akamai",
+    "alibabacloud",
+    "aws",
+    "azure",
+    "cloudstack",
+    "digital-ocean",
+    "equinixMetal",
+    "exoscale",
+    "gcp",
+    "hcloud",
+    "nocloud",
+    "opennebula",
+    "openstack",
+    "oracle",
+    "scaleway",
+    "upcloud",
+    "vmware",
+    "vultr",
+]
 # The output kinds of a profile, without those that are not supported yet.
 OutputKindName = Literal["iso", "image", "usb", "kernel", "initramfs", "uki", "cmdline"]
 OutFormatName = Literal["raw", ".zst"]
@@ -87,7 +108,9 @@ class Inputs:
         Field("arch"),
     ] = None
     platform: Annotated[
-        Literal["metal"] | None, option(None, "Talos platform.", default="metal"), Field("platform")
+        PlatformName | None,
+        option("NAME", "Talos platform: metal, aws, ...", default=_OF_PROFILE),
+        Field("platform"),
     ] = None
     extra_kernel_arg: Annotated[
         list[str] | None,

@@ -1,7 +1,7 @@
 """The raw disk: a GPT with the bootloader's partitions, META, and with a cache IMAGECACHE.
 
 With `--image-disk-size`, IMAGECACHE takes the space that the other partitions leave. Without it,
-the disk has Talos's default size, or more if the cache needs it; since Talos 1.13 IMAGECACHE is a
+the disk has the platform's size, or more if the cache needs it; since Talos 1.13 IMAGECACHE is a
 fifth larger than the cache, so that a node can copy a newer one there. Before Talos 1.8 the disk
 has STATE and EPHEMERAL, and EPHEMERAL takes the remaining space.
 
@@ -29,12 +29,9 @@ from imager.support.repro import derived_uuid
 from imager.support.units import MIB, align_up, format_size
 from imager.talos.constants import EPHEMERAL, IMAGE_CACHE, META, STATE
 from imager.talos.meta import meta_content
+from imager.talos.platforms import DISK_SIZE_INCLUDES, METAL, PLATFORMS
 
 _STATE_SIZE = 100 * MIB
-# Talos's smallest disk is 1246 MiB; the first MiB and the boot partitions take 1102 of them.
-_BEHIND_BOOT = 144 * MIB
-# Talos prints this size in the profile of every disk without one, and then adds to it.
-_PRINTED_SIZE = 1246 * MIB
 _DISK = "talos-image-disk"
 _BOOTLOADER = "output.imageOptions.bootloader"
 _SIZE = "output.imageOptions.diskSize"
@@ -61,7 +58,7 @@ def plan_disk_output(target: Target) -> OutputPlan:
     boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).disk(boot_target, MIB)
     boot_end = boot.partitions[-1].end
     fixed = [*boot.partitions, *_fixed_partitions(target, boot.meta, boot_end)]
-    sizes = _sizes(target, smallest=boot_end + _BEHIND_BOOT, offset=fixed[-1].end)
+    sizes = _sizes(target, boot_end, offset=fixed[-1].end)
     _check_size(target, fixed, sizes)
     partitions = [*fixed, *_last_partition(target, fixed[-1].end, sizes.last)]
     return _assemble(target, partitions, boot, sizes)
@@ -91,18 +88,32 @@ def _last_partition(target: Target, offset: int, size: int) -> list[PlannedParti
     return []
 
 
-def _sizes(target: Target, *, smallest: int, offset: int) -> _Sizes:
-    """Return the sizes for a last partition at byte `offset`; a disk is at least `smallest`."""
+def _sizes(target: Target, boot_end: int, *, offset: int) -> _Sizes:
+    """Return the sizes for a last partition at byte `offset`.
+
+    The boot partitions end at byte `boot_end`.
+    """
     table = backup_size(target.build.sector_size)
     least = _least_last(target)
-    minimum = max(align_up(offset + least + table, MIB), smallest)
+    minimum = max(align_up(offset + least + table, MIB), _usual_size(METAL, boot_end))
+    usual = _usual_size(target.build.platform, boot_end)
     roomy = _cache_with_headroom(target, least)
-    is_grown = target.disk_size == _PRINTED_SIZE < minimum
+    is_grown = target.disk_size == _printed_size(target) < minimum
     chosen = None if is_grown else target.disk_size
     if chosen is None and roomy:
-        return _Sizes(minimum, smallest + roomy, roomy)
-    size = minimum if chosen is None else chosen
+        return _Sizes(minimum, usual + roomy, roomy)
+    size = max(minimum, usual) if chosen is None else chosen
     return _Sizes(minimum, size, (size - table - offset) // MIB * MIB)
+
+
+def _usual_size(platform: str, boot_end: int) -> int:
+    """Return the size of the platform's disks without a cache and without a chosen size."""
+    return PLATFORMS[platform].disk_size - DISK_SIZE_INCLUDES + boot_end
+
+
+def _printed_size(target: Target) -> int:
+    """Return the size that Talos prints in profiles without one, before it adds to it."""
+    return PLATFORMS[target.build.platform].disk_size
 
 
 def _least_last(target: Target) -> int:
@@ -181,8 +192,8 @@ def _assemble(
 
 
 def _size_notes(target: Target, sizes: _Sizes) -> Iterator[str]:
-    if target.disk_size == _PRINTED_SIZE < sizes.disk:
+    if target.disk_size == _printed_size(target) < sizes.disk:
         yield (
-            f"{setting(_SIZE)} of {_shown(_PRINTED_SIZE)} is what Talos prints when none is"
+            f"{setting(_SIZE)} of {_shown(target.disk_size)} is what Talos prints when none is"
             f" chosen: the disk has {_shown(sizes.disk)}"
         )

@@ -12,6 +12,7 @@ from imager.image.bootloader.boot import BootTarget, BuildContext
 from imager.image.bootloader.entries import disk_entries, medium_entries, single_entry
 from imager.talos.choices import Bootloader
 from imager.talos.cmdline import kernel_cmdline
+from imager.talos.kernel_arguments import KernelTarget
 from imager.talos.meta import meta_kernel_argument
 
 
@@ -35,13 +36,11 @@ class Target:
         A disk has a META partition, so its command line omits the META values.
         """
         meta = () if disk else self._meta_argument()
-        return kernel_cmdline(
-            self.build.version,
-            self.build.arch,
-            iso=iso,
-            secure_boot=self.build.secure_boot is not None,
-            extra=[*meta, *self.extra_kernel_args],
+        build = self.build
+        kernel = KernelTarget(
+            build.version, build.arch, build.platform, iso, build.secure_boot is not None
         )
+        return kernel_cmdline(kernel, [*meta, *self.extra_kernel_args])
 
     def _meta_argument(self) -> Sequence[str]:
         if not self.meta:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from imager.profile.disk_options import DiskOptions
 from imager.profile.inputs import ContainerAsset, FrozenModel, Input
 from imager.profile.validators import (
     IGNORED,
@@ -35,6 +36,7 @@ from imager.profile.validators import (
 )
 from imager.support.units import SECTOR_SIZES
 from imager.talos.choices import Bootloader, DiskFormat, EnrollKeys, OutFormat, OutputKind
+from imager.talos.platforms import METAL, PLATFORMS
 
 _FORMATS = dict.fromkeys((OutputKind.IMAGE, OutputKind.USB), (OutFormat.RAW, OutFormat.ZST))
 
@@ -94,10 +96,14 @@ class ImageOptions(FrozenModel):
         description="Size of the whole disk; if left out, Talos's or the smallest that works.",
         examples=["4GiB"],
     )
-    disk_format: Annotated[
-        DiskFormat, choice("raw", later=values_of(DiskFormat, DiskFormat.RAW))
-    ] = Field(default=DiskFormat.RAW, description="Format of the disk image.")
-    disk_format_options: Annotated[str, only("")] = later_field("", "Options of the format.")
+    disk_format: Annotated[DiskFormat, choice(*values_of(DiskFormat))] = Field(
+        default=DiskFormat.RAW, description="Format of the disk image."
+    )
+    disk_format_options: str = Field(
+        default="",
+        description="Options of the format: cluster_size of qcow2; subformat, force_size of vhd.",
+        examples=["cluster_size=8k"],
+    )
     disk_sector_size: Annotated[int, choice(*SECTOR_SIZES)] = Field(
         default=512, description="Sector size of the disk in bytes."
     )
@@ -109,6 +115,18 @@ class ImageOptions(FrozenModel):
         description="How firmware in setup mode gets the SecureBoot keys.",
         examples=["manual"],
     )
+
+    @field_validator("disk_format_options")
+    @classmethod
+    def _options_of_format(cls, value: str, info: ValidationInfo) -> str:
+        if disk_format := info.data.get("disk_format"):
+            DiskOptions.parse(value, disk_format)
+        return value
+
+    @property
+    def disk_options(self) -> DiskOptions:
+        """The options of the disk format."""
+        return DiskOptions.parse(self.disk_format_options, self.disk_format)
 
 
 class IsoOptions(FrozenModel):
@@ -198,8 +216,8 @@ class Profile(FrozenModel):
     )
     name: str = Field(default="", description="Name of Talos.", json_schema_extra={IGNORED: True})
     arch: Arch = Field(default="amd64", description="Architecture of the machine.")
-    platform: Annotated[str, choice("metal")] = Field(
-        default="metal", description="Platform of Talos."
+    platform: Annotated[str, choice(*PLATFORMS)] = Field(
+        default=METAL, description="Platform of Talos."
     )
     secureboot: bool = Field(default=False, description="Sign the output for SecureBoot.")
     version: Version = Field(

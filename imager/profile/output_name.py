@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from imager.profile.model import Profile
 from imager.talos.choices import OutFormat, OutputKind
 
-# `{stem}` is platform and architecture. Windows tools for USB sticks expect .img.
+# `{stem}` is platform and architecture, `{disk}` the format of a disk. Windows tools for USB
+# sticks expect .img.
 _NAMES: Mapping[OutputKind, str] = {
     OutputKind.ISO: "{stem}.iso",
-    OutputKind.IMAGE: "{stem}.raw",
+    OutputKind.IMAGE: "{stem}.{disk}",
     OutputKind.USB: "{stem}-usb.img",
     OutputKind.KERNEL: "kernel-{arch}",
     OutputKind.INITRAMFS: "initramfs-{stem}.xz",
@@ -23,7 +24,9 @@ def output_name(profile: Profile) -> str:
     """Return the file name of the output of `profile`, such as `metal-amd64.raw.zst`."""
     secure = "-secureboot" if profile.secureboot else ""
     stem = f"{profile.platform}-{profile.arch}{secure}"
-    name = _NAMES[profile.output.kind].format(stem=stem, arch=profile.arch)
+    name = _NAMES[profile.output.kind].format(
+        stem=stem, arch=profile.arch, disk=profile.output.image_options.disk_format.value
+    )
     packed = profile.output.out_format
     return name if packed is OutFormat.RAW else f"{name}{packed.value}"
 

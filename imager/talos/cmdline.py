@@ -5,36 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from imager.support.arch import Arch
-from imager.talos.version import TalosVersion
-from imager.talos.versions import quirks
+from imager.talos.kernel_arguments import DEFAULT_ARGUMENTS, KernelTarget
+from imager.talos.platforms import PLATFORMS
 
 _OVERWRITING = ("console", "talos.platform")
 # The kernel treats text in double quotes as one word (lib/cmdline.c, next_arg).
 _WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+', re.ASCII)
 
 
-def kernel_cmdline(
-    version: TalosVersion,
-    arch: Arch,
-    *,
-    iso: bool,
-    secure_boot: bool = False,
-    extra: Iterable[str] = (),
-) -> str:
-    """Return the kernel command line of `version` on `arch`, modified by `extra`.
+def kernel_cmdline(target: KernelTarget, extra: Iterable[str] = ()) -> str:
+    """Return the kernel command line for `target`, modified by `extra`.
 
     As in Talos, all values of a name are grouped at its first occurrence, and `name=` is written
     as `name`. Extra arguments `-name` and `-name=value` delete, `console` and `talos.platform`
     replace the default values, and all others append to the name's values.
     """
-    parameters = _grouped(
-        item.text
-        for item in quirks(version).arguments
-        if item.arch in (None, arch.name)
-        and (iso or not item.iso_only)
-        and (secure_boot or not item.secure_boot_only)
-    )
+    defaults = (*PLATFORMS[target.platform].arguments, *DEFAULT_ARGUMENTS)
+    applied = [each.text for each in defaults if each.applies(target)]
+    parameters = _grouped([f"talos.platform={target.platform}", *applied])
     for name, values in _grouped(extra).items():
         if name.startswith("-") and name != "-":
             _delete(parameters, name[1:], values)

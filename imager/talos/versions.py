@@ -12,7 +12,6 @@ from imager.support.units import MIB
 from imager.talos.choices import Bootloader
 from imager.talos.version import TalosVersion
 
-_ALWAYS = (0, 0)
 IMAGE_CACHE_SINCE = (1, 9)
 # A separate document enables the image cache, instead of a field of v1alpha1.
 IMAGE_CACHE_CONFIG_SINCE = (1, 14)
@@ -26,44 +25,6 @@ _FACTORY_INSTALLER = (
     "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
 )
 _INSTALLER = "ghcr.io/siderolabs/installer"
-
-
-@dataclass(frozen=True, slots=True)
-class KernelArgument:
-    """A default kernel argument, since version `since` and before version `before`.
-
-    With `arch`, only for that architecture.
-    """
-
-    text: str
-    since: tuple[int, int] = _ALWAYS
-    before: tuple[int, int] | None = None
-    arch: str | None = None
-    iso_only: bool = False
-    secure_boot_only: bool = False
-
-
-# In command line order.
-_ARGUMENTS = (
-    KernelArgument("talos.platform=metal"),
-    KernelArgument("console=ttyS0", before=(1, 8), arch="amd64"),
-    KernelArgument("console=ttyAMA0", arch="arm64"),
-    KernelArgument("console=tty0"),
-    KernelArgument("talos.halt_if_installed=1", since=(1, 8), iso_only=True),
-    KernelArgument("init_on_alloc=1", before=(1, 14)),
-    KernelArgument("slab_nomerge"),
-    KernelArgument("pti=on"),
-    KernelArgument("consoleblank=0"),
-    KernelArgument("nvme_core.io_timeout=4294967295", before=(1, 14)),
-    KernelArgument("printk.devkmsg=on"),
-    KernelArgument("ima_template=ima-ng", before=(1, 11)),
-    KernelArgument("ima_appraise=fix", before=(1, 11)),
-    KernelArgument("ima_hash=sha512", before=(1, 11)),
-    KernelArgument("selinux=1", since=(1, 10)),
-    KernelArgument("module.sig_enforce=1", since=(1, 12)),
-    KernelArgument("proc_mem.force_override=never", since=(1, 13)),
-    KernelArgument("lockdown=confidentiality", before=(1, 14), secure_boot_only=True),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +50,6 @@ class Quirks:
     reset_entry: bool
     uki_profiles: bool
     meta_gzip: bool
-    arguments: tuple[KernelArgument, ...]
 
     @property
     def unified_efi_size(self) -> int:
@@ -135,9 +95,4 @@ def quirks(version: TalosVersion) -> Quirks:
         reset_entry=since(1, 4),
         uki_profiles=since(1, 10),
         meta_gzip=since(1, 6, 3),
-        arguments=tuple(
-            argument
-            for argument in _ARGUMENTS
-            if since(*argument.since) and (argument.before is None or not since(*argument.before))
-        ),
     )

@@ -99,7 +99,7 @@ def test_assets_of_another_architecture_alone(site: Site) -> None:
 
 TEN_MISTAKES = """\
 arch: riscv
-platform: vmware
+platform: vmwear
 overlay: {name: rpi}
 versoin: v1.9.0
 customization:
@@ -110,7 +110,7 @@ input:
   kernel: {}
 output:
   kind: image
-  imageOptions: {diskSize: big, diskFormat: qcow2}
+  imageOptions: {diskSize: big, diskFormat: qcow}
 """
 MISTAKEN = (
     *("arch", "platform", "overlay", "versoin", "customization.extraKernelArgs.0"),
@@ -177,7 +177,7 @@ META_OF_300_KB = (
         (("isoo",), ("isoo",)),
         (("iso", "--nonsense"), ("--nonsense",)),
         (("iso", "--arch", "mips"), ("'--arch'", "'mips'", "'amd64', 'arm64'")),
-        (("iso", "--platform", "aws"), ("'--platform'", "'aws'", "'metal'")),
+        (("iso", "--platform", "clod"), ("'--platform'", "'clod'", "'metal'")),
         (("iso", "--output-kind", "installer"), ("'--output-kind'", "'installer'", "'iso'")),
         (("iso", "--out-format", ".xz"), ("'--out-format'", "'raw'")),
         (("iso", "--talos-version", "a b"), ("version", "'a b'")),

@@ -16,6 +16,7 @@ import pytest
 
 from imager.support.arch import AMD64
 from imager.talos.cmdline import kernel_cmdline
+from imager.talos.kernel_arguments import KernelTarget
 from imager.talos.version import TalosVersion
 from tests.lib.tools.cli import MIB, GptEntry, build, cut, partitions, synthetic_assets, tool
 from tests.lib.volumes.grub_menu import Entry, parse_menu
@@ -147,7 +148,7 @@ def test_the_reset_entry_of_uefi_keeps_bootloader_and_cache(disk: Disk, tmp_path
 def test_the_node_can_read_and_rewrite_the_menu(disk: Disk, tmp_path: Path) -> None:
     boot = disk.partition("BOOT", tmp_path)
     menu = parse_menu(tool("grub-fstest", boot, "cat", "(loop0)/grub/grub.cfg"))
-    cmdline = kernel_cmdline(TalosVersion.parse(disk.version), AMD64, iso=False)
+    cmdline = kernel_cmdline(KernelTarget(TalosVersion.parse(disk.version), AMD64))
     name, kernel, initramfs = f"A - Talos {disk.version}", "/A/vmlinuz", "/A/initramfs.xz"
     assert menu.default == name
     assert menu.entries == (

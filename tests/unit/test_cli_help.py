@@ -19,6 +19,7 @@ from imager.cli.options import ArchName
 from imager.distro.flavors import find_flavor
 from imager.support.arch import ARCHES
 from imager.talos.choices import Bootloader, EnrollKeys, OutFormat, OutputKind
+from imager.talos.platforms import PLATFORMS
 
 ROOT: Any = typer.main.get_command(app)
 
@@ -97,6 +98,7 @@ def test_defaults_are_in_brackets(path: str) -> None:
     ("offered", "known"),
     [
         (ArchName, [arch.name for arch in ARCHES]),
+        (build_options.PlatformName, [*PLATFORMS]),
         (build_options.BootloaderName, [each.value for each in Bootloader]),
         (build_options.EnrollKeysName, [each.value for each in EnrollKeys]),
         (

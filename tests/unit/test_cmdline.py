@@ -4,6 +4,7 @@ import pytest
 
 from imager.support.arch import AMD64, ARM64, Arch
 from imager.talos.cmdline import kernel_cmdline
+from imager.talos.kernel_arguments import KernelTarget
 from imager.talos.version import TalosVersion
 
 # Written from the version table of FORMATS: what comes between the consoles and the end.
@@ -41,12 +42,12 @@ def expected(version: str, arch: Arch, *, iso: bool) -> str:
 @pytest.mark.parametrize("arch", [AMD64, ARM64], ids=lambda arch: arch.name)
 @pytest.mark.parametrize("version", TAILS)
 def test_the_line_of_every_version(version: str, arch: Arch, iso: bool) -> None:
-    line = kernel_cmdline(TalosVersion.parse(version), arch, iso=iso)
+    line = kernel_cmdline(KernelTarget(TalosVersion.parse(version), arch, iso=iso))
     assert line == expected(version, arch, iso=iso)
 
 
 def test_the_line_of_1_9_letter_by_letter() -> None:
-    assert kernel_cmdline(TalosVersion.parse("v1.9.0"), AMD64, iso=True) == (
+    assert kernel_cmdline(KernelTarget(TalosVersion.parse("v1.9.0"), AMD64, iso=True)) == (
         "talos.platform=metal console=tty0 talos.halt_if_installed=1 init_on_alloc=1 slab_nomerge "
         "pti=on consoleblank=0 nvme_core.io_timeout=4294967295 printk.devkmsg=on "
         "ima_template=ima-ng ima_appraise=fix ima_hash=sha512"
@@ -54,7 +55,7 @@ def test_the_line_of_1_9_letter_by_letter() -> None:
 
 
 def line(*extra: str, arch: Arch = AMD64) -> list[str]:
-    return kernel_cmdline(TalosVersion.parse("v1.9.0"), arch, iso=False, extra=extra).split(" ")
+    return kernel_cmdline(KernelTarget(TalosVersion.parse("v1.9.0"), arch), extra).split(" ")
 
 
 def test_others_append_in_their_order() -> None:

@@ -12,6 +12,7 @@ from imager.profile.load import load_profile, merge, parse_yaml, read_builtin, r
 from imager.profile.names import builtin_names
 from imager.support.errors import InputError, InvalidProfileError
 from imager.talos.choices import OutFormat, OutputKind
+from imager.talos.platforms import PLATFORMS
 
 
 def problems(*layers: dict[str, Any]) -> tuple[str, ...]:
@@ -136,7 +137,7 @@ def test_ten_mistakes_are_told_at_once_each_with_its_path() -> None:
         "output.imageOptions.diskSize: 'big' is not a size; write it as 4GiB, 4096MiB or 4GB",
         "output.imageOptions.sectors: unknown key (known: diskSize, diskFormat, "
         "diskFormatOptions, diskSectorSize, bootloader, sdBootEnrollKeys)",
-        "platform: 'cloud' is not supported; metal is",
+        f"platform: 'cloud' is not one of {', '.join(PLATFORMS)}",
         "secureboot: 'maybe' is neither true nor false",
         "version: 'one point nine' is not a Talos version such as v1.14.0",
     )

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from imager.cli.app import app
+from imager.profile.disk_options import DiskOptions
 from imager.profile.load import load_profile, parse_yaml
 from imager.profile.model import Profile
 from imager.support.errors import InvalidProfileError
@@ -138,11 +139,9 @@ def test_default_formats() -> None:
 @pytest.mark.parametrize(
     ("layer", "where"),
     [
-        ({"platform": "aws"}, "platform"),
         ({"overlay": {"name": "rpi"}}, "overlay"),
         ({"input": {"systemExtensions": [{"imageRef": "x"}]}}, "input.systemExtensions"),
         ({"input": {"overlayInstaller": {"imageRef": "x"}}}, "input.overlayInstaller"),
-        (disk(diskFormat="qcow2"), "output.imageOptions.diskFormat"),
         ({"kind": "installer"}, "output.kind"),
     ],
 )
@@ -208,3 +207,36 @@ def test_profile_show_prints_what_resolves() -> None:
 def test_what_profile_show_prints_is_a_profile_again() -> None:
     shown = load_profile(parse_yaml(ISO_SHOWN, source="x"), source="x")
     assert shown == profile("iso")
+
+
+@pytest.mark.parametrize(
+    ("disk_format", "options", "expected"),
+    [
+        ("qcow2", "", DiskOptions(cluster_size=65536)),
+        ("qcow2", "cluster_size=8k", DiskOptions(cluster_size=8192)),
+        ("qcow2", "cluster_size=512", DiskOptions(cluster_size=512)),
+        ("qcow2", "cluster_size=2M", DiskOptions(cluster_size=2 << 20)),
+        ("vhd", "subformat=fixed,force_size", DiskOptions(force_size=True)),
+        ("vhd", "force_size=on", DiskOptions(force_size=True)),
+        ("vhd", "force_size=off", DiskOptions()),
+    ],
+)
+def test_options_of_disk_formats(disk_format: str, options: str, expected: DiskOptions) -> None:
+    made = profile(**disk(diskFormat=disk_format, diskFormatOptions=options))
+    assert made.output.image_options.disk_options == expected
+
+
+@pytest.mark.parametrize(
+    ("disk_format", "options", "problem"),
+    [
+        ("raw", "cluster_size=8k", "raw has no option cluster_size (it has no options)"),
+        ("qcow2", "force_size", "qcow2 has no option force_size (known: cluster_size)"),
+        ("qcow2", "cluster_size=3k", "cluster_size=3k is not a power of two from 512 to 2M"),
+        ("qcow2", "cluster_size=4M", "cluster_size=4M is not a power of two from 512 to 2M"),
+        ("vhd", "subformat=dynamic", "subformat=dynamic: only fixed is supported"),
+        ("vhd", "force_size=maybe", "force_size=maybe is neither on nor off"),
+    ],
+)
+def test_wrong_options_of_disk_formats(disk_format: str, options: str, problem: str) -> None:
+    found = refused(**disk(diskFormat=disk_format, diskFormatOptions=options))
+    assert found == f"output.imageOptions.diskFormatOptions: {problem}"

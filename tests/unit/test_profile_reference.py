@@ -19,7 +19,10 @@ from tests.lib.tools.cli import invoke
 
 LEAF = re.compile(r"^(?P<indent> *)# (?P<line>\w+: .*)$")
 # Each of them needs its neighbour, or goes with only one of them.
-TOGETHER = ("imageRef", "forceInsecure", "tarballPath", "keyPath", "certPath", "outFormat")
+TOGETHER = (
+    *("imageRef", "forceInsecure", "tarballPath", "keyPath", "certPath"),
+    *("outFormat", "diskFormatOptions"),
+)
 
 
 def schema_takes(profile: Any) -> bool:
@@ -73,10 +76,10 @@ def test_the_schema_takes_what_is_a_profile(text: str) -> None:
         "arch: amd64",
         "baseProfileName: iso\nacrh: amd64",
         "baseProfileName: iso\narch: mips",
-        "baseProfileName: iso\nplatform: aws",
+        "baseProfileName: iso\nplatform: cloud",
         "output: {kind: installer}",
         "output: {kind: iso, outFormat: .xz}",
-        "output: {kind: image, imageOptions: {diskFormat: qcow2}}",
+        "output: {kind: image, imageOptions: {diskFormat: vmdk}}",
         "output: {kind: image, imageOptions: {diskSectorSize: 520}}",
         "output: {kind: iso, isoOptions: {bootloader: lilo}}",
         "baseProfileName: iso\ninput: {systemExtensions: [{imageRef: x}]}",
@@ -94,7 +97,7 @@ def test_every_field_is_told_and_every_choice_served() -> None:
     assert len(fields) > 40
     assert all(each.description.endswith(".") for each in fields.values())
     assert "installer" not in fields["output.kind"].values
-    assert fields["output.imageOptions.diskFormat"].values == ("raw",)
+    assert fields["output.imageOptions.diskFormat"].values == ("raw", "qcow2", "vhd", "ova")
     assert not fields["overlay"].supported
 
 
@@ -114,7 +117,7 @@ def test_each_line_of_it_may_be_used(number: int) -> None:
 
 
 def test_all_lines_of_it_go_together() -> None:
-    left = ("imageRef", "forceInsecure", "tarballPath", "outFormat")
+    left = ("imageRef", "forceInsecure", "tarballPath", "outFormat", "diskFormatOptions")
     chosen = [number for number, key in LEAVES.items() if key not in left]
     assert len(chosen) > 20
     profile = load_profile(parse_yaml(uncommented(STARTER, *chosen), source="x"), source="x")

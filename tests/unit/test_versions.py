@@ -12,6 +12,7 @@ from imager.image.iso import volume_id
 from imager.support.arch import find_arch
 from imager.talos.choices import Bootloader
 from imager.talos.cmdline import kernel_cmdline
+from imager.talos.kernel_arguments import KernelTarget
 from imager.talos.version import TalosVersion
 from imager.talos.versions import quirks
 from tests.lib.caches.caches import CacheFixture, make_flat
@@ -54,7 +55,7 @@ def labels(plan: Any) -> list[str]:
 @pytest.mark.parametrize("output", ["iso", "metal"])
 def test_the_command_line(golden: dict[str, Any], output: str) -> None:
     version, arch = TalosVersion.parse(golden["version"]), find_arch(golden["arch"])
-    assert kernel_cmdline(version, arch, iso=output == "iso") == golden[output]
+    assert kernel_cmdline(KernelTarget(version, arch, iso=output == "iso")) == golden[output]
 
 
 def test_the_volume_id(golden: dict[str, Any]) -> None:

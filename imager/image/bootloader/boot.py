@@ -13,6 +13,7 @@ from imager.content.tree import File, PlacedFile, Tree
 from imager.efi.secureboot import SecureBoot
 from imager.support.arch import Arch
 from imager.talos.choices import EnrollKeys
+from imager.talos.platforms import METAL
 from imager.talos.version import TalosVersion
 from imager.talos.versions import Quirks, quirks
 
@@ -46,6 +47,7 @@ class BuildContext:
     timestamp: int
     scratch: Path
     sector_size: int = 512
+    platform: str = METAL
     secure_boot: SecureBoot | None = None
     enroll_keys: EnrollKeys = EnrollKeys.OFF
 

@@ -88,7 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         "the kernel is not locked down",
-        "imager/talos/versions.py",
+        "imager/talos/kernel_arguments.py",
         'KernelArgument("lockdown=confidentiality", before=(1, 14), secure_boot_only=True)',
         'KernelArgument("lockdown=confidentiality", before=(1, 4), secure_boot_only=True)',
         f"{_SECURE}::test_the_command_line_locks_the_kernel_down",

@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant(
         "the disk size in profiles that Talos prints is refused as too small",
         "imager/image/disk.py",
-        "is_grown = target.disk_size == _PRINTED_SIZE < minimum",
+        "is_grown = target.disk_size == _printed_size(target) < minimum",
         "is_grown = False",
         "tests/oracle/test_output_disk.py::test_the_size_that_talos_prints_for_none_is_no_choice",
     ),
