@@ -29,7 +29,7 @@ DEMO_PACKAGES      := $(BUILD_PACKAGES) docker-registry skopeo mmdebstrap uidmap
 BOOT_PACKAGES      := $(BUILD_PACKAGES) qemu-system-x86 ovmf zstd
 ARM64_PACKAGES     := qemu-system-arm qemu-efi-aarch64
 DEMO_NODE_PACKAGES := $(BOOT_PACKAGES) $(NODE_PACKAGES) busybox-static
-TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) apache2-utils \
+TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) apache2-utils bmap-tools \
                       binutils bsdextrautils containerd curl dosfstools efitools faketime fdisk gdisk genisoimage \
                       grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mandoc mount mtools openssl \
                       osslsigncode p7zip-full pesign python3-libvmdk qemu-utils sbsigntool strace swtpm systemd \

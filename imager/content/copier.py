@@ -58,6 +58,23 @@ def write_content(
     """
     try:
         os.ftruncate(target, content.size)
+    except OSError as error:
+        raise write_error(error) from error
+    write_extents(content, target, progress=progress, methods=methods)
+
+
+def write_extents(
+    content: Content,
+    target: int,
+    *,
+    progress: Progress,
+    methods: Sequence[CopyMethod] = ALL_METHODS,
+) -> None:
+    """Write the extents of `content` to a file or device whose holes read as zeros already.
+
+    Parameters and errors are those of `write_content`.
+    """
+    try:
         with Sources() as sources:
             for extent in content.extents:
                 _write_plain(extent, target, sources, methods, progress)

@@ -18,3 +18,12 @@ class ImpossibleBootloaderError(UnsupportedError):
     """The chosen bootloader does not go with SecureBoot, the sectors or the architecture."""
 
     remedy = "Leave --bootloader out: then one that works is chosen."
+
+
+class UnsuitableDeviceError(InputError):
+    """An image cannot be written to the disk that was named."""
+
+    remedy = (
+        "Name a whole disk that nothing uses and that is large enough: `lsblk` lists the disks, "
+        "their sizes and what uses them."
+    )

@@ -1,0 +1,73 @@
+"""Describe the data of an image, so that tools write only that to a disk and check it.
+
+bmap 2.0, as `bmaptool copy` reads it: https://github.com/yoctoproject/bmaptool, the comment at the
+top of bmaptool/BmapCreate.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from imager.content.extents import Content
+from imager.content.ranges import data_ranges, merged
+from imager.content.reading import iterate_content, zeros
+from imager.support.units import align_up
+
+BLOCK = 4096
+_NO_CHECKSUM = "0" * 64
+
+
+def bmap(content: Content) -> bytes:
+    """Return the bmap of `content`: its blocks of 4096 bytes with data, and their SHA-256.
+
+    Reads the content once. Raises InputError when a source is shorter than planned.
+    """
+    blocks = merged(
+        range(each.start // BLOCK, align_up(each.stop, BLOCK) // BLOCK)
+        for each in data_ranges(content)
+    )
+    spans = [range(each.start * BLOCK, min(each.stop * BLOCK, content.size)) for each in blocks]
+    checksums = _checksums(content, spans)
+    lines = [
+        '<?xml version="1.0" ?>',
+        '<bmap version="2.0">',
+        f"    <ImageSize> {content.size} </ImageSize>",
+        f"    <BlockSize> {BLOCK} </BlockSize>",
+        f"    <BlocksCount> {align_up(content.size, BLOCK) // BLOCK} </BlocksCount>",
+        f"    <MappedBlocksCount> {sum(map(len, blocks))} </MappedBlocksCount>",
+        "    <ChecksumType> sha256 </ChecksumType>",
+        f"    <BmapFileChecksum> {_NO_CHECKSUM} </BmapFileChecksum>",
+        "    <BlockMap>",
+        *(
+            f'        <Range chksum="{checksum}"> {each.start}-{each.stop - 1} </Range>'
+            for each, checksum in zip(blocks, checksums, strict=True)
+        ),
+        "    </BlockMap>",
+        "</bmap>",
+        "",
+    ]
+    text = "\n".join(lines).encode()
+    # The file's own checksum is computed with zeros in its place.
+    return text.replace(_NO_CHECKSUM.encode(), hashlib.sha256(text).hexdigest().encode(), 1)
+
+
+def _checksums(content: Content, spans: Sequence[range]) -> Iterator[str]:
+    """Yield the SHA-256 of each of the byte ranges `spans`, which are sorted."""
+    digest, position = hashlib.sha256(), 0
+    waiting = iter(spans)
+    span = next(waiting, None)
+    for piece in iterate_content(content):
+        end = position + (piece if isinstance(piece, int) else len(piece))
+        while span and span.start < end:
+            first, last = max(span.start, position), min(span.stop, end)
+            if isinstance(piece, int):
+                for block in zeros(last - first):
+                    digest.update(block)
+            else:
+                digest.update(memoryview(piece)[first - position : last - position])
+            if span.stop > end:
+                break
+            yield digest.hexdigest()
+            digest, span = hashlib.sha256(), next(waiting, None)
+        position = end
