@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from imager.image.disk import plan_disk_output
+from imager.image.installer import plan_installer_output
 from imager.image.iso import plan_iso_output
 from imager.image.plan import OutputPlan, Target
 from imager.image.single import (
@@ -24,4 +25,5 @@ OUTPUTS: Mapping[OutputKind, Callable[[Target], OutputPlan]] = {
     OutputKind.INITRAMFS: plan_initramfs_output,
     OutputKind.UKI: plan_uki_output,
     OutputKind.CMDLINE: plan_cmdline_output,
+    OutputKind.INSTALLER: plan_installer_output,
 }

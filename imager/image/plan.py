@@ -10,10 +10,23 @@ from imager.cache.cache import ImageCache
 from imager.content.extents import Content
 from imager.image.bootloader.boot import BootTarget, BuildContext
 from imager.image.bootloader.entries import disk_entries, medium_entries, single_entry
+from imager.oci.layered import BaseImage
+from imager.oci.reference import Reference
+from imager.support.errors import InputError
+from imager.support.fields import setting
 from imager.talos.choices import Bootloader
 from imager.talos.cmdline import kernel_cmdline
 from imager.talos.kernel_arguments import KernelTarget
 from imager.talos.meta import meta_kernel_argument
+
+
+@dataclass(frozen=True, slots=True)
+class BaseInstaller:
+    """The image that an installer image builds on, its name for messages, and the new one's."""
+
+    base: BaseImage
+    name: str
+    tag: Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,7 @@ class Target:
     extra_kernel_args: Sequence[str]
     disk_size: int | None
     bootloader: Bootloader | None
+    base_installer: BaseInstaller | None = None
 
     def cmdline(self, *, iso: bool = False, disk: bool = False) -> str:
         """Return the kernel command line: the version's, META values, and the user's changes.
@@ -41,6 +55,14 @@ class Target:
             build.version, build.arch, build.platform, iso, build.secure_boot is not None
         )
         return kernel_cmdline(kernel, [*meta, *self.extra_kernel_args])
+
+    def installer(self) -> BaseInstaller:
+        """Return the base of an installer image; raises InputError without one."""
+        if self.base_installer is None:
+            raise InputError(
+                "an installer image needs a base", hint=f"give {setting('input.baseInstaller')}"
+            )
+        return self.base_installer
 
     def _meta_argument(self) -> Sequence[str]:
         if not self.meta:

@@ -17,6 +17,7 @@ _NAMES: Mapping[OutputKind, str] = {
     OutputKind.INITRAMFS: "initramfs-{stem}.xz",
     OutputKind.UKI: "{stem}-uki.efi",
     OutputKind.CMDLINE: "cmdline-{stem}",
+    OutputKind.INSTALLER: "installer-{arch}{secure}.tar",
 }
 
 
@@ -24,9 +25,9 @@ def output_name(profile: Profile) -> str:
     """Return the file name of the output of `profile`, such as `metal-amd64.raw.zst`."""
     secure = "-secureboot" if profile.secureboot else ""
     stem = f"{profile.platform}-{profile.arch}{secure}"
-    name = _NAMES[profile.output.kind].format(
-        stem=stem, arch=profile.arch, disk=profile.output.image_options.disk_format.value
-    )
+    disk = profile.output.image_options.disk_format.value
+    pattern = _NAMES[profile.output.kind]
+    name = pattern.format(stem=stem, arch=profile.arch, secure=secure, disk=disk)
     packed = profile.output.out_format
     return name if packed is OutFormat.RAW else f"{name}{packed.value}"
 

@@ -37,7 +37,8 @@ class Quirks:
     `bootloader_cleanup`: a node removes the bootloader that it does not use;
     `data_partitions`: disk images include STATE and EPHEMERAL; `reset_entry`: the menu has an
     entry that wipes the installation; `uki_profiles`: that entry is a profile of the UKI;
-    `meta_gzip`: META may be compressed on the kernel command line.
+    `meta_gzip`: META may be compressed on the kernel command line; `unified_installer`: the
+    installer image has a UKI rather than a kernel and an initramfs.
     """
 
     bootloader: Bootloader
@@ -50,6 +51,7 @@ class Quirks:
     reset_entry: bool
     uki_profiles: bool
     meta_gzip: bool
+    unified_installer: bool
 
     @property
     def unified_efi_size(self) -> int:
@@ -95,4 +97,5 @@ def quirks(version: TalosVersion) -> Quirks:
         reset_entry=since(1, 4),
         uki_profiles=since(1, 10),
         meta_gzip=since(1, 6, 3),
+        unified_installer=since(1, 10),
     )

@@ -58,21 +58,22 @@ def medium_files(target: BootTarget) -> tuple[File, ...]:
     )
 
 
-def _files(target: BootTarget, loader: str, *, enroll: EnrollKeys | None) -> tuple[File, ...]:
+def _files(target: BootTarget, path: str, *, enroll: EnrollKeys | None) -> tuple[File, ...]:
     images = unified_images(target)
     conf = _loader_conf(several=len(images) > 1, enroll=enroll)
     return (
-        File(loader, _loader(target)),
+        File(path, loader(target)),
         *images,
         File("loader/loader.conf", Content.of_bytes(conf.encode())),
     )
 
 
-def _loader(target: BootTarget) -> Content:
-    loader = efi_asset(target.build.assets, Asset.SD_BOOT)
+def loader(target: BootTarget) -> Content:
+    """Return systemd-boot, signed for SecureBoot; raises InputError if it is invalid."""
+    binary = efi_asset(target.build.assets, Asset.SD_BOOT)
     if target.build.secure_boot is None:
-        return loader
-    return sign_pe(loader, target.build.secure_boot.signer, name=Asset.SD_BOOT.value)
+        return binary
+    return sign_pe(binary, target.build.secure_boot.signer, name=Asset.SD_BOOT.value)
 
 
 def _keys(target: BootTarget) -> Iterator[File]:
