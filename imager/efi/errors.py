@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imager.support.errors import InputError
+from imager.support.errors import DependencyError, InputError
 
 
 class InvalidKeyError(InputError):
@@ -15,3 +15,9 @@ class InvalidEfiBinaryError(InputError):
     """A kernel, loader or stub is not a sound EFI binary for the architecture."""
 
     remedy = "Fetch the boot assets again, or give others with --assets."
+
+
+class SignerFailedError(DependencyError):
+    """A token or service that signs does not answer, refuses, or returns a wrong signature."""
+
+    remedy = "Check the address or URI of the key, the PIN or login, and that the service runs."

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "IMAGER_KEY_PASSPHRASE"
 HASHES = ("sha256", "sha384", "sha512")
-_SMALLEST = 2048
+SMALLEST_KEY = 2048
 _NEW_KEYS = "make new keys: `imager secureboot gen-keys FOLDER`"
 _PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
@@ -144,10 +144,10 @@ def load_key(path: Path) -> LoadedKey:
     key, warnings = load_private_key(path)
     if not isinstance(key, RSAPrivateKey):
         problem = "the private key is not an RSA key, and UEFI firmware verifies RSA only"
-    elif not _SMALLEST <= key.key_size <= LARGEST_KEY:
+    elif not SMALLEST_KEY <= key.key_size <= LARGEST_KEY:
         problem = (
             f"the RSA key has {key.key_size} bits, and UEFI firmware needs"
-            f" {_SMALLEST} to {LARGEST_KEY}"
+            f" {SMALLEST_KEY} to {LARGEST_KEY}"
         )
     else:
         return LoadedKey(FileKey(key), warnings)
