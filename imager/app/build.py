@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
+from imager.app.secure_boot import enroll_keys, open_secure_boot
 from imager.bootassets.find import BootAssets, find_assets
 from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
 from imager.cache.lists import read_image_list
 from imager.cache.location import CacheLocation
 from imager.cache.pull import Puller
-from imager.efi.secureboot import (
-    DEFAULT_FOLDER,
-    WELL_KNOWN,
-    SecureBoot,
-    SecureBootFiles,
-    load_secure_boot,
-)
+from imager.efi.secureboot import DEFAULT_FOLDER
 from imager.image.bootloader.boot import BuildContext
 from imager.image.destination import Replaced, check_replaceable, output_path
 from imager.image.outputs import OUTPUTS
@@ -28,19 +22,19 @@ from imager.image.plan import OutputPlan, Target
 from imager.image.write import WriteJob, Written, write_output
 from imager.oci.reference import Reference
 from imager.oci.settings import RegistrySettings
-from imager.profile.inputs import ContainerAsset, SecureBootInput
+from imager.profile.inputs import ContainerAsset
 from imager.profile.leftout import left_out
 from imager.profile.model import Profile
 from imager.profile.output_name import output_name
 from imager.support.arch import Arch, find_arch
-from imager.support.errors import InputError, UnsupportedError
+from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.folders import check_free_space, created_folder
 from imager.support.partials import partial_folder, scratch_folder
 from imager.support.reporter import QUIET, Reporter
 from imager.support.repro import source_date_epoch
 from imager.support.units import MIB
-from imager.talos.choices import EnrollKeys, OutFormat, OutputKind
+from imager.talos.choices import OutFormat
 from imager.talos.version import DEFAULT_VERSION, TalosVersion
 from imager.talos.versions import require_image_cache
 
@@ -126,8 +120,8 @@ def planned_build(
             scratch=stack.enter_context(scratch_folder()),
             platform=profile.platform,
             sector_size=profile.output.image_options.disk_sector_size,
-            secure_boot=_secure_boot(profile, options, reporter),
-            enroll_keys=_enroll_keys(profile),
+            secure_boot=open_secure_boot(profile, options.secureboot, reporter),
+            enroll_keys=enroll_keys(profile),
         )
         target = Target(
             build=context,
@@ -185,63 +179,6 @@ def _version(profile: Profile, assets: BootAssets) -> TalosVersion:
             f"the version file beside the boot assets in {assets.folder}: {error.message}",
             hint=f"correct it, or give {setting('version')}",
         ) from error
-
-
-def _secure_boot(profile: Profile, options: BuildOptions, reporter: Reporter) -> SecureBoot | None:
-    """Load the keys that sign the output, if it is signed, and print warnings about them."""
-    if not profile.secureboot:
-        if profile.input.secureboot:
-            raise InputError(
-                f"{setting('input.secureboot')} has no effect: this profile is not for SecureBoot",
-                hint="build secureboot-iso or secureboot-metal, or set `secureboot: true`",
-            )
-        return None
-    kind = profile.output.kind
-    if kind in (OutputKind.KERNEL, OutputKind.INITRAMFS):
-        raise UnsupportedError(
-            f"{setting('secureboot', 'true')}: {setting('output.kind', kind.value)} is not signed",
-            hint=f"choose {setting('output.kind', 'uki')}, or leave SecureBoot out",
-        )
-    given = profile.input.secureboot or SecureBootInput()
-    files = SecureBootFiles.in_folder(options.secureboot)
-    # Profiles printed by Talos contain its default paths; these mean the folder of keys.
-    default = SecureBootFiles.in_folder(DEFAULT_FOLDER)
-
-    def chosen(path: str, usual: Path, in_folder: Path) -> Path:
-        return in_folder if path in ("", str(usual)) else Path(path)
-
-    if signer := given.secure_boot_signer:
-        files = replace(
-            files,
-            key=chosen(signer.key_path, default.key, files.key),
-            certificate=chosen(signer.cert_path, default.certificate, files.certificate),
-        )
-    if given.pcr_signer:
-        pcr_key = chosen(given.pcr_signer.key_path, default.pcr_key, files.pcr_key)
-        files = replace(files, pcr_key=pcr_key)
-    paths = (given.platform_key_path, given.key_exchange_key_path, given.signature_key_path)
-    pk, kek, db = map(chosen, paths, default.variables, files.variables)
-    files = replace(files, variables=(pk, kek, db))
-    if given.include_well_known_certs:
-        files = files.with_well_known(options.secureboot / WELL_KNOWN)
-    loaded = load_secure_boot(files, now=datetime.now(UTC))
-    for warning in loaded.warnings:
-        reporter.warn(warning)
-    return loaded.secure_boot
-
-
-def _enroll_keys(profile: Profile) -> EnrollKeys:
-    """Return how to enroll keys; raises InputError if it is set but there are no keys."""
-    asked = profile.output.enroll_keys
-    if not profile.secureboot:
-        if asked not in (None, EnrollKeys.OFF, EnrollKeys.IF_SAFE):
-            field = setting(f"{profile.output.options_path}.sdBootEnrollKeys", asked.value)
-            raise InputError(
-                f"{field}: without SecureBoot there are no keys to enroll",
-                hint="build secureboot-iso or secureboot-metal, or leave it out",
-            )
-        return EnrollKeys.OFF
-    return asked or EnrollKeys.IF_SAFE
 
 
 def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAsset | None:

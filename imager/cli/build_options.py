@@ -199,6 +199,16 @@ class SecureBoot:
         ),
         Field("input.secureboot.includeWellKnownCerts"),
     ] = False
+    secureboot_signer_address: Annotated[
+        str | None,
+        option("ADDRESS", "gRPC service that signs loader and UKI, such as unix:///run/s.sock."),
+        Field("input.secureboot.secureBootSigner.signerAddress"),
+    ] = None
+    pcr_signer_address: Annotated[
+        str | None,
+        option("ADDRESS", "gRPC service that signs PCR policies."),
+        Field("input.secureboot.pcrSigner.signerAddress"),
+    ] = None
     secureboot_enroll_keys: Annotated[
         EnrollKeysName | None,
         option(None, "How firmware in setup mode gets the keys.", default="if-safe"),

@@ -25,7 +25,7 @@ from imager.efi.enrollment import (
     load_well_known,
 )
 from imager.efi.errors import InvalidKeyError
-from imager.efi.signer import FileKey, KeySigner, LoadedKey, Signer, load_key, load_signer
+from imager.efi.signer import KeySigner, Signer, load_key, load_signer
 from imager.support.errors import InputError
 
 DEFAULT_FOLDER = Path("/secureboot")
@@ -83,16 +83,29 @@ class LoadedSecureBoot:
     warnings: tuple[str, ...]
 
 
-def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> LoadedSecureBoot:
+def load_secure_boot(
+    files: SecureBootFiles,
+    *,
+    now: datetime.datetime,
+    signer: Signer | None = None,
+    pcr_signer: KeySigner | None = None,
+) -> LoadedSecureBoot:
     """Load `files`; warns about keys readable by other users, and certificates not valid at `now`.
+
+    `signer` and `pcr_signer`, whose keys are elsewhere, take the place of the files.
 
     Raises InputError for files that are missing or of the wrong kind, and for .auth files that
     are incomplete, that firmware would reject, or that do not allow what the signer signs. Raises
     UnsupportedError for keys that firmware cannot verify.
     """
-    _check_folder(files.key.parent)
-    loaded = load_signer(files.key, files.certificate, now=now)
-    pcr: LoadedKey = load_key(files.pcr_key)
+    warnings: tuple[str, ...] = ()
+    if signer is None:
+        _check_folder(files.key.parent)
+        loaded = load_signer(files.key, files.certificate, now=now)
+        signer, warnings = loaded.signer, loaded.warnings
+    if pcr_signer is None:
+        pcr = load_key(files.pcr_key)
+        pcr_signer, warnings = pcr.key, (*warnings, *pcr.warnings)
     present = [path for path in files.variables if path.exists()]
     if present and len(present) < len(files.variables):
         missing = next(path for path in files.variables if path not in present)
@@ -105,10 +118,8 @@ def load_secure_boot(files: SecureBootFiles, *, now: datetime.datetime) -> Loade
             f"{present[0]} is used as it is, so well-known certificates cannot be added",
             hint="remove PK.auth, KEK.auth and db.auth, or leave well-known certificates out",
         )
-    variables = _given(files, loaded.signer) if present else _made(files, loaded.signer)
-    warnings = (*loaded.warnings, *pcr.warnings)
-    key: FileKey = pcr.key
-    return LoadedSecureBoot(SecureBoot(loaded.signer, key, variables), warnings)
+    variables = _given(files, signer) if present else _made(files, signer)
+    return LoadedSecureBoot(SecureBoot(signer, pcr_signer, variables), warnings)
 
 
 def _check_folder(folder: Path) -> None:

@@ -15,7 +15,6 @@ from pydantic.alias_generators import to_camel
 from imager.profile.validators import (
     IGNORED,
     IfAny,
-    Unserved,
     later_field,
     only,
 )
@@ -61,31 +60,90 @@ class ContainerAsset(FrozenModel):
 
 
 class SigningKey(FrozenModel):
-    """A private key in a PEM file."""
+    """A private key: in a PEM file or a token, behind a service, or in a cloud."""
 
-    key_path: str = Field(description="Private key in PEM.", examples=["./keys/key.pem"])
-    signer_address: Unserved = later_field("", "Address of a signing service.")
-    azure_vault_url: Unserved = later_field("", "Azure Key Vault.", alias="azureVaultURL")
-    aws_kms_key_id: Unserved = later_field("", "Key in AWS KMS.", alias="awsKMSKeyID")
-    aws_region: Unserved = later_field("", "Region of AWS.")
+    key_path: str = Field(
+        default="",
+        description="Private key in PEM, or a key in a token: pkcs11:token=...;object=...",
+        examples=["./keys/key.pem"],
+    )
+    signer_address: str = Field(
+        default="",
+        description="Address of Talos's signing service (gRPC).",
+        examples=["unix:///run/signer.sock"],
+    )
+    azure_vault_url: str = Field(
+        default="",
+        alias="azureVaultURL",
+        description="Azure Key Vault.",
+        examples=["https://vault.vault.azure.net"],
+    )
+    aws_kms_key_id: str = Field(
+        default="", alias="awsKMSKeyID", description="Key in AWS KMS.", examples=["alias/uki"]
+    )
+    aws_region: str = Field(default="", description="Region of AWS.", examples=["eu-central-1"])
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for cloud, required in _CLOUD_FIELDS.items():
+            given = [
+                field.alias or ""
+                for name, field in type(self).model_fields.items()
+                if name.startswith(cloud) and getattr(self, name)
+            ]
+            missing = [name for name in required if name in _aliases(self) and name not in given]
+            if given and missing:
+                raise ValueError(f"{given[0]} needs {missing[0]}")
+        return self
+
+
+# The fields without which the others of a cloud say nothing.
+_CLOUD_FIELDS = {
+    "azure": ("azureVaultURL", "azureKeyID", "azureCertificateID"),
+    "aws": ("awsKMSKeyID",),
+}
+
+
+def _aliases(key: SigningKey) -> set[str | None]:
+    return {field.alias for field in type(key).model_fields.values()}
 
 
 class PcrSigningKey(SigningKey):
     """The private key that signs PCR policies."""
 
-    azure_key_id: Unserved = later_field("", "Key in Azure.", alias="azureKeyID")
-    azure_key_version: Unserved = later_field("", "Version of the key in Azure.")
+    azure_key_id: str = Field(
+        default="", alias="azureKeyID", description="Key in Azure.", examples=["pcr"]
+    )
+    azure_key_version: str = Field(
+        default="",
+        description="Version of the key in Azure; the newest if it is left out.",
+        examples=["6a385b124c22479796f35df5ae0e8d10"],
+    )
 
 
 class SigningKeyAndCertificate(SigningKey):
-    """A private key and its certificate, in PEM files."""
+    """A private key and its certificate."""
 
-    cert_path: str = Field(description="Certificate in PEM.", examples=["./keys/cert.pem"])
-    azure_certificate_id: Unserved = later_field(
-        "", "Certificate in Azure.", alias="azureCertificateID"
+    cert_path: str = Field(
+        default="",
+        description="Certificate in PEM, of a key in a file or token.",
+        examples=["./keys/cert.pem"],
     )
-    aws_cert_path: Unserved = later_field("", "Certificate of a key in AWS KMS.")
-    aws_cert_arn: Unserved = later_field("", "Certificate in AWS ACM.", alias="awsCertARN")
+    azure_certificate_id: str = Field(
+        default="",
+        alias="azureCertificateID",
+        description="Certificate in Azure.",
+        examples=["uki"],
+    )
+    aws_cert_path: str = Field(
+        default="", description="Certificate of a key in AWS KMS.", examples=["./keys/cert.pem"]
+    )
+    aws_cert_arn: str = Field(
+        default="",
+        alias="awsCertARN",
+        description="Certificate in AWS ACM of a key in AWS KMS.",
+        examples=["arn:aws:acm:REGION:ACCOUNT:certificate/ID"],
+    )
 
 
 class SecureBootInput(FrozenModel):

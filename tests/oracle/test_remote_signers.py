@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from imager.efi.errors import InvalidKeyError, SignerFailedError
 from imager.efi.grpc_signer import grpc_key, grpc_signer
@@ -15,7 +16,7 @@ from imager.efi.signer import HASHES
 from imager.support.errors import UnsupportedError
 from tests.lib.keys.remote_keys import MODULE, PIN, SoftToken, grpc_service
 from tests.lib.keys.signing_keys import Keys, self_signed
-from tests.lib.tools.cli import tool
+from tests.lib.tools.cli import build, run, synthetic_assets, tool
 
 pytestmark = pytest.mark.oracle
 DATA = b"what is signed"
@@ -155,3 +156,37 @@ def test_a_key_that_firmware_cannot_verify(tmp_path: Path) -> None:
         pytest.raises(UnsupportedError, match="not an RSA key of 2048"),
     ):
         grpc_key(address)
+
+
+@pytest.mark.usefixtures("pin")
+def test_an_output_is_that_of_the_file(
+    uri: str, keys: Keys, token: SoftToken, tmp_path: Path
+) -> None:
+    """The same ISO by files, by a service and by a token: keys to enroll and PCR policies too."""
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    for name in ("uki-signing-key.pem", "pcr-signing-key.pem"):
+        (folder / name).symlink_to(keys.key)
+    (folder / "uki-signing-cert.pem").symlink_to(keys.certificate)
+    common = ("--assets", synthetic_assets(tmp_path / "assets"), "--output", tmp_path / "out")
+    iso = tmp_path / "out/metal-amd64-secureboot.iso"
+    built = {}
+    build("secureboot-iso", *common, "--secureboot-dir", folder)
+    built["files"] = iso.read_bytes()
+    with grpc_service(keys, tmp_path) as address:
+        service = ("--secureboot-signer-address", address, "--pcr-signer-address", address)
+        build("secureboot-iso", *common, *service, "--secureboot-dir", tmp_path / "none")
+    built["service"] = iso.read_bytes()
+    profile = {
+        "baseProfileName": "secureboot-iso",
+        "input": {
+            "secureboot": {
+                "secureBootSigner": {"keyPath": uri, "certPath": str(keys.certificate)},
+                "pcrSigner": {"keyPath": uri},
+            }
+        },
+    }
+    done = run("-", *common, stdin=yaml.safe_dump(profile), env={**token.environment})
+    assert done.returncode == 0, done.stderr
+    built["token"] = iso.read_bytes()
+    assert built["service"] == built["files"] == built["token"]

@@ -21,7 +21,8 @@ LEAF = re.compile(r"^(?P<indent> *)# (?P<line>\w+: .*)$")
 # Each of them needs its neighbour, or goes with only one of them.
 TOGETHER = (
     *("imageRef", "forceInsecure", "tarballPath", "keyPath", "certPath"),
-    *("outFormat", "diskFormatOptions"),
+    *("outFormat", "diskFormatOptions", "awsRegion", "awsCertPath", "awsCertARN"),
+    *("azureVaultURL", "azureKeyID", "azureKeyVersion", "azureCertificateID"),
 )
 
 

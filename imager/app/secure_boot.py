@@ -1,0 +1,127 @@
+"""Open what a profile signs with, and decide how firmware gets the keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imager.efi.aws_signer import AwsKey
+from imager.efi.azure_signer import AzureKey
+from imager.efi.grpc_signer import grpc_key, grpc_signer
+from imager.efi.pkcs11_signer import SCHEME, pkcs11_key, pkcs11_signer
+from imager.efi.secureboot import (
+    DEFAULT_FOLDER,
+    WELL_KNOWN,
+    SecureBoot,
+    SecureBootFiles,
+    load_secure_boot,
+)
+from imager.efi.signer import KeySigner, Signer
+from imager.profile.inputs import PcrSigningKey, SecureBootInput, SigningKeyAndCertificate
+from imager.profile.model import Profile
+from imager.support.errors import InputError, UnsupportedError
+from imager.support.fields import setting
+from imager.support.reporter import Reporter
+from imager.talos.choices import EnrollKeys, OutputKind
+
+# Profiles printed by Talos contain its default paths; these mean the folder of keys.
+_USUAL = SecureBootFiles.in_folder(DEFAULT_FOLDER)
+
+
+def open_secure_boot(profile: Profile, folder: Path, reporter: Reporter) -> SecureBoot | None:
+    """Open the keys that sign the output, if it is signed, and print warnings about them.
+
+    `folder` has the keys and certificates that the profile does not name. Raises InputError for
+    wrong keys and fields, DependencyError if a token or service fails.
+    """
+    if not profile.secureboot:
+        if profile.input.secureboot:
+            raise InputError(
+                f"{setting('input.secureboot')} has no effect: this profile is not for SecureBoot",
+                hint="build secureboot-iso or secureboot-metal, or set `secureboot: true`",
+            )
+        return None
+    kind = profile.output.kind
+    if kind in (OutputKind.KERNEL, OutputKind.INITRAMFS):
+        raise UnsupportedError(
+            f"{setting('secureboot', 'true')}: {setting('output.kind', kind.value)} is not signed",
+            hint=f"choose {setting('output.kind', 'uki')}, or leave SecureBoot out",
+        )
+    given = profile.input.secureboot or SecureBootInput()
+    files = _files(given, folder)
+    loaded = load_secure_boot(
+        files,
+        now=datetime.now(UTC),
+        signer=_remote_signer(given.secure_boot_signer, files),
+        pcr_signer=_remote_key(given.pcr_signer),
+    )
+    for warning in loaded.warnings:
+        reporter.warn(warning)
+    return loaded.secure_boot
+
+
+def _files(given: SecureBootInput, folder: Path) -> SecureBootFiles:
+    files = SecureBootFiles.in_folder(folder)
+    if signer := given.secure_boot_signer:
+        files = replace(
+            files,
+            key=_chosen(signer.key_path, _USUAL.key, files.key),
+            certificate=_chosen(signer.cert_path, _USUAL.certificate, files.certificate),
+        )
+    if given.pcr_signer:
+        pcr_key = _chosen(given.pcr_signer.key_path, _USUAL.pcr_key, files.pcr_key)
+        files = replace(files, pcr_key=pcr_key)
+    paths = (given.platform_key_path, given.key_exchange_key_path, given.signature_key_path)
+    pk, kek, db = map(_chosen, paths, _USUAL.variables, files.variables)
+    files = replace(files, variables=(pk, kek, db))
+    return files.with_well_known(folder / WELL_KNOWN) if given.include_well_known_certs else files
+
+
+def _chosen(path: str, usual: Path, in_folder: Path) -> Path:
+    return in_folder if path in ("", str(usual)) else Path(path)
+
+
+def _remote_signer(key: SigningKeyAndCertificate | None, files: SecureBootFiles) -> Signer | None:
+    """Return the signer that is not in files; None if it is. As in Talos, the service wins."""
+    if key is None:
+        return None
+    if key.signer_address:
+        return grpc_signer(key.signer_address)
+    if key.key_path.startswith(SCHEME):
+        return pkcs11_signer(key.key_path, files.certificate)
+    if key.key_path or not (key.azure_vault_url or key.aws_kms_key_id):
+        return None
+    if key.azure_vault_url:
+        return AzureKey(key.azure_vault_url, key.azure_certificate_id).signer()
+    certificate = Path(key.aws_cert_path) if key.aws_cert_path else None
+    return AwsKey(key.aws_kms_key_id, key.aws_region).signer(certificate, key.aws_cert_arn)
+
+
+def _remote_key(key: PcrSigningKey | None) -> KeySigner | None:
+    """Return the key for PCR policies that is not in a file; None if it is."""
+    if key is None:
+        return None
+    if key.signer_address:
+        return grpc_key(key.signer_address)
+    if key.key_path.startswith(SCHEME):
+        return pkcs11_key(key.key_path)
+    if key.key_path or not (key.azure_vault_url or key.aws_kms_key_id):
+        return None
+    if key.azure_vault_url:
+        return AzureKey(key.azure_vault_url, key.azure_key_id, key.azure_key_version).open()
+    return AwsKey(key.aws_kms_key_id, key.aws_region).open()
+
+
+def enroll_keys(profile: Profile) -> EnrollKeys:
+    """Return how to enroll keys; raises InputError if it is set but there are no keys."""
+    asked = profile.output.enroll_keys
+    if not profile.secureboot:
+        if asked not in (None, EnrollKeys.OFF, EnrollKeys.IF_SAFE):
+            field = setting(f"{profile.output.options_path}.sdBootEnrollKeys", asked.value)
+            raise InputError(
+                f"{field}: without SecureBoot there are no keys to enroll",
+                hint="build secureboot-iso or secureboot-metal, or leave it out",
+            )
+        return EnrollKeys.OFF
+    return asked or EnrollKeys.IF_SAFE
