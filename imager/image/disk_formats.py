@@ -1,0 +1,49 @@
+"""The formats of disk images: each is a view of the raw disk, so that nothing is written twice."""
+
+from __future__ import annotations
+
+from imager.content.extents import Content
+from imager.formats.ova import Ova, plan_ova
+from imager.formats.ovf import Property, VirtualMachine
+from imager.formats.qcow2 import plan_qcow2
+from imager.formats.vhd import plan_vhd
+from imager.image.bootloader.boot import BuildContext
+from imager.profile.disk_options import DiskOptions
+from imager.support.repro import derived_uuid
+from imager.talos.choices import DiskFormat
+
+# What the user may enter when the machine is imported, and the node reads: `talos.config=guestinfo`.
+_CONFIGURATION = Property("talos.config", "Talos config data", "Inline Talos config")
+_MACHINE = "talos"
+_VHD = "talos-vhd"
+
+# What is written to a file: bytes, or an OVA, whose size is known when its disk is compressed.
+DiskImage = Content | Ova
+
+
+def disk_image(
+    disk: Content, disk_format: DiskFormat, options: DiskOptions, build: BuildContext
+) -> DiskImage:
+    """Return the image of the raw `disk`; raises ImagerError for what the format cannot hold."""
+    match disk_format:
+        case DiskFormat.RAW:
+            return disk
+        case DiskFormat.QCOW2:
+            return plan_qcow2(disk, cluster_size=options.cluster_size)
+        case DiskFormat.VHD:
+            return plan_vhd(
+                disk,
+                created=build.timestamp,
+                uuid=derived_uuid(_VHD),
+                force_size=options.force_size,
+            )
+        case DiskFormat.OVA:
+            machine = VirtualMachine(
+                _MACHINE, (_CONFIGURATION,), efi=build.secure_boot is not None
+            )
+            return plan_ova(disk, machine, timestamp=build.timestamp)
+
+
+def largest_size(image: DiskImage) -> int:
+    """Return the most bytes that the data of `image` take in a file."""
+    return image.largest if isinstance(image, Ova) else image.data_size
