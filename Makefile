@@ -30,6 +30,7 @@ BOOT_PACKAGES      := $(BUILD_PACKAGES) qemu-system-x86 ovmf zstd
 ARM64_PACKAGES     := qemu-system-arm qemu-efi-aarch64
 DEMO_NODE_PACKAGES := $(BOOT_PACKAGES) $(NODE_PACKAGES) busybox-static
 TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) apache2-utils bmap-tools \
+                      bubblewrap qemu-user-static \
                       binutils bsdextrautils containerd curl dosfstools efitools faketime fdisk gdisk genisoimage \
                       grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mandoc mount mtools openssl \
                       osslsigncode p7zip-full pesign python3-libvmdk qemu-utils sbsigntool softhsm2 strace swtpm systemd \
@@ -133,6 +134,12 @@ $(TALOS_ORACLE): $(wildcard tests/talos_oracle/*) | $(VENV)/installed
 	mkdir -p $(dir $@)
 	cd tests/talos_oracle && $(GO) build -trimpath $(GO_FLAGS) -o $(CURDIR)/$@ .
 
+# The installer of an overlay, as a board's makers write it, for both architectures.
+OVERLAYS := .cache/tools/overlay/amd64 .cache/tools/overlay/arm64
+$(OVERLAYS): tests/overlay/installer.go | $(VENV)/installed
+	mkdir -p $(dir $@)
+	CGO_ENABLED=0 GOARCH=$(notdir $@) $(GO) build -trimpath -o $@ $<
+
 talos-oracle: $(TALOS_ORACLE) ## Build the program that asks Talos's own Go modules.
 
 # --- demo -------------------------------------------------------------------------------------
@@ -188,9 +195,9 @@ unit-lowest unit-newest: unit-%: install
 
 # Packages first: apt takes one job at a time.
 test-setup: packages-test
-	$(MAKE) --no-print-directory --jobs=4 $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(ALL_ASSETS)
+	$(MAKE) --no-print-directory --jobs=4 $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
 
-TEST_NEEDS := packages-test $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(ALL_ASSETS)
+TEST_NEEDS := packages-test $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
 
 test-quick: $(TEST_NEEDS)
 	$(BIN)/pytest -n 2 -q -m '(not boot or smoke) and not container and not root'

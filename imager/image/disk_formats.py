@@ -12,7 +12,7 @@ from imager.profile.disk_options import DiskOptions
 from imager.support.repro import derived_uuid
 from imager.talos.choices import DiskFormat
 
-# What the user may enter when the machine is imported, and the node reads: `talos.config=guestinfo`.
+# What the user may enter when the machine is imported; the node's kernel arguments ask for it.
 _CONFIGURATION = Property("talos.config", "Talos config data", "Inline Talos config")
 _MACHINE = "talos"
 _VHD = "talos-vhd"
@@ -38,9 +38,7 @@ def disk_image(
                 force_size=options.force_size,
             )
         case DiskFormat.OVA:
-            machine = VirtualMachine(
-                _MACHINE, (_CONFIGURATION,), efi=build.secure_boot is not None
-            )
+            machine = VirtualMachine(_MACHINE, (_CONFIGURATION,), efi=build.secure_boot is not None)
             return plan_ova(disk, machine, timestamp=build.timestamp)
 
 

@@ -27,3 +27,12 @@ class UnsuitableDeviceError(InputError):
         "Name a whole disk that nothing uses and that is large enough: `lsblk` lists the disks, "
         "their sizes and what uses them."
     )
+
+
+class OverlayFailedError(InputError):
+    """An overlay image is not one, or its installer fails."""
+
+    remedy = (
+        "Check --overlay-name, --overlay-image and --overlay-option; the message ends with what "
+        "the installer said."
+    )
