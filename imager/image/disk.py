@@ -21,7 +21,7 @@ from imager.formats.gpt.table import backup_size
 from imager.image.bootloader.boot import DiskBoot, PlannedPartition
 from imager.image.bootloader.bootloaders import boot_planner
 from imager.image.errors import DiskTooSmallError
-from imager.image.partitioned import partitioned
+from imager.image.partitioned import partitioned, with_firmware
 from imager.image.plan import OutputPlan, Target
 from imager.support.errors import InputError
 from imager.support.fields import setting
@@ -55,7 +55,9 @@ def plan_disk_output(target: Target) -> OutputPlan:
     for inputs that a disk cannot contain.
     """
     boot_target = target.disk_boot()
-    boot = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER).disk(boot_target, MIB)
+    planner = boot_planner(target.bootloader, boot_target, field=_BOOTLOADER)
+    overlay = target.build.overlay
+    boot = planner.disk(boot_target, overlay.offset if overlay else MIB)
     boot_end = boot.partitions[-1].end
     fixed = [*boot.partitions, *_fixed_partitions(target, boot.meta, boot_end)]
     sizes = _sizes(target, boot_end, offset=fixed[-1].end)
@@ -187,6 +189,8 @@ def _assemble(
         sector_size=target.build.sector_size,
         boot_code=boot.boot_code,
     )
+    if overlay := target.build.overlay:
+        content, regions = with_firmware(overlay, content, regions)
     notes = (boot.how, *boot.notes, *_size_notes(target, sizes))
     return OutputPlan(content, regions, sizes.minimum, notes)
 

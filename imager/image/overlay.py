@@ -89,7 +89,13 @@ def install_overlay(overlay: Overlay, scratch: Path) -> InstalledOverlay:
     }
     _run(overlay, scratch, "install", request)
     offset = align_up(max(answer.offset, MIB), MIB)
-    firmware = Content(offset, tuple(_written(disk)))
+    written = tuple(_written(disk))
+    if written and written[-1].end > offset:
+        raise OverlayFailedError(
+            f"overlay {overlay.name} writes up to byte {written[-1].end} of the disk, but lets"
+            f" partitions begin at byte {offset}"
+        )
+    firmware = Content(offset, written)
     return InstalledOverlay(
         overlay.name, answer.kernel_args, offset, open_folder(prefix / _ESP), firmware
     )

@@ -8,6 +8,8 @@ from imager.content.extents import Content
 from imager.formats.gpt.entries import Partition
 from imager.formats.gpt.table import plan_gpt
 from imager.image.bootloader.boot import PlannedPartition
+from imager.image.errors import OverlayFailedError
+from imager.image.overlay import InstalledOverlay
 from imager.image.plan import Region, RegionKind
 from imager.support.repro import derived_uuid
 
@@ -58,3 +60,25 @@ def _regions(part: PlannedPartition) -> Iterator[Region]:
     for file in part.files:
         offset = part.offset + file.offset
         yield Region(RegionKind.FILE, f"{part.label}/{file.path}", offset, file.length)
+
+
+def with_firmware(
+    overlay: InstalledOverlay, disk: Content, regions: Sequence[Region]
+) -> tuple[Content, tuple[Region, ...]]:
+    """Return the disk with the firmware of a board in front of its partitions.
+
+    Raises OverlayFailedError if that is where the partition table is.
+    """
+    name = f"firmware of {overlay.name}"
+    parts = [
+        Region(RegionKind.TABLE, name, each.offset, each.length)
+        for each in overlay.firmware.extents
+    ]
+    try:
+        content = Content.compose(disk.size, [(0, disk), (0, overlay.firmware)])
+    except ValueError as error:
+        raise OverlayFailedError(
+            f"overlay {overlay.name} writes over the partition table, between byte"
+            f" {parts[0].offset} and {parts[-1].offset + parts[-1].length}"
+        ) from error
+    return content, tuple(sorted([*regions, *parts], key=lambda region: region.offset))

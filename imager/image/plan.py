@@ -54,7 +54,8 @@ class Target:
         kernel = KernelTarget(
             build.version, build.arch, build.platform, iso, build.secure_boot is not None
         )
-        return kernel_cmdline(kernel, [*meta, *self.extra_kernel_args])
+        board = build.overlay.kernel_args if build.overlay else ()
+        return kernel_cmdline(kernel, [*meta, *self.extra_kernel_args], board=board)
 
     def installer(self) -> BaseInstaller:
         """Return the base of an installer image; raises InputError without one."""

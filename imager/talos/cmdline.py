@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from imager.talos.kernel_arguments import DEFAULT_ARGUMENTS, KernelTarget
+from imager.talos.kernel_arguments import (
+    DEFAULT_ARGUMENTS,
+    HALT_IF_INSTALLED,
+    KernelArgument,
+    KernelTarget,
+)
 from imager.talos.platforms import PLATFORMS
 
 _OVERWRITING = ("console", "talos.platform")
@@ -13,16 +18,21 @@ _OVERWRITING = ("console", "talos.platform")
 _WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+', re.ASCII)
 
 
-def kernel_cmdline(target: KernelTarget, extra: Iterable[str] = ()) -> str:
+def kernel_cmdline(
+    target: KernelTarget, extra: Iterable[str] = (), *, board: Iterable[str] = ()
+) -> str:
     """Return the kernel command line for `target`, modified by `extra`.
 
     As in Talos, all values of a name are grouped at its first occurrence, and `name=` is written
-    as `name`. Extra arguments `-name` and `-name=value` delete, `console` and `talos.platform`
-    replace the default values, and all others append to the name's values.
+    as `name`. The arguments of the `board` replace the platform's. Extra arguments `-name` and
+    `-name=value` delete, `console` and `talos.platform` replace the default values, and all others
+    append to the name's values.
     """
-    defaults = (*PLATFORMS[target.platform].arguments, *DEFAULT_ARGUMENTS)
-    applied = [each.text for each in defaults if each.applies(target)]
-    parameters = _grouped([f"talos.platform={target.platform}", *applied])
+    platform = (*PLATFORMS[target.platform].arguments, HALT_IF_INSTALLED)
+    parameters = _grouped([f"talos.platform={target.platform}", *_applied(platform, target)])
+    parameters |= _grouped(board)
+    for name, values in _grouped(_applied(DEFAULT_ARGUMENTS, target)).items():
+        parameters[name] = [*parameters.get(name, ()), *values]
     for name, values in _grouped(extra).items():
         if name.startswith("-") and name != "-":
             _delete(parameters, name[1:], values)
@@ -35,6 +45,10 @@ def kernel_cmdline(target: KernelTarget, extra: Iterable[str] = ()) -> str:
         for name, values in parameters.items()
         for value in values
     )
+
+
+def _applied(arguments: Iterable[KernelArgument], target: KernelTarget) -> list[str]:
+    return [each.text for each in arguments if each.applies(target)]
 
 
 def _grouped(texts: Iterable[str]) -> dict[str, list[str]]:

@@ -46,9 +46,10 @@ class KernelArgument:
         )
 
 
-# The arguments of every platform, in command line order; they follow the platform's own.
+# Of an ISO on every platform; it follows the platform's own arguments.
+HALT_IF_INSTALLED = KernelArgument("talos.halt_if_installed=1", since=(1, 8), iso_only=True)
+# The arguments of every platform, in command line order; they follow those of a board.
 DEFAULT_ARGUMENTS = (
-    KernelArgument("talos.halt_if_installed=1", since=(1, 8), iso_only=True),
     KernelArgument("init_on_alloc=1", before=(1, 14)),
     KernelArgument("slab_nomerge"),
     KernelArgument("pti=on"),

@@ -143,3 +143,11 @@ def test_quotes_keep_words_together() -> None:
     quoted = ('a.dyndbg="file x.c +p"', 'b.dyndbg="file y.c +p"')
     assert " ".join(line(*quoted)).endswith(" ".join(quoted))
     assert " ".join(line("say", 'x="never ends', "say")).endswith('say x="never ends say')
+
+
+def test_arguments_of_a_board_replace_those_of_the_platform() -> None:
+    target = KernelTarget(TalosVersion.parse("v1.9.0"), ARM64, iso=True)
+    board = ["console=ttyS2", "board=x", "talos.platform=metal"]
+    found = kernel_cmdline(target, ["board=y"], board=board)
+    start = "talos.platform=metal console=ttyS2 talos.halt_if_installed=1 board=x board=y init_on"
+    assert found.startswith(start)

@@ -11,6 +11,7 @@ from imager.bootassets.find import BootAssets
 from imager.content.extents import Content
 from imager.content.tree import File, PlacedFile, Tree
 from imager.efi.secureboot import SecureBoot
+from imager.image.overlay import InstalledOverlay
 from imager.support.arch import Arch
 from imager.talos.choices import EnrollKeys
 from imager.talos.platforms import METAL
@@ -38,7 +39,7 @@ class BuildContext:
 
     `timestamp` is the build time in seconds since 1970, `scratch` a folder for temporary metadata,
     `sector_size` the disk's in bytes. With `secure_boot`, everything that firmware starts is
-    signed; `enroll_keys` determines how keys get into the firmware.
+    signed; `enroll_keys` determines how keys get into the firmware. `overlay` is for a board.
     """
 
     arch: Arch
@@ -50,6 +51,7 @@ class BuildContext:
     platform: str = METAL
     secure_boot: SecureBoot | None = None
     enroll_keys: EnrollKeys = EnrollKeys.OFF
+    overlay: InstalledOverlay | None = None
 
     @property
     def quirks(self) -> Quirks:

@@ -42,5 +42,14 @@ def plan_esp(
 
 def esp_partition(target: BootTarget, tree: Tree, *, size: int, offset: int) -> PlannedPartition:
     """Return the partition of `size` bytes at byte `offset` of the disk."""
+    if overlay := target.build.overlay:
+        tree = _replaced(tree, overlay.esp)
     volume = plan_esp(target, tree, size=size, offset=offset)
     return PlannedPartition(LABEL, ESP, offset, volume.content, "FAT32", volume.files)
+
+
+def _replaced(tree: Tree, above: Tree) -> Tree:
+    """Return `tree` with the files of `above`, which win; FAT ignores the case of names."""
+    names = {file.path.lower() for file in above.files}
+    kept = [file for file in tree.files if file.path.lower() not in names]
+    return Tree.of([*kept, *above.files])

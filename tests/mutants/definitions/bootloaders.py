@@ -68,8 +68,8 @@ MUTANTS = (
     Mutant(
         "the loader is not signed",
         "imager/image/bootloader/sdboot.py",
-        "return sign_pe(loader, target.build.secure_boot.signer, name=Asset.SD_BOOT.value)",
-        "return loader",
+        "return sign_pe(binary, target.build.secure_boot.signer, name=Asset.SD_BOOT.value)",
+        "return binary",
         f"{_SECURE}::test_a_stub_and_a_loader_without_symbols",
     ),
     Mutant(
