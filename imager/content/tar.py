@@ -190,13 +190,13 @@ def first_names(place: TarPlace, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_tar_headers(path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the header of every member of the uncompressed archive at `path`, names unchecked.
+def read_tar_headers(place: TarPlace) -> Iterator[tarfile.TarInfo]:
+    """Yield the header of every member of the archive at `place`, names unchecked.
 
     Raises InputError for an incomplete archive. The standard library's own loop would treat
     damage in the middle as the end of the archive.
     """
-    with _opened(TarPlace(FileRange(path))) as archive:
+    with _opened(place) as archive:
         yield from _headers(archive)
 
 

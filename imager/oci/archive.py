@@ -13,7 +13,7 @@ from pathlib import Path
 
 from imager.content.compression import detect_codec
 from imager.content.extents import Codec, Content, FileRange, StreamRange
-from imager.content.tar import read_tar_headers
+from imager.content.tar import TarPlace, read_tar_headers
 from imager.content.tree import File
 from imager.oci.errors import InvalidImageError
 from imager.oci.files import ArchiveFiles
@@ -64,7 +64,7 @@ def _index(tar: Path, path: Path) -> Mapping[str, File]:
     files: dict[str, File] = {}
     links: dict[str, str] = {}
     try:
-        for count, member in enumerate(read_tar_headers(tar)):
+        for count, member in enumerate(read_tar_headers(TarPlace(FileRange(tar)))):
             if count >= _MOST_MEMBERS:
                 raise InvalidImageError(f"{path} has more than {_MOST_MEMBERS} entries")
             _add_member(tar, member, files, links)

@@ -1,0 +1,150 @@
+"""Read files by path out of an image's layers, fetching only the layers that are needed.
+
+    image = ImageRoot.open(source, Platform("linux", "amd64"), where="...", fetch=...)
+    image.files().tree()                                 all files, from all layers
+    image.files(lambda top: top.find("a/b") is not None).find("a/b")
+
+Layers are read from the top down. With `enough`, reading stops as soon as the layers that were read
+have what is wanted: what a layer has at a path is not changed by the layers below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from imager.content.extents import Content
+from imager.oci.config import LARGEST_CONFIG, config_platform
+from imager.oci.digest import Digest
+from imager.oci.documents import load_fields
+from imager.oci.errors import InvalidImageError
+from imager.oci.layerfiles import Entry, layer_entries
+from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.platform import Platform
+from imager.oci.roottree import RootTree
+from imager.oci.sinks import Buffer
+from imager.oci.source import ImageSource
+from imager.support.errors import ImagerError
+from imager.support.units import count
+
+# Returns a layer's bytes on disk, checked against its digest.
+Fetch = Callable[[Descriptor], Content]
+
+# overlayfs mounts 500 layers at most, and engines make 127.
+_MOST_LAYERS = 500
+_MOST_ENTRIES = 1_000_000
+_DEEPEST_INDEX = 2
+
+
+def _never(_top: RootTree) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRoot:
+    """The root file system of one image of a source; created with `open`.
+
+    `where` names the image in messages. `root` is the digest of the source's manifest or index,
+    `manifest` the image's own, `platform` that of its configuration, if it has one.
+    """
+
+    where: str
+    root: Digest
+    manifest: RawManifest
+    layers: tuple[Descriptor, ...]
+    labels: Mapping[str, str]
+    platform: Platform | None
+    fetch: Fetch
+
+    @classmethod
+    def open(
+        cls, source: ImageSource, platform: Platform, *, where: str, fetch: Fetch
+    ) -> ImageRoot:
+        """Open the image of `source` that is for `platform`; reads manifests and configuration.
+
+        A single image is opened whatever its platform. Raises InputError if an index has no image
+        for `platform`, or if it is not a container image, and as ImageSource.
+        """
+        root = source.root()
+        manifest = _select(source, root, platform, where)
+        document = manifest.document
+        if not isinstance(document, ImageManifest) or document.is_artifact:
+            raise InvalidImageError(
+                f"{where} is not a container image", hint="give the reference of an image"
+            )
+        if len(document.layers) > _MOST_LAYERS:
+            raise InvalidImageError(f"{where} has {count(len(document.layers), 'layer')}")
+        config = _config(source, document.config, where)
+        return cls(
+            where,
+            root.digest,
+            manifest,
+            document.layers,
+            _labels(config, where),
+            config_platform(config),
+            fetch,
+        )
+
+    def files(self, enough: Callable[[RootTree], bool] = _never) -> RootTree:
+        """Return the files of the layers from the top down to where `enough` is true, or of all.
+
+        Raises InputError for a damaged or hostile layer, and as `fetch`.
+        """
+        layers: list[tuple[Entry, ...]] = []
+        top = RootTree.of(layers)
+        for layer in reversed(self.layers):
+            layers.insert(0, layer_entries(self.fetch(layer), where=self._name(layer)))
+            if sum(map(len, layers)) > _MOST_ENTRIES:
+                raise InvalidImageError(f"{self.where} has more than {_MOST_ENTRIES} files")
+            top = self._tree(layers)
+            if enough(top):
+                break
+        return top
+
+    def _tree(self, layers: list[tuple[Entry, ...]]) -> RootTree:
+        try:
+            return RootTree.of(layers)
+        except ImagerError as error:
+            raise type(error)(f"{self.where}: {error.message}", hint=error.hint) from error
+
+    def _name(self, layer: Descriptor) -> str:
+        return f"{self.where}: layer {layer.digest}"
+
+
+def _select(source: ImageSource, root: RawManifest, platform: Platform, where: str) -> RawManifest:
+    """Return the manifest for `platform`: the root, or that of an index in it."""
+    for _ in range(_DEEPEST_INDEX):
+        if not isinstance(root.document, Index):
+            return root
+        root = source.manifest(_entry(root.document, platform, where).digest)
+    return root
+
+
+def _entry(index: Index, platform: Platform, where: str) -> Descriptor:
+    found = [each for each in index.images if each.platform and each.platform.matches(platform)]
+    # skopeo's layouts name no platform, and those of a copied index have it as their only entry.
+    unnamed = [each for each in index.images if not each.platform]
+    if not found and len(index.images) == len(unnamed) == 1:
+        return unnamed[0]
+    if not found:
+        there = ", ".join(sorted({str(each.platform) for each in index.images if each.platform}))
+        raise InvalidImageError(
+            f"{where} has no image for {platform}",
+            hint=f"it has: {there}" if there else "its index names no platform",
+        )
+    return found[0]
+
+
+def _config(source: ImageSource, config: Descriptor, where: str) -> bytes:
+    if config.size > LARGEST_CONFIG:
+        raise InvalidImageError(f"{where} has a configuration of {config.size} bytes")
+    buffer = Buffer()
+    source.fetch_blob(config, buffer)
+    return bytes(buffer.data)
+
+
+def _labels(raw: bytes, where: str) -> Mapping[str, str]:
+    fields = load_fields(raw, where=f"{where}: configuration")
+    config = fields.child("config")
+    labels = config.child("Labels") if config else None
+    return {} if labels is None else {key: labels.text(key) for key in labels.values}
