@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from imager.app.boot_assets import AssetOptions, asset_notes, boot_assets, talos_version
 from imager.app.secure_boot import enroll_keys, open_secure_boot
-from imager.bootassets.find import BootAssets, find_assets
 from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
 from imager.cache.lists import read_image_list
@@ -35,21 +35,21 @@ from imager.support.reporter import QUIET, Reporter
 from imager.support.repro import source_date_epoch
 from imager.support.units import MIB
 from imager.talos.choices import OutFormat
-from imager.talos.version import DEFAULT_VERSION, TalosVersion
 from imager.talos.versions import require_image_cache
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """Options for building a profile; `assets` and `layer_cache` are folders.
+    """Options for building a profile; `layer_cache` is a folder.
 
-    `output` is a folder or the file to write. An existing file is replaced if `clobber`. The cache
-    must contain the images in the lists `require_images`. `secureboot` is the folder of keys and
-    certificates.
+    `output` is a folder or the file to write. An existing file is replaced if `clobber`. `assets`
+    is a folder of boot assets, or a container image that has them: its reference, OCI layout or
+    archive. The cache must contain the images in the lists `require_images`. `secureboot` is the
+    folder of keys and certificates.
     """
 
     output: Path
-    assets: Path | None = None
+    assets: Path | Reference | None = None
     registries: RegistrySettings = field(default_factory=RegistrySettings)
     layer_cache: Path | None = None
     require_images: Sequence[str] = ()
@@ -90,22 +90,24 @@ def planned_build(
 ) -> Iterator[Planned]:
     """Plan the output of `profile`; the plan is valid inside the block.
 
-    Writes only metadata and any cache pulled from a registry, both to temporary folders unless
-    there is a layer cache. Raises ImagerError for any problem with the profile's inputs.
+    Writes only metadata and what is pulled from a registry, to temporary folders unless there is a
+    layer cache, and boot assets of an image to the user's cache. Raises ImagerError for any problem
+    with the profile's inputs.
     """
     required = read_image_list(options.require_images) if options.require_images else ()
     path = output_path(options.output, output_name(profile))
     options = replace(options, output=path)
     replaced = check_replaceable(path, clobber=options.clobber)
     arch = find_arch(profile.arch)
-    named = NamedAssets.of(profile.input, arch)
-    assets = find_assets(arch, given=options.assets, files=named.files)
-    version = _version(profile, assets)
-    for warning in version.warnings:
-        reporter.warn(warning)
-    if profile.input.image_cache is not None:
-        require_image_cache(version)
     with ExitStack() as stack:
+        named = NamedAssets.of(profile.input, arch)
+        wanted = AssetOptions(options.assets, options.registries, options.layer_cache)
+        assets = boot_assets(profile, named.files, wanted, reporter, stack)
+        version = talos_version(profile, assets)
+        for warning in version.warnings:
+            reporter.warn(warning)
+        if profile.input.image_cache is not None:
+            require_image_cache(version)
         if not options.dry_run:
             stack.enter_context(created_folder(path.parent))
         cache = None
@@ -132,7 +134,8 @@ def planned_build(
             bootloader=profile.output.bootloader,
         )
         plan = OUTPUTS[profile.output.kind](target)
-        notes = (*plan.notes, *named.notes, *left_out(profile, version))
+        taken = asset_notes(profile, assets)
+        notes = (*plan.notes, *named.notes, *taken, *left_out(profile, version))
         yield Planned(
             plan=replace(plan, notes=notes),
             path=path,
@@ -166,19 +169,6 @@ def build(profile: Profile, options: BuildOptions, reporter: Reporter = QUIET) -
     """Build a profile; raises as `planned_build` and `write_build`."""
     with planned_build(profile, options, reporter) as planned:
         return write_build(planned, options, reporter)
-
-
-def _version(profile: Profile, assets: BootAssets) -> TalosVersion:
-    """Return the Talos version of the profile, or else of the boot assets, or else the default."""
-    if profile.version or not assets.version:
-        return TalosVersion.parse(profile.version or DEFAULT_VERSION)
-    try:
-        return TalosVersion.parse(assets.version)
-    except InputError as error:
-        raise InputError(
-            f"the version file beside the boot assets in {assets.folder}: {error.message}",
-            hint=f"correct it, or give {setting('version')}",
-        ) from error
 
 
 def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAsset | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imager.cache.location import CacheLocation
+from imager.oci.location import parse_place
+from imager.oci.reference import Reference
 from imager.profile.load import LARGEST_PROFILE, Layer, load_profile, parse_yaml, read_builtin
 from imager.profile.model import Profile
 from imager.profile.names import builtin_names
@@ -47,9 +49,23 @@ def image_cache_asset(text: str) -> Layer:
     `text` is parsed by `CacheLocation.parse`.
     """
     location = CacheLocation.parse(text)
-    field = "imageRef" if location.is_remote else "ociPath"
+    return _asset("imageRef" if location.is_remote else "ociPath", location.place)
+
+
+def image_asset(text: str) -> Layer:
+    """Return the value of a profile's field for the container image `text`.
+
+    `text` is parsed by `parse_place`.
+    """
+    place = parse_place(text)
+    if isinstance(place, Reference):
+        return _asset("imageRef", place)
+    return _asset("tarballPath" if place.is_file() else "ociPath", place)
+
+
+def _asset(field: str, place: Path | Reference) -> Layer:
     # Empty fields override those of the profile.
-    return {"imageRef": "", "ociPath": "", "tarballPath": "", field: str(location.place)}
+    return {"imageRef": "", "ociPath": "", "tarballPath": "", field: str(place)}
 
 
 def starter_profile(base: str) -> str:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.bootassets.errors import BootAssetError
+from imager.oci.reference import Reference
 from imager.support.arch import Arch
+from imager.support.fields import setting
 
 INSTALLED = Path("/usr/install")
 ENVIRONMENT = "IMAGER_ASSETS"
-_VERSION_FILE = "version"
+VERSION_FILE = "version"
 
 
 class Asset(enum.Enum):
@@ -31,40 +33,60 @@ class Asset(enum.Enum):
     SD_STUB = "systemd-stub.efi"
 
 
+# The profile fields that name a single boot asset.
+FIELDS = {
+    Asset.KERNEL: "input.kernel",
+    Asset.INITRAMFS: "input.initramfs",
+    Asset.SD_BOOT: "input.sdBoot",
+    Asset.SD_STUB: "input.sdStub",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class BootAssets:
     """The boot assets of one architecture: those in `folder`, overridden by `given`.
 
-    `place` is the folder that was searched: `folder`, or its parent.
+    `place` is the folder that was searched: `folder`, or its parent. `image` names the image that
+    they were taken from, with its digest, `origin` is where the user named it, and `tagged` the
+    Talos version in its tag.
     """
 
     arch: Arch
     folder: Path | None
     given: Mapping[Asset, Path]
     place: Path | None = None
+    image: str = ""
+    origin: Path | Reference | None = None
+    tagged: str | None = None
 
     def path(self, asset: Asset) -> Path:
         """Return the path of `asset`; raises InputError, with a hint how to get it, if missing."""
         path = self.given.get(asset) or (self.folder / asset.value if self.folder else None)
         if path is not None and path.is_file():
             return path
+        if path is not None and self.image and asset not in self.given:
+            raise BootAssetError(
+                f"boot asset {asset.value} for {self.arch.name}: not in {self.image}",
+                hint="installers since Talos 1.10 have a unified kernel image instead: give the "
+                f"image of Talos's imager, or {setting(FIELDS[asset])}",
+            )
         where = f"{path} does not exist" if path else "no boot assets were found"
         raise BootAssetError(
             f"boot asset {asset.value} for {self.arch.name}: {where}",
             hint=f"run `imager assets fetch --arch {self.arch.name}`, or give a folder "
-            "with --assets, such as /usr/install of a Talos imager image",
+            "or image with --assets, such as ghcr.io/siderolabs/imager:v1.9.0",
         )
 
     @property
     def version(self) -> str | None:
-        """The Talos version in the file `version` next to the assets, if there is one."""
+        """The Talos version in the file `version` next to the assets, else in the image's tag."""
         if self.folder is None:
             return None
         for folder in (self.folder, self.folder.parent):
-            file = folder / _VERSION_FILE
+            file = folder / VERSION_FILE
             if file.is_file():
                 return file.read_text("utf-8", "replace")[:64].strip() or None
-        return None
+        return self.tagged
 
 
 def _user_cache_folder() -> Path:
@@ -84,6 +106,11 @@ def fetch_folder() -> Path:
 def package_folder() -> Path:
     """Return the folder for downloaded packages."""
     return _user_cache_folder() / "packages"
+
+
+def image_folder() -> Path:
+    """Return the folder for boot assets taken out of images."""
+    return _user_cache_folder() / "images"
 
 
 def asset_places(given: Path | None) -> Iterator[Path]:
@@ -111,8 +138,8 @@ def find_assets(
     """
     if given is not None and not given.is_dir():
         raise BootAssetError(
-            f"--assets {given} is not a folder",
-            hint="give one such as /usr/install of a Talos imager image, or leave it out",
+            f"--assets {given} is not a folder, nor an image or its reference with a tag",
+            hint="give an image such as ghcr.io/siderolabs/imager:v1.9.0, or leave it out",
         )
     named = os.environ.get(ENVIRONMENT) if given is None else None
     for place in [Path(named)] if named else asset_places(given):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.bootassets.find import INSTALLED, Asset
+from imager.bootassets.find import FIELDS, INSTALLED, Asset
 from imager.profile.inputs import Input
 from imager.support.arch import Arch
 from imager.support.fields import setting
@@ -26,18 +26,18 @@ class NamedAssets:
     def of(cls, boot: Input, arch: Arch) -> NamedAssets:
         """Return the boot assets for `arch` in a profile's `input`."""
         named = {
-            Asset.KERNEL: ("input.kernel", boot.kernel),
-            Asset.INITRAMFS: ("input.initramfs", boot.initramfs),
-            Asset.SD_BOOT: ("input.sdBoot", boot.sd_boot),
-            Asset.SD_STUB: ("input.sdStub", boot.sd_stub),
+            Asset.KERNEL: boot.kernel,
+            Asset.INITRAMFS: boot.initramfs,
+            Asset.SD_BOOT: boot.sd_boot,
+            Asset.SD_STUB: boot.sd_stub,
         }
-        given = {asset: Path(file.path) for asset, (_, file) in named.items() if file}
+        given = {asset: Path(file.path) for asset, file in named.items() if file}
         absent = [
             asset
             for asset, path in given.items()
             if path == INSTALLED / arch.name / asset.value and not path.is_file()
         ]
-        names = ", ".join(setting(named[asset][0]) for asset in absent)
+        names = ", ".join(setting(FIELDS[asset]) for asset in absent)
         reason = f"not in {INSTALLED / arch.name}, so boot assets are looked for"
         notes = (f"{names} left out: {reason}",) if absent else ()
         files = {asset: path for asset, path in given.items() if asset not in absent}

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imager.cache.open import open_cache
-from imager.oci.reference import Reference, is_strict_reference
+from imager.oci.location import parse_place
+from imager.oci.reference import Reference
 from imager.support.arch import Arch
 from imager.support.errors import Fail, stop_at
 
 if TYPE_CHECKING:
     from imager.cache.opened import OpenedCache
     from imager.cache.pull import Puller
-
-# skopeo's transport prefixes for registries and for local images.
-_REGISTRY = "docker://"
-_LOCAL = ("oci:", "oci-archive:", "docker-archive:", "dir:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +25,8 @@ class CacheLocation:
 
     @classmethod
     def parse(cls, text: str) -> CacheLocation:
-        """Parse a path or a registry reference, with or without skopeo's transport prefix.
-
-        An existing path takes precedence. Raises InputError if `docker://` is not followed by a
-        reference with a tag or digest.
-        """
-        if Path(text).exists():
-            return cls(Path(text))
-        if text.startswith(_REGISTRY):
-            return cls(Reference.parse_strict(text.removeprefix(_REGISTRY)))
-        for prefix in _LOCAL:
-            if text.startswith(prefix):
-                return cls(Path(text.removeprefix(prefix)))
-        return cls(Reference.parse_strict(text) if is_strict_reference(text) else Path(text))
+        """Parse a path or a registry reference; see `parse_place`."""
+        return cls(parse_place(text))
 
     @property
     def is_remote(self) -> bool:

@@ -16,6 +16,7 @@ from imager.content.extents import Content
 from imager.oci.manifest import Descriptor, Index
 from imager.oci.reference import Reference
 from imager.oci.settings import RegistrySettings
+from imager.oci.sinks import Discard
 from imager.support.arch import Arch
 from imager.support.errors import Fail, stop_at
 from imager.support.folders import check_free_space
@@ -24,7 +25,7 @@ from imager.support.reporter import Reporter
 from imager.support.workers import Work
 
 if TYPE_CHECKING:
-    from imager.oci.remote import RemoteImage
+    from imager.oci.source import ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,28 @@ class Puller:
             entries = platforms_of(root.document)
             root = image.manifest(select_entry(source, root.document, arch).digest)
         layer = only_layer(source, root, listed=source)
-        content = Content.of_file(self._fetch(image, layer, store))
+        content = Content.of_file(self._fetch(image, layer, store, source))
         opened = open_layer(source, layer, content, fail, listed=source)
         if arch is not None:
             opened.cache.require_arch(arch)
         return replace(opened, entries=entries)
 
-    def _fetch(self, image: RemoteImage, layer: Descriptor, store: LayerCache) -> Path:
+    def layer(self, image: ImageSource, layer: Descriptor, label: str) -> Content:
+        """Return a layer of any image, checked by its digest; one in a registry is kept.
+
+        `label` names the image in progress output. Raises as `ImageSource.fetch_blob`.
+        """
+        content = image.blob_content(layer)
+        if content is None:
+            store = LayerCache.open(self.layer_cache)
+            return Content.of_file(self._fetch(image, layer, store, label))
+        image.fetch_blob(layer, Discard())
+        return content
+
+    def _fetch(self, image: ImageSource, layer: Descriptor, store: LayerCache, label: str) -> Path:
         if not store.has(layer):
             check_free_space(store.folder, layer.size)
-        with self.reporter.transfer(f"pulling {image.reference}", layer.size) as advance:
+        with self.reporter.transfer(f"pulling {label}", layer.size) as advance:
             return store.get(BlobSource(layer, image), Work(advance))
 
 

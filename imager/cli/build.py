@@ -38,7 +38,7 @@ def build(
     profile = load_profile(written, given, source=input_name(source), name=naming.of)
     options = BuildOptions(
         output=output.place(),
-        assets=inputs.assets,
+        assets=inputs.asset_place(),
         layer_cache=inputs.layer_cache,
         registries=registries.settings(),
         require_images=inputs.require_images or (),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
 
 from imager.cli.declare import flag, option
 from imager.cli.help import INPUTS, OUTPUT
 from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder, RequiredImages
 from imager.support.errors import InputError
+
+if TYPE_CHECKING:
+    from imager.oci.reference import Reference
 
 _OUT = Path("/out")
 _LOCAL_OUT = Path("_out")
@@ -61,6 +64,12 @@ def _image_cache(text: str) -> Mapping[str, Any]:
     return image_cache_asset(text)
 
 
+def _base_installer(text: str) -> Mapping[str, Any]:
+    from imager.app.profiles import image_asset
+
+    return image_asset(text)
+
+
 def _meta_content(text: str) -> Mapping[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
@@ -86,12 +95,18 @@ class Inputs:
     require_images: RequiredImages = None
     layer_cache: LayerCacheFolder = None
     assets: Annotated[
-        Path | None,
+        str | None,
         option(
-            "FOLDER",
-            "Folder of boot assets, such as /usr/install of a Talos imager image.",
+            "FOLDER|PATH|REF",
+            "Boot assets: a folder, or an image that has them, such as that of Talos's imager: an "
+            "OCI layout, archive or registry reference.",
             default="$IMAGER_ASSETS, /usr/install, the user's cache",
         ),
+    ] = None
+    base_installer_image: Annotated[
+        str | None,
+        option("PATH|REF", "Installer image to take the boot assets from, without --assets."),
+        Field("input.baseInstaller", convert=_base_installer),
     ] = None
     talos_version: Annotated[
         str | None,
@@ -122,6 +137,13 @@ class Inputs:
         option("KEY=VALUE", "META value, such as 0xa=VALUE."),
         Field("customization.metaContents", convert=_meta_contents),
     ] = None
+
+    def asset_place(self) -> Path | Reference | None:
+        """Return where to take boot assets from; None for the usual folders."""
+        from imager.oci.location import parse_place
+
+        text = self.assets or self.base_installer_image
+        return parse_place(text) if text else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,17 @@ class DockerArchive:
 
         Raises InputError when it is not such an archive, and as `open_archive`.
         """
-        archive = open_archive(path)
+        return cls.of(open_archive(path))
+
+    @classmethod
+    def of(cls, archive: ArchiveFiles) -> DockerArchive:
+        """Return the archive with the files `archive`; raises InputError as `open`."""
         if not archive.has(_LISTING):
             raise InvalidImageError(
-                f"{path} is not a Docker archive: it has no manifest.json",
+                f"{archive.path} is not a Docker archive: it has no manifest.json",
                 hint="docker save IMAGE -o FILE makes one",
             )
-        where = f"{path}: {_LISTING}"
+        where = archive.where(_LISTING)
         listed = load_json(archive.document(_LISTING), where=where)
         if not isinstance(listed, list):
             raise InvalidImageError(f"{where} must be a list")

@@ -1,16 +1,16 @@
 """Read files by path out of an image's layers, fetching only the layers that are needed.
 
     image = ImageRoot.open(source, Platform("linux", "amd64"), where="...", fetch=...)
-    image.files().tree()                                 all files, from all layers
-    image.files(lambda top: top.find("a/b") is not None).find("a/b")
+    image.files().tree()                                         all files, of all layers
+    next(top for top in image.tops() if top.find("a/b"))         from the top layer down to a/b
 
-Layers are read from the top down. With `enough`, reading stops as soon as the layers that were read
-have what is wanted: what a layer has at a path is not changed by the layers below it.
+What a layer has at a path is not changed by the layers below it, so that a reader who looks for
+some files need not fetch all layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from imager.content.extents import Content
@@ -34,10 +34,6 @@ Fetch = Callable[[Descriptor], Content]
 _MOST_LAYERS = 500
 _MOST_ENTRIES = 1_000_000
 _DEEPEST_INDEX = 2
-
-
-def _never(_top: RootTree) -> bool:
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +81,23 @@ class ImageRoot:
             fetch,
         )
 
-    def files(self, enough: Callable[[RootTree], bool] = _never) -> RootTree:
-        """Return the files of the layers from the top down to where `enough` is true, or of all.
+    def tops(self) -> Iterator[RootTree]:
+        """Yield the files of the topmost layer, of the two topmost, and so on, to those of all.
 
-        Raises InputError for a damaged or hostile layer, and as `fetch`.
+        A layer is fetched when its turn comes. Raises InputError for a damaged or hostile layer,
+        and as `fetch`.
         """
         layers: list[tuple[Entry, ...]] = []
-        top = RootTree.of(layers)
         for layer in reversed(self.layers):
             layers.insert(0, layer_entries(self.fetch(layer), where=self._name(layer)))
             if sum(map(len, layers)) > _MOST_ENTRIES:
                 raise InvalidImageError(f"{self.where} has more than {_MOST_ENTRIES} files")
-            top = self._tree(layers)
-            if enough(top):
-                break
-        return top
+            yield self._tree(layers)
+
+    def files(self) -> RootTree:
+        """Return the files of all layers; raises as `tops`."""
+        layers = [layer_entries(self.fetch(each), where=self._name(each)) for each in self.layers]
+        return self._tree(layers)
 
     def _tree(self, layers: list[tuple[Entry, ...]]) -> RootTree:
         try:

@@ -13,7 +13,6 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from imager.profile.validators import (
-    IGNORED,
     IfAny,
     later_field,
     only,
@@ -193,8 +192,8 @@ class Input(FrozenModel):
     )
     base_installer: Annotated[ContainerAsset | None, IfAny] = Field(
         default=None,
-        description="Base of an installer image.",
-        json_schema_extra={IGNORED: True},
+        description="Image whose boot assets are used if none are found on this machine.",
+        examples=[{"imageRef": "ghcr.io/siderolabs/installer:v1.9.0"}],
     )
     image_cache: ContainerAsset | None = Field(
         default=None, description="Image cache to put into the output."

@@ -27,8 +27,6 @@ def left_out(profile: Profile, version: TalosVersion) -> tuple[str, ...]:
 def _ineffective(profile: Profile, version: TalosVersion) -> Iterator[tuple[str, str]]:
     output, kind = profile.output, profile.output.kind
     no_medium = f"{kind.value} has none; iso, image and usb do"
-    if profile.input.base_installer:
-        yield setting("input.baseInstaller"), "only an installer image is made from it"
     if profile.input.image_cache and not kind.is_medium:
         yield setting("input.imageCache"), no_medium
     if output.image_options.disk_size is not None and kind not in _IMAGES:

@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         "a folder that exists is taken for a reference",
-        "imager/cache/location.py",
+        "imager/oci/location.py",
         "if Path(text).exists():",
         "if Path(text).is_file():",
         "tests/unit/test_cache_place.py::test_a_path_that_exists_wins",

@@ -1,0 +1,48 @@
+"""Write many contents to files of their own, decompressing each source once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from imager.content.compression import StreamReader
+from imager.content.copier import write_content, write_error
+from imager.content.extents import Content, StreamRange
+from imager.content.reading import CHUNK, read_stream
+from imager.support.descriptors import MADE, opened
+
+
+def write_files(files: Mapping[Path, Content]) -> None:
+    """Write each content to its path, which must be new, in folders that exist.
+
+    Raises HostError when the disk is full, OutputError when reading or writing fails, InputError
+    when a source is damaged or shorter than planned.
+    """
+    with ExitStack() as stack:
+        readers: dict[StreamRange, StreamReader] = {}
+        for path, content in sorted(files.items(), key=lambda item: _position(item[1])):
+            source = content.extents[0].source if len(content.extents) == 1 else None
+            with opened(path, MADE | os.O_EXCL) as descriptor:
+                if not isinstance(source, StreamRange):
+                    write_content(content, descriptor, progress=lambda _count: None)
+                    continue
+                stream = source.stream
+                if stream not in readers:
+                    readers[stream] = stack.enter_context(StreamReader.of(stream))
+                pieces = read_stream(readers[stream], source.offset, content.size, CHUNK)
+                with open(descriptor, "wb", closefd=False) as file:
+                    for piece in pieces:
+                        try:
+                            file.write(piece)
+                        except OSError as error:
+                            raise write_error(error) from error
+
+
+def _position(content: Content) -> tuple[str, int]:
+    """Return a key that sorts contents by their place in their source."""
+    for extent in content.extents:
+        if isinstance(extent.source, StreamRange):
+            return str(extent.source.path), extent.source.offset
+    return "", 0
