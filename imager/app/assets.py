@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imager.bootassets.artifact import PulledFile, artifact_files, plan_artifact, pull_artifact
-from imager.bootassets.find import fetch_folder, find_assets, package_folder
+from imager.app.boot_assets import unpack_assets
+from imager.bootassets.artifact import PulledFile, plan_artifact, pulled_files
+from imager.bootassets.find import fetch_folder, find_assets, image_folder, package_folder
 from imager.bootassets.sources import RECORD
+from imager.cache.pull import PullOptions
 from imager.distro import fetch
 from imager.distro.clean import Removal, clean, plan_cleaning
 from imager.distro.flavors import find_flavor
@@ -86,28 +88,31 @@ class PulledAssets:
 def pull_assets(assets: AssetsInRegistry, reporter: Reporter = QUIET) -> PulledAssets:
     """Pull boot assets into the architecture's folder in `assets.folder`, replacing a fetched set.
 
-    Raises InputError if the artifact is not boot assets or the folder has other files,
-    DependencyError if the registry fails.
+    They are those that were pushed, or those in an image of Talos's imager or installer. Raises
+    InputError if there are none or the folder has other files, DependencyError if the registry
+    fails.
     """
     arch = find_arch(assets.arch)
     target = (assets.folder or fetch_folder()) / arch.name
     fetch.check_replaceable(target)
     source = Reference.parse_strict(assets.reference)
     image = RegistryClient.from_settings(assets.registries).image(source)
-    files = artifact_files(image.root(), arch, where=str(source))
-    pull_artifact(image, files, target, reporter=reporter)
-    return PulledAssets(target, files)
+    with PullOptions(assets.registries).puller(reporter) as puller:
+        unpack_assets(image, str(source), arch, target, puller)
+    return PulledAssets(target, tuple(pulled_files(target)))
 
 
 def clean_assets(
     folder: Path | None = None, *, stale: bool = False, dry_run: bool = False
 ) -> tuple[Removal, ...]:
-    """Remove fetched boot assets and downloads, or with `stale` only unused downloads.
+    """Remove fetched boot assets, those of images, and downloads; with `stale` unused downloads.
 
     Returns the removals; with `dry_run` they are not carried out. Raises HostError if a file cannot
     be removed.
     """
-    removals = plan_cleaning(folder or fetch_folder(), package_folder(), stale=stale)
+    removals = plan_cleaning(
+        folder or fetch_folder(), package_folder(), image_folder(), stale=stale
+    )
     if not dry_run:
         clean(removals)
     return removals

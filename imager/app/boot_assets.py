@@ -13,10 +13,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from imager.bootassets.artifact import artifact_files, is_artifact, pull_artifact
 from imager.bootassets.find import Asset, BootAssets, find_assets, image_folder
 from imager.bootassets.from_image import take_assets
 from imager.cache.pull import Puller, PullOptions
 from imager.oci.digest import Digest
+from imager.oci.errors import RegistryFailedError, RegistryUnreachableError
 from imager.oci.location import may_be_image, open_local_image
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
@@ -28,7 +30,7 @@ from imager.profile.inputs import ContainerAsset
 from imager.profile.model import Profile
 from imager.support.arch import Arch, find_arch
 from imager.support.atomic import write_atomic
-from imager.support.errors import DependencyError, ImagerError, InputError
+from imager.support.errors import ImagerError, InputError
 from imager.support.fields import setting
 from imager.support.partials import scratch_folder
 from imager.support.reporter import Reporter
@@ -88,6 +90,27 @@ def asset_notes(profile: Profile, assets: BootAssets) -> Iterator[str]:
         yield f"{setting('input.baseInstaller')} is left out: {why}"
 
 
+def unpack_assets(
+    source: ImageSource, where: str, arch: Arch, folder: Path, puller: Puller
+) -> None:
+    """Write the boot assets of an image, or of an artifact of boot assets, to `folder`, atomically.
+
+    `where` names the image in messages. Raises as `take_assets` and `artifact_files`.
+    """
+    root = source.root()
+    if is_artifact(root, where=where):
+        files = artifact_files(root, arch, where=where)
+        pull_artifact(source, files, folder, reporter=puller.reporter)
+        return
+    image = ImageRoot.open(
+        source,
+        _platform(arch),
+        where=where,
+        fetch=lambda layer: puller.layer(source, layer, where),
+    )
+    take_assets(image, arch, folder, is_version=is_version)
+
+
 def talos_version(profile: Profile, assets: BootAssets) -> TalosVersion:
     """Return the Talos version of the profile, or else of the boot assets, or else the default."""
     if profile.version or not assets.version:
@@ -108,6 +131,10 @@ def is_version(text: str) -> bool:
     except ImagerError:
         return False
     return True
+
+
+def _platform(arch: Arch) -> Platform:
+    return Platform("linux", arch.name)
 
 
 def _lacks_assets(assets: BootAssets, profile: Profile) -> bool:
@@ -147,31 +174,21 @@ class _Taking:
             source, digest = self._source(place)
         folder = self.kept / digest.file_name / self.arch.name
         if not folder.is_dir():
-            take_assets(self._opened(source, place), self.arch, folder, is_version=is_version)
-        tag = place.tag if isinstance(place, Reference) else None
+            unpack_assets(source, str(place), self.arch, folder, self.puller)
+        name, tag = str(place), None
+        if isinstance(place, Reference):
+            name, tag = str(replace(place, digest=None)), place.tag
         return replace(
             find_assets(self.arch, given=folder.parent),
-            image=f"{str(place).partition('@')[0]}@{digest}",
+            image=f"{name}@{digest}",
             origin=place,
             tagged=tag if tag and is_version(tag) else None,
         )
 
-    def _opened(self, source: ImageSource, place: Path | Reference) -> ImageRoot:
-        return ImageRoot.open(
-            source,
-            self._platform,
-            where=str(place),
-            fetch=lambda layer: self.puller.layer(source, layer, str(place)),
-        )
-
-    @property
-    def _platform(self) -> Platform:
-        return Platform("linux", self.arch.name)
-
     def _source(self, place: Path | Reference) -> tuple[ImageSource, Digest]:
         """Return an image and its digest; no request is sent for a reference that has one."""
         if isinstance(place, Path):
-            source = open_local_image(place, self._platform)
+            source = open_local_image(place, _platform(self.arch))
             return source, source.root().digest
         client = RegistryClient.from_settings(self.puller.registries)
         digest = place.digest or self._resolved(client, place)
@@ -183,7 +200,7 @@ class _Taking:
         note = self.kept / f"tag-{name}"
         try:
             digest = client.image(reference).root().digest
-        except DependencyError as error:
+        except (RegistryFailedError, RegistryUnreachableError) as error:
             known = _noted(note)
             if known is None or not (self.kept / known.file_name / self.arch.name).is_dir():
                 raise

@@ -17,6 +17,8 @@ from typing import Any
 from imager.bootassets.errors import BootAssetError
 from imager.bootassets.find import Asset, BootAssets
 from imager.content.extents import Content
+from imager.content.reading import hash_content
+from imager.oci.digest import Digest
 from imager.oci.documents import Fields, dump_json, load_fields
 from imager.oci.manifest import Descriptor, ImageManifest, RawManifest, parse_descriptor
 from imager.oci.push import PushBlob, PushPlan
@@ -80,6 +82,11 @@ class PulledFile:
     layer: Descriptor
 
 
+def is_artifact(root: RawManifest, *, where: str) -> bool:
+    """Return whether the manifest `root` is that of boot assets that were pushed."""
+    return load_fields(root.raw, where=where).text("artifactType") == ARTIFACT_TYPE
+
+
 def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[PulledFile, ...]:
     """Return the files of a boot asset artifact for `arch`.
 
@@ -87,7 +94,7 @@ def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[Pulled
     many files, or files too large for boot assets.
     """
     fields = load_fields(root.raw, where=where)
-    if not isinstance(root.document, ImageManifest) or fields.text("artifactType") != ARTIFACT_TYPE:
+    if not isinstance(root.document, ImageManifest) or not is_artifact(root, where=where):
         raise BootAssetError(
             f"{where} is not an artifact of boot assets",
             hint="`imager assets push REF` makes one",
@@ -133,6 +140,14 @@ def pull_artifact(
             (made / file.path).parent.mkdir(parents=True, exist_ok=True)
         work = Work(advance)
         work.run(lambda file: _fetch(image, file, made, work), files, jobs=jobs, what="files")
+
+
+def pulled_files(folder: Path) -> Iterator[PulledFile]:
+    """Yield the files of a folder of boot assets, with their digests, as pushed ones have them."""
+    for title, path in _files(folder):
+        content = Content.of_file(path)
+        digest = Digest(hash_content(content).hex())
+        yield PulledFile(PurePosixPath(title), Descriptor(_FILE_TYPE, digest, content.size))
 
 
 def _fetch(image: ImageSource, file: PulledFile, folder: Path, work: Work) -> None:

@@ -112,7 +112,11 @@ def pull(
     registries: Registries,
     display: Results,
 ) -> None:
-    """Pull boot assets that `imager assets push` has pushed. Prints their folder."""
+    """Pull boot assets that were pushed, or those of an image of Talos. Prints their folder.
+
+    REF is what `imager assets push` has pushed, or an image of Talos's imager or installer, such as
+    ghcr.io/siderolabs/imager:v1.9.0.
+    """
     from imager.app.assets import AssetsInRegistry, pull_assets
     from imager.cli.assets_text import pulled_json, pulled_text
 
@@ -135,9 +139,9 @@ def clean_assets(
     ] = False,
     display: Results,
 ) -> None:
-    """Remove the boot assets that fetch has made, and what it has downloaded.
+    """Remove the boot assets that fetch has made or builds took from images, and downloads.
 
-    Boot assets from elsewhere, such as those of Talos, are kept.
+    Boot assets that you put somewhere yourself, such as those of Talos, are kept.
     """
     from imager.app import assets
     from imager.cli.assets_text import removals_json, removals_text

@@ -1,4 +1,4 @@
-"""Find and remove what `imager assets fetch` built and downloaded."""
+"""Find and remove what `imager assets fetch` built and downloaded, and what images contained."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from imager.support.folders import used_space
 from imager.support.partials import is_in_use
 
 _DOWNLOAD = re.compile(r"([0-9a-f]{64})\.(deb|whl|squashfs)", re.ASCII)
+# Boot assets by the digest of their image, and the digests of tags.
+_OF_IMAGE = re.compile(r"(sha256|tag)-[0-9a-f]{64}", re.ASCII)
 # Leftovers of earlier releases and killed runs.
 _LEFTOVER = re.compile(r"partial-.*|squashfs-.*|\..*\.partial", re.ASCII)
 
@@ -30,8 +32,10 @@ class Removal:
     size: int
 
 
-def plan_cleaning(assets: Path, packages: Path, *, stale: bool) -> tuple[Removal, ...]:
-    """Return what to remove: the sets of boot assets under `assets`, and the downloads.
+def plan_cleaning(
+    assets: Path, packages: Path, images: Path, *, stale: bool
+) -> tuple[Removal, ...]:
+    """Return what to remove: the sets of boot assets under `assets`, those of images, downloads.
 
     With `stale`, only downloads that none of the sets was built from. Never includes boot assets
     without a record of ours, such as Talos's, nor files of a download in progress.
@@ -39,6 +43,8 @@ def plan_cleaning(assets: Path, packages: Path, *, stale: bool) -> tuple[Removal
     sets = tuple(_sets(assets))
     needed = {name for each in sets for name in _downloads(each)} if stale else set()
     paths = [] if stale else [folder for folder, _ in sets]
+    if images.is_dir() and not stale:
+        paths += [path for path in sorted(images.iterdir()) if _OF_IMAGE.fullmatch(path.name)]
     if packages.is_dir():
         paths += [path for path in sorted(packages.iterdir()) if _is_removable(path, needed)]
     return tuple(Removal(path, used_space(path)) for path in paths)

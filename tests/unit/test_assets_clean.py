@@ -48,40 +48,61 @@ def packages(tmp_path: Path) -> Path:
     return folder
 
 
-def test_all_that_is_ours(assets: Path, packages: Path) -> None:
-    planned = plan_cleaning(assets, packages, stale=False)
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Make what is kept of an image, by its digest and its tag, and a file of the user's."""
+    folder = tmp_path / "images"
+    (folder / f"sha256-{'a' * 64}/amd64").mkdir(parents=True)
+    (folder / f"sha256-{'a' * 64}/amd64/vmlinuz").write_bytes(bytes(5000))
+    for name in (f"tag-{'b' * 64}", "sha256-notes"):
+        (folder / name).write_text("x")
+    return folder
+
+
+def test_boot_assets_of_images(assets: Path, packages: Path, images: Path) -> None:
+    wanted = {f"sha256-{'a' * 64}", f"tag-{'b' * 64}"}
+    planned = plan_cleaning(assets, packages, images, stale=False)
+    assert {each.path.name for each in planned if each.path.parent == images} == wanted
+    clean(planned)
+    assert [path.name for path in images.iterdir()] == ["sha256-notes"]
+
+
+def test_all_that_is_ours(assets: Path, packages: Path, images: Path) -> None:
+    planned = plan_cleaning(assets, packages, images, stale=False)
     wanted = {"amd64", deb("used"), deb("old"), f"{'0' * 64}.squashfs", "partial-x"}
-    assert {each.path.name for each in planned} == wanted
+    assert {each.path.name for each in planned if each.path.parent != images} == wanted
     assert all(each.size >= 4096 for each in planned)
     clean(planned)
     assert [path.name for path in packages.iterdir()] == ["notes.txt"]
     assert [path.name for path in assets.iterdir()] == ["arm64"]
 
 
-def test_stale_keeps_what_a_set_was_made_of(assets: Path, packages: Path) -> None:
-    planned = plan_cleaning(assets, packages, stale=True)
+def test_stale_keeps_what_a_set_was_made_of(assets: Path, packages: Path, images: Path) -> None:
+    planned = plan_cleaning(assets, packages, images, stale=True)
     assert {each.path.name for each in planned} == {
         *(deb("old"), f"{'0' * 64}.squashfs", "partial-x"),
     }
     made_set(assets / "node/amd64")
     wheel = f"{locked_wheels(AMD64)[0].sha256}.whl"
     (packages / wheel).touch()
-    planned = plan_cleaning(assets, packages, stale=True)
+    planned = plan_cleaning(assets, packages, images, stale=True)
     assert {each.path.name for each in planned} == {deb("old"), "partial-x"}
 
 
-def test_what_a_run_is_downloading_stays(assets: Path, packages: Path) -> None:
+def test_what_a_run_is_downloading_stays(assets: Path, packages: Path, images: Path) -> None:
     with partial_folder(packages / deb("new")) as folder:
-        assert folder not in [each.path for each in plan_cleaning(assets, packages, stale=False)]
+        assert folder not in [
+            each.path for each in plan_cleaning(assets, packages, images, stale=False)
+        ]
     left = packages / ".x.0123456789abcdef.partial"
     left.mkdir()
-    assert left in [each.path for each in plan_cleaning(assets, packages, stale=True)]
+    assert left in [each.path for each in plan_cleaning(assets, packages, images, stale=True)]
 
 
-def test_links_are_not_followed(assets: Path, packages: Path, tmp_path: Path) -> None:
+def test_links_are_not_followed(assets: Path, packages: Path, images: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (packages / deb("link")).symlink_to(tmp_path / "mine")
-    clean(plan_cleaning(assets, packages, stale=False))
+    clean(plan_cleaning(assets, packages, images, stale=False))
     assert (tmp_path / "mine").is_dir()
     assert not (packages / deb("link")).is_symlink()
 
