@@ -18,7 +18,7 @@ from tests.lib.keys.pe_stub import pe_stub
 from tests.lib.registries.made_images import Files, MadeImage, Member, add_index, hard, link
 from tests.lib.registries.programmable import Registry
 from tests.lib.servers.messages import Answer
-from tests.lib.tools.cli import invoke, real_assets, run
+from tests.lib.tools.cli import invoke, run
 from tests.lib.tools.support import content_bytes
 
 NAMES = ("vmlinuz", "initramfs.xz", "systemd-boot.efi", "systemd-stub.efi")
@@ -43,8 +43,8 @@ def system(assets: Path, *names: str, arch: str = "amd64") -> dict[str, bytes | 
     }
 
 
-def grub() -> dict[str, bytes | Member]:
-    folder = real_assets() / "amd64/grub/i386-pc"
+def grub(assets: Path) -> dict[str, bytes | Member]:
+    folder = assets / "amd64/grub/i386-pc"
     return {f"usr/lib/grub/i386-pc/{path.name}": path.read_bytes() for path in folder.iterdir()}
 
 
@@ -93,13 +93,17 @@ def name(registry: Registry, tag: str = "v1.9.0") -> str:
 def test_all_of_an_imager_image(registry: Registry, assets: Path, tmp_path: Path) -> None:
     base: Files = {"lib": link("usr/lib"), "etc/version": b"1"}
     files = {**system(assets), "usr/install/arm64/vmlinuz": b"other"}
-    layers: list[Files] = [base, {k.removeprefix("usr/"): v for k, v in grub().items()}, files]
+    layers: list[Files] = [
+        base,
+        {k.removeprefix("usr/"): v for k, v in grub(assets).items()},
+        files,
+    ]
     image = MadeImage.of(layers, codecs=["gzip", "zstd", "gzip"], labels={TALOS: "v1.9.4"})
     found = pulled(registry, image, tmp_path / "to")
     for each in NAMES:
         assert found.pop(f"amd64/{each}") == (assets / "amd64" / each).read_bytes()
     assert found.pop("amd64/version") == b"v1.9.4\n"
-    folder = real_assets() / "amd64/grub/i386-pc"
+    folder = assets / "amd64/grub/i386-pc"
     wanted = bios_files((folder / "moddep.lst").read_text())
     assert {Path(path).name: data for path, data in found.items()} == {
         each: (folder / each).read_bytes() for each in wanted
@@ -150,7 +154,7 @@ def test_kernel_and_initramfs_are_of_the_topmost_layer_with_both(
 
 def test_removed_files_are_not_found(registry: Registry, assets: Path, tmp_path: Path) -> None:
     gone: Files = {"usr/install/amd64/.wh.systemd-stub.efi": b"", "usr/lib/.wh.grub": b""}
-    image = MadeImage.of([{**system(assets), **grub()}, gone])
+    image = MadeImage.of([{**system(assets), **grub(assets)}, gone])
     found = pulled(registry, image, tmp_path / "to")
     assert set(found) == {f"amd64/{each}" for each in NAMES[:3]}
     opaque: Files = {"usr/install/amd64/.wh..wh..opq": b""}
@@ -160,7 +164,7 @@ def test_removed_files_are_not_found(registry: Registry, assets: Path, tmp_path:
 
 
 def test_only_the_layers_that_are_needed(registry: Registry, assets: Path, tmp_path: Path) -> None:
-    image = MadeImage.of([{"big": b"0"}, {**system(assets), **grub()}, {"config": b"2"}])
+    image = MadeImage.of([{"big": b"0"}, {**system(assets), **grub(assets)}, {"config": b"2"}])
     pulled(registry, image, tmp_path / "to")
     fetched = {each.path.rpartition(":")[2] for each in registry.log.about("/blobs/")}
     config, base, middle, top = map(sha256, image.blobs)
@@ -219,7 +223,7 @@ def digest(image: MadeImage) -> str:
 
 
 def test_a_second_build_asks_for_nothing(registry: Registry, assets: Path, kept: Path) -> None:
-    image = MadeImage.of([{**system(assets), **grub()}])
+    image = MadeImage.of([{**system(assets), **grub(assets)}])
     image.add_to(registry.repository(REPOSITORY), tag="v1.9.0")
     pinned = f"{name(registry)}@{digest(image)}"
     first = built(pinned)
@@ -288,7 +292,7 @@ def test_a_layout_of_other_bytes(assets: Path, tmp_path: Path) -> None:
 
 def test_images_without_boot_assets(registry: Registry, assets: Path) -> None:
     repository = registry.repository(REPOSITORY)
-    MadeImage.of([grub()]).add_to(repository, tag="base")
+    MadeImage.of([grub(assets)]).add_to(repository, tag="base")
     MadeImage.of([system(assets, arch="arm64")], arch="arm64").add_to(repository, tag="arm64")
     MadeImage.of([system(assets, "vmlinuz")]).add_to(repository, tag="half")
     for tag in ("base", "arm64", "half"):
@@ -394,7 +398,7 @@ def test_the_option_of_a_base_installer(
 ) -> None:
     image = MadeImage.of([system(assets)], labels={TALOS: "v1.8.5"})
     image.add_to(registry.repository(REPOSITORY), tag="v1.9.0")
-    monkeypatch.setenv("IMAGER_ASSETS", str(real_assets()))
+    monkeypatch.setenv("IMAGER_ASSETS", str(assets))
     layout = image.write_layout(tmp_path / "layout")
     for place in (name(registry), f"docker://{name(registry)}", f"oci:{layout}", layout):
         found = planned("iso", "--base-installer-image", place)

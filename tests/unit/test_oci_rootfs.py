@@ -104,6 +104,19 @@ def test_links_are_followed_inside_of_the_root(tmp_path: Path, target: str) -> N
     assert Link("l", target) in root.tree().nodes
 
 
+def test_links_in_folders(tmp_path: Path) -> None:
+    """A relative target starts in the folder of the link, an absolute one at the root."""
+    files = {
+        "a": b"root",
+        "d/a": b"folder",
+        "d/l": link("a"),
+        "d/m": link("/a"),
+        "d/n": link("../a"),
+    }
+    root = root_of(tmp_path, files)
+    assert [data(root, f"d/{name}") for name in "lmn"] == [b"folder", b"root", b"root"]
+
+
 def test_links_to_the_machine_lead_nowhere(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_bytes(b"secret")
@@ -173,7 +186,7 @@ def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header = tarfile.TarInfo("zeros")
     header.size = 1 << 40
     path = tmp_path / "bomb"
-    path.write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)))
+    path.write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20), mtime=0))
     with pytest.raises(InvalidImageError, match="larger than 32 GiB when decompressed"):
         layer_entries(Content.of_file(path), where="bomb")
     monkeypatch.setattr(layerfiles, "_MOST_ENTRIES", 3)
