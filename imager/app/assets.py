@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imager.app.boot_assets import unpack_assets
+from imager.app.boot_assets import AssetOptions, placed_assets, unpack_assets
 from imager.bootassets.artifact import PulledFile, plan_artifact, pulled_files
+from imager.bootassets.describe import Inventory, take_inventory
 from imager.bootassets.find import fetch_folder, find_assets, image_folder, package_folder
 from imager.bootassets.sources import RECORD
 from imager.cache.pull import PullOptions
@@ -53,6 +55,20 @@ def fetch_assets(wanted: FetchAssets, reporter: Reporter = QUIET) -> fetch.Fetch
             ),
             epoch=source_date_epoch(),
         )
+
+
+def list_assets(
+    arch: str = "amd64",
+    place: Path | Reference | None = None,
+    registries: RegistrySettings | None = None,
+    reporter: Reporter = QUIET,
+) -> Inventory:
+    """Return the boot assets in a folder or image, or in the usual folders; see `boot_assets`."""
+    machine = find_arch(arch)
+    with ExitStack() as stack:
+        options = AssetOptions(place, registries or RegistrySettings(), None)
+        found = place and placed_assets(machine, place, options, reporter, stack)
+        return take_inventory(machine, given=found.place if found else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,11 +72,22 @@ def boot_assets(
             return assets
         place = _place_of(base)
         registries = registries.with_insecure() if base.force_insecure else registries
+    options = replace(options, registries=registries)
+    return replace(placed_assets(arch, place, options, reporter, stack), given=files)
+
+
+def placed_assets(
+    arch: Arch,
+    place: Path | Reference,
+    options: AssetOptions,
+    reporter: Reporter,
+    stack: ExitStack,
+) -> BootAssets:
+    """Return the boot assets in the folder or image at `place`; see `boot_assets`."""
     if isinstance(place, Path) and not may_be_image(place):
-        return find_assets(arch, given=place, files=files)
-    pull = PullOptions(registries, options.layer_cache)
-    taking = _Taking(arch, stack.enter_context(pull.puller(reporter)), _kept(stack))
-    return replace(taking.take(place), given=files)
+        return find_assets(arch, given=place)
+    pull = PullOptions(options.registries, options.layer_cache)
+    return _Taking(arch, stack.enter_context(pull.puller(reporter)), _kept(stack)).take(place)
 
 
 def asset_notes(profile: Profile, assets: BootAssets) -> Iterator[str]:

@@ -138,8 +138,9 @@ def find_assets(
     """
     if given is not None and not given.is_dir():
         raise BootAssetError(
-            f"--assets {given} is not a folder, nor an image or its reference with a tag",
-            hint="give an image such as ghcr.io/siderolabs/imager:v1.9.0, or leave it out",
+            f"--assets {given} is not a folder",
+            hint="give a folder such as /usr/install of a Talos imager image, or such an image: an "
+            "archive, an OCI layout, or a reference with a tag",
         )
     named = os.environ.get(ENVIRONMENT) if given is None else None
     for place in [Path(named)] if named else asset_places(given):

@@ -70,17 +70,24 @@ def fetch(
 def list_assets(
     arch: _Arch = "amd64",
     assets: Annotated[
-        Path | None, option("FOLDER", "Folder to search for boot assets.", default=_SEARCHED)
+        str | None,
+        option(
+            "FOLDER|PATH|REF",
+            "Folder to search for boot assets, or an image that has them.",
+            default=_SEARCHED,
+        ),
     ] = None,
     *,
+    registries: Registries,
     display: Results,
 ) -> None:
     """Show which boot assets are found where, in the order in which they are searched."""
-    from imager.bootassets.describe import take_inventory
+    from imager.app import assets as use_cases
     from imager.cli.assets_text import inventory_json, inventory_text
-    from imager.support.arch import find_arch
+    from imager.oci.location import parse_place
 
-    inventory = take_inventory(find_arch(arch), given=assets)
+    place = parse_place(assets) if assets else None
+    inventory = use_cases.list_assets(arch, place, registries.settings(), display.reporter())
     display.answer(inventory_text, inventory_json, inventory)
 
 

@@ -12,7 +12,12 @@ from imager.bootassets.grub import bios_files, efi_file
 from imager.support.arch import AMD64
 from tests.lib.caches.caches import image_index, sha256, tree_files
 from tests.lib.registries.made_images import MadeImage, Member, link
-from tests.lib.registries.registry import RunningRegistry, copy_image
+from tests.lib.registries.registry import (
+    RunningRegistry,
+    copy_image,
+    make_certificate,
+    running_registry,
+)
 from tests.lib.tools import cli
 
 pytestmark = pytest.mark.oracle
@@ -112,6 +117,41 @@ def test_both_platforms(arch: str, layout: Path, folder: Path, tmp_path: Path) -
         cli.build("iso", *options, "--assets", place, "-o", tmp_path / target, env=env)
     found, expected = (tree_files(tmp_path / target) for target in ("image", "folder"))
     assert found == expected
+
+
+def test_runs_at_the_same_time(layout: Path, iso: bytes, tmp_path: Path) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "IMAGER_ASSETS": ""}
+    targets = [tmp_path / f"{number}.iso" for number in range(4)]
+    runs = [
+        subprocess.Popen(
+            [*cli.IMAGER, "iso", "-q", "--assets", layout, "-o", target],
+            env=cli.environment(env),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for target in targets
+    ]
+    ended = [(run.communicate()[1], run.returncode) for run in runs]
+    assert ended == [("", 0)] * 4
+    assert all(target.read_bytes() == iso for target in targets)
+    (folder,) = (tmp_path / "cache/imager/images").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["amd64"]
+
+
+def test_a_base_installer_whose_certificate_is_unknown(
+    layout: Path, folder: Path, tmp_path: Path
+) -> None:
+    """`forceInsecure` is about that image alone."""
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "IMAGER_ASSETS": ""}
+    with running_registry(tmp_path / "registry", certificate=make_certificate(tmp_path)) as tls:
+        name = f"{tls.host}/siderolabs/installer:v1"
+        copy_image(f"oci:{layout}:v1", f"docker://{name}", "--all", "--dest-tls-verify=false")
+        for force, code in (("false", 5), ("true", 0)):
+            base = f"{{imageRef: {name}, forceInsecure: {force}}}"
+            profile = f"baseProfileName: iso\ninput: {{baseInstaller: {base}}}\n"
+            done = cli.run("-", "--dry-run", "--output-kind=uki", stdin=profile, env=env)
+            assert done.returncode == code, done.stderr
+            assert (f"boot assets are those of {name}@sha256:" in done.stdout) == (not code)
 
 
 def test_what_a_run_that_is_killed_leaves_is_not_used(

@@ -423,6 +423,20 @@ def test_a_user_cache_that_cannot_be_written(
     assert len([each for each in registry.log.lines if "/blobs/" in each]) == 4
 
 
+def test_the_list_of_an_image(registry: Registry, assets: Path, kept: Path) -> None:
+    image = MadeImage.of([{**system(assets), **grub(assets)}], labels={TALOS: "v1.9.4"})
+    image.add_to(registry.repository(REPOSITORY), tag="v1.9.0")
+    done = invoke("assets", "list", "--json", "--assets", name(registry))
+    assert done.exit_code == 0, done.message
+    found = json.loads(done.stdout)
+    folder = kept / digest(image).replace(":", "-")
+    assert found["places"] == [{"path": str(folder), "state": "used"}]
+    assert found["talosVersion"] == "v1.9.4"
+    paths = {each["name"]: each["path"] for each in found["assets"] if not each["problem"]}
+    assert paths["vmlinuz"] == str(folder / "amd64/vmlinuz")
+    assert paths["grub i386-pc"] == str(folder / "amd64/grub/i386-pc")
+
+
 @pytest.mark.parametrize("place", ["none", "registry.local/imager", "imager:v1.9.0"])
 def test_places_that_are_none(place: str) -> None:
     done = invoke("iso", *UKI, "--dry-run", "--assets", place)

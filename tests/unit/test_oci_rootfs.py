@@ -106,7 +106,7 @@ def test_links_are_followed_inside_of_the_root(tmp_path: Path, target: str) -> N
 
 def test_links_in_folders(tmp_path: Path) -> None:
     """A relative target starts in the folder of the link, an absolute one at the root."""
-    files = {
+    files: Files = {
         "a": b"root",
         "d/a": b"folder",
         "d/l": link("a"),
@@ -150,7 +150,7 @@ def test_hard_links(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_file(tmp_path: Path) -> None:
-    files = {
+    files: Files = {
         "null": Member(tarfile.CHRTYPE),
         "disk": Member(tarfile.BLKTYPE),
         "pipe": Member(tarfile.FIFOTYPE),
