@@ -239,6 +239,13 @@ def test_a_second_build_asks_for_nothing(registry: Registry, assets: Path, kept:
     }
 
 
+def test_a_mirror(registry: Registry, assets: Path) -> None:
+    MadeImage.of([system(assets)]).add_to(registry.repository(REPOSITORY), tag="v1.9.0")
+    mirror = f"ghcr.example={registry.url}"
+    found = built(f"ghcr.example/{REPOSITORY}:v1.9.0", "--registry-mirror", mirror)
+    assert any(f"those of ghcr.example/{REPOSITORY}:v1.9.0@" in each for each in found["notes"])
+
+
 def test_a_tag_that_moved_is_followed(registry: Registry, assets: Path) -> None:
     repository = registry.repository(REPOSITORY)
     for version in ("v1.8.1", "v1.8.2"):
