@@ -128,7 +128,7 @@ def _find(tree: RootTree, arch: Arch) -> _Found:
 def _is_enough(found: _Found, arch: Arch) -> bool:
     """Whether no layer below can add anything; a UKI is in an image without a stub of its own."""
     wanted = {Asset.SD_BOOT} if found.uki else set(Asset)
-    has_grub = arch.grub_bios is None or bool(found.grub)
+    has_grub = arch.grub_bios is None or f"{arch.grub_bios}/{MODULE_LIST}" in found.grub
     return found.bootable and wanted <= found.assets.keys() and has_grub
 
 

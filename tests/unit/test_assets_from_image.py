@@ -172,6 +172,18 @@ def test_only_the_layers_that_are_needed(registry: Registry, assets: Path, tmp_p
     assert base not in fetched
 
 
+def test_all_of_grub(registry: Registry, assets: Path, tmp_path: Path) -> None:
+    """Debian's EFI image is taken too; a GRUB for BIOS that lacks a module is not."""
+    efi = "grub/x86_64-efi/monolithic/gcdx64.efi"
+    layers: list[Files] = [grub(assets), {f"usr/lib/{efi}": b"efi", **system(assets)}]
+    found = pulled(registry, MadeImage.of(layers), tmp_path / "to")
+    assert found[f"amd64/{efi}"] == b"efi"
+    assert "amd64/grub/i386-pc/kernel.img" in found
+    broken: Files = {"usr/lib/grub/i386-pc/.wh.linux.mod": b""}
+    found = pulled(registry, MadeImage.of([*layers, broken]), tmp_path / "broken")
+    assert {path for path in found if "grub" in path} == {f"amd64/{efi}"}
+
+
 def test_an_arm64_image_needs_no_grub(registry: Registry, assets: Path, tmp_path: Path) -> None:
     image = MadeImage.of([{"big": b"0"}, system(assets, arch="arm64")], arch="arm64")
     pulled(registry, image, tmp_path / "to", "--arch", "arm64")
