@@ -151,17 +151,16 @@ def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QU
     """Write a planned output; see `imager.image.write.write_output` for the errors."""
     planned.check_space()
     checks = planned.cache.checks if planned.cache and options.verify else ()
-    with reporter.transfer(
-        f"writing {planned.path.name}", planned.plan.content.data_size
-    ) as advance:
-        job = WriteJob(
-            content=planned.plan.content,
-            path=planned.path,
-            out_format=planned.out_format,
-            checks=checks,
-            checksum=options.checksum,
-            clobber=options.clobber,
-        )
+    job = WriteJob(
+        content=planned.plan.content,
+        path=planned.path,
+        out_format=planned.out_format,
+        checks=checks,
+        checksum=options.checksum,
+        clobber=options.clobber,
+        timestamp=planned.build.timestamp,
+    )
+    with reporter.transfer(f"writing {planned.path.name}", job.stored.data_size) as advance:
         return write_output(job, progress=advance)
 
 

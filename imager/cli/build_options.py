@@ -44,7 +44,7 @@ PlatformName = Literal[
 ]
 # The output kinds of a profile, without those that are not supported yet.
 OutputKindName = Literal["iso", "image", "usb", "kernel", "initramfs", "uki", "cmdline"]
-OutFormatName = Literal["raw", ".zst"]
+OutFormatName = Literal["raw", ".tar.gz", ".xz", ".gz", ".zst"]
 
 
 class Field:
@@ -172,7 +172,7 @@ class Output:
     ] = None
     out_format: Annotated[
         OutFormatName | None,
-        option(None, "Whether a disk or stick is compressed.", default=_OF_PROFILE),
+        option(None, "Compression of the output.", default=_OF_PROFILE),
         Field("output.outFormat"),
     ] = None
     image_disk_size: Annotated[

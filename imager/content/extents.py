@@ -160,7 +160,8 @@ class Content:
         return Content(length, tuple(self._clipped(first, start, end)))
 
     def _clipped(self, first: int, start: int, end: int) -> Iterator[Extent]:
-        for extent in self.extents[first:]:
+        for index in range(first, len(self.extents)):  # a slice of the tuple would copy its rest
+            extent = self.extents[index]
             if extent.offset >= end:
                 return
             if extent.end > start:

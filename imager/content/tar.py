@@ -24,7 +24,7 @@ from imager.support.errors import InputError
 from imager.support.units import align_up
 
 BLOCK = 512
-_END = bytes(2 * BLOCK)
+END = bytes(2 * BLOCK)
 _CHUNK = 1 << 20
 # The limit for a header or a pax extension; file data is never read in one call.
 _LARGEST_READ = 1 << 20
@@ -54,7 +54,7 @@ def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
     for node in tree.nodes:
         parts.append((end, Content.of_bytes(_node_header(node, timestamp))))
         end += parts[-1][1].size
-    return VolumePlan(Content.compose(end + len(_END), parts), tuple(placed))
+    return VolumePlan(Content.compose(end + len(END), parts), tuple(placed))
 
 
 def _file_header(path: str, size: int, timestamp: int, *, mode: int = 0o644) -> bytes:

@@ -5,37 +5,38 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-
-import zstandard
 
 from imager.content.copier import write_content, write_error
 from imager.content.digests import Check, checking
 from imager.content.extents import Content, FileRange, StreamRange
-from imager.content.reading import iterate_bytes, iterate_content, zeros
+from imager.content.packing.chunks import Packed
+from imager.content.packing.gzipmember import pack_gzip
+from imager.content.packing.xzstream import pack_xz
+from imager.content.packing.zstdframe import pack_zstd
+from imager.content.reading import iterate_bytes
+from imager.content.sparse_tar import plan_sparse_tar
 from imager.content.writeback import flushing
 from imager.support.atomic import atomic_file
 from imager.support.errors import InputError
 from imager.support.reporter import Advance
-from imager.support.units import MIB
+from imager.support.workers import usable_cores
 from imager.talos.choices import OutFormat
 
-# Blobs are already compressed: a higher level costs time and gains nothing.
-_ZSTD_LEVEL = 1
-# Holes of at least this size become frames of zeros, which are compressed only once.
-_ZERO_FRAME = 64 * MIB
+# The name that Google Cloud requires.
+_TAR_MEMBER = "disk.raw"
 
 
 @dataclass(frozen=True, slots=True)
 class WriteJob:
     """What to write, where, and in which format; `checks` run during the write.
 
-    Without `clobber`, an existing file at `path` is an error.
+    Without `clobber`, an existing file at `path` is an error. `timestamp` is that of the file in
+    a tar.
     """
 
     content: Content
@@ -44,6 +45,14 @@ class WriteJob:
     checks: Sequence[Check] = ()
     checksum: bool = False
     clobber: bool = True
+    timestamp: int = 0
+
+    @property
+    def stored(self) -> Content:
+        """The content that is written or compressed: that of the output, or a tar of it."""
+        if self.out_format is OutFormat.TAR_GZ:
+            return plan_sparse_tar(_TAR_MEMBER, self.content, timestamp=self.timestamp)
+        return self.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ def write_output(job: WriteJob, *, progress: Advance) -> Written:
     not be replaced; HostError if the disk is full; OutputError if reading or writing fails. Leaves
     nothing behind on failure.
     """
-    write = _WRITERS[job.out_format]
+    write = _write_raw if job.out_format is OutFormat.RAW else _write_packed
     with atomic_file(job.path, clobber=job.clobber) as target:
         with (
             _unchanged(job.content),
@@ -75,20 +84,17 @@ def write_output(job: WriteJob, *, progress: Advance) -> Written:
                 flusher.wrote(target, count)
                 progress(count)
 
-            sha256 = write(job.content, target, job.checksum, advance)
+            sha256 = write(job, target, advance)
         size = os.fstat(target).st_size
     return Written(job.path, size, sha256)
 
 
-_Writer = Callable[[Content, int, bool, Advance], str | None]
-
-
-def _write_raw(content: Content, target: int, checksum: bool, progress: Advance) -> str | None:  # noqa: FBT001
+def _write_raw(job: WriteJob, target: int, progress: Advance) -> str | None:
     ended = threading.Event()
     with ThreadPoolExecutor(1, "checksum") as pool:
-        digest = pool.submit(_content_sha256, content, ended) if checksum else None
+        digest = pool.submit(_content_sha256, job.content, ended) if job.checksum else None
         try:
-            write_content(content, target, progress=progress)
+            write_content(job.content, target, progress=progress)
             return digest.result() if digest else None
         finally:
             ended.set()
@@ -107,60 +113,34 @@ def _content_sha256(content: Content, ended: threading.Event) -> str:
     return digest.hexdigest()
 
 
-class _Sink:
-    """Writes to the output file, and hashes the data."""
-
-    def __init__(self, target: int, *, checksum: bool) -> None:
-        self._target = target
-        self._digest = hashlib.sha256() if checksum else None
-
-    def write(self, data: bytes) -> int:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._target, view) :]
-        if self._digest:
-            self._digest.update(data)
-        return len(data)
-
-    def hexdigest(self) -> str | None:
-        return self._digest.hexdigest() if self._digest else None
+_Packer = Callable[..., Generator[Packed, None, None]]
+_PACKERS: Mapping[OutFormat, _Packer] = {
+    OutFormat.TAR_GZ: pack_gzip,
+    OutFormat.XZ: pack_xz,
+    OutFormat.GZ: pack_gzip,
+    OutFormat.ZST: pack_zstd,
+}
 
 
-def _write_zstd(content: Content, target: int, checksum: bool, progress: Advance) -> str | None:  # noqa: FBT001
-    """Write Zstandard frames (RFC 8878), split at large holes."""
-    sink = _Sink(target, checksum=checksum)
-    compressor = _compressor()
-    frame = compressor.compressobj()
-    try:
-        for piece in iterate_content(content):
-            if isinstance(piece, int) and piece >= _ZERO_FRAME:
-                sink.write(frame.flush())
-                for _ in range(piece // _ZERO_FRAME):
-                    sink.write(_zero_frame())
-                frame = compressor.compressobj()
-            rest = (piece,) if isinstance(piece, bytes) else zeros(piece % _ZERO_FRAME)
-            for data in rest:
-                sink.write(frame.compress(data))
-            progress(len(piece) if isinstance(piece, bytes) else 0)
-        sink.write(frame.flush())
-    except OSError as error:
-        raise write_error(error) from error
-    return sink.hexdigest()
+def _write_packed(job: WriteJob, target: int, progress: Advance) -> str | None:
+    digest = hashlib.sha256() if job.checksum else None
+    packed = _PACKERS[job.out_format](job.stored, threads=usable_cores())
+    with closing(packed):  # ends its threads when this fails
+        try:
+            for data, covered in packed:
+                _write_all(target, data)
+                if digest:
+                    digest.update(data)
+                progress(covered)
+        except OSError as error:
+            raise write_error(error) from error
+    return digest.hexdigest() if digest else None
 
 
-def _compressor() -> zstandard.ZstdCompressor:
-    # Any number of threads from 1 gives the same bytes; 0 (no threads) gives different ones.
-    return zstandard.ZstdCompressor(
-        level=_ZSTD_LEVEL, threads=max(1, os.cpu_count() or 1), write_checksum=True
-    )
-
-
-@cache
-def _zero_frame() -> bytes:
-    return _compressor().compress(bytes(_ZERO_FRAME))
-
-
-_WRITERS: Mapping[OutFormat, _Writer] = {OutFormat.RAW: _write_raw, OutFormat.ZST: _write_zstd}
+def _write_all(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
 
 
 @contextmanager

@@ -11,8 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     Field,
-    ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -30,15 +28,12 @@ from imager.profile.validators import (
     choice,
     later_field,
     only,
-    shown,
     unset_if,
     values_of,
 )
 from imager.support.units import SECTOR_SIZES
 from imager.talos.choices import Bootloader, DiskFormat, EnrollKeys, OutFormat, OutputKind
 from imager.talos.platforms import METAL, PLATFORMS
-
-_FORMATS = dict.fromkeys((OutputKind.IMAGE, OutputKind.USB), (OutFormat.RAW, OutFormat.ZST))
 
 
 class MetaContent(FrozenModel):
@@ -149,9 +144,8 @@ class Output(FrozenModel):
         OutputKind,
         choice(*values_of(OutputKind, OutputKind.INSTALLER), later=("installer",)),
     ] = Field(description="Kind of output.")
-    out_format: Annotated[OutFormat, WithJsonSchema({"enum": ["raw", ".zst"]})] = Field(
+    out_format: Annotated[OutFormat, choice(*values_of(OutFormat))] = Field(
         default=OutFormat.RAW,
-        validate_default=True,
         description="Compression; that of an image is .zst if it is left out.",
     )
     image_options: ImageOptions = Field(
@@ -187,23 +181,6 @@ class Output(FrozenModel):
         if isinstance(data, dict) and data.get("kind") == OutputKind.IMAGE.value:
             return {"outFormat": OutFormat.ZST.value, **data}
         return data
-
-    @field_validator("out_format", mode="before")
-    @classmethod
-    def _format_of_kind(cls, value: object, info: ValidationInfo) -> object:
-        kind: OutputKind | None = info.data.get("kind")
-        served = _FORMATS.get(kind, (OutFormat.RAW,)) if kind else (*OutFormat,)
-        if value in served or value in [each.value for each in served]:
-            return value
-        names = " or ".join(each.value for each in served)
-        raise ValueError(
-            f"{kind.value if kind else 'an output'} comes as {names}, not as {_plain(value)}"
-        )
-
-
-def _plain(value: object) -> str:
-    """Return a short string unchanged, other values as a shortened repr."""
-    return value if isinstance(value, str) and len(value) <= 20 else shown(value)
 
 
 class Profile(FrozenModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -42,6 +43,11 @@ class Cancel:
         """Raise CancelledError if the work is cancelled."""
         if self.is_set:
             raise CancelledError
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _ignore(_count: int) -> None:

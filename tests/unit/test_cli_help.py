@@ -105,7 +105,7 @@ def test_defaults_are_in_brackets(path: str) -> None:
             build_options.OutputKindName,
             [each.value for each in OutputKind if each is not OutputKind.INSTALLER],
         ),
-        (build_options.OutFormatName, [OutFormat.RAW.value, OutFormat.ZST.value]),
+        (build_options.OutFormatName, [each.value for each in OutFormat]),
         (images.LayoutName, [each.value for each in CacheLayout]),
         (images.CompressionName, [each.value for each in LayerCompression]),
     ],

@@ -246,7 +246,7 @@ def test_merge_keys_of_yaml_do_nothing_odd() -> None:
         ),
         (
             {"output": {"kind": "iso", "outFormat": [1]}},
-            "output.outFormat: iso comes as raw, not as [1]",
+            "output.outFormat: [1] is not one of raw, .tar.gz, .xz, .gz, .zst",
         ),
         (
             {"output": {"kind": True}},

@@ -79,7 +79,7 @@ def test_the_schema_takes_what_is_a_profile(text: str) -> None:
         "baseProfileName: iso\narch: mips",
         "baseProfileName: iso\nplatform: cloud",
         "output: {kind: installer}",
-        "output: {kind: iso, outFormat: .xz}",
+        "output: {kind: iso, outFormat: .bz2}",
         "output: {kind: image, imageOptions: {diskFormat: vmdk}}",
         "output: {kind: image, imageOptions: {diskSectorSize: 520}}",
         "output: {kind: iso, isoOptions: {bootloader: lilo}}",

@@ -1,0 +1,1 @@
+"""Compressed forms of a content, made in one pass on all cores."""
