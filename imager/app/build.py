@@ -82,6 +82,8 @@ class Planned:
 
 # File systems round sizes up and need space for metadata.
 _METADATA_SLACK = MIB
+# How many bytes of a hole become one byte.
+_HOLE_RATIOS = {OutFormat.GZ: 1000, OutFormat.XZ: 4000}
 
 
 @contextmanager
@@ -142,7 +144,7 @@ def planned_build(
             out_format=profile.output.out_format,
             build=context,
             cache=cache,
-            space_needed=plan.content.data_size + _METADATA_SLACK,
+            space_needed=_space_needed(plan, profile.output.out_format),
             replaced=replaced,
         )
 
@@ -168,6 +170,14 @@ def build(profile: Profile, options: BuildOptions, reporter: Reporter = QUIET) -
     """Build a profile; raises as `planned_build` and `write_build`."""
     with planned_build(profile, options, reporter) as planned:
         return write_build(planned, options, reporter)
+
+
+def _space_needed(plan: OutputPlan, out_format: OutFormat) -> int:
+    """Return the largest size on the disk that the output may have."""
+    data = plan.content.data_size
+    ratio = _HOLE_RATIOS.get(out_format)
+    holes = (plan.content.size - data) // ratio if ratio else 0
+    return data + holes + _METADATA_SLACK
 
 
 def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAsset | None:

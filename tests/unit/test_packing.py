@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imager.content.extents import Content, FileRange
-from imager.content.packing.chunks import CHUNK, Packed, PackedChunk, chunks, packed_chunks
+from imager.content.packing.chunks import CHUNK, Packed, chunks, packed_chunks
 from imager.content.packing.gzipmember import pack_gzip
 from imager.content.packing.xzstream import pack_xz
 from imager.content.packing.zstdframe import pack_zstd
@@ -229,7 +229,7 @@ def test_a_failure_in_a_thread_is_raised() -> None:
     def fail(_data: bytes) -> None:
         raise MemoryError
 
-    running: Iterator[PackedChunk[None]] = packed_chunks(Content.of_bytes(NOISE), fail, threads=2)
+    running = packed_chunks(Content.of_bytes(NOISE), fail, threads=2)
     with pytest.raises(MemoryError):
         list(running)
 

@@ -7,7 +7,7 @@ for any number of threads.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
@@ -94,7 +94,7 @@ def _joined(parts: list[memoryview | int], size: int) -> bytes | None:
 
 def packed_chunks(
     content: Content, pack: Callable[[bytes], _Part], *, threads: int
-) -> Iterator[PackedChunk[_Part]]:
+) -> Generator[PackedChunk[_Part], None, None]:
     """Yield each chunk of the content, compressed by `pack` in one of `threads` threads.
 
     The order is that of the content. At most two chunks for each thread are in memory. Chunks of
