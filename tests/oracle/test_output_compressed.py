@@ -44,29 +44,31 @@ WITH_FORMAT = pytest.mark.parametrize("form", FORMATS)
 
 
 @pytest.fixture(scope="module")
+def inputs(assets: Path, cache: CacheFixture) -> tuple[str | Path, ...]:
+    """Return the options for boot assets and image cache."""
+    return ("--assets", assets, "--image-cache", cache.folder)
+
+
+@pytest.fixture(scope="module")
 def outputs(
-    assets: Path, cache: CacheFixture, tmp_path_factory: pytest.TempPathFactory
+    inputs: tuple[str | Path, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """Return the raw outputs of all kinds, by name."""
     folder = tmp_path_factory.mktemp("raw")
     for command in KINDS.values():
-        build(*command, *inputs(assets, cache, folder), "--out-format", "raw", env=ENVIRONMENT)
+        build(*command, *inputs, "--output", folder, "--out-format", "raw", env=ENVIRONMENT)
     return {name: folder / name for name in KINDS}
 
 
 @pytest.fixture(scope="module")
 def packed(
-    assets: Path, cache: CacheFixture, tmp_path_factory: pytest.TempPathFactory
+    inputs: tuple[str | Path, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """Return the disk in each format."""
     folder = tmp_path_factory.mktemp("packed")
     for form in FORMATS:
-        build("metal", *inputs(assets, cache, folder), "--out-format", form, env=ENVIRONMENT)
+        build("metal", *inputs, "--output", folder, "--out-format", form, env=ENVIRONMENT)
     return {form: folder / f"metal-amd64.raw{form}" for form in FORMATS}
-
-
-def inputs(assets: Path, cache: CacheFixture, folder: Path) -> tuple[str | Path, ...]:
-    return ("--assets", assets, "--image-cache", cache.folder, "--output", folder)
 
 
 def decompressed(reader: Sequence[str], path: Path, folder: Path) -> str:
@@ -81,13 +83,12 @@ def decompressed(reader: Sequence[str], path: Path, folder: Path) -> str:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_in_every_format(
     outputs: dict[str, Path],
-    assets: Path,
-    cache: CacheFixture,
+    inputs: tuple[str | Path, ...],
     tmp_path: Path,
     name: str,
     form: str,
 ) -> None:
-    command = (*KINDS[name], *inputs(assets, cache, tmp_path), "--out-format", form)
+    command = (*KINDS[name], *inputs, "--output", tmp_path, "--out-format", form)
     told = build(*command, env=ENVIRONMENT)
     path = tmp_path / f"{name}{form}"
     assert told["output"] == str(path)
@@ -168,11 +169,11 @@ def test_a_tar_is_that_of_gnu_tar(
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_number_of_cores_changes_nothing(
-    packed: dict[str, Path], assets: Path, cache: CacheFixture, tmp_path: Path, form: str
+    packed: dict[str, Path], inputs: tuple[str | Path, ...], tmp_path: Path, form: str
 ) -> None:
     """taskset restricts this process, as a container with fewer processors does."""
     done = run(
-        *("metal", *inputs(assets, cache, tmp_path), "--out-format", form),
+        *("metal", *inputs, "--output", tmp_path, "--out-format", form),
         env=ENVIRONMENT,
         prefix=("taskset", "-c", "0"),
     )
@@ -182,9 +183,9 @@ def test_the_number_of_cores_changes_nothing(
 
 @pytest.mark.parametrize("form", [".zst", ".gz", ".xz"])
 def test_a_large_disk_needs_little_memory_and_space(
-    assets: Path, cache: CacheFixture, tmp_path: Path, form: str
+    inputs: tuple[str | Path, ...], tmp_path: Path, form: str
 ) -> None:
-    command = ("metal", *inputs(assets, cache, tmp_path), "--image-disk-size", "6GiB")
+    command = ("metal", *inputs, "--output", tmp_path, "--image-disk-size", "6GiB")
     assert peak_memory(*command, "--out-format", form) < 200 * MIB
     assert (tmp_path / f"metal-amd64.raw{form}").stat().st_size < 16 * MIB
 
