@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from imager.content.extents import Content
 from imager.content.tree import Device, File, Link, Tree
-from imager.formats.cpio import plan_cpio
+from imager.formats.cpio import open_cpio, plan_cpio
+from imager.formats.errors import DamagedVolumeError
 from tests.lib.tools.support import content_bytes
 
 # buffer-format.rst: magic and 13 fields of 8 hexadecimal digits.
@@ -67,3 +70,66 @@ def test_the_same_tree_gives_the_same_bytes() -> None:
 def test_a_time_that_does_not_fit_is_refused(timestamp: int) -> None:
     with pytest.raises(ValueError, match="does not fit"):
         plan_cpio(Tree.of(folders=["bin"]), timestamp=timestamp)
+
+
+# --- read -------------------------------------------------------------------------------------
+
+
+def test_an_archive_is_read_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    archive = archive_of(TREE, timestamp=1)
+    path.write_bytes(b"....before" * 2 + archive + b"after")
+    opened = open_cpio(path, offset=20)
+    assert opened.end == 20 + len(archive)
+    found = {file.path: (file.mode, content_bytes(file.content)) for file in opened.tree.files}
+    assert found == {"bin/tool": (0o755, b"\x7fELF!"), "empty": (0o644, b"")}
+    assert opened.tree.folders == ("bin", "dev")
+    assert opened.tree.nodes == TREE.nodes
+    assert opened.tree.others == ()
+
+
+def test_the_last_entry_of_a_path_counts_and_dots_mean_nothing(tmp_path: Path) -> None:
+    def entry(name: str, mode: int, data: bytes = b"") -> bytes:
+        fields = (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+        head = b"070702" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+        return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+
+    entries = [
+        *(entry(".", 0o40755), entry("./a", 0o100644, b"old"), entry("d", 0o40755)),
+        *(entry("a", 0o100600, b"new"), entry("pipe", 0o10644), entry("TRAILER!!!", 0)),
+    ]
+    path = tmp_path / "archive"
+    path.write_bytes(b"".join(entries))
+    tree = open_cpio(path).tree
+    assert [(each.path, each.mode, content_bytes(each.content)) for each in tree.files] == [
+        ("a", 0o600, b"new")
+    ]
+    assert (tree.folders, tree.others) == (("d",), ("pipe",))
+
+
+@pytest.mark.parametrize("cut", [4, 100, 111, 200, 300])
+def test_a_cut_archive_is_damaged(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(archive_of(TREE, timestamp=1)[:-cut])
+    with pytest.raises(DamagedVolumeError, match="the cpio archive is damaged"):
+        open_cpio(path)
+
+
+@pytest.mark.parametrize(
+    ("position", "text"),
+    [
+        (0, b"070707"),
+        (6 + 8 * 11, b"00000000"),  # the name's size
+        (6 + 8 * 11, b"FFFFFFFF"),
+        (6 + 8 * 6, b"7FFFFFFF"),  # the data's size
+        (6 + 8 * 6, b"0000 00F"),
+        (110, b"../"),
+    ],
+)
+def test_a_wrong_header_is_damage(tmp_path: Path, position: int, text: bytes) -> None:
+    archive = bytearray(archive_of(Tree.of([File("abc", Content.of_bytes(b"x"))]), timestamp=1))
+    archive[position : position + len(text)] = text
+    path = tmp_path / "archive"
+    path.write_bytes(archive)
+    with pytest.raises(DamagedVolumeError, match="the cpio archive is damaged"):
+        open_cpio(path)
