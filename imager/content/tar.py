@@ -19,12 +19,15 @@ from typing import Protocol, cast
 
 from imager.content.compression import EarlyEndError, StreamReader, detect_codec
 from imager.content.extents import Codec, Content, FileRange, StreamRange, advanced
+from imager.content.rootfiles import FOLDER_MODE, RootFiles
 from imager.content.tree import Device, File, Link, PlacedFile, Tree, VolumePlan
 from imager.support.errors import InputError
 from imager.support.units import align_up
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
+# The pax record of a file's SELinux label, as of GNU tar, bsdtar and mksquashfs.
+SELINUX_RECORD = "SCHILY.xattr.security.selinux"
 _CHUNK = 1 << 20
 # The limit for a header or a pax extension; file data is never read in one call.
 _LARGEST_READ = 1 << 20
@@ -37,53 +40,64 @@ _PARSER_ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError)
 
 
 def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
-    """Return an archive of `tree`: sorted folders, then files in tree order, then nodes.
+    """Return an archive of `tree`; see `plan_root_tar`."""
+    return plan_root_tar(RootFiles(tree), timestamp=timestamp)
 
-    Owner 0:0, folder mode 0755, modification time `timestamp`. Nodes are links and devices.
+
+def plan_root_tar(root: RootFiles, *, timestamp: int) -> VolumePlan:
+    """Return an archive of `root`: sorted folders, then files in tree order, then nodes.
+
+    Owner 0:0, modification time `timestamp`. Nodes are links and devices. SELinux labels are in
+    pax records.
     """
-    heads = b"".join(_folder_header(path, timestamp) for path in sorted(tree.folders))
+    tree = root.tree
+    heads = b"".join(_folder_header(path, timestamp, root) for path in sorted(tree.folders))
     parts = [(0, Content.of_bytes(heads))]
     placed: list[PlacedFile] = []
     end = len(heads)
     for file in tree.files:
-        header = _file_header(file.path, file.content.size, timestamp, mode=file.mode)
+        header = _file_header(file, timestamp, root)
         start = end + len(header)
         parts += [(end, Content.of_bytes(header)), (start, file.content)]
         placed.append(PlacedFile(file.path, start, file.content.size))
         end = start + align_up(file.content.size, BLOCK)
     for node in tree.nodes:
-        parts.append((end, Content.of_bytes(_node_header(node, timestamp))))
+        parts.append((end, Content.of_bytes(_node_header(node, timestamp, root))))
         end += parts[-1][1].size
     return VolumePlan(Content.compose(end + len(END), parts), tuple(placed))
 
 
-def _file_header(path: str, size: int, timestamp: int, *, mode: int = 0o644) -> bytes:
-    """Return the ustar header of a file of `size` bytes, preceded by pax records if needed."""
-    info = tarfile.TarInfo(path)
-    info.size = size
-    info.mode = mode
-    info.mtime = timestamp
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+def _file_header(file: File, timestamp: int, root: RootFiles) -> bytes:
+    """Return the ustar header of a file, preceded by pax records if needed."""
+    info = tarfile.TarInfo(file.path)
+    info.size = file.content.size
+    info.mode = file.mode
+    return _header(info, timestamp, root.labels.get(file.path))
 
 
-def _folder_header(path: str, timestamp: int) -> bytes:
+def _folder_header(path: str, timestamp: int, root: RootFiles) -> bytes:
     """Return the entry of a folder; its name ends with a slash."""
     info = tarfile.TarInfo(path)
     info.type = tarfile.DIRTYPE
-    info.mode = 0o755
-    info.mtime = timestamp
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+    info.mode = root.folder_modes.get(path, FOLDER_MODE)
+    return _header(info, timestamp, root.labels.get(path))
 
 
-def _node_header(node: Link | Device, timestamp: int) -> bytes:
+def _node_header(node: Link | Device, timestamp: int, root: RootFiles) -> bytes:
     info = tarfile.TarInfo(node.path)
-    info.mtime = timestamp
     match node:
         case Link():
             info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, node.target
         case Device():
             info.type, info.mode = tarfile.CHRTYPE, 0o600
             info.devmajor, info.devminor = node.major, node.minor
+    return _header(info, timestamp, root.labels.get(node.path))
+
+
+def _header(info: tarfile.TarInfo, timestamp: int, label: str | None) -> bytes:
+    info.mtime = timestamp
+    if label is not None:
+        info.pax_headers = {SELINUX_RECORD: label}
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 

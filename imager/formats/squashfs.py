@@ -1,23 +1,26 @@
 """Create a squashfs image with squashfs-tools, from a tar archive.
 
-The tar makes the image independent of the user, the umask and the clock.
+The tar makes the image independent of the user, the umask and the clock, and it carries SELinux
+labels without root. mksquashfs gives the same bytes with any number of processors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.content.reading import read_content
-from imager.content.tar import plan_tar
-from imager.content.tree import Tree
-from imager.support.atomic import write_atomic
+from imager.content.extents import Content
+from imager.content.reading import hash_content, iterate_bytes
+from imager.content.rootfiles import FOLDER_MODE, RootFiles
+from imager.content.tar import plan_root_tar, plan_tar
+from imager.content.tree import ROOT, Tree
+from imager.support.atomic import atomic_folder
 from imager.support.tools import run_tool
 
 _PROGRAM, _PACKAGE = "mksquashfs", "squashfs-tools"
+_BLOCK_SIZE = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,77 @@ class Compression:
     """
 
     level: int
-    block_size: int
+    block_size: int = _BLOCK_SIZE
 
-    def options(self, timestamp: int) -> tuple[str, ...]:
-        """Return mksquashfs's options for a root-owned image with the time `timestamp`."""
+    def options(self) -> tuple[str, ...]:
+        """Return mksquashfs's options."""
         packing = ("-comp", "zstd", "-Xcompression-level", str(self.level))
-        times = ("-mkfs-time", str(timestamp), "-all-time", str(timestamp))
-        owner = ("-root-mode", "0755", "-all-root", "-no-xattrs")
-        return (*packing, "-b", str(self.block_size), *times, *owner)
+        return (*packing, "-b", str(self.block_size))
+
+
+@dataclass(frozen=True, slots=True)
+class XzCompression:
+    """xz, with a dictionary as large as a block."""
+
+    def options(self) -> tuple[str, ...]:
+        """Return mksquashfs's options."""
+        return ("-comp", "xz", "-Xdict-size", "100%", "-b", str(_BLOCK_SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An archive to pack, with mksquashfs's options."""
+
+    tar: Content
+    options: tuple[str, ...]
+
+    @classmethod
+    def of_tree(cls, tree: Tree, timestamp: int, compression: Compression) -> _Job:
+        tar = plan_tar(tree, timestamp=timestamp).content
+        return cls(tar, _options(compression, timestamp, "-no-xattrs"))
+
+    @classmethod
+    def of_root(
+        cls, root: RootFiles, timestamp: int, compression: Compression | XzCompression
+    ) -> _Job:
+        tar = plan_root_tar(root, timestamp=timestamp).content
+        mode = root.folder_modes.get(ROOT, FOLDER_MODE)
+        return cls(tar, _options(compression, timestamp, "-xattrs", root_mode=mode))
+
+    def key(self) -> str:
+        """Return the digest of all that determines the image."""
+        # Other versions may compress differently.
+        version = run_tool([_PROGRAM, "-version"], package=_PACKAGE)
+        made_by = b"\0".join([*map(str.encode, self.options), version])
+        return hashlib.sha256(hash_content(self.tar) + made_by).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the image to a new file."""
+        # Debian's sqfstar, which also reads tar archives, has no option for the level.
+        argv: list[str | Path] = [_PROGRAM, "-", path, "-tar", *self.options, "-no-progress"]
+        run_tool(argv, package=_PACKAGE, stdin=iterate_bytes(self.tar))
+
+    def cached(self, cache: Path) -> Path:
+        """Return the image in `cache`, created there if it is missing."""
+        path = cache / f"{self.key()}.squashfs"
+        if not path.is_file():
+            with atomic_folder(path, one_file=True) as folder:
+                self.write(folder / path.name)
+                (folder / path.name).chmod(0o644)
+        return path
+
+
+def _options(
+    compression: Compression | XzCompression,
+    timestamp: int,
+    xattrs: str,
+    *,
+    root_mode: int = FOLDER_MODE,
+) -> tuple[str, ...]:
+    """Return mksquashfs's options for a root-owned image with the time `timestamp`."""
+    times = ("-mkfs-time", str(timestamp), "-all-time", str(timestamp))
+    owner = ("-root-mode", f"{root_mode:04o}", "-all-root", xattrs)
+    return (*compression.options(), *times, *owner)
 
 
 def squashfs_image(tree: Tree, *, timestamp: int, compression: Compression, scratch: Path) -> bytes:
@@ -44,30 +110,25 @@ def squashfs_image(tree: Tree, *, timestamp: int, compression: Compression, scra
     All entries are owned by root and have the modification time `timestamp` (seconds since 1970,
     UTC). Raises DependencyError if mksquashfs is missing or fails.
     """
-    tar = read_content(plan_tar(tree, timestamp=timestamp).content)
-    return _packed(tar, compression.options(timestamp), scratch)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="squashfs-") as folder:
+        image = Path(folder, "image")
+        _Job.of_tree(tree, timestamp, compression).write(image)
+        return image.read_bytes()
 
 
 def cached_squashfs_image(
     tree: Tree, *, timestamp: int, compression: Compression, cache: Path
 ) -> bytes:
     """Return the image of `squashfs_image` from `cache`, or create it and add it there."""
-    tar = read_content(plan_tar(tree, timestamp=timestamp).content)
-    options = compression.options(timestamp)
-    # Other versions may compress differently.
-    version = run_tool([_PROGRAM, "-version"], package=_PACKAGE)
-    key = hashlib.sha256(tar)
-    key.update(b"\0".join([*map(str.encode, options), version]))
-    cached = cache / f"{key.hexdigest()}.squashfs"
-    if not cached.is_file():
-        write_atomic(cached, _packed(tar, options, cache), mode=0o644)
-    return cached.read_bytes()
+    return _Job.of_tree(tree, timestamp, compression).cached(cache).read_bytes()
 
 
-def _packed(tar: bytes, options: Sequence[str], scratch: Path) -> bytes:
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="squashfs-") as folder:
-        image = Path(folder, "image")
-        # Debian's sqfstar, which also reads tar archives, has no option for the level.
-        argv: list[str | Path] = [_PROGRAM, "-", image, "-tar", *options, "-no-progress"]
-        run_tool(argv, package=_PACKAGE, stdin=tar)
-        return image.read_bytes()
+def cached_squashfs_root(
+    root: RootFiles, *, timestamp: int, compression: Compression | XzCompression, cache: Path
+) -> Path:
+    """Return a squashfs image of `root`, with SELinux labels, in the folder `cache`.
+
+    The label of the root folder itself is left out: mksquashfs 4.5 takes none for it.
+    Raises DependencyError if mksquashfs is missing or fails.
+    """
+    return _Job.of_root(root, timestamp, compression).cached(cache)

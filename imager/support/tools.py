@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 from imager.support.errors import MissingProgramError, ProgramFailedError
+from imager.support.workers import worker_pool
 
 # On Debian an ordinary user's PATH lacks the folders of mkfs and fsck.
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -37,27 +40,45 @@ def run_tool(
     package: str,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    stdin: bytes = b"",
+    stdin: bytes | Iterable[bytes] = b"",
 ) -> bytes:
     """Run a program to completion and return its standard output.
 
     `env` is added to a minimal environment (PATH, LC_ALL=C, TZ=UTC), so that the user's locale
     and time zone cannot affect an output. Raises DependencyError, with the last lines of output,
-    if the program is missing or fails.
+    if the program is missing or fails, and like `stdin` if it is made on the way.
     """
     name = str(argv[0])
     program = find_tool(name, package=package)
     environment = {"PATH": search_path(), "LC_ALL": "C", "TZ": "UTC", **(env or {})}
-    done = subprocess.run(
+    with subprocess.Popen(
         [program, *argv[1:]],
-        input=stdin,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=environment,
         cwd=cwd,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    ) as process:
+        out, err = _communicated(process, [stdin] if isinstance(stdin, bytes) else stdin)
+    if process.returncode != 0:
+        said = (err or out).decode(errors="replace").strip().splitlines()
         tail = "; ".join(said[-_STDERR_LINES:]) or "it said nothing"
-        raise ProgramFailedError(f"{name} failed with exit code {done.returncode}: {tail}")
-    return done.stdout
+        raise ProgramFailedError(f"{name} failed with exit code {process.returncode}: {tail}")
+    return out
+
+
+def _communicated(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Write `pieces` to a program, and return what it writes meanwhile."""
+    pipe = cast("IO[bytes]", process.stdin)
+    process.stdin = None  # communicate would close it
+    with worker_pool(1, "output") as pool:
+        said = pool.submit(process.communicate)
+        try:
+            # A program that ends early says why by its exit code.
+            with suppress(BrokenPipeError), pipe:
+                for piece in pieces:
+                    pipe.write(piece)
+        except BaseException:
+            process.kill()
+            raise
+        return said.result()

@@ -204,7 +204,7 @@ def test_an_image_is_packed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         cache=tmp_path,
     )
     first = image(tree)
-    monkeypatch.setattr("imager.formats.squashfs._packed", None)
+    monkeypatch.setattr("imager.formats.squashfs._Job.write", None)
     assert image(tree) == first
     with pytest.raises(TypeError):
         image(tree.joined(Tree.of(folders=["d"])))

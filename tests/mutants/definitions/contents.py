@@ -180,8 +180,8 @@ MUTANTS = (
     Mutant(
         "a program that fails is taken for one that does not",
         "imager/support/tools.py",
-        "if done.returncode != 0:",
-        "if done.returncode < 0:",
+        "if process.returncode != 0:",
+        "if process.returncode < 0:",
         "tests/unit/test_oci_credentials.py::test_asks_helpers",
     ),
     # Trees.

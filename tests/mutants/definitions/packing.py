@@ -28,8 +28,8 @@ MUTANTS = (
     Mutant(
         "folders in a tar can be written by their owner alone",
         "imager/content/tar.py",
-        "info.mode = 0o755",
-        "info.mode = 0o700",
+        "root.folder_modes.get(path, FOLDER_MODE)",
+        "root.folder_modes.get(path, 0o700)",
         f"{_FOLDERS}::test_a_layer_unpacks_without_making_parents",
     ),
     Mutant(
