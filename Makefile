@@ -23,17 +23,18 @@ CODE   := imager tests docs/conf.py
 export IMAGER_ASSETS ?= $(CURDIR)/.cache/assets
 
 BUILD_PACKAGES     := python3-venv e2fsprogs xfsprogs apt ca-certificates
-# What `assets fetch --flavor node` takes.
-NODE_PACKAGES      := squashfs-tools
+# What system extensions and `assets fetch --flavor node` take.
+NODE_PACKAGES      := squashfs-tools kmod
 DEMO_PACKAGES      := $(BUILD_PACKAGES) docker-registry skopeo mmdebstrap uidmap
 BOOT_PACKAGES      := $(BUILD_PACKAGES) qemu-system-x86 ovmf zstd
 ARM64_PACKAGES     := qemu-system-arm qemu-efi-aarch64
 DEMO_NODE_PACKAGES := $(BOOT_PACKAGES) $(NODE_PACKAGES) busybox-static
 TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) apache2-utils \
-                      binutils bmap-tools bsdextrautils bubblewrap containerd curl dosfstools efitools faketime fdisk \
-                      gdisk genisoimage grub-common iproute2 jq libarchive-tools libtss2-tcti-swtpm0 mandoc mount mtools \
-                      openssl osslsigncode p7zip-full pesign pigz python3-libvmdk qemu-user-static qemu-utils sbsigntool \
-                      softhsm2 strace swtpm systemd tpm2-tools umoci virt-v2v xorriso xz-utils yq
+                      binutils bmap-tools bsdextrautils bubblewrap containerd cpio curl dosfstools efitools faketime \
+                      fdisk gdisk genisoimage grub-common initramfs-tools-core iproute2 jq libarchive-tools \
+                      libtss2-tcti-swtpm0 mandoc mount mtools openssl osslsigncode p7zip-full pesign pigz \
+                      python3-libvmdk qemu-user-static qemu-utils sbsigntool softhsm2 strace swtpm systemd tpm2-tools \
+                      umoci virt-v2v xorriso xz-utils yq
 BENCH_PACKAGES     := $(TEST_PACKAGES) nginx-light wrk
 CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 

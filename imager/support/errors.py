@@ -3,6 +3,7 @@
     ImagerError            70 unexpected: a bug
       InputError           2  the user's options, profile, list or files
         InvalidProfileError     2  all problems of one profile together
+        InvalidExtensionsError  2  all problems of the system extensions together
         InvalidManifestsError   2  all problems of the manifests together
         InvalidConfigError      2  all problems of one machine configuration together
       UnsupportedError     3  understood, but not possible here
@@ -145,6 +146,19 @@ class InvalidManifestsError(InputError):
     def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
         self.problems = tuple(problems)
         super().__init__(f"manifests: {_listed(problems)}", hint=hint)
+
+
+class InvalidExtensionsError(InputError):
+    """System extensions with one or more problems, each `extension: field: what is wrong`."""
+
+    remedy = (
+        "Take extensions that are made for this Talos version, such as those of "
+        "ghcr.io/siderolabs/extensions with the version as tag."
+    )
+
+    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"system extensions: {_listed(problems)}", hint=hint)
 
 
 class InvalidConfigError(InputError):

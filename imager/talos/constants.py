@@ -10,6 +10,8 @@ META = "META"
 STATE = "STATE"
 EPHEMERAL = "EPHEMERAL"
 IMAGE_CACHE = "IMAGECACHE"
+# The SELinux label of STATE's files.
+STATE_LABEL = "system_u:object_r:system_state_t:s0"
 # The folder of the image cache on a medium.
 CACHE_FOLDER = "imagecache"
 # The port on which a machine serves the image cache to containerd.

@@ -3,6 +3,7 @@ module talos_oracle
 go 1.26.1
 
 require (
+	github.com/blang/semver/v4 v4.0.0
 	github.com/siderolabs/go-blockdevice/v2 v2.0.28
 	github.com/siderolabs/talos/pkg/machinery v1.13.0
 	google.golang.org/protobuf v1.36.12-0.20260120151049-f2248ac996af
@@ -11,7 +12,6 @@ require (
 require (
 	cel.dev/expr v0.25.1 // indirect
 	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
-	github.com/blang/semver/v4 v4.0.0 // indirect
 	github.com/containerd/go-cni v1.1.13 // indirect
 	github.com/containernetworking/cni v1.3.0 // indirect
 	github.com/cosi-project/runtime v1.14.1 // indirect

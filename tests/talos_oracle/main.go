@@ -38,6 +38,8 @@ var answers = map[string]func(question) (any, error){
 	"quirks":    quirksOf,
 	"constants": constantsOf,
 	"probe":     probed,
+	"extension": extension,
+	"layers":    layers,
 }
 
 func main() {

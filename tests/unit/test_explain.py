@@ -27,7 +27,7 @@ from tests.lib.tools.cli import run
 IDS = """
 access-denied already-exists damaged-cache damaged-volume dependency-failed disk-too-small
 host-problem impossible-bootloader impossible-name incomplete-cache internal-error
-invalid-efi-binary invalid-image invalid-image-list invalid-input invalid-key
+invalid-efi-binary invalid-extensions invalid-image invalid-image-list invalid-input invalid-key
 invalid-machine-config invalid-manifests invalid-meta invalid-profile invalid-reference
 invalid-registry-settings invalid-version missing-program mount-failed no-space not-an-image-cache
 not-found permission-denied program-failed read-or-write-failed registry-failed

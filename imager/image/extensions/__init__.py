@@ -1,0 +1,1 @@
+"""System extensions, rebuilt into the initramfs."""
