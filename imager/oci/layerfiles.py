@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from imager.content.compression import codec_of
 from imager.content.extents import Content, FileRange, StreamRange, advanced
 from imager.content.reading import read_content
-from imager.content.tar import TarPlace, read_tar_headers
+from imager.content.rootfiles import FOLDER_MODE
+from imager.content.tar import SELINUX_RECORD, TarPlace, read_tar_headers
 from imager.oci.errors import InvalidImageError
 from imager.support.errors import InputError
 from imager.support.units import GIB, format_size
@@ -33,6 +34,7 @@ class Regular:
 
     content: Content
     mode: int
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Symbolic:
     """A symbolic link."""
 
     target: str
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ class Other:
 @dataclass(frozen=True, slots=True)
 class Directory:
     """A folder."""
+
+    mode: int = FOLDER_MODE
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,7 @@ def _entry(member: tarfile.TarInfo, place: TarPlace, where: str) -> Iterator[Ent
             raise InvalidImageError(f"{where}: {member.name!r} is not a whiteout", hint=_HINT)
         yield Entry((*parts[:-1], hidden), Whiteout(opaque=False))
     elif member.isdir():
-        yield Entry(parts, Directory())
+        yield Entry(parts, Directory(member.mode & 0o7777, _label(member)))
     elif parts:
         yield Entry(parts, _leaf(member, place, where))
 
@@ -142,7 +148,7 @@ def _leaf(member: tarfile.TarInfo, place: TarPlace, where: str) -> Leaf:
     if member.issym():
         if len(member.linkname) > _LONGEST_NAME:
             raise InvalidImageError(f"{where}: a link has a target that is too long", hint=_HINT)
-        return Symbolic(member.linkname)
+        return Symbolic(member.linkname, _label(member))
     if member.islnk():
         return Hard(_parts(member.linkname, where))
     if member.ischr():
@@ -150,7 +156,13 @@ def _leaf(member: tarfile.TarInfo, place: TarPlace, where: str) -> Leaf:
     if not member.isreg() or member.issparse():
         return Other()
     source = advanced(place.source, member.offset_data)
-    return Regular(Content.of_source(source, member.size), member.mode & 0o7777)
+    return Regular(Content.of_source(source, member.size), member.mode & 0o7777, _label(member))
+
+
+def _label(member: tarfile.TarInfo) -> str | None:
+    """Return the SELinux label, which some tools store with the NUL byte that ends it."""
+    label = member.pax_headers.get(SELINUX_RECORD)
+    return None if label is None else label.rstrip("\0")
 
 
 def _parts(name: str, where: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from imager.content.rootfiles import FOLDER_MODE, RootFiles
 from imager.content.tree import Device, File, Link, Tree
 from imager.oci.errors import InvalidImageError
 from imager.oci.layerfiles import (
@@ -34,6 +35,8 @@ class _Folder:
     """A folder while layers are applied."""
 
     children: dict[str, _Folder | Leaf] = field(default_factory=dict)
+    mode: int = FOLDER_MODE
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,17 @@ class RootTree:
                     others.append(path)
         return Tree.of(files, folders, nodes=nodes, others=others)
 
+    def root_files(self) -> RootFiles:
+        """Return everything, like `tree`, with SELinux labels and the modes of folders."""
+        nodes = dict(_all(self._root))
+        labels = {
+            path: node.label
+            for path, node in nodes.items()
+            if isinstance(node, _Folder | Regular | Symbolic) and node.label is not None
+        }
+        modes = {path: node.mode for path, node in nodes.items() if isinstance(node, _Folder)}
+        return RootFiles(self.tree(), labels, modes)
+
 
 def _all(root: _Folder) -> Iterator[tuple[str, _Folder | Leaf]]:
     pending = [("", root)]
@@ -123,8 +137,10 @@ def _remove(root: _Folder, parts: Sequence[str], *, opaque: bool) -> None:
 def _put(root: _Folder, parts: Sequence[str], what: Leaf | Directory) -> None:
     folder, name = _made(root, parts[:-1]), parts[-1]
     if isinstance(what, Directory):
-        if not isinstance(folder.children.get(name), _Folder):
-            folder.children[name] = _Folder()
+        made = folder.children.get(name)
+        if not isinstance(made, _Folder):
+            made = folder.children[name] = _Folder()
+        made.mode, made.label = what.mode, what.label
         return
     if isinstance(what, Hard):
         target = _walk(root, what.target, follow=False)
