@@ -87,7 +87,8 @@ def placed_assets(
     if isinstance(place, Path) and not may_be_image(place):
         return find_assets(arch, given=place)
     pull = PullOptions(options.registries, options.layer_cache)
-    return _Taking(arch, stack.enter_context(pull.puller(reporter)), _kept(stack)).take(place)
+    kept = kept_folder(image_folder(), stack)
+    return _Taking(arch, stack.enter_context(pull.puller(reporter)), kept).take(place)
 
 
 def asset_notes(profile: Profile, assets: BootAssets) -> Iterator[str]:
@@ -160,9 +161,8 @@ def _place_of(asset: ContainerAsset) -> Path | Reference:
     return Path(asset.tarball_path or asset.oci_path)
 
 
-def _kept(stack: ExitStack) -> Path:
-    """Return the folder for boot assets of images: in the user's cache if it can be written."""
-    folder = image_folder()
+def kept_folder(folder: Path, stack: ExitStack) -> Path:
+    """Return `folder` in the user's cache, or a temporary one if it cannot be written."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):

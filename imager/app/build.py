@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imager.app.boot_assets import AssetOptions, asset_notes, boot_assets, talos_version
 from imager.app.secure_boot import enroll_keys, open_secure_boot
+from imager.bootassets.find import BootAssets
 from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
 from imager.cache.lists import read_image_list
@@ -110,6 +111,7 @@ def planned_build(
             reporter.warn(warning)
         if profile.input.image_cache is not None:
             require_image_cache(version)
+        assets, added = _extended(profile, assets, options, reporter, stack)
         if not options.dry_run:
             stack.enter_context(created_folder(path.parent))
         cache = None
@@ -137,7 +139,7 @@ def planned_build(
         )
         plan = OUTPUTS[profile.output.kind](target)
         taken = asset_notes(profile, assets)
-        notes = (*plan.notes, *named.notes, *taken, *left_out(profile, version))
+        notes = (*plan.notes, *named.notes, *taken, *added, *left_out(profile, version))
         yield Planned(
             plan=replace(plan, notes=notes),
             path=path,
@@ -178,6 +180,23 @@ def _space_needed(plan: OutputPlan, out_format: OutFormat) -> int:
     ratio = _HOLE_RATIOS.get(out_format)
     holes = (plan.content.size - data) // ratio if ratio else 0
     return data + holes + _METADATA_SLACK
+
+
+def _extended(
+    profile: Profile,
+    assets: BootAssets,
+    options: BuildOptions,
+    reporter: Reporter,
+    stack: ExitStack,
+) -> tuple[BootAssets, tuple[str, ...]]:
+    """Return the boot assets with the profile's extensions, and notes; see `with_extensions`."""
+    customization = profile.customization
+    if not (profile.input.system_extensions or customization.embedded_machine_configuration):
+        return assets, ()
+    from imager.app.extensions import ExtensionOptions, with_extensions
+
+    pulling = ExtensionOptions(options.registries, options.layer_cache, reporter)
+    return with_extensions(profile, assets, pulling, stack)
 
 
 def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAsset | None:

@@ -13,6 +13,7 @@ from imager.profile.model import Profile
 from imager.profile.names import builtin_names
 from imager.profile.reference import starter
 from imager.support.atomic import write_atomic
+from imager.support.errors import InputError
 from imager.support.inputs import STDIN, input_name, read_input
 
 _HINT = "`imager profile init` writes a profile to start from"
@@ -61,6 +62,14 @@ def image_asset(text: str) -> Layer:
     if isinstance(place, Reference):
         return _asset("imageRef", place)
     return _asset("tarballPath" if place.is_file() else "ociPath", place)
+
+
+def read_embedded(path: Path) -> str:
+    """Return the machine configuration in the file `path`; raises InputError."""
+    text = read_input(str(path), what="machine configuration", limit=LARGEST_PROFILE)
+    if not text.strip():
+        raise InputError(f"{path}: there is no machine configuration in it")
+    return text
 
 
 def _asset(field: str, place: Path | Reference) -> Layer:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.bootassets.errors import BootAssetError
+from imager.content.extents import Content
 from imager.oci.reference import Reference
 from imager.support.arch import Arch
 from imager.support.fields import setting
@@ -48,7 +49,8 @@ class BootAssets:
 
     `place` is the folder that was searched: `folder`, or its parent. `image` names the image that
     they were taken from, with its digest, `origin` is where the user named it, and `tagged` the
-    Talos version in its tag.
+    Talos version in its tag. `extended` is the initramfs with what the build adds, used instead of
+    the file.
     """
 
     arch: Arch
@@ -58,6 +60,7 @@ class BootAssets:
     image: str = ""
     origin: Path | Reference | None = None
     tagged: str | None = None
+    extended: Content | None = None
 
     def path(self, asset: Asset) -> Path:
         """Return the path of `asset`; raises InputError, with a hint how to get it, if missing."""
@@ -111,6 +114,11 @@ def package_folder() -> Path:
 def image_folder() -> Path:
     """Return the folder for boot assets taken out of images."""
     return _user_cache_folder() / "images"
+
+
+def extension_folder() -> Path:
+    """Return the folder for system extensions: their layers, and what they are rebuilt into."""
+    return _user_cache_folder() / "extensions"
 
 
 def asset_places(given: Path | None) -> Iterator[Path]:

@@ -31,6 +31,8 @@ def efi_asset(assets: BootAssets, asset: Asset) -> Content:
 
 def initramfs_asset(assets: BootAssets) -> Content:
     """Return the initramfs; raises InputError if it is missing or empty."""
+    if assets.extended is not None:
+        return assets.extended
     path = assets.path(Asset.INITRAMFS)
     content = Content.of_file(path)
     if not content.size:

@@ -70,6 +70,18 @@ def _base_installer(text: str) -> Mapping[str, Any]:
     return image_asset(text)
 
 
+def _extensions(texts: Sequence[str]) -> list[Mapping[str, Any]]:
+    from imager.app.profiles import image_asset
+
+    return [*map(image_asset, texts)]
+
+
+def _configuration(path: Path) -> str:
+    from imager.app.profiles import read_embedded
+
+    return read_embedded(path)
+
+
 def _meta_content(text: str) -> Mapping[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
@@ -107,6 +119,16 @@ class Inputs:
         str | None,
         option("PATH|REF", "Installer image to take the boot assets from, without --assets."),
         Field("input.baseInstaller", convert=_base_installer),
+    ] = None
+    system_extension_image: Annotated[
+        list[str] | None,
+        option("PATH|REF", "System extension to add, an image or tarball; in the order given."),
+        Field("input.systemExtensions", convert=_extensions),
+    ] = None
+    embedded_config_path: Annotated[
+        Path | None,
+        option("FILE", "Machine configuration to put into the image, since Talos 1.12."),
+        Field("customization.embeddedMachineConfiguration", convert=_configuration),
     ] = None
     talos_version: Annotated[
         str | None,

@@ -201,8 +201,10 @@ class Input(FrozenModel):
     overlay_installer: Annotated[ContainerAsset | None, IfAny, only(None)] = later_field(
         None, "Overlay of an installer image."
     )
-    system_extensions: Annotated[tuple[ContainerAsset, ...], only(())] = later_field(
-        (), "System extensions."
+    system_extensions: tuple[ContainerAsset, ...] = Field(
+        default=(),
+        description="System extensions to add to the initramfs, the lowest layer first.",
+        examples=[[{"imageRef": "ghcr.io/siderolabs/gvisor:20240826.0"}]],
     )
     secureboot: SecureBootInput | None = Field(
         default=None, description="Keys and certificates of SecureBoot."

@@ -16,6 +16,7 @@ from imager.talos.versions import fills_in
 
 _PLAIN_SECTOR = 512
 _IMAGES = (OutputKind.IMAGE, OutputKind.USB)
+_NO_INITRAMFS = (OutputKind.KERNEL, OutputKind.CMDLINE)
 _NO_COMMAND_LINE = (OutputKind.KERNEL, OutputKind.INITRAMFS)
 
 
@@ -43,10 +44,22 @@ def _ineffective(profile: Profile, version: TalosVersion) -> Iterator[tuple[str,
             setting(f"{output.options_path}.sdBootEnrollKeys"),
             "without SecureBoot there are no keys to enroll",
         )
+    yield from _of_missing_parts(profile)
+
+
+def _of_missing_parts(profile: Profile) -> Iterator[tuple[str, str]]:
+    """Yield what would go into a part that the kind of output does not have."""
+    kind, customization = profile.output.kind, profile.customization
+    if kind in _NO_INITRAMFS:
+        if profile.input.system_extensions:
+            yield setting("input.systemExtensions"), f"{kind.value} has no initramfs"
+        if customization.embedded_machine_configuration:
+            field = setting("customization.embeddedMachineConfiguration")
+            yield field, f"{kind.value} has no initramfs"
     if kind in _NO_COMMAND_LINE:
-        if profile.customization.extra_kernel_args:
+        if customization.extra_kernel_args:
             yield setting("customization.extraKernelArgs"), f"{kind.value} has no command line"
-        if profile.customization.meta_contents:
+        if customization.meta_contents:
             yield setting("customization.metaContents"), f"{kind.value} has no command line"
 
 

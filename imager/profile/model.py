@@ -55,8 +55,9 @@ class Customization(FrozenModel):
     meta_contents: tuple[MetaContent, ...] = Field(
         default=(), description="Values of the META partition."
     )
-    embedded_machine_configuration: Annotated[str, only("")] = later_field(
-        "", "Machine configuration inside of the image."
+    embedded_machine_configuration: str = Field(
+        default="",
+        description="Machine configuration inside of the image, since Talos 1.12.",
     )
 
     @field_validator("meta_contents")

@@ -20,10 +20,17 @@ from imager.image.extensions.firmware import separate_firmware
 from imager.image.extensions.initramfs import folder_names
 from imager.image.extensions.manifest import Metadata, extensions_yaml, parse_manifest
 from imager.image.extensions.modules import ordered
+from imager.oci.layerfiles import layer_entries
+from imager.oci.roottree import RootTree
 from imager.support.errors import InvalidConfigError, InvalidExtensionsError, UnsupportedError
 from imager.talos.version import TalosVersion
 from tests.lib.tools.support import content_bytes
-from tests.lib.volumes.extension_images import extension_image, manifest, root_files
+from tests.lib.volumes.extension_images import (
+    extension_image,
+    layer_tar,
+    manifest,
+    root_files,
+)
 
 V1_12 = TalosVersion.parse("v1.12.3")
 
@@ -147,6 +154,23 @@ def test_all_problems_of_all_extensions_are_named() -> None:
 def test_a_link_is_not_a_rootfs() -> None:
     image = root_files({"manifest.yaml": manifest("a"), "rootfs": "/usr"})
     assert problems(("a", image)) == ["a: rootfs: the folder is missing"]
+
+
+def test_an_image_has_labels_and_folder_modes(tmp_path: Path) -> None:
+    """The members of later layers replace those below them, with what they have beside data."""
+    base = layer_tar(tmp_path / "base", {"a": b"1", "f/b": b"2", "f": None}, label="old_t")
+    top = layer_tar(tmp_path / "top", {"f/c": "b", "a": b"3", "g": None}, label="new_t\0")
+    last = layer_tar(tmp_path / "last", {"g/d": b"4"})
+    layers = [layer_entries(Content.of_file(path), where=path.name) for path in (base, top, last)]
+    found = RootTree.of(layers).root_files()
+    assert found.labels == {
+        "a": "new_t",
+        "f": "old_t",
+        "f/b": "old_t",
+        "f/c": "new_t",
+        "g": "new_t",
+    }
+    assert found.folder_modes == {"f": 0o700, "g": 0o700}
 
 
 # --- the list ---------------------------------------------------------------------------------
@@ -302,7 +326,9 @@ def test_a_frame_with_a_stored_end_is_zstd(size: int) -> None:
     stored = content_bytes(stored_end(Content.of_bytes(end)))
     assert len(compressed) < 5_000
     assert len(stored) == size + 3 * -(-size // (128 << 10))
-    assert ZstdDecompressor().decompressobj().decompress(compressed + stored) == start + end
+    decoder = ZstdDecompressor().decompressobj()
+    assert decoder.decompress(compressed + stored) == start + end
+    assert decoder.eof
 
 
 def test_every_module_is_listed_for_depmod(tmp_path: Path) -> None:

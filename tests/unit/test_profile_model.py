@@ -132,7 +132,6 @@ def test_default_formats() -> None:
     ("layer", "where"),
     [
         ({"overlay": {"name": "rpi"}}, "overlay"),
-        ({"input": {"systemExtensions": [{"imageRef": "x"}]}}, "input.systemExtensions"),
         ({"input": {"overlayInstaller": {"imageRef": "x"}}}, "input.overlayInstaller"),
         ({"kind": "installer"}, "output.kind"),
     ],

@@ -83,7 +83,7 @@ def test_the_schema_takes_what_is_a_profile(text: str) -> None:
         "output: {kind: image, imageOptions: {diskFormat: vmdk}}",
         "output: {kind: image, imageOptions: {diskSectorSize: 520}}",
         "output: {kind: iso, isoOptions: {bootloader: lilo}}",
-        "baseProfileName: iso\ninput: {systemExtensions: [{imageRef: x}]}",
+        "baseProfileName: iso\ninput: {systemExtensions: [{imageRef: x, path: y}]}",
         "baseProfileName: iso\nsecureboot: maybe",
     ],
 )

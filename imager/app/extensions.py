@@ -1,0 +1,129 @@
+"""Add the system extensions of a profile to the initramfs of its boot assets.
+
+Layers and results are kept in the user's cache, by their digests, so that a second build neither
+fetches nor compresses anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imager.app.boot_assets import kept_folder, talos_version
+from imager.bootassets.find import Asset, BootAssets, extension_folder
+from imager.cache.pull import Puller, PullOptions
+from imager.content.extents import Content
+from imager.content.rootfiles import RootFiles
+from imager.image.extensions.embedded import embedded_config
+from imager.image.extensions.extension import MANIFEST, Extension, read_extensions
+from imager.image.extensions.initramfs import Rebuild, extended_initramfs
+from imager.oci.archive import open_archive
+from imager.oci.layerfiles import layer_entries
+from imager.oci.location import open_local_image
+from imager.oci.plainfile import PlainStreams
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+from imager.oci.registry import RegistryClient
+from imager.oci.rootfs import ImageRoot
+from imager.oci.roottree import RootTree
+from imager.oci.settings import RegistrySettings
+from imager.oci.source import ImageSource
+from imager.profile.inputs import ContainerAsset
+from imager.profile.model import Profile
+from imager.support.arch import Arch
+from imager.support.partials import scratch_folder
+from imager.support.reporter import Reporter
+from imager.support.repro import source_date_epoch
+from imager.support.units import count
+from imager.talos.choices import OutputKind
+
+_LONGEST = 40
+# These outputs have no initramfs.
+_WITHOUT = (OutputKind.KERNEL, OutputKind.CMDLINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionOptions:
+    """How images of extensions are pulled; layers are kept in `layer_cache`, if given."""
+
+    registries: RegistrySettings
+    layer_cache: Path | None
+    reporter: Reporter
+
+
+def with_extensions(
+    profile: Profile, assets: BootAssets, options: ExtensionOptions, stack: ExitStack
+) -> tuple[BootAssets, tuple[str, ...]]:
+    """Return `assets` with the profile's extensions in the initramfs, and notes on them.
+
+    Temporary files are removed when `stack` is closed. Raises as `read_extensions`,
+    `embedded_config`, `extended_initramfs`, and ImageRoot.
+    """
+    listed = profile.input.system_extensions
+    config = profile.customization.embedded_machine_configuration
+    if profile.output.kind in _WITHOUT:
+        return assets, ()
+    version = talos_version(profile, assets)
+    kept = kept_folder(extension_folder(), stack)
+    embedded = [embedded_config(config, version)] if config else []
+    images = [_image(each, assets.arch, kept, options, stack) for each in listed]
+    extensions = [*read_extensions(images, version), *embedded]
+    job = Rebuild(
+        version=version,
+        timestamp=source_date_epoch(),
+        cache=kept,
+        scratch=stack.enter_context(scratch_folder()),
+    )
+    with options.reporter.waiting(f"adding {count(len(extensions), 'system extension')}"):
+        initramfs = extended_initramfs(assets.path(Asset.INITRAMFS), extensions, job)
+    return replace(assets, extended=initramfs), _notes(extensions)
+
+
+def _notes(extensions: Sequence[Extension]) -> tuple[str, ...]:
+    # The version of an embedded configuration is its digest.
+    described = (each.metadata for each in extensions)
+    named = (
+        each.name if len(each.version) > _LONGEST else f"{each.name} {each.version}".strip()
+        for each in described
+    )
+    return (f"with system extensions: {', '.join(named)}",)
+
+
+def _image(
+    asset: ContainerAsset, arch: Arch, kept: Path, options: ExtensionOptions, stack: ExitStack
+) -> tuple[str, RootFiles]:
+    """Return the name of an extension's image for messages, and its files, in plain contents."""
+    place = asset.tarball_path or asset.oci_path or asset.image_ref
+    registries = options.registries
+    pull = PullOptions(
+        registries.with_insecure() if asset.force_insecure else registries,
+        options.layer_cache or kept / "layers",
+    )
+    puller = stack.enter_context(pull.puller(options.reporter))
+    with options.reporter.waiting(f"opening {place}"):
+        files = _root(asset, place, Platform("linux", arch.name), puller).root_files()
+    contents = PlainStreams(place).plain(file.content for file in files.tree.files)
+    plain = [
+        replace(file, content=content)
+        for file, content in zip(files.tree.files, contents, strict=True)
+    ]
+    return place, replace(files, tree=files.tree.with_files(plain))
+
+
+def _root(asset: ContainerAsset, place: str, platform: Platform, puller: Puller) -> RootTree:
+    if asset.tarball_path and open_archive(Path(place)).has(MANIFEST):
+        # Talos unpacks a tarball: it has the files themselves.
+        return RootTree.of([layer_entries(Content.of_file(Path(place)), where=place)])
+    source = _source(asset, place, platform, puller)
+    return ImageRoot.open(
+        source, platform, where=place, fetch=lambda layer: puller.layer(source, layer, place)
+    ).files()
+
+
+def _source(asset: ContainerAsset, place: str, platform: Platform, puller: Puller) -> ImageSource:
+    if asset.image_ref:
+        client = RegistryClient.from_settings(puller.registries)
+        return client.image(Reference.parse_strict(place))
+    return open_local_image(Path(place), platform)
