@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.formats.iso9660.read import volume_descriptors
 from imager.formats.volume_reader import DamagedError, OpenedVolume, opened_volume
 from imager.support.units import CD_SECTOR
 
-_FIRST_DESCRIPTOR, _MOST_DESCRIPTORS = 16, 64
-_BOOT_RECORD, _TERMINATOR = 0, 255
-_IDENTIFIER = b"CD001\x01EL TORITO SPECIFICATION"
+_BOOT_RECORD = b"\0CD001\x01EL TORITO SPECIFICATION"
 _CATALOG = struct.Struct("<71xI")
 _ENTRY = 32
 _LARGEST_CATALOG = 4 * CD_SECTOR
@@ -49,12 +48,9 @@ def read_boot_images(path: Path) -> tuple[BootImage, ...]:
 
 def _catalog_of(volume: OpenedVolume) -> int | None:
     """Return the offset of the boot catalog in bytes, or None if there is none."""
-    for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
-        descriptor = volume.read(number * CD_SECTOR, CD_SECTOR)
-        if descriptor[0] == _BOOT_RECORD and descriptor[1:].startswith(_IDENTIFIER):
+    for descriptor in volume_descriptors(volume):
+        if descriptor.startswith(_BOOT_RECORD):
             return int(_CATALOG.unpack_from(descriptor)[0]) * CD_SECTOR
-        if descriptor[0] == _TERMINATOR:
-            break
     return None
 
 

@@ -164,11 +164,9 @@ class RawEntry(Generic[Place]):
 
 
 class Format(Protocol[Place]):
-    """A file system reader; every method may raise DamagedError."""
+    """A file system reader; every method may raise DamagedError. `root` is the root folder."""
 
-    @property
-    def root(self) -> Place:
-        """The root folder."""
+    root: Place
 
     def entries(self, folder: Place) -> Iterator[RawEntry[Place]]:
         """Yield the entries of a folder except `.` and `..`, and count each of them."""
@@ -178,6 +176,7 @@ class Format(Protocol[Place]):
 
     def key(self, name: str) -> str:
         """Return a key that is equal for names which the format treats as equal."""
+        return name
 
 
 def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree:

@@ -19,6 +19,7 @@ from imager.formats.ext4.groups import Groups
 from imager.formats.ext4.libext2fs import EXTENTS_FLAG, ROOT_INODE, crc32c
 from imager.formats.volume_reader import (
     DamagedError,
+    Format,
     Kind,
     OpenedVolume,
     RawEntry,
@@ -66,16 +67,13 @@ def open_ext4(path: Path, *, offset: int = 0, size: int | None = None, folder: s
         return read_tree(volume, _Ext4(volume), folder)
 
 
-class _Ext4:
+class _Ext4(Format[_Inode]):
     def __init__(self, volume: OpenedVolume) -> None:
         self._volume = volume
         self._groups = Groups.read(volume)
         self.root = self._inode(ROOT_INODE)
         if not stat.S_ISDIR(self.root.mode):
             raise DamagedError("its root is no folder")
-
-    def key(self, name: str) -> str:
-        return name
 
     def entries(self, folder: _Inode) -> Iterator[RawEntry[_Inode]]:
         size = self._groups.block_size

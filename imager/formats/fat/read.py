@@ -20,6 +20,7 @@ from imager.formats.fat.names import folded, long_name
 from imager.formats.fat.tables import FIRST_CLUSTER
 from imager.formats.volume_reader import (
     DamagedError,
+    Format,
     Kind,
     OpenedVolume,
     RawEntry,
@@ -187,7 +188,7 @@ def _entries(table: bytes, bits: int) -> array[int]:
     return entries
 
 
-class _Fat:
+class _Fat(Format[_Place]):
     def __init__(self, volume: OpenedVolume) -> None:
         self._volume = volume
         self._geometry = geometry = _Geometry.read(volume)

@@ -17,6 +17,7 @@ from imager.content.tree import Tree
 from imager.formats.iso9660.rockridge import Names, RockRidge, both_endian
 from imager.formats.volume_reader import (
     DamagedError,
+    Format,
     Kind,
     OpenedVolume,
     RawEntry,
@@ -108,7 +109,7 @@ def read_iso9660_label(path: Path) -> str:
         return primary[40:72].decode("ascii", "replace").rstrip(" \0")
 
 
-class _Iso:
+class _Iso(Format[_Place]):
     def __init__(self, volume: OpenedVolume) -> None:
         self._volume = volume
         primary, joliet = _descriptors(volume)
@@ -120,9 +121,6 @@ class _Iso:
         if joliet is not None and self._rock_ridge is None:
             record, self._names = _Record.parse(joliet, 156), Names.JOLIET
         self.root = self._folder(record)
-
-    def key(self, name: str) -> str:
-        return name
 
     def entries(self, folder: _Place) -> Iterator[RawEntry[_Place]]:
         begun: list[_Record] = []
@@ -198,21 +196,26 @@ def _runs(file: _Place) -> Iterator[Run]:
         offset += size
 
 
-def _descriptors(volume: OpenedVolume) -> tuple[bytes, bytes | None]:
-    """Return the primary volume descriptor, and Joliet's if there is one."""
-    primary = joliet = None
+def volume_descriptors(volume: OpenedVolume) -> Iterator[bytes]:
+    """Yield the volume descriptors before the terminator; raises DamagedError."""
     for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
         data = volume.read(number * CD_SECTOR, CD_SECTOR)
         if data[1:6] != _MAGIC:
             raise DamagedError(f"sector {number} is no volume descriptor")
+        if data[0] == _TERMINATOR:
+            return
+        yield data
+    raise DamagedError("its volume descriptors have no end")
+
+
+def _descriptors(volume: OpenedVolume) -> tuple[bytes, bytes | None]:
+    """Return the primary volume descriptor, and Joliet's if there is one."""
+    primary = joliet = None
+    for data in volume_descriptors(volume):
         if data[0] == _PRIMARY and primary is None:
             primary = data
         elif data[0] == _SUPPLEMENTARY and data[88:91] in _JOLIET and joliet is None:
             joliet = data
-        elif data[0] == _TERMINATOR:
-            break
-    else:
-        raise DamagedError("its volume descriptors have no end")
     if primary is None:
         raise DamagedError("it has no primary volume descriptor")
     (block,) = struct.unpack_from("<H", primary, 128)
