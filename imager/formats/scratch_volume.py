@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from imager.content.extents import Content
+from imager.content.tree import PlacedFile, Tree, VolumePlan
 from imager.support.errors import HostError
 from imager.support.units import format_size
 
@@ -41,34 +42,31 @@ def make_sparse(path: Path, size: int) -> None:
         ) from error
 
 
-def start_of(runs: Sequence[BlockRun]) -> int:
-    """Return the offset in bytes of a file with `runs` in the volume; 0 for an empty file."""
-    return runs[0].physical * BLOCK if runs else 0
+def filled_volume(
+    path: Path, size: int, tree: Tree, runs: Iterable[Sequence[BlockRun]]
+) -> VolumePlan:
+    """Return the volume of `size` bytes laid out in `path`, with the files of `tree` in place.
+
+    `runs` are those of each file, in tree order; none for an empty file.
+    """
+    placed = [(offset, Content.of_bytes(data)) for offset, data in _nonzero_runs(path)]
+    places = []
+    for file, taken in zip(tree.files, runs, strict=True):
+        placed.extend(_cut(file.content, taken))
+        start = taken[0].physical * BLOCK if taken else 0
+        places.append(PlacedFile(file.path, start, file.content.size))
+    return VolumePlan(Content.compose(size, placed), tuple(places))
 
 
-def cut(content: Content, runs: Iterable[BlockRun]) -> Iterator[tuple[int, Content]]:
+def _cut(content: Content, runs: Iterable[BlockRun]) -> Iterator[tuple[int, Content]]:
     """Yield the parts of a file's content with their byte offsets in the volume."""
-    for run in _joined(runs):
+    for run in runs:
         start = run.logical * BLOCK
         length = min(run.count * BLOCK, content.size - start)
         yield run.physical * BLOCK, content.slice(start, length)
 
 
-def _joined(runs: Iterable[BlockRun]) -> Iterator[BlockRun]:
-    """Yield `runs`, merging adjacent ones: ext4 splits extents at 32768 blocks."""
-    last: BlockRun | None = None
-    for run in runs:
-        if last and run.physical - last.physical == run.logical - last.logical == last.count:
-            last = BlockRun(last.physical, last.logical, last.count + run.count)
-            continue
-        if last:
-            yield last
-        last = run
-    if last:
-        yield last
-
-
-def nonzero_runs(path: Path) -> Iterator[tuple[int, bytes]]:
+def _nonzero_runs(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield (offset, data) of the nonzero runs of blocks in a sparse file.
 
     The result does not depend on the location of holes on the scratch disk.

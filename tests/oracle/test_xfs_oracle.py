@@ -14,7 +14,8 @@ import pytest
 
 from imager.content.extents import Content, Data, Extent
 from imager.content.tree import File, Tree, VolumePlan
-from imager.formats.xfs.plan import XfsFullError, plan_xfs
+from imager.formats.errors import VolumeTooSmallError
+from imager.formats.xfs.plan import plan_xfs
 from imager.support.errors import DependencyError
 from imager.support.tools import find_tool, run_tool
 from imager.support.units import MIB
@@ -242,7 +243,7 @@ def test_what_just_fits_is_sound(tmp_path: Path) -> None:
         try:
             plan(files(middle), tmp_path, size=300 * MIB)
             fits = middle
-        except XfsFullError:
+        except VolumeTooSmallError:
             full = middle
     assert fits > 200
     image = write_content(plan(files(fits), tmp_path, size=300 * MIB).content, tmp_path / "image")

@@ -11,9 +11,9 @@ import pytest
 
 from imager.content.extents import Content, Data, Extent, FileRange
 from imager.content.tree import File, Tree, VolumePlan
+from imager.formats.errors import VolumeTooSmallError
 from imager.formats.ext4 import libext2fs
 from imager.formats.ext4.directories import directories_of, directory_block_count, directory_blocks
-from imager.formats.ext4.layout import Ext4FullError
 from imager.formats.ext4.plan import minimum_ext4_size, plan_ext4, smallest
 from imager.support.errors import DependencyError, HostError, InputError
 from imager.support.units import GIB, MIB
@@ -68,7 +68,7 @@ def test_the_plan_is_as_large_as_asked(tmp_path: Path, size: int) -> None:
 
 def test_scratch_is_left_empty(tmp_path: Path) -> None:
     plan(named(3, 1), tmp_path)
-    with pytest.raises(Ext4FullError):
+    with pytest.raises(VolumeTooSmallError):
         plan(named(3, 16 * MIB), tmp_path)
     minimum_ext4_size(Tree.of(named(3, 1)), scratch=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -98,17 +98,17 @@ def test_unusable_volumes_are_refused(
         plan_ext4(
             Tree.of([]), size=size, label=label, uuid=ID, timestamp=timestamp, scratch=tmp_path
         )
-    assert not isinstance(caught.value, Ext4FullError)
+    assert not isinstance(caught.value, VolumeTooSmallError)
 
 
 @pytest.mark.parametrize("size", [0, 4096, MIB, 8 * MIB])
 def test_too_small_for_the_file_system_itself(tmp_path: Path, size: int) -> None:
-    with pytest.raises(Ext4FullError, match="do not fit"):
+    with pytest.raises(VolumeTooSmallError, match="do not fit"):
         plan([], tmp_path, size=size)
 
 
 def test_full_says_how_much_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(Ext4FullError, match=r"at least 1\d\.\d MiB are missing") as caught:
+    with pytest.raises(VolumeTooSmallError, match=r"at least 1\d\.\d MiB are missing") as caught:
         plan(named(1, 20 * MIB), tmp_path, size=12 * MIB)
     assert caught.value.exit_code == 2
     assert caught.value.hint
@@ -130,7 +130,7 @@ def test_the_minimum_works_and_one_step_less_does_not(tmp_path: Path, files: lis
     least = minimum_ext4_size(Tree.of(files), scratch=tmp_path)
     assert least % MIB == 0
     plan(files, tmp_path, size=least)
-    with pytest.raises(Ext4FullError):
+    with pytest.raises(VolumeTooSmallError):
         plan(files, tmp_path, size=least - MIB)
 
 
@@ -139,7 +139,7 @@ def test_the_minimum_in_fine_steps(tmp_path: Path) -> None:
     coarse = minimum_ext4_size(Tree.of(files), scratch=tmp_path)
     fine = minimum_ext4_size(Tree.of(files), scratch=tmp_path, granularity=4096)
     assert coarse - MIB < fine <= coarse
-    with pytest.raises(Ext4FullError):
+    with pytest.raises(VolumeTooSmallError):
         plan(files, tmp_path, size=fine - 4096)
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from imager.content.extents import Codec, Content, Data, Extent, FileRange, StreamRange
 from imager.content.tree import File, Tree, VolumePlan
+from imager.formats.errors import VolumeTooSmallError
 from imager.formats.xfs import inodes as xfs_inodes
-from imager.formats.xfs.plan import XfsFullError, plan_xfs
+from imager.formats.xfs.plan import plan_xfs
 from imager.support.errors import DependencyError, HostError, InputError
 from imager.support.tools import find_tool
 from imager.support.units import GIB, MIB
@@ -94,7 +95,7 @@ def test_holes_of_a_file_stay_holes(tmp_path: Path) -> None:
 
 def test_scratch_is_left_empty(tmp_path: Path) -> None:
     plan([File("a/b", Content(1))], tmp_path)
-    with pytest.raises(XfsFullError):
+    with pytest.raises(VolumeTooSmallError):
         plan([File("a", Content(300 * MIB))], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -137,7 +138,9 @@ def test_unusable_sectors_and_times_are_refused(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_told_with_both_sizes(tmp_path: Path, mebibytes: int) -> None:
     files = [File(f"file{index}", Content(mebibytes * MIB // 8)) for index in range(8)]
     message = rf"the files, {'3.9 GiB' if mebibytes == 4000 else f'{mebibytes} MiB'}, do not fit"
-    with pytest.raises(XfsFullError, match=rf"{message} in an XFS volume of 300 MiB") as caught:
+    with pytest.raises(
+        VolumeTooSmallError, match=rf"{message} in an XFS volume of 300 MiB"
+    ) as caught:
         plan(files, tmp_path)
     assert caught.value.exit_code == 2
     assert "larger" in caught.value.hint
@@ -252,7 +255,7 @@ def test_what_mkfs_says_is_passed_on(tmp_path: Path, mkfs: Script) -> None:
     mkfs('[ "$1" = -V ] && exec "$REAL" -V; echo "the disk is on fire" >&2; exit 1')
     with pytest.raises(DependencyError, match="the disk is on fire") as caught:
         plan([], tmp_path)
-    assert not isinstance(caught.value, XfsFullError)
+    assert not isinstance(caught.value, VolumeTooSmallError)
 
 
 def test_no_file_system_at_all_is_refused(tmp_path: Path) -> None:

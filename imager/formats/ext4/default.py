@@ -6,16 +6,14 @@ reserved for growth, unlike the volumes planned here. mkfs.ext4 itself determine
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 from imager.content.tree import Tree
 from imager.formats.ext4.layout import needed_blocks
 from imager.formats.ext4.plan import smallest
-from imager.formats.ext4.superblock import free_blocks
-from imager.formats.scratch_volume import BLOCK, make_sparse
-from imager.support.tools import run_tool
+from imager.formats.ext4.superblock import free_blocks, make_ext4
+from imager.formats.scratch_volume import BLOCK
 from imager.support.units import GIB, MIB, align_up
 
 # The defaults of e2fsprogs, but with 4 KiB blocks also for small volumes.
@@ -63,24 +61,15 @@ def minimum_default_ext4_size(tree: Tree, *, scratch: Path) -> int:
         if mebibytes * MIB < low:
             return False
         with tempfile.TemporaryDirectory(dir=scratch, prefix="ext4-") as folder:
-            return _free_blocks(mebibytes * MIB, Path(folder, "volume")) >= needed
+            path = Path(folder, "volume")
+            make_ext4(path, mebibytes * MIB, _journal(mebibytes * MIB), config=_CONFIG)
+            return free_blocks(path) >= needed
 
     return smallest(fits, guess=(low + low // 32) // MIB) * MIB
 
 
-def _free_blocks(size: int, path: Path) -> int:
-    make_sparse(path, size)
-    config = path.with_suffix(".conf")
-    config.write_text(_CONFIG, encoding="ascii")
-    run_tool(
-        ["mkfs.ext4", "-q", "-F", "-J", f"size={_journal_mib(size)}", path],
-        package="e2fsprogs",
-        env={"MKE2FS_CONFIG": os.fspath(config)},
-    )
-    return free_blocks(path)
-
-
-def _journal_mib(size: int) -> int:
-    """Return the journal size of a 25% larger volume, so that such a volume fits the tree too."""
+def _journal(size: int) -> list[str]:
+    """Return the journal of a 25% larger volume, so that such a volume fits the tree too."""
     larger = size + size // 4
-    return next((mib for limit, mib in _JOURNALS if larger < limit), _LARGEST_JOURNAL)
+    mebibytes = next((mib for limit, mib in _JOURNALS if larger < limit), _LARGEST_JOURNAL)
+    return ["-J", f"size={mebibytes}"]

@@ -39,8 +39,8 @@ def read_ext4_label(head: bytes) -> str:
 
 def read_ext4_size(head: bytes) -> int:
     """Return the size in bytes of the ext2/3/4 volume that starts with `head`, at least 2 KiB."""
-    high = _u32(head, START + 0x150) if _u32(head, START + 0x60) & _64_BIT else 0
-    return (high << 32 | _u32(head, START + 4)) << 10 + min(_u32(head, START + 0x18), 6)
+    high = u32(head, START + 0x150) if u32(head, START + 0x60) & _64_BIT else 0
+    return (high << 32 | u32(head, START + 4)) << 10 + min(u32(head, START + 0x18), 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +69,27 @@ class Groups:
         raw = volume.read(START, LENGTH)
         if not is_ext4(bytes(START) + raw):
             raise DamagedError("it has no superblock")
-        ro_compat, incompat, compat = _u32(raw, 0x64), _u32(raw, 0x60), _u32(raw, 0x5C)
+        ro_compat, incompat, compat = u32(raw, 0x64), u32(raw, 0x60), u32(raw, 0x5C)
         has_checksums = bool(ro_compat & _CHECKSUMS)
-        if has_checksums and crc32c(raw[:CHECKSUM]) != _u32(raw, CHECKSUM):
+        if has_checksums and crc32c(raw[:CHECKSUM]) != u32(raw, CHECKSUM):
             raise DamagedError("the superblock does not match its checksum")
         _check_readable(volume, raw, incompat)
-        block_size = 1024 << _u32(raw, 0x18) if _u32(raw, 0x18) < 32 else 0
+        block_size = 1024 << u32(raw, 0x18) if u32(raw, 0x18) < 32 else 0
         if block_size not in _BLOCK_SIZES:
             raise UnsupportedError(f"{volume.path}: an ext4 file system with blocks of this size")
-        seed = _u32(raw, 0x270) if incompat & _OWN_SEED else crc32c(raw[0x68:0x78])
+        seed = u32(raw, 0x270) if incompat & _OWN_SEED else crc32c(raw[0x68:0x78])
         found = cls(
             volume,
             block_size,
-            blocks=_u32(raw, 0x04) | (_u32(raw, 0x150) << 32 if incompat & _64_BIT else 0),
-            inodes=_u32(raw, 0x00),
-            inode_size=_u16(raw, 0x58) if _u32(raw, 0x4C) else 128,
-            inodes_per_group=_u32(raw, 0x28),
+            blocks=u32(raw, 0x04) | (u32(raw, 0x150) << 32 if incompat & _64_BIT else 0),
+            inodes=u32(raw, 0x00),
+            inode_size=_u16(raw, 0x58) if u32(raw, 0x4C) else 128,
+            inodes_per_group=u32(raw, 0x28),
             seed=seed if has_checksums else None,
-            _first_block=_u32(raw, 0x14),
-            _blocks_per_group=_u32(raw, 0x20),
+            _first_block=u32(raw, 0x14),
+            _blocks_per_group=u32(raw, 0x20),
             _descriptor_size=_u16(raw, 0xFE) if incompat & _64_BIT else 32,
-            _first_meta=_u32(raw, 0x104) if incompat & _META_GROUPS else 1 << 32,
+            _first_meta=u32(raw, 0x104) if incompat & _META_GROUPS else 1 << 32,
             _backups=_backups(raw, compat, ro_compat),
         )
         found._check()
@@ -127,7 +127,7 @@ class Groups:
             found = crc32c(plain, crc32c(struct.pack("<I", group), self.seed))
             if found & 0xFFFF != _u16(raw, 0x1E):
                 raise DamagedError(f"block group {group} does not match its checksum")
-        return _u32(raw, 0x08) | (_u32(raw, 0x28) << 32 if len(raw) >= 64 else 0)
+        return u32(raw, 0x08) | (u32(raw, 0x28) << 32 if len(raw) >= 64 else 0)
 
     def _descriptor_offset(self, group: int) -> int:
         per_block = self.block_size // self._descriptor_size
@@ -165,7 +165,7 @@ def _check_readable(volume: OpenedVolume, raw: bytes, incompat: int) -> None:
 
 def _backups(raw: bytes, compat: int, ro_compat: int) -> Container[int] | None:
     if compat & _SPARSE_SUPER2:
-        return (0, _u32(raw, 0x24C), _u32(raw, 0x250))
+        return (0, u32(raw, 0x24C), u32(raw, 0x250))
     return None if ro_compat & _SPARSE_SUPER else range(1 << 32)
 
 
@@ -179,5 +179,6 @@ def _u16(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 2], "little")
 
 
-def _u32(data: bytes, at: int) -> int:
+def u32(data: bytes, at: int) -> int:
+    """Return the little-endian 32-bit number at byte `at`."""
     return int.from_bytes(data[at : at + 4], "little")

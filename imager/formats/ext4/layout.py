@@ -7,13 +7,13 @@ features, the ids, the times, and mkfs.ext4's configuration.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from imager.content.tree import Tree
+from imager.formats.errors import VolumeTooSmallError
 from imager.formats.ext4.directories import (
     LOST_AND_FOUND,
     directories_of,
@@ -28,10 +28,8 @@ from imager.formats.ext4.libext2fs import (
     NoSpaceError,
     open_file_system,
 )
-from imager.formats.ext4.superblock import free_blocks
-from imager.formats.scratch_volume import BLOCK, BlockRun, make_sparse
-from imager.support.errors import InputError
-from imager.support.tools import run_tool
+from imager.formats.ext4.superblock import free_blocks, make_ext4
+from imager.formats.scratch_volume import BLOCK, BlockRun
 from imager.support.units import KIB, MIB, align_up, format_size
 
 _FEATURES = (
@@ -60,10 +58,6 @@ _FILE_MODE, _DIRECTORY_MODE = 0o100644, 0o040755
 _LINK_MAX = 65000
 
 
-class Ext4FullError(InputError):
-    """The files do not fit in a file system of the size."""
-
-
 @dataclass(frozen=True, slots=True)
 class VolumeOptions:
     """Options of mkfs.ext4: `size` in bytes, `timestamp` in seconds since 1970."""
@@ -74,10 +68,10 @@ class VolumeOptions:
     timestamp: int
 
 
-def lay_out(tree: Tree, volume: VolumeOptions, path: Path) -> dict[str, tuple[BlockRun, ...]]:
+def lay_out(tree: Tree, volume: VolumeOptions, path: Path) -> list[tuple[BlockRun, ...]]:
     """Create a volume with `tree` in the sparse file `path`; return each file's runs of blocks.
 
-    Leaves a configuration file next to it. Raises Ext4FullError if the tree does not fit,
+    Leaves a configuration file next to it. Raises VolumeTooSmallError if the tree does not fit,
     HostError if the scratch disk cannot hold a sparse file of that size, DependencyError if
     mkfs.ext4 or libext2fs is missing or fails.
     """
@@ -104,8 +98,8 @@ def estimate_size(tree: Tree) -> int:
     return align_up(size, MIB)
 
 
-def _full(volume: VolumeOptions, reason: str) -> Ext4FullError:
-    return Ext4FullError(
+def _full(volume: VolumeOptions, reason: str) -> VolumeTooSmallError:
+    return VolumeTooSmallError(
         f"the files do not fit in an ext4 volume of {format_size(volume.size)}: {reason}",
         hint="make the volume larger",
     )
@@ -139,23 +133,13 @@ def _make_empty(tree: Tree, volume: VolumeOptions, path: Path) -> None:
     # mkfs.ext4 rejects a journal that takes more than half of the volume.
     if left * BLOCK < 2 * journal * MIB:
         raise _full(volume, "that is too little even for the file system itself")
-    config = path.with_suffix(".conf")
-    make_sparse(path, volume.size)
-    config.write_text(_MKE2FS_CONFIG, encoding="ascii")
     extended = f"hash_seed={volume.uuid},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0"
-    run_tool(
-        [
-            *("mkfs.ext4", "-q", "-F", "-b", str(BLOCK), "-g", str(_GROUP_BLOCKS), "-I", "256"),
-            *("-G", "16", "-m", "0", "-e", "continue", "-N", str(inodes), "-J", f"size={journal}"),
-            *("-O", _FEATURES, "-E", extended, "-U", str(volume.uuid), "-L", volume.label),
-            *(path, str(volume.size // BLOCK)),
-        ],
-        package="e2fsprogs",
-        env={
-            "MKE2FS_CONFIG": os.fspath(config),
-            "E2FSPROGS_FAKE_TIME": str(volume.timestamp),
-        },
-    )
+    options = [
+        *("-g", str(_GROUP_BLOCKS), "-I", "256", "-G", "16", "-m", "0", "-e", "continue"),
+        *("-N", str(inodes), "-J", f"size={journal}", "-O", _FEATURES, "-E", extended),
+        *("-U", str(volume.uuid), "-L", volume.label),
+    ]
+    make_ext4(path, volume.size, options, config=_MKE2FS_CONFIG, timestamp=volume.timestamp)
 
 
 class _Layout:
@@ -168,7 +152,7 @@ class _Layout:
         self._timestamp = timestamp
         self._inodes = {"": ROOT_INODE, LOST_AND_FOUND: LOST_AND_FOUND_INODE}
 
-    def create(self) -> dict[str, tuple[BlockRun, ...]]:
+    def create(self) -> list[tuple[BlockRun, ...]]:
         """Create directories, then files, in order; return each file's runs of blocks."""
         for path in self._directories:
             if path:
@@ -178,7 +162,7 @@ class _Layout:
         self._renew_lost_and_found()
         for path in self._directories:
             self._create_directory(path)
-        return dict(self._create_files())
+        return list(self._create_files())
 
     def _renew_lost_and_found(self) -> None:
         inode = self._fs.read_inode(LOST_AND_FOUND_INODE)
@@ -198,7 +182,7 @@ class _Layout:
         for place, block in zip(places, blocks, strict=True):
             self._fs.write_directory_block(number, block=place, data=block)
 
-    def _create_files(self) -> Iterator[tuple[str, tuple[BlockRun, ...]]]:
+    def _create_files(self) -> Iterator[tuple[BlockRun, ...]]:
         goal = 0
         for file in self._files:
             size = file.content.size
@@ -207,7 +191,7 @@ class _Layout:
             inode.set_size(size)
             runs = self._store(self._inodes[file.path], inode, blocks=-(-size // BLOCK), goal=goal)
             goal = runs[-1].physical + runs[-1].count if runs else goal
-            yield file.path, runs
+            yield runs
 
     def _store(self, number: int, inode: Inode, *, blocks: int, goal: int) -> tuple[BlockRun, ...]:
         inode.set_times(self._timestamp)

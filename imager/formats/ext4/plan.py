@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
-from imager.content.extents import Content
-from imager.content.tree import PlacedFile, Tree, VolumePlan
+from imager.content.tree import Tree, VolumePlan
+from imager.formats.errors import VolumeTooSmallError
 from imager.formats.ext4.directories import check_names
-from imager.formats.ext4.layout import Ext4FullError, VolumeOptions, estimate_size, lay_out
+from imager.formats.ext4.layout import VolumeOptions, estimate_size, lay_out
 from imager.formats.ext4.superblock import normalize_superblocks
-from imager.formats.scratch_volume import cut, nonzero_runs, start_of
+from imager.formats.scratch_volume import filled_volume
 from imager.support.errors import InputError
 from imager.support.units import MIB, format_size
 
@@ -41,9 +41,9 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
     also the seed of the directory hash. `scratch` is an existing folder on a disk with sparse
     files; temporary files in it are removed at the end.
 
-    Raises Ext4FullError if the files do not fit, InputError for an invalid path, label, size or
-    time, HostError if the scratch disk cannot hold a sparse file of `size` bytes, DependencyError
-    if mkfs.ext4 or libext2fs is missing or fails.
+    Raises VolumeTooSmallError if the files do not fit, InputError for an invalid path, label, size
+    or time, HostError if the scratch disk cannot hold a sparse file of `size` bytes,
+    DependencyError if mkfs.ext4 or libext2fs is missing or fails.
     """
     _check(size=size, label=label, timestamp=timestamp)
     check_names(tree)
@@ -51,21 +51,15 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
         path = Path(folder, "volume")
         runs = lay_out(tree, VolumeOptions(size, label, uuid, timestamp), path)
         normalize_superblocks(path, timestamp)
-        placed = [(offset, Content.of_bytes(data)) for offset, data in nonzero_runs(path)]
-    for file in tree.files:
-        placed.extend(cut(file.content, runs[file.path]))
-    places = (
-        PlacedFile(file.path, start_of(runs[file.path]), file.content.size) for file in tree.files
-    )
-    return VolumePlan(Content.compose(size, placed), tuple(places))
+        return filled_volume(path, size, tree, runs)
 
 
 def minimum_ext4_size(tree: Tree, *, scratch: Path, granularity: int = MIB) -> int:
     """Return the size in bytes of the smallest volume that holds `tree`.
 
     The result is a multiple of `granularity`. It is determined by trial layouts: `plan_ext4`
-    succeeds with the result, and raises Ext4FullError with one `granularity` less. Raises like
-    `plan_ext4` otherwise.
+    succeeds with the result, and raises VolumeTooSmallError with one `granularity` less. Otherwise
+    raises like `plan_ext4`.
     """
     check_names(tree)
 
@@ -74,7 +68,7 @@ def minimum_ext4_size(tree: Tree, *, scratch: Path, granularity: int = MIB) -> i
         with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
             try:
                 lay_out(tree, volume, Path(folder, "volume"))
-            except Ext4FullError:
+            except VolumeTooSmallError:
                 return False
         return True
 

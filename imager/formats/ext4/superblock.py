@@ -6,13 +6,15 @@ https://docs.kernel.org/filesystems/ext4/super.html.
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imager.formats.ext4.groups import CHECKSUM, LENGTH, START
+from imager.formats.ext4.groups import CHECKSUM, LENGTH, START, u32
 from imager.formats.ext4.libext2fs import crc32c
-from imager.formats.scratch_volume import BLOCK
+from imager.formats.scratch_volume import BLOCK, make_sparse
+from imager.support.tools import run_tool
 
 _BLOCKS_COUNT = (0x04, 0x150)
 _FREE_BLOCKS_COUNT = (0x0C, 0x158)
@@ -22,6 +24,25 @@ _SIGNED_HASH = 1
 _KBYTES_WRITTEN = 0x178
 # Offsets of the low 32 bits and high 8 bits of the times: written, checked, created.
 _TIMES = ((0x30, 0x274), (0x40, 0x277), (0x108, 0x276))
+
+
+def make_ext4(
+    path: Path, size: int, options: Sequence[str], *, config: str, timestamp: int = 0
+) -> None:
+    """Run mkfs.ext4 on the new sparse file `path`, with `config` as its mke2fs.conf(5).
+
+    Its clock is at `timestamp`; 0 is the real time.
+    Leaves the configuration file next to it. Raises HostError if the disk lacks sparse files,
+    DependencyError if mkfs.ext4 is missing or fails.
+    """
+    make_sparse(path, size)
+    configuration = path.with_suffix(".conf")
+    configuration.write_text(config, encoding="ascii")
+    run_tool(
+        ["mkfs.ext4", "-q", "-F", "-b", str(BLOCK), *options, path, str(size // BLOCK)],
+        package="e2fsprogs",
+        env={"MKE2FS_CONFIG": os.fspath(configuration), "E2FSPROGS_FAKE_TIME": str(timestamp)},
+    )
 
 
 def free_blocks(path: Path) -> int:
@@ -42,7 +63,7 @@ def normalize_superblocks(path: Path, timestamp: int) -> None:
     with path.open("r+b") as file:
         file.seek(START)
         main = file.read(LENGTH)
-        per_group = _u32(main, _BLOCKS_PER_GROUP)
+        per_group = u32(main, _BLOCKS_PER_GROUP)
         groups = -(-_count(main, _BLOCKS_COUNT) // per_group)
         backups = (group * per_group * BLOCK for group in _backup_groups(groups))
         for offset in (START, *backups):
@@ -52,13 +73,9 @@ def normalize_superblocks(path: Path, timestamp: int) -> None:
             file.write(mended)
 
 
-def _u32(superblock: bytes, offset: int) -> int:
-    return int.from_bytes(superblock[offset : offset + 4], "little")
-
-
 def _count(superblock: bytes, fields: tuple[int, int]) -> int:
     low, high = fields
-    return _u32(superblock, low) | _u32(superblock, high) << 32
+    return u32(superblock, low) | u32(superblock, high) << 32
 
 
 def _backup_groups(count: int) -> Iterator[int]:

@@ -84,7 +84,6 @@ class _Volume:
     sector_size: int
     group_blocks: int
     groups: int
-    inodes_per_block_log: int
     group_blocks_log: int
 
     @classmethod
@@ -96,7 +95,7 @@ class _Volume:
         features = struct.unpack_from(">4L", data, _FEATURES)
         if features != _EXPECTED_FEATURES:
             raise _unexpected(f"features {features}, not {_EXPECTED_FEATURES}")
-        return cls(sector_size, _number(data, 84, 4), _number(data, 88, 4), data[123], data[124])
+        return cls(sector_size, _number(data, 84, 4), _number(data, 88, 4), data[124])
 
     def inodes(self, data: mmap.mmap) -> Iterator[int]:
         """Yield the byte offset of each inode, including free ones."""
@@ -111,21 +110,20 @@ class _Volume:
                 raise InputError("XFS: more files than 10,000 in a volume are not possible here")
             for at in range(_number(data, tree + 6, 2)):
                 record = _RECORD.unpack_from(data, tree + _TREE_HEADER + at * _RECORD.size)
-                for offset in self._inodes_of(record[0], record[1]):
-                    yield start + offset
-
-    def _inodes_of(self, first: int, holes: int) -> Iterator[int]:
-        """Yield inode offsets of a record in its group; each bit of `holes` is four inodes."""
-        for index in range(_INODES_PER_RECORD):
-            if not holes >> index // _INODES_PER_HOLE_BIT & 1:
-                block = (first + index) >> self.inodes_per_block_log
-                within = (first + index) & ((1 << self.inodes_per_block_log) - 1)
-                yield block * BLOCK + within * _INODE_SIZE
+                for number in _inodes_of(record[0], record[1]):
+                    yield start + number * _INODE_SIZE
 
     def block(self, number: int) -> int:
         """Convert a block number, whose upper bits are the group, to an index in the volume."""
         group, within = number >> self.group_blocks_log, number & (1 << self.group_blocks_log) - 1
         return group * self.group_blocks + within
+
+
+def _inodes_of(first: int, holes: int) -> Iterator[int]:
+    """Yield the inodes of a record, by number in their group; a bit of `holes` is for four."""
+    for index in range(_INODES_PER_RECORD):
+        if not holes >> index // _INODES_PER_HOLE_BIT & 1:
+            yield first + index
 
 
 def _set_times(inode: bytearray, timestamp: int) -> None:

@@ -16,10 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
-from imager.content.extents import Content
-from imager.content.tree import ROOT, PlacedFile, Tree, VolumePlan, name_of
-from imager.formats.errors import ImpossibleNameError
-from imager.formats.scratch_volume import BLOCK, cut, make_sparse, nonzero_runs, start_of
+from imager.content.tree import ROOT, Tree, VolumePlan, name_of
+from imager.formats.errors import ImpossibleNameError, VolumeTooSmallError
+from imager.formats.scratch_volume import BLOCK, filled_volume, make_sparse
 from imager.formats.xfs.inodes import fill_files
 from imager.support.errors import DependencyError, InputError
 from imager.support.tools import run_tool
@@ -53,10 +52,6 @@ _LATER_OPTIONS = (
 )
 
 
-class XfsFullError(InputError):
-    """The files do not fit in a file system of the size."""
-
-
 def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
     tree: Tree,
     *,
@@ -73,9 +68,9 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
     `scratch` is an existing folder on a disk with sparse files; temporary files in it are removed
     at the end.
 
-    Raises XfsFullError if the files do not fit, InputError for an invalid path, label, size or
-    time, HostError if the scratch disk cannot hold a sparse file of `size` bytes, DependencyError
-    if mkfs.xfs is missing, fails, or creates an unexpected volume.
+    Raises VolumeTooSmallError if the files do not fit, InputError for an invalid path, label, size
+    or time, HostError if the scratch disk cannot hold a sparse file of `size` bytes,
+    DependencyError if mkfs.xfs is missing, fails, or creates an unexpected volume.
     """
     _check(size=size, label=label, timestamp=timestamp, sector_size=sector_size)
     _check_names(tree)
@@ -92,13 +87,7 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
             raise _meaning(error, tree, size) from error
         sizes = [file.content.size for file in tree.files]
         runs = fill_files(folder / _VOLUME, sizes, timestamp=timestamp, sector_size=sector_size)
-        metadata = list(nonzero_runs(folder / _VOLUME))
-    placed = [(offset, Content.of_bytes(data)) for offset, data in metadata]
-    places = []
-    for file, taken in zip(tree.files, runs, strict=True):
-        placed.extend(cut(file.content, taken))
-        places.append(PlacedFile(file.path, start_of(taken), file.content.size))
-    return VolumePlan(Content.compose(size, placed), tuple(places))
+        return filled_volume(folder / _VOLUME, size, tree, runs)
 
 
 def _check(*, size: int, label: str, timestamp: int, sector_size: int) -> None:
@@ -178,7 +167,7 @@ def _meaning(error: DependencyError, tree: Tree, size: int) -> Exception:
     if f"[{errno.ENOSPC} - {os.strerror(errno.ENOSPC)}]" not in error.message:
         return error
     needed = format_size(tree.size)
-    return XfsFullError(
+    return VolumeTooSmallError(
         f"the files, {needed}, do not fit in an XFS volume of {format_size(size)}",
         hint="make the volume larger, or the files smaller",
     )
