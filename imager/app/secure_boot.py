@@ -50,15 +50,15 @@ def open_secure_boot(profile: Profile, folder: Path, reporter: Reporter) -> Secu
         )
     given = profile.input.secureboot or SecureBootInput()
     files = _files(given, folder)
-    loaded = load_secure_boot(
+    secure_boot, warnings = load_secure_boot(
         files,
         now=datetime.now(UTC),
         signer=_remote_signer(given.secure_boot_signer, files),
         pcr_signer=_remote_key(given.pcr_signer),
     )
-    for warning in loaded.warnings:
+    for warning in warnings:
         reporter.warn(warning)
-    return loaded.secure_boot
+    return secure_boot
 
 
 def _files(given: SecureBootInput, folder: Path) -> SecureBootFiles:
@@ -75,7 +75,8 @@ def _files(given: SecureBootInput, folder: Path) -> SecureBootFiles:
     paths = (given.platform_key_path, given.key_exchange_key_path, given.signature_key_path)
     pk, kek, db = map(_chosen, paths, _USUAL.variables, files.variables)
     files = replace(files, variables=(pk, kek, db))
-    return files.with_well_known(folder / WELL_KNOWN) if given.include_well_known_certs else files
+    well_known = folder / WELL_KNOWN if given.include_well_known_certs else None
+    return replace(files, well_known=well_known)
 
 
 def _chosen(path: str, usual: Path, in_folder: Path) -> Path:

@@ -51,11 +51,13 @@ class AwsKey:
                 found = acm.get_certificate(CertificateArn=arn)["Certificate"].encode()
         return same_key(remote_signer(self.name, found, self._sign), self.open())
 
-    def _sign(self, digest: bytes, hash_name: str) -> bytes:
-        algorithm = f"RSASSA_PKCS1_V1_5_{hash_name.upper().replace('SHA', 'SHA_')}"
+    def _sign(self, digest: bytes) -> bytes:
         with self._client("kms") as kms:
             answer = kms.sign(
-                KeyId=self.key_id, Message=digest, MessageType="DIGEST", SigningAlgorithm=algorithm
+                KeyId=self.key_id,
+                Message=digest,
+                MessageType="DIGEST",
+                SigningAlgorithm="RSASSA_PKCS1_V1_5_SHA_256",
             )
         return bytes(answer["Signature"])
 

@@ -21,7 +21,6 @@ from imager.efi.remote import (
     rsa_public_key,
 )
 
-_ALGORITHMS = {"sha256": "RS256", "sha384": "RS384", "sha512": "RS512"}
 _PACKAGES = "azure-identity azure-keyvault-keys azure-keyvault-certificates"
 
 
@@ -54,14 +53,13 @@ class AzureKey:
             found = client.get_certificate(self.key).cer
         return remote_signer(self.name, bytes(found or b""), self._sign)
 
-    def _sign(self, digest: bytes, hash_name: str) -> bytes:
+    def _sign(self, digest: bytes) -> bytes:
         with self._azure() as (keys, credential):
             from azure.keyvault.keys.crypto import SignatureAlgorithm
 
             vault = keys.KeyClient(self.vault_url, credential)
             client = vault.get_cryptography_client(self.key, key_version=self.version or None)
-            algorithm = SignatureAlgorithm(_ALGORITHMS[hash_name])
-            return bytes(client.sign(algorithm, digest).signature)
+            return bytes(client.sign(SignatureAlgorithm.rs256, digest).signature)
 
     @contextmanager
     def _azure(self) -> Iterator[tuple[Any, Any]]:

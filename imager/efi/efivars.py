@@ -66,12 +66,11 @@ def certificate_lists(certificates: Iterable[Certificate], *, owner: UUID) -> by
     """Return one signature list per certificate, since all entries of a list have one size."""
     from imager.efi.certificates import der
 
-    return b"".join(_list(X509, der(each), owner) for each in certificates)
-
-
-def _list(kind: UUID, entry: bytes, owner: UUID) -> bytes:
-    size = _OWNER_SIZE + len(entry)
-    return _LIST.pack(kind.bytes_le, _LIST.size + size, 0, size) + owner.bytes_le + entry
+    lists = b""
+    for certificate in certificates:
+        entry = owner.bytes_le + der(certificate)
+        lists += _LIST.pack(X509.bytes_le, _LIST.size + len(entry), 0, len(entry)) + entry
+    return lists
 
 
 def parse_lists(data: bytes) -> tuple[SignatureEntry, ...]:
@@ -177,8 +176,7 @@ def _instant(time: bytes) -> datetime.datetime:
     *date, pad1, nanosecond, zone, daylight, pad2 = _TIME.unpack(time)
     if pad1 or nanosecond or zone or daylight or pad2:
         raise ValueError("fields of the time are not zero")
-    year, month, day, hour, minute, second = date
-    return datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC)
+    return datetime.datetime(*date, 0, datetime.UTC)
 
 
 def _verified(

@@ -52,30 +52,11 @@ class SignedVariable:
 
 
 @dataclass(frozen=True, slots=True)
-class Enrollment:
-    """The variables that enable SecureBoot; write PK last, because it locks the others."""
-
-    pk: SignedVariable
-    kek: SignedVariable
-    db: SignedVariable
-
-
-@dataclass(frozen=True, slots=True)
 class WellKnown:
     """Additional third-party certificates to trust."""
 
     db: tuple[Certificate, ...] = ()
     kek: tuple[Certificate, ...] = ()
-
-
-def owner_guid(certificate: Certificate) -> UUID:
-    """Return the default owner GUID of signature entries, derived from `certificate`."""
-    return derived_uuid(f"secureboot owner {fingerprint(certificate)}")
-
-
-def enrollment_time() -> datetime.datetime:
-    """Return the timestamp of this build (SOURCE_DATE_EPOCH), used to sign variables."""
-    return datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
 
 
 def enrollment(
@@ -84,27 +65,23 @@ def enrollment(
     owner: UUID | None = None,
     extra_db: Sequence[Certificate] = (),
     extra_kek: Sequence[Certificate] = (),
-    timestamp: datetime.datetime | None = None,
-) -> Enrollment:
+) -> dict[Variable, SignedVariable]:
     """Return PK, KEK and db for `signer`; KEK and db also have the extra certificates.
 
-    `owner` defaults to `owner_guid`, `timestamp` to that of the build. The result depends only on
-    the arguments.
+    They enable SecureBoot; write PK last, because it locks the others. `owner` is the owner GUID
+    of their entries, by default derived from the certificate. The time of the signatures is that
+    of the build (SOURCE_DATE_EPOCH).
     """
     own = signer.certificate
-    guid = owner or owner_guid(own)
-    instant = timestamp or enrollment_time()
-
-    def signed(variable: Variable, extra: Sequence[Certificate]) -> SignedVariable:
-        certificates = dict.fromkeys((own, *extra))
-        esl = certificate_lists(certificates, owner=guid)
-        return SignedVariable(
-            esl, auth_variable(variable.value, variable.guid, esl, signer, instant)
-        )
-
-    return Enrollment(
-        signed(Variable.PK, ()), signed(Variable.KEK, extra_kek), signed(Variable.DB, extra_db)
-    )
+    owner = owner or derived_uuid(f"secureboot owner {fingerprint(own)}")
+    instant = datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
+    extras = {Variable.PK: (), Variable.KEK: extra_kek, Variable.DB: extra_db}
+    made = {}
+    for variable, extra in extras.items():
+        esl = certificate_lists(dict.fromkeys((own, *extra)), owner=owner)
+        auth = auth_variable(variable.value, variable.guid, esl, signer, instant)
+        made[variable] = SignedVariable(esl, auth)
+    return made
 
 
 def load_well_known(folder: Path) -> WellKnown:

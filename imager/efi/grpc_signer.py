@@ -6,7 +6,6 @@ https://github.com/siderolabs/talos, api/signer/signer.proto. The address is a U
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,8 @@ from imager.efi.remote import (
 )
 
 _SERVICE = "signerapi.SignerService"
-_HASHES: Mapping[str, int] = {"sha256": 1, "sha384": 2, "sha512": 3}
-_PKCS1V15 = 1
+# The numbers of SHA-256 and RSA PKCS #1 v1.5.
+_HASH, _SCHEME = 1, 1
 # A person may have to touch a token first.
 _SECONDS = 120
 
@@ -50,8 +49,8 @@ class _Service:
     def name(self) -> str:
         return f"signer {self.address}"
 
-    def sign(self, digest: bytes, hash_name: str) -> bytes:
-        return self.call("Sign", digest=digest, hash=_HASHES[hash_name], scheme=_PKCS1V15)
+    def sign(self, digest: bytes) -> bytes:
+        return self.call("Sign", digest=digest, hash=_HASH, scheme=_SCHEME)
 
     def call(self, method: str, **fields: Any) -> bytes:
         """Call `method` and return the only field of its answer."""

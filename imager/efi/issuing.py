@@ -49,10 +49,8 @@ class Issuer:
         from cryptography import x509
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        builder = _builder(name, key, validity).issuer_name(_name(name))
         basic = x509.BasicConstraints(ca=True, path_length=0)
-        builder = builder.add_extension(basic, critical=True)
-        builder = builder.add_extension(_usage(authority=True), critical=True)
+        builder = _builder(name, key, validity, basic).issuer_name(_name(name))
         return cls(builder.sign(key, SHA256()), key)
 
     def issue(
@@ -71,10 +69,8 @@ class Issuer:
         from cryptography import x509
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        builder = _builder(name, key, validity).issuer_name(self.certificate.subject)
         basic = x509.BasicConstraints(ca=False, path_length=None)
-        builder = builder.add_extension(basic, critical=True)
-        builder = builder.add_extension(_usage(authority=False), critical=True)
+        builder = _builder(name, key, validity, basic).issuer_name(self.certificate.subject)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         builder = builder.add_extension(self._identifier(), critical=False)
         if alternatives:
@@ -106,33 +102,29 @@ def new_ec_key() -> EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
-    """Return a private key as PKCS #8 in PEM, encrypted if there is a `passphrase`."""
-    from cryptography.hazmat.primitives import serialization
+def private_pem(
+    key: PrivateKey, passphrase: bytes | None = None, *, traditional: bool = False
+) -> bytes:
+    """Return a private key in PEM, encrypted if there is a `passphrase`.
 
-    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if passphrase:
-        encryption = serialization.BestAvailableEncryption(passphrase)
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-    )
-
-
-def private_pkcs1_pem(key: RSAPrivateKey) -> bytes:
-    """Return a private RSA key as unencrypted PKCS #1 in PEM (RFC 8017, A.1.2).
-
-    Talos's imager does not read any other form.
+    The form is PKCS #8, or if `traditional` PKCS #1 for RSA (RFC 8017, A.1.2), and SEC 1.
     """
-    from cryptography.hazmat.primitives import serialization
-
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
     )
 
+    form = PrivateFormat.TraditionalOpenSSL if traditional else PrivateFormat.PKCS8
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, form, encryption)
 
-def _builder(name: str, key: PrivateKey, validity: Validity) -> CertificateBuilder:
+
+def _builder(
+    name: str, key: PrivateKey, validity: Validity, basic: x509.BasicConstraints
+) -> CertificateBuilder:
+    """Return a certificate without an issuer, for the key usage that fits `basic`."""
     from cryptography import x509
 
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -144,6 +136,8 @@ def _builder(name: str, key: PrivateKey, validity: Validity) -> CertificateBuild
         .not_valid_before(validity.start)
         .not_valid_after(validity.end)
         .add_extension(identifier, critical=False)
+        .add_extension(basic, critical=True)
+        .add_extension(_usage(authority=basic.ca), critical=True)
     )
 
 

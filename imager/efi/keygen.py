@@ -23,7 +23,6 @@ from imager.efi.issuing import (
     Validity,
     new_rsa_key,
     private_pem,
-    private_pkcs1_pem,
 )
 from imager.efi.signer import FileSigner
 from imager.support.atomic import new_folder
@@ -90,21 +89,21 @@ def _files(name: str, passphrase: bytes | None, now: datetime.datetime) -> Itera
     purpose = ExtendedKeyUsageOID.CODE_SIGNING
     signing = authority.issue(name, signing_key, validity, purpose=purpose)
     variables = enrollment(FileSigner(signing_key, signing))
-    secret = _secret(ca_key, passphrase)
-    yield KeyFile("ca-key.pem", secret, "CA key: issues signing certificates", secret=True)
+    yield _secret("ca-key.pem", ca_key, passphrase, "CA key: issues signing certificates")
     yield KeyFile("ca-cert.pem", pem(authority.certificate), "CA certificate")
-    secret = _secret(signing_key, passphrase)
-    yield KeyFile("uki-signing-key.pem", secret, "signs the loader and UKIs", secret=True)
+    yield _secret("uki-signing-key.pem", signing_key, passphrase, "signs the loader and UKIs")
     yield KeyFile("uki-signing-cert.pem", pem(signing), "signing certificate")
     yield KeyFile("uki-signing-cert.der", der(signing), "signing certificate for firmware menus")
-    secret = _secret(pcr_key, passphrase)
     public = pcr_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    yield KeyFile("pcr-signing-key.pem", secret, "signs TPM policies for PCR 11", secret=True)
+    yield _secret("pcr-signing-key.pem", pcr_key, passphrase, "signs TPM policies for PCR 11")
     yield KeyFile("pcr-signing-public-key.pem", public, "public key of those policies")
-    for variable, value in (("PK", variables.pk), ("KEK", variables.kek), ("db", variables.db)):
-        yield KeyFile(f"{variable}.auth", value.auth, f"enrols {variable}, signed")
-        yield KeyFile(f"{variable}.esl", value.esl, f"{variable} as a signature list, unsigned")
+    for variable, made in variables.items():
+        name = variable.value
+        yield KeyFile(f"{name}.auth", made.auth, f"enrols {name}, signed")
+        yield KeyFile(f"{name}.esl", made.esl, f"{name} as a signature list, unsigned")
 
 
-def _secret(key: RSAPrivateKey, passphrase: bytes | None) -> bytes:
-    return private_pem(key, passphrase) if passphrase else private_pkcs1_pem(key)
+def _secret(name: str, key: RSAPrivateKey, passphrase: bytes | None, purpose: str) -> KeyFile:
+    # Talos's imager reads PKCS #1 only, and no encrypted keys.
+    data = private_pem(key, passphrase, traditional=not passphrase)
+    return KeyFile(name, data, purpose, secret=True)

@@ -18,7 +18,6 @@ from imager.content.reading import hash_content, read_content
 from imager.efi.errors import InvalidEfiBinaryError
 from imager.efi.pcr import (
     FIRST_STUB,
-    TALOS_PHASES,
     measured_sections,
     pcr_value,
     read_public_key,
@@ -57,8 +56,6 @@ def with_signatures(
     stub: Path,
     sections: Sequence[Section],
     signer: KeySigner,
-    *,
-    phase_paths: Sequence[str] = TALOS_PHASES,
 ) -> tuple[Section, ...]:
     """Return `sections`, to be added to `stub`, with a `.pcrsig` at the end of each profile.
 
@@ -73,7 +70,7 @@ def with_signatures(
     for profile in profiles:
         booted = _booted((*own, *base), profile)
         value = _value(booted, version, digest)
-        data = sign_policies(value, signer, phase_paths=phase_paths)
+        data = sign_policies(value, signer)
         signed += [*profile, Section(_SIGNATURES, Content.of_bytes(data))]
     return tuple(signed)
 

@@ -29,12 +29,8 @@ SCHEME = "pkcs11:"
 PIN_VARIABLE = "IMAGER_PKCS11_PIN"
 _EXAMPLE = "write it as pkcs11:token=NAME;object=KEY?module-path=/usr/lib/LIBRARY.so"
 _KNOWN = ("token", "object", "id", "serial", "module-path", "pin-source")
-# DER of DigestInfo up to the digest itself (RFC 8017, 9.2, note 1).
-_DIGEST_INFO: Mapping[str, bytes] = {
-    "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
-    "sha384": bytes.fromhex("3041300d060960864801650304020205000430"),
-    "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
-}
+# DER of DigestInfo for SHA-256, up to the digest itself (RFC 8017, 9.2, note 1).
+_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 
 
 def pkcs11_key(uri: str) -> RemoteKey:
@@ -101,11 +97,11 @@ class _Place:
 
         return self._with_key(read)
 
-    def sign(self, digest: bytes, hash_name: str) -> bytes:
-        """Return the signature of a digest."""
+    def sign(self, digest: bytes) -> bytes:
+        """Return the signature of a SHA-256 digest."""
         from pkcs11 import Mechanism
 
-        data = _DIGEST_INFO[hash_name] + digest
+        data = _DIGEST_INFO + digest
         return self._with_key(lambda key: bytes(key.sign(data, mechanism=Mechanism.RSA_PKCS)))
 
     def _with_key(self, use: Callable[[Any], bytes]) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from imager.efi.certificates import certificates_in, subject
 from imager.efi.errors import InvalidKeyError, SignerFailedError
-from imager.efi.signer import HASHES, SMALLEST_KEY, verifies
+from imager.efi.signer import SMALLEST_KEY, verifies
 from imager.efi.trust import LARGEST_KEY, certificate_problem
 from imager.support.errors import DependencyError, UnsupportedError
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.x509 import Certificate
 
-# Returns the signature of a digest; the second argument is the hash's name, one of `HASHES`.
-SignDigest = Callable[[bytes, str], bytes]
+# Returns the signature of a SHA-256 digest.
+SignDigest = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,13 @@ class RemoteKey:
     public_key: RSAPublicKey
     sign_digest: SignDigest = field(repr=False)
 
-    def sign(self, data: bytes, hash_name: str = "sha256") -> bytes:
-        """Return the raw RSA PKCS #1 v1.5 signature of `data`; `hash_name` is one of `HASHES`.
+    def sign(self, data: bytes) -> bytes:
+        """Return the raw RSA PKCS #1 v1.5 signature of `data` with SHA-256.
 
         Raises SignerFailedError if the signer fails or returns a signature that is not valid.
         """
-        if hash_name not in HASHES:
-            raise ValueError(f"{hash_name} is not one of {HASHES}")
-        signature = self.sign_digest(hashlib.new(hash_name, data).digest(), hash_name)
-        if not verifies(self.public_key, signature, data, hash_name):
+        signature = self.sign_digest(hashlib.sha256(data).digest())
+        if not verifies(self.public_key, signature, data):
             raise SignerFailedError(
                 f"{self.name} returned a signature that its own public key does not verify",
                 hint="check that it signs with RSA PKCS #1 v1.5, and with the key that it names",

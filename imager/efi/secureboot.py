@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from imager.efi.certificates import der
@@ -56,10 +56,6 @@ class SecureBootFiles:
             (folder / "PK.auth", folder / "KEK.auth", folder / "db.auth"),
         )
 
-    def with_well_known(self, folder: Path) -> SecureBootFiles:
-        """Return a copy with the third-party certificates in `folder`."""
-        return replace(self, well_known=folder)
-
 
 @dataclass(frozen=True, slots=True)
 class SecureBoot:
@@ -75,25 +71,17 @@ class SecureBoot:
         return der(self.signer.certificate)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedSecureBoot:
-    """The keys, and warnings about their files."""
-
-    secure_boot: SecureBoot
-    warnings: tuple[str, ...]
-
-
 def load_secure_boot(
     files: SecureBootFiles,
     *,
     now: datetime.datetime,
     signer: Signer | None = None,
     pcr_signer: KeySigner | None = None,
-) -> LoadedSecureBoot:
-    """Load `files`; warns about keys readable by other users, and certificates not valid at `now`.
+) -> tuple[SecureBoot, tuple[str, ...]]:
+    """Load `files`, and return warnings about them.
 
-    `signer` and `pcr_signer`, whose keys are elsewhere, take the place of the files.
-
+    `signer` and `pcr_signer`, whose keys are elsewhere, take the place of the files. Warns about
+    keys readable by other users, and about certificates that are not valid at `now`.
     Raises InputError for files that are missing or of the wrong kind, and for .auth files that
     are incomplete, that firmware would reject, or that do not allow what the signer signs. Raises
     UnsupportedError for keys that firmware cannot verify.
@@ -101,11 +89,10 @@ def load_secure_boot(
     warnings: tuple[str, ...] = ()
     if signer is None:
         _check_folder(files.key.parent)
-        loaded = load_signer(files.key, files.certificate, now=now)
-        signer, warnings = loaded.signer, loaded.warnings
+        signer, warnings = load_signer(files.key, files.certificate, now=now)
     if pcr_signer is None:
-        pcr = load_key(files.pcr_key)
-        pcr_signer, warnings = pcr.key, (*warnings, *pcr.warnings)
+        pcr_signer, pcr_warnings = load_key(files.pcr_key)
+        warnings = (*warnings, *pcr_warnings)
     present = [path for path in files.variables if path.exists()]
     if present and len(present) < len(files.variables):
         missing = next(path for path in files.variables if path not in present)
@@ -119,7 +106,7 @@ def load_secure_boot(
             hint="remove PK.auth, KEK.auth and db.auth, or leave well-known certificates out",
         )
     variables = _given(files, signer) if present else _made(files, signer)
-    return LoadedSecureBoot(SecureBoot(signer, pcr_signer, variables), warnings)
+    return SecureBoot(signer, pcr_signer, variables), warnings
 
 
 def _check_folder(folder: Path) -> None:
@@ -135,8 +122,8 @@ def _check_folder(folder: Path) -> None:
 
 
 def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
-    pairs = zip(_VARIABLES, files.variables, strict=True)
-    pk, kek, db = (load_auth(variable, path) for variable, path in pairs)
+    paths = dict(zip(_VARIABLES, files.variables, strict=True))
+    pk, kek, db = (load_auth(variable, path) for variable, path in paths.items())
     problems = list(enrollment_problems(pk, kek, db))
     if not accepts(db, signer.certificate):
         problems.append(f"db does not contain the certificate {files.certificate}")
@@ -147,12 +134,10 @@ def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
             hint="remove PK.auth, KEK.auth and db.auth to have them made, or make new keys with"
             " `imager secureboot gen-keys`",
         )
-    pairs = zip(_VARIABLES, files.variables, strict=True)
-    return {variable.value: path.read_bytes() for variable, path in pairs}
+    return {variable.value: path.read_bytes() for variable, path in paths.items()}
 
 
 def _made(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
     others = load_well_known(files.well_known) if files.well_known else WellKnown()
     made = enrollment(signer, extra_db=others.db, extra_kek=others.kek)
-    values = (made.pk, made.kek, made.db)
-    return {variable.value: value.auth for variable, value in zip(_VARIABLES, values, strict=True)}
+    return {variable.value: value.auth for variable, value in made.items()}

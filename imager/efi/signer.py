@@ -42,8 +42,8 @@ class KeySigner(Protocol):
     def public_key(self) -> RSAPublicKey:
         """The public key."""
 
-    def sign(self, data: bytes, hash_name: str = "sha256") -> bytes:
-        """Return the raw RSA PKCS #1 v1.5 signature of `data`; `hash_name` is one of `HASHES`."""
+    def sign(self, data: bytes) -> bytes:
+        """Return the raw RSA PKCS #1 v1.5 signature of `data` with SHA-256."""
 
 
 class Signer(KeySigner, Protocol):
@@ -65,15 +65,12 @@ class FileKey:
         """The public key."""
         return self.private_key.public_key()
 
-    def sign(self, data: bytes, hash_name: str = "sha256") -> bytes:
-        """Return the raw RSA PKCS #1 v1.5 signature of `data`; `hash_name` is one of `HASHES`."""
-        from cryptography.hazmat.primitives import hashes
+    def sign(self, data: bytes) -> bytes:
+        """Return the raw RSA PKCS #1 v1.5 signature of `data` with SHA-256."""
         from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+        from cryptography.hazmat.primitives.hashes import SHA256
 
-        if hash_name not in HASHES:
-            raise ValueError(f"{hash_name} is not one of {HASHES}")
-        algorithm = getattr(hashes, hash_name.upper())()
-        return self.private_key.sign(data, PKCS1v15(), algorithm)
+        return self.private_key.sign(data, PKCS1v15(), SHA256())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,49 +93,39 @@ def verifies(key: RSAPublicKey, signature: bytes, data: bytes, hash_name: str = 
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedKey:
-    """A key, and warnings about its file."""
-
-    key: FileKey
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedSigner:
-    """A signer, and warnings about its files."""
-
-    signer: FileSigner
-    warnings: tuple[str, ...]
-
-
 def key_passphrase() -> bytes | None:
     """Return the passphrase of private keys from the environment, or None if not set."""
     return os.fsencode(os.environ.get(KEY_VARIABLE, "")) or None
 
 
-def load_signer(key: Path, certificate: Path, *, now: datetime.datetime) -> LoadedSigner:
-    """Load the signer from the PEM files `key` and `certificate`; warns if not valid at `now`.
+def load_signer(
+    key: Path, certificate: Path, *, now: datetime.datetime
+) -> tuple[FileSigner, tuple[str, ...]]:
+    """Load the signer from the PEM files `key` and `certificate`, and return warnings about them.
 
+    A certificate that is not valid at `now` is a warning.
     `key_passphrase` decrypts an encrypted key. If the file has several certificates, the first is
     used, as in Talos's imager. Raises InputError for a file of the wrong kind, and if key and
     certificate do not match; UnsupportedError for a key that UEFI firmware cannot verify.
     """
-    loaded = load_key(key)
+    loaded, warnings = load_key(key)
     found = first_certificate(certificate)
     if problem := certificate_problem(found):
         raise UnsupportedError(f"{certificate}: {problem}", hint=_NEW_KEYS)
-    if found.public_key() != loaded.key.public_key:
+    if found.public_key() != loaded.public_key:
         raise InvalidKeyError(
             f"{certificate}: this certificate ({subject(found)}) does not belong to the key {key}",
             hint="give the key and the certificate that were made together",
         )
-    signer = FileSigner(loaded.key.private_key, found)
-    return LoadedSigner(signer, (*loaded.warnings, *_validity(found, certificate, now)))
+    signer = FileSigner(loaded.private_key, found)
+    return signer, (*warnings, *_validity(found, certificate, now))
 
 
-def load_key(path: Path) -> LoadedKey:
-    """Load an RSA key of 2048 to 16384 bits from the PEM file `path`; raises like `load_signer`."""
+def load_key(path: Path) -> tuple[FileKey, tuple[str, ...]]:
+    """Load an RSA key of 2048 to 16384 bits from the PEM file `path`, and return warnings about it.
+
+    Raises like `load_signer`.
+    """
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     key, warnings = load_private_key(path)
@@ -150,7 +137,7 @@ def load_key(path: Path) -> LoadedKey:
             f" {SMALLEST_KEY} to {LARGEST_KEY}"
         )
     else:
-        return LoadedKey(FileKey(key), warnings)
+        return FileKey(key), warnings
     raise UnsupportedError(f"{path}: {problem}", hint=_NEW_KEYS)
 
 

@@ -11,7 +11,6 @@ from imager.efi.uki import PROFILE, Section
 from imager.support.errors import InputError
 
 _MAIN = "main"
-_NOTHING = Content(0)
 # Values that os-release(5) accepts without escapes: unquoted, and in double quotes.
 _WORD = re.compile(r"[A-Za-z0-9._+-]+", re.ASCII)
 _TEXT = re.compile(r"[A-Za-z0-9 ()._+-]+", re.ASCII)
@@ -28,7 +27,7 @@ class UkiProfile:
 
 @dataclass(frozen=True, slots=True)
 class UkiParts:
-    """The parts of a UKI; an empty `uname`, `splash` or `pcr_public_key` (PEM) is left out.
+    """The parts of a UKI; an empty `uname` or `pcr_public_key` (PEM) is left out.
 
     `profiles` follow the profile `main`, the UKI itself; None leaves out profiles altogether.
     Stubs support profiles from systemd 257 on.
@@ -39,7 +38,6 @@ class UkiParts:
     kernel: Content
     initramfs: Content
     uname: str = ""
-    splash: Content = _NOTHING
     pcr_public_key: bytes = b""
     profiles: tuple[UkiProfile, ...] | None = None
 
@@ -50,12 +48,11 @@ def uki_sections(parts: UkiParts) -> tuple[Section, ...]:
         _text_section(".osrel", parts.os_release),
         _text_section(".cmdline", parts.cmdline),
         _text_section(".uname", parts.uname),
-        Section(".splash", parts.splash),
         Section(".pcrpkey", Content.of_bytes(parts.pcr_public_key)),
         Section(".linux", parts.kernel),
         Section(".initrd", parts.initramfs),
     )
-    optional = {".uname", ".splash", ".pcrpkey"}
+    optional = {".uname", ".pcrpkey"}
     base = tuple(each for each in sections if each.content.size or each.name not in optional)
     return (*base, *_profile_sections(parts.profiles))
 

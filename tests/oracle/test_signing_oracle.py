@@ -166,25 +166,25 @@ def test_variables_are_those_of_efitools(keys: Keys, tmp_path: Path) -> None:
     made = enrollment(keys.signer, owner=UUID(OWNER))
     esl = tmp_path / "own.esl"
     tool("cert-to-efi-sig-list", "-g", OWNER, keys.certificate, esl)
-    for variable, ours in (("PK", made.pk), ("KEK", made.kek), ("db", made.db)):
-        auth = tmp_path / f"{variable}.auth"
+    for variable, ours in made.items():
+        auth = tmp_path / f"{variable.value}.auth"
         tool("sign-efi-sig-list", "-t", "2024-01-01 00:00:00", "-g", OWNER,
-             "-k", keys.key, "-c", keys.certificate, variable, esl, auth)  # fmt: skip
+             "-k", keys.key, "-c", keys.certificate, variable.value, esl, auth)  # fmt: skip
         assert ours.esl == esl.read_bytes()
         assert ours.auth == auth.read_bytes()
-        assert load_auth(Variable(variable), auth).signer == keys.signer.certificate
+        assert load_auth(variable, auth).signer == keys.signer.certificate
 
 
 def test_several_certificates(keys: Keys, tmp_path: Path) -> None:
     other = self_signed(tmp_path, "other", bits=3072)
     made = enrollment(keys.signer, extra_db=(other.signer.certificate, keys.signer.certificate))
     esl = tmp_path / "db.esl"
-    esl.write_bytes(made.db.esl)
+    esl.write_bytes(made[Variable.DB].esl)
     tool("sig-list-to-certs", esl, tmp_path / "cert")
     found = sorted(path.read_bytes() for path in tmp_path.glob("cert-*.der"))
     expected = [der(keys.certificate, tmp_path), der(other.certificate, tmp_path)]
     assert found == sorted(expected)
-    assert len(parse_lists(made.db.esl)) == 2
+    assert len(parse_lists(made[Variable.DB].esl)) == 2
 
 
 def der(certificate: Path, folder: Path) -> bytes:
@@ -204,7 +204,7 @@ def test_digest_lists_are_those_of_sbsiglist(tmp_path: Path) -> None:
 def test_variables_that_sbvarsign_signs_are_read(keys: Keys, tmp_path: Path) -> None:
     made = enrollment(keys.signer)
     esl, out = tmp_path / "esl", tmp_path / "auth"
-    esl.write_bytes(made.db.esl)
+    esl.write_bytes(made[Variable.DB].esl)
     attributes = "NON_VOLATILE,BOOTSERVICE_ACCESS,RUNTIME_ACCESS"
     tool("sbvarsign", "--key", keys.key, "--cert", keys.certificate, "--attr", attributes,
          "--output", out, "db", esl)  # fmt: skip
@@ -219,10 +219,11 @@ def test_variables_that_sbvarsign_signs_are_read(keys: Keys, tmp_path: Path) -> 
 def test_openssl_verifies_a_variable(keys: Keys, tmp_path: Path) -> None:
     """And refuses it when one byte of what is signed has changed."""
     made = enrollment(keys.signer, owner=UUID(OWNER))
-    size = struct.unpack_from("<I", made.db.auth, 16)[0]
-    signature = made.db.auth[40 : 16 + size]
+    size = struct.unpack_from("<I", made[Variable.DB].auth, 16)[0]
+    signature = made[Variable.DB].auth[40 : 16 + size]
     guid = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f").bytes_le
-    content = "db".encode("utf-16-le") + guid + b"\x27\0\0\0" + made.db.auth[:16] + made.db.esl
+    made_db = made[Variable.DB]
+    content = "db".encode("utf-16-le") + guid + b"\x27\0\0\0" + made_db.auth[:16] + made_db.esl
     # openssl wants the ContentInfo that firmware does not.
     oid = bytes.fromhex("06092a864886f70d010702")
     inner = b"\xa0\x82" + len(signature).to_bytes(2, "big") + signature
@@ -245,10 +246,10 @@ def test_three_files_belong_together(keys: Keys, tmp_path: Path) -> None:
         path.write_bytes(auth)
         return path
 
-    pk = load_auth(Variable.PK, read(Variable.PK, made.pk.auth))
-    kek = load_auth(Variable.KEK, read(Variable.KEK, made.kek.auth))
-    db = load_auth(Variable.DB, read(Variable.DB, made.db.auth))
-    foreign = load_auth(Variable.KEK, read(Variable.KEK, other.kek.auth))
+    pk = load_auth(Variable.PK, read(Variable.PK, made[Variable.PK].auth))
+    kek = load_auth(Variable.KEK, read(Variable.KEK, made[Variable.KEK].auth))
+    db = load_auth(Variable.DB, read(Variable.DB, made[Variable.DB].auth))
+    foreign = load_auth(Variable.KEK, read(Variable.KEK, other[Variable.KEK].auth))
     assert enrollment_problems(pk, kek, db) == ()
     assert enrollment_problems(pk, foreign, db) == ("KEK is not signed by a key in PK",)
 

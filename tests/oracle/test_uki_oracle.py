@@ -26,7 +26,6 @@ EXPECTED = {
     ".osrel": os_release(version="v1.9.0", title="Talos").encode(),
     ".cmdline": b"talos.platform=metal console=ttyS0",
     ".uname": b"6.12.5-talos",
-    ".splash": b"BM splash",
     ".pcrpkey": b"-----BEGIN PUBLIC KEY-----\n",
     ".linux": KERNEL,
     ".initrd": INITRAMFS,
@@ -45,7 +44,6 @@ def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         kernel=Content.of_file(kernel),
         initramfs=Content.of_file(initramfs),
         uname="6.12.5-talos",
-        splash=Content.of_bytes(b"BM splash"),
         pcr_public_key=b"-----BEGIN PUBLIC KEY-----\n",
     )
     return write_content(plan_uki(stub, uki_sections(parts)), tmp_path / "uki.efi")

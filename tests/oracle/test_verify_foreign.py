@@ -36,7 +36,7 @@ def files(keys: Keys) -> Files:
         for name in (LOADER, UKI)
     }
     made = enrollment(keys.signer)
-    values = zip(KEY_FILES, (made.pk, made.kek, made.db), strict=True)
+    values = zip(KEY_FILES, made.values(), strict=True)
     return binaries | {f"loader/keys/auto/{name}.auth": value.auth for name, value in values}
 
 

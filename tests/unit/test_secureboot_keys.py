@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
 from imager.efi.authenticode import sign_pe
-from imager.efi.certificates import load_certificates
+from imager.efi.certificates import fingerprint, load_certificates
 from imager.efi.databases import accepts
 from imager.efi.efivars import (
     SHA256,
@@ -31,11 +31,10 @@ from imager.efi.efivars import (
     parse_lists,
 )
 from imager.efi.enrollment import (
-    Enrollment,
+    SignedVariable,
     enrollment,
     enrollment_problems,
     load_well_known,
-    owner_guid,
 )
 from imager.efi.keygen import generate_keys
 from imager.efi.signer import FileSigner, load_key, load_signer
@@ -43,6 +42,7 @@ from imager.formats.fat.plan import minimum_fat_size, plan_fat
 from imager.formats.gpt.entries import ESP, LINUX_DATA, Partition
 from imager.formats.gpt.table import plan_gpt
 from imager.support.errors import HostError, InputError
+from imager.support.repro import derived_uuid
 from tests.lib.keys.digest_lists import digest_list
 from tests.lib.keys.pe_stub import patched, pe_stub
 from tests.lib.keys.signing_keys import NOW, self_signed
@@ -57,6 +57,8 @@ FILES = {
     "uki-signing-cert.der", "pcr-signing-key.pem", "pcr-signing-public-key.pem",
     "PK.auth", "PK.esl", "KEK.auth", "KEK.esl", "db.auth", "db.esl",
 }  # fmt: skip
+Variables = dict[Variable, SignedVariable]
+PK, KEK, DB = Variable.PK, Variable.KEK, Variable.DB
 SECRET = {"ca-key.pem", "uki-signing-key.pem", "pcr-signing-key.pem"}
 
 
@@ -66,7 +68,7 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> FileSigner:
 
 
 @pytest.fixture(scope="module")
-def made(signer: FileSigner) -> Enrollment:
+def made(signer: FileSigner) -> Variables:
     return enrollment(signer, owner=OWNER)
 
 
@@ -87,7 +89,7 @@ def new_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- variables --------------------------------------------------------------------------------
 
 
-def test_lists_are_read_back(signer: FileSigner, made: Enrollment, tmp_path: Path) -> None:
+def test_lists_are_read_back(signer: FileSigner, made: Variables, tmp_path: Path) -> None:
     other = self_signed(tmp_path, "other", bits=3072).signer
     lists = certificate_lists([signer.certificate, other.certificate], owner=OWNER)
     digests = digest_list([bytes(32), bytes(range(32))], owner=OWNER)
@@ -95,7 +97,7 @@ def test_lists_are_read_back(signer: FileSigner, made: Enrollment, tmp_path: Pat
     assert [entry.kind for entry in entries] == [X509, X509, SHA256, SHA256]
     assert {entry.owner for entry in entries} == {OWNER}
     assert entries[-1].data == bytes(range(32))
-    assert parse_lists(made.pk.esl)[0].data == entries[0].data
+    assert parse_lists(made[PK].esl)[0].data == entries[0].data
 
 
 @pytest.mark.parametrize("data", [b"x", bytes(28), X509.bytes_le + b"\xff" * 12])
@@ -104,22 +106,22 @@ def test_damaged_lists_are_refused(data: bytes) -> None:
         parse_lists(data)
 
 
-def test_all_of_a_signed_variable_is_protected(made: Enrollment) -> None:
+def test_all_of_a_signed_variable_is_protected(made: Variables) -> None:
     """Its time, header, signature and value; the signer's certificate is for PK to vouch for."""
-    data = made.db.auth
+    data = made[DB].auth
     parse_auth(Variable.DB, data, name="db.auth")
-    der = made.db.esl[44:]
+    der = made[DB].esl[44:]
     start = data.index(der)
     for place in (*range(start), *range(start + len(der), len(data))):
         with pytest.raises(InputError):
             parse_auth(Variable.DB, patched(data, place, bytes([data[place] ^ 1])), name="db.auth")
 
 
-def test_a_file_under_another_name(made: Enrollment) -> None:
+def test_a_file_under_another_name(made: Variables) -> None:
     with pytest.raises(InputError, match=r"KEK.auth: for the variable KEK, the signature does not"):
-        parse_auth(Variable.KEK, made.pk.auth, name="KEK.auth")
+        parse_auth(Variable.KEK, made[PK].auth, name="KEK.auth")
     with pytest.raises(InputError, match=r"KEK.auth: for"):
-        parse_auth(Variable.KEK, made.db.auth, name="KEK.auth")
+        parse_auth(Variable.KEK, made[DB].auth, name="KEK.auth")
 
 
 @pytest.mark.parametrize("data", [b"", bytes(39), bytes(2 << 20)])
@@ -130,14 +132,14 @@ def test_what_is_no_signed_variable(data: bytes) -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 2000), st.binary(min_size=1, max_size=8))
 @settings(max_examples=examples(150))
-def test_hostile_files_are_errors(made: Enrollment, blob: bytes, place: int, change: bytes) -> None:
-    for data in (blob, made.pk.auth[:16] + blob, patched(made.pk.auth, place, change)):
+def test_hostile_files_are_errors(made: Variables, blob: bytes, place: int, change: bytes) -> None:
+    for data in (blob, made[PK].auth[:16] + blob, patched(made[PK].auth, place, change)):
         try:
             parse_auth(Variable.PK, data, name="PK.auth")
         except InputError:
             continue
-        assert data[:16] == made.pk.auth[:16]
-        assert data.endswith(made.pk.esl)
+        assert data[:16] == made[PK].auth[:16]
+        assert data.endswith(made[PK].esl)
 
 
 def test_a_time_is_told_in_utc(signer: FileSigner) -> None:
@@ -150,19 +152,18 @@ def test_a_time_is_told_in_utc(signer: FileSigner) -> None:
 
 def test_the_time_is_the_builds(signer: FileSigner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1750000000")
-    data = enrollment(signer).pk.auth
+    data = enrollment(signer)[PK].auth
     found = parse_auth(Variable.PK, data, name="PK")
     assert found.timestamp == datetime.datetime.fromtimestamp(1_750_000_000, datetime.UTC)
 
 
-def test_unsigned_files_are_told(signer: FileSigner, made: Enrollment) -> None:
+def test_unsigned_files_are_told(signer: FileSigner, made: Variables) -> None:
     """Such as virt-fw-vars writes; firmware in setup mode takes all of them but PK."""
     pk, kek, db = (
-        parse_auth(variable, value.auth, name=variable.value)
-        for variable, value in zip(Variable, (made.pk, made.kek, made.db), strict=False)
+        parse_auth(variable, value.auth, name=variable.value) for variable, value in made.items()
     )
     assert enrollment_problems(pk, kek, db) == ()
-    bare = made.db.auth[:16] + b"\x18\0\0\0" + made.db.auth[20:40] + made.db.esl
+    bare = made[DB].auth[:16] + b"\x18\0\0\0" + made[DB].auth[20:40] + made[DB].esl
     unsigned = parse_auth(Variable.DB, bare, name="db")
     assert unsigned.signer is None
     assert enrollment_problems(pk, kek, unsigned) == ("db is not signed by a key in KEK or PK",)
@@ -188,8 +189,9 @@ def test_well_known_certificates_go_where_they_belong(signer: FileSigner, tmp_pa
     known = load_well_known(tmp_path)
     assert known.db == known.kek == load_certificates(theirs.certificate)
     both = enrollment(signer, extra_db=known.db, extra_kek=known.kek)
-    assert [len(parse_lists(each.esl)) for each in (both.pk, both.kek, both.db)] == [1, 2, 2]
-    assert {entry.owner for entry in parse_lists(both.db.esl)} == {owner_guid(signer.certificate)}
+    owner = derived_uuid(f"secureboot owner {fingerprint(signer.certificate)}")
+    assert [len(parse_lists(each.esl)) for each in both.values()] == [1, 2, 2]
+    assert {entry.owner for entry in parse_lists(both[DB].esl)} == {owner}
 
 
 # --- new keys ---------------------------------------------------------------------------------
@@ -213,17 +215,17 @@ def test_new_keys_are_said_what_they_are_for(new_keys: Path) -> None:
 def test_new_keys_fit_together(new_keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGER_KEY_PASSPHRASE", PASSPHRASE)
     certificate = new_keys / "uki-signing-cert.pem"
-    loaded = load_signer(new_keys / "uki-signing-key.pem", certificate, now=NOW)
-    assert loaded.warnings == ()
-    assert loaded.signer.public_key.key_size == 4096
-    assert load_key(new_keys / "pcr-signing-key.pem").key.public_key.key_size == 2048
+    loaded, warnings = load_signer(new_keys / "uki-signing-key.pem", certificate, now=NOW)
+    assert warnings == ()
+    assert loaded.public_key.key_size == 4096
+    assert load_key(new_keys / "pcr-signing-key.pem")[0].public_key.key_size == 2048
     assert load_certificates(new_keys / "uki-signing-cert.der") == load_certificates(certificate)
     read = {
         variable: parse_auth(variable, (new_keys / f"{variable.value}.auth").read_bytes(), name="")
         for variable in (Variable.PK, Variable.KEK, Variable.DB)
     }
     assert enrollment_problems(*read.values()) == ()
-    assert accepts(read[Variable.DB], loaded.signer.certificate)
+    assert accepts(read[Variable.DB], loaded.certificate)
     tool("openssl", "verify", "-CAfile", new_keys / "ca-cert.pem", certificate)
     text = tool("openssl", "x509", "-in", certificate, "-noout", "-subject", "-dates")
     assert "CN = Edge\n" in text
@@ -350,15 +352,15 @@ def certificate(signer: FileSigner, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("sector", [512, 4096])
 def test_a_disk_whose_binaries_are_signed(
-    sector: int, signer: FileSigner, made: Enrollment, certificate: Path, tmp_path: Path
+    sector: int, signer: FileSigner, made: Variables, certificate: Path, tmp_path: Path
 ) -> None:
     files = {
         LOADER: signed(signer, b"loader"),
         UKI: signed(signer, b"uki"),
         "loader/loader.conf": b"timeout 1\n",
-        "loader/keys/auto/PK.auth": made.pk.auth,
-        "loader/keys/auto/KEK.auth": made.kek.auth,
-        "loader/keys/auto/db.auth": made.db.auth,
+        "loader/keys/auto/PK.auth": made[PK].auth,
+        "loader/keys/auto/KEK.auth": made[KEK].auth,
+        "loader/keys/auto/db.auth": made[DB].auth,
     }
     image = disk(tmp_path / "disk", files, sector=sector)
     done = run("secureboot", "verify", image, "--cert", certificate, "--json")
@@ -376,7 +378,7 @@ def test_a_disk_whose_binaries_are_signed(
 
 
 def test_everything_wrong_with_a_disk_is_told(
-    signer: FileSigner, made: Enrollment, certificate: Path, tmp_path: Path
+    signer: FileSigner, made: Variables, certificate: Path, tmp_path: Path
 ) -> None:
     other = self_signed(tmp_path, "other").signer
     files = {
@@ -385,10 +387,10 @@ def test_everything_wrong_with_a_disk_is_told(
         "EFI/b.efi": signed(other),
         "EFI/c.efi": patched(signed(signer), 0x420, b"x"),
         "vmlinuz": b"MZ and no more",
-        "loader/keys/auto/PK.auth": made.kek.auth,
-        "loader/keys/mine/PK.auth": made.pk.auth,
-        "loader/keys/mine/KEK.auth": made.kek.auth,
-        "loader/keys/mine/db.auth": made.db.auth,
+        "loader/keys/auto/PK.auth": made[KEK].auth,
+        "loader/keys/mine/PK.auth": made[PK].auth,
+        "loader/keys/mine/KEK.auth": made[KEK].auth,
+        "loader/keys/mine/db.auth": made[DB].auth,
     }
     image = disk(tmp_path / "disk", files)
     done = run("secureboot", "verify", image, "--cert", certificate)
@@ -429,7 +431,7 @@ def test_other_images(certificate: Path, tmp_path: Path) -> None:
 def test_names_in_an_image_do_not_drive_the_terminal(tmp_path: Path, signer: FileSigner) -> None:
     tool("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-utf8", "-days", "9",
          "-subj", "/CN=\x1b[31mred", "-keyout", tmp_path / "k", "-out", tmp_path / "c")  # fmt: skip
-    red = load_signer(tmp_path / "k", tmp_path / "c", now=NOW).signer
+    red = load_signer(tmp_path / "k", tmp_path / "c", now=NOW)[0]
     (tmp_path / "a.efi").write_bytes(signed(red))
     for more in ((), ("--json",)):
         done = run("secureboot", "verify", tmp_path / "a.efi", *more)
@@ -459,9 +461,10 @@ def test_secrets_are_nowhere(new_keys: Path, tmp_path: Path) -> None:
         "from imager.efi.authenticode import sign_pe\n"
         "from imager.efi.signer import load_signer\n"
         "key, certificate, source, target = map(Path, sys.argv[1:])\n"
-        "loaded = load_signer(key, certificate, now=datetime.datetime.now(datetime.UTC))\n"
-        "print(loaded, loaded.signer)\n"
-        "content = sign_pe(Content.of_file(source), loaded.signer)\n"
+        "now = datetime.datetime.now(datetime.UTC)\n"
+        "signer, warnings = load_signer(key, certificate, now=now)\n"
+        "print(signer, warnings)\n"
+        "content = sign_pe(Content.of_file(source), signer)\n"
         "target.write_bytes(b''.join(iterate_bytes(content)))\n"
     )
     (tmp_path / "in.efi").write_bytes(pe_stub())

@@ -61,11 +61,11 @@ def problems(data: bytes, signer: FileSigner) -> tuple[str, ...]:
 
 
 def test_a_key_shows_nowhere(keys: Keys) -> None:
-    loaded = load_signer(keys.key, keys.certificate, now=NOW)
-    assert loaded.warnings == ()
+    signer, warnings = load_signer(keys.key, keys.certificate, now=NOW)
+    assert warnings == ()
     body = keys.key.read_text().splitlines()[1]
-    assert body not in repr(loaded) + str(loaded) + repr(loaded.signer)
-    assert "private_key" not in repr(loaded.signer)
+    assert body not in repr(signer) + str(signer)
+    assert "private_key" not in repr(signer)
 
 
 def test_an_encrypted_key_opens_with_the_environment(
@@ -83,11 +83,11 @@ def test_an_encrypted_key_opens_with_the_environment(
         load_key(locked)
     assert "wrong" not in caught.value.message.replace("wrong passphrase", "")
     monkeypatch.setenv("IMAGER_KEY_PASSPHRASE", PASSPHRASE)
-    loaded = load_signer(locked, keys.certificate, now=NOW)
-    assert loaded.warnings == ()
-    assert loaded.signer.sign(b"data") == keys.signer.sign(b"data")
+    signer, warnings = load_signer(locked, keys.certificate, now=NOW)
+    assert warnings == ()
+    assert signer.sign(b"data") == keys.signer.sign(b"data")
     # Keys that are not encrypted open with the variable set as well.
-    assert load_key(keys.key).key.public_key == loaded.signer.public_key
+    assert load_key(keys.key)[0].public_key == signer.public_key
 
 
 def test_a_key_that_others_may_read_is_warned_of(keys: Keys, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_key_that_others_may_read_is_warned_of(keys: Keys, tmp_path: Path) -> 
     exposed.write_bytes(keys.key.read_bytes())
     for mode, warned in ((0o640, True), (0o604, True), (0o600, False), (0o400, False)):
         exposed.chmod(mode)
-        assert any("chmod 600" in each for each in load_key(exposed).warnings) is warned
+        assert any("chmod 600" in each for each in load_key(exposed)[1]) is warned
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_key_that_others_may_read_is_warned_of(keys: Keys, tmp_path: Path) -> 
 )
 def test_a_certificate_out_of_its_time_is_warned_of(keys: Keys, years: int, words: str) -> None:
     now = NOW + years * datetime.timedelta(days=365)
-    warnings = load_signer(keys.key, keys.certificate, now=now).warnings
+    _, warnings = load_signer(keys.key, keys.certificate, now=now)
     assert [words in warning for warning in warnings] == ([True] if words else [])
 
 
@@ -140,7 +140,7 @@ def test_every_form_of_a_key_is_read(
     written = tmp_path / "key.pem"
     tool("openssl", command, *options, "-in", keys.key, "-out", written)
     written.write_bytes(b"Bag Attributes: <none>\r\n" + written.read_bytes())
-    assert load_key(written).key.public_key == keys.signer.public_key
+    assert load_key(written)[0].public_key == keys.signer.public_key
 
 
 def test_a_key_for_pss_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

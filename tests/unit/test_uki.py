@@ -174,9 +174,9 @@ def test_a_profile_may_repeat_sections(stub: Path) -> None:
 
 def test_uki_sections_come_in_talos_order() -> None:
     some = Content.of_bytes(b"x")
-    full = UkiParts("o", "c", some, some, uname="u", splash=some, pcr_public_key=b"k")
+    full = UkiParts("o", "c", some, some, uname="u", pcr_public_key=b"k")
     assert [section.name for section in uki_sections(full)] == [
-        *(".osrel", ".cmdline", ".uname", ".splash", ".pcrpkey", ".linux", ".initrd"),
+        *(".osrel", ".cmdline", ".uname", ".pcrpkey", ".linux", ".initrd"),
     ]
     least = UkiParts("o", "c", some, some)
     assert [section.name for section in uki_sections(least)] == [

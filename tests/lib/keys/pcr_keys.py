@@ -29,8 +29,8 @@ class PcrKey:
     def public_key(self) -> RSAPublicKey:
         return self._loaded().public_key
 
-    def sign(self, data: bytes, hash_name: str = "sha256") -> bytes:
-        return self._loaded().sign(data, hash_name)
+    def sign(self, data: bytes) -> bytes:
+        return self._loaded().sign(data)
 
     def _loaded(self) -> FileKey:
-        return load_key(self.private).key
+        return load_key(self.private)[0]

@@ -26,7 +26,7 @@ class Keys:
 
     @property
     def signer(self) -> FileSigner:
-        return load_signer(self.key, self.certificate, now=NOW).signer
+        return load_signer(self.key, self.certificate, now=NOW)[0]
 
 
 def generated(folder: Path) -> Path:

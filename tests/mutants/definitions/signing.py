@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "new private keys have a form that Talos does not read",
         "imager/efi/keygen.py",
-        "if passphrase else private_pkcs1_pem(key)",
-        "if passphrase else private_pem(key)",
+        "traditional=not passphrase",
+        "traditional=False",
         f"{_KEYS}::test_private_keys_have_the_form_that_talos_reads",
     ),
     Mutant(
