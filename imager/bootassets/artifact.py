@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,6 +39,7 @@ _EMPTY = b"{}"
 _TITLE = "org.opencontainers.image.title"
 _ARCH = "vnd.imager.boot-assets.arch"
 _MOST_FILES = 1000
+_JOBS = 4
 _LARGEST = 16 * GIB
 _LONGEST_PATH = 255
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
@@ -66,11 +67,12 @@ def plan_artifact(assets: BootAssets) -> PushPlan:
         "layers": layers,
         "annotations": {_ARCH: assets.arch.name},
     }
+    contents = [*(Content.of_file(path) for _, path in files), Content.of_bytes(_EMPTY)]
+    descriptors = [parse_descriptor(Fields(each, "layer")) for each in (*layers, config)]
     blobs = {
-        _digest_of(layer): PushBlob(_descriptor(layer), Content.of_file(path))
-        for layer, (_, path) in zip(layers, files, strict=True)
+        descriptor.digest: PushBlob(descriptor, content)
+        for descriptor, content in zip(descriptors, contents, strict=True)
     }
-    blobs[_digest_of(config)] = PushBlob(_descriptor(config), Content.of_bytes(_EMPTY))
     return PushPlan(tuple(blobs.values()), (RawManifest.parse(dump_json(manifest)),))
 
 
@@ -123,7 +125,6 @@ def pull_artifact(
     folder: Path,
     *,
     reporter: Reporter,
-    jobs: int = 4,
 ) -> None:
     """Replace the contents of `folder` with `files`, checked, in one atomic step.
 
@@ -139,7 +140,7 @@ def pull_artifact(
         for file in files:
             (made / file.path).parent.mkdir(parents=True, exist_ok=True)
         work = Work(advance)
-        work.run(lambda file: _fetch(image, file, made, work), files, jobs=jobs, what="files")
+        work.run(lambda file: _fetch(image, file, made, work), files, jobs=_JOBS, what="files")
 
 
 def pulled_files(folder: Path) -> Iterator[PulledFile]:
@@ -167,15 +168,6 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
             hint="give the folder with --assets",
         )
     yield from ((name.as_posix(), path) for name, path in shown.items())
-
-
-def _digest_of(layer: Mapping[str, object]) -> str:
-    """Return the digest in a layer descriptor of oras."""
-    return str(layer["digest"])
-
-
-def _descriptor(layer: Mapping[str, object]) -> Descriptor:
-    return parse_descriptor(Fields(layer, "layer"))
 
 
 def _path(layer: Descriptor, where: str) -> PurePosixPath:

@@ -8,6 +8,7 @@ from pathlib import Path
 from imager.bootassets.find import Asset, BootAssets
 from imager.bootassets.kernelversion import kernel_version
 from imager.bootassets.sources import RECORD
+from imager.content.extents import Content
 from imager.efi.pe import check_pe
 from imager.efi.systemd import Part, version_text
 from imager.support.errors import ImagerError
@@ -62,7 +63,7 @@ def asset_version(assets: BootAssets, asset: Asset) -> str:
     check_pe(path, machine=assets.arch.pe_machine, what=asset.value)
     if asset is Asset.KERNEL:
         return kernel_version(path)
-    return version_text(path, _PARTS[asset])
+    return version_text(Content.of_file(path), _PARTS[asset])
 
 
 def _is_fetched(assets: BootAssets, asset: Asset) -> bool:

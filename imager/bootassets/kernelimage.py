@@ -44,7 +44,8 @@ def initramfs_asset(assets: BootAssets) -> Content:
 
 def knows_profiles(assets: BootAssets) -> bool:
     """Whether the stub supports UKI profiles; raises InputError if it is missing."""
-    return version_number(assets.path(Asset.SD_STUB), Part.STUB) >= _PROFILES_SINCE
+    stub = Content.of_file(assets.path(Asset.SD_STUB))
+    return version_number(stub, Part.STUB) >= _PROFILES_SINCE
 
 
 def unified_kernel_image(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from imager.bootassets.debian import SUITE, DebianPackage
@@ -33,10 +34,7 @@ def record_text(
         "arch": arch.name,
         "suite": SUITE,
         "epoch": epoch,
-        "packages": [
-            {"name": p.name, "version": p.version, "size": p.size, "sha256": p.sha256}
-            for p in packages
-        ],
+        "packages": [asdict(package) for package in packages],
         "assets": {
             name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for name, data in assets.items()

@@ -80,7 +80,7 @@ def _texts(errors: Sequence[ImagerError]) -> tuple[str, ...]:
 
 
 def _failed_digests(cache: ImageCache, reporter: Reporter) -> Sequence[ImagerError]:
-    total = sum(check.length for check in cache.checks)
+    total = sum(check.content.size for check in cache.checks)
     with reporter.transfer("verifying", total) as advance:
         return failed_checks(cache.checks, jobs=os.cpu_count() or 1, progress=advance)
 

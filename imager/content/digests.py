@@ -38,11 +38,6 @@ class Check:
     sha256: str
 
     @property
-    def length(self) -> int:
-        """The number of bytes to hash."""
-        return self.content.size
-
-    @property
     def source(self) -> FileRange | None:
         """The file range if the content is exactly one, otherwise None (split or empty)."""
         match self.content.extents:
@@ -62,7 +57,7 @@ class _Running:
     @property
     def end(self) -> int:
         """The end offset in the source file, exclusive."""
-        return self.source.offset + self.check.length
+        return self.source.offset + self.check.content.size
 
 
 @contextmanager

@@ -66,16 +66,12 @@ class Apt:
 
     config: Path
 
-    def update(self) -> None:
-        """Fetch the mirror's indexes; raises DependencyError if one fails or is not signed."""
-        self._run("apt-get", "-o", "APT::Update::Error-Mode=any", "update")
-
     def show(self, *names: str) -> tuple[tuple[DebianPackage, str], ...]:
         """Return the newest version of each package and its Depends field, in the order of `names`.
 
         Raises DependencyError if the mirror lacks one of them.
         """
-        text = self._run("apt-cache", "show", "--no-all-versions", *names).decode()
+        text = self.run("apt-cache", "show", "--no-all-versions", *names).decode()
         records = [dict(_FIELD.findall(record)) for record in text.split("\n\n")]
         found = {record["Package"]: record for record in records if "Package" in record}
         return tuple(_package(name, found.get(name, {})) for name in names)
@@ -85,7 +81,7 @@ class Apt:
 
         Raises DependencyError if the mirror lacks this version, or serves a different file.
         """
-        self._run("apt-get", "download", f"{package.name}={package.version}", cwd=folder)
+        self.run("apt-get", "download", f"{package.name}={package.version}", cwd=folder)
         found = sorted(folder.glob("*.deb"))
         if len(found) != 1 or not matches(found[0], package):
             raise UnusablePackageError(
@@ -94,7 +90,8 @@ class Apt:
             )
         return found[0]
 
-    def _run(self, tool: str, *arguments: str, cwd: Path | None = None) -> bytes:
+    def run(self, tool: str, *arguments: str, cwd: Path | None = None) -> bytes:
+        """Run one of apt's programs and return its output; raises DependencyError if it fails."""
         argv: list[str | Path] = [tool, "-q", "-c", self.config, *arguments]
         return run_tool(argv, package=_PACKAGE, env=_caller_settings(), cwd=cwd)
 
@@ -127,7 +124,7 @@ def open_apt(arch: Arch, *, mirror: str, folder: Path, suite: str = SUITE) -> Ap
     config.write_text(_CONFIG.format(arch=arch.name, folder=folder))
     apt = Apt(config)
     try:
-        apt.update()
+        apt.run("apt-get", "-o", "APT::Update::Error-Mode=any", "update")
     except DependencyError as error:
         hint = error.hint or _MIRROR_HINT
         raise UnusablePackageError(f"Debian's package index: {error.message}", hint=hint) from error

@@ -25,10 +25,6 @@ _KERNEL = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
 _GRUB_BIOS = "grub-pc-bin"
 
 
-def _silent(_: str) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 @dataclass(frozen=True, slots=True)
 class FetchContext:
     """How to download packages.
@@ -41,7 +37,7 @@ class FetchContext:
     cache: Path
     scratch: Path
     mirror: str | None = None
-    waiting: Callable[[str], AbstractContextManager[None]] = _silent
+    waiting: Callable[[str], AbstractContextManager[object]] = nullcontext
 
 
 @dataclass(frozen=True, slots=True)

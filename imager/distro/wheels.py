@@ -45,11 +45,6 @@ class Wheel:
     version: str
     sha256: str
 
-    @property
-    def requirement(self) -> str:
-        """The requirements file line that pins exactly this wheel."""
-        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
-
 
 def locked_wheels(arch: Arch) -> tuple[Wheel, ...]:
     """Return the wheels of the lock for `arch`; raises ValueError for a line that is not a pin."""
@@ -86,7 +81,8 @@ def get_wheels(wheels: Sequence[Wheel], arch: Arch, context: FetchContext) -> tu
 
 def _download(wheels: Sequence[Wheel], arch: Arch, folder: Path) -> None:
     requirements = folder / "requirements.txt"
-    requirements.write_text("".join(f"{wheel.requirement}\n" for wheel in wheels))
+    pins = (f"{each.name}=={each.version} --hash=sha256:{each.sha256}\n" for each in wheels)
+    requirements.write_text("".join(pins))
     platforms = (f"--platform={glibc}_{_MACHINES[arch.name]}" for glibc in _GLIBCS)
     argv = [
         *_pip(), "download", "--quiet", "--disable-pip-version-check", "--no-input",

@@ -176,7 +176,7 @@ def _instant(time: bytes) -> datetime.datetime:
     *date, pad1, nanosecond, zone, daylight, pad2 = _TIME.unpack(time)
     if pad1 or nanosecond or zone or daylight or pad2:
         raise ValueError("fields of the time are not zero")
-    return datetime.datetime(*date, 0, datetime.UTC)
+    return datetime.datetime(*date).replace(tzinfo=datetime.UTC)
 
 
 def _verified(

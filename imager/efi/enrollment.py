@@ -12,9 +12,10 @@ publishes its certificates at https://github.com/microsoft/secureboot_objects.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -40,6 +41,8 @@ from imager.support.repro import derived_uuid, source_date_epoch
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+# Third-party certificates to trust, by the variable that lists them.
+WellKnown = Mapping[Variable, Sequence["Certificate"]]
 _SUFFIXES = (".der", ".crt", ".cer", ".pem")
 
 
@@ -51,22 +54,13 @@ class SignedVariable:
     auth: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class WellKnown:
-    """Additional third-party certificates to trust."""
-
-    db: tuple[Certificate, ...] = ()
-    kek: tuple[Certificate, ...] = ()
-
-
 def enrollment(
     signer: Signer,
     *,
     owner: UUID | None = None,
-    extra_db: Sequence[Certificate] = (),
-    extra_kek: Sequence[Certificate] = (),
+    extra: WellKnown = MappingProxyType({}),
 ) -> dict[Variable, SignedVariable]:
-    """Return PK, KEK and db for `signer`; KEK and db also have the extra certificates.
+    """Return PK, KEK and db for `signer`; KEK and db also have the certificates of `extra`.
 
     They enable SecureBoot; write PK last, because it locks the others. `owner` is the owner GUID
     of their entries, by default derived from the certificate. The time of the signatures is that
@@ -75,22 +69,23 @@ def enrollment(
     own = signer.certificate
     owner = owner or derived_uuid(f"secureboot owner {fingerprint(own)}")
     instant = datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
-    extras = {Variable.PK: (), Variable.KEK: extra_kek, Variable.DB: extra_db}
     made = {}
-    for variable, extra in extras.items():
-        esl = certificate_lists(dict.fromkeys((own, *extra)), owner=owner)
+    for variable in (Variable.PK, Variable.KEK, Variable.DB):
+        certificates = dict.fromkeys((own, *extra.get(variable, ())))
+        esl = certificate_lists(certificates, owner=owner)
         auth = auth_variable(variable.value, variable.guid, esl, signer, instant)
         made[variable] = SignedVariable(esl, auth)
     return made
 
 
 def load_well_known(folder: Path) -> WellKnown:
-    """Return the certificates (.der .crt .cer .pem) in `folder`/db and `folder`/KEK, by name.
+    """Return the certificates (.der .crt .cer .pem) in `folder`/db and `folder`/KEK.
 
     Raises InputError if there are none, or if a file is not a certificate.
     """
-    found = WellKnown(tuple(_certificates(folder / "db")), tuple(_certificates(folder / "KEK")))
-    if not found.db and not found.kek:
+    variables = (Variable.DB, Variable.KEK)
+    found = {each: tuple(_certificates(folder / each.value)) for each in variables}
+    if not any(found.values()):
         raise InvalidKeyError(
             f"{folder}: found no certificates in db/ or KEK/",
             hint="copy Microsoft's there, from github.com/microsoft/secureboot_objects",

@@ -62,9 +62,10 @@ def with_signatures(
     All contents are read and hashed once. Raises UnsupportedError for a stub whose measurements
     are unknown, InputError if a file cannot be read; the signer's errors propagate.
     """
-    version = _known_version(version_number(stub, Part.STUB), stub.name)
+    content = Content.of_file(stub)
+    version = _known_version(version_number(content, Part.STUB), stub.name)
     base, profiles = _split(sections)
-    own = pe_sections(Content.of_file(stub), name=str(stub))
+    own = pe_sections(content, name=str(stub))
     digest = cache(hash_content)
     signed = list(base)
     for profile in profiles:

@@ -18,7 +18,6 @@ from imager.efi.certificates import der
 from imager.efi.databases import accepts
 from imager.efi.efivars import Variable
 from imager.efi.enrollment import (
-    WellKnown,
     enrollment,
     enrollment_problems,
     load_auth,
@@ -138,6 +137,6 @@ def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
 
 
 def _made(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
-    others = load_well_known(files.well_known) if files.well_known else WellKnown()
-    made = enrollment(signer, extra_db=others.db, extra_kek=others.kek)
+    extra = load_well_known(files.well_known) if files.well_known else {}
+    made = enrollment(signer, extra=extra)
     return {variable.value: value.auth for variable, value in made.items()}

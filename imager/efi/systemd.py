@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import enum
 import re
-from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.reading import read_content, read_start
+from imager.content.reading import read_content
 
 _LIMIT = 16 << 20
 _LOADER_INFO = re.compile(rb"#### LoaderInfo: systemd-(boot|stub) ([ -~]{1,60}) ####")
@@ -21,20 +20,14 @@ class Part(enum.Enum):
     STUB = "stub"
 
 
-def version_text(binary: Path | Content, part: Part) -> str:
-    """Return the version (`252.39-1`) of `part` in the EFI binary, empty if there is none.
-
-    Raises InputError if a file cannot be read.
-    """
-    if isinstance(binary, Path):
-        data = read_start(binary, _LIMIT)
-    else:
-        data = read_content(binary.slice(0, min(binary.size, _LIMIT)))
+def version_text(binary: Content, part: Part) -> str:
+    """Return the version (`252.39-1`) of `part` in the EFI binary, empty if there is none."""
+    data = read_content(binary.slice(0, min(binary.size, _LIMIT)))
     found = _LOADER_INFO.search(data)
     return found[2].decode("ascii") if found and found[1].decode() == part.value else ""
 
 
-def version_number(binary: Path | Content, part: Part) -> int:
-    """Return the systemd release (252), 0 if there is none; raises like `version_text`."""
+def version_number(binary: Content, part: Part) -> int:
+    """Return the systemd release (252), 0 if there is none."""
     number = _NUMBER.match(version_text(binary, part))
     return int(number[0]) if number else 0

@@ -194,7 +194,10 @@ def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree
     while pending:
         above, place = pending.pop()
         for entry in _entries(format_, place):
-            path = _checked(volume, above + entry.name)
+            path = above + entry.name
+            if len(path) > _LONGEST_PATH:
+                raise DamagedError(f"the path {path[:40]!a}... is too long")
+            volume.spend(len(path))
             if entry.kind is Kind.FILE:
                 files.append(File(path, format_.content(entry.place)))
             elif entry.kind is Kind.OTHER:
@@ -232,10 +235,3 @@ def _entries(format_: Format[Place], folder: Place) -> Iterator[RawEntry[Place]]
             raise DamagedError(f"the name {name!a} is there twice in a folder")
         names.add(key)
         yield entry
-
-
-def _checked(volume: OpenedVolume, path: str) -> str:
-    if len(path) > _LONGEST_PATH:
-        raise DamagedError(f"the path {path[:40]!a}... is too long")
-    volume.spend(len(path))
-    return path

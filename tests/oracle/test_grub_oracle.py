@@ -141,5 +141,5 @@ def test_an_iso_tells_its_image_where_it_is_as_xorriso_does(grub: Path, tmp_path
     assert hybrid_boot_code(grub, place // 512 + 4) != theirs[:440]
     without = theirs[: place + 2548] + core[2548:2556] + theirs[place + 2556 :]
     assert without != theirs
-    patched = with_hybrid_core(Content.of_bytes(without), image_sector=place // 512)
+    patched = with_hybrid_core(Content.of_bytes(without), place // 512)
     assert content_bytes(patched) == theirs

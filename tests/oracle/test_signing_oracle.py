@@ -177,7 +177,9 @@ def test_variables_are_those_of_efitools(keys: Keys, tmp_path: Path) -> None:
 
 def test_several_certificates(keys: Keys, tmp_path: Path) -> None:
     other = self_signed(tmp_path, "other", bits=3072)
-    made = enrollment(keys.signer, extra_db=(other.signer.certificate, keys.signer.certificate))
+    made = enrollment(
+        keys.signer, extra={Variable.DB: (other.signer.certificate, keys.signer.certificate)}
+    )
     esl = tmp_path / "db.esl"
     esl.write_bytes(made[Variable.DB].esl)
     tool("sig-list-to-certs", esl, tmp_path / "cert")

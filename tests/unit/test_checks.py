@@ -196,7 +196,7 @@ def test_progress_is_the_length_of_all_checks(path: Path) -> None:
         done[0] += count
 
     assert failed_checks(checks, jobs=2, progress=advance) == ()
-    assert done[0] == sum(each.length for each in checks)
+    assert done[0] == sum(each.content.size for each in checks)
 
 
 def scattered(path: Path, *, what: str = "it", good: bool = True) -> Check:
@@ -225,7 +225,7 @@ def test_pieces_that_fail_are_told_with_the_others(path: Path) -> None:
     checks: list[Check] = [*wrong, scattered(path), check(path, 0, 5, what="plain", good=False)]
     failures = failed_checks(checks, jobs=2, progress=moved.append)
     assert [failure.message.split()[0] for failure in failures] == ["plain", "one", "two"]
-    assert sum(moved) == sum(each.length for each in checks)
+    assert sum(moved) == sum(each.content.size for each in checks)
 
 
 def test_pieces_of_a_file_that_is_gone_or_short(path: Path) -> None:

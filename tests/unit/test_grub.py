@@ -206,7 +206,7 @@ def test_a_hybrid_isos_image_knows_its_place_and_nothing_else_changes(tmp_path: 
     before, after = bytes(range(256)) * 40, Data(b"x" * 4096)
     iso = Content.concat([Content.of_bytes(before), Content.of_source(after, 4096)])
     old = content_bytes(iso)
-    new = content_bytes(with_hybrid_core(iso, image_sector=8))
+    new = content_bytes(with_hybrid_core(iso, 8))
     place = 8 * 512 + 2548
     assert new[place : place + 8] == (8 + 5).to_bytes(8, "little")
     assert new[:place] + old[place : place + 8] + new[place + 8 :] == old

@@ -187,8 +187,8 @@ def test_well_known_certificates_go_where_they_belong(signer: FileSigner, tmp_pa
     (tmp_path / "KEK").mkdir()
     (tmp_path / "KEK" / "kek.CRT").write_bytes(theirs.certificate.read_bytes())
     known = load_well_known(tmp_path)
-    assert known.db == known.kek == load_certificates(theirs.certificate)
-    both = enrollment(signer, extra_db=known.db, extra_kek=known.kek)
+    assert known[DB] == known[KEK] == load_certificates(theirs.certificate)
+    both = enrollment(signer, extra=known)
     owner = derived_uuid(f"secureboot owner {fingerprint(signer.certificate)}")
     assert [len(parse_lists(each.esl)) for each in both.values()] == [1, 2, 2]
     assert {entry.owner for entry in parse_lists(both[DB].esl)} == {owner}

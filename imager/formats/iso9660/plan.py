@@ -15,7 +15,8 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from imager.content.extents import Content, Data
+from imager.content.extents import Content
+from imager.content.reading import read_content
 from imager.content.tree import File, PlacedFile, Tree, VolumePlan, name_of
 from imager.formats.errors import VolumeTooSmallError
 from imager.formats.iso9660.identifiers import IsoTree, plan_tree
@@ -58,7 +59,7 @@ class BootEntry:
 
     `load_size` counts 512-byte sectors, at most 65,535; UEFI interprets 0 and 1 as "to the end of
     the medium". `boot_info_table` writes mkisofs's table over bytes 8 to 63 of the file, which
-    must then be held in memory.
+    is then read into memory.
     """
 
     path: str
@@ -189,12 +190,7 @@ def _with_boot_info(content: Content, offset: int) -> Content:
     Four 32-bit numbers: the sectors of the primary volume descriptor and of the file, the file's
     length, and the sum of its 32-bit words from byte 64 on; then zeros.
     """
-    data = bytearray(content.size)
-    for extent in content.extents:
-        if not isinstance(extent.source, Data):
-            raise ValueError("a file with a boot info table must be held in memory")
-        start = extent.source.offset
-        data[extent.offset : extent.end] = extent.source.data[start : start + extent.length]
+    data = bytearray(read_content(content))
     if len(data) < _BOOT_INFO_END:
         raise ValueError("a boot file of less than 64 bytes has no room for a boot info table")
     words = bytes(data[_BOOT_INFO_END:]) + bytes(-len(data) % 4)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.content.tree import Tree
-from imager.formats.iso9660.rockridge import Names, RockRidge, both_endian
+from imager.formats.iso9660.rockridge import RockRidge, both_endian
 from imager.formats.volume_reader import (
     DamagedError,
     Format,
@@ -117,9 +117,9 @@ class _Iso(Format[_Place]):
             raise DamagedError("the file is cut off")
         record = _Record.parse(primary, 156)
         self._rock_ridge = RockRidge.of(volume, self._first(record.sector).system_use)
-        self._names = Names.ROCK_RIDGE if self._rock_ridge else Names.PLAIN
-        if joliet is not None and self._rock_ridge is None:
-            record, self._names = _Record.parse(joliet, 156), Names.JOLIET
+        self._is_joliet = joliet is not None and self._rock_ridge is None
+        if joliet is not None and self._is_joliet:
+            record = _Record.parse(joliet, 156)
         self.root = self._folder(record)
 
     def entries(self, folder: _Place) -> Iterator[RawEntry[_Place]]:
@@ -154,7 +154,7 @@ class _Iso(Format[_Place]):
     def _entry(self, records: list[_Record]) -> Iterator[RawEntry[_Place]]:
         """Yield the entry of a file's or folder's records; nothing for a relocated folder."""
         first = records[0]
-        name = self._names.plain(first.identifier)
+        name = self._plain_name(first.identifier)
         kind = Kind.FOLDER if first.is_folder else Kind.FILE
         place = _Place(first.sector, tuple(record.section for record in records))
         if self._rock_ridge is not None:
@@ -174,6 +174,12 @@ class _Iso(Format[_Place]):
         if kind is Kind.FOLDER and len(place.sections) > 1:
             raise DamagedError(f"the folder {name!a} has several sections")
         yield RawEntry(name, kind, place)
+
+    def _plain_name(self, identifier: bytes) -> str:
+        """Return the identifier's name as Linux shows it: without version, in lower case."""
+        name = identifier.decode("utf-16-be" if self._is_joliet else "latin-1", "replace")
+        name = name.removesuffix(";1").removesuffix(".")
+        return name if self._is_joliet else name.lower()
 
     def _first(self, sector: int) -> _Record:
         """Return the folder's own record (`.`) at `sector`."""

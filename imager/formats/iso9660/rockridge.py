@@ -6,7 +6,6 @@ System Use Sharing Protocol (SUSP, IEEE P1281 draft 1.12) and Rock Ridge Interch
 
 from __future__ import annotations
 
-import enum
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,24 +29,6 @@ def both_endian(data: bytes, at: int) -> int:
     if data[at : at + 4] != data[at + 7 : at + 3 : -1]:
         raise DamagedError("the two copies of a number differ")
     return int.from_bytes(data[at : at + 4], "little")
-
-
-class Names(enum.Enum):
-    """How to decode the identifiers of directory records."""
-
-    ROCK_RIDGE = enum.auto()
-    JOLIET = enum.auto()
-    PLAIN = enum.auto()
-
-    def plain(self, identifier: bytes) -> str:
-        """Return the identifier's name as Linux shows it: without version, in lower case."""
-        if self is Names.JOLIET:
-            return _without_version(identifier.decode("utf-16-be", "replace"))
-        return _without_version(identifier.decode("latin-1")).lower()
-
-
-def _without_version(name: str) -> str:
-    return name.removesuffix(";1").removesuffix(".")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,44 +6,36 @@ must match Talos's exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from imager.image.bootloader.boot import MenuEntry
 from imager.talos.version import TalosVersion
 from imager.talos.versions import quirks
 
 _MAIN = "main"
-_WIPE = "talos.experimental.wipe"
 
 
-@dataclass(frozen=True, slots=True)
-class _Reset:
-    """An entry that wipes partitions of the system disk: the named ones, or all."""
-
-    name: str
-    title: str
-    grub_title: str
-    wiped: str
-
-
+# Entries that wipe partitions of the system disk, with the argument to add to the command line.
 # An installed disk keeps its bootloader, META and IMAGECACHE.
-_OF_DISK = _Reset(
+_RESET_DISK = MenuEntry(
     "reset-maintenance",
     "Reset to maintenance mode",
+    "talos.experimental.wipe=system:EPHEMERAL,STATE",
     "Reset Talos installation and return to maintenance mode",
-    "system:EPHEMERAL,STATE",
 )
-_OF_MEDIUM = _Reset("reset", "Reset system disk", "Reset Talos installation", "system")
+_RESET_MEDIUM = MenuEntry(
+    "reset", "Reset system disk", "talos.experimental.wipe=system", "Reset Talos installation"
+)
 
 
 def disk_entries(version: TalosVersion, cmdline: str) -> tuple[MenuEntry, ...]:
     """Return the entries of a disk: boot slot A, and since Talos 1.4 the reset entry."""
-    return _with_reset(version, cmdline, f"A - Talos {version.text}", _OF_DISK)
+    return _with_reset(version, cmdline, f"A - Talos {version.text}", _RESET_DISK)
 
 
 def medium_entries(version: TalosVersion, cmdline: str) -> tuple[MenuEntry, ...]:
     """Return the entries of an ISO or stick; the reset entry wipes the machine's system disk."""
-    return _with_reset(version, cmdline, "Talos ISO", _OF_MEDIUM)
+    return _with_reset(version, cmdline, "Talos ISO", _RESET_MEDIUM)
 
 
 def single_entry(version: TalosVersion, cmdline: str) -> tuple[MenuEntry, ...]:
@@ -52,13 +44,12 @@ def single_entry(version: TalosVersion, cmdline: str) -> tuple[MenuEntry, ...]:
 
 
 def _with_reset(
-    version: TalosVersion, cmdline: str, grub_title: str, reset: _Reset
+    version: TalosVersion, cmdline: str, grub_title: str, reset: MenuEntry
 ) -> tuple[MenuEntry, ...]:
     main = MenuEntry(_MAIN, _title(version), cmdline, grub_title)
     if not quirks(version).reset_entry:
         return (main,)
-    wiping = f"{cmdline} {_WIPE}={reset.wiped}"
-    return (main, MenuEntry(reset.name, reset.title, wiping, reset.grub_title))
+    return (main, replace(reset, cmdline=f"{cmdline} {reset.cmdline}"))
 
 
 def _title(version: TalosVersion) -> str:

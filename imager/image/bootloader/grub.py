@@ -112,11 +112,7 @@ def menu_and_kernel(target: BootTarget) -> tuple[File, ...]:
 
 def hybrid_boot(target: BootTarget) -> HybridBoot:
     """Return the data for booting `bios_image` with a BIOS."""
-    return HybridBoot(_ISO_IMAGE, partial(hybrid_boot_code, _grub(target)), _patched)
-
-
-def _patched(iso: Content, sector: int) -> Content:
-    return with_hybrid_core(iso, image_sector=sector)
+    return HybridBoot(_ISO_IMAGE, partial(hybrid_boot_code, _grub(target)), with_hybrid_core)
 
 
 def _grub(target: BootTarget) -> Path:

@@ -117,7 +117,7 @@ def hybrid_boot_code(grub: Path, image_sector: int) -> bytes:
     return bytes(code[:BOOT_CODE_SIZE])
 
 
-def with_hybrid_core(iso: Content, *, image_sector: int) -> Content:
+def with_hybrid_core(iso: Content, image_sector: int) -> Content:
     """Return the ISO, patching `image_sector` (of 512 bytes) into the `cd_core` that begins there.
 
     When booted from a disk, GRUB has no boot info table to locate itself.

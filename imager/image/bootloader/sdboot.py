@@ -121,13 +121,12 @@ def _loader_conf(*, several: bool, enroll: EnrollKeys | None) -> str:
 
 def _enroll_keys(target: BootTarget) -> EnrollKeys:
     """Return the user's choice, as a value that this systemd-boot supports."""
-    if target.build.enroll_keys is not EnrollKeys.IF_SAFE or _knows_if_safe(target):
-        return target.build.enroll_keys
-    return EnrollKeys.MANUAL
-
-
-def _knows_if_safe(target: BootTarget) -> bool:
-    return version_number(target.build.assets.path(Asset.SD_BOOT), Part.BOOT) >= _IF_SAFE_SINCE
+    asked = target.build.enroll_keys
+    if asked is not EnrollKeys.IF_SAFE:
+        return asked
+    loader = Content.of_file(target.build.assets.path(Asset.SD_BOOT))
+    is_known = version_number(loader, Part.BOOT) >= _IF_SAFE_SINCE
+    return asked if is_known else EnrollKeys.MANUAL
 
 
 def _notes(target: BootTarget) -> tuple[str, ...]:

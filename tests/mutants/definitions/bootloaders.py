@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "an old stub gets profiles",
         "imager/bootassets/kernelimage.py",
-        "version_number(assets.path(Asset.SD_STUB), Part.STUB) >= _PROFILES_SINCE",
-        "version_number(assets.path(Asset.SD_STUB), Part.STUB) >= 0",
+        "version_number(stub, Part.STUB) >= _PROFILES_SINCE",
+        "version_number(stub, Part.STUB) >= 0",
         f"{_OUTPUTS}::test_an_old_stub_gets_no_profiles",
     ),
     Mutant(
@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(
         "the reset entry is like the other one",
         "imager/image/bootloader/entries.py",
-        'f"{cmdline} {_WIPE}={reset.wiped}"',
+        'f"{cmdline} {reset.cmdline}"',
         "cmdline",
         f"{_OUTPUTS}::test_the_menu_has_both_entries",
     ),

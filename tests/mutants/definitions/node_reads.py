@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "a disk's reset entry wipes bootloader and cache too",
         "imager/image/bootloader/entries.py",
-        '"system:EPHEMERAL,STATE",',
-        '"system",',
+        '"talos.experimental.wipe=system:EPHEMERAL,STATE",',
+        '"talos.experimental.wipe=system",',
         f"{_READS}::test_the_reset_entry_of_uefi_keeps_bootloader_and_cache",
     ),
     Mutant(
