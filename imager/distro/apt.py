@@ -8,7 +8,6 @@ package; a package must have the SHA-256 in the signed index.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from imager.bootassets.debian import SUITE, DebianPackage
+from imager.content.extents import Content
+from imager.content.reading import hash_content
 from imager.distro.errors import UnusablePackageError
 from imager.support.arch import Arch
 from imager.support.errors import DependencyError, InputError
@@ -178,5 +179,4 @@ def matches(path: Path, package: DebianPackage) -> bool:
     """Whether the file `path` is the .deb of `package`, by size and SHA-256."""
     if not path.is_file() or path.stat().st_size != package.size:
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == package.sha256
+    return hash_content(Content.of_file(path)).hex() == package.sha256

@@ -7,7 +7,6 @@ only downloads them: a wheel is a ZIP archive of importable files
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -18,6 +17,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+from imager.content.extents import Content
+from imager.content.reading import hash_content
 from imager.content.tree import check_path
 from imager.distro.errors import UnusablePackageError
 from imager.distro.packages import FetchContext
@@ -117,8 +118,7 @@ def _is_there(cache: Path, wheel: Wheel) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_content(Content.of_file(path)).hex()
 
 
 def wheel_files(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -8,7 +8,6 @@ is reproducible.
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +66,10 @@ def generate_keys(
     with new_folder(folder) as temporary:
         files = tuple(_files(common_name, passphrase, now))
         for file in files:
-            _write(temporary / file.name, file.data, mode=0o600 if file.secret else 0o644)
+            path = temporary / file.name  # in a folder that only its owner can read
+            path.write_bytes(file.data)
+            path.chmod(0o600 if file.secret else 0o644)
     return files
-
-
-def _write(path: Path, data: bytes, *, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        os.fchmod(descriptor, mode)
 
 
 def _files(name: str, passphrase: bytes | None, now: datetime.datetime) -> Iterator[KeyFile]:

@@ -83,11 +83,6 @@ class PeHeaders:
         return self.optional_header + 64
 
     @property
-    def signed(self) -> bool:
-        """Whether there is a certificate table."""
-        return bool(self.certificates.size)
-
-    @property
     def first_data(self) -> int:
         """The offset of the first section's data, after the headers."""
         return min(section.offset for section in self.sections if section.raw_size)

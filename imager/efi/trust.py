@@ -11,7 +11,7 @@ and elliptic curves are build options.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -92,18 +92,12 @@ def _is_authority(certificate: Certificate, *, below: int) -> bool:
 
     Rejects authorities with name constraints, because names are not compared.
     """
-    from cryptography.x509 import BasicConstraints, ExtensionNotFound, KeyUsage, NameConstraints
+    from cryptography.x509 import BasicConstraints, KeyUsage, NameConstraints
 
-    extensions = certificate.extensions
-    try:
-        basic = extensions.get_extension_for_class(BasicConstraints).value
-    except ExtensionNotFound:
+    found: dict[type, Any] = {type(each.value): each.value for each in certificate.extensions}
+    basic, usage = found.get(BasicConstraints), found.get(KeyUsage)
+    if basic is None or not basic.ca or NameConstraints in found:
         return False
-    if not basic.ca or (basic.path_length is not None and basic.path_length < below):
+    if basic.path_length is not None and basic.path_length < below:
         return False
-    if any(isinstance(each.value, NameConstraints) for each in extensions):
-        return False
-    try:
-        return extensions.get_extension_for_class(KeyUsage).value.key_cert_sign
-    except ExtensionNotFound:
-        return True
+    return usage is None or bool(usage.key_cert_sign)

@@ -101,7 +101,7 @@ def _check_stub(stub: Path, headers: PeHeaders) -> None:
         raise InvalidEfiBinaryError(
             f"{stub}: {headers.data_end} bytes is too large for a UEFI stub"
         )
-    if headers.signed:
+    if headers.certificates.size:
         raise UnsupportedError(
             f"{stub}: the stub is signed, and adding to it would break the signature",
             hint="give the unsigned stub; the finished image is what gets signed",

@@ -51,15 +51,14 @@ def output_path(given: Path, name: str) -> Path:
     if suffix and given.name.endswith(suffix):
         return given
     if given.exists():
-        kind = _kind(given.stat())
-        ends = f", and not a file that ends in {suffix}" if suffix and not kind else ""
+        if kind := _kind(given.stat()):
+            raise InputError(
+                f"--output {given} is {kind}, not a folder",
+                hint="name a folder, and write the finished output there with dd",
+            )
+        ends = f", and not a file that ends in {suffix}" if suffix else ""
         raise InputError(
-            f"--output {given} is {kind}, not a folder"
-            if kind
-            else f"--output {given} is not a folder{ends}",
-            hint="name a folder, and write the finished output there with dd"
-            if kind
-            else "name a folder, or the file to write",
+            f"--output {given} is not a folder{ends}", hint="name a folder, or the file to write"
         )
     stem, other = _without_suffixes(given.name)
     if other:

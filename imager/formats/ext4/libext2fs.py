@@ -203,8 +203,9 @@ class FileSystem:
         The inode must have at least one block.
         """
         runs: list[BlockRun] = []
-        with self._extents(number) as handle:
-            record = _ExtentRecord()
+        handle, record = c_void_p(), _ExtentRecord()
+        _call("ext2fs_extent_open", self._handle, number, byref(handle))
+        try:
             _call("ext2fs_extent_get", handle, _EXTENT_ROOT, byref(record))
             if not record.e_flags & _EXTENT_IS_LEAF:
                 _call("ext2fs_extent_get", handle, _EXTENT_NEXT_LEAF, byref(record))
@@ -215,13 +216,6 @@ class FileSystem:
                     return runs
                 if code:
                     raise DependencyError(f"libext2fs: inode {number}: bad extent tree ({code})")
-
-    @contextmanager
-    def _extents(self, number: int) -> Iterator[c_void_p]:
-        handle = c_void_p()
-        _call("ext2fs_extent_open", self._handle, number, byref(handle))
-        try:
-            yield handle
         finally:
             _library().ext2fs_extent_free(handle)
 

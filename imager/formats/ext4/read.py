@@ -35,6 +35,7 @@ _EXTENT_MAGIC = 0xF30A
 _DEEPEST = 5
 # A greater length marks an unwritten extent; the length is the excess.
 _LONGEST_EXTENT = 0x8000
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER}
 _HEADER = struct.Struct("<HHHH4x")
 _EXTENT = struct.Struct("<IHHI")
 _INDEX = struct.Struct("<IIH2x")
@@ -114,13 +115,7 @@ class _Ext4(Format[_Inode]):
 
     def _entry(self, name: str, number: int) -> RawEntry[_Inode]:
         inode = self._inode(number)
-        match stat.S_IFMT(inode.mode):
-            case stat.S_IFREG:
-                return RawEntry(name, Kind.FILE, inode)
-            case stat.S_IFDIR:
-                return RawEntry(name, Kind.FOLDER, inode)
-            case _:
-                return RawEntry(name, Kind.OTHER, inode)
+        return RawEntry(name, _KINDS.get(stat.S_IFMT(inode.mode), Kind.OTHER), inode)
 
     def _inode(self, number: int) -> _Inode:
         if not 0 < number <= self._groups.inodes:

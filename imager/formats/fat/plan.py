@@ -73,7 +73,7 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
     """
     packed_label, stamp = pack_label(label), Stamp.of(timestamp)
     folders = folders_of(tree)
-    geometry, layout = _fit(folders, tree.files, size=size, sector_size=sector_size)
+    geometry, layout = _fit(folders, tree, size=size, sector_size=sector_size)
     boot = boot_sector(
         geometry,
         label=packed_label,
@@ -105,13 +105,10 @@ def minimum_fat_size(tree: Tree, *, sector_size: int = 512) -> int:
 
     Raises InputError for names and file sizes that are invalid in FAT.
     """
-    return _minimum_size(folders_of(tree), tree.files, sector_size)
-
-
-def _minimum_size(folders: Sequence[Folder], files: Sequence[File], sector_size: int) -> int:
+    folders = folders_of(tree)
     return min(
         Geometry.holding(
-            max(_allocate(folders, files, cluster_size).span, LEAST_CLUSTERS),
+            max(_allocate(folders, tree.files, cluster_size).span, LEAST_CLUSTERS),
             sector_size=sector_size,
             cluster_size=cluster_size,
         ).size
@@ -128,7 +125,7 @@ def _cluster_sizes(sector_size: int, volume_size: int = 0) -> list[int]:
 
 
 def _fit(
-    folders: Sequence[Folder], files: Sequence[File], *, size: int, sector_size: int
+    folders: Sequence[Folder], tree: Tree, *, size: int, sector_size: int
 ) -> tuple[Geometry, _Layout]:
     """Return the geometry with the largest clusters that is FAT32 and has space for the files."""
     if size % sector_size or size > LARGEST_SIZE:
@@ -138,10 +135,10 @@ def _fit(
         )
     for cluster_size in _cluster_sizes(sector_size, size):
         geometry = Geometry.of(size, sector_size=sector_size, cluster_size=cluster_size)
-        layout = _allocate(folders, files, cluster_size)
+        layout = _allocate(folders, tree.files, cluster_size)
         if geometry.clusters >= max(layout.span, LEAST_CLUSTERS):
             return geometry, layout
-    least = _minimum_size(folders, files, sector_size)
+    least = minimum_fat_size(tree, sector_size=sector_size)
     raise InputError(
         f"a FAT32 file system of {format_size(size)} with sectors of {sector_size} bytes is too"
         f" small: with these files it needs {format_size(least)}",

@@ -38,33 +38,23 @@ def boot_planner(asked: Bootloader | None, target: BootTarget, *, field: str) ->
     4096-byte sectors require systemd-boot: a BIOS cannot boot from them, and GRUB's small EFI
     partition could not be FAT32. Raises UnsupportedError for an impossible bootloader.
     """
+    build, possible = target.build, "sd-boot"
+    is_large = build.sector_size != _GRUB_SECTOR
     if asked is None:
-        return _PLANNERS[_default(target)]
-    if target.build.secure_boot and asked is not Bootloader.SD_BOOT:
-        raise ImpossibleBootloaderError(
-            f"{setting(field, asked.value)}: not with SecureBoot,"
-            " for which only systemd-boot is signed",
-            hint=f"leave {setting(field)} out, or choose sd-boot",
-        )
-    if target.build.sector_size != _GRUB_SECTOR and fills_in(asked, target.build.version):
+        asked = Bootloader.SD_BOOT if build.secure_boot else build.quirks.bootloader
+        cannot = is_large or (asked is Bootloader.DUAL_BOOT and not build.has_bios)
+        return _PLANNERS[Bootloader.SD_BOOT if cannot else asked]
+    if build.secure_boot and asked is not Bootloader.SD_BOOT:
+        problem = "not with SecureBoot, for which only systemd-boot is signed"
+    elif is_large and fills_in(asked, build.version):
         return _PLANNERS[Bootloader.SD_BOOT]
-    if target.build.sector_size != _GRUB_SECTOR and asked is not Bootloader.SD_BOOT:
-        raise ImpossibleBootloaderError(
-            f"{setting(field, asked.value)}: not for sectors of {target.build.sector_size} bytes",
-            hint=f"leave {setting(field)} out, or choose sd-boot",
-        )
-    if asked is Bootloader.DUAL_BOOT and not target.build.has_bios:
-        raise ImpossibleBootloaderError(
-            f"{setting(field, asked.value)}: {target.build.arch.name} machines have no BIOS",
-            hint=f"leave {setting(field)} out, or choose sd-boot or grub",
-        )
-    return _PLANNERS[asked]
-
-
-def _default(target: BootTarget) -> Bootloader:
-    default = target.build.quirks.bootloader
-    if target.build.sector_size != _GRUB_SECTOR or target.build.secure_boot:
-        return Bootloader.SD_BOOT
-    if default is Bootloader.DUAL_BOOT and not target.build.has_bios:
-        return Bootloader.SD_BOOT
-    return default
+    elif is_large and asked is not Bootloader.SD_BOOT:
+        problem = f"not for sectors of {build.sector_size} bytes"
+    elif asked is Bootloader.DUAL_BOOT and not build.has_bios:
+        problem, possible = f"{build.arch.name} machines have no BIOS", "sd-boot or grub"
+    else:
+        return _PLANNERS[asked]
+    raise ImpossibleBootloaderError(
+        f"{setting(field, asked.value)}: {problem}",
+        hint=f"leave {setting(field)} out, or choose {possible}",
+    )

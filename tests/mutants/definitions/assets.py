@@ -11,7 +11,7 @@ MUTANTS = (
     Mutant(
         "a package may have other bytes of the same size",
         "imager/distro/apt.py",
-        'return hashlib.file_digest(file, "sha256").hexdigest() == package.sha256',
+        "return hash_content(Content.of_file(path)).hex() == package.sha256",
         "return bool(package.sha256)",
         f"{_FETCH}::test_a_damaged_package_in_the_cache_is_not_used",
     ),
