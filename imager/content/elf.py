@@ -15,33 +15,31 @@ _LOAD = 1
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The header layouts of an ELF class.
+    """The fields used here of an ELF class.
 
-    `fields` are the indices of type, offset, address and size in a program header. `unneeded` are
-    the (offset, size) of the header fields that are 0 without sections: e_shoff, and e_shnum with
-    e_shstrndx.
+    `header`: type, machine, place of program and section headers, size and number of each, number
+    of the section of names. `program`: type, offset, address, size. `section`: name, offset, size.
+    `unneeded` are the (offset, size) of the header fields that are 0 without sections: e_shoff, and
+    e_shnum with e_shstrndx.
     """
 
     header: struct.Struct
     program: struct.Struct
     section: struct.Struct
-    fields: tuple[int, int, int, int]
     unneeded: tuple[tuple[int, int], ...]
 
 
 _LAYOUTS = {
     b"\x7fELF\x01\x01": _Layout(
-        struct.Struct("<HHIIIIIHHHHHH"),
-        struct.Struct("<8I"),
-        struct.Struct("<10I"),
-        (0, 1, 2, 4),
+        struct.Struct("<HH8xII6xHHHHH"),
+        struct.Struct("<III4xI12x"),
+        struct.Struct("<I12xII16x"),
         ((0x20, 4), (0x30, 4)),
     ),
     b"\x7fELF\x02\x01": _Layout(
-        struct.Struct("<HHIQQQIHHHHHH"),
-        struct.Struct("<IIQQQQQQ"),
-        struct.Struct("<IIQQQQIIQQ"),
-        (0, 2, 3, 5),
+        struct.Struct("<HH12xQQ6xHHHHH"),
+        struct.Struct("<I4xQQ8xQ16x"),
+        struct.Struct("<I20xQQ24x"),
         ((0x28, 8), (0x3C, 4)),
     ),
 }
@@ -72,13 +70,13 @@ class Elf:
     def parse(cls, data: bytes) -> Elf:
         """Parse the headers; raises ValueError for a damaged, truncated or non-ELF file."""
         layout = _layout(data)
-        kind, machine, _, _, table, _, _, _, size, count, *_ = _header(data, layout)
+        kind, machine, table, _, size, count, *_ = _header(data, layout)
         end = table + size * count
         if count and (size != layout.program.size or end > len(data)):
             raise ValueError("damaged program headers")
         places = range(table, end, size) if count else ()
-        entries = [layout.program.unpack_from(data, place) for place in places]
-        segments = tuple(_segment(entry, layout) for entry in entries)
+        entries = (layout.program.unpack_from(data, place) for place in places)
+        segments = tuple(Segment(type_ == _LOAD, *place) for type_, *place in entries)
         if any(segment.offset + segment.size > len(data) for segment in segments):
             raise ValueError("a segment is cut off")
         return cls(data, 32 * data[4], kind, machine, segments, end)
@@ -90,21 +88,20 @@ class Elf:
     def section(self, name: str) -> bytes:
         """Return the bytes of the section `name`; raises ValueError if it does not exist."""
         layout = _layout(self.data)
-        *_, table, _, _, _, _, size, count, names = _header(self.data, layout)
+        _, _, _, table, _, _, size, count, names = _header(self.data, layout)
         if size != layout.section.size or names >= count:
             raise ValueError("damaged section headers")
         if table + count * size > len(self.data):
             raise ValueError("the section table is cut off")
         entries = [layout.section.unpack_from(self.data, table + n * size) for n in range(count)]
-        texts = self._section_bytes(entries[names])
+        texts = self._section_bytes(*entries[names][1:])
         wanted = name.encode() + b"\0"
-        for entry in entries:
-            if texts.startswith(wanted, entry[0]):
-                return self._section_bytes(entry)
+        for text, *place in entries:
+            if texts.startswith(wanted, text):
+                return self._section_bytes(*place)
         raise ValueError(f"no section {name}")
 
-    def _section_bytes(self, entry: tuple[int, ...]) -> bytes:
-        offset, size = entry[4], entry[5]
+    def _section_bytes(self, offset: int, size: int) -> bytes:
         if offset + size > len(self.data):
             raise ValueError("a section is cut off")
         return self.data[offset : offset + size]
@@ -139,8 +136,3 @@ def _header(data: bytes, layout: _Layout) -> tuple[int, ...]:
     if len(data) < _IDENT_SIZE + layout.header.size:
         raise ValueError("the ELF header is cut off")
     return layout.header.unpack_from(data, _IDENT_SIZE)
-
-
-def _segment(entry: tuple[int, ...], layout: _Layout) -> Segment:
-    kind, offset, address, size = (entry[field] for field in layout.fields)
-    return Segment(kind == _LOAD, offset, address, size)

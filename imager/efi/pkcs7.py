@@ -178,20 +178,16 @@ def _read(signed: Any) -> SignedMessage:
         raise Pkcs7Error("is not RSA with PKCS #1 v1.5, as signatures for UEFI are")
     _check_parameters(info["signature_algorithm"])
     content = signed["encap_content_info"]
-    attributes = info["signed_attrs"]
+    value, attributes = content["content"], info["signed_attrs"]
     return SignedMessage(
         _signer_of(info["sid"].chosen, certificates),
         tuple(certificate for certificate, _ in certificates),
         hash_name,
         content["content_type"].dotted,
-        _content_bytes(content["content"]),
+        None if isinstance(value, core.Void) else _inner(value.dump()),
         None if isinstance(attributes, core.Void) else attributes,
         info["signature"].native,
     )
-
-
-def _content_bytes(content: Any) -> bytes | None:
-    return None if isinstance(content, core.Void) else _inner(content.dump())
 
 
 def _hash_name(algorithm: Any) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import enum
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.formats.fat.read import is_fat
 from imager.formats.gpt.entries import ESP
-from imager.formats.gpt.mbr import read_mbr
-from imager.formats.gpt.read import gpt_sector_size, read_gpt
+from imager.formats.gpt.read import PROTECTIVE, gpt_sector_size, read_gpt
 from imager.formats.iso9660.read import is_iso9660
 from imager.support.errors import InputError
 
 HEAD = 64 << 10
+_SECTOR = 512
+_FIRST_ENTRY = 446
+_ENTRY = struct.Struct("<4xB3xII")
+_EXTENDED = frozenset((0x05, 0x0F, 0x85))
+_ESP = 0xEF
 
 
 class TableKind(enum.Enum):
@@ -59,9 +64,24 @@ def find_partitions(path: Path, head: bytes) -> tuple[FoundPartition, ...]:
                 )
                 for number, each in partitions.items()
             )
-    if is_fat(head):
+    return () if is_fat(head) else read_mbr(head)
+
+
+def read_mbr(head: bytes) -> tuple[FoundPartition, ...]:
+    """Return the primary partitions in the MBR of a disk that starts with `head`.
+
+    Empty without a table, or for the protective MBR of a GPT. Sectors have 512 bytes. Partitions
+    may exceed the disk.
+    """
+    if len(head) < _SECTOR or head[510:512] != b"\x55\xaa":
+        return ()
+    entries = list(_ENTRY.iter_unpack(head[_FIRST_ENTRY:510]))
+    if any(kind == PROTECTIVE for kind, _, _ in entries):
         return ()
     return tuple(
-        FoundPartition(TableKind.MBR, each.number, each.offset, each.size, "", each.is_esp)
-        for each in read_mbr(head)
+        FoundPartition(
+            TableKind.MBR, number, start * _SECTOR, count * _SECTOR, "", is_esp=kind == _ESP
+        )
+        for number, (kind, start, count) in enumerate(entries, start=1)
+        if kind and kind not in _EXTENDED and start and count
     )

@@ -98,7 +98,7 @@ def inspect_image(path: Path, *, trusted: Sequence[Certificate] = ()) -> SecureB
     """
     try:
         whole = Content.of_file(path)
-        alone = _at(whole, 0, len(_DOS)) == _DOS
+        alone = _start(whole, len(_DOS)) == _DOS
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     volumes = (BootVolume("", {path.name: whole}),) if alone else find_boot_volumes(path)
@@ -116,13 +116,12 @@ def inspect_image(path: Path, *, trusted: Sequence[Certificate] = ()) -> SecureB
     return SecureBootReport(tuple(binaries), tuple(keys), warnings)
 
 
-def _at(content: Content, offset: int, size: int) -> bytes:
-    length = max(min(size, content.size - offset), 0)
-    return read_content(content.slice(offset, length)) if length else b""
+def _start(content: Content, size: int) -> bytes:
+    return read_content(content.slice(0, min(size, content.size)))
 
 
 def _is_binary(name: str, content: Content) -> bool:
-    return name.lower().endswith(_EFI) or _at(content, 0, len(_DOS)) == _DOS
+    return name.lower().endswith(_EFI) or _start(content, len(_DOS)) == _DOS
 
 
 def _binary(volume: str, path: str, content: Content, trusted: Sequence[Certificate]) -> Binary:
@@ -188,7 +187,7 @@ def _key_set(
         content = files.get(name.lower())
         if content is not None:
             try:
-                found[variable] = parse_auth(variable, _at(content, 0, _AUTH_LIMIT + 1), name=name)
+                found[variable] = parse_auth(variable, _start(content, _AUTH_LIMIT + 1), name=name)
             except InputError as error:
                 problems.append(error.message)
         elif variable is not Variable.DBX:

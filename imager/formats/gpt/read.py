@@ -23,13 +23,14 @@ from imager.formats.gpt.entries import (
     numbered_partitions,
     split_entries,
 )
-from imager.formats.gpt.mbr import PROTECTIVE
 from imager.formats.gpt.table import ARRAY, HEADER_SIZE, Range, Table
 from imager.support.errors import InputError
 from imager.support.units import SECTOR_SIZES, align_up
 
 _SIGNATURE = b"EFI PART"
 _FIELDS = struct.Struct("<8s4sIIIQQQQ16sQIII")
+# The type of the protective MBR's partition.
+PROTECTIVE = 0xEE
 _LARGEST_ENTRY = 4096
 _LARGEST_ARRAY = 4 << 20
 

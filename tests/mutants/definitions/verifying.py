@@ -61,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "an MBR has no EFI system partition",
-        "imager/formats/gpt/mbr.py",
+        "imager/formats/partitions.py",
         "kind == _ESP",
         "kind == 0",
         f"{_VERIFIED}::test_sticks_with_an_mbr",
