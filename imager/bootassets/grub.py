@@ -10,7 +10,7 @@ folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imager.bootassets.errors import BootAssetError
@@ -50,23 +50,20 @@ def module_order(module_list: str, wanted: Iterable[str]) -> tuple[str, ...]:
         for name, _, others in (line.partition(":") for line in module_list.splitlines())
     }
     found: dict[str, None] = {}
+
+    def add(name: str, outer: frozenset[str]) -> None:
+        if name not in needs:
+            raise ValueError(f"{MODULE_LIST} has no module {name!r}")
+        if len(outer) > _DEEPEST:
+            raise ValueError(f"{MODULE_LIST} has a chain of more than {_DEEPEST} modules")
+        if name not in found and name not in outer:
+            for other in reversed(needs[name]):
+                add(other, outer | {name})
+            found[name] = None
+
     for name in wanted:
-        _add_module(name, needs, found, frozenset())
+        add(name, frozenset())
     return tuple(found)
-
-
-def _add_module(
-    name: str, needs: Mapping[str, list[str]], found: dict[str, None], outer: frozenset[str]
-) -> None:
-    if name not in needs:
-        raise ValueError(f"{MODULE_LIST} has no module {name!r}")
-    if len(outer) > _DEEPEST:
-        raise ValueError(f"{MODULE_LIST} has a chain of more than {_DEEPEST} modules")
-    if name in found or name in outer:
-        return
-    for other in reversed(needs[name]):
-        _add_module(other, needs, found, outer | {name})
-    found[name] = None
 
 
 def bios_files(module_list: str) -> tuple[str, ...]:

@@ -93,30 +93,25 @@ def load_order(
     loading. Raises DependencyError for any other missing module, and for circular dependencies.
     """
     order: dict[str, KernelModule] = {}
+
+    def add(name: str, above: tuple[str, ...]) -> None:
+        if name in order or name in builtin or name not in modules:
+            return
+        if name in above:
+            raise UnusablePackageError(
+                f"kernel module {name} depends on itself: {' -> '.join(above)}"
+            )
+        module = modules[name]
+        for needed in module.depends:
+            if needed not in modules and needed not in builtin:
+                raise UnusablePackageError(f"kernel module {name} needs {needed}, which is missing")
+        for needed in (*module.softdeps, *module.depends):
+            add(needed, (*above, name))
+        order[name] = module
+
     for text in wanted:
         name = module_name(text.removesuffix("?"))
         if name not in modules and name not in builtin and not text.endswith("?"):
             raise UnusablePackageError(f"the kernel has no module {name}")
-        _add(name, order, modules=modules, builtin=builtin, above=())
+        add(name, ())
     return list(order.values())
-
-
-def _add(
-    name: str,
-    order: dict[str, KernelModule],
-    *,
-    modules: Mapping[str, KernelModule],
-    builtin: frozenset[str],
-    above: tuple[str, ...],
-) -> None:
-    if name in order or name in builtin or name not in modules:
-        return
-    if name in above:
-        raise UnusablePackageError(f"kernel module {name} depends on itself: {' -> '.join(above)}")
-    module = modules[name]
-    for needed in module.depends:
-        if needed not in modules and needed not in builtin:
-            raise UnusablePackageError(f"kernel module {name} needs {needed}, which is missing")
-    for needed in (*module.softdeps, *module.depends):
-        _add(needed, order, modules=modules, builtin=builtin, above=(*above, name))
-    order[name] = module

@@ -19,11 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from imager.efi.certificates import (
-    fingerprint,
-    load_certificates,
-    read_limited,
-)
+from imager.efi.certificates import fingerprint, load_certificates, read_limited
 from imager.efi.databases import certificates_of
 from imager.efi.efivars import (
     X509,

@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING
 from imager.efi.certificates import der, pem
 from imager.efi.enrollment import enrollment
 from imager.efi.errors import InvalidKeyError
-from imager.efi.issuing import (
-    LONGEST_NAME,
-    Issuer,
-    Validity,
-    new_rsa_key,
-    private_pem,
-)
+from imager.efi.issuing import LONGEST_NAME, Issuer, Validity, new_rsa_key, private_pem
 from imager.efi.signer import FileSigner
 from imager.support.atomic import new_folder
 from imager.support.folders import check_output_folder

@@ -17,12 +17,7 @@ from pathlib import Path
 from imager.efi.certificates import der
 from imager.efi.databases import accepts
 from imager.efi.efivars import Variable
-from imager.efi.enrollment import (
-    enrollment,
-    enrollment_problems,
-    load_auth,
-    load_well_known,
-)
+from imager.efi.enrollment import enrollment, enrollment_problems, load_auth, load_well_known
 from imager.efi.errors import InvalidKeyError
 from imager.efi.signer import KeySigner, Signer, load_key, load_signer
 from imager.support.errors import InputError

@@ -122,11 +122,24 @@ class JolietTree:
         starts, stamp = self._starts(start), _stamp(timestamp)
         numbers = {folder.path: number for number, folder in enumerate(self.folders)}
         data = bytearray(self.size)
+
+        def records(folder: _Folder) -> Iterator[bytes]:
+            for identifier, number in ((_SELF, numbers[folder.path]), (_PARENT, folder.above)):
+                size = self.folders[number].size
+                yield _record(identifier, starts[number], size, stamp, _DIRECTORY)
+            for path in folder.entries:
+                identifier, below = _identifier(path, self.names), numbers.get(path)
+                if below is None:
+                    yield from _file_records(identifier, offsets[path], self.lengths[path], stamp)
+                else:
+                    size = self.folders[below].size
+                    yield _record(identifier, starts[below], size, stamp, _DIRECTORY)
+
         for at, order in ((0, "<"), (self._table_room, ">")):
             data[at : at + self._table_size] = b"".join(self._path_table(starts, order))
         for folder, first in zip(self.folders, starts, strict=True):
             at = first - start
-            for record in self._records(folder, numbers, starts, offsets, stamp):
+            for record in records(folder):
                 at = _fitting(at, len(record))
                 data[at : at + len(record)] = record
                 at += len(record)
@@ -153,24 +166,6 @@ class JolietTree:
             identifier = self._own_identifier(folder)
             fields = (len(identifier), 0, start // CD_SECTOR, folder.above + 1)
             yield struct.pack(f"{order}BBIH", *fields) + identifier + bytes(len(identifier) % 2)
-
-    def _records(
-        self,
-        folder: _Folder,
-        numbers: Mapping[str, int],
-        starts: Sequence[int],
-        offsets: Mapping[str, int],
-        stamp: bytes,
-    ) -> Iterator[bytes]:
-        for identifier, number in ((_SELF, numbers[folder.path]), (_PARENT, folder.above)):
-            yield _record(identifier, starts[number], self.folders[number].size, stamp, _DIRECTORY)
-        for path in folder.entries:
-            identifier, below = _identifier(path, self.names), numbers.get(path)
-            if below is None:
-                yield from _file_records(identifier, offsets[path], self.lengths[path], stamp)
-            else:
-                size = self.folders[below].size
-                yield _record(identifier, starts[below], size, stamp, _DIRECTORY)
 
 
 def _other_names(children: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, str]]:

@@ -28,10 +28,9 @@ def plan_esp(
     target: BootTarget, tree: Tree, *, size: int | None = None, offset: int = 0
 ) -> VolumePlan:
     """Return the FAT volume of `tree`, of `size` bytes or the smallest; `offset` on its disk."""
-    least = minimum_fat_size(tree, sector_size=target.build.sector_size)
     return plan_fat(
         tree,
-        size=least if size is None else size,
+        size=size or minimum_fat_size(tree, sector_size=target.build.sector_size),
         label=LABEL,
         volume_id=derived_uuid(LABEL).int & 0xFFFF_FFFF,
         timestamp=target.build.timestamp,
