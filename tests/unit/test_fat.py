@@ -261,20 +261,9 @@ def test_bad_labels_are_refused(label: str) -> None:
         plan(label=label)
 
 
-@pytest.mark.parametrize("timestamp", [0, 315_532_799, 4_354_819_200])
-def test_times_outside_of_1980_to_2107_are_refused(timestamp: int) -> None:
-    with pytest.raises(InputError, match="time"):
-        plan_fat(Tree.of([]), size=SIZE, label="A", volume_id=0, timestamp=timestamp)
-
-
 def test_too_many_files_for_a_folder_are_refused() -> None:
     with pytest.raises(InputError, match="too many"):
         minimum_fat_size(Tree.of([File(f"d/{number:08}", Content(0)) for number in range(65_535)]))
-
-
-def test_sector_sizes_other_than_512_and_4096_are_refused() -> None:
-    with pytest.raises(InputError):
-        plan(sector_size=1024, size=1101 * MIB)
 
 
 def test_aliases() -> None:

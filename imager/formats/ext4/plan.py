@@ -21,8 +21,6 @@ from imager.support.errors import InputError
 from imager.support.units import MIB, format_size
 
 _LARGEST = 16 << 40
-_LABEL_MAX = 16
-_EARLIEST_TOO_LATE = 1 << 33
 _SCRATCH_PREFIX = "ext4-"
 
 
@@ -37,15 +35,16 @@ def plan_ext4(  # noqa: PLR0913 - a volume is named by all of these
 ) -> VolumePlan:
     """Plan an ext4 volume of `size` bytes that holds `tree`, owned by root.
 
-    File data is stored in tree order. Every time is `timestamp` (seconds since 1970); `uuid` is
-    also the seed of the directory hash. `scratch` is an existing folder on a disk with sparse
-    files; temporary files in it are removed at the end.
+    File data is stored in tree order. `label` has at most 16 bytes. Every time is `timestamp`
+    (seconds since 1970, not 0, before 2242); `uuid` is also the seed of the directory hash.
+    `scratch` is an existing folder on a disk with sparse files; temporary files in it are removed
+    at the end.
 
-    Raises VolumeTooSmallError if the files do not fit, InputError for an invalid path, label, size
-    or time, HostError if the scratch disk cannot hold a sparse file of `size` bytes,
-    DependencyError if mkfs.ext4 or libext2fs is missing or fails.
+    Raises VolumeTooSmallError if the files do not fit, InputError for an invalid path or size,
+    HostError if the scratch disk cannot hold a sparse file of `size` bytes, DependencyError if
+    mkfs.ext4 or libext2fs is missing or fails.
     """
-    _check(size=size, label=label, timestamp=timestamp)
+    _check_size(size)
     check_names(tree)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=_SCRATCH_PREFIX) as folder:
         path = Path(folder, "volume")
@@ -75,17 +74,12 @@ def minimum_ext4_size(tree: Tree, *, scratch: Path, granularity: int = MIB) -> i
     return smallest(fits, guess=-(-estimate_size(tree) // granularity)) * granularity
 
 
-def _check(*, size: int, label: str, timestamp: int) -> None:
+def _check_size(size: int) -> None:
     if not 0 <= size <= _LARGEST:
         raise InputError(
             f"an ext4 volume of {format_size(size)} is not possible",
             hint=f"the largest is {format_size(_LARGEST)}",
         )
-    if len(label.encode()) > _LABEL_MAX or "\0" in label:
-        raise InputError(f"ext4 label {label!r} is longer than {_LABEL_MAX} bytes")
-    # mkfs.ext4 treats 0 as "now".
-    if not 0 < timestamp < _EARLIEST_TOO_LATE:
-        raise InputError(f"time {timestamp} is outside of 1970 to 2242")
 
 
 def smallest(fits: Callable[[int], bool], *, guess: int) -> int:

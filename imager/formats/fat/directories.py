@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from imager.content.tree import ROOT, File, Tree, name_of, parent
 from imager.formats.errors import ImpossibleNameError
 from imager.formats.fat.names import aliases, check_name, folded, long_records, record_count
-from imager.support.errors import InputError
 
 RECORD_SIZE = 32
 
@@ -22,7 +21,7 @@ _MOST_RECORDS = 65_536
 _READ_ONLY, _VOLUME_LABEL, _FOLDER, _ARCHIVE = 0x01, 0x08, 0x10, 0x20
 _WRITABLE = 0o222
 _DOT, _DOT_DOT = b".".ljust(11), b"..".ljust(11)
-_FIRST_YEAR, _LAST_YEAR = 1980, 2107
+_FIRST_YEAR = 1980
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +81,9 @@ class Stamp:
     def of(cls, timestamp: int) -> Stamp:
         """Return the stamp of `timestamp` (seconds since 1970, UTC), rounded down to even seconds.
 
-        Raises InputError outside of the years 1980 to 2107.
+        It must be in the years 1980 to 2107.
         """
         at = datetime.fromtimestamp(timestamp, UTC)
-        if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
-            raise InputError(
-                f"FAT cannot hold the time {at.isoformat()}",
-                hint=f"choose one in {_FIRST_YEAR} to {_LAST_YEAR}",
-            )
         date = (at.year - _FIRST_YEAR) << 9 | at.month << 5 | at.day
         return cls(date, at.hour << 11 | at.minute << 5 | at.second // 2)
 

@@ -27,7 +27,7 @@ from imager.formats.fat.tables import (
     fs_info,
 )
 from imager.support.errors import InputError
-from imager.support.units import CD_SECTOR, GIB, SECTOR_SIZES, align_up, format_size
+from imager.support.units import CD_SECTOR, GIB, align_up, format_size
 
 _FILE_ALIGNMENT = CD_SECTOR
 _CLUSTER_SIZES = (4096, 2048, 1024, 512)
@@ -65,11 +65,13 @@ def plan_fat(  # noqa: PLR0913 - each is a field of the boot sector
 ) -> VolumePlan:
     """Plan a FAT32 volume of `size` bytes that holds `tree`.
 
-    `volume_id` has 32 bits, `timestamp` is in seconds since 1970, UTC (FAT stores even seconds),
-    `hidden_sectors` is the number of sectors before the volume on its disk. Data is stored in the
-    order of the tree's files, so that one forward pass over a source suffices; folders are sorted.
+    `volume_id` has 32 bits, `timestamp` is in seconds since 1970, UTC, in 1980 to 2107 (FAT stores
+    even seconds), `sector_size` is 512 or 4096, `hidden_sectors` is the number of sectors before
+    the volume on its disk. Data is stored in the order of the tree's files, so that one forward
+    pass over a source suffices; folders are sorted.
+
     Raises InputError for names and sizes that are invalid in FAT, names that differ only in case,
-    an invalid label or time, and a `size` that is too small, with the minimum size.
+    an invalid label, and a `size` that is too small, with the minimum size.
     """
     packed_label, stamp = pack_label(label), Stamp.of(timestamp)
     folders = folders_of(tree)
@@ -118,8 +120,6 @@ def minimum_fat_size(tree: Tree, *, sector_size: int = 512) -> int:
 
 def _cluster_sizes(sector_size: int, volume_size: int = 0) -> list[int]:
     """Return the cluster sizes to try, best first; above 8 GiB larger ones, like Windows."""
-    if sector_size not in SECTOR_SIZES:
-        raise InputError(f"FAT sectors of {sector_size} bytes", hint="use 512 or 4096")
     large = (size for size, above in _LARGE_CLUSTERS.items() if volume_size > above)
     return [*large, *(size for size in _CLUSTER_SIZES if size >= sector_size)]
 

@@ -22,13 +22,11 @@ from imager.formats.scratch_volume import BLOCK, filled_volume, make_sparse
 from imager.formats.xfs.inodes import fill_files
 from imager.support.errors import DependencyError, InputError
 from imager.support.tools import run_tool
-from imager.support.units import GIB, MIB, SECTOR_SIZES, format_size
+from imager.support.units import GIB, MIB, format_size
 
 # The minimum size of mkfs.xfs since 5.19.
 LEAST_XFS_SIZE = 300 * MIB
 _LARGEST = 1024 * GIB
-_LABEL_MAX = 12
-_EARLIEST_TOO_LATE = 1 << 33
 # White space ends a token of a prototype; ":" starts a comment, "$" ends a folder.
 _NAME = re.compile(r"[A-Za-z0-9_.+~@=-]{1,255}", re.ASCII)
 _PATH_MAX = 1000
@@ -64,15 +62,16 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
 ) -> VolumePlan:
     """Plan an XFS volume of `size` bytes, a multiple of 4096, that holds `tree`, owned by root.
 
-    Every time is `timestamp` (seconds since 1970); `sector_size` is the disk's, 512 or 4096 bytes.
+    `label` has at most 12 ASCII characters. Every time is `timestamp` (seconds since 1970, before
+    2242); `sector_size` is the disk's, 512 or 4096 bytes.
     `scratch` is an existing folder on a disk with sparse files; temporary files in it are removed
     at the end.
 
-    Raises VolumeTooSmallError if the files do not fit, InputError for an invalid path, label, size
-    or time, HostError if the scratch disk cannot hold a sparse file of `size` bytes,
-    DependencyError if mkfs.xfs is missing, fails, or creates an unexpected volume.
+    Raises VolumeTooSmallError if the files do not fit, InputError for an invalid path or size,
+    HostError if the scratch disk cannot hold a sparse file of `size` bytes, DependencyError if
+    mkfs.xfs is missing, fails, or creates an unexpected volume.
     """
-    _check(size=size, label=label, timestamp=timestamp, sector_size=sector_size)
+    _check_size(size)
     _check_names(tree)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="xfs-") as name:
         folder = Path(name)
@@ -90,19 +89,13 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
         return filled_volume(folder / _VOLUME, size, tree, runs)
 
 
-def _check(*, size: int, label: str, timestamp: int, sector_size: int) -> None:
-    if sector_size not in SECTOR_SIZES:
-        raise InputError(f"XFS sectors of {sector_size} bytes", hint="use 512 or 4096")
+def _check_size(size: int) -> None:
     if not LEAST_XFS_SIZE <= size <= _LARGEST or size % BLOCK:
         raise InputError(
             f"an XFS volume of {format_size(size)} is not possible",
             hint=f"use whole blocks of {BLOCK} bytes, {format_size(LEAST_XFS_SIZE)} to"
             f" {format_size(_LARGEST)}",
         )
-    if not label.isascii() or not label.isprintable() or len(label) > _LABEL_MAX:
-        raise InputError(f"{label!r} is not an XFS label: at most {_LABEL_MAX} ASCII characters")
-    if not 0 <= timestamp < _EARLIEST_TOO_LATE:
-        raise InputError(f"time {timestamp} is outside of 1970 to 2242")
 
 
 def _check_names(tree: Tree) -> None:
