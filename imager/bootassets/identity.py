@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from imager.efi.pe import check_pe
 from imager.efi.systemd import Part, version_text
 from imager.support.errors import ImagerError
 
-_PARTS = {Asset.SD_BOOT: Part.BOOT, Asset.SD_STUB: Part.STUB}
+_PARTS: Mapping[Asset, Part] = {Asset.SD_BOOT: "boot", Asset.SD_STUB: "stub"}
 _SYSTEM = (Asset.KERNEL, Asset.INITRAMFS)
 
 

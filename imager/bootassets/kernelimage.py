@@ -10,7 +10,7 @@ from imager.efi.measured import with_signatures
 from imager.efi.pcr import public_key_pem
 from imager.efi.pe import check_pe
 from imager.efi.signer import KeySigner
-from imager.efi.systemd import Part, version_number
+from imager.efi.systemd import version_number
 from imager.efi.uki import plan_uki
 from imager.efi.uki_sections import UkiParts, UkiProfile, uki_sections
 
@@ -45,7 +45,7 @@ def initramfs_asset(assets: BootAssets) -> Content:
 def knows_profiles(assets: BootAssets) -> bool:
     """Whether the stub supports UKI profiles; raises InputError if it is missing."""
     stub = Content.of_file(assets.path(Asset.SD_STUB))
-    return version_number(stub, Part.STUB) >= _PROFILES_SINCE
+    return version_number(stub, "stub") >= _PROFILES_SINCE
 
 
 def unified_kernel_image(

@@ -27,7 +27,7 @@ from imager.efi.pcr import (
 )
 from imager.efi.pe import SIZE_LIMIT, PeSection, content_headers
 from imager.efi.signer import KeySigner
-from imager.efi.systemd import Part, version_number
+from imager.efi.systemd import version_number
 from imager.efi.uki import PROFILE, Section
 from imager.support.errors import InputError, UnsupportedError
 
@@ -63,7 +63,7 @@ def with_signatures(
     are unknown, InputError if a file cannot be read; the signer's errors propagate.
     """
     content = Content.of_file(stub)
-    version = _known_version(version_number(content, Part.STUB), stub.name)
+    version = _known_version(version_number(content, "stub"), stub.name)
     base, profiles = _split(sections)
     own = pe_sections(content, name=str(stub))
     digest = cache(hash_content)
@@ -82,7 +82,7 @@ def check_pcr_policy(uki: Content, *, name: str = "the UKI") -> tuple[PcrPolicy,
     A missing `.pcrpkey` or `.pcrsig` is reported as a problem. Raises InputError if it is not a
     valid PE file, UnsupportedError if the stub's measurements are unknown.
     """
-    version = _known_version(version_number(uki, Part.STUB), name)
+    version = _known_version(version_number(uki, "stub"), name)
     base, profiles = _split(pe_sections(uki, name=name))
     digest = cache(hash_content)
     return tuple(_checked(_booted(base, profile), version, digest) for profile in profiles)

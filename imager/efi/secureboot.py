@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.efi.certificates import der
 from imager.efi.databases import accepts
 from imager.efi.efivars import Variable
 from imager.efi.enrollment import enrollment, enrollment_problems, load_auth, load_well_known
@@ -58,11 +57,6 @@ class SecureBoot:
     signer: Signer
     pcr_signer: KeySigner
     variables: Mapping[str, bytes]
-
-    @property
-    def certificate(self) -> bytes:
-        """The signer's certificate in DER."""
-        return der(self.signer.certificate)
 
 
 def load_secure_boot(

@@ -173,7 +173,13 @@ def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
             " certificates made here use PKCS #1 v1.5",
             hint=_NEW_KEYS,
         )
-    return key, tuple(_exposure(path, mode, encrypted=encrypted))
+    if encrypted or not stat.S_ISREG(mode) or not mode & 0o077:
+        return key, ()
+    warning = (
+        f"{path}: this private key is not encrypted, and other users can read it: "
+        f"chmod 600 {shlex.quote(str(path))}"
+    )
+    return key, (warning,)
 
 
 def _is_for_pss(data: bytes) -> bool:
@@ -209,14 +215,6 @@ def _unreadable(path: Path, *, encrypted: bool) -> InputError:
             hint=f"set the environment variable {KEY_VARIABLE} to its passphrase",
         )
     return InvalidKeyError(f"{path}: the private key is damaged")
-
-
-def _exposure(path: Path, mode: int, *, encrypted: bool) -> Iterator[str]:
-    if stat.S_ISREG(mode) and mode & 0o077 and not encrypted:
-        yield (
-            f"{path}: this private key is not encrypted, and other users can read it: "
-            f"chmod 600 {shlex.quote(str(path))}"
-        )
 
 
 def _validity(certificate: Certificate, path: Path, now: datetime.datetime) -> Iterator[str]:

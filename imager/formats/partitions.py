@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from imager.formats.fat.read import is_fat
 from imager.formats.gpt.entries import ESP
@@ -21,13 +21,6 @@ _EXTENDED = frozenset((0x05, 0x0F, 0x85))
 _ESP = 0xEF
 
 
-class TableKind(enum.Enum):
-    """The type of a partition table; the value is its display name."""
-
-    GPT = "GPT"
-    MBR = "MBR"
-
-
 @dataclass(frozen=True, slots=True)
 class FoundPartition:
     """A partition of `size` bytes at byte `offset`; `number` is its table entry (from 1).
@@ -35,7 +28,7 @@ class FoundPartition:
     MBR partitions have no label.
     """
 
-    table: TableKind
+    table: Literal["GPT", "MBR"]
     number: int
     offset: int
     size: int
@@ -60,7 +53,7 @@ def find_partitions(path: Path, head: bytes) -> tuple[FoundPartition, ...]:
         else:
             return tuple(
                 FoundPartition(
-                    TableKind.GPT, number, each.offset, each.size, each.label, each.type_guid == ESP
+                    "GPT", number, each.offset, each.size, each.label, each.type_guid == ESP
                 )
                 for number, each in partitions.items()
             )
@@ -79,9 +72,7 @@ def read_mbr(head: bytes) -> tuple[FoundPartition, ...]:
     if any(kind == PROTECTIVE for kind, _, _ in entries):
         return ()
     return tuple(
-        FoundPartition(
-            TableKind.MBR, number, start * _SECTOR, count * _SECTOR, "", is_esp=kind == _ESP
-        )
+        FoundPartition("MBR", number, start * _SECTOR, count * _SECTOR, "", is_esp=kind == _ESP)
         for number, (kind, start, count) in enumerate(entries, start=1)
         if kind and kind not in _EXTENDED and start and count
     )

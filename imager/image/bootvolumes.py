@@ -111,7 +111,7 @@ def _is_fat(path: Path, offset: int) -> bool:
 
 
 def _name(partition: FoundPartition) -> str:
-    return f"{partition.table.value} partition {partition.number}"
+    return f"{partition.table} partition {partition.number}"
 
 
 def _fat_volume(path: Path, place: _Place) -> BootVolume:

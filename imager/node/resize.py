@@ -30,7 +30,7 @@ def grow_disk(disk: BlockDevice) -> int:
     writing fails, HostError.
     """
     table = read_table(disk.path, disk.sector_size)
-    if table.is_whole:
+    if not table.problem:
         return 0
     write_table(table, disk.path)
     known = {each.number for each in list_devices() if each.parent == disk.path}

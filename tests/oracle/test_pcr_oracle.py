@@ -25,7 +25,7 @@ from imager.efi.pcr import (
     public_key_pem,
     sign_policies,
 )
-from imager.efi.systemd import Part, version_number
+from imager.efi.systemd import version_number
 from imager.efi.uki_sections import UkiProfile
 from imager.support.arch import AMD64
 from tests.lib.keys.pcr_keys import PcrKey
@@ -130,7 +130,7 @@ def test_real_stubs_name_the_sections_that_they_measure(trixie: BootAssets) -> N
     for assets in (find_assets(AMD64, given=real_assets()), trixie):
         stub = assets.path(Asset.SD_STUB)
         strings = set(tool("strings", "-n", "4", stub).split())
-        version = version_number(Content.of_file(stub), Part.STUB)
+        version = version_number(Content.of_file(stub), "stub")
         named = {name for name in measured_sections(999) if name in strings}
         assert named == set(measured_sections(version)), version
 

@@ -93,7 +93,7 @@ def test_an_empty_table_is_sound(tmp_path: Path, sector_size: int) -> None:
     write_empty_table(path, guid=DISK, sector_size=sector_size)
     assert path.read_bytes() == write_disk(tmp_path / "other", sector_size=sector_size).read_bytes()
     table = read_table(path, sector_size)
-    assert table.is_whole and not table.partitions
+    assert not table.problem and not table.partitions
 
 
 def test_what_is_no_table_is_told(tmp_path: Path) -> None:
@@ -157,6 +157,6 @@ def test_a_backup_inside_a_partition_does_not_count(tmp_path: Path) -> None:
     change_entries(path, header=SIZE // 512 - 1, array=inside // 512, at=0, data=b"")
     with pytest.raises(InputError, match="overlaps the backup"):
         read_gpt(path)
-    assert not read_table(path).is_whole
+    assert read_table(path).problem
     write_table(read_table(path), path)
     assert tuple(read_gpt(path).partitions.values()) == (part(1, MIB, 4 * MIB),)

@@ -237,12 +237,6 @@ def test_aliases_and_the_boot_catalog_count_as_paths() -> None:
         plan([file("esp"), file("boot.cat")], boot=[BootEntry("esp", BootPlatform.EFI, 1)])
 
 
-@pytest.mark.parametrize("volume_id", ["", "talos", "TALOS-1", "T" * 33, "TALOS\n", "ÄTALOS"])
-def test_bad_volume_ids_are_refused(volume_id: str) -> None:
-    with pytest.raises(InputError, match="not a volume id"):
-        plan_iso(Tree.of([]), volume_id=volume_id, timestamp=TIMESTAMP)
-
-
 def test_more_than_an_iso_holds_is_refused() -> None:
     half = Content(4 << 40)
     with pytest.raises(InputError, match="8 TiB"):

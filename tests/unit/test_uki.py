@@ -9,7 +9,7 @@ import pytest
 
 from imager.content.extents import Content, Data, FileRange
 from imager.efi.pe import PeSection, check_pe, content_headers, read_headers
-from imager.efi.systemd import Part, version_number
+from imager.efi.systemd import version_number
 from imager.efi.uki import Section, plan_uki
 from imager.efi.uki_sections import UkiParts, UkiProfile, os_release, uki_sections
 from imager.support.errors import InputError, UnsupportedError
@@ -229,7 +229,7 @@ def test_profiles_follow_the_sections_that_all_have(stub: Path) -> None:
 )
 def test_the_stub_says_its_version(tmp_path: Path, said: bytes, version: int) -> None:
     (tmp_path / "stub").write_bytes(b"MZ" + bytes(100) + said + bytes(100))
-    assert version_number(Content.of_file(tmp_path / "stub"), Part.STUB) == version
+    assert version_number(Content.of_file(tmp_path / "stub"), "stub") == version
 
 
 def test_sections_lie_at_sectors_of_a_cd(stub: Path) -> None:

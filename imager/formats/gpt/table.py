@@ -123,11 +123,6 @@ class Table:
         last = (self.partitions[number].offset + size) // self.sector_size - 1
         return self._with_entry(number, with_last_sector(self._raw_entries()[number - 1], last))
 
-    @property
-    def is_whole(self) -> bool:
-        """Return whether both copies are valid, match, and are for a disk of this size."""
-        return not self.problem
-
     def check(self) -> None:
         """Raise ValueError if partitions overlap each other or one of the copies of the table."""
         start = self.array * self.sector_size + len(self.padded_entries)

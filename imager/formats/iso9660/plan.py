@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 import gc
-import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +21,8 @@ from imager.formats.errors import VolumeTooSmallError
 from imager.formats.iso9660.identifiers import IsoTree, plan_tree
 from imager.formats.iso9660.joliet import JolietTree
 from imager.formats.iso9660.metadata import SYSTEM_AREA, IsoMetadata, pinned_clock
-from imager.support.errors import InputError
 from imager.support.units import CD_SECTOR, align_up
 
-_VOLUME_ID = re.compile(r"[A-Z0-9_]{1,32}", re.ASCII)
 _BOOT_CATALOG = "boot.cat"
 _BOOT_INFO_END = 64
 _LARGEST_LOAD = 0xFFFF
@@ -85,18 +82,14 @@ def plan_iso(
 ) -> IsoPlan:
     """Return an ISO 9660 image of `tree`, with `aliases` in addition to its files.
 
-    `timestamp` (seconds since 1970) is the time of all entries; files have mode 0444, directories
-    0555, and root owns all of them. The first entry of `boot` is the default one; if there are
-    any, the tree (but not Joliet's) also contains the file `boot.cat`. The size is a multiple of
-    2048 and equals the volume space size.
+    `volume_id` is 1 to 32 of the characters A-Z, 0-9 and `_`. `timestamp` (seconds since 1970) is
+    the time of all entries; files have mode 0444, directories 0555, and root owns all of them. The
+    first entry of `boot` is the default one; if there are any, the tree (but not Joliet's) also
+    contains the file `boot.cat`. The size is a multiple of 2048 and equals the volume space size.
 
-    Raises InputError for an invalid volume id, invalid or conflicting paths and more than 8 TiB;
-    ValueError for boot entries and aliases that do not match the files.
+    Raises InputError for invalid or conflicting paths and more than 8 TiB; ValueError for boot
+    entries and aliases that do not match the files.
     """
-    if not _VOLUME_ID.fullmatch(volume_id):
-        raise InputError(
-            f"{volume_id!r} is not a volume id", hint="use 1 to 32 of the characters A-Z 0-9 _"
-        )
     if sum(align_up(file.content.size, CD_SECTOR) for file in tree.files) > _LARGEST:
         raise VolumeTooSmallError("the files do not fit in an ISO, which can have 8 TiB")
     lengths = {file.path: file.content.size for file in tree.files}

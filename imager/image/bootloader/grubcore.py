@@ -186,25 +186,20 @@ def _modules(grub: Path) -> Iterator[bytes]:
 
 
 def _kernel(grub: Path) -> bytes:
-    """Return kernel.img as loaded in memory, without trailing zeros."""
+    """Return kernel.img as loaded in memory: the single segment of a static i386 ELF program."""
     data = _part(grub, KERNEL)
     try:
-        return _loaded(data)
+        elf = Elf.parse(data)
+        if (elf.bits, elf.kind, elf.machine) != (_BITS, _EXECUTABLE, _I386):
+            raise ValueError("it is not a program for i386")
+        segments = [segment for segment in elf.segments if segment.is_loaded]
+        if len(segments) != 1:
+            raise ValueError(f"it has {len(segments)} segments, not one")
+        (segment,) = segments
+        if segment.address != _LINK_ADDRESS or not segment.size:
+            raise ValueError(f"its segment of {segment.size} bytes is for {segment.address:#x}")
     except ValueError as error:
         raise _unusable(grub / KERNEL, str(error)) from error
-
-
-def _loaded(data: bytes) -> bytes:
-    """Return the single segment of a static i386 ELF program."""
-    elf = Elf.parse(data)
-    if (elf.bits, elf.kind, elf.machine) != (_BITS, _EXECUTABLE, _I386):
-        raise ValueError("it is not a program for i386")
-    segments = [segment for segment in elf.segments if segment.is_loaded]
-    if len(segments) != 1:
-        raise ValueError(f"it has {len(segments)} segments, not one")
-    (segment,) = segments
-    if segment.address != _LINK_ADDRESS or not segment.size:
-        raise ValueError(f"its segment of {segment.size} bytes is for {segment.address:#x}")
     return elf.contents(segment)
 
 

@@ -13,7 +13,8 @@ from imager.bootassets.kernelimage import efi_asset
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
 from imager.efi.authenticode import sign_pe
-from imager.efi.systemd import Part, version_number
+from imager.efi.certificates import der
+from imager.efi.systemd import version_number
 from imager.image.bootloader.boot import BootTarget, DiskBoot, IsoBoot, PlannedPartition
 from imager.image.bootloader.esp import disk_loader, esp_partition, medium_loader
 from imager.image.bootloader.unified import unified_images
@@ -100,8 +101,8 @@ def plan_iso_boot(target: BootTarget) -> IsoBoot:
     """Return an ISO's ESP, for SecureBoot with the signer's certificate."""
     files = medium_files(target)
     if target.build.secure_boot:
-        certificate = Content.of_bytes(target.build.secure_boot.certificate)
-        files = (*files, File(_CERTIFICATE, certificate))
+        certificate = der(target.build.secure_boot.signer.certificate)
+        files = (*files, File(_CERTIFICATE, Content.of_bytes(certificate)))
     return IsoBoot(Tree.of(files), _how(target), notes=_notes(target))
 
 
@@ -125,7 +126,7 @@ def _enroll_keys(target: BootTarget) -> EnrollKeys:
     if asked is not EnrollKeys.IF_SAFE:
         return asked
     loader = Content.of_file(target.build.assets.path(Asset.SD_BOOT))
-    is_known = version_number(loader, Part.BOOT) >= _IF_SAFE_SINCE
+    is_known = version_number(loader, "boot") >= _IF_SAFE_SINCE
     return asked if is_known else EnrollKeys.MANUAL
 
 

@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "systemd-boot has the version of a stub",
         "imager/efi/systemd.py",
-        "if found and found[1].decode() == part.value",
+        "if found and found[1].decode() == part",
         "if found",
         "tests/unit/test_uki.py::test_the_stub_says_its_version",
     ),
