@@ -7,7 +7,7 @@ systemd-stub(7) and UAPI.5, "UKI Profiles": a profile boots the sections before 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -125,16 +125,10 @@ def _split(sections: Sequence[Section]) -> tuple[Sequence[Section], list[Sequenc
     return sections[: starts[0]], [sections[a:b] for a, b in pairwise([*starts, len(sections)])]
 
 
-def _booted(base: Iterable[Section], profile: Iterable[Section]) -> dict[str, Content]:
+def _booted(base: Sequence[Section], profile: Sequence[Section]) -> dict[str, Content]:
     """Return the sections that a profile boots; the stub uses the first of each name."""
-    return {**_first(base), **_first(profile)}
-
-
-def _first(sections: Iterable[Section]) -> dict[str, Content]:
-    first: dict[str, Content] = {}
-    for section in sections:
-        first.setdefault(section.name, section.content)
-    return first
+    # In a dictionary the last of each name stays.
+    return {each.name: each.content for each in (*reversed(base), *reversed(profile))}
 
 
 def _value(booted: Mapping[str, Content], version: int, digest: _Digest) -> bytes:

@@ -246,12 +246,6 @@ def test_a_file_that_is_missing(grub: Path) -> None:
     assert "imager assets fetch" in caught.value.hint
 
 
-@pytest.mark.parametrize("prefix", ["/a\0b", "/ü"])
-def test_a_prefix_that_cannot_be(grub: Path, prefix: str) -> None:
-    with pytest.raises(ValueError, match=r"NUL|ascii"):
-        disk_core(grub, prefix=prefix, first_sector=34)
-
-
 VERSION = TalosVersion.parse("v1.9.0")
 
 

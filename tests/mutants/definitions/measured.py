@@ -39,8 +39,8 @@ MUTANTS = (
     Mutant(
         "a profile's own command line is not what it boots",
         "imager/efi/measured.py",
-        "{**_first(base), **_first(profile)}",
-        "{**_first(profile), **_first(base)}",
+        "(*reversed(base), *reversed(profile))",
+        "(*reversed(profile), *reversed(base))",
         f"{_MEASURED}::test_profiles_boot_their_own_sections",
     ),
     Mutant(
