@@ -98,8 +98,8 @@ def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[Pulled
     fields = load_fields(root.raw, where=where)
     if not isinstance(root.document, ImageManifest) or not is_artifact(root, where=where):
         raise BootAssetError(
-            f"{where} is not an artifact of boot assets",
-            hint="`imager assets push REF` makes one",
+            f"{where} is not a boot asset artifact",
+            hint="create one with `imager assets push REF`",
         )
     annotations = fields.child("annotations")
     its_arch = annotations.text(_ARCH) if annotations else ""
@@ -164,7 +164,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     }
     if len(shown) > _MOST_FILES:
         raise BootAssetError(
-            f"{folder} holds {len(shown)} files: it is not a folder of boot assets alone",
+            f"{folder} contains {len(shown)} files, too many for a folder of boot assets",
             hint="give the folder with --assets",
         )
     yield from ((name.as_posix(), path) for name, path in shown.items())

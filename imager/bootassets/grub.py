@@ -84,7 +84,7 @@ def find_bios_grub(arch: Arch, *, given: Path | None = None) -> Path:
     """
     if arch.grub_bios is None:
         raise UnsupportedError(
-            f"{arch.name} machines have no BIOS", hint="boot them by UEFI: without BIOS parts"
+            f"{arch.name} machines have no BIOS", hint="choose an output that boots by UEFI only"
         )
     return _find(arch, f"{arch.grub_bios}/{KERNEL}", given).parent
 

@@ -92,7 +92,7 @@ def _bzimage_version(vmlinuz: Path, head: bytes) -> str:
     release = _RELEASE.match(head, start)
     if release is None:
         raise BootAssetError(
-            f"{vmlinuz}: the kernel's header does not point at its version",
+            f"{vmlinuz}: the kernel's header does not point to its version",
             hint="the file may be truncated or damaged",
         )
     return release[1].decode("ascii")
@@ -107,7 +107,7 @@ def _zboot_version(vmlinuz: Path, head: bytes, file: BinaryIO) -> str:
     payload = file.read(size)
     try:
         if len(payload) < size:
-            raise EOFError("it is cut off")
+            raise EOFError("it is truncated")
         return _search(decoder(io.BytesIO(payload)))
     # GzipFile's own error is an OSError, too.
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:

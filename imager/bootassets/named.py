@@ -38,7 +38,7 @@ class NamedAssets:
             if path == INSTALLED / arch.name / asset.value and not path.is_file()
         ]
         names = ", ".join(setting(FIELDS[asset]) for asset in absent)
-        reason = f"not in {INSTALLED / arch.name}, so boot assets are looked for"
+        reason = f"not in {INSTALLED / arch.name}, so boot assets are searched for"
         notes = (f"{names} left out: {reason}",) if absent else ()
         files = {asset: path for asset, path in given.items() if asset not in absent}
         return cls(files, notes)

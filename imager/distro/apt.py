@@ -27,7 +27,7 @@ TEMPLATE = Path("/usr/share/python-apt/templates/Debian.info")
 _PACKAGE = "apt"
 _FROM_CALLER = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "APT_CONFIG")
 _MIRROR_HINT = (
-    "give --mirror, or set IMAGER_DEBIAN_MIRROR to, the URL of a Debian mirror, as in sources.list"
+    "give the URL of a Debian mirror, as in sources.list, with --mirror or in IMAGER_DEBIAN_MIRROR"
 )
 _FIELD = re.compile(r"^([A-Za-z0-9-]+): (.*)$", re.MULTILINE)
 _URI = re.compile(r"[a-z0-9+]+:/[^\s\[\]#]+", re.ASCII)
@@ -86,7 +86,7 @@ class Apt:
         found = sorted(folder.glob("*.deb"))
         if len(found) != 1 or not matches(found[0], package):
             raise UnusablePackageError(
-                f"the mirror's {package.name} {package.version} is not the one expected"
+                f"the mirror's {package.name} {package.version} does not match the expected package"
                 f" (SHA-256 {package.sha256})"
             )
         return found[0]
@@ -141,7 +141,7 @@ def find_mirror(environment: Mapping[str, str] = os.environ) -> str:
     asked = environment.get("IMAGER_DEBIAN_MIRROR", "")
     found = asked or _mirror_of_host() or _mirror_of_templates()
     if not found:
-        raise UnusablePackageError("no Debian mirror is known on this machine", hint=_MIRROR_HINT)
+        raise UnusablePackageError("no Debian mirror is configured", hint=_MIRROR_HINT)
     return found
 
 

@@ -41,7 +41,7 @@ def deb_files(path: Path, *, folders: tuple[str, ...]) -> Iterator[tuple[str, by
 def _seek_data(file: BinaryIO, size: int) -> str:
     """Position `file` at the package's data archive; return tarfile's mode for it."""
     if file.read(len(_MAGIC)) != _MAGIC:
-        raise ValueError("no ar archive")
+        raise ValueError("not an ar archive")
     while file.tell() < size:
         header = file.read(_HEADER_SIZE)
         if len(header) != _HEADER_SIZE or header[-2:] != _HEADER_END:
@@ -51,7 +51,7 @@ def _seek_data(file: BinaryIO, size: int) -> str:
             return _MODES[name]
         length = int(header[48:58])
         file.seek(length + length % 2, 1)
-    raise ValueError("no data archive of a known compression")
+    raise ValueError("no data archive with a supported compression")
 
 
 def _contents(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -60,5 +60,5 @@ def _contents(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     reader = archive.extractfile(member)
     data = reader.read() if reader else b""
     if len(data) != member.size:
-        raise ValueError(f"{member.name} is cut short")
+        raise ValueError(f"{member.name} is truncated")
     return data

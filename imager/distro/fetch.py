@@ -70,7 +70,7 @@ def fetch_assets(
     target = folder / arch.name
     check_replaceable(target)
     packages = get_packages(arch, flavor.packages(), lock=wanted.lock, context=context)
-    with context.waiting("Unpacking the kernel and making the initramfs"):
+    with context.waiting("Unpacking the kernel and building the initramfs"):
         assets = _make_assets(arch, flavor, packages, epoch=epoch, context=context)
     record = record_text(arch, epoch=epoch, packages=packages.packages, assets=assets)
     _put_in_place({**assets, RECORD: record.encode()}, target)
@@ -121,7 +121,7 @@ def _grub_names(arch: Arch, found: Mapping[str, bytes]) -> list[str]:
 
 def _needed(found: Mapping[str, bytes], name: str) -> bytes:
     if name not in found:
-        raise UnusablePackageError(f"Debian's packages of GRUB have no {name}")
+        raise UnusablePackageError(f"Debian's GRUB packages contain no {name}")
     return found[name]
 
 
@@ -129,7 +129,7 @@ def _one(files: Mapping[str, bytes], name: str) -> bytes:
     """Return the file called `name`, in any of its possible folders."""
     found = [data for path, data in files.items() if PurePosixPath(path).name == name]
     if len(found) != 1:
-        raise UnusablePackageError(f"Debian's package has {len(found)} files {name}, not one")
+        raise UnusablePackageError(f"Debian's package contains {len(found)} files {name}, not one")
     return found[0]
 
 
@@ -165,12 +165,12 @@ def check_replaceable(target: Path) -> None:
         target.parent.exists() and not target.parent.is_dir()
     ):
         raise InputError(
-            f"{target} cannot be a folder: a file is there",
+            f"{target} cannot be a folder: a file exists there",
             hint="choose another folder with --folder",
         )
     if target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file():
         raise InputError(
-            f"{target} holds files that imager did not put there",
+            f"{target} contains files that imager did not create",
             hint="choose another folder with --folder",
         )
 

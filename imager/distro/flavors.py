@@ -61,7 +61,7 @@ def _build_witness(parts: InitramfsInputs, _: FetchContext) -> bytes:
 
 def _build_node(parts: InitramfsInputs, context: FetchContext) -> bytes:
     wheels = get_wheels(locked_wheels(parts.arch), parts.arch, context)
-    with context.waiting("Making the node's root file system"):
+    with context.waiting("Building the node's root file system"):
         base = cached_squashfs_image(
             base_root(parts.debs, wheels, parts.busybox),
             timestamp=parts.epoch,
@@ -85,4 +85,4 @@ def find_flavor(name: str) -> Flavor:
         if flavor.name == name:
             return flavor
     known = ", ".join(flavor.name for flavor in FLAVORS)
-    raise InputError(f"boot assets have no flavor {name!r}", hint=f"the flavors are {known}")
+    raise InputError(f"unknown flavor of boot assets: {name!r}", hint=f"the flavors are {known}")

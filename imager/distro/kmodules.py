@@ -67,7 +67,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     data = lzma.LZMADecompressor().decompress(path.read_bytes(), _LARGEST_MODULE)
     if len(data) >= _LARGEST_MODULE:
-        raise ValueError("larger than any module")
+        raise ValueError("larger than the limit for modules")
     return data
 
 

@@ -118,8 +118,8 @@ def _package_set(
     needed = (_BOOT, _BUSYBOX, *more)
     if len(kernels) != 1 or not debs.keys() >= set(needed):
         raise InputError(
-            f"the lock must name one kernel and {', '.join(needed)}: {', '.join(debs)}",
-            hint="the lock may be that of another flavor: give --flavor",
+            f"the lock must contain one kernel and {', '.join(needed)}, and has {', '.join(debs)}",
+            hint="the lock may be for another flavor: pass --flavor",
         )
     grub = tuple(debs[name] for name in _grub_names(arch) if name in debs)
     return PackageSet(

@@ -76,7 +76,7 @@ def get_wheels(wheels: Sequence[Wheel], arch: Arch, context: FetchContext) -> tu
                 path.replace(cache / f"{_sha256(path)}.whl")
     for wheel in wheels:
         if not _is_there(cache, wheel):
-            raise UnusablePackageError(f"pip brought no wheel {wheel.name} {wheel.version}")
+            raise UnusablePackageError(f"pip did not download {wheel.name} {wheel.version}")
     return tuple(_cached(cache, wheel) for wheel in wheels)
 
 
@@ -93,7 +93,7 @@ def _download(wheels: Sequence[Wheel], arch: Arch, folder: Path) -> None:
     try:
         run_tool(argv, package=_PIP_PACKAGE, env=_caller_settings())
     except DependencyError as error:
-        hint = error.hint or "PIP_INDEX_URL is the address of another index than PyPI"
+        hint = error.hint or "set PIP_INDEX_URL to use another index than PyPI"
         raise UnusablePackageError(f"Python packages: {error.message}", hint=hint) from error
 
 

@@ -78,7 +78,7 @@ class PeSignatures:
         damaged = tuple(each.problem for each in self.signatures if each.problem)
         if damaged or any(each.trusted is not False for each in self.signatures):
             return damaged
-        return ("no signature leads to one of the given certificates",)
+        return ("no signature chains to one of the given certificates",)
 
 
 def read_signatures(
@@ -135,7 +135,7 @@ def _claim(content: bytes, message: SignedMessage) -> tuple[str, bytes]:
     try:
         hash_name, claimed = claimed_digest(content)
     except ASN1_ERRORS as error:
-        raise Pkcs7Error("is not for an image") from error
+        raise Pkcs7Error("does not sign an image") from error
     if hash_name != message.hash_name:
         raise Pkcs7Error(
             f"uses {message.hash_name} and {printable(hash_name)}, and UEFI firmware hashes the"
@@ -149,7 +149,7 @@ def _check_encoding(data: bytes, hash_name: str) -> None:
     from imager.efi.pkcs7 import Pkcs7Error
 
     if data[1] != _TWO_BYTES or not data[_PLACE:].startswith(_DIGEST_OIDS[hash_name]):
-        raise Pkcs7Error("has lengths in a form that UEFI firmware does not read")
+        raise Pkcs7Error("encodes lengths in a form that UEFI firmware does not support")
 
 
 def _checksum(content: Content, split: SplitImage) -> Checksum:

@@ -102,7 +102,7 @@ def _sound(load: Callable[[bytes], list[Certificate]], data: bytes) -> tuple[Cer
                 each.issuer.rfc4514_string()
                 _ = each.not_valid_before_utc, each.not_valid_after_utc, each.extensions
         except broken as error:
-            raise ValueError(f"not a sound certificate: {error}") from error
+            raise ValueError(f"invalid certificate: {error}") from error
     return found
 
 

@@ -82,11 +82,11 @@ def _entries(data: bytes) -> Iterator[SignatureEntry]:
     position = 0
     while position < len(data):
         if len(data) - position < _LIST.size:
-            raise ValueError("a signature list is cut off")
+            raise ValueError("a signature list is truncated")
         kind, size, header, each = _LIST.unpack_from(data, position)
         body = size - _LIST.size - header
         if position + size > len(data) or each <= _OWNER_SIZE or body <= 0 or body % each:
-            raise ValueError("the sizes of a signature list are wrong")
+            raise ValueError("a signature list contains invalid sizes")
         end = position + size
         for start in range(end - body, end, each):
             owner = UUID(bytes_le=data[start : start + _OWNER_SIZE])
@@ -155,7 +155,7 @@ def parse_auth(variable: Variable, data: bytes, *, name: str) -> AuthFile:
     except (ValueError, struct.error) as error:
         raise InvalidKeyError(
             f"{name}: not a signed UEFI variable: {error}",
-            hint="give .auth files as `imager secureboot gen-keys` or sign-efi-sig-list make them",
+            hint="use .auth files made by `imager secureboot gen-keys` or sign-efi-sig-list",
         ) from error
     signer, append = _verified(variable, time, signature, value, name=name)
     return AuthFile(variable, timestamp, entries, signer, append)
@@ -168,7 +168,7 @@ def _parts(data: bytes) -> tuple[bytes, bytes, bytes]:
     if (revision, kind, guid) != (_REVISION, _TYPE_GUID, _PKCS7.bytes_le):
         raise ValueError("no PKCS #7 signature follows the time")
     if size < _CERTIFICATE.size or end > len(data):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return data[: _TIME.size], data[_TIME.size + _CERTIFICATE.size : end], data[end:]
 
 
@@ -193,7 +193,7 @@ def _verified(
             message = read_detached(signature)
             kind = (message.content_type, message.content, message.hash_name)
             if kind != (DATA, None, "sha256"):
-                raise Pkcs7Error("is not a detached one over SHA-256")
+                raise Pkcs7Error("is not a detached SHA-256 signature")
             message.verify(_signed(variable.value, variable.guid, attributes, time, value))
         except Pkcs7Error as error:
             problem = problem or str(error)

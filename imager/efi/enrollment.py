@@ -84,7 +84,7 @@ def load_well_known(folder: Path) -> WellKnown:
     if not any(found.values()):
         raise InvalidKeyError(
             f"{folder}: found no certificates in db/ or KEK/",
-            hint="copy Microsoft's there, from github.com/microsoft/secureboot_objects",
+            hint="copy Microsoft's there, from https://github.com/microsoft/secureboot_objects",
         )
     return found
 
@@ -101,7 +101,7 @@ def _certificates(folder: Path) -> Iterator[Certificate]:
 
 def load_auth(variable: Variable, path: Path) -> AuthFile:
     """Return the value that the file `path` gives `variable`; raises InputError if invalid."""
-    data, _ = read_limited(path, what=f"{variable.value} of SecureBoot", limit=1 << 20)
+    data, _ = read_limited(path, what=f"SecureBoot variable {variable.value}", limit=1 << 20)
     return parse_auth(variable, data, name=str(path))
 
 

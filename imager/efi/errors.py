@@ -8,7 +8,9 @@ from imager.support.errors import DependencyError, InputError
 class InvalidKeyError(InputError):
     """A private key or certificate is missing, damaged, or not of the kind that is needed."""
 
-    remedy = "Make keys with `imager secureboot gen-keys`, or correct the file that is named."
+    remedy = (
+        "Make keys with `imager secureboot gen-keys`, or correct the file that the message names."
+    )
 
 
 class InvalidEfiBinaryError(InputError):

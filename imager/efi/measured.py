@@ -109,10 +109,10 @@ def _in_memory(image: Content, section: PeSection) -> Content:
 
 def _known_version(version: int, name: str) -> int:
     if version < FIRST_STUB:
-        told = f"is of systemd {version}" if version else "does not state its version"
+        told = f"is from systemd {version}" if version else "does not state its version"
         raise UnsupportedError(
-            f"the stub in {name} {told}: what it measures into the TPM is not known",
-            hint=f"use the stub of systemd {FIRST_STUB} or newer",
+            f"the stub in {name} {told}: its TPM measurements are unknown",
+            hint=f"use a stub from systemd {FIRST_STUB} or newer",
         )
     return version
 
@@ -161,7 +161,5 @@ def _profile_id(booted: Mapping[str, Content]) -> str:
 def _small(booted: Mapping[str, Content], name: str) -> bytes:
     content = booted[name]
     if content.size > _SMALL:
-        raise InvalidEfiBinaryError(
-            f"{name}: {content.size} bytes are more than the limit of {_SMALL}"
-        )
+        raise InvalidEfiBinaryError(f"{name}: {content.size} bytes exceeds the limit of {_SMALL}")
     return read_content(content)

@@ -171,7 +171,7 @@ def read_public_key(pem: bytes) -> RSAPublicKey:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise InvalidKeyError(".pcrpkey: not a public key in PEM", hint=_DAMAGED) from error
     if not isinstance(key, RSAPublicKey):
-        raise InvalidKeyError(".pcrpkey: not an RSA key, as PCR policies need", hint=_DAMAGED)
+        raise InvalidKeyError(".pcrpkey: not an RSA key, which PCR policies require", hint=_DAMAGED)
     return key
 
 

@@ -148,7 +148,7 @@ def _checked(data: bytes, size: int, name: str) -> PeHeaders:
     try:
         return _parse(data, size)
     except (ValueError, struct.error) as error:
-        raise InvalidEfiBinaryError(f"{name}: not a sound PE32+ executable: {error}") from error
+        raise InvalidEfiBinaryError(f"{name}: not a valid PE32+ executable: {error}") from error
 
 
 def _parse(data: bytes, size: int) -> PeHeaders:

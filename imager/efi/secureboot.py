@@ -86,11 +86,11 @@ def load_secure_boot(
         missing = next(path for path in files.variables if path not in present)
         raise InvalidKeyError(
             f"{missing} is missing, but {present[0]} exists",
-            hint="give all of PK.auth, KEK.auth and db.auth, or none to have them made",
+            hint="give all of PK.auth, KEK.auth and db.auth, or none to create all of them",
         )
     if present and files.well_known:
         raise InputError(
-            f"{present[0]} is used as it is, so well-known certificates cannot be added",
+            f"{present[0]} is used unchanged, so well-known certificates cannot be added",
             hint="remove PK.auth, KEK.auth and db.auth, or leave well-known certificates out",
         )
     variables = _given(files, signer) if present else _made(files, signer)
@@ -119,7 +119,7 @@ def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
         raise InvalidKeyError(
             f"{files.variables[0].parent}: firmware would not boot with these keys: "
             f"{'; '.join(problems)}",
-            hint="remove PK.auth, KEK.auth and db.auth to have them made, or make new keys with"
+            hint="remove PK.auth, KEK.auth and db.auth to create them again, or make new keys with"
             " `imager secureboot gen-keys`",
         )
     return {variable.value: path.read_bytes() for variable, path in paths.items()}

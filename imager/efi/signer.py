@@ -103,10 +103,10 @@ def load_signer(
 ) -> tuple[FileSigner, tuple[str, ...]]:
     """Load the signer from the PEM files `key` and `certificate`, and return warnings about them.
 
-    A certificate that is not valid at `now` is a warning.
-    `key_passphrase` decrypts an encrypted key. If the file has several certificates, the first is
-    used, as in Talos's imager. Raises InputError for a file of the wrong kind, and if key and
-    certificate do not match; UnsupportedError for a key that UEFI firmware cannot verify.
+    Warns if the certificate is not valid at `now`. `key_passphrase` decrypts an encrypted key. If
+    the file has several certificates, the first is used, as in Talos's imager. Raises InputError
+    for a file of the wrong kind, and if key and certificate do not match; UnsupportedError for a
+    key that UEFI firmware cannot verify.
     """
     loaded, warnings = load_key(key)
     found = first_certificate(certificate)
@@ -133,7 +133,7 @@ def load_key(path: Path) -> tuple[FileKey, tuple[str, ...]]:
         problem = "the private key is not an RSA key, and UEFI firmware verifies RSA only"
     elif not SMALLEST_KEY <= key.key_size <= LARGEST_KEY:
         problem = (
-            f"the RSA key has {key.key_size} bits, and UEFI firmware needs"
+            f"the RSA key has {key.key_size} bits, and UEFI firmware supports"
             f" {SMALLEST_KEY} to {LARGEST_KEY}"
         )
     else:
@@ -204,7 +204,7 @@ def _no_key(path: Path, data: bytes) -> InputError:
         return InvalidKeyError(f"{path}: this PEM file contains no private key")
     return InvalidKeyError(
         f"{path}: the private key is not in PEM format",
-        hint="for one in DER: openssl pkey -inform DER -in KEY -out key.pem",
+        hint="convert a DER key: openssl pkey -inform DER -in KEY -out key.pem",
     )
 
 

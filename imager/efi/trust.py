@@ -46,7 +46,7 @@ def certificate_problem(certificate: Certificate) -> str:
         if each.critical and each.oid.dotted_string not in _KNOWN_EXTENSIONS:
             return (
                 f"the certificate has the critical extension {each.oid.dotted_string}, which UEFI "
-                "firmware does not know"
+                "firmware does not support"
             )
     return ""
 

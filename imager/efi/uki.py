@@ -104,7 +104,7 @@ def _check_stub(stub: Path, headers: PeHeaders) -> None:
     if headers.certificates.size:
         raise UnsupportedError(
             f"{stub}: the stub is signed, and adding to it would break the signature",
-            hint="give the unsigned stub; the finished image is what gets signed",
+            hint="give the unsigned stub: the finished image is signed",
         )
 
 
@@ -115,9 +115,7 @@ def _check_sections(stub: Path, headers: PeHeaders, sections: Sequence[Section])
         if not _NAME.fullmatch(section.name):
             raise ValueError(f"{section.name!r} is not a section name")
         if not section.content.size:
-            raise InvalidEfiBinaryError(
-                f"{stub}: there is nothing to put into section {section.name}"
-            )
+            raise InvalidEfiBinaryError(f"{stub}: section {section.name} would be empty")
         if section.name == PROFILE:
             seen = set(own)
         elif section.name in seen:
@@ -155,11 +153,11 @@ def _patched_stub(
     """
     data = stub.read_bytes()[: headers.data_end]
     if not _is_padding(data[headers.table_end : headers.first_data]):
-        raise UnsupportedError(f"{stub}: there are data behind the section table")
+        raise UnsupportedError(f"{stub}: unexpected data follows the section table")
     try:
         patched = _patched_headers(data, headers, placed, shift=shift)
     except struct.error as error:
-        raise InvalidEfiBinaryError(f"{stub}: not a sound PE32+ executable: {error}") from error
+        raise InvalidEfiBinaryError(f"{stub}: not a valid PE32+ executable: {error}") from error
     head = patched[: headers.table_end] + b"".join(each.header for each in placed)
     return head.ljust(headers.first_data + shift, b"\0") + patched[headers.first_data :]
 

@@ -59,7 +59,7 @@ def _images(volume: OpenedVolume, place: int) -> Iterator[BootImage]:
     starts = range(0, len(catalog) - _ENTRY + 1, _ENTRY)
     entries = [catalog[start : start + _ENTRY] for start in starts]
     if not entries or not _is_valid(entries[0]):
-        raise DamagedError("its boot catalog has no sound validation entry")
+        raise DamagedError("the boot catalog has no valid validation entry")
     platform, left, number, more = entries[0][1], 1, 0, True
     for entry in entries[1:]:
         if entry[0] == _EXTENSION:
@@ -75,7 +75,7 @@ def _images(volume: OpenedVolume, place: int) -> Iterator[BootImage]:
         else:
             return
     if left:
-        raise DamagedError("its boot catalog has no end")
+        raise DamagedError("the boot catalog is not terminated")
 
 
 def _is_valid(entry: bytes) -> bool:

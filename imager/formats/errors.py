@@ -8,13 +8,13 @@ from imager.support.errors import InputError
 class DamagedVolumeError(InputError):
     """A file system or partition table that is read breaks its own rules."""
 
-    remedy = "Copy or make the image again; check it with fsck or sgdisk."
+    remedy = "Copy or build the image again; check it with fsck or sgdisk."
 
 
 class VolumeTooSmallError(InputError):
     """The files do not fit in a file system of this size."""
 
-    remedy = "Make the disk or volume larger: the message names the least size where it is known."
+    remedy = "Make the disk or volume larger. The message states the smallest size if it is known."
 
 
 class ImpossibleNameError(InputError):

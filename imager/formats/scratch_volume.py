@@ -37,7 +37,8 @@ def make_sparse(path: Path, size: int) -> None:
             file.truncate(size)
     except OSError as error:
         raise HostError(
-            f"no sparse file of {format_size(size)} can be made in {path.parent}: {error.strerror}",
+            f"cannot create a sparse file of {format_size(size)} in {path.parent}:"
+            f" {error.strerror}",
             hint="use a scratch folder on ext4, XFS, btrfs or tmpfs",
         ) from error
 

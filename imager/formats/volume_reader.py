@@ -61,12 +61,12 @@ class OpenedVolume:
         self.spend(length)
         data = os.pread(self._descriptor, length, self._offset + offset)
         if len(data) < length:
-            raise DamagedError(f"the file ends before byte {offset + length} of it")
+            raise DamagedError(f"the file ends before byte {offset + length} of the volume")
         return data
 
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.size:
-            raise DamagedError(f"bytes {offset} to {offset + length} lie outside of it")
+            raise DamagedError(f"bytes {offset} to {offset + length} are outside of the volume")
 
     def count(self) -> None:
         """Count one entry or extent; raises DamagedError if there are too many."""
@@ -88,12 +88,12 @@ class OpenedVolume:
         """
         self._contents += size
         if size > self.size or self._contents > _MOST_SHARED * self.size:
-            raise DamagedError("its files have more bytes than it has")
+            raise DamagedError("its files are larger than the volume")
         extents: list[Extent] = []
         end = 0
         for run in self._joined(runs):
             if run.offset < end:
-                raise DamagedError(f"byte {run.offset} of a file is in two places")
+                raise DamagedError(f"byte {run.offset} of a file is stored twice")
             end = run.offset + run.length
             length = min(end, size) - run.offset
             if length > 0:
@@ -130,13 +130,13 @@ def opened_volume(
         with path.open("rb") as file:
             room = file.seek(0, os.SEEK_END) - offset  # a device has no st_size
             if size is not None and size > room:
-                raise DamagedError("the file ends before it does")
+                raise DamagedError("the file ends before the end of the volume")
             whole = room if size is None else size
             yield OpenedVolume(path, file.fileno(), offset=offset, size=whole)
     except DamagedError as error:
         raise DamagedVolumeError(
             f"{path}: the {what} file system at byte {offset} is damaged: {error}",
-            hint="copy or make the image again",
+            hint="copy or build the image again",
         ) from error
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
@@ -203,7 +203,7 @@ def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree
             elif entry.kind is Kind.OTHER:
                 others.append(path)
             elif entry.place in seen:
-                raise DamagedError(f"the folder {path!a} is in two places")
+                raise DamagedError(f"the folder {path!a} occurs in two places")
             else:
                 seen.add(entry.place)
                 folders.append(path)
@@ -230,8 +230,8 @@ def _entries(format_: Format[Place], folder: Place) -> Iterator[RawEntry[Place]]
     for entry in format_.entries(folder):
         name, key = entry.name, format_.key(entry.name)
         if name in ("", ".", "..") or "/" in name or "\0" in name:
-            raise DamagedError(f"the name {name!a} is not possible")
+            raise DamagedError(f"the name {name!a} is invalid")
         if key in names:
-            raise DamagedError(f"the name {name!a} is there twice in a folder")
+            raise DamagedError(f"the name {name!a} occurs twice in a folder")
         names.add(key)
         yield entry

@@ -24,7 +24,7 @@ def check_fits_fat(target: Target) -> None:
     large = _too_large(target.cache) if target.cache else []
     if large:
         raise InputError(
-            f"{', '.join(large)}: a file on a FAT stick has at most 4 GiB less one byte",
+            f"{', '.join(large)}: FAT limits a file to 4 GiB less one byte",
             hint=_NO_FAT,
         )
     try:

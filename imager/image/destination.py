@@ -54,7 +54,7 @@ def output_path(given: Path, name: str) -> Path:
         if kind := _kind(given.stat()):
             raise InputError(
                 f"--output {given} is {kind}, not a folder",
-                hint="name a folder, and write the finished output there with dd",
+                hint="name a folder, then write the finished output to the device with dd",
             )
         ends = f", and not a file that ends in {suffix}" if suffix else ""
         raise InputError(
@@ -81,16 +81,16 @@ def check_replaceable(path: Path, *, clobber: bool) -> Replaced | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"cannot look at {path}: {error.strerror}") from error
+        raise InputError(f"cannot inspect {path}: {error.strerror}") from error
     if kind := _kind(status):
         raise InputError(
-            f"{path} is {kind}, which the output does not replace",
+            f"{path} is {kind}, and an output replaces only regular files",
             hint="remove it, or write to another place with --output",
         )
     if not clobber:
         raise AlreadyExistsError(
             f"{path} exists already",
-            hint="leave --no-clobber out to replace it, or write to another place with --output",
+            hint="omit --no-clobber to replace it, or write to another place with --output",
         )
     return Replaced(
         status.st_size,

@@ -9,7 +9,7 @@ class DiskTooSmallError(InputError):
     """A disk or stick of the chosen size does not hold what it must."""
 
     remedy = (
-        "Choose the size that the message names, or leave --image-disk-size out to "
+        "Choose the size that the message states, or omit --image-disk-size to "
         "use the smallest size that works. --dry-run shows all parts with their sizes."
     )
 
@@ -17,7 +17,7 @@ class DiskTooSmallError(InputError):
 class ImpossibleBootloaderError(UnsupportedError):
     """The chosen bootloader does not go with SecureBoot, the sectors or the architecture."""
 
-    remedy = "Leave --bootloader out: then one that works is chosen."
+    remedy = "Omit --bootloader to use one that works."
 
 
 class UnsuitableDeviceError(InputError):

@@ -196,7 +196,7 @@ def _key_set(
         db, dbx = found[Variable.DB], found.get(Variable.DBX)
         problems += enrollment_problems(found[Variable.PK], found[Variable.KEK], db)
         problems += [
-            f"a machine that enrols these keys refuses {each.path}"
+            f"a machine that enrols these keys rejects {each.path}"
             for each in binaries
             if each.found is None or not starts(each.found, db=db, dbx=dbx)
         ]

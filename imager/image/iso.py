@@ -89,12 +89,12 @@ def _notes(target: Target, iso: IsoPlan, name: str) -> Iterator[str]:
     try:
         check_fits_fat(target)
     except InputError as error:
-        yield f"what is in the ISO cannot be copied to a FAT stick: {error.message}; {error.hint}"
+        yield f"the ISO cannot be copied to a FAT stick: {error.message}; {error.hint}"
     else:
         if iso.renamed:
             yield (
-                f"Windows shows {count(len(iso.renamed), 'name')} of the ISO shortened, such as"
-                f" {iso.renamed[0]}: do not copy them to a stick there, make it with"
+                f"Windows shows {count(len(iso.renamed), 'name')} of the ISO in short form, such as"
+                f" {iso.renamed[0]}: do not copy them to a stick on Windows, build one with"
                 f" {setting('output.kind', 'usb')}"
             )
 

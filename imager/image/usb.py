@@ -31,7 +31,7 @@ _DISK = "talos-usb-stick"
 _BOOTLOADER = "output.isoOptions.bootloader"
 _SIZE = "output.imageOptions.diskSize"
 _SECTOR = 512
-_UEFI_ALONE = "boots by UEFI; for a BIOS write the ISO itself to the stick"
+_UEFI_ALONE = "boots by UEFI; for a BIOS, write the ISO itself to the stick"
 
 
 def plan_usb_output(target: Target) -> OutputPlan:

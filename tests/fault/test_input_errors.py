@@ -70,7 +70,7 @@ def test_empty_initramfs(site: Site, bootloader: str) -> None:
         (("iso", "--arch", "arm64", "--bootloader", "dual-boot"), ("dual-boot", "have no BIOS")),
         (
             ("metal-4k", "--bootloader", "grub", "--talos-version", "v1.10.0"),
-            ("grub", "sectors of 4096 bytes"),
+            ("grub", "4096-byte sectors"),
         ),
     ],
 )

@@ -82,7 +82,7 @@ def test_files_of_others_are_not_replaced(pushed: str, tmp_path: Path) -> None:
     (tmp_path / "amd64" / "mine").write_text("x")
     done = cli.run("assets", "pull", pushed, "--folder", tmp_path)
     assert done.returncode == 2
-    assert "did not put there" in done.stderr
+    assert "did not create" in done.stderr
     assert tree_files(tmp_path) == {"amd64/mine": b"x"}
 
 

@@ -198,7 +198,7 @@ def test_an_older_set_is_replaced_and_nothing_left_beside(bench: Bench) -> None:
 def test_files_of_others_are_never_replaced(bench: Bench) -> None:
     (bench.root / "assets/amd64").mkdir(parents=True)
     (bench.root / "assets/amd64/vmlinuz").write_bytes(b"of a Talos installer")
-    with pytest.raises(InputError, match="did not put there"):
+    with pytest.raises(InputError, match="did not create"):
         fetch(bench)
 
 
@@ -231,7 +231,7 @@ def test_a_lock_without_a_kernel_is_refused(bench: Bench) -> None:
     record = json.loads(bench.lock.read_text())
     kept = [each for each in record["packages"] if not each["name"].startswith("linux-image")]
     bench.lock.write_text(json.dumps({**record, "packages": kept}))
-    with pytest.raises(InputError, match="the lock must name one kernel"):
+    with pytest.raises(InputError, match="the lock must contain one kernel"):
         fetch(bench)
 
 

@@ -108,7 +108,7 @@ def test_a_power_cut_leaves_a_sound_table(
 def test_a_damaged_table_is_not_moved(disk: Path, position: int) -> None:
     flip(disk, position)
     data = disk.read_bytes()
-    with pytest.raises(InputError, match="no sound GPT"):
+    with pytest.raises(InputError, match="no valid GPT"):
         read_table(disk)
     assert disk.read_bytes() == data
 
@@ -116,8 +116,8 @@ def test_a_damaged_table_is_not_moved(disk: Path, position: int) -> None:
 def test_a_disk_that_is_too_small_is_told(tmp_path: Path) -> None:
     path = write_disk(tmp_path / "disk", SIZE)
     os.truncate(path, SIZE - MIB)
-    with pytest.raises(InputError, match="the table is for 67108864 bytes"):
+    with pytest.raises(InputError, match="the table describes a disk of 67108864 bytes"):
         read_table(path)
     path.write_bytes(b"short")
-    with pytest.raises(InputError, match="no sound GPT"):
+    with pytest.raises(InputError, match="no valid GPT"):
         read_table(path)

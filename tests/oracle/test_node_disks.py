@@ -492,7 +492,7 @@ def test_a_table_of_which_no_copy_is_sound_is_not_touched(image: Path) -> None:
         data = disk.read_bytes()
         with pytest.raises(HostError, match="is not blank and is not overwritten"):
             plan_on(disk)
-        with pytest.raises(InputError, match="no sound GPT"):
+        with pytest.raises(InputError, match="no valid GPT"):
             grow_disk(device(disk))
         assert disk.read_bytes() == data
 

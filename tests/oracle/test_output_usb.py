@@ -165,7 +165,7 @@ def test_a_blob_that_fat_cannot_hold(assets: Path, tmp_path: Path) -> None:
     assert re.search(r"hint: .*\bdd\b.*raw disk", done.stderr)
     assert not (tmp_path / NAME).exists()
     _, note = build("iso", *common, "--dry-run")["notes"]
-    assert note.startswith("what is in the ISO cannot be copied to a FAT stick: ")
+    assert note.startswith("the ISO cannot be copied to a FAT stick: ")
     assert digest in note
 
 
@@ -199,7 +199,7 @@ def test_tags_that_windows_shortens_are_whole_on_the_stick(
     copy = tagged(cache, tmp_path, tag)
     common = ("--assets", assets, "--image-cache", copy, "--output", tmp_path)
     _, note = build("iso", *common, "--dry-run")["notes"]
-    assert note.startswith("Windows shows 1 name of the ISO shortened, such as imagecache/")
+    assert note.startswith("Windows shows 1 name of the ISO in short form, such as imagecache/")
     assert tag in note
     build(*USB, *common)
     assert any(path.endswith(f"/reference/{tag}") for path in files(tmp_path / NAME, tmp_path))
@@ -213,4 +213,4 @@ def test_tags_that_differ_in_case_alone(assets: Path, cache: CacheFixture, tmp_p
     assert "/reference/V1' and '" in done.stderr
     assert "hint: write the ISO itself to the stick with dd" in done.stderr
     _, note = build("iso", *common, "--dry-run")["notes"]
-    assert note.startswith("what is in the ISO cannot be copied to a FAT stick: ")
+    assert note.startswith("the ISO cannot be copied to a FAT stick: ")

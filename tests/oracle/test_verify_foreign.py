@@ -124,7 +124,7 @@ def test_isos(kind: str, files: Files, keys: Keys, tmp_path: Path) -> None:
     assert told(report) == [(volume, LOADER), (volume, UKI), *in_tree]
     assert report["problems"] == [
         "ISO 9660 tree: EFI/tool.efi: not signed",
-        "ISO 9660 tree: loader/keys/auto: a machine that enrols these keys refuses EFI/tool.efi",
+        "ISO 9660 tree: loader/keys/auto: a machine that enrols these keys rejects EFI/tool.efi",
     ]
     assert all(problem in said for problem in report["problems"])
     assert [each["ok"] for each in report["keys"]] == [True, False]
@@ -259,5 +259,5 @@ def test_a_loader_of_zeros_is_not_passed_over(files: Files, keys: Keys, tmp_path
     report, _ = verified(volume, keys)
     assert told(report) == [("FAT volume", LOADER), ("FAT volume", UKI)]
     assert report["problems"][0] == (
-        f"{LOADER}: not a sound PE32+ executable: it does not begin with MZ"
+        f"{LOADER}: not a valid PE32+ executable: it does not begin with MZ"
     )

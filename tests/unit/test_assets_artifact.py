@@ -63,7 +63,7 @@ def test_there_must_be_assets(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="vmlinuz for amd64"):
         plan(tmp_path)
     write(tmp_path, **{f"file{number}": b"" for number in range(1001)})
-    with pytest.raises(InputError, match="holds 1004 files"):
+    with pytest.raises(InputError, match="contains 1004 files"):
         plan(tmp_path)
 
 
@@ -82,10 +82,10 @@ def test_paths_that_lead_elsewhere(tmp_path: Path, titles: list[str]) -> None:
 
 def test_other_artifacts(tmp_path: Path) -> None:
     root = plan(write(tmp_path)).root
-    with pytest.raises(InputError, match="is not an artifact of boot assets"):
+    with pytest.raises(InputError, match="is not a boot asset artifact"):
         artifact_files(changed(root, artifactType="a/b"), AMD64, where="x")
     index = {"schemaVersion": 2, "manifests": []}
-    with pytest.raises(InputError, match="is not an artifact of boot assets"):
+    with pytest.raises(InputError, match="is not a boot asset artifact"):
         artifact_files(RawManifest.parse(json.dumps(index).encode()), AMD64, where="x")
     with pytest.raises(InputError, match="for 'amd64', not for arm64"):
         artifact_files(root, ARM64, where="x")

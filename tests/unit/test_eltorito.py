@@ -93,12 +93,16 @@ def test_catalogs(
 @pytest.mark.parametrize(
     ("entries", "catalog", "words"),
     [
-        ((bytes(32),), 20, "no sound validation entry"),
-        ((validation(EFI)[:-1] + b"\0", image(30)), 20, "no sound validation entry"),
-        ((b"\1\1" + validation(EFI)[2:], image(30)), 20, "no sound validation entry"),
-        ((validation(EFI), image(30), header(LAST, EFI, 0xFFFF)), 20, "boot catalog has no end"),
-        ((), 64, "no sound validation entry"),
-        ((), 0xFFFF_FFFF, "lie outside of it"),
+        ((bytes(32),), 20, "no valid validation entry"),
+        ((validation(EFI)[:-1] + b"\0", image(30)), 20, "no valid validation entry"),
+        ((b"\1\1" + validation(EFI)[2:], image(30)), 20, "no valid validation entry"),
+        (
+            (validation(EFI), image(30), header(LAST, EFI, 0xFFFF)),
+            20,
+            "boot catalog is not terminated",
+        ),
+        ((), 64, "no valid validation entry"),
+        ((), 0xFFFF_FFFF, "are outside of the volume"),
     ],
 )
 def test_damaged_catalogs(

@@ -101,7 +101,9 @@ def test_too_small_for_the_file_system_itself(tmp_path: Path, size: int) -> None
 
 
 def test_full_says_how_much_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(VolumeTooSmallError, match=r"at least 1\d\.\d MiB are missing") as caught:
+    with pytest.raises(
+        VolumeTooSmallError, match=r"at least 1\d\.\d MiB more are needed"
+    ) as caught:
         plan(named(1, 20 * MIB), tmp_path, size=12 * MIB)
     assert caught.value.exit_code == 2
     assert caught.value.hint

@@ -243,7 +243,7 @@ def test_names_fat_cannot_hold_are_refused(path: str) -> None:
     ],
 )
 def test_names_that_are_one_on_fat_are_refused(paths: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match="one name"):
+    with pytest.raises(InputError, match="the same name"):
         plan(*(small(path) for path in paths))
 
 

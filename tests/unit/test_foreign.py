@@ -91,7 +91,7 @@ def test_what_is_neither_file_nor_folder_is_told_and_left_out(path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\0"])
 def test_impossible_names(path: Path, name: str) -> None:
-    assert "is not possible" in refusal(path, {"root": [(name, FILE, "1")]})
+    assert "is invalid" in refusal(path, {"root": [(name, FILE, "1")]})
 
 
 def test_a_name_that_is_there_twice(path: Path) -> None:
@@ -100,9 +100,9 @@ def test_a_name_that_is_there_twice(path: Path) -> None:
 
 def test_folders_that_contain_each_other(path: Path) -> None:
     loop = {"root": [("a", FOLDER, "1")], "1": [("b", FOLDER, "root")]}
-    assert "'a/b' is in two places" in refusal(path, loop)
+    assert "'a/b' occurs in two places" in refusal(path, loop)
     twice = {"root": [("a", FOLDER, "1"), ("b", FOLDER, "1")], "1": []}
-    assert "is in two places" in refusal(path, twice)
+    assert "occurs in two places" in refusal(path, twice)
 
 
 def test_paths_without_end(path: Path) -> None:
@@ -131,9 +131,9 @@ def test_metadata_without_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_files_larger_than_the_volume(path: Path) -> None:
-    assert "more bytes than it has" in refusal(path, {"root": [("a", FILE, "4097")]})
+    assert "its files are larger than" in refusal(path, {"root": [("a", FILE, "4097")]})
     shared = [(f"{number}", FILE, "4096") for number in range(5)]
-    assert "more bytes than it has" in refusal(path, {"root": shared})
+    assert "its files are larger than" in refusal(path, {"root": shared})
     assert len(drawn(path, {"root": shared[:4]}).files) == 4
 
 

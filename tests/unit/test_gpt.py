@@ -117,8 +117,8 @@ def test_partitions_may_fill_the_usable_area() -> None:
 @pytest.mark.parametrize(
     ("partitions", "message"),
     [
-        ([replace(EFI, offset=MIB + 100)], "not on 512-byte sectors"),
-        ([replace(EFI, size=MIB + 1)], "not on 512-byte sectors"),
+        ([replace(EFI, offset=MIB + 100)], "not aligned to 512-byte sectors"),
+        ([replace(EFI, size=MIB + 1)], "not aligned to 512-byte sectors"),
         ([replace(EFI, size=0)], "empty"),
         ([EFI, replace(BIOS, offset=4 * MIB)], "'EFI' and 'BIOS' overlap"),
         ([replace(EFI, label="x" * 37)], "longer than 72 bytes"),
@@ -166,7 +166,9 @@ def test_a_disk_of_another_size_is_refused(tmp_path: Path) -> None:
     for size in (SIZE + MIB, SIZE - MIB):
         with path.open("r+b") as file:
             file.truncate(size)
-        with pytest.raises(InputError, match=f"the table is for {SIZE} bytes, not {size}"):
+        with pytest.raises(
+            InputError, match=f"the table describes a disk of {SIZE} bytes, not {size}"
+        ):
             read_gpt(path)
 
 
@@ -203,7 +205,7 @@ def test_sound_checksums_over_overlapping_partitions_do_not_help(tmp_path: Path)
 def test_what_is_no_disk_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "disk"
     path.write_bytes(data)
-    with pytest.raises(InputError, match="no sound GPT"):
+    with pytest.raises(InputError, match="no valid GPT"):
         read_gpt(path)
 
 

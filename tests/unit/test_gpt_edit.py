@@ -100,7 +100,7 @@ def test_what_is_no_table_is_told(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     for data in (b"", b"short", bytes(SIZE), b"\xff" * MIB):
         path.write_bytes(data)
-        with pytest.raises(InputError, match="no sound GPT"):
+        with pytest.raises(InputError, match="no valid GPT"):
             read_table(path)
         assert read_numbered(path) == {}
     with pytest.raises(InputError, match="cannot be read"):
@@ -120,7 +120,7 @@ def test_damage_never_makes_another_table(tmp_path: Path) -> None:
         try:
             assert read_table(path).partitions == expected
         except InputError as error:
-            assert "no sound GPT" in error.message
+            assert "no valid GPT" in error.message
         assert read_numbered(path) in ({}, expected)
         write_at(path, {spot: original[spot] for spot in changed})
 

@@ -222,7 +222,7 @@ def test_a_hybrid_isos_image_knows_its_place_and_nothing_else_changes(tmp_path: 
         ("kernel.img", make_kernel(count=2), "2 segments"),
         ("kernel.img", make_kernel(address=0x8000), "0x8000"),
         ("kernel.img", make_kernel()[:-1], "cut off"),
-        ("normal.mod", b"MZ", "no 32-bit ELF"),
+        ("normal.mod", b"MZ", "not a 32-bit ELF"),
         ("moddep.lst", b"normal: \xff\n", "can't decode"),
         ("moddep.lst", b"normal:\n", "no module 'biosdisk'"),
         ("diskboot.img", bytes(512), "segment 0x0"),

@@ -226,7 +226,7 @@ def test_boot_entries_that_cannot_work_are_refused(entry: BootEntry, message: st
 
 @pytest.mark.parametrize("path", ["a\udc80", "n" * 254, "ä" * 127])
 def test_bad_names_are_refused(path: str) -> None:
-    with pytest.raises(InputError, match="cannot be in an ISO"):
+    with pytest.raises(InputError, match="cannot be stored in an ISO"):
         plan([File(path, Content(0))])
 
 

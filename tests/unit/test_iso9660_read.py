@@ -191,7 +191,7 @@ def test_folders_that_were_too_deep_are_found_where_they_belong(tmp_path: Path) 
     root += record(b"RR_MOVED", 23, SECTOR, flags=2, use=nm(b"rr_moved") + PX_FOLDER)
     assert names(tmp_path / "x.iso", drawn(root, {22: moved, 23: place})) == ["deep/f"]
     wrong = record(b"DEEP", 31, 0, use=nm(b"deep") + PX + entry(b"CL", both(31)))
-    assert "cut off" in refusal(tmp_path / "x.iso", drawn(wrong, {31: b"\x20"}))
+    assert "truncated" in refusal(tmp_path / "x.iso", drawn(wrong, {31: b"\x20"}))
     wrong = record(b"DEEP", 31, 0, use=nm(b"deep") + PX + entry(b"CL", both(24)))
     message = refusal(tmp_path / "x.iso", drawn(wrong, {24: moved}))
     assert "no folder at sector 24" in message
@@ -212,7 +212,7 @@ def test_files_in_several_sections(tmp_path: Path) -> None:
         part(b"F;1", 31, 2048) + part(b"G;1", 30, 5, 0),
         part(b"F;1", 31, 2048) + part(b"F;1", 30, 5, 2),
     ):
-        assert "not whole" in refusal(path, drawn(wrong))
+        assert "incomplete" in refusal(path, drawn(wrong))
 
 
 def test_links_and_devices_are_told(tmp_path: Path) -> None:
@@ -245,54 +245,54 @@ def test_other_block_sizes_are_not_supported(image: bytes, tmp_path: Path) -> No
 
 FOLDER = record(b"D", 25, SECTOR, flags=2, use=nm(b"d") + PX_FOLDER)
 HOSTILE: Mapping[str, tuple[bytes, Mapping[int, bytes], str]] = {
-    "outside": (record(b"A;1", 32, 1, use=nm(b"a") + PX), {}, "outside of it"),
-    "far outside": (record(b"A;1", 0xFFFFFFFF, 1, use=nm(b"a") + PX), {}, "outside of it"),
-    "too large": (record(b"A;1", 0, 0xFFFFFFFF, use=nm(b"a") + PX), {}, "more bytes"),
-    "slash": (record(b"A;1", 31, 1, use=nm(b"../a") + PX), {}, "not possible"),
-    "above": (record(b"A;1", 31, 1, use=nm(b"..") + PX), {}, "not possible"),
-    "flagged above": (record(b"A;1", 31, 1, use=nm(b"", 4) + PX), {}, "not possible"),
-    "nul": (record(b"A;1", 31, 1, use=nm(b"a\0b") + PX), {}, "not possible"),
-    "no name": (record(b"", 31, 1), {}, "not possible"),
+    "outside": (record(b"A;1", 32, 1, use=nm(b"a") + PX), {}, "outside of the volume"),
+    "far outside": (record(b"A;1", 0xFFFFFFFF, 1, use=nm(b"a") + PX), {}, "outside of the volume"),
+    "too large": (record(b"A;1", 0, 0xFFFFFFFF, use=nm(b"a") + PX), {}, "larger than the volume"),
+    "slash": (record(b"A;1", 31, 1, use=nm(b"../a") + PX), {}, "is invalid"),
+    "above": (record(b"A;1", 31, 1, use=nm(b"..") + PX), {}, "is invalid"),
+    "flagged above": (record(b"A;1", 31, 1, use=nm(b"", 4) + PX), {}, "is invalid"),
+    "nul": (record(b"A;1", 31, 1, use=nm(b"a\0b") + PX), {}, "is invalid"),
+    "no name": (record(b"", 31, 1), {}, "is invalid"),
     "twice": (record(b"A;1", 31, 1, use=nm(b"a") + PX) * 2, {}, "twice"),
-    "endless name": (record(b"A;1", 31, 1, use=nm(b"a", 1) + PX), {}, "does not end"),
-    "two names": (record(b"A;1", 31, 1, use=nm(b"a") + nm(b"b") + PX), {}, "not possible"),
+    "endless name": (record(b"A;1", 31, 1, use=nm(b"a", 1) + PX), {}, "not terminated"),
+    "two names": (record(b"A;1", 31, 1, use=nm(b"a") + nm(b"b") + PX), {}, "is invalid"),
     "long name": (
         record(b"A;1", 31, 1, use=nm(b"a" * 100, 1) + ce(25, 0, 201)),
         {25: nm(b"b" * 100, 1) + nm(b"c" * 91)},
-        "does not end",
+        "not terminated",
     ),
     "continuation loop": (
         record(b"A;1", 31, 1, use=ce(25, 0, 28)),
         {25: ce(25, 0, 28)},
-        "without end",
+        "too many continuation areas",
     ),
-    "continuation outside": (record(b"A;1", 31, 1, use=ce(32, 0, 28)), {}, "outside of it"),
-    "large continuation": (record(b"A;1", 31, 1, use=ce(0, 0, 65537)), {}, "too far"),
+    "continuation outside": (record(b"A;1", 31, 1, use=ce(32, 0, 28)), {}, "outside of the volume"),
+    "large continuation": (record(b"A;1", 31, 1, use=ce(0, 0, 65537)), {}, "too large"),
     "folder loop": (FOLDER, {25: record(b"U", 20, 2048, flags=2, use=nm(b"up"))}, "two places"),
     "own folder": (FOLDER, {25: record(b"D", 25, 99, flags=2, use=nm(b"d"))}, "two places"),
-    "folder outside": (record(b"D", 32, 4096, flags=2, use=nm(b"d")), {}, "outside of it"),
+    "folder outside": (record(b"D", 32, 4096, flags=2, use=nm(b"d")), {}, "outside of the volume"),
     "parted folder": (
         record(b"D", 25, 2048, flags=0x82, use=nm(b"d")) + record(b"D", 25, 0, use=nm(b"d")),
         {},
         "several sections",
     ),
-    "short record": (b"\x21" + bytes(40), {}, "cut off"),
+    "short record": (b"\x21" + bytes(40), {}, "truncated"),
     "name beyond the record": (
         record(b"A;1", 31, 1)[:32] + b"\xf0" + bytes(300),
         {},
-        "cut off",
+        "truncated",
     ),
     "interleaved": (
         record(b"A;1", 31, 1)[:26] + b"\1\1" + record(b"A;1", 31, 1)[28:],
         {},
         "interleaved",
     ),
-    "entry cut off": (record(b"A;1", 31, 1, use=b"NM\x40\1\0a"), {}, "cut off"),
-    "short entry": (record(b"A;1", 31, 1, use=b"NM\4\1"), {}, "cut off"),
+    "entry cut off": (record(b"A;1", 31, 1, use=b"NM\x40\1\0a"), {}, "truncated"),
+    "short entry": (record(b"A;1", 31, 1, use=b"NM\4\1"), {}, "truncated"),
     "numbers differ": (
         record(b"A;1", 31, 1)[:6] + bytes(4) + record(b"A;1", 31, 1)[10:],
         {},
-        "copies of a number differ",
+        "byte orders of a number",
     ),
 }
 
@@ -306,10 +306,10 @@ def test_hostile_records(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data.replace(b"\xffCD001", b"\xfeCD001"), "is no volume descriptor"),
+        (lambda data: data.replace(b"\xffCD001", b"\xfeCD001"), "is not a volume descriptor"),
         (lambda data: data.replace(b"\1CD001", b"\3CD001"), "no primary"),
-        (lambda data: data[: 17 * SECTOR] + data[16 * SECTOR : 17 * SECTOR] * 64, "have no end"),
-        (lambda data: data[:-1], "cut off"),
+        (lambda data: data[: 17 * SECTOR] + data[16 * SECTOR : 17 * SECTOR] * 64, "not terminated"),
+        (lambda data: data[:-1], "truncated"),
     ],
 )
 def test_descriptors_that_are_wrong(

@@ -31,7 +31,7 @@ def test_kernel_version_of_a_bzimage(tmp_path: Path) -> None:
     assert kernel_version(path) == "6.12.5-talos"
     for broken in (bzimage(b"\xff\xff"), bzimage(b"6.1 ", pointer=0xFFFF), bzimage(b"6" * 99)):
         path.write_bytes(broken)
-        with pytest.raises(InputError, match="does not point at its version"):
+        with pytest.raises(InputError, match="does not point to its version"):
             kernel_version(path)
 
 

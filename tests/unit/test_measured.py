@@ -165,7 +165,7 @@ def test_a_uki_without_policies_says_so(pcr_key: PcrKey, tmp_path: Path) -> None
     [
         (".pcrsig", b"{", ".pcrsig: not a list of PCR signatures: "),
         (".pcrpkey", b"no key", ".pcrpkey: not a public key in PEM"),
-        (".pcrsig", b" " * ((1 << 20) + 1), ".pcrsig: 1048577 bytes are more than the limit"),
+        (".pcrsig", b" " * ((1 << 20) + 1), ".pcrsig: 1048577 bytes exceeds the limit"),
     ],
 )
 def test_damaged_policies_are_problems(

@@ -398,12 +398,12 @@ def test_everything_wrong_with_a_disk_is_told(
     assert "Traceback" not in done.stderr
     for problem in (
         "EFI/a.efi: not signed",
-        "EFI/b.efi: no signature leads to one of the given certificates",
+        "EFI/b.efi: no signature chains to one of the given certificates",
         "EFI/c.efi: the signature is for another image, or this one is damaged",
-        "vmlinuz: not a sound PE32+",
+        "vmlinuz: not a valid PE32+",
         "loader/keys/auto: PK.auth: for the variable PK, the signature does not verify",
         "loader/keys/auto: db.auth is missing",
-        "loader/keys/mine: a machine that enrols these keys refuses EFI/b.efi",
+        "loader/keys/mine: a machine that enrols these keys rejects EFI/b.efi",
     ):
         assert problem in done.stderr
     assert LOADER not in done.stderr
@@ -414,7 +414,7 @@ def test_other_images(certificate: Path, tmp_path: Path) -> None:
     for name, data, words in (
         ("empty", b"", "neither an EFI binary nor an EFI system partition"),
         ("compressed", b"\x28\xb5\x2f\xfd" * 999, "decompress it first"),
-        ("gpt", bytes(512) + b"EFI PART" + bytes(99999), "no sound GPT"),
+        ("gpt", bytes(512) + b"EFI PART" + bytes(99999), "no valid GPT"),
     ):
         (tmp_path / name).write_bytes(data)
         done = run("secureboot", "verify", tmp_path / name)

@@ -116,7 +116,9 @@ def test_a_key_and_the_certificate_of_another(keys: Keys, tmp_path: Path) -> Non
 def test_a_key_that_firmware_does_not_verify(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     tool("openssl", "genrsa", "-out", key, "1024")
-    with pytest.raises(UnsupportedError, match="1024 bits, and UEFI firmware needs 2048 to 16384"):
+    with pytest.raises(
+        UnsupportedError, match="1024 bits, and UEFI firmware supports 2048 to 16384"
+    ):
         load_key(key)
     tool("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
     with pytest.raises(UnsupportedError, match="UEFI firmware verifies RSA only"):
@@ -255,7 +257,7 @@ def test_who_signed_is_told_from_who_did_not(
     content = Content.of_bytes(signed)
     assert read_signatures(content).signatures[0].trusted is None
     found = read_signatures(content, trusted=(other.certificate,))
-    assert found.problems == ("no signature leads to one of the given certificates",)
+    assert found.problems == ("no signature chains to one of the given certificates",)
     both = sign_pe(content, other)
     for each in (signer, other):
         assert read_signatures(both, trusted=(each.certificate,)).problems == ()
@@ -267,7 +269,7 @@ def test_a_certificate_that_is_no_authority_vouches_for_itself_alone(tmp_path: P
     below = issued(tmp_path, leaf, "below").signer
     content = sign_pe(Content.of_bytes(pe_stub()), below)
     found = read_signatures(content, trusted=(leaf.signer.certificate,))
-    assert found.problems == ("no signature leads to one of the given certificates",)
+    assert found.problems == ("no signature chains to one of the given certificates",)
 
 
 def test_unsigned(signer: FileSigner) -> None:
@@ -300,7 +302,7 @@ def with_place(offset: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "error", "words"),
     [
-        (b"MZ", InputError, "not a sound PE32"),
+        (b"MZ", InputError, "not a valid PE32"),
         (with_section(0xA00), UnsupportedError, "the bytes from 2048 to 2560 are in no section"),
         (with_section(0x600), InputError, "sections overlap at byte 1536"),
         (with_place(0x408), InputError, "the certificate table overlaps the sections"),
@@ -351,7 +353,9 @@ def test_lengths_that_firmware_does_not_read(signer: FileSigner) -> None:
     assert signature[1] == 0x82
     for other in (b"\x30\x83\0" + signature[2:], b"\x30\x80" + signature[4:] + b"\0\0"):
         (problem,) = problems(with_table(certificate_entry(other)), signer)
-        assert problem == "the signature has lengths in a form that UEFI firmware does not read"
+        assert (
+            problem == "the signature encodes lengths in a form that UEFI firmware does not support"
+        )
 
 
 TABLES = {

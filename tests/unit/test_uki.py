@@ -115,7 +115,7 @@ def test_headers_that_reach_the_first_section_are_unsupported(stub: Path) -> Non
     ("offset", "value", "message"),
     [
         (SECURITY_DIRECTORY, struct.pack("<II", 0x1000, 8), "signed"),
-        (TABLE + 90, b"bound imports", "behind the section table"),
+        (TABLE + 90, b"bound imports", "follows the section table"),
     ],
 )
 def test_stubs_that_cannot_be_extended(stub: Path, offset: int, value: bytes, message: str) -> None:
@@ -140,7 +140,7 @@ def test_code_that_pads_the_headers_is_no_data(stub: Path) -> None:
 
 def test_a_stub_whose_sizes_overflow_is_an_input_error(stub: Path) -> None:
     stub.write_bytes(patched(pe_stub(), OPTIONAL + 8, b"\xff\xff\xff\xff"))
-    with pytest.raises(InputError, match="not a sound PE32"):
+    with pytest.raises(InputError, match="not a valid PE32"):
         plan_uki(stub, many(1))
 
 
@@ -159,7 +159,7 @@ def test_bad_sections_are_refused(stub: Path) -> None:
     for name in ("linux", ".longname", ".", ".li\n"):
         with pytest.raises(ValueError, match="not a section name"):
             plan_uki(stub, [text(name, b"1")])
-    with pytest.raises(InputError, match=r"nothing to put into section \.initrd"):
+    with pytest.raises(InputError, match=r"section \.initrd would be empty"):
         plan_uki(stub, [text(".initrd", b"")])
     with pytest.raises(UnsupportedError, match="4 GiB"):
         plan_uki(stub, [Section(".initrd", Content(1 << 32))])
@@ -258,15 +258,15 @@ def test_check_pe_takes_an_application_of_the_machine(stub: Path) -> None:
     [
         (b"", "does not begin with MZ"),
         (b"#!/bin/sh\n", "does not begin with MZ"),
-        (b"MZ", "not a sound PE32"),
-        (patched(pe_stub(), 0x3C, b"\xff\xff\xff\x7f"), "not a sound PE32"),
+        (b"MZ", "not a valid PE32"),
+        (patched(pe_stub(), 0x3C, b"\xff\xff\xff\x7f"), "not a valid PE32"),
         (patched(pe_stub(), PE_START, b"NE"), "signature is missing"),
         (patched(pe_stub(), OPTIONAL, b"\x0b\x01"), "not a 64-bit executable"),
         (patched(pe_stub(), PE_START + 6, b"\xff\xff"), "65535 sections"),
         (patched(pe_stub(), PE_START + 6, b"\0\0"), "0 sections"),
         (patched(pe_stub(), OPTIONAL + 36, b"\0\0\0\0"), "powers of two"),
         (patched(pe_stub(), OPTIONAL + 32, b"\x03\0\0\0"), "powers of two"),
-        (patched(pe_stub(), TABLE, b"\xff"), "not a sound PE32"),
+        (patched(pe_stub(), TABLE, b"\xff"), "not a valid PE32"),
         (
             patched(patched(pe_stub(), TABLE + 16, bytes(4)), TABLE + 56, bytes(4)),
             "no section has data",

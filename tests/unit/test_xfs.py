@@ -108,14 +108,14 @@ def test_scratch_is_left_empty(tmp_path: Path) -> None:
     ],
 )
 def test_unusable_names_are_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(InputError, match="plain names") as caught:
+    with pytest.raises(InputError, match="unsupported path") as caught:
         plan([File(path, Content(1))], tmp_path)
     assert "A-Z, a-z, 0-9" in caught.value.hint
 
 
 @pytest.mark.parametrize("size", [-1, 0, 4096, 300 * MIB - 4096, 300 * MIB + 512, 2048 * GIB])
 def test_unusable_sizes_are_refused(tmp_path: Path, size: int) -> None:
-    with pytest.raises(InputError, match="is not possible") as caught:
+    with pytest.raises(InputError, match="invalid size") as caught:
         plan([], tmp_path, size=size)
     assert "300 MiB to 1 TiB" in caught.value.hint
 
@@ -134,7 +134,7 @@ def test_what_does_not_fit_is_told_with_both_sizes(tmp_path: Path, mebibytes: in
 
 def test_too_many_files_are_refused(tmp_path: Path) -> None:
     files = [File(f"{index:05}", Content(0)) for index in range(17_000)]
-    with pytest.raises(InputError, match="more files than 10,000"):
+    with pytest.raises(InputError, match="more than 10,000 files"):
         plan(files, tmp_path)
     assert len(plan(files[:10_000], tmp_path).files) == 10_000
 

@@ -47,7 +47,7 @@ def directories_of(tree: Tree) -> dict[str, tuple[Entry, ...]]:
 def check_names(tree: Tree) -> None:
     """Raise InputError for a name that is invalid in ext4 or reserved."""
     if LOST_AND_FOUND in tree.entries[ROOT]:
-        raise ImpossibleNameError(f"ext4: {LOST_AND_FOUND!r} belongs to the file system")
+        raise ImpossibleNameError(f"ext4: the name {LOST_AND_FOUND!r} is reserved")
     for path in (path for paths in tree.entries.values() for path in paths):
         try:
             length = len(name_of(path).encode())

@@ -76,7 +76,7 @@ class Groups:
         _check_readable(volume, raw, incompat)
         block_size = 1024 << u32(raw, 0x18) if u32(raw, 0x18) < 32 else 0
         if block_size not in _BLOCK_SIZES:
-            raise UnsupportedError(f"{volume.path}: an ext4 file system with blocks of this size")
+            raise UnsupportedError(f"{volume.path}: unsupported ext4 block size")
         seed = u32(raw, 0x270) if incompat & _OWN_SEED else crc32c(raw[0x68:0x78])
         found = cls(
             volume,
@@ -97,16 +97,16 @@ class Groups:
 
     def _check(self) -> None:
         if self.blocks * self.block_size > self.volume.size:
-            raise DamagedError("it is cut off, or larger than its partition")
+            raise DamagedError("it is truncated, or larger than its partition")
         sizes = (self._descriptor_size, self.inode_size)
         if any(size & (size - 1) or size > self.block_size for size in sizes):
-            raise DamagedError("its superblock has impossible sizes")
+            raise DamagedError("the superblock contains invalid sizes")
         if self._descriptor_size < 32 or self.inode_size < 128:
-            raise DamagedError("its superblock has impossible sizes")
+            raise DamagedError("the superblock contains invalid sizes")
         if not self._blocks_per_group or not self.inodes_per_group:
-            raise DamagedError("its superblock has groups of nothing")
+            raise DamagedError("the superblock defines empty block groups")
         if self._first_block > 1 or self.inodes != self.inodes_per_group * self._count:
-            raise DamagedError("its superblock counts groups and inodes wrongly")
+            raise DamagedError("the superblock's counts of groups and inodes do not match")
 
     @property
     def _count(self) -> int:
@@ -151,13 +151,13 @@ def _check_readable(volume: OpenedVolume, raw: bytes, incompat: int) -> None:
     repair = "repair a copy of the volume with `e2fsck -fy`, or build the image again"
     if incompat & _NEEDS_RECOVERY:
         raise UnsupportedError(
-            f"{volume.path}: the ext4 file system was not unmounted, its journal is to be replayed",
+            f"{volume.path}: the ext4 file system was not unmounted: its journal must be replayed",
             hint=repair,
         )
     if unknown := incompat & ~_READABLE:
         raise UnsupportedError(
-            f"{volume.path}: an ext4 file system with features that are not read: {unknown:#x}",
-            hint="copy the files out of it, and use the folder",
+            f"{volume.path}: the ext4 file system uses unsupported features: {unknown:#x}",
+            hint="copy the files to a folder, and use that folder",
         )
     if _u16(raw, 0x3A) != _CLEAN:
         raise UnsupportedError(f"{volume.path}: the ext4 file system is not clean", hint=repair)

@@ -78,7 +78,7 @@ def lay_out(tree: Tree, volume: VolumeOptions, path: Path) -> list[tuple[BlockRu
     _make_empty(tree, volume, path)
     missing = needed_blocks(tree) - free_blocks(path)
     if missing > 0:
-        raise _full(volume, f"at least {format_size(missing * BLOCK)} are missing")
+        raise _full(volume, f"at least {format_size(missing * BLOCK)} more are needed")
     try:
         with open_file_system(path) as file_system:
             return _Layout(file_system, tree, volume.timestamp).create()
@@ -132,7 +132,7 @@ def _make_empty(tree: Tree, volume: VolumeOptions, path: Path) -> None:
     left = volume.size // BLOCK - inodes // _INODES_PER_BLOCK - _FIXED_BLOCKS
     # mkfs.ext4 rejects a journal that takes more than half of the volume.
     if left * BLOCK < 2 * journal * MIB:
-        raise _full(volume, "that is too little even for the file system itself")
+        raise _full(volume, "this is too small for the file system's own structures")
     extended = f"hash_seed={volume.uuid},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0"
     options = [
         *("-g", str(_GROUP_BLOCKS), "-I", "256", "-G", "16", "-m", "0", "-e", "continue"),

@@ -146,7 +146,7 @@ def _library() -> ctypes.CDLL:
         crc.argtypes, crc.restype = (c_uint32, c_char_p, ctypes.c_size_t), c_uint32
     except (OSError, AttributeError) as error:
         raise DependencyError(
-            f"libext2fs.so.2, which lays out ext4, cannot be used: {error}",
+            f"cannot load libext2fs.so.2, which ext4 requires: {error}",
             hint="apt-get install e2fsprogs",
         ) from error
     library.initialize_ext2_error_table()

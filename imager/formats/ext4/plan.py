@@ -77,8 +77,8 @@ def minimum_ext4_size(tree: Tree, *, scratch: Path, granularity: int = MIB) -> i
 def _check_size(size: int) -> None:
     if not 0 <= size <= _LARGEST:
         raise InputError(
-            f"an ext4 volume of {format_size(size)} is not possible",
-            hint=f"the largest is {format_size(_LARGEST)}",
+            f"invalid size for an ext4 volume: {format_size(size)}",
+            hint=f"the maximum is {format_size(_LARGEST)}",
         )
 
 

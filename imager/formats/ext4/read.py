@@ -74,7 +74,7 @@ class _Ext4(Format[_Inode]):
         self._groups = Groups.read(volume)
         self.root = self._inode(ROOT_INODE)
         if not stat.S_ISDIR(self.root.mode):
-            raise DamagedError("its root is no folder")
+            raise DamagedError("its root is not a folder")
 
     def entries(self, folder: _Inode) -> Iterator[RawEntry[_Inode]]:
         size = self._groups.block_size
@@ -86,7 +86,7 @@ class _Ext4(Format[_Inode]):
             for place in range(run.place, run.place + end - run.offset, size):
                 yield from self._block_entries(self._volume.read(place, size), folder)
         if end != folder.size:
-            raise DamagedError(f"the folder of inode {folder.number} is cut off")
+            raise DamagedError(f"the folder of inode {folder.number} is truncated")
 
     def content(self, file: _Inode) -> Content:
         return self._volume.content(file.size, self._runs(file))
@@ -96,11 +96,11 @@ class _Ext4(Format[_Inode]):
         at = 0
         while at < len(block):
             if at + _NAME.size > len(block):
-                raise DamagedError(f"the folder of inode {folder.number} has a record cut off")
+                raise DamagedError(f"the folder of inode {folder.number} has a truncated record")
             number, length, name_length, _ = _NAME.unpack_from(block, at)
             end = at + length
             if length < _NAME.size + name_length or length % 4 or end > len(block):
-                raise DamagedError(f"the folder of inode {folder.number} has an impossible record")
+                raise DamagedError(f"the folder of inode {folder.number} has an invalid record")
             name = block[at + _NAME.size : at + _NAME.size + name_length]
             if number and name not in (b".", b".."):
                 self._volume.count()
@@ -119,7 +119,7 @@ class _Ext4(Format[_Inode]):
 
     def _inode(self, number: int) -> _Inode:
         if not 0 < number <= self._groups.inodes:
-            raise DamagedError(f"there is no inode {number}")
+            raise DamagedError(f"inode {number} does not exist")
         raw = self._volume.read(self._groups.inode_offset(number), self._groups.inode_size)
         mode, size_low, links, flags, generation, size_high = (
             int.from_bytes(raw[at : at + width], "little")
@@ -137,8 +137,8 @@ class _Ext4(Format[_Inode]):
         """Yield the runs of a file's data, in file order."""
         if inode.flags & _ODD_FLAGS or (inode.size and not inode.flags & EXTENTS_FLAG):
             raise UnsupportedError(
-                f"{self._volume.path}: inode {inode.number} has no extents, as files of ext2 and 3",
-                hint="copy the files out of it, and use the folder",
+                f"{self._volume.path}: inode {inode.number} has no extents, as in ext2 and ext3",
+                hint="copy the files to a folder, and use that folder",
             )
         if not inode.size:
             return
@@ -149,7 +149,7 @@ class _Ext4(Format[_Inode]):
                 raise DamagedError(f"the extents of inode {inode.number} are not in order")
             least = logical + count
             if physical + count > self._groups.blocks:
-                raise DamagedError(f"inode {inode.number} lies outside of the file system")
+                raise DamagedError(f"inode {inode.number} has data outside of the file system")
             if not reserved:
                 yield Run(logical * size, physical * size, count * size)
 
@@ -165,7 +165,7 @@ class _Ext4(Format[_Inode]):
         if magic != _EXTENT_MAGIC or not entries <= most <= fit:
             raise DamagedError(f"inode {inode.number} has a damaged extent tree")
         if own > _DEEPEST or depth not in (None, own):
-            raise DamagedError(f"inode {inode.number} has an extent tree of impossible depth")
+            raise DamagedError(f"inode {inode.number} has an extent tree of invalid depth")
         if depth is not None and inode.seed is not None:
             end = _HEADER.size + most * _EXTENT.size
             found = int.from_bytes(node[end : end + 4], "little")

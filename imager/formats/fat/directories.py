@@ -129,7 +129,7 @@ def folders_of(tree: Tree) -> tuple[Folder, ...]:
 def _check_size(file: File) -> None:
     if file.content.size > LARGEST_FILE:
         raise ImpossibleNameError(
-            f"{file.path}: {file.content.size} bytes are more than a file on FAT can have,"
+            f"{file.path}: {file.content.size} bytes exceeds the size limit of a file on FAT,"
             " 4 GiB less one byte",
             hint="put it on a partition with another file system",
         )
@@ -140,8 +140,8 @@ def _check_room(path: str, names: Collection[str]) -> None:
     records = own + sum(map(record_count, names))
     if records > _MOST_RECORDS:
         raise ImpossibleNameError(
-            f"{path or '/'}: {len(names)} names are too many for one folder of a FAT volume: they"
-            f" take {records} records, and it has {_MOST_RECORDS}"
+            f"{path or '/'}: {len(names)} names are too many for one FAT folder: they"
+            f" need {records} records, and the limit is {_MOST_RECORDS}"
         )
 
 
@@ -167,6 +167,6 @@ def _check_names(names: Mapping[str, str]) -> None:
         known = seen.setdefault(folded(name), path)
         if known != path:
             raise ImpossibleNameError(
-                f"{known!a} and {path!a} are one name on a FAT file system",
-                hint="names must differ in more than case",
+                f"{known!a} and {path!a} are the same name on a FAT file system",
+                hint="rename one of them: FAT ignores case",
             )

@@ -41,9 +41,7 @@ def check_name(name: str, *, path: str) -> None:
         problem = f"a name of more than {_LONGEST} characters"
     else:
         return
-    raise ImpossibleNameError(
-        f"{path!a}: a FAT file system cannot hold {problem}", hint="rename the file"
-    )
+    raise ImpossibleNameError(f"{path!a}: FAT does not allow {problem}", hint="rename the file")
 
 
 def folded(path: str) -> str:

@@ -130,7 +130,7 @@ def _fit(
     """Return the geometry with the largest clusters that is FAT32 and has space for the files."""
     if size % sector_size or size > LARGEST_SIZE:
         raise InputError(
-            f"a FAT file system of {size} bytes",
+            f"invalid size for a FAT file system: {size} bytes",
             hint=f"use whole sectors of {sector_size} bytes, up to {format_size(LARGEST_SIZE)}",
         )
     for cluster_size in _cluster_sizes(sector_size, size):
@@ -140,8 +140,8 @@ def _fit(
             return geometry, layout
     least = minimum_fat_size(tree, sector_size=sector_size)
     raise InputError(
-        f"a FAT32 file system of {format_size(size)} with sectors of {sector_size} bytes is too"
-        f" small: with these files it needs {format_size(least)}",
+        f"a FAT32 file system of {format_size(size)} with {sector_size}-byte sectors is too"
+        f" small: these files need {format_size(least)}",
         hint=f"make it at least {least} bytes",
     )
 

@@ -139,9 +139,9 @@ class _Geometry:
         root_size = root_records * _RECORD.size
         data = (reserved + tables * table_sectors) * sector + root_size
         if sectors * sector > volume.size:
-            raise DamagedError("it is cut off, or larger than its partition")
+            raise DamagedError("it is truncated, or larger than its partition")
         if data % sector or data > sectors * sector:
-            raise DamagedError("its boot sector has impossible sizes")
+            raise DamagedError("the boot sector contains invalid sizes")
         cluster_size = per_cluster * sector
         clusters = (sectors * sector - data) // cluster_size
         # The same criteria as in Linux.
@@ -154,10 +154,10 @@ class _Geometry:
         root = root if bits == 32 else 0
         found = cls(bits, table, copies, clusters, cluster_size, data, root, root_size)
         if active >= tables or found.table_size > table_sectors * sector:
-            raise DamagedError("its allocation table does not fit")
+            raise DamagedError("the allocation table does not cover all clusters")
         if found.table_size > _LARGEST_TABLE:
             raise UnsupportedError(
-                f"{volume.path}: a FAT file system of {clusters} clusters",
+                f"{volume.path}: the FAT file system has too many clusters: {clusters}",
                 hint="format it with larger clusters",
             )
         return found
@@ -242,7 +242,7 @@ class _Fat(Format[_Place]):
             cluster = following
             size += geometry.cluster_size
             if size > _LARGEST_FOLDER:
-                raise DamagedError(f"the folder at cluster {folder.cluster} does not end")
+                raise DamagedError(f"the folder at cluster {folder.cluster} is too large or a loop")
 
     def _runs(self, file: _Place) -> Iterator[Run]:
         """Yield the runs of a file's data; clusters after its end are ignored."""
@@ -259,7 +259,7 @@ class _Fat(Format[_Place]):
 
     def _following(self, cluster: int) -> int:
         if not FIRST_CLUSTER <= cluster < self._end:
-            raise DamagedError(f"a chain leads to cluster {cluster}, which does not exist")
+            raise DamagedError(f"a cluster chain refers to cluster {cluster}, which does not exist")
         return self._table[cluster] & self._geometry.numbers
 
 

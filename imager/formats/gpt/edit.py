@@ -47,7 +47,7 @@ def write_empty_table(path: Path, *, guid: UUID, sector_size: int = 512) -> None
         try:
             table = _empty(size, guid, sector_size)
         except ValueError as error:
-            raise OutputError(f"{path}: no partition table can be made: {error}") from error
+            raise OutputError(f"{path}: cannot create a partition table: {error}") from error
         _write(file, 0, table.mbr)
         _write(file, table.disk_size - sector_size, table.backup_header)
         _write(file, sector_size, table.header)
@@ -72,9 +72,7 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
         with path.open("r+b", buffering=0) as file:
             yield file
     except OSError as error:
-        raise OutputError(
-            f"{path}: the partition table cannot be written: {error.strerror}"
-        ) from error
+        raise OutputError(f"{path}: cannot write the partition table: {error.strerror}") from error
 
 
 def _write(file: BinaryIO, offset: int, data: bytes) -> None:

@@ -83,7 +83,7 @@ def check_new(partitions: Sequence[Partition], sector_size: int) -> None:
     """Raise ValueError unless the partitions can be written as entries of one table."""
     for part in partitions:
         if part.offset % sector_size or part.size % sector_size:
-            raise ValueError(f"partition {part.label} is not on {sector_size}-byte sectors")
+            raise ValueError(f"partition {part.label} is not aligned to {sector_size}-byte sectors")
         if len(part.label.encode("utf-16-le")) > _LABEL_BYTES:
             raise ValueError(f"partition label {part.label!r} is longer than {_LABEL_BYTES} bytes")
     if len({part.guid for part in partitions}) < len(partitions):

@@ -89,7 +89,7 @@ def read_gpt(path: Path, sector_size: int = 512) -> Table:
     with _reading(path, sector_size, hint) as file:
         table = _read(file, sector_size)
         if file.seek(0, os.SEEK_END) != table.disk_size:
-            raise ValueError(f"{file.tell()} bytes are not whole sectors")
+            raise ValueError(f"{file.tell()} bytes is not a whole number of sectors")
         if table.problem:
             raise ValueError(table.problem)
         return table
@@ -121,7 +121,7 @@ def _reading(path: Path, sector_size: int, hint: str) -> Iterator[BinaryIO]:
             yield file
     except ValueError as error:
         raise DamagedVolumeError(
-            f"{path}: no sound GPT with {sector_size}-byte sectors: {error}", hint=hint
+            f"{path}: no valid GPT with {sector_size}-byte sectors: {error}", hint=hint
         ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
@@ -135,7 +135,7 @@ def _read(file: BinaryIO, sector_size: int) -> Table:
     try:
         copy = _read_copy(file, sector_size, 1)
         gained = (last - copy.header.alternate) * sector_size
-        for_size = f"the table is for {disk_size - gained} bytes, not {disk_size}"
+        for_size = f"the table describes a disk of {disk_size - gained} bytes, not {disk_size}"
         if gained < 0:
             raise ValueError(for_size)
     except ValueError as error:

@@ -115,7 +115,7 @@ class Table:
         Raises ValueError if the entry is in use, or if the partition overlaps another one.
         """
         if number in self.partitions:
-            raise ValueError(f"there is a partition {number}")
+            raise ValueError(f"partition {number} already exists")
         return self._with_entry(number, marshal_entry(partition, self.sector_size))
 
     def with_size(self, number: int, size: int) -> Table:

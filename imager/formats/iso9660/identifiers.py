@@ -70,6 +70,6 @@ def _check_name(path: str) -> None:
         fits = False
     if not fits:
         raise ImpossibleNameError(
-            f"{path!r} cannot be in an ISO",
+            f"{path!r} cannot be stored in an ISO",
             hint=f"use names with 1 to {LONGEST_NAME} bytes of UTF-8",
         )

@@ -91,7 +91,7 @@ def plan_iso(
     entries and aliases that do not match the files.
     """
     if sum(align_up(file.content.size, CD_SECTOR) for file in tree.files) > _LARGEST:
-        raise VolumeTooSmallError("the files do not fit in an ISO, which can have 8 TiB")
+        raise VolumeTooSmallError("the files exceed the size limit of an ISO, 8 TiB")
     lengths = {file.path: file.content.size for file in tree.files}
     _check_fit(boot, aliases, lengths)
     named = tree.joined(Tree.of(File(alias.path, Content(alias.length)) for alias in aliases))

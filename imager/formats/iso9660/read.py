@@ -61,12 +61,12 @@ class _Record:
     def parse(cls, data: bytes, at: int) -> _Record:
         length = data[at]
         if length < _FIXED + 1 or at + length > len(data) or length < _FIXED + data[at + 32]:
-            raise DamagedError("a directory record is cut off")
+            raise DamagedError("a directory record is truncated")
         record = data[at : at + length]
         sector, size = both_endian(record, 2), both_endian(record, 10)
         flags, unit, gap, name_length = record[25], record[26], record[27], record[32]
         if unit or gap:
-            raise DamagedError("a file is interleaved, as none is on a disk")
+            raise DamagedError("a file is interleaved, which is not supported")
         end = _FIXED + name_length
         # A file's extended attributes precede its data.
         return cls(
@@ -114,7 +114,7 @@ class _Iso(Format[_Place]):
         self._volume = volume
         primary, joliet = _descriptors(volume)
         if both_endian(primary, 80) * CD_SECTOR > volume.size:
-            raise DamagedError("the file is cut off")
+            raise DamagedError("the file is truncated")
         record = _Record.parse(primary, 156)
         self._rock_ridge = RockRidge.of(volume, self._first(record.sector).system_use)
         self._is_joliet = joliet is not None and self._rock_ridge is None
@@ -129,13 +129,13 @@ class _Iso(Format[_Place]):
                 continue
             self._volume.count()
             if begun and (begun[0].identifier != record.identifier or record.is_folder):
-                raise DamagedError("a file of several sections is not whole")
+                raise DamagedError("a file has an incomplete list of sections")
             begun.append(record)
             if not record.flags & _CONTINUED:
                 yield from self._entry(begun)
                 begun = []
         if begun:
-            raise DamagedError("a file of several sections is not whole")
+            raise DamagedError("a file has an incomplete list of sections")
 
     def content(self, file: _Place) -> Content:
         return self._volume.content(sum(size for _, size in file.sections), _runs(file))
@@ -165,7 +165,7 @@ class _Iso(Format[_Place]):
             if told.is_compressed:
                 raise UnsupportedError(
                     f"{self._volume.path}: {name!a} is compressed in the ISO (zisofs)",
-                    hint="copy the files out of it, and use the folder",
+                    hint="copy the files to a folder, and use that folder",
                 )
             if told.child is not None:
                 kind, place = Kind.FOLDER, self._folder(self._first(told.child))
@@ -207,11 +207,11 @@ def volume_descriptors(volume: OpenedVolume) -> Iterator[bytes]:
     for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _MOST_DESCRIPTORS):
         data = volume.read(number * CD_SECTOR, CD_SECTOR)
         if data[1:6] != _MAGIC:
-            raise DamagedError(f"sector {number} is no volume descriptor")
+            raise DamagedError(f"sector {number} is not a volume descriptor")
         if data[0] == _TERMINATOR:
             return
         yield data
-    raise DamagedError("its volume descriptors have no end")
+    raise DamagedError("the volume descriptors are not terminated")
 
 
 def _descriptors(volume: OpenedVolume) -> tuple[bytes, bytes | None]:
@@ -227,6 +227,6 @@ def _descriptors(volume: OpenedVolume) -> tuple[bytes, bytes | None]:
     (block,) = struct.unpack_from("<H", primary, 128)
     if block != CD_SECTOR:
         raise UnsupportedError(
-            f"{volume.path}: an ISO with blocks of {block} bytes, not {CD_SECTOR}"
+            f"{volume.path}: unsupported ISO block size: {block} bytes, not {CD_SECTOR}"
         )
     return primary, joliet

@@ -27,7 +27,7 @@ _LEAST = {b"CE": 24, b"NM": 1, b"PX": 8, b"CL": 8, b"ER": 4}
 def both_endian(data: bytes, at: int) -> int:
     """Return the 32-bit number at `at`, stored in both byte orders (ECMA-119, 7.3.3)."""
     if data[at : at + 4] != data[at + 7 : at + 3 : -1]:
-        raise DamagedError("the two copies of a number differ")
+        raise DamagedError("the two byte orders of a number do not match")
     return int.from_bytes(data[at : at + 4], "little")
 
 
@@ -74,14 +74,14 @@ class RockRidge:
             match signature:
                 case b"NM":
                     if data[0] & (_NAME_OF_SELF | _NAME_OF_ABOVE) or (name and not goes_on):
-                        raise DamagedError("a name is not possible")
+                        raise DamagedError("a Rock Ridge name is invalid")
                     name, goes_on = name + data[1:], bool(data[0] & _NAME_GOES_ON)
                 case b"PX":
                     mode = both_endian(data, 0)
                 case b"CL":
                     child = both_endian(data, 0)
         if goes_on or len(name) > _LONGEST_NAME:
-            raise DamagedError("a name does not end")
+            raise DamagedError("a Rock Ridge name is too long, or not terminated")
         is_link = b"SL" in signatures
         is_odd = mode is not None and stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFDIR)
         return RockRidgeEntry(
@@ -106,12 +106,12 @@ class RockRidge:
             if following is None:
                 return
             area = self._continuation(following)
-        raise DamagedError("a record goes on without end")
+        raise DamagedError("a record has too many continuation areas")
 
     def _continuation(self, data: bytes) -> bytes:
         sector, offset, length = (both_endian(data, at) for at in (0, 8, 16))
         if length > _LARGEST_CONTINUATION:
-            raise DamagedError("a record goes on too far")
+            raise DamagedError("a continuation area is too large")
         return self.volume.read(sector * CD_SECTOR + offset, length)
 
 
@@ -120,7 +120,7 @@ def _split(area: bytes) -> Iterator[tuple[bytes, bytes]]:
     while at + 4 <= len(area) and area[at]:
         length, signature = area[at + 2], area[at : at + 2]
         if length < 4 + _LEAST.get(signature, 0) or at + length > len(area):
-            raise DamagedError("a system use entry is cut off")
+            raise DamagedError("a system use entry is truncated")
         if signature == b"ST":
             return
         yield signature, area[at + 4 : at + length]

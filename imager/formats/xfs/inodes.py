@@ -69,7 +69,8 @@ def fill_files(
 
 def _unexpected(what: str) -> DependencyError:
     return DependencyError(
-        f"mkfs.xfs made {what}", hint="use xfsprogs of Debian 12 or 13, and report this"
+        f"mkfs.xfs made an unexpected volume: {what}",
+        hint="use xfsprogs of Debian 12 or 13, and report this",
     )
 
 
@@ -107,7 +108,7 @@ class _Volume:
             if data[header : header + 4] != _AGI_MAGIC:
                 raise _unexpected(f"no inodes in allocation group {group}")
             if level != 1 or data[tree : tree + 4] != _TREE_MAGIC:
-                raise InputError("XFS: more files than 10,000 in a volume are not possible here")
+                raise InputError("XFS: more than 10,000 files in a volume are not supported")
             for at in range(_number(data, tree + 6, 2)):
                 record = _RECORD.unpack_from(data, tree + _TREE_HEADER + at * _RECORD.size)
                 for number in _inodes_of(record[0], record[1]):
@@ -128,7 +129,7 @@ def _inodes_of(first: int, holes: int) -> Iterator[int]:
 
 def _set_times(inode: bytearray, timestamp: int) -> None:
     if inode[:2] != _INODE_MAGIC:
-        raise _unexpected("an inode tree of no inodes")
+        raise _unexpected("an inode tree that refers to other blocks")
     struct.pack_into(">L", inode, _GENERATION, 0)
     # Leave the times of free inodes alone.
     if _number(inode, _MODE, 2):

@@ -92,7 +92,7 @@ def plan_xfs(  # noqa: PLR0913 - a volume is named by all of these
 def _check_size(size: int) -> None:
     if not LEAST_XFS_SIZE <= size <= _LARGEST or size % BLOCK:
         raise InputError(
-            f"an XFS volume of {format_size(size)} is not possible",
+            f"invalid size for an XFS volume: {format_size(size)}",
             hint=f"use whole blocks of {BLOCK} bytes, {format_size(LEAST_XFS_SIZE)} to"
             f" {format_size(_LARGEST)}",
         )
@@ -102,7 +102,7 @@ def _check_names(tree: Tree) -> None:
     for path in (path for paths in tree.entries.values() for path in paths):
         if len(path) > _PATH_MAX or not _NAME.fullmatch(name_of(path)):
             raise ImpossibleNameError(
-                f"XFS: {path!r} is not a short path of plain names",
+                f"XFS: unsupported path {path!r}",
                 hint=f"use A-Z, a-z, 0-9 and _.+~@=- in names, at most {_PATH_MAX} characters"
                 " in all",
             )

@@ -45,16 +45,16 @@ def boot_planner(asked: Bootloader | None, target: BootTarget, *, field: str) ->
         cannot = is_large or (asked is Bootloader.DUAL_BOOT and not build.has_bios)
         return _PLANNERS[Bootloader.SD_BOOT if cannot else asked]
     if build.secure_boot and asked is not Bootloader.SD_BOOT:
-        problem = "not with SecureBoot, for which only systemd-boot is signed"
+        problem = "not supported with SecureBoot, which needs systemd-boot"
     elif is_large and fills_in(asked, build.version):
         return _PLANNERS[Bootloader.SD_BOOT]
     elif is_large and asked is not Bootloader.SD_BOOT:
-        problem = f"not for sectors of {build.sector_size} bytes"
+        problem = f"not supported with {build.sector_size}-byte sectors"
     elif asked is Bootloader.DUAL_BOOT and not build.has_bios:
         problem, possible = f"{build.arch.name} machines have no BIOS", "sd-boot or grub"
     else:
         return _PLANNERS[asked]
     raise ImpossibleBootloaderError(
         f"{setting(field, asked.value)}: {problem}",
-        hint=f"leave {setting(field)} out, or choose {possible}",
+        hint=f"omit {setting(field)}, or choose {possible}",
     )

@@ -176,7 +176,7 @@ def _modules(grub: Path) -> Iterator[bytes]:
     for name in names:
         data = _part(grub, f"{name}.mod")
         if elf_bits(data) != _BITS:
-            raise _unusable(grub / f"{name}.mod", "it is no 32-bit ELF file")
+            raise _unusable(grub / f"{name}.mod", "it is not a 32-bit ELF file")
         yield data
 
 

@@ -99,7 +99,7 @@ def _argument(word: str) -> str:
     if _CHANGED.search(word):
         raise UnsupportedError(
             f"kernel argument {word!r}: GRUB cannot pass it on unchanged",
-            hint="GRUB changes quotes and backslashes, takes a leading # for a comment, and expands"
+            hint="GRUB changes quotes and backslashes, treats a leading # as a comment, and expands"
             " * and ? behind a leading *, / or (: use --bootloader sd-boot, or another argument",
         )
     return _ESCAPED.sub(r"\\\g<0>", word)

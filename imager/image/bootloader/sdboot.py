@@ -135,6 +135,6 @@ def _notes(target: BootTarget) -> tuple[str, ...]:
     if written is target.build.enroll_keys:
         return ()
     return (
-        f"this systemd-boot does not know secure-boot-enroll {target.build.enroll_keys.value}:"
-        f" {written.value} was written, so keys are enrolled from its menu",
+        f"this systemd-boot does not support secure-boot-enroll {target.build.enroll_keys.value}:"
+        f" {written.value} is used instead, so keys are enrolled from its menu",
     )
