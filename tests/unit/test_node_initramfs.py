@@ -191,7 +191,7 @@ def test_idle_parts_are_left_out() -> None:
 
 def test_flavors_are_found_by_name() -> None:
     assert (find_flavor("node"), find_flavor("witness")) == (NODE, WITNESS)
-    with pytest.raises(InputError, match="unknown flavor .* 'talos'"):
+    with pytest.raises(InputError, match=r"unknown flavor .* 'talos'"):
         find_flavor("talos")
 
 
