@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imager.node import run
 from imager.node.diagnosis import Finding
-from imager.node.doctor import Surroundings, examine
+from imager.node.doctor import examine
 from imager.node.mounts import Node
 from imager.registry.address import Address
 from imager.registry.app import Exchange
@@ -70,5 +70,10 @@ def diagnose(
             "imager node doctor needs root: it reads this machine's devices",
             hint="run it as root, such as with sudo",
         )
-    around = Surroundings(machine.state, machine.hosts, containerd_config)
-    return examine(machine.node(), around, reporter)
+    return examine(
+        machine.node(),
+        reporter,
+        state=machine.state,
+        hosts=machine.hosts,
+        containerd=containerd_config,
+    )

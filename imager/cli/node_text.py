@@ -46,7 +46,7 @@ def _lines(status: NodeStatus, *, running: bool) -> Iterator[str]:
         yield from table(rows, numbers=3)
         for root in status.roots:
             if root.problem:
-                yield f"{root.path}: {root.problem}"
+                yield f"{root.root}: {root.problem}"
     if status.absent:
         yield from ("", "requested, but not in any cache:")
         yield from (f"  {reference}" for reference in status.absent)
@@ -77,7 +77,7 @@ def _row(root: RootStatus) -> tuple[str, str, str, str, str, str, str]:
         root.device,
         root.filesystem,
         root.label,
-        root.path,
+        root.root,
     )
 
 

@@ -5,15 +5,15 @@ The bytes are untrusted: the worst that they can cause is a wrong label or an un
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.content.reading import read_start
 from imager.formats.ext4.groups import is_ext4, read_ext4_label
 from imager.formats.fat.read import is_fat, read_fat_label
 from imager.formats.iso9660.read import is_iso9660, read_iso9660_label
 from imager.node.devices import BlockDevice
-from imager.support.errors import ImagerError, OutputError
+from imager.support.errors import ImagerError, InputError
 from imager.support.units import MIB
 
 _HEAD = 64 << 10
@@ -50,7 +50,7 @@ def is_blank(device: BlockDevice, *, beside: bytes = b"") -> bool:
     These areas contain partition tables and their backups, and the superblocks of all file systems,
     of LUKS, LVM, RAID and ZFS; tools that wipe a disk clear exactly these. Checking for known
     signatures instead would mistake unknown formats for blank. `beside` are bytes that may precede
-    the zeros. Raises OutputError when the device cannot be read.
+    the zeros. Raises InputError when the device cannot be read.
     """
     edge = min(MIB, device.size)
     head = _read(device.path, 0, edge).removeprefix(beside)
@@ -58,11 +58,7 @@ def is_blank(device: BlockDevice, *, beside: bytes = b"") -> bool:
 
 
 def _read(path: Path, offset: int, length: int) -> bytes:
-    try:
-        with path.open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), length, offset)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+    data = read_start(path, length, offset=offset)
     if len(data) < length:
-        raise OutputError(f"{path} ends before byte {offset + length}")
+        raise InputError(f"{path} ends before byte {offset + length}")
     return data

@@ -9,32 +9,21 @@ import ctypes
 import errno
 import fcntl
 import os
+import struct
 from pathlib import Path
 
 from imager.node.devices import BlockDevice
 from imager.node.errors import UnusableDiskError
+from imager.support.descriptors import opened
 
 _BLKPG = 0x1269
 _ADD, _REMOVE, _RESIZE = 1, 2, 3
 
 
-class _Partition(ctypes.Structure):
-    _fields_ = (
-        ("start", ctypes.c_longlong),
-        ("length", ctypes.c_longlong),
-        ("number", ctypes.c_int),
-        ("device_name", ctypes.c_char * 64),
-        ("volume_name", ctypes.c_char * 64),
-    )
-
-
-class _Argument(ctypes.Structure):
-    _fields_ = (
-        ("operation", ctypes.c_int),
-        ("flags", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("data", ctypes.c_void_p),
-    )
+# struct blkpg_partition: start, length, number, and two names that the kernel ignores.
+_PARTITION = struct.Struct("@qqi64s64s0q")
+# struct blkpg_ioctl_arg: operation, flags, length of the data, its address.
+_ARGUMENT = struct.Struct("@iiiP")
 
 
 def add_partition(disk: BlockDevice, number: int, *, start: int, size: int) -> None:
@@ -75,18 +64,13 @@ def _check(code: int, problem: str) -> None:
 
 
 def _call(disk: BlockDevice, operation: int, number: int, start: int, size: int) -> int:
-    partition = _Partition(start, size, number)
-    argument = _Argument(operation, 0, ctypes.sizeof(partition), ctypes.addressof(partition))
+    partition = ctypes.create_string_buffer(_PARTITION.pack(start, size, number, b"", b""))
+    address = ctypes.addressof(partition)
     try:
-        descriptor = os.open(disk.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise UnusableDiskError(f"{disk.path}: cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.ioctl(descriptor, _BLKPG, argument)
+        with opened(disk.path, os.O_RDONLY) as descriptor:
+            fcntl.ioctl(descriptor, _BLKPG, _ARGUMENT.pack(operation, 0, _PARTITION.size, address))
     except OSError as error:
         return error.errno or errno.EIO
-    finally:
-        os.close(descriptor)
     return 0
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from imager.formats.gpt.entries import Partition
@@ -27,6 +29,7 @@ _NO_DISKS = ("ram", "zram", "fd", "dm-")
 _BY_NAME = {"nvme": "nvme", "vd": "virtio", "mmcblk": "mmc"}
 _HOST_CLASSES = {"sas_host": "sas", "fc_host": "fc", "iscsi_host": "iscsi"}
 _SCSI_CD = "5"
+_LABEL = re.compile(r"^PARTNAME=(.*)", re.MULTILINE)
 _PREFIXES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -63,14 +66,14 @@ def list_devices(sys: Path = SYS, dev: Path = DEV) -> tuple[BlockDevice, ...]:
     found = (_read_device(folder, dev) for folder in _folders(sys / "class" / "block"))
     devices = [each for each in found if each is not None]
     disks = {each.path: each for each in devices if each.is_disk}
-    tables: dict[Path, Mapping[int, Partition]] = {}
-    labelled = (_labelled(each, disks, tables) for each in devices)
+    table_of = cache(lambda disk: read_numbered(disk.path, disk.sector_size))
+    labelled = (_labelled(each, disks, table_of) for each in devices)
     return tuple(sorted(labelled, key=lambda device: device.path))
 
 
-def find_device(path: Path, sys: Path = SYS, dev: Path = DEV) -> BlockDevice | None:
+def find_device(path: Path) -> BlockDevice | None:
     """Return the disk or partition `path`; None when it does not exist."""
-    return next((each for each in list_devices(sys, dev) if each.path == path), None)
+    return next((each for each in list_devices() if each.path == path), None)
 
 
 def is_in_use(device: BlockDevice) -> bool:
@@ -167,6 +170,7 @@ def _read_device(folder: Path, dev: Path) -> BlockDevice | None:
         return None
     number = _number(folder / "partition")
     place = _resolved(folder)
+    label = _LABEL.search(_text(folder / "uevent"))
     disk = place if number is None else place.parent
     if disk.name.rstrip("0123456789") in _NO_DISKS:
         return None
@@ -176,30 +180,23 @@ def _read_device(folder: Path, dev: Path) -> BlockDevice | None:
         _number(disk / "queue" / "logical_block_size") or _SYSFS_SECTOR,
         None if number is None else _device_path(disk.name, dev),
         number,
-        "" if number is None else _uevent(folder).get("PARTNAME", ""),
+        label[1] if number is not None and label else "",
         "1" in (_text(folder / "ro"), _text(disk / "ro")),
         (_number(folder / "start") or 0) * _SYSFS_SECTOR,
         _number(disk / "diskseq") or 0,
     )
 
 
-def _uevent(folder: Path) -> dict[str, str]:
-    lines = (line.partition("=") for line in _text(folder / "uevent").splitlines())
-    return {key: value for key, _, value in lines}
-
-
 def _labelled(
     device: BlockDevice,
     disks: Mapping[Path, BlockDevice],
-    tables: dict[Path, Mapping[int, Partition]],
+    table_of: Callable[[BlockDevice], Mapping[int, Partition]],
 ) -> BlockDevice:
     """Return `device` with the label from its disk's table, unless the kernel has one."""
     disk = disks.get(device.parent) if device.parent else None
     if disk is None or device.number is None or device.partition_label:
         return device
-    if disk.path not in tables:
-        tables[disk.path] = read_numbered(disk.path, disk.sector_size)
-    entry = tables[disk.path].get(device.number)
+    entry = table_of(disk).get(device.number)
     if entry is None or entry.offset != device.start:
         return device
     return replace(device, partition_label=entry.label)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import urllib3
@@ -39,23 +38,14 @@ from imager.support.units import format_size
 _ANSWER_SECONDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """The places through which other programs learn of the cache.
-
-    `state` is the folder of the status, `hosts` that of containerd's hosts.toml files, and
-    `containerd` its configuration file, which may be missing.
-    """
-
-    state: Path
-    hosts: Path
-    containerd: Path
-
-
-def examine(node: Node, around: Surroundings, reporter: Reporter) -> tuple[Finding, ...]:
+def examine(
+    node: Node, reporter: Reporter, *, state: Path, hosts: Path, containerd: Path
+) -> tuple[Finding, ...]:
     """Return all problems; empty when pulls are served from the cache.
 
-    Raises HostError when the mounts cannot be listed.
+    `state` is the folder of the status, `hosts` that of containerd's hosts.toml files, and
+    `containerd` its configuration file, which may be missing. Raises HostError when
+    the mounts cannot be listed.
     """
     devices = node.devices()
     disk, media = disk_volume(devices), list(iso_volumes(devices))
@@ -65,8 +55,8 @@ def examine(node: Node, around: Surroundings, reporter: Reporter) -> tuple[Findi
         findings += content_findings(volume, reporter)
     if media:
         findings += _room(disk, media) if disk else _to_make(node, without_media(devices, media))
-    findings += _service(around.state)
-    findings += _containerd(around.hosts, around.containerd)
+    findings += _service(state)
+    findings += _containerd(hosts, containerd)
     return tuple(dict.fromkeys(findings))
 
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from imager.cache.open import open_cache
-from imager.cache.opened import OpenedCache
 from imager.cache.verify import verify_cache
 from imager.node.blkid import ProbedVolume, probe
 from imager.node.devices import BlockDevice
@@ -19,7 +18,7 @@ from imager.node.volumes import (
     cache_partitions,
     iso_volumes,
 )
-from imager.support.errors import Fail, ImagerError, InputError, UnsupportedError
+from imager.support.errors import ImagerError, InputError, UnsupportedError
 from imager.support.partials import scratch_folder
 from imager.support.reporter import Reporter
 from imager.support.units import format_size
@@ -61,11 +60,7 @@ def content_findings(volume: ProbedVolume, reporter: Reporter) -> list[Finding]:
             if root.is_dir() and not (root / "manifests").is_dir():
                 what = f"{path}: there are no images on the volume {volume.label}"
                 return [Finding(what, _NO_CACHE if _is_medium(volume) else _FROM_MEDIUM)]
-
-            def opening(fail: Fail) -> OpenedCache:
-                return open_cache(root, fail=fail)
-
-            found = verify_cache(opening, reporter=reporter)
+            found = verify_cache(lambda fail: open_cache(root, fail=fail), reporter=reporter)
             return [Finding(f"{path}: {problem}", again) for problem in found.problems]
     except ImagerError as error:
         return [Finding(f"{path}: {error.message}", error.hint or again)]

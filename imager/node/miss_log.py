@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from imager.oci.reference import is_registry
 from imager.registry.app import Exchange
 from imager.registry.routes import BlobTarget, ManifestTarget
 
-_Value = TypeVar("_Value")
 _MOST = 100
 # Longer names are not references that a runtime would request.
 _LONGEST = 600
@@ -20,13 +17,13 @@ class Pulls:
     """Keeps the last failed pulls, without duplicates."""
 
     def __init__(self) -> None:
-        self._absent: dict[str, None] = {}
+        self._absent: dict[str, str] = {}
         self._damaged: dict[str, str] = {}
 
     @property
     def absent(self) -> tuple[str, ...]:
         """The references that no root had at their last request."""
-        return tuple(self._absent)
+        return tuple(self._absent.values())
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -42,12 +39,12 @@ class Pulls:
             mark = ":" if isinstance(target.target, str) else "@"
             name = f"{registry}{target.repository.name}{mark}{target.target}"
             if len(name) <= _LONGEST:
-                _note(self._absent, name, exchange.status, None)
+                _note(self._absent, name, exchange.status, name)
         elif isinstance(target, BlobTarget):
             _note(self._damaged, str(target.digest), exchange.status, exchange.problem)
 
 
-def _note(known: dict[str, _Value], key: str, status: int, value: _Value) -> None:
+def _note(known: dict[str, str], key: str, status: int, value: str) -> None:
     if status == _NOT_FOUND:
         known.pop(key, None)
         known[key] = value

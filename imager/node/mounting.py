@@ -21,6 +21,27 @@ _SAFE = _NO_SUID | _NO_DEVICES | _NO_EXECUTION
 _DETACH, _NO_FOLLOW = 2, 8
 # Support names in any script: those of FAT and Joliet are UTF-16.
 _OPTIONS = {"vfat": "utf8=1,shortname=mixed", "iso9660": "iocharset=utf8"}
+_NO_DEVICE = (": there is no such device", "is it still plugged in?")
+_READ_ONLY_DEVICE = (
+    " for writing: the device is read-only",
+    "mount it read-only, or switch off its write protection",
+)
+# The problem and the hint for each error of mount(2).
+_PROBLEMS = {
+    errno.EBUSY: (
+        ": it is in use",
+        "unmount it where it is mounted; see /proc/self/mountinfo",
+    ),
+    errno.EINVAL: (
+        ": it holds no such file system, or a damaged one",
+        "check it with fsck, or format it",
+    ),
+    errno.ENOTBLK: _NO_DEVICE,
+    errno.ENOENT: _NO_DEVICE,
+    errno.ENXIO: _NO_DEVICE,
+    errno.EACCES: _READ_ONLY_DEVICE,
+    errno.EROFS: _READ_ONLY_DEVICE,
+}
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -127,31 +148,14 @@ def _libc() -> ctypes.CDLL:
 
 def _mount_error(device: Path, target: Path, filesystem: str, code: int) -> ImagerError:
     problem = f"{device} cannot be mounted at {target} as {filesystem}"
-    match code:
-        case errno.ENODEV:
-            return UnsupportedError(
-                f"{problem}: this kernel has no {filesystem}",
-                hint=f"load the kernel's module for it (`modprobe {filesystem}`)",
-            )
-        case errno.EBUSY:
-            return MountFailedError(
-                f"{problem}: it is in use",
-                hint="unmount it where it is mounted; see /proc/self/mountinfo",
-            )
-        case errno.EINVAL:
-            return MountFailedError(
-                f"{problem}: it holds no such file system, or a damaged one",
-                hint="check it with fsck, or format it",
-            )
-        case errno.ENOTBLK | errno.ENOENT | errno.ENXIO:
-            return MountFailedError(
-                f"{problem}: there is no such device", hint="is it still plugged in?"
-            )
-        case errno.EACCES | errno.EROFS:
-            return MountFailedError(
-                f"{problem} for writing: the device is read-only",
-                hint="mount it read-only, or switch off its write protection",
-            )
+    if code == errno.ENODEV:
+        return UnsupportedError(
+            f"{problem}: this kernel has no {filesystem}",
+            hint=f"load the kernel's module for it (`modprobe {filesystem}`)",
+        )
+    if code in _PROBLEMS:
+        more, hint = _PROBLEMS[code]
+        return MountFailedError(f"{problem}{more}", hint=hint)
     return _system_error(problem, code)
 
 

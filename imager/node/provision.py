@@ -24,6 +24,7 @@ from imager.node.blkpg import add_partition, kernel_path, remove_partition
 from imager.node.devices import BlockDevice, describe_disk, find_device, is_in_use
 from imager.node.errors import UnusableDiskError
 from imager.node.resize import grow_disk
+from imager.support.descriptors import opened
 from imager.support.errors import (
     HostError,
     ImagerError,
@@ -260,11 +261,8 @@ def _format(path: Path) -> None:
         ],
         package="e2fsprogs",
     )
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _appeared(disk: BlockDevice, number: int) -> BlockDevice:

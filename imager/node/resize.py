@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from imager.content.reading import read_start
 from imager.formats.ext4.groups import read_ext4_size
 from imager.formats.gpt.edit import write_table
 from imager.formats.gpt.read import read_table
@@ -70,9 +71,8 @@ def grow_volume(device: BlockDevice, settings: VolumeSettings) -> BlockDevice:
 def _filled(path: Path) -> int:
     """Return the size in bytes of the ext4 on a partition."""
     try:
-        with path.open("rb") as file:
-            return read_ext4_size(file.read(_HEAD))
-    except (OSError, struct.error) as error:
+        return read_ext4_size(read_start(path, _HEAD))
+    except struct.error as error:
         raise UnusableDiskError(f"{path}: cannot be read: {error}") from error
 
 

@@ -23,15 +23,14 @@ from imager.talos.config.document import MachineConfig
 class NodeService:
     """The address of a machine's cache, and the folders that announce it.
 
-    `hosts_folder` is containerd's, `state` the folder of the status; `wait` is the timeout for a
-    medium to appear, `patience` that of stalled clients, both in seconds.
+    `hosts_folder` is containerd's, `state` the folder of the status; `wait` is the timeout in
+    seconds for a medium to appear.
     """
 
     address: Address
     hosts_folder: Path
     state: Path
     wait: float
-    patience: float = 60
 
 
 def run_node(
@@ -84,7 +83,7 @@ def _serve(
 
     try:
         run_service(
-            Service(keeper, service.address, patience=service.patience),
+            Service(keeper, service.address),
             reporter=reporter,
             log=noted,
             announce=announce,

@@ -11,12 +11,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from imager.support.atomic import write_atomic
+from imager.support.descriptors import MADE, opened
 from imager.support.errors import HostError, InputError
 
 STATUS_FILE = "image-cache.json"
@@ -47,10 +48,10 @@ class CopyStatus(enum.Enum):
 class RootStatus:
     """The origin and contents of a served root; sizes in bytes.
 
-    `problem` says why nothing of it can be served.
+    `problem` says why nothing of it can be served. The names of the fields are those in the file.
     """
 
-    path: str
+    root: str
     device: str
     filesystem: str
     label: str
@@ -90,20 +91,8 @@ class NodeStatus:
                 "copyReason": self.copy_reason,
                 "copied": self.copied,
                 "toCopy": self.to_copy,
-                "roots": [root.path for root in self.roots],
-                "volumes": [
-                    {
-                        "root": root.path,
-                        "device": root.device,
-                        "filesystem": root.filesystem,
-                        "label": root.label,
-                        "images": root.images,
-                        "blobs": root.blobs,
-                        "size": root.size,
-                        "problem": root.problem,
-                    }
-                    for root in self.roots
-                ],
+                "roots": [each.root for each in self.roots],
+                "volumes": [asdict(each) for each in self.roots],
                 "url": self.url,
                 "absent": list(self.absent),
                 "damaged": list(self.damaged),
@@ -119,25 +108,18 @@ class NodeStatus:
             str(spec["reason"]),
             CopyStatus(spec["copyStatus"]),
             str(spec["copyReason"]),
-            tuple(
-                RootStatus(
-                    str(each["root"]),
-                    str(each["device"]),
-                    str(each["filesystem"]),
-                    str(each["label"]),
-                    int(each["images"]),
-                    int(each["blobs"]),
-                    int(each["size"]),
-                    str(each["problem"]),
-                )
-                for each in spec["volumes"]
-            ),
+            tuple(map(_root_status, spec["volumes"])),
             str(spec["url"]),
             int(spec["copied"]),
             int(spec["toCopy"]),
             tuple(map(str, spec["absent"])),
             tuple(map(str, spec["damaged"])),
         )
+
+
+def _root_status(values: Mapping[str, Any]) -> RootStatus:
+    fields = get_type_hints(RootStatus)
+    return RootStatus(**{name: kind(values[name]) for name, kind in fields.items()})
 
 
 def write_status(folder: Path, status: NodeStatus) -> None:
@@ -169,36 +151,30 @@ def only_run(folder: Path) -> Iterator[None]:
 
     Raises HostError when another run holds it, or when it cannot be created.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise HostError(
-            f"cannot create {folder}: {error.strerror}",
-            hint="run it as root, or give another folder by --state",
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise HostError(
-            f"another `imager node run` holds {folder}",
-            hint="end that one, or give another folder by --state",
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = stack.enter_context(opened(folder / _LOCK_FILE, MADE))
+        except OSError as error:
+            raise HostError(
+                f"cannot create {folder}: {error.strerror}",
+                hint="run it as root, or give another folder by --state",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise HostError(
+                f"another `imager node run` holds {folder}",
+                hint="end that one, or give another folder by --state",
+            ) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def is_running(folder: Path) -> bool:
     """Return whether a run holds the lock of `folder`."""
-    with suppress(OSError):
-        descriptor = os.open(folder / _LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    with suppress(OSError), opened(folder / _LOCK_FILE, os.O_RDONLY) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        finally:
-            os.close(descriptor)
     return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from imager.node.mounts import AttachedVolumes, Node
@@ -40,11 +40,7 @@ class CacheKeeper:
         tell: Callable[[NodeStatus], None],
     ) -> None:
         self._volumes = AttachedVolumes(node, reporter)
-        self._copies = MediaCopies(
-            self._volumes,
-            reporter,
-            tell=self._tell_copy,
-        )
+        self._copies = MediaCopies(self._volumes, reporter, tell=self._tell_copy)
         self._reporter = reporter
         self._wait = wait
         self._tell = tell
@@ -56,11 +52,9 @@ class CacheKeeper:
     @property
     def settled(self) -> bool:
         """Whether the cache is ready and no further copy will start, or the cache is disabled."""
-        match self._status.status:
-            case CacheStatus.READY:
-                return self._copies.settled
-            case status:
-                return status is CacheStatus.DISABLED
+        if self._status.status is CacheStatus.READY:
+            return self._copies.settled
+        return self._status.status is CacheStatus.DISABLED
 
     def open(self) -> tuple[Root, ...]:
         """Return the roots that can be served at once."""
@@ -140,15 +134,7 @@ class CacheKeeper:
             self._reporter.step("image cache copy skipped", reason=status.copy_reason)
 
     def _tell_copy(self, state: CopyState) -> None:
-        self._set(
-            replace(
-                self._status,
-                copy_status=state.status,
-                copy_reason=state.reason,
-                copied=state.copied,
-                to_copy=state.total,
-            )
-        )
+        self._set(replace(self._status, **asdict(state)))
 
     def _set(self, status: NodeStatus) -> None:
         if status != self._status:

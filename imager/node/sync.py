@@ -33,9 +33,8 @@ from imager.support.errors import (
     UnsupportedError,
 )
 from imager.support.folders import free_space
-from imager.support.reporter import Reporter
 from imager.support.units import format_size
-from imager.support.workers import Cancel, Work
+from imager.support.workers import Work
 
 _JOBS = 2
 # Errors of one blob, in the source or target, which do not stop the other copies.
@@ -109,12 +108,12 @@ def _copied(target: Path) -> list[str]:
     return []
 
 
-def copy_cache(plan: CachePlan, reporter: Reporter, cancel: Cancel | None = None) -> None:
-    """Copy the missing files of `plan`.
+def copy_cache(plan: CachePlan, work: Work) -> None:
+    """Copy the missing files of `plan`, advancing `work` by the bytes of all files.
 
     A damaged blob does not stop the copying of others, but then no names are written. Raises
     HostError when the cache does not fit or the disk is full, one error for all blobs that could
-    not be copied, and CancelledError when `cancel` is set.
+    not be copied, and CancelledError when the work is cancelled.
     """
     free, missing = free_space(plan.target), plan.missing
     if free < missing:
@@ -123,14 +122,12 @@ def copy_cache(plan: CachePlan, reporter: Reporter, cancel: Cancel | None = None
             f"{format_size(missing)}: it is too small by {format_size(missing - free)}",
             hint="make the volume IMAGECACHE larger: `imager config patch` prints its size",
         )
-    with reporter.transfer("copying the image cache", plan.size) as advance:
-        work = Work(advance, cancel)
-        _copy_blobs(plan, work)
-        _make_folders(plan)
-        for path, raw in plan.manifests.items():
-            work.check()
-            _write_file(plan.target / path, raw)
-            advance(len(raw))
+    _copy_blobs(plan, work)
+    _make_folders(plan)
+    for path, raw in plan.manifests.items():
+        work.check()
+        _write_file(plan.target / path, raw)
+        work.advance(len(raw))
     known = _copied(plan.target)
     if plan.fingerprint not in known:
         lines = "\n".join([*known, plan.fingerprint][-_MOST_COPIED:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from imager.cache.open import open_cache
@@ -15,7 +15,7 @@ from imager.node.volumes import CacheVolume
 from imager.support.errors import ImagerError
 from imager.support.reporter import Advance, Reporter
 from imager.support.units import format_size
-from imager.support.workers import Cancel
+from imager.support.workers import Cancel, Work
 
 # After this time without added or removed devices, all are assumed to be present.
 _QUIET_SECONDS = 3.0
@@ -29,12 +29,12 @@ _NO_VOLUME = (
 
 @dataclass(frozen=True, slots=True)
 class CopyState:
-    """The result of the copies; `copied` of `total` bytes of the last one."""
+    """The result of the copies: the fields of NodeStatus that these determine."""
 
-    status: CopyStatus
-    reason: str = ""
+    copy_status: CopyStatus
+    copy_reason: str = ""
     copied: int = 0
-    total: int = 0
+    to_copy: int = 0
 
 
 class MediaCopies:
@@ -71,7 +71,7 @@ class MediaCopies:
     @property
     def settled(self) -> bool:
         """Whether no further copy will start with the current devices."""
-        return self.state.status is not CopyStatus.PENDING or bool(self._failure)
+        return self.state.copy_status is not CopyStatus.PENDING or bool(self._failure)
 
     @property
     def due(self) -> bool:
@@ -121,47 +121,28 @@ class MediaCopies:
             self._reporter.step("the image cache has been copied before", source=str(medium.root))
             return
         self._reporter.step("copying image cache", source=str(medium.root), target=str(disk.root))
-        with self._volumes.writable(disk):
-            copy_cache(plan, _Listener(self._reporter, self._advanced), self._ended)
+        with (
+            self._volumes.writable(disk),
+            self._reporter.transfer("copying the image cache", plan.size) as advance,
+        ):
+            copy_cache(plan, Work(self._telling_progress(advance, plan.size), self._ended))
+            self._tell_progress(plan.size, plan.size)
         self._reporter.step("image cache copied", size=format_size(plan.size))
 
-    def _advanced(self, done: int, total: int) -> None:
+    def _telling_progress(self, advance: Advance, total: int) -> Advance:
+        """Return a callback that calls `advance`, and reports the state once a second."""
+        done, told = 0, 0.0
+
+        def progress(count: int) -> None:
+            nonlocal done, told
+            advance(count)
+            done += count
+            if time.monotonic() - told >= _TOLD_SECONDS:
+                told = time.monotonic()
+                self._tell_progress(done, total)
+
+        return progress
+
+    def _tell_progress(self, done: int, total: int) -> None:
         self._progress = (done, total)
         self._tell(self.state)
-
-
-@dataclass(frozen=True, slots=True)
-class _Listener:
-    """A reporter that also calls `heard(done, total)`, in bytes, during transfers."""
-
-    reporter: Reporter
-    heard: Callable[[int, int], None]
-
-    def step(self, text: str, **fields: str) -> None:
-        self.reporter.step(text, **fields)
-
-    def waiting(self, text: str) -> AbstractContextManager[None]:
-        return self.reporter.waiting(text)
-
-    def note(self, text: str, **fields: str | float) -> None:
-        self.reporter.note(text, **fields)
-
-    def warn(self, text: str) -> None:
-        self.reporter.warn(text)
-
-    @contextmanager
-    def transfer(self, label: str, total: int) -> Iterator[Advance]:
-        done, told = 0, 0.0
-        with self.reporter.transfer(label, total) as advance:
-
-            def heard(count: int) -> None:
-                nonlocal done, told
-                advance(count)
-                done += count
-                if time.monotonic() - told >= _TOLD_SECONDS:
-                    told = time.monotonic()
-                    self.heard(done, total)
-
-            self.heard(0, total)
-            yield heard
-            self.heard(done, total)

@@ -18,9 +18,9 @@ _COPY = (
     "from pathlib import Path\n"
     "from imager.cache.open import open_cache\n"
     "from imager.node.sync import copy_cache, plan_copy\n"
-    "from imager.support.reporter import ProgressStyle, make_reporter\n"
+    "from imager.support.workers import Work\n"
     "plan = plan_copy(open_cache(Path(sys.argv[1])).cache, Path(sys.argv[2]))\n"
-    "copy_cache(plan, make_reporter(ProgressStyle.NONE))\n"
+    "copy_cache(plan, Work())\n"
 )
 
 

@@ -24,6 +24,7 @@ from imager.formats.ext4.directories import directories_of
 from imager.formats.iso9660.identifiers import plan_tree
 from imager.node.sync import copy_cache, plan_copy
 from imager.support.reporter import ProgressStyle, make_reporter
+from imager.support.workers import Work
 from tests.lib.caches.caches import (
     REGISTRY_FOLDER,
     CacheFixture,
@@ -182,7 +183,7 @@ def test_a_push_has_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
 def test_a_copy_into_a_volume_has_the_folders(flat: CacheFixture, tmp_path: Path) -> None:
     target = tmp_path / "volume"
     target.mkdir()
-    copy_cache(plan_copy(open_cache(flat.folder).cache, target), REPORTER)
+    copy_cache(plan_copy(open_cache(flat.folder).cache, target), Work())
     assert folders_in(target) == EXPECTED
 
 

@@ -13,10 +13,8 @@ from imager.node import sync as copying
 from imager.node.sync import copy_cache, plan_copy
 from imager.support.atomic import write_atomic
 from imager.support.errors import HostError, InputError
-from imager.support.reporter import ProgressStyle, make_reporter
+from imager.support.workers import Work
 from tests.lib.caches.caches import CacheFixture, flip, make_flat, tree_files
-
-SILENT = make_reporter(ProgressStyle.NONE)
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 def copy(source: Path, volume: Path) -> None:
-    copy_cache(plan_copy(open_cache(source).cache, volume), SILENT)
+    copy_cache(plan_copy(open_cache(source).cache, volume), Work())
 
 
 def copied_files(volume: Path) -> dict[str, bytes]:
@@ -48,7 +46,7 @@ def test_the_copy_is_the_cache(flat: CacheFixture, volume: Path) -> None:
     plan = plan_copy(open_cache(flat.folder).cache, volume)
     assert plan.size == sum(map(len, flat.files.values()))
     assert plan.missing >= plan.size
-    copy_cache(plan, SILENT)
+    copy_cache(plan, Work())
     assert copied_files(volume) == flat.files
     assert plan.missing == 0
     for path in volume.rglob("*"):
