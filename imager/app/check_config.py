@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imager.cache.cache import ImageCache
-from imager.cache.info import node_volume_size
 from imager.cache.location import CacheLocation
 from imager.cache.pull import DEFAULT_PULL, PullOptions
 from imager.discover.findings import ImageField, Note, Problem, full_reference, within
 from imager.discover.talos_config import field_findings
+from imager.formats.ext4.default import minimum_default_ext4_size
 from imager.oci.reference import Reference
 from imager.support.errors import ImagerError, InputError, InvalidConfigError
 from imager.support.inputs import input_name, read_input
@@ -125,7 +125,7 @@ def size_cache(location: CacheLocation, pull: PullOptions, reporter: Reporter) -
     """Open a cache and compute the volume size that it needs."""
     with pull.puller(reporter) as puller, scratch_folder() as scratch:
         cache = location.open(puller).cache
-        return SizedCache(cache, node_volume_size(cache, scratch=scratch))
+        return SizedCache(cache, minimum_default_ext4_size(cache.tree, scratch=scratch))
 
 
 def _with_warnings(error: InvalidConfigError) -> InvalidConfigError:

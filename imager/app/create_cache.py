@@ -18,7 +18,7 @@ from imager.cache.plan import (
     plan_creation,
 )
 from imager.cache.resolve import gather
-from imager.cache.selection import DEFAULT_PLATFORM, MissingPlatform, Selection
+from imager.cache.selection import DEFAULT_PLATFORM, MissingPlatform, Selection, parse_platforms
 from imager.cache.write import Created, check_creatable, write_cache
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
@@ -44,11 +44,8 @@ class Images:
 
     def read(self, reporter: Reporter, layer_cache: LayerCache | None = None) -> Gathered:
         """Read the manifests of all images; raises as `gather`."""
-        selection = Selection.parse(
-            self.platforms or (DEFAULT_PLATFORM,),
-            signatures=self.signatures,
-            missing=self.missing_platform,
-        )
+        platforms = parse_platforms(self.platforms or (DEFAULT_PLATFORM,))
+        selection = Selection(platforms, self.signatures, self.missing_platform)
         entries = read_entries(self.lists)
         client = RegistryClient.from_settings(self.registries)
         with reporter.waiting(f"reading the manifests of {count(len(entries), 'image')}"):

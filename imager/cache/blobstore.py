@@ -13,20 +13,20 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.cache.contents import BlobSource
 from imager.cache.resume import OF_ONE_BLOB, Landing, resume_blob
-from imager.content.copier import write_error
+from imager.content.copier import write_errors
 from imager.content.extents import Content, FileRange
 from imager.oci.digest import Digest
 from imager.oci.errors import WrongBytesError
 from imager.oci.manifest import Descriptor
 from imager.oci.sinks import Discard
 from imager.oci.source import BlobCheck, copy_blob
+from imager.support.descriptors import MADE, opened
 from imager.support.errors import HostError
 from imager.support.folders import placed_in
 from imager.support.meter import Kept
@@ -98,16 +98,12 @@ class LayerCache:
         """
         path = self.path(wanted.blob)
         while not self._is_good(wanted.blob):
-            partial_path = self._partial(wanted.blob)
-            with placed_in(self.folder), self._locked(partial_path, work) as partial:
-                if partial is None:
-                    continue
-                try:
-                    partial.fill(wanted, work)
-                    partial.path.replace(path)
-                except OSError as error:
-                    raise write_error(error) from error
-            return path
+            partial = self._partial(wanted.blob)
+            with placed_in(self.folder), write_errors(), opened(partial, MADE) as descriptor:
+                if _is_locked(partial, descriptor, work):
+                    _fill(partial, descriptor, wanted, work)
+                    partial.replace(path)
+                    return path
         work.advance(Kept(wanted.blob.size))
         return path
 
@@ -131,44 +127,29 @@ class LayerCache:
             os.utime(path, ns=(stamp, stamp))
         return True
 
-    @contextmanager
-    def _locked(self, path: Path, work: Work) -> Iterator[_Partial | None]:
-        """Lock and yield the partial file, or yield None if another run has replaced it."""
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise write_error(error) from error
-        try:
-            while not _lock(descriptor):
-                work.check()
-                time.sleep(_POLL_SECONDS)
-            status = _status(path)
-            same = status is not None and os.path.samestat(status, os.fstat(descriptor))
-            yield _Partial(path, descriptor) if same else None
-        finally:
-            os.close(descriptor)
+
+def _is_locked(path: Path, descriptor: int, work: Work) -> bool:
+    """Wait for the lock of a partial file; return False if another run has replaced the file."""
+    while not _lock(descriptor):
+        work.check()
+        time.sleep(_POLL_SECONDS)
+    status = _status(path)
+    return status is not None and os.path.samestat(status, os.fstat(descriptor))
 
 
-@dataclass(frozen=True, slots=True)
-class _Partial:
-    """The file of a blob that is being fetched."""
+def _fill(path: Path, descriptor: int, wanted: BlobSource, work: Work) -> None:
+    """Resume the download, verify the file, and set the time that marks it as verified."""
+    blob = wanted.blob
+    known = os.fstat(descriptor).st_size
 
-    path: Path
-    descriptor: int
+    def note(count: int, _new: int) -> None:
+        if not count:
+            os.ftruncate(descriptor, 0)
 
-    def fill(self, wanted: BlobSource, work: Work) -> None:
-        """Resume the download, verify the file, and set the time that marks it as verified."""
-        blob = wanted.blob
-        known = os.fstat(self.descriptor).st_size
-
-        def note(count: int, _new: int) -> None:
-            if not count:
-                os.ftruncate(self.descriptor, 0)
-
-        resume_blob(wanted, Landing(self.path, self.descriptor, 0, known, note), work)
-        os.ftruncate(self.descriptor, blob.size)
-        os.fsync(self.descriptor)
-        os.utime(self.descriptor, ns=(_stamp(blob), _stamp(blob)))
+    resume_blob(wanted, Landing(path, descriptor, 0, known, note), work)
+    os.ftruncate(descriptor, blob.size)
+    os.fsync(descriptor)
+    os.utime(descriptor, ns=(_stamp(blob), _stamp(blob)))
 
 
 def _stamp(blob: Descriptor) -> int:

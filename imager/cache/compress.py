@@ -9,7 +9,7 @@ from pathlib import Path
 
 import zstandard
 
-from imager.content.copier import write_error
+from imager.content.copier import write_errors
 from imager.content.extents import Codec
 
 _CHUNK = 1 << 20
@@ -22,14 +22,7 @@ def compress_file(source: Path, target: Path, *, codec: Codec) -> None:
 
     Raises HostError if the disk is full, OutputError for other read and write errors.
     """
-    try:
-        _compress(source, target, codec)
-    except OSError as error:
-        raise write_error(error) from error
-
-
-def _compress(source: Path, target: Path, codec: Codec) -> None:
-    with source.open("rb") as plain, target.open("xb") as packed:
+    with write_errors(), source.open("rb") as plain, target.open("xb") as packed:
         if codec is Codec.ZSTD:
             threads = max(1, os.cpu_count() or 1)
             size = source.stat().st_size

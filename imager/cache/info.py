@@ -66,16 +66,8 @@ def cache_info(opened: OpenedCache, *, scratch: Path) -> CacheInfo:
         cached_signatures(cache),
         shared=each - once,
         volume_size=minimum_ext4_size(cache.tree, scratch=scratch),
-        node_volume_size=node_volume_size(cache, scratch=scratch),
+        node_volume_size=minimum_default_ext4_size(cache.tree, scratch=scratch),
     )
-
-
-def node_volume_size(cache: ImageCache, *, scratch: Path) -> int:
-    """Return the size in bytes of the smallest volume for `cache` that a machine can format.
-
-    The size is a multiple of 1 MiB. Raises as `minimum_default_ext4_size`.
-    """
-    return minimum_default_ext4_size(cache.tree, scratch=scratch)
 
 
 def unreferenced_blobs(cache: ImageCache, images: Sequence[CachedImage]) -> tuple[Digest, ...]:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 from imager.cache.errors import InvalidImageListError
 from imager.oci.local import LocalKind, parse_entry
@@ -28,14 +27,6 @@ _HINT = (
 )
 _SOURCES = ("docker://", *(f"{kind.value}:" for kind in LocalKind))
 _COMMENT = re.compile(r"(?:^|\s)#")
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """An entry with its file and line, if it is from a file."""
-
-    text: str
-    place: str = ""
 
 
 def list_lines(text: str) -> Sequence[tuple[int, str]]:
@@ -55,8 +46,9 @@ def read_entries(lists: Sequence[str]) -> Mapping[str, str]:
     appearance. Raises InputError if a list cannot be read or is empty.
     """
     entries: dict[str, str] = {}
-    for entry in (entry for source in lists for entry in _entries(source)):
-        entries.setdefault(entry.text, entry.place)
+    for source in lists:
+        for text, place in _entries(source):
+            entries.setdefault(text, place)
     return entries
 
 
@@ -98,16 +90,18 @@ def _listed(problems: Sequence[str]) -> str:
     return f"{len(problems)} entries of the list of images are wrong:{lines}"
 
 
-def _entries(source: str) -> list[_Entry]:
-    """Return the entries of one option value; raises InputError if there are none."""
-    if _is_list(source):
-        return _lines(source)
-    parts = list(filter(None, map(str.strip, source.split(","))))
-    if not parts:
+def _entries(source: str) -> Iterator[tuple[str, str]]:
+    """Yield the entries of one option value with their places; raises InputError without any."""
+    parts = map(str.strip, source.split(","))
+    names = [source] if _is_list(source) else list(filter(None, parts))
+    if not names:
         raise _empty(repr(source))
-    return [
-        entry for part in parts for entry in (_lines(part) if _is_list(part) else [_written(part)])
-    ]
+    for name in names:
+        if _is_list(name):
+            yield from _lines(name)
+        else:
+            _check_entry(name)
+            yield name, ""
 
 
 def _empty(name: str) -> InputError:
@@ -129,10 +123,10 @@ def _is_pinned(text: str) -> bool:
     return "@" in text or ":" in text.rpartition("/")[2]
 
 
-def _written(text: str) -> _Entry:
-    """Parse an entry of the command line; raises InputError if it may be meant as a file."""
+def _check_entry(text: str) -> None:
+    """Raise InputError for an entry of the command line that may be meant as a file."""
     if _is_pinned(text) or _names_source(text):
-        return _Entry(text)
+        return
     pinned = f"{text}:latest"
     raise InvalidImageListError(
         f"{text!r} is neither a file with a list of images nor a reference with a tag",
@@ -153,10 +147,10 @@ def _is_reference(text: str) -> bool:
         return False
 
 
-def _lines(source: str) -> list[_Entry]:
+def _lines(source: str) -> list[tuple[str, str]]:
     text = read_input(source, what="list of images", limit=_LARGEST_LIST, hint=_HINT)
     name = input_name(source)
-    entries = [_Entry(line, f"{name}:{number}") for number, line in list_lines(text)]
+    entries = [(line, f"{name}:{number}") for number, line in list_lines(text)]
     if not entries:
         raise _empty(name)
     return entries

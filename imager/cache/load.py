@@ -37,12 +37,8 @@ def load_cache(source: str, tree: Tree, *, fail: Fail = stop_at) -> ImageCache:
     parsed: dict[bytes, RawManifest] = {}
     ignored = 0
     for path in tree.others:
-        fail(
-            DamagedCacheError(
-                f"{source}: {path} is a link or a special file",
-                hint="a cache has files and folders only: copy it again, links followed",
-            )
-        )
+        hint = "a cache has files and folders only: copy it again, links followed"
+        fail(DamagedCacheError(f"{source}: {path} is a link or a special file", hint=hint))
     for file in tree.files:
         match parse_path(file.path):
             case BlobPath(digest):
@@ -88,7 +84,7 @@ def _read_configs(
         if data is None:
             continue
         if Digest.of(data) != digest:
-            fail(_wrong_blob(source, BlobNames(manifests).of(digest)))
+            fail(_mismatch(source, BlobNames(manifests).of(digest)))
             data = b""  # already reported; gives no platform
         configs[digest] = data
     return configs
@@ -124,11 +120,15 @@ def _check_blobs(
     names = BlobNames(manifests)
     for digest, file in blobs.items():
         if file.sha256 is not None and file.sha256 != digest.hex:
-            fail(_wrong_blob(source, names.of(digest)))
+            fail(_mismatch(source, names.of(digest)))
 
 
-def _wrong_blob(source: str, blob: str) -> InputError:
-    return DamagedCacheError(f"{source}: {blob} does not match its digest", hint=_DAMAGED)
+def _damaged(source: str, problem: str) -> InputError:
+    return DamagedCacheError(f"{source}: {problem}", hint=_DAMAGED)
+
+
+def _mismatch(source: str, what: str) -> InputError:
+    return _damaged(source, f"{what} does not match its digest")
 
 
 def _checked_manifest(
@@ -136,7 +136,7 @@ def _checked_manifest(
 ) -> RawManifest | None:
     data = read_file(file, LARGEST_MANIFEST)
     if data is None:
-        fail(DamagedCacheError(f"{source}: {file.path} is too large for a manifest", hint=_DAMAGED))
+        fail(_damaged(source, f"{file.path} is too large for a manifest"))
         return None
     try:
         manifest = RawManifest.parse(data, where=f"{source}: {file.path}")
@@ -144,7 +144,7 @@ def _checked_manifest(
         fail(error)
         return None
     if reference.digest not in (None, manifest.digest):
-        fail(DamagedCacheError(f"{source}: {file.path} does not match its digest", hint=_DAMAGED))
+        fail(_mismatch(source, file.path))
         return None
     return manifest
 
@@ -154,13 +154,9 @@ def _check_tags(source: str, manifests: Mapping[Reference, RawManifest], fail: F
     for reference, manifest in manifests.items():
         copy = Reference(reference.registry, reference.repository, None, manifest.digest)
         if copy not in manifests:
-            fail(
-                DamagedCacheError(
-                    f"{source}: the manifest of {reference} is damaged, or its copy "
-                    f"digest/{manifest.digest.file_name} is missing",
-                    hint=_DAMAGED,
-                )
-            )
+            name = f"digest/{manifest.digest.file_name}"
+            problem = f"the manifest of {reference} is damaged, or its copy {name} is missing"
+            fail(_damaged(source, problem))
 
 
 def _no_cache(source: str) -> InputError:

@@ -15,12 +15,13 @@ from imager.oci.source import ImageSource
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """An image, or a signature of an image."""
+    """An image, or a signature of an image, which has no `name`."""
 
     manifests: tuple[tuple[Reference, bytes], ...] = ()
     blobs: tuple[BlobSource, ...] = ()
     platforms: frozenset[Platform] = frozenset()
     warnings: tuple[str, ...] = ()
+    name: Reference | None = None
 
 
 def whole_image(

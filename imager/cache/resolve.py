@@ -49,13 +49,15 @@ def gather(
     reader = _Reader(client, selection, layer_cache)
     gathered = Gathered(wanted=selection.platforms)
 
-    def read(entry: str) -> _Entry:
+    def read(entry: str) -> list[ReadImage]:
         with _placing(entry, places[entry]):
             return reader.read(entry)
 
-    def add(found: tuple[str, _Entry]) -> None:
-        with _placing(found[0], places[found[0]]):
-            _add_entry(gathered, found[1])
+    def add(found: tuple[str, list[ReadImage]]) -> None:
+        entry, images = found
+        with _placing(entry, places[entry]):
+            for image in images:
+                _add_image(gathered, image)
 
     reads = Work().run(read, places, jobs=jobs, what="images", lasting=(ImagerError,))
     found = zip(places, reads, strict=True)
@@ -80,25 +82,15 @@ def _of_entry(entry: str, message: str) -> str:
     return message if named else f"{entry}: {message}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """The images of a list's entry, with their signatures and warnings."""
-
-    images: tuple[ReadImage, ...]
-    signatures: tuple[ReadImage, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-def _add_entry(gathered: Gathered, entry: _Entry) -> None:
-    gathered.names |= {image.manifests[0][0] for image in entry.images}
-    read = (*entry.images, *entry.signatures)
-    for image in read:
-        for name, raw in image.manifests:
-            gathered.add_manifest(name, raw)
-        for blob in image.blobs:
-            gathered.add_blob(blob)
-        gathered.platforms |= image.platforms
-    for text in (*entry.warnings, *(text for each in read for text in each.warnings)):
+def _add_image(gathered: Gathered, image: ReadImage) -> None:
+    if image.name is not None:
+        gathered.names.add(image.name)
+    for name, raw in image.manifests:
+        gathered.add_manifest(name, raw)
+    for blob in image.blobs:
+        gathered.add_blob(blob)
+    gathered.platforms |= image.platforms
+    for text in image.warnings:
         gathered.add_warning(text)
 
 
@@ -110,33 +102,31 @@ class _Reader:
     selection: Selection
     layer_cache: LayerCache | None
 
-    def read(self, entry: str) -> _Entry:
+    def read(self, entry: str) -> list[ReadImage]:
+        """Return the images of an entry, with their signatures and warnings."""
         match parse_entry(entry):
             case RemoteEntry(name, reference):
                 return self._remote(name, reference)
             case LocalImage() as local:
                 opened = local.open(self.selection.platforms)
-                return _Entry(
-                    tuple(
-                        self._image(name, source, root=source.root())
-                        for name, source in opened.images
-                    ),
-                    warnings=opened.warnings,
+                images = (
+                    self._image(name, source, root=source.root()) for name, source in opened.images
                 )
+                return [ReadImage(warnings=opened.warnings), *images]
 
-    def _remote(self, name: Reference, reference: Reference) -> _Entry:
+    def _remote(self, name: Reference, reference: Reference) -> list[ReadImage]:
         image = self.client.image(reference)
         root, host = image.locate()
         if name.digest not in (None, root.digest):
             raise InvalidImageListError(f"{reference} is not {name}: its digest is {root.digest}")
         read = self._image(name, image, root=root)
         if not self.selection.signatures:
-            return _Entry((read,))
+            return [read]
         # If a mirror has the image, the registry itself may be unreachable.
         found = read_signatures(
             image.reference, client=self.client, host=host, signed=root.digest, name=name
         )
-        return _Entry((read,), tuple(found))
+        return [read, *found]
 
     def _image(self, name: Reference, source: ImageSource, *, root: RawManifest) -> ReadImage:
         if isinstance(root.document, Index):
@@ -153,6 +143,7 @@ class _Reader:
                 *(f"{name}: {text}" for text in (*choice.warnings, *lacking)),
                 *image.warnings,
             ),
+            name=image.manifests[0][0],
         )
 
     def _choice(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.cache.contents import BlobSource
-from imager.content.copier import write_error
+from imager.content.copier import write_errors
 from imager.content.extents import Content, FileRange
 from imager.content.reading import iterate_bytes
 from imager.oci.errors import WrongBytesError
@@ -88,8 +88,6 @@ class _NotingSink:
 
     def finish(self) -> None:
         """Report the remaining bytes; raises HostError if the disk is full."""
-        try:
+        with write_errors():
             self._note(self._count, self._new)
-        except OSError as error:
-            raise write_error(error) from error
         self._new = 0

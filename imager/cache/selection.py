@@ -29,31 +29,22 @@ class Selection:
     signatures: bool = False
     missing: MissingPlatform = MissingPlatform.FAIL
 
-    @classmethod
-    def parse(
-        cls,
-        texts: Iterable[str],
-        *,
-        signatures: bool = False,
-        missing: MissingPlatform = MissingPlatform.FAIL,
-    ) -> Selection:
-        """Parse `all` or comma-separated platforms such as linux/amd64.
-
-        Raises InputError for an invalid platform.
-        """
-        names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
-        if not names:
-            raise InvalidImageListError(
-                "--platform names no platform", hint="write it as linux/amd64"
-            )
-        if _ALL in names:
-            return cls((), signatures, missing)
-        platforms = dict.fromkeys(Platform.parse(name) for name in names)
-        return cls(tuple(platforms), signatures, missing)
-
     def lacking(self, platform: Platform) -> tuple[Platform, ...]:
         """Return the wanted platforms that an image for only `platform` does not support."""
         return tuple(each for each in self.platforms if not each.matches(platform))
+
+
+def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
+    """Parse comma-separated platforms such as linux/amd64; `all` gives an empty result.
+
+    Raises InputError for an invalid platform.
+    """
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    if not names:
+        raise InvalidImageListError("--platform names no platform", hint="write it as linux/amd64")
+    if _ALL in names:
+        return ()
+    return tuple(dict.fromkeys(map(Platform.parse, names)))
 
 
 @dataclass(frozen=True, slots=True)

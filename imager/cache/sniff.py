@@ -7,7 +7,8 @@ from pathlib import Path
 from imager.cache.errors import NotAnImageCacheError
 from imager.cache.opened import HINT
 from imager.content.compression import StreamReader, codec_of
-from imager.support.errors import InputError, OutputError
+from imager.content.reading import read_start
+from imager.support.errors import InputError
 
 _HEAD = 4096
 _CONVERT = "convert it first: `qemu-img convert -O raw {path} {path}.raw`"
@@ -29,13 +30,9 @@ _LIST_HINT = (
 def not_a_cache(path: Path) -> InputError:
     """Return the error for the file `path`, which is neither a tar nor an ISO or disk image.
 
-    Raises OutputError if it cannot be read, InputError for a damaged compressed file.
+    Raises InputError if it cannot be read, or is compressed and damaged.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+    head = read_start(path, _HEAD)
     codec = codec_of(head)
     if codec is None:
         what, hint = _described(head)

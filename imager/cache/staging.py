@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from imager.cache.cache import blob_checks
@@ -12,7 +13,7 @@ from imager.cache.contents import Gathered
 from imager.cache.journal import open_journal, recorded
 from imager.cache.paths import blob_path
 from imager.cache.plan import CreationPlan
-from imager.cache.transfer import BlobPlace, DirectDelivery, LayerCacheDelivery, fetch_blobs
+from imager.cache.transfer import BlobPlace, deliver_cached, deliver_directly, fetch_blobs
 from imager.content.digests import Check, checking
 from imager.content.writeback import Flusher
 from imager.support.atomic import atomic_folder
@@ -45,9 +46,8 @@ class Construction:
     plan: CreationPlan
     reporter: Reporter
 
-    @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """Yield the folder that becomes the target, with blobs from an earlier run of the plan.
+    def folder(self) -> AbstractContextManager[Path]:
+        """Open the folder that becomes the target, with blobs from an earlier run of the plan.
 
         For an archive, the file in it with the target's name becomes the target. Raises HostError
         if there is too little disk space.
@@ -56,8 +56,7 @@ class Construction:
         options = self.plan.options
         resume = None if options.layer_cache is not None else Resume(self.plan.key, self._keep)
         one_file = options.archive is not None
-        with atomic_folder(self.plan.target, resume=resume, one_file=one_file) as folder:
-            yield folder
+        return atomic_folder(self.plan.target, resume=resume, one_file=one_file)
 
     def _keep(self, folder: Path, error: BaseException) -> bool:
         """Keep the downloads if they exceed 1 MiB, and the error is not a HostError/OutputError."""
@@ -105,11 +104,11 @@ class Construction:
         if options.layer_cache is not None:
             size = sum(source.blob.size for source in self.plan.missing.values())
             check_free_space(options.layer_cache.folder, size)
-            deliver = LayerCacheDelivery(options.layer_cache)
+            deliver = partial(deliver_cached, options.layer_cache)
             fetch_blobs(wanted, deliver=deliver, jobs=options.jobs, progress=progress)
             return
         with open_journal(folder / _JOURNAL, self.plan.remote) as journal:
-            direct = DirectDelivery(journal, flusher)
+            direct = partial(deliver_directly, journal, flusher)
             fetch_blobs(wanted, deliver=direct, jobs=options.jobs, progress=progress)
 
 

@@ -7,7 +7,7 @@ compressed, it is copied to a temporary file first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from imager.cache.cache import blob_checks
@@ -28,7 +28,7 @@ from imager.cache.paths import ManifestPath, parse_path
 from imager.cache.sniff import not_a_cache
 from imager.content.compression import codec_of
 from imager.content.extents import Content, FileRange, StreamRange
-from imager.content.reading import iterate_bytes, read_content
+from imager.content.reading import iterate_bytes, read_content, read_start
 from imager.content.tar import TarPlace, first_names, open_tar
 from imager.content.tree import File, Tree
 from imager.oci.files import ArchiveFiles
@@ -57,12 +57,10 @@ def open_tar_file(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
     place = TarPlace.of_file(path.resolve())
     if not first_names(place, 1) and not _claims_to_be_tar(path):
         raise not_a_cache(path)
-    inner = _find_cache(path, open_tar(place, keep=_SmallFiles()))
-    if not inner.has_layout:
-        return replace(
-            _open_tree(str(path), inner.tree, fail), codec=place.codec, packed=place.codec
-        )
-    files = _files(path, inner.tree)
+    tree = _find_cache(path, open_tar(place, keep=_SmallFiles()))
+    files = _files(path, tree)
+    if not any(map(files.has, _LAYOUT)):
+        return replace(_open_tree(str(path), tree, fail), codec=place.codec, packed=place.codec)
     try:
         layout = Layout.of(files)
         image = LayoutImage(layout, select_entry(str(path), layout.index, arch))
@@ -81,7 +79,7 @@ def open_tar_layout(path: Path) -> Layout:
     Raises InputError if there is no layout, and as `Layout.of`.
     """
     tree = open_tar(TarPlace.of_file(path.resolve()), keep=_SmallFiles())
-    return Layout.of(_files(path, _find_cache(path, tree).tree))
+    return Layout.of(_files(path, _find_cache(path, tree)))
 
 
 def _files(path: Path, tree: Tree) -> ArchiveFiles:
@@ -187,31 +185,18 @@ class _SmallFiles:
 
 
 def _claims_to_be_tar(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(_USTAR.stop)[_USTAR] == b"ustar"
+    return read_start(path, _USTAR.stop)[_USTAR] == b"ustar"
 
 
-@dataclass(frozen=True, slots=True)
-class _Inner:
-    """The subtree of a tar that is a cache, and whether it is an OCI layout."""
-
-    tree: Tree
-    has_layout: bool
-
-
-def _find_cache(path: Path, tree: Tree) -> _Inner:
-    """Find the cache in a tar; raises InputError unless there is exactly one."""
-    found: dict[str, bool] = {}
+def _find_cache(path: Path, tree: Tree) -> Tree:
+    """Return the subtree that is a cache; raises InputError unless there is exactly one."""
+    found: dict[str, None] = {}
     for name in (file.path for file in tree.files):
         top, _, rest = name.partition("/")
-        if name in _LAYOUT:
-            found[""] = True
-        elif top == _MANIFESTS:
-            found.setdefault("", False)
-        elif rest in _LAYOUT:
-            found[top] = True
-        elif rest.startswith(f"{_MANIFESTS}/"):
-            found.setdefault(top, False)
+        if name in _LAYOUT or top == _MANIFESTS:
+            found[""] = None
+        elif rest in _LAYOUT or rest.startswith(f"{_MANIFESTS}/"):
+            found[top] = None
     folder = "" if "" in found else next(iter(found), None)
     if folder is None:
         raise _without_cache(path, tree)
@@ -220,7 +205,7 @@ def _find_cache(path: Path, tree: Tree) -> _Inner:
             f"{path} has several image caches: {', '.join(f'{name}/' for name in sorted(found))}",
             hint="unpack it, and give one of the folders",
         )
-    return _Inner(tree.below(folder), found[folder])
+    return tree.below(folder)
 
 
 def _without_cache(path: Path, tree: Tree) -> InputError:

@@ -52,48 +52,34 @@ def fetch_blobs(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class DirectDelivery:
-    """Writes blobs directly to their places, resuming an earlier run."""
+def deliver_directly(journal: Journal, flusher: Flusher, place: BlobPlace, work: Work) -> None:
+    """Fetch the blob to its place, resuming an earlier run; raises as `resume_blob`."""
+    digest = place.wanted.blob.digest
+    with opened(place.path, os.O_WRONLY) as descriptor:
 
-    journal: Journal
-    flusher: Flusher
+        def note(count: int, new: int) -> None:
+            journal.record(digest, count)
+            if new:
+                flusher.wrote(descriptor, new)
 
-    def __call__(self, place: BlobPlace, work: Work) -> None:
-        """Fetch the blob; raises as `resume_blob`."""
-        digest = place.wanted.blob.digest
-        with opened(place.path, os.O_WRONLY) as descriptor:
-
-            def note(count: int, new: int) -> None:
-                self.journal.record(digest, count)
-                if new:
-                    self.flusher.wrote(descriptor, new)
-
-            known = self.journal.known(digest)
-            landing = Landing(place.path, descriptor, place.offset, known, note)
-            resume_blob(place.wanted, landing, work)
+        landing = Landing(place.path, descriptor, place.offset, journal.known(digest), note)
+        resume_blob(place.wanted, landing, work)
 
 
-@dataclass(frozen=True, slots=True)
-class LayerCacheDelivery:
-    """Delivers blobs through the layer cache."""
+def deliver_cached(cache: LayerCache, place: BlobPlace, work: Work) -> None:
+    """Fetch the blob into `cache` if necessary and write it to its place; raises as `cache.get`.
 
-    cache: LayerCache
-
-    def __call__(self, place: BlobPlace, work: Work) -> None:
-        """Fetch the blob if necessary and write it to its place; raises as `LayerCache.get`.
-
-        If the file contains only the blob, it becomes a hard link to the file in the cache where
-        possible. Otherwise the blob is copied and verified.
-        """
-        path = self.cache.get(place.wanted, work)
-        if not _link(path, place):
-            try:
-                _copy(path, place, work)
-            except OF_ONE_BLOB:
-                # The file was changed without changing its time, or the disk is failing.
-                path.unlink(missing_ok=True)
-                _copy(self.cache.get(place.wanted, work), place, work)
+    If the file contains only the blob, it becomes a hard link to the file in the cache where
+    possible. Otherwise the blob is copied and verified.
+    """
+    path = cache.get(place.wanted, work)
+    if not _link(path, place):
+        try:
+            _copy(path, place, work)
+        except OF_ONE_BLOB:
+            # The file was changed without changing its time, or the disk is failing.
+            path.unlink(missing_ok=True)
+            _copy(cache.get(place.wanted, work), place, work)
 
 
 def _link(path: Path, place: BlobPlace) -> bool:

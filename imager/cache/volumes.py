@@ -14,8 +14,9 @@ from pathlib import Path
 
 from imager.cache.errors import NotAnImageCacheError
 from imager.cache.paths import parse_path
-from imager.content.compression import MAGIC, StreamReader
+from imager.content.compression import StreamReader, codec_of
 from imager.content.extents import Codec
+from imager.content.reading import read_start
 from imager.content.tree import Tree
 from imager.formats.ext4.groups import is_ext4
 from imager.formats.ext4.read import open_ext4
@@ -23,7 +24,7 @@ from imager.formats.fat.read import is_fat, open_fat
 from imager.formats.gpt.read import gpt_sector_size
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.formats.partitions import HEAD, find_partitions, read_mbr
-from imager.support.errors import OutputError, UnsupportedError
+from imager.support.errors import UnsupportedError
 from imager.talos.constants import CACHE_FOLDER, IMAGE_CACHE
 
 _MANIFESTS = "manifests"
@@ -37,12 +38,12 @@ _DECOMPRESS = {Codec.GZIP: _GUNZIP, Codec.ZSTD: _UNZSTD}
 def is_image(path: Path) -> bool:
     """Whether the file `path` is an ISO or disk image, and not a tar.
 
-    Raises UnsupportedError for a compressed image, OutputError if the file cannot be read.
+    Raises UnsupportedError for a compressed image, InputError if the file cannot be read.
     """
-    head = _head(path, 0, HEAD)
+    head = read_start(path, HEAD)
     if head.startswith(_XZ):
         raise _compressed_with_xz(path)
-    codec = next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
+    codec = codec_of(head)
     if codec is None:
         return _looks_like_image(head)
     with StreamReader(path, codec) as reader:
@@ -69,10 +70,12 @@ def image_tree(path: Path) -> Tree:
 
 def _trees(path: Path) -> Iterator[Tree]:
     """Yield the trees that may be a cache, in a machine's search order."""
-    head = _head(path, 0, HEAD)
+    head = read_start(path, HEAD)
     partitions = find_partitions(path, head)
     for part in partitions:
-        if part.label == IMAGE_CACHE and is_ext4(_head(path, part.offset, _VOLUME_HEAD)):
+        if part.label == IMAGE_CACHE and is_ext4(
+            read_start(path, _VOLUME_HEAD, offset=part.offset)
+        ):
             yield open_ext4(path, offset=part.offset, size=part.size)
     if is_iso9660(head):
         yield open_iso9660(path, folder=CACHE_FOLDER)
@@ -80,7 +83,7 @@ def _trees(path: Path) -> Iterator[Tree]:
     if is_fat(head):
         spans.append((0, None))
     for offset, size in spans:
-        if is_fat(_head(path, offset, _VOLUME_HEAD)):
+        if is_fat(read_start(path, _VOLUME_HEAD, offset=offset)):
             yield _with_cache_paths(open_fat(path, offset=offset, size=size, folder=CACHE_FOLDER))
     if is_ext4(head):
         yield open_ext4(path)
@@ -113,15 +116,6 @@ def _is_tar(head: bytes) -> bool:
     except (tarfile.HeaderError, ValueError):
         return False
     return True
-
-
-def _head(path: Path, offset: int, length: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _compressed(path: Path, program: str, suffix: str) -> UnsupportedError:

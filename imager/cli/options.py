@@ -262,6 +262,6 @@ def parse_version(
 
 def parse_platforms(texts: list[str] | None) -> tuple[Platform, ...]:
     """Parse --platform; an empty tuple means all. Raises InputError for an invalid platform."""
-    from imager.cache.selection import Selection
+    from imager.cache.selection import parse_platforms
 
-    return Selection.parse(texts).platforms if texts else ()
+    return parse_platforms(texts) if texts else ()

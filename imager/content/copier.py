@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -56,7 +57,7 @@ def write_content(
     copied with READ_WRITE first, if that is one of them. Raises HostError when the disk is full,
     OutputError when reading or writing fails, InputError when a source is shorter than planned.
     """
-    try:
+    with write_errors():
         os.ftruncate(target, content.size)
     except OSError as error:
         raise write_error(error) from error
@@ -79,13 +80,20 @@ def write_extents(
             for extent in content.extents:
                 _write_plain(extent, target, sources, methods, progress)
         _write_streams(content, target, progress)
-    except OSError as error:
-        raise write_error(error) from error
 
 
 def write_error(error: OSError) -> ImagerError:
     """Return the user-facing error for a failed write."""
     return no_room(error) or OutputError(f"copying failed: {error}")
+
+
+@contextmanager
+def write_errors() -> Iterator[None]:
+    """Turn an OSError that the block raises into the user-facing error for a failed write."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(error) from error
 
 
 def _write_plain(

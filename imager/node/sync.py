@@ -21,7 +21,7 @@ from imager.cache.cache_source import gather_held
 from imager.cache.contents import BlobSource
 from imager.cache.images import cached_images, cached_signatures
 from imager.cache.paths import cache_tree
-from imager.content.copier import write_error
+from imager.content.copier import write_errors
 from imager.content.extents import Content
 from imager.content.tree import File
 from imager.support.atomic import sync_folder, write_atomic
@@ -136,12 +136,10 @@ def copy_cache(plan: CachePlan, work: Work) -> None:
 
 def _make_folders(plan: CachePlan) -> None:
     """Create the folders of manifests, also of those without a tag, after all blobs."""
-    try:
-        tree = cache_tree(File(path, Content.of_bytes(raw)) for path, raw in plan.manifests.items())
+    tree = cache_tree(File(path, Content.of_bytes(raw)) for path, raw in plan.manifests.items())
+    with write_errors():
         for folder in tree.folders:
             (plan.target / folder).mkdir(exist_ok=True)
-    except OSError as error:
-        raise write_error(error) from error
 
 
 def _copy_blobs(plan: CachePlan, work: Work) -> None:
@@ -156,10 +154,8 @@ def _copy_blobs(plan: CachePlan, work: Work) -> None:
 
 
 def _write_file(path: Path, raw: bytes) -> None:
-    try:
+    with write_errors():
         if path.is_file() and path.read_bytes() == raw:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(error) from error
     write_atomic(path, raw, mode=0o644)

@@ -12,7 +12,7 @@ import pytest
 
 from imager.cache.blobstore import LayerCache
 from imager.cache.contents import BlobSource
-from imager.cache.transfer import BlobPlace, LayerCacheDelivery
+from imager.cache.transfer import BlobPlace, deliver_cached
 from imager.oci.digest import Digest
 from imager.oci.errors import WrongBytesError
 from imager.oci.manifest import OCI_LAYER, Descriptor
@@ -56,7 +56,7 @@ def get(cache: LayerCache, source: Source) -> bytes:
 
 def deliver(cache: LayerCache, source: Source, path: Path, offset: int = 0) -> list[int]:
     done: list[int] = []
-    LayerCacheDelivery(cache)(BlobPlace(BlobSource(BLOB, source), path, offset), Work(done.append))
+    deliver_cached(cache, BlobPlace(BlobSource(BLOB, source), path, offset), Work(done.append))
     return done
 
 

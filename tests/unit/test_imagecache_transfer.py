@@ -6,13 +6,14 @@ import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from imager.cache.contents import BlobSource
 from imager.cache.journal import open_journal, recorded
-from imager.cache.transfer import BlobPlace, DirectDelivery, fetch_blobs
+from imager.cache.transfer import BlobPlace, deliver_directly, fetch_blobs
 from imager.content.writeback import flushing
 from imager.oci.digest import Digest
 from imager.oci.errors import NotFoundError, WrongBytesError
@@ -68,7 +69,7 @@ def fetch(places: list[BlobPlace], *, jobs: int = 2, progress: Advance = lambda 
         open_journal(places[0].path.with_name("journal"), digests) as journal,
         flushing() as flusher,
     ):
-        deliver = DirectDelivery(journal, flusher)
+        deliver = partial(deliver_directly, journal, flusher)
         fetch_blobs(places, deliver=deliver, jobs=jobs, progress=progress)
 
 

@@ -17,7 +17,7 @@ import zstandard
 
 from imager.cache.plan import CacheLayout, CreateOptions
 from imager.cache.resolve import gather
-from imager.cache.selection import Selection
+from imager.cache.selection import Selection, parse_platforms
 from imager.cache.write import write_gathered
 from imager.oci.local import LocalImage, Opened, parse_entry
 from imager.support.errors import HostError, InputError
@@ -104,7 +104,7 @@ def roots(text: str) -> dict[str, bytes]:
 def cached(text: str, folder: Path, *, platforms: str = "linux/amd64") -> tuple[Files, list[str]]:
     """Make a flat cache of an entry; return its files and the warnings."""
     client: Any = None
-    selection = Selection.parse([platforms])
+    selection = Selection(parse_platforms([platforms]))
     gathered = gather([text], client=client, selection=selection, jobs=2)
     options = CreateOptions(CacheLayout.FLAT)
     write_gathered(gathered, folder, options=options, reporter=make_reporter(ProgressStyle.NONE))
@@ -325,5 +325,5 @@ def test_an_image_of_two_sources_counts_once(tmp_path: Path) -> None:
     ]
     client: Any = None
     entries = [f"{NAME}=dir:{folder}" for folder in folders]
-    selection = Selection.parse(["linux/amd64"])
+    selection = Selection(parse_platforms(["linux/amd64"]))
     assert gather(entries, client=client, selection=selection, jobs=1).images == 1

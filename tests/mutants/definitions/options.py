@@ -64,8 +64,8 @@ MUTANTS = (
     Mutant(
         "a second list of images replaces the first",
         "imager/cache/lists.py",
-        "for source in lists for entry",
-        "for source in lists[-1:] for entry",
+        "for source in lists:\n",
+        "for source in lists[-1:]:\n",
         f"{_LISTS}::test_lists_merge_in_their_order_without_duplicates",
     ),
     Mutant(

@@ -103,8 +103,8 @@ MUTANTS = (
     Mutant(
         "what another run fetched is fetched again",
         "imager/cache/blobstore.py",
-        "_Partial(path, descriptor) if same else None",
-        "_Partial(path, descriptor)",
+        "return status is not None and os.path.samestat(status, os.fstat(descriptor))",
+        "return True",
         f"{_LAYERS}::test_what_another_run_fetched_is_taken",
     ),
     # What a run leaves, and who takes it up.
