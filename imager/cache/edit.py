@@ -95,7 +95,6 @@ class Pruning:
 
     gathered: Gathered
     removed: tuple[CachedImage, ...]
-    manifests_dropped: int
     blobs_dropped: tuple[Digest, ...]
     freed: int
     folders_added: tuple[str, ...]
@@ -135,16 +134,15 @@ def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
         )
     gathered = gather_held(cache, signed_images(cache, _cut(kept, wanted.platforms)))
     unnamed = sum(path.lstat().st_size for path in opened.unnamed)
-    manifests_dropped = len(cache.manifests) - len(gathered.manifests)
+    fewer_manifests = len(gathered.manifests) < len(cache.manifests)
     blobs_dropped = tuple(sorted(cache.blobs.keys() - gathered.blobs.keys()))
     return Pruning(
         gathered,
         removed=tuple(image for image in images if image not in kept),
-        manifests_dropped=manifests_dropped,
         blobs_dropped=blobs_dropped,
         freed=cache.size - gathered.size + unnamed,
         folders_added=opened.lacking,
-        takes_out=bool(manifests_dropped or blobs_dropped or cache.ignored or opened.unnamed),
+        takes_out=bool(fewer_manifests or blobs_dropped or cache.ignored or opened.unnamed),
     )
 
 

@@ -1,4 +1,4 @@
-"""Hard-link files of a folder that is being replaced into the new folder instead of copying them.
+"""Hard-link files instead of copying them, as those of a folder that is being replaced.
 
 The old folder is removed once the new one is in place, so files are shared only until then. An
 interrupted run leaves links to files of the old folder, which must not be written to.
@@ -27,7 +27,10 @@ def whole_file_in(content: Content, folder: Path) -> Path | None:
 
 
 def try_link(old: Path, new: Path) -> bool:
-    """Replace `new` by a hard link to `old`; return False if that is not possible."""
+    """Replace `new` by a hard link to `old`.
+
+    If that is not possible, return False; `new` is then missing.
+    """
     new.unlink(missing_ok=True)
     try:
         os.link(old, new, follow_symlinks=False)

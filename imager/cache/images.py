@@ -41,10 +41,10 @@ class CachedImage:
     @property
     def manifests(self) -> tuple[tuple[Reference, RawManifest], ...]:
         """The manifests with their names in the tree: the tag and the digests."""
-        digests = {each.digest: each for each in (self.root, *(p.manifest for p in self.parts))}
-        named = ((self._by_digest(digest), each) for digest, each in digests.items())
+        manifests = (self.root, *(part.manifest for part in self.parts))
+        named = {replace(self.reference, tag=None, digest=each.digest): each for each in manifests}
         tag = ((replace(self.reference, digest=None), self.root),) if self.reference.tag else ()
-        return (*tag, *named)
+        return (*tag, *named.items())
 
     @property
     def blobs(self) -> dict[Digest, Descriptor]:
@@ -63,9 +63,6 @@ class CachedImage:
         if not isinstance(document, Index) or platform in self.platforms:
             return False
         return any(entry.platform and entry.platform.matches(platform) for entry in document.images)
-
-    def _by_digest(self, digest: Digest) -> Reference:
-        return replace(self.reference, tag=None, digest=digest)
 
 
 def cached_images(cache: ImageCache) -> tuple[CachedImage, ...]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from imager.cache.blobnames import BlobNames
 from imager.cache.cache import ImageCache
 from imager.cache.errors import DamagedCacheError, NotAnImageCacheError
-from imager.cache.paths import BlobPath, ManifestPath, parse_path
+from imager.cache.paths import parse_path
 from imager.content.reading import read_file
 from imager.content.tree import File, Tree
 from imager.oci.config import LARGEST_CONFIG, config_platform
@@ -41,9 +41,9 @@ def load_cache(source: str, tree: Tree, *, fail: Fail = stop_at) -> ImageCache:
         fail(DamagedCacheError(f"{source}: {path} is a link or a special file", hint=hint))
     for file in tree.files:
         match parse_path(file.path):
-            case BlobPath(digest):
+            case Digest() as digest:
                 blobs[digest] = file
-            case ManifestPath(reference):
+            case Reference() as reference:
                 manifest = _checked_manifest(source, file, reference, fail)
                 if manifest is not None:
                     manifests[reference] = parsed.setdefault(manifest.raw, manifest)

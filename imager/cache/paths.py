@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from imager.content.tree import File, Tree, parent
 from imager.oci.digest import Digest
@@ -21,20 +20,6 @@ from imager.support.errors import ImagerError, UnsupportedError
 
 _MANIFESTS, _REFERENCE = "manifests", "reference"
 _PORT = re.compile(r"(.+)_([0-9]{1,5})_", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class BlobPath:
-    """A configuration or a layer."""
-
-    digest: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestPath:
-    """A manifest or index, named by the tag or the digest of `reference`."""
-
-    reference: Reference
 
 
 def blob_path(digest: Digest) -> str:
@@ -70,15 +55,18 @@ def cache_tree(files: Iterable[File]) -> Tree:
     return Tree.of(tree.files, sorted({*tree.folders, *references}))
 
 
-def parse_path(path: str) -> BlobPath | ManifestPath | None:
-    """Parse a path in the tree; returns None if it is not part of an image cache."""
+def parse_path(path: str) -> Digest | Reference | None:
+    """Return the digest of the blob, or the reference of the manifest, that is at `path`.
+
+    Returns None if the path is not part of an image cache.
+    """
     kind, _, rest = path.partition("/")
     try:
         if kind == "blob":
             digest = _digest(rest)
-            return BlobPath(digest) if blob_path(digest) == path else None
+            return digest if blob_path(digest) == path else None
         reference = _reference(rest)
-        return ManifestPath(reference) if manifest_path(reference) == path else None
+        return reference if manifest_path(reference) == path else None
     except ImagerError:
         return None
 

@@ -36,13 +36,10 @@ def not_a_cache(path: Path) -> InputError:
     codec = codec_of(head)
     if codec is None:
         what, hint = _described(head)
-        return _error(path, what, hint)
-    with StreamReader(path, codec) as reader:
-        what, hint = _described(reader.read(_HEAD))
-    return _error(path, f"{what}, compressed with {codec.value}", hint)
-
-
-def _error(path: Path, what: str, hint: str) -> InputError:
+    else:
+        with StreamReader(path, codec) as reader:
+            what, hint = _described(reader.read(_HEAD))
+        what += f", compressed with {codec.value}"
     return NotAnImageCacheError(
         f"{path} is not an image cache: it is {what}", hint=hint.format(path=path)
     )

@@ -126,13 +126,9 @@ def kept_from_earlier(plan: CreationPlan) -> int:
 
 def _local_checks(gathered: Gathered) -> list[Check]:
     """Return the checks of the local blobs."""
-    contents = (
-        (digest, source.source.blob_content(source.blob))
-        for digest, source in sorted(gathered.blobs.items())
-    )
-    return [
-        check
-        for digest, content in contents
-        if content is not None
-        for check in blob_checks(digest, content)
-    ]
+    checks: list[Check] = []
+    for digest, source in sorted(gathered.blobs.items()):
+        content = source.source.blob_content(source.blob)
+        if content is not None:
+            checks += blob_checks(digest, content)
+    return checks

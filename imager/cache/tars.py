@@ -24,7 +24,7 @@ from imager.cache.opened import (
     platforms_of,
     select_entry,
 )
-from imager.cache.paths import ManifestPath, parse_path
+from imager.cache.paths import parse_path
 from imager.cache.sniff import not_a_cache
 from imager.content.compression import codec_of
 from imager.content.extents import Content, FileRange, StreamRange
@@ -35,6 +35,7 @@ from imager.oci.files import ArchiveFiles
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.manifest import Descriptor, ImageManifest
 from imager.oci.plainfile import write_plain
+from imager.oci.reference import Reference
 from imager.oci.sinks import Discard
 from imager.support.arch import Arch
 from imager.support.errors import Fail, ImagerError, InputError, UnsupportedError
@@ -178,7 +179,7 @@ class _SmallFiles:
     def __call__(self, path: str, size: int) -> bool:
         # The tree may be in a folder of the tar.
         names = (path, path.partition("/")[2])
-        manifest = any(isinstance(parse_path(name), ManifestPath) for name in names)
+        manifest = any(isinstance(parse_path(name), Reference) for name in names)
         kept = size <= (LARGEST_MANIFEST if manifest else _LARGEST_KEPT_BLOB) and size <= self._left
         self._left -= size if kept else 0
         return kept

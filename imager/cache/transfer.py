@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imager.cache.blobstore import LayerCache
 from imager.cache.contents import BlobSource
+from imager.cache.hardlinks import try_link
 from imager.cache.journal import Journal
 from imager.cache.resume import OF_ONE_BLOB, Landing, resume_blob
 from imager.content.extents import Content, FileRange
@@ -16,7 +17,7 @@ from imager.content.writeback import Flusher
 from imager.oci.errors import WrongBytesError
 from imager.oci.sinks import FileSink
 from imager.oci.source import BlobCheck, copy_blob
-from imager.support.descriptors import opened
+from imager.support.descriptors import MADE, opened
 from imager.support.reporter import Advance
 from imager.support.workers import Work
 
@@ -89,19 +90,13 @@ def _link(path: Path, place: BlobPlace) -> bool:
     """
     if place.offset or place.path.stat().st_size != place.wanted.blob.size:
         return False
-    link = place.path.with_name(f"{place.path.name}.link")
-    try:
-        link.unlink(missing_ok=True)
-        link.hardlink_to(path)
-        link.replace(place.path)
-    except OSError:
-        return False
-    return True
+    return try_link(path, place.path)
 
 
 def _copy(path: Path, place: BlobPlace, work: Work) -> None:
     blob = place.wanted.blob
-    with opened(place.path, os.O_WRONLY) as descriptor:
+    # The file is missing after `try_link` has failed.
+    with opened(place.path, MADE) as descriptor:
         # LayerCache.get has already reported these bytes as progress.
         sink = FileSink(descriptor, place.offset, Work(cancel=work.cancel))
         check = BlobCheck(blob, sink, where=str(path), error=WrongBytesError)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
 
 from imager.content.reading import read_file
 from imager.content.tar import TarPlace, open_tar
@@ -103,12 +101,12 @@ def official_extensions(version: TalosVersion, client: RegistryClient) -> list[s
 
     Raises DependencyError if the list cannot be fetched or is invalid.
     """
-    return list(_read(f"{_REGISTRY}/extensions:{version.text}", "image-digests", _lines, client))
+    return _read(f"{_REGISTRY}/extensions:{version.text}", "image-digests", _lines, client)
 
 
 def official_overlays(version: TalosVersion, client: RegistryClient) -> list[str]:
     """Return the references, with digests, of a release's overlays; raises DependencyError."""
-    return list(_read(f"{_REGISTRY}/overlays:{version.text}", "overlays.yaml", _overlays, client))
+    return _read(f"{_REGISTRY}/overlays:{version.text}", "overlays.yaml", _overlays, client)
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -124,17 +122,17 @@ def _overlays(text: str) -> Iterator[str]:
 
 def _read(
     reference: str, name: str, parse: Callable[[str], Iterator[str]], client: RegistryClient
-) -> Iterator[str]:
-    """Yield the references that `parse` finds in the file `name` of an image, validated."""
+) -> list[str]:
+    """Return the references that `parse` finds in the file `name` of an image, validated."""
     try:
-        found = tuple(parse(_file_of(reference, name, client).decode()))
-        checked = [Reference.parse_strict(each) for each in found]
+        found = list(parse(_file_of(reference, name, client).decode()))
+        checked = [str(Reference.parse_strict(each)) for each in found]
     except (InputError, UnicodeDecodeError) as error:
         reason = error.message if isinstance(error, InputError) else "not UTF-8"
         raise DependencyError(f"{reference}: {name}: {reason}") from error
     if not checked:
         raise DependencyError(f"{reference}: {name}: no images are listed")
-    yield from map(str, checked)
+    return checked
 
 
 def _file_of(reference: str, name: str, client: RegistryClient) -> bytes:
@@ -142,11 +140,15 @@ def _file_of(reference: str, name: str, client: RegistryClient) -> bytes:
     image = client.image(Reference.parse(reference))
     document = image.root().document
     if isinstance(document, Index):
-        entries = [each for each in document.images if _is_for_lists(each)]
-        if not entries:
+        entry = next(filter(_is_for_lists, document.images), None)
+        if entry is None:
             raise DependencyError(f"{reference}: there is no image for {_LISTS}")
-        document = image.manifest(entries[0].digest).document
+        document = image.manifest(entry.digest).document
     layers = document.layers if isinstance(document, ImageManifest) else ()
+
+    def keep(path: str, size: int) -> bool:
+        return path == name and size <= _LARGEST_LIST
+
     with scratch_folder() as scratch:
         for layer in reversed(layers):
             path = scratch / "layer"
@@ -154,22 +156,14 @@ def _file_of(reference: str, name: str, client: RegistryClient) -> bytes:
                 raise DependencyError(
                     f"{reference}: a layer is larger than {format_size(_LARGEST_LAYER)}"
                 )
-            _download(layer, path, image.fetch_blob)
-            tree = open_tar(TarPlace.of_file(path), keep=partial(_is_list, name))
-            for file in tree.files:
-                if file.path == name and (data := read_file(file, _LARGEST_LIST)) is not None:
+            with path.open("wb") as file:
+                image.fetch_blob(layer, file)
+            tree = open_tar(TarPlace.of_file(path), keep=keep)
+            for found in tree.files:
+                if found.path == name and (data := read_file(found, _LARGEST_LIST)) is not None:
                     return data
     raise DependencyError(f"{reference}: the image has no file {name}")
 
 
 def _is_for_lists(entry: Descriptor) -> bool:
     return entry.platform is None or entry.platform.matches(_LISTS)
-
-
-def _download(layer: Descriptor, path: Path, fetch: Callable[..., None]) -> None:
-    with path.open("wb") as file:
-        fetch(layer, file)
-
-
-def _is_list(name: str, path: str, size: int) -> bool:
-    return path == name and size <= _LARGEST_LIST

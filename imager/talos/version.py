@@ -51,6 +51,10 @@ class TalosVersion:
         """Whether this is `major.minor.patch` or later."""
         return self.numbers >= (major, minor, patch)
 
+    def lacks(self, what: str, since: tuple[int, int]) -> str:
+        """Return the message that this version does not have `what`, which `since` added."""
+        return f"Talos {self.text} has no {what}, which v{'.'.join(map(str, since))} added"
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings for the user: this version is newer than the rules known here."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
+from fnmatch import fnmatchcase
 from typing import Any
 
 from imager.support.errors import InputError
@@ -60,6 +61,10 @@ def compiled(text: str, version: TalosVersion | None = None) -> Any:
     if len(text) > LONGEST:
         raise ExpressionError(f"is longer than {LONGEST} characters")
     pool, _ = _messages(version)
+    texts = [cel.Type.STRING, cel.Type.STRING]
+    overload = cel.Overload(
+        "glob_string_string", return_type=cel.Type.BOOL, parameters=texts, impl=glob
+    )
     environment = cel.NewEnv(
         pool,
         variables={
@@ -67,19 +72,7 @@ def compiled(text: str, version: TalosVersion | None = None) -> Any:
             "system_disk": cel.Type.BOOL,
             **dict.fromkeys(_UNITS, cel.Type.UINT),
         },
-        functions=[
-            cel.FunctionDecl(
-                "glob",
-                [
-                    cel.Overload(
-                        "glob_string_string",
-                        return_type=cel.Type.BOOL,
-                        parameters=[cel.Type.STRING, cel.Type.STRING],
-                        impl=glob,
-                    )
-                ],
-            )
-        ],
+        functions=[cel.FunctionDecl("glob", [overload])],
     )
     try:
         expression = environment.compile(text)
@@ -101,19 +94,13 @@ def evaluate(text: str, disks: Sequence[Disk], *, system_disk: str) -> list[bool
     expression = compiled(text)
     _, message = _messages(None)
     return [
-        _value(
-            expression,
-            {
-                "disk": message(**asdict(disk)),
-                "system_disk": disk.dev_path == system_disk,
-                **_UNITS,
-            },
-        )
+        _value(expression, message(**asdict(disk)), is_system=disk.dev_path == system_disk)
         for disk in disks
     ]
 
 
-def _value(expression: Any, data: Mapping[str, object]) -> bool:
+def _value(expression: Any, disk: Any, *, is_system: bool) -> bool:
+    data = {"disk": disk, "system_disk": is_system, **_UNITS}
     try:
         value = expression.eval(data=data).value()
     except RuntimeError as error:
@@ -125,15 +112,16 @@ def _value(expression: Any, data: Mapping[str, object]) -> bool:
 
 def _messages(version: TalosVersion | None) -> tuple[Any, Any]:
     """Return the descriptor pool with the disk message, and the message's class."""
-    from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
     from google.protobuf.descriptor_pool import DescriptorPool
     from google.protobuf.message_factory import GetMessageClass
 
     types = {
-        "str": FieldDescriptorProto.TYPE_STRING,
-        "int": FieldDescriptorProto.TYPE_UINT64,
-        "bool": FieldDescriptorProto.TYPE_BOOL,
-        "tuple[str, ...]": FieldDescriptorProto.TYPE_STRING,
+        "str": Field.TYPE_STRING,
+        "int": Field.TYPE_UINT64,
+        "bool": Field.TYPE_BOOL,
+        "tuple[str, ...]": Field.TYPE_STRING,
     }
     file = FileDescriptorProto(name="block.proto", package=_PACKAGE, syntax="proto3")
     message = file.message_type.add(name="DiskSpec")
@@ -144,9 +132,7 @@ def _messages(version: TalosVersion | None) -> tuple[Any, Any]:
                 name=each.name,
                 number=number,
                 type=types[str(each.type)],
-                label=FieldDescriptorProto.LABEL_REPEATED
-                if is_list
-                else FieldDescriptorProto.LABEL_OPTIONAL,
+                label=Field.LABEL_REPEATED if is_list else Field.LABEL_OPTIONAL,
             )
     pool = DescriptorPool()
     pool.Add(file)
@@ -182,10 +168,8 @@ def _explained(problem: str, version: TalosVersion | None) -> str:
     if _TOO_DEEP.fullmatch(problem):
         return "nests deeper than 32 levels"
     if match := _NO_OVERLOAD.fullmatch(problem):
-        operator, types = (
-            match[1].replace("_", "").replace("@", ""),
-            match[2].replace(_MESSAGE, "disk"),
-        )
+        operator = match[1].replace("_", "").replace("@", "")
+        types = match[2].replace(_MESSAGE, "disk")
         hint = ": sizes are uint, write 10u * GiB" if {"int", "uint"} <= _words(types) else ""
         return f"`{operator}` does not take {types}{hint}"
     return problem
@@ -194,8 +178,7 @@ def _explained(problem: str, version: TalosVersion | None) -> str:
 def _unknown_field(name: str, version: TalosVersion | None) -> str:
     known = _fields(version)
     if name in _fields(None) and version:
-        since = ".".join(map(str, FIELDS_SINCE[name]))
-        return f"Talos {version.text} has no disk.{name}, which v{since} added"
+        return version.lacks(f"disk.{name}", FIELDS_SINCE[name])
     close = difflib.get_close_matches(name[:40], known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
     return f"a disk has no field {name[:40]!r} ({hint})"
@@ -211,12 +194,4 @@ def _type_name(kind: str) -> str:
 
 def glob(pattern: str, text: str) -> bool:
     """Whether `text` matches `pattern`: only `*` is special, as in github.com/ryanuber/go-glob."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return pattern == text
-    *middle, last = rest
-    position = len(first) if text.startswith(first) else -1
-    for part in middle:
-        found = text.find(part, position) if position >= 0 else -1
-        position = found + len(part) if found >= 0 else -1
-    return 0 <= position <= len(text) - len(last) and text.endswith(last)
+    return fnmatchcase(text, pattern.replace("[", "[[]").replace("?", "[?]"))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 # The releases that added fields; all other fields exist since the first VolumeConfig.
-FIELDS_SINCE: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {
-        "secondary_disks": (1, 9),
-        "uuid": (1, 9),
-        "symlinks": (1, 10),
-        "firmware_version": (1, 14),
-        "device_mapper_name": (1, 14),
-        "device_mapper_uuid": (1, 14),
-        "device_mapper_kind": (1, 14),
-    }
-)
+FIELDS_SINCE = {
+    "secondary_disks": (1, 9),
+    "uuid": (1, 9),
+    "symlinks": (1, 10),
+    "firmware_version": (1, 14),
+    "device_mapper_name": (1, 14),
+    "device_mapper_uuid": (1, 14),
+    "device_mapper_kind": (1, 14),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,8 +139,7 @@ def _check_kind(section: FieldReader, version: TalosVersion | None) -> None:
                 f"Talos has no documents of kind {kind[:40]!r}{_nearest(kind)}", key="kind"
             )
     elif since and version and not version.at_least(*since) and kind != DOCUMENT_KIND:
-        release = ".".join(map(str, since))
-        section.report(f"Talos {version.text} has no {kind}, which v{release} added", key="kind")
+        section.report(version.lacks(kind, since), key="kind")
 
 
 def _has_empty_kind(section: FieldReader) -> bool:

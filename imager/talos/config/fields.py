@@ -47,15 +47,17 @@ class FieldReader:
     problems: list[LineProblem]
     path: str = ""
 
-    def report(self, problem: str, *, key: str = "") -> None:
-        """Report a problem with the field `key`, or with the section itself."""
-        line = self.document.line(self._path(key))
-        self.problems.append(LineProblem(line, self._words(problem, key)))
+    def report(self, problem: str, *, key: str = "", offset: int | None = None) -> None:
+        """Report a problem with the field `key`, or with the section itself.
 
-    def report_at(self, problem: str, offset: int, *, key: str) -> None:
-        """Report a problem with the character at `offset` of the scalar field `key`."""
-        line, column = self.document.place(self._path(key), offset)
-        self.problems.append(LineProblem(line, self._words(problem, key), column))
+        With `offset`, the problem is at that character of the scalar.
+        """
+        path = self._path(key)
+        line, column = self.document.line(path), 0
+        if offset is not None:
+            line, column = self.document.place(path, offset)
+        text = f"{self.name}: {path}: {problem}" if path else f"{self.name}: {problem}"
+        self.problems.append(LineProblem(line, one_line(text), column))
 
     def line(self, key: str = "") -> int:
         """Return the line of the field `key`, or of the section itself."""
@@ -97,10 +99,6 @@ class FieldReader:
             close = difflib.get_close_matches(word[:_LONGEST_WORD], names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
             self.report(f"unknown field ({hint})", key=word[:_LONGEST_WORD])
-
-    def _words(self, problem: str, key: str) -> str:
-        path = self._path(key)
-        return one_line(f"{self.name}: {path}: {problem}" if path else f"{self.name}: {problem}")
 
     def _path(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path and key else self.path or key

@@ -68,15 +68,6 @@ class VolumeSettings:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Provisioning:
-    selector: Selector | None
-    min_size: int | None
-    max_size: SizeLimit | None
-    grow: bool | None
-    sizes_are_right: bool
-
-
 def read_volume(section: FieldReader, version: TalosVersion | None) -> VolumeSettings | None:
     """Return the settings if a VolumeConfig document is for the image cache, else None.
 
@@ -89,18 +80,26 @@ def read_volume(section: FieldReader, version: TalosVersion | None) -> VolumeSet
     for key in _FIELDS:
         if section.has(key):
             _check_field(section, key, name, version)
-    provisioning = _read_provisioning(section.section("provisioning"), version)
-    min_size, max_size = provisioning.min_size, provisioning.max_size
-    if not provisioning.sizes_are_right:
+    provisioning = section.section("provisioning")
+    provisioning.require_known(("diskSelector", "minSize", "maxSize", "grow"))
+    selector = _read_selector(provisioning.section("diskSelector"), version)
+    grow = provisioning.flag("grow") or False
+    before = len(section.problems)
+    min_size = _parsed(provisioning, "minSize", parse_volume_size)
+    max_size = _parsed(provisioning, "maxSize", parse_size_limit)
+    are_sizes_valid = len(section.problems) == before
+    if max_size and not max_size.is_fixed and version:
+        _check_relative(provisioning, version)
+    if not are_sizes_valid:
         return None
     if name != IMAGE_CACHE:
         _check_order(section, min_size, max_size)
         return None
     settings = VolumeSettings(
-        provisioning.selector or Selector(SYSTEM_DISK),
+        selector or Selector(SYSTEM_DISK),
         DEFAULT_MIN_SIZE if min_size is None else min_size,
         SizeLimit(DEFAULT_MAX_SIZE) if max_size is None else max_size,
-        provisioning.grow or False,
+        grow,
         section.has("encryption"),
         section.line(),
     )
@@ -113,10 +112,7 @@ def _check_name(section: FieldReader, name: str, version: TalosVersion | None) -
     if since is None:
         section.report(f"must be one of {', '.join(_NAMES)}", key="name")
     elif version and not version.at_least(*since):
-        release = ".".join(map(str, since))
-        section.report(
-            f"Talos {version.text} has no volume {name}, which v{release} added", key="name"
-        )
+        section.report(version.lacks(f"volume {name}", since), key="name")
 
 
 def _check_field(section: FieldReader, key: str, name: str, version: TalosVersion | None) -> None:
@@ -133,44 +129,23 @@ def _check_field(section: FieldReader, key: str, name: str, version: TalosVersio
         section.report(f"Talos {version.text} does not know it: it is of v{since}", key=key)
 
 
-def _read_provisioning(section: FieldReader, version: TalosVersion | None) -> _Provisioning:
-    section.require_known(("diskSelector", "minSize", "maxSize", "grow"))
-    selector = section.section("diskSelector")
-    selector.require_known(("match",))
-    before = len(section.problems)
-    min_size = _parsed(section, "minSize", parse_volume_size)
-    max_size = _parsed(section, "maxSize", parse_size_limit)
-    sizes_are_right = len(section.problems) == before
-    if max_size and not max_size.is_fixed and version:
-        _check_relative(section, version)
-    return _Provisioning(
-        _parsed_selector(selector, version),
-        min_size,
-        max_size,
-        section.flag("grow"),
-        sizes_are_right,
-    )
-
-
 def _check_relative(section: FieldReader, version: TalosVersion) -> None:
     if section.text("maxSize").startswith("-"):
         kind, since = "negative sizes", _NEGATIVE_SINCE
     else:
         kind, since = "percentages", _RELATIVE_SINCE
     if not version.at_least(*since):
-        release = ".".join(map(str, since))
-        section.report(f"Talos {version.text} has no {kind}, which v{release} added", key="maxSize")
+        section.report(version.lacks(kind, since), key="maxSize")
 
 
-def _parsed_selector(section: FieldReader, version: TalosVersion | None) -> Selector | None:
+def _read_selector(section: FieldReader, version: TalosVersion | None) -> Selector | None:
+    section.require_known(("match",))
     text = section.text("match")
     try:
         return Selector.parse(text, version) if text else None
     except ExpressionError as error:
-        if error.line:
-            section.report_at(error.message, error.offset_in(text), key="match")
-        else:
-            section.report(error.message, key="match")
+        offset = error.offset_in(text) if error.line else None
+        section.report(error.message, key="match", offset=offset)
         return None
 
 
