@@ -32,6 +32,7 @@ from imager.support.folders import placed_in
 from imager.support.meter import Kept
 from imager.support.workers import Work
 
+_HINT = "choose another folder with --layer-cache"
 _POLL_SECONDS = 0.1
 _SECOND = 1_000_000_000
 # 28 bits of seconds: a time from 1970 to 1978.
@@ -54,13 +55,11 @@ class LayerCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HostError(
-                f"cannot make the layer cache {folder}: {error.strerror}",
-                hint="choose another folder with --layer-cache",
+                f"cannot make the layer cache {folder}: {error.strerror}", hint=_HINT
             ) from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise HostError(
-                f"the layer cache {folder} is not writable for user {os.geteuid()}",
-                hint="choose another folder with --layer-cache",
+                f"the layer cache {folder} is not writable for user {os.geteuid()}", hint=_HINT
             )
         return cls(folder)
 

@@ -32,7 +32,9 @@ class HeldImage(StoredImage):
         for reference, manifest in self.image.manifests:
             if target in (reference.tag, reference.digest):
                 return manifest
-        raise NotFoundError(f"{self.cache.source} has no manifest {target} of {self._name}")
+        raise NotFoundError(
+            f"{self.cache.source} has no manifest {target} of {self.image.reference}"
+        )
 
     @property
     def place(self) -> str:
@@ -44,19 +46,15 @@ class HeldImage(StoredImage):
         file = self.cache.blobs.get(blob.digest)
         if file is None:
             raise NotFoundError(
-                f"{self.cache.source}: {self._name} lacks blob {blob.digest}",
+                f"{self.cache.source}: {self.image.reference} lacks blob {blob.digest}",
                 hint="look for more with `imager images cache-verify`, and create it again",
             )
         if file.content.size != blob.size:
             raise DamagedCacheError(
                 f"{self.cache.source}: blob {blob.digest} has {file.content.size} bytes, "
-                f"{self._name} says {blob.size}"
+                f"{self.image.reference} says {blob.size}"
             )
         return file.content
-
-    @property
-    def _name(self) -> str:
-        return str(self.image.reference)
 
 
 def gather_held(cache: ImageCache, images: Iterable[CachedImage]) -> Gathered:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 from pathlib import Path
 
@@ -24,9 +23,8 @@ def compress_file(source: Path, target: Path, *, codec: Codec) -> None:
     """
     with write_errors(), source.open("rb") as plain, target.open("xb") as packed:
         if codec is Codec.ZSTD:
-            threads = max(1, os.cpu_count() or 1)
             size = source.stat().st_size
-            zstandard.ZstdCompressor(level=_LEVEL, threads=threads).copy_stream(
+            zstandard.ZstdCompressor(level=_LEVEL, threads=-1).copy_stream(
                 plain, packed, size=size, read_size=_CHUNK, write_size=_CHUNK
             )
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
@@ -47,12 +47,11 @@ def cache_image(
     )
     manifest = manifest_json(Descriptor(OCI_CONFIG, Digest.of(config), len(config)), [layer])
     # Only one entry has the name: umoci reports a second one as an ambiguous tag.
-    names = (((REF_NAME, _REF),), *[()] * (len(ordered) - 1))
-    entries = tuple(
-        Descriptor(OCI_MANIFEST, Digest.of(manifest), len(manifest), platform, name)
-        for platform, name in zip(ordered, names, strict=True)
+    named = Descriptor(
+        OCI_MANIFEST, Digest.of(manifest), len(manifest), ordered[0], ((REF_NAME, _REF),)
     )
-    return CacheImage(config, manifest, entries)
+    others = (replace(named, platform=each, annotations=()) for each in ordered[1:])
+    return CacheImage(config, manifest, (named, *others))
 
 
 def layout_tree(image: CacheImage, layer: File) -> Tree:

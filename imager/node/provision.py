@@ -90,18 +90,15 @@ def plan_volume(
     system = system_disk.path if system_disk else None
     described = [describe_disk(disk) for disk in disks]
     selected = settings.selector.matches(described, system_disk=str(system or ""))
-    pairs = zip(disks, described, selected, strict=True)
-    matching = [(disk, description.cdrom) for disk, description, matches in pairs if matches]
-    if not matching:
-        raise _no_match(settings, described, system)
     failures: list[ImagerError] = []
-    for disk, is_cdrom in matching:
-        try:
-            if is_cdrom:
-                raise UnusableDiskError(f"{disk.path} is a CD drive")
-            return _plan_on(disk, settings)
-        except (HostError, InputError, OutputError) as error:
-            failures.append(error)
+    for disk, description, matches in zip(disks, described, selected, strict=True):
+        if matches:
+            try:
+                return _plan_on(disk, settings, is_cdrom=description.cdrom)
+            except (HostError, InputError, OutputError) as error:
+                failures.append(error)
+    if not failures:
+        raise _no_match(settings, described, system)
     raise joined(failures, what="disks")
 
 
@@ -161,7 +158,9 @@ def _no_match(
     )
 
 
-def _plan_on(disk: BlockDevice, settings: VolumeSettings) -> VolumePlacement:
+def _plan_on(disk: BlockDevice, settings: VolumeSettings, *, is_cdrom: bool) -> VolumePlacement:
+    if is_cdrom:
+        raise UnusableDiskError(f"{disk.path} is a CD drive")
     if disk.read_only:
         raise UnusableDiskError(f"{disk.path} is read-only", hint="switch off its write protection")
     if _is_free(disk):

@@ -152,13 +152,12 @@ def _open(volume: CacheVolume) -> Root:
 
 def _root_status(root: Root, volume: CacheVolume) -> RootStatus:
     cache = root.cache
+    counts = (len(cache.images), len(cache.blobs), cache.size) if cache else (0, 0, 0)
     return RootStatus(
         str(root.path),
         str(volume.device.path),
         volume.volume.filesystem,
         volume.volume.label,
-        len(cache.images) if cache else 0,
-        len(cache.blobs) if cache else 0,
-        cache.size if cache else 0,
+        *counts,
         "; ".join(problem.message for problem in root.problems),
     )

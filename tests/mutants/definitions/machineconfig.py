@@ -27,7 +27,7 @@ MUTANTS = (
         f"{_SELECTOR}::test_fields_that_a_release_lacks",
     ),
     Mutant(
-        "a glob's ends may overlap",
+        "a bracket in a glob is special",
         "imager/talos/config/cel.py",
         'pattern.replace("[", "[[]")',
         "pattern",
