@@ -175,17 +175,6 @@ class ImageCache:
                 hint=f"create it again with --platform linux/{arch.name}",
             )
 
-    def names_with(self, blob: Digest) -> list[str]:
-        """Return the names, without tags, of the images that use `blob`."""
-        return sorted(
-            {
-                reference.name
-                for reference, manifest in self.manifests.items()
-                if isinstance(manifest.document, ImageManifest)
-                and blob in (each.digest for each in manifest.document.blobs)
-            }
-        )
-
     def foreign(self, arch: Arch) -> tuple[Reference, ...]:
         """Return the images whose metadata names only platforms other than linux/`arch`."""
         wanted = ("linux", arch.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imager.cache.blobnames import BlobNames
 from imager.cache.cache import ImageCache
 from imager.content.tree import Tree
 from imager.formats.fat.directories import LARGEST_FILE
@@ -34,9 +35,9 @@ def check_fits_fat(target: Target) -> None:
 
 
 def _too_large(cache: ImageCache) -> list[str]:
+    names = BlobNames(cache.manifests)
     return [
-        f"blob {digest} of {' and '.join(cache.names_with(digest)) or 'no image'} has"
-        f" {format_size(file.content.size)}"
+        f"{names.of(digest)} has {format_size(file.content.size)}"
         for digest, file in cache.blobs.items()
         if file.content.size > LARGEST_FILE
     ]
