@@ -85,7 +85,7 @@ def read_start(path: Path, length: int, *, offset: int = 0) -> bytes:
             file.seek(offset)
             return file.read(length)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def zeros(size: int) -> Iterator[bytes]:

@@ -161,7 +161,7 @@ def test_a_blob_that_fat_cannot_hold(assets: Path, tmp_path: Path) -> None:
     done = run(*USB, *common)
     digest = "sha256:" + "a" * 64
     assert done.returncode == 2
-    assert f"blob {digest} of registry.local/huge has 4 GiB" in done.stderr
+    assert f"blob {digest} of registry.local/huge:v1 has 4 GiB" in done.stderr
     assert re.search(r"hint: .*\bdd\b.*raw disk", done.stderr)
     assert not (tmp_path / NAME).exists()
     _, note = build("iso", *common, "--dry-run")["notes"]
