@@ -55,7 +55,7 @@ class LayerCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HostError(
-                f"cannot make the layer cache {folder}: {error.strerror}", hint=_HINT
+                f"cannot create the layer cache {folder}: {error.strerror}", hint=_HINT
             ) from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise HostError(

@@ -231,7 +231,7 @@ class ImageCache:
             raise IncompleteCacheError(
                 f"image cache {self.source} lacks {count(len(missing), 'required image')}: "
                 f"{', '.join(missing)}",
-                hint="add them to the list of `imager images cache-create` and create it again",
+                hint="add them to the list of `imager images cache-create`, and create it again",
             )
 
     def has(self, reference: Reference) -> bool:

@@ -33,7 +33,7 @@ class HeldImage(StoredImage):
             if target in (reference.tag, reference.digest):
                 return manifest
         raise NotFoundError(
-            f"{self.cache.source} has no manifest {target} of {self.image.reference}"
+            f"{self.cache.source} has no manifest {target} for {self.image.reference}"
         )
 
     @property
@@ -47,12 +47,12 @@ class HeldImage(StoredImage):
         if file is None:
             raise NotFoundError(
                 f"{self.cache.source}: {self.image.reference} lacks blob {blob.digest}",
-                hint="look for more with `imager images cache-verify`, and create it again",
+                hint="`imager images cache-verify` lists all problems; then create the cache again",
             )
         if file.content.size != blob.size:
             raise DamagedCacheError(
                 f"{self.cache.source}: blob {blob.digest} has {file.content.size} bytes, "
-                f"{self.image.reference} says {blob.size}"
+                f"but the manifest of {self.image.reference} says {blob.size}"
             )
         return file.content
 

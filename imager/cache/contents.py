@@ -56,8 +56,8 @@ class Gathered:
         """Add a manifest by tag or digest; raises InputError if the tag is already taken."""
         if self.manifests.setdefault(manifest_path(name), raw) != raw:
             raise InvalidImageListError(
-                f"another image has the name {name}",
-                hint="give each image a name of its own; the platforms of one need an index",
+                f"two different images have the name {name}",
+                hint="give each image its own name; platforms that share a name need an index",
             )
 
     def add_blob(self, source: BlobSource) -> None:
@@ -65,8 +65,8 @@ class Gathered:
         known = self.blobs.setdefault(source.blob.digest, source)
         if known.blob.size != source.blob.size:
             raise InvalidImageListError(
-                f"blob {source.blob.digest} has {source.blob.size} bytes here "
-                f"and {known.blob.size} elsewhere"
+                f"blob {source.blob.digest} has {source.blob.size} bytes in one manifest "
+                f"and {known.blob.size} in another"
             )
 
     @property

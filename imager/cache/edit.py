@@ -31,9 +31,9 @@ def keeping_options(opened: OpenedCache, *, jobs: int) -> CreateOptions:
     """
     if opened.kind is CacheKind.IMAGE:
         raise UnsupportedError(
-            f"{opened.cache.source} is an image: only layouts, flat trees and tars of them can be "
-            "changed",
-            hint="change the cache that it was built from, and build it again",
+            f"{opened.cache.source} is an ISO or disk image: only OCI layouts, flat trees and "
+            "tars of them can be changed",
+            hint="change the cache that it was built from, and rebuild the image",
         )
     if opened.kind in (CacheKind.TAR, CacheKind.ARCHIVE):
         layout = CacheLayout.OCI if opened.kind is CacheKind.ARCHIVE else CacheLayout.FLAT
@@ -130,7 +130,7 @@ def plan_pruning(opened: OpenedCache, wanted: Wanted) -> Pruning:
     kept = [image for image in images if _is_wanted(image, wanted)]
     if not kept:
         raise IncompleteCacheError(
-            f"no image would be left in {cache.source}", hint="remove the whole cache instead"
+            f"no image would be left in {cache.source}", hint="delete the whole cache instead"
         )
     gathered = gather_held(cache, signed_images(cache, _cut(kept, wanted.platforms)))
     unnamed = sum(path.lstat().st_size for path in opened.unnamed)
@@ -169,7 +169,7 @@ def _require(
     if missing:
         raise IncompleteCacheError(
             f"{cache.source} has no image {', '.join(missing)}",
-            hint="`imager images cache-info` lists what it has",
+            hint="`imager images cache-info` lists its images",
         )
 
 
@@ -182,7 +182,7 @@ def _cut(images: Sequence[CachedImage], platforms: Sequence[Platform]) -> list[C
     if without:
         raise IncompleteCacheError(
             f"no variant for {', '.join(map(str, platforms))}: {', '.join(without)}",
-            hint="remove them too, with --remove",
+            hint="remove these images as well, with --remove",
         )
     return cut
 

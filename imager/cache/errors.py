@@ -18,8 +18,8 @@ class DamagedCacheError(InputError):
     """A file of an image cache does not match its digest or its manifest."""
 
     remedy = (
-        "Copy the cache again from where it came, or create it again. `imager images "
-        "cache-verify` lists everything that is wrong with it."
+        "Copy the cache from its source again, or create it again. `imager images cache-verify` "
+        "lists all problems."
     )
 
 
@@ -30,6 +30,6 @@ class IncompleteCacheError(InputError):
 
 
 class InvalidImageListError(InputError):
-    """A list of images has lines that are not images, or images that do not go together."""
+    """An image list has lines that are not images, or images that conflict with each other."""
 
-    remedy = "Correct the lines that the message names: one image a line, # begins a comment."
+    remedy = "Correct the lines that the message names: one image per line; # starts a comment."

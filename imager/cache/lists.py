@@ -22,7 +22,7 @@ from imager.support.inputs import STDIN, input_name, read_input
 _LARGEST_LIST = 8 << 20
 _SHOWN = 10
 _HINT = (
-    "give a text file with one image reference a line; for an archive of images, write"
+    "give a text file with one image reference per line; for an archive of images, write"
     " docker-archive:FILE or oci-archive:FILE"
 )
 _SOURCES = ("docker://", *(f"{kind.value}:" for kind in LocalKind))
@@ -87,7 +87,7 @@ def _listed(problems: Sequence[str]) -> str:
         return problems[0]
     more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
     lines = "".join(f"\n  {line}" for line in [*problems[:_SHOWN], *more])
-    return f"{len(problems)} entries of the list of images are wrong:{lines}"
+    return f"{len(problems)} entries of the image list are invalid:{lines}"
 
 
 def _entries(source: str) -> Iterator[tuple[str, str]]:
@@ -106,7 +106,7 @@ def _entries(source: str) -> Iterator[tuple[str, str]]:
 
 def _empty(name: str) -> InputError:
     return InvalidImageListError(
-        f"there are no images in {name}", hint="write one image reference a line"
+        f"there are no images in {name}", hint="write one image reference per line"
     )
 
 
@@ -129,9 +129,9 @@ def _check_entry(text: str) -> None:
         return
     pinned = f"{text}:latest"
     raise InvalidImageListError(
-        f"{text!r} is neither a file with a list of images nor a reference with a tag",
+        f"{text!r} is neither an image list file nor a reference with a tag or digest",
         hint="check the path"
-        + (f", or write the tag: {Reference.parse(pinned)}" if _is_reference(pinned) else ""),
+        + (f", or add the tag: {Reference.parse(pinned)}" if _is_reference(pinned) else ""),
     )
 
 

@@ -37,7 +37,7 @@ def load_cache(source: str, tree: Tree, *, fail: Fail = stop_at) -> ImageCache:
     parsed: dict[bytes, RawManifest] = {}
     ignored = 0
     for path in tree.others:
-        hint = "a cache has files and folders only: copy it again, links followed"
+        hint = "a cache contains only files and folders: copy it again, following links"
         fail(DamagedCacheError(f"{source}: {path} is a link or a special file", hint=hint))
     for file in tree.files:
         match parse_path(file.path):
@@ -161,6 +161,6 @@ def _check_tags(source: str, manifests: Mapping[Reference, RawManifest], fail: F
 
 def _no_cache(source: str) -> InputError:
     return NotAnImageCacheError(
-        f"{source} is not an image cache: there are no manifests in it",
+        f"{source} is not an image cache: it contains no manifests",
         hint="create one with `imager images cache-create`",
     )

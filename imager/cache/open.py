@@ -60,7 +60,7 @@ def _missing_hint(path: Path) -> str:
     """Return the hint for a path that does not exist and may be a registry reference."""
     if is_strict_reference(str(path)):
         return f"copy it from the registry first: `skopeo copy docker://{path} oci:image-cache.oci`"
-    return f"{HINT}; a reference needs its tag or digest"
+    return f"{HINT}; a registry reference needs a tag or digest"
 
 
 def is_layout(path: Path) -> bool:

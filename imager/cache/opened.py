@@ -78,8 +78,8 @@ def lacking_folders(cache: ImageCache, tree: Tree) -> tuple[str, ...]:
 
 
 _NO_PLATFORM = (
-    "its index names no platform: it may be an ordinary image, of which "
-    "`imager images cache-create` makes a cache"
+    "its index has no platforms: it may be an ordinary image, which "
+    "`imager images cache-create` can turn into a cache"
 )
 
 
@@ -103,7 +103,7 @@ def _for_arch(source: str, index: Index, arch: Arch) -> Descriptor:
     there = sorted({str(entry.platform) for entry in index.images if entry.platform})
     if not there and len({entry.digest for entry in index.images}) == 1:
         return index.images[0]
-    hint = f"it has: {', '.join(there)}" if there else _NO_PLATFORM
+    hint = f"available: {', '.join(there)}" if there else _NO_PLATFORM
     raise NotAnImageCacheError(f"{source}: no OCI image found for {arch.name}", hint=hint)
 
 
@@ -115,14 +115,14 @@ def _only(source: str, index: Index) -> Descriptor:
     platforms = {entry.platform for entry in found.values() if entry.platform}
     if len(found) > max(len(platforms), 1):
         raise NotAnImageCacheError(
-            f"{source} has {len(index.images)} images in its index, and is not an image cache",
-            hint="list the images for `imager images cache-create`, which makes a cache of them",
+            f"{source} has {len(index.images)} images in its index, so it is not an image cache",
+            hint="list the images for `imager images cache-create` to make a cache of them",
         )
     if len(found) > 1:
         there = ", ".join(str(entry.platform or entry.digest) for entry in found.values())
         raise UnsupportedError(
-            f"{source} holds {len(found)} caches, one each for {there}",
-            hint="make one of them: `imager images cache-create --platform` takes several",
+            f"{source} contains {len(found)} caches, for {there}",
+            hint="create one cache for all: `imager images cache-create --platform` takes several",
         )
     return next(iter(found.values()))
 
@@ -149,5 +149,5 @@ def other_image(source: str, *, listed: str) -> InputError:
     return NotAnImageCacheError(
         f"{source} is an OCI image, not an image cache",
         hint="make a cache of it: `imager images cache-create --images LIST`, "
-        f"with the line {listed} in LIST",
+        f"where LIST has the line {listed}",
     )

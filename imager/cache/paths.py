@@ -34,8 +34,8 @@ def manifest_path(reference: Reference) -> str:
     """
     if reference.registry.startswith("["):
         raise UnsupportedError(
-            f"{reference}: a registry by IPv6 address cannot be in an image cache",
-            hint="give the registry a name",
+            f"{reference}: an image cache cannot store a registry with an IPv6 address",
+            hint="use a host name for the registry",
         )
     registry = re.sub(r":([0-9]+)$", r"_\1_", reference.registry)
     folder = f"{_MANIFESTS}/{registry}/{reference.repository}"

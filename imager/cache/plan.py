@@ -142,14 +142,12 @@ def _check_options(options: CreateOptions) -> None:
         return
     if options.archive is not None:
         raise InputError(
-            "the layer in a tar of a cache cannot be compressed",
-            hint="leave --layer-compression out; a name that ends in "
+            "the layer of a cache in a tar cannot be compressed",
+            hint="omit --layer-compression; a file name that ends in "
             f"{ArchiveFormat.ZSTD.value} compresses the whole tar",
         )
     if options.layout is CacheLayout.FLAT:
-        raise InputError(
-            "a flat cache has no layer to compress", hint="leave --layer-compression out"
-        )
+        raise InputError("a flat cache has no layer to compress", hint="omit --layer-compression")
 
 
 def _pack(

@@ -50,7 +50,9 @@ def _tree_to_pack(path: Path, reporter: Reporter) -> ImageCache | None:
     if opened.layer is not None:
         if not opened.lacking:
             return None
-        reporter.warn(f"{path}: its layer lacks folders, which are added: its digest changes")
+        reporter.warn(
+            f"{path}: the layer lacks folders that Talos needs; adding them changes its digest"
+        )
     if opened.codec is None:
         return opened.cache
     with reporter.waiting(f"decompressing {path}"):

@@ -67,5 +67,5 @@ def _names(name: Reference, manifest: RawManifest) -> Iterator[Reference]:
 
 def _blobs(manifest: RawManifest) -> tuple[Descriptor, ...]:
     if not isinstance(manifest.document, ImageManifest):
-        raise InvalidImageError(f"manifest {manifest.digest} is an index inside of an index")
+        raise InvalidImageError(f"manifest {manifest.digest} is an index nested in an index")
     return manifest.document.blobs

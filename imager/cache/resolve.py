@@ -175,8 +175,8 @@ class _Reader:
                 if self.selection.platforms or self.selection.missing is MissingPlatform.FAIL:
                     raise NotFoundError(
                         f"{what}: {error.message}",
-                        hint="--platform names those that are there; with --platform all, "
-                        "--missing-platform warn leaves out the others",
+                        hint="select available platforms with --platform; with --platform all, "
+                        "--missing-platform warn skips the missing ones",
                     ) from error
                 lacking.append(f"{what}; it is left out")
         return parts, lacking
@@ -201,7 +201,7 @@ class _Reader:
     def _config(self, blob: Descriptor, source: ImageSource) -> bytes:
         if blob.size > LARGEST_CONFIG:
             raise InvalidImageError(
-                f"its configuration of {blob.size} bytes is larger than {LARGEST_CONFIG} bytes"
+                f"its configuration of {blob.size} bytes exceeds {LARGEST_CONFIG} bytes"
             )
         cached = self.layer_cache.read(blob) if self.layer_cache else None
         if cached is not None:

@@ -41,7 +41,7 @@ def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
     """
     names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
     if not names:
-        raise InvalidImageListError("--platform names no platform", hint="write it as linux/amd64")
+        raise InvalidImageListError("--platform is empty", hint="write a platform as linux/amd64")
     if _ALL in names:
         return ()
     return tuple(dict.fromkeys(map(Platform.parse, names)))
@@ -91,7 +91,7 @@ def _of_platforms(by_platform: dict[Platform, Descriptor], selection: Selection)
     message = f"there is no image for {lacking}"
     if lacking and not (found and selection.missing is MissingPlatform.WARN):
         more = "; --missing-platform warn caches the others" if found else ""
-        raise InvalidImageListError(message, hint=f"it has: {there}{more}")
+        raise InvalidImageListError(message, hint=f"available: {there}{more}")
     return Choice(
         tuple(dict.fromkeys(found.values())),
         frozenset(found),

@@ -105,7 +105,7 @@ def _with_referrers(
         if not isinstance(tagged.document, Index):
             if entries:
                 raise InvalidImageError(
-                    f"{image.reference} is not an index of what its registry lists"
+                    f"{image.reference} is not an index, so it cannot list its referrers"
                 )
             return tagged
         known = {entry.digest: entry for entry in tagged.document.manifests}

@@ -22,7 +22,7 @@ _KINDS = (
     (b"MZ", "a program for UEFI", HINT),
 )
 _LIST_HINT = (
-    "a list of images becomes a cache with `imager images cache-create --images {path} "
+    "to make a cache of a list of images, run `imager images cache-create --images {path} "
     "--image-cache-path ./image-cache.oci`"
 )
 

@@ -64,7 +64,7 @@ class Construction:
         if come < _WORTH_KEEPING or isinstance(error, HostError | OutputError):
             return False
         self.reporter.warn(
-            f"{format_size(come)} are kept in {folder}: run the same command again to resume"
+            f"kept {format_size(come)} in {folder}: run the same command again to resume"
         )
         return True
 

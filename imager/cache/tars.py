@@ -158,7 +158,7 @@ def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
                 return TarPlace(place, content.size)
             return TarPlace(StreamRange(place.path, codec, 0, place.offset, content.size))
     raise DamagedCacheError(
-        f"{source}: layer {layer.digest} is not what its media type {layer.media_type} says",
+        f"{source}: layer {layer.digest} does not match its media type {layer.media_type}",
         hint="the cache is damaged: copy or create it again",
     )
 
@@ -227,5 +227,5 @@ def _docker_archive(path: Path) -> InputError:
     return NotAnImageCacheError(
         f"{path} is an archive of `docker save`, not an image cache",
         hint="make a cache of its images: `imager images cache-create --images LIST`, "
-        f"with the line docker-archive:{path} in LIST",
+        f"where LIST has the line docker-archive:{path}",
     )

@@ -116,7 +116,7 @@ def _not_for(image: CachedImage, platforms: Sequence[Platform]) -> Iterator[str]
             if platform not in image.platforms:
                 yield f"{image.reference} has no manifest for {platform}"
     elif image.platforms and not set(image.platforms) & set(platforms):
-        yield f"{image.reference} is for {image.platforms[0]} alone"
+        yield f"{image.reference} is only for {image.platforms[0]}"
 
 
 def _hidden(opened: OpenedCache, platforms: Sequence[Platform]) -> Iterator[str]:
@@ -125,18 +125,18 @@ def _hidden(opened: OpenedCache, platforms: Sequence[Platform]) -> Iterator[str]
         return
     for platform in platforms:
         if platform not in opened.entries:
-            yield f"the index has no entry for {platform}, whose machines find no cache in it"
+            yield f"the index has no entry for {platform}: such machines find no cache in it"
 
 
 def _notes(opened: OpenedCache, images: Sequence[CachedImage]) -> Iterator[str]:
     for digest in unreferenced_blobs(opened.cache, images):
-        yield f"no image needs blob {digest}"
+        yield f"no image uses blob {digest}"
     for path in opened.unnamed:
-        yield f"nothing names {path}"
+        yield f"{path} is not referenced"
     if opened.lacking:
         yield (
-            f"{count(len(opened.lacking), 'folder')} missing that Talos needs, such as "
+            f"missing {count(len(opened.lacking), 'folder')} that Talos needs, such as "
             f"{opened.lacking[0]}: `imager images cache-prune` adds them"
         )
     if opened.cache.ignored:
-        yield f"{count(opened.cache.ignored, 'file')} no image cache has"
+        yield f"ignored {count(opened.cache.ignored, 'file')} not in the format of an image cache"

@@ -124,7 +124,7 @@ def _compressed(path: Path, program: str, suffix: str) -> UnsupportedError:
     if path.suffix != suffix:
         command = f"{program} -dc {name} > {shlex.quote(f'{path}.img')}"
     return UnsupportedError(
-        f"{path} is a compressed image, in which no image cache can be read",
+        f"{path} is a compressed image: the image cache in it cannot be read",
         hint=f"decompress it first: {command}",
     )
 

@@ -63,10 +63,10 @@ def check_creatable(path: Path, *, force: bool, archive: ArchiveFormat | None = 
     Raises InputError if `path` exists and may not be replaced, HostError without write permission.
     """
     if path.exists() and not force:
-        raise AlreadyExistsError(f"{path} exists already", hint="replace it with --force")
+        raise AlreadyExistsError(f"{path} exists already", hint="use --force to replace it")
     if path.is_dir() and archive is not None:
         raise NotAnImageCacheError(
-            f"{path} is a folder, but a path that ends in {archive.value} is for a file",
+            f"{path} is a folder, but a path that ends in {archive.value} must be a file",
             hint="remove it, or choose another path",
         )
     if path.exists() and not (_is_cache_folder(path) if archive is None else _is_archive(path)):

@@ -36,20 +36,20 @@ def add_partition(disk: BlockDevice, number: int, *, start: int, size: int) -> N
     if code == errno.EBUSY:
         remove_partition(disk, number)
         code = _call(disk, _ADD, number, start, size)
-    _check(code, f"{disk.path}: the kernel does not take partition {number}")
+    _check(code, f"{disk.path}: the kernel rejected partition {number}")
 
 
 def remove_partition(disk: BlockDevice, number: int) -> None:
     """Remove a partition from the kernel, if it exists; raises HostError when it is in use."""
     code = _call(disk, _REMOVE, number, 0, 0)
     if code != errno.ENXIO:
-        _check(code, f"{disk.path}: the kernel does not let go of partition {number}")
+        _check(code, f"{disk.path}: the kernel did not remove partition {number}")
 
 
 def resize_partition(disk: BlockDevice, number: int, *, start: int, size: int) -> None:
     """Set the size of a partition in the kernel, in bytes, even if in use; raises HostError."""
     code = _call(disk, _RESIZE, number, start, size)
-    _check(code, f"{disk.path}: the kernel does not take the new size of partition {number}")
+    _check(code, f"{disk.path}: the kernel rejected the new size of partition {number}")
 
 
 def _check(code: int, problem: str) -> None:
@@ -58,8 +58,8 @@ def _check(code: int, problem: str) -> None:
     hint = {
         errno.EPERM: "run it as root",
         errno.EACCES: "run it as root",
-        errno.EBUSY: "it is in use: unmount it, or boot again",
-    }.get(code, "boot again: the kernel then reads the table")
+        errno.EBUSY: "it is in use: unmount it, or reboot",
+    }.get(code, "reboot, so that the kernel reads the partition table again")
     raise UnusableDiskError(f"{problem}: {os.strerror(code)}", hint=hint)
 
 

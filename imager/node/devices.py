@@ -87,7 +87,7 @@ def is_in_use(device: BlockDevice) -> bool:
         if error.errno == errno.EBUSY:
             return True
         hint = "run it as root" if error.errno == errno.EACCES else ""
-        raise HostError(f"{device.path}: cannot be opened: {error.strerror}", hint=hint) from error
+        raise HostError(f"cannot open {device.path}: {error.strerror}", hint=hint) from error
     return False
 
 

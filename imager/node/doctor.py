@@ -64,7 +64,7 @@ def _switched_off(node: Node) -> Iterator[Finding]:
     if not node.config.image_cache.enabled:
         yield Finding(
             switched_off(node.config).reason,
-            "turn it on, with what `imager config patch --image-cache PATH` prints",
+            "enable it with the patch that `imager config patch --image-cache PATH` prints",
         )
 
 
@@ -76,7 +76,7 @@ def _to_make(node: Node, devices: Sequence[BlockDevice]) -> Iterator[Finding]:
         plan_volume(node.config.volume, devices, find_system_disk(devices, node.config))
     except ImagerError as error:
         yield Finding(
-            f"no volume is made for the image cache: {error.message}",
+            f"no volume can be created for the image cache: {error.message}",
             error.hint or "correct the VolumeConfig IMAGECACHE, or give the machine a larger disk",
         )
 
@@ -90,9 +90,9 @@ def _room(disk: ProbedVolume, media: Sequence[ProbedVolume]) -> Iterator[Finding
             if plan.missing > free:
                 yield Finding(
                     f"{disk.device.path}: the cache on {medium.device.path} needs "
-                    f"{format_size(plan.missing)} and {format_size(free)} are free: the volume is "
+                    f"{format_size(plan.missing)}, but {format_size(free)} are free: the volume is "
                     f"too small by {format_size(plan.missing - free)}",
-                    "make it larger; `imager config patch --image-cache PATH` prints its size",
+                    "enlarge it; `imager config patch --image-cache PATH` prints the size it needs",
                 )
 
 
@@ -105,27 +105,27 @@ def _service(state: Path) -> Iterator[Finding]:
     if not is_running(state):
         if status.url:
             yield Finding(
-                "`imager node run` is not running: nothing serves the cache",
-                "start it, and see the end of its log: journalctl -u imager-node",
+                "`imager node run` is not running, so nothing serves the cache",
+                "start it, and check the end of its log: journalctl -u imager-node",
             )
         return
     yield from _pulls(status)
     if status.url and not _answers(status.url):
         yield Finding(
-            f"{status.url} does not answer",
-            "see the log of `imager node run`, and check that no firewall blocks loopback",
+            f"{status.url} does not respond",
+            "check the log of `imager node run`, and check that no firewall blocks loopback",
         )
 
 
 def _pulls(status: NodeStatus) -> Iterator[Finding]:
     for reference in status.absent:
         yield Finding(
-            f"{reference} was requested, and no cache has it",
-            "add it to the list of `imager images cache-create`, and bring the new cache on a "
-            "stick or ISO: it is copied from there",
+            f"{reference} was requested, but no cache has it",
+            "add it to the list of `imager images cache-create`, and insert a stick or ISO with "
+            "the new cache: it is copied from there",
         )
     for problem in status.damaged:
-        yield Finding(problem, "boot with the ISO or stick in: a sound copy there is served")
+        yield Finding(problem, "insert the ISO or stick: its intact copy is then served")
 
 
 def _answers(url: str) -> bool:
@@ -139,12 +139,12 @@ def _answers(url: str) -> bool:
 def _containerd(hosts: Path, config: Path) -> Iterator[Finding]:
     if not writes_to(hosts):
         yield Finding(
-            f"{hosts} has no hosts.toml of `imager node run`: containerd asks no cache",
-            "start `imager node run`; give it containerd's folder by --hosts-dir",
+            f"{hosts} has no hosts.toml written by `imager node run`, so containerd uses no cache",
+            "start `imager node run`, with --hosts-dir if containerd uses another folder",
         )
     if not reads_hosts(config, hosts):
         yield Finding(
-            f"{config} does not name {hosts}: containerd does not look there",
-            f'set config_path = "{hosts}" for the registries of its CRI plugin, and start '
-            "containerd again",
+            f"{config} does not contain the path {hosts}, so containerd does not read it",
+            f'set config_path = "{hosts}" for the registries of its CRI plugin, and restart '
+            "containerd",
         )

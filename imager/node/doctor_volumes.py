@@ -24,7 +24,7 @@ from imager.support.reporter import Reporter
 from imager.support.units import format_size
 from imager.talos.constants import CACHE_FOLDER, IMAGE_CACHE
 
-_FROM_MEDIUM = "boot with the ISO or stick in: it is copied from there"
+_FROM_MEDIUM = "insert the ISO or stick: the cache is copied from it"
 _MEDIUM_AGAIN = "write the medium again; check its ISO with `imager images cache-verify`"
 _NO_CACHE = "build it with --image-cache"
 
@@ -34,13 +34,14 @@ def label_findings(devices: Sequence[BlockDevice]) -> list[Finding]:
     found = [*_partition_labels(devices), *_volume_labels(devices)]
     if found or cache_partitions(devices) or list(iso_volumes(devices)):
         return found
-    disks = [f"{each.path} ({format_size(each.size)})" for each in devices if each.is_disk]
+    there = [f"{each.path} ({format_size(each.size)})" for each in devices if each.is_disk]
+    disks = ", ".join(there) or "none"
     return [
         Finding(
-            "no volume with an image cache: no partition labelled IMAGECACHE, no iso9660 or vfat "
-            f"volume whose label starts with {ISO_PREFIX}; disks: {', '.join(disks) or 'none'}",
-            "boot from the ISO or stick that `imager iso --image-cache` made, or plug it in; a "
-            "disk that is not listed has no driver",
+            "no volume with an image cache: no partition labelled IMAGECACHE, and no iso9660 or "
+            f"vfat volume whose label starts with {ISO_PREFIX}; disks: {disks}",
+            "boot from the ISO or stick that `imager iso --image-cache` made, or insert it; a "
+            "disk missing from this list has no driver",
         )
     ]
 
@@ -58,7 +59,7 @@ def content_findings(volume: ProbedVolume, reporter: Reporter) -> list[Finding]:
     try:
         with opened_root(volume) as root:
             if root.is_dir() and not (root / "manifests").is_dir():
-                what = f"{path}: there are no images on the volume {volume.label}"
+                what = f"{path}: the volume {volume.label} contains no images"
                 return [Finding(what, _NO_CACHE if _is_medium(volume) else _FROM_MEDIUM)]
             found = verify_cache(lambda fail: open_cache(root, fail=fail), reporter=reporter)
             return [Finding(f"{path}: {problem}", again) for problem in found.problems]
@@ -111,8 +112,8 @@ def _partition_labels(devices: Iterable[BlockDevice]) -> Iterator[Finding]:
         if label == IMAGE_CACHE and disk_volume([device]) is None:
             yield Finding(
                 f"{device.path}: the partition {IMAGE_CACHE} has no ext4 file system",
-                "write the disk image again; or remove the partition and boot from the ISO with a "
-                "VolumeConfig, and it is made anew",
+                "write the disk image again, or remove the partition and boot from the ISO with a "
+                "VolumeConfig, which creates it again",
             )
         elif label != IMAGE_CACHE and label.upper() == IMAGE_CACHE:
             yield Finding(
@@ -134,7 +135,7 @@ def _volume_labels(devices: Iterable[BlockDevice]) -> Iterator[Finding]:
                 "in capitals",
                 f"change it: fatlabel {path} TALOS_1"
                 if volume.filesystem == "vfat"
-                else "write the ISO to the medium byte by byte, with dd",
+                else "write the ISO to the medium with dd",
             )
 
 

@@ -9,12 +9,12 @@ class UnusableDiskError(HostError):
     """No disk can hold the image cache, or a disk is in use or not blank."""
 
     remedy = (
-        "`imager node doctor` shows the disks and why each is passed over. Only blank disks and "
-        "free space of a sound GPT are ever written."
+        "`imager node doctor` shows the disks and why each is skipped. Only blank disks, and free "
+        "space in a valid GPT, are ever written to."
     )
 
 
 class MountFailedError(HostError):
     """A volume cannot be mounted or unmounted."""
 
-    remedy = "`imager node doctor` shows the volumes; the kernel's log (dmesg) has the reason."
+    remedy = "`imager node doctor` shows the volumes; the kernel log (dmesg) has the reason."

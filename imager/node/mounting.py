@@ -21,10 +21,10 @@ _SAFE = _NO_SUID | _NO_DEVICES | _NO_EXECUTION
 _DETACH, _NO_FOLLOW = 2, 8
 # Support names in any script: those of FAT and Joliet are UTF-16.
 _OPTIONS = {"vfat": "utf8=1,shortname=mixed", "iso9660": "iocharset=utf8"}
-_NO_DEVICE = (": there is no such device", "is it still plugged in?")
+_NO_DEVICE = (": there is no such device", "check that it is still plugged in")
 _READ_ONLY_DEVICE = (
     " for writing: the device is read-only",
-    "mount it read-only, or switch off its write protection",
+    "mount it read-only, or turn off its write protection",
 )
 # The problem and the hint for each error of mount(2).
 _PROBLEMS = {
@@ -33,7 +33,7 @@ _PROBLEMS = {
         "unmount it where it is mounted; see /proc/self/mountinfo",
     ),
     errno.EINVAL: (
-        ": it holds no such file system, or a damaged one",
+        ": it has no such file system, or a damaged one",
         "check it with fsck, or format it",
     ),
     errno.ENOTBLK: _NO_DEVICE,
@@ -55,7 +55,7 @@ def mount(device: Path, target: Path, filesystem: str, *, writable: bool) -> Non
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MountFailedError(f"{target} cannot be made: {error.strerror}") from error
+        raise MountFailedError(f"cannot create {target}: {error.strerror}") from error
     flags = _SAFE | (0 if writable else _READ_ONLY)
     code = _mount(device, target, filesystem, flags, _OPTIONS.get(filesystem, ""))
     if code:
@@ -72,10 +72,10 @@ def remount(target: Path, *, writable: bool) -> None:
         what = "writable" if writable else "read-only"
         if code == errno.EBUSY:
             raise MountFailedError(
-                f"{target} cannot be made {what}: files on it are open for writing",
-                hint="stop what writes to it",
+                f"cannot remount {target} {what}: files on it are open for writing",
+                hint="stop the programs that write to it",
             )
-        raise _system_error(f"{target} cannot be made {what}", code)
+        raise _system_error(f"cannot remount {target} {what}", code)
 
 
 def unmount(target: Path) -> None:
@@ -90,9 +90,9 @@ def unmount(target: Path) -> None:
     if code in (errno.EINVAL, errno.ENOENT):
         raise MountFailedError(f"nothing is mounted at {target}")
     if code == errno.EIO:
-        raise OutputError(f"{target}: the device failed while it was unmounted")
+        raise OutputError(f"{target}: I/O error while unmounting")
     if code:
-        raise _system_error(f"{target} cannot be unmounted", code)
+        raise _system_error(f"cannot unmount {target}", code)
 
 
 def mounted_at(target: Path, mounts: Path = _MOUNTS) -> Path | None:
@@ -113,7 +113,7 @@ def _mounted(mounts: Path) -> list[tuple[str, Path]]:
         text = mounts.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise MountFailedError(
-            f"{mounts} cannot be read: {error.strerror}", hint="mount proc at /proc"
+            f"cannot read {mounts}: {error.strerror}", hint="mount proc at /proc"
         ) from error
     return list(_parsed(text))
 
@@ -147,10 +147,10 @@ def _libc() -> ctypes.CDLL:
 
 
 def _mount_error(device: Path, target: Path, filesystem: str, code: int) -> ImagerError:
-    problem = f"{device} cannot be mounted at {target} as {filesystem}"
+    problem = f"cannot mount {device} at {target} as {filesystem}"
     if code == errno.ENODEV:
         return UnsupportedError(
-            f"{problem}: this kernel has no {filesystem}",
+            f"{problem}: this kernel does not support {filesystem}",
             hint=f"load the kernel's module for it (`modprobe {filesystem}`)",
         )
     if code in _PROBLEMS:

@@ -122,7 +122,7 @@ class AttachedVolumes:
             raise HostError("the machine configuration has no VolumeConfig IMAGECACHE")
         plan = plan_volume(config.volume, devices, find_system_disk(devices, config))
         self._reporter.step(
-            "making the volume IMAGECACHE", disk=str(plan.disk.path), size=format_size(plan.size)
+            "creating the volume IMAGECACHE", disk=str(plan.disk.path), size=format_size(plan.size)
         )
         made = make_volume(plan)
         self._devices = self._node.devices()

@@ -81,7 +81,7 @@ def plan_volume(
     if settings.encrypted:
         raise UnsupportedError(
             f"`encryption` is set for {IMAGE_CACHE}, but imager cannot encrypt volumes",
-            hint="leave `encryption` out of the VolumeConfig: Talos encrypts it by itself",
+            hint="remove `encryption` from the VolumeConfig: only Talos can encrypt the volume",
         )
     disks = [device for device in devices if device.is_disk]
     there = _existing(devices, disks)
@@ -151,9 +151,9 @@ def _no_match(
         f"{disk.dev_path} ({disk.pretty_size}, {disk.transport or 'transport unknown'})"
         for disk in disks
     )
-    no_system = "" if system_disk else "; none is known to be the system disk"
+    no_system = "" if system_disk else "; the system disk is unknown"
     return UnusableDiskError(
-        f"no disk matches `{settings.selector.text}`: there are {there or 'no disks'}{no_system}",
+        f"no disk matches `{settings.selector.text}`: disks: {there or 'none'}{no_system}",
         hint="change `provisioning.diskSelector.match` of the VolumeConfig IMAGECACHE",
     )
 
@@ -162,7 +162,7 @@ def _plan_on(disk: BlockDevice, settings: VolumeSettings, *, is_cdrom: bool) -> 
     if is_cdrom:
         raise UnusableDiskError(f"{disk.path} is a CD drive")
     if disk.read_only:
-        raise UnusableDiskError(f"{disk.path} is read-only", hint="switch off its write protection")
+        raise UnusableDiskError(f"{disk.path} is read-only", hint="turn off its write protection")
     if _is_free(disk):
         start = align_up(first_usable(disk.sector_size), MIB)
         end = (disk.size - backup_size(disk.sector_size)) // MIB * MIB
@@ -196,7 +196,7 @@ def _foreign_table(disk: BlockDevice) -> Table:
     if volume is not None:
         label = f" {volume.label!a}" if volume.label else ""
         raise UnusableDiskError(
-            f"{disk.path} holds the {volume.filesystem} file system{label}: it is not overwritten",
+            f"{disk.path} has the {volume.filesystem} file system{label}, which is not overwritten",
             hint="select another disk, or wipe it if nothing on it is needed",
         )
     try:
@@ -219,8 +219,8 @@ def _size(disk: BlockDevice, settings: VolumeSettings, free: Range) -> int:
     limit = settings.max_size.of_disk(disk.size)
     if limit < settings.min_size:
         raise InputError(
-            f"{disk.path}: maxSize ({settings.max_size}) is {format_size(limit)} there, less than "
-            f"minSize ({format_size(settings.min_size)})",
+            f"{disk.path}: maxSize ({settings.max_size}) is {format_size(limit)} on this disk, "
+            f"less than minSize ({format_size(settings.min_size)})",
             hint="raise `provisioning.maxSize`",
         )
     return min(align_up(limit, _BLOCK), free.size)
@@ -233,7 +233,7 @@ def _write_entry(plan: VolumePlacement) -> None:
         table = read_table(disk.path, disk.sector_size).with_new(plan.number, entry)
     except ValueError as error:
         raise UnusableDiskError(
-            f"{disk.path}: its table has changed meanwhile: {error}", hint="start it again"
+            f"{disk.path}: its partition table has changed: {error}", hint="run it again"
         ) from error
     write_table(table, disk.path)
 
@@ -243,9 +243,9 @@ def _with_file_system(device: BlockDevice) -> BlockDevice:
     if volume is None and is_blank(device):
         _format(device.path)
     elif volume is None or volume.filesystem != "ext4":
-        holds = f"a {volume.filesystem} file system" if volume else "something unknown"
+        holds = f"a {volume.filesystem} file system" if volume else "unknown data"
         raise UnusableDiskError(
-            f"{device.path} is labelled {IMAGE_CACHE} but holds {holds}: it is not overwritten",
+            f"{device.path} is labelled {IMAGE_CACHE} but has {holds}, which is not overwritten",
             hint="wipe its first and last MiB if nothing on it is needed",
         )
     return device
@@ -271,7 +271,7 @@ def _appeared(disk: BlockDevice, number: int) -> BlockDevice:
     while not path.exists():
         if time.monotonic() > deadline:
             raise UnusableDiskError(
-                f"{path} does not appear, though the kernel knows the partition",
+                f"{path} did not appear, although the kernel knows the partition",
                 hint="mount devtmpfs at /dev",
             )
         time.sleep(_PAUSE)
@@ -281,5 +281,7 @@ def _appeared(disk: BlockDevice, number: int) -> BlockDevice:
 def _found(path: Path) -> BlockDevice:
     device = find_device(path)
     if device is None:
-        raise UnusableDiskError(f"{path} has vanished", hint="is its disk still there?")
+        raise UnusableDiskError(
+            f"{path} has disappeared", hint="check that its disk is still attached"
+        )
     return device

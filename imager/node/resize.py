@@ -73,7 +73,7 @@ def _filled(path: Path) -> int:
     try:
         return read_ext4_size(read_start(path, _HEAD))
     except struct.error as error:
-        raise UnusableDiskError(f"{path}: cannot be read: {error}") from error
+        raise UnusableDiskError(f"cannot read {path}: {error}") from error
 
 
 def _check(path: Path) -> None:

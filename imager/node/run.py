@@ -54,12 +54,12 @@ def run_node(
 def switched_off(config: MachineConfig) -> NodeStatus:
     """Return the status of a machine whose configuration does not enable the cache."""
     settings = config.image_cache
-    said = f"{settings.where} is false" if settings.where else "nothing turns the image cache on"
+    said = f"{settings.where} is false" if settings.where else "no setting enables the image cache"
     return NodeStatus(
         CacheStatus.DISABLED,
         f"{config.source}:{settings.line}: {said}",
         CopyStatus.SKIPPED,
-        "the image cache is off",
+        "the image cache is disabled",
     )
 
 

@@ -142,7 +142,7 @@ def read_status(folder: Path) -> NodeStatus:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a status of an image cache", hint=hint) from error
+        raise InputError(f"{path} is not an image cache status file", hint=hint) from error
 
 
 @contextmanager
@@ -158,14 +158,14 @@ def only_run(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise HostError(
                 f"cannot create {folder}: {error.strerror}",
-                hint="run it as root, or give another folder by --state",
+                hint="run as root, or choose another folder with --state",
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise HostError(
-                f"another `imager node run` holds {folder}",
-                hint="end that one, or give another folder by --state",
+                f"another `imager node run` is using {folder}",
+                hint="stop it, or choose another folder with --state",
             ) from error
         yield
 

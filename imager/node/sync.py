@@ -118,9 +118,9 @@ def copy_cache(plan: CachePlan, work: Work) -> None:
     free, missing = free_space(plan.target), plan.missing
     if free < missing:
         raise NoSpaceError(
-            f"{plan.target} has {format_size(free)} free, the image cache needs "
+            f"{plan.target} has {format_size(free)} free, but the image cache needs "
             f"{format_size(missing)}: it is too small by {format_size(missing - free)}",
-            hint="make the volume IMAGECACHE larger: `imager config patch` prints its size",
+            hint="enlarge the volume IMAGECACHE: `imager config patch` prints the size it needs",
         )
     _copy_blobs(plan, work)
     _make_folders(plan)

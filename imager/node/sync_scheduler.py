@@ -23,7 +23,7 @@ _TOLD_SECONDS = 1.0
 _NO_MEDIUM = "there is no ISO or stick with an image cache to copy from"
 _NO_VOLUME = (
     "there is no partition IMAGECACHE to copy to, and the machine configuration has no "
-    "VolumeConfig that has one made"
+    "VolumeConfig that creates one"
 )
 
 
@@ -109,7 +109,7 @@ class MediaCopies:
             yield
         except (ImagerError, OSError) as error:
             failures.append(" ".join(str(error).split()))
-            self._reporter.warn(f"the image cache is not copied: {error}")
+            self._reporter.warn(f"the image cache was not copied: {error}")
 
     def end(self) -> None:
         """Cancel a running copy; another run resumes it."""
@@ -118,7 +118,7 @@ class MediaCopies:
     def _copy(self, medium: CacheVolume, disk: CacheVolume) -> None:
         plan = plan_copy(open_cache(medium.root).cache, disk.root)
         if plan.is_done:
-            self._reporter.step("the image cache has been copied before", source=str(medium.root))
+            self._reporter.step("the image cache was copied before", source=str(medium.root))
             return
         self._reporter.step("copying image cache", source=str(medium.root), target=str(disk.root))
         with (

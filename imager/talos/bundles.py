@@ -89,7 +89,7 @@ def talos_images(version: TalosVersion) -> tuple[str, ...]:
         )
     if not version.at_least(*BUNDLE_SINCE):
         raise UnsupportedError(
-            f"Talos {version.text} publishes no lists of its images", hint="v1.11 and later do"
+            f"Talos {version.text} publishes no lists of its images", hint="use v1.11 or later"
         )
     legacy = () if version.at_least(*LEGACY_INSTALLER_BEFORE) else ("installer",)
     names = (*legacy, "installer-base", "imager", "talos", "talosctl-all", "overlays", "extensions")

@@ -47,14 +47,14 @@ def _marshal(values: Mapping[int, str]) -> bytes:
     parts = []
     for key, value in sorted(values.items()):
         if not 1 <= key <= _LARGEST_KEY:
-            raise InvalidMetaError(f"META key {key:#x} is not one from 0x1 to 0xff")
+            raise InvalidMetaError(f"META key {key:#x} is not in the range 0x1 to 0xff")
         data = value.encode()
         parts.append(_TAG.pack(key, len(data)) + data)
     packed = b"".join(parts)
     if len(packed) > _VALUES_SIZE:
         raise InvalidMetaError(
-            f"META values take {len(packed)} bytes, more than the {_VALUES_SIZE} that fit",
-            hint=f"shorten or leave out some of {setting('customization.metaContents')}",
+            f"META values take {len(packed)} bytes, but only {_VALUES_SIZE} fit",
+            hint=f"shorten or remove some of {setting('customization.metaContents')}",
         )
     return packed
 
@@ -74,8 +74,8 @@ def meta_kernel_argument(values: Mapping[int, str], *, allow_gzip: bool = False)
     for key, value in values.items():
         if ";" in value:
             raise InvalidMetaError(
-                f"META value {key:#x} has a ';', which a kernel argument cannot carry",
-                hint="leave it out, or build a disk image, which has a META partition",
+                f"META value {key:#x} contains ';', which a kernel argument cannot contain",
+                hint="remove it, or build a disk image, which has a META partition",
             )
     raw = ";".join(f"{key:#x}={value}" for key, value in sorted(values.items())).encode()
     if allow_gzip and len(raw) > _GZIP_ABOVE:

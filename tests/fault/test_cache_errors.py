@@ -195,7 +195,7 @@ def half_a_tar(site: Site) -> Bad:
 def layer_that_is_not_gzip(site: Site) -> Bad:
     data = tar_bytes(site.flat().files)
     path = make_layout_of(site.folder / "layout", data, media_type=f"{LAYER_TYPE}+gzip")
-    return Bad(path, ("is not what its media type",), "create it again")
+    return Bad(path, ("does not match its media type",), "create it again")
 
 
 def gzip_of_garbage(site: Site) -> Bad:

@@ -68,8 +68,8 @@ def test_everything_at_once(tmp_path: Path, cache: Path) -> None:
     ]
     assert "lacks ghcr.io/siderolabs/installer:v1.9.0" in problems[2]
     assert "match: `*` does not take (int, uint): sizes are uint, write 10u * GiB" in problems[3]
-    assert problems[4].endswith("minSize (3 GiB) is more than maxSize (2 GiB)")
-    assert problems[5].endswith("mount: Talos v1.9.0 does not know it: it is of v1.13")
+    assert problems[4].endswith("minSize (3 GiB) is larger than maxSize (2 GiB)")
+    assert problems[5].endswith("mount: Talos v1.9.0 does not support it: v1.13 added it")
 
 
 def test_what_the_volume_cannot_hold(tmp_path: Path, cache: Path) -> None:
@@ -84,7 +84,7 @@ def test_warnings_are_no_errors() -> None:
     assert done.returncode == 0
     assert done.stderr == (
         "warning: standard input:12: maxSize 50%: for the volume IMAGECACHE, Talos ignores "
-        "percentages, so that it takes all free space; write a size such as 4GiB\n"
+        "percentages, so it takes all free space; write a size such as 4GiB\n"
     )
     assert "standard input: 2 documents, 1 warning\n" in done.stdout
     assert "image cache   on (machine.features.imageCache.localEnabled, line 4)" in done.stdout

@@ -239,7 +239,7 @@ def test_lists_that_cannot_be_read(folder: Path) -> None:
     ("options", "said"),
     [
         (("--platform", "amd64"), "is not a platform"),
-        (("--platform", ","), "names no platform"),
+        (("--platform", ","), "--platform is empty"),
         (("--layer-compression", "xz"), "is not one of 'none', 'gzip', 'zstd'"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_run_that_was_ended_is_taken_up(
     assert "Traceback" not in said
     assert [path.name.startswith(".cache.") for path in folder.iterdir()] == [True]
     if number is not signal.SIGKILL:
-        assert f"kept in {folder}/.cache." in said
+        assert f" in {folder}/.cache." in said
         assert "run the same command again to resume" in said
 
     asked = again(folder, registry, "--layout", layout)

@@ -186,7 +186,7 @@ META_OF_300_KB = (
         (("iso", "--meta", "0x100=a"), ("--meta: ", "0x100")),
         (("iso", "--meta", "0xa=a", "--meta", "10=b"), ("--meta: ", "0xa", "twice")),
         (("iso", "--meta", "0xa=a;b"), (";",)),
-        (META_OF_300_KB, ("META", "more than the 262104 that fit")),
+        (META_OF_300_KB, ("META", "but only 262104 fit")),
         (
             ("iso", "--extra-kernel-arg", "a\nb"),
             (

@@ -106,7 +106,7 @@ def test_what_cannot_be_is_said_in_a_line_or_two(source: CacheFixture, path: Pat
         (
             ("cache-prune", path, "--keep", path / "none"),
             INPUT,
-            "neither a file with a list of images nor",
+            "neither an image list file nor",
         ),
         (("cache-prune", path, "--platform", "linux"), INPUT, "is not a platform"),
         (("cache-info", path.with_name("gone")), INPUT, "does not exist"),

@@ -148,7 +148,7 @@ def test_what_skopeo_copied_is_the_same(registry: RunningRegistry, tmp_path: Pat
     copy_image(f"oci:{path}:latest", f"docker://{remote}", "--dest-tls-verify=false")
 
     # skopeo writes no platforms into a layout's index, and a registry needs none.
-    note = "note: the index has no entry for linux/amd64, whose machines find no cache in it\n"
+    note = "note: the index has no entry for linux/amd64: such machines find no cache in it\n"
     for other, notes in ((layout, note), (remote, "")):
         assert images("cache-diff", path, other) == ""
         assert images("cache-verify", other).startswith(f"{notes}verified 2 images, ")

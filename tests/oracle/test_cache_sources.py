@@ -200,7 +200,7 @@ def test_all_kinds_of_source_together(
         ("registry.local/Team/app=oci:{layout}:v1", "lower case"),
         ("{NAME}=docker-archive:{archive}:other:v1", "other:v1"),
         ("{NAME}=docker-archive:{archive}.gone", "gone"),
-        ("{NAME}=oci:{layout}:v1\n{NAME}=oci:{layout}:v2", "another image has the name"),
+        ("{NAME}=oci:{layout}:v1\n{NAME}=oci:{layout}:v2", "two different images have the name"),
         ("registry.local/app@sha256:" + "0" * 64 + "=oci:{layout}:v1", "its digest is"),
     ],
 )

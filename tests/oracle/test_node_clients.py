@@ -49,7 +49,7 @@ def test_containerd_pulls_by_tag_and_digest_with_no_network(
             spec = node.wait_for(lambda spec: spec["absent"])
             assert spec["absent"] == ["docker.io/library/absent:v1"]
             said = place.doctor(disk)
-            assert "docker.io/library/absent:v1 was requested, and no cache has it" in said
+            assert "docker.io/library/absent:v1 was requested, but no cache has it" in said
 
 
 def test_systemd_is_told_when_the_copy_is_done_and_not_before(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_percentage_is_of_the_disk(image: Path) -> None:
     with loop_device(image) as disk:
         plan = plan_on(disk, settings(max_size=parse_size_limit("30%")))
         assert plan.size == 60 * MIB
-        with pytest.raises(InputError, match=r"maxSize \(20 % of the disk\) is 40 MiB there"):
+        with pytest.raises(InputError, match=r"maxSize \(20 % of the disk\) is 40 MiB on this disk"):
             plan_on(disk, settings(max_size=parse_size_limit("20%")))
 
 
@@ -239,8 +239,8 @@ def test_why_not_is_told(image: Path, tmp_path: Path) -> None:
         with pytest.raises(HostError) as caught:
             plan_on(disk, settings('disk.transport == "nvme"'))
         assert caught.value.message == (
-            f'no disk matches `disk.transport == "nvme"`: there are {disk} (210 MB, transport '
-            "unknown); none is known to be the system disk"
+            f'no disk matches `disk.transport == "nvme"`: disks: {disk} (210 MB, transport '
+            "unknown); the system disk is unknown"
         )
         with pytest.raises(HostError) as caught:
             plan_on(disk, settings(min_size=500 * MIB, max_size=SizeLimit(500 * MIB)))
@@ -260,8 +260,8 @@ def test_why_not_is_told(image: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "what"),
     [
-        (("mkfs.ext4", "-q", "-L", "mine"), "holds the ext4 file system 'mine'"),
-        (("mkfs.vfat", "-n", "MINE"), "holds the vfat file system 'MINE'"),
+        (("mkfs.ext4", "-q", "-L", "mine"), "has the ext4 file system 'mine'"),
+        (("mkfs.vfat", "-n", "MINE"), "has the vfat file system 'MINE'"),
         (("mkfs.xfs", "-q"), "is not blank"),
         (("mkswap",), "is not blank"),
         (("sfdisk", "-q", "--no-reread", "--label", "dos"), "is not blank"),
@@ -310,11 +310,11 @@ def test_a_partition_with_the_label_is_formatted_only_if_it_is_blank(image: Path
         partition_with(disk, "label: gpt\nsize=60MiB, name=IMAGECACHE\n")
         part = device(Path(f"{disk}p1"))
         data = part.path.read_bytes()
-        with pytest.raises(HostError, match="labelled IMAGECACHE but holds something unknown"):
+        with pytest.raises(HostError, match="labelled IMAGECACHE but has unknown data"):
             make_volume(plan_on(disk))
         assert part.path.read_bytes() == data
         run_tool(["mkfs.vfat", part.path], package="dosfstools")
-        with pytest.raises(HostError, match="holds a vfat file system"):
+        with pytest.raises(HostError, match="has a vfat file system"):
             make_volume(plan_on(disk))
         part.path.write_bytes(bytes(part.size))
         assert make_volume(plan_on(disk)) == part
@@ -364,7 +364,7 @@ def test_a_device_that_does_not_appear_is_told(
         table = sfdisk_table(disk)
         monkeypatch.setattr(provision, "_WAIT", 0.1)
         monkeypatch.setattr(provision, "kernel_path", lambda *_: Path("/dev/nosuchdisk"))
-        with pytest.raises(HostError, match="/dev/nosuchdisk does not appear"):
+        with pytest.raises(HostError, match="/dev/nosuchdisk did not appear"):
             make_volume(plan_on(disk))
         assert sfdisk_table(disk) == table
         assert [each.number for each in devices_of(disk)] == [None, 1, 2, 3]

@@ -57,7 +57,7 @@ def test_why_a_mount_failed_is_told(image: Path, tmp_path: Path) -> None:
     with loop_device(image) as disk:
         with pytest.raises(HostError, match="no such file system, or a damaged one"):
             mount(disk, target, "ext4", writable=False)
-        with pytest.raises(UnsupportedError, match="this kernel has no nosuchfs"):
+        with pytest.raises(UnsupportedError, match="this kernel does not support nosuchfs"):
             mount(disk, target, "nosuchfs", writable=False)
         with pytest.raises(HostError, match="there is no such device"):
             mount(Path("/dev/nosuchdisk"), target, "ext4", writable=False)

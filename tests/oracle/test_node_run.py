@@ -432,7 +432,7 @@ def test_the_volume_is_never_made_on_the_stick_itself(flat: CacheFixture, place:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ("machine:\n  type: worker\n", "nothing turns the image cache on"),
+        ("machine:\n  type: worker\n", "no setting enables the image cache"),
         (
             machine_config(enabled=False),
             r":4: machine\.features\.imageCache\.localEnabled is false",

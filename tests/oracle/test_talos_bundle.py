@@ -129,7 +129,7 @@ def test_an_empty_list(registry: RunningRegistry) -> None:
 
 def test_releases_without_lists() -> None:
     done = cli.run("images", "talos-bundle", "v1.10.9")
-    check_error(done, UNSUPPORTED, "Talos v1.10.9 publishes no lists", hint="v1.11 and later do")
+    check_error(done, UNSUPPORTED, "Talos v1.10.9 publishes no lists", hint="use v1.11 or later")
     check_error(cli.run("images", "talos-bundle", "1.13.0"), INPUT, "'1.13.0'", hint="v1.13.0")
 
 

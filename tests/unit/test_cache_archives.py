@@ -325,7 +325,7 @@ def test_a_layer_in_an_archive_is_not_compressed(
 ) -> None:
     options = CreateOptions(layout, LayerCompression.ZSTD, archive=ArchiveFormat.TAR)
     with pytest.raises(
-        InputError, match="the layer in a tar of a cache cannot be compressed"
+        InputError, match="the layer of a cache in a tar cannot be compressed"
     ) as caught:
         plan_creation(gathered(flat.folder), tmp_path / "c.tar", options)
     assert ".tar.zst" in caught.value.hint
@@ -419,7 +419,7 @@ def test_an_archive_of_docker_save(tmp_path: Path, layout: bool) -> None:
     path = docker_archive(tmp_path / "image.tar", layout=layout)
     error = refusal(path)
     assert error.message == f"{path} is an archive of `docker save`, not an image cache"
-    assert f"docker-archive:{path} in LIST" in error.hint
+    assert f"LIST has the line docker-archive:{path}" in error.hint
 
 
 @pytest.mark.parametrize("codec", [None, "gzip"])
@@ -428,12 +428,12 @@ def test_an_ordinary_image(tmp_path: Path, codec: str | None) -> None:
     folder = make_layout_of(tmp_path / "image", layer, media_type=kind)
     error = refusal(folder)
     assert error.message == f"{folder} is an OCI image, not an image cache"
-    assert f"NAME=oci:{folder} in LIST" in error.hint
+    assert f"LIST has the line NAME=oci:{folder}" in error.hint
     path = tmp_path / "image.tar"
     path.write_bytes(tar_bytes(tree_files(folder)))
     error = refusal(path)
     assert error.message == f"{path} is an OCI image, not an image cache"
-    assert f"NAME=oci-archive:{path} in LIST" in error.hint
+    assert f"LIST has the line NAME=oci-archive:{path}" in error.hint
 
 
 def test_a_layout_of_several_images(tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ def test_a_layout_of_several_images(tmp_path: Path) -> None:
     (made / "index.json").write_bytes(dump({"schemaVersion": 2, "manifests": entries}))
     with pytest.raises(InputError) as caught:
         open_cache(made)
-    assert caught.value.message == f"{made} has 2 images in its index, and is not an image cache"
+    assert caught.value.message == f"{made} has 2 images in its index, so it is not an image cache"
     assert "cache-create" in caught.value.hint
 
 

@@ -135,7 +135,7 @@ def test_an_old_layout_is_read_and_told_of(flat: CacheFixture, tmp_path: Path) -
     found = verify_cache(lambda _: old, reporter=REPORTER)
     assert found.problems == ()
     (note,) = found.notes
-    assert "10 folders missing that Talos needs, such as blob" in note
+    assert "missing 10 folders that Talos needs, such as blob" in note
     assert "`imager images cache-prune` adds them" in note
 
 

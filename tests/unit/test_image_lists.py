@@ -84,7 +84,7 @@ def test_every_bad_line_is_named_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_image_list([path, "quay.io/C:v1"])
     first, *problems = caught.value.message.split("\n")
-    assert first == "3 entries of the list of images are wrong:"
+    assert first == "3 entries of the image list are invalid:"
     assert problems[0].startswith(f"  {path}:2: image reference 'quay.io/A:v1': ")
     assert problems[1].startswith(f"  {path}:4: image reference 'quay.io/b:!': ")
     assert problems[2].startswith("  image reference 'quay.io/C:v1': ")
@@ -154,7 +154,9 @@ def test_a_name_without_a_tag_is_no_reference(
 ) -> None:
     """A misspelt path must not be pulled from Docker Hub."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"is neither a file .* nor a reference") as caught:
+    with pytest.raises(
+        InputError, match=r"is neither an image list file nor a reference"
+    ) as caught:
         read_entries([name])
     assert caught.value.hint.startswith("check the path")
 
@@ -162,7 +164,7 @@ def test_a_name_without_a_tag_is_no_reference(
 def test_the_hint_writes_the_reference_out() -> None:
     with pytest.raises(InputError) as caught:
         read_entries(["nginx"])
-    assert caught.value.hint == ("check the path, or write the tag: docker.io/library/nginx:latest")
+    assert caught.value.hint == ("check the path, or add the tag: docker.io/library/nginx:latest")
 
 
 def test_the_names_of_images_from_anywhere(tmp_path: Path) -> None:

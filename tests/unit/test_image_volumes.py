@@ -342,9 +342,11 @@ def test_what_is_neither(tmp_path: Path, data: bytes) -> None:
 
 def test_an_image_is_not_changed_in_place(cache: CacheFixture, tmp_path: Path) -> None:
     opened = open_cache(make("iso", cache, tmp_path))
-    with pytest.raises(UnsupportedError, match="is an image: only layouts") as caught:
+    with pytest.raises(
+        UnsupportedError, match="is an ISO or disk image: only OCI layouts"
+    ) as caught:
         keeping_options(opened, jobs=1)
-    assert "build it again" in caught.value.hint
+    assert "rebuild the image" in caught.value.hint
 
 
 def test_a_blob_in_pieces_is_checked_as_one(cache: CacheFixture, tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ def test_an_index_without_the_platform() -> None:
     make_index(memory, [entry(make_image(memory, config_of("arm64")), "linux/arm64")], tag="v1")
     with pytest.raises(InputError, match="no image for linux/amd64") as caught:
         gathered(memory, f"{HOST}/app:v1")
-    assert caught.value.hint == "it has: linux/arm64"
+    assert caught.value.hint == "available: linux/arm64"
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_entries_without_a_platform() -> None:
     assert sorted(map(str, everything.platforms)) == sorted(expected)
     with pytest.raises(InputError, match="no image for linux/arm64/v9") as caught:
         gathered(memory, f"{HOST}/app:v1", selection=Selection(parse_platforms(["linux/arm64/v9"])))
-    assert caught.value.hint == "it has: linux/amd64, linux/arm64, linux/s390x"
+    assert caught.value.hint == "available: linux/amd64, linux/arm64, linux/s390x"
 
 
 def test_what_tells_its_platform_is_not_read_for_it() -> None:
@@ -529,7 +529,7 @@ def test_an_index_inside_of_an_index() -> None:
     inner = make_index(memory, [entry(make_image(memory, config_of("amd64")), "linux/amd64")])
     platform = {"os": "linux", "architecture": "amd64"}
     make_index(memory, [descriptor(INDEX_TYPE, inner, platform=platform)], tag="v1")
-    with pytest.raises(InputError, match="index inside of an index"):
+    with pytest.raises(InputError, match="index nested in an index"):
         gathered(memory, f"{HOST}/app:v1")
 
 
@@ -537,7 +537,7 @@ def test_a_blob_has_one_size() -> None:
     memory = Memory()
     make_image(memory, config_of("amd64"), tag="v1")
     make_image(memory, config_of("amd64", n=2), tag="v2", sizes={"size": 6})
-    with pytest.raises(InputError, match="has 6 bytes here and 5 elsewhere"):
+    with pytest.raises(InputError, match="has 6 bytes in one manifest and 5 in another"):
         gathered(memory, f"{HOST}/app:v1", f"{HOST}/app:v2")
 
 
@@ -547,7 +547,7 @@ def test_a_name_is_of_one_image() -> None:
     other = make_image(memory, config_of("amd64", n=2))
     pinned = f"{HOST}/app:v1@sha256:{sha256(other)}"
     for entries in ([f"{HOST}/app:v1", pinned], [pinned, f"{HOST}/app:v1"]):
-        with pytest.raises(InputError, match=f"another image has the name {HOST}/app:v1"):
+        with pytest.raises(InputError, match=f"two different images have the name {HOST}/app:v1"):
             gathered(memory, *entries)
 
 

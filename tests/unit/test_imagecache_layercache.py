@@ -230,7 +230,7 @@ def test_a_change_to_the_output_is_noticed(cache: LayerCache, tmp_path: Path) ->
 
 def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(HostError, match="cannot make the layer cache") as failed:
+    with pytest.raises(HostError, match="cannot create the layer cache") as failed:
         LayerCache.open(tmp_path / "file/layers")
     assert "--layer-cache" in failed.value.hint
 

@@ -126,7 +126,7 @@ def test_a_layout_whose_files_are_not_what_they_should_be(
 
 def test_an_empty_tree_has_no_manifests(tmp_path: Path) -> None:
     (tmp_path / "manifests").mkdir()
-    assert "there are no manifests in it" in refusal(tmp_path).message
+    assert "it contains no manifests" in refusal(tmp_path).message
 
 
 def test_a_tar_of_something_else(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_no_image_for_the_arch(cache: CacheFixture, tmp_path: Path) -> None:
     layout = make_layout(cache, tmp_path / "layout", platforms=("amd64",))
     with pytest.raises(InputError, match="no OCI image found for arm64") as caught:
         open_cache(layout, arch=ARM64)
-    assert caught.value.hint == "it has: linux/amd64"
+    assert caught.value.hint == "available: linux/amd64"
 
 
 def test_an_index_without_platforms(cache: CacheFixture, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_an_index_without_platforms(cache: CacheFixture, tmp_path: Path) -> None
     )
     error = refusal(layout)
     assert "no OCI image found for amd64" in error.message
-    assert "its index names no platform" in error.hint
+    assert "its index has no platforms" in error.hint
 
 
 @EVERY_SOURCE

@@ -216,14 +216,14 @@ def test_a_layer_that_is_not_what_its_media_type_says(
 ) -> None:
     layer = compress(tar_bytes(cache.files), codec)
     error = refusal(make_layout_of(tmp_path / "l", layer, media_type=media_type))
-    assert f"is not what its media type {media_type} says" in error.message
+    assert f"does not match its media type {media_type}" in error.message
 
 
 def test_a_layer_of_another_kind(cache: CacheFixture, tmp_path: Path) -> None:
     layout = make_layout_of(tmp_path / "l", b"x", media_type="application/x-what")
     error = refusal(layout)
     assert error.message == f"{layout} is an OCI image, not an image cache"
-    assert f"NAME=oci:{layout} in LIST" in error.hint
+    assert f"LIST has the line NAME=oci:{layout}" in error.hint
 
 
 @pytest.mark.parametrize("codec", ["gzip", None])

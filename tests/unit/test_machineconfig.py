@@ -151,7 +151,7 @@ def test_fields_of_the_volume() -> None:
 def test_anchors_and_merged_keys() -> None:
     text = f"x: &size {{minSize: 1GiB, maxSize: 2GiB}}\n---\n{volume()}"
     assert problems(text) == [
-        "1: machine configuration: not a document of a Talos machine configuration"
+        "1: machine configuration: is not a document of a Talos machine configuration"
     ]
     text = (
         "apiVersion: v1alpha1\nkind: VolumeConfig\nname: IMAGECACHE\n"
@@ -225,24 +225,24 @@ VOLUME = "VolumeConfig IMAGECACHE"
         ({"minSize": "-1GiB"}, "minSize: '-1GiB' is negative"),
         ({"minSize": "10%"}, "minSize: '10%' is not a size"),
         ({"minSize": "0x10"}, "minSize: '0x10' is not a size"),
-        ({"minSize": ["1GiB"]}, "minSize: is not one word"),
+        ({"minSize": ["1GiB"]}, "minSize: is not a single value"),
         ({"maxSize": "120%"}, "maxSize: '120%' is not a percentage"),
-        ({"maxSize": {}}, "maxSize: is not one word"),
+        ({"maxSize": {}}, "maxSize: is not a single value"),
         ({"grow": "often"}, "grow: is not true or false"),
         ({"minsize": "1GiB"}, "minsize: unknown field (did you mean minSize?)"),
         ({"diskSelector": "system_disk"}, "diskSelector: is not a mapping"),
         ({"diskSelector": {"mtach": "system_disk"}}, "mtach: unknown field (did you mean match?)"),
         (
             {"minSize": "3GiB", "maxSize": "2GiB"},
-            "minSize: minSize (3 GiB) is more than maxSize (2 GiB)",
+            "minSize: minSize (3 GiB) is larger than maxSize (2 GiB)",
         ),
         (
             {"minSize": "2GiB"},
-            "minSize: minSize (2 GiB) is more than maxSize (1 GiB, the default)",
+            "minSize: minSize (2 GiB) is larger than maxSize (1 GiB, the default)",
         ),
         (
             {"maxSize": "400MiB"},
-            "maxSize: minSize (500 MiB, the default) is more than maxSize (400 MiB)",
+            "maxSize: minSize (500 MiB, the default) is larger than maxSize (400 MiB)",
         ),
     ],
 )
@@ -271,8 +271,8 @@ def test_right_fields_of_the_volume(fields: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("field", "problem"),
     [
-        ("mount: {secure: true}", "mount: the volume IMAGECACHE may not have this"),
-        ("filesystem: {xfs: {}}", "filesystem: the volume IMAGECACHE may not have this"),
+        ("mount: {secure: true}", "mount: is not allowed for the volume IMAGECACHE"),
+        ("filesystem: {xfs: {}}", "filesystem: is not allowed for the volume IMAGECACHE"),
         ("volumeType: memory", "volumeType: unknown field (known: apiVersion, kind, name, "),
         ("encrypted: true", "encrypted: unknown field (did you mean encryption?)"),
         ("provisioning: [1]", "provisioning: is not a mapping"),
@@ -288,7 +288,7 @@ def test_what_later_releases_forbid() -> None:
     text = "apiVersion: v1alpha1\nkind: VolumeConfig\nname: IMAGECACHE\nmount: {secure: true}\n"
     assert read(text, "v1.13.0").volume
     assert problems(text, "v1.14.0") == [
-        f"4: {VOLUME}: mount: the volume IMAGECACHE may not have this"
+        f"4: {VOLUME}: mount: is not allowed for the volume IMAGECACHE"
     ]
     assert problems(text.replace("IMAGECACHE", "LOG")) == [
         "4: VolumeConfig LOG: mount: needs `provisioning`: without it, LOG is a folder of EPHEMERAL"
@@ -323,11 +323,11 @@ def test_what_a_release_knows(field: str, version: str, known: bool) -> None:
 
 def test_other_volumes_are_checked_too() -> None:
     assert problems(EPHEMERAL.replace("EPHEMERAL", "STATE")) == [
-        "4: VolumeConfig STATE: provisioning: the volume STATE may not have this"
+        "4: VolumeConfig STATE: provisioning: is not allowed for the volume STATE"
     ]
     wrong = EPHEMERAL.replace("50GiB", "1GiB").replace("# minSize", "minSize")
     place = "VolumeConfig EPHEMERAL: provisioning"
-    order = f"8: {place}.minSize: minSize (2.5 GiB) is more than maxSize (1 GiB)"
+    order = f"8: {place}.minSize: minSize (2.5 GiB) is larger than maxSize (1 GiB)"
     assert problems(wrong) == [order]
     assert problems(wrong.replace('nvme"', "nvme")) == [
         f"6:34: {place}.diskSelector.match: Syntax error: token recognition error at: '\"nvme'",
@@ -400,7 +400,7 @@ def test_kinds_that_are_no_text() -> None:
     assert problems("apiVersion: v1alpha1\nkind: 5\n") == [
         f"{name} Talos has no documents of kind '5'"
     ]
-    assert problems("apiVersion: v1alpha1\nkind: [a]\n") == [f"{name} is not one word"]
+    assert problems("apiVersion: v1alpha1\nkind: [a]\n") == [f"{name} is not a single value"]
 
 
 def test_kinds_of_releases_newer_than_the_table_may_be_new() -> None:
@@ -410,7 +410,7 @@ def test_kinds_of_releases_newer_than_the_table_may_be_new() -> None:
 
 def test_the_document_is_not_known_before() -> None:
     assert problems(DOCUMENT, "v1.13.9") == [
-        "1: ImageCacheConfig: Talos v1.13.9 does not know it: "
+        "1: ImageCacheConfig: Talos v1.13.9 does not support it: "
         "set machine.features.imageCache.localEnabled instead"
     ]
 
@@ -426,17 +426,23 @@ def test_both_is_an_error(value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("", ["1: there are no documents"]),
-        ("---\n---\n", ["1: there are no documents"]),
-        (f"{DOCUMENT}---\n{DOCUMENT}", ["7: ImageCacheConfig: is there already, at line 1"]),
-        (f"{GUIDE}---\nmachine: {{}}", ["15: machine configuration: is there already, at line 1"]),
+        ("", ["1: contains no documents"]),
+        ("---\n---\n", ["1: contains no documents"]),
+        (
+            f"{DOCUMENT}---\n{DOCUMENT}",
+            ["7: ImageCacheConfig: is a duplicate of the document at line 1"],
+        ),
+        (
+            f"{GUIDE}---\nmachine: {{}}",
+            ["15: machine configuration: is a duplicate of the document at line 1"],
+        ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n---\nfoo: 1\n---\n- a\n---\ntext\n",
             [
-                "1: Pod: not a document of a Talos machine configuration",
-                "5: machine configuration: not a document of a Talos machine configuration",
-                "7: machine configuration: not a document of a Talos machine configuration",
-                "9: machine configuration: not a document of a Talos machine configuration",
+                "1: Pod: is not a document of a Talos machine configuration",
+                "5: machine configuration: is not a document of a Talos machine configuration",
+                "7: machine configuration: is not a document of a Talos machine configuration",
+                "9: machine configuration: is not a document of a Talos machine configuration",
             ],
         ),
         ("machine: 5", ["1: machine configuration: machine: is not a mapping"]),

@@ -93,7 +93,7 @@ def test_a_person_sees_why() -> None:
 )
 def test_what_is_no_status_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / STATUS_FILE).write_text(text)
-    with pytest.raises(InputError, match="is not a status"):
+    with pytest.raises(InputError, match="is not an image cache status file"):
         read_status(tmp_path)
 
 

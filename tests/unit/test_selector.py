@@ -220,7 +220,7 @@ def test_a_selector_is_evaluated_in_a_process_with_limits() -> None:
         Selector.parse("1 / 0 == 1").matches(disks, system_disk="")
     # Each step makes the text eight times as long.
     grows = f"['aaaaaaaa']{'.map(x, x+x+x+x+x+x+x+x)' * 20}[0] == ''"
-    with pytest.raises(ExpressionError, match="more than 5 s of processor time or 1 GiB"):
+    with pytest.raises(ExpressionError, match="more than 5 s of CPU time or 1 GiB"):
         Selector.parse(grows).matches(disks, system_disk="")
 
 

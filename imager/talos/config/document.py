@@ -99,7 +99,7 @@ def examine(
     problems: list[LineProblem] = []
     sections = [FieldReader(each, document_name(each.value), problems) for each in documents]
     if not sections:
-        problems.append(LineProblem(1, "there are no documents"))
+        problems.append(LineProblem(1, "contains no documents"))
     ours = _known(sections, version)
     cache = _image_cache(ours, version)
     found = [read_volume(each, version) for each in ours if _kind(each) == VOLUME_KIND]
@@ -116,9 +116,9 @@ def _known(sections: list[FieldReader], version: TalosVersion | None) -> list[Fi
     known: dict[str, FieldReader] = {}
     for section in sections:
         if not is_machine_config(section.document.value):
-            section.report("not a document of a Talos machine configuration")
+            section.report("is not a document of a Talos machine configuration")
         elif section.name in known:
-            section.report(f"is there already, at line {known[section.name].line()}")
+            section.report(f"is a duplicate of the document at line {known[section.name].line()}")
         else:
             known[section.name] = section
             _check_kind(section, version)
@@ -130,9 +130,7 @@ def _check_kind(section: FieldReader, version: TalosVersion | None) -> None:
     kind = section.text("kind")
     since = KINDS.get(kind)
     if _has_empty_kind(section):
-        section.report(
-            "is empty: write one, or leave out the key in a v1alpha1 document", key="kind"
-        )
+        section.report("is empty: set it, or remove the key from a v1alpha1 document", key="kind")
     elif since is None and kind:
         if version is None or version.numbers[:2] <= NEWEST_KNOWN:
             section.report(
@@ -184,7 +182,7 @@ def _from_features(features: FieldReader, version: TalosVersion | None) -> Image
 
 def _from_document(section: FieldReader, version: TalosVersion | None) -> ImageCacheSettings:
     if version and not version.at_least(*IMAGE_CACHE_CONFIG_SINCE):
-        section.report(f"Talos {version.text} does not know it: set {_FIELD} instead")
+        section.report(f"Talos {version.text} does not support it: set {_FIELD} instead")
     section.require_known(("apiVersion", "kind", "local"))
     local = section.section("local")
     local.require_known(("enabled",))

@@ -38,9 +38,9 @@ def _no_volume(config: MachineConfig) -> Iterator[LineProblem]:
     if settings.enabled and not has_document:
         yield LineProblem(
             settings.line,
-            f"the image cache is on and no volume {IMAGE_CACHE} is configured: unless the disk "
-            "image or a medium has the cache, Talos waits five minutes and goes on without it "
-            "(`imager config patch` prints the volume)",
+            f"the image cache is enabled, but no volume {IMAGE_CACHE} is configured: unless the "
+            "disk image or a medium has the cache, Talos waits five minutes and continues without "
+            "it (`imager config patch` prints the volume)",
         )
 
 
@@ -51,9 +51,9 @@ def _relative_size(config: MachineConfig) -> Iterator[LineProblem]:
     document = config.document(f"{VOLUME_KIND} {IMAGE_CACHE}")
     size = config.volume.max_size.size
     result = (
-        f"the sign, so that it takes up to {format_size(-size)}"
+        f"the sign, so it takes up to {format_size(-size)}"
         if size
-        else "percentages, so that it takes all free space"
+        else "percentages, so it takes all free space"
     )
     yield LineProblem(
         document.line("provisioning.maxSize"),
@@ -73,4 +73,4 @@ def _no_disk(document: LocatedDocument, name: str) -> Iterator[LineProblem]:
         yield LineProblem(document.line(_MATCH), f"{name}: {_MATCH}: {error.message}")
         return
     if matches == [False]:
-        yield LineProblem(document.line(_MATCH), f"{name}: {_MATCH}: selects no disk at all")
+        yield LineProblem(document.line(_MATCH), f"{name}: {_MATCH}: selects no disk")

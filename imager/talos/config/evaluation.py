@@ -38,7 +38,7 @@ def evaluate_limited(text: str, disks: Sequence[Disk], *, system_disk: str) -> l
     os.waitpid(child, 0)
     if not said:
         raise ExpressionError(
-            f"evaluation takes more than {_SECONDS} s of processor time or 1 GiB of memory"
+            f"evaluation takes more than {_SECONDS} s of CPU time or 1 GiB of memory"
         )
     answer: Any = json.loads(said)
     if isinstance(answer, str):

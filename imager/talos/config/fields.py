@@ -86,7 +86,7 @@ class FieldReader:
         """Return the scalar `key` as written, empty if it is missing; report any other value."""
         written = self.document.written(self._path(key))
         if written is None and self.has(key):
-            self.report("is not one word", key=key)
+            self.report("is not a single value", key=key)
         return written or ""
 
     def require_known(self, known: Iterable[str]) -> None:

@@ -119,14 +119,14 @@ def _check_field(section: FieldReader, key: str, name: str, version: TalosVersio
     forbidden = _FORBIDDEN.get((name, key))
     is_empty = value_at(section.document.value, key) == {}
     if forbidden and not is_empty and (version is None or version.at_least(*forbidden)):
-        section.report(f"the volume {name} may not have this", key=key)
+        section.report(f"is not allowed for the volume {name}", key=key)
     elif key == "mount" and name in _PARTS_OF_EPHEMERAL and not section.has("provisioning"):
         section.report(
             f"needs `provisioning`: without it, {name} is a folder of EPHEMERAL", key=key
         )
     elif version and not version.at_least(*_FIELDS[key]):
         since = ".".join(map(str, _FIELDS[key]))
-        section.report(f"Talos {version.text} does not know it: it is of v{since}", key=key)
+        section.report(f"Talos {version.text} does not support it: v{since} added it", key=key)
 
 
 def _check_relative(section: FieldReader, version: TalosVersion) -> None:
@@ -167,7 +167,7 @@ def _check_order(section: FieldReader, min_size: int | None, max_size: SizeLimit
         key: "" if provisioning.has(key) else ", the default" for key in ("minSize", "maxSize")
     }
     provisioning.report(
-        f"minSize ({format_size(min_size)}{given['minSize']}) is more than maxSize "
+        f"minSize ({format_size(min_size)}{given['minSize']}) is larger than maxSize "
         f"({max_size}{given['maxSize']})",
         key="maxSize" if given["minSize"] else "minSize",
     )
