@@ -230,7 +230,9 @@ def test_a_percentage_is_of_the_disk(image: Path) -> None:
     with loop_device(image) as disk:
         plan = plan_on(disk, settings(max_size=parse_size_limit("30%")))
         assert plan.size == 60 * MIB
-        with pytest.raises(InputError, match=r"maxSize \(20 % of the disk\) is 40 MiB on this disk"):
+        with pytest.raises(
+            InputError, match=r"maxSize \(20 % of the disk\) is 40 MiB on this disk"
+        ):
             plan_on(disk, settings(max_size=parse_size_limit("20%")))
 
 

@@ -340,6 +340,12 @@ def test_what_is_neither(tmp_path: Path, data: bytes) -> None:
         open_cache(path)
 
 
+def test_a_file_that_cannot_be_read_is_a_wrong_input() -> None:
+    """The first page of a process is not mapped: reading it fails, whoever asks."""
+    with pytest.raises(InputError, match="cannot read /proc/self/mem"):
+        open_cache(Path("/proc/self/mem"))
+
+
 def test_an_image_is_not_changed_in_place(cache: CacheFixture, tmp_path: Path) -> None:
     opened = open_cache(make("iso", cache, tmp_path))
     with pytest.raises(
