@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,6 @@ from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.signature import signed_digest
-from imager.oci.sinks import Buffer
 from imager.oci.source import ImageSource
 from imager.support.errors import ImagerError
 from imager.support.workers import Work
@@ -206,6 +206,6 @@ class _Reader:
         cached = self.layer_cache.read(blob) if self.layer_cache else None
         if cached is not None:
             return cached
-        buffer = Buffer()
+        buffer = io.BytesIO()
         source.fetch_blob(blob, buffer)
-        return bytes(buffer.data)
+        return buffer.getvalue()

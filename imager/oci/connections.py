@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import threading
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -12,6 +11,7 @@ from urllib3.util import parse_url
 
 from imager.oci.credentials import Credential
 from imager.oci.tls import TlsSettings
+from imager.support.workers import OnceEach
 
 # More than the number of threads, and than the number of hosts in one run.
 _KEPT = 64
@@ -22,8 +22,7 @@ class Connections:
 
     def __init__(self, tls: TlsSettings) -> None:
         self._tls = tls
-        self._lock = threading.Lock()
-        self._managers: dict[tuple[str, str | None], PoolManager] = {}
+        self._managers = OnceEach(self._manager)
 
     def to(self, url: str) -> PoolManager:
         """Return the pool for `url`: that of its host or of a proxy.
@@ -31,13 +30,10 @@ class Connections:
         Raises InputError when a file of the TLS settings is invalid, urllib3's HTTPError when the
         URL of the proxy is invalid.
         """
-        place = urlsplit(url).scheme, proxy_for(url)
-        with self._lock:
-            if place not in self._managers:
-                self._managers[place] = self._manager(*place)
-            return self._managers[place]
+        return self._managers.get((urlsplit(url).scheme, proxy_for(url)))
 
-    def _manager(self, scheme: str, proxy: str | None) -> PoolManager:
+    def _manager(self, place: tuple[str, str | None]) -> PoolManager:
+        scheme, proxy = place
         # Skip this for plain HTTP: loading the system's certificates can take longer than the
         # request.
         context = self._tls.context() if scheme == "https" else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from imager.oci.reference import DOCKER_HUB, is_registry
 from imager.oci.retry import Patience
 from imager.oci.tls import ClientCertificate, TlsSettings
 from imager.support.errors import ImagerError
+from imager.support.inputs import read_input
 
 if TYPE_CHECKING:
     from imager.oci.hosts_toml import RegistryHosts
@@ -148,7 +148,7 @@ def _credentials(text: str) -> CredentialStore:
                 "--registry-auth: a login needs its registry", hint=_AUTH_HINT
             )
         return CredentialStore.open(Path(text))
-    login = _secret(registry, rest[1:]) if rest.startswith("@") else rest
+    login = _secret(rest[1:]) if rest.startswith("@") else rest
     username, colon, password = login.partition(":")
     if not colon or not username or not password:
         raise InvalidRegistrySettingsError(
@@ -157,22 +157,9 @@ def _credentials(text: str) -> CredentialStore:
     return CredentialStore.of(registry, Credential(username, password))
 
 
-def _secret(registry: str, source: str) -> str:
+def _secret(source: str) -> str:
     """Return the first line of a file or standard input, without its end."""
-    try:
-        if source == "-":
-            text = sys.stdin.read(_LONGEST_SECRET)
-        else:
-            with Path(source).open(encoding="utf-8") as file:
-                text = file.read(_LONGEST_SECRET)
-    except UnicodeDecodeError as error:
-        raise InvalidRegistrySettingsError(
-            f"--registry-auth for {registry}: {source} is not UTF-8"
-        ) from error
-    except OSError as error:
-        raise InvalidRegistrySettingsError(
-            f"--registry-auth for {registry}: cannot read {source}: {error.strerror}"
-        ) from error
+    text = read_input(source, what="--registry-auth file", limit=_LONGEST_SECRET)
     return text.partition("\n")[0].removesuffix("\r")
 
 

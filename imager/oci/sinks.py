@@ -1,4 +1,4 @@
-"""Sinks for fetched bytes: files, memory, nowhere. Each class is a ByteSink."""
+"""Sinks for fetched bytes: a file, or nowhere. Each class is a ByteSink."""
 
 from __future__ import annotations
 
@@ -31,17 +31,6 @@ class FileSink:
         except OSError as error:
             raise write_error(error) from error
         self._work.advance(len(data))
-
-
-class Buffer:
-    """Keeps all bytes in memory; the writer bounds their number."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes, /) -> None:
-        """Keep `data`."""
-        self.data += data
 
 
 class Discard:

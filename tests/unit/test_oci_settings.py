@@ -70,7 +70,7 @@ def test_mirrors_are_in_order_and_before_what_a_folder_says(tmp_path: Path) -> N
         (RegistryOptions(client_certificates=("h=/none",)), "cannot read client certificate"),
         (RegistryOptions(hosts_folders=(Path("/none"),)), "cannot read folder /none"),
         (RegistryOptions(auth=("/none.json",)), "cannot read credentials /none.json"),
-        (RegistryOptions(auth=("ghcr.io=@/none",)), "ghcr.io: cannot read /none"),
+        (RegistryOptions(auth=("ghcr.io=@/none",)), "cannot read the --registry-auth file /none"),
     ],
 )
 def test_mistakes(options: RegistryOptions, why: str) -> None:

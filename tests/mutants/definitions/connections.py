@@ -17,8 +17,8 @@ MUTANTS = (
     Mutant(
         "each request has a connection of its own",
         "imager/oci/connections.py",
-        "return self._managers[place]",
-        "return self._managers.pop(place)",
+        "return self._managers.get(",
+        "return self._manager(",
         f"{_PROXIES}::test_connections_of_a_proxy_are_kept",
     ),
     Mutant(
