@@ -8,7 +8,6 @@ RFC 7617 (Basic).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from imager.oci.challenges import Challenge, parse_challenges
@@ -31,86 +30,82 @@ def login_hint(registry: str) -> str:
     return f"check the image's name, or log in with: docker login {registry}"
 
 
-@dataclass(frozen=True, slots=True)
-class Authorizer:
-    """Answers challenges with the user's credentials or anonymously."""
+def answer_challenge(header: str, route: Route, credentials: Credentials) -> str:
+    """Return the Authorization header for one of the challenges in `header`, WWW-Authenticate.
 
-    credentials: Credentials
+    Bearer is tried before Basic. Raises the error of the first challenge tried: InputError when
+    credentials are missing or refused, DependencyError when the token server fails or has an
+    unsafe address.
+    """
+    challenges = parse_challenges(header)
+    if not challenges:
+        raise AccessDeniedError(
+            f"{route.reference}: the registry refuses access and does not say how to log in",
+            hint=login_hint(route.registry),
+        )
+    usable = [c for scheme in ("bearer", "basic") for c in challenges if c.scheme == scheme]
+    if not usable:
+        names = ", ".join(dict.fromkeys(challenge.scheme for challenge in challenges))
+        raise RegistryFailedError(
+            f"{route.reference}: the registry requires an unsupported authentication scheme: "
+            f"{names[:100]}",
+            hint="only Bearer and Basic are supported",
+        )
+    login = credentials.find(route.registry, route.reference.repository)
+    return _first(usable, login, route)
 
-    def answer(self, header: str, route: Route) -> str:
-        """Return the Authorization header for one of the challenges in WWW-Authenticate.
 
-        Bearer is tried before Basic. Raises the error of the first challenge tried: InputError when
-        credentials are missing or refused, DependencyError when the token server fails or has an
-        unsafe address.
-        """
-        challenges = parse_challenges(header)
-        if not challenges:
+def _first(challenges: Sequence[Challenge], login: Login | None, route: Route) -> str:
+    failures: list[ImagerError] = []
+    for challenge in challenges:
+        try:
+            if challenge.scheme == "basic":
+                return _basic(login, route)
+            return f"Bearer {_bearer(challenge, login, route)}"
+        except (InputError, DependencyError) as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _bearer(challenge: Challenge, login: Login | None, route: Route) -> str:
+    match login:
+        case RegistryToken(token):
+            return _checked(token, "the stored registry token", route)
+        case IdentityToken(token):
+            return _exchanged(challenge, token, route)
+        case _:
+            headers = {"Authorization": login.basic} if login else {}
+            address = _token_url(challenge, route)
+            with route.transport.request(
+                "GET", address, headers=headers, origin=route.url
+            ) as response:
+                return _token(response, route, anonymous=login is None)
+
+
+def _exchanged(challenge: Challenge, token: str, route: Route) -> str:
+    """Exchange an identity token for an access token at the token server."""
+    address = urlsplit(_token_url(challenge, route))
+    query = dict(parse_qsl(address.query))
+    scope = " ".join(_scopes(challenge, route))
+    form = {
+        "grant_type": "refresh_token",
+        "service": challenge.get("service"),
+        "client_id": _CLIENT_ID,
+        "scope": scope,
+        "refresh_token": token,
+    }
+    kept = {name: value for name, value in query.items() if name not in form}
+    url = urlunsplit(address._replace(query=urlencode(kept)))
+    body = urlencode(form).encode()
+    with route.transport.request(
+        "POST", url, headers=_FORM, body=body, origin=route.url
+    ) as response:
+        if response.status in _NO_POST:
             raise AccessDeniedError(
-                f"{route.reference}: the registry refuses access and does not say how to log in",
-                hint=login_hint(route.registry),
+                f"{address.netloc} does not exchange identity tokens: HTTP {response.status}",
+                hint=f"log in to {route.registry} with a user name and a password or access token",
             )
-        usable = [c for scheme in ("bearer", "basic") for c in challenges if c.scheme == scheme]
-        if not usable:
-            names = ", ".join(dict.fromkeys(challenge.scheme for challenge in challenges))
-            raise RegistryFailedError(
-                f"{route.reference}: the registry requires an unsupported authentication scheme: "
-                f"{names[:100]}",
-                hint="only Bearer and Basic are supported",
-            )
-        login = self.credentials.find(route.registry, route.reference.repository)
-        return self._first(usable, login, route)
-
-    def _first(self, challenges: Sequence[Challenge], login: Login | None, route: Route) -> str:
-        failures: list[ImagerError] = []
-        for challenge in challenges:
-            try:
-                if challenge.scheme == "basic":
-                    return _basic(login, route)
-                return f"Bearer {self._bearer(challenge, login, route)}"
-            except (InputError, DependencyError) as error:
-                failures.append(error)
-        raise failures[0]
-
-    def _bearer(self, challenge: Challenge, login: Login | None, route: Route) -> str:
-        match login:
-            case RegistryToken(token):
-                return _checked(token, "the stored registry token", route)
-            case IdentityToken(token):
-                return self._exchanged(challenge, token, route)
-            case _:
-                headers = {"Authorization": login.basic} if login else {}
-                address = _token_url(challenge, route)
-                with route.transport.request(
-                    "GET", address, headers=headers, origin=route.url
-                ) as response:
-                    return _token(response, route, anonymous=login is None)
-
-    def _exchanged(self, challenge: Challenge, token: str, route: Route) -> str:
-        """Exchange an identity token for an access token at the token server."""
-        address = urlsplit(_token_url(challenge, route))
-        query = dict(parse_qsl(address.query))
-        scope = " ".join(_scopes(challenge, route))
-        form = {
-            "grant_type": "refresh_token",
-            "service": challenge.get("service"),
-            "client_id": _CLIENT_ID,
-            "scope": scope,
-            "refresh_token": token,
-        }
-        kept = {name: value for name, value in query.items() if name not in form}
-        url = urlunsplit(address._replace(query=urlencode(kept)))
-        body = urlencode(form).encode()
-        with route.transport.request(
-            "POST", url, headers=_FORM, body=body, origin=route.url
-        ) as response:
-            if response.status in _NO_POST:
-                raise AccessDeniedError(
-                    f"{address.netloc} does not exchange identity tokens: HTTP {response.status}",
-                    hint=f"log in to {route.registry} with a user name and a password or "
-                    "access token",
-                )
-            return _token(response, route, anonymous=False)
+        return _token(response, route, anonymous=False)
 
 
 def _basic(login: Login | None, route: Route) -> str:

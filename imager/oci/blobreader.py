@@ -17,8 +17,8 @@ from imager.support.workers import Work
 class BlobReader:
     """The bytes of a blob, readable in several requests.
 
-    Each byte is hashed, and counted by `work`, when it is first read. The last byte is withheld
-    when the blob does not match its digest.
+    Each byte is hashed, and counted by `work`, when it is first read; `reached` is the number of
+    bytes read so far. The last byte is withheld when the blob does not match its digest.
     """
 
     def __init__(self, blob: Descriptor, content: Content, work: Work) -> None:
@@ -26,12 +26,7 @@ class BlobReader:
         self._content = content
         self._work = work
         self._hash = hashlib.sha256()
-        self._reached = 0
-
-    @property
-    def reached(self) -> int:
-        """The number of bytes read so far."""
-        return self._reached
+        self.reached = 0
 
     def body(self, start: int, end: int) -> Stream | None:
         """Return the bytes from `start` up to `end`, or None for an empty range."""
@@ -45,14 +40,14 @@ class BlobReader:
         """
         for data in iterate_bytes(self._content.slice(start, end - start)):
             self._work.check()
-            self._count(data[max(self._reached - start, 0) :])
+            self._count(data[max(self.reached - start, 0) :])
             start += len(data)
             yield data
 
     def _count(self, new: bytes) -> None:
         self._hash.update(new)
-        self._reached += len(new)
-        if self._reached == self.blob.size and self._hash.hexdigest() != self.blob.digest.hex:
+        self.reached += len(new)
+        if self.reached == self.blob.size and self._hash.hexdigest() != self.blob.digest.hex:
             raise InvalidImageError(
                 f"blob {self.blob.digest} does not match its digest: "
                 f"the data has sha256:{self._hash.hexdigest()}",

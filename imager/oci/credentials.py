@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from imager.oci.authfile import decoded_base64, read_auth_file
 from imager.oci.authkeys import DOCKER_HUB_KEYS, best_key
@@ -55,27 +54,11 @@ class RegistryToken:
 Login = Credential | IdentityToken | RegistryToken
 
 
-class Credentials(Protocol):
-    """Looks up the login for a repository."""
-
-    def find(self, registry: str, repository: str = "") -> Login | None:
-        """Return the login for `registry` (host[:port]) and one of its repositories, if any.
-
-        Raises InputError for an entry that does not parse, DependencyError when a credential helper
-        is missing or fails.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class CredentialStore:
     """The credentials of one file, with the fields `config`."""
 
     config: Fields
-
-    @classmethod
-    def empty(cls) -> CredentialStore:
-        """Return a store without credentials, for anonymous access."""
-        return cls(Fields({}, "credentials"))
 
     @classmethod
     def of(cls, registry: str, credential: Credential) -> CredentialStore:
@@ -89,9 +72,11 @@ class CredentialStore:
         return cls(read_auth_file(path))
 
     def find(self, registry: str, repository: str = "") -> Login | None:
-        """Return the login with the most specific key for the repository; see Credentials.
+        """Return the login for a repository of `registry` (host[:port]), if any.
 
-        A credential helper of the registry takes precedence over a login for all of the registry.
+        The most specific key wins; a credential helper of the registry takes precedence over a
+        login for all of the registry. Raises InputError for an entry that does not parse,
+        DependencyError when a credential helper is missing or fails.
         """
         auths = self.config.child("auths") or Fields({}, "auths")
         used = (key for key, entry in auths.values.items() if not _is_empty(entry))
@@ -140,9 +125,12 @@ class CredentialChain:
         return CredentialChain(self.stores + other.stores)
 
     def find(self, registry: str, repository: str = "") -> Login | None:
-        """Return the login of the first store that has one; see Credentials."""
+        """Return the login of the first store that has one; raises as `CredentialStore.find`."""
         found = (store.find(registry, repository) for store in self.stores)
         return next((login for login in found if login is not None), None)
+
+
+Credentials = CredentialStore | CredentialChain
 
 
 def _candidates(environment: Mapping[str, str]) -> Iterator[Path]:

@@ -12,35 +12,31 @@ from imager.support.errors import DependencyError, ImagerError, InputError, Unsu
 _T = TypeVar("_T")
 
 
-class Failover:
-    """Tries hosts in order; hosts that have failed are tried last from then on."""
+def first_success(
+    endpoints: Sequence[Endpoint], ask: Callable[[Endpoint], _T], failing: set[Endpoint]
+) -> _T:
+    """Return the result of `ask` for the first of `endpoints` for which it does not fail.
 
-    def __init__(self) -> None:
-        self._failing: set[Endpoint] = set()
-
-    def first(self, endpoints: Sequence[Endpoint], ask: Callable[[Endpoint], _T]) -> _T:
-        """Return the result of `ask` for the first of `endpoints` for which it does not fail.
-
-        If all fail, raises an error of the same kind as the last one, that of the main host, with
-        the messages of all. WrongBytesError is raised at once: the bytes written before it are
-        lost.
-        """
-        failures: dict[Endpoint, ImagerError] = {}
-        for endpoint in sorted(endpoints, key=self._failing.__contains__):
-            try:
-                return ask(endpoint)
-            except WrongBytesError as error:
-                if len(endpoints) == 1:
-                    raise
-                where = f"{endpoint.host}: {error.message}"
-                raise WrongBytesError(where, hint=error.hint) from error
-            except (InputError, UnsupportedError, DependencyError) as error:
-                failures[endpoint] = error
-                # Demote hosts that fail, which cost a long wait each time, but not those that lack
-                # one image.
-                if isinstance(error, DependencyError):
-                    self._failing.add(endpoint)
-        raise _combined(failures, main=endpoints[-1])
+    Hosts in `failing` are tried last; hosts that fail are added to it. If all fail, raises an error
+    of the same kind as the last one, that of the main host, with the messages of all.
+    WrongBytesError is raised at once: the bytes written before it are lost.
+    """
+    failures: dict[Endpoint, ImagerError] = {}
+    for endpoint in sorted(endpoints, key=failing.__contains__):
+        try:
+            return ask(endpoint)
+        except WrongBytesError as error:
+            if len(endpoints) == 1:
+                raise
+            where = f"{endpoint.host}: {error.message}"
+            raise WrongBytesError(where, hint=error.hint) from error
+        except (InputError, UnsupportedError, DependencyError) as error:
+            failures[endpoint] = error
+            # Demote hosts that fail, which cost a long wait each time, but not those that lack
+            # one image.
+            if isinstance(error, DependencyError):
+                failing.add(endpoint)
+    raise _combined(failures, main=endpoints[-1])
 
 
 def _combined(failures: Mapping[Endpoint, ImagerError], *, main: Endpoint) -> ImagerError:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imager.oci.authorization import Authorizer
+from imager.oci.authorization import answer_challenge
 from imager.oci.credentials import Credentials
 from imager.oci.endpoint import api_base
 from imager.oci.routing import Route
@@ -25,7 +25,7 @@ class Logins:
     """
 
     def __init__(self, credentials: Credentials) -> None:
-        self._authorizer = Authorizer(credentials)
+        self._credentials = credentials
         # Empty where no login helped.
         self._known: dict[tuple[str, str], str] = {}
         self._locks = OnceEach[tuple[str, str], threading.Lock](lambda _: threading.Lock())
@@ -37,7 +37,7 @@ class Logins:
 
         If a host denies an anonymous request without a challenge (403, 404), the challenge of its
         API, /v2/, is answered instead, and a failing login changes nothing. Raises as
-        `Authorizer.answer` for a challenge in the response, and as Transport.request.
+        `answer_challenge` for a challenge in the response, and as Transport.request.
         """
         sent = self._known.get(_key(route)) if route.is_own else None
         final = not route.is_own
@@ -81,7 +81,7 @@ class Logins:
         challenge = challenge or self._challenges.get((route.transport, route.root))
         if response.status != 401 and not challenge:
             return ""
-        return self._authorizer.answer(challenge, route)
+        return answer_challenge(challenge, route, self._credentials)
 
 
 def _key(route: Route) -> tuple[str, str]:

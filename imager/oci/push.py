@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from imager.content.extents import Content
 from imager.oci.blobreader import BlobReader
-from imager.oci.client import Request
 from imager.oci.digest import Digest
 from imager.oci.errors import InvalidImageError, InvalidReferenceError, RegistryFailedError
 from imager.oci.layout import Layout, LayoutImage
@@ -20,6 +19,7 @@ from imager.oci.manifest import Descriptor, Index, RawManifest
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import insist
+from imager.oci.routing import Request
 from imager.oci.upload import PASSING, Outcome, Target, has_blob, upload_blob
 from imager.support.meter import Kept
 from imager.support.reporter import Reporter

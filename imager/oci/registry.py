@@ -9,18 +9,17 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from imager.oci.client import Request
 from imager.oci.credentials import CredentialChain, Credentials
 from imager.oci.endpoint import Capability, Endpoint, Hosts
 from imager.oci.errors import InvalidRegistrySettingsError
-from imager.oci.failover import Failover
-from imager.oci.failures import Failure
+from imager.oci.failover import first_success
+from imager.oci.failures import failure_of
 from imager.oci.httptransport import HttpTransport
 from imager.oci.logins import Logins
 from imager.oci.reference import Reference
 from imager.oci.remote import RemoteImage
 from imager.oci.retry import Patience
-from imager.oci.routing import Connect, Router
+from imager.oci.routing import Connect, Request, Router
 from imager.oci.settings import RegistrySettings
 from imager.oci.transport import Response
 
@@ -46,7 +45,7 @@ class RegistryClient:
         self.patience = patience or Patience()
         self._router = Router(hosts or Hosts(), connect)
         self._logins = Logins(credentials)
-        self._failover = Failover()
+        self._failing: set[Endpoint] = set()
 
     @classmethod
     def from_settings(cls, settings: RegistrySettings) -> RegistryClient:
@@ -72,7 +71,7 @@ class RegistryClient:
     def first(self, reference: Reference, need: Capability, ask: Callable[[Endpoint], _T]) -> _T:
         """Return the result of `ask` for the first host of the registry for which it succeeds.
 
-        Only hosts with the capability `need` are tried. Raises as `Failover.first`, and InputError
+        Only hosts with the capability `need` are tried. Raises as `first_success`, and InputError
         when no host has it.
         """
         registry = reference.registry
@@ -82,7 +81,7 @@ class RegistryClient:
                 f"no host of {registry} has the capability {need.value!r}, needed for {reference}",
                 hint="check the capabilities in its hosts.toml",
             )
-        return self._failover.first(able, ask)
+        return first_success(able, ask, self._failing)
 
     @contextlib.contextmanager
     def request(
@@ -90,13 +89,13 @@ class RegistryClient:
     ) -> Iterator[Response]:
         """Send a request for the repository to `endpoint`, or to the registry itself.
 
-        Answers challenges, see `Logins.send`. Raises the error of `Failure` for every status that
-        is not in `asked.accepted`.
+        Answers challenges, see `Logins.send`. Raises the error of `failure_of` for every status
+        that is not in `asked.accepted`.
         """
         route = self._router.route(reference, asked, endpoint)
         with self._logins.send(route) as response:
             if response.status not in asked.accepted:
-                raise Failure.of(response, route, self.patience).error()
+                raise failure_of(response, route, self.patience)
             yield response
 
     def answers(self, path: str, endpoint: Endpoint) -> bool:

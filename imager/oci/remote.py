@@ -5,27 +5,31 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from imager.content.extents import Content
-from imager.oci.client import Client, Request
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
-from imager.oci.download import Ask, download
+from imager.oci.download import download
 from imager.oci.endpoint import Capability, Endpoint
 from imager.oci.errors import NotFoundError, RegistryFailedError, WrongBytesError
 from imager.oci.manifest import ACCEPTED_TYPES, OCI_INDEX, Descriptor, RawManifest
 from imager.oci.reference import Reference
 from imager.oci.referrers import NO_REFERRERS, Page, all_entries, read_page
 from imager.oci.retry import NO_METHOD, insist
+from imager.oci.routing import Request
 from imager.oci.source import BlobCheck, ByteSink
 from imager.oci.transport import Response, read_bounded
 from imager.support.errors import DependencyError, ImagerError, InputError
 from imager.support.units import format_size
+
+if TYPE_CHECKING:
+    from imager.oci.registry import RegistryClient
 
 _T = TypeVar("_T")
 _MOST_URLS = 8
@@ -35,7 +39,7 @@ _MOST_URLS = 8
 class RemoteImage:
     """One image in a registry; an ImageSource."""
 
-    client: Client
+    client: RegistryClient
     reference: Reference
 
     @property
@@ -119,7 +123,8 @@ class RemoteImage:
         failures: list[ImagerError] = []
         for path in _blob_paths(blob):
             try:
-                self._ask_for(path, self._downloading(check, path))
+                # The next host is only asked for the bytes that are still missing.
+                self._ask_for(path, functools.partial(self._download, check, path))
             except WrongBytesError:
                 raise
             except (InputError, DependencyError) as error:
@@ -174,13 +179,7 @@ class RemoteImage:
             f"referrers/{subject}", lambda path: insist(lambda: read(path), self.client.patience)
         )
 
-    def _downloading(self, check: BlobCheck, path: str) -> Callable[[Endpoint], None]:
-        # The next host is only asked for the bytes that are still missing.
-        return lambda endpoint: download(
-            check, self._part(path, endpoint), patience=self.client.patience
-        )
-
-    def _part(self, path: str, endpoint: Endpoint) -> Ask:
+    def _download(self, check: BlobCheck, path: str, endpoint: Endpoint) -> None:
         def ask(start: int) -> AbstractContextManager[Response]:
             asked = Request(
                 "GET",
@@ -190,7 +189,7 @@ class RemoteImage:
             )
             return self.client.request(self.reference, asked, endpoint=endpoint)
 
-        return ask
+        download(check, ask, patience=self.client.patience)
 
 
 def _blob_paths(blob: Descriptor) -> tuple[str, ...]:

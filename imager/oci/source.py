@@ -64,8 +64,8 @@ class ImageSource(Protocol):
 class BlobCheck:
     """Passes a blob's bytes to a sink and checks them against its descriptor.
 
-    `error` is the class to raise for a mismatch: InputError for a user's file, WrongBytesError for
-    a registry.
+    `size` is the number of known bytes, which is the position of the next one. `error` is the class
+    to raise for a mismatch: InputError for a user's file, WrongBytesError for a registry.
     """
 
     def __init__(
@@ -76,17 +76,12 @@ class BlobCheck:
         self._sink = sink
         self._error = error
         self._hash = hashlib.sha256()
-        self._size = 0
-
-    @property
-    def size(self) -> int:
-        """The number of known bytes of the blob, which is the position of the next one."""
-        return self._size
+        self.size = 0
 
     @property
     def missing(self) -> int:
         """The number of missing bytes."""
-        return self.blob.size - self._size
+        return self.blob.size - self.size
 
     def skip(self, data: bytes) -> None:
         """Count `data` as bytes that the sink already has; raises as `write`."""
@@ -95,7 +90,7 @@ class BlobCheck:
                 f"{self.where} is longer than the {self.blob.size} bytes of its descriptor"
             )
         self._hash.update(data)
-        self._size += len(data)
+        self.size += len(data)
 
     def write(self, data: bytes) -> None:
         """Pass `data` to the sink; raises the error when the blob exceeds its size."""
@@ -105,7 +100,7 @@ class BlobCheck:
     def finish(self) -> None:
         """Check the whole blob; raises the error when it is too short or its digest differs."""
         if self.missing:
-            raise self._error(f"{self.where} is truncated: {self._size} of {self.blob.size} bytes")
+            raise self._error(f"{self.where} is truncated: {self.size} of {self.blob.size} bytes")
         digest = self._hash.hexdigest()
         if digest != self.blob.digest.hex:
             raise self._error(

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from imager.oci import manifest as m
-from imager.oci.credentials import CredentialStore
+from imager.oci.credentials import CredentialChain, CredentialStore
 from imager.oci.digest import Digest
 from imager.oci.endpoint import Hosts
 from imager.oci.errors import NotFoundError
@@ -52,7 +52,7 @@ def client(
     hosts: Hosts | None = None,
 ) -> RegistryClient:
     return RegistryClient(
-        credentials=credentials or CredentialStore.empty(),
+        credentials=credentials or CredentialChain(),
         hosts=hosts,
         connect=lambda tls: HttpTransport(tls=tls, patience=QUICK),
         patience=QUICK,

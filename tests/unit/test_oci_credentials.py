@@ -46,7 +46,7 @@ def test_finds_inline_credentials(tmp_path: Path) -> None:
     assert found.find("docker.io") == Credential("hub", "secret")
     assert found.find("empty.example") is None
     assert found.find("host") is None
-    assert CredentialStore.empty().find("ghcr.io") is None
+    assert CredentialChain().find("ghcr.io") is None
 
 
 def test_the_longest_path_above_a_repository_counts(tmp_path: Path) -> None:

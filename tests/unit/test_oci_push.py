@@ -139,7 +139,7 @@ def test_without_a_tag_it_is_pushed_by_its_digest(registry: Registry, site: Site
 def test_what_failed_leaves_no_manifest(registry: Registry, site: Site) -> None:
     layout = site.close(site.image(1))
     registry.always(Where("PATCH"), Answer(403))
-    with pytest.raises(InputError, match="refuses to take"):
+    with pytest.raises(InputError, match="the registry refuses access"):
         run(registry, layout)
     assert registry.repository("a/b").manifests == {}
     assert not [line for line in registry.log.lines if line.startswith(MANIFESTS)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from imager.oci import manifest as m
-from imager.oci.credentials import CredentialStore
+from imager.oci.credentials import CredentialChain
 from imager.oci.digest import Digest
 from imager.oci.endpoint import Hosts
 from imager.oci.errors import NotFoundError
@@ -223,7 +223,7 @@ def test_plain_http_is_for_loopback_and_insecure_only(
     transport = FakeTransport((speaking,))
     client = RegistryClient(
         connect=lambda _: transport,
-        credentials=CredentialStore.empty(),
+        credentials=CredentialChain(),
         hosts=Hosts(insecure=insecure),
     )
     with pytest.raises(NotFoundError):

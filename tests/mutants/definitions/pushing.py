@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(
         "bytes that are sent again are hashed again",
         "imager/oci/blobreader.py",
-        "self._count(data[max(self._reached - start, 0) :])",
+        "self._count(data[max(self.reached - start, 0) :])",
         "self._count(data)",
         f"{_UPLOAD}::test_bytes_the_registry_did_not_keep_are_sent_again",
     ),
@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "what a push is refused for is not told",
         "imager/oci/failures.py",
-        'what = f"{self.reference}: HTTP {self.status}{self._said}"',
-        'what = f"{self.reference}: HTTP {self.status}"',
+        "said = _said(response)",
+        'said = ""',
         f"{_UPLOAD}::test_the_words_of_the_registry_are_told",
     ),
 )

@@ -36,7 +36,7 @@ MUTANTS = (
     Mutant(
         "a host that failed is asked first again",
         "imager/oci/failover.py",
-        "sorted(endpoints, key=self._failing.__contains__)",
+        "sorted(endpoints, key=failing.__contains__)",
         "endpoints",
         f"{_MIRRORS}::test_the_next_is_asked_when_a_mirror_fails",
     ),
