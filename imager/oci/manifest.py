@@ -165,9 +165,9 @@ def parse_manifest(raw: bytes, *, media_type: str = "", where: str = "manifest")
     """
     fields = load_fields(raw, where=where)
     kind = _kind(fields, media_type.partition(";")[0].strip().lower())
-    if fields.values.get("schemaVersion") != 2:
-        fail = fields.values.get("schemaVersion")
-        raise InvalidImageError(f"{where}: schemaVersion is {fail!r}, it must be 2")
+    version = fields.values.get("schemaVersion")
+    if version != 2:
+        raise InvalidImageError(f"{where}: schemaVersion is {version!r}, it must be 2")
     if kind in INDEX_TYPES:
         _refuse_keys(fields, "config", "layers")
         return Index(kind, tuple(_entries(fields)))
@@ -220,7 +220,7 @@ def parse_descriptor(fields: Fields) -> Descriptor:
         _digest(fields),
         fields.size("size"),
         _platform(fields.child("platform")),
-        _annotations(fields.child("annotations")),
+        parse_annotations(fields.child("annotations")),
         fields.text("artifactType"),
         fields.texts("urls"),
     )
@@ -238,7 +238,8 @@ def _platform(fields: Fields | None) -> Platform | None:
     return Platform(*names) if any(names) else None
 
 
-def _annotations(fields: Fields | None) -> tuple[tuple[str, str], ...]:
+def parse_annotations(fields: Fields | None) -> tuple[tuple[str, str], ...]:
+    """Return the annotations in a JSON object, none without one; raises InputError."""
     if fields is None:
         return ()
     return tuple((key, fields.text(key)) for key in fields.values)

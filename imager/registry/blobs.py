@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imager.content.extents import Content, Extent, FileRange
-from imager.content.reading import iterate_bytes
+from imager.content.reading import hash_content
 from imager.oci.digest import Digest
 from imager.oci.plainfile import is_held
 from imager.support.errors import ImagerError, InputError
@@ -114,15 +113,13 @@ class Blobs:
 def _judge(digest: Digest, content: Content) -> _Verdict:
     with _opened(content) as blob:
         before = blob.identity
-    found = hashlib.sha256()
     try:
-        for data in iterate_bytes(content):
-            found.update(data)
+        found = hash_content(content)
         with _opened(content) as blob:
             unchanged = blob.identity == before
     except (OSError, ImagerError):  # being removed, or truncated
         return _Verdict(before, sound=False)
-    return _Verdict(before, sound=unchanged and found.hexdigest() == digest.hex)
+    return _Verdict(before, sound=unchanged and found.hex() == digest.hex)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from imager.efi.certificates import first_certificate, pem, subject
 from imager.efi.errors import InvalidKeyError
 from imager.efi.issuing import Issuer, Validity, new_ec_key, private_pem
 from imager.efi.signer import load_private_key
-from imager.registry.patchfiles import TrustedRoots, require_same
+from imager.registry.patchfiles import require_same, trusted_roots
 from imager.support.atomic import atomic_file
 from imager.support.errors import AlreadyExistsError, InputError, UnsupportedError
 from imager.support.folders import check_output_folder
@@ -98,7 +98,7 @@ def make_certificates(
         (files.certificate, pem(certificate) + pem(issuer.certificate), _PUBLIC),
         (files.key, private_pem(key), _SECRET),
     ]
-    roots = TrustedRoots(pem(issuer.certificate).decode()).text
+    roots = trusted_roots(pem(issuer.certificate).decode())
     if not force:
         require_same(files.patch, roots)
     written.append((files.patch, roots.encode(), _PUBLIC))

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imager.oci.endpoint import hosts_folder, is_loopback, mirror_root, registry_host
-from imager.oci.reference import is_registry
+from imager.registry.mirrors import checked_names
 from imager.support.atomic import write_atomic
-from imager.support.errors import HostError, InputError
+from imager.support.errors import InputError
+from imager.support.folders import ensure_folder
 
 HOSTS_MARK = "# Written by imager: it replaces this file."
 _FILE = "hosts.toml"
@@ -40,7 +41,8 @@ def write_hosts(
     for path in texts:
         _check_ours(path)
     for path, data in texts.items():
-        _write(path, data)
+        ensure_folder(path.parent)
+        write_atomic(path, data)
     return tuple(texts)
 
 
@@ -56,9 +58,7 @@ def writes_to(folder: Path) -> bool:
 def _texts(registries: Iterable[str], url: str, ca: str) -> Iterator[tuple[str, str]]:
     mirror = f'[host.{_string(url)}]\n  capabilities = ["pull", "resolve"]\n{ca}'
     yield _ANY, f"{HOSTS_MARK}\n{mirror}"
-    for registry in sorted(set(registries)):
-        if not is_registry(registry):
-            raise InputError(f"{registry[:200]!r} is not the name of a registry")
+    for registry in checked_names(registries):
         yield hosts_folder(registry), f"{HOSTS_MARK}\n{_upstream(registry)}\n{mirror}"
 
 
@@ -96,14 +96,3 @@ def _check_ours(path: Path) -> None:
         raise InputError(f"cannot read {path}: {error.strerror}", hint=_HINT) from error
     if not ours:
         raise InputError(f"{path} is not one that imager wrote", hint=_HINT)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HostError(
-            f"cannot create the folder {path.parent}: {error.strerror}",
-            hint="check the permissions, or give another folder",
-        ) from error
-    write_atomic(path, data)

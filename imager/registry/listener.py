@@ -13,7 +13,6 @@ import resource
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp.web import BaseRequest, RequestHandler, Server, ServerRunner, StreamResponse, TCPSite
@@ -64,53 +63,52 @@ class _Telling(logging.Handler):
         self._reporter.warn(f"{record.getMessage()}{cause}".replace("\n", " "))
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """The listening address, with or without TLS; `patience` is the idle timeout in seconds."""
+@asynccontextmanager
+async def listening(
+    handler: Handler,
+    address: Address,
+    *,
+    tls: ssl.SSLContext | None,
+    patience: float,
+    reporter: Reporter,
+) -> AsyncIterator[Address]:
+    """Pass requests to `handler` while the block runs; yields the address with its actual port.
 
-    address: Address
-    tls: ssl.SSLContext | None
-    patience: float
+    `patience` is the idle timeout in seconds. Raises HostError when it cannot listen on `address`.
+    """
+    _tell_of_failures(reporter)
+    logger = logging.Logger("server")
+    logger.addHandler(_Telling(reporter))
+    server = _BoundedServer(
+        handler,
+        _most_connections(),
+        keepalive_timeout=patience,
+        access_log=None,
+        logger=logger,
+        tcp_keepalive=True,
+    )
+    runner = ServerRunner(server, shutdown_timeout=_GRACE)
+    await runner.setup()
+    try:
+        yield await _start(runner, address, tls)
+    finally:
+        await runner.cleanup()
 
-    @asynccontextmanager
-    async def listening(self, handler: Handler, reporter: Reporter) -> AsyncIterator[Address]:
-        """Pass requests to `handler` while the block runs; yields the address with its actual port.
 
-        Raises HostError when it cannot listen on the address.
-        """
-        _tell_of_failures(reporter)
-        logger = logging.Logger("server")
-        logger.addHandler(_Telling(reporter))
-        server = _BoundedServer(
-            handler,
-            _most_connections(),
-            keepalive_timeout=self.patience,
-            access_log=None,
-            logger=logger,
-            tcp_keepalive=True,
-        )
-        runner = ServerRunner(server, shutdown_timeout=_GRACE)
-        await runner.setup()
-        try:
-            yield await self._start(runner)
-        finally:
-            await runner.cleanup()
-
-    async def _start(self, runner: ServerRunner) -> Address:
-        address = self.address
-        site = TCPSite(
-            runner,
-            address.host or None,
-            address.port,
-            ssl_context=self.tls,
-            backlog=_BACKLOG,
-            reuse_address=True,
-        )
-        try:
-            await site.start()
-        except OSError as error:
-            raise _cannot_listen(address, error) from error
-        return Address(address.host, site.port)
+async def _start(runner: ServerRunner, address: Address, tls: ssl.SSLContext | None) -> Address:
+    site = TCPSite(
+        runner,
+        address.host or None,
+        address.port,
+        ssl_context=tls,
+        backlog=_BACKLOG,
+        reuse_address=True,
+    )
+    try:
+        await site.start()
+    except OSError as error:
+        raise _cannot_listen(address, error) from error
+    return Address(address.host, site.port)
 
 
 def _tell_of_failures(reporter: Reporter) -> None:

@@ -19,6 +19,15 @@ _ANY = "*"
 DEFAULT_REGISTRIES = ("docker.io", "ghcr.io", "registry.k8s.io")
 
 
+def checked_names(registries: Iterable[str]) -> list[str]:
+    """Return the names of registries, sorted, once each; raises InputError for an invalid one."""
+    names = sorted({*registries})
+    for name in names:
+        if not is_registry(name):
+            raise InputError(f"{name[:200]!r} is not the name of a registry")
+    return names
+
+
 def mirrors_patch(registries: Iterable[str], *, url: str, ca: bytes | None) -> str:
     """Return the YAML patch for `registries` (host[:port]) and for all others.
 
@@ -29,14 +38,8 @@ def mirrors_patch(registries: Iterable[str], *, url: str, ca: bytes | None) -> s
     import yaml
 
     mirror_root(url)
-    names = {*registries}
-    for name in sorted(names):
-        if not is_registry(name):
-            raise InputError(f"{name[:200]!r} is not the name of a registry")
-    mirror = url.rstrip("/")
-    found: dict[str, Any] = {
-        "mirrors": {name: {"endpoints": [mirror]} for name in (_ANY, *sorted(names))}
-    }
+    names = (_ANY, *checked_names(registries))
+    found: dict[str, Any] = {"mirrors": {name: {"endpoints": [url.rstrip("/")]} for name in names}}
     if ca is not None and url.startswith("https:"):
         found["config"] = {urlsplit(url).netloc: {"tls": {"ca": _certificates(ca)}}}
     return yaml.safe_dump({"machine": {"registries": found}}, sort_keys=False)
@@ -50,10 +53,6 @@ def mirror_documents(registries: Iterable[str], *, urls: Sequence[str]) -> str:
     """
     import yaml
 
-    names = sorted({*registries})
-    for name in names:
-        if not is_registry(name):
-            raise InputError(f"{name[:200]!r} is not the name of a registry")
     documents = [
         {
             "apiVersion": "v1alpha1",
@@ -61,7 +60,7 @@ def mirror_documents(registries: Iterable[str], *, urls: Sequence[str]) -> str:
             "name": name,
             "endpoints": [{"url": url.rstrip("/")} for url in urls],
         }
-        for name in names
+        for name in checked_names(registries)
     ]
     return yaml.safe_dump_all(documents, sort_keys=False)
 

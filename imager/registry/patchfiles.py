@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from imager.support.atomic import write_atomic
@@ -37,17 +36,10 @@ def write_patch(path: Path, text: str) -> None:
         raise HostError(f"cannot write {path}: {error.strerror}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedRoots:
-    """The document that makes Talos trust the authority with `certificates` in PEM."""
-
-    certificates: str
-
-    @property
-    def text(self) -> str:
-        """The document in YAML."""
-        lines = "".join(f"    {line}\n" for line in self.certificates.splitlines())
-        return (
-            "apiVersion: v1alpha1\nkind: TrustedRootsConfig\nname: image-cache-ca\n"
-            f"certificates: |\n{lines}"
-        )
+def trusted_roots(certificates: str) -> str:
+    """Return the YAML document that makes Talos trust the authority with `certificates` in PEM."""
+    lines = "".join(f"    {line}\n" for line in certificates.splitlines())
+    return (
+        "apiVersion: v1alpha1\nkind: TrustedRootsConfig\nname: image-cache-ca\n"
+        f"certificates: |\n{lines}"
+    )

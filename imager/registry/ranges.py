@@ -50,10 +50,8 @@ def _matches(tags: tuple[ETag, ...], etag: str, *, weak: bool) -> bool:
 def _range(text: str, size: int) -> Selection:
     """Select the single range in `text`; several ranges get the whole resource."""
     found = _RANGE.fullmatch(text)
-    if found is None or len(max(found.groups(), key=len)) > _LONGEST_NUMBER:
-        return Selection(200, 0, size)
-    first, last = found[1], found[2]
-    if not first and not last:
+    first, last = found.groups() if found else ("", "")
+    if not 0 < max(len(first), len(last)) <= _LONGEST_NUMBER:
         return Selection(200, 0, size)
     if first and last and int(last) < int(first):
         return Selection(200, 0, size)

@@ -5,11 +5,11 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 from imager.oci.digest import Digest
-from imager.oci.documents import Fields, dump_json, load_fields
-from imager.oci.manifest import OCI_INDEX, RawManifest
+from imager.oci.documents import load_fields
+from imager.oci.manifest import Descriptor, RawManifest, index_json, parse_annotations
 from imager.registry.catalog import Repository
 from imager.support.errors import ImagerError
 
@@ -17,40 +17,26 @@ from imager.support.errors import ImagerError
 def referrers_json(repository: Repository, subject: Digest, artifact_type: str | None) -> bytes:
     """Return the index of the manifests with the subject `subject`, optionally of one type."""
     manifests = {manifest.digest: manifest for manifest in repository.values()}
-    return dump_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_INDEX,
-            "manifests": [
-                entry
-                for digest in sorted(manifests)
-                for entry in _descriptors(manifests[digest], subject)
-                if artifact_type in (None, entry.get("artifactType"))
-            ],
-        }
+    entries = (_descriptor(manifests[digest], subject) for digest in sorted(manifests))
+    return index_json(
+        entry for entry in entries if entry and artifact_type in (None, entry.artifact_type)
     )
 
 
-def _descriptors(manifest: RawManifest, subject: Digest) -> Iterator[dict[str, object]]:
+def _descriptor(manifest: RawManifest, subject: Digest) -> Descriptor | None:
     # Most manifests have no subject, and need not be parsed again.
     if b'"subject"' not in manifest.raw:
-        return
+        return None
     try:
         fields = load_fields(manifest.raw, where="manifest")
-        referred = fields.child("subject")
+        referred, config = fields.child("subject"), fields.child("config")
         if referred is None or referred.text("digest") != str(subject):
-            return
-        yield {
-            "mediaType": manifest.media_type,
-            "digest": str(manifest.digest),
-            "size": len(manifest.raw),
-        } | _described(fields)
+            return None
+        return replace(
+            manifest.descriptor(),
+            annotations=parse_annotations(fields.child("annotations")),
+            artifact_type=fields.text("artifactType")
+            or (config.text("mediaType") if config else ""),
+        )
     except ImagerError:
-        return  # an image with an invalid subject is still served
-
-
-def _described(fields: Fields) -> dict[str, object]:
-    config, annotations = fields.child("config"), fields.child("annotations")
-    kind = fields.text("artifactType") or (config.text("mediaType") if config else "")
-    described: dict[str, object] = {"artifactType": kind} if kind else {}
-    return described | ({"annotations": dict(annotations.values)} if annotations else {})
+        return None  # an image with an invalid subject is still served

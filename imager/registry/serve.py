@@ -17,7 +17,7 @@ from imager.registry.address import Address
 from imager.registry.app import Exchange, RegistryApp
 from imager.registry.blobs import Blobs
 from imager.registry.catalog import Catalog
-from imager.registry.listener import Listener
+from imager.registry.listener import listening
 from imager.registry.notify import notify
 from imager.registry.roots import Root, RootSource
 from imager.support.errors import ImagerError
@@ -112,15 +112,16 @@ async def _serve(
     with ThreadPoolExecutor(_HASHERS, "digest") as pool:
         app = RegistryApp(_catalog(roots), Blobs(pool), log, patience=service.patience)
         context = service.tls.context() if service.tls else None
-        listener = Listener(service.address, context, service.patience)
-        async with listener.listening(app.handle, reporter) as address:
-            announce(Serving(service, address, app.catalog))
-            watch = _Watch(
-                service.roots,
-                app,
-                reporter,
-                lambda: announce(Serving(service, address, app.catalog)),
-            )
+        server = listening(
+            app.handle, service.address, tls=context, patience=service.patience, reporter=reporter
+        )
+        async with server as address:
+
+            def announce_catalog() -> None:
+                announce(Serving(service, address, app.catalog))
+
+            announce_catalog()
+            watch = _Watch(service.roots, app, reporter, announce_catalog)
             async with _running(watch.run(roots, look)):
                 await stop.wait()
                 service.roots.close()

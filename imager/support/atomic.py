@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from imager.support.descriptors import opened
 from imager.support.errors import AlreadyExistsError
 from imager.support.folders import cannot_create, placed_in
 from imager.support.partials import (
@@ -80,13 +81,16 @@ def atomic_folder(
     a file that is built from others. With `resume`, the folder may contain files from an earlier
     run.
     """
-    opened = resumed_folder(path, resume) if resume else partial_folder(path)
-    with opened as temporary:
+    folder = resumed_folder(path, resume) if resume else partial_folder(path)
+    with folder as temporary:
         yield temporary
         if one_file:
-            _publish_file(temporary / path.name, path)
+            _sync_file(temporary / path.name)
+            (temporary / path.name).replace(path)
         else:
+            _sync_tree(temporary)
             _publish(temporary, path)
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -118,18 +122,14 @@ def _check_nothing_at(path: Path) -> None:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    _sync_tree(temporary)
-    if path.exists():
-        _exchange(temporary, path)
-    else:
+    """Rename a folder to `path`, or swap the two, in one step if the system supports it."""
+    if not path.exists():
         temporary.rename(path)
-    sync_folder(path.parent)
-
-
-def _publish_file(temporary: Path, path: Path) -> None:
-    _sync_file(temporary)
-    os.replace(temporary, path)  # noqa: PTH105
-    sync_folder(path.parent)
+    elif not _renamed(temporary, path, _RENAME_EXCHANGE):
+        old = partial_name(path)
+        path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
@@ -157,24 +157,13 @@ def _renamed(temporary: Path, path: Path, flag: int) -> bool:
     return False
 
 
-def _exchange(temporary: Path, path: Path) -> None:
-    """Swap two folders, in one step if the system supports it, otherwise in two."""
-    if _renamed(temporary, path, _RENAME_EXCHANGE):
-        return
-    old = partial_name(path)
-    path.rename(old)
-    temporary.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def sync_folder(folder: Path) -> None:
     """Flush the directory entries of `folder` to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # some network file systems cannot flush a folder
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with (
+        opened(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor,
+        suppress(OSError),  # some network file systems cannot flush a folder
+    ):
+        os.fsync(descriptor)
 
 
 def _sync_tree(folder: Path) -> None:
@@ -189,8 +178,5 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

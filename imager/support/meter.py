@@ -6,7 +6,6 @@ All sizes of one transfer use the unit of its total, so that they are easy to co
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 from imager.support.units import KIB, MIB
 
@@ -89,20 +88,16 @@ def log_line(label: str, meter: Meter) -> str:
 def terminal_line(label: str, meter: Meter, width: int, *, full: str, empty: str) -> str:
     """Return the progress in at most `width` columns, with a bar of `full`/`empty` if it fits."""
     percent = f"{meter.percent:3} %"
-    candidates = _tails(percent, meter.amounts(), meter.pace())
-    tail = next((tail for tail in candidates if len(label) + 2 + len(tail) <= width), percent)
+    short = f"{percent}  {meter.amounts()}"
+    pace = meter.pace()
+    tails = (f"{short}  {pace}", short) if pace else (short,)
+    tail = next((tail for tail in tails if len(label) + 2 + len(tail) <= width), percent)
     room = width - len(label) - len(tail) - 4
     if room >= _BAR.start:
         length = min(room, _BAR.stop - 1)
         done = length * meter.percent // 100
         return f"{label}  {full * done}{empty * (length - done)}  {tail}"
     return f"{shortened(label, width - 2 - len(tail))}  {tail}"[:width]
-
-
-def _tails(percent: str, amounts: str, pace: str) -> Iterator[str]:
-    if pace:
-        yield f"{percent}  {amounts}  {pace}"
-    yield f"{percent}  {amounts}"
 
 
 def shortened(text: str, width: int) -> str:

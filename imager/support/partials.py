@@ -7,6 +7,7 @@ those of killed processes.
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.support.descriptors import opened
 from imager.support.folders import cannot_create, placed_in, temporary_place
 
 
@@ -97,9 +99,12 @@ def locked_file(temporary: Path, path: Path, mode: int) -> int:
 
 def sweep_partials(path: Path) -> None:
     """Remove leftovers of killed runs: partial files of `path` that no process has locked."""
-    for stale in path.parent.glob(f".{_escaped(path.name)}.*.partial"):
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         with suppress(OSError), _unused(stale):
-            _remove(stale)
+            if stale.is_dir():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
 
 
 def is_in_use(path: Path) -> bool:
@@ -114,23 +119,9 @@ def is_in_use(path: Path) -> bool:
 @contextmanager
 def _unused(path: Path) -> Iterator[None]:
     """Lock a partial file for the block; raises OSError, BlockingIOError if a run has locked it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with opened(path, os.O_RDONLY | os.O_NOFOLLOW) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def partial_name(path: Path) -> Path:

@@ -138,11 +138,8 @@ class PlainReporter(NullReporter):
         yield _Ticking(total, _PLAIN_INTERVAL, show).advance
 
 
-class JsonReporter:
+class JsonReporter(PlainReporter):
     """Writes one JSON object per line and event, for programs."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
 
     def _event(self, kind: str, **fields: str | float) -> None:
         _write_line(self._stream, json.dumps({"event": kind, **fields}))
@@ -150,11 +147,6 @@ class JsonReporter:
     def step(self, text: str, **fields: str) -> None:
         """Write `{"event": "step", "text": ...}`, with the fields."""
         self._event("step", text=text, **fields)
-
-    def waiting(self, text: str) -> AbstractContextManager[None]:
-        """Write the step."""
-        self.step(text)
-        return nullcontext()
 
     def note(self, text: str, **fields: str | float) -> None:
         """Write `{"event": "note", "text": ...}`, with the fields."""

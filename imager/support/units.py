@@ -39,8 +39,13 @@ def parse_bytes(text: str) -> int:
     The result equals Talos's, which uses floating-point arithmetic, up to 2^64 - 1. Raises
     InputError for any other text.
     """
-    number, factor = _parts(text)
-    size = number * factor
+    number, unit = _parts(text)
+    try:
+        size = float(number.replace(",", "")) * _FACTORS[unit.lower()]
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{text[:_LONGEST]!r} is not a size", hint="write it as 4GiB, 4096MiB or 4GB"
+        ) from error
     if size >= 1 << 64:
         raise InputError(f"{text[:_LONGEST]!r} is larger than 16 EiB")
     return int(size)
@@ -54,10 +59,9 @@ def parse_size(text: str) -> int:
     truncate. Raises InputError.
     """
     size = parse_bytes(text)
-    match = _SIZE.fullmatch(text)
-    unit = match[2].strip() if match else ""
-    if match and unit and unit.lower() in _PREFIXES:
-        number, prefix = match[1], unit.upper()
+    number, unit = _parts(text)
+    if unit and unit.lower() in _PREFIXES:
+        prefix = unit.upper()
         metric = "k" if prefix == "K" else prefix
         raise InputError(
             f"{text!r} is ambiguous: {number}{metric}B to Talos, {number}{prefix}iB to qemu-img: "
@@ -65,22 +69,13 @@ def parse_size(text: str) -> int:
         )
     if size >= _LARGEST:
         raise InputError(f"{text!r} is not below 8 EiB, the limit for the size of a file")
-    has_fraction = match is not None and "." in match[1]
-    return size - size % _SECTOR if has_fraction and size > _SECTOR else size
+    return size - size % _SECTOR if "." in number and size > _SECTOR else size
 
 
-def _parts(text: str) -> tuple[float, int]:
+def _parts(text: str) -> tuple[str, str]:
+    """Return the number and the unit of a size as written; both empty if it has no number."""
     match = _SIZE.fullmatch(text)
-    factor = _FACTORS.get(match[2].strip().lower()) if match else None
-    try:
-        number = float(match[1].replace(",", "")) if match else None
-    except ValueError:
-        number = None
-    if number is None or factor is None:
-        raise InputError(
-            f"{text[:_LONGEST]!r} is not a size", hint="write it as 4GiB, 4096MiB or 4GB"
-        )
-    return number, factor
+    return (match[1], match[2].strip()) if match else ("", "")
 
 
 def format_size(size: int) -> str:

@@ -50,10 +50,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _ignore(_count: int) -> None:
-    pass
-
-
 class OnceEach(Generic[_Key, _Value]):
     """A cache by key; the first thread that needs a value creates it, once."""
 
@@ -92,7 +88,7 @@ class Work:
     `cancel` cancels only this work; cancelling the token passed at creation cancels it too.
     """
 
-    def __init__(self, progress: Advance = _ignore, cancel: Cancel | None = None) -> None:
+    def __init__(self, progress: Advance = lambda _: None, cancel: Cancel | None = None) -> None:
         self._progress = progress
         self._lock = threading.Lock()
         self.cancel = Cancel(cancel)
