@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from imager.oci.reference import DOCKER_HUB
@@ -23,22 +22,7 @@ DOCKER_HUB_KEYS = (
 )
 _HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _SCHEME = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
-_API = re.compile(r"v[12](?:/|$)", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A parsed key: a host pattern and a path below it."""
-
-    host: str
-    path: str
-
-    def rank(self, registry: str, repository: str) -> tuple[int, int] | None:
-        """Return how well the key matches a repository, larger being better; None for no match."""
-        below = not self.path or f"{repository}/".startswith(f"{self.path}/")
-        if not below or not _same_host(self.host, registry):
-            return None
-        return len(self.path), self.host == registry
+_API = re.compile(r"^v[12](?:/|$)", re.ASCII)
 
 
 def best_key(keys: Iterable[str], registry: str, repository: str) -> tuple[str, str]:
@@ -49,25 +33,21 @@ def best_key(keys: Iterable[str], registry: str, repository: str) -> tuple[str, 
     key written as a URL also matches repositories outside its path, as docker ignores the path, but
     any better match wins over it.
     """
-    wanted = _host(registry)
-    best: tuple[tuple[int, int, int], str, str] | None = None
-    for key in keys:
-        place, whole = _place(key)
-        rank = place.rank(wanted, repository)
-        found = (
-            (1, *rank) if rank else (0, 0, 0) if whole and _same_host(place.host, wanted) else None
-        )
-        if found and (best is None or found > best[0]):
-            best = (found, key, place.path if rank else "")
+    matches = (_match(key, _host(registry), repository) for key in keys)
+    best = max(filter(None, matches), key=lambda match: match[0], default=None)
     return best[1:] if best else ("", "")
 
 
-def _place(key: str) -> tuple[_Place, bool]:
-    """Parse a key, and return whether it is a URL."""
+def _match(key: str, registry: str, repository: str) -> tuple[tuple[int, bool], str, str] | None:
+    """Return how well a key matches, larger being better, the key and its path; None if not."""
     scheme = _SCHEME.match(key)
     host, _, path = key[scheme.end() if scheme else 0 :].partition("/")
-    path = _API.sub("", path, count=1) if _API.match(path) else path
-    return _Place(_host(host), path.strip("/")), scheme is not None
+    host, path = _host(host), _API.sub("", path, count=1).strip("/")
+    if not _same_host(host, registry):
+        return None
+    if not path or f"{repository}/".startswith(f"{path}/"):
+        return (len(path), host == registry), key, path
+    return ((-1, False), key, "") if scheme else None
 
 
 def _host(name: str) -> str:

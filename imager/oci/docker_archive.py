@@ -27,7 +27,6 @@ from imager.oci.manifest import (
     OCI_CONFIG,
     Descriptor,
     ImageManifest,
-    Index,
     RawManifest,
     manifest_json,
 )
@@ -76,16 +75,6 @@ class DockerArchive:
             raise InvalidImageError(f"{where} must be a list")
         return cls(archive, tuple(_entry(item, where) for item in listed))
 
-    @property
-    def path(self) -> Path:
-        """The path of the archive."""
-        return self.archive.path
-
-    @property
-    def tags(self) -> tuple[Reference, ...]:
-        """The names of all images in the archive."""
-        return tuple(tag for entry in self.entries for tag in entry.tags)
-
     def entry(self, tag: Reference | None = None) -> Entry:
         """Return the image tagged `tag`, or the only one.
 
@@ -94,9 +83,9 @@ class DockerArchive:
         found = [entry for entry in self.entries if tag is None or tag in entry.tags]
         if len(found) != 1:
             what = "no image" if not found else f"{len(found)} images"
-            names = ", ".join(str(name) for name in self.tags)
+            names = ", ".join(str(tag) for entry in self.entries for tag in entry.tags)
             raise InvalidImageError(
-                f"{self.path} has {what}{f' for {tag}' if tag else ''}",
+                f"{self.archive.path} has {what}{f' for {tag}' if tag else ''}",
                 hint=f"name one of: {names or 'nothing, no image is tagged'}",
             )
         return found[0]
@@ -125,7 +114,8 @@ class DockerArchive:
 
         Raises InputError when the layers do not match the configuration.
         """
-        where = f"{self.path}: {entry.config}"
+        path = self.archive.path
+        where = f"{path}: {entry.config}"
         stored = posixpath.normpath(entry.config)
         raw = self.archive.document(stored)
         rootfs = load_fields(raw, where=where).child("rootfs")
@@ -137,26 +127,24 @@ class DockerArchive:
         config = Descriptor(OCI_CONFIG, Digest.of(raw), len(raw))
         files = [self.archive.find(posixpath.normpath(name)) for name in entry.layers]
         layers = [
-            stored_layer(file.content, diff_id, f"{self.path}: {name}")
+            stored_layer(file.content, diff_id, f"{path}: {name}")
             for file, diff_id, name in zip(files, diff_ids, entry.layers, strict=True)
         ]
         blobs = {blob.digest: file.content for blob, file in zip(layers, files, strict=True)}
         blobs[config.digest] = self.archive.find(stored).content
         return DockerArchiveImage(
-            self.path, entry.tags, RawManifest.parse(manifest_json(config, layers)), blobs
+            path, entry.tags, RawManifest.parse(manifest_json(config, layers)), blobs
         )
 
 
 def _has_config(image: LayoutImage, config: Digest) -> bool:
     """Return whether an image, or one of an index, has the configuration `config`."""
-    pending, document = [], image.root().document
-    if isinstance(document, Index):
-        pending = [entry.digest for entry in document.images]
-    else:
+    document = image.root().document
+    if isinstance(document, ImageManifest):
         return document.config.digest == config
-    for digest in pending:
+    for entry in document.images:
         with contextlib.suppress(NotFoundError):  # of another platform, which was not saved
-            part = image.manifest(digest).document
+            part = image.manifest(entry.digest).document
             if isinstance(part, ImageManifest) and part.config.digest == config:
                 return True
     return False

@@ -69,15 +69,11 @@ def is_denied(error: BaseException) -> bool:
 
 def exit_code_of(error: ImagerError | OSError) -> int:
     """Return the exit code: 4 for a missing permission on any file, 2 for an invalid path."""
-    if is_denied(error):
-        return HostError.exit_code
-    if isinstance(error, OSError) and error.errno in _MISNAMED:
-        return InputError.exit_code
-    return OutputError.exit_code if isinstance(error, OSError) else error.exit_code
+    return kind_of(error).exit_code
 
 
 def kind_of(error: ImagerError | OSError) -> type[ImagerError]:
-    """Return the kind of an error; its exit code is the result of `exit_code_of`."""
+    """Return the kind of an error, also of one of the system."""
     if is_denied(error):
         return PermissionDeniedError
     if isinstance(error, OSError):

@@ -102,11 +102,6 @@ def created_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def existing_folder(folder: Path) -> Path:
-    """Return `folder`, or its nearest existing parent if it does not exist."""
-    return next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
-
-
 def _check_is_for_files(folder: Path) -> None:
     """Raise InputError for a folder below /dev, where a file could shadow a missing device."""
     within = (folder.absolute(), *folder.absolute().parents)
@@ -140,9 +135,10 @@ def temporary_place() -> Path:
 def free_space(folder: Path) -> int:
     """Return the free bytes available to this user on the file system of `folder`.
 
-    The folder need not exist yet.
+    If the folder does not exist yet, that is the file system of its nearest existing parent.
     """
-    status = os.statvfs(existing_folder(folder))
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    status = os.statvfs(existing)
     return status.f_bavail * status.f_frsize
 
 

@@ -44,13 +44,14 @@ _STEP = re.compile(r"[^.\[\]]+")
 class CheckedComposer(Composer):
     """Rejects excessive depth or size, duplicate keys, and keys that are not scalars.
 
-    An alias counts as its expanded size, so that walking the data is bounded too.
+    `values` is the number of values so far. An alias counts as its expanded size, so that walking
+    the data is bounded too.
     """
 
     def __init__(self) -> None:
         Composer.__init__(self)  # super() would call the next class of the loader's MRO
         self._depth = 0
-        self._values = 0
+        self.values = 0
         self._anchored: dict[str, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -58,7 +59,7 @@ class CheckedComposer(Composer):
         parser: Any = self  # PyYAML's types lack peek_event
         event = parser.peek_event()
         is_alias = isinstance(event, yaml.events.AliasEvent)
-        before = self._values
+        before = self.values
         if not is_alias:
             self._anchored.pop(event.anchor, None)
         self._depth += 1
@@ -66,11 +67,11 @@ class CheckedComposer(Composer):
             raise _error(f"nests deeper than {DEEPEST} levels", event)
         node = super().compose_node(parent, index)
         self._depth -= 1
-        self._values += self._size_of(event) if is_alias else _weight(event)
-        if self._values > MOST_VALUES:
+        self.values += self._size_of(event) if is_alias else _weight(event)
+        if self.values > MOST_VALUES:
             raise _error(f"has more than {MOST_VALUES} values with its aliases expanded", event)
         if event.anchor and not is_alias:
-            self._anchored[event.anchor] = self._values - before
+            self._anchored[event.anchor] = self.values - before
         return node
 
     def _size_of(self, alias: yaml.events.AliasEvent) -> int:
@@ -94,11 +95,6 @@ class CheckedComposer(Composer):
     def on_repeated_key(self, mapping: yaml.MappingNode, key: yaml.Node) -> None:  # noqa: ARG002
         """Handle a duplicate `key` of `mapping`; raises ComposerError."""
         raise _error(f"key {key.value!r} is given twice", key)
-
-    @property
-    def values(self) -> int:
-        """The number of values so far, aliases expanded."""
-        return self._values
 
 
 def _weight(event: Any) -> int:

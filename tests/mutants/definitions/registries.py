@@ -71,8 +71,8 @@ MUTANTS = (
     Mutant(
         "a login for a part of a registry is not found",
         "imager/oci/authkeys.py",
-        "return len(self.path), self.host == registry",
-        "return 0, self.host == registry",
+        "return (len(path), host == registry), key, path",
+        "return (0, host == registry), key, path",
         f"{_CREDENTIALS}::test_the_longest_path_above_a_repository_counts",
     ),
     Mutant(
@@ -85,15 +85,15 @@ MUTANTS = (
     Mutant(
         "a login for a part of a registry goes to all of it",
         "imager/oci/authkeys.py",
-        "if not below or not _same_host",
-        "if not _same_host",
+        """if not path or f"{repository}/".startswith(f"{path}/"):""",
+        "if True:",
         f"{_CREDENTIALS}::test_keys_of_others",
     ),
     Mutant(
         "a path of the API is a part of the registry",
         "imager/oci/authkeys.py",
-        "if _API.match(path) else path",
-        "if not path else path",
+        """_API.sub("", path, count=1).strip("/")""",
+        """path.strip("/")""",
         f"{_CREDENTIALS}::test_keys_as_they_are_written",
     ),
     Mutant(
