@@ -63,13 +63,11 @@ def decoded_base64(text: str) -> bytes:
 def _with_auths(fields: Fields) -> Fields:
     """Return the fields in the form of config.json, converting those of .dockercfg."""
     values = fields.values
-    if "auths" in values or not values or not all(map(_is_entry, values.values())):
+    entries = [each for each in values.values() if isinstance(each, dict)]
+    legacy = [each for each in entries if _ENTRY_KEYS & each.keys()]
+    if "auths" in values or not values or len(legacy) < len(values):
         return fields
     return Fields({"auths": values}, fields.where)
-
-
-def _is_entry(value: object) -> bool:
-    return isinstance(value, dict) and bool(_ENTRY_KEYS & value.keys())
 
 
 def _from_secrets(text: bytes, where: str) -> Fields:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -69,11 +71,7 @@ def _in_networks(host: str, listed: str) -> bool:
     return any(address in network for network in _networks(listed))
 
 
-def _networks(listed: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    found = []
+def _networks(listed: str) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     for text in listed.split(","):
-        try:
-            found.append(ipaddress.ip_network(text.strip(), strict=False))
-        except ValueError:  # a name
-            continue
-    return found
+        with suppress(ValueError):  # a name
+            yield ipaddress.ip_network(text.strip(), strict=False)

@@ -58,5 +58,9 @@ class Digest:
         """The digest as a file name, `sha256-<hex>`, as vfat does not allow colons."""
         return f"sha256-{self.hex}"
 
+    def contradicts(self, stated: str) -> bool:
+        """Return whether `stated` is another SHA-256 digest; other algorithms are not compared."""
+        return stated.startswith("sha256:") and stated != str(self)
+
     def __str__(self) -> str:
         return f"sha256:{self.hex}"

@@ -46,15 +46,9 @@ _HARMLESS = frozenset(
 @dataclass(frozen=True, slots=True)
 class _Answer:
     url: str
+    status: int
+    headers: Mapping[str, str]
     response: urllib3.BaseHTTPResponse
-
-    @property
-    def status(self) -> int:
-        return self.response.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.response.headers
 
     def chunks(self) -> Iterator[bytes]:
         done = 0
@@ -129,7 +123,7 @@ class HttpTransport:
             with self._ask(method, url, limits, headers=sent, body=body) as response:
                 target = response.headers.get("Location")
                 if response.status not in _REDIRECTS or not target:
-                    yield _Answer(url, response)
+                    yield _Answer(url, response.status, response.headers, response)
                     return
                 status = response.status
             there = follow(url, target)

@@ -22,9 +22,8 @@ from pathlib import Path
 from imager.oci.errors import InvalidReferenceError
 from imager.oci.layout import Layout, LayoutImage, entry_names, fits
 from imager.oci.platform import Platform
-from imager.oci.reference import Reference
+from imager.oci.reference import Reference, is_strict_reference
 from imager.oci.source import ImageSource
-from imager.support.errors import ImagerError
 from imager.support.units import count
 
 _REGISTRY = "docker://"
@@ -191,10 +190,5 @@ def _split_name(text: str) -> tuple[str | None, str]:
 
 
 def _full_names(names: Iterable[str]) -> list[Reference]:
-    found: dict[Reference, None] = {}
-    for name in names:
-        try:
-            found[Reference.parse_strict(name)] = None
-        except ImagerError:  # just a tag
-            continue
-    return list(found)
+    """Return the complete references among `names`, once each; others are just a tag."""
+    return list(dict.fromkeys(Reference.parse(name) for name in names if is_strict_reference(name)))

@@ -7,11 +7,11 @@ refers to an incomplete image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from imager.content.extents import Content
 from imager.oci.blobreader import BlobReader
+from imager.oci.client import Request
 from imager.oci.digest import Digest
 from imager.oci.errors import InvalidImageError, InvalidReferenceError, RegistryFailedError
 from imager.oci.layout import Layout, LayoutImage
@@ -19,7 +19,6 @@ from imager.oci.manifest import Descriptor, Index, RawManifest
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import insist
-from imager.oci.routing import Request
 from imager.oci.upload import PASSING, Outcome, Target, has_blob, upload_blob
 from imager.support.meter import Kept
 from imager.support.reporter import Reporter
@@ -143,23 +142,18 @@ def push(
             hint="leave the digest out of the reference",
         )
     target = Target(client, reference, options.chunk_size, options.mount_from)
-    outcomes = _push_blobs(plan.blobs, target, jobs=options.jobs, reporter=reporter)
+    blobs = tuple(each.blob for each in plan.blobs)
+    with reporter.transfer(f"pushing {reference}", sum(blob.size for blob in blobs)) as advance:
+        work = Work(advance)
+        outcomes = work.run(
+            lambda each: _push_blob(each, target, work), plan.blobs, jobs=options.jobs, what="blobs"
+        )
     for manifest in plan.manifests[:-1]:
         _put_manifest(target, manifest, manifest.digest)
     _put_manifest(target, plan.root, reference.tag or plan.root.digest)
-    blobs = tuple(each.blob for each in plan.blobs)
     return Pushed(
         replace(reference, digest=plan.root.digest), tuple(zip(blobs, outcomes, strict=True))
     )
-
-
-def _push_blobs(
-    blobs: Sequence[PushBlob], target: Target, *, jobs: int, reporter: Reporter
-) -> list[Outcome]:
-    total = sum(each.blob.size for each in blobs)
-    with reporter.transfer(f"pushing {target.reference}", total) as advance:
-        work = Work(advance)
-        return work.run(lambda each: _push_blob(each, target, work), blobs, jobs=jobs, what="blobs")
 
 
 def _push_blob(each: PushBlob, target: Target, work: Work) -> Outcome:
@@ -186,8 +180,7 @@ def _put_manifest(target: Target, manifest: RawManifest, name: str | Digest) -> 
             return response.headers.get("Docker-Content-Digest", "")
 
     stated = insist(put, target.client.patience, passing=PASSING)
-    # A digest of another algorithm cannot be compared with ours.
-    if stated.startswith("sha256:") and stated != str(manifest.digest):
+    if manifest.digest.contradicts(stated):
         raise RegistryFailedError(
             f"{target.reference.registry} made {stated} of the manifest {manifest.digest}",
             hint="the registry or a proxy changes images: clients could not pull this one",

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from imager.oci.client import Request
 from imager.oci.credentials import CredentialChain, Credentials
 from imager.oci.endpoint import Capability, Endpoint, Hosts
 from imager.oci.errors import InvalidRegistrySettingsError
@@ -19,7 +20,7 @@ from imager.oci.logins import Logins
 from imager.oci.reference import Reference
 from imager.oci.remote import RemoteImage
 from imager.oci.retry import Patience
-from imager.oci.routing import Connect, Request, Router
+from imager.oci.routing import Connect, Router
 from imager.oci.settings import RegistrySettings
 from imager.oci.transport import Response
 

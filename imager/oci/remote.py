@@ -10,9 +10,10 @@ import itertools
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from imager.content.extents import Content
+from imager.oci.client import Client, Request
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
 from imager.oci.download import download
@@ -22,14 +23,10 @@ from imager.oci.manifest import ACCEPTED_TYPES, OCI_INDEX, Descriptor, RawManife
 from imager.oci.reference import Reference
 from imager.oci.referrers import NO_REFERRERS, Page, all_entries, read_page
 from imager.oci.retry import NO_METHOD, insist
-from imager.oci.routing import Request
 from imager.oci.source import BlobCheck, ByteSink
 from imager.oci.transport import Response, read_bounded
 from imager.support.errors import DependencyError, ImagerError, InputError
 from imager.support.units import format_size
-
-if TYPE_CHECKING:
-    from imager.oci.registry import RegistryClient
 
 _T = TypeVar("_T")
 _MOST_URLS = 8
@@ -39,7 +36,7 @@ _MOST_URLS = 8
 class RemoteImage:
     """One image in a registry; an ImageSource."""
 
-    client: RegistryClient
+    client: Client
     reference: Reference
 
     @property
@@ -98,7 +95,12 @@ class RemoteImage:
         if len(raw) > MAX_DOCUMENT:
             raise RegistryFailedError(f"{where} is larger than {format_size(MAX_DOCUMENT)}")
         digest = Digest.of(raw)
-        _check_digest(digest, str(target) if isinstance(target, Digest) else stated, where)
+        expected = str(target) if isinstance(target, Digest) else stated
+        if digest.contradicts(expected):
+            raise RegistryFailedError(
+                f"{where} is not what its digest says: expected {expected}, got {digest}",
+                hint="the registry or a proxy before it is damaged or changes images",
+            )
         return RawManifest.parse(raw, media_type=media_type, where=where)
 
     def blob_content(self, blob: Descriptor) -> Content | None:
@@ -199,12 +201,3 @@ def _blob_paths(blob: Descriptor) -> tuple[str, ...]:
         f"blobs/{blob.digest}",
         *(itertools.islice(urls, _MOST_URLS) if blob.is_foreign else ()),
     )
-
-
-def _check_digest(digest: Digest, expected: str, where: str) -> None:
-    # A digest of another algorithm cannot be compared with ours.
-    if expected.startswith("sha256:") and expected != str(digest):
-        raise RegistryFailedError(
-            f"{where} is not what its digest says: expected {expected}, got {digest}",
-            hint="the registry or a proxy before it is damaged or changes images",
-        )

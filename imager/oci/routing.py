@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from imager.oci.client import Request
 from imager.oci.endpoint import Endpoint, Hosts
 from imager.oci.reference import Reference
 from imager.oci.retry import READING
 from imager.oci.tls import TlsSettings
-from imager.oci.transport import Body, Response, Transport, same_origin
+from imager.oci.transport import Response, Transport, same_origin
 from imager.support.workers import OnceEach
 
 # Actions that a token allows, in the scopes of the token specification.
@@ -18,17 +19,6 @@ PULL = "pull"
 PUSH = "pull,push"
 # Creates the transport for hosts with these settings.
 Connect = Callable[[TlsSettings], Transport]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request to a repository; `path` is `manifests/...`, `blobs/...`, or a registry's URL."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body | None = None
-    accepted: Collection[int] = (200,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from imager.oci.credentials import Credential, CredentialChain, CredentialStore
-from imager.oci.endpoint import HostConfig, Hosts, mirror_root
+from imager.oci.endpoint import Hosts, mirror_root
 from imager.oci.errors import InvalidRegistrySettingsError
 from imager.oci.reference import DOCKER_HUB, is_registry
 from imager.oci.retry import Patience
@@ -74,7 +74,12 @@ class RegistryOptions:
         folders = problems.each(self.hosts_folders or (), _hosts_folder)
         hosts = Hosts(
             mirrors=_grouped(problems.each(self.mirrors or (), _mirror)),
-            folders=_joined(folders),
+            # The first folder with a registry wins.
+            folders={
+                name: hosts.configs
+                for folder in reversed(folders)
+                for name, hosts in folder.items()
+            },
             tls=tls,
             client_certificates=dict(certificates),
         )
@@ -174,11 +179,3 @@ def _grouped(mirrors: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     for registry, root in mirrors:
         grouped[registry] = (*grouped.get(registry, ()), root)
     return grouped
-
-
-def _joined(folders: Iterable[dict[str, RegistryHosts]]) -> dict[str, tuple[HostConfig, ...]]:
-    """Merge the hosts of several folders; the first folder with a registry wins."""
-    joined: dict[str, tuple[HostConfig, ...]] = {}
-    for folder in folders:
-        joined = {name: hosts.configs for name, hosts in folder.items()} | joined
-    return joined

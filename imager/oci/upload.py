@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from imager.oci.blobreader import BlobReader
+from imager.oci.client import Request
 from imager.oci.errors import RegistryFailedError
 from imager.oci.failures import RefusedError
 from imager.oci.manifest import Descriptor
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
 from imager.oci.retry import NO_METHOD, BusyError, ConnectionLostError, insist
-from imager.oci.routing import Request
 from imager.oci.transport import NoAnswerError, Response, follow
 from imager.support.errors import DependencyError
 

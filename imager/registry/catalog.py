@@ -82,9 +82,7 @@ def _by_any_name(
     merged: dict[str, dict[str | Digest, RawManifest]] = {}
     for (registry, repository), manifests in repositories.items():
         for name in _names(registry, repository):
-            found = merged.setdefault(name, {})
-            for target, manifest in manifests.items():
-                found.setdefault(target, manifest)
+            merged[name] = {**manifests, **merged.get(name, {})}
     return merged
 
 

@@ -22,7 +22,6 @@ from imager.support.errors import AlreadyExistsError, InputError, UnsupportedErr
 from imager.support.folders import check_output_folder
 
 if TYPE_CHECKING:
-    from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.x509 import Certificate
 
@@ -84,7 +83,8 @@ def make_certificates(
     Raises InputError, without writing anything, for an invalid address or name, for existing server
     files unless `force` is set, and for an authority that cannot issue certificates.
     """
-    alternatives = (*_addresses(addresses), *_names(names))
+    valid_for = [*map(_address, (*addresses, *_LOOPBACK)), *map(_dns_name, (*names, _LOCALHOST))]
+    alternatives = tuple(dict.fromkeys(valid_for))
     _check_targets(files, force=force)
     warnings: tuple[str, ...] = ()
     new_authority = _is_new(files)
@@ -111,32 +111,25 @@ def make_certificates(
     )
 
 
-def _addresses(texts: Iterable[str]) -> tuple[IpAddress, ...]:
-    """Parse the addresses, add those of loopback, and remove duplicates."""
-    found: dict[IpAddress, None] = {}
-    for text in (*texts, *_LOOPBACK):
-        try:
-            found[ipaddress.ip_address(text)] = None
-        except ValueError as error:
-            raise InputError(
-                f"{text[:200]!r} is not an IP address",
-                hint="give names by --advertised-name, and addresses without port or mask",
-            ) from error
-    return tuple(found)
+def _address(text: str) -> IpAddress:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError as error:
+        raise InputError(
+            f"{text[:200]!r} is not an IP address",
+            hint="give names by --advertised-name, and addresses without port or mask",
+        ) from error
 
 
-def _names(texts: Iterable[str]) -> tuple[str, ...]:
-    """Parse the names in lower case, add that of loopback, and remove duplicates."""
-    found: dict[str, None] = {}
-    for text in (*texts, _LOCALHOST):
-        name = text.lower().removesuffix(".")
-        if len(name) > _LONGEST_NAME or not _DNS_NAME.fullmatch(name):
-            raise InputError(
-                f"{text[:200]!r} is not a DNS name",
-                hint="give addresses by --advertised-address; names in ASCII (xn--...), no port",
-            )
-        found[name] = None
-    return tuple(found)
+def _dns_name(text: str) -> str:
+    """Return a DNS name in lower case, without the dot at its end."""
+    name = text.lower().removesuffix(".")
+    if len(name) > _LONGEST_NAME or not _DNS_NAME.fullmatch(name):
+        raise InputError(
+            f"{text[:200]!r} is not a DNS name",
+            hint="give addresses by --advertised-address; names in ASCII (xn--...), no port",
+        )
+    return name
 
 
 def _check_targets(files: CertificateFiles, *, force: bool) -> None:
@@ -210,6 +203,7 @@ def _may_issue(authority: Certificate) -> bool:
 def _issue(
     issuer: Issuer, alternatives: Sequence[IpAddress | str], now: datetime.datetime
 ) -> tuple[Certificate, EllipticCurvePrivateKey]:
+    from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     key = new_ec_key()
@@ -224,17 +218,12 @@ def _issue(
         key,
         validity,
         purpose=ExtendedKeyUsageOID.SERVER_AUTH,
-        alternatives=tuple(map(_general_name, alternatives)),
+        alternatives=tuple(
+            x509.DNSName(each) if isinstance(each, str) else x509.IPAddress(each)
+            for each in alternatives
+        ),
     )
     return certificate, key
-
-
-def _general_name(alternative: IpAddress | str) -> x509.GeneralName:
-    from cryptography import x509
-
-    if isinstance(alternative, str):
-        return x509.DNSName(alternative)
-    return x509.IPAddress(alternative)
 
 
 def _write(files: Sequence[tuple[Path, bytes, int]]) -> None:

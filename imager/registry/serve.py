@@ -6,9 +6,9 @@ import asyncio
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from imager.registry.catalog import Catalog
 from imager.registry.listener import listening
 from imager.registry.notify import notify
 from imager.registry.roots import Root, RootSource
+from imager.registry.transfer import running
 from imager.support.errors import ImagerError
 from imager.support.reporter import Reporter
 from imager.support.units import count
@@ -122,22 +123,11 @@ async def _serve(
 
             announce_catalog()
             watch = _Watch(service.roots, app, reporter, announce_catalog)
-            async with _running(watch.run(roots, look)):
+            async with running(watch.run(roots, look)):
                 await stop.wait()
                 service.roots.close()
             notify("STOPPING=1")
             reporter.step("shutting down")
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -34,9 +36,8 @@ async def send_blob(channel: Channel, blob: OpenBlob, start: int, length: int) -
     when a file cannot be read or has been truncated: the client must notice that bytes are missing.
     """
     try:
-        async with asyncio.timeout(channel.patience) as limit:
-            with _Watch(channel, limit):
-                await _send(channel, blob, start, length)
+        async with asyncio.timeout(channel.patience) as limit, running(_extend(channel, limit)):
+            await _send(channel, blob, start, length)
     except TimeoutError as error:
         channel.transport.abort()
         raise ConnectionAbortedError("the client hangs") from error
@@ -45,31 +46,26 @@ async def send_blob(channel: Channel, blob: OpenBlob, start: int, length: int) -
         raise ConnectionAbortedError(error.strerror or str(error)) from error
 
 
-class _Watch:
-    """Extends the timeout `limit` whenever the client has acknowledged bytes."""
+async def _extend(channel: Channel, limit: asyncio.Timeout) -> None:
+    """Extend the timeout `limit` whenever the client has acknowledged bytes."""
+    taken = _taken(channel.transport)
+    while True:
+        await asyncio.sleep(channel.patience / _LOOKS)
+        before, taken = taken, _taken(channel.transport)
+        if taken != before:
+            limit.reschedule(asyncio.get_running_loop().time() + channel.patience)
 
-    def __init__(self, channel: Channel, limit: asyncio.Timeout) -> None:
-        self._channel = channel
-        self._limit = limit
-        self._taken = _taken(channel.transport)
-        self._timer = self._later()
 
-    def __enter__(self) -> _Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def _later(self) -> asyncio.TimerHandle:
-        loop = asyncio.get_running_loop()
-        return loop.call_later(self._channel.patience / _LOOKS, self._look)
-
-    def _look(self) -> None:
-        before, self._taken = self._taken, _taken(self._channel.transport)
-        if self._taken != before:
-            now = asyncio.get_running_loop().time()
-            self._limit.reschedule(now + self._channel.patience)
-        self._timer = self._later()
+@asynccontextmanager
+async def running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` in a task until the end of the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _taken(transport: asyncio.Transport) -> int:
