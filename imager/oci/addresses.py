@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -120,18 +121,12 @@ def _addresses(host: str, resolve: Resolve) -> list[Address]:
 
 def _parsed(text: str) -> Address | None:
     text = text.partition("%")[0].rstrip(".")
-    try:
+    with suppress(ValueError):
         return ip_address(text)
-    except ValueError:
-        return _old_spelling(text)
-
-
-def _old_spelling(text: str) -> IPv4Address | None:
-    """Parse an IPv4 address as inet_aton(3) does: fewer than four parts, octal or hexadecimal."""
-    try:
+    # inet_aton(3) also accepts fewer than four parts, octal and hexadecimal numbers.
+    with suppress(OSError, ValueError):
         return IPv4Address(socket.inet_aton(text))
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def _unwrapped(address: Address) -> Address:

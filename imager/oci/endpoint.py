@@ -28,6 +28,17 @@ class Capability(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class HostConfig:
+    """How to reach one host for images of a registry; `root` "" is the registry's own API."""
+
+    root: str = ""
+    capabilities: frozenset[Capability] = frozenset(Capability)
+    tls: TlsSettings = DEFAULT_TLS
+    headers: tuple[tuple[str, str], ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A host that serves the registry called `registry`: the registry itself or a mirror.
 
@@ -38,15 +49,7 @@ class Endpoint:
     registry: str
     host: str
     roots: tuple[str, ...]
-    capabilities: frozenset[Capability] = frozenset(Capability)
-    tls: TlsSettings = DEFAULT_TLS
-    headers: tuple[tuple[str, str], ...] = ()
-    rewrites: tuple[Rewrite, ...] = ()
-
-    @property
-    def is_mirror(self) -> bool:
-        """Whether this is a host other than the registry itself."""
-        return self.host != self.registry
+    config: HostConfig
 
     def url(self, root: str, repository: str, path: str) -> str:
         """Return the URL of `path` (`manifests/...`, `blobs/...`) of a repository below `root`.
@@ -56,8 +59,8 @@ class Endpoint:
         """
         if "://" in path:
             return follow(root, path)
-        url = f"{root}/{rewritten(repository, self.rewrites)}/{path}"
-        if not self.is_mirror:
+        url = f"{root}/{rewritten(repository, self.config.rewrites)}/{path}"
+        if self.host == self.registry:
             return url
         return f"{url}{'&' if '?' in path else '?'}ns={quote(self.registry, safe='')}"
 
@@ -65,23 +68,12 @@ class Endpoint:
         """Return the host's own name for `reference`: a path below /v2/ joins the repository."""
         path = urlsplit(self.roots[0]).path
         prefix = "" if path.endswith(_API) else path.partition(f"{_API}/")[2]
-        repository = rewritten(reference.repository, self.rewrites)
+        repository = rewritten(reference.repository, self.config.rewrites)
         return replace(
             reference,
             registry=self.host,
             repository=f"{prefix}/{repository}" if prefix else repository,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class HostConfig:
-    """How to reach one host for images of a registry; `root` "" is the registry's own API."""
-
-    root: str = ""
-    capabilities: frozenset[Capability] = frozenset(Capability)
-    tls: TlsSettings = DEFAULT_TLS
-    headers: tuple[tuple[str, str], ...] = ()
-    rewrites: tuple[Rewrite, ...] = ()
 
 
 _ITSELF = (HostConfig(),)
@@ -120,15 +112,8 @@ class Hosts:
             host = DOCKER_HUB
         certificate = self.client_certificates.get(host)
         own = TlsSettings(client_certificates=(certificate,) if certificate else ())
-        return Endpoint(
-            registry,
-            host,
-            (config.root,) if config.root else self._own_roots(registry),
-            config.capabilities,
-            self.tls | config.tls | own,
-            config.headers,
-            config.rewrites,
-        )
+        roots = (config.root,) if config.root else self._own_roots(registry)
+        return Endpoint(registry, host, roots, replace(config, tls=self.tls | config.tls | own))
 
     def _own_roots(self, registry: str) -> tuple[str, ...]:
         schemes = ["https"]

@@ -143,13 +143,9 @@ class LocalImage:
                 f"{self.path} has no full name for the image",
                 hint=f"write the name the machine will ask for: NAME={self.kind.value}:{self.path}",
             )
-        if not unnamed:
-            return Opened(tuple(images))
-        shown = ", ".join(unnamed[:_SHOWN])
-        return Opened(
-            tuple(images),
-            (f"{self.path}: {count(len(unnamed), 'image')} without a full name left out: {shown}",),
-        )
+        number, shown = count(len(unnamed), "image"), ", ".join(unnamed[:_SHOWN])
+        warning = f"{self.path}: {number} without a full name left out: {shown}"
+        return Opened(tuple(images), (warning,) if unnamed else ())
 
 
 def parse_entry(text: str) -> LocalImage | RemoteEntry:

@@ -39,6 +39,8 @@ _FOREIGN_LAYERS = (
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
 )
 _ATTESTATION_KEY = "vnd.docker.reference.type"
+# BuildKit's platform for attestations.
+_NO_PLATFORM = Platform("unknown", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,10 @@ class Descriptor:
     @property
     def is_attestation(self) -> bool:
         """Whether this index entry is BuildKit's provenance or SBOM rather than an image."""
-        unknown = self.platform is not None and self.platform.is_unknown
-        return unknown or self.annotation(_ATTESTATION_KEY) == "attestation-manifest"
+        return (
+            self.platform == _NO_PLATFORM
+            or self.annotation(_ATTESTATION_KEY) == "attestation-manifest"
+        )
 
     @property
     def is_foreign(self) -> bool:

@@ -49,10 +49,5 @@ class Platform:
         """Return whether both are the same platform, under any of its names."""
         return self.normalised() == other.normalised()
 
-    @property
-    def is_unknown(self) -> bool:
-        """Whether this is `unknown/unknown`, BuildKit's platform for attestations."""
-        return self.os == "unknown" and self.architecture == "unknown"
-
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

@@ -76,7 +76,11 @@ class RegistryClient:
         when no host has it.
         """
         registry = reference.registry
-        able = [endpoint for endpoint in self.endpoints(registry) if need in endpoint.capabilities]
+        able = [
+            endpoint
+            for endpoint in self.endpoints(registry)
+            if need in endpoint.config.capabilities
+        ]
         if not able:
             raise InvalidRegistrySettingsError(
                 f"no host of {registry} has the capability {need.value!r}, needed for {reference}",

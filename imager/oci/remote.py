@@ -62,7 +62,7 @@ class RemoteImage:
         For a host that cannot resolve tags, returns the root from any host. Raises as `root`.
         """
         try:
-            if Capability.RESOLVE not in host.capabilities:
+            if Capability.RESOLVE not in host.config.capabilities:
                 return self.root()
             return self._ask_manifest(self.reference.target, host)
         except NotFoundError:
@@ -168,7 +168,7 @@ class RemoteImage:
         Empty when the host has no referrers API, or its capabilities exclude it. Raises InputError
         when access is refused or a list is invalid, DependencyError when the host fails.
         """
-        if Capability.REFERRERS not in host.capabilities:
+        if Capability.REFERRERS not in host.config.capabilities:
             return ()
 
         def read(path: str) -> Page:

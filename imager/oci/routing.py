@@ -52,7 +52,9 @@ class Route:
 
     def send(self, authorization: str | None) -> AbstractContextManager[Response]:
         """Send the request, with an Authorization header if one is given; see Transport."""
-        headers = dict(self.endpoint.headers if self.is_own else ()) | dict(self.request.headers)
+        headers = dict(self.endpoint.config.headers if self.is_own else ()) | dict(
+            self.request.headers
+        )
         return self.transport.request(
             self.request.method,
             self.url,
@@ -75,7 +77,7 @@ class Router:
         endpoint = endpoint or self.hosts.endpoints(reference.registry)[-1]
         root = self._roots.get(endpoint)
         return Route(
-            self._transports.get(endpoint.tls),
+            self._transports.get(endpoint.config.tls),
             endpoint,
             root,
             endpoint.url(root, reference.repository, request.path),
@@ -85,11 +87,13 @@ class Router:
 
     def answers(self, url: str, endpoint: Endpoint) -> bool:
         """Return whether a server answers at a URL given by `endpoint`; see Transport."""
-        return self._transports.get(endpoint.tls).answers(url, origin=self._roots.get(endpoint))
+        return self._transports.get(endpoint.config.tls).answers(
+            url, origin=self._roots.get(endpoint)
+        )
 
     def _find_root(self, endpoint: Endpoint) -> str:
         *others, last = endpoint.roots
         # If no root answers, the request to the first one reports why.
-        transport = self._transports.get(endpoint.tls)
+        transport = self._transports.get(endpoint.config.tls)
         found = (root for root in endpoint.roots if transport.answers(f"{root}/"))
         return next(found, endpoint.roots[0]) if others else last

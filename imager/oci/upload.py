@@ -169,7 +169,9 @@ class _Upload:
         has = end if has is None else has
         self._session = _Session(url, has, session.chunk) if has <= end else None
         if has != end:
-            raise _UnsureError(f"{_place(url)} has {has} bytes of the {end} that were sent")
+            raise _UnsureError(
+                f"{urlsplit(url).netloc} has {has} bytes of the {end} that were sent"
+            )
 
     def _finish(self, session: _Session) -> None:
         mark = "&" if urlsplit(session.url).query else "?"
@@ -188,7 +190,7 @@ class _Upload:
 
     def _lost(self, session: _Session, status: int) -> _UnsureError:
         return _UnsureError(
-            f"{_place(session.url)} does not continue the upload of blob "
+            f"{urlsplit(session.url).netloc} does not continue the upload of blob "
             f"{self._reader.blob.digest} at byte {session.offset}: HTTP {status}",
             hint="run the command again later",
         )
@@ -223,7 +225,3 @@ def _has(response: Response, *, sent: int) -> int | None:
         return None
     # Registries also report 0-0 for no bytes.
     return 0 if found[1] == "0" and sent != 1 else int(found[1]) + 1
-
-
-def _place(url: str) -> str:
-    return urlsplit(url).netloc

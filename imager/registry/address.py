@@ -26,11 +26,14 @@ class Address:
         """
         host, colon, port = text.rpartition(":")
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else -1
-        if not colon or not 0 <= number < 1 << 16 or (bare == host and ":" in host):
-            raise InputError(f"{text!r} is not an address to listen on", hint=_HINT)
-        if bare != host:
-            _check_ipv6(bare, text)
+        try:
+            number = int(port) if colon and port.isascii() and port.isdigit() else -1
+            if not 0 <= number < 1 << 16 or (bare == host and ":" in host):
+                raise ValueError
+            if bare != host:
+                ipaddress.IPv6Address(bare)
+        except ValueError as error:
+            raise InputError(f"{text!r} is not an address to listen on", hint=_HINT) from error
         return cls(bare, number)
 
     @property
@@ -53,10 +56,3 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host or "*"
         return f"{host}:{self.port}"
-
-
-def _check_ipv6(host: str, text: str) -> None:
-    try:
-        ipaddress.IPv6Address(host)
-    except ValueError as error:
-        raise InputError(f"{text!r} is not an address to listen on", hint=_HINT) from error

@@ -76,7 +76,10 @@ async def listening(
 
     `patience` is the idle timeout in seconds. Raises HostError when it cannot listen on `address`.
     """
-    _tell_of_failures(reporter)
+    # Failures between requests, such as a client that does not use TLS, are single lines too.
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, told: reporter.warn(f"{told['message']}: {told.get('exception')!r}")
+    )
     logger = logging.Logger("server")
     logger.addHandler(_Telling(reporter))
     server = _BoundedServer(
@@ -109,13 +112,6 @@ async def _start(runner: ServerRunner, address: Address, tls: ssl.SSLContext | N
     except OSError as error:
         raise _cannot_listen(address, error) from error
     return Address(address.host, site.port)
-
-
-def _tell_of_failures(reporter: Reporter) -> None:
-    """Report failures between requests, such as a client that does not use TLS, as single lines."""
-    asyncio.get_running_loop().set_exception_handler(
-        lambda _, told: reporter.warn(f"{told['message']}: {told.get('exception')!r}")
-    )
 
 
 def _cannot_listen(address: Address, error: OSError) -> HostError:

@@ -91,15 +91,15 @@ def open_root(path: Path) -> Root:
     """Open the cache at `path`; damaged parts are skipped and reported."""
     # Take the stamp before reading, so that later changes are detected.
     stamp = stamp_of(path)
+    cache: ImageCache | None = None
     problems: list[ImagerError] = []
     try:
         cache = open_cache(path, fail=problems.append).cache.readable_in_any_order()
     except ImagerError as error:
-        return Root(path, stamp, None, (error,))
+        problems = [error]
     except OSError as error:
-        problem = OutputError(f"cannot read {path}: {error.strerror}")
-        problem.__cause__ = error
-        return Root(path, stamp, None, (problem,))
+        problems = [OutputError(f"cannot read {path}: {error.strerror}")]
+        problems[0].__cause__ = error
     return Root(path, stamp, cache, tuple(problems[:_MOST_PROBLEMS]))
 
 

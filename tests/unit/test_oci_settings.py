@@ -119,14 +119,14 @@ def test_certificates_go_where_they_are_named(authority: Authority) -> None:
         client_certificates=(f"m.example:8443={certificate}:{key}",),
     )
     mirror, itself = options.parse().hosts.endpoints("docker.io")
-    assert mirror.tls.client_certificates[0].key == key
-    assert itself.tls.client_certificates == ()
-    assert mirror.tls.ca_files == itself.tls.ca_files == (authority.certificate,)
+    assert mirror.config.tls.client_certificates[0].key == key
+    assert itself.config.tls.client_certificates == ()
+    assert mirror.config.tls.ca_files == itself.config.tls.ca_files == (authority.certificate,)
 
 
 def test_insecure_is_for_all() -> None:
     hosts = RegistryOptions(insecure=True, mirrors=("docker.io=https://m.example",)).parse().hosts
-    assert {endpoint.tls.verify for endpoint in hosts.endpoints("docker.io")} == {False}
+    assert {endpoint.config.tls.verify for endpoint in hosts.endpoints("docker.io")} == {False}
     assert hosts.endpoints("r.example")[0].roots == ("https://r.example/v2", "http://r.example/v2")
     assert (
         RegistryOptions().parse().with_insecure().hosts
@@ -169,13 +169,13 @@ def test_hosts_toml(tmp_path: Path, authority: Authority) -> None:
         ("https://c.example/v2",),
         ("https://up.example/base/v2",),
     ]
-    assert b.capabilities == {Capability.PULL, Capability.RESOLVE}
-    assert a.capabilities == set(Capability)
-    assert up.capabilities == {Capability.PUSH}
-    assert [each.tls.verify for each in (b, a)] == [False, True]
-    assert b.tls.ca_files == (place / "ca.pem",)
-    assert a.headers == (("X-One", "1"), ("X-Two", "2, 3"))
-    assert [each.key for each in c.tls.client_certificates] == [place / "k.pem", None]
+    assert b.config.capabilities == {Capability.PULL, Capability.RESOLVE}
+    assert a.config.capabilities == set(Capability)
+    assert up.config.capabilities == {Capability.PUSH}
+    assert [each.config.tls.verify for each in (b, a)] == [False, True]
+    assert b.config.tls.ca_files == (place / "ca.pem",)
+    assert a.config.headers == (("X-One", "1"), ("X-Two", "2, 3"))
+    assert [each.key for each in c.config.tls.client_certificates] == [place / "k.pem", None]
 
 
 def test_unknown_keys_are_warnings(tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ proxy = "http://p"
         "unknown key 'fly' of host 'https://m.example' is ignored",
     ]
     mirror, itself = settings.hosts.endpoints("r.example")
-    assert mirror.capabilities == {Capability.PULL, Capability.RESOLVE, Capability.REFERRERS}
-    assert Capability.REFERRERS in itself.capabilities
+    assert mirror.config.capabilities == {Capability.PULL, Capability.RESOLVE, Capability.REFERRERS}
+    assert Capability.REFERRERS in itself.config.capabilities
     assert RegistryOptions().parse().warnings == ()
 
 

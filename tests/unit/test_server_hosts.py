@@ -58,12 +58,12 @@ def test_the_files_are_as_containerd_documents_them(tmp_path: Path) -> None:
 def test_what_is_read_back_is_what_was_meant(tmp_path: Path, registry: str, own: str) -> None:
     write_hosts(tmp_path, REGISTRIES, url=URL, ca_file=None)
     server, upstream = endpoints(tmp_path, registry)
-    assert (server.roots, server.capabilities) == ((f"{URL}/v2",), PULL)
+    assert (server.roots, server.config.capabilities) == ((f"{URL}/v2",), PULL)
     assert server.url(server.roots[0], "a/b", "manifests/v1").startswith(
         f"{URL}/v2/a/b/manifests/v1?ns="
     )
     assert upstream.roots[0] == own
-    assert not upstream.is_mirror
+    assert upstream.host == upstream.registry
 
 
 def test_the_ca_has_an_absolute_path_and_goes_with_tls_alone(
@@ -75,10 +75,10 @@ def test_the_ca_has_an_absolute_path_and_goes_with_tls_alone(
     write_hosts(tmp_path / "tls", REGISTRIES, url="https://10.0.0.1:3172", ca_file=relative)
     for registry in (*REGISTRIES, "others.example"):
         server, upstream = endpoints(tmp_path / "tls", registry)
-        assert server.tls == TlsSettings(ca_files=(authority.certificate,))
-        assert upstream.tls == TlsSettings()
+        assert server.config.tls == TlsSettings(ca_files=(authority.certificate,))
+        assert upstream.config.tls == TlsSettings()
     write_hosts(tmp_path / "http", REGISTRIES, url=URL, ca_file=relative)
-    assert endpoints(tmp_path / "http", "ghcr.io")[0].tls == TlsSettings()
+    assert endpoints(tmp_path / "http", "ghcr.io")[0].config.tls == TlsSettings()
 
 
 def test_the_same_bytes_whatever_the_order_and_umask(tmp_path: Path) -> None:

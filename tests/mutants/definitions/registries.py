@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant(
         "a mirror is not told the registry's name",
         "imager/oci/endpoint.py",
-        "if not self.is_mirror:",
+        "if self.host == self.registry:",
         "if True:",
         f"{_MIRRORS}::test_hosts_toml",
     ),
@@ -176,7 +176,7 @@ MUTANTS = (
     Mutant(
         "a mirror is asked for another name than the token is for",
         "imager/oci/endpoint.py",
-        "        repository = rewritten(reference.repository, self.rewrites)\n",
+        "        repository = rewritten(reference.repository, self.config.rewrites)\n",
         "        repository = reference.repository\n",
         f"{_SETTINGS}::test_rewritten_names",
     ),

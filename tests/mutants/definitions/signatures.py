@@ -83,8 +83,8 @@ MUTANTS = (
     Mutant(
         "hosts that may not list referrers are asked",
         "imager/oci/remote.py",
-        "if Capability.REFERRERS not in host.capabilities:",
-        "if not host.capabilities:",
+        "if Capability.REFERRERS not in host.config.capabilities:",
+        "if not host.config.capabilities:",
         f"{_OCI_REFERRERS}::test_a_host_without_the_capability_is_not_asked",
     ),
 )
