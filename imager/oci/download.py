@@ -59,7 +59,13 @@ def _copy(response: Response, check: BlobCheck) -> bool:
         return False
     known = 0
     if response.status == 200:
-        _check_length(response, check)
+        length = response.headers.get("Content-Length", str(check.blob.size))
+        if length != str(check.blob.size):
+            raise RegistryFailedError(
+                f"{check.where} is announced with {length[:20]} bytes, "
+                f"the manifest says {check.blob.size}",
+                hint="the registry is damaged, or a proxy or login page is answering for it",
+            )
         known = check.size
     for chunk in response.chunks():
         new = chunk[known:]
@@ -75,13 +81,3 @@ def _fits(response: Response, check: BlobCheck) -> bool:
         return False
     start, total = found.groups()
     return int(start) == check.size and total in ("*", str(check.blob.size))
-
-
-def _check_length(response: Response, check: BlobCheck) -> None:
-    length = response.headers.get("Content-Length", str(check.blob.size))
-    if length != str(check.blob.size):
-        raise RegistryFailedError(
-            f"{check.where} is announced with {length[:20]} bytes, "
-            f"the manifest says {check.blob.size}",
-            hint="the registry is damaged, or a proxy or login page is answering for it",
-        )

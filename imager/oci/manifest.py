@@ -27,7 +27,6 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
-MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 ACCEPTED_TYPES = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -190,13 +189,12 @@ def _kind(fields: Fields, hint: str) -> str:
             f"{fields.where} is a Docker schema 1 manifest, which has no checkable layers",
             hint="push the image again with a current Docker, skopeo or crane",
         )
-    known = INDEX_TYPES | MANIFEST_TYPES
-    if written and written not in known:
+    if written and written not in ACCEPTED_TYPES:
         raise UnsupportedError(f"{fields.where}: media type {written!r} is not an image or index")
     # Two readers that trust different ones would see different images (CVE-2021-41190).
-    if written and hint in known and written != hint:
+    if written and hint in ACCEPTED_TYPES and written != hint:
         raise InvalidImageError(f"{fields.where} was sent as {hint} but says that it is {written}")
-    if written or hint in known:
+    if written or hint in ACCEPTED_TYPES:
         return written or hint
     return OCI_INDEX if "manifests" in fields.values else OCI_MANIFEST
 

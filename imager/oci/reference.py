@@ -64,11 +64,9 @@ class Reference:
         """
         reference = _parse(text)
         if not has_registry(text):
-            raise InvalidReferenceError(f"image reference {text!r} names no registry", hint=_HINT)
+            raise _invalid(text, "the registry is missing")
         if reference.tag is None and reference.digest is None:
-            raise InvalidReferenceError(
-                f"image reference {text!r} has no tag and no digest", hint=_HINT
-            )
+            raise _invalid(text, "the tag or digest is missing")
         return reference
 
     @property

@@ -59,14 +59,10 @@ def _texts(registries: Iterable[str], url: str, ca: str) -> Iterator[tuple[str, 
     mirror = f'[host.{_string(url)}]\n  capabilities = ["pull", "resolve"]\n{ca}'
     yield _ANY, f"{HOSTS_MARK}\n{mirror}"
     for registry in checked_names(registries):
-        yield hosts_folder(registry), f"{HOSTS_MARK}\n{_upstream(registry)}\n{mirror}"
-
-
-def _upstream(registry: str) -> str:
-    # containerd itself allows plain HTTP for a registry on this machine.
-    if is_loopback(registry):
-        return ""
-    return f"server = {_string(f'https://{registry_host(registry)}')}\n"
+        server = f"server = {_string(f'https://{registry_host(registry)}')}\n"
+        # containerd itself allows plain HTTP for a registry on this machine.
+        own = "" if is_loopback(registry) else server
+        yield hosts_folder(registry), f"{HOSTS_MARK}\n{own}\n{mirror}"
 
 
 def _ca(url: str, ca_file: Path | None) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from imager.cache.cache import ImageCache
 from imager.cache.open import open_cache
@@ -65,11 +65,8 @@ class FixedRoots:
     """Caches at given paths."""
 
     paths: tuple[Path, ...]
-
-    @property
-    def settled(self) -> bool:
-        """Always true: the caches are opened before the server starts."""
-        return True
+    # The caches are opened before the server starts.
+    settled: ClassVar[bool] = True
 
     def open(self) -> tuple[Root, ...]:
         """Open the caches; raises one error for all that cannot be opened."""

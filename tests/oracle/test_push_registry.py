@@ -220,8 +220,8 @@ def test_tls(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        ("alpine", "names no registry"),
-        ("127.0.0.1:1/a/b", "has no tag and no digest"),
+        ("alpine", "the registry is missing"),
+        ("127.0.0.1:1/a/b", "the tag or digest is missing"),
         (f"127.0.0.1:1/a/b@sha256:{'0' * 64}", "its digest is sha256:"),
     ],
 )
