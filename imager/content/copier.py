@@ -59,8 +59,6 @@ def write_content(
     """
     with write_errors():
         os.ftruncate(target, content.size)
-    except OSError as error:
-        raise write_error(error) from error
     write_extents(content, target, progress=progress, methods=methods)
 
 
@@ -75,7 +73,7 @@ def write_extents(
 
     Parameters and errors are those of `write_content`.
     """
-    try:
+    with write_errors():
         with Sources() as sources:
             for extent in content.extents:
                 _write_plain(extent, target, sources, methods, progress)

@@ -21,16 +21,16 @@ Address = IPv4Address | IPv6Address
 Resolve = Callable[[str], Iterable[str]]
 
 _METADATA_HINT = (
-    "no registry needs it: if this one is yours, correct the address in its settings or in the "
-    "layer's urls; else do not use it"
+    "no registry needs access to it: correct the address in the registry's settings or in the "
+    "layer's urls, or use another registry"
 )
 _INTERNAL_HINT = (
-    "only a registry at an internal address may name servers at internal addresses; use the "
-    "registry's internal name, or a mirror there"
+    "only a registry at an internal address may refer to internal addresses: use the registry's "
+    "internal name, or a mirror in that network"
 )
 _UNKNOWN_HINT = (
-    "only a registry at an internal address may name servers at internal addresses, and the "
-    "address of this one is not known here: if it is internal, add its name to NO_PROXY"
+    "only a registry at an internal address may refer to internal addresses, and behind the proxy "
+    "the address of this one is unknown: if it is internal, add its name to NO_PROXY"
 )
 
 # Cloud services that return the machine's own credentials or settings. The first address is that of
@@ -88,7 +88,7 @@ def check_destination(
     found = _addresses(there.hostname or "", resolve)
     metadata = next((each for each in found if each in _METADATA), None)
     if metadata is not None:
-        raise _refused(origin, url, f"{metadata}, the metadata service of a cloud", _METADATA_HINT)
+        raise _refused(origin, url, f"{metadata}, a cloud metadata service", _METADATA_HINT)
     internal = next((each for each in found if is_internal(each)), None)
     if internal is None:
         return

@@ -47,7 +47,7 @@ def _codec(path: Path) -> Codec | None:
         for magic, program in _UNREAD.items():
             if start.startswith(magic):
                 raise UnsupportedError(
-                    f"{path} is compressed in a way that is not supported",
+                    f"{path} uses an unsupported compression",
                     hint=f"decompress it first, with {program}",
                 )
         return detect_codec(path)
@@ -82,7 +82,8 @@ def _add_member(
     name = posixpath.normpath(member.name)
     if member.issparse():
         raise UnsupportedError(
-            f"{tar}: {name} is stored sparse", hint="make the archive without tar's --sparse"
+            f"{tar}: {name} is a sparse entry, which is not supported",
+            hint="make the archive without tar's --sparse",
         )
     if member.issym():
         links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
@@ -90,10 +91,10 @@ def _add_member(
         links[name] = posixpath.normpath(member.linkname)
     elif member.isreg():
         if member.offset_data + member.size > tar.stat().st_size:
-            raise InvalidImageError(f"{tar} is truncated: {name} ends after the file does")
+            raise InvalidImageError(f"{tar} is truncated: {name} extends past the end of the file")
         # Readers disagree about which of two entries with the same name wins.
         if name in files:
-            raise InvalidImageError(f"{tar}: there are two files {name}")
+            raise InvalidImageError(f"{tar} contains {name} twice")
         source = FileRange(tar, member.offset_data)
         files[name] = File(name, Content.of_source(source, member.size))
 

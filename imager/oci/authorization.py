@@ -40,7 +40,7 @@ def answer_challenge(header: str, route: Route, credentials: Credentials) -> str
     challenges = parse_challenges(header)
     if not challenges:
         raise AccessDeniedError(
-            f"{route.reference}: the registry refuses access and does not say how to log in",
+            f"{route.reference}: the registry refuses access and sent no authentication challenge",
             hint=login_hint(route.registry),
         )
     usable = [c for scheme in ("bearer", "basic") for c in challenges if c.scheme == scheme]
@@ -102,7 +102,7 @@ def _exchanged(challenge: Challenge, token: str, route: Route) -> str:
     ) as response:
         if response.status in _NO_POST:
             raise AccessDeniedError(
-                f"{address.netloc} does not exchange identity tokens: HTTP {response.status}",
+                f"{address.netloc} does not accept identity tokens: HTTP {response.status}",
                 hint=f"log in to {route.registry} with a user name and a password or access token",
             )
         return _token(response, route, anonymous=False)
@@ -127,7 +127,9 @@ def _token(response: Response, route: Route, *, anonymous: bool) -> str:
     host = urlsplit(response.url).netloc
     if response.status in (400, 401, 403):
         who = "anonymous access" if anonymous else "the stored credentials"
-        again = f"log in again with: docker login {route.registry}; or log out, for public images"
+        again = (
+            f"log in again with: docker login {route.registry}; or log out to pull public images"
+        )
         raise AccessDeniedError(
             f"{route.reference}: {host} refuses {who}: HTTP {response.status}",
             hint=login_hint(route.registry) if anonymous else again,
@@ -135,23 +137,23 @@ def _token(response: Response, route: Route, *, anonymous: bool) -> str:
     if response.status != 200:
         limited = f"wait, or log in with: docker login {route.registry}"
         raise RegistryFailedError(
-            f"{route.reference}: {host} gives no token: HTTP {response.status}",
-            hint=limited if response.status == 429 else "try again later, or ask who runs it",
+            f"{route.reference}: {host} returned no token: HTTP {response.status}",
+            hint=limited if response.status == 429 else "try again later, or contact its operator",
         )
     try:
-        answer = load_fields(read_bounded(response, MIB), where="its answer")
+        answer = load_fields(read_bounded(response, MIB), where="its response")
         token = answer.text("token") or answer.text("access_token")
     except InputError as error:
         raise RegistryFailedError(
-            f"{route.reference}: {host} gives no token: {error.message}",
+            f"{route.reference}: {host} returned no token: {error.message}",
             hint="a proxy or a login page may be answering for the token server",
         ) from error
-    return _checked(token, host, route)
+    return _checked(token, f"the token from {host}", route)
 
 
 def _checked(token: str, source: str, route: Route) -> str:
     if not token.isascii() or not token.isprintable() or not token:
-        raise RegistryFailedError(f"{route.reference}: {source} gives no valid token")
+        raise RegistryFailedError(f"{route.reference}: {source} is not valid")
     return token
 
 
@@ -164,7 +166,7 @@ def _token_url(challenge: Challenge, route: Route) -> str:
     named = challenge.get("realm")
     if "://" not in named:
         raise RegistryFailedError(
-            f"{route.registry} names {named[:200]!r} as its token server, which is not a URL"
+            f"{route.registry} names an invalid token server: {named[:200]!r} is not a URL"
         )
     realm = urlsplit(follow(route.url, named))
     query = [("scope", scope) for scope in _scopes(challenge, route)]

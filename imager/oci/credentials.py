@@ -190,9 +190,9 @@ def _ask_helper(helper: str, key: str) -> Login | None:
             return None
         raise DependencyError(
             f"cannot get credentials for {key}: {error.message}",
-            hint=error.hint or f"run docker login {key} again, or take {helper} out of config.json",
+            hint=error.hint or f"run docker login {key} again, or remove {helper} from config.json",
         ) from error
-    answer = load_fields(raw, where=f"the answer of docker-credential-{helper}")
+    answer = load_fields(raw, where=f"the response of docker-credential-{helper}")
     username, secret = answer.text("Username"), answer.text("Secret")
     if username == _TOKEN_USER:
         return IdentityToken(secret) if secret else None

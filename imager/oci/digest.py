@@ -38,12 +38,12 @@ class Digest:
         match = _DIGEST.fullmatch(text)
         if match is None:
             raise InvalidReferenceError(
-                f"{text[:80]!r} is not a digest", hint="a digest is written sha256:<64 hex digits>"
+                f"{text[:80]!r} is not a digest", hint="write it as sha256:<64 hex digits>"
             )
         if match[1] != "sha256":
             raise UnsupportedError(
                 f"digest algorithm {match[1]!r} is not supported",
-                hint="only sha256 is: it is what registries and Talos use",
+                hint="use sha256, as registries and Talos do",
             )
         # A blob's digest occurs in its path and in every manifest that names it: share one string.
         return cls(sys.intern(match[2]))

@@ -67,7 +67,7 @@ class DockerArchive:
         if not archive.has(_LISTING):
             raise InvalidImageError(
                 f"{archive.path} is not a Docker archive: it has no manifest.json",
-                hint="docker save IMAGE -o FILE makes one",
+                hint="create one with: docker save IMAGE -o FILE",
             )
         where = archive.where(_LISTING)
         listed = load_json(archive.document(_LISTING), where=where)
@@ -86,7 +86,7 @@ class DockerArchive:
             names = ", ".join(str(tag) for entry in self.entries for tag in entry.tags)
             raise InvalidImageError(
                 f"{self.archive.path} has {what}{f' for {tag}' if tag else ''}",
-                hint=f"name one of: {names or 'nothing, no image is tagged'}",
+                hint=f"name one of: {names}" if names else "none of its images has a tag",
             )
         return found[0]
 
@@ -122,7 +122,7 @@ class DockerArchive:
         diff_ids = rootfs.texts("diff_ids") if rootfs else ()
         if len(diff_ids) != len(entry.layers):
             raise InvalidImageError(
-                f"{where} lists {len(diff_ids)} layers, the archive has {len(entry.layers)}"
+                f"{where} lists {len(diff_ids)} layers, but the archive has {len(entry.layers)}"
             )
         config = Descriptor(OCI_CONFIG, Digest.of(raw), len(raw))
         files = [self.archive.find(posixpath.normpath(name)) for name in entry.layers]
@@ -172,7 +172,7 @@ class DockerArchiveImage(StoredImage):
     def warnings(self) -> tuple[str, ...]:
         """A warning that the digests differ from the registry's."""
         return (
-            f"{self.path} holds no registry manifest: one was made, so references that pin "
+            f"{self.path} contains no registry manifest: one was generated, so references that pin "
             "this image by digest will not match",
         )
 
@@ -188,7 +188,10 @@ class DockerArchiveImage(StoredImage):
         if content is None:
             raise NotFoundError(f"{self.path} has no blob {blob.digest}")
         if content.size != blob.size:
-            raise InvalidImageError(f"{self.path}: blob {blob.digest} has {content.size} bytes")
+            raise InvalidImageError(
+                f"{self.path}: blob {blob.digest} has {content.size} bytes, but its descriptor "
+                f"says {blob.size}"
+            )
         return content
 
 

@@ -42,7 +42,7 @@ class Fields:
         value = self.values.get(key)
         # In Python, unlike JSON, a boolean is an int.
         if type(value) is not int or not 0 <= value < _LARGEST_SIZE:
-            self.fail(key, "a whole number of bytes, not negative")
+            self.fail(key, "a non-negative number of bytes")
         return value
 
     def child(self, key: str) -> Fields | None:
@@ -82,12 +82,12 @@ def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     # With duplicate keys, two readers could see two different images.
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("an object has a duplicate key")
     return values
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"JSON does not allow {name}")
 
 
 def load_json(raw: bytes, *, where: str) -> object:

@@ -62,8 +62,8 @@ def _copy(response: Response, check: BlobCheck) -> bool:
         length = response.headers.get("Content-Length", str(check.blob.size))
         if length != str(check.blob.size):
             raise RegistryFailedError(
-                f"{check.where} is announced with {length[:20]} bytes, "
-                f"the manifest says {check.blob.size}",
+                f"{check.where} has a Content-Length of {length[:20]}, but the manifest says "
+                f"{check.blob.size} bytes",
                 hint="the registry is damaged, or a proxy or login page is answering for it",
             )
         known = check.size

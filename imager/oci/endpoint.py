@@ -157,7 +157,7 @@ def _split(url: str) -> tuple[str, str]:
         )
     if parts.query or parts.fragment:
         raise InvalidRegistrySettingsError(
-            f"{url[:200]!r}: the URL of a registry has no query and no fragment"
+            f"{url[:200]!r}: the URL of a registry must not have a query or fragment"
         )
     return f"{parts.scheme}://{registry_host(parts.netloc)}", parts.path.rstrip("/")
 

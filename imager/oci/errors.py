@@ -6,7 +6,7 @@ from imager.support.errors import DependencyError, InputError
 
 
 class InvalidReferenceError(InputError):
-    """An image reference, digest or platform is not written as it must be."""
+    """An image reference, digest or platform is malformed."""
 
     remedy = "Write images as REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:HEX."
 
@@ -18,7 +18,7 @@ class InvalidImageError(InputError):
 
 
 class NotFoundError(InputError):
-    """A registry, layout or archive answers, and does not have the image or blob."""
+    """A registry, layout or archive does not have the image or blob."""
 
     remedy = "Check the name and tag, and that the mirror or archive has the image."
 
@@ -33,17 +33,16 @@ class AccessDeniedError(InputError):
 
 
 class InvalidRegistrySettingsError(InputError):
-    """A mirror, certificate, login or hosts.toml file for registries is not usable."""
+    """A mirror, certificate, login or hosts.toml file for registries is not valid."""
 
     remedy = "Correct the option or file that the message names."
 
 
 class RegistryFailedError(DependencyError):
-    """A registry failed, or its answers are not those of a registry."""
+    """A registry failed, or sent an invalid response."""
 
     remedy = (
-        "Try again later, or name another mirror with --registry-mirror. With -v all requests "
-        "are printed."
+        "Try again later, or name another mirror with --registry-mirror. -v prints all requests."
     )
 
 
@@ -57,7 +56,7 @@ class RegistryUnreachableError(DependencyError):
 
 
 class UntrustedCertificateError(DependencyError):
-    """The TLS certificate of a registry is not trusted, or it wants one from the client."""
+    """The TLS certificate of a registry is not trusted, or it requires one from the client."""
 
     remedy = (
         "Give the registry's CA with --registry-ca, or a client certificate with "
@@ -66,11 +65,11 @@ class UntrustedCertificateError(DependencyError):
 
 
 class UnsafeAddressError(DependencyError):
-    """A registry refers to an address that it must not lead to: unencrypted, or internal."""
+    """A registry refers to an address that is not allowed: unencrypted, or internal."""
 
     remedy = (
-        "Look at what the registry or a proxy in front of it answers. --insecure allows it for "
-        "registries that you trust."
+        "Check the responses of the registry or the proxy in front of it. --insecure allows it "
+        "for registries that you trust."
     )
 
 

@@ -51,7 +51,7 @@ def _pull_error(route: Route, status: int, said: str) -> ImagerError:
             )
     return RegistryFailedError(
         f"{what}: the registry failed: HTTP {status}{said}",
-        hint="try again later, or ask who runs the registry",
+        hint="try again later, or contact the operator of the registry",
     )
 
 
@@ -61,26 +61,26 @@ def _push_error(route: Route, status: int, said: str, pause: float) -> ImagerErr
         case 404:
             return NotFoundError(
                 f"{what}: the registry has no such repository: HTTP {status}{said}",
-                hint="check the name; some registries need the repository or project to be "
-                "created first",
+                hint="check the name; some registries require the repository or project to "
+                "be created first",
             )
         case 401 | 403:
             return _denied(what, route, status, said)
         case 413:
             return InputError(
                 f"{what}: the registry does not accept requests this large: HTTP {status}{said}",
-                hint="pass a smaller --chunk-size, or raise the limit of the proxy before the "
-                "registry",
+                hint="pass a smaller --chunk-size, or raise the limit of the proxy in front of "
+                "the registry",
             )
         case status if status in RETRIED:
             return BusyError(
                 f"{what}: the registry failed: HTTP {status}{said}",
-                hint="run the command again later: blobs that arrived are not sent again",
+                hint="run the command again later: it does not send uploaded blobs again",
                 pause=pause,
             )
     return RefusedError(
         f"{what}: the registry rejected the push: HTTP {status}{said}",
-        hint="ask who runs the registry what it accepts",
+        hint="ask the operator of the registry what it accepts",
     )
 
 

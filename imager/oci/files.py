@@ -13,9 +13,8 @@ from imager.content.reading import read_file
 from imager.content.tree import File
 from imager.oci.digest import Digest
 from imager.oci.documents import MAX_DOCUMENT
-from imager.oci.errors import NotFoundError
+from imager.oci.errors import InvalidImageError, NotFoundError
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.support.errors import InputError
 from imager.support.units import format_size
 
 
@@ -42,15 +41,16 @@ class ImageFiles(ABC):
         raw = read_file(file, MAX_DOCUMENT)
         if raw is None:
             size = format_size(file.content.size)
-            raise InputError(f"{self.where(name)} is too large for a document: {size}")
+            raise InvalidImageError(f"{self.where(name)} is too large for a JSON document: {size}")
         return raw
 
     def manifest(self, name: str, digest: Digest, *, media_type: str = "") -> RawManifest:
         """Parse the manifest `digest`; raises InputError when its digest differs."""
         raw, where = self.document(name), f"{self.path}: manifest {digest}"
         if Digest.of(raw) != digest:
-            raise InputError(
-                f"{where} is not what its digest says", hint="it is damaged: copy or make it again"
+            raise InvalidImageError(
+                f"{where} does not match its digest",
+                hint="it is damaged: copy or create it again",
             )
         return RawManifest.parse(raw, media_type=media_type, where=where)
 
@@ -58,8 +58,9 @@ class ImageFiles(ABC):
         """Return the file of a blob; raises InputError when its size differs."""
         file = self.find(name)
         if file.content.size != blob.size:
-            raise InputError(
-                f"{self.where(name)} has {file.content.size} bytes, its descriptor says {blob.size}"
+            raise InvalidImageError(
+                f"{self.where(name)} has {file.content.size} bytes, but its descriptor says "
+                f"{blob.size}"
             )
         return file
 
@@ -72,7 +73,9 @@ class FolderFiles(ImageFiles):
 
     @classmethod
     def open(cls, folder: Path) -> FolderFiles:
-        """Open the files in `folder`."""
+        """Open the files in `folder`; raises InputError when it does not exist."""
+        if not folder.exists():
+            raise InvalidImageError(f"{folder} does not exist", hint="check the path")
         return cls(Path(os.path.realpath(folder)))
 
     def has(self, name: str) -> bool:
@@ -84,10 +87,10 @@ class FolderFiles(ImageFiles):
         # Not Path.resolve, which raises RuntimeError for a loop of links.
         file = Path(os.path.realpath(self.path / name))
         if not file.is_relative_to(self.path):
-            raise InputError(f"{self.path / name} is a link that leaves the layout")
+            raise InvalidImageError(f"{self.path / name} is a link that leads out of the folder")
         if not file.is_file():
             raise NotFoundError(
-                f"{self.path / name} is missing", hint="the layout is incomplete: make it again"
+                f"{self.path / name} is missing", hint="it is incomplete: copy or create it again"
             )
         return File(name, Content.of_file(file))
 

@@ -32,7 +32,7 @@ def _header(fields: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
     for name, value in fields.items():
         text = "".join(value)
         if not _HEADER_NAME.fullmatch(name) or not (text.isascii() and text.isprintable()):
-            raise ValueError(f"{name!r} is not a header field of printable ASCII")
+            raise ValueError(f"{name!r} is not a valid header field in printable ASCII")
     return fields
 
 

@@ -33,7 +33,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RESENDING = frozenset({307, 308})
 _MOST_REDIRECTS = 5
 _CA_HINT = "give its CA with --registry-ca, add it to the system's certificates, or pass --insecure"
-_EXPIRED_HINT = "have it renewed, if the clock of this machine is right; or pass --insecure"
+_EXPIRED_HINT = "check the clock of this machine, renew the certificate, or pass --insecure"
 # Headers that may be sent to another server than the first one.
 _HARMLESS = frozenset(
     {
@@ -135,7 +135,7 @@ class HttpTransport:
             url = there
         raise RegistryFailedError(
             f"{public_url(url)}: more than {_MOST_REDIRECTS} redirects",
-            hint="the registry, or a proxy before it, may lead in a circle: ask who runs it",
+            hint="the registry or a proxy in front of it redirects in a loop: contact its operator",
         )
 
     def _check_way(self, here: str, there: str, first: str = "") -> None:
@@ -217,7 +217,7 @@ def _tls_failure(host: str, error: SSLError) -> DependencyError:
         )
     if "CERTIFICATE_REQUIRED" in text or "ALERT_BAD_CERTIFICATE" in text:
         return UntrustedCertificateError(
-            f"{host} wants a client certificate: {reason}",
+            f"{host} requires a client certificate: {reason}",
             hint="give one with --registry-client-cert",
         )
     return NoAnswerError(
@@ -231,6 +231,6 @@ def _check_resending(url: str, there: str, status: int) -> None:
     here, host = urlsplit(url).hostname, urlsplit(there).hostname
     if status not in _RESENDING or here != host:
         raise UnsafeAddressError(
-            f"{here} redirects what is sent to it to {host} (HTTP {status}), which is not safe",
-            hint="use the name under which the registry itself takes uploads",
+            f"{here} redirects an upload or login to {host} (HTTP {status}), which is not safe",
+            hint="use the host name at which the registry itself accepts uploads",
         )

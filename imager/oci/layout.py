@@ -58,8 +58,8 @@ class Layout:
         files = FolderFiles.open(folder)
         if not is_layout(files):
             raise InvalidImageError(
-                f"{folder} is not an OCI image layout: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
-                hint="skopeo copy docker://IMAGE oci:DIR:TAG makes one",
+                f"{folder} is not an OCI image layout: {LAYOUT_FILE} or {INDEX_FILE} is missing",
+                hint="create one with: skopeo copy docker://IMAGE oci:DIR:TAG",
             )
         return cls.of(files)
 
@@ -69,8 +69,8 @@ class Layout:
         files = open_archive(path)
         if not is_layout(files):
             raise InvalidImageError(
-                f"{path} is not an OCI archive: it has no {LAYOUT_FILE} or no {INDEX_FILE}",
-                hint="skopeo copy docker://IMAGE oci-archive:FILE:TAG makes one",
+                f"{path} is not an OCI archive: {LAYOUT_FILE} or {INDEX_FILE} is missing",
+                hint="create one with: skopeo copy docker://IMAGE oci-archive:FILE:TAG",
             )
         return cls.of(files)
 
@@ -111,7 +111,7 @@ class Layout:
             there = "; ".join(sorted(_describe(entry) for entry in self.index.images))
             raise InvalidImageError(
                 f"{self.path} has {what}{' for ' if wanted else ''}{wanted}",
-                hint=f"name one of: {there or 'nothing, it is empty'}",
+                hint=f"name one of: {there}" if there else "it contains no images",
             )
         return LayoutImage(self, next(iter(found.values())))
 

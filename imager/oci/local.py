@@ -76,8 +76,8 @@ class LocalImage:
             found = image.root().digest
             if name.digest not in (None, found):
                 raise InvalidReferenceError(
-                    f"{self.path} is not {name}: its digest is {found}",
-                    hint="leave the digest out of NAME, or pull the image that it names",
+                    f"the image in {self.path} is not {name}: its digest is {found}",
+                    hint="remove the digest from NAME, or pull that image from its registry",
                 )
         return opened
 
@@ -140,11 +140,11 @@ class LocalImage:
             unnamed += [] if names else [what]
         if not images:
             raise InvalidReferenceError(
-                f"{self.path} has no full name for the image",
-                hint=f"write the name the machine will ask for: NAME={self.kind.value}:{self.path}",
+                f"the image in {self.path} has no full name",
+                hint=f"give the name that machines pull it by: NAME={self.kind.value}:{self.path}",
             )
         number, shown = count(len(unnamed), "image"), ", ".join(unnamed[:_SHOWN])
-        warning = f"{self.path}: {number} without a full name left out: {shown}"
+        warning = f"{self.path}: skipped {number} without a full name: {shown}"
         return Opened(tuple(images), (warning,) if unnamed else ())
 
 
@@ -166,8 +166,8 @@ def parse_entry(text: str) -> LocalImage | RemoteEntry:
     path, _, selector = (rest, "", "") if kind is LocalKind.FOLDER else rest.partition(":")
     if kind is LocalKind.FOLDER and path and name is None:
         raise InvalidReferenceError(
-            f"{text!r} does not name its image: such a folder has no name of its own",
-            hint=f"write NAME={text}, with the name that machines ask for",
+            f"{text!r} does not name its image, and a skopeo directory contains no name",
+            hint=f"write NAME={text}, with the name that machines pull it by",
         )
     if kind is None or not path:
         raise InvalidReferenceError(

@@ -170,7 +170,7 @@ def parse_manifest(raw: bytes, *, media_type: str = "", where: str = "manifest")
     kind = _kind(fields, media_type.partition(";")[0].strip().lower())
     version = fields.values.get("schemaVersion")
     if version != 2:
-        raise InvalidImageError(f"{where}: schemaVersion is {version!r}, it must be 2")
+        raise InvalidImageError(f"{where}: schemaVersion must be 2, not {version!r}")
     if kind in INDEX_TYPES:
         _refuse_keys(fields, "config", "layers")
         return Index(kind, tuple(_entries(fields)))
@@ -186,14 +186,16 @@ def _kind(fields: Fields, hint: str) -> str:
     written = fields.text("mediaType")
     if written.startswith(_SCHEMA_1) or hint.startswith(_SCHEMA_1) or "fsLayers" in fields.values:
         raise UnsupportedError(
-            f"{fields.where} is a Docker schema 1 manifest, which has no checkable layers",
+            f"{fields.where} is a Docker schema 1 manifest, which is not supported",
             hint="push the image again with a current Docker, skopeo or crane",
         )
     if written and written not in ACCEPTED_TYPES:
         raise UnsupportedError(f"{fields.where}: media type {written!r} is not an image or index")
     # Two readers that trust different ones would see different images (CVE-2021-41190).
     if written and hint in ACCEPTED_TYPES and written != hint:
-        raise InvalidImageError(f"{fields.where} was sent as {hint} but says that it is {written}")
+        raise InvalidImageError(
+            f"{fields.where} was sent as {hint}, but its mediaType is {written}"
+        )
     if written or hint in ACCEPTED_TYPES:
         return written or hint
     return OCI_INDEX if "manifests" in fields.values else OCI_MANIFEST

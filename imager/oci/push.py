@@ -96,7 +96,7 @@ def plan_layout(layout: Layout) -> PushPlan:
     """
     entries = layout.index.manifests
     if not entries:
-        raise InvalidImageError(f"{layout.path} has no image that could be pushed")
+        raise InvalidImageError(f"{layout.path} contains no image to push")
     image = LayoutImage(layout, entries[0])
     root = image.root() if len(entries) == 1 else layout.root
     manifests: dict[Digest, RawManifest] = {}
@@ -138,8 +138,8 @@ def push(
     """
     if reference.digest not in (None, plan.root.digest):
         raise InvalidReferenceError(
-            f"what is to be pushed is not {reference}: its digest is {plan.root.digest}",
-            hint="leave the digest out of the reference",
+            f"the image to push is not {reference}: its digest is {plan.root.digest}",
+            hint="remove the digest from the reference",
         )
     target = Target(client, reference, options.chunk_size, options.mount_from)
     blobs = tuple(each.blob for each in plan.blobs)
@@ -182,6 +182,6 @@ def _put_manifest(target: Target, manifest: RawManifest, name: str | Digest) -> 
     stated = insist(put, target.client.patience, passing=PASSING)
     if manifest.digest.contradicts(stated):
         raise RegistryFailedError(
-            f"{target.reference.registry} made {stated} of the manifest {manifest.digest}",
-            hint="the registry or a proxy changes images: clients could not pull this one",
+            f"{target.reference.registry} changed the manifest {manifest.digest} to {stated}",
+            hint="the registry or a proxy modifies images: clients could not pull this one",
         )

@@ -98,8 +98,8 @@ class RemoteImage:
         expected = str(target) if isinstance(target, Digest) else stated
         if digest.contradicts(expected):
             raise RegistryFailedError(
-                f"{where} is not what its digest says: expected {expected}, got {digest}",
-                hint="the registry or a proxy before it is damaged or changes images",
+                f"{where} does not match its digest: expected {expected}, got {digest}",
+                hint="the registry or a proxy in front of it is damaged or modifies images",
             )
         return RawManifest.parse(raw, media_type=media_type, where=where)
 

@@ -150,7 +150,7 @@ def _credentials(text: str) -> CredentialStore:
         # Do not show the text: it may contain a password.
         if (":" in text or equals) and not Path(text).exists():
             raise InvalidRegistrySettingsError(
-                "--registry-auth: a login needs its registry", hint=_AUTH_HINT
+                "--registry-auth: the registry of the login is missing", hint=_AUTH_HINT
             )
         return CredentialStore.open(Path(text))
     login = _secret(rest[1:]) if rest.startswith("@") else rest

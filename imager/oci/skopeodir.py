@@ -32,8 +32,8 @@ class SkopeoDirectory(StoredImage):
         files = FolderFiles.open(folder)
         if not files.has(_ROOT):
             raise InvalidImageError(
-                f"{folder} is not a folder of skopeo's: it has no {_ROOT}",
-                hint="skopeo copy docker://IMAGE dir:FOLDER makes one",
+                f"{folder} is not a skopeo directory: it has no {_ROOT}",
+                hint="create one with: skopeo copy docker://IMAGE dir:FOLDER",
             )
         return cls(files)
 

@@ -10,8 +10,9 @@ from typing import Protocol
 from imager.content.extents import Content
 from imager.content.reading import iterate_bytes
 from imager.oci.digest import Digest
+from imager.oci.errors import InvalidImageError
 from imager.oci.manifest import Descriptor, RawManifest
-from imager.support.errors import ImagerError, InputError
+from imager.support.errors import ImagerError
 
 
 class ByteSink(Protocol):
@@ -65,7 +66,7 @@ class BlobCheck:
     """Passes a blob's bytes to a sink and checks them against its descriptor.
 
     `size` is the number of known bytes, which is the position of the next one. `error` is the class
-    to raise for a mismatch: InputError for a user's file, WrongBytesError for a registry.
+    to raise for a mismatch: InvalidImageError for a user's file, WrongBytesError for a registry.
     """
 
     def __init__(
@@ -104,9 +105,9 @@ class BlobCheck:
         digest = self._hash.hexdigest()
         if digest != self.blob.digest.hex:
             raise self._error(
-                f"{self.where} is not what its digest says: "
+                f"{self.where} does not match its digest: "
                 f"expected {self.blob.digest}, got sha256:{digest}",
-                hint="the data is damaged or was changed: fetch or make it again",
+                hint="the data is damaged or was changed: fetch or create it again",
             )
 
 
@@ -142,5 +143,5 @@ class StoredImage(ABC):
     def fetch_blob(self, blob: Descriptor, sink: ByteSink, *, have: Iterable[bytes] = ()) -> None:
         """Write the blob to `sink` and check it; see ImageSource."""
         where = f"{self.place}: blob {blob.digest}"
-        check = BlobCheck(blob, sink, where=where, error=InputError)
+        check = BlobCheck(blob, sink, where=where, error=InvalidImageError)
         copy_blob(self.blob_content(blob), check, have=have)

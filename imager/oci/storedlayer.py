@@ -27,7 +27,7 @@ def stored_layer(content: Content, diff_id: str, where: str) -> Descriptor:
     found = stored if codec is None else _plain_digest(content, codec, where)
     if str(found) != diff_id:
         raise InvalidImageError(
-            f"{where} is not the layer of its configuration: expected {diff_id}, got {found}",
+            f"{where} does not match its configuration: expected {diff_id}, got {found}",
             hint="the archive is damaged or was changed: save it again",
         )
     return Descriptor(_MEDIA_TYPES[codec], stored, content.size)
@@ -47,5 +47,5 @@ def _plain_digest(content: Content, codec: Codec, where: str) -> Digest:
     except InputError as error:
         # Its message names the decompressed copy of a compressed archive.
         reason = error.message.rpartition(": ")[2]
-        raise InvalidImageError(f"{where} does not decompress: {reason}") from error
+        raise InvalidImageError(f"{where} cannot be decompressed: {reason}") from error
     return Digest(plain.hexdigest())

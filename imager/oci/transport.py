@@ -115,7 +115,7 @@ def follow(url: str, target: str) -> str:
         raise RegistryFailedError(f"{here.netloc} refers to {target[:200]!r}: {error}") from error
     if not valid or not _AUTHORITY.fullmatch(there.netloc):
         raise RegistryFailedError(
-            f"{here.netloc} refers to {target[:200]!r}, which is not the URL of a server"
+            f"{here.netloc} refers to {target[:200]!r}, which is not a valid URL"
         )
     same = there.netloc == here.netloc
     return there._replace(scheme=here.scheme if same else there.scheme).geturl()

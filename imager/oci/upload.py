@@ -33,7 +33,7 @@ class Outcome(enum.Enum):
     """How the blob got into the repository."""
 
     SENT = "sent"
-    THERE = "there already"
+    THERE = "already present"
     MOUNTED = "mounted from another repository"
 
 
@@ -125,8 +125,8 @@ class _Upload:
         if self._sessions > 1 + self._target.client.patience.retries:
             raise RegistryFailedError(
                 f"the upload of blob {self._reader.blob.digest} to "
-                f"{self._target.reference.registry} broke off {self._sessions - 1} times",
-                hint="check the network; registries behind one name must share storage and secret",
+                f"{self._target.reference.registry} failed {self._sessions - 1} times",
+                hint="check the network; replicas of a registry must share storage and HTTP secret",
             )
         origin = self._target.mount_from if self._sessions == 1 else None
         mount = {"mount": str(self._reader.blob.digest), "from": origin or ""}
@@ -190,7 +190,7 @@ class _Upload:
 
     def _lost(self, session: _Session, status: int) -> _UnsureError:
         return _UnsureError(
-            f"{urlsplit(session.url).netloc} does not continue the upload of blob "
+            f"{urlsplit(session.url).netloc} does not resume the upload of blob "
             f"{self._reader.blob.digest} at byte {session.offset}: HTTP {status}",
             hint="run the command again later",
         )

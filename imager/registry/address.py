@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from imager.registry.interfaces import reachable_addresses
 from imager.support.errors import InputError
 
-_HINT = "write it as HOST:PORT, such as 127.0.0.1:3172 or [::1]:3172; :3172 is every address"
+_HINT = (
+    "write it as HOST:PORT, such as 127.0.0.1:3172 or [::1]:3172; :3172 listens on all addresses"
+)
 
 
 @dataclass(frozen=True, slots=True)

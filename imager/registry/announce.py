@@ -38,7 +38,7 @@ class Announcement:
         if wanted and self.url is None and address.is_everywhere:
             raise InputError(
                 f"{address} is not an address that clients can use",
-                hint="say where they reach the server: --advertise-url http://192.0.2.7:3172",
+                hint="give the URL at which they reach the server: --advertise-url http://192.0.2.7:3172",
             )
 
     def write(self, registries: Iterable[str], url: str) -> tuple[Path, ...]:

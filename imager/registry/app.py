@@ -82,7 +82,7 @@ class RegistryApp:
             status, problem = response.status, reply.problem
             sent = 0 if problem or request.method == "HEAD" else response.content_length or 0
         except ConnectionError as error:
-            problem = f"not sent to its end: {error}"
+            problem = f"not sent completely: {error}"
             raise
         finally:
             agent = request.headers.get("User-Agent", "")
@@ -116,7 +116,7 @@ class RegistryApp:
         writer = await response.prepare(request)
         transport = request.transport
         if writer is None or transport is None:
-            raise ConnectionAbortedError("the client has gone")
+            raise ConnectionAbortedError("the client has disconnected")
         if request.method == "GET" and part.length:
             writer.send_headers()
             channel = Channel(transport, writer, self._patience)
@@ -127,7 +127,7 @@ class RegistryApp:
 
 def _route(request: BaseRequest) -> Target:
     if request.version < HttpVersion10:
-        return Refusal(505, "UNSUPPORTED", "this registry speaks HTTP/1.0 and 1.1")
+        return Refusal(505, "UNSUPPORTED", "only HTTP/1.0 and HTTP/1.1 are supported")
     if request.method not in METHODS:
         return Refusal(
             405, "UNSUPPORTED", "this registry is read-only: only GET and HEAD are allowed"

@@ -117,7 +117,7 @@ def _address(text: str) -> IpAddress:
     except ValueError as error:
         raise InputError(
             f"{text[:200]!r} is not an IP address",
-            hint="give names by --advertised-name, and addresses without port or mask",
+            hint="use --advertised-name for names; write addresses without port or mask",
         ) from error
 
 
@@ -127,7 +127,7 @@ def _dns_name(text: str) -> str:
     if len(name) > _LONGEST_NAME or not _DNS_NAME.fullmatch(name):
         raise InputError(
             f"{text[:200]!r} is not a DNS name",
-            hint="give addresses by --advertised-address; names in ASCII (xn--...), no port",
+            hint="use --advertised-address for addresses; write names in ASCII, without port",
         )
     return name
 
@@ -136,7 +136,7 @@ def _check_targets(files: CertificateFiles, *, force: bool) -> None:
     paths = (files.ca, files.ca_key, files.certificate, files.key, files.patch)
     if len({path.resolve() for path in paths}) != len(paths):
         raise InvalidKeyError(
-            "certificates, keys and patch are five files, and two have the same name"
+            "certificates, keys and patch must be five different files: two have the same name"
         )
     for path in paths:
         check_output_folder(path.parent)
@@ -155,8 +155,8 @@ def _is_new(files: CertificateFiles) -> bool:
     if len(found) == 1:
         (missing,) = {files.ca, files.ca_key}.difference(found)
         raise InvalidKeyError(
-            f"{found[0]} is there, but {missing} is not: both are needed to issue a certificate",
-            hint="give the other file, or other names to make a new authority",
+            f"{found[0]} exists, but {missing} does not: both are needed to issue a certificate",
+            hint="give the missing file, or other names to create a new authority",
         )
     return not found
 
@@ -169,21 +169,21 @@ def _load_issuer(files: CertificateFiles, now: datetime.datetime) -> tuple[Issue
     key, warnings = load_private_key(files.ca_key)
     if authority.public_key() != key.public_key():
         raise InvalidKeyError(
-            f"{files.ca}: this certificate ({subject(authority)}) is not of the key {files.ca_key}",
-            hint="give the two that were made together, or other names to make a new authority",
+            f"{files.ca}: {files.ca_key} is not the key of this certificate ({subject(authority)})",
+            hint="give a certificate and its key, or other names to create a new authority",
         )
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise UnsupportedError(f"{files.ca_key}: an authority's key must be an RSA or EC key")
     if not _may_issue(authority):
         raise InvalidKeyError(
-            f"{files.ca}: this certificate ({subject(authority)}) is not of an authority",
-            hint="give other names to make a new authority",
+            f"{files.ca}: this certificate ({subject(authority)}) is not a CA certificate",
+            hint="give other names to create a new authority",
         )
     if not authority.not_valid_before_utc <= now < authority.not_valid_after_utc:
         raise InputError(
-            f"{files.ca} is valid from {authority.not_valid_before_utc:%Y-%m-%d} to "
-            f"{authority.not_valid_after_utc:%Y-%m-%d}, and not now",
-            hint="check the clock, or give other names to make a new authority",
+            f"{files.ca} is not valid now, but from {authority.not_valid_before_utc:%Y-%m-%d} to "
+            f"{authority.not_valid_after_utc:%Y-%m-%d}",
+            hint="check the clock, or give other names to create a new authority",
         )
     return Issuer(authority, key), warnings
 

@@ -75,7 +75,7 @@ def _string(text: str) -> str:
     """Return `text` as a basic string of TOML (v1.0.0), which is JSON's if all is printable."""
     if not text.isprintable():
         raise InputError(
-            f"{text!r} cannot stand in {_FILE}", hint="give a name of printable characters"
+            f"{text!r} cannot be written to {_FILE}", hint="use only printable characters"
         )
     return json.dumps(text, ensure_ascii=False)
 
@@ -91,4 +91,4 @@ def _check_ours(path: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint=_HINT) from error
     if not ours:
-        raise InputError(f"{path} is not one that imager wrote", hint=_HINT)
+        raise InputError(f"{path} was not written by imager", hint=_HINT)

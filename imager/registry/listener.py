@@ -116,14 +116,15 @@ async def _start(runner: ServerRunner, address: Address, tls: ssl.SSLContext | N
 
 def _cannot_listen(address: Address, error: OSError) -> HostError:
     hints = {
-        errno.EADDRINUSE: "stop what uses it (`ss -ltnp` lists it), or choose another --address",
-        errno.EADDRNOTAVAIL: "no interface has it: `ip address` lists those that there are",
-        errno.EACCES: "ports below 1024 need a privilege: choose a higher one with --address",
+        errno.EADDRINUSE: "stop the program that uses it (`ss -ltnp` lists it), or choose another "
+        "--address",
+        errno.EADDRNOTAVAIL: "no interface has this address: `ip address` lists all of them",
+        errno.EACCES: "ports below 1024 need privileges: choose a higher port with --address",
     }
     reason = (error.strerror or str(error)).partition(": ")[2] if error.errno else str(error)
     return HostError(
         f"cannot listen on {address}: {reason or error.strerror}",
-        hint=hints.get(error.errno or 0, "give another address by --address"),
+        hint=hints.get(error.errno or 0, "choose another address with --address"),
     )
 
 

@@ -142,4 +142,4 @@ def _full(name: Name) -> str:
 
 
 def _unknown_name(name: Name) -> Reply:
-    return refuse(404, "NAME_UNKNOWN", f"the cache has no image of {_full(name)}")
+    return refuse(404, "NAME_UNKNOWN", f"the cache has no repository {_full(name)}")

@@ -93,7 +93,7 @@ class Refusal:
 
 DocumentTarget = Health | Base | RepositoryList | TagList | ManifestTarget | Referrers | Refusal
 Target = DocumentTarget | BlobTarget
-_NOTHING = Refusal(404, "UNSUPPORTED", "there is nothing under this path")
+_NOTHING = Refusal(404, "UNSUPPORTED", "this path does not exist")
 
 
 class _RefusedError(Exception):
@@ -122,7 +122,7 @@ def _parse(path: str, query: str) -> Target:
     try:
         parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
     except ValueError as error:
-        raise _RefusedError(400, "UNSUPPORTED", "there are too many parameters") from error
+        raise _RefusedError(400, "UNSUPPORTED", "too many query parameters") from error
     match parts:
         case ["", "healthz"] | ["", "healthz", ""]:
             return Health()

@@ -70,13 +70,13 @@ class ServerTls:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise InvalidKeyError(
                 f"cannot serve TLS with {self.certificate} and {self.key}: {reason}",
-                hint="`imager images cache-cert-gen` makes a pair that fits",
+                hint="`imager images cache-cert-gen` creates a matching pair",
             ) from error
         return context
 
 
 def _no_passphrase() -> str:
-    raise ValueError("the key has a passphrase, which cannot be entered here")
+    raise ValueError("the key is encrypted, which is not supported")
 
 
 def run_service(

@@ -40,7 +40,7 @@ async def send_blob(channel: Channel, blob: OpenBlob, start: int, length: int) -
             await _send(channel, blob, start, length)
     except TimeoutError as error:
         channel.transport.abort()
-        raise ConnectionAbortedError("the client hangs") from error
+        raise ConnectionAbortedError("the client has stalled") from error
     except OSError as error:
         channel.transport.abort()
         raise ConnectionAbortedError(error.strerror or str(error)) from error
@@ -93,10 +93,10 @@ async def _send_range(
     transport: asyncio.Transport, file: BinaryIO, offset: int, length: int
 ) -> None:
     if transport.is_closing():
-        raise ConnectionAbortedError("the client has gone")
+        raise ConnectionAbortedError("the client has disconnected")
     sent = await asyncio.get_running_loop().sendfile(transport, file, offset, length)
     if sent != length:
-        raise ConnectionAbortedError("the file has become shorter")
+        raise ConnectionAbortedError("the file was truncated")
 
 
 async def _send_zeros(channel: Channel, count: int) -> None:

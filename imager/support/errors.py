@@ -202,15 +202,15 @@ class NoSpaceError(HostError):
     """A disk or quota is full, or the output is larger than a file can be there."""
 
     remedy = (
-        "Free space, or write to another folder. --dry-run prints what is needed; $TMPDIR is where "
-        "temporary files are written."
+        "Free space, or write to another folder. --dry-run prints the space needed. Temporary "
+        "files are written to $TMPDIR."
     )
 
 
 class PermissionDeniedError(HostError):
     """The user may not read or write a file, folder or device."""
 
-    remedy = "See who owns it and the folders above it (ls -ld), or run as another user."
+    remedy = "Check who owns it and its parent folders (ls -ld), or run as another user."
 
 
 class AlreadyExistsError(InputError):
@@ -220,7 +220,7 @@ class AlreadyExistsError(InputError):
 
 
 class NoRoomError(NoSpaceError):
-    """There was no room to write: who knows the place adds it, see `no_room`."""
+    """A full disk or quota at a place that a caller adds; see `no_room`."""
 
 
 def no_room(error: OSError, place: object = "") -> HostError | None:
@@ -231,7 +231,7 @@ def no_room(error: OSError, place: object = "") -> HostError | None:
     kind = NoSpaceError if place else NoRoomError
     if error.errno == errno.EFBIG:
         return kind(
-            f"the output is larger than a file can be {f'in {place}' if place else 'there'}",
+            f"the output exceeds the largest file size{f' in {place}' if place else ''}",
             hint="choose another file system, or a smaller size",
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -262,7 +262,7 @@ class MissingProgramError(DependencyError):
 class ProgramFailedError(DependencyError):
     """A program that was run failed."""
 
-    remedy = "The end of what it printed is in the message; run it by hand to see more."
+    remedy = "The message has the last lines of its output; run it by hand to see more."
 
 
 class OutputError(ImagerError):

@@ -46,7 +46,8 @@ def check_output_folder(folder: Path) -> None:
         )
     if not folder.is_dir():
         raise InputError(
-            f"the output folder {folder} is not a folder", hint="choose a folder, or make one"
+            f"the output folder {folder} is not a folder",
+            hint="choose another folder, or create one",
         )
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise HostError(
@@ -107,7 +108,7 @@ def _check_is_for_files(folder: Path) -> None:
     within = (folder.absolute(), *folder.absolute().parents)
     if _DEVICES in within and _SHARED_MEMORY not in within:
         raise InputError(
-            f"{folder} is a place for devices, not for files",
+            f"{folder} is for devices, not for files",
             hint="choose another folder, and write the output to the device with dd",
         )
 
@@ -127,8 +128,8 @@ def temporary_place() -> Path:
     why = "is not writable" if folder.is_dir() else "is not a folder"
     what = why if folder.exists() else "does not exist"
     raise HostError(
-        f"{chosen}, which TMPDIR names, {what}",
-        hint="set TMPDIR to a folder that can be written, or leave it unset",
+        f"TMPDIR is {chosen}, which {what}",
+        hint="set TMPDIR to a writable folder, or unset it",
     )
 
 
@@ -158,7 +159,7 @@ def check_free_space(folder: Path, needed: int) -> None:
     free = free_space(folder)
     if free < needed:
         raise NoSpaceError(
-            f"{folder} has {format_size(free)} free and {format_size(needed)} are needed",
+            f"{folder} has {format_size(free)} free, but {format_size(needed)} are needed",
             hint="free space there, or write to another folder",
         )
 
@@ -186,7 +187,7 @@ def cannot_create(path: Path, error: OSError) -> ImagerError:
     if error.errno == errno.ENAMETOOLONG:
         return InputError(
             f"cannot create {path}: {error.strerror}",
-            hint=f"choose a shorter name: while it is written, {_MARK} characters come to it",
+            hint=f"choose a shorter name: the temporary file's name is {_MARK} characters longer",
         )
     return HostError(
         f"cannot create {path}: {error.strerror}",

@@ -28,7 +28,7 @@ def read_input(source: str, *, what: str, limit: int, hint: str = "") -> str:
             with Path(source).open(encoding="utf-8-sig") as file:
                 text = file.read(limit + 1)
         if "\0" in text:
-            raise ValueError("it is not text, it has bytes of zero")
+            raise ValueError("it is not text: it contains NUL bytes")
     except (OSError, ValueError) as error:
         place = f"on {input_name(source)}" if source == STDIN else source
         raise InputError(f"cannot read the {what} {place}: {_reason(error)}", hint=hint) from error
@@ -42,7 +42,7 @@ def read_input(source: str, *, what: str, limit: int, hint: str = "") -> str:
 
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"it is not UTF-8, at byte {error.start}"
+        return f"it is not UTF-8: invalid byte at offset {error.start}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)  # a NUL byte in the name or in the text

@@ -57,7 +57,7 @@ class Meter:
         """Return the speed and the remaining time, or how long the transfer has stalled."""
         silent = time.monotonic() - self._last
         if silent >= _SILENT and self.done < self.total:
-            return f"nothing for {duration(silent)}"
+            return f"stalled for {duration(silent)}"
         if not self.speed:
             return ""
         unit, name = self._unit

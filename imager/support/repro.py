@@ -32,7 +32,7 @@ def source_date_epoch() -> int:
     if not text.isascii() or not text.isdigit():
         raise InputError(
             f"SOURCE_DATE_EPOCH={text!r} is not a number of seconds since 1970",
-            hint="set it to for example $(git log -1 --format=%ct), or unset it",
+            hint="set it, for example to $(git log -1 --format=%ct), or unset it",
         )
     return min(max(int(text), _EARLIEST_EPOCH), _LATEST_EPOCH)
 

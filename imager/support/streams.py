@@ -24,7 +24,7 @@ class _Answers(io.FileIO):
         except OSError as error:
             raise OutputError(
                 f"cannot write to standard output: {error.strerror}",
-                hint="free space where it leads, or send it elsewhere",
+                hint="free space at its destination, or redirect it elsewhere",
             ) from error
 
 

@@ -62,7 +62,7 @@ def run_tool(
         out, err = _communicated(process, [stdin] if isinstance(stdin, bytes) else stdin)
     if process.returncode != 0:
         said = (err or out).decode(errors="replace").strip().splitlines()
-        tail = "; ".join(said[-_STDERR_LINES:]) or "it said nothing"
+        tail = "; ".join(said[-_STDERR_LINES:]) or "it printed nothing"
         raise ProgramFailedError(f"{name} failed with exit code {process.returncode}: {tail}")
     return out
 

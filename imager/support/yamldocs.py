@@ -77,7 +77,7 @@ class CheckedComposer(Composer):
     def _size_of(self, alias: yaml.events.AliasEvent) -> int:
         size = self._anchored.get(alias.anchor or "")
         if size is None:
-            raise _error(f"alias {alias.anchor!r} is inside what it stands for", alias)
+            raise _error(f"alias {alias.anchor!r} is inside its own anchor", alias)
         return size
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
@@ -86,7 +86,7 @@ class CheckedComposer(Composer):
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key.value, str):
-                raise _error("a key must be one word", key)
+                raise _error("a key must be a scalar", key)
             if key.value in seen:
                 self.on_repeated_key(node, key)
             seen.add(key.value)
@@ -157,7 +157,7 @@ def load_documents(text: str) -> Sequence[object]:
 def _unique(pairs: Sequence[tuple[str, object]]) -> Mapping[str, object]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("an object has a duplicate key")
     return values
 
 

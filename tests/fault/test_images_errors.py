@@ -62,7 +62,7 @@ def test_the_server_serves(server: Registry, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "reply", "code", "said"),
     [
-        (BLOB_PATH, Answer(body=BLOB[:-1] + b"x"), DEPENDENCY, "is not what its digest says"),
+        (BLOB_PATH, Answer(body=BLOB[:-1] + b"x"), DEPENDENCY, "does not match its digest"),
         (BLOB_PATH, Answer(body=BLOB[:-1]), DEPENDENCY, "announced with"),
         (BLOB_PATH, Answer(body=BLOB + b"x"), DEPENDENCY, "announced with"),
         (BLOB_PATH, Answer(404), INPUT, sha256(BLOB)),
@@ -71,10 +71,10 @@ def test_the_server_serves(server: Registry, folder: Path) -> None:
             ROOT,
             Answer(body=MANIFEST, headers={**TYPED, "Docker-Content-Digest": "sha256:" + "0" * 64}),
             DEPENDENCY,
-            "is not what its digest says",
+            "does not match its digest",
         ),
         (ROOT, Answer(404), INPUT, "is not in the registry"),
-        (ROOT, Answer(401), INPUT, "does not say how to log in"),
+        (ROOT, Answer(401), INPUT, "sent no authentication challenge"),
         (
             ROOT,
             Answer(401, headers={"WWW-Authenticate": 'Basic realm="site"'}),
@@ -198,7 +198,7 @@ def test_a_disk_that_is_too_small(server: Registry, folder: Path) -> None:
     prefix = (*SMALL_DISK, folder)
     done = cli.run(*arguments(folder / "cache"), stdin=image(server), prefix=prefix)
     message = fails(done, ENVIRONMENT)
-    assert "free and 2.0 MiB are needed" in message
+    assert "free, but 2.0 MiB are needed" in message
     assert ".partial" not in message
     assert not server.log.at(BLOB_PATH)
 
@@ -210,7 +210,7 @@ def test_a_limit_on_file_sizes(server: Registry, folder: Path, compression: str)
     prefix = ("prlimit", f"--fsize={limit}")
     options = ("--layer-compression", compression)
     done = cli.run(*arguments(folder / "cache", *options), stdin=image(server), prefix=prefix)
-    assert "larger than a file can be" in fails(done, ENVIRONMENT)
+    assert "exceeds the largest file size" in fails(done, ENVIRONMENT)
     assert not any(folder.iterdir())
 
 

@@ -180,7 +180,7 @@ def test_a_folder_for_temporary_files_that_is_none(site: Site, name: str, what: 
     place = site.folder / name
     before = site.snapshot()
     done = run("metal", "--assets", site.assets, "-o", site.out, env={"TMPDIR": str(place)})
-    check_error(done, HOST, f"{place}, which TMPDIR names, {what}", hint="set TMPDIR")
+    check_error(done, HOST, f"TMPDIR is {place}, which {what}", hint="set TMPDIR")
     assert site.snapshot() == before
 
 
@@ -192,7 +192,9 @@ def test_largest_file_size_reached(site: Site, command: tuple[str, ...]) -> None
     (site.assets / "amd64/initramfs.xz").write_bytes(random.Random(1).randbytes(9 * MIB))
     before = site.snapshot()
     done = site.run(*command, prefix=("prlimit", f"--fsize={4 * MIB}"))
-    check_error(done, HOST, f"larger than a file can be in {site.out}", hint="another file system")
+    check_error(
+        done, HOST, f"exceeds the largest file size in {site.out}", hint="another file system"
+    )
     assert site.snapshot() == before
 
 

@@ -82,5 +82,5 @@ def test_an_output_at_a_device(site: Site) -> None:
         stdin="x.io/a:v1\n",
         cwd=site.folder,
     )
-    check_error(done, 2, "/dev is a place for devices", hint="with dd")
+    check_error(done, 2, "/dev is for devices", hint="with dd")
     assert not Path("/dev/sdz9").exists()

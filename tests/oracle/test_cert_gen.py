@@ -201,8 +201,12 @@ def test_what_is_wrong_leaves_nothing(tmp_path: Path) -> None:
         (("--advertised-name", "bücher.example"), "is not a DNS name", "xn--"),
         (ca, "but ca.key is not", "the other file"),
         (key, "but ca.crt is not", "the other file"),
-        ((*ca, *other_key), "is not of the key", "made together"),
-        (("--tls-ca-file", leaf, "--tls-ca-key-file", leaf_key), "not of an authority", "other"),
+        ((*ca, *other_key), "is not the key of this certificate", "a certificate and its key"),
+        (
+            ("--tls-ca-file", leaf, "--tls-ca-key-file", leaf_key),
+            "is not a CA certificate",
+            "other",
+        ),
         (("--tls-ca-file", leaf_key, *key), "private key, not a certificate", "its own option"),
         (("--tls-key-file", "tls.crt"), "two have the same name", ""),
         (("--tls-cert-file", "."), "is a folder", "name of a file"),
@@ -215,7 +219,7 @@ def test_what_is_wrong_leaves_nothing(tmp_path: Path) -> None:
         cwd=out,
         prefix=("faketime", "2099-01-01 00:00:00"),
     )
-    check_error(old, INPUT, "and not now", hint="clock")
+    check_error(old, INPUT, "is not valid now", hint="clock")
     assert list(out.iterdir()) == []
 
 

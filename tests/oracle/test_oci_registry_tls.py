@@ -107,7 +107,7 @@ def test_a_client_certificate(tmp_path: Path, layout: Path, authority: Authority
     both.write_bytes(certificate.read_bytes() + key.read_bytes())
     with private_registry(tmp_path, authority, layout) as host:
         ca = ("--registry-ca", authority.certificate)
-        check_error(create(tmp_path, host, *ca), DEPENDENCY, "wants a client certificate")
+        check_error(create(tmp_path, host, *ca), DEPENDENCY, "requires a client certificate")
         elsewhere = ("--registry-client-cert", f"other.example={both}")
         check_error(create(tmp_path, host, *ca, *elsewhere), DEPENDENCY, host)
         for files in (f"{certificate}:{key}", f"{both}"):

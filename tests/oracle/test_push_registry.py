@@ -101,7 +101,7 @@ def test_what_is_there_is_not_sent_twice(
     check_pushed(registry, "twice/cache", cache)
     proxy.log.clear()
     again = push(cache, f"{name}:v2", *CHUNK)
-    assert f"0 blobs sent (0 bytes), 2 blobs there already ({size} bytes)" in again
+    assert f"0 blobs sent (0 bytes), 2 blobs already present ({size} bytes)" in again
     assert sorted(methods(proxy)) == ["HEAD", "HEAD", "PUT"]
     assert proxy.log.lines[-1] == "PUT /v2/twice/cache/manifests/v2"
 

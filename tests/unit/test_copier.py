@@ -330,7 +330,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_a_limit_on_file_sizes(plain: Path, tmp_path: Path) -> None:
-    expected = pytest.raises(HostError, match="larger than a file can be there")
+    expected = pytest.raises(HostError, match="exceeds the largest file size")
     with (tmp_path / "out").open("wb") as file, largest_file(1 << 20), expected:
         write_content(Content((1 << 20) + 1), file.fileno(), progress=ignore)
 

@@ -91,7 +91,7 @@ def test_space_is_asked_for_before_the_layer(
 ) -> None:
     layer = serve(registry, make_cache_layout(flat_cache(tmp_path), tmp_path / "layout"))
     monkeypatch.setattr(folders, "free_space", lambda _folder: 100)
-    with pytest.raises(HostError, match="free and"):
+    with pytest.raises(HostError, match="free, but"):
         pull(registry, layers)
     assert not registry.log.at(layer)
     monkeypatch.undo()

@@ -129,7 +129,7 @@ def test_what_one_blob_lacks_does_not_keep_the_others(tmp_path: Path) -> None:
     with pytest.raises(ImagerError, match="2 blobs failed:\n") as failed:
         fetch(places)
     assert "not there" in failed.value.message
-    assert "not what its digest says" in failed.value.message
+    assert "does not match its digest" in failed.value.message
     assert [sum(source.pieces) for source in good] == [10_000] * 10
 
 

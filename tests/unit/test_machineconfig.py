@@ -488,7 +488,7 @@ def test_all_that_is_wrong_is_told_at_once_by_line() -> None:
     [
         ("machine: {\n", "m.yaml: line 2: "),
         ("a: 1\na: 2\n", "m.yaml: line 2: key 'a' is given twice"),
-        ("machine: &a [*a]", "is inside what it stands for"),
+        ("machine: &a [*a]", "is inside its own anchor"),
         ("machine: " + "[" * 500, "nests deeper"),
         ("machine: !!python/object:os.system {}", "could not determine a constructor"),
         ("\0", "m.yaml: not YAML"),

@@ -56,9 +56,9 @@ def test_silence_is_told(clock: Clock) -> None:
     meter = Meter(MIB)
     meter.advance(MIB // 2)
     clock.now += 75
-    assert meter.pace() == "nothing for 1 min 15 s"
+    assert meter.pace() == "stalled for 1 min 15 s"
     meter.advance(0)  # to look whether the run was stopped
-    assert meter.pace() == "nothing for 1 min 15 s"
+    assert meter.pace() == "stalled for 1 min 15 s"
     meter.advance(MIB // 2)
     clock.now += 75
     assert meter.pace().endswith("KiB/s, 0 s left") or meter.pace().endswith("MiB/s, 0 s left")

@@ -62,7 +62,7 @@ def test_only_an_internal_registry_names_internal_servers(target: str) -> None:
 @pytest.mark.parametrize("target", METADATA)
 def test_nobody_names_a_metadata_service(target: str) -> None:
     for origin in ("public.example", "10.9.9.9", "127.0.0.1:5000", "169.254.1.1"):
-        with pytest.raises(DependencyError, match="the metadata service of a cloud"):
+        with pytest.raises(DependencyError, match="a cloud metadata service"):
             check(origin, target)
 
 
@@ -139,7 +139,7 @@ def test_each_host_is_looked_up_where_it_is_asked(
     ],
 )
 def test_a_url_whose_host_readers_see_differently_is_refused(target: str) -> None:
-    with pytest.raises(DependencyError, match="which is not the URL of a server"):
+    with pytest.raises(DependencyError, match="which is not a valid URL"):
         follow("https://public.example/v2/", target)
 
 
@@ -152,7 +152,7 @@ def test_nothing_is_asked_of_a_metadata_service(server: Registry, place: str, ta
     server.always(BLOB_PATH, moved)
     server.always("/token?service=s&scope=repository%3Ateam%2Fapp%3Apull", moved)
     source = image(server, auths={server.host: "me:x"})
-    with pytest.raises(DependencyError, match="the metadata service of a cloud"):
+    with pytest.raises(DependencyError, match="a cloud metadata service"):
         fetch(source) if place == "redirect" else source.root()
 
 

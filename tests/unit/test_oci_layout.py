@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from imager.oci import layout as lay
 from imager.oci import manifest as m
 from imager.oci.digest import Digest
-from imager.oci.errors import NotFoundError
+from imager.oci.errors import InvalidImageError, NotFoundError
 from imager.oci.platform import Platform
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from tests.lib.tools.support import content_bytes
@@ -114,11 +115,12 @@ def _huge(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "kind", "why"),
     [
-        (_no_mark, InputError, "not an OCI image layout"),
+        (_no_mark, InvalidImageError, "not an OCI image layout"),
+        (shutil.rmtree, InvalidImageError, "does not exist"),
         (_future, UnsupportedError, "2.0.0"),
         (_not_an_index, InputError, "not an index"),
-        (_link_outside, InputError, "leaves the layout"),
-        (_huge, InputError, "too large for a document"),
+        (_link_outside, InvalidImageError, "leads out of the folder"),
+        (_huge, InvalidImageError, "too large for a JSON document"),
     ],
 )
 def test_refuses_to_open(
@@ -135,10 +137,10 @@ def test_refuses_a_damaged_manifest(tmp_path: Path) -> None:
     path = folder / lay.blob_path(Digest.of(MANIFEST))
     path.write_bytes(MANIFEST.replace(b"gzip", b"gzop").replace(b'"layers"', b'"lavers"'))
     image = lay.Layout.open(folder).select()
-    with pytest.raises(InputError, match="not what its digest says"):
+    with pytest.raises(InvalidImageError, match="does not match its digest"):
         image.root()
     path.write_bytes(MANIFEST[:-1])
-    with pytest.raises(InputError, match="its descriptor says"):
+    with pytest.raises(InvalidImageError, match="its descriptor says"):
         image.root()
 
 
@@ -148,7 +150,7 @@ def test_refuses_a_damaged_blob(tmp_path: Path) -> None:
     layer = blob(m.OCI_LAYER, LAYER)
     path = folder / lay.blob_path(layer.digest)
     path.write_bytes(LAYER[:-1] + b"?")
-    with pytest.raises(InputError, match="not what its digest says"):
+    with pytest.raises(InvalidImageError, match="does not match its digest"):
         image.fetch_blob(layer, io.BytesIO())
     path.write_bytes(LAYER[:-1])
     with pytest.raises(InputError, match="has 16999 bytes"):
@@ -159,7 +161,7 @@ def test_refuses_a_damaged_blob(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(LAYER)
     path.symlink_to(outside)
-    with pytest.raises(InputError, match="leaves the layout"):
+    with pytest.raises(InputError, match="leads out of the folder"):
         image.blob_content(layer)
     path.unlink()
     path.symlink_to(path)

@@ -235,7 +235,7 @@ def test_all_images_of_an_archive(tmp_path: Path) -> None:
     names = [NAME, "docker.io/library/alpine:3", OTHER]
     assert [str(name) for name, _ in found.images] == names
     (warning,) = found.warnings
-    assert "1 image without a full name left out" in warning
+    assert "skipped 1 image without a full name" in warning
     assert list(roots(f"docker-archive:{docker}:alpine:3")) == names[1:2]
     with pytest.raises(InputError, match="3 images"):
         opened(f"{NAME}=docker-archive:{docker}")

@@ -182,8 +182,8 @@ def test_a_registry_token_is_sent_as_it_is(server: Registry) -> None:
     [
         (Answer(400), "refuses the stored credentials"),
         (Answer(401), "refuses the stored credentials"),
-        (Answer(404), "does not exchange identity tokens"),
-        (Answer(405), "does not exchange identity tokens"),
+        (Answer(404), "does not accept identity tokens"),
+        (Answer(405), "does not accept identity tokens"),
     ],
 )
 def test_identity_tokens_that_are_refused(server: Registry, reply: Answer, why: str) -> None:
@@ -219,7 +219,11 @@ Make = Callable[[Registry], Mapping[str, Fault]]
 @pytest.mark.parametrize(
     ("make", "kind", "why"),
     [
-        (lambda s: {ROOT: challenge(s)}, DependencyError, "/app:v1: .* gives no token: HTTP 404"),
+        (
+            lambda s: {ROOT: challenge(s)},
+            DependencyError,
+            "/app:v1: .* returned no token: HTTP 404",
+        ),
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(401)},
             InputError,
@@ -233,27 +237,27 @@ Make = Callable[[Registry], Mapping[str, Fault]]
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(200, b"{}")},
             DependencyError,
-            "no valid token",
+            "the token from .* is not valid",
         ),
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: token("a\nb: c")},
             DependencyError,
-            "no valid token",
+            "is not valid",
         ),
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(200, b"<html>")},
             DependencyError,
-            "/team/app:v1: 127.0.0.1:[0-9]+ gives no token: its answer is not valid JSON",
+            "/team/app:v1: 127.0.0.1:[0-9]+ returned no token: its response is not valid JSON",
         ),
         (
             lambda s: {ROOT: challenge(s), TOKEN_PATH: Answer(200, b'{"token": 1}')},
             DependencyError,
-            "gives no token: its answer: token must be a string",
+            "returned no token: its response: token must be a string",
         ),
         (
             lambda s: {ROOT: challenge(s, realm="file:///etc/passwd")},
             DependencyError,
-            "refers to 'file:///etc/passwd', which is not the URL",
+            "refers to 'file:///etc/passwd', which is not a valid URL",
         ),
         (
             lambda s: {ROOT: challenge(s, realm="https://[x/")},
@@ -270,7 +274,7 @@ Make = Callable[[Registry], Mapping[str, Fault]]
             DependencyError,
             "unsupported authentication scheme: negotiate",
         ),
-        (lambda _: {ROOT: Answer(401)}, InputError, "does not say how to log in"),
+        (lambda _: {ROOT: Answer(401)}, InputError, "sent no authentication challenge"),
     ],
 )
 def test_refused_logins(server: Registry, make: Make, kind: type[ImagerError], why: str) -> None:
@@ -287,7 +291,7 @@ def test_refused_logins(server: Registry, make: Make, kind: type[ImagerError], w
     [
         (Answer(200, b"<html>"), None, "a login page may be answering"),
         (Answer(429), None, "wait, or log in"),
-        (Answer(418), None, "ask who runs it"),
+        (Answer(418), None, "contact its operator"),
         (Answer(403), "me:old", "log in again"),
         (Answer(403), None, "check the image's name, or log in"),
     ],

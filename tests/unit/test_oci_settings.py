@@ -63,7 +63,7 @@ def test_mirrors_are_in_order_and_before_what_a_folder_says(tmp_path: Path) -> N
         (RegistryOptions(mirrors=("docker.io=https://m:99999",)), "is not the URL of a registry"),
         (RegistryOptions(mirrors=("docker.io=https://m/\n",)), "is not the URL of a registry"),
         (RegistryOptions(mirrors=("docker.io=https://[m",)), "is not a URL"),
-        (RegistryOptions(mirrors=("docker.io=https://m/?a=b",)), "no query"),
+        (RegistryOptions(mirrors=("docker.io=https://m/?a=b",)), "must not have a query"),
         (RegistryOptions(ca_files=(Path("/none"),)), "cannot read CA file /none"),
         (RegistryOptions(ca_files=(Path(__file__),)), "CA file .* is not valid"),
         (RegistryOptions(client_certificates=("c.pem",)), r"is not HOST=CERT\[:KEY\]"),
@@ -247,8 +247,8 @@ def test_a_name_that_is_rewritten_into_none(tmp_path: Path) -> None:
         ('server = "ftp://x"', "hosts.toml: 'ftp://x' is not the URL of a registry"),
         ('ca = "none.pem"', r"cannot read CA file .*r\.example/none\.pem"),
         ('client = [["a"]]', "hosts.toml: client"),
-        ('header = {"a b" = "c"}', "'a b' is not a header field"),
-        ('header = {a = "b\\r\\nc: d"}', "'a' is not a header field"),
+        ('header = {"a b" = "c"}', "'a b' is not a valid header field"),
+        ('header = {a = "b\\r\\nc: d"}', "'a' is not a valid header field"),
     ],
 )
 def test_mistakes_in_hosts_toml(tmp_path: Path, text: str, why: str) -> None:

@@ -114,7 +114,7 @@ def test_a_file_of_somebody_else_stops_everything(tmp_path: Path, foreign: str) 
     path.parent.mkdir()
     path.write_text(foreign)
     before = tree_files(tmp_path)
-    with pytest.raises(InputError, match=r"hosts.toml is not one that imager wrote") as caught:
+    with pytest.raises(InputError, match=r"hosts.toml was not written by imager") as caught:
         write_hosts(tmp_path, REGISTRIES, url=URL, ca_file=None)
     assert str(path) in caught.value.message
     assert "move it away" in caught.value.hint
@@ -169,6 +169,6 @@ def test_what_is_no_url(tmp_path: Path, url: str) -> None:
 
 
 def test_a_ca_that_toml_cannot_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot stand in hosts\.toml"):
+    with pytest.raises(InputError, match=r"cannot be written to hosts\.toml"):
         write_hosts(tmp_path, (), url="https://a", ca_file=Path("a\nb"))
     assert tree_files(tmp_path) == {}

@@ -48,16 +48,23 @@ def test_what_cannot_be_read(
 def test_what_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"ab\xff")
-    assert refused(str(path)) == f"cannot read the letter {path}: it is not UTF-8, at byte 2"
+    assert (
+        refused(str(path))
+        == f"cannot read the letter {path}: it is not UTF-8: invalid byte at offset 2"
+    )
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), "utf-8"))
-    assert refused("-") == "cannot read the letter on standard input: it is not UTF-8, at byte 0"
+    assert (
+        refused("-")
+        == "cannot read the letter on standard input: it is not UTF-8: invalid byte at offset 0"
+    )
 
 
 def test_what_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a\0b")
     assert (
-        refused(str(path)) == f"cannot read the letter {path}: it is not text, it has bytes of zero"
+        refused(str(path))
+        == f"cannot read the letter {path}: it is not text: it contains NUL bytes"
     )
 
 

@@ -305,7 +305,7 @@ def test_output_folders_that_will_not_do(tmp_path: Path, monkeypatch: pytest.Mon
         check_output_folder(tmp_path / "it's gone")
     assert shlex.split(caught.value.hint) == ["mkdir", "-p", f"{tmp_path}/it's gone"]
     for place in (Path("/dev/sdz9"), Path("/dev"), Path("/dev/disk/by-id/x")):
-        with pytest.raises(InputError, match="is a place for devices") as caught:
+        with pytest.raises(InputError, match="is for devices") as caught:
             check_output_folder(place)
         assert caught.value.hint.endswith("write the output to the device with dd")
     check_output_folder(Path("/dev/shm"))
@@ -322,7 +322,7 @@ def test_free_space_is_asked_for_beforehand(tmp_path: Path) -> None:
     free = free_space(tmp_path)
     assert free > 0
     check_free_space(tmp_path, 1)
-    with pytest.raises(HostError, match=r"free and 1024 PiB are needed") as caught:
+    with pytest.raises(HostError, match=r"free, but 1024 PiB are needed") as caught:
         check_free_space(tmp_path, 1 << 60)
     assert "another folder" in caught.value.hint
 
@@ -485,6 +485,6 @@ def test_a_name_that_is_too_long(
     path = tmp_path / ("x" * 240)
     with pytest.raises(InputError, match="File name too long") as caught, maker(path):
         pass
-    assert "a shorter name: while it is written, 26 characters come to it" in caught.value.hint
+    assert "a shorter name: the temporary file's name is 26 characters longer" in caught.value.hint
     with maker(tmp_path / ("x" * (255 - 26))):
         pass

@@ -72,7 +72,7 @@ def test_a_bomb_of_aliases_is_refused_before_it_expands(row: str) -> None:
 
 
 def test_an_anchor_counts_anew_in_each_document() -> None:
-    assert "'x' is inside what it stands for" in problem("a: &x [1]\n---\na: &x [*x]\n")
+    assert "'x' is inside its own anchor" in problem("a: &x [1]\n---\na: &x [*x]\n")
 
 
 def test_what_nests_too_deeply() -> None:
@@ -87,7 +87,7 @@ def test_what_nests_too_deeply() -> None:
     [
         ("a: 1\nb:\n  c: 1\n  c: 2\n", "line 4: key 'c' is given twice"),
         ('{"a": 1,\n"a": 2}', "line 2: key 'a' is given twice"),
-        ("? [a]\n: b\n", "line 1: a key must be one word"),
+        ("? [a]\n: b\n", "line 1: a key must be a scalar"),
         ("a: 1\n{{- if .x }}\nb: 1\n", "line 3: "),
         ("a:\n\t- b\n", "line 2: found character that cannot start any token"),
         ("a: *x\n", "line 1: found undefined alias 'x'"),
