@@ -39,10 +39,7 @@ def answer_challenge(header: str, route: Route, credentials: Credentials) -> str
     """
     challenges = parse_challenges(header)
     if not challenges:
-        raise AccessDeniedError(
-            f"{route.reference}: the registry refuses access and sent no authentication challenge",
-            hint=login_hint(route.registry),
-        )
+        raise _denied(route, "the registry refuses access and sent no authentication challenge")
     usable = [c for scheme in ("bearer", "basic") for c in challenges if c.scheme == scheme]
     if not usable:
         names = ", ".join(dict.fromkeys(challenge.scheme for challenge in challenges))
@@ -108,17 +105,17 @@ def _exchanged(challenge: Challenge, token: str, route: Route) -> str:
         return _token(response, route, anonymous=False)
 
 
+def _denied(route: Route, why: str) -> AccessDeniedError:
+    return AccessDeniedError(f"{route.reference}: {why}", hint=login_hint(route.registry))
+
+
 def _basic(login: Login | None, route: Route) -> str:
     if login is None:
-        raise AccessDeniedError(
-            f"{route.reference}: the registry requires a login",
-            hint=login_hint(route.registry),
-        )
+        raise _denied(route, "the registry requires a login")
     if not isinstance(login, Credential):
-        raise AccessDeniedError(
-            f"{route.reference}: the registry requires a user name and a password, but the stored "
-            "login is a token",
-            hint=login_hint(route.registry),
+        raise _denied(
+            route,
+            "the registry requires a user name and a password, but the stored login is a token",
         )
     return login.basic
 

@@ -56,22 +56,14 @@ class Layout:
         another layout version, OutputError when they cannot be read.
         """
         files = FolderFiles.open(folder)
-        if not is_layout(files):
-            raise InvalidImageError(
-                f"{folder} is not an OCI image layout: {LAYOUT_FILE} or {INDEX_FILE} is missing",
-                hint="create one with: skopeo copy docker://IMAGE oci:DIR:TAG",
-            )
+        _check_is_layout(files, f"{folder} is not an OCI image layout", "oci:DIR:TAG")
         return cls.of(files)
 
     @classmethod
     def open_archive(cls, path: Path) -> Layout:
         """Open the layout in the archive at `path`; raises as `open_archive` and `open`."""
         files = open_archive(path)
-        if not is_layout(files):
-            raise InvalidImageError(
-                f"{path} is not an OCI archive: {LAYOUT_FILE} or {INDEX_FILE} is missing",
-                hint="create one with: skopeo copy docker://IMAGE oci-archive:FILE:TAG",
-            )
+        _check_is_layout(files, f"{path} is not an OCI archive", "oci-archive:FILE:TAG")
         return cls.of(files)
 
     @classmethod
@@ -161,6 +153,14 @@ class LayoutImage(StoredImage):
 def is_layout(files: ImageFiles) -> bool:
     """Return whether `files` are those of an image layout."""
     return files.has(LAYOUT_FILE) and files.has(INDEX_FILE)
+
+
+def _check_is_layout(files: ImageFiles, problem: str, form: str) -> None:
+    if not is_layout(files):
+        raise InvalidImageError(
+            f"{problem}: {LAYOUT_FILE} or {INDEX_FILE} is missing",
+            hint=f"create one with: skopeo copy docker://IMAGE {form}",
+        )
 
 
 def entry_names(entry: Descriptor) -> tuple[str, ...]:

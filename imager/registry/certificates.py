@@ -127,7 +127,7 @@ def _dns_name(text: str) -> str:
     if len(name) > _LONGEST_NAME or not _DNS_NAME.fullmatch(name):
         raise InputError(
             f"{text[:200]!r} is not a DNS name",
-            hint="use --advertised-address for addresses; write names in ASCII, without port",
+            hint="use --advertised-address for addresses; names are ASCII (xn--...), without port",
         )
     return name
 

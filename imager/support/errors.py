@@ -40,7 +40,7 @@ class ImagerError(Exception):
 
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE of sysexits.h
     id: ClassVar[str] = "internal-error"
-    remedy: ClassVar[str] = "Report it with all the lines that were printed."
+    remedy: ClassVar[str] = "Report it with the complete output."
 
     def __init_subclass__(cls) -> None:
         if "remedy" in vars(cls) and "id" not in vars(cls):
@@ -116,7 +116,7 @@ def joined(failures: Sequence[ImagerError], *, what: str) -> ImagerError:
 
 
 class InputError(ImagerError):
-    """Something that was given is wrong: an option, a profile, a list or a file."""
+    """An option, a profile, a list or a file is not valid."""
 
     id = "invalid-input"
     remedy = "Correct what the message names. `imager COMMAND --help` shows a command's options."
@@ -127,7 +127,9 @@ class InputError(ImagerError):
 class InvalidProfileError(InputError):
     """A profile with one or more problems, each `path: what is wrong`."""
 
-    remedy = "Correct the fields that are named. `imager profile reference` explains all of them."
+    remedy = (
+        "Correct the fields that the message names; `imager profile reference` lists all fields."
+    )
 
     def __init__(self, source: str, problems: Sequence[str], *, hint: str = "") -> None:
         self.problems = tuple(problems)
@@ -137,7 +139,7 @@ class InvalidProfileError(InputError):
 class InvalidManifestsError(InputError):
     """Kubernetes manifests with one or more problems, each `file: where: what is wrong`."""
 
-    remedy = "Correct the manifests at the files and lines that are named."
+    remedy = "Correct the manifests at the files and lines that the message names."
 
     def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
         self.problems = tuple(problems)
@@ -164,7 +166,7 @@ class InvalidConfigError(InputError):
     """
 
     id = "invalid-machine-config"
-    remedy = "Correct the machine configuration at the files and lines that are named."
+    remedy = "Correct the machine configuration at the files and lines that the message names."
 
     def __init__(
         self, problems: Sequence[str], *, warnings: Sequence[str] = (), hint: str = ""
@@ -182,9 +184,9 @@ def _listed(problems: Sequence[str]) -> str:
 
 
 class UnsupportedError(ImagerError):
-    """What the user asked for is understood but cannot be done."""
+    """The request is valid, but not supported."""
 
-    remedy = "Choose something else: the hint says what works."
+    remedy = "Choose an alternative: the hint names what is supported."
 
     exit_code = 3
 
@@ -193,13 +195,13 @@ class HostError(ImagerError):
     """The machine lacks something: space, a folder, a permission."""
 
     id = "host-problem"
-    remedy = "Give the machine what the message names, or use another folder or machine."
+    remedy = "Provide what the message names, or use another folder or machine."
 
     exit_code = 4
 
 
 class NoSpaceError(HostError):
-    """A disk or quota is full, or the output is larger than a file can be there."""
+    """A disk or quota is full, or the output exceeds the largest file size."""
 
     remedy = (
         "Free space, or write to another folder. --dry-run prints the space needed. Temporary "
@@ -248,7 +250,7 @@ class DependencyError(ImagerError):
     """An external program, a registry or a mirror failed."""
 
     id = "dependency-failed"
-    remedy = "Run the command again, with -v to see all requests; then look at what failed."
+    remedy = "Run the command again with -v, which prints all requests, and check what failed."
 
     exit_code = 5
 
@@ -260,7 +262,7 @@ class MissingProgramError(DependencyError):
 
 
 class ProgramFailedError(DependencyError):
-    """A program that was run failed."""
+    """An external program failed."""
 
     remedy = "The message has the last lines of its output; run it by hand to see more."
 

@@ -159,14 +159,14 @@ def damaged_layout_manifest(site: Site) -> Bad:
     path = make_layout(site.flat(), site.folder / "layout")
     name = layout_blobs(path)["manifest"]
     name.write_bytes(name.read_bytes().replace(b'"schemaVersion": 2', b'"schemaVersion": 3'))
-    return Bad(path, (name.name,), "make it again")
+    return Bad(path, (name.name,), "copy or create it again")
 
 
 def missing_layer(site: Site) -> Bad:
     path = make_layout(site.flat(), site.folder / "layout")
     layer = layout_blobs(path)["layer"]
     layer.unlink()
-    return Bad(path, (layer.name, "is missing"), "make it again")
+    return Bad(path, (layer.name, "is missing"), "copy or create it again")
 
 
 def truncated_layer(site: Site) -> Bad:

@@ -63,8 +63,8 @@ def test_the_server_serves(server: Registry, folder: Path) -> None:
     ("path", "reply", "code", "said"),
     [
         (BLOB_PATH, Answer(body=BLOB[:-1] + b"x"), DEPENDENCY, "does not match its digest"),
-        (BLOB_PATH, Answer(body=BLOB[:-1]), DEPENDENCY, "announced with"),
-        (BLOB_PATH, Answer(body=BLOB + b"x"), DEPENDENCY, "announced with"),
+        (BLOB_PATH, Answer(body=BLOB[:-1]), DEPENDENCY, "Content-Length of"),
+        (BLOB_PATH, Answer(body=BLOB + b"x"), DEPENDENCY, "Content-Length of"),
         (BLOB_PATH, Answer(404), INPUT, sha256(BLOB)),
         (BLOB_PATH, Answer(403), INPUT, "refuses access"),
         (

@@ -404,7 +404,7 @@ def test_a_file_cut_while_it_is_sent_is_seen_to_be_cut(tmp_path: Path) -> None:
         assert f"Content-Length: {blob.stat().st_size}".encode() in head
         os.truncate(blob, LARGE // 2)
         assert len(read_all(connection)) < LARGE
-        server.wait_for("shorter")
+        server.wait_for("the file was truncated")
         assert status(server, blob) == 404
 
 

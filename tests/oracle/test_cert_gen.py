@@ -199,8 +199,8 @@ def test_what_is_wrong_leaves_nothing(tmp_path: Path) -> None:
         (("--advertised-name", "10.0.0.1"), "is not a DNS name", "--advertised-address"),
         (("--advertised-name", "a..b"), "is not a DNS name", "--advertised-address"),
         (("--advertised-name", "bücher.example"), "is not a DNS name", "xn--"),
-        (ca, "but ca.key is not", "the other file"),
-        (key, "but ca.crt is not", "the other file"),
+        (ca, "but ca.key does not", "the missing file"),
+        (key, "but ca.crt does not", "the missing file"),
         ((*ca, *other_key), "is not the key of this certificate", "a certificate and its key"),
         (
             ("--tls-ca-file", leaf, "--tls-ca-key-file", leaf_key),
