@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 
 from imager.content.extents import Content
 from imager.oci.config import LARGEST_CONFIG, config_platform
@@ -22,7 +23,6 @@ from imager.oci.layerfiles import Entry, layer_entries
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.roottree import RootTree
-from imager.oci.sinks import Buffer
 from imager.oci.source import ImageSource
 from imager.support.errors import ImagerError
 from imager.support.units import count
@@ -136,9 +136,9 @@ def _entry(index: Index, platform: Platform, where: str) -> Descriptor:
 def _config(source: ImageSource, config: Descriptor, where: str) -> bytes:
     if config.size > LARGEST_CONFIG:
         raise InvalidImageError(f"{where} has a configuration of {config.size} bytes")
-    buffer = Buffer()
+    buffer = BytesIO()
     source.fetch_blob(config, buffer)
-    return bytes(buffer.data)
+    return buffer.getvalue()
 
 
 def _labels(raw: bytes, where: str) -> Mapping[str, str]:
