@@ -96,7 +96,8 @@ def asset_notes(profile: Profile, assets: BootAssets) -> Iterator[str]:
     if assets.image:
         yield f"boot assets are those of {assets.image}"
     base = profile.input.base_installer
-    if base is not None and assets.origin != _place_of(base):
+    builds_on_it = profile.output.kind is OutputKind.INSTALLER
+    if base is not None and not builds_on_it and assets.origin != _place_of(base):
         place = assets.image or assets.folder
         why = f"boot assets are in {place}" if place else "nothing is taken from it"
         yield f"{setting('input.baseInstaller')} is left out: {why}"

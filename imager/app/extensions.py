@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from imager.app.boot_assets import kept_folder, talos_version
+from imager.app.container_images import Pulling, image_root, image_source, place_of
 from imager.bootassets.find import Asset, BootAssets, extension_folder
-from imager.cache.pull import Puller, PullOptions
+from imager.cache.pull import Puller
 from imager.content.extents import Content
 from imager.content.rootfiles import RootFiles
 from imager.image.extensions.embedded import embedded_config
@@ -21,20 +22,13 @@ from imager.image.extensions.extension import MANIFEST, Extension, read_extensio
 from imager.image.extensions.initramfs import Rebuild, extended_initramfs
 from imager.oci.archive import open_archive
 from imager.oci.layerfiles import layer_entries
-from imager.oci.location import open_local_image
 from imager.oci.plainfile import PlainStreams
 from imager.oci.platform import Platform
-from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
-from imager.oci.rootfs import ImageRoot
 from imager.oci.roottree import RootTree
-from imager.oci.settings import RegistrySettings
-from imager.oci.source import ImageSource
 from imager.profile.inputs import ContainerAsset
 from imager.profile.model import Profile
 from imager.support.arch import Arch
 from imager.support.partials import scratch_folder
-from imager.support.reporter import Reporter
 from imager.support.repro import source_date_epoch
 from imager.support.units import count
 from imager.talos.choices import OutputKind
@@ -44,17 +38,8 @@ _LONGEST = 40
 _WITHOUT = (OutputKind.KERNEL, OutputKind.CMDLINE)
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionOptions:
-    """How images of extensions are pulled; layers are kept in `layer_cache`, if given."""
-
-    registries: RegistrySettings
-    layer_cache: Path | None
-    reporter: Reporter
-
-
 def with_extensions(
-    profile: Profile, assets: BootAssets, options: ExtensionOptions, stack: ExitStack
+    profile: Profile, assets: BootAssets, pulling: Pulling, stack: ExitStack
 ) -> tuple[BootAssets, tuple[str, ...]]:
     """Return `assets` with the profile's extensions in the initramfs, and notes on them.
 
@@ -68,7 +53,7 @@ def with_extensions(
     version = talos_version(profile, assets)
     kept = kept_folder(extension_folder(), stack)
     embedded = [embedded_config(config, version)] if config else []
-    images = [_image(each, assets.arch, kept, options, stack) for each in listed]
+    images = [_image(each, assets.arch, kept, pulling, stack) for each in listed]
     extensions = [*read_extensions(images, version), *embedded]
     job = Rebuild(
         version=version,
@@ -76,7 +61,7 @@ def with_extensions(
         cache=kept,
         scratch=stack.enter_context(scratch_folder()),
     )
-    with options.reporter.waiting(f"adding {count(len(extensions), 'system extension')}"):
+    with pulling.reporter.waiting(f"adding {count(len(extensions), 'system extension')}"):
         initramfs = extended_initramfs(assets.path(Asset.INITRAMFS), extensions, job)
     return replace(assets, extended=initramfs), _notes(extensions)
 
@@ -92,17 +77,13 @@ def _notes(extensions: Sequence[Extension]) -> tuple[str, ...]:
 
 
 def _image(
-    asset: ContainerAsset, arch: Arch, kept: Path, options: ExtensionOptions, stack: ExitStack
+    asset: ContainerAsset, arch: Arch, kept: Path, pulling: Pulling, stack: ExitStack
 ) -> tuple[str, RootFiles]:
     """Return the name of an extension's image for messages, and its files, in plain contents."""
-    place = asset.tarball_path or asset.oci_path or asset.image_ref
-    registries = options.registries
-    pull = PullOptions(
-        registries.with_insecure() if asset.force_insecure else registries,
-        options.layer_cache or kept / "layers",
-    )
-    puller = stack.enter_context(pull.puller(options.reporter))
-    with options.reporter.waiting(f"opening {place}"):
+    place = place_of(asset)
+    kept_pulling = replace(pulling, layer_cache=pulling.layer_cache or kept / "layers")
+    puller = kept_pulling.puller(asset, stack)
+    with pulling.reporter.waiting(f"opening {place}"):
         files = _root(asset, place, Platform("linux", arch.name), puller).root_files()
     contents = PlainStreams(place).plain(file.content for file in files.tree.files)
     plain = [
@@ -116,14 +97,5 @@ def _root(asset: ContainerAsset, place: str, platform: Platform, puller: Puller)
     if asset.tarball_path and open_archive(Path(place)).has(MANIFEST):
         # Talos unpacks a tarball: it has the files themselves.
         return RootTree.of([layer_entries(Content.of_file(Path(place)), where=place)])
-    source = _source(asset, place, platform, puller)
-    return ImageRoot.open(
-        source, platform, where=place, fetch=lambda layer: puller.layer(source, layer, place)
-    ).files()
-
-
-def _source(asset: ContainerAsset, place: str, platform: Platform, puller: Puller) -> ImageSource:
-    if asset.image_ref:
-        client = RegistryClient.from_settings(puller.registries)
-        return client.image(Reference.parse_strict(place))
-    return open_local_image(Path(place), platform)
+    source = image_source(asset, platform, puller)
+    return image_root(source, platform, place, puller).files()

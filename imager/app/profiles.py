@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from imager.cache.location import CacheLocation
 from imager.oci.location import parse_place
@@ -62,6 +63,30 @@ def image_asset(text: str) -> Layer:
     if isinstance(place, Reference):
         return _asset("imageRef", place)
     return _asset("tarballPath" if place.is_file() else "ociPath", place)
+
+
+def overlay_options(texts: Sequence[str]) -> Layer:
+    """Return the options of an overlay: each text is KEY=VALUE, KEY=@FILE, or @FILE with YAML.
+
+    Raises InputError for another form, and for a file that cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if text.startswith("@"):
+            found |= parse_yaml(_option_file(text[1:]), source=text[1:])
+        elif separator and key:
+            found[key] = _option_file(value[1:]) if value.startswith("@") else value
+        else:
+            raise InputError(
+                f"--overlay-option {text!r} has no value",
+                hint="write it as KEY=VALUE, KEY=@FILE, or @FILE with a mapping in YAML",
+            )
+    return found
+
+
+def _option_file(path: str) -> str:
+    return read_input(path, what="overlay option", limit=LARGEST_PROFILE)
 
 
 def read_embedded(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import typer
@@ -47,6 +48,8 @@ def build(
         dry_run=output.dry_run,
         clobber=not output.no_clobber,
         secureboot=secureboot.secureboot_dir,
+        device=output.output_device,
+        bmap=output.bmap,
     )
     reporter = display.reporter()
     started = time.monotonic()
@@ -57,6 +60,19 @@ def build(
             display.answer(text, build_text.plan_json, planned, naming)
             planned.check_space()
             return
+        if planned.device and not output.yes:
+            _ask(planned.device.described)
         written_file = write_build(planned, options, reporter)
         seconds = time.monotonic() - started
     display.summary(build_text.result_text, build_text.result_json, planned, written_file, seconds)
+
+
+def _ask(device: str) -> None:
+    """Ask whether to overwrite the disk `device`; raises InputError unless the answer is yes."""
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"--output-device: everything on {device} would be lost",
+            hint="give --yes to write without a question",
+        )
+    if not typer.confirm(f"Everything on {device} will be lost. Write to it?", err=True):
+        raise InputError("nothing was written")

@@ -42,8 +42,9 @@ PlatformName = Literal[
     "vmware",
     "vultr",
 ]
-# The output kinds of a profile, without those that are not supported yet.
-OutputKindName = Literal["iso", "image", "usb", "kernel", "initramfs", "uki", "cmdline"]
+OutputKindName = Literal[
+    "iso", "image", "usb", "installer", "kernel", "initramfs", "uki", "cmdline"
+]
 OutFormatName = Literal["raw", ".tar.gz", ".xz", ".gz", ".zst"]
 
 
@@ -80,6 +81,12 @@ def _configuration(path: Path) -> str:
     from imager.app.profiles import read_embedded
 
     return read_embedded(path)
+
+
+def _overlay_options(texts: Sequence[str]) -> Mapping[str, Any]:
+    from imager.app.profiles import overlay_options
+
+    return overlay_options(texts)
 
 
 def _meta_content(text: str) -> Mapping[str, Any]:
@@ -129,6 +136,21 @@ class Inputs:
         Path | None,
         option("FILE", "Machine configuration to put into the image, since Talos 1.12."),
         Field("customization.embeddedMachineConfiguration", convert=_configuration),
+    ] = None
+    overlay_name: Annotated[
+        str | None,
+        option("NAME", "Installer of a board in the overlay image.", default="default"),
+        Field("overlay.name"),
+    ] = None
+    overlay_image: Annotated[
+        str | None,
+        option("PATH|REF", "Overlay image: firmware and kernel arguments of a board."),
+        Field("overlay.image", convert=_base_installer),
+    ] = None
+    overlay_option: Annotated[
+        list[str] | None,
+        option("KEY=VALUE", "Option of the board; also KEY=@FILE, or @FILE with YAML."),
+        Field("overlay.options", convert=_overlay_options),
     ] = None
     talos_version: Annotated[
         str | None,
@@ -184,6 +206,14 @@ class Output:
             default="/out if it exists, else ./_out",
         ),
     ] = None
+    output_device: Annotated[
+        Path | None,
+        option("DISK", "Write to this disk, such as /dev/sdX, instead of to a file."),
+    ] = None
+    yes: Annotated[bool, flag("--yes", "With --output-device: do not ask before writing.")] = False
+    bmap: Annotated[
+        bool, flag("--bmap", "Also write OUTPUT.bmap, by which bmaptool writes the image.")
+    ] = False
     no_clobber: Annotated[
         bool, flag("--no-clobber", "Fail rather than replace an existing output.")
     ] = False

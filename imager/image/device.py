@@ -13,11 +13,11 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.content.copier import write_error, write_extents
+from imager.content.copier import write_errors, write_extents
 from imager.content.extents import Content
 from imager.content.ranges import data_ranges, gaps
 from imager.content.reading import iterate_content
@@ -73,26 +73,28 @@ def find_device(path: Path, *, size: int, sector_size: int | None) -> Device:
     return device
 
 
-def write_device(content: Content, device: Device, *, progress: Advance) -> None:
-    """Write `content` to the disk, flush it, read it back and compare.
+def write_device(content: Content, descriptor: int, device: Device, *, progress: Advance) -> None:
+    """Write `content` to the disk of `descriptor`, flush it, read it back and compare.
 
     `progress` is called with the number of extent bytes written since the last call. Raises
     UnsuitableDeviceError if the disk is in use by now, OutputError if writing fails or if the disk
     returns other bytes than were written.
     """
-    with _opened(device.path, os.O_RDWR) as descriptor:
-        try:
-            for gap in gaps(data_ranges(content), content.size):
-                _zero(descriptor, gap)
-            if device.size > content.size:
-                _zero(descriptor, range(max(content.size, device.size - _TAIL), device.size))
-            write_extents(content, descriptor, progress=progress)
-            os.fsync(descriptor)
-            # Otherwise reading would return what the kernel remembers.
-            fcntl.ioctl(descriptor, _BLKFLSBUF, 0)
-            _compare(content, descriptor, device.path)
-        except OSError as error:
-            raise write_error(error) from error
+    with write_errors():
+        for gap in gaps(data_ranges(content), content.size):
+            _zero(descriptor, gap)
+        if device.size > content.size:
+            _zero(descriptor, range(max(content.size, device.size - _TAIL), device.size))
+        write_extents(content, descriptor, progress=progress)
+        os.fsync(descriptor)
+        # Otherwise reading would return what the kernel remembers.
+        fcntl.ioctl(descriptor, _BLKFLSBUF, 0)
+        _compare(content, descriptor, device.path)
+
+
+def open_device(path: Path) -> AbstractContextManager[int]:
+    """Open a disk to write to it, for this process alone; raises UnsuitableDeviceError."""
+    return _opened(path, os.O_RDWR)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from imager.content.copier import write_content, write_error
 from imager.content.digests import Check, checking
@@ -21,7 +22,11 @@ from imager.content.packing.zstdframe import pack_zstd
 from imager.content.reading import iterate_bytes
 from imager.content.sparse_tar import plan_sparse_tar
 from imager.content.writeback import flushing
-from imager.support.atomic import atomic_file
+from imager.formats.bmap import bmap
+from imager.formats.ova import Ova, write_ova
+from imager.image.device import Device, open_device, write_device
+from imager.image.disk_formats import DiskImage
+from imager.support.atomic import atomic_file, write_atomic
 from imager.support.errors import InputError
 from imager.support.reporter import Advance
 from imager.support.workers import usable_cores
@@ -39,7 +44,7 @@ class WriteJob:
     a tar.
     """
 
-    content: Content
+    content: DiskImage
     path: Path
     out_format: OutFormat = OutFormat.RAW
     checks: Sequence[Check] = ()
@@ -51,8 +56,13 @@ class WriteJob:
     def stored(self) -> Content:
         """The content that is written or compressed: that of the output, or a tar of it."""
         if self.out_format is OutFormat.TAR_GZ:
-            return plan_sparse_tar(_TAR_MEMBER, self.content, timestamp=self.timestamp)
-        return self.content
+            return plan_sparse_tar(_TAR_MEMBER, self.disk, timestamp=self.timestamp)
+        return self.disk
+
+    @property
+    def disk(self) -> Content:
+        """The content, or that of the disk in an OVA."""
+        return self.content.disk if isinstance(self.content, Ova) else self.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +81,69 @@ def write_output(job: WriteJob, *, progress: Advance) -> Written:
     not be replaced; HostError if the disk is full; OutputError if reading or writing fails. Leaves
     nothing behind on failure.
     """
-    write = _write_raw if job.out_format is OutFormat.RAW else _write_packed
+    write = _writer(job)
     with atomic_file(job.path, clobber=job.clobber) as target:
-        with (
-            _unchanged(job.content),
-            checking(job.checks) as raise_failed,
-            flushing() as flusher,
-        ):
-
-            def advance(count: int) -> None:
-                raise_failed()
-                flusher.wrote(target, count)
-                progress(count)
-
+        with _guarded(job, target, progress) as advance:
             sha256 = write(job, target, advance)
         size = os.fstat(target).st_size
     return Written(job.path, size, sha256)
 
 
+def write_to_device(job: WriteJob, device: Device, *, progress: Advance) -> Written:
+    """Write the job's content to a disk, while its checks run; raises as `write_device`."""
+    with (
+        open_device(device.path) as target,
+        _guarded(job, target, progress) as advance,
+    ):
+        write_device(job.disk, target, device, progress=advance)
+    digest = _content_sha256(job.disk, threading.Event()) if job.checksum else None
+    return Written(job.path, job.disk.size, digest)
+
+
+def write_bmap(job: WriteJob) -> None:
+    """Describe the job's content in a file beside it: see `imager.formats.bmap`."""
+    path = job.path.with_name(f"{job.path.name}.bmap")
+    write_atomic(path, bmap(job.disk), mode=0o644)
+
+
+@contextmanager
+def _guarded(job: WriteJob, target: int, progress: Advance) -> Iterator[Advance]:
+    """Run the checks of a job, and flush the file `target`, while the block writes.
+
+    Yields a function to call with the number of bytes written.
+    """
+    with _unchanged(job.disk), checking(job.checks) as raise_failed, flushing() as flusher:
+
+        def advance(count: int) -> None:
+            raise_failed()
+            flusher.wrote(target, count)
+            progress(count)
+
+        yield advance
+
+
+_Writer = Callable[["WriteJob", int, Advance], str | None]
+
+
+def _writer(job: WriteJob) -> _Writer:
+    if isinstance(job.content, Ova):
+        return _write_ova
+    return _write_raw if job.out_format is OutFormat.RAW else _write_packed
+
+
+def _write_ova(job: WriteJob, target: int, progress: Advance) -> str | None:
+    write_ova(cast("Ova", job.content), target, jobs=usable_cores(), progress=progress)
+    if not job.checksum:
+        return None
+    return _content_sha256(Content.of_file(Path(f"/proc/self/fd/{target}")), threading.Event())
+
+
 def _write_raw(job: WriteJob, target: int, progress: Advance) -> str | None:
     ended = threading.Event()
     with ThreadPoolExecutor(1, "checksum") as pool:
-        digest = pool.submit(_content_sha256, job.content, ended) if job.checksum else None
+        digest = pool.submit(_content_sha256, job.disk, ended) if job.checksum else None
         try:
-            write_content(job.content, target, progress=progress)
+            write_content(job.disk, target, progress=progress)
             return digest.result() if digest else None
         finally:
             ended.set()

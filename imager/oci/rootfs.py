@@ -41,13 +41,15 @@ class ImageRoot:
     """The root file system of one image of a source; created with `open`.
 
     `where` names the image in messages. `root` is the digest of the source's manifest or index,
-    `manifest` the image's own, `platform` that of its configuration, if it has one.
+    `manifest` the image's own, `config` its configuration as JSON, and `platform` that of its
+    configuration, if it has one.
     """
 
     where: str
     root: Digest
     manifest: RawManifest
     layers: tuple[Descriptor, ...]
+    config: bytes
     labels: Mapping[str, str]
     platform: Platform | None
     fetch: Fetch
@@ -76,6 +78,7 @@ class ImageRoot:
             root.digest,
             manifest,
             document.layers,
+            config,
             _labels(config, where),
             config_platform(config),
             fetch,

@@ -14,8 +14,6 @@ from pydantic.alias_generators import to_camel
 
 from imager.profile.validators import (
     IfAny,
-    later_field,
-    only,
 )
 
 
@@ -198,8 +196,8 @@ class Input(FrozenModel):
     image_cache: ContainerAsset | None = Field(
         default=None, description="Image cache to put into the output."
     )
-    overlay_installer: Annotated[ContainerAsset | None, IfAny, only(None)] = later_field(
-        None, "Overlay of an installer image."
+    overlay_installer: Annotated[ContainerAsset | None, IfAny] = Field(
+        default=None, description="Overlay image that is used if overlay.image is left out."
     )
     system_extensions: tuple[ContainerAsset, ...] = Field(
         default=(),

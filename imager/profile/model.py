@@ -21,14 +21,13 @@ from imager.profile.inputs import ContainerAsset, FrozenModel, Input
 from imager.profile.validators import (
     IGNORED,
     Arch,
+    IfAny,
     KernelArgument,
     MetaKey,
     OffIsAWord,
     Size,
     Version,
     choice,
-    later_field,
-    only,
     unset_if,
     values_of,
 )
@@ -72,9 +71,13 @@ class Customization(FrozenModel):
 class Overlay(FrozenModel):
     """A board overlay."""
 
-    name: str = Field(description="Name of the overlay.")
+    name: str = Field(
+        default="default", description="Name of its installer.", examples=["rpi_generic"]
+    )
     image: ContainerAsset | None = Field(default=None, description="Image of the overlay.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Its options.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the board.", examples=[{"model": "b2"}]
+    )
 
 
 _BootloaderChoice = Annotated[
@@ -144,7 +147,7 @@ class Output(FrozenModel):
 
     kind: Annotated[
         OutputKind,
-        choice(*values_of(OutputKind, OutputKind.INSTALLER), later=("installer",)),
+        choice(*values_of(OutputKind)),
     ] = Field(description="Kind of output.")
     out_format: Annotated[OutFormat, choice(*values_of(OutFormat))] = Field(
         default=OutFormat.RAW,
@@ -208,5 +211,7 @@ class Profile(FrozenModel):
         default=Customization(), description="Changes to the defaults."
     )
     input: Input = Field(default=Input(), description="Boot assets and image cache.")
-    overlay: Annotated[Overlay | None, only(None)] = later_field(None, "Board overlay.")
+    overlay: Annotated[Overlay | None, IfAny] = Field(
+        default=None, description="Firmware and kernel arguments of a board."
+    )
     output: Output = Field(description="What is made.")

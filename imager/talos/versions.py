@@ -25,6 +25,7 @@ _FACTORY_INSTALLER = (
     "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
 )
 _INSTALLER = "ghcr.io/siderolabs/installer"
+_BASE_SINCE = (1, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,12 @@ def default_installer(version: TalosVersion) -> str:
     """
     repository = _FACTORY_INSTALLER if version.at_least(*_FACTORY_SINCE) else _INSTALLER
     return f"{repository}:{version.text}"
+
+
+def base_installer(version: TalosVersion) -> str:
+    """Return the image that installer images of `version` build on; its tags begin with `v`."""
+    repository = f"{_INSTALLER}-base" if version.at_least(*_BASE_SINCE) else _INSTALLER
+    return f"{repository}:v{version.text.removeprefix('v')}"
 
 
 def require_image_cache(version: TalosVersion) -> None:

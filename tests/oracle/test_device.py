@@ -15,7 +15,7 @@ import pytest
 
 from imager.content.extents import Content, Data, Extent, FileRange
 from imager.content.reading import read_content
-from imager.image.device import find_device, write_device
+from imager.image.device import find_device, open_device, write_device
 from imager.image.errors import UnsuitableDeviceError
 from imager.support.errors import OutputError
 from tests.lib.machines.loop_devices import loop_device
@@ -63,7 +63,8 @@ def test_the_disk_is_the_image_and_old_tables_are_gone(tmp_path: Path, sector_si
     with stale_disk(tmp_path, sector_size=sector_size) as path:
         device = find_device(path, size=image.size, sector_size=sector_size)
         assert (device.size, device.sector_size) == (SIZE, sector_size)
-        write_device(image, device, progress=seen.append)
+        with open_device(path) as disk:
+            write_device(image, disk, device, progress=seen.append)
         found = written(path)
     assert found[: image.size] == read_content(image)
     assert found[-MIB:] == bytes(MIB)
@@ -127,5 +128,8 @@ def test_a_disk_that_forgets_is_noticed(tmp_path: Path, monkeypatch: pytest.Monk
     with stale_disk(tmp_path) as path:
         device = find_device(path, size=image.size, sector_size=512)
         monkeypatch.setattr(os, "pread", forgetful)
-        with pytest.raises(OutputError, match=r"returns other bytes .* between byte 2"):
-            write_device(image, device, progress=lambda _: None)
+        with (
+            open_device(path) as disk,
+            pytest.raises(OutputError, match=r"returns other bytes .* between byte 2"),
+        ):
+            write_device(image, disk, device, progress=lambda _: None)

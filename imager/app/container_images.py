@@ -1,0 +1,58 @@
+"""Open the container images that a profile names."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from imager.cache.pull import Puller, PullOptions
+from imager.oci.location import open_local_image
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+from imager.oci.registry import RegistryClient
+from imager.oci.rootfs import ImageRoot
+from imager.oci.settings import RegistrySettings
+from imager.oci.source import ImageSource
+from imager.profile.inputs import ContainerAsset
+from imager.support.reporter import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Pulling:
+    """How images are pulled; layers are kept in the folder `layer_cache`, if given.
+
+    Without it, the layer of an image cache is pulled to a temporary folder `beside` an output.
+    """
+
+    registries: RegistrySettings
+    layer_cache: Path | None
+    reporter: Reporter
+    beside: Path | None = None
+
+    def puller(self, asset: ContainerAsset, stack: ExitStack) -> Puller:
+        """Return the puller of an image; what it does not keep is removed with `stack`."""
+        registries = self.registries
+        if asset.force_insecure:
+            registries = registries.with_insecure()
+        return stack.enter_context(PullOptions(registries, self.layer_cache).puller(self.reporter))
+
+
+def place_of(asset: ContainerAsset) -> str:
+    """Return the path or reference of an image, as in messages."""
+    return asset.tarball_path or asset.oci_path or asset.image_ref
+
+
+def image_source(asset: ContainerAsset, platform: Platform, puller: Puller) -> ImageSource:
+    """Return the image of a registry, a layout or an archive; raises as `open_local_image`."""
+    if asset.image_ref:
+        client = RegistryClient.from_settings(puller.registries)
+        return client.image(Reference.parse_strict(asset.image_ref))
+    return open_local_image(Path(place_of(asset)), platform)
+
+
+def image_root(source: ImageSource, platform: Platform, where: str, puller: Puller) -> ImageRoot:
+    """Return the root file system of an image for `platform`; raises as `ImageRoot.open`."""
+    return ImageRoot.open(
+        source, platform, where=where, fetch=lambda layer: puller.layer(source, layer, where)
+    )
