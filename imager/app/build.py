@@ -32,13 +32,15 @@ from imager.image.write import (
     write_output,
     write_to_device,
 )
+from imager.oci.push import Pushed, PushOptions, push
 from imager.oci.reference import Reference
+from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
 from imager.profile.leftout import left_out
 from imager.profile.model import Profile
 from imager.profile.output_name import output_name
 from imager.support.arch import find_arch
-from imager.support.errors import UnsupportedError
+from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
 from imager.support.folders import check_free_space, created_folder
 from imager.support.partials import scratch_folder
@@ -57,7 +59,8 @@ class BuildOptions:
     `device`, the output is written to that disk instead. `assets` is a folder of boot assets, or a
     container image that has them: its reference, OCI layout or archive. The cache must contain the
     images in the lists `require_images`. `secureboot` is the folder of keys and certificates.
-    `bmap` describes the output for bmaptool in a file beside it.
+    `bmap` describes the output for bmaptool in a file beside it. `push` is the reference that an
+    installer image is pushed as, instead of being written.
     """
 
     output: Path
@@ -72,6 +75,12 @@ class BuildOptions:
     secureboot: Path = DEFAULT_FOLDER
     device: Path | None = None
     bmap: bool = False
+    push: str | None = None
+
+    @property
+    def writes_file(self) -> bool:
+        """Whether the output is written to a file."""
+        return not (self.dry_run or self.device or self.push)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +127,10 @@ def planned_build(
     path = options.device or output_path(options.output, output_name(profile))
     replaced = None if options.device else check_replaceable(path, clobber=options.clobber)
     with ExitStack() as stack:
-        if not (options.dry_run or options.device):
+        if options.writes_file:
             stack.enter_context(created_folder(path.parent))
-        beside = None if options.dry_run else path.absolute().with_name("image-cache")
-        pulling = Pulling(
-            options.registries,
-            options.layer_cache,
-            reporter,
-            beside=None if options.device else beside,
-        )
+        beside = path.absolute().with_name("image-cache") if options.writes_file else None
+        pulling = Pulling(options.registries, options.layer_cache, reporter, beside)
         target, notes = _target(profile, options, required, pulling, stack)
         plan = OUTPUTS[profile.output.kind](target)
         image = _disk_image(profile, plan, target.build)
@@ -248,6 +252,21 @@ def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QU
         with reporter.waiting(f"describing {planned.path.name}"):
             write_bmap(job)
     return written
+
+
+def push_build(planned: Planned, options: BuildOptions, reporter: Reporter = QUIET) -> Pushed:
+    """Push a planned installer image as `options.push`, without writing it to a file.
+
+    Raises InputError for an invalid reference and for another output, DependencyError if the
+    registry fails.
+    """
+    reference = Reference.parse_strict(options.push or "")
+    image = planned.plan.image
+    if image is None:
+        raise InputError("--push is for installer images", hint="build installer")
+    client = RegistryClient.from_settings(options.registries)
+    plan = image.push_plan()
+    return push(plan, reference, client=client, options=PushOptions(), reporter=reporter)
 
 
 def build(profile: Profile, options: BuildOptions, reporter: Reporter = QUIET) -> Written:

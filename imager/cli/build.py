@@ -23,10 +23,11 @@ def build(
     display: Results,
 ) -> None:
     """Build the profile that the command is named after."""
-    from imager.app.build import BuildOptions, planned_build, write_build
+    from imager.app.build import BuildOptions, planned_build, push_build, write_build
     from imager.app.profiles import read_layer
     from imager.cli import build_text
     from imager.cli.naming import Naming
+    from imager.cli.push import pushed_json, pushed_text
     from imager.profile.load import load_profile
     from imager.profile.names import builtin_names
 
@@ -50,6 +51,7 @@ def build(
         secureboot=secureboot.secureboot_dir,
         device=output.output_device,
         bmap=output.bmap,
+        push=output.push,
     )
     reporter = display.reporter()
     started = time.monotonic()
@@ -59,6 +61,10 @@ def build(
             text = build_text.files_text if output.files else build_text.plan_text
             display.answer(text, build_text.plan_json, planned, naming)
             planned.check_space()
+            return
+        if output.push:
+            pushed = push_build(planned, options, reporter)
+            display.answer(pushed_text, pushed_json, pushed)
             return
         if planned.device and not output.yes:
             _ask(planned.device.described)

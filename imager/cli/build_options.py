@@ -210,6 +210,10 @@ class Output:
         Path | None,
         option("DISK", "Write to this disk, such as /dev/sdX, instead of to a file."),
     ] = None
+    push: Annotated[
+        str | None,
+        option("REF", "Push an installer image to a registry instead of writing a file."),
+    ] = None
     yes: Annotated[bool, flag("--yes", "With --output-device: do not ask before writing.")] = False
     bmap: Annotated[
         bool, flag("--bmap", "Also write OUTPUT.bmap, by which bmaptool writes the image.")

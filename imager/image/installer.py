@@ -19,7 +19,7 @@ from imager.image.bootloader.unified import unified_image
 from imager.image.plan import OutputPlan, Region, RegionKind, Target
 from imager.oci.layered import LayeredImage, add_layer
 from imager.oci.platform import Platform
-from imager.support.errors import InputError
+from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
 
 # Modification times in the layer and in the output, in seconds since 1970, as in Talos's.
@@ -32,7 +32,8 @@ def plan_installer_output(target: Target) -> OutputPlan:
     image, installer = installer_image(target), target.installer()
     plan = plan_tar(image.layout(installer.tag), timestamp=_TIMESTAMP)
     regions = (Region(RegionKind.FILE, file.path, file.offset, file.length) for file in plan.files)
-    return OutputPlan(plan.content, tuple(regions), notes=(f"is named {installer.tag}",))
+    notes = (f"the image is named {installer.tag}",)
+    return OutputPlan(plan.content, tuple(regions), notes=notes, image=image)
 
 
 def installer_image(target: Target) -> LayeredImage:
@@ -45,6 +46,11 @@ def installer_image(target: Target) -> LayeredImage:
         raise InputError(
             f"{setting('customization.metaContents')}: an installer has no META values",
             hint="a machine keeps its own; leave them out",
+        )
+    if target.build.overlay:
+        raise UnsupportedError(
+            f"{setting('overlay')}: an installer with an overlay is not supported yet",
+            hint="build a disk image with the overlay, or leave the overlay out",
         )
     installer = target.installer()
     base = installer.base

@@ -10,7 +10,7 @@ from imager.cache.cache import ImageCache
 from imager.content.extents import Content
 from imager.image.bootloader.boot import BootTarget, BuildContext
 from imager.image.bootloader.entries import disk_entries, medium_entries, single_entry
-from imager.oci.layered import BaseImage
+from imager.oci.layered import BaseImage, LayeredImage
 from imager.oci.reference import Reference
 from imager.support.errors import InputError
 from imager.support.fields import setting
@@ -108,10 +108,11 @@ class OutputPlan:
     """An output, ready to be written.
 
     `minimum_disk_size` is the smallest possible size in bytes, for disks and sticks.
-    `notes` are shown to the user.
+    `notes` are shown to the user. `image` is the container image that the output is a tar of.
     """
 
     content: Content
     regions: tuple[Region, ...]
     minimum_disk_size: int | None = None
     notes: tuple[str, ...] = ()
+    image: LayeredImage | None = None
