@@ -15,15 +15,17 @@ from imager.app.boot_assets import kept_folder, talos_version
 from imager.app.container_images import Pulling, image_root, image_source, place_of
 from imager.bootassets.find import Asset, BootAssets, extension_folder
 from imager.cache.pull import Puller
-from imager.content.extents import Content
-from imager.content.rootfiles import RootFiles
 from imager.image.extensions.embedded import embedded_config
-from imager.image.extensions.extension import MANIFEST, Extension, read_extensions
+from imager.image.extensions.extension import (
+    MANIFEST,
+    Extension,
+    NamedFiles,
+    read_extensions,
+)
 from imager.image.extensions.initramfs import Rebuild, extended_initramfs
 from imager.oci.archive import open_archive
-from imager.oci.layerfiles import layer_entries
-from imager.oci.plainfile import PlainStreams
 from imager.oci.platform import Platform
+from imager.oci.rootfs import archive_root, plain_files
 from imager.oci.roottree import RootTree
 from imager.profile.inputs import ContainerAsset
 from imager.profile.model import Profile
@@ -78,24 +80,19 @@ def _notes(extensions: Sequence[Extension]) -> tuple[str, ...]:
 
 def _image(
     asset: ContainerAsset, arch: Arch, kept: Path, pulling: Pulling, stack: ExitStack
-) -> tuple[str, RootFiles]:
+) -> NamedFiles:
     """Return the name of an extension's image for messages, and its files, in plain contents."""
     place = place_of(asset)
     kept_pulling = replace(pulling, layer_cache=pulling.layer_cache or kept / "layers")
     puller = kept_pulling.puller(asset, stack)
     with pulling.reporter.waiting(f"opening {place}"):
         files = _root(asset, place, Platform("linux", arch.name), puller).root_files()
-    contents = PlainStreams(place).plain(file.content for file in files.tree.files)
-    plain = [
-        replace(file, content=content)
-        for file, content in zip(files.tree.files, contents, strict=True)
-    ]
-    return place, replace(files, tree=files.tree.with_files(plain))
+    return place, plain_files(files, place)
 
 
 def _root(asset: ContainerAsset, place: str, platform: Platform, puller: Puller) -> RootTree:
     if asset.tarball_path and open_archive(Path(place)).has(MANIFEST):
         # Talos unpacks a tarball: it has the files themselves.
-        return RootTree.of([layer_entries(Content.of_file(Path(place)), where=place)])
+        return archive_root(Path(place))
     source = image_source(asset, platform, puller)
     return image_root(source, platform, place, puller).files()

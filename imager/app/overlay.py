@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 
 from imager.app.container_images import Pulling, image_root, image_source, place_of
-from imager.content.tree import Link, Tree
-from imager.content.unpack import write_files
 from imager.image.overlay import InstalledOverlay, Overlay, install_overlay
 from imager.oci.errors import InvalidImageError
 from imager.oci.platform import Platform
@@ -49,21 +46,7 @@ def open_overlay(profile: Profile, pulling: Pulling, stack: ExitStack) -> Instal
         except InvalidImageError:
             arch = find_arch(profile.arch)
             root = opened(arch)
-        folder = stack.enter_context(scratch_folder())
-        _unpack(root.files().tree(), folder)
+        files = root.files().tree()
     with pulling.reporter.waiting(f"running the installer of overlay {overlay.name}"):
         scratch = stack.enter_context(scratch_folder())
-        return install_overlay(Overlay(folder, overlay.name, arch, overlay.options), scratch)
-
-
-def _unpack(tree: Tree, folder: Path) -> None:
-    """Write the files and links of `tree` to the empty `folder`."""
-    for path in tree.folders:
-        (folder / path).mkdir(parents=True, exist_ok=True)
-    write_files({folder / file.path: file.content for file in tree.files})
-    for file in tree.files:
-        (folder / file.path).chmod(file.mode & 0o777)
-    # Last, so that nothing is written through them.
-    for node in tree.nodes:
-        if isinstance(node, Link):
-            (folder / node.path).symlink_to(node.target)
+        return install_overlay(Overlay(files, overlay.name, arch, overlay.options), scratch)

@@ -11,6 +11,7 @@ from imager.content.compression import StreamReader
 from imager.content.copier import write_content, write_error
 from imager.content.extents import Content, StreamRange
 from imager.content.reading import CHUNK, read_stream
+from imager.content.tree import Link, Tree
 from imager.support.descriptors import MADE, opened
 
 
@@ -38,6 +39,22 @@ def write_files(files: Mapping[Path, Content]) -> None:
                             file.write(piece)
                         except OSError as error:
                             raise write_error(error) from error
+
+
+def write_tree(tree: Tree, folder: Path) -> None:
+    """Write the folders, files and links of `tree` to the new `folder`; raises as `write_files`.
+
+    Files keep their permissions; devices are left out.
+    """
+    for path in ("", *tree.folders):
+        (folder / path).mkdir(parents=True, exist_ok=True)
+    write_files({folder / file.path: file.content for file in tree.files})
+    for file in tree.files:
+        (folder / file.path).chmod(file.mode & 0o777)
+    # Last, so that nothing is written through them.
+    for node in tree.nodes:
+        if isinstance(node, Link):
+            (folder / node.path).symlink_to(node.target)
 
 
 def _position(content: Content) -> tuple[str, int]:

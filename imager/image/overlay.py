@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -21,6 +21,7 @@ from imager.content.extents import Content, Extent, FileRange
 from imager.content.folder import open_folder
 from imager.content.ranges import data_ranges
 from imager.content.tree import Tree
+from imager.content.unpack import write_tree
 from imager.image.errors import OverlayFailedError
 from imager.support.arch import Arch
 from imager.support.errors import ImagerError
@@ -28,8 +29,8 @@ from imager.support.sandbox import Sandbox
 from imager.support.units import MIB, align_up
 
 _SECTOR = 512
-_INSIDE = "/overlay"
-_WORK = "/work"
+_INSIDE, _IMAGE = "/overlay", "image"
+_WORK, _WORK_FOLDER = "/work", "work"
 _DISK, _PREFIX = "disk.raw", "prefix"
 _ESP = "boot/EFI"
 # Firmware is at most some megabytes from the start of a disk.
@@ -39,15 +40,21 @@ _LARGEST_OFFSET = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """An unpacked overlay image for machines of `arch`, and the user's `options`.
+    """The files of an overlay image for machines of `arch`, and the user's `options`.
 
-    `folder` has its files; `name` is that of the executable in `installers/`.
+    `name` is that of the executable in `installers/`.
     """
 
-    folder: Path
+    files: Tree
     name: str
     arch: Arch
     options: Mapping[str, Any]
+
+    @property
+    def installers(self) -> list[PurePath]:
+        """The paths of all executables, sorted."""
+        paths = map(PurePath, sorted(file.path for file in self.files.files))
+        return [path for path in paths if path.parent == PurePath("installers")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +72,20 @@ class InstalledOverlay:
 
 
 def install_overlay(overlay: Overlay, scratch: Path) -> InstalledOverlay:
-    """Run the overlay in a sandbox; what it writes is kept in the folder `scratch`.
+    """Run the overlay in a sandbox; what it writes is kept in the empty folder `scratch`.
 
     Raises OverlayFailedError if it is not in the image, fails, or prints what is no answer, and
     DependencyError if it cannot be run.
     """
-    if not (overlay.folder / "installers" / overlay.name).is_file():
-        there = sorted(path.name for path in (overlay.folder / "installers").glob("*"))
+    there = [path.name for path in overlay.installers]
+    if overlay.name not in there:
         raise OverlayFailedError(
             f"the overlay image has no installer {overlay.name!r}",
             hint=f"there are: {', '.join(there) or 'none'}; choose one with --overlay-name",
         )
-    prefix, disk = scratch / _PREFIX, scratch / _DISK
+    write_tree(overlay.files, scratch / _IMAGE)
+    work = scratch / _WORK_FOLDER
+    prefix, disk = work / _PREFIX, work / _DISK
     (prefix / _ESP).mkdir(parents=True)
     with disk.open("wb") as file:
         file.truncate(_DISK_SIZE)
@@ -125,7 +134,9 @@ def _options(overlay: Overlay, scratch: Path) -> _Answer:
 
 
 def _run(overlay: Overlay, scratch: Path, verb: str, request: Mapping[str, Any]) -> bytes:
-    sandbox = Sandbox(readable={_INSIDE: overlay.folder}, writable={_WORK: scratch})
+    sandbox = Sandbox(
+        readable={_INSIDE: scratch / _IMAGE}, writable={_WORK: scratch / _WORK_FOLDER}
+    )
     program = f"{_INSIDE}/installers/{overlay.name}"
     try:
         return sandbox.run(

@@ -11,16 +11,19 @@ some files need not fetch all layers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 
 from imager.content.extents import Content
+from imager.content.rootfiles import RootFiles
 from imager.oci.config import LARGEST_CONFIG, config_platform
 from imager.oci.digest import Digest
 from imager.oci.documents import load_fields
 from imager.oci.errors import InvalidImageError
 from imager.oci.layerfiles import Entry, layer_entries
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.plainfile import PlainStreams
 from imager.oci.platform import Platform
 from imager.oci.roottree import RootTree
 from imager.oci.source import ImageSource
@@ -149,3 +152,18 @@ def _labels(raw: bytes, where: str) -> Mapping[str, str]:
     config = fields.child("config")
     labels = config.child("Labels") if config else None
     return {} if labels is None else {key: labels.text(key) for key in labels.values}
+
+
+def archive_root(path: Path) -> RootTree:
+    """Return the files in a tar archive; raises InputError if it is damaged or hostile."""
+    return RootTree.of([layer_entries(Content.of_file(path), where=str(path))])
+
+
+def plain_files(files: RootFiles, where: str) -> RootFiles:
+    """Return `files` with contents that can be read in any order; see `PlainStreams`."""
+    contents = PlainStreams(where).plain(file.content for file in files.tree.files)
+    plain = [
+        replace(file, content=content)
+        for file, content in zip(files.tree.files, contents, strict=True)
+    ]
+    return replace(files, tree=files.tree.with_files(plain))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from imager.content.folder import open_folder
 from imager.content.reading import read_content
 from imager.image.errors import OverlayFailedError
 from imager.image.overlay import InstalledOverlay, Overlay, install_overlay
@@ -25,7 +26,7 @@ def unpacked(folder: Path, arch: Arch, **options: Any) -> Overlay:
     (image / "artifacts/firmware.bin").write_bytes(FIRMWARE)
     (image / "installers").mkdir()
     shutil.copy(INSTALLERS / arch.name, image / "installers/board")
-    return Overlay(image, "board", arch, options)
+    return Overlay(open_folder(image), "board", arch, options)
 
 
 def installed(folder: Path, arch: Arch = AMD64, **options: Any) -> InstalledOverlay:
@@ -71,7 +72,7 @@ def test_what_it_prints_is_no_answer(tmp_path: Path, said: str, words: str) -> N
 
 def test_a_name_that_is_not_in_the_image(tmp_path: Path) -> None:
     overlay = unpacked(tmp_path, AMD64)
-    other = Overlay(overlay.folder, "rpi", AMD64, {})
+    other = Overlay(overlay.files, "rpi", AMD64, {})
     with pytest.raises(OverlayFailedError, match="no installer 'rpi'") as caught:
         install_overlay(other, tmp_path)
     assert "there are: board;" in caught.value.hint

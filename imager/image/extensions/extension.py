@@ -24,6 +24,10 @@ from imager.talos.version import TalosVersion
 MANIFEST, ROOTFS = "manifest.yaml", "rootfs"
 
 
+# The name of an image for messages, and its files.
+NamedFiles = tuple[str, RootFiles]
+
+
 @dataclass(frozen=True, slots=True)
 class Extension:
     """A system extension: its description, and the files that it adds, in path order.
@@ -36,9 +40,7 @@ class Extension:
     secret: bool = False
 
 
-def read_extensions(
-    images: Iterable[tuple[str, RootFiles]], version: TalosVersion
-) -> tuple[Extension, ...]:
+def read_extensions(images: Iterable[NamedFiles], version: TalosVersion) -> tuple[Extension, ...]:
     """Return the extension in each of `images`, which are names for messages and their files.
 
     Raises InvalidExtensionsError with all problems of all images, and for those that are not for
