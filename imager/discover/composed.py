@@ -10,7 +10,7 @@ from imager.discover.findings import Finding, ImageField, Suspect
 from imager.discover.likeness import is_below_organization, is_complete, is_likely, parsed
 from imager.discover.places import says_image
 from imager.discover.spots import Spot
-from imager.discover.textimages import VARIABLES
+from imager.discover.textimages import has_variable
 from imager.oci.reference import is_strict_reference, is_tag
 from imager.support.yamlpaths import shown
 
@@ -136,7 +136,7 @@ def _judged(
     image: str, place: Spot, *, has_tag: bool, is_helm: bool, why: str
 ) -> ImageField | Suspect | None:
     """Return an image composed of several parts, or a Suspect; None if it is not an image."""
-    if any(each in image for each in VARIABLES):
+    if has_variable(image):
         return Suspect(place.path, shown(image), HAS_VARIABLE) if has_tag or is_helm else None
     if parsed(image) is None:
         return None

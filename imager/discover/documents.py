@@ -103,8 +103,7 @@ def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
         yield from _of_value(content, spot)
         return
     if not isinstance(content, Text):
-        content = Text(content)
-        content.origin = Origin(nested.line, advances=False)
+        content = Text(content, Origin(nested.line, advances=False))
     loaded = load_text(content)
     budget.values -= loaded.size
     values = [each.value for each in loaded.documents if each.value is not None]

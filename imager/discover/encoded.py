@@ -7,10 +7,9 @@ import binascii
 import json
 import re
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imager.discover.manifesttext import Origin, Text
+from imager.discover.manifesttext import Origin, Text, line_of
 from imager.support.yamlpaths import items_at, text_at
 
 _LONGEST_ENCODED = 4 << 20
@@ -29,7 +28,7 @@ _PAST = frozenset({"superseded", "uninstalled", "uninstalling"})
 class Release:
     """A revision of a Helm release: its manifests, and whether it is no longer current."""
 
-    manifests: tuple[str, ...]
+    manifests: tuple[Text, ...]
     is_past: bool
 
 
@@ -37,10 +36,10 @@ class TooLargeError(Exception):
     """A compressed value is too large, or its compression ratio is too high."""
 
 
-def decoded_text(value: object) -> Text:
+def decoded_text(value: object, line: int) -> Text:
     """Decode `value` from base64, then gzip and a second base64 if present; empty if not base64.
 
-    The result has the line of `value`. Raises TooLargeError.
+    `line` is that of the result. Raises TooLargeError.
     """
     data = _decoded(value)
     for _ in range(2):
@@ -48,16 +47,14 @@ def decoded_text(value: object) -> Text:
         if not _BASE64.fullmatch(data):
             break
         data = _from_base64(data) or data
-    text = Text(_as_text(data))
-    line = value.origin.line if isinstance(value, Text) else 0
-    text.origin = Origin(line, advances=False)
-    return text
+    return Text(_as_text(data), Origin(line, advances=False))
 
 
 def helm_release(value: object, *, is_encoded: bool) -> Release | None:
     """Return the release in a value of a Secret (`is_encoded`) or ConfigMap; None if there is none.
 
-    Helm 3 and 4 store gzipped JSON as base64 (pkg/storage/driver/util.go of Helm).
+    Helm 3 and 4 store gzipped JSON as base64 (pkg/storage/driver/util.go of Helm). The manifests
+    have the line of `value`.
     """
     data = _decoded(value)
     try:
@@ -68,17 +65,9 @@ def helm_release(value: object, *, is_encoded: bool) -> Release | None:
     if not manifest:
         return None
     hooks = (text_at(hook, "manifest") for hook in items_at(document, "hooks"))
-    is_past = text_at(document, "info.status") in _PAST
-    return Release((manifest, *filter(None, hooks)), is_past)
-
-
-def texts_of(value: object, release: Release) -> Iterator[Text]:
-    """Yield the manifests of a release, each with the line of the encoded `value`."""
-    line = value.origin.line if isinstance(value, Text) else 0
-    for manifest in release.manifests:
-        text = Text(manifest)
-        text.origin = Origin(line, advances=False)
-        yield text
+    origin = Origin(line_of(value), advances=False)
+    manifests = tuple(Text(each, origin) for each in (manifest, *hooks) if each)
+    return Release(manifests, text_at(document, "info.status") in _PAST)
 
 
 def _decoded(value: object) -> bytes:

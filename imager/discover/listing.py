@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from imager.discover.documents import text_findings
@@ -113,87 +113,76 @@ def find_images(sources: Sequence[str]) -> Listing:
 
     Short names expand as in Kubernetes: `nginx` is `docker.io/library/nginx:latest`.
     """
-    found = [each for source in sources for each in _in_source(source)]
-    images, problems = _images(found)
-    known = {each.reference for each in images}
+    found = _Found()
+    for file in (file for source in sources for file in read_manifest_files(source)):
+        if isinstance(file, ManifestFile):
+            findings = text_findings(file.text)
+            for each in islice(findings, _MOST_FINDINGS):
+                found.add(Place(file.name, each.line, each.where), each)
+            if next(findings, None):
+                found.add(Place(file.name, 0, ""), Problem("", _TOO_MANY))
+        else:
+            found.add(Place(file.where, 0, ""), file)
+    images = tuple(
+        ListedImage(reference, tuple(dict.fromkeys(places)), reference in found.certain)
+        for reference, places in sorted(found.places.items())
+    )
+    warnings = [each for each in found.warnings if not _is_listed(each.image, found.places)]
     return Listing(
         sources=tuple(source_name(each) for each in sources),
         images=images,
-        remarks=_messages(_remarks(found, images)),
+        remarks=_messages([*found.remarks, *_mentions(images)]),
         # Folders may contain many files of other tools: put suspected images before these.
-        warnings=_messages(sorted(_warnings(found, known), key=_is_of_other_tool)),
-        problems=_messages(problems),
+        warnings=_messages(sorted(warnings, key=_is_of_other_tool)),
+        problems=_messages(found.problems),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    place: Place
-    finding: Finding
+    """The places of all images, those in image fields, and the messages."""
 
+    places: dict[str, list[Place]] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
+    problems: list[Message] = field(default_factory=list)
+    remarks: list[Message] = field(default_factory=list)
+    warnings: list[Message] = field(default_factory=list)
 
-def _in_source(source: str) -> Iterator[_Found]:
-    for file in read_manifest_files(source):
-        if isinstance(file, ManifestFile):
-            findings = text_findings(file.text)
-            for found in islice(findings, _MOST_FINDINGS):
-                yield _Found(Place(file.name, found.line, found.where), found)
-            if next(findings, None):
-                yield _Found(Place(file.name, 0, ""), Problem("", _TOO_MANY))
-        else:
-            yield _Found(Place(file.where, 0, ""), file)
-
-
-def _images(found: Iterable[_Found]) -> tuple[tuple[ListedImage, ...], list[Message]]:
-    """Return the images among the findings, and the messages about invalid ones."""
-    places: dict[str, list[Place]] = {}
-    certain: set[str] = set()
-    problems: list[Message] = []
-    for each in found:
-        match each.finding:
-            case Problem(_, text, denied=denied):
-                problems.append(Message(each.place, text, denied=denied))
+    def add(self, place: Place, finding: Finding) -> None:
+        """Add a finding."""
+        match finding:
             case ImageField(_, value):
                 try:
                     reference = full_reference(value)
                 except ImagerError as error:
-                    problems.append(Message(each.place, error.message))
-                else:
-                    places.setdefault(reference, []).append(each.place)
-                    certain.add(reference)
+                    self.problems.append(Message(place, error.message))
+                    return
+                self.places.setdefault(reference, []).append(place)
+                self.certain.add(reference)
             case Mention(_, image):
-                places.setdefault(str(Reference.parse(image)), []).append(each.place)
-    images = (
-        ListedImage(reference, tuple(dict.fromkeys(at)), reference in certain)
-        for reference, at in sorted(places.items())
-    )
-    return tuple(images), problems
+                self.places.setdefault(str(Reference.parse(image)), []).append(place)
+            case Problem(_, text, denied=denied):
+                self.problems.append(Message(place, text, denied=denied))
+            case Remark(_, text):
+                self.remarks.append(Message(place, text))
+            case Note(_, text):
+                self.warnings.append(Message(place, text))
+            case Suspect(_, image, why):
+                self.warnings.append(Message(place, f"{image} is not listed: {why}", image))
 
 
-def _remarks(found: Iterable[_Found], images: Iterable[ListedImage]) -> Iterator[Message]:
-    for each in found:
-        if isinstance(each.finding, Remark):
-            yield Message(each.place, each.finding.text)
+def _mentions(images: Iterable[ListedImage]) -> Iterator[Message]:
     for image in images:
         if not image.is_certain:
             text = f"{image.reference} is listed: {_TEXT}"
             yield Message(image.places[0], text, others=len(image.places) - 1)
 
 
-def _warnings(found: Iterable[_Found], known: set[str]) -> Iterator[Message]:
-    for each in found:
-        match each.finding:
-            case Note(_, text):
-                yield Message(each.place, text)
-            case Suspect(_, image, why) if not _is_listed(image, known):
-                yield Message(each.place, f"{image} is not listed: {why}", image)
-
-
 def _is_of_other_tool(message: Message) -> bool:
     return message.text == UNKNOWN
 
 
-def _is_listed(image: str, known: set[str]) -> bool:
+def _is_listed(image: str, known: Container[str]) -> bool:
     reference = parsed(image)
     return reference is not None and str(reference) in known
 

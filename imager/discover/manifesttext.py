@@ -42,6 +42,12 @@ class Text(str):
 
     origin: Origin
 
+    def __new__(cls, text: str, origin: Origin) -> Text:
+        """Return `text` that begins at `origin`."""
+        made = super().__new__(cls, text)
+        made.origin = origin
+        return made
+
 
 @dataclass(frozen=True, slots=True)
 class RepeatedKey:
@@ -74,6 +80,11 @@ class LoadedText:
 def origin_of(text: str) -> Origin:
     """Return where `text` begins in its file."""
     return text.origin if isinstance(text, Text) else Origin()
+
+
+def line_of(value: object, default: int = 0) -> int:
+    """Return the line where `value` begins, or `default` if it does not know."""
+    return value.origin.line if isinstance(value, Text) else default
 
 
 def load_text(text: str) -> LoadedText:
@@ -125,12 +136,10 @@ class _Loader(DocumentLoader):
 
     def construct_text(self, node: Any) -> Text:
         """Return the string of a scalar."""
-        text = Text(node.value)
-        if node.style == "|":
-            text.origin = Origin(self._line(node) + 1, self._origin.advances)
-        else:
-            text.origin = Origin(self._line(node), advances=False)
-        return text
+        line = self._line(node)
+        is_block = node.style == "|"
+        origin = Origin(line + is_block, is_block and self._origin.advances)
+        return Text(node.value, origin)
 
     def _line(self, node: yaml.Node) -> int:
         mark: Any = node.start_mark

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from imager.discover.composed import flux_artifact
-from imager.discover.encoded import TooLargeError, decoded_text, helm_release, texts_of
+from imager.discover.encoded import TooLargeError, decoded_text, helm_release
 from imager.discover.findings import (
     Finding,
     ImageField,
@@ -17,8 +17,8 @@ from imager.discover.findings import (
     Suspect,
     within,
 )
-from imager.discover.manifesttext import LoadedText, Text, load_text
-from imager.discover.places import Rules, chosen_by_operator, rules_of, unseen
+from imager.discover.manifesttext import LoadedText, line_of, load_text
+from imager.discover.places import CHOSEN, Rules, rules_of
 from imager.discover.scan import TOO_LARGE, scan
 from imager.discover.spots import Spot
 from imager.oci.reference import has_registry
@@ -110,8 +110,7 @@ def _of_unknown(value: object, name: str, spot: Spot) -> Iterator[Finding]:
 
 def _line(value: Mapping[object, object], line: int) -> int:
     """Return the line of an object's first key."""
-    first = next(iter(value), None)
-    return first.origin.line if line and isinstance(first, Text) else line
+    return line_of(next(iter(value), None), line) if line else 0
 
 
 def _objects(document: object) -> Iterator[object]:
@@ -139,8 +138,8 @@ def object_name(value: object) -> str:
 def _of_object(value: Mapping[object, object], kind: str, spot: Spot) -> Iterator[Finding]:
     group = text_at(value, "apiVersion").rpartition("/")[0]
     rules = rules_of(group, kind)
-    if why := unseen(group, kind):
-        yield Note("", why, spot.line)
+    if rules.unseen:
+        yield Note("", rules.unseen, spot.line)
     if any(value_at(value, f"mirror.{key}") for key in _MIRRORED if kind == _IMAGE_SET):
         yield Note("", _OC_MIRROR, spot.line)
     if isinstance(value.get("sops"), Mapping):
@@ -156,12 +155,10 @@ def _of_object(value: Mapping[object, object], kind: str, spot: Spot) -> Iterato
     elif kind == "OCIRepository" and isinstance(spec := value.get("spec"), Mapping):
         yield from flux_artifact(spec, spot.at_key("spec"))
     else:
-        yield from _fields(value, spot, rules, why=chosen_by_operator(group, kind))
+        yield from _fields(value, spot, rules)
 
 
-def _fields(
-    value: Mapping[object, object], spot: Spot, rules: Rules, *, why: str
-) -> Iterator[Finding]:
+def _fields(value: Mapping[object, object], spot: Spot, rules: Rules) -> Iterator[Finding]:
     has_image = is_anything = False
     # The status of a pod or node names images that ran, not images that will run.
     fields = {k: v for k, v in value.items() if k != "status"} if rules.is_builtin else value
@@ -169,8 +166,8 @@ def _fields(
         has_image |= isinstance(found, ImageField)
         is_anything = True
         yield unsure(found, _OF_POLICY) if rules.is_policy else found
-    if why and not has_image:
-        yield Note("", why, spot.line)
+    if rules.is_operated and not has_image:
+        yield Note("", CHOSEN, spot.line)
     if "apiVersion" not in value and not is_anything:
         yield Note("", _NO_VERSION, spot.line)
 
@@ -226,9 +223,8 @@ def _of_default(value: object, spot: Spot) -> Iterator[Finding]:
 def _with_encoded(
     value: Mapping[object, object], spot: Spot, rules: Rules, encoded: str
 ) -> Iterator[Finding]:
-    release = _helm_release(value, spot)
-    if release is not None:
-        yield from release
+    if value.get("type") == _HELM or value_at(value, "metadata.labels.owner") == "helm":
+        yield from _of_release(value, spot)
         return
     yield from scan({key: item for key, item in value.items() if key != encoded}, spot, rules)
     data = value.get(encoded)
@@ -238,28 +234,21 @@ def _with_encoded(
     decoded: dict[object, object] = {}
     for key, item in data.items():
         try:
-            decoded[key] = decoded_text(item)
+            decoded[key] = decoded_text(item, line_of(item))
         except TooLargeError:
             found = place.at_key(key)
             yield Note(found.path, TOO_LARGE, found.line)
     yield from scan(decoded, place, rules)
 
 
-def _helm_release(value: Mapping[object, object], spot: Spot) -> Iterator[Finding] | None:
-    """Return the findings of a Helm release in a Secret or ConfigMap; None if it has no release."""
-    is_secret = value.get("type") == _HELM
-    if not is_secret and value_at(value, "metadata.labels.owner") != "helm":
-        return None
+def _of_release(value: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
+    """Yield the findings of a Helm release in a Secret or ConfigMap."""
     texts = [value_at(value, f"{key}.release") for key in ("data", "stringData")]
     content = next((each for each in texts if isinstance(each, str)), None)
-    is_encoded = is_secret and content == texts[0]
-    return _of_release(content, spot, is_encoded=is_encoded)
-
-
-def _of_release(content: str | None, spot: Spot, *, is_encoded: bool) -> Iterator[Finding]:
+    is_encoded = value.get("type") == _HELM and content == texts[0]
     release = helm_release(content, is_encoded=is_encoded)
-    if release is None or content is None:
+    if release is None:
         yield Note("", _RELEASE, spot.line)
         return
-    for text in texts_of(content, release):
+    for text in release.manifests:
         yield Nested("release", text, text.origin.line, _PAST if release.is_past else "")

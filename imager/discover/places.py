@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from imager.discover.likeness import words
 
 # Groups with workloads, where any other `image` is a Ceph disk or part of a node's status.
-BUILTIN_GROUPS = frozenset({"", "apps", "batch", "extensions"})
+_BUILTIN_GROUPS = frozenset({"", "apps", "batch", "extensions"})
 
 # Fields whose value is an image reference, short names included, by API group.
 _IMAGES: Mapping[str, tuple[str, ...]] = {
@@ -114,7 +114,7 @@ _ADDRESSES = words(
     "targets upstream upstreams"
 )
 
-_CHOSEN = "its operator selects images that are not known here; add them to the list"
+CHOSEN = "its operator selects images that are not known here; add them to the list"
 _CHARTS = "the images that it deploys are not known here; list the rendered manifests too"
 _KUBEADM = "kubeadm adds images: list the output of `kubeadm config images list` too"
 _TALOS = "Talos adds the images of its release: list the output of `imager images default` too"
@@ -143,20 +143,20 @@ _UNSEEN: Mapping[tuple[str, str], str] = {
     ("helm.toolkit.fluxcd.io", "HelmRelease"): _CHARTS,
     ("install.istio.io", "IstioOperator"): _CHARTS,
     ("kustomize.toolkit.fluxcd.io", "Kustomization"): _CHARTS,
-    ("operators.coreos.com", "Subscription"): _CHOSEN,
-    ("operator.cluster.x-k8s.io", "AddonProvider"): _CHOSEN,
-    ("operator.cluster.x-k8s.io", "BootstrapProvider"): _CHOSEN,
-    ("operator.cluster.x-k8s.io", "ControlPlaneProvider"): _CHOSEN,
-    ("operator.cluster.x-k8s.io", "CoreProvider"): _CHOSEN,
-    ("operator.cluster.x-k8s.io", "InfrastructureProvider"): _CHOSEN,
-    ("operator.knative.dev", "KnativeEventing"): _CHOSEN,
-    ("operator.knative.dev", "KnativeServing"): _CHOSEN,
-    ("operator.tigera.io", "Installation"): _CHOSEN,
+    ("operators.coreos.com", "Subscription"): CHOSEN,
+    ("operator.cluster.x-k8s.io", "AddonProvider"): CHOSEN,
+    ("operator.cluster.x-k8s.io", "BootstrapProvider"): CHOSEN,
+    ("operator.cluster.x-k8s.io", "ControlPlaneProvider"): CHOSEN,
+    ("operator.cluster.x-k8s.io", "CoreProvider"): CHOSEN,
+    ("operator.cluster.x-k8s.io", "InfrastructureProvider"): CHOSEN,
+    ("operator.knative.dev", "KnativeEventing"): CHOSEN,
+    ("operator.knative.dev", "KnativeServing"): CHOSEN,
+    ("operator.tigera.io", "Installation"): CHOSEN,
     ("packaging.carvel.dev", "PackageInstall"): _CHARTS,
     ("pkg.crossplane.io", "Configuration"): (
         "its dependencies are not known here; list their packages too"
     ),
-    ("sailoperator.io", "Istio"): _CHOSEN,
+    ("sailoperator.io", "Istio"): CHOSEN,
 }
 # Kinds whose operators choose a default image.
 _OPERATED = frozenset({
@@ -190,13 +190,19 @@ _OPERATED_SUFFIX = ".k8s.elastic.co"
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules for the fields of one kind of object."""
+    """The rules for the fields of one kind of object.
+
+    `unseen` is why an object needs images that it does not name; empty if it does not. An object
+    that `is_operated` needs an image even if it names none.
+    """
 
     images: tuple[str, ...] = ()
     kustomized: tuple[str, ...] = ()
     version_is_tag: bool = False
     is_policy: bool = False
     is_builtin: bool = False
+    is_operated: bool = False
+    unseen: str = ""
 
 
 def rules_of(group: str, kind: str) -> Rules:
@@ -206,19 +212,10 @@ def rules_of(group: str, kind: str) -> Rules:
         kustomized=_KUSTOMIZED.get(group, ()),
         version_is_tag=group in _VERSIONED,
         is_policy=group in _POLICIES,
-        is_builtin=group in BUILTIN_GROUPS,
+        is_builtin=group in _BUILTIN_GROUPS,
+        is_operated=(group, kind) in _OPERATED or group.endswith(_OPERATED_SUFFIX),
+        unseen=_UNSEEN.get((group, kind), ""),
     )
-
-
-def unseen(group: str, kind: str) -> str:
-    """Return why an object of this kind needs images that it does not name; empty if not."""
-    return _UNSEEN.get((group, kind), "")
-
-
-def chosen_by_operator(group: str, kind: str) -> str:
-    """Return why an object of this kind needs an image even if it names none; empty if not."""
-    is_operated = (group, kind) in _OPERATED or group.endswith(_OPERATED_SUFFIX)
-    return _CHOSEN if is_operated else ""
 
 
 def names_no_image(keys: tuple[str, ...]) -> bool:

@@ -19,10 +19,10 @@ from imager.discover import likeness
 from imager.discover.composed import HAS_VARIABLE, composed, composed_items, kustomized
 from imager.discover.encoded import TooLargeError, decoded_text
 from imager.discover.findings import Finding, ImageField, Mention, Nested, Note, Remark, Suspect
-from imager.discover.manifesttext import Origin, Text, origin_of
+from imager.discover.manifesttext import origin_of
 from imager.discover.places import Rules, names_no_image, says_address, says_image
 from imager.discover.spots import Spot
-from imager.discover.textimages import VARIABLES, in_command
+from imager.discover.textimages import has_variable, in_command
 from imager.discover.textimages import within_text as seen_in_text
 from imager.support.yamlpaths import shown, text_at, value_at
 
@@ -151,7 +151,7 @@ def known_image(value: str, spot: Spot) -> Iterator[Finding]:
     line, image = spot.line_of(value), likeness.bare(value.strip())
     if likeness.parsed(image):
         yield ImageField(spot.path, image, line)
-    elif any(each in value for each in VARIABLES):
+    elif has_variable(value):
         yield Suspect(spot.path, shown(value), HAS_VARIABLE, line)
     elif value and not any(char in value for char in "*?!|<>"):
         yield Suspect(spot.path, shown(value), "it is not an image reference", line)
@@ -180,12 +180,11 @@ def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
 
 
 def _decoded(encoded: str, value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
-    content = Text(encoded)
-    content.origin = Origin(spot.line_of(value), advances=False)
+    line = spot.line_of(value)
     try:
-        text = decoded_text(content)
+        text = decoded_text(encoded, line)
     except TooLargeError:
-        yield Note(spot.path, TOO_LARGE, spot.line_of(value))
+        yield Note(spot.path, TOO_LARGE, line)
         return
     if text and not _ENCODED.fullmatch(text):
         yield from _text(text, spot, rules)
@@ -208,7 +207,7 @@ def _values(text: str) -> Sequence[str]:
     """
     if text.startswith(("{", "[")) and not text.startswith(("{{", "[[")):
         return _json_values(text)
-    if any(each in text for each in VARIABLES):
+    if has_variable(text):
         return () if "\n" in text.strip() else (text,)
     return (text,) if likeness.is_list(text) or not _PROSE.search(text) else ()
 
@@ -225,7 +224,7 @@ def _json_values(text: str) -> Sequence[str]:
 
 def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
     """Yield the images in a text whose key or option means an image."""
-    if any(each in text for each in VARIABLES):
+    if has_variable(text):
         yield Suspect(spot.path, shown(text), HAS_VARIABLE, line)
         return
     for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from imager.discover.manifesttext import Text, origin_of
+from imager.discover.manifesttext import line_of
 from imager.support.yamlpaths import shown
 
 _MOST_KEYS = 5
@@ -43,8 +43,7 @@ class Spot:
     def at_key(self, key: object) -> Spot:
         """Return the place of a mapping's value for `key`."""
         word = shown(key) if isinstance(key, str) else "?"
-        line = origin_of(key).line if isinstance(key, Text) else self.line
-        return Spot(self, f".{word}", (*self.keys, word)[-_MOST_KEYS:], line)
+        return Spot(self, f".{word}", (*self.keys, word)[-_MOST_KEYS:], line_of(key, self.line))
 
     def at_index(self, index: int) -> Spot:
         """Return the place of list item `index`, from 0."""
@@ -61,4 +60,4 @@ class Spot:
 
     def line_of(self, value: object) -> int:
         """Return the line of the value at this place."""
-        return value.origin.line if isinstance(value, Text) else self.line
+        return line_of(value, self.line)

@@ -22,7 +22,7 @@ from imager.discover.likeness import (
 )
 from imager.discover.officialimages import is_official
 
-VARIABLES = ("{{", "${", "$(", "[[", "<%", "%(")
+_VARIABLES = ("{{", "${", "$(", "[[", "<%", "%(")
 _WORTH_A_LOOK = re.compile(r"[:/]|image|pull|run|create|FROM", re.IGNORECASE)
 # Delimiters of a reference in text, so that it is not part of a path, variable or longer word.
 _TOKEN = re.compile(r"""[^\s,;|"'`=()\[\]<>\\]+""")
@@ -51,6 +51,11 @@ _FROM = re.compile(r"\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+[Aa][Ss]\s+(\S+)
 _DOCKERFILE = re.compile(r"(?:[ \t]*(?:#.*|ARG\s.*)?\n)*[ \t]*FROM\s", re.ASCII)
 
 
+def has_variable(text: str) -> bool:
+    """Whether `text` contains a variable of a shell or of a common template language."""
+    return any(each in text for each in _VARIABLES)
+
+
 @lru_cache(maxsize=64)
 def within_text(text: str) -> tuple[Likeness, ...]:
     """Return the parts of a longer text that look like images, at most MOST_IN_TEXT of them."""
@@ -70,32 +75,29 @@ def _within(text: str) -> Iterator[Likeness]:
         if not _WORTH_A_LOOK.search(line):
             continue
         code = COMMENT.sub("", line)
-        for seen in _in_line(code):
-            yield Likeness(seen.image, seen.is_complete, offset, seen.has_variable)
-        if stages is not None:
-            for word in _of_dockerfile(code, stages):
-                yield Likeness(word, is_complete(word), offset, _has_variable(word))
+        of_dockerfile = () if stages is None else _of_dockerfile(code, stages)
+        for word in (*_in_line(code), *of_dockerfile):
+            yield Likeness(bare(word), is_complete(word), offset, "$" in word or has_variable(word))
 
 
-def _in_line(code: str) -> Iterator[Likeness]:
+def _in_line(code: str) -> Iterator[str]:
     match = _IMAGE_LINE.fullmatch(code)
     if match and not is_no_image(match[1]):
-        yield _likeness(match[1])
+        yield match[1]
         return
     rendered = _TEMPLATE_LINE.fullmatch(code)
-    if rendered and _has_variable(rendered[1]):
-        value = rendered[1].rstrip(" ,\r").strip("\"'")
-        yield Likeness(value, is_complete=False, has_variable=True)
-        yield from map(_likeness, filter(is_likely, _DEFAULT.findall(rendered[1])))
+    if rendered and has_variable(rendered[1]):
+        yield rendered[1].rstrip(" ,\r").strip("\"'")
+        yield from filter(is_likely, _DEFAULT.findall(rendered[1]))
         return
-    yield from (_likeness(word) for word in _words(code))
+    yield from _words(code)
     for found in _IN_REGISTRY.finditer(code):
         is_known = is_in_known_registry(f"{found[1].rstrip('/')}/x/x")
         if is_known and is_below_organization(found[0]):
-            yield Likeness(found[0].rstrip("\"'"), is_complete=False, has_variable=True)
+            yield found[0].rstrip("\"'")
     for found in _OF_VARIABLE.finditer(code):
         if is_usual_tag(found[1]) and not found[1].isdecimal():
-            yield Likeness(found[0], is_complete=False, has_variable=True)
+            yield found[0]
 
 
 def _words(code: str) -> Iterator[str]:
@@ -125,15 +127,7 @@ def _of_dockerfile(code: str, stages: set[str]) -> Iterator[str]:
     if match is None:
         return
     image, stage = match[1], match[2]
-    if image not in stages and (_has_variable(image) or "$" in image or parsed(image)):
+    if image not in stages and (has_variable(image) or "$" in image or parsed(image)):
         yield image
     if stage:
         stages.add(stage)
-
-
-def _likeness(word: str) -> Likeness:
-    return Likeness(bare(word), is_complete(word), has_variable=_has_variable(word))
-
-
-def _has_variable(text: str) -> bool:
-    return any(each in text for each in VARIABLES)

@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant(
         "secrets are not decoded",
         "imager/discover/objects.py",
-        "decoded[key] = decoded_text(item)",
+        "decoded[key] = decoded_text(item, line_of(item))",
         "decoded[key] = item",
         f"{_PLACES}::test_values_of_secrets",
     ),
@@ -203,7 +203,7 @@ MUTANTS = (
     Mutant(
         "values with variables are passed over",
         "imager/discover/textimages.py",
-        "    if rendered and _has_variable(rendered[1]):",
+        "    if rendered and has_variable(rendered[1]):",
         "    if rendered and not rendered[1]:",
         f"{_LIKENESS}::test_lines_of_scripts_and_templates",
     ),
