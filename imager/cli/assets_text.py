@@ -8,18 +8,18 @@ from typing import Any
 from imager.app.assets import PulledAssets
 from imager.bootassets.debian import DebianPackage
 from imager.bootassets.describe import FoundAsset, Inventory
-from imager.cli.tables import json_object
+from imager.cli.tables import blob_json, json_object
 from imager.distro.clean import Removal
 from imager.distro.fetch import FetchedAssets
-from imager.support.screen import printable
 from imager.support.units import format_size
 from imager.talos.version import DEFAULT_VERSION
 
 
-def fetched_text(fetched: FetchedAssets) -> str:
+def fetched_text(fetched: FetchedAssets) -> Iterator[str]:
     """Format the fetched packages and the folder of the boot assets."""
-    lines = [f"{package.name} {package.version}" for package in fetched.packages]
-    return printable("\n".join([*lines, str(fetched.folder)]))
+    for package in fetched.packages:
+        yield f"{package.name} {package.version}"
+    yield str(fetched.folder)
 
 
 def fetched_json(fetched: FetchedAssets) -> dict[str, Any]:
@@ -27,9 +27,9 @@ def fetched_json(fetched: FetchedAssets) -> dict[str, Any]:
     return {"folder": str(fetched.folder), "packages": _packages(fetched.packages)}
 
 
-def pulled_text(pulled: PulledAssets) -> str:
+def pulled_text(pulled: PulledAssets) -> list[str]:
     """Format the folder of the pulled boot assets."""
-    return str(pulled.folder)
+    return [str(pulled.folder)]
 
 
 def pulled_json(pulled: PulledAssets) -> dict[str, Any]:
@@ -37,18 +37,14 @@ def pulled_json(pulled: PulledAssets) -> dict[str, Any]:
     return {
         "folder": str(pulled.folder),
         "files": [
-            {"path": str(each.path), "digest": str(each.layer.digest), "size": each.layer.size}
+            {"path": str(each.path), **blob_json(each.layer.digest, each.layer.size)}
             for each in pulled.files
         ],
     }
 
 
-def inventory_text(inventory: Inventory) -> str:
+def inventory_text(inventory: Inventory) -> Iterator[str]:
     """Format the searched folders and the boot assets in use."""
-    return printable("\n".join(_lines(inventory)))
-
-
-def _lines(inventory: Inventory) -> Iterator[str]:
     for place in inventory.places:
         yield f"{place.path}: {place.state}"
     for asset in inventory.assets:
@@ -77,12 +73,12 @@ def inventory_json(inventory: Inventory) -> dict[str, Any]:
     }
 
 
-def removals_text(removals: Sequence[Removal], *, dry_run: bool) -> str:
+def removals_text(removals: Sequence[Removal], *, dry_run: bool) -> Iterator[str]:
     """Format the removals, done or planned, and the space that they free."""
+    for each in removals:
+        yield f"- {each.path} ({format_size(each.size)})"
     total = sum(each.size for each in removals)
-    lines = [f"- {each.path} ({format_size(each.size)})" for each in removals]
-    done = "would free" if dry_run else "freed"
-    return printable("\n".join([*lines, f"{done} {format_size(total)}"]))
+    yield f"{'would free' if dry_run else 'freed'} {format_size(total)}"
 
 
 def removals_json(removals: Sequence[Removal], *, dry_run: bool) -> dict[str, Any]:

@@ -15,27 +15,25 @@ from imager.image.plan import Region, RegionKind
 from imager.image.write import Written
 from imager.support.fields import setting
 from imager.support.folders import free_space
-from imager.support.screen import printable
 from imager.support.units import count
 
 TRIAL = "trial default of `imager assets fetch`, not Talos"
 _MOST_FILES = 10
 
 
-def plan_text(planned: Planned, naming: Naming) -> str:
+def plan_text(planned: Planned, naming: Naming) -> list[str]:
     """Format the plan: partitions, the largest files, and the requirements."""
-    lines = [*_partition_table(planned), *_largest_files(planned), "", *_summary(planned, naming)]
-    return printable("\n".join(lines))
+    return [*_partition_table(planned), *_largest_files(planned), "", *_summary(planned, naming)]
 
 
-def files_text(planned: Planned, naming: Naming) -> str:
+def files_text(planned: Planned, naming: Naming) -> list[str]:
     """Format the plan with the offset and size in bytes of every part of the output."""
     rows = [("OFFSET", "LENGTH", "KIND", "NAME")]
     rows += [
         (str(region.offset), str(region.length), region.kind.value, _region_name(region))
         for region in planned.plan.regions
     ]
-    return printable("\n".join([*table(rows, numbers=2), "", *_summary(planned, naming)]))
+    return [*table(rows, numbers=2), "", *_summary(planned, naming)]
 
 
 def _partition_table(planned: Planned) -> Iterator[str]:
@@ -70,7 +68,7 @@ def _summary(planned: Planned, naming: Naming) -> Iterator[str]:
     assets = identify(planned.build.assets)
     rows = {
         "output": f"{planned.path} ({planned.out_format.value})",
-        "replaces": planned.replaced and replaced_text(planned.replaced),
+        "replaces": planned.replaced and _replaced_text(planned.replaced),
         "talos": f"{planned.build.version.text}, {planned.build.assets.arch.name}",
         "boot assets": _assets_place(planned),
         "": _assets_line(assets),
@@ -110,8 +108,7 @@ def _assets_line(assets: AssetIdentity) -> str:
     return ": ".join(filter(None, [kind, ", ".join(told)]))
 
 
-def replaced_text(replaced: Replaced) -> str:
-    """Format a note about the file that an output replaces."""
+def _replaced_text(replaced: Replaced) -> str:
     sectors = f", with sectors of {replaced.sector_size} bytes" if replaced.sector_size else ""
     written = f"{replaced.modified:%Y-%m-%d %H:%M} UTC"
     return f"a file of {mebibytes(replaced.size)}{sectors}, written {written}"
@@ -130,21 +127,19 @@ def plan_json(planned: Planned, _naming: Naming) -> dict[str, Any]:
     }
 
 
-def result_text(planned: Planned, written: Written, seconds: float) -> str:
+def result_text(planned: Planned, written: Written, seconds: float) -> Iterator[str]:
     """Format the summary of a build."""
-    lines = [
-        f"{written.path}: {exact_size(written.size)} in {seconds:.1f} s",
-        f"  talos {planned.build.version.text}, {planned.build.assets.arch.name}; "
-        f"image cache: {_cache_line(planned.cache)}",
-    ]
+    talos = f"{planned.build.version.text}, {planned.build.assets.arch.name}"
+    yield f"{written.path}: {exact_size(written.size)} in {seconds:.1f} s"
+    yield f"  talos {talos}; image cache: {_cache_line(planned.cache)}"
     if assets := _assets_line(identify(planned.build.assets)):
-        lines.append(f"  boot assets: {assets}")
+        yield f"  boot assets: {assets}"
     if planned.replaced:
-        lines.append(f"  replaced {replaced_text(planned.replaced)}")
+        yield f"  replaced {_replaced_text(planned.replaced)}"
     if written.sha256:
-        lines.append(f"  sha256 {written.sha256}")
-    lines.extend(f"  {note}" for note in planned.plan.notes)
-    return printable("\n".join(lines))
+        yield f"  sha256 {written.sha256}"
+    for note in planned.plan.notes:
+        yield f"  {note}"
 
 
 def result_json(planned: Planned, written: Written, seconds: float) -> dict[str, Any]:

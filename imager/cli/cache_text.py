@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,38 +10,32 @@ from imager.cache.diff import CacheDiff, ImageChange
 from imager.cache.edit import Addition, Pruning
 from imager.cache.images import CachedImage
 from imager.cache.info import CacheInfo
-from imager.cache.opened import OpenedCache
 from imager.cache.verify import Verification
-from imager.cli.tables import exact_size, json_object, mebibytes, table
+from imager.cli.tables import blob_json, exact_size, json_object, mebibytes, table
 from imager.oci.digest import Digest
-from imager.support.screen import printable
 from imager.support.units import count
 
 
-def info_text(info: CacheInfo) -> str:
+def info_text(info: CacheInfo) -> Iterator[str]:
     """Format the images of a cache as a table, followed by its sizes."""
     cache, opened = info.cache, info.opened
     rows = [("SIZE", "IMAGE", "PLATFORMS")]
     by_size = sorted(info.images, key=lambda each: (-each.size, str(each.reference)))
     rows += [(mebibytes(each.size), str(each.reference), _platforms(each)) for each in by_size]
-    lines = [
-        *table(rows, numbers=1),
-        "",
-        f"image cache      {cache.source} ({opened.kind.value}, {_compression(opened)})",
-        f"platforms        {', '.join(map(str, cache.platforms)) or 'unknown'}",
-        f"images           {len(info.images)}, {count(info.manifests, 'manifest')}",
-        f"signatures       {len(info.signatures)}",
-        f"blobs            {len(cache.blobs)}, {len(info.unreferenced)} unused",
-        f"size             {exact_size(cache.size)}",
-        f"shared           {exact_size(info.shared)} saved by sharing blobs",
-    ]
+    compression = opened.codec.value if opened.codec else "not compressed"
+    yield from table(rows, numbers=1)
+    yield ""
+    yield f"image cache      {cache.source} ({opened.kind.value}, {compression})"
+    yield f"platforms        {', '.join(map(str, cache.platforms)) or 'unknown'}"
+    yield f"images           {len(info.images)}, {count(info.manifests, 'manifest')}"
+    yield f"signatures       {len(info.signatures)}"
+    yield f"blobs            {len(cache.blobs)}, {len(info.unreferenced)} unused"
+    yield f"size             {exact_size(cache.size)}"
+    yield f"shared           {exact_size(info.shared)} saved by sharing blobs"
     if opened.layer is not None:
-        lines.append(f"layer            {opened.layer.digest}, {exact_size(opened.layer.size)}")
-    lines += [
-        f"smallest volume  {info.volume_size >> 20}MiB in a disk image",
-        f"minSize          {info.min_size} for a VolumeConfig named IMAGECACHE",
-    ]
-    return printable("\n".join(lines))
+        yield f"layer            {opened.layer.digest}, {exact_size(opened.layer.size)}"
+    yield f"smallest volume  {info.volume_size >> 20}MiB in a disk image"
+    yield f"minSize          {info.min_size} for a VolumeConfig named IMAGECACHE"
 
 
 def info_json(info: CacheInfo) -> dict[str, Any]:
@@ -50,7 +45,7 @@ def info_json(info: CacheInfo) -> dict[str, Any]:
         "source": cache.source,
         "layout": opened.kind.value,
         "layerCompression": opened.codec.value if opened.codec else "none",
-        "layer": opened.layer and {"digest": str(opened.layer.digest), "size": opened.layer.size},
+        "layer": opened.layer and blob_json(opened.layer.digest, opened.layer.size),
         "platforms": [str(platform) for platform in cache.platforms],
         "images": [_image(image) for image in info.images],
         "signatures": len(info.signatures),
@@ -64,13 +59,14 @@ def info_json(info: CacheInfo) -> dict[str, Any]:
     }
 
 
-def verification_text(_source: str, found: Verification) -> str:
+def verification_text(_source: str, found: Verification) -> Iterator[str]:
     """Format the notes on a valid cache and a summary of the verification."""
-    notes = [f"note: {note}" for note in found.notes]
+    for note in found.notes:
+        yield f"note: {note}"
     parts = [count(found.images, "image"), count(found.blobs, "blob"), exact_size(found.size)]
     if found.signatures:
         parts.insert(1, count(found.signatures, "signature"))
-    return printable("\n".join([*notes, f"verified {', '.join(parts)}"]))
+    yield f"verified {', '.join(parts)}"
 
 
 def verification_json(source: str, found: Verification) -> dict[str, Any]:
@@ -78,25 +74,21 @@ def verification_json(source: str, found: Verification) -> dict[str, Any]:
     return {"source": source, "ok": not found.problems, **json_object(found, without="hint")}
 
 
-def diff_text(diff: CacheDiff) -> str:
+def diff_text(diff: CacheDiff) -> Iterator[str]:
     """Format the differences, one per line: `-` only in the first, `+` only in the second cache."""
-    lines = [f"- {image.reference}  {_platforms(image)}".rstrip() for image in diff.removed]
-    lines += [f"+ {image.reference}  {_platforms(image)}".rstrip() for image in diff.added]
+    for sign, images in (("-", diff.removed), ("+", diff.added)):
+        for image in images:
+            yield f"{sign} {image.reference}  {_platforms(image)}".rstrip()
     for change in diff.changed:
-        lines.append(f"~ {change.new.reference}  {_digests(change)}")
-        lines += [
-            f"    {each.platform or 'no platform'}: {each.old or 'none'} -> {each.new or 'none'}"
-            for each in change.platforms
-        ]
-    lines += [
-        f"signatures {each.name}  {each.old or 'none'} -> {each.new or 'none'}"
-        for each in diff.signatures
-    ]
-    lines += [
-        f"blobs removed    {_blobs(diff.blobs_removed)}",
-        f"blobs added      {_blobs(diff.blobs_added)}",
-    ]
-    return printable("\n".join(lines))
+        old, new = change.old.root.digest, change.new.root.digest
+        yield f"~ {change.new.reference}  {old} -> {new}"
+        for each in change.platforms:
+            platform = each.platform or "no platform"
+            yield f"    {platform}: {each.old or 'none'} -> {each.new or 'none'}"
+    for signed in diff.signatures:
+        yield f"signatures {signed.name}  {signed.old or 'none'} -> {signed.new or 'none'}"
+    yield f"blobs removed    {_blobs(diff.blobs_removed)}"
+    yield f"blobs added      {_blobs(diff.blobs_added)}"
 
 
 def diff_json(diff: CacheDiff) -> dict[str, Any]:
@@ -114,49 +106,45 @@ def diff_json(diff: CacheDiff) -> dict[str, Any]:
     }
 
 
-def addition_text(path: Path, addition: Addition) -> str:
+def addition_text(path: Path, addition: Addition) -> Iterator[str]:
     """Format the additions to the cache at `path`."""
     blobs = addition.gathered.blobs
     if not addition.changes:
-        return f"{path}: nothing to add, {count(len(blobs), 'blob')}"
-    new = {digest: blobs[digest].blob.size for digest in addition.blobs_added}
-    lines = [
-        f"{path}: {_blobs(new)} added, {count(len(blobs) - len(new), 'blob')} kept; "
-        f"{exact_size(addition.gathered.size)} in all"
-    ]
+        yield f"{path}: nothing to add, {count(len(blobs), 'blob')}"
+        return
+    new, kept = _sizes(addition), count(len(blobs) - len(addition.blobs_added), "blob")
+    size = exact_size(addition.gathered.size)
+    yield f"{path}: {_blobs(new)} added, {kept} kept; {size} in all"
     if addition.folders_added:
-        lines.append(f"{path}: {count(len(addition.folders_added), 'folder')} added")
-    return printable("\n".join(lines))
+        yield f"{path}: {count(len(addition.folders_added), 'folder')} added"
 
 
 def addition_json(path: Path, addition: Addition) -> dict[str, Any]:
     """Return the JSON object of `addition_text`; sizes in bytes."""
-    blobs = addition.gathered.blobs
     return {
         "path": str(path),
         "changed": addition.changes,
         "replaced": [str(image.reference) for image in addition.moved],
-        "blobsAdded": _blob_list({each: blobs[each].blob.size for each in addition.blobs_added}),
-        "blobs": len(blobs),
+        "blobsAdded": _blob_list(_sizes(addition)),
+        "blobs": len(addition.gathered.blobs),
         "foldersAdded": list(addition.folders_added),
         "size": addition.gathered.size,
     }
 
 
-def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> str:
+def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> Iterator[str]:
     """Format the removals from the cache at `path`, done or planned."""
     if not pruning.changes:
-        return f"{path}: nothing to take out"
-    lines = [f"- {image.reference}" for image in pruning.removed]
-    would = "would free" if dry_run else "freed"
-    dropped = count(len(pruning.blobs_dropped), "blob")
-    images = count(len(pruning.removed), "image")
+        yield f"{path}: nothing to take out"
+    for image in pruning.removed:
+        yield f"- {image.reference}"
     if pruning.takes_out:
-        lines.append(f"{path}: {would} {exact_size(pruning.freed)}: {images}, {dropped}")
+        freed = f"{'would free' if dry_run else 'freed'} {exact_size(pruning.freed)}"
+        images = count(len(pruning.removed), "image")
+        yield f"{path}: {freed}: {images}, {count(len(pruning.blobs_dropped), 'blob')}"
     if pruning.folders_added:
         added = "would be added" if dry_run else "added"
-        lines.append(f"{path}: {count(len(pruning.folders_added), 'folder')} {added}")
-    return printable("\n".join(lines))
+        yield f"{path}: {count(len(pruning.folders_added), 'folder')} {added}"
 
 
 def pruning_json(path: Path, pruning: Pruning, *, dry_run: bool) -> dict[str, Any]:
@@ -176,11 +164,11 @@ def _blobs(blobs: dict[Digest, int]) -> str:
 
 
 def _blob_list(blobs: dict[Digest, int]) -> list[dict[str, Any]]:
-    return [{"digest": str(digest), "size": size} for digest, size in blobs.items()]
+    return [blob_json(digest, size) for digest, size in blobs.items()]
 
 
-def _compression(opened: OpenedCache) -> str:
-    return opened.codec.value if opened.codec else "not compressed"
+def _sizes(addition: Addition) -> dict[Digest, int]:
+    return {each: addition.gathered.blobs[each].blob.size for each in addition.blobs_added}
 
 
 def _platforms(image: CachedImage) -> str:
@@ -201,10 +189,6 @@ def _image(image: CachedImage) -> dict[str, Any]:
             for part in image.parts
         ],
     }
-
-
-def _digests(change: ImageChange) -> str:
-    return f"{change.old.root.digest} -> {change.new.root.digest}"
 
 
 def _change(change: ImageChange) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,9 +78,8 @@ def _listed(*options: Sequence[str] | None) -> list[str]:
     return [value.strip() for text in texts for value in text.split(",")]
 
 
-def _text(files: CertificateFiles, issued: Issued) -> str:
+def _text(files: CertificateFiles, issued: Issued) -> Iterator[str]:
     from imager.cli.tables import table
-    from imager.support.screen import printable
 
     used = "" if issued.new_authority else "used again"
     rows = (
@@ -92,12 +91,9 @@ def _text(files: CertificateFiles, issued: Issued) -> str:
     )
     start, end = issued.certificate.not_valid_before_utc, issued.certificate.not_valid_after_utc
     pair = ("--tls-cert-file", str(files.certificate), "--tls-key-file", str(files.key))
-    lines = [
-        *table(rows, numbers=0),
-        f"Valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} for {', '.join(issued.names)}.",
-        f"Next: imager images cache-serve PATH --address {_address(issued)} {shlex.join(pair)}",
-    ]
-    return printable("\n".join(lines))
+    yield from table(rows, numbers=0)
+    yield f"Valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} for {', '.join(issued.names)}."
+    yield f"Next: imager images cache-serve PATH --address {_address(issued)} {shlex.join(pair)}"
 
 
 def _json(files: CertificateFiles, issued: Issued) -> dict[str, Any]:

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from imager.app.check_config import Checked
 from imager.cli.tables import exact_size
 from imager.support.errors import InvalidConfigError
-from imager.support.screen import printable
 from imager.support.units import count, format_size
 from imager.talos.config.document import ImageCacheSettings
 from imager.talos.config.volumes import VolumeSettings
 
 
-def checked_text(checked: Checked) -> str:
+def checked_text(checked: Checked) -> Iterator[str]:
     """Format the cache settings of a valid configuration and the required volume size."""
     config, sized = checked.config, checked.sized
     found = count(len(checked.warnings), "warning") if checked.warnings else "nothing is wrong"
     needed = f"{len(checked.images)} needed" + (", all in the cache" if sized else "")
     if config.is_patch:
         needed += "; those of Talos are not checked in a patch (machine.type is missing)"
-    lines = [
-        f"{config.source}: {count(len(config.documents), 'document')}, {found}",
-        f"image cache   {_cache(config.image_cache)}",
-        f"volume        {_volume(config.volume) if config.volume else 'none for the image cache'}",
-        f"images        {needed}",
-    ]
+    volume = _volume(config.volume) if config.volume else "none for the image cache"
+    yield f"{config.source}: {count(len(config.documents), 'document')}, {found}"
+    yield f"image cache   {_cache(config.image_cache)}"
+    yield f"volume        {volume}"
+    yield f"images        {needed}"
     if sized:
-        lines.append(f"needs         a volume of {exact_size(sized.volume_size)}")
-    return printable("\n".join(lines))
+        yield f"needs         a volume of {exact_size(sized.volume_size)}"
 
 
 def checked_json(checked: Checked) -> dict[str, Any]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from imager.cache.plan import CreationPlan
 from imager.cache.staging import kept_from_earlier
 from imager.cache.write import Created
-from imager.cli.tables import exact_size
+from imager.cli.tables import blob_json, exact_size
 from imager.support.folders import free_space
-from imager.support.screen import printable
 from imager.support.units import count
 
 
-def plan_text(plan: CreationPlan) -> str:
+def plan_text(plan: CreationPlan) -> list[str]:
     """Format the plan as a table."""
     options = plan.options
     form = f"{options.layout.value}, compression {options.compression.value}"
@@ -30,7 +30,7 @@ def plan_text(plan: CreationPlan) -> str:
         "space needed": exact_size(plan.packing.needed),
         "space free": f"{exact_size(free_space(plan.target.parent))} in {plan.target.parent}",
     }
-    return printable("\n".join(f"{name:<17}{value}" for name, value in rows.items()))
+    return [f"{name:<17}{value}" for name, value in rows.items()]
 
 
 def plan_json(plan: CreationPlan) -> dict[str, Any]:
@@ -45,21 +45,18 @@ def plan_json(plan: CreationPlan) -> dict[str, Any]:
     }
 
 
-def created_text(plan: CreationPlan, created: Created) -> str:
+def created_text(plan: CreationPlan, created: Created) -> Iterator[str]:
     """Format the summary of a created cache."""
-    gathered = plan.gathered
-    lines = [
-        f"{plan.path}: {count(gathered.images, 'image')} for {_platforms(plan)}, "
-        f"{count(len(gathered.blobs), 'blob')}, {exact_size(gathered.size)}"
-    ]
+    images = f"{count(plan.gathered.images, 'image')} for {_platforms(plan)}"
+    blobs = f"{count(len(plan.gathered.blobs), 'blob')}, {exact_size(plan.gathered.size)}"
+    yield f"{plan.path}: {images}, {blobs}"
     if created.layer is not None:
-        lines.append(f"  layer {created.layer.digest}, {exact_size(created.layer.size)}")
-    return printable("\n".join(lines))
+        yield f"  layer {created.layer.digest}, {exact_size(created.layer.size)}"
 
 
 def created_json(plan: CreationPlan, created: Created) -> dict[str, Any]:
     """Return the summary for JSON; sizes in bytes."""
-    layer = created.layer and {"digest": str(created.layer.digest), "size": created.layer.size}
+    layer = created.layer and blob_json(created.layer.digest, created.layer.size)
     return {**_common(plan), "layer": layer}
 
 

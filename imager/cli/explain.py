@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from imager.cli.declare import argument
 from imager.cli.options import Results
+from imager.cli.tables import json_object
+
+if TYPE_CHECKING:
+    from imager.app.explain import ErrorKind
 
 
 def explain(
-    error: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Id of an error, such as damaged-cache.")
-    ] = None,
+    error: Annotated[str | None, argument("ID", "Id of an error, such as damaged-cache.")] = None,
     *,
     display: Results,
 ) -> None:
@@ -21,9 +23,23 @@ def explain(
     The last line of an error message shows the id, and so does --json.
     """
     from imager.app.explain import error_kinds, find_kind
-    from imager.cli.explain_text import kind_json, kind_text, kinds_json, kinds_text
 
     if error is None:
-        display.answer(kinds_text, kinds_json, error_kinds())
+        display.answer(_kinds, _kinds_json, error_kinds())
     else:
-        display.answer(kind_text, kind_json, find_kind(error))
+        display.answer(_kind, json_object, find_kind(error))
+
+
+def _kinds(kinds: Sequence[ErrorKind]) -> Iterator[str]:
+    width = max(len(kind.id) for kind in kinds)
+    return (f"{kind.id:{width}}  {kind.cause}" for kind in kinds)
+
+
+def _kinds_json(kinds: Sequence[ErrorKind]) -> list[dict[str, Any]]:
+    return [*map(json_object, kinds)]
+
+
+def _kind(kind: ErrorKind) -> Iterator[str]:
+    yield f"{kind.id} (exit code {kind.exit_code})\n"
+    yield f"Cause:  {kind.cause}"
+    yield f"Remedy: {kind.remedy}"

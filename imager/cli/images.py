@@ -90,7 +90,7 @@ def talos_bundle(
 
 
 def _print(images: tuple[str, ...], display: Results) -> None:
-    display.answer("\n".join, lambda images: {"images": list(images)}, images)
+    display.answer(list, lambda images: {"images": list(images)}, images)
 
 
 @app.command("list", rich_help_panel=LISTS)

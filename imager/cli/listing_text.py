@@ -20,9 +20,9 @@ def report(listing: Listing, reporter: Reporter, *, strict: bool) -> None:
         reporter.warn(line)
 
 
-def listing_text(listing: Listing) -> str:
-    """Format the references, one per line."""
-    return "\n".join(image.reference for image in listing.images)
+def listing_text(listing: Listing) -> list[str]:
+    """Return the references."""
+    return [image.reference for image in listing.images]
 
 
 def listing_json(listing: Listing) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 from imager.cli.commands import App
 from imager.cli.declare import option
 from imager.cli.options import Display, Results
+from imager.support.screen import printable
 from imager.talos.constants import REGISTRY_ADDRESS
 
 app = App()
@@ -66,7 +67,7 @@ def status(
     found = read_status(state)
     match "json" if display.json_output else output:
         case "table":
-            typer.echo(status_table(found, running=is_running(state)))
+            typer.echo(printable("\n".join(status_table(found, running=is_running(state)))))
         case "yaml":
             typer.echo(status_yaml(found))
         case "json":

@@ -13,7 +13,6 @@ import yaml
 from imager.cli.tables import json_object, mebibytes, table
 from imager.node.diagnosis import Finding
 from imager.node.status import CopyStatus, NodeStatus, RootStatus
-from imager.support.screen import printable
 from imager.support.units import format_size
 
 
@@ -27,12 +26,8 @@ def status_yaml(status: NodeStatus) -> str:
     return yaml.safe_dump(status.document(), sort_keys=False, width=1000).rstrip()
 
 
-def status_table(status: NodeStatus, *, running: bool) -> str:
+def status_table(status: NodeStatus, *, running: bool) -> Iterator[str]:
     """Format the status as text; `running` is whether the cache is being served."""
-    return printable("\n".join(_lines(status, running=running)))
-
-
-def _lines(status: NodeStatus, *, running: bool) -> Iterator[str]:
     yield f"image cache  {_because(status.status.value, status.reason)}"
     yield f"copy         {_because(_copy(status), status.copy_reason)}"
     if running:
@@ -81,11 +76,12 @@ def _row(root: RootStatus) -> tuple[str, str, str, str, str, str, str]:
     )
 
 
-def findings_text(findings: Sequence[Finding]) -> str:
+def findings_text(findings: Sequence[Finding]) -> Iterator[str]:
     """Format each problem and its remedy in two lines."""
     if not findings:
-        return "nothing is wrong: images are pulled from the cache"
-    return printable("\n".join(f"{each.problem}\n  -> {each.advice}" for each in findings))
+        yield "nothing is wrong: images are pulled from the cache"
+    for each in findings:
+        yield f"{each.problem}\n  -> {each.advice}"
 
 
 def findings_json(findings: Sequence[Finding]) -> dict[str, Any]:

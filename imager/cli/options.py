@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, ParamSpec
@@ -14,7 +14,7 @@ from imager.cli.declare import flag, option
 from imager.cli.help import DISPLAY
 from imager.support.errors import InputError
 from imager.support.reporter import ProgressStyle, Reporter, make_reporter, report_log
-from imager.support.screen import NO_COLOR
+from imager.support.screen import NO_COLOR, printable
 
 if TYPE_CHECKING:
     from imager.app.create_cache import Images
@@ -133,16 +133,24 @@ class Results(Display):
     json_output: Annotated[bool, flag("--json", "Print the result as JSON.")] = False
 
     def answer(
-        self, text: Callable[_P, str], value: Callable[_P, Any], *args: _P.args, **kwargs: _P.kwargs
+        self,
+        text: Callable[_P, Iterable[str]],
+        value: Callable[_P, Any],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
     ) -> None:
-        """Print the requested result as text or JSON, even with --quiet."""
+        """Print the lines of the requested result or its JSON value, even with --quiet."""
         if self.json_output:
             self.print_json(value(*args, **kwargs))
         else:
-            typer.echo(text(*args, **kwargs))
+            typer.echo(printable("\n".join(text(*args, **kwargs))))
 
     def summary(
-        self, text: Callable[_P, str], value: Callable[_P, Any], *args: _P.args, **kwargs: _P.kwargs
+        self,
+        text: Callable[_P, Iterable[str]],
+        value: Callable[_P, Any],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
     ) -> None:
         """Print a summary; the text, unlike the JSON, is omitted with --quiet."""
         if self.json_output or not self.quiet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,9 +30,9 @@ def list_profiles(*, display: Results) -> None:
     display.answer(_table, _rows, builtin_profiles())
 
 
-def _table(profiles: Mapping[str, Profile]) -> str:
+def _table(profiles: Mapping[str, Profile]) -> Iterator[str]:
     rows = (tuple(row.values()) for row in _rows(profiles))
-    return "\n".join(table([_COLUMNS, *rows], numbers=0))
+    return table([_COLUMNS, *rows], numbers=0)
 
 
 def _rows(profiles: Mapping[str, Profile]) -> list[dict[str, str]]:
@@ -70,10 +70,10 @@ def _values(profile: Profile) -> dict[str, Any]:
     return profile.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _yaml(profile: Profile) -> str:
+def _yaml(profile: Profile) -> list[str]:
     import yaml
 
-    return yaml.safe_dump(_values(profile), sort_keys=False).rstrip()
+    return yaml.safe_dump(_values(profile), sort_keys=False).splitlines()
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 
 from imager.cli.declare import argument, option
 from imager.cli.options import Jobs, PushRegistries, Results
+from imager.cli.tables import blob_json
 
 if TYPE_CHECKING:
     from imager.oci.push import Pushed
@@ -50,9 +51,9 @@ def cache_push(
         typer.echo(f"  {pushed.summary()}")
 
 
-def pushed_text(pushed: Pushed) -> str:
+def pushed_text(pushed: Pushed) -> list[str]:
     """Return the pushed reference with its digest."""
-    return str(pushed.reference)
+    return [str(pushed.reference)]
 
 
 def pushed_json(pushed: Pushed) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def pushed_json(pushed: Pushed) -> dict[str, Any]:
         "reference": str(pushed.reference),
         "digest": str(pushed.reference.digest),
         "blobs": [
-            {"digest": str(blob.digest), "size": blob.size, "outcome": outcome.value}
+            {**blob_json(blob.digest, blob.size), "outcome": outcome.value}
             for blob, outcome in pushed.blobs
         ],
     }

@@ -12,7 +12,6 @@ from imager.efi.authenticode_read import Checksum, PeSignature
 from imager.efi.certificates import fingerprint, issuer, subject
 from imager.efi.efivars import AuthFile
 from imager.image.inspect_secureboot import Binary, EnrolledKeys, PcrFindings, SecureBootReport
-from imager.support.screen import printable
 from imager.support.units import count
 
 _TRUST = {
@@ -30,16 +29,14 @@ Keep secret files away from the machines that boot the images. No build needs ca
 with uki-signing-key.pem can sign what these machines start."""
 
 
-def keys_text(keys: GeneratedKeys) -> str:
+def keys_text(keys: GeneratedKeys) -> Iterator[str]:
     """Format a table of the new files, and advice on storing them."""
     rows = [(file.name, file.purpose, "SECRET" if file.secret else "") for file in keys.files]
-    lines = [
-        f"Wrote {count(len(keys.files), 'file')} to {keys.folder}:",
-        *(f"  {line}" for line in table(rows, numbers=0)),
-        _ENCRYPTED_KEYS if keys.encrypted else _PLAIN_KEYS,
-        _CARE,
-    ]
-    return printable("\n".join(lines))
+    yield f"Wrote {count(len(keys.files), 'file')} to {keys.folder}:"
+    for line in table(rows, numbers=0):
+        yield f"  {line}"
+    yield _ENCRYPTED_KEYS if keys.encrypted else _PLAIN_KEYS
+    yield _CARE
 
 
 def keys_json(keys: GeneratedKeys) -> dict[str, Any]:
@@ -51,14 +48,12 @@ def keys_json(keys: GeneratedKeys) -> dict[str, Any]:
     }
 
 
-def report_text(_path: Path, report: SecureBootReport) -> str:
+def report_text(_path: Path, report: SecureBootReport) -> Iterator[str]:
     """Format the EFI binaries with their signatures, and the keys to enrol."""
-    lines: list[str] = []
     for binary in report.binaries:
-        lines += _binary_lines(report.name(binary), binary)
+        yield from _binary_lines(report.name(binary), binary)
     for keys in report.keys:
-        lines += _keys_lines(report.name(keys), keys)
-    return printable("\n".join(lines))
+        yield from _keys_lines(report.name(keys), keys)
 
 
 def _binary_lines(name: str, binary: Binary) -> Iterator[str]:

@@ -14,6 +14,8 @@ from imager.support.units import MIB
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from imager.oci.digest import Digest
+
 
 def table(rows: Sequence[Sequence[str]], *, numbers: int) -> Iterator[str]:
     """Yield the lines of a table; the first `numbers` columns are right-aligned, others left."""
@@ -42,6 +44,11 @@ def json_object(value: DataclassInstance, *, without: str = "") -> dict[str, Any
     """Return the fields of a dataclass for JSON in camelCase, except the field `without`."""
     names = (each.name for each in fields(value) if each.name != without)
     return {_camel_case(name): _plain(getattr(value, name)) for name in names}
+
+
+def blob_json(digest: Digest, size: int) -> dict[str, Any]:
+    """Return the digest and size of a blob for JSON."""
+    return {"digest": str(digest), "size": size}
 
 
 def _camel_case(name: str) -> str:

@@ -161,9 +161,8 @@ def test_the_list_of_assets_tells_grubs_versions(grub: Path, tmp_path: Path) -> 
     (place / "i386-pc/normal.mod").unlink()
     _, bios = grubs(AMD64, tmp_path)
     assert bios.version is None
-    assert f"  unknown version  {bios.path}" in inventory_text(
-        take_inventory(AMD64, given=tmp_path)
-    )
+    lines = inventory_text(take_inventory(AMD64, given=tmp_path))
+    assert any(f"  unknown version  {bios.path}" in line for line in lines)
     (missing,) = grubs(ARM64, tmp_path)
     assert missing.problem.endswith("arm64-efi/monolithic/gcdaa64.efi was not found")
 

@@ -77,7 +77,7 @@ def test_json_and_yaml_say_the_same() -> None:
 
 
 def test_a_person_sees_why() -> None:
-    text = status_table(STATUS, running=True)
+    text = "\n".join(status_table(STATUS, running=True))
     assert "image cache  ready" in text
     assert "copy         pending, 1 MiB of 4 MiB: it is too small" in text
     assert "served       http://127.0.0.1:3172" in text
@@ -85,7 +85,7 @@ def test_a_person_sees_why() -> None:
     assert "/system/imagecache/iso/imagecache: damaged" in text
     assert "  docker.io/library/absent:v1" in text
     assert "  blob sha256:0 is damaged" in text
-    assert "is not running" in status_table(STATUS, running=False)
+    assert "is not running" in "\n".join(status_table(STATUS, running=False))
 
 
 @pytest.mark.parametrize(

@@ -259,8 +259,8 @@ MUTANTS = (
     Mutant(
         "one problem hides the others",
         "imager/discover/listing.py",
-        "return tuple(images), problems",
-        "return tuple(images), problems[:1]",
+        "problems=_messages(found.problems)",
+        "problems=_messages(found.problems[:1])",
         f"{_LISTING}::test_all_problems_are_told_at_once_each_with_its_place",
     ),
     Mutant(
