@@ -9,7 +9,7 @@ import enum
 import inspect
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,6 @@ OUTPUT = "Output"
 DISPLAY = "Display"
 LISTS = "Lists of images"
 CACHES = "Image caches"
-_OPTIONS = "Options"
-_COMMANDS = "Commands"
 
 _WIDEST = 120  # columns: longer lines are hard to read
 _NARROWEST = 20
@@ -31,19 +29,11 @@ _NAME_COLUMN = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """An option, argument or command with its syntax and description."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Section:
-    """Items under a heading."""
+    """Options, arguments or commands under a heading: the description of each, by its syntax."""
 
     title: str
-    items: tuple[Item, ...]
+    items: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +46,33 @@ class HelpPage:
     sections: tuple[Section, ...]
     epilog: str = ""
 
+    @property
+    def name(self) -> str:
+        """The name of the page's file; the command that reads standard input is named -."""
+        return self.path.replace(" -", " stdin").replace(" ", "-")
+
 
 def help_page(command: TyperCommand | TyperGroup, context: typer.Context) -> HelpPage:
     """Return the help page of `command` with the command path of `context`."""
     shown = [each for each in command.get_params(context) if not getattr(each, "hidden", False)]
     arguments = [each for each in shown if isinstance(each, TyperArgument)]
     options = [each for each in shown if isinstance(each, TyperOption)]
-    rows = [(_panel(each, "Arguments"), _argument(each)) for each in arguments]
-    if isinstance(command, TyperGroup):
-        rows += _commands(command, context)
-    rows += [(_panel(each, _OPTIONS), _option(each)) for each in options]
+    panels: dict[str, dict[str, str]] = {}
+    for each in arguments:
+        _panel(panels, each, "Arguments")[_metavar(each)] = _with_notes(each)
+    for below in _subcommands(command, context):
+        _panel(panels, below, "Commands")[below.name or ""] = _first_paragraph(below.help)
+    for option in options:
+        _panel(panels, option, "Options")[_syntax(option)] = _with_notes(option)
     return HelpPage(
         path=context.command_path,
         usage=" ".join(_usage(command, arguments)),
         summary=inspect.cleandoc(command.help or ""),
-        sections=tuple(_sections(rows)),
+        # Display options are the same for all commands and are shown last.
+        sections=tuple(
+            Section(title, panels[title])
+            for title in sorted(panels, key=lambda title: title == DISPLAY)
+        ),
         epilog=inspect.cleandoc(command.epilog or ""),
     )
 
@@ -101,43 +103,30 @@ def _wrapped(text: str, width: int, *, first: str, indent: str) -> list[str]:
     ) or [first.rstrip()]
 
 
-def _items(items: Sequence[Item], width: int) -> Iterator[str]:
+def _items(items: Mapping[str, str], width: int) -> Iterator[str]:
     if width < _STACKED_BELOW:
-        for item in items:
-            yield from _wrapped(item.name, width, first="  ", indent="      ")
-            yield from _wrapped(item.text, width, first=" " * 6, indent=" " * 6)
+        for name, text in items.items():
+            yield from _wrapped(name, width, first="  ", indent="      ")
+            yield from _wrapped(text, width, first=" " * 6, indent=" " * 6)
         return
-    column = min(max(len(item.name) for item in items), _NAME_COLUMN) + 4
+    column = min(max(map(len, items)), _NAME_COLUMN) + 4
     indent = " " * column
-    for item in items:
-        if len(item.name) + 4 > column:
-            yield f"  {item.name}"
-            yield from _wrapped(item.text, width, first=indent, indent=indent)
-        else:
-            first = f"  {item.name}".ljust(column)
-            yield from _wrapped(item.text, width, first=first, indent=indent)
+    for name, text in items.items():
+        first = f"  {name}".ljust(column)
+        if len(name) + 4 > column:
+            yield f"  {name}"
+            first = indent
+        yield from _wrapped(text, width, first=first, indent=indent)
 
 
-def _sections(rows: Sequence[tuple[str, Item]]) -> Iterator[Section]:
-    panels: dict[str, list[Item]] = {}
-    for panel, item in rows:
-        panels.setdefault(panel, []).append(item)
-    # Display options are the same for all commands and are shown last.
-    for title in sorted(panels, key=lambda title: title == DISPLAY):
-        yield Section(title, tuple(panels[title]))
+def _panel(panels: dict[str, dict[str, str]], item: Any, default: str) -> dict[str, str]:
+    return panels.setdefault(item.rich_help_panel or default, {})
 
 
-def _panel(item: Any, default: str) -> str:
-    return item.rich_help_panel or default
-
-
-def _commands(group: TyperGroup, context: typer.Context) -> list[tuple[str, Item]]:
-    commands = [group.commands[name] for name in group.list_commands(context)]
-    return [
-        (_panel(each, _COMMANDS), Item(each.name or "", _first_paragraph(each.help)))
-        for each in commands
-        if not each.hidden
-    ]
+def _subcommands(command: Any, context: typer.Context) -> list[Any]:
+    """Return the visible subcommands of `command`, in the order of its help."""
+    names = command.list_commands(context) if isinstance(command, TyperGroup) else ()
+    return [command.commands[name] for name in names if not command.commands[name].hidden]
 
 
 def _first_paragraph(text: str | None) -> str:
@@ -163,24 +152,15 @@ def _value(value: object) -> str:
     return str(value.value if isinstance(value, enum.Enum) else value)
 
 
-def _argument(argument: TyperArgument) -> Item:
-    return Item(_metavar(argument), _with_notes(argument, []))
-
-
-def _option(option: TyperOption) -> Item:
+def _syntax(option: TyperOption) -> str:
     # Short names precede long ones.
-    names = ", ".join([*sorted(option.opts, key=_is_long), *option.secondary_opts])
-    return Item(
-        names if option.is_flag else f"{names} {_metavar(option)}",
-        _with_notes(option, ["may be repeated"] if option.multiple else []),
-    )
+    short_first = sorted(option.opts, key=lambda name: name.startswith("--"))
+    names = ", ".join([*short_first, *option.secondary_opts])
+    return names if option.is_flag else f"{names} {_metavar(option)}"
 
 
-def _is_long(name: str) -> bool:
-    return name.startswith("--")
-
-
-def _with_notes(item: TyperOption | TyperArgument, notes: list[str]) -> str:
+def _with_notes(item: TyperOption | TyperArgument) -> str:
+    notes = ["may be repeated"] if isinstance(item, TyperOption) and item.multiple else []
     low, high = getattr(item.type, "min", None), getattr(item.type, "max", None)
     if low is not None and high is not None:
         notes.append(f"{low} to {high}")

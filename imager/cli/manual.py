@@ -27,24 +27,15 @@ _LINE = 66
 def manual_pages() -> dict[str, str]:
     """Return the pages by file name, dated SOURCE_DATE_EPOCH."""
     pages = list(help_pages(typer.main.get_command(app), "imager"))
-    names = [_name(page) for page in pages]
-    return {
-        f"{name}.1": "\n".join([*_page(page, names), ""])
-        for name, page in zip(names, pages, strict=True)
-    }
-
-
-def _name(page: HelpPage) -> str:
-    # The command that reads a profile from standard input is named -.
-    return page.path.replace(" -", " stdin").replace(" ", "-")
+    names = [page.name for page in pages]
+    return {f"{page.name}.1": "\n".join([*_page(page, names), ""]) for page in pages}
 
 
 def _page(page: HelpPage, names: Sequence[str]) -> Iterator[str]:
-    name = _name(page)
     date = datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
-    yield f'.TH "{_escaped(name.upper())}" 1 {date:%Y-%m-%d} "imager {__version__}"'
+    yield f'.TH "{_escaped(page.name.upper())}" 1 {date:%Y-%m-%d} "imager {__version__}"'
     yield ".SH NAME"
-    yield from _text(f"{name} - {_first_sentence(page.summary)}")
+    yield from _text(f"{page.name} - {_first_sentence(page.summary)}")
     yield from (".SH SYNOPSIS", f".B {_escaped(page.path)}", _escaped(page.usage))
     yield ".SH DESCRIPTION"
     for number, paragraph in enumerate(page.summary.split("\n\n")):
@@ -59,14 +50,14 @@ def _page(page: HelpPage, names: Sequence[str]) -> Iterator[str]:
         yield from (_escaped(line.strip()) for line in lines)
         yield ".EE"
     yield ".SH SEE ALSO"
-    yield " ,\n".join(f".BR {_escaped(each)} (1)" for each in _related(name, names))
+    yield " ,\n".join(f".BR {_escaped(each)} (1)" for each in _related(page.name, names))
 
 
 def _section(section: Section) -> Iterator[str]:
     yield f".SH {_escaped(section.title.upper())}"
-    for item in section.items:
-        yield from (".TP", f".B {_escaped(item.name)}")
-        yield from _text(item.text)
+    for name, text in section.items.items():
+        yield from (".TP", f".B {_escaped(name)}")
+        yield from _text(text)
 
 
 def _related(name: str, names: Sequence[str]) -> Iterator[str]:

@@ -24,7 +24,7 @@ _CODE = re.compile(r"(`[^`]*`)")
 def reference_pages() -> dict[str, str]:
     """Return the pages by file path, relative to the folder of generated pages."""
     pages = list(help_pages(typer.main.get_command(app), "imager"))
-    written = {f"{_name(page)}.md": _command_page(page) for page in pages}
+    written = {f"{page.name}.md": _command_page(page) for page in pages}
     written["commands.md"] = _commands_page(pages)
     written["errors.md"] = _errors_page()
     written["general.md"] = _general_page()
@@ -32,16 +32,13 @@ def reference_pages() -> dict[str, str]:
     return written
 
 
-def _name(page: HelpPage) -> str:
-    # The command that reads a profile from standard input is named -.
-    return page.path.replace(" -", " stdin").replace(" ", "-")
-
-
 def _commands_page(pages: Sequence[HelpPage]) -> str:
+    firsts = [page.summary.partition("\n\n")[0] for page in pages]
     rows = [
-        f"| [`{page.path}`]({_name(page)}.md) | {_cell(_first_paragraph(page))} |" for page in pages
+        f"| [`{page.path}`]({page.name}.md) | {_cell(first)} |"
+        for page, first in zip(pages, firsts, strict=True)
     ]
-    tree = ["```{toctree}", ":hidden:", "", *map(_name, pages), "```"]
+    tree = ["```{toctree}", ":hidden:", "", *(page.name for page in pages), "```"]
     return _joined("# Commands", "", *_table("command", "what it does"), *rows, "", *tree)
 
 
@@ -80,8 +77,8 @@ def _section(section: Section) -> Iterator[str]:
     yield f"## {section.title}"
     yield ""
     yield from _table("name", "meaning")
-    for item in section.items:
-        yield f"| {_code(item.name)} | {_cell(item.text)} |"
+    for name, text in section.items.items():
+        yield f"| {_code(name)} | {_cell(text)} |"
 
 
 def _table(*heads: str) -> tuple[str, str]:
@@ -102,10 +99,6 @@ def _text(text: str) -> str:
     parts = _CODE.split(text)
     parts[::2] = [re.sub(r"([\\*<\[\]])", r"\\\1", part) for part in parts[::2]]
     return "".join(parts)
-
-
-def _first_paragraph(page: HelpPage) -> str:
-    return page.summary.partition("\n\n")[0]
 
 
 def _joined(*lines: str) -> str:

@@ -14,7 +14,7 @@ from typer.core import TyperOption
 from imager.cache.plan import CacheLayout, LayerCompression
 from imager.cli import build_options, images
 from imager.cli.app import app
-from imager.cli.help import DISPLAY, HelpPage, Item, Section, help_page, help_text
+from imager.cli.help import DISPLAY, HelpPage, Section, help_page, help_text
 from imager.cli.options import ArchName
 from imager.distro.flavors import find_flavor
 from imager.support.arch import ARCHES
@@ -79,18 +79,18 @@ def test_the_options_on_the_screen_are_everywhere(path: str) -> None:
 @pytest.mark.parametrize("path", LEAVES)
 def test_values_are_in_capitals_or_the_choices(path: str) -> None:
     for section in page(path).sections:
-        for item in section.items:
-            assert item.text, item
-            value = item.name.rpartition(" ")[2]
+        for name, text in section.items.items():
+            assert text, name
+            value = name.rpartition(" ")[2]
             if value.startswith("-"):
                 continue
             choices = re.fullmatch(r"\[[a-z0-9.|-]+\]", value)
-            assert choices or re.fullmatch(r"[A-Z][A-Z|/:=.\[\]-]*", value), item.name
+            assert choices or re.fullmatch(r"[A-Z][A-Z|/:=.\[\]-]*", value), name
 
 
 @pytest.mark.parametrize("path", LEAVES)
 def test_defaults_are_in_brackets(path: str) -> None:
-    text = " ".join(item.text for section in page(path).sections for item in section.items)
+    text = " ".join(text for section in page(path).sections for text in section.items.values())
     assert "default:" not in re.sub(r"\[[^]]*\]", "", text)
 
 
@@ -147,10 +147,10 @@ def test_the_width_is_that_of_the_terminal(
 
 
 def test_a_page() -> None:
-    options = (
-        Item("-q, --quiet", "Print little."),
-        Item("--cosign-signatures, --no-cosign-signatures", "Also cache docker-archives."),
-    )
+    options = {
+        "-q, --quiet": "Print little.",
+        "--cosign-signatures, --no-cosign-signatures": "Also cache docker-archives.",
+    }
     found = HelpPage("imager x", "[OPTIONS]", "One.\n\nTwo.", (Section("All", options),), "E:\n  x")
     assert help_text(found, 70).splitlines() == [
         "Usage: imager x [OPTIONS]",

@@ -48,7 +48,7 @@ COMMANDS: dict[str, HelpPage] = {
 
 def options_of(page: HelpPage) -> set[str]:
     """Return the spellings of a command's options."""
-    names = [item.name for section in page.sections for item in section.items]
+    names = [name for section in page.sections for name in section.items]
     return {word for name in names for word in OPTION.findall(name)}
 
 

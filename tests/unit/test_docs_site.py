@@ -65,8 +65,8 @@ def test_every_option_and_exit_code_has_a_row(site: Path) -> None:
     assert "--image-cache-path FOLDER|FILE.TAR Folder to make, or a tar of it" in command
     general = words(site / "reference/generated/general.html")
     for section in (EXIT_CODES, ENVIRONMENT, FILES):
-        for item in section.items:
-            assert f"{item.name} {item.text.partition('`')[0]}" in general, item
+        for name, text in section.items.items():
+            assert f"{name} {text.partition('`')[0]}" in general, name
 
 
 def test_every_field_of_a_profile_has_a_row(site: Path) -> None:

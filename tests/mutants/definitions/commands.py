@@ -59,9 +59,9 @@ MUTANTS = (
     ),
     Mutant(
         "a plan shows what a manifest says to a terminal",
-        "imager/cli/build_text.py",
-        'return printable("\\n".join(lines))\n\n\ndef files_text',
-        'return "\\n".join(lines)\n\n\ndef files_text',
+        "imager/cli/options.py",
+        'typer.echo(printable("\\n".join(text(*args, **kwargs))))',
+        'typer.echo("\\n".join(text(*args, **kwargs)))',
         "tests/fault/test_cache_errors.py::test_a_platform_cannot_speak_to_the_terminal_in_a_plan",
     ),
     Mutant(

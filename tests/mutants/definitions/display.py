@@ -136,8 +136,8 @@ MUTANTS = (
     Mutant(
         "--quiet keeps answers back",
         "imager/cli/options.py",
-        "        else:\n            typer.echo(text(*args, **kwargs))\n",
-        "        elif not self.quiet:\n            typer.echo(text(*args, **kwargs))\n",
+        "        else:\n            typer.echo(printable(",
+        "        elif not self.quiet:\n            typer.echo(printable(",
         f"{_RESULTS}::test_lists_are_printed_though_quiet",
     ),
     Mutant(
