@@ -100,7 +100,12 @@ def check_config(wanted: CheckConfig, reporter: Reporter = QUIET) -> Checked:
         if wanted.strict and checked.warnings:
             raise InvalidConfigError((), warnings=checked.warnings)
     except InvalidConfigError as error:
-        raise (_with_warnings(error) if wanted.strict else error) from error.__cause__
+        if not wanted.strict:
+            raise
+        # The warnings are among the problems.
+        hint = error.hint or ("these are warnings without --strict" if error.warnings else "")
+        problems = [*error.problems, *error.warnings]
+        raise InvalidConfigError(problems, hint=hint) from error.__cause__
     return checked
 
 
@@ -126,12 +131,6 @@ def size_cache(location: CacheLocation, pull: PullOptions, reporter: Reporter) -
     with pull.puller(reporter) as puller, scratch_folder() as scratch:
         cache = location.open(puller).cache
         return SizedCache(cache, minimum_default_ext4_size(cache.tree, scratch=scratch))
-
-
-def _with_warnings(error: InvalidConfigError) -> InvalidConfigError:
-    """Return `error` with its warnings among the problems."""
-    hint = error.hint or ("these are warnings without --strict" if error.warnings else "")
-    return InvalidConfigError([*error.problems, *error.warnings], hint=hint)
 
 
 def check_machine_config(
@@ -172,26 +171,16 @@ def _named(
         name = document_name(document.value)
         for found in field_findings(document.value):
             line = document.line(found.where.partition(": ")[0])
-            told = within(name, found)
-            try:
-                need = _need(told, line)
-            except ImagerError as error:
-                problems.append(LineProblem(line, one_line(f"{told.where}: {error.message}")))
-            else:
-                if need:
-                    yield need
-                elif isinstance(told, Note):
-                    warnings.append(LineProblem(line, one_line(f"{told.where}: {told.text}")))
-
-
-def _need(found: ImageField | Note | Problem, line: int) -> _Need | None:
-    match found:
-        case ImageField(where, value):
-            return _Need(full_reference(value), line, where)
-        case Note():
-            return None
-        case Problem(_, text):
-            raise InputError(text)
+            where = within(name, found).where
+            match found:
+                case ImageField(_, value):
+                    try:
+                        yield _Need(full_reference(value), line, where)
+                    except ImagerError as error:
+                        problems.append(LineProblem(line, one_line(f"{where}: {error.message}")))
+                case Note(_, text) | Problem(_, text):
+                    messages = problems if isinstance(found, Problem) else warnings
+                    messages.append(LineProblem(line, one_line(f"{where}: {text}")))
 
 
 def _defaults(

@@ -13,7 +13,6 @@ from imager.profile.load import LARGEST_PROFILE, Layer, load_profile, parse_yaml
 from imager.profile.model import Profile
 from imager.profile.names import builtin_names
 from imager.profile.reference import starter
-from imager.support.atomic import write_atomic
 from imager.support.errors import InputError
 from imager.support.inputs import STDIN, input_name, read_input
 
@@ -109,8 +108,3 @@ def starter_profile(base: str) -> str:
     """
     read_builtin(base)
     return starter(base)
-
-
-def write_starter(path: Path, text: str) -> None:
-    """Write a profile to a new file; raises InputError if `path` exists."""
-    write_atomic(path, text.encode(), clobber=False)

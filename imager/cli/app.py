@@ -74,11 +74,17 @@ for _name in (*builtin_names(), STDIN):
         epilog=_EXAMPLES.format(name=_name) if _name != STDIN else None,
         rich_help_panel=_BUILD,
     )(build)
-images.app.add_typer(caches.app)
-images.app.add_typer(cachechanges.app)
-images.app.command("cache-push", rich_help_panel=CACHES)(cache_push)
-images.app.command("cache-serve", rich_help_panel=CACHES)(cache_serve)
-images.app.command("cache-cert-gen", rich_help_panel=CACHES)(cache_cert_gen)
+for _command in (
+    cache_push,
+    cache_serve,
+    cache_cert_gen,
+    caches.cache_info,
+    caches.cache_verify,
+    caches.cache_diff,
+    cachechanges.cache_add,
+    cachechanges.cache_prune,
+):
+    images.app.command(_command.__name__.replace("_", "-"), rich_help_panel=CACHES)(_command)
 for _panel, _name, _group, _help in (
     (_PREPARE, "images", images.app, "List images, and make image caches."),
     (_PREPARE, "assets", assets.app, "Fetch and show boot assets."),

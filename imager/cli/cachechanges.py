@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from imager.cli.commands import App
 from imager.cli.declare import argument, flag, option
-from imager.cli.help import CACHES
 from imager.cli.options import LIST, ImageOptions, Jobs, Registries, Results, parse_platforms
-
-app = App()
 
 _Folder = Annotated[
     Path, argument("PATH", "Image cache: a layout, a flat tree, or a tar of either.")
@@ -32,7 +28,6 @@ class AddedImages(ImageOptions):
     ] = None
 
 
-@app.command("cache-add", rich_help_panel=CACHES)
 def cache_add(
     path: _Folder, *, images: AddedImages, registries: Registries, jobs: Jobs = 4, display: Results
 ) -> None:
@@ -47,7 +42,6 @@ def cache_add(
     display.summary(addition_text, addition_json, path, addition)
 
 
-@app.command("cache-prune", rich_help_panel=CACHES)
 def cache_prune(
     path: _Folder,
     *,

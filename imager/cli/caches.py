@@ -6,19 +6,14 @@ from typing import Annotated
 
 import typer
 
-from imager.cli.commands import App
 from imager.cli.declare import argument, option
-from imager.cli.help import CACHES
 from imager.cli.options import CACHE_HELP, LayerCacheFolder, Registries, Results, parse_platforms
-
-app = App()
 
 _DIFFERENT = 1  # the exit code of diff(1)
 
 _Source = Annotated[str, argument("PATH|REF", CACHE_HELP)]
 
 
-@app.command("cache-info", rich_help_panel=CACHES)
 def cache_info(
     source: _Source,
     *,
@@ -36,7 +31,6 @@ def cache_info(
     display.answer(info_text, info_json, info)
 
 
-@app.command("cache-verify", rich_help_panel=CACHES)
 def cache_verify(
     source: _Source,
     *,
@@ -63,7 +57,6 @@ def cache_verify(
     raise_problems(source, found.problems, hint=hint)
 
 
-@app.command("cache-diff", rich_help_panel=CACHES)
 def cache_diff(
     old: Annotated[str, argument("OLD", "A path or a registry reference.")],
     new: Annotated[str, argument("NEW", "A path or a registry reference.")],

@@ -86,13 +86,14 @@ def init(
     display: Display,
 ) -> None:
     """Write a profile to start from, with every field explained and commented out."""
-    from imager.app.profiles import starter_profile, write_starter
+    from imager.app.profiles import starter_profile
+    from imager.support.atomic import write_atomic
 
     text = starter_profile(base)
     if file == STDIN:
         typer.echo(text, nl=False)
         return
-    write_starter(Path(file), text)
+    write_atomic(Path(file), text.encode(), clobber=False)
     command = file if "/" in file else f"./{file}"
     display.reporter().step(f"wrote {file}: edit it, then run `imager {command}`")
 

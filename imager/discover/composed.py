@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from imager.discover.findings import Finding, ImageField, Suspect
 from imager.discover.likeness import is_below_organization, is_complete, is_likely, parsed
@@ -12,7 +12,7 @@ from imager.discover.places import says_image
 from imager.discover.spots import Spot
 from imager.discover.textimages import has_variable
 from imager.oci.reference import is_strict_reference, is_tag
-from imager.support.yamlpaths import shown
+from imager.support.yamlpaths import fields_at, shown
 
 _NO_TAG = "it has no tag"
 _NUMBER = "its tag is a number: is a quote missing?"
@@ -50,7 +50,9 @@ def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> 
     if not findings:
         findings = tuple(_istio(fields, spot))
         keys = set(_PARTS) if findings else keys
-    apart = _apart({key: (value, spot.at_key(key)) for key, value in fields.items()}, spot.key)
+    apart = _apart(
+        {key: (each, spot.at_value(fields, key)) for key, each in fields.items()}, spot.key
+    )
     return Composed((*findings, *apart.findings), frozenset(keys | apart.keys))
 
 
@@ -63,7 +65,7 @@ def composed_items(items: Sequence[object], spot: Spot) -> Composed:
     for index, item in enumerate(items):
         name = item.get("name") if isinstance(item, Mapping) else None
         if isinstance(item, Mapping) and isinstance(name, str):
-            fields[name] = (item.get("value"), spot.at_index(index).at_key("value"))
+            fields[name] = (item.get("value"), spot.at_index(index).at_value(item, "value"))
     return _apart(fields)
 
 
@@ -105,10 +107,10 @@ def _parts_together(
     if "/" not in name and "." in name:  # only a registry
         return None
     image = _pinned(name, parts, versions=False)
-    found = _judged(image, place, has_tag=has_tag, is_helm=True, why=_no_tag(parts))
+    found = _judged(image, place, parts, has_tag=has_tag, is_helm=True)
     if isinstance(found, ImageField) and not is_certain:
-        return Suspect(place.path, image, _APART, place.line_of(parts["repository"]))
-    return found and replace(found, line=place.line_of(parts["repository"]))
+        return Suspect(place.path, image, _APART, place.line)
+    return found
 
 
 def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Iterator[Finding]:
@@ -116,35 +118,37 @@ def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> It
     if found is None:
         return
     key, name = found
-    place = spot.at_key(key)
+    place = spot.at_value(fields, key)
     image = _pinned(name, fields, versions=versions)
     has_tag = image != name
     is_helm = "repository" in fields and says_image(spot.key)
-    finding = _judged(image, place, has_tag=has_tag, is_helm=is_helm, why=_no_tag(fields))
+    finding = _judged(image, place, fields, has_tag=has_tag, is_helm=is_helm)
     if finding is None:
         return
-    line = place.line_of(fields.get(key))
-    yield replace(finding, line=line)
+    yield finding
     last = _text(fields, "name")
     if key == "repository" and has_tag and last and not name.endswith(f"/{last}"):
         longer = _pinned(f"{name}/{last}", fields, versions=versions)
         if is_complete(longer) and name.count("/") == 1:
-            yield Suspect(place.path, longer, _LONGER, line)
+            yield Suspect(place.path, longer, _LONGER, place.line)
 
 
 def _judged(
-    image: str, place: Spot, *, has_tag: bool, is_helm: bool, why: str
+    image: str, place: Spot, parts: Mapping[object, object], *, has_tag: bool, is_helm: bool
 ) -> ImageField | Suspect | None:
     """Return an image composed of several parts, or a Suspect; None if it is not an image."""
     if has_variable(image):
-        return Suspect(place.path, shown(image), HAS_VARIABLE) if has_tag or is_helm else None
-    if parsed(image) is None:
+        image, is_image, why = shown(image), has_tag or is_helm, HAS_VARIABLE
+    elif parsed(image) is None:
         return None
-    if has_tag and (is_complete(image) or (is_strict_reference(image) and is_likely(image))):
-        return ImageField(place.path, image)
-    if has_tag:
-        return Suspect(place.path, image, _NO_REGISTRY)
-    return Suspect(place.path, image, why) if is_likely(image) or is_helm else None
+    elif has_tag and (is_complete(image) or (is_strict_reference(image) and is_likely(image))):
+        return ImageField(place.path, image, place.line)
+    elif has_tag:
+        is_image, why = True, _NO_REGISTRY
+    else:
+        is_image = is_likely(image) or is_helm
+        why = _NUMBER if isinstance(parts.get("tag"), float) else _NO_TAG
+    return Suspect(place.path, image, why, place.line) if is_image else None
 
 
 def _pinned(name: str, fields: Mapping[object, object], *, versions: bool) -> str:
@@ -153,10 +157,6 @@ def _pinned(name: str, fields: Mapping[object, object], *, versions: bool) -> st
     if digest:
         image += f"@{digest if ':' in digest else f'sha256:{digest}'}"
     return image
-
-
-def _no_tag(fields: Mapping[object, object]) -> str:
-    return _NUMBER if isinstance(fields.get("tag"), float) else _NO_TAG
 
 
 def _name(fields: Mapping[object, object], *, is_image: bool) -> tuple[str, str] | None:
@@ -191,9 +191,9 @@ def _is_pinned(name: str) -> bool:
 def _istio(fields: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
     hub, tag = _text(fields, "hub"), _tag(fields, versions=False)
     if hub and tag and parsed(f"{hub}:{tag}"):
-        place = spot.at_key("hub")
+        place = spot.at_value(fields, "hub")
         why = "image names are added to it; list the rendered manifests"
-        yield Suspect(place.path, f"{hub}/...:{tag}", why, spot.line_of(fields.get("hub")))
+        yield Suspect(place.path, f"{hub}/...:{tag}", why, place.line)
 
 
 def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
@@ -212,14 +212,13 @@ def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
     name = _text(entry, "newName") or _text(entry, "name")
     tag, digest = _written(entry.get("newTag")), _text(entry, "digest")
     image = name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
-    place = spot.at_key("newName" if "newName" in entry else "name")
-    line = place.line_of(entry.get("newName") or entry.get("name"))
+    place = spot.at_value(entry, "newName" if "newName" in entry else "name")
     if parsed(image) is None:
         return
     if tag or digest:
-        yield ImageField(place.path, image, line)
+        yield ImageField(place.path, image, place.line)
     elif "newName" in entry:
-        yield Suspect(place.path, image, "its tag is that of the replaced image", line)
+        yield Suspect(place.path, image, "its tag is that of the replaced image", place.line)
 
 
 def flux_artifact(spec: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
@@ -228,19 +227,17 @@ def flux_artifact(spec: Mapping[object, object], spot: Spot) -> Iterator[Finding
     https://fluxcd.io/flux/components/source/ocirepositories/: a digest takes precedence over a
     version range, and the range over a tag; the default tag is `latest`.
     """
-    url, ref = _text(spec, "url"), spec.get("ref")
-    place = spot.at_key("url")
-    line = place.line_of(spec.get("url"))
+    url, fields = _text(spec, "url"), fields_at(spec, "ref")
+    place = spot.at_value(spec, "url")
     name = url.removeprefix("oci://")
     if name == url:
         return
-    fields = ref if isinstance(ref, Mapping) else {}
     digest, tag, versions = _text(fields, "digest"), _text(fields, "tag"), _text(fields, "semver")
     if versions and not digest:
-        yield Suspect(place.path, name, f"its tag is the newest of {versions!r}", line)
+        yield Suspect(place.path, name, f"its tag is the newest of {versions!r}", place.line)
     else:
         target = f"@{digest}" if digest else f":{tag}" if tag else ""
-        yield ImageField(place.path, name + target, line)
+        yield ImageField(place.path, name + target, place.line)
 
 
 def _tag(fields: Mapping[object, object], *, versions: bool) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imager.discover.findings import Finding, ImageField, Nested, Note, Problem, Suspect, within
 from imager.discover.likeness import parsed
 from imager.discover.manifesttext import Origin, RepeatedKey, Text, TracedDocument, load_text
-from imager.discover.objects import load_problems, object_findings, unsure
+from imager.discover.objects import load_problems, object_findings, repeated, unsure
 from imager.discover.otherfiles import line_list, list_findings, reader_of
 from imager.discover.places import Rules
 from imager.discover.scan import LOOKS, scan, within_text
@@ -67,11 +67,10 @@ def _of_document(document: TracedDocument, number: int) -> Iterator[Finding]:
 
 def _of_repeated(key: RepeatedKey, *, is_strict: bool) -> Iterator[Finding]:
     """Report a duplicate key: kubectl uses the last value, Talos rejects the document."""
-    text = f"key {shown(key.key)!r} is given twice"
     if is_strict:
-        yield Problem("", text, key.line)
+        yield Problem("", f"key {shown(key.key)!r} is given twice", key.line)
         return
-    yield Note("", f"{text}: the last value is used, as by kubectl", key.line)
+    yield repeated(key)
     place = Spot(line=key.line).at_key(key.key)
     yield from (unsure(each, _DROPPED) for each in scan(key.dropped, place, Rules()))
 

@@ -17,12 +17,12 @@ from imager.discover.findings import (
     Suspect,
     within,
 )
-from imager.discover.manifesttext import LoadedText, line_of, load_text
+from imager.discover.manifesttext import LoadedText, RepeatedKey, line_of, load_text
 from imager.discover.places import CHOSEN, Rules, rules_of
 from imager.discover.scan import TOO_LARGE, scan
 from imager.discover.spots import Spot
 from imager.oci.reference import has_registry
-from imager.support.yamlpaths import items_at, shown, text_at, value_at
+from imager.support.yamlpaths import fields_at, items_at, shown, text_at, value_at
 
 TEMPLATE = "it is a template, not YAML"
 
@@ -53,14 +53,15 @@ def manifest_findings(text: str) -> Iterator[Finding]:
     loaded = load_text(text)
     yield from load_problems(loaded, text)
     for number, document in enumerate(loaded.documents, start=1):
-        for key in document.repeated:
-            yield Note(
-                "",
-                f"key {shown(key.key)!r} is given twice: the last value is used, as by kubectl",
-                key.line,
-            )
+        yield from map(repeated, document.repeated)
         spot = Spot(line=document.line)
         yield from object_findings(document.value, number=number, spot=spot)
+
+
+def repeated(key: RepeatedKey) -> Note:
+    """Return a Note on a duplicate key of an object."""
+    text = f"key {shown(key.key)!r} is given twice: the last value is used, as by kubectl"
+    return Note("", text, key.line)
 
 
 def load_problems(loaded: LoadedText, text: str) -> Iterator[Problem]:
@@ -70,15 +71,12 @@ def load_problems(loaded: LoadedText, text: str) -> Iterator[Problem]:
         yield Problem("", why, loaded.problem_line)
 
 
-def object_findings(
-    document: object, *, number: int, spot: Spot | None = None
-) -> Iterator[Finding]:
+def object_findings(document: object, *, number: int, spot: Spot) -> Iterator[Finding]:
     """Yield the findings in a Kubernetes object, or in a list of them.
 
     Places begin with the object's kind and name, or with its `number` in the stream. An empty
     document yields nothing; one that is not an object yields a Note. `spot` has its line.
     """
-    spot = spot or Spot()
     if document is None:
         return
     for each in _objects(document):
@@ -88,9 +86,8 @@ def object_findings(
             yield from (within(object_name(each), found) for found in _of_object(each, kind, place))
         elif isinstance(each, Mapping) and _is_kustomization(each):
             # A kustomization may omit apiVersion and kind.
-            rules = rules_of(_KUSTOMIZE, "Kustomization")
-            found_in = _of_kustomization(each, spot, rules)
-            yield from (within("kustomization", found) for found in found_in)
+            for found in _of_kustomization(each, spot):
+                yield within("kustomization", found)
         else:
             yield from _of_unknown(each, f"document {number}", spot)
 
@@ -147,12 +144,12 @@ def _of_object(value: Mapping[object, object], kind: str, spot: Spot) -> Iterato
     if kind == "CustomResourceDefinition":
         yield from _of_schemas(value.get("spec"), spot.at_key("spec"))
     elif kind == "Kustomization" and group in ("", _KUSTOMIZE):
-        yield from _of_kustomization(value, spot, rules_of(_KUSTOMIZE, kind))
+        yield from _of_kustomization(value, spot)
     elif kind == "Images" and group == "content.hauler.cattle.io":
         yield from (_of_hauler(value, found) for found in scan(value, spot, rules))
     elif (group, kind) in _ENCODED:
         yield from _with_encoded(value, spot, rules, _ENCODED[group, kind])
-    elif kind == "OCIRepository" and isinstance(spec := value.get("spec"), Mapping):
+    elif kind == "OCIRepository" and (spec := fields_at(value, "spec")):
         yield from flux_artifact(spec, spot.at_key("spec"))
     else:
         yield from _fields(value, spot, rules)
@@ -183,19 +180,16 @@ def unsure(found: Finding, why: str) -> Finding:
             return found
 
 
-def _of_kustomization(
-    value: Mapping[object, object], spot: Spot, rules: Rules
-) -> Iterator[Finding]:
+def _of_kustomization(value: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
     remote = any(isinstance(each, str) and "://" in each for each in items_at(value, "resources"))
     if remote or items_at(value, "images") or items_at(value, "helmCharts"):
         yield Note("", _KUSTOMIZED, spot.line)
-    yield from scan(value, spot, rules)
+    yield from scan(value, spot, rules_of(_KUSTOMIZE, "Kustomization"))
 
 
 def _of_hauler(value: Mapping[object, object], found: Finding) -> Finding:
     """Add the default registry of Hauler's object to an image."""
-    annotations = value_at(value, "metadata.annotations")
-    registry = annotations.get(_HAULER_REGISTRY) if isinstance(annotations, Mapping) else None
+    registry = fields_at(value, "metadata.annotations").get(_HAULER_REGISTRY)
     if not isinstance(found, ImageField) or not isinstance(found.value, str) or not registry:
         return found
     return found if has_registry(found.value) else replace(found, value=f"{registry}/{found.value}")
@@ -227,12 +221,9 @@ def _with_encoded(
         yield from _of_release(value, spot)
         return
     yield from scan({key: item for key, item in value.items() if key != encoded}, spot, rules)
-    data = value.get(encoded)
-    if not isinstance(data, Mapping):
-        return
     place = spot.at_key(encoded)
     decoded: dict[object, object] = {}
-    for key, item in data.items():
+    for key, item in fields_at(value, encoded).items():
         try:
             decoded[key] = decoded_text(item, line_of(item))
         except TooLargeError:

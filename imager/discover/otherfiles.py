@@ -18,14 +18,13 @@ from imager.discover.findings import (
     Suspect,
     within,
 )
-from imager.discover.manifesttext import Text
 from imager.discover.places import Rules, rules_of
 from imager.discover.scan import known_image, scan
 from imager.discover.spots import Spot
 from imager.oci.local import LocalImage, RemoteEntry, parse_entry
 from imager.oci.reference import is_registry, is_tag
 from imager.support.errors import ImagerError
-from imager.support.yamlpaths import items_at, shown, text_at, value_at
+from imager.support.yamlpaths import fields_at, items_at, shown, text_at
 
 _OMNI_KINDS = frozenset({"Cluster", "ControlPlane", "Workers", "Machine"})
 _ZARF_KINDS = frozenset({"ZarfPackageConfig", "ZarfInitConfig"})
@@ -35,7 +34,9 @@ _EXTENSIONS = (
     "add that installer to the list"
 )
 _BUILT = "its image is built: add the image under the name that you push it with"
+_UNREAD = "its charts and manifests are not read; list the rendered manifests too"
 _INCLUDED = "it includes another file: list that too"
+_PATTERN = "its tags are selected by a pattern"
 _SKOPEO_CHOICES = ("images-by-tag-regex", "images-by-semver")
 
 _NO_NAME = "not listed, since the entry does not name its image; write NAME=SOURCE"
@@ -60,11 +61,6 @@ def line_list(text: str) -> tuple[Finding, ...]:
         return () if wrong else tuple(chain.from_iterable(filter(None, found)))
     wrongs = (Problem("", f"{shown(word)!r} is not an image", n) for n, word in lines if n in wrong)
     return (*chain.from_iterable(filter(None, found)), *wrongs)
-
-
-def is_image_list(words: Sequence[str]) -> bool:
-    """Whether all words may be entries of an image list, and some look like images."""
-    return any(map(_is_likely, words)) and all(map(_parsed, words))
 
 
 def _is_likely(word: str) -> bool:
@@ -110,25 +106,19 @@ def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] |
         return _of_chart
     if _is_skopeo(document):
         return _of_skopeo
-    services = document.get("services")
-    if isinstance(services, Mapping) and any(
-        "image" in each or "build" in each for each in _mappings(services)
-    ):
-        return _of_compose
-    return None
+    services = fields_at(document, "services").values()
+    parts = [each for each in services if isinstance(each, Mapping)]
+    return _of_compose if any("image" in each or "build" in each for each in parts) else None
 
 
 def list_findings(items: Sequence[object], spot: Spot) -> Iterator[Finding] | None:
     """Return the images of a document that is a list of images; None if it is not."""
     words = [item for item in items if isinstance(item, str)]
-    if not words or len(words) < len(items) or not is_image_list(words):
+    is_list = len(words) == len(items) and any(map(_is_likely, words)) and all(map(_parsed, words))
+    if not is_list:
         return None
     found = (_entry(word, spot.at_index(index)) for index, word in enumerate(words))
     return chain.from_iterable(filter(None, found))
-
-
-def _mappings(value: Fields) -> Iterator[Fields]:
-    return (item for item in value.values() if isinstance(item, Mapping))
 
 
 def _of_omni(document: Fields, spot: Spot) -> Iterator[Finding]:
@@ -143,11 +133,9 @@ def _omni_fields(document: Fields, spot: Spot) -> Iterator[Finding]:
     if release:
         version = shown(release)
         why = f"add the images of this release: `imager images default --talos-version {version}`"
-        place = spot.at_key(_key(document, "talos")).at_key("version")
-        yield Note(place.path, why, place.line)
+        yield _note(_at(spot, document, "talos").at_key("version"), why)
     if items_at(document, "systemExtensions"):
-        place = spot.at_key(_key(document, "systemExtensions"))
-        yield Note(place.path, _EXTENSIONS, place.line)
+        yield _note(_at(spot, document, "systemExtensions"), _EXTENSIONS)
     for key in ("patches", "kubernetes.manifests"):
         for index, patch in enumerate(items_at(document, key)):
             place = spot.at_key(key).at_index(index)
@@ -161,10 +149,9 @@ def _omni_fields(document: Fields, spot: Spot) -> Iterator[Finding]:
 def _omni_patch(patch: Fields, spot: Spot) -> Iterator[Finding]:
     file = text_at(patch, "file")
     if file:
-        line = spot.line_of(patch.get("file"))
-        yield Note(spot.at_key("file").path, _not_read(file), line)
+        yield _note(spot.at_value(patch, "file"), _not_read(file))
     if "inline" in patch:
-        place = spot.at_key(_key(patch, "inline"))
+        place = _at(spot, patch, "inline")
         yield Nested(place.path, patch["inline"], place.line)
 
 
@@ -178,9 +165,8 @@ def _of_zarf(document: Fields, spot: Spot) -> Iterator[Finding]:
     identity = f"{kind} {shown(text_at(document, 'metadata.name'))}".strip()
     for index, component in enumerate(items_at(document, "components")):
         if items_at(component, "charts") or items_at(component, "manifests"):
-            place = spot.at_key(_key(document, "components")).at_index(index)
-            why = "its charts and manifests are not read; list the rendered manifests too"
-            yield within(identity, Note(place.path, why, place.line))
+            place = _at(spot, document, "components").at_index(index)
+            yield within(identity, _note(place, _UNREAD))
     for found in scan(document, spot, rules_of("", kind)):
         yield within(identity, found)
 
@@ -194,22 +180,18 @@ def _of_chart(document: Fields, spot: Spot) -> Iterator[Finding]:
 
 def _of_compose(document: Fields, spot: Spot) -> Iterator[Finding]:
     """Yield the images in a Docker Compose file."""
-    services = document["services"]
     if "include" in document:
-        place = spot.at_key(_key(document, "include"))
-        yield Note(place.path, _INCLUDED, place.line)
-    for name, service in services.items() if isinstance(services, Mapping) else ():
+        yield _note(_at(spot, document, "include"), _INCLUDED)
+    for name, service in fields_at(document, "services").items():
         place = spot.at_key("services").at_key(name)
         if isinstance(service, Mapping):
             image = service.get("image")
             if isinstance(image, str):
-                yield from known_image(image, place.at_key(_key(service, "image")))
+                yield from known_image(image, _at(place, service, "image"))
             elif "build" in service:
-                built = place.at_key(_key(service, "build"))
-                yield Note(built.path, _BUILT, built.line)
+                yield _note(_at(place, service, "build"), _BUILT)
             if text_at(service, "extends.file"):
-                extended = place.at_key(_key(service, "extends"))
-                yield Note(extended.path, _INCLUDED, extended.line)
+                yield _note(_at(place, service, "extends"), _INCLUDED)
             yield from scan(_without(service, "image"), place, Rules())
 
 
@@ -227,26 +209,17 @@ def _is_skopeo(document: Fields) -> bool:
 def _of_skopeo(document: Fields, spot: Spot) -> Iterator[Finding]:
     for registry, fields in document.items():
         place = spot.at_key(registry)
-        images = value_at(fields, "images")
-        for name, tags in images.items() if isinstance(images, Mapping) else ():
+        for name, tags in fields_at(fields, "images").items():
             yield from _skopeo_image(f"{registry}/{name}", tags, place.at_key(name))
         for choice in _SKOPEO_CHOICES:
-            chosen = value_at(fields, choice)
-            for name in chosen if isinstance(chosen, Mapping) else ():
-                spot_of_name = place.at_key(name)
-                image = f"{registry}/{shown(str(name))}"
-                yield Suspect(
-                    spot_of_name.path,
-                    image,
-                    "its tags are selected by a pattern",
-                    spot_of_name.line,
-                )
+            for name in fields_at(fields, choice):
+                chosen = place.at_key(name)
+                yield Suspect(chosen.path, f"{registry}/{shown(str(name))}", _PATTERN, chosen.line)
 
 
 def _skopeo_image(name: str, tags: object, spot: Spot) -> Iterator[Finding]:
-    words = (
-        [str(tag) for tag in tags if isinstance(tag, str | int)] if isinstance(tags, list) else []
-    )
+    listed = tags if isinstance(tags, list) else []
+    words = [str(tag) for tag in listed if isinstance(tag, str | int)]
     if not words:
         yield Suspect(spot.path, name, "all tags are selected", spot.line)
     for word in words:
@@ -254,9 +227,13 @@ def _skopeo_image(name: str, tags: object, spot: Spot) -> Iterator[Finding]:
         yield ImageField(spot.path, image, spot.line)
 
 
-def _key(fields: Fields, key: str) -> object:
-    """Return the document's own key object, which has its line."""
-    return next((each for each in fields if each == key and isinstance(each, Text)), key)
+def _at(spot: Spot, fields: Fields, key: str) -> Spot:
+    """Return the place of `key` in `fields`, with the line of the document's own key."""
+    return spot.at_key(next((each for each in fields if each == key), key))
+
+
+def _note(place: Spot, text: str) -> Note:
+    return Note(place.path, text, place.line)
 
 
 def _without(fields: Fields, key: str) -> Fields:

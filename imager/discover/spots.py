@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from imager.discover.manifesttext import line_of
@@ -44,6 +45,11 @@ class Spot:
         """Return the place of a mapping's value for `key`."""
         word = shown(key) if isinstance(key, str) else "?"
         return Spot(self, f".{word}", (*self.keys, word)[-_MOST_KEYS:], line_of(key, self.line))
+
+    def at_value(self, fields: Mapping[object, object], key: object) -> Spot:
+        """Return the place of the value for `key` of `fields`, with the line of that value."""
+        place = self.at_key(key)
+        return replace(place, line=place.line_of(fields.get(key)))
 
     def at_index(self, index: int) -> Spot:
         """Return the place of list item `index`, from 0."""

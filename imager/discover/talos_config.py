@@ -40,12 +40,11 @@ _READ = (
 _NOT_RUN = "it is not in an image field; add it if it is pulled"
 
 
-def machine_findings(document: object, spot: Spot | None = None) -> Iterator[Finding]:
+def machine_findings(document: object, spot: Spot) -> Iterator[Finding]:
     """Yield the findings in a document that `is_machine_config` accepts, with the document's name.
 
     Texts in other fields that look like images are suspected. `spot` has the document's line.
     """
-    spot = spot or Spot()
     name = document_name(document)
     for found in (*_fields(document, spot), *_elsewhere(document, spot)):
         yield within(name, found)

@@ -26,6 +26,12 @@ def text_at(value: object, path: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def fields_at(value: object, path: str) -> Mapping[object, object]:
+    """Return the mapping at the dotted `path`; empty if it is missing or not a mapping."""
+    found = value_at(value, path)
+    return found if isinstance(found, Mapping) else {}
+
+
 def items_at(value: object, path: str) -> list[object]:
     """Return the list at the dotted `path`; empty if it is missing or not a list."""
     found = value_at(value, path)
