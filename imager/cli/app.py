@@ -31,10 +31,8 @@ class _ProfileGroup(Group):
         return found
 
 
-_BUILD = "Build"
 _PREPARE = "Prepare"
 _MACHINES = "Machines"
-_ERRORS = "Errors"
 _HELP = {
     "iso": "Build a bootable ISO.",
     "metal": "Build a raw disk image.",
@@ -72,7 +70,7 @@ for _name in (*builtin_names(), STDIN):
         _name,
         help=_HELP.get(_name, f"Build the profile {_name}."),
         epilog=_EXAMPLES.format(name=_name) if _name != STDIN else None,
-        rich_help_panel=_BUILD,
+        rich_help_panel="Build",
     )(build)
 for _command in (
     cache_push,
@@ -96,7 +94,7 @@ for _panel, _name, _group, _help in (
     app.add_typer(_group, name=_name, help=_help, rich_help_panel=_panel)
 app.add_typer(images.app, name="image", hidden=True)
 app.command("profiles", rich_help_panel=_PREPARE)(profiles.list_profiles)
-app.command("explain", rich_help_panel=_ERRORS)(explain)
+app.command("explain", rich_help_panel="Errors")(explain)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it

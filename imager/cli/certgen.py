@@ -12,6 +12,7 @@ import typer
 
 from imager.cli.declare import flag, option
 from imager.cli.options import Results
+from imager.cli.tables import json_object, table
 from imager.talos.constants import REGISTRY_PORT
 
 if TYPE_CHECKING:
@@ -79,8 +80,6 @@ def _listed(*options: Sequence[str] | None) -> list[str]:
 
 
 def _text(files: CertificateFiles, issued: Issued) -> Iterator[str]:
-    from imager.cli.tables import table
-
     used = "" if issued.new_authority else "used again"
     rows = (
         (str(files.ca), "certificate of the authority, for clients to trust", used),
@@ -99,12 +98,8 @@ def _text(files: CertificateFiles, issued: Issued) -> Iterator[str]:
 def _json(files: CertificateFiles, issued: Issued) -> dict[str, Any]:
     certificate = issued.certificate
     return {
-        "ca": str(files.ca),
-        "caKey": str(files.ca_key),
+        **json_object(files),
         "newAuthority": issued.new_authority,
-        "certificate": str(files.certificate),
-        "key": str(files.key),
-        "patch": str(files.patch),
         "names": list(issued.names),
         "notBefore": certificate.not_valid_before_utc.isoformat(),
         "notAfter": certificate.not_valid_after_utc.isoformat(),

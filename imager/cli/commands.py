@@ -47,16 +47,11 @@ class Command(_Helped, Strict, TyperCommand):
         try:
             return super().invoke(ctx)
         except (ImagerError, OSError) as error:
-            if ctx.params.get("json_output") and not _is_told(error):
+            # A closed standard output takes nothing more.
+            is_printed = isinstance(error, BrokenPipeError) or getattr(error, "in_result", False)
+            if ctx.params.get("json_output") and not is_printed:
                 typer.echo(json.dumps({"error": error_json(error)}, indent=2))
             raise
-
-
-def _is_told(error: ImagerError | OSError) -> bool:
-    """Whether the error is already in the printed result, or standard output is closed."""
-    return isinstance(error, BrokenPipeError) or (
-        isinstance(error, ImagerError) and error.in_result
-    )
 
 
 class Group(_Helped, Strict, TyperGroup):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imager.app.check_config import Checked
-from imager.cli.tables import exact_size
+from imager.cli.tables import exact_size, json_object
 from imager.support.errors import InvalidConfigError
 from imager.support.units import count, format_size
 from imager.talos.config.document import ImageCacheSettings
@@ -40,14 +40,7 @@ def checked_json(checked: Checked) -> dict[str, Any]:
         "patch": config.is_patch,
         "imageCache": config.image_cache.enabled,
         "volume": volume
-        and {
-            "minSize": volume.min_size,
-            "maxSize": str(volume.max_size),
-            "grow": volume.grow,
-            "encrypted": volume.encrypted,
-            "selector": volume.selector.text,
-            "line": volume.line,
-        },
+        and {**json_object(volume, without="selector"), "selector": volume.selector.text},
         "images": [str(image) for image in checked.images],
         "neededVolumeSize": checked.sized and checked.sized.volume_size,
     }

@@ -61,7 +61,7 @@ def status(
     display: Results,
 ) -> None:
     """Show the state of this machine's image cache, and the reasons for it."""
-    from imager.cli.node_text import status_json, status_table, status_yaml
+    from imager.cli.node_text import status_table, status_yaml
     from imager.node.status import is_running, read_status
 
     found = read_status(state)
@@ -71,7 +71,7 @@ def status(
         case "yaml":
             typer.echo(status_yaml(found))
         case "json":
-            display.print_json(status_json(found))
+            display.print_json(found.document())
 
 
 @app.command()

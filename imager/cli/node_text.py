@@ -16,11 +16,6 @@ from imager.node.status import CopyStatus, NodeStatus, RootStatus
 from imager.support.units import format_size
 
 
-def status_json(status: NodeStatus) -> dict[str, Any]:
-    """Return the resource as JSON."""
-    return dict(status.document())
-
-
 def status_yaml(status: NodeStatus) -> str:
     """Return the resource as YAML, in the format of talosctl."""
     return yaml.safe_dump(status.document(), sort_keys=False, width=1000).rstrip()

@@ -12,7 +12,7 @@ from imager.discover.places import says_image
 from imager.discover.spots import Spot
 from imager.discover.textimages import has_variable
 from imager.oci.reference import is_strict_reference, is_tag
-from imager.support.yamlpaths import fields_at, shown
+from imager.support.yamlpaths import fields_at, shown, text_at
 
 _NO_TAG = "it has no tag"
 _NUMBER = "its tag is a number: is a quote missing?"
@@ -99,10 +99,10 @@ def _apart(fields: Mapping[object, tuple[object, Spot]], owner: str = "") -> Com
 def _parts_together(
     parts: Mapping[object, object], place: Spot, *, is_certain: bool
 ) -> Finding | None:
-    repository = _text(parts, "repository")
-    has_tag = bool(_tag(parts, versions=False) or _text(parts, "digest"))
-    name = "/".join(each.strip("/") for each in (_text(parts, "registry"), repository) if each)
-    if not repository or not (has_tag or _text(parts, "registry")) or _is_pinned(name):
+    repository = text_at(parts, "repository")
+    has_tag = bool(_tag(parts, versions=False) or text_at(parts, "digest"))
+    name = "/".join(each.strip("/") for each in (text_at(parts, "registry"), repository) if each)
+    if not repository or not (has_tag or text_at(parts, "registry")) or _is_pinned(name):
         return None
     if "/" not in name and "." in name:  # only a registry
         return None
@@ -126,7 +126,7 @@ def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> It
     if finding is None:
         return
     yield finding
-    last = _text(fields, "name")
+    last = text_at(fields, "name")
     if key == "repository" and has_tag and last and not name.endswith(f"/{last}"):
         longer = _pinned(f"{name}/{last}", fields, versions=versions)
         if is_complete(longer) and name.count("/") == 1:
@@ -152,7 +152,8 @@ def _judged(
 
 
 def _pinned(name: str, fields: Mapping[object, object], *, versions: bool) -> str:
-    tag, digest = _tag(fields, versions=versions), _text(fields, "digest") or _text(fields, "sha")
+    tag = _tag(fields, versions=versions)
+    digest = text_at(fields, "digest") or text_at(fields, "sha")
     image = name + (f":{tag}" if tag else "")
     if digest:
         image += f"@{digest if ':' in digest else f'sha256:{digest}'}"
@@ -161,16 +162,13 @@ def _pinned(name: str, fields: Mapping[object, object], *, versions: bool) -> st
 
 def _name(fields: Mapping[object, object], *, is_image: bool) -> tuple[str, str] | None:
     """Return the key of a name without a tag, and the name including its registry."""
-    registry, repository = _text(fields, "registry"), _text(fields, "repository")
-    image, last = _text(fields, "image"), _text(fields, "name")
+    registry, repository = text_at(fields, "registry"), text_at(fields, "repository")
+    image, last = text_at(fields, "image"), text_at(fields, "name")
     if not repository and not registry:
-        has_tag = bool(_tag(fields, versions=True) or _text(fields, "digest"))
-        if image:
-            return ("image", image) if has_tag and not _is_pinned(image) else None
-        has_own_tag = bool(_tag(fields, versions=False) or _text(fields, "digest"))
-        return (
-            ("name", last) if is_image and last and has_own_tag and not _is_pinned(last) else None
-        )
+        name = image or (last if is_image else "")
+        has_tag = _tag(fields, versions=bool(image)) or text_at(fields, "digest")
+        is_named = name and has_tag and not _is_pinned(name)
+        return ("image" if image else "name", name) if is_named else None
     if not repository and not image:
         if is_image and last and not _is_pinned(last):
             return "name", f"{registry.strip('/')}/{last}"
@@ -189,7 +187,7 @@ def _is_pinned(name: str) -> bool:
 
 
 def _istio(fields: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
-    hub, tag = _text(fields, "hub"), _tag(fields, versions=False)
+    hub, tag = text_at(fields, "hub"), _tag(fields, versions=False)
     if hub and tag and parsed(f"{hub}:{tag}"):
         place = spot.at_value(fields, "hub")
         why = "image names are added to it; list the rendered manifests"
@@ -209,8 +207,8 @@ def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
         return
     if not isinstance(entry, Mapping):
         return
-    name = _text(entry, "newName") or _text(entry, "name")
-    tag, digest = _written(entry.get("newTag")), _text(entry, "digest")
+    name = text_at(entry, "newName") or text_at(entry, "name")
+    tag, digest = _written(entry.get("newTag")), text_at(entry, "digest")
     image = name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
     place = spot.at_value(entry, "newName" if "newName" in entry else "name")
     if parsed(image) is None:
@@ -227,12 +225,13 @@ def flux_artifact(spec: Mapping[object, object], spot: Spot) -> Iterator[Finding
     https://fluxcd.io/flux/components/source/ocirepositories/: a digest takes precedence over a
     version range, and the range over a tag; the default tag is `latest`.
     """
-    url, fields = _text(spec, "url"), fields_at(spec, "ref")
+    url, fields = text_at(spec, "url"), fields_at(spec, "ref")
     place = spot.at_value(spec, "url")
     name = url.removeprefix("oci://")
     if name == url:
         return
-    digest, tag, versions = _text(fields, "digest"), _text(fields, "tag"), _text(fields, "semver")
+    digest, tag = text_at(fields, "digest"), text_at(fields, "tag")
+    versions = text_at(fields, "semver")
     if versions and not digest:
         yield Suspect(place.path, name, f"its tag is the newest of {versions!r}", place.line)
     else:
@@ -253,8 +252,3 @@ def _written(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53:
         return str(value)
     return value if isinstance(value, str) and is_tag(value.replace("+", "-")) else ""
-
-
-def _text(fields: Mapping[object, object], key: str) -> str:
-    value = fields.get(key)
-    return value if isinstance(value, str) else ""

@@ -225,12 +225,9 @@ def is_below_organization(name: str) -> bool:
 def is_usual_tag(tag: str) -> bool:
     """Whether a tag is a version or one of the usual words, and not a port."""
     if tag.isdecimal():
-        return (len(tag) < 3 and tag not in _SMALL_PORTS) or len(tag) > 5 or _is_year(tag)
+        is_year = bool(_YEAR.fullmatch(tag))
+        return (len(tag) < 3 and tag not in _SMALL_PORTS) or len(tag) > 5 or is_year
     return tag in _TAG_WORDS or bool(re.search(r"\d", tag))
-
-
-def _is_year(tag: str) -> bool:
-    return bool(_YEAR.fullmatch(tag))
 
 
 def _is_versioned_word(name: str, tag: str) -> bool:

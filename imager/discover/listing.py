@@ -22,6 +22,7 @@ from imager.discover.manifestfiles import ManifestFile, read_manifest_files, sou
 from imager.discover.objects import TEMPLATE, UNKNOWN
 from imager.oci.reference import Reference
 from imager.support.errors import ImagerError, InputError, InvalidManifestsError
+from imager.support.units import count
 
 _RENDER = "render charts first: helm template CHART | imager images list --from -"
 _SURE = "add these images to your list, or leave out --strict"
@@ -69,8 +70,7 @@ class Message:
 
     def __str__(self) -> str:
         """Return the message as one line of bounded length, since it quotes untrusted names."""
-        places = "place" if self.others == 1 else "places"
-        more = f" (and {self.others} more {places})" if self.others else ""
+        more = f" (and {count(self.others, 'more place')})" if self.others else ""
         line = " ".join(f"{self.place}: {self.text}{more}".split())
         return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +52,10 @@ def read_manifest_files(source: str) -> Iterator[ManifestFile | Note | Problem]:
     dot, such as those of version control and continuous integration.
     A file must be UTF-8 and at most 16 MiB.
     """
-    if source == STDIN:
-        yield _read(source_name(source), None)
-    elif source and Path(source).is_dir():
+    if source not in ("", STDIN) and Path(source).is_dir():
         yield from _read_folder(source)
     else:
-        yield _read(source_name(source), Path(source))
+        yield _read(source)
 
 
 def source_name(source: str) -> str:
@@ -71,7 +70,7 @@ def _read_folder(source: str) -> Iterator[ManifestFile | Note | Problem]:
         for name in sorted(names):
             path = Path(folder, name)
             if _MANIFEST.fullmatch(name) and _is_readable_kind(path):
-                yield _read(str(path), path)
+                yield _read(str(path))
             elif _UNREADABLE.fullmatch(name):
                 yield Note(str(path), _NOT_READ)
     for error in failures:
@@ -88,13 +87,12 @@ def _is_readable_kind(path: Path) -> bool:
     return path.is_file() or not path.exists()
 
 
-def _read(name: str, path: Path | None) -> ManifestFile | Problem:
+def _read(source: str) -> ManifestFile | Problem:
+    name = source_name(source)
     try:
-        if path is None:
-            data = sys.stdin.buffer.read(_LARGEST + 1)
-        else:
-            with path.open("rb") as file:
-                data = file.read(_LARGEST + 1)
+        stdin = nullcontext(sys.stdin.buffer)
+        with stdin if source == STDIN else Path(source).open("rb") as file:
+            data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             return Problem(name, f"is larger than {format_size(_LARGEST)}")
         # Concatenated files have byte order marks in the middle.
