@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imager.discover.findings import Finding, ImageField, Suspect
+from imager.discover.image_fields import says_image
 from imager.discover.likeness import is_below_organization, is_complete, is_likely, parsed
-from imager.discover.places import says_image
-from imager.discover.spots import Spot
+from imager.discover.location import Location
 from imager.discover.textimages import has_variable
 from imager.oci.reference import is_strict_reference, is_tag
 from imager.support.yamlpaths import fields_at, shown, text_at
@@ -38,38 +38,38 @@ class Composed:
     keys: frozenset[object] = frozenset()
 
 
-def composed(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Composed:
+def composed(fields: Mapping[object, object], location: Location, *, versions: bool) -> Composed:
     """Return the image that the fields of one mapping compose; its place is that of its name.
 
     Helm charts use `repository` with `registry`, `tag` and `digest`; `image` may contain the
     repository or its last part. With `versions`, `version` is the tag. The parts may share a
     prefix, as in `imageRepository` and `imageTag`, or `proxy.image.tag`.
     """
-    findings = tuple(_whole(fields, spot, versions=versions))
+    findings = tuple(_whole(fields, location, versions=versions))
     keys: set[object] = {*_PARTS, "name"} if findings else set()
     if not findings:
-        findings = tuple(_istio(fields, spot))
+        findings = tuple(_istio(fields, location))
         keys = set(_PARTS) if findings else keys
     apart = _apart(
-        {key: (each, spot.at_value(fields, key)) for key, each in fields.items()}, spot.key
+        {key: (each, location.at_value(fields, key)) for key, each in fields.items()}, location.key
     )
     return Composed((*findings, *apart.findings), frozenset(keys | apart.keys))
 
 
-def composed_items(items: Sequence[object], spot: Spot) -> Composed:
+def composed_items(items: Sequence[object], location: Location) -> Composed:
     """Return the images that the list items `{name: image.tag, value: v1}` compose.
 
     The keys of the result are the names of these items.
     """
-    fields: dict[object, tuple[object, Spot]] = {}
+    fields: dict[object, tuple[object, Location]] = {}
     for index, item in enumerate(items):
         name = item.get("name") if isinstance(item, Mapping) else None
         if isinstance(item, Mapping) and isinstance(name, str):
-            fields[name] = (item.get("value"), spot.at_index(index).at_value(item, "value"))
+            fields[name] = (item.get("value"), location.at_index(index).at_value(item, "value"))
     return _apart(fields)
 
 
-def _apart(fields: Mapping[object, tuple[object, Spot]], owner: str = "") -> Composed:
+def _apart(fields: Mapping[object, tuple[object, Location]], owner: str = "") -> Composed:
     groups: dict[tuple[str, bool], dict[str, object]] = {}
     for key in fields:
         match = _DOTTED.fullmatch(key) if isinstance(key, str) else None
@@ -97,7 +97,7 @@ def _apart(fields: Mapping[object, tuple[object, Spot]], owner: str = "") -> Com
 
 
 def _parts_together(
-    parts: Mapping[object, object], place: Spot, *, is_certain: bool
+    parts: Mapping[object, object], place: Location, *, is_certain: bool
 ) -> Finding | None:
     repository = text_at(parts, "repository")
     has_tag = bool(_tag(parts, versions=False) or text_at(parts, "digest"))
@@ -113,15 +113,17 @@ def _parts_together(
     return found
 
 
-def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> Iterator[Finding]:
-    found = _name(fields, is_image=says_image(spot.key))
+def _whole(
+    fields: Mapping[object, object], location: Location, *, versions: bool
+) -> Iterator[Finding]:
+    found = _name(fields, is_image=says_image(location.key))
     if found is None:
         return
     key, name = found
-    place = spot.at_value(fields, key)
+    place = location.at_value(fields, key)
     image = _pinned(name, fields, versions=versions)
     has_tag = image != name
-    is_helm = "repository" in fields and says_image(spot.key)
+    is_helm = "repository" in fields and says_image(location.key)
     finding = _judged(image, place, fields, has_tag=has_tag, is_helm=is_helm)
     if finding is None:
         return
@@ -134,7 +136,7 @@ def _whole(fields: Mapping[object, object], spot: Spot, *, versions: bool) -> It
 
 
 def _judged(
-    image: str, place: Spot, parts: Mapping[object, object], *, has_tag: bool, is_helm: bool
+    image: str, place: Location, parts: Mapping[object, object], *, has_tag: bool, is_helm: bool
 ) -> ImageField | Suspect | None:
     """Return an image composed of several parts, or a Suspect; None if it is not an image."""
     if has_variable(image):
@@ -186,15 +188,15 @@ def _is_pinned(name: str) -> bool:
     return ":" in name.rpartition("/")[2] or "@" in name
 
 
-def _istio(fields: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
+def _istio(fields: Mapping[object, object], location: Location) -> Iterator[Finding]:
     hub, tag = text_at(fields, "hub"), _tag(fields, versions=False)
     if hub and tag and parsed(f"{hub}:{tag}"):
-        place = spot.at_value(fields, "hub")
+        place = location.at_value(fields, "hub")
         why = "image names are added to it; list the rendered manifests"
         yield Suspect(place.path, f"{hub}/...:{tag}", why, place.line)
 
 
-def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
+def kustomized(entry: object, location: Location) -> Iterator[Finding]:
     """Yield the image that an entry of a kustomization's `images` results in.
 
     https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/images/. In Argo CD,
@@ -203,14 +205,14 @@ def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
     if isinstance(entry, str):
         image = entry.rpartition("=")[2]
         if parsed(image):
-            yield ImageField(spot.path, image, spot.line_of(entry))
+            yield ImageField(location.path, image, location.line_of(entry))
         return
     if not isinstance(entry, Mapping):
         return
     name = text_at(entry, "newName") or text_at(entry, "name")
     tag, digest = _written(entry.get("newTag")), text_at(entry, "digest")
     image = name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
-    place = spot.at_value(entry, "newName" if "newName" in entry else "name")
+    place = location.at_value(entry, "newName" if "newName" in entry else "name")
     if parsed(image) is None:
         return
     if tag or digest:
@@ -219,14 +221,14 @@ def kustomized(entry: object, spot: Spot) -> Iterator[Finding]:
         yield Suspect(place.path, image, "its tag is that of the replaced image", place.line)
 
 
-def flux_artifact(spec: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
+def flux_artifact(spec: Mapping[object, object], location: Location) -> Iterator[Finding]:
     """Yield the artifact that the `spec` of a Flux OCIRepository names.
 
     https://fluxcd.io/flux/components/source/ocirepositories/: a digest takes precedence over a
     version range, and the range over a tag; the default tag is `latest`.
     """
     url, fields = text_at(spec, "url"), fields_at(spec, "ref")
-    place = spot.at_value(spec, "url")
+    place = location.at_value(spec, "url")
     name = url.removeprefix("oci://")
     if name == url:
         return

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from imager.discover.findings import Finding, ImageField, Nested, Note, Problem, Suspect, within
+from imager.discover.image_fields import Rules
 from imager.discover.likeness import parsed
+from imager.discover.location import Location
 from imager.discover.manifesttext import Origin, RepeatedKey, Text, TracedDocument, load_text
 from imager.discover.objects import load_problems, object_findings, repeated, unsure
 from imager.discover.otherfiles import line_list, list_findings, reader_of
-from imager.discover.places import Rules
 from imager.discover.scan import LOOKS, scan, within_text
-from imager.discover.spots import Spot
 from imager.discover.talos_config import machine_findings
 from imager.support.yamlpaths import shown, text_at
 from imager.talos.config.identity import is_machine_config
@@ -49,20 +49,20 @@ def _of_file(text: str) -> Iterator[Finding]:
 
 
 def _of_document(document: TracedDocument, number: int) -> Iterator[Finding]:
-    value, spot = document.value, Spot(line=document.line)
+    value, location = document.value, Location(line=document.line)
     is_strict = is_machine_config(value)
     for key in document.repeated:
         yield from _of_repeated(key, is_strict=is_strict)
     reader = reader_of(value)
-    images = list_findings(value, spot) if isinstance(value, list) else None
+    images = list_findings(value, location) if isinstance(value, list) else None
     if is_strict:
-        yield from machine_findings(value, spot)
+        yield from machine_findings(value, location)
     elif reader and isinstance(value, Mapping):
-        yield from reader(value, spot)
+        yield from reader(value, location)
     elif images is not None:
         yield from images
     else:
-        yield from object_findings(value, number=number, spot=spot)
+        yield from object_findings(value, number=number, location=location)
 
 
 def _of_repeated(key: RepeatedKey, *, is_strict: bool) -> Iterator[Finding]:
@@ -71,7 +71,7 @@ def _of_repeated(key: RepeatedKey, *, is_strict: bool) -> Iterator[Finding]:
         yield Problem("", f"key {shown(key.key)!r} is given twice", key.line)
         return
     yield repeated(key)
-    place = Spot(line=key.line).at_key(key.key)
+    place = Location(line=key.line).at_key(key.key)
     yield from (unsure(each, _DROPPED) for each in scan(key.dropped, place, Rules()))
 
 
@@ -97,9 +97,9 @@ def _expanded(findings: Iterable[Finding], budget: _Budget, *, depth: int) -> It
 
 def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
     """Yield the images of a nested document, or text in it that looks like an image."""
-    content, spot = nested.content, Spot(line=nested.line)
+    content, location = nested.content, Location(line=nested.line)
     if not isinstance(content, str):
-        yield from _of_value(content, spot)
+        yield from _of_value(content, location)
         return
     if not isinstance(content, Text):
         content = Text(content, Origin(nested.line, advances=False))
@@ -109,10 +109,10 @@ def _of_nested(nested: Nested, budget: _Budget) -> Iterator[Finding]:
     if loaded.problem or not all(isinstance(each, Mapping | list) for each in values):
         if loaded.problem and _is_manifest(content):
             yield Note("", _BROKEN_TEMPLATE if "{{" in content else _BROKEN, loaded.problem_line)
-        yield from within_text(content, spot)
+        yield from within_text(content, location)
         return
     for document in loaded.documents:
-        yield from _of_value(document.value, Spot(line=document.line if nested.line else 0))
+        yield from _of_value(document.value, Location(line=document.line if nested.line else 0))
 
 
 def _is_manifest(text: str) -> bool:
@@ -120,15 +120,15 @@ def _is_manifest(text: str) -> bool:
     return bool(_MANIFEST.match(text)) and "kind:" in text
 
 
-def _of_value(value: object, spot: Spot) -> Iterator[Finding]:
+def _of_value(value: object, location: Location) -> Iterator[Finding]:
     if is_machine_config(value):
-        yield from machine_findings(value, spot)
+        yield from machine_findings(value, location)
     elif text_at(value, "kind"):
-        yield from object_findings(value, number=1, spot=spot)
-    elif isinstance(value, list) and (images := list_findings(value, spot)) is not None:
+        yield from object_findings(value, number=1, location=location)
+    elif isinstance(value, list) and (images := list_findings(value, location)) is not None:
         yield from (unsure(found, LOOKS) for found in images)
     else:
-        yield from scan(value, spot, Rules())
+        yield from scan(value, location, Rules())
 
 
 def _lenient(found: Finding) -> Finding:

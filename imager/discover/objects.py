@@ -17,10 +17,10 @@ from imager.discover.findings import (
     Suspect,
     within,
 )
+from imager.discover.image_fields import CHOSEN, Rules, rules_of
+from imager.discover.location import Location
 from imager.discover.manifesttext import LoadedText, RepeatedKey, line_of, load_text
-from imager.discover.places import CHOSEN, Rules, rules_of
 from imager.discover.scan import TOO_LARGE, scan
-from imager.discover.spots import Spot
 from imager.oci.reference import has_registry
 from imager.support.yamlpaths import fields_at, items_at, shown, text_at, value_at
 
@@ -54,8 +54,8 @@ def manifest_findings(text: str) -> Iterator[Finding]:
     yield from load_problems(loaded, text)
     for number, document in enumerate(loaded.documents, start=1):
         yield from map(repeated, document.repeated)
-        spot = Spot(line=document.line)
-        yield from object_findings(document.value, number=number, spot=spot)
+        location = Location(line=document.line)
+        yield from object_findings(document.value, number=number, location=location)
 
 
 def repeated(key: RepeatedKey) -> Note:
@@ -71,25 +71,25 @@ def load_problems(loaded: LoadedText, text: str) -> Iterator[Problem]:
         yield Problem("", why, loaded.problem_line)
 
 
-def object_findings(document: object, *, number: int, spot: Spot) -> Iterator[Finding]:
+def object_findings(document: object, *, number: int, location: Location) -> Iterator[Finding]:
     """Yield the findings in a Kubernetes object, or in a list of them.
 
     Places begin with the object's kind and name, or with its `number` in the stream. An empty
-    document yields nothing; one that is not an object yields a Note. `spot` has its line.
+    document yields nothing; one that is not an object yields a Note. `location` has its line.
     """
     if document is None:
         return
     for each in _objects(document):
         kind = text_at(each, "kind")
         if isinstance(each, Mapping) and kind:
-            place = replace(spot, line=_line(each, spot.line))
+            place = replace(location, line=_line(each, location.line))
             yield from (within(object_name(each), found) for found in _of_object(each, kind, place))
         elif isinstance(each, Mapping) and _is_kustomization(each):
             # A kustomization may omit apiVersion and kind.
-            for found in _of_kustomization(each, spot):
+            for found in _of_kustomization(each, location):
                 yield within("kustomization", found)
         else:
-            yield from _of_unknown(each, f"document {number}", spot)
+            yield from _of_unknown(each, f"document {number}", location)
 
 
 def _is_kustomization(value: Mapping[object, object]) -> bool:
@@ -99,9 +99,9 @@ def _is_kustomization(value: Mapping[object, object]) -> bool:
     return changes or any(items_at(value, key) for key in ("resources", "bases", "components"))
 
 
-def _of_unknown(value: object, name: str, spot: Spot) -> Iterator[Finding]:
-    yield Note(name, UNKNOWN, spot.line)
-    for found in scan(value, spot, Rules()):
+def _of_unknown(value: object, name: str, location: Location) -> Iterator[Finding]:
+    yield Note(name, UNKNOWN, location.line)
+    for found in scan(value, location, Rules()):
         yield within(name, found)
 
 
@@ -132,41 +132,41 @@ def object_name(value: object) -> str:
     return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}" if name else kind
 
 
-def _of_object(value: Mapping[object, object], kind: str, spot: Spot) -> Iterator[Finding]:
+def _of_object(value: Mapping[object, object], kind: str, location: Location) -> Iterator[Finding]:
     group = text_at(value, "apiVersion").rpartition("/")[0]
     rules = rules_of(group, kind)
     if rules.unseen:
-        yield Note("", rules.unseen, spot.line)
+        yield Note("", rules.unseen, location.line)
     if any(value_at(value, f"mirror.{key}") for key in _MIRRORED if kind == _IMAGE_SET):
-        yield Note("", _OC_MIRROR, spot.line)
+        yield Note("", _OC_MIRROR, location.line)
     if isinstance(value.get("sops"), Mapping):
-        yield Note("", _SOPS, spot.line)
+        yield Note("", _SOPS, location.line)
     if kind == "CustomResourceDefinition":
-        yield from _of_schemas(value.get("spec"), spot.at_key("spec"))
+        yield from _of_schemas(value.get("spec"), location.at_key("spec"))
     elif kind == "Kustomization" and group in ("", _KUSTOMIZE):
-        yield from _of_kustomization(value, spot)
+        yield from _of_kustomization(value, location)
     elif kind == "Images" and group == "content.hauler.cattle.io":
-        yield from (_of_hauler(value, found) for found in scan(value, spot, rules))
+        yield from (_of_hauler(value, found) for found in scan(value, location, rules))
     elif (group, kind) in _ENCODED:
-        yield from _with_encoded(value, spot, rules, _ENCODED[group, kind])
+        yield from _with_encoded(value, location, rules, _ENCODED[group, kind])
     elif kind == "OCIRepository" and (spec := fields_at(value, "spec")):
-        yield from flux_artifact(spec, spot.at_key("spec"))
+        yield from flux_artifact(spec, location.at_key("spec"))
     else:
-        yield from _fields(value, spot, rules)
+        yield from _fields(value, location, rules)
 
 
-def _fields(value: Mapping[object, object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+def _fields(value: Mapping[object, object], location: Location, rules: Rules) -> Iterator[Finding]:
     has_image = is_anything = False
     # The status of a pod or node names images that ran, not images that will run.
     fields = {k: v for k, v in value.items() if k != "status"} if rules.is_builtin else value
-    for found in scan(fields, spot, rules):
+    for found in scan(fields, location, rules):
         has_image |= isinstance(found, ImageField)
         is_anything = True
         yield unsure(found, _OF_POLICY) if rules.is_policy else found
     if rules.is_operated and not has_image:
-        yield Note("", CHOSEN, spot.line)
+        yield Note("", CHOSEN, location.line)
     if "apiVersion" not in value and not is_anything:
-        yield Note("", _NO_VERSION, spot.line)
+        yield Note("", _NO_VERSION, location.line)
 
 
 def unsure(found: Finding, why: str) -> Finding:
@@ -180,11 +180,11 @@ def unsure(found: Finding, why: str) -> Finding:
             return found
 
 
-def _of_kustomization(value: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
+def _of_kustomization(value: Mapping[object, object], location: Location) -> Iterator[Finding]:
     remote = any(isinstance(each, str) and "://" in each for each in items_at(value, "resources"))
     if remote or items_at(value, "images") or items_at(value, "helmCharts"):
-        yield Note("", _KUSTOMIZED, spot.line)
-    yield from scan(value, spot, rules_of(_KUSTOMIZE, "Kustomization"))
+        yield Note("", _KUSTOMIZED, location.line)
+    yield from scan(value, location, rules_of(_KUSTOMIZE, "Kustomization"))
 
 
 def _of_hauler(value: Mapping[object, object], found: Finding) -> Finding:
@@ -195,33 +195,33 @@ def _of_hauler(value: Mapping[object, object], found: Finding) -> Finding:
     return found if has_registry(found.value) else replace(found, value=f"{registry}/{found.value}")
 
 
-def _of_schemas(value: object, spot: Spot) -> Iterator[Finding]:
+def _of_schemas(value: object, location: Location) -> Iterator[Finding]:
     """Yield the images among the defaults in a CRD's schemas; the rest of it runs nothing."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if key == "default":
-                yield from _of_default(item, spot.at_key(key).named(spot.key))
+                yield from _of_default(item, location.at_key(key).named(location.key))
             else:
-                yield from _of_schemas(item, spot.at_key(key))
+                yield from _of_schemas(item, location.at_key(key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _of_schemas(item, spot.at_index(index))
+            yield from _of_schemas(item, location.at_index(index))
 
 
-def _of_default(value: object, spot: Spot) -> Iterator[Finding]:
-    for found in scan(value, spot, Rules()):
+def _of_default(value: object, location: Location) -> Iterator[Finding]:
+    for found in scan(value, location, Rules()):
         if isinstance(found, ImageField | Mention | Suspect):
             yield unsure(found, _OF_SCHEMA)
 
 
 def _with_encoded(
-    value: Mapping[object, object], spot: Spot, rules: Rules, encoded: str
+    value: Mapping[object, object], location: Location, rules: Rules, encoded: str
 ) -> Iterator[Finding]:
     if value.get("type") == _HELM or value_at(value, "metadata.labels.owner") == "helm":
-        yield from _of_release(value, spot)
+        yield from _of_release(value, location)
         return
-    yield from scan({key: item for key, item in value.items() if key != encoded}, spot, rules)
-    place = spot.at_key(encoded)
+    yield from scan({key: item for key, item in value.items() if key != encoded}, location, rules)
+    place = location.at_key(encoded)
     decoded: dict[object, object] = {}
     for key, item in fields_at(value, encoded).items():
         try:
@@ -232,14 +232,14 @@ def _with_encoded(
     yield from scan(decoded, place, rules)
 
 
-def _of_release(value: Mapping[object, object], spot: Spot) -> Iterator[Finding]:
+def _of_release(value: Mapping[object, object], location: Location) -> Iterator[Finding]:
     """Yield the findings of a Helm release in a Secret or ConfigMap."""
     texts = [value_at(value, f"{key}.release") for key in ("data", "stringData")]
     content = next((each for each in texts if isinstance(each, str)), None)
     is_encoded = value.get("type") == _HELM and content == texts[0]
     release = helm_release(content, is_encoded=is_encoded)
     if release is None:
-        yield Note("", _RELEASE, spot.line)
+        yield Note("", _RELEASE, location.line)
         return
     for text in release.manifests:
         yield Nested("release", text, text.origin.line, _PAST if release.is_past else "")

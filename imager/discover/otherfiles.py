@@ -18,9 +18,9 @@ from imager.discover.findings import (
     Suspect,
     within,
 )
-from imager.discover.places import Rules, rules_of
+from imager.discover.image_fields import Rules, rules_of
+from imager.discover.location import Location
 from imager.discover.scan import known_image, scan
-from imager.discover.spots import Spot
 from imager.oci.local import LocalImage, RemoteEntry, parse_entry
 from imager.oci.reference import is_registry, is_tag
 from imager.support.errors import ImagerError
@@ -55,7 +55,7 @@ def line_list(text: str) -> tuple[Finding, ...]:
     lines = list_lines(text)
     if not any(_is_likely(word) for _, word in lines):
         return ()
-    found = [_entry(word, Spot(line=line)) for line, word in lines]
+    found = [_entry(word, Location(line=line)) for line, word in lines]
     wrong = [line for each, (line, _) in zip(found, lines, strict=True) if each is None]
     if len(wrong) * 2 > len(lines) or any(_YAML_LINE.match(word) for _, word in lines):
         return () if wrong else tuple(chain.from_iterable(filter(None, found)))
@@ -78,20 +78,20 @@ def _parsed(word: str) -> RemoteEntry | LocalImage | None:
         return None
 
 
-def _entry(word: str, spot: Spot) -> tuple[Finding, ...] | None:
+def _entry(word: str, location: Location) -> tuple[Finding, ...] | None:
     """Return the image of an entry, and the source to pull it from; None if it is not an image."""
-    entry, line = _parsed(word), spot.line_of(word)
+    entry, line = _parsed(word), location.line_of(word)
     if entry is None:
         return None
     if entry.name is None:
-        return (Note(spot.path, f"{shown(word)}: {_NO_NAME}", line),)
-    image = ImageField(spot.path, str(entry.name), line)
+        return (Note(location.path, f"{shown(word)}: {_NO_NAME}", line),)
+    image = ImageField(location.path, str(entry.name), line)
     if isinstance(entry, RemoteEntry) and entry.name == entry.reference:
         return (image,)
-    return image, Remark(spot.path, f"{shown(word)}: {_SOURCE}", line)
+    return image, Remark(location.path, f"{shown(word)}: {_SOURCE}", line)
 
 
-def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] | None:
+def reader_of(document: object) -> Callable[[Fields, Location], Iterator[Finding]] | None:
     """Return the reader for a known tool's document; None for Kubernetes and unknown documents."""
     if not isinstance(document, Mapping):
         return None
@@ -111,47 +111,47 @@ def reader_of(document: object) -> Callable[[Fields, Spot], Iterator[Finding]] |
     return _of_compose if any("image" in each or "build" in each for each in parts) else None
 
 
-def list_findings(items: Sequence[object], spot: Spot) -> Iterator[Finding] | None:
+def list_findings(items: Sequence[object], location: Location) -> Iterator[Finding] | None:
     """Return the images of a document that is a list of images; None if it is not."""
     words = [item for item in items if isinstance(item, str)]
     is_list = len(words) == len(items) and any(map(_is_likely, words)) and all(map(_parsed, words))
     if not is_list:
         return None
-    found = (_entry(word, spot.at_index(index)) for index, word in enumerate(words))
+    found = (_entry(word, location.at_index(index)) for index, word in enumerate(words))
     return chain.from_iterable(filter(None, found))
 
 
-def _of_omni(document: Fields, spot: Spot) -> Iterator[Finding]:
+def _of_omni(document: Fields, location: Location) -> Iterator[Finding]:
     """Yield the findings in a cluster template: https://omni.siderolabs.com, Cluster Templates."""
     name = text_at(document, "name")
     identity = f"{text_at(document, 'kind')} {shown(name)}".strip()
-    yield from (within(identity, found) for found in _omni_fields(document, spot))
+    yield from (within(identity, found) for found in _omni_fields(document, location))
 
 
-def _omni_fields(document: Fields, spot: Spot) -> Iterator[Finding]:
+def _omni_fields(document: Fields, location: Location) -> Iterator[Finding]:
     release = text_at(document, "talos.version")
     if release:
         version = shown(release)
         why = f"add the images of this release: `imager images default --talos-version {version}`"
-        yield _note(_at(spot, document, "talos").at_key("version"), why)
+        yield _note(_at(location, document, "talos").at_key("version"), why)
     if items_at(document, "systemExtensions"):
-        yield _note(_at(spot, document, "systemExtensions"), _EXTENSIONS)
+        yield _note(_at(location, document, "systemExtensions"), _EXTENSIONS)
     for key in ("patches", "kubernetes.manifests"):
         for index, patch in enumerate(items_at(document, key)):
-            place = spot.at_key(key).at_index(index)
+            place = location.at_key(key).at_index(index)
             if isinstance(patch, Mapping):
                 yield from _omni_patch(patch, place)
             elif isinstance(patch, str):
                 yield Note(place.path, _not_read(patch), place.line_of(patch))
-    yield from scan(_without(document, "patches"), spot, Rules())
+    yield from scan(_without(document, "patches"), location, Rules())
 
 
-def _omni_patch(patch: Fields, spot: Spot) -> Iterator[Finding]:
+def _omni_patch(patch: Fields, location: Location) -> Iterator[Finding]:
     file = text_at(patch, "file")
     if file:
-        yield _note(spot.at_value(patch, "file"), _not_read(file))
+        yield _note(location.at_value(patch, "file"), _not_read(file))
     if "inline" in patch:
-        place = _at(spot, patch, "inline")
+        place = _at(location, patch, "inline")
         yield Nested(place.path, patch["inline"], place.line)
 
 
@@ -159,31 +159,31 @@ def _not_read(file: str) -> str:
     return f"{shown(file)} is not read; list it too"
 
 
-def _of_zarf(document: Fields, spot: Spot) -> Iterator[Finding]:
+def _of_zarf(document: Fields, location: Location) -> Iterator[Finding]:
     """Yield the images of a package: https://docs.zarf.dev/ref/create/, `components[].images`."""
     kind = text_at(document, "kind")
     identity = f"{kind} {shown(text_at(document, 'metadata.name'))}".strip()
     for index, component in enumerate(items_at(document, "components")):
         if items_at(component, "charts") or items_at(component, "manifests"):
-            place = _at(spot, document, "components").at_index(index)
+            place = _at(location, document, "components").at_index(index)
             yield within(identity, _note(place, _UNREAD))
-    for found in scan(document, spot, rules_of("", kind)):
+    for found in scan(document, location, rules_of("", kind)):
         yield within(identity, found)
 
 
-def _of_chart(document: Fields, spot: Spot) -> Iterator[Finding]:
+def _of_chart(document: Fields, location: Location) -> Iterator[Finding]:
     """Yield the images in Chart.yaml's annotations `images` and `artifacthub.io/images`."""
     name = f"chart {shown(text_at(document, 'name'))}"
-    yield Note(name, _CHART, spot.line)
-    yield from (within(name, found) for found in scan(document, spot, Rules()))
+    yield Note(name, _CHART, location.line)
+    yield from (within(name, found) for found in scan(document, location, Rules()))
 
 
-def _of_compose(document: Fields, spot: Spot) -> Iterator[Finding]:
+def _of_compose(document: Fields, location: Location) -> Iterator[Finding]:
     """Yield the images in a Docker Compose file."""
     if "include" in document:
-        yield _note(_at(spot, document, "include"), _INCLUDED)
+        yield _note(_at(location, document, "include"), _INCLUDED)
     for name, service in fields_at(document, "services").items():
-        place = spot.at_key("services").at_key(name)
+        place = location.at_key("services").at_key(name)
         if isinstance(service, Mapping):
             image = service.get("image")
             if isinstance(image, str):
@@ -206,9 +206,9 @@ def _is_skopeo(document: Fields) -> bool:
     )
 
 
-def _of_skopeo(document: Fields, spot: Spot) -> Iterator[Finding]:
+def _of_skopeo(document: Fields, location: Location) -> Iterator[Finding]:
     for registry, fields in document.items():
-        place = spot.at_key(registry)
+        place = location.at_key(registry)
         for name, tags in fields_at(fields, "images").items():
             yield from _skopeo_image(f"{registry}/{name}", tags, place.at_key(name))
         for choice in _SKOPEO_CHOICES:
@@ -217,22 +217,22 @@ def _of_skopeo(document: Fields, spot: Spot) -> Iterator[Finding]:
                 yield Suspect(chosen.path, f"{registry}/{shown(str(name))}", _PATTERN, chosen.line)
 
 
-def _skopeo_image(name: str, tags: object, spot: Spot) -> Iterator[Finding]:
+def _skopeo_image(name: str, tags: object, location: Location) -> Iterator[Finding]:
     listed = tags if isinstance(tags, list) else []
     words = [str(tag) for tag in listed if isinstance(tag, str | int)]
     if not words:
-        yield Suspect(spot.path, name, "all tags are selected", spot.line)
+        yield Suspect(location.path, name, "all tags are selected", location.line)
     for word in words:
         image = f"{name}:{word}" if is_tag(word) else f"{name}@{word}"
-        yield ImageField(spot.path, image, spot.line)
+        yield ImageField(location.path, image, location.line)
 
 
-def _at(spot: Spot, fields: Fields, key: str) -> Spot:
+def _at(location: Location, fields: Fields, key: str) -> Location:
     """Return the place of `key` in `fields`, with the line of the document's own key."""
-    return spot.at_key(next((each for each in fields if each == key), key))
+    return location.at_key(next((each for each in fields if each == key), key))
 
 
-def _note(place: Spot, text: str) -> Note:
+def _note(place: Location, text: str) -> Note:
     return Note(place.path, text, place.line)
 
 

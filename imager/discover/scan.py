@@ -1,6 +1,6 @@
 """Walk a document and find the images in it, and the texts that look like images.
 
-Images are certain by their place: containers, the fields in `places.py`, and keys and options
+Images are certain by their place: containers, the fields in `image_fields.py`, and keys and options
 whose words mean an image. Every other text is tested for whether it looks like an image.
 
 A container is an item of `containers`, `initContainers` or `ephemeralContainers`, at any depth of
@@ -19,9 +19,9 @@ from imager.discover import likeness
 from imager.discover.composed import HAS_VARIABLE, composed, composed_items, kustomized
 from imager.discover.encoded import TooLargeError, decoded_text
 from imager.discover.findings import Finding, ImageField, Mention, Nested, Note, Remark, Suspect
+from imager.discover.image_fields import Rules, names_no_image, says_address, says_image
+from imager.discover.location import Location
 from imager.discover.manifesttext import origin_of
-from imager.discover.places import Rules, names_no_image, says_address, says_image
-from imager.discover.spots import Spot
 from imager.discover.textimages import has_variable, in_command
 from imager.discover.textimages import within_text as seen_in_text
 from imager.support.yamlpaths import shown, text_at, value_at
@@ -44,31 +44,31 @@ TOO_LARGE = "it is compressed and too large to be read: decompress it, and list 
 _AUTO = "auto"
 
 
-def scan(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
-    """Yield the findings in `value`, which is at `spot`.
+def scan(value: object, location: Location, rules: Rules) -> Iterator[Finding]:
+    """Yield the findings in `value`, which is at `location`.
 
     A document embedded in it is a Nested finding, which the caller must read.
     """
-    if names_no_image(spot.keys):
+    if names_no_image(location.keys):
         return
     if isinstance(value, Mapping):
-        yield from _mapping(value, spot, rules)
+        yield from _mapping(value, location, rules)
     elif isinstance(value, list):
-        yield from _items(value, spot, rules)
+        yield from _items(value, location, rules)
     elif isinstance(value, str):
-        yield from _text(value, spot, rules)
+        yield from _text(value, location, rules)
 
 
-def _mapping(value: Mapping[object, object], spot: Spot, rules: Rules) -> Iterator[Finding]:
-    if spot.parent and _is_object(value):
-        yield Nested(spot.path, value, spot.line)
+def _mapping(value: Mapping[object, object], location: Location, rules: Rules) -> Iterator[Finding]:
+    if location.parent and _is_object(value):
+        yield Nested(location.path, value, location.line)
         return
-    whole = composed(value, spot, versions=rules.version_is_tag)
+    whole = composed(value, location, versions=rules.version_is_tag)
     yield from whole.findings
     for key, item in value.items():
-        place = spot.at_key(key)
+        place = location.at_key(key)
         if isinstance(key, str) and ":" in key and likeness.is_complete(key):
-            yield Suspect(spot.path, key, LOOKS, place.line)
+            yield Suspect(location.path, key, LOOKS, place.line)
         if key in _CONTAINERS and isinstance(item, list):
             for index, entry in enumerate(item):
                 yield from _container(entry, place.at_index(index), rules)
@@ -83,7 +83,7 @@ def _is_object(value: Mapping[object, object]) -> bool:
     return is_named and not {"metadata", "spec", "data"}.isdisjoint(value)
 
 
-def _renamed(fields: Mapping[object, object], key: object, place: Spot) -> Spot:
+def _renamed(fields: Mapping[object, object], key: object, place: Location) -> Location:
     """Return the place of a value that another field names, as in variables and JSON patches."""
     if key in ("value", "default") and isinstance(fields.get("name"), str):
         return place.named(fields["name"])
@@ -93,16 +93,16 @@ def _renamed(fields: Mapping[object, object], key: object, place: Spot) -> Spot:
     return place
 
 
-def _items(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+def _items(items: list[object], location: Location, rules: Rules) -> Iterator[Finding]:
     for image in in_command(items):
         if not likeness.is_likely(image):
-            yield Suspect(spot.path, image, _IN_SHORT, spot.line)
-    whole = composed_items(items, spot)
+            yield Suspect(location.path, image, _IN_SHORT, location.line)
+    whole = composed_items(items, location)
     yield from whole.findings
     before: object = None
-    is_kustomized = rules.kustomized and spot.ends_with(*rules.kustomized)
+    is_kustomized = rules.kustomized and location.ends_with(*rules.kustomized)
     for index, item in enumerate(items):
-        place = spot.at_index(index)
+        place = location.at_index(index)
         if is_kustomized:
             yield from kustomized(item, place)
         elif text_at(item, "name") in whole.keys:
@@ -114,11 +114,11 @@ def _items(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]:
         before = item
 
 
-def _container(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
+def _container(value: object, location: Location, rules: Rules) -> Iterator[Finding]:
     if not isinstance(value, Mapping):
         return
     for key, item in value.items():
-        place = spot.at_key(key)
+        place = location.at_key(key)
         # A null image is set later by the template's owner: core/v1 Container, field `image`.
         if key == "image":
             yield from _pod_image(item, place, rules)
@@ -126,9 +126,9 @@ def _container(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
             yield from scan(item, place, rules)
 
 
-def _volumes(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]:
+def _volumes(items: list[object], location: Location, rules: Rules) -> Iterator[Finding]:
     for index, item in enumerate(items):
-        place = spot.at_index(index)
+        place = location.at_index(index)
         reference = value_at(item, "image.reference")
         if reference is None:
             yield from scan(item, place, rules)
@@ -136,58 +136,58 @@ def _volumes(items: list[object], spot: Spot, rules: Rules) -> Iterator[Finding]
             yield from _pod_image(reference, place.at_key("image").at_key("reference"), rules)
 
 
-def _pod_image(value: object, spot: Spot, rules: Rules) -> Iterator[Finding]:
-    line = spot.line_of(value)
+def _pod_image(value: object, location: Location, rules: Rules) -> Iterator[Finding]:
+    line = location.line_of(value)
     if value == _AUTO:
-        yield Remark(spot.path, _ISTIO, line)
+        yield Remark(location.path, _ISTIO, line)
     elif rules.is_builtin:
-        yield ImageField(spot.path, value, line)
+        yield ImageField(location.path, value, line)
     elif isinstance(value, str):
-        yield from known_image(value, spot)
+        yield from known_image(value, location)
 
 
-def known_image(value: str, spot: Spot) -> Iterator[Finding]:
+def known_image(value: str, location: Location) -> Iterator[Finding]:
     """Yield the image of a field that is defined to hold one; nothing for a pattern."""
-    line, image = spot.line_of(value), likeness.bare(value.strip())
+    line, image = location.line_of(value), likeness.bare(value.strip())
     if likeness.parsed(image):
-        yield ImageField(spot.path, image, line)
+        yield ImageField(location.path, image, line)
     elif has_variable(value):
-        yield Suspect(spot.path, shown(value), HAS_VARIABLE, line)
+        yield Suspect(location.path, shown(value), HAS_VARIABLE, line)
     elif value and not any(char in value for char in "*?!|<>"):
-        yield Suspect(spot.path, shown(value), "it is not an image reference", line)
+        yield Suspect(location.path, shown(value), "it is not an image reference", line)
 
 
-def _text(value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
-    if rules.images and spot.ends_with(*rules.images):
-        yield from known_image(value, spot)
+def _text(value: str, location: Location, rules: Rules) -> Iterator[Finding]:
+    if rules.images and location.ends_with(*rules.images):
+        yield from known_image(value, location)
         return
     option = _OPTION.fullmatch(value)
-    name, text = (option[1], _unquoted(option[2])) if option else (spot.key, value)
+    name, text = (option[1], _unquoted(option[2])) if option else (location.key, value)
     whole = likeness.whole(text)
     if says_image(name) and (named := _values(text)):
         for each in named:
-            yield from _named(each, spot, spot.line_of(value))
+            yield from _named(each, location, location.line_of(value))
     elif says_address(name) and likeness.is_address(text):
         return
     elif whole:
-        yield from _listed(whole, value, spot)
+        yield from _listed(whole, value, location)
     elif encoded := _ENCODED.fullmatch(text):
-        yield from _decoded(encoded[1], value, spot, rules)
+        yield from _decoded(encoded[1], value, location, rules)
     elif _has_structure(text):
-        yield Nested(spot.path, text if option else value, spot.line_of(value))
+        yield Nested(location.path, text if option else value, location.line_of(value))
     else:
-        yield from within_text(value, spot)
+        yield from within_text(value, location)
 
 
-def _decoded(encoded: str, value: str, spot: Spot, rules: Rules) -> Iterator[Finding]:
-    line = spot.line_of(value)
+def _decoded(encoded: str, value: str, location: Location, rules: Rules) -> Iterator[Finding]:
+    line = location.line_of(value)
     try:
         text = decoded_text(encoded, line)
     except TooLargeError:
-        yield Note(spot.path, TOO_LARGE, line)
+        yield Note(location.path, TOO_LARGE, line)
         return
     if text and not _ENCODED.fullmatch(text):
-        yield from _text(text, spot, rules)
+        yield from _text(text, location, rules)
 
 
 def _has_structure(text: str) -> bool:
@@ -222,38 +222,40 @@ def _json_values(text: str) -> Sequence[str]:
     return values if are_texts and isinstance(values, list) else ()
 
 
-def _named(text: str, spot: Spot, line: int) -> Iterator[Finding]:
+def _named(text: str, location: Location, line: int) -> Iterator[Finding]:
     """Yield the images in a text whose key or option means an image."""
     if has_variable(text):
-        yield Suspect(spot.path, shown(text), HAS_VARIABLE, line)
+        yield Suspect(location.path, shown(text), HAS_VARIABLE, line)
         return
     for word in filter(None, map(likeness.bare, re.split(r"[\s,;]+", text))):
         if likeness.is_tagged(word):
-            yield ImageField(spot.path, word, line)
+            yield ImageField(location.path, word, line)
         elif pair := next(filter(likeness.is_likely, _PAIR.split(word, maxsplit=1)[1:]), ""):
-            yield Suspect(spot.path, pair, LOOKS, line)
+            yield Suspect(location.path, pair, LOOKS, line)
         elif not likeness.is_no_image(word):
-            yield Suspect(spot.path, word, _IN_SHORT, line)
+            yield Suspect(location.path, word, _IN_SHORT, line)
 
 
-def _listed(whole: tuple[likeness.Likeness, ...], value: str, spot: Spot) -> Iterator[Finding]:
+def _listed(
+    whole: tuple[likeness.Likeness, ...], value: str, location: Location
+) -> Iterator[Finding]:
     """Yield the images in a text of unknown meaning that is a list of them, each with its line."""
     origin = origin_of(value)
     for seen in whole:
-        line = origin.line_at(seen.offset) if spot.line else 0
+        line = origin.line_at(seen.offset) if location.line else 0
         if seen.is_complete:
-            yield Mention(spot.path, seen.image, line)
+            yield Mention(location.path, seen.image, line)
         else:
-            yield Suspect(spot.path, seen.image, LOOKS, line)
+            yield Suspect(location.path, seen.image, LOOKS, line)
 
 
-def within_text(value: str, spot: Spot) -> Iterator[Finding]:
+def within_text(value: str, location: Location) -> Iterator[Finding]:
     """Yield parts of free text that look like images, each with its line."""
     origin = origin_of(value)
     found = seen_in_text(value)
     for seen in found:
-        line = origin.line_at(seen.offset) if spot.line else 0
+        line = origin.line_at(seen.offset) if location.line else 0
         why = HAS_VARIABLE if seen.has_variable else LOOKS
-        yield Suspect(spot.path, shown(seen.image), why, line)
+        yield Suspect(location.path, shown(seen.image), why, line)
     if len(found) == likeness.MOST_IN_TEXT:
-        yield Note(spot.path, _TOO_MANY, spot.line_of(value))
+        yield Note(location.path, _TOO_MANY, location.line_of(value))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imager.discover.image_fields import says_address, says_image
 from imager.discover.likeness import is_complete, is_likely, whole
-from imager.discover.places import says_address, says_image
 from imager.discover.textimages import within_text
 from imager.oci.reference import Reference
 

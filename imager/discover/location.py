@@ -13,13 +13,13 @@ _LONGEST_PATH = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """A place below `parent`; its full path is only built when it is printed.
 
     `keys` are the last keys of the path, without list indices; `line` is 0 if unknown.
     """
 
-    parent: Spot | None = None
+    parent: Location | None = None
     step: str = ""
     keys: tuple[str, ...] = ()
     line: int = 0
@@ -34,28 +34,28 @@ class Spot:
         """The path as messages print it: `spec.containers[0].image`."""
         steps: list[str] = []
         length = 0
-        spot: Spot | None = self
-        while spot is not None and length < _LONGEST_PATH:
-            steps.append(spot.step)
-            length += len(spot.step)
-            spot = spot.parent
+        location: Location | None = self
+        while location is not None and length < _LONGEST_PATH:
+            steps.append(location.step)
+            length += len(location.step)
+            location = location.parent
         return "".join(reversed(steps)).removeprefix(".")
 
-    def at_key(self, key: object) -> Spot:
+    def at_key(self, key: object) -> Location:
         """Return the place of a mapping's value for `key`."""
         word = shown(key) if isinstance(key, str) else "?"
-        return Spot(self, f".{word}", (*self.keys, word)[-_MOST_KEYS:], line_of(key, self.line))
+        return Location(self, f".{word}", (*self.keys, word)[-_MOST_KEYS:], line_of(key, self.line))
 
-    def at_value(self, fields: Mapping[object, object], key: object) -> Spot:
+    def at_value(self, fields: Mapping[object, object], key: object) -> Location:
         """Return the place of the value for `key` of `fields`, with the line of that value."""
         place = self.at_key(key)
         return replace(place, line=place.line_of(fields.get(key)))
 
-    def at_index(self, index: int) -> Spot:
+    def at_index(self, index: int) -> Location:
         """Return the place of list item `index`, from 0."""
-        return Spot(self, f"[{index}]", self.keys, self.line)
+        return Location(self, f"[{index}]", self.keys, self.line)
 
-    def named(self, name: object) -> Spot:
+    def named(self, name: object) -> Location:
         """Return this place with `name`, of a variable or option, as its last key."""
         return replace(self, keys=(*self.keys, shown(name) if isinstance(name, str) else "?"))
 
