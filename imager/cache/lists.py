@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 from imager.cache.errors import InvalidImageListError
 from imager.oci.local import LocalKind, parse_entry
@@ -26,6 +28,7 @@ _HINT = (
     " docker-archive:FILE or oci-archive:FILE"
 )
 _SOURCES = ("docker://", *(f"{kind.value}:" for kind in LocalKind))
+_Parsed = TypeVar("_Parsed")
 _COMMENT = re.compile(r"(?:^|\s)#")
 
 
@@ -58,16 +61,28 @@ def read_image_list(lists: Sequence[str]) -> tuple[Reference, ...]:
     Raises InputError as `read_entries`. Also raises it, with their places, for entries that are not
     images, and for entries whose image name is stored only in the source.
     """
-    references: dict[Reference, None] = {}
-    problems: list[str] = []
-    for text, place in read_entries(lists).items():
+    return tuple(dict.fromkeys(parse_each(read_entries(lists), _name)))
+
+
+def parse_each(entries: Mapping[str, str], parse: Callable[[str], _Parsed]) -> list[_Parsed]:
+    """Return the result of `parse` for each of `entries`, which has their places.
+
+    Raises one error for all invalid entries, with the class and hint of the first.
+    """
+    parsed: list[_Parsed] = []
+    failures: list[ImagerError] = []
+    for text, place in entries.items():
         try:
-            references[_name(text)] = None
+            with placing(text, place):
+                parsed.append(parse(text))
         except ImagerError as error:
-            problems.append(placed(error.message, place))
-    if problems:
-        raise InvalidImageListError(_listed(problems))
-    return tuple(references)
+            failures.append(error)
+    if len(failures) > 1:
+        message = _listed([failure.message for failure in failures])
+        raise type(failures[0])(message, hint=failures[0].hint)
+    if failures:
+        raise failures[0]
+    return parsed
 
 
 def _name(text: str) -> Reference:
@@ -77,14 +92,24 @@ def _name(text: str) -> Reference:
     return entry.name
 
 
-def placed(message: str, place: str) -> str:
-    """Prefix `message` with its place, if there is one."""
-    return f"{place}: {message}" if place else message
+@contextmanager
+def placing(entry: str, place: str) -> Iterator[None]:
+    """Add the entry and its place in a list to the message of an error raised in the block."""
+    try:
+        yield
+    except ImagerError as error:
+        message = _of_entry(entry, error.message)
+        message = f"{place}: {message}" if place else message
+        raise type(error)(message, hint=error.hint) from error.__cause__
+
+
+def _of_entry(entry: str, message: str) -> str:
+    """Prefix `message` with its entry, unless the message already contains it."""
+    named = message.startswith((f"{entry} ", f"{entry}: ")) or repr(entry) in message
+    return message if named else f"{entry}: {message}"
 
 
 def _listed(problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
     more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
     lines = "".join(f"\n  {line}" for line in [*problems[:_SHOWN], *more])
     return f"{len(problems)} entries of the image list are invalid:{lines}"

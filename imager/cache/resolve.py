@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imager.cache.contents import Gathered
 from imager.cache.errors import InvalidImageListError
-from imager.cache.lists import placed
+from imager.cache.lists import parse_each, placing
 from imager.cache.readimage import ReadImage, whole_image
 from imager.cache.selection import Choice, MissingPlatform, Selection, choose
 from imager.cache.signatures import read_signatures
@@ -41,21 +40,24 @@ def gather(
     """Read the manifests of all `entries`, registry references and local sources, `jobs` at a time.
 
     Configurations in `layer_cache` are not requested. The result does not depend on the order of
-    responses. Signatures that exist but cannot be read cause a warning. Raises the error of the
-    failed entry, or one error for all if several fail. Each message includes the place of its entry
+    responses. Signatures that exist but cannot be read cause a warning. Raises one error for all
+    invalid entries before anything is read. Else raises the error of the failed entry, or one error
+    for all if several fail. Each message includes the place of its entry
     if `entries` maps entries to places.
     """
     places = entries if isinstance(entries, Mapping) else dict.fromkeys(entries, "")
     reader = _Reader(client, selection, layer_cache)
     gathered = Gathered(wanted=selection.platforms)
+    # Before the first request, because requests to an unreachable registry are retried for a while.
+    parsed = dict(zip(places, parse_each(places, parse_entry), strict=True))
 
     def read(entry: str) -> list[ReadImage]:
-        with _placing(entry, places[entry]):
-            return reader.read(entry)
+        with placing(entry, places[entry]):
+            return reader.read(parsed[entry])
 
     def add(found: tuple[str, list[ReadImage]]) -> None:
         entry, images = found
-        with _placing(entry, places[entry]):
+        with placing(entry, places[entry]):
             for image in images:
                 _add_image(gathered, image)
 
@@ -64,22 +66,6 @@ def gather(
     # Sequential, since the result depends on the order.
     Work().run(add, found, jobs=1, what="images", lasting=(ImagerError,))
     return gathered
-
-
-@contextmanager
-def _placing(entry: str, place: str) -> Iterator[None]:
-    """Add the entry and its place in a list to the message of an error raised in the block."""
-    try:
-        yield
-    except ImagerError as error:
-        message = placed(_of_entry(entry, error.message), place)
-        raise type(error)(message, hint=error.hint) from error.__cause__
-
-
-def _of_entry(entry: str, message: str) -> str:
-    """Prefix `message` with its entry, unless the message already contains it."""
-    named = message.startswith((f"{entry} ", f"{entry}: ")) or repr(entry) in message
-    return message if named else f"{entry}: {message}"
 
 
 def _add_image(gathered: Gathered, image: ReadImage) -> None:
@@ -102,9 +88,9 @@ class _Reader:
     selection: Selection
     layer_cache: LayerCache | None
 
-    def read(self, entry: str) -> list[ReadImage]:
+    def read(self, entry: LocalImage | RemoteEntry) -> list[ReadImage]:
         """Return the images of an entry, with their signatures and warnings."""
-        match parse_entry(entry):
+        match entry:
             case RemoteEntry(name, reference):
                 return self._remote(name, reference)
             case LocalImage() as local:

@@ -92,7 +92,7 @@ for _panel, _name, _group, _help in (
     (_MACHINES, "node", node.app, "Keep a machine's own image cache."),
 ):
     app.add_typer(_group, name=_name, help=_help, rich_help_panel=_panel)
-app.add_typer(images.app, name="image", hidden=True)
+app.add_typer(images.app, name="image", help="The same as `images`.", hidden=True)
 app.command("profiles", rich_help_panel=_PREPARE)(profiles.list_profiles)
 app.command("explain", rich_help_panel="Errors")(explain)
 

@@ -251,11 +251,12 @@ class ImageOptions:
 
 
 def parse_version(
-    text: str | None, reporter: Reporter, *, name: str = "--talos-version"
+    text: str | None, reporter: Reporter | None = None, *, name: str = "--talos-version"
 ) -> Version:
     """Parse the version given by the option `name`; None means the default.
 
-    Warns of a release newer than the known rules. Raises InputError for an invalid version.
+    Warns `reporter` of a release newer than the known rules. Raises InputError for an invalid
+    version.
     """
     from imager.talos.version import DEFAULT_VERSION, TalosVersion
 
@@ -263,8 +264,9 @@ def parse_version(
         version = TalosVersion.parse(DEFAULT_VERSION if text is None else text)
     except InputError as error:
         raise InputError(f"{name}: {error.message}", hint=error.hint) from error
-    for warning in version.warnings:
-        reporter.warn(warning)
+    if reporter:
+        for warning in version.warnings:
+            reporter.warn(warning)
     return version
 
 

@@ -131,16 +131,31 @@ def test_a_certificate_that_nobody_signed(folder: Path, tmp_path: Path) -> None:
 
 
 def test_all_images_that_fail_are_named(server: Registry, folder: Path) -> None:
-    images = [image(server, name) for name in ("team/gone:v1", "team/app:v2", "Bad//Name")]
-    images += [image(server), "nonsense=oci:/nowhere:v1", "registry.local/app:v1=ftp:/there"]
+    images = [image(server, name) for name in ("team/gone:v1", "team/app:v2")]
+    images += [image(server), "nonsense=oci:/nowhere:v1"]
     done = cli.run(*arguments(folder / "cache"), stdin="\n".join(images))
 
     message = fails(done, INPUT)
-    assert message.startswith("5 images failed:")
+    assert message.startswith("3 images failed:")
     for number, name in enumerate(images, start=1):
         lines = [line for line in message.splitlines() if f"  standard input:{number}: " in line]
         assert [line.count(name) for line in lines] == ([1] if name != image(server) else [])
     assert not any(folder.iterdir())
+
+
+def test_all_entries_that_are_not_images_are_named_before_a_request(
+    server: Registry, folder: Path
+) -> None:
+    images = [image(server, "team/gone:v1"), "Bad//Name", "registry.local/app:v1=ftp:/there"]
+    done = cli.run(*arguments(folder / "cache"), stdin="\n".join(images))
+
+    first, *lines = fails(done, INPUT).splitlines()
+    assert first == "2 entries of the image list are invalid:"
+    assert [line.partition(": ")[0] for line in lines[:2]] == [
+        "  standard input:2",
+        "  standard input:3",
+    ]
+    assert not server.log.requests
 
 
 def test_an_existing_path_is_kept(server: Registry, folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imager.cache.lists import read_entries, read_image_list
+from imager.oci.errors import InvalidReferenceError
 from imager.support.errors import InputError
 
 
@@ -81,13 +82,14 @@ def test_short_names_expand(tmp_path: Path) -> None:
 
 def test_every_bad_line_is_named_with_its_place(tmp_path: Path) -> None:
     path = write(tmp_path, "# of the site\nquay.io/A:v1\nquay.io/ok:v1\nquay.io/b:!\n")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InvalidReferenceError) as caught:
         read_image_list([path, "quay.io/C:v1"])
     first, *problems = caught.value.message.split("\n")
     assert first == "3 entries of the image list are invalid:"
     assert problems[0].startswith(f"  {path}:2: image reference 'quay.io/A:v1': ")
     assert problems[1].startswith(f"  {path}:4: image reference 'quay.io/b:!': ")
     assert problems[2].startswith("  image reference 'quay.io/C:v1': ")
+    assert caught.value.hint
 
 
 def test_entries_come_with_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,17 @@ def test_the_command_prints_the_list(command: tuple[str, str]) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, V1_13_9, "")
 
 
+def test_an_unknown_release_is_reported_once() -> None:
+    done = cli.run("images", "default", "--talos-version", "v1.99.0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: Talos v1.99.0 is not in the table of releases")
+    assert "warning" not in done.stderr
+
+
+def test_the_alias_of_the_group_has_help() -> None:
+    assert "The same as `images`." in cli.run("image", "--help").stdout
+
+
 def test_the_command_warns_of_what_is_not_known() -> None:
     done = cli.run("images", "default", "--talos-version", "v1.14.0")
     assert (done.returncode, done.stdout) == (0, f"{V1_14_RC}{FACTORY}:v1.14.0\n")

@@ -16,7 +16,7 @@ from imager.cache.resolve import gather
 from imager.cache.selection import MissingPlatform, Selection, parse_platforms
 from imager.content.extents import Content
 from imager.oci.digest import Digest
-from imager.oci.errors import NotFoundError
+from imager.oci.errors import InvalidReferenceError, NotFoundError
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
@@ -326,17 +326,28 @@ def test_a_configuration_that_is_too_large() -> None:
 def test_all_failures_are_told_together() -> None:
     memory = Memory(fails={"down": DependencyError("no answer", hint="ask again")})
     make_image(memory, config_of("amd64"), tag="v1")
-    entries = [f"{HOST}/a:gone", f"{HOST}/b:v1", f"{HOST}/c:down", "Bad//name", f"{HOST}/d:gone"]
+    entries = [f"{HOST}/a:gone", f"{HOST}/b:v1", f"{HOST}/c:down", f"{HOST}/d:gone"]
 
     with pytest.raises(InputError) as caught:
         gathered(memory, *entries)
 
     message = caught.value.message
-    assert message.startswith("4 images failed:")
+    assert message.startswith("3 images failed:")
     lines = message.splitlines()[1:]
     failed = [each for each in entries if each != f"{HOST}/b:v1"]
     for line, entry in zip(lines, failed, strict=True):
         assert line.count(entry) == 1
+
+
+def test_all_entries_are_parsed_before_the_first_request() -> None:
+    memory = Memory(fails={"down": DependencyError("no answer", hint="ask again")})
+    with pytest.raises(InvalidReferenceError) as caught:
+        gathered(memory, f"{HOST}/c:down", "Bad//name", f"{HOST}/b:v1=ftp:there")
+    first, *lines = caught.value.message.splitlines()
+    assert first == "2 entries of the image list are invalid:"
+    assert "Bad//name" in lines[0]
+    assert "ftp:there" in lines[1]
+    assert caught.value.hint
 
 
 def test_one_failure_keeps_its_kind() -> None:

@@ -329,9 +329,17 @@ MUTANTS = (
     ),
     Mutant(
         "an image is named twice",
-        "imager/cache/resolve.py",
+        "imager/cache/lists.py",
         "return message if named else",
         "return message if False else",
         "tests/fault/test_images_errors.py::test_a_registry_that_fails_or_lies",
+    ),
+    Mutant(
+        "entries that are not images are reported after the requests",
+        "imager/cache/resolve.py",
+        "parse_each(places, parse_entry)",
+        "map(parse_entry, places)",
+        "tests/fault/test_images_errors.py"
+        "::test_all_entries_that_are_not_images_are_named_before_a_request",
     ),
 )
