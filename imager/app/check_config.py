@@ -38,7 +38,7 @@ from imager.talos.default_images import find_release
 from imager.talos.version import TalosVersion
 from imager.talos.versions import require_image_cache
 
-_CREATE = "add what it lacks to the list of `imager images cache-create`, and create it again"
+_CREATE = "add the missing images to the list of `imager images cache-create`, and create it again"
 _INSTALLERS = tuple(
     setting.image
     for component in COMPONENTS
@@ -244,8 +244,8 @@ def _turned_off(config: MachineConfig, problems: list[LineProblem]) -> Iterator[
     if not settings.enabled and not is_wrong and (settings.where or not config.is_patch):
         yield LineProblem(
             settings.line,
-            "the image cache is off, so --image-cache is not used: "
-            "`imager config patch` prints what turns it on",
+            "the image cache is disabled, so --image-cache is not used: "
+            "`imager config patch` prints a patch that enables it",
         )
 
 
@@ -253,8 +253,9 @@ def _too_small_at_least(config: MachineConfig, sized: SizedCache) -> Iterator[Li
     if config.volume and config.volume.min_size < sized.volume_size:
         yield LineProblem(
             _volume_line(config, "minSize"),
-            f"a disk with little room gets a volume {IMAGE_CACHE} of {config.volume.min_size >> 20}"
-            f"MiB, and the image cache needs {_written(sized.volume_size)}: set minSize to that",
+            f"on a disk with little space the volume {IMAGE_CACHE} gets only "
+            f"{config.volume.min_size >> 20}MiB, but the image cache needs "
+            f"{_written(sized.volume_size)}: set minSize to that",
         )
 
 

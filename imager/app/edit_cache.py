@@ -33,7 +33,9 @@ def add_images(path: Path, images: Images, reporter: Reporter = QUIET) -> Additi
     images = replace(images, platforms=images.platforms or own)
     addition = plan_addition(opened, images.read(reporter))
     for image in addition.moved:
-        reporter.warn(f"{image.reference} is another image now: {image.root.digest} is replaced")
+        reporter.warn(
+            f"{image.reference} now refers to another image: {image.root.digest} is replaced"
+        )
     if addition.changes:
         write_gathered(addition.gathered, path, options=options, reporter=reporter)
     return addition

@@ -46,9 +46,7 @@ def find_kind(text: str) -> ErrorKind:
     for kind in error_kinds():
         if kind.id == text:
             return kind
-    raise InputError(
-        f"there is no kind of error {text[:80]!r}", hint="`imager explain` lists all of them"
-    )
+    raise InputError(f"unknown error id {text[:80]!r}", hint="`imager explain` lists all ids")
 
 
 def _kinds(error: type[ImagerError]) -> Iterator[ErrorKind]:

@@ -64,7 +64,7 @@ def _announce(announcement: Announcement, serving: Serving, reporter: Reporter) 
             registries, serving.address.reachable_urls(tls=tls)
         )
     except ImagerError as error:  # the default file, not requested by an option
-        reporter.warn(f"no patch for Talos is written: {error.message} (see --mirrors-patch)")
+        reporter.warn(f"no patch for Talos was written: {error.message} (see --mirrors-patch)")
     else:
         if documents is not None:
             reporter.step(f"wrote {documents}")

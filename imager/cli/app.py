@@ -39,7 +39,7 @@ _HELP = {
     "secureboot-iso": "Build a bootable ISO, signed for SecureBoot.",
     "secureboot-metal": "Build a raw disk image, signed for SecureBoot.",
     "secureboot-metal-uki": "Build only the UKI of secureboot-metal.",
-    "metal-4k": "Build a raw disk image for sectors of 4096 bytes.",
+    "metal-4k": "Build a raw disk image with 4096-byte sectors.",
     STDIN: "Build a profile in YAML from standard input.",
 }
 _EXAMPLES = """
@@ -84,12 +84,12 @@ for _command in (
 ):
     images.app.command(_command.__name__.replace("_", "-"), rich_help_panel=CACHES)(_command)
 for _panel, _name, _group, _help in (
-    (_PREPARE, "images", images.app, "List images, and make image caches."),
+    (_PREPARE, "images", images.app, "List images and create image caches."),
     (_PREPARE, "assets", assets.app, "Fetch and show boot assets."),
-    (_PREPARE, "secureboot", secureboot.app, "Make keys, and check signatures."),
-    (_PREPARE, "profile", profiles.app, "Show, start and describe profiles."),
-    (_MACHINES, "config", config.app, "Make and check machine configurations."),
-    (_MACHINES, "node", node.app, "Keep a machine's own image cache."),
+    (_PREPARE, "secureboot", secureboot.app, "Generate keys and check signatures."),
+    (_PREPARE, "profile", profiles.app, "Show, create and document profiles."),
+    (_MACHINES, "config", config.app, "Create and check machine configurations."),
+    (_MACHINES, "node", node.app, "Serve and diagnose a machine's own image cache."),
 ):
     app.add_typer(_group, name=_name, help=_help, rich_help_panel=_panel)
 app.add_typer(images.app, name="image", help="The same as `images`.", hidden=True)

@@ -15,12 +15,12 @@ _SEARCHED = "$IMAGER_ASSETS, /usr/install, the user's cache"
 _FETCHED = "$IMAGER_ASSETS, else the user's cache"
 
 _Arch = Annotated[ArchName, option(None, "Architecture of the machine.")]
-_Reference = Annotated[str, argument("REF", "Where in a registry: registry/repository:tag.")]
+_Reference = Annotated[str, argument("REF", "Registry reference: registry/repository:tag.")]
 _Folder = Annotated[
     Path | None,
     option(
         "FOLDER",
-        "Folder to put the folder of the architecture into.",
+        "Folder for the boot assets, in a subfolder named after the architecture.",
         "--folder",
         default=_FETCHED,
     ),
@@ -36,8 +36,8 @@ def fetch(
         Literal["witness", "node"],
         option(
             None,
-            "What boots: witness checks the image cache and reports it on the console, node "
-            "serves it to containerd and goes to FOLDER/node.",
+            "Initramfs to build: witness checks the image cache and reports on the console; node "
+            "serves the cache to containerd, and is written to FOLDER/node.",
         ),
     ] = "witness",
     locked: Annotated[
@@ -48,7 +48,7 @@ def fetch(
         option(
             "URL",
             "Debian mirror.",
-            default="that of this machine",
+            default="the machine's own",
             envvar="IMAGER_DEBIAN_MIRROR",
             show_envvar=True,
         ),
@@ -57,7 +57,7 @@ def fetch(
 ) -> None:
     """Fetch the default boot assets: Debian's kernel and bootloaders, and a small initramfs.
 
-    Nothing is installed, and root is not needed.
+    Installs nothing and does not need root.
     """
     from imager.app.assets import FetchAssets, fetch_assets
     from imager.cli.assets_text import fetched_json, fetched_text
@@ -81,7 +81,7 @@ def list_assets(
     registries: Registries,
     display: Results,
 ) -> None:
-    """Show which boot assets are found where, in the order in which they are searched."""
+    """List the boot assets in use, and the folders searched for them, in search order."""
     from imager.app import assets as use_cases
     from imager.cli.assets_text import inventory_json, inventory_text
     from imager.oci.location import parse_place
@@ -102,7 +102,7 @@ def push(
     registries: PushRegistries,
     display: Results,
 ) -> None:
-    """Push boot assets to a registry, as an OCI artifact. Prints its reference with the digest."""
+    """Push boot assets to a registry as an OCI artifact. Prints its reference with the digest."""
     from imager.app.assets import AssetsInRegistry, push_assets
     from imager.cli.push import pushed_json, pushed_text
 
@@ -119,7 +119,7 @@ def pull(
     registries: Registries,
     display: Results,
 ) -> None:
-    """Pull boot assets that were pushed, or those of an image of Talos. Prints their folder.
+    """Pull boot assets, and print their folder.
 
     REF is what `imager assets push` has pushed, or an image of Talos's imager or installer, such as
     ghcr.io/siderolabs/imager:v1.9.0.
@@ -136,17 +136,17 @@ def clean_assets(
     *,
     folder: Annotated[
         Path | None,
-        option("FOLDER", "Folder that was filled by fetch.", "--folder", default=_FETCHED),
+        option("FOLDER", "Folder filled by `assets fetch`.", "--folder", default=_FETCHED),
     ] = None,
     stale: Annotated[
-        bool, flag("--stale", "Keep the boot assets, and the downloads that they were made of.")
+        bool, flag("--stale", "Keep the boot assets and the downloads that they were made from.")
     ] = False,
     dry_run: Annotated[
         bool, flag("--dry-run", "Print what would be removed, and remove nothing.")
     ] = False,
     display: Results,
 ) -> None:
-    """Remove the boot assets that fetch has made or builds took from images, and downloads.
+    """Remove boot assets and downloads of `assets fetch`, and boot assets taken from images.
 
     Boot assets that you put somewhere yourself, such as those of Talos, are kept.
     """

@@ -32,7 +32,7 @@ def build(
     from imager.profile.names import builtin_names
 
     if output.files and not output.dry_run:
-        raise InputError("--files is for plans", hint="give --dry-run as well")
+        raise InputError("--files needs --dry-run", hint="add --dry-run")
     source = context.info_name or ""
     given = profile_layer(inputs, output, secureboot)
     written = read_layer(source)

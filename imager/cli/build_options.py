@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _OUT = Path("/out")
 _LOCAL_OUT = Path("_out")
-_OF_PROFILE = "that of the profile"
+_OF_PROFILE = "from the profile"
 
 BootloaderName = Literal["dual-boot", "sd-boot", "grub"]
 EnrollKeysName = Literal["off", "manual", "if-safe", "force"]
@@ -157,7 +157,7 @@ class Inputs:
         option(
             "VERSION",
             "Talos release to build for.",
-            default="the file `version` beside the boot assets, else v1.9.0",
+            default="the file `version` beside the boot assets, or v1.9.0",
         ),
         Field("version"),
     ] = None
@@ -200,7 +200,7 @@ class Output:
         Path | None,
         option(
             "FOLDER|FILE",
-            "Folder for the output, or a file that ends in its suffix; made if missing.",
+            "Folder for the output, or a file with its suffix; created if missing.",
             "--output",
             "-o",
             default="/out if it exists, else ./_out",
@@ -223,7 +223,7 @@ class Output:
     ] = False
     output_kind: Annotated[
         OutputKindName | None,
-        option(None, "What to make.", default=_OF_PROFILE),
+        option(None, "Kind of output.", default=_OF_PROFILE),
         Field("output.kind"),
     ] = None
     out_format: Annotated[
@@ -236,13 +236,13 @@ class Output:
         option(
             "SIZE",
             "Total size of a disk or stick, such as 4GiB.",
-            default="that of Talos, or the smallest that works",
+            default="Talos's size, or the smallest that works",
         ),
         Field("output.imageOptions.diskSize"),
     ] = None
     bootloader: Annotated[
         BootloaderName | None,
-        option(None, "What boots the output.", default="that of the Talos release"),
+        option(None, "Bootloader of the output.", default="depends on the Talos release"),
         Field("output.imageOptions.bootloader", "output.isoOptions.bootloader"),
     ] = None
     verify: Annotated[bool, option(None, "Check the digest of every blob while it is copied.")] = (
@@ -252,7 +252,7 @@ class Output:
     dry_run: Annotated[bool, flag("--dry-run", "Print the plan and write nothing.")] = False
     files: Annotated[
         bool,
-        flag("--files", "With --dry-run: print every part of the output, with its exact place."),
+        flag("--files", "With --dry-run, print the offset and size of every part of the output."),
     ] = False
 
     def place(self) -> Path:
@@ -273,7 +273,7 @@ class SecureBoot:
         bool,
         flag(
             "--secureboot-include-well-known-certs",
-            "Also trust the certificates in well-known/db and well-known/KEK of that folder.",
+            "Also trust the certificates in well-known/db and well-known/KEK of --secureboot-dir.",
         ),
         Field("input.secureboot.includeWellKnownCerts"),
     ] = False
@@ -289,7 +289,7 @@ class SecureBoot:
     ] = None
     secureboot_enroll_keys: Annotated[
         EnrollKeysName | None,
-        option(None, "How firmware in setup mode gets the keys.", default="if-safe"),
+        option(None, "How firmware in setup mode enrolls the keys.", default="if-safe"),
         Field("output.imageOptions.sdBootEnrollKeys", "output.isoOptions.sdBootEnrollKeys"),
     ] = None
 

@@ -94,7 +94,7 @@ def _smallest_disk(planned: Planned, naming: Naming) -> str:
 
 def _assets_place(planned: Planned) -> str:
     assets = planned.build.assets
-    return str(assets.folder or ("given one by one" if assets.given else "none"))
+    return str(assets.folder or ("given individually" if assets.given else "none"))
 
 
 def _assets_line(assets: AssetIdentity) -> str:
@@ -104,8 +104,8 @@ def _assets_line(assets: AssetIdentity) -> str:
         "systemd-boot": assets.sd_boot,
         "systemd-stub": assets.sd_stub,
     }
-    told = [f"{name} {version}" for name, version in versions.items() if version]
-    return ": ".join(filter(None, [kind, ", ".join(told)]))
+    components = [f"{name} {version}" for name, version in versions.items() if version]
+    return ": ".join(filter(None, [kind, ", ".join(components)]))
 
 
 def _replaced_text(replaced: Replaced) -> str:

@@ -135,7 +135,7 @@ def addition_json(path: Path, addition: Addition) -> dict[str, Any]:
 def pruning_text(path: Path, pruning: Pruning, *, dry_run: bool) -> Iterator[str]:
     """Format the removals from the cache at `path`, done or planned."""
     if not pruning.changes:
-        yield f"{path}: nothing to take out"
+        yield f"{path}: nothing to remove"
     for image in pruning.removed:
         yield f"- {image.reference}"
     if pruning.takes_out:

@@ -31,9 +31,9 @@ class AddedImages(ImageOptions):
 def cache_add(
     path: _Folder, *, images: AddedImages, registries: Registries, jobs: Jobs = 4, display: Results
 ) -> None:
-    """Add images to a cache in place. What it has is not fetched again.
+    """Add images to a cache in place. Blobs that it already has are not fetched again.
 
-    A tag that names another image now is replaced.
+    If a tag now refers to another image, the old image is replaced.
     """
     from imager.app.edit_cache import add_images
     from imager.cli.cache_text import addition_json, addition_text

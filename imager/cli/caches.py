@@ -65,7 +65,7 @@ def cache_diff(
     registries: Registries,
     display: Results,
 ) -> None:
-    """Compare two caches, however they are packed. The exit code is 1 if they differ."""
+    """Compare two caches, regardless of their packing. The exit code is 1 if they differ."""
     from imager.app.read_caches import compare_caches
     from imager.cache.location import CacheLocation
     from imager.cli.cache_text import diff_json, diff_text

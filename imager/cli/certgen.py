@@ -43,7 +43,7 @@ class Files:
         Path, option("FILE", "Certificate of the authority, for clients to trust.")
     ] = Path("ca.crt")
     tls_ca_key_file: Annotated[
-        Path, option("FILE", "Key of the authority; used again if both files exist.")
+        Path, option("FILE", "Key of the authority; reused if both files exist.")
     ] = Path("ca.key")
     tls_cert_file: Annotated[Path, option("FILE", "Certificate of the server.")] = Path("tls.crt")
     tls_key_file: Annotated[Path, option("FILE", "Key of the server.")] = Path("tls.key")
@@ -61,7 +61,7 @@ class Files:
 
 
 def cache_cert_gen(*, names: Names, files: Files, display: Results) -> None:
-    """Make a certificate authority, and a server certificate for cache-serve."""
+    """Create a certificate authority and a server certificate for cache-serve."""
     from imager.app.certificates import ServerCertificate, make_server_certificate
 
     wanted = ServerCertificate(
@@ -80,7 +80,7 @@ def _listed(*options: Sequence[str] | None) -> list[str]:
 
 
 def _text(files: CertificateFiles, issued: Issued) -> Iterator[str]:
-    used = "" if issued.new_authority else "used again"
+    used = "" if issued.new_authority else "reused"
     rows = (
         (str(files.ca), "certificate of the authority, for clients to trust", used),
         (str(files.ca_key), "issues certificates for more servers", used or "SECRET"),

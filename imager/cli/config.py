@@ -30,7 +30,7 @@ def patch(
         bool,
         option(
             None,
-            "Add a volume that the cache is copied to from an ISO; a disk image has one.",
+            "Add a volume for a cache that is copied from an ISO; disk images already have one.",
             "--volume/--no-volume",
         ),
     ] = True,
@@ -38,7 +38,7 @@ def patch(
     registries: Registries,
     display: Display,
 ) -> None:
-    """Print the machine configuration patch that turns a cache on, with a volume for it.
+    """Print a machine configuration patch that enables an image cache, with a volume for it.
 
     Pass it to talosctl's --config-patch. The volume is at least as large as the cache needs, and
     at most a fifth larger.
@@ -57,7 +57,8 @@ def check(
     source: Annotated[str, argument("FILE|-", "Machine configuration; - is standard input.")],
     *,
     image_cache: Annotated[
-        str | None, option("PATH|REF", f"{CACHE_HELP} It must fit, and have the needed images.")
+        str | None,
+        option("PATH|REF", f"{CACHE_HELP} It must fit the volume and contain the required images."),
     ] = None,
     talos_version: Annotated[
         str | None,

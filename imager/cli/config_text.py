@@ -16,7 +16,7 @@ from imager.talos.config.volumes import VolumeSettings
 def checked_text(checked: Checked) -> Iterator[str]:
     """Format the cache settings of a valid configuration and the required volume size."""
     config, sized = checked.config, checked.sized
-    found = count(len(checked.warnings), "warning") if checked.warnings else "nothing is wrong"
+    found = count(len(checked.warnings), "warning") if checked.warnings else "no problems found"
     needed = f"{len(checked.images)} needed" + (", all in the cache" if sized else "")
     if config.is_patch:
         needed += "; those of Talos are not checked in a patch (machine.type is missing)"

@@ -28,7 +28,7 @@ CompressionName = Literal["none", "gzip", "zstd"]
 
 
 def _version(name: str) -> Any:
-    return option("VERSION", f"Other version of {name}, such as v1.2.3.")
+    return option("VERSION", f"Version of {name} to use instead, such as v1.2.3.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,9 @@ def talos_bundle(
     registries: Registries,
     display: Results,
 ) -> None:
-    """Print the images that a Talos release is built of, with its extensions and overlays.
+    """Print the images that a Talos release is built from, with its extensions and overlays.
 
-    The lists of the latter are fetched from ghcr.io.
+    The lists of extensions and overlays are fetched from ghcr.io.
     """
     from imager.app.images import bundle_images
     from imager.talos.default_images import newest_release
@@ -136,11 +136,12 @@ class Output:
 
     image_cache_path: Annotated[
         Path,
-        option("FOLDER|FILE.TAR", "Folder to make, or a tar of it: .tar, .tar.gz or .tar.zst."),
+        option("FOLDER|FILE.TAR", "Folder to create, or a tar of it: .tar, .tar.gz or .tar.zst."),
     ]
     force: Annotated[bool, flag("--force", "Replace an existing cache.")] = False
     layout: Annotated[
-        LayoutName, option(None, "How to pack it: an OCI layout with one layer, or the bare tree.")
+        LayoutName,
+        option(None, "Format of the cache: an OCI layout with one layer, or a flat tree."),
     ] = "oci"
     layer_compression: Annotated[
         CompressionName,
@@ -165,7 +166,7 @@ class Output:
 def cache_create(
     *, inputs: Inputs, output: Output, registries: Registries, display: Results
 ) -> None:
-    """Make an image cache. The profiles take it with --image-cache."""
+    """Create an image cache. Pass it to the profiles with --image-cache."""
     from imager.app.create_cache import NewCache, plan_cache
     from imager.cache.plan import CacheLayout, LayerCompression
     from imager.cache.staging import check_space

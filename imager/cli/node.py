@@ -29,19 +29,21 @@ _HOSTS = Path("/etc/containerd/certs.d")
 def run(
     *,
     config: _Config,
-    address: Annotated[str, option("HOST:PORT", "Where to serve the cache.")] = REGISTRY_ADDRESS,
+    address: Annotated[
+        str, option("HOST:PORT", "Address to serve the cache on.")
+    ] = REGISTRY_ADDRESS,
     hosts_dir: _HostsDir = _HOSTS,
     state: _State = _STATE,
     mounts: Annotated[Path, option("FOLDER", "Folder to mount volumes in.")] = Path(
         "/system/imagecache"
     ),
     disk: _Disks = None,
-    wait: Annotated[float, option("SECONDS", "How long to wait for a medium.", min=0)] = 15,
+    wait: Annotated[float, option("SECONDS", "How long to wait for the boot medium.", min=0)] = 15,
     display: Display,
 ) -> None:
-    """Find, copy and serve this machine's image cache, until a signal ends it.
+    """Find, copy and serve this machine's image cache until SIGINT or SIGTERM.
 
-    Needs root, for mounting volumes.
+    Needs root to mount volumes.
     """
     from imager.app.node import Machine, run_node
     from imager.cli.serve_text import access_log
@@ -55,12 +57,12 @@ def run(
 def status(
     *,
     output: Annotated[
-        Literal["table", "yaml", "json"], option(None, "How to print it.", "--output", "-o")
+        Literal["table", "yaml", "json"], option(None, "Output format.", "--output", "-o")
     ] = "table",
     state: _State = _STATE,
     display: Results,
 ) -> None:
-    """Show the state of this machine's image cache, and the reasons for it."""
+    """Show the status of this machine's image cache, with reasons."""
     from imager.cli.node_text import status_table, status_yaml
     from imager.node.status import is_running, read_status
 
@@ -88,7 +90,7 @@ def doctor(
 ) -> None:
     """Find what keeps this machine from pulling from its image cache, and how to fix it.
 
-    Every blob is checked. The exit code is 1 if something is wrong. Needs root.
+    Checks every blob. The exit code is 1 if there are problems. Needs root.
     """
     from imager.app.node import Machine, diagnose
     from imager.cli.node_text import findings_json, findings_text

@@ -28,7 +28,7 @@ def status_table(status: NodeStatus, *, running: bool) -> Iterator[str]:
     if running:
         yield f"served       {status.url or 'no'}"
     else:
-        yield "served       no: `imager node run` is not running, this is what it left"
+        yield "served       no: `imager node run` is not running; this is its last status"
     if status.roots:
         yield ""
         rows = [("IMAGES", "BLOBS", "SIZE", "DEVICE", "FILE SYSTEM", "LABEL", "ROOT")]
@@ -74,7 +74,7 @@ def _row(root: RootStatus) -> tuple[str, str, str, str, str, str, str]:
 def findings_text(findings: Sequence[Finding]) -> Iterator[str]:
     """Format each problem and its remedy in two lines."""
     if not findings:
-        yield "nothing is wrong: images are pulled from the cache"
+        yield "no problems found: images are pulled from the cache"
     for each in findings:
         yield f"{each.problem}\n  -> {each.advice}"
 

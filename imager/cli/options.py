@@ -27,13 +27,13 @@ ArchName = Literal["amd64", "arm64"]
 
 
 Insecure = Annotated[
-    bool, flag("--insecure", "Allow HTTP and certificates of unknown authorities.")
+    bool, flag("--insecure", "Allow plain HTTP and certificates of unknown authorities.")
 ]
 RegistryMirrors = Annotated[
     list[str] | None,
     option(
         "REGISTRY=URL",
-        "Ask this mirror before the registry; mirrors are asked in the order given. "
+        "Try this mirror before the registry; mirrors are tried in the order given. "
         "A path in the URL replaces /v2.",
         "--registry-mirror",
     ),
@@ -70,18 +70,17 @@ LayerCacheFolder = Annotated[
     Path | None,
     option(
         "FOLDER",
-        "Folder of blobs that runs share: a blob in it is not fetched again.",
+        "Folder of blobs shared between runs; blobs in it are not fetched again.",
         "--layer-cache",
         "--image-layer-cache-path",
     ),
 ]
 Retries = Annotated[
-    int | None, option("N", "How often to repeat a failed request.", min=0, max=100, default="5")
+    int | None,
+    option("N", "Number of times to retry a failed request.", min=0, max=100, default="5"),
 ]
-Jobs = Annotated[
-    int, option("N", "How many transfers run at a time.", "--jobs", "-j", min=1, max=64)
-]
-LIST = "images with commas between them, files with one image per line, or - for standard input"
+Jobs = Annotated[int, option("N", "Number of parallel transfers.", "--jobs", "-j", min=1, max=64)]
+LIST = "comma-separated images, files with one image per line, or - for standard input"
 RequiredImages = Annotated[
     list[str] | None,
     option("LIST", f"Fail unless the cache has these images: {LIST}.", "--require-images"),
@@ -101,7 +100,8 @@ class Display:
     PANEL: ClassVar[str] = DISPLAY
 
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only warnings, errors and answers.")
+        bool,
+        typer.Option("--quiet", "-q", help="Print only warnings, errors and requested results."),
     ] = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also print every request to a registry.")
@@ -227,7 +227,7 @@ class ImageOptions:
         Literal["fail", "warn"],
         option(
             None,
-            "What to do when an image lacks some of several platforms: fail, or warn and cache "
+            "What to do if an image lacks some of the platforms: fail, or warn and cache "
             "the others.",
         ),
     ] = "fail"

@@ -68,7 +68,7 @@ FILES = Section(
         ),
         "~/.cache/imager/packages": (
             "Downloads of `assets fetch`: Debian packages and Python wheels by their SHA-256, and "
-            "the part of the node's root file system that is packed once. `assets clean` removes "
+            "the cached part of the node's root file system. `assets clean` removes "
             "them."
         ),
         "/secureboot": "Keys for SecureBoot; `--secureboot-dir` names another folder.",

@@ -23,7 +23,7 @@ def gen_keys(
 ) -> None:
     """Generate keys for SecureBoot and measured boot, and the files that enrol them.
 
-    Names and forms are those that Talos's imager reads. If the environment variable
+    File names and formats are those that Talos's imager reads. If the environment variable
     IMAGER_KEY_PASSPHRASE is set, private keys are encrypted, and Talos's imager cannot read them.
     """
     from imager.app.secureboot import generate_secure_boot_keys
@@ -41,7 +41,7 @@ def verify(
     *,
     display: Results,
 ) -> None:
-    """Check the signatures of every EFI binary in FILE; firmware has to accept all of them.
+    """Check the signatures of every EFI binary in FILE; firmware must accept all of them.
 
     Without --cert, a signature is checked against the certificate that it contains, which anyone
     can make: this detects damage, not who signed.

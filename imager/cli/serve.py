@@ -38,7 +38,9 @@ class Tls:
         if self.tls_cert_file and self.tls_key_file:
             return ServerTls(self.tls_cert_file, self.tls_key_file)
         if self.tls_cert_file or self.tls_key_file:
-            raise InputError("--tls-cert-file and --tls-key-file belong together", hint="give both")
+            raise InputError(
+                "--tls-cert-file and --tls-key-file must be given together", hint="give both"
+            )
         return None
 
 
@@ -57,7 +59,7 @@ class Clients:
         Path | None,
         option(
             "FILE",
-            "File to write a patch for all Talos releases to. The default is talosctl's "
+            "Write a patch for all Talos releases to this file. The default file is talosctl's "
             "patch, for Talos 1.12 and later.",
             default="image-cache-mirrors-patch.yaml",
         ),
@@ -69,8 +71,8 @@ class Clients:
         list[str] | None,
         option(
             "REGISTRY",
-            "Also write a mirror for this registry, beside those of the images; in the "
-            "default patch also docker.io, ghcr.io and registry.k8s.io if none is given.",
+            "Also write a mirror for this registry, in addition to those of the cached images. "
+            "Without it, the default patch also has docker.io, ghcr.io and registry.k8s.io.",
         ),
     ] = None
     advertise_url: Annotated[
@@ -94,12 +96,12 @@ class Clients:
 
 def cache_serve(
     paths: Annotated[
-        list[Path] | None, argument("PATH...", "Image caches, in the order of precedence.")
+        list[Path] | None, argument("PATH...", "Image caches, in order of precedence.")
     ] = None,
     *,
     image_cache_path: Annotated[list[Path] | None, option("PATH", "The same as PATH.")] = None,
     address: Annotated[
-        str, option("HOST:PORT", "Where to listen; :PORT means all addresses.")
+        str, option("HOST:PORT", "Address to listen on; :PORT means all addresses.")
     ] = REGISTRY_ADDRESS,
     tls: Tls,
     clients: Clients,
@@ -108,7 +110,7 @@ def cache_serve(
     ] = 60,
     display: Display,
 ) -> None:
-    """Serve caches as a read-only registry, until a signal ends it."""
+    """Serve caches as a read-only registry until SIGINT or SIGTERM."""
     from imager.app.serve_caches import ServeCaches, serve_caches
     from imager.cli.serve_text import access_log
 

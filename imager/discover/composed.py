@@ -17,7 +17,7 @@ from imager.support.yamlpaths import fields_at, shown, text_at
 _NO_TAG = "it has no tag"
 _NUMBER = "its tag is a number: is a quote missing?"
 _NO_REGISTRY = "it has no registry"
-_APART = "its parts are in fields of their own; add it if it is pulled"
+_APART = "its parts are in separate fields; add it if it is pulled"
 _LONGER = "the name beside the repository may be its last part"
 HAS_VARIABLE = "it contains a variable"
 # A key that ends in a part of an image: `imageTag`, `PROXY_IMAGE_REPOSITORY`.

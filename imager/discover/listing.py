@@ -29,7 +29,7 @@ _SURE = "add these images to your list, or leave out --strict"
 _TEXT = "a complete reference outside of an image field; remove it if nothing pulls it"
 _LONGEST = 2000
 _MOST_FINDINGS = 200_000
-_TOO_MANY = f"has more than {_MOST_FINDINGS} images and texts that look like one"
+_TOO_MANY = f"has more than {_MOST_FINDINGS} images and texts that look like images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Listing:
             raise InvalidManifestsError([str(each) for each in self.warnings], hint=_SURE)
         if not self.images and not self.remarks:
             raise InputError(
-                f"no image is named in {', '.join(self.sources)}",
+                f"no images found in {', '.join(self.sources)}",
                 hint="give Kubernetes manifests or Talos machine configurations, as YAML or JSON",
             )
 

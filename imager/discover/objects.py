@@ -33,7 +33,7 @@ _OF_POLICY = "a policy names it, but does not run it"
 _OF_SCHEMA = "it is a default in a schema; add it if a resource relies on that"
 UNKNOWN = "not a Kubernetes or Talos document: only complete references in it are listed"
 _NO_VERSION = "not a Kubernetes or Talos document (it has no apiVersion), and no image is in it"
-_RELEASE = "a release of Helm: its images are not read; list what `helm get manifest` prints"
+_RELEASE = "a Helm release: its images are not read; list the output of `helm get manifest`"
 _PAST = "a past revision of a Helm release names it; add it if you may roll back"
 _HELM = "helm.sh/release.v1"
 _SOPS = "encrypted with SOPS: list the output of `sops decrypt`"
@@ -60,7 +60,7 @@ def manifest_findings(text: str) -> Iterator[Finding]:
 
 def repeated(key: RepeatedKey) -> Note:
     """Return a Note on a duplicate key of an object."""
-    text = f"key {shown(key.key)!r} is given twice: the last value is used, as by kubectl"
+    text = f"key {shown(key.key)!r} is given twice: the last value is used, as in kubectl"
     return Note("", text, key.line)
 
 

@@ -33,7 +33,7 @@ _EXTENSIONS = (
     "Omni puts system extensions into an installer of an image factory; "
     "add that installer to the list"
 )
-_BUILT = "its image is built: add the image under the name that you push it with"
+_BUILT = "its image is built from source: add it by the name that you push it under"
 _UNREAD = "its charts and manifests are not read; list the rendered manifests too"
 _INCLUDED = "it includes another file: list that too"
 _PATTERN = "its tags are selected by a pattern"

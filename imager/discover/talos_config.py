@@ -119,7 +119,7 @@ def _in_text(value: object, where: str, location: Location) -> Iterator[Finding]
     if isinstance(value, str):
         yield from (within(where, found) for found in manifest_findings(value))
     elif value is not None:
-        yield Problem(where, "is not text with Kubernetes manifests", location.line)
+        yield Problem(where, "is not a string with Kubernetes manifests", location.line)
 
 
 def _unseen(where: str, url: str, location: Location) -> Note:

@@ -114,7 +114,9 @@ def test_warnings_beside_problems() -> None:
 def test_a_cache_that_is_turned_off(cache: Path) -> None:
     off = RIGHT.replace("true", "false")
     done = cli.run("config", "check", "-", "--image-cache", cache, stdin=off)
-    check_error(done, INPUT, "standard input:4: the image cache is off, so --image-cache is not")
+    check_error(
+        done, INPUT, "standard input:4: the image cache is disabled, so --image-cache is not"
+    )
 
 
 def test_what_is_no_configuration(tmp_path: Path) -> None:

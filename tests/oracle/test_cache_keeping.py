@@ -116,7 +116,7 @@ def test_a_tag_that_moved(registry: RunningRegistry, tmp_path: Path) -> None:
     )
     moving = references(registry, "moving")
     done = cli.run("images", "cache-add", path, "--images", "-", stdin=moving[0])
-    assert f"warning: {moving[0]} is another image now" in done.stderr
+    assert f"warning: {moving[0]} now refers to another image" in done.stderr
     expected = create(tmp_path / "expected", references(registry, "moving", "one"))
     assert tree_files(path) == tree_files(expected)
 

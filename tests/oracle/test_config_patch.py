@@ -77,7 +77,7 @@ def test_the_patch_is_right_for_its_cache(caches: dict[str, Path], tmp_path: Pat
     path.write_text(patch(caches["flat"]))
     done = cli.run("config", "check", path, "--image-cache", caches["tar"])
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{path}: 2 documents, nothing is wrong" in done.stdout
+    assert f"{path}: 2 documents, no problems found" in done.stdout
 
 
 def test_archives_and_registries_have_the_same_patch(

@@ -36,7 +36,7 @@ def test_mandoc_notices_what_is_wrong(folder: Path, tmp_path: Path) -> None:
 def test_a_page_reads_as_the_help(folder: Path) -> None:
     page = folder / "imager-images-cache-create.1"
     text = re.sub(r".\x08", "", tool("mandoc", "-O", "width=100", page))
-    assert "imager-images-cache-create - Make an image cache" in text
+    assert "imager-images-cache-create - Create an image cache" in text
     assert "--layout [oci|flat]" in text
     assert "imager images default > images.txt" in text
     assert "imager(1), imager-images(1)" in text

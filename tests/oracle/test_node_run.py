@@ -73,7 +73,7 @@ def test_an_iso_is_copied_to_an_empty_disk_and_is_not_needed_again(
                 "image cache copied",
             ]
             assert [step for step in steps if step in order] == order
-            assert "nothing is wrong" in place.doctor(disk, medium)
+            assert "no problems found" in place.doctor(disk, medium)
         assert not place.disk.is_mount()
         tool("sgdisk", "-v", disk)
         with node_running(place, disk) as node:

@@ -209,7 +209,7 @@ def test_the_cache_for_one_platform(registry: Registry, tmp_path: Path) -> None:
     built = cli.build("iso", "--dry-run", *options)
     assert built["imageCache"]["images"] == sorted(images)
     kept = cli.run("images", "cache-prune", cache, "--platform", "linux/amd64", "--dry-run")
-    assert "nothing to take out" in kept.stdout
+    assert "nothing to remove" in kept.stdout
 
 
 def test_an_artifact_alone_is_for_the_platform_that_was_asked_for(

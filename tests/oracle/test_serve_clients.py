@@ -80,7 +80,7 @@ def test_the_patch_that_talosctl_writes_is_written_by_default(
     (tmp_path / TALOSCTLS).write_text("mine\n")
     with serving(flat.folder, address=address, cwd=tmp_path) as server:
         (warning,) = server.texts("warning")
-    assert f"no patch for Talos is written: {TALOSCTLS} exists already" in warning
+    assert f"no patch for Talos was written: {TALOSCTLS} exists already" in warning
     assert (tmp_path / TALOSCTLS).read_text() == "mine\n"
 
 

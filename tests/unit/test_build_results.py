@@ -155,7 +155,7 @@ def test_an_empty_image_cache_is_no_cache_left_out(assets: Path, tmp_path: Path)
 
 
 def test_files_are_for_plans(assets: Path, tmp_path: Path) -> None:
-    assert "give --dry-run as well" in build(assets, tmp_path, "--files").message
+    assert "--files needs --dry-run" in build(assets, tmp_path, "--files").message
 
 
 def test_required_images_of_all_options_are_required(

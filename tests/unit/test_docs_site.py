@@ -62,7 +62,7 @@ def test_pages_load_nothing_from_other_hosts(site: Path) -> None:
 
 def test_every_option_and_exit_code_has_a_row(site: Path) -> None:
     command = words(site / "reference/generated/imager-images-cache-create.html")
-    assert "--image-cache-path FOLDER|FILE.TAR Folder to make, or a tar of it" in command
+    assert "--image-cache-path FOLDER|FILE.TAR Folder to create, or a tar of it" in command
     general = words(site / "reference/generated/general.html")
     for section in (EXIT_CODES, ENVIRONMENT, FILES):
         for name, text in section.items.items():

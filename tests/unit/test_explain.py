@@ -48,7 +48,7 @@ def test_every_kind_has_a_cause_and_a_remedy() -> None:
 
 def test_a_kind_is_found_by_its_id() -> None:
     assert find_kind("damaged-cache").exit_code == DamagedCacheError.exit_code == 2
-    with pytest.raises(InputError, match="no kind of error 'none'"):
+    with pytest.raises(InputError, match="unknown error id 'none'"):
         find_kind("none")
 
 

@@ -318,7 +318,7 @@ def test_a_bad_image_of_a_machine_configuration(tmp_path: Path) -> None:
     )
     assert third == (
         f"web.yaml:1: {place} cluster.inlineManifests[0].contents: "
-        "is not text with Kubernetes manifests"
+        "is not a string with Kubernetes manifests"
     )
 
 
@@ -327,7 +327,7 @@ def test_a_bad_image_of_a_machine_configuration(tmp_path: Path) -> None:
 )
 def test_no_image_at_all(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(InputError, match="no image is named in") as caught:
+    with pytest.raises(InputError, match="no images found in") as caught:
         listed(path, tmp_path)
     assert "Kubernetes manifests or Talos machine configurations" in caught.value.hint
 

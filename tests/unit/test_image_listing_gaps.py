@@ -130,11 +130,11 @@ def test_images_of_several_fields(tmp_path: Path, spec: str, image: str) -> None
 @pytest.mark.parametrize(
     ("spec", "image", "why"),
     [
-        ("{imageRepository: quay.io/a/b, imageTag: v1}", "quay.io/a/b:v1", "fields of their own"),
+        ("{imageRepository: quay.io/a/b, imageTag: v1}", "quay.io/a/b:v1", "separate fields"),
         (
             "{imageRegistry: quay.io, imageRepository: a/b, imageTag: v1}",
             "quay.io/a/b:v1",
-            "fields of their own",
+            "separate fields",
         ),
         ("{IMAGE_NAME: redis, IMAGE_TAG: '7'}", "redis:7", "no registry"),
         ("{images: [{name: redis, tag: 7}]}", "redis:7", "no registry"),
@@ -143,7 +143,7 @@ def test_images_of_several_fields(tmp_path: Path, spec: str, image: str) -> None
         (
             "{dns: {imageRepository: reg.example.com/k8s, imageTag: v1.11.1}}",
             "reg.example.com/k8s/coredns:v1.11.1",
-            "fields of their own",
+            "separate fields",
         ),
     ],
 )

@@ -204,7 +204,7 @@ def test_a_repeated_key_is_a_warning_in_manifests_alone(tmp_path: Path) -> None:
     text = container("name: x").replace("spec:", "metadata: {labels: {a: b,\n  a: c}}\nspec:", 1)
     listing = read(tmp_path, text + "    env: []\n    image: docker.io/acme/last:v1\n")
     assert listed(listing) == ["docker.io/acme/last:v1"]
-    used = "is given twice: the last value is used, as by kubectl"
+    used = "is given twice: the last value is used, as in kubectl"
     assert told(listing) == [
         (4, f"key 'a' {used}"),
         (10, f"key 'image' {used}"),
@@ -542,7 +542,7 @@ def test_what_is_found_in_one_file_is_bounded(
     assert "the rest is not read" in listing.warnings[-1].text
     monkeypatch.setattr("imager.discover.listing._MOST_FINDINGS", 3)
     (problem,) = read(tmp_path, config_map(text)).problems
-    assert "images and texts that look like one" in problem.text
+    assert "images and texts that look like images" in problem.text
 
 
 @pytest.mark.parametrize(

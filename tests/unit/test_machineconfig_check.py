@@ -223,8 +223,8 @@ def test_a_cache_that_does_not_fit(empty: ImageCache) -> None:
         (
             "minSize: 2304MiB",
             "minSize: 1GiB",
-            "m.yaml:12: a disk with little room gets a volume IMAGECACHE of 1024MiB, "
-            "and the image cache needs 2300MiB (2.2 GiB): set minSize to that",
+            "m.yaml:12: on a disk with little space the volume IMAGECACHE gets only 1024MiB, "
+            "but the image cache needs 2300MiB (2.2 GiB): set minSize to that",
         ),
     ],
 )
@@ -237,11 +237,11 @@ def test_what_may_be_a_mistake(empty: ImageCache, old: str, new: str, warning: s
 
 
 def test_a_cache_that_is_turned_off(empty: ImageCache) -> None:
-    off = "the image cache is off, so --image-cache is not used"
+    off = "the image cache is disabled, so --image-cache is not used"
     for text, line in ((PATCH.replace("true", "false"), 4), (f"{WORKER}---\n{VOLUME}", 1)):
         found = problems(text, empty)
         assert [each for each in found if "lacks" not in each] == [
-            f"{line}: {off}: `imager config patch` prints what turns it on"
+            f"{line}: {off}: `imager config patch` prints a patch that enables it"
         ]
         assert check(text).images is not None
     # The rest of a patch may be in another.

@@ -66,7 +66,7 @@ class NodePlace:
             config.write_text(f'config_path = "{self.hosts}"\n')
         places = ("--state", self.state, "--hosts-dir", self.hosts, "--containerd-config", config)
         done = run("node", "doctor", "--config", self.config, *places, *options)
-        assert done.returncode == (0 if "nothing is wrong" in done.stdout else 1), done.stderr
+        assert done.returncode == (0 if "no problems found" in done.stdout else 1), done.stderr
         return done.stdout
 
 
