@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from imager.cli.declare import flattened
-from imager.cli.help import DISPLAY, help_page, help_text, usage_line
+from imager.cli.help import DISPLAY, help_page, help_text
 from imager.cli.parsing import Strict
 from imager.support.errors import ImagerError, InputError, error_json
 from imager.support.units import count
@@ -28,7 +28,8 @@ class _Helped:
 
     def get_usage(self, ctx: Any) -> str:
         """Return the usage line."""
-        return usage_line(ctx.command, ctx)
+        page = help_page(ctx.command, ctx)
+        return f"Usage: {page.path} {page.usage}"
 
     def get_help_option(self, ctx: Any) -> Any:
         """Return the option --help, listed in the display panel."""

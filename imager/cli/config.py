@@ -28,10 +28,9 @@ def patch(
     talos_version: TalosVersion = None,
     volume: Annotated[
         bool,
-        option(
-            None,
-            "Add a volume for a cache that is copied from an ISO; disk images already have one.",
+        flag(
             "--volume/--no-volume",
+            "Add a volume for a cache that is copied from an ISO; disk images already have one.",
         ),
     ] = True,
     layer_cache: LayerCacheFolder = None,

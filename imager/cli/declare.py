@@ -18,9 +18,9 @@ def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
     return typer.Option(*names, metavar=metavar, help=text, show_default=shown, **settings)
 
 
-def flag(name: str, text: str) -> Any:
-    """Return a boolean option without a negative form such as --no-NAME."""
-    return typer.Option(name, help=text)
+def flag(name: str, text: str, *short: str) -> Any:
+    """Return a boolean option; it has a negative form only if `name` is --NAME/--no-NAME."""
+    return typer.Option(name, *short, help=text)
 
 
 def argument(metavar: str, text: str, **settings: Any) -> Any:

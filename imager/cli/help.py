@@ -77,12 +77,6 @@ def help_page(command: TyperCommand | TyperGroup, context: typer.Context) -> Hel
     )
 
 
-def usage_line(command: TyperCommand | TyperGroup, context: typer.Context) -> str:
-    """Return the usage of `command` in one line."""
-    page = help_page(command, context)
-    return f"Usage: {page.path} {page.usage}"
-
-
 def help_text(page: HelpPage, width: int | None = None) -> str:
     """Format `page` for `width` columns (default: the terminal's width)."""
     if width is None:

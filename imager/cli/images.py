@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import typer
-
 from imager.cli.commands import App
 from imager.cli.declare import argument, flag, option
 from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
@@ -69,11 +67,9 @@ def talos_bundle(
     ] = None,
     *,
     extensions: Annotated[
-        bool, typer.Option("--extensions/--no-extensions", help="List the system extensions too.")
+        bool, flag("--extensions/--no-extensions", "List the system extensions too.")
     ] = True,
-    overlays: Annotated[
-        bool, typer.Option("--overlays/--no-overlays", help="List the overlays too.")
-    ] = True,
+    overlays: Annotated[bool, flag("--overlays/--no-overlays", "List the overlays too.")] = True,
     registries: Registries,
     display: Results,
 ) -> None:
@@ -123,7 +119,7 @@ def list_(
 class Inputs(ImageOptions):
     """The options for the contents of a cache."""
 
-    PANEL: ClassVar[str | None] = INPUTS
+    PANEL: ClassVar[str] = INPUTS
 
     layer_cache: LayerCacheFolder = None
 

@@ -100,12 +100,11 @@ class Display:
     PANEL: ClassVar[str] = DISPLAY
 
     quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Print only warnings, errors and requested results."),
+        bool, flag("--quiet", "Print only warnings, errors and requested results.", "-q")
     ] = False
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also print every request to a registry.")
-    ] = False
+    verbose: Annotated[bool, flag("--verbose", "Also print every request to a registry.", "-v")] = (
+        False
+    )
     progress: Annotated[ProgressStyle, option(None, "How to show progress, on standard error.")] = (
         ProgressStyle.AUTO
     )
@@ -206,8 +205,6 @@ class Registries(PushRegistries):
 class ImageOptions:
     """The options for images to add to a cache."""
 
-    PANEL: ClassVar[str | None] = None
-
     images: Annotated[
         list[str],
         option(
@@ -233,10 +230,9 @@ class ImageOptions:
     ] = "fail"
     cosign_signatures: Annotated[
         bool,
-        option(
-            None,
-            "Also cache the signatures of images in registries.",
+        flag(
             "--cosign-signatures/--no-cosign-signatures",
+            "Also cache the signatures of images in registries.",
         ),
     ] = True
 

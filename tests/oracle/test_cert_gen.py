@@ -142,7 +142,7 @@ def test_an_authority_issues_for_another_server(certificates: Path, tmp_path: Pa
         target.chmod(0o600)
     before = tree_files(tmp_path)
     done = made(tmp_path, "--advertise-address", "10.9.9.9", "--advertise-name", "b.local")
-    assert done.stdout.count("used again") == 2
+    assert done.stdout.count("reused") == 2
     assert {name: data for name, data in tree_files(tmp_path).items() if name in before} == before
     verified(tmp_path, "-verify_ip", "10.9.9.9")
     verified(tmp_path, "-verify_hostname", "b.local")
