@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ TESTERS: dict[str, Sequence[Sequence[str]]] = {
     ".zst": [("zstd", "-tq")],
     ".gz": [("gzip", "-t"), ("pigz", "-t")],
     ".xz": [("xz", "-t"), ("7z", "t")],
-    TAR: [("gzip", "-t"), ("tar", "-tzf"), ("bsdtar", "-tzf")],
+    TAR: [("gzip", "-t"), ("tar", "-tzf")],
 }
 READERS: dict[str, Sequence[Sequence[str]]] = {
     ".zst": [("zstd", "-dcq")],
@@ -115,14 +114,14 @@ def test_other_readers_give_the_same_disk(
     ("form", "tester"), [(form, tester) for form in FORMATS for tester in TESTERS[form]]
 )
 def test_testers_object_to_damage(
-    packed: dict[str, Path], tmp_path: Path, form: str, tester: Sequence[str]
+    inputs: tuple[str | Path, ...], tmp_path: Path, form: str, tester: Sequence[str]
 ) -> None:
-    path = tmp_path / packed[form].name
-    shutil.copy(packed[form], path)
+    build("iso", *inputs, "--output", tmp_path, "--out-format", form)
+    path = tmp_path / f"metal-amd64.iso{form}"
     tool(*tester, path)
-    flip(path, path.stat().st_size - 6)  # in gzip: the checksum; else the end
+    flip(path, -6)  # in gzip: the checksum; else the end
     refused(tester, path)
-    flip(path, path.stat().st_size - 6)
+    flip(path, -6)
     tool(*tester, path)
     cut(path)
     refused(tester, path)

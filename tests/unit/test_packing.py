@@ -106,15 +106,21 @@ def test_holes_alone(pack: Packer, unpack: Callable[[bytes], bytes], size: int) 
     assert unpack(packed(pack, Content(size))) == bytes(size)
 
 
-@pytest.mark.parametrize("before", [b"", b"abcabcabd", NOISE[:1000], TEXT[:5000]])
-@pytest.mark.parametrize("after", [b"a" * 100, b"abcd" * 40, b"abcdefgh" * 30, TEXT[:9000]])
+@pytest.mark.parametrize("before", [b"", b"abcabcabd" * 9, NOISE[:1000], TEXT[:5000]])
+@pytest.mark.parametrize(
+    "after", [b"a" * 60 + TEXT[:300], b"abcd" * 40, b"abcdefgh" * 30, TEXT[:9000], b"a" * CHUNK]
+)
 def test_what_repeats_after_a_hole_is_not_taken_from_before_it(before: bytes, after: bytes) -> None:
-    """A run of data begins with matches one, four and eight bytes back, as libzstd supposes."""
-    place = 2 * CHUNK
+    """A run of data begins with matches one, four and eight bytes back, as libzstd supposes.
+
+    The data before the hole ends with its chunk: zeros after it would be matches one byte back.
+    """
+    start, place = CHUNK - len(before), 2 * CHUNK
     content = Content.compose(
-        place + len(after), [(0, Content.of_bytes(before)), (place, Content.of_bytes(after))]
+        place + len(after), [(start, Content.of_bytes(before)), (place, Content.of_bytes(after))]
     )
-    assert unpack_zstd(packed(pack_zstd, content)) == before.ljust(place, b"\0") + after
+    whole = (bytes(start) + before).ljust(place, b"\0") + after
+    assert unpack_zstd(packed(pack_zstd, content)) == whole
 
 
 @FORMS
