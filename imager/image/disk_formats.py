@@ -40,8 +40,3 @@ def disk_image(
         case DiskFormat.OVA:
             machine = VirtualMachine(_MACHINE, (_CONFIGURATION,), efi=build.secure_boot is not None)
             return plan_ova(disk, machine, timestamp=build.timestamp)
-
-
-def largest_size(image: DiskImage) -> int:
-    """Return the most bytes that the data of `image` take in a file."""
-    return image.largest if isinstance(image, Ova) else image.data_size

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imager.profile.model import Profile
-from imager.profile.validators import IGNORED, UNSUPPORTED
+from imager.profile.validators import IGNORED
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL = {"type": "null"}
@@ -33,7 +33,7 @@ def profile_schema() -> dict[str, Any]:
 
 
 def _or_null(field: dict[str, Any]) -> dict[str, Any]:
-    kept = ("description", "examples", "default", UNSUPPORTED, IGNORED)
+    kept = ("description", "examples", "default", IGNORED)
     told: dict[str, Any] = {key: field.pop(key) for key in kept if key in field}
     branches = field.pop("anyOf", None) or [field]
     return {**told, "anyOf": branches if _NULL in branches else [*branches, _NULL]}
@@ -52,7 +52,6 @@ class FieldReference:
     description: str
     default: str
     example: str
-    supported: bool
     ignored: bool
 
     @property
@@ -82,11 +81,10 @@ def _fields(
             description=schema.get("description") or (group or {})["description"],
             default=_shown(schema.get("default")),
             example="" if group else _shown(examples.get(name)) or _example(schema, models),
-            supported=UNSUPPORTED not in schema,
             ignored=IGNORED in schema,
         )
         yield field
-        if group and field.supported and not field.ignored:
+        if group and not field.ignored:
             yield from _fields(group, models, path, schema.get("examples", [{}])[0])
 
 
@@ -135,16 +133,11 @@ def reference_table() -> str:
     rows = [
         f"| `{each.name}` | {_described(each)} | `{each.example}` |"
         for each in fields
-        if each.example and each.supported and not each.ignored
+        if each.example and not each.ignored
     ]
     ignored = [each.name for each in fields if each.ignored]
-    later = [each.name for each in fields if not each.supported]
     lines = ["| field | what it is | example |", "|---|---|---|", *rows, ""]
     lines += [f"Accepted, without an effect: {_names(ignored)}.", ""]
-    lines += [
-        f"Fields of Talos that are refused, since they are not supported: {_names(later)}.",
-        "",
-    ]
     return "\n".join(lines)
 
 
@@ -166,7 +159,7 @@ def starter(base: str) -> str:
         f"baseProfileName: {base}",
     ]
     for field in reference():
-        if field.supported and not field.ignored and field.name != "baseProfileName":
+        if not field.ignored and field.name != "baseProfileName":
             lines += _commented(field)
     return "\n".join([*lines, ""])
 

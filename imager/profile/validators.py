@@ -6,7 +6,7 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -61,30 +61,15 @@ def _named_arguments(value: str) -> str:
     return value
 
 
-# JSON schema keyword for fields of Talos that this program does not support.
-UNSUPPORTED = "x-unsupported"
 # JSON schema keyword for fields that are accepted but have no effect.
 IGNORED = "x-ignored"
-_T = TypeVar("_T")
-
-
-def only(*served: _T) -> AfterValidator:
-    """Return a validator that accepts only the values `served`."""
-
-    def check(value: _T) -> _T:
-        if value in served:
-            return value
-        raise ValueError("is not supported yet")
-
-    return AfterValidator(check)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """A validator that accepts the values `served`, and reports those of `later` as unsupported."""
+    """A validator that accepts the values `served`."""
 
     served: tuple[str | int, ...]
-    later: tuple[str | int, ...] = ()
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -101,16 +86,12 @@ class _Choice:
         if plain in self.served and not isinstance(plain, bool):
             return value
         names = ", ".join(map(str, self.served))
-        if plain in self.later:
-            raise ValueError(f"{plain} is not supported yet; choose from {names}")
-        if len(self.served) == 1:
-            raise ValueError(f"{shown(plain)} is not supported; {names} is")
         raise ValueError(f"{shown(plain)} is not one of {names}")
 
 
-def choice(*served: str | int, later: tuple[str | int, ...] = ()) -> _Choice:
-    """Return a validator that accepts `served`; `later` are values that only Talos supports."""
-    return _Choice(served, later)
+def choice(*served: str | int) -> _Choice:
+    """Return a validator that accepts `served`."""
+    return _Choice(served)
 
 
 def shown(value: object) -> str:
@@ -119,9 +100,9 @@ def shown(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def values_of(kind: type[enum.Enum], *but: enum.Enum) -> tuple[str, ...]:
-    """Return the values of `kind`, except those of `but`."""
-    return tuple(each.value for each in kind if each not in but)
+def values_of(kind: type[enum.Enum]) -> tuple[str, ...]:
+    """Return the values of `kind`."""
+    return tuple(each.value for each in kind)
 
 
 def unset_if(*values: object) -> BeforeValidator:
@@ -142,17 +123,6 @@ def _unset_if_blank(value: object) -> object:
 
 OffIsAWord = BeforeValidator(_word)
 IfAny = BeforeValidator(_unset_if_blank)
-Unserved = Annotated[str, only("")]
-
-
-def later_field(default: Any, description: str, *, alias: str | None = None) -> Any:
-    """Return a field that Talos has but this program does not support yet."""
-    return Field(
-        default=default,
-        alias=alias,
-        description=f"Not supported yet. {description}",
-        json_schema_extra={UNSUPPORTED: True, "enum": [default]},
-    )
 
 
 Size = Annotated[

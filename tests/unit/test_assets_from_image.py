@@ -295,7 +295,7 @@ def test_a_layer_of_other_bytes(registry: Registry, assets: Path, kept: Path) ->
     repository.blobs[f"sha256:{sha256(layer)}"] = other
     done = invoke("iso", *UKI, "--dry-run", "--assets", name(registry), "--retries=0")
     assert done.exit_code == 5
-    assert "is not what its digest says" in done.message
+    assert "does not match its digest" in done.message
     assert not any(kept.glob("sha256-*/*"))
 
 
@@ -306,7 +306,7 @@ def test_a_layout_of_other_bytes(assets: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     done = invoke("iso", *UKI, "--dry-run", "--assets", layout)
     assert done.exit_code == 2
-    assert "is not what its digest says" in done.message
+    assert "does not match its digest" in done.message
 
 
 def test_images_without_boot_assets(registry: Registry, assets: Path) -> None:

@@ -101,10 +101,7 @@ def test_defaults_are_in_brackets(path: str) -> None:
         (build_options.PlatformName, [*PLATFORMS]),
         (build_options.BootloaderName, [each.value for each in Bootloader]),
         (build_options.EnrollKeysName, [each.value for each in EnrollKeys]),
-        (
-            build_options.OutputKindName,
-            [each.value for each in OutputKind if each is not OutputKind.INSTALLER],
-        ),
+        (build_options.OutputKindName, [each.value for each in OutputKind]),
         (build_options.OutFormatName, [each.value for each in OutFormat]),
         (images.LayoutName, [each.value for each in CacheLayout]),
         (images.CompressionName, [each.value for each in LayerCompression]),

@@ -13,7 +13,7 @@ from tests.lib.tools.cli import IMAGER, environment, run
 _EMPTY = "''"
 WORDS = {
     "imager iso --bootloader ": ["dual-boot", "sd-boot", "grub"],
-    "imager profile show metal": ["metal", "metal-4k"],
+    "imager profile show metal": ["metal", "metal-4k", "metal-uki"],
     "imager images cache-v": ["cache-verify"],
     "imager iso --secureboot-e": ["--secureboot-enroll-keys"],
 }

@@ -30,9 +30,10 @@ host-problem impossible-bootloader impossible-name incomplete-cache internal-err
 invalid-efi-binary invalid-extensions invalid-image invalid-image-list invalid-input invalid-key
 invalid-machine-config invalid-manifests invalid-meta invalid-profile invalid-reference
 invalid-registry-settings invalid-version missing-program mount-failed no-space not-an-image-cache
-not-found permission-denied program-failed read-or-write-failed registry-failed
-registry-unreachable unsafe-address unsupported untrusted-certificate unusable-boot-asset
-unusable-disk unusable-package volume-too-small wrong-bytes
+not-found overlay-failed permission-denied program-failed read-or-write-failed registry-failed
+registry-unreachable signer-failed unsafe-address unsuitable-device unsupported
+untrusted-certificate unusable-boot-asset unusable-disk unusable-package volume-too-small
+wrong-bytes
 """
 
 

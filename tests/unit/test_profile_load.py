@@ -250,7 +250,8 @@ def test_merge_keys_of_yaml_do_nothing_odd() -> None:
         ),
         (
             {"output": {"kind": True}},
-            "output.kind: True is not one of iso, image, usb, kernel, initramfs, uki, cmdline",
+            "output.kind: True is not one of iso, image, usb, installer, kernel, initramfs, uki,"
+            " cmdline",
         ),
     ],
 )

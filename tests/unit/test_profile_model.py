@@ -128,21 +128,6 @@ def test_default_formats() -> None:
         assert profile(kind).output.out_format is OutFormat.RAW
 
 
-@pytest.mark.parametrize(
-    ("layer", "where"),
-    [
-        ({"overlay": {"name": "rpi"}}, "overlay"),
-        ({"input": {"overlayInstaller": {"imageRef": "x"}}}, "input.overlayInstaller"),
-        ({"kind": "installer"}, "output.kind"),
-    ],
-)
-def test_what_talos_has_and_is_not_served_is_told_apart(layer: dict[str, Any], where: str) -> None:
-    problem = refused(**layer)
-    assert problem.startswith(f"{where}: ")
-    assert "unknown key" not in problem
-    assert "support" in problem
-
-
 @pytest.mark.parametrize("bootloader", Bootloader)
 def test_a_bootloader_may_be_named(bootloader: Bootloader) -> None:
     assert profile(**disk(bootloader=bootloader.value)).output.bootloader is bootloader

@@ -78,7 +78,6 @@ def test_the_schema_takes_what_is_a_profile(text: str) -> None:
         "baseProfileName: iso\nacrh: amd64",
         "baseProfileName: iso\narch: mips",
         "baseProfileName: iso\nplatform: cloud",
-        "output: {kind: installer}",
         "output: {kind: iso, outFormat: .bz2}",
         "output: {kind: image, imageOptions: {diskFormat: vmdk}}",
         "output: {kind: image, imageOptions: {diskSectorSize: 520}}",
@@ -97,9 +96,8 @@ def test_every_field_is_told_and_every_choice_served() -> None:
     fields = {each.name: each for each in reference()}
     assert len(fields) > 40
     assert all(each.description.endswith(".") for each in fields.values())
-    assert "installer" not in fields["output.kind"].values
     assert fields["output.imageOptions.diskFormat"].values == ("raw", "qcow2", "vhd", "ova")
-    assert not fields["overlay"].supported
+    assert fields["overlay.name"].default == "default"
 
 
 def test_a_profile_to_start_from_is_that_of_its_base() -> None:

@@ -173,11 +173,4 @@ MUTANTS = (
         "        if key\n",
         f"{_TALOS}::test_keys_without_a_value_count_as_left_out",
     ),
-    Mutant(
-        "the JSON schema takes what is not supported",
-        "imager/profile/validators.py",
-        '{UNSUPPORTED: True, "enum": [default]}',
-        '{UNSUPPORTED: True, "examples": [default]}',
-        "tests/unit/test_profile_reference.py::test_the_schema_refuses_what_is_none",
-    ),
 )

@@ -45,8 +45,8 @@ MUTANTS = (
     Mutant(
         "a wrong digest does not stop a build",
         "imager/app/build.py",
-        "checks = planned.cache.checks if planned.cache and options.verify else ()",
-        "checks = ()",
+        "checks=planned.cache.checks if planned.cache and options.verify else (),",
+        "checks=(),",
         "tests/fault/test_cache_errors.py::test_damage_is_found_in_a_disk_too",
     ),
     Mutant(

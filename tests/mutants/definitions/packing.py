@@ -168,8 +168,7 @@ MUTANTS = (
     Mutant(
         "a build for a Talos without image caches takes one",
         "imager/app/build.py",
-        "        if profile.input.image_cache is not None:\n"
-        "            require_image_cache(version)\n",
+        "    if profile.input.image_cache is not None:\n        require_image_cache(version)\n",
         "",
         "tests/unit/test_image_cache_since.py::test_every_output_refuses",
     ),
