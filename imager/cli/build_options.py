@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
 
+from imager.cli import build_fields
+from imager.cli.build_fields import Field
 from imager.cli.declare import flag, option
 from imager.cli.help import INPUTS, OUTPUT
 from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder, RequiredImages
-from imager.support.errors import InputError
 
 if TYPE_CHECKING:
     from imager.oci.reference import Reference
@@ -48,60 +49,6 @@ OutputKindName = Literal[
 OutFormatName = Literal["raw", ".tar.gz", ".xz", ".gz", ".zst"]
 
 
-class Field:
-    """The profile fields that an option sets, and the conversion of its value.
-
-    `convert` must be a named function: a lambda in an annotation cannot access this module.
-    """
-
-    def __init__(self, *paths: str, convert: Callable[[Any], Any] = lambda value: value) -> None:
-        self.paths = paths
-        self.convert = convert
-
-
-def _image_cache(text: str) -> Mapping[str, Any]:
-    from imager.app.profiles import image_cache_asset
-
-    return image_cache_asset(text)
-
-
-def _base_installer(text: str) -> Mapping[str, Any]:
-    from imager.app.profiles import image_asset
-
-    return image_asset(text)
-
-
-def _extensions(texts: Sequence[str]) -> list[Mapping[str, Any]]:
-    from imager.app.profiles import image_asset
-
-    return [*map(image_asset, texts)]
-
-
-def _configuration(path: Path) -> str:
-    from imager.app.profiles import read_embedded
-
-    return read_embedded(path)
-
-
-def _overlay_options(texts: Sequence[str]) -> Mapping[str, Any]:
-    from imager.app.profiles import overlay_options
-
-    return overlay_options(texts)
-
-
-def _meta_content(text: str) -> Mapping[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise InputError(
-            f"--meta {text!r} has no value", hint="write it as KEY=VALUE, for example 0xc=value"
-        )
-    return {"key": key, "value": value}
-
-
-def _meta_contents(texts: Sequence[str]) -> list[Mapping[str, Any]]:
-    return [*map(_meta_content, texts)]
-
-
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """The options for the inputs of a build."""
@@ -109,7 +56,9 @@ class Inputs:
     PANEL: ClassVar[str] = INPUTS
 
     image_cache: Annotated[
-        str | None, option("PATH|REF", CACHE_HELP), Field("input.imageCache", convert=_image_cache)
+        str | None,
+        option("PATH|REF", CACHE_HELP),
+        Field("input.imageCache", convert=build_fields.image_cache),
     ] = None
     require_images: RequiredImages = None
     layer_cache: LayerCacheFolder = None
@@ -125,17 +74,17 @@ class Inputs:
     base_installer_image: Annotated[
         str | None,
         option("PATH|REF", "Installer image to take the boot assets from, without --assets."),
-        Field("input.baseInstaller", convert=_base_installer),
+        Field("input.baseInstaller", convert=build_fields.image),
     ] = None
     system_extension_image: Annotated[
         list[str] | None,
         option("PATH|REF", "System extension to add, an image or tarball; in the order given."),
-        Field("input.systemExtensions", convert=_extensions),
+        Field("input.systemExtensions", convert=build_fields.images),
     ] = None
     embedded_config_path: Annotated[
         Path | None,
         option("FILE", "Machine configuration to put into the image, since Talos 1.12."),
-        Field("customization.embeddedMachineConfiguration", convert=_configuration),
+        Field("customization.embeddedMachineConfiguration", convert=build_fields.configuration),
     ] = None
     overlay_name: Annotated[
         str | None,
@@ -145,12 +94,12 @@ class Inputs:
     overlay_image: Annotated[
         str | None,
         option("PATH|REF", "Overlay image: firmware and kernel arguments of a board."),
-        Field("overlay.image", convert=_base_installer),
+        Field("overlay.image", convert=build_fields.image),
     ] = None
     overlay_option: Annotated[
         list[str] | None,
         option("KEY=VALUE", "Option of the board; also KEY=@FILE, or @FILE with YAML."),
-        Field("overlay.options", convert=_overlay_options),
+        Field("overlay.options", convert=build_fields.overlay_options),
     ] = None
     talos_version: Annotated[
         str | None,
@@ -179,7 +128,7 @@ class Inputs:
     meta: Annotated[
         list[str] | None,
         option("KEY=VALUE", "META value, such as 0xa=VALUE."),
-        Field("customization.metaContents", convert=_meta_contents),
+        Field("customization.metaContents", convert=build_fields.meta_contents),
     ] = None
 
     def asset_place(self) -> Path | Reference | None:

@@ -34,7 +34,7 @@ def test_a_built_in_profile_is_changed_by_options() -> None:
     assert naming.text(text) == "choose `--image-disk-size=5MiB`, or leave `--talos-version` out"
     assert naming.of(("output", "imageOptions", "diskSize")) == "--image-disk-size"
     assert naming.of(("customization", "metaContents", 0, "key")) == "--meta"
-    assert naming.of(("overlay", "name")) == "overlay.name"
+    assert naming.of(("name",)) == "name"
 
 
 def test_what_is_in_yaml_has_its_key_and_what_an_option_gave_the_option() -> None:
