@@ -98,13 +98,15 @@ class Device(enum.Enum):
 class Drive:
     """The file `path` as a drive; what the machine writes is forgotten unless it `keeps` it.
 
-    A drive that keeps is VIRTIO, and its writes may be recorded in the file `log`.
+    `format` is QEMU's name of the file's format. A drive that keeps is VIRTIO, and its writes may
+    be recorded in the file `log`.
     """
 
     path: Path
     device: Device = Device.VIRTIO
     keeps: bool = False
     log: Path | None = None
+    format: str = "raw"
 
 
 class Firmware(enum.Enum):

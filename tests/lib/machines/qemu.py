@@ -103,7 +103,10 @@ def _drive(machine: Machine, drive: Drive, name: str, turn: str) -> list[str]:
 def _file(drive: Drive, name: str) -> Iterator[str]:
     # What is written to a snapshot is in a file without a name, gone with QEMU.
     kind = ",media=cdrom" if drive.device.is_cd else "" if drive.keeps else ",snapshot=on"
-    yield from ("-drive", f"if=none,id={name}{kind},format=raw,file={_escaped(drive.path)}")
+    yield from (
+        "-drive",
+        f"if=none,id={name}{kind},format={drive.format},file={_escaped(drive.path)}",
+    )
 
 
 def _recorded(drive: Drive, name: str) -> list[str]:
