@@ -15,7 +15,7 @@ ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS base
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates e2fsprogs kmod python3 squashfs-tools xfsprogs \
+ && apt-get install --yes --no-install-recommends bubblewrap ca-certificates e2fsprogs kmod python3 squashfs-tools xfsprogs \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 
 FROM base AS build
