@@ -100,7 +100,7 @@ def test_assets_of_another_architecture_alone(site: Site) -> None:
 TEN_MISTAKES = """\
 arch: riscv
 platform: vmwear
-overlay: {name: rpi}
+overlay: {nam: rpi}
 versoin: v1.9.0
 customization:
   extraKernelArgs: [""]
@@ -113,7 +113,7 @@ output:
   imageOptions: {diskSize: big, diskFormat: qcow}
 """
 MISTAKEN = (
-    *("arch", "platform", "overlay", "versoin", "customization.extraKernelArgs.0"),
+    *("arch", "platform", "overlay.nam", "versoin", "customization.extraKernelArgs.0"),
     *("customization.metaContents.0.key", "input.imageCache", "input.kernel.path"),
     *("output.imageOptions.diskSize", "output.imageOptions.diskFormat"),
 )
@@ -178,8 +178,8 @@ META_OF_300_KB = (
         (("iso", "--nonsense"), ("--nonsense",)),
         (("iso", "--arch", "mips"), ("'--arch'", "'mips'", "'amd64', 'arm64'")),
         (("iso", "--platform", "clod"), ("'--platform'", "'clod'", "'metal'")),
-        (("iso", "--output-kind", "installer"), ("'--output-kind'", "'installer'", "'iso'")),
-        (("iso", "--out-format", ".xz"), ("'--out-format'", "'raw'")),
+        (("iso", "--output-kind", "stick"), ("'--output-kind'", "'stick'", "'iso'")),
+        (("iso", "--out-format", ".bz2"), ("'--out-format'", "'raw'")),
         (("iso", "--talos-version", "a b"), ("version", "'a b'")),
         (("iso", "--talos-version", "../../x"), ("version", "'../../x'")),
         (("iso", "--meta", "12"), ("'12'",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ def unpacked(folder: Path, arch: Arch, **options: Any) -> Overlay:
     (image / "artifacts/firmware.bin").write_bytes(FIRMWARE)
     (image / "installers").mkdir()
     shutil.copy(INSTALLERS / arch.name, image / "installers/board")
-    return Overlay(open_folder(image), "board", arch, options)
+    files = open_folder(image)
+    executable = [replace(file, mode=0o755) for file in files.files]
+    return Overlay(files.with_files(executable), "board", arch, options)
 
 
 def installed(folder: Path, arch: Arch = AMD64, **options: Any) -> InstalledOverlay:

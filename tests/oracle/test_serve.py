@@ -413,7 +413,7 @@ def test_an_archive_is_served_and_may_be_replaced(
         (("{flat}", "--address", "127.0.0.1:70000"), 2, "is not an address"),
         (("{flat}", "--address", "::1:80"), 2, "is not an address"),
         (("{flat}", "--address", "192.0.2.1:3172"), 4, "ip address"),
-        (("{flat}", "--tls-cert-file", "x.pem"), 2, "belong together"),
+        (("{flat}", "--tls-cert-file", "x.pem"), 2, "must be given together"),
         (("{flat}", "--tls-cert-file", "x.pem", "--tls-key-file", "y.pem"), 2, "cannot serve TLS"),
     ],
 )

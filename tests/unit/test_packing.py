@@ -219,7 +219,8 @@ def test_stopping_ends_the_threads(pack: Packer, unpack: Callable[[bytes], bytes
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    # One of another test may have ended meanwhile.
+    assert threading.active_count() <= before
 
 
 @FORMS
