@@ -19,7 +19,7 @@ from imager.image.device import find_device, open_device, write_device
 from imager.image.errors import UnsuitableDeviceError
 from imager.support.errors import OutputError
 from tests.lib.machines.loop_devices import loop_device
-from tests.lib.tools.cli import MIB, tool
+from tests.lib.tools.cli import MIB, build, run, synthetic_assets, tool
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 SIZE = 8 * MIB
@@ -133,3 +133,18 @@ def test_a_disk_that_forgets_is_noticed(tmp_path: Path, monkeypatch: pytest.Monk
             pytest.raises(OutputError, match=r"returns other bytes .* between byte 2"),
         ):
             write_device(image, disk, device, progress=lambda _: None)
+
+
+def test_an_iso_from_the_command_line(tmp_path: Path) -> None:
+    assets = synthetic_assets(tmp_path / "assets")
+    options = ("--assets", assets, "--output", tmp_path)
+    build("iso", *options)
+    iso = (tmp_path / "metal-amd64.iso").read_bytes()
+    with stale_disk(tmp_path, 64 * MIB) as path:
+        refused = run("iso", *options, "--output-device", path)
+        assert refused.returncode == 2
+        assert f"everything on {path} (unknown model, 64 MiB) would be lost" in refused.stderr
+        assert written(path)[: len(iso)] != iso
+        done = run("iso", *options, "--output-device", path, "--yes")
+        assert done.returncode == 0, done.stderr
+        assert written(path)[: len(iso)] == iso
