@@ -12,7 +12,7 @@ from imager.app.boot_assets import AssetOptions, asset_notes, boot_assets, talos
 from imager.app.build_cache import open_build_cache
 from imager.app.container_images import Pulling
 from imager.app.overlay import open_overlay
-from imager.app.secure_boot import enroll_keys, open_secure_boot
+from imager.app.signing_keys import enroll_keys, open_secure_boot
 from imager.bootassets.find import BootAssets
 from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache

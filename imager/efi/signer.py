@@ -1,8 +1,8 @@
 """Signers: an interface to a private RSA key, and an implementation for PEM files.
 
-To support a key in a KMS or behind PKCS #11, add a module with a class that has these methods. UEFI
-firmware verifies RSA with SHA-256 (UEFI 2.10, chapter 32) and PKCS #1 v1.5 padding (RFC 8017, 8.2),
-which is deterministic: the same key and data give the same bytes.
+Keys in tokens and services are in `imager.efi.remote`. UEFI firmware verifies RSA with SHA-256
+(UEFI 2.10, chapter 32) and PKCS #1 v1.5 padding (RFC 8017, 8.2), which is deterministic: the same
+key and data give the same bytes.
 """
 
 from __future__ import annotations

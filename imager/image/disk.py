@@ -28,7 +28,7 @@ from imager.support.fields import setting
 from imager.support.repro import derived_uuid
 from imager.support.units import MIB, align_up, format_size
 from imager.talos.constants import EPHEMERAL, IMAGE_CACHE, META, STATE
-from imager.talos.meta import meta_content
+from imager.talos.meta import META_SIZE, meta_content
 from imager.talos.platforms import DISK_SIZE_INCLUDES, METAL, PLATFORMS
 
 _STATE_SIZE = 100 * MIB
@@ -74,7 +74,7 @@ def _fixed_partitions(
     The user's META values override the bootloader's.
     """
     values = {**boot_meta, **target.meta}
-    content = meta_content(values) if values else Content(MIB)
+    content = meta_content(values) if values else Content(META_SIZE)
     meta = PlannedPartition(META, LINUX_DATA, offset, content, "raw")
     yield meta
     if target.build.quirks.data_partitions:

@@ -19,6 +19,8 @@ from imager.support.fields import setting
 from imager.support.units import MIB
 from imager.talos.errors import InvalidMetaError
 
+# The size of the partition in bytes.
+META_SIZE = MIB
 COPY_SIZE = 256 << 10
 _MAGIC = bytes.fromhex("5a4b3c2d")
 _END_MAGIC = bytes.fromhex("a5b4c3d2")
@@ -31,7 +33,7 @@ _ARGUMENT = "talos.environment=INSTALLER_META_BASE64="
 _GZIP_ABOVE = 256
 
 
-def meta_content(values: Mapping[int, str], *, size: int = MIB) -> Content:
+def meta_content(values: Mapping[int, str], *, size: int = META_SIZE) -> Content:
     """Return a META partition of `size` bytes: two copies, then zeros.
 
     The values are sorted by key. Raises InputError for a key outside 1..255 and for values that do

@@ -1,0 +1,70 @@
+"""Breaks of what writes to disks, of installers, overlays, and keys that are elsewhere."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_DEVICE = "tests/oracle/test_device.py"
+_OVERLAY = "tests/oracle/test_overlay.py"
+_BOARD = "tests/oracle/test_output_overlay.py"
+_INSTALLER = "tests/oracle/test_installer.py"
+_SIGNERS = "tests/oracle/test_remote_signers.py"
+
+MUTANTS = (
+    Mutant(
+        "a signature that is not valid is taken",
+        "imager/efi/remote.py",
+        "if not verifies(self.public_key, signature, data):",
+        "if not signature:",
+        f"{_SIGNERS}::test_a_service_that_signs_with_another_key",
+    ),
+    Mutant(
+        "a certificate of another key in a token is taken",
+        "imager/efi/remote.py",
+        "if key.public_key != signer.public_key:",
+        "if not key.public_key:",
+        f"{_SIGNERS}::test_a_certificate_of_another_key",
+    ),
+    Mutant(
+        "a base of two layers keeps its own boot assets",
+        "imager/image/installer.py",
+        "kept = base.cut_to(1) if len(base.layers) == _LAYERS_WITH_ASSETS else base",
+        "kept = base",
+        f"{_INSTALLER}::test_a_base_with_boot_assets_of_its_own",
+    ),
+    Mutant(
+        "an installer of 1.9 has a UKI",
+        "imager/talos/versions.py",
+        "unified_installer=since(1, 10),",
+        "unified_installer=since(1, 9),",
+        f"{_INSTALLER}::test_before_1_10_it_has_kernel_and_initramfs",
+    ),
+    Mutant(
+        "an overlay sees no artifacts",
+        "imager/image/overlay.py",
+        '"artifactsPath": f"{_INSIDE}/artifacts",',
+        '"artifactsPath": _INSIDE,',
+        f"{_OVERLAY}::test_what_it_adds_to_a_disk",
+    ),
+    Mutant(
+        "partitions begin where the firmware of a board is",
+        "imager/image/disk.py",
+        "overlay.offset if overlay else MIB",
+        "MIB",
+        f"{_BOARD}::test_a_disk_for_a_board",
+    ),
+    Mutant(
+        "what an overlay copies is not in the partition EFI",
+        "imager/image/bootloader/esp.py",
+        "tree = _replaced(tree, overlay.esp)",
+        "tree = _replaced(tree, tree)",
+        f"{_BOARD}::test_a_disk_for_a_board",
+    ),
+    Mutant(
+        "arguments of a board follow those of the platform",
+        "imager/talos/cmdline.py",
+        "parameters |= _grouped(board)",
+        "parameters = _grouped(board) | parameters",
+        "tests/unit/test_cmdline.py::test_arguments_of_a_board_replace_those_of_the_platform",
+    ),
+)
