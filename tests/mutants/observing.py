@@ -85,6 +85,7 @@ def _start_afresh(tree: Path, temporary: Path) -> None:
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.setdefault("IMAGER_ASSETS", str(_REPOSITORY / ".cache" / "assets"))
+    os.environ.setdefault("IMAGER_TOOLS", str(_REPOSITORY / ".cache" / "tools"))
     os.environ |= {
         "PYTHONPATH": str(tree),
         "TMPDIR": str(temporary),

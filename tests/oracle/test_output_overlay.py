@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lib.tools.cli import MIB, REPOSITORY, cut, invoke, partitions, synthetic_assets, tool
+from tests.lib.tools.cli import MIB, built_tools, cut, invoke, partitions, synthetic_assets, tool
 
 pytestmark = pytest.mark.oracle
 FIRMWARE = b"u-boot" * 1000
-INSTALLERS = REPOSITORY / ".cache/tools/overlay"
+INSTALLERS = built_tools() / "overlay"
 
 
 @pytest.fixture(scope="module")

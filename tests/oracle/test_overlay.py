@@ -14,11 +14,11 @@ from imager.content.reading import read_content
 from imager.image.errors import OverlayFailedError
 from imager.image.overlay import InstalledOverlay, Overlay, install_overlay
 from imager.support.arch import AMD64, ARM64, Arch
-from tests.lib.tools.cli import MIB, REPOSITORY
+from tests.lib.tools.cli import MIB, built_tools
 
 pytestmark = pytest.mark.oracle
 FIRMWARE = b"u-boot" * 1000
-INSTALLERS = REPOSITORY / ".cache/tools/overlay"
+INSTALLERS = built_tools() / "overlay"
 
 
 def unpacked(folder: Path, arch: Arch, **options: Any) -> Overlay:

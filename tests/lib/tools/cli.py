@@ -218,6 +218,11 @@ def real_assets(arch: str = "amd64") -> Path:
     return folder
 
 
+def built_tools() -> Path:
+    """Return the folder of the tools that `make test-setup` builds."""
+    return Path(os.environ.get("IMAGER_TOOLS") or REPOSITORY / ".cache/tools")
+
+
 @dataclass(frozen=True, slots=True)
 class GptEntry:
     """A partition as sfdisk sees it; `start` and `size` in bytes."""
