@@ -40,7 +40,30 @@ _HELP = {
     "secureboot-metal": "Build a raw disk image, signed for SecureBoot.",
     "secureboot-metal-uki": "Build only the UKI of secureboot-metal.",
     "metal-4k": "Build a raw disk image with 4096-byte sectors.",
+    "metal-uki": "Build only the UKI of metal.",
+    "installer": "Build an installer image.",
+    "secureboot-installer": "Build an installer image, signed for SecureBoot.",
+    "vmware": "Build a virtual appliance for VMware.",
+    "secureboot-vmware": "Build a virtual appliance for VMware, signed for SecureBoot.",
     STDIN: "Build a profile in YAML from standard input.",
+}
+_PLATFORMS = {
+    "akamai": "Akamai",
+    "alibabacloud": "Alibaba Cloud",
+    "aws": "Amazon EC2",
+    "azure": "Azure",
+    "cloudstack": "CloudStack",
+    "digital-ocean": "DigitalOcean",
+    "exoscale": "Exoscale",
+    "gcp": "Google Cloud",
+    "hcloud": "Hetzner Cloud",
+    "nocloud": "cloud-init's nocloud",
+    "opennebula": "OpenNebula",
+    "openstack": "OpenStack",
+    "oracle": "Oracle Cloud",
+    "scaleway": "Scaleway",
+    "upcloud": "UpCloud",
+    "vultr": "Vultr",
 }
 _EXAMPLES = """
     Examples:
@@ -65,10 +88,21 @@ app = App(
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _profile_help(name: str) -> str:
+    """Return the help text of the command that builds the profile `name`."""
+    platform = name.removeprefix("secureboot-")
+    if name in _HELP or platform not in _PLATFORMS:
+        return _HELP.get(name, f"Build the profile {name}.")
+    signed = ", signed for SecureBoot" if name != platform else ""
+    return f"Build a disk image for {_PLATFORMS[platform]}{signed}."
+
+
 for _name in (*builtin_names(), STDIN):
     app.command(
         _name,
-        help=_HELP.get(_name, f"Build the profile {_name}."),
+        help=_profile_help(_name),
         epilog=_EXAMPLES.format(name=_name) if _name != STDIN else None,
         rich_help_panel="Build",
     )(build)

@@ -17,9 +17,11 @@ from imager.cli.app import app
 from imager.cli.help import DISPLAY, HelpPage, Section, help_page, help_text
 from imager.cli.options import ArchName
 from imager.distro.flavors import find_flavor
+from imager.profile.names import builtin_names
 from imager.support.arch import ARCHES
 from imager.talos.choices import Bootloader, EnrollKeys, OutFormat, OutputKind
 from imager.talos.platforms import PLATFORMS
+from tests.lib.tools.cli import invoke
 
 ROOT: Any = typer.main.get_command(app)
 
@@ -182,3 +184,9 @@ def test_panels_keep_their_options() -> None:
     assert titles == ["Inputs", "Output", "SecureBoot", "Registries", DISPLAY]
     assert page("imager iso").epilog.startswith("Examples:\n  imager iso ")
     assert page("imager").epilog.startswith("First steps:\n  imager assets fetch")
+
+
+def test_every_profile_says_what_it_makes() -> None:
+    page = invoke("--help").stdout
+    assert "Build the profile" not in page
+    assert all(re.search(rf"^  {name} +Build ", page, re.MULTILINE) for name in builtin_names())
