@@ -20,7 +20,9 @@ from imager.content.packing.chunks import CHUNK, Packed, chunks
 
 # Blobs are compressed already: level 18 of Talos saves 0.3 % of a disk and takes 20 times as long.
 _LEVEL = 3
-_JOB_SIZE = 2 << 20
+# The smallest that libzstd accepts: its buffers, several for each core, are most of the memory of a
+# build. Jobs of 2 MiB save 0.7 % of executables.
+_JOB_SIZE = 512 << 10
 _ZEROS = bytes(CHUNK)
 # Magic number, descriptor and window descriptor, as libzstd begins a frame of unknown size.
 _LIBRARY_HEADER = 6
