@@ -214,10 +214,10 @@ boot-matrix: $(TEST_NEEDS) ## Boot all combinations; keep the table in docs.
 test-container: packages-container install ## Build the container and use it in a Docker engine.
 	$(SUDO) $(BIN)/pytest -q -m container -p no:cacheprovider
 
-test-mutants: install $(OVERLAYS) $(ALL_ASSETS) ## Show that the tests notice one-line breaks of the code.
+test-mutants: install $(CRANE) $(OVERLAYS) $(ALL_ASSETS) ## Show that the tests notice one-line breaks of the code.
 	$(BIN)/python -m tests.mutants
 
-test-mutants-changed: install $(OVERLAYS) $(ALL_ASSETS)
+test-mutants-changed: install $(CRANE) $(OVERLAYS) $(ALL_ASSETS)
 	$(BIN)/python -m tests.mutants --changed
 
 test: ## Run what one runs before each change: lint, types, all quick tests, a few boots.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.lib.tools.cli import REPOSITORY, tool
+from tests.lib.tools.cli import built_tools, tool
 
 
 def crane_program() -> Path:
     """Return where it is."""
-    found = sorted(REPOSITORY.glob(".cache/tools/crane-*/crane"))
-    assert found, "there is no crane in .cache/tools: run `make crane`"
+    found = sorted(built_tools().glob("crane-*/crane"))
+    assert found, f"there is no crane in {built_tools()}: run `make crane`"
     return found[-1]
 
 
