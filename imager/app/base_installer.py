@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from imager.app.container_images import Pulling, image_root, image_source, place_of
+from imager.image.overlay import Overlay
 from imager.image.plan import BaseInstaller
 from imager.oci.layered import BaseImage
 from imager.oci.platform import Platform
@@ -18,11 +19,15 @@ from imager.talos.versions import base_installer
 
 
 def open_base_installer(
-    profile: Profile, version: TalosVersion, pulling: Pulling, stack: ExitStack
+    profile: Profile,
+    version: TalosVersion,
+    pulling: Pulling,
+    stack: ExitStack,
+    overlay: Overlay | None,
 ) -> BaseInstaller | None:
     """Return the base of an installer image, by default Talos's; None for another output.
 
-    Raises as `image_source` and `image_root`.
+    The new image carries `overlay`. Raises as `image_source` and `image_root`.
     """
     if profile.output.kind is not OutputKind.INSTALLER:
         return None
@@ -36,4 +41,4 @@ def open_base_installer(
     layers = tuple(PushBlob(layer, root.fetch(layer)) for layer in root.layers)
     tag = Reference.parse(asset.image_ref) if asset.image_ref else None
     named = tag if tag and tag.tag else Reference.parse(usual)
-    return BaseInstaller(BaseImage(root.config, layers), where, named)
+    return BaseInstaller(BaseImage(root.config, layers), where, named, overlay)

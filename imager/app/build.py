@@ -11,7 +11,8 @@ from imager.app.base_installer import open_base_installer
 from imager.app.boot_assets import AssetOptions, asset_notes, boot_assets, talos_version
 from imager.app.build_cache import open_build_cache
 from imager.app.container_images import Pulling
-from imager.app.overlay import open_overlay
+from imager.app.overlay import OpenedProfile, open_overlay, overlay_for_installer
+from imager.app.overlay_image import OverlayImage
 from imager.app.signing_keys import enroll_keys, open_secure_boot
 from imager.bootassets.find import BootAssets
 from imager.bootassets.named import NamedAssets
@@ -115,10 +116,15 @@ _HOLE_RATIOS = {OutFormat.GZ: 1000, OutFormat.XZ: 4000}
 
 @contextmanager
 def planned_build(
-    profile: Profile, options: BuildOptions, reporter: Reporter = QUIET
+    profile: Profile,
+    options: BuildOptions,
+    reporter: Reporter = QUIET,
+    *,
+    overlay: OverlayImage | None = None,
 ) -> Iterator[Planned]:
     """Plan the output of `profile`; the plan is valid inside the block.
 
+    `overlay` is the profile's overlay image, if it is open already; see `opened_profile`.
     Writes only metadata and what is pulled from a registry, to temporary folders unless there is a
     layer cache, and boot assets of an image to the user's cache. Raises ImagerError for any problem
     with the profile's inputs.
@@ -131,7 +137,7 @@ def planned_build(
             stack.enter_context(created_folder(path.parent))
         beside = path.absolute().with_name("image-cache") if options.writes_file else None
         pulling = Pulling(options.registries, options.layer_cache, reporter, beside)
-        target, notes = _target(profile, options, required, pulling, stack)
+        target, notes = _target(OpenedProfile(profile, overlay), options, required, pulling, stack)
         plan = OUTPUTS[profile.output.kind](target)
         image = _disk_image(profile, plan, target.build)
         yield Planned(
@@ -148,13 +154,14 @@ def planned_build(
 
 
 def _target(
-    profile: Profile,
+    opened: OpenedProfile,
     options: BuildOptions,
     required: Sequence[Reference],
     pulling: Pulling,
     stack: ExitStack,
 ) -> tuple[Target, tuple[str, ...]]:
     """Return all inputs of the output, opened, and notes on them."""
+    profile = opened.profile
     arch = find_arch(profile.arch)
     reporter = pulling.reporter
     named = NamedAssets.of(profile.input, arch)
@@ -177,8 +184,9 @@ def _target(
         sector_size=profile.output.image_options.disk_sector_size,
         secure_boot=open_secure_boot(profile, options.secureboot, reporter),
         enroll_keys=enroll_keys(profile),
-        overlay=open_overlay(profile, pulling, stack),
+        overlay=open_overlay(opened, pulling, stack),
     )
+    carried = overlay_for_installer(opened, pulling, stack)
     target = Target(
         build=context,
         cache=cache,
@@ -186,7 +194,7 @@ def _target(
         extra_kernel_args=profile.customization.extra_kernel_args,
         disk_size=profile.output.image_options.disk_size,
         bootloader=profile.output.bootloader,
-        base_installer=open_base_installer(profile, version, pulling, stack),
+        base_installer=open_base_installer(profile, version, pulling, stack, carried),
     )
     taken = asset_notes(profile, assets)
     return target, (*named.notes, *taken, *added, *left_out(profile, version))

@@ -11,7 +11,7 @@ from imager.oci.location import parse_place
 from imager.oci.reference import Reference
 from imager.profile.load import LARGEST_PROFILE, Layer, load_profile, parse_yaml, read_builtin
 from imager.profile.model import Profile
-from imager.profile.names import builtin_names
+from imager.profile.names import builtin_names, is_profile_file
 from imager.profile.reference import starter
 from imager.support.errors import InputError
 from imager.support.inputs import STDIN, input_name, read_input
@@ -19,15 +19,21 @@ from imager.support.inputs import STDIN, input_name, read_input
 _HINT = "`imager profile init` writes a profile to start from"
 
 
-def read_layer(source: str) -> Layer:
-    """Read the data of a profile: a built-in name, a file, or `-` for standard input.
+def is_name(source: str) -> bool:
+    """Return whether `source` names a profile; else it is a file, or standard input."""
+    return not (source == STDIN or is_profile_file(source))
 
-    Raises InputError if it is not found or is not valid YAML.
+
+def read_layer(source: str) -> Layer:
+    """Read the data of a profile: a name, a file, or `-` for standard input.
+
+    A name is that of a base, which may be in an overlay image. Raises InputError if a file is not
+    found or is not valid YAML.
     """
-    if source == STDIN or "/" in source or source.endswith((".yaml", ".yml")):
+    if not is_name(source):
         text = read_input(source, what="profile", limit=LARGEST_PROFILE, hint=_HINT)
         return parse_yaml(text, source=input_name(source))
-    return read_builtin(source)
+    return {"baseProfileName": source}
 
 
 def open_profile(source: str, *layers: Layer) -> Profile:

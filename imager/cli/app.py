@@ -16,19 +16,30 @@ from imager.cli.explain import explain
 from imager.cli.help import CACHES, DISPLAY
 from imager.cli.push import cache_push
 from imager.cli.serve import cache_serve
-from imager.profile.names import builtin_names
+from imager.profile.names import builtin_names, is_profile_file
 from imager.support.inputs import STDIN
 
 
 class _ProfileGroup(Group):
-    """A group that accepts the name of a profile file as a command: `imager ./edge.yaml`."""
+    """A group that accepts a profile as a command: a file, or a name in an overlay image."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command `cmd_name`, or a command that builds the profile file `cmd_name`."""
         found = super().get_command(ctx, cmd_name)
-        if found is None and ("/" in cmd_name or cmd_name.endswith((".yaml", ".yml"))):
+        if found is None and is_profile_file(cmd_name):
             return super().get_command(ctx, STDIN)
         return found
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return name, command and arguments; with an overlay image, its profiles are commands."""
+        name, *rest = args
+        if any(each.partition("=")[0] == _OVERLAY for each in rest):
+            found = self.get_command(ctx, name) or super().get_command(ctx, STDIN)
+            return name, found, rest
+        return super().resolve_command(ctx, args)
+
+
+_OVERLAY = "--overlay-image"
 
 
 _PREPARE = "Prepare"

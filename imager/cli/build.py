@@ -24,20 +24,19 @@ def build(
 ) -> None:
     """Build the profile that the command is named after."""
     from imager.app.build import BuildOptions, planned_build, push_build, write_build
-    from imager.app.profiles import read_layer
+    from imager.app.container_images import Pulling
+    from imager.app.overlay import opened_profile
+    from imager.app.profiles import is_name, read_layer
     from imager.cli import build_text
     from imager.cli.naming import Naming
     from imager.cli.push import pushed_json, pushed_text
-    from imager.profile.load import load_profile
-    from imager.profile.names import builtin_names
 
     if output.files and not output.dry_run:
         raise InputError("--files needs --dry-run", hint="add --dry-run")
     source = context.info_name or ""
     given = profile_layer(inputs, output, secureboot)
     written = read_layer(source)
-    naming = Naming({} if source in builtin_names() else written, given)
-    profile = load_profile(written, given, source=input_name(source), name=naming.of)
+    naming = Naming({} if is_name(source) else written, given)
     options = BuildOptions(
         output=output.place(),
         assets=inputs.asset_place(),
@@ -55,7 +54,14 @@ def build(
     )
     reporter = display.reporter()
     started = time.monotonic()
-    with naming.errors(), planned_build(profile, options, reporter) as build_plan:
+    pulling = Pulling(options.registries, options.layer_cache, reporter)
+    with (
+        naming.errors(),
+        opened_profile(
+            (written, given), pulling, source=input_name(source), name=naming.of
+        ) as opened,
+        planned_build(opened.profile, options, reporter, overlay=opened.overlay) as build_plan,
+    ):
         planned = naming.notes(build_plan)
         if output.dry_run:
             text = build_text.files_text if output.files else build_text.plan_text

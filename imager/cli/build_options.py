@@ -93,8 +93,8 @@ class Inputs:
     ] = None
     overlay_image: Annotated[
         str | None,
-        option("PATH|REF", "Overlay image: firmware and kernel arguments of a board."),
-        Field("overlay.image", convert=build_fields.image),
+        option("PATH|REF", "Overlay image: firmware, kernel arguments and profiles of a board."),
+        Field("overlay.image", "input.overlayInstaller", convert=build_fields.image),
     ] = None
     overlay_option: Annotated[
         list[str] | None,

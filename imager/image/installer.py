@@ -1,8 +1,9 @@
 """The installer image: a machine of Talos installs and upgrades itself out of it.
 
-Like Talos's, it is the base installer with one more layer of boot assets; a base of two layers has
-boot assets of its own in the second, which is left out. The new layer is not compressed: what it
-has is compressed already. The output is an OCI layout in a tar that `docker load` takes too.
+Like Talos's, it is the base installer with one more layer of boot assets, and another of the
+board's overlay, if there is one. A base of two layers has boot assets of its own in the second,
+which is left out. The new layers are not compressed: most of what they have is already. The output
+is an OCI layout in a tar that `docker load` takes too.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from collections.abc import Iterator
 from imager.bootassets.find import Asset
 from imager.bootassets.kernelimage import efi_asset, initramfs_asset
 from imager.content.extents import Content
-from imager.content.tar import plan_tar
+from imager.content.rootfiles import RootFiles
+from imager.content.tar import plan_root_tar, plan_tar
 from imager.content.tree import File, Tree
 from imager.image.bootloader.sdboot import loader
 from imager.image.bootloader.unified import unified_image
+from imager.image.overlay import carried_overlay
 from imager.image.plan import OutputPlan, Region, RegionKind, Target
-from imager.oci.layered import LayeredImage, add_layer
+from imager.oci.layered import LayeredImage, add_layers
 from imager.oci.platform import Platform
-from imager.support.errors import InputError, UnsupportedError
+from imager.support.errors import InputError
 from imager.support.fields import setting
 
 # Modification times in the layer and in the output, in seconds since 1970, as in Talos's.
@@ -40,24 +43,22 @@ def installer_image(target: Target) -> LayeredImage:
     """Return the installer image.
 
     Raises InputError without a base image, for META values, which a machine that is upgraded has
-    already, and for missing boot assets.
+    already, for missing boot assets, and as `carried_overlay`.
     """
     if target.meta:
         raise InputError(
             f"{setting('customization.metaContents')}: an installer has no META values",
             hint="a machine keeps its own; leave them out",
         )
-    if target.build.overlay:
-        raise UnsupportedError(
-            f"{setting('overlay')}: an installer with an overlay is not supported yet",
-            hint="build a disk image with the overlay, or leave the overlay out",
-        )
     installer = target.installer()
     base = installer.base
     kept = base.cut_to(1) if len(base.layers) == _LAYERS_WITH_ASSETS else base
-    return add_layer(
+    layers = [RootFiles(Tree.of(_artifacts(target)))]
+    if installer.overlay:
+        layers.append(carried_overlay(installer.overlay))
+    return add_layers(
         kept,
-        plan_tar(Tree.of(_artifacts(target)), timestamp=_TIMESTAMP).content,
+        [plan_root_tar(each, timestamp=_TIMESTAMP).content for each in layers],
         platform=Platform("linux", target.build.arch.name),
         created=target.build.timestamp,
         where=installer.name,

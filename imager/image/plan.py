@@ -10,6 +10,7 @@ from imager.cache.cache import ImageCache
 from imager.content.extents import Content
 from imager.image.bootloader.boot import BootTarget, BuildContext
 from imager.image.bootloader.entries import disk_entries, medium_entries, single_entry
+from imager.image.overlay import Overlay
 from imager.oci.layered import BaseImage, LayeredImage
 from imager.oci.reference import Reference
 from imager.support.errors import InputError
@@ -22,11 +23,15 @@ from imager.talos.meta import meta_kernel_argument
 
 @dataclass(frozen=True, slots=True)
 class BaseInstaller:
-    """The image that an installer image builds on, its name for messages, and the new one's."""
+    """The image that an installer image builds on, its name for messages, and the new one's.
+
+    The new one carries `overlay`.
+    """
 
     base: BaseImage
     name: str
     tag: Reference
+    overlay: Overlay | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Put a layer on top of an image, as an OCI layout that `docker load` takes too.
+"""Put layers on top of an image, as an OCI layout that `docker load` takes too.
 
 OCI image specification 1.1, config.md and image-layout.md; for manifest.json Docker's image
 specification 1.2 (https://github.com/moby/moby/blob/master/image/spec/v1.2.md).
@@ -101,13 +101,13 @@ class LayeredImage:
         return Tree.of([*documents, *(File(path, each) for path, each in blobs.items())])
 
 
-def add_layer(
-    base: BaseImage, layer: Content, *, platform: Platform, created: int, where: str
+def add_layers(
+    base: BaseImage, layers: Sequence[Content], *, platform: Platform, created: int, where: str
 ) -> LayeredImage:
-    """Return `base` with the uncompressed tar `layer` on top, for `platform`.
+    """Return `base` with the uncompressed tars `layers` on top, for `platform`.
 
     `created` is in seconds since 1970. The history, which would have to tell of each layer, is left
-    out. Reads the layer once. Raises InputError, naming the image `where`, if its configuration
+    out. Reads each layer once. Raises InputError, naming the image `where`, if its configuration
     does not fit its layers.
     """
     fields = load_fields(base.config, where=f"{where}: configuration")
@@ -119,19 +119,26 @@ def add_layer(
             f" {len(base.layers)}",
             hint="it is damaged: copy or make it again",
         )
-    digest = Digest(hash_content(layer).hex())
+    added = [_uncompressed(each) for each in layers]
     below = diff_ids[: len(base.layers)]
     config = {
         **fields.values,
         "architecture": platform.architecture,
         "os": platform.os,
         "created": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "rootfs": {"type": "layers", "diff_ids": [*below, str(digest)]},
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [*below, *(str(each.blob.digest) for each in added)],
+        },
     }
     config.pop("history", None)
     config.pop("variant", None)
-    top = PushBlob(Descriptor(OCI_LAYER, digest, layer.size), layer)
-    return LayeredImage(platform, dump_json(config), (*_as_oci(base.layers), top))
+    return LayeredImage(platform, dump_json(config), (*_as_oci(base.layers), *added))
+
+
+def _uncompressed(layer: Content) -> PushBlob:
+    digest = Digest(hash_content(layer).hex())
+    return PushBlob(Descriptor(OCI_LAYER, digest, layer.size), layer)
 
 
 def _as_oci(layers: Sequence[PushBlob]) -> Iterator[PushBlob]:

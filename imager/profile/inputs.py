@@ -197,7 +197,8 @@ class Input(FrozenModel):
         default=None, description="Image cache to put into the output."
     )
     overlay_installer: Annotated[ContainerAsset | None, IfAny] = Field(
-        default=None, description="Overlay image that is used if overlay.image is left out."
+        default=None,
+        description="Overlay image that an installer image carries; overlay.image if left out.",
     )
     system_extensions: tuple[ContainerAsset, ...] = Field(
         default=(),

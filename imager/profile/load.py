@@ -19,6 +19,8 @@ from imager.support.fields import Location, dotted
 from imager.support.yamldocs import PARSER_ERRORS, CheckedComposer, yaml_problem
 
 Layer = Mapping[str, Any]
+# Returns the data of the profile with a name.
+Bases = Callable[[str], Layer]
 
 LARGEST_PROFILE = 1 << 20
 _BASE_DEPTH = 8
@@ -91,26 +93,35 @@ def merged(layers: Iterable[Layer]) -> dict[str, Any]:
     return functools.reduce(merge, layers, {})
 
 
-def resolve(layer: Layer, *, source: str) -> Layer:
-    """Merge `layer` over its base profiles; raises InputError for an unknown base."""
+def resolve(layer: Layer, *, source: str, bases: Bases | None = None) -> Layer:
+    """Merge `layer` over its base profiles, which `bases` returns; by default the built-in ones.
+
+    A key without a value is ignored. Raises InputError for an unknown base.
+    """
+    layer = _without_nulls(layer)
     for _ in range(_BASE_DEPTH):
         base = layer.get("baseProfileName")
         if not isinstance(base, str) or not base:
             return layer
         own = {key: value for key, value in layer.items() if key != "baseProfileName"}
-        layer = merge(read_builtin(base), own)
+        layer = merge((bases or read_builtin)(base), own)
     raise InvalidProfileError(source, ["baseProfileName: the bases go round in a circle"])
 
 
-def load_profile(*layers: Layer, source: str, name: Callable[[Location], str] = dotted) -> Profile:
+def load_profile(
+    *layers: Layer,
+    source: str,
+    name: Callable[[Location], str] = dotted,
+    bases: Bases | None = None,
+) -> Profile:
     """Merge `layers` and their bases, each over the previous ones, and validate the profile.
 
-    A key without a value is ignored. Raises InvalidProfileError, naming `source`, with all
+    Keys and `bases` are as for `resolve`. Raises InvalidProfileError, naming `source`, with all
     problems. `name` returns the user's name for the value at a location.
     """
     layer: Layer = {}
     for upper in layers:
-        layer = merge(layer, resolve(_without_nulls(upper), source=source))
+        layer = merge(layer, resolve(upper, source=source, bases=bases))
     try:
         return Profile.model_validate(layer)
     except ValidationError as error:

@@ -12,6 +12,7 @@ import pytest
 from tests.lib.registries.registry import RunningRegistry
 from tests.lib.tools.cli import build, invoke, synthetic_assets, tool
 from tests.lib.tools.crane import crane
+from tests.lib.volumes.board_images import files_below, installer_base, unpacked_installer
 
 pytestmark = pytest.mark.oracle
 VERSION = "v1.14.0"
@@ -24,37 +25,16 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic_assets(folder)
 
 
-def base(folder: Path, layers: int = 1, *, arch: str = "amd64") -> Path:
-    """Make an image with `layers` layers: /bin/0, /bin/1, ..., and an entry point."""
-    layout = folder / "base"
-    image = f"{layout}:base"
-    tool("umoci", "init", "--layout", layout)
-    tool("umoci", "new", "--image", image)
-    for number in range(layers):
-        file = folder / str(number)
-        file.write_text(f"{number}\n")
-        tool("umoci", "insert", "--rootless", "--image", image, file, f"/bin/{number}")
-    tool("umoci", "config", "--image", image, "--config.entrypoint", "/bin/installer",
-         "--architecture", arch)  # fmt: skip
-    return layout
-
-
-def unpacked(archive: Path, folder: Path) -> dict[str, bytes]:
-    """Return the files of an installer image, as umoci unpacks them."""
-    tool("skopeo", "copy", "-q", f"oci-archive:{archive}", f"oci:{folder}/image:x")
-    tool("umoci", "unpack", "--rootless", "--image", f"{folder}/image:x", folder / "bundle")
-    root = folder / "bundle/rootfs"
-    return {
-        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
+def unpacked_files(archive: Path, folder: Path) -> dict[str, bytes]:
+    return files_below(unpacked_installer(f"oci-archive:{archive}", folder))
 
 
 @pytest.mark.parametrize("arch", ["amd64", "arm64"])
 def test_what_is_in_it(arch: str, assets: Path, tmp_path: Path) -> None:
     options = ("--assets", assets, "--arch", arch, "--talos-version", VERSION)
-    layout = base(tmp_path, arch=arch)
+    layout = installer_base(tmp_path, arch=arch)
     build("installer", *options, "--base-installer-image", f"oci:{layout}", "--output", tmp_path)
-    files = unpacked(tmp_path / f"installer-{arch}.tar", tmp_path)
+    files = unpacked_files(tmp_path / f"installer-{arch}.tar", tmp_path)
     folder = f"usr/install/{arch}"
     assert set(files) == {"bin/0", f"{folder}/vmlinuz.efi", f"{folder}/systemd-boot.efi"}
     loader = assets / arch / "systemd-boot.efi"
@@ -71,22 +51,24 @@ def test_a_base_with_boot_assets_of_its_own(assets: Path, tmp_path: Path) -> Non
         folder = tmp_path / str(layers)
         folder.mkdir()
         options = ("--assets", assets, "--talos-version", VERSION, "--output", folder)
-        build("installer", *options, "--base-installer-image", f"oci:{base(folder, layers)}")
-        files = unpacked(folder / "installer-amd64.tar", folder)
+        build(
+            "installer", *options, "--base-installer-image", f"oci:{installer_base(folder, layers)}"
+        )
+        files = unpacked_files(folder / "installer-amd64.tar", folder)
         assert {name for name in files if name.startswith("bin/")} == kept
 
 
 def test_before_1_10_it_has_kernel_and_initramfs(assets: Path, tmp_path: Path) -> None:
     options = ("--assets", assets, "--talos-version", "v1.9.0", "--output", tmp_path)
-    build("installer", *options, "--base-installer-image", f"oci:{base(tmp_path)}")
-    files = unpacked(tmp_path / "installer-amd64.tar", tmp_path)
+    build("installer", *options, "--base-installer-image", f"oci:{installer_base(tmp_path)}")
+    files = unpacked_files(tmp_path / "installer-amd64.tar", tmp_path)
     for name in ("vmlinuz", "initramfs.xz"):
         assert files[f"usr/install/amd64/{name}"] == (assets / "amd64" / name).read_bytes()
 
 
 def test_docker_takes_it_under_the_name_of_the_base(assets: Path, tmp_path: Path) -> None:
     options = ("--assets", assets, "--talos-version", VERSION, "--output", tmp_path)
-    build("installer", *options, "--base-installer-image", f"oci:{base(tmp_path)}")
+    build("installer", *options, "--base-installer-image", f"oci:{installer_base(tmp_path)}")
     archive = tmp_path / "installer-amd64.tar"
     name = f"ghcr.io/siderolabs/installer-base:{VERSION}"
     found = json.loads(tool("skopeo", "inspect", f"docker-archive:{archive}:{name}"))
@@ -97,7 +79,7 @@ def test_docker_takes_it_under_the_name_of_the_base(assets: Path, tmp_path: Path
 def test_it_is_pushed_without_a_file(
     assets: Path, tmp_path: Path, registry: RunningRegistry
 ) -> None:
-    layout = base(tmp_path)
+    layout = installer_base(tmp_path)
     source, target = f"{registry.host}/siderolabs/base:v1", f"{registry.host}/installer:v1"
     tool("skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{layout}:base",
          f"docker://{source}")  # fmt: skip
@@ -127,7 +109,7 @@ def test_it_is_pushed_without_a_file(
 def test_what_no_installer_has(
     options: tuple[str, ...], words: str, assets: Path, tmp_path: Path
 ) -> None:
-    given = ("--assets", assets, "--base-installer-image", f"oci:{base(tmp_path)}")
+    given = ("--assets", assets, "--base-installer-image", f"oci:{installer_base(tmp_path)}")
     done = invoke("installer", *given, *options, "--output", tmp_path)
     assert done.exit_code == 2
     assert words in done.message

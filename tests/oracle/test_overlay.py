@@ -11,6 +11,7 @@ import pytest
 
 from imager.content.folder import open_folder
 from imager.content.reading import read_content
+from imager.content.rootfiles import RootFiles
 from imager.image.errors import OverlayFailedError
 from imager.image.overlay import InstalledOverlay, Overlay, install_overlay
 from imager.support.arch import AMD64, ARM64, Arch
@@ -29,7 +30,7 @@ def unpacked(folder: Path, arch: Arch, **options: Any) -> Overlay:
     shutil.copy(INSTALLERS / arch.name, image / "installers/board")
     files = open_folder(image)
     executable = [replace(file, mode=0o755) for file in files.files]
-    return Overlay(files.with_files(executable), "board", arch, options)
+    return Overlay(RootFiles(files.with_files(executable)), "board", arch, options)
 
 
 def installed(folder: Path, arch: Arch = AMD64, **options: Any) -> InstalledOverlay:

@@ -14,8 +14,8 @@ import (
 func value(text, key string) string {
 	for _, line := range strings.Split(text, "\n") {
 		name, rest, found := strings.Cut(strings.TrimSpace(line), ":")
-		if found && name == key {
-			return strings.Trim(strings.TrimSpace(rest), `'"`)
+		if found && strings.Trim(name, `"`) == key {
+			return strings.Trim(strings.TrimSpace(rest), `"`)
 		}
 	}
 	return ""

@@ -78,7 +78,8 @@ def problem(call: str) -> str | None:
     while len(words) > 1 and f"{path} {words[1]}" in COMMANDS:
         path = f"{path} {words.pop(1)}"
     plain = words[1] if len(words) > 1 else ""
-    if path == "imager" and re.search(r"\.yaml$|^-$|^[A-Z.]+$", plain):
+    in_overlay = "--overlay-image" in words and not plain.startswith("-")
+    if path == "imager" and (in_overlay or re.search(r"\.yaml$|^-$|^[A-Z.]+$", plain)):
         path = "imager iso"
     elif plain and any(page.startswith(f"{path} ") for page in COMMANDS) and plain[0] != "-":
         return f"no such command: {path} {plain}"

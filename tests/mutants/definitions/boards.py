@@ -42,9 +42,37 @@ MUTANTS = (
     Mutant(
         "an overlay sees no artifacts",
         "imager/image/overlay.py",
-        '"artifactsPath": f"{_INSIDE}/artifacts",',
+        '"artifactsPath": f"{_INSIDE}/{_ARTIFACTS}",',
         '"artifactsPath": _INSIDE,',
         f"{_OVERLAY}::test_what_it_adds_to_a_disk",
+    ),
+    Mutant(
+        "a profile of an overlay image is not checked by itself",
+        "imager/app/overlay_image.py",
+        "load_profile(SMALLEST_PROFILE, layer, source=source)",
+        "load_profile(SMALLEST_PROFILE, {}, source=source)",
+        f"{_BOARD}::test_a_profile_of_the_image_that_is_none",
+    ),
+    Mutant(
+        "a built-in profile comes before that of an overlay image",
+        "imager/app/overlay_image.py",
+        "        if text is None:",
+        '        if text is None or name == "aws":',
+        f"{_BOARD}::test_a_profile_of_the_image_is_the_base",
+    ),
+    Mutant(
+        "an installer image has the installer of an overlay under its own name",
+        "imager/image/overlay.py",
+        'path=f"{_CARRIED}/{_INSTALLERS}/default"',
+        'path=f"{_CARRIED}/{_INSTALLERS}/{overlay.name}"',
+        f"{_BOARD}::test_an_installer_carries_the_overlay",
+    ),
+    Mutant(
+        "an installer image carries the overlay of this machine's architecture",
+        "imager/app/overlay.py",
+        "(image.asset, image.files.arch) != (asset, arch)",
+        "image.asset != asset",
+        f"{_BOARD}::test_an_installer_for_another_architecture",
     ),
     Mutant(
         "partitions begin where the firmware of a board is",
