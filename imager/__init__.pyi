@@ -18,6 +18,7 @@ from imager.app.check_config import CheckConfig as CheckConfig
 from imager.app.check_config import Checked as Checked
 from imager.app.check_config import check_config as check_config
 from imager.app.check_config import patch_config as patch_config
+from imager.app.container_images import Pulling as Pulling
 from imager.app.create_cache import Images as Images
 from imager.app.create_cache import NewCache as NewCache
 from imager.app.create_cache import create_cache as create_cache
@@ -29,6 +30,7 @@ from imager.app.images import default_images as default_images
 from imager.app.node import Machine as Machine
 from imager.app.node import diagnose as diagnose
 from imager.app.node import run_node as run_node
+from imager.app.overlay import opened_profile as opened_profile
 from imager.app.profiles import builtin_profiles as builtin_profiles
 from imager.app.profiles import image_cache_asset as image_cache_asset
 from imager.app.profiles import open_profile as open_profile

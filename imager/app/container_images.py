@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imager.cache.pull import Puller, PullOptions
@@ -15,7 +15,7 @@ from imager.oci.rootfs import ImageRoot
 from imager.oci.settings import RegistrySettings
 from imager.oci.source import ImageSource
 from imager.profile.inputs import ContainerAsset
-from imager.support.reporter import Reporter
+from imager.support.reporter import QUIET, Reporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class Pulling:
     Without it, the layer of an image cache is pulled to a temporary folder `beside` an output.
     """
 
-    registries: RegistrySettings
-    layer_cache: Path | None
-    reporter: Reporter
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
+    layer_cache: Path | None = None
+    reporter: Reporter = QUIET
     beside: Path | None = None
 
     def puller(self, asset: ContainerAsset, stack: ExitStack) -> Puller:

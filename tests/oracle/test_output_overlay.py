@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from imager import Pulling, opened_profile
 from imager.content.folder import open_folder
 from imager.content.rootfiles import RootFiles
 from imager.image.overlay import Overlay, ask_overlay
 from imager.support.arch import find_arch
+from imager.talos.choices import Bootloader
 from tests.lib.registries.registry import RunningRegistry
 from tests.lib.tools.cli import (
     MIB,
@@ -166,6 +168,8 @@ def test_a_profile_of_the_image_below_one_in_a_file(
         "arch": "amd64",
         "overlay": {"name": "board", "image": image, "options": {"model": "1e3"}},
     }
+    with opened_profile([fields], Pulling(), source="x") as opened:
+        assert opened.profile.output.bootloader is Bootloader.GRUB
     profile.write_text(yaml.safe_dump(fields))
     options = ("--assets", assets, "--output", tmp_path, "--dry-run", "--json")
     done = invoke(str(profile), *options)
