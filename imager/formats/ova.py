@@ -14,14 +14,13 @@ from typing import IO
 
 from imager.content.copier import write_error
 from imager.content.extents import Content
-from imager.content.tar import BLOCK
+from imager.content.tar import BLOCK, END
 from imager.formats.ovf import DiskFile, VirtualMachine, ovf_document
 from imager.formats.vmdk import check_vmdk, largest_vmdk, write_vmdk
 from imager.support.reporter import Advance
 from imager.support.units import MIB, align_up
 
 _OVF, _MANIFEST, _DISK = "disk.ovf", "disk.mf", "disk.vmdk"
-_END = bytes(2 * BLOCK)
 # Three headers and the manifest, besides the OVF.
 _BLOCKS_BEFORE_DISK = 4
 
@@ -51,7 +50,7 @@ def plan_ova(disk: Content, machine: VirtualMachine, *, timestamp: int) -> Ova:
     size = largest_vmdk(disk)
     # Digits decide the length of the OVF: with the most that there can be, it has room for all.
     room = align_up(len(_ovf(machine, disk, size)), BLOCK)
-    return Ova(disk, machine, timestamp, room, _disk_at(room) + size + len(_END))
+    return Ova(disk, machine, timestamp, room, _disk_at(room) + size + len(END))
 
 
 def write_ova(ova: Ova, target: int, *, jobs: int, progress: Advance) -> None:
@@ -67,7 +66,7 @@ def write_ova(ova: Ova, target: int, *, jobs: int, progress: Advance) -> None:
         with open(target, "r+b", closefd=False) as file:
             file.seek(start)
             size = write_vmdk(ova.disk, file, jobs=jobs, progress=progress)
-            file.write(_END)
+            file.write(END)
             digest = _sha256(file, start, size)
             file.seek(0)
             # White space behind the document is allowed in XML.

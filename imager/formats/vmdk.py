@@ -16,10 +16,12 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import IO
 
 from imager.content.extents import Content
+from imager.content.packing.chunks import packed_data
 from imager.formats.grains import GRAIN, Grain, compress_grains
 from imager.formats.sectors import SECTOR, sector_count
 from imager.support.errors import UnsupportedError
@@ -69,15 +71,20 @@ def write_vmdk(disk: Content, file: IO[bytes], *, jobs: int, progress: Advance) 
     """Write `disk` as a VMDK at the position of `file`, and return the size in bytes.
 
     The position must have only zeros behind it. `jobs` threads compress; the bytes do not depend
-    on their number. Raises like `check_vmdk` and `iterate_content`, and OSError.
+    on their number. `progress` is called with the number of extent bytes since the last call.
+    Raises like `check_vmdk` and `iterate_content`, and OSError.
     """
     check_vmdk(disk)
     layout = _Layout.of(disk)
     start = file.tell()
     file.seek(start + layout.end * SECTOR)
     writer = _GrainWriter(file, layout)
-    for grains in compress_grains(disk, jobs=jobs, progress=progress):
-        writer.write(grains)
+    first = 0
+    with closing(packed_data(disk, compress_grains, threads=jobs)) as packed:
+        for chunk in packed:
+            writer.write(first, chunk.part or [])
+            first += chunk.size // GRAIN
+            progress(chunk.covered)
     file.write(_END_OF_STREAM)
     end = file.tell()
     file.seek(start)
@@ -132,13 +139,15 @@ class _GrainWriter:
         self._digest = hashlib.sha256()
         self.entries = array("I", bytes(layout.table_count * _PER_TABLE * _ENTRY))
 
-    def write(self, grains: Iterable[Grain]) -> None:
+    def write(self, first: int, grains: Iterable[Grain]) -> None:
+        """Write grains, whose numbers count from grain `first` of the disk."""
         pieces = []
         for grain in grains:
-            marker = _MARKER.pack(grain.number * (GRAIN // SECTOR), len(grain.stream))
+            number = first + grain.number
+            marker = _MARKER.pack(number * (GRAIN // SECTOR), len(grain.stream))
             length = len(marker) + len(grain.stream)
             pieces += [marker, grain.stream, bytes(-length % SECTOR)]
-            self.entries[grain.number] = self._sector
+            self.entries[number] = self._sector
             self._sector += -(-length // SECTOR)
             # Place, length and Adler-32 of the data: enough to tell two disks apart.
             self._digest.update(marker + grain.stream[-4:])

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Generic, NamedTuple, TypeVar
 
 import zstandard
@@ -53,19 +55,35 @@ class PackedChunk(Generic[_Part]):
 
 def chunks(content: Content) -> Iterator[Chunk]:
     """Yield the content in chunks of 1 MiB, the last one shorter; raises like `iterate_content`."""
+    for chunk in _chunks_and_holes(content):
+        yield from _cut(chunk)
+
+
+def _cut(chunk: Chunk) -> Iterator[Chunk]:
+    """Yield a chunk; a longer hole as chunks, the first of which has all that is covered."""
+    yield replace(chunk, size=min(chunk.size, CHUNK))
+    for start in range(CHUNK, chunk.size, CHUNK):
+        yield Chunk(min(CHUNK, chunk.size - start), 0, None)
+
+
+def _chunks_and_holes(content: Content) -> Iterator[Chunk]:
+    """Yield the content in chunks of 1 MiB, but consecutive chunks of a hole as one."""
     start = 0
     parts: list[memoryview | int] = []
     missing = min(CHUNK, content.size)
     for piece in iterate_content(content):
         rest: memoryview | int = piece if isinstance(piece, int) else memoryview(piece)
         while length := _length(rest):
+            if isinstance(rest, int) and not parts:
+                missing = max(length // CHUNK * CHUNK, missing)
             count = min(length, missing)
             part, rest = _split(rest, count)
             parts.append(part)
             missing -= count
             if not missing:
-                yield _chunk(content, start, parts)
-                start, parts = start + CHUNK, []
+                chunk = _chunk(content, start, parts)
+                yield chunk
+                start, parts = start + chunk.size, []
                 missing = min(CHUNK, content.size - start)
 
 
@@ -97,40 +115,59 @@ def packed_chunks(
 ) -> Generator[PackedChunk[_Part], None, None]:
     """Yield each chunk of the content, compressed by `pack` in one of `threads` threads.
 
-    The order is that of the content. At most two chunks for each thread are in memory. Chunks of
-    zeros are compressed once. Raises like `iterate_content`.
+    Chunks of zeros are compressed once. Otherwise as `packed_data`.
     """
+    pack_zeros = cache(lambda size: pack(bytes(size)))
+    with closing(_in_order(content, pack, threads)) as packed:
+        for chunk, part in packed:
+            if part is not None:
+                yield PackedChunk(chunk.size, chunk.covered, part.result())
+                continue
+            for hole in _cut(chunk):
+                yield PackedChunk(hole.size, hole.covered, pack_zeros(hole.size))
+
+
+def packed_data(
+    content: Content, pack: Callable[[bytes], _Part], *, threads: int
+) -> Generator[PackedChunk[_Part | None], None, None]:
+    """Yield each chunk of the content; `part` is None for zeros, and a hole is one chunk.
+
+    `pack` compresses the others in one of `threads` threads. The order is that of the content. At
+    most two chunks for each thread are in memory. Raises like `iterate_content`.
+    """
+    with closing(_in_order(content, pack, threads)) as packed:
+        for chunk, part in packed:
+            yield PackedChunk(chunk.size, chunk.covered, part.result() if part else None)
+
+
+def _in_order(
+    content: Content, pack: Callable[[bytes], _Part], threads: int
+) -> Generator[tuple[Chunk, Future[_Part] | None], None, None]:
     with worker_pool(threads, "pack") as pool:
-        packing = _Packing(pool, pack)
-        waiting: deque[tuple[Chunk, Future[_Part]]] = deque()
-        for chunk in chunks(content):
-            waiting.append(packing.start(chunk))
+        waiting: deque[tuple[Chunk, Future[_Part] | None]] = deque()
+        for chunk in _chunks_and_holes(content):
+            data = chunk.data
+            waiting.append((chunk, None if data is None else pool.submit(pack, data)))
             if len(waiting) >= 2 * threads:
-                yield _finished(*waiting.popleft())
-        while waiting:
-            yield _finished(*waiting.popleft())
+                yield waiting.popleft()
+        yield from waiting
 
 
-@dataclass(frozen=True, slots=True)
-class _Packing(Generic[_Part]):
-    pool: ThreadPoolExecutor
-    pack: Callable[[bytes], _Part]
-    zeros: dict[int, Future[_Part]] = field(default_factory=dict)
+class Judge:
+    """Tells whether data become smaller, by a compressor that is fast to find out.
 
-    def start(self, chunk: Chunk) -> tuple[Chunk, Future[_Part]]:
-        """Start to compress a chunk; chunks of as many zeros share one result."""
-        if chunk.data is not None:
-            return chunk, self.pool.submit(self.pack, chunk.data)
-        if chunk.size not in self.zeros:
-            self.zeros[chunk.size] = self.pool.submit(self.pack, bytes(chunk.size))
-        return chunk, self.zeros[chunk.size]
+    Each thread needs its own.
+    """
 
+    def __init__(self) -> None:
+        self._compressor = zstandard.ZstdCompressor(level=1)
 
-def _finished(chunk: Chunk, part: Future[_Part]) -> PackedChunk[_Part]:
-    return PackedChunk(chunk.size, chunk.covered, part.result())
+    def compresses(self, data: bytes | memoryview) -> bool:
+        """Return whether `data` becomes smaller."""
+        packed = self._compressor.compress(data)
+        return len(packed) < len(data) - len(data) // _LEAST_GAIN
 
 
 def compresses(data: bytes) -> bool:
-    """Return whether `data` becomes smaller, by a compressor that is fast to find out."""
-    packed = zstandard.ZstdCompressor(level=1).compress(data)
-    return len(packed) < len(data) - len(data) // _LEAST_GAIN
+    """Return whether `data` becomes smaller; see Judge."""
+    return Judge().compresses(data)

@@ -14,6 +14,7 @@ from zlib_ng import zlib_ng
 
 from imager.content.extents import Content
 from imager.content.packing.chunks import Packed, compresses, packed_chunks
+from imager.content.packing.deflate import stored_blocks
 
 # Deflate, no flags, no time, no hint about the level, Unix.
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
@@ -22,7 +23,6 @@ _END = b"\x03\x00"
 # As in pigz.
 _LEVEL = 6
 _RAW_DEFLATE = -15
-_LONGEST_STORED = 0xFFFF
 
 
 def pack_gzip(content: Content, *, threads: int) -> Generator[Packed, None, None]:
@@ -38,17 +38,10 @@ def pack_gzip(content: Content, *, threads: int) -> Generator[Packed, None, None
 
 def _packed(data: bytes) -> tuple[bytes, int]:
     """Return blocks of a deflate stream, none of them the last, and the CRC-32 of `data`."""
-    return _deflated(data) if compresses(data) else _stored(data), zlib_ng.crc32(data)
+    deflated = _deflated(data) if compresses(data) else stored_blocks(data, is_last=False)
+    return deflated, zlib_ng.crc32(data)
 
 
 def _deflated(data: bytes) -> bytes:
     stream = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, _RAW_DEFLATE)
     return stream.compress(data) + stream.flush(zlib_ng.Z_FULL_FLUSH)
-
-
-def _stored(data: bytes) -> bytes:
-    """Return stored blocks (RFC 1951, 3.2.4)."""
-    pieces = (data[at : at + _LONGEST_STORED] for at in range(0, len(data), _LONGEST_STORED))
-    return b"".join(
-        struct.pack("<BHH", 0, len(piece), len(piece) ^ 0xFFFF) + piece for piece in pieces
-    )

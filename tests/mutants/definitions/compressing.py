@@ -17,8 +17,15 @@ MUTANTS = (
     Mutant(
         "every hole is compressed again",
         _CHUNKS,
-        "if chunk.size not in self.zeros:",
-        "if True:",
+        "pack_zeros = cache(lambda size: pack(bytes(size)))",
+        "pack_zeros = lambda size: pack(bytes(size))",
+        f"{_TESTS}::test_zeros_are_compressed_once_and_few_chunks_wait",
+    ),
+    Mutant(
+        "a hole of several chunks is packed as one",
+        _CHUNKS,
+        "for hole in _cut(chunk):",
+        "for hole in (chunk,):",
         f"{_TESTS}::test_zeros_are_compressed_once_and_few_chunks_wait",
     ),
     Mutant(
