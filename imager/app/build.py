@@ -22,7 +22,7 @@ from imager.efi.secureboot import DEFAULT_FOLDER
 from imager.formats.ova import Ova
 from imager.image.bootloader.boot import BuildContext
 from imager.image.destination import Replaced, check_replaceable, output_path
-from imager.image.device import Device, find_device
+from imager.image.device import find_device
 from imager.image.disk_formats import DiskImage, disk_image
 from imager.image.outputs import OUTPUTS
 from imager.image.plan import OutputPlan, Target
@@ -41,6 +41,7 @@ from imager.profile.leftout import left_out
 from imager.profile.model import Profile
 from imager.profile.output_name import output_name
 from imager.support.arch import find_arch
+from imager.support.blockdevices import BlockDevice
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
 from imager.support.folders import check_free_space, created_folder
@@ -100,7 +101,7 @@ class Planned:
     cache: ImageCache | None
     space_needed: int
     replaced: Replaced | None
-    device: Device | None = None
+    device: BlockDevice | None = None
 
     def check_space(self) -> None:
         """Raise HostError if there is too little disk space for the output."""
@@ -226,7 +227,7 @@ def _disk_image(profile: Profile, plan: OutputPlan, build: BuildContext) -> Disk
     return image
 
 
-def _device(profile: Profile, options: BuildOptions, image: DiskImage) -> Device | None:
+def _device(profile: Profile, options: BuildOptions, image: DiskImage) -> BlockDevice | None:
     """Return the disk to write to, checked; None if the output is a file."""
     if options.device is None:
         return None

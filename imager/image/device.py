@@ -14,7 +14,6 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from imager.content.copier import write_errors, write_extents
@@ -22,45 +21,27 @@ from imager.content.extents import Content
 from imager.content.ranges import data_ranges, gaps
 from imager.content.reading import iterate_content
 from imager.image.errors import UnsuitableDeviceError
+from imager.support.blockdevices import SYS, BlockDevice, block_device
 from imager.support.errors import OutputError
 from imager.support.reporter import Advance
 from imager.support.units import MIB, format_size
 
-_BLKROGET, _BLKFLSBUF, _BLKSSZGET, _BLKZEROOUT = 0x125E, 0x1261, 0x1268, 0x127F
+_BLKFLSBUF, _BLKZEROOUT = 0x1261, 0x127F
 # What may hold the backup of an old partition table.
 _TAIL = MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A disk: its path, its size in bytes, its sector size in bytes and what it calls itself."""
-
-    path: Path
-    size: int
-    sector_size: int
-    model: str
-
-    @property
-    def described(self) -> str:
-        """The device for messages: path, model and size."""
-        return f"{self.path} ({self.model or 'unknown model'}, {format_size(self.size)})"
-
-
-def find_device(path: Path, *, size: int, sector_size: int | None) -> Device:
+def find_device(path: Path, *, size: int, sector_size: int | None) -> BlockDevice:
     """Return the disk `path` if an image of `size` bytes can be written to it.
 
     `sector_size` is that of the image in bytes; None if it suits every disk. Raises
     UnsuitableDeviceError for what is not a whole disk, is in use, write-protected or too small.
     """
-    with _opened(path, os.O_RDONLY) as descriptor:
-        if _number(descriptor, _BLKROGET):
-            raise UnsuitableDeviceError(f"{path} is write-protected")
-        device = Device(
-            path,
-            os.lseek(descriptor, 0, os.SEEK_END),
-            _number(descriptor, _BLKSSZGET),
-            _model(os.fstat(descriptor).st_rdev),
-        )
+    with _opened(_disk(path), os.O_RDONLY):
+        # Opening a drive makes the kernel look at the medium in it.
+        device = _disk(path)
+    if device.read_only:
+        raise UnsuitableDeviceError(f"{path} is write-protected")
     if device.size < size:
         raise UnsuitableDeviceError(
             f"{device.described} is too small for an image of {format_size(size)}"
@@ -73,7 +54,9 @@ def find_device(path: Path, *, size: int, sector_size: int | None) -> Device:
     return device
 
 
-def write_device(content: Content, descriptor: int, device: Device, *, progress: Advance) -> None:
+def write_device(
+    content: Content, descriptor: int, device: BlockDevice, *, progress: Advance
+) -> None:
     """Write `content` to the disk of `descriptor`, flush it, read it back and compare.
 
     `progress` is called with the number of extent bytes written since the last call. Raises
@@ -82,9 +65,10 @@ def write_device(content: Content, descriptor: int, device: Device, *, progress:
     """
     with write_errors():
         for gap in gaps(data_ranges(content), content.size):
-            _zero(descriptor, gap)
+            _zero(descriptor, gap, device.sector_size)
         if device.size > content.size:
-            _zero(descriptor, range(max(content.size, device.size - _TAIL), device.size))
+            tail = range(max(content.size, device.size - _TAIL), device.size)
+            _zero(descriptor, tail, device.sector_size)
         write_extents(content, descriptor, progress=progress)
         os.fsync(descriptor)
         # Otherwise reading would return what the kernel remembers.
@@ -92,27 +76,40 @@ def write_device(content: Content, descriptor: int, device: Device, *, progress:
         _compare(content, descriptor, device.path)
 
 
-def open_device(path: Path) -> AbstractContextManager[int]:
+def open_device(device: BlockDevice) -> AbstractContextManager[int]:
     """Open a disk to write to it, for this process alone; raises UnsuitableDeviceError."""
-    return _opened(path, os.O_RDWR)
+    return _opened(device, os.O_RDWR)
 
 
-@contextmanager
-def _opened(path: Path, access: int) -> Iterator[int]:
-    """Open a whole disk for this process alone.
-
-    The kernel refuses O_EXCL for a disk that is mounted or used by swap, LVM, RAID or encryption,
-    itself or one of its partitions, in any container.
-    """
+def _disk(path: Path) -> BlockDevice:
     try:
         if not stat.S_ISBLK(path.stat().st_mode):
             raise UnsuitableDeviceError(
                 f"--output-device {path} is not a disk", hint="to write to a file, use --output"
             )
-        if _is_partition(path.stat().st_rdev):
-            raise UnsuitableDeviceError(
-                f"--output-device {path} is a partition", hint="name the whole disk"
-            )
+        device = block_device(path)
+    except OSError as error:
+        raise UnsuitableDeviceError(f"cannot open {path}: {error.strerror}") from error
+    if device is None:
+        raise UnsuitableDeviceError(
+            f"{path} is not in {SYS}", hint=f"mount sysfs at {SYS}, or name a disk that exists"
+        )
+    if not device.is_disk:
+        raise UnsuitableDeviceError(
+            f"--output-device {path} is a partition", hint="name the whole disk"
+        )
+    return device
+
+
+@contextmanager
+def _opened(device: BlockDevice, access: int) -> Iterator[int]:
+    """Open a whole disk for this process alone.
+
+    The kernel refuses O_EXCL for a disk that is mounted or used by swap, LVM, RAID or encryption,
+    itself or one of its partitions, in any container.
+    """
+    path = device.path
+    try:
         descriptor = os.open(path, access | os.O_EXCL | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.EBUSY:
@@ -128,29 +125,8 @@ def _opened(path: Path, access: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _sysfs(device: int) -> Path:
-    return Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
-
-
-def _is_partition(device: int) -> bool:
-    return (_sysfs(device) / "partition").exists()
-
-
-def _model(device: int) -> str:
-    try:
-        return (_sysfs(device) / "device/model").read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _number(descriptor: int, request: int) -> int:
-    answer = fcntl.ioctl(descriptor, request, bytes(4))
-    return int(struct.unpack("=i", answer)[0])
-
-
-def _zero(descriptor: int, span: range) -> None:
+def _zero(descriptor: int, span: range, sector: int) -> None:
     """Zero the bytes `span`; the device zeroes the whole sectors, the rest is written."""
-    sector = _number(descriptor, _BLKSSZGET)
     first = min(-(-span.start // sector) * sector, span.stop)
     last = max(span.stop // sector * sector, first)
     os.pwrite(descriptor, bytes(first - span.start), span.start)

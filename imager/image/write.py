@@ -24,9 +24,10 @@ from imager.content.sparse_tar import plan_sparse_tar
 from imager.content.writeback import flushing
 from imager.formats.bmap import bmap
 from imager.formats.ova import Ova, write_ova
-from imager.image.device import Device, open_device, write_device
+from imager.image.device import open_device, write_device
 from imager.image.disk_formats import DiskImage
 from imager.support.atomic import atomic_file, write_atomic
+from imager.support.blockdevices import BlockDevice
 from imager.support.errors import InputError
 from imager.support.reporter import Advance
 from imager.support.workers import usable_cores
@@ -89,10 +90,10 @@ def write_output(job: WriteJob, *, progress: Advance) -> Written:
     return Written(job.path, size, sha256)
 
 
-def write_to_device(job: WriteJob, device: Device, *, progress: Advance) -> Written:
+def write_to_device(job: WriteJob, device: BlockDevice, *, progress: Advance) -> Written:
     """Write the job's content to a disk, while its checks run; raises as `write_device`."""
     with (
-        open_device(device.path) as target,
+        open_device(device) as target,
         _guarded(job, target, progress) as advance,
     ):
         write_device(job.disk, target, device, progress=advance)

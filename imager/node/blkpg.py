@@ -12,8 +12,8 @@ import os
 import struct
 from pathlib import Path
 
-from imager.node.devices import BlockDevice
 from imager.node.errors import UnusableDiskError
+from imager.support.blockdevices import BlockDevice
 from imager.support.descriptors import opened
 
 _BLKPG = 0x1269

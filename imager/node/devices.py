@@ -1,8 +1,7 @@
-"""The disks and partitions of a running Linux, from sysfs and without udev.
+"""The disks and partitions of this machine, with labels, and as selectors see them.
 
-https://docs.kernel.org/admin-guide/abi-stable.html (/sys/block, /sys/class/block). The description
-of a disk has the fields of Talos's resource Disks.block.talos.dev, so that selectors have the same
-meaning.
+The description of a disk has the fields of Talos's resource Disks.block.talos.dev, so that
+selectors have the same meaning.
 """
 
 from __future__ import annotations
@@ -10,61 +9,40 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from imager.formats.gpt.entries import Partition
 from imager.formats.gpt.read import read_numbered
+from imager.support.blockdevices import (
+    DEV,
+    SYS,
+    SYSFS_SECTOR,
+    BlockDevice,
+    block_devices,
+    folder_entries,
+    read_number,
+    read_text,
+    resolved,
+)
+from imager.support.descriptors import opened
 from imager.support.errors import HostError
 from imager.talos.config.disk import Disk
 
-SYS = Path("/sys")
-DEV = Path("/dev")
-# The unit of sizes and starts in sysfs, independent of a disk's own sector size.
-_SYSFS_SECTOR = 512
-_NO_DISKS = ("ram", "zram", "fd", "dm-")
 _BY_NAME = {"nvme": "nvme", "vd": "virtio", "mmcblk": "mmc"}
 _HOST_CLASSES = {"sas_host": "sas", "fc_host": "fc", "iscsi_host": "iscsi"}
 _SCSI_CD = "5"
-_LABEL = re.compile(r"^PARTNAME=(.*)", re.MULTILINE)
 _PREFIXES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-
-
-@dataclass(frozen=True, slots=True)
-class BlockDevice:
-    """A disk, or a partition of the disk `parent` that begins at byte `start` of it.
-
-    `size` and `sector_size` are bytes. A disk has neither parent nor number. `sequence` changes
-    with another disk, or another medium in the drive (0 before Linux 5.15).
-    """
-
-    path: Path
-    size: int
-    sector_size: int = 512
-    parent: Path | None = None
-    number: int | None = None
-    partition_label: str = ""
-    read_only: bool = False
-    start: int = 0
-    sequence: int = 0
-
-    @property
-    def is_disk(self) -> bool:
-        """Whether this is a whole disk."""
-        return self.parent is None
 
 
 def list_devices(sys: Path = SYS, dev: Path = DEV) -> tuple[BlockDevice, ...]:
     """Return the disks and partitions with a size, sorted by path.
 
-    Skips RAM disks, floppies, mapped devices, and devices that vanish meanwhile. The kernel has no
-    label for a partition added by BLKPG; its label is read from the table.
+    As `block_devices`; a label that the kernel does not have is read from the table.
     """
-    found = (_read_device(folder, dev) for folder in _folders(sys / "class" / "block"))
-    devices = [each for each in found if each is not None]
+    devices = block_devices(sys, dev)
     disks = {each.path: each for each in devices if each.is_disk}
     table_of = cache(lambda disk: read_numbered(disk.path, disk.sector_size))
     labelled = (_labelled(each, disks, table_of) for each in devices)
@@ -82,20 +60,20 @@ def is_in_use(device: BlockDevice) -> bool:
     A disk is in use while one of its partitions is. Raises HostError when it cannot be opened.
     """
     try:
-        os.close(os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        with opened(device.path, os.O_RDONLY | os.O_EXCL):
+            return False
     except OSError as error:
         if error.errno == errno.EBUSY:
             return True
         hint = "run it as root" if error.errno == errno.EACCES else ""
         raise HostError(f"cannot open {device.path}: {error.strerror}", hint=hint) from error
-    return False
 
 
 def describe_disk(device: BlockDevice, sys: Path = SYS, dev: Path = DEV) -> Disk:
     """Return the disk `device` as selectors see it; fields that sysfs lacks are empty."""
     name = _sysfs_name(device.path, dev)
     folder = sys / "class" / "block" / name
-    place = _resolved(folder)
+    place = resolved(folder)
     under = sys.resolve() / "devices"
     bus = place.parent.parent.relative_to(under) if place.is_relative_to(under) else None
     return Disk(
@@ -105,16 +83,16 @@ def describe_disk(device: BlockDevice, sys: Path = SYS, dev: Path = DEV) -> Disk
         io_size=_io_size(folder),
         sector_size=device.sector_size,
         readonly=device.read_only,
-        cdrom=name.startswith("sr") or _text(folder / "device" / "type") == _SCSI_CD,
-        model=_text(folder / "device" / "model"),
-        serial=_text(folder / "device" / "serial") or _text(folder / "serial"),
-        modalias=_text(folder / "device" / "modalias"),
-        wwid=_text(folder / "wwid") or _text(folder / "device" / "wwid"),
+        cdrom=name.startswith("sr") or read_text(folder / "device" / "type") == _SCSI_CD,
+        model=device.model,
+        serial=read_text(folder / "device" / "serial") or read_text(folder / "serial"),
+        modalias=read_text(folder / "device" / "modalias"),
+        wwid=read_text(folder / "wwid") or read_text(folder / "device" / "wwid"),
         bus_path=f"/{bus}" if bus else "",
         sub_system="/sys/class/block" if place.exists() else "",
         transport=_transport(name, folder, sys),
-        rotational=_text(folder / "queue" / "rotational") == "1",
-        secondary_disks=tuple(each.name for each in _folders(folder / "slaves")),
+        rotational=read_text(folder / "queue" / "rotational") == "1",
+        secondary_disks=tuple(each.name for each in folder_entries(folder / "slaves")),
         symlinks=_symlinks(device.path, dev),
     )
 
@@ -128,63 +106,8 @@ def pretty_size(size: int) -> str:
     return f"{value:.{1 if value < 10 else 0}f} {_PREFIXES[power]}"
 
 
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []
-
-
-def _text(path: Path) -> str:
-    """Read a file of sysfs; empty when it cannot be read, such as after the disk was removed."""
-    try:
-        return path.read_bytes().decode(errors="replace").strip("\0 \t\n")
-    except OSError:
-        return ""
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path)
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except OSError:
-        return path
-
-
-def _device_path(name: str, dev: Path) -> Path:
-    return dev / name.replace("!", "/")
-
-
 def _sysfs_name(path: Path, dev: Path) -> str:
     return str(path.relative_to(dev)).replace("/", "!")
-
-
-def _read_device(folder: Path, dev: Path) -> BlockDevice | None:
-    name = folder.name
-    sectors = _number(folder / "size")
-    if not sectors or name.rstrip("0123456789") in _NO_DISKS or _text(folder / "hidden") == "1":
-        return None
-    number = _number(folder / "partition")
-    place = _resolved(folder)
-    label = _LABEL.search(_text(folder / "uevent"))
-    disk = place if number is None else place.parent
-    if disk.name.rstrip("0123456789") in _NO_DISKS:
-        return None
-    return BlockDevice(
-        _device_path(name, dev),
-        sectors * _SYSFS_SECTOR,
-        _number(disk / "queue" / "logical_block_size") or _SYSFS_SECTOR,
-        None if number is None else _device_path(disk.name, dev),
-        number,
-        label[1] if number is not None and label else "",
-        "1" in (_text(folder / "ro"), _text(disk / "ro")),
-        (_number(folder / "start") or 0) * _SYSFS_SECTOR,
-        _number(disk / "diskseq") or 0,
-    )
 
 
 def _labelled(
@@ -204,10 +127,10 @@ def _labelled(
 
 def _io_size(folder: Path) -> int:
     for name in ("optimal_io_size", "minimum_io_size"):
-        size = _number(folder / "queue" / name) or 0
+        size = read_number(folder / "queue" / name) or 0
         if size.bit_count() == 1:
             return size
-    return _SYSFS_SECTOR
+    return SYSFS_SECTOR
 
 
 def _transport(name: str, folder: Path, sys: Path) -> str:
@@ -215,7 +138,7 @@ def _transport(name: str, folder: Path, sys: Path) -> str:
     for prefix, transport in _BY_NAME.items():
         if name.startswith(prefix):
             return transport
-    device = _resolved(folder / "device")
+    device = resolved(folder / "device")
     host, colon, _ = device.name.partition(":")
     if not colon or not host.isdigit():
         return ""
@@ -224,7 +147,7 @@ def _transport(name: str, folder: Path, sys: Path) -> str:
             return transport
     if "usb" in str(device):
         return "usb"
-    driver = _text(sys / "class" / "scsi_host" / f"host{host}" / "proc_name")
+    driver = read_text(sys / "class" / "scsi_host" / f"host{host}" / "proc_name")
     if driver in ("ahci", "sata"):
         return "sata"
     return "ata" if "ata" in driver else "virtio" if driver == "virtio_scsi" else ""
@@ -232,6 +155,6 @@ def _transport(name: str, folder: Path, sys: Path) -> str:
 
 def _symlinks(path: Path, dev: Path) -> tuple[str, ...]:
     """Return the links in /dev/disk to the device, if something such as udev creates them."""
-    links = (link for folder in _folders(dev / "disk") for link in _folders(folder))
-    target = _resolved(path)
-    return tuple(str(link) for link in links if _resolved(link) == target)
+    links = (link for folder in folder_entries(dev / "disk") for link in folder_entries(folder))
+    target = resolved(path)
+    return tuple(str(link) for link in links if resolved(link) == target)

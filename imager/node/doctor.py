@@ -14,7 +14,6 @@ import urllib3
 from imager.cache.open import open_cache
 from imager.node.blkid import ProbedVolume
 from imager.node.containerd import reads_hosts
-from imager.node.devices import BlockDevice
 from imager.node.diagnosis import Finding
 from imager.node.doctor_volumes import (
     content_findings,
@@ -30,6 +29,7 @@ from imager.node.sync import plan_copy
 from imager.node.systemdisk import find_system_disk
 from imager.node.volumes import iso_volumes, without_media
 from imager.registry.containerd_hosts import writes_to
+from imager.support.blockdevices import BlockDevice
 from imager.support.errors import ImagerError
 from imager.support.folders import free_space
 from imager.support.reporter import Reporter

@@ -9,7 +9,6 @@ from pathlib import Path
 from imager.cache.open import open_cache
 from imager.cache.verify import verify_cache
 from imager.node.blkid import ProbedVolume, probe
-from imager.node.devices import BlockDevice
 from imager.node.diagnosis import Finding
 from imager.node.mounting import mount, places_of, unmount
 from imager.node.volumes import (
@@ -18,6 +17,7 @@ from imager.node.volumes import (
     cache_partitions,
     iso_volumes,
 )
+from imager.support.blockdevices import BlockDevice
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from imager.support.partials import scratch_folder
 from imager.support.reporter import Reporter

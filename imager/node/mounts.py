@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.node.blkid import ProbedVolume
-from imager.node.devices import BlockDevice, list_devices
+from imager.node.devices import list_devices
 from imager.node.mounting import mount, mounted_at, remount, unmount
 from imager.node.provision import make_volume, plan_volume
 from imager.node.resize import grow_disk, grow_volume
@@ -21,6 +21,7 @@ from imager.node.volumes import (
     iso_volumes,
     without_media,
 )
+from imager.support.blockdevices import BlockDevice
 from imager.support.errors import HostError, ImagerError, UnsupportedError
 from imager.support.reporter import Reporter
 from imager.support.units import format_size

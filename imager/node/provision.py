@@ -21,9 +21,10 @@ from imager.formats.gpt.read import read_table
 from imager.formats.gpt.table import Range, Table, backup_size, first_usable
 from imager.node.blkid import is_blank, probe
 from imager.node.blkpg import add_partition, kernel_path, remove_partition
-from imager.node.devices import BlockDevice, describe_disk, find_device, is_in_use
+from imager.node.devices import describe_disk, find_device, is_in_use
 from imager.node.errors import UnusableDiskError
 from imager.node.resize import grow_disk
+from imager.support.blockdevices import BlockDevice
 from imager.support.descriptors import opened
 from imager.support.errors import (
     HostError,

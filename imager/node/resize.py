@@ -10,8 +10,9 @@ from imager.formats.ext4.groups import read_ext4_size
 from imager.formats.gpt.edit import write_table
 from imager.formats.gpt.read import read_table
 from imager.node.blkpg import add_partition, resize_partition
-from imager.node.devices import BlockDevice, find_device, list_devices
+from imager.node.devices import find_device, list_devices
 from imager.node.errors import UnusableDiskError
+from imager.support.blockdevices import BlockDevice
 from imager.support.errors import DependencyError
 from imager.support.tools import run_tool
 from imager.support.units import MIB

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from imager.formats.gpt.read import read_table
-from imager.node.devices import BlockDevice
+from imager.support.blockdevices import BlockDevice
 from imager.support.errors import InputError
 from imager.support.yamlpaths import text_at
 from imager.talos.config.document import MachineConfig

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.node.blkid import ProbedVolume, probe
-from imager.node.devices import BlockDevice
+from imager.support.blockdevices import BlockDevice
 from imager.talos.constants import CACHE_FOLDER, IMAGE_CACHE
 
 ISO_PREFIX = "TALOS_"

@@ -63,7 +63,7 @@ def test_the_disk_is_the_image_and_old_tables_are_gone(tmp_path: Path, sector_si
     with stale_disk(tmp_path, sector_size=sector_size) as path:
         device = find_device(path, size=image.size, sector_size=sector_size)
         assert (device.size, device.sector_size) == (SIZE, sector_size)
-        with open_device(path) as disk:
+        with open_device(device) as disk:
             write_device(image, disk, device, progress=seen.append)
         found = written(path)
     assert found[: image.size] == read_content(image)
@@ -129,7 +129,7 @@ def test_a_disk_that_forgets_is_noticed(tmp_path: Path, monkeypatch: pytest.Monk
         device = find_device(path, size=image.size, sector_size=512)
         monkeypatch.setattr(os, "pread", forgetful)
         with (
-            open_device(path) as disk,
+            open_device(device) as disk,
             pytest.raises(OutputError, match=r"returns other bytes .* between byte 2"),
         ):
             write_device(image, disk, device, progress=lambda _: None)

@@ -22,11 +22,12 @@ from imager.node import provision
 from imager.node import resize as growing
 from imager.node.blkid import is_blank, probe
 from imager.node.blkpg import add_partition
-from imager.node.devices import BlockDevice, find_device, is_in_use, list_devices
+from imager.node.devices import find_device, is_in_use, list_devices
 from imager.node.mounting import mount, mounted_at, unmount
 from imager.node.provision import VolumePlacement, make_volume, plan_volume
 from imager.node.resize import grow_disk, grow_volume
 from imager.node.systemdisk import find_system_disk
+from imager.support.blockdevices import BlockDevice
 from imager.support.errors import HostError, ImagerError, InputError, UnsupportedError
 from imager.support.tools import find_tool, run_tool
 from imager.talos.config.selector import Selector

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imager.node.blkid import ProbedVolume, is_blank, probe
-from imager.node.devices import BlockDevice
+from imager.support.blockdevices import BlockDevice
 from imager.support.tools import run_tool
 
 pytestmark = pytest.mark.oracle

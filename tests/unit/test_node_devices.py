@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from imager.node.devices import BlockDevice, describe_disk, list_devices, pretty_size
+from imager.node.devices import describe_disk, list_devices, pretty_size
 from imager.node.mounting import mounted_at
 from imager.node.systemdisk import find_system_disk
+from imager.support.blockdevices import BlockDevice
 from imager.talos.config.cel import evaluate
 from imager.talos.config.document import read_machine_config
 

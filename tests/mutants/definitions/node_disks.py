@@ -167,9 +167,9 @@ MUTANTS = (
     ),
     Mutant(
         "sysfs counts in the disk's sectors",
-        "imager/node/devices.py",
-        "sectors * _SYSFS_SECTOR,",
-        'sectors * (_number(disk / "queue" / "logical_block_size") or _SYSFS_SECTOR),',
+        "imager/support/blockdevices.py",
+        '(read_number(folder / "size") or 0) * SYSFS_SECTOR,',
+        '(read_number(folder / "size") or 0) * 4096,',
         f"{_DEVICES}::test_disks_and_partitions_are_listed",
     ),
     Mutant(
