@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from imager.app.container_images import Pulling, image_root, image_source, place_of
+from imager.image.installer import base_layers
 from imager.image.overlay import Overlay
 from imager.image.plan import BaseInstaller
 from imager.oci.layered import BaseImage
@@ -27,7 +28,8 @@ def open_base_installer(
 ) -> BaseInstaller | None:
     """Return the base of an installer image, by default Talos's; None for another output.
 
-    The new image carries `overlay`. Raises as `image_source` and `image_root`.
+    The new image carries `overlay`. Layers that it does not contain are not fetched. Raises as
+    `image_source` and `image_root`.
     """
     if profile.output.kind is not OutputKind.INSTALLER:
         return None
@@ -38,7 +40,7 @@ def open_base_installer(
     with pulling.reporter.waiting(f"opening {where}"):
         source = image_source(asset, platform, puller)
         root = image_root(source, platform, where, puller)
-    layers = tuple(PushBlob(layer, root.fetch(layer)) for layer in root.layers)
+    layers = tuple(PushBlob(layer, root.fetch(layer)) for layer in base_layers(root.layers))
     tag = Reference.parse(asset.image_ref) if asset.image_ref else None
     named = tag if tag and tag.tag else Reference.parse(usual)
     return BaseInstaller(BaseImage(root.config, layers), where, named, overlay)

@@ -8,7 +8,7 @@ is an OCI layout in a tar that `docker load` takes too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from imager.bootassets.find import Asset
 from imager.bootassets.kernelimage import efi_asset, initramfs_asset
@@ -21,6 +21,7 @@ from imager.image.bootloader.unified import unified_image
 from imager.image.overlay import carried_overlay
 from imager.image.plan import OutputPlan, Region, RegionKind, Target
 from imager.oci.layered import LayeredImage, add_layers
+from imager.oci.manifest import Descriptor
 from imager.oci.platform import Platform
 from imager.support.errors import InputError
 from imager.support.fields import setting
@@ -39,6 +40,11 @@ def plan_installer_output(target: Target) -> OutputPlan:
     return OutputPlan(plan.content, tuple(regions), notes=notes, image=image)
 
 
+def base_layers(layers: Sequence[Descriptor]) -> Sequence[Descriptor]:
+    """Return the layers of a base, from the bottom up, that an installer image contains."""
+    return layers[:1] if len(layers) == _LAYERS_WITH_ASSETS else layers
+
+
 def installer_image(target: Target) -> LayeredImage:
     """Return the installer image.
 
@@ -51,13 +57,11 @@ def installer_image(target: Target) -> LayeredImage:
             hint="a machine keeps its own; leave them out",
         )
     installer = target.installer()
-    base = installer.base
-    kept = base.cut_to(1) if len(base.layers) == _LAYERS_WITH_ASSETS else base
     layers = [RootFiles(Tree.of(_artifacts(target)))]
     if installer.overlay:
         layers.append(carried_overlay(installer.overlay))
     return add_layers(
-        kept,
+        installer.base,
         [plan_root_tar(each, timestamp=_TIMESTAMP).content for each in layers],
         platform=Platform("linux", target.build.arch.name),
         created=target.build.timestamp,

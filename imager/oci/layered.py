@@ -45,14 +45,13 @@ _OCI_TYPES = {_DOCKER_LAYER: OCI_LAYER, f"{_DOCKER_LAYER}.gzip": OCI_LAYER_GZIP}
 
 @dataclass(frozen=True, slots=True)
 class BaseImage:
-    """An image to build on: its configuration as JSON, and its layers from the bottom up."""
+    """An image to build on: its configuration as JSON, and its layers from the bottom up.
+
+    The configuration may list more layers.
+    """
 
     config: bytes
     layers: tuple[PushBlob, ...]
-
-    def cut_to(self, count: int) -> BaseImage:
-        """Return the image of the lowest `count` layers."""
-        return BaseImage(self.config, self.layers[:count])
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,15 @@ MUTANTS = (
     Mutant(
         "a base of two layers keeps its own boot assets",
         "imager/image/installer.py",
-        "kept = base.cut_to(1) if len(base.layers) == _LAYERS_WITH_ASSETS else base",
-        "kept = base",
+        "return layers[:1] if len(layers) == _LAYERS_WITH_ASSETS else layers",
+        "return layers",
+        f"{_INSTALLER}::test_a_base_with_boot_assets_of_its_own",
+    ),
+    Mutant(
+        "boot assets of a base are fetched and left out",
+        "imager/app/base_installer.py",
+        "for layer in base_layers(root.layers))",
+        "for layer in root.layers)[: len(base_layers(root.layers))]",
         f"{_INSTALLER}::test_a_base_with_boot_assets_of_its_own",
     ),
     Mutant(
