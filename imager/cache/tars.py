@@ -26,9 +26,8 @@ from imager.cache.opened import (
 )
 from imager.cache.paths import parse_path
 from imager.cache.sniff import not_a_cache
-from imager.content.compression import codec_of
-from imager.content.extents import Content, FileRange, StreamRange
-from imager.content.reading import iterate_bytes, read_content, read_start
+from imager.content.extents import Content, StreamRange
+from imager.content.reading import iterate_bytes, read_start
 from imager.content.tar import TarPlace, first_names, open_tar
 from imager.content.tree import File, Tree
 from imager.oci.files import ArchiveFiles
@@ -148,23 +147,18 @@ def _layer_place(source: str, layer: Descriptor, content: Content) -> TarPlace:
     """Locate the tar of a layer; raises InputError if it does not match its media type."""
     codec = LAYER_CODECS[layer.media_type]
     match [extent.source for extent in content.extents]:
-        case [StreamRange() as place] if codec is None:
-            return TarPlace(place, content.size)
+        case [StreamRange() as stream] if codec is None:
+            return TarPlace(stream, content.size)
         case [StreamRange()]:
             plain = write_plain(source, iterate_bytes(content), size=content.size)
             return _layer_place(source, layer, Content.of_file(plain))
-        case [FileRange() as place] if codec_of(_beginning(content)) is codec:
-            if codec is None:
-                return TarPlace(place, content.size)
-            return TarPlace(StreamRange(place.path, codec, 0, place.offset, content.size))
+    place = TarPlace.of_blob(content)
+    if place and place.codec is codec:
+        return place
     raise DamagedCacheError(
         f"{source}: layer {layer.digest} does not match its media type {layer.media_type}",
         hint="the cache is damaged: copy or create it again",
     )
-
-
-def _beginning(content: Content) -> bytes:
-    return read_content(content.slice(0, min(content.size, 4)))
 
 
 class _SmallFiles:

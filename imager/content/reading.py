@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from imager.content.compression import StreamReader
-from imager.content.extents import Content, Data, FileRange, StreamRange
+from imager.content.compression import StreamReader, codec_of
+from imager.content.extents import Codec, Content, Data, FileRange, StreamRange
 from imager.content.tree import File
 from imager.support.errors import InputError, OutputError
 
 # Small enough for smooth progress.
 CHUNK = 1 << 20
 _ZEROS = bytes(CHUNK)
+# The bytes that tell a compression.
+_MAGIC = 4
 
 
 def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes | int]:
@@ -57,6 +59,11 @@ def iterate_bytes(content: Content) -> Iterator[bytes]:
 def read_content(content: Content) -> bytes:
     """Return the bytes of a small content; raises like `iterate_content`."""
     return b"".join(iterate_bytes(content))
+
+
+def content_codec(content: Content) -> Codec | None:
+    """Return the compression of `content` by its first bytes, or None if uncompressed."""
+    return codec_of(read_content(content.slice(0, min(content.size, _MAGIC))))
 
 
 def hash_content(content: Content, hash_name: str = "sha256") -> bytes:

@@ -4,6 +4,10 @@ Format: POSIX.1-2017 pax interchange format (ustar where it suffices),
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html. Only regular files and
 folders are indexed; for other members only the names are recorded, because the content is never
 needed. An archive nested in another one is read in place.
+
+The end of an archive is that of Go's archive/tar, with which container engines and Talos read: the
+two zero blocks, and the padding of the last member, may be missing, as in layers of `umoci insert`.
+Only an archive whose size nobody knows needs them: it may have been truncated there.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import Protocol, cast
 
 from imager.content.compression import EarlyEndError, StreamReader, detect_codec
 from imager.content.extents import Codec, Content, FileRange, StreamRange, advanced
+from imager.content.reading import content_codec
 from imager.content.rootfiles import FOLDER_MODE, RootFiles
 from imager.content.tree import Device, File, Link, PlacedFile, Tree, VolumePlan
 from imager.support.errors import InputError
@@ -35,6 +40,7 @@ _LONGEST_PATH = 4096
 _LONGEST_NAME = 255
 # Public, but missing from the type stubs.
 _EndMarkerError: type[tarfile.HeaderError] = vars(tarfile)["EOFHeaderError"]
+_NoHeaderError: type[tarfile.HeaderError] = vars(tarfile)["EmptyHeaderError"]
 # Hostile headers can cause unbounded recursion, invalid numbers, and numbers such as 2**90.
 _PARSER_ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError)
 
@@ -117,10 +123,31 @@ class TarPlace:
         codec = detect_codec(path)
         return cls(FileRange(path) if codec is None else StreamRange(path, codec))
 
+    @classmethod
+    def of_blob(cls, blob: Content) -> TarPlace | None:
+        """Return the location of the archive `blob`; its bytes decide whether it is compressed.
+
+        None if it is not a part of one file.
+        """
+        match [extent.source for extent in blob.extents]:
+            case [FileRange() as place]:
+                codec = content_codec(blob)
+                if codec is None:
+                    return cls(place, blob.size)
+                return cls(StreamRange(place.path, codec, 0, place.offset, blob.size))
+        return None
+
     @property
     def codec(self) -> Codec | None:
         """The compression, or None if uncompressed."""
         return self.source.codec if isinstance(self.source, StreamRange) else None
+
+    @property
+    def has_known_size(self) -> bool:
+        """Whether a truncated archive is noticed without an end marker."""
+        source = self.source
+        length = source.length if isinstance(source, StreamRange) else None
+        return self.size is not None or length is not None
 
 
 class _Archive(Protocol):
@@ -131,13 +158,21 @@ class _Archive(Protocol):
     def tell(self) -> int: ...
 
 
+class _EarlyEndError(tarfile.ReadError):
+    """The archive is shorter than its headers require."""
+
+    def __init__(self) -> None:
+        super().__init__("it ends inside of its last file")
+
+
 class _Bounded:
     """An archive, positioned from 0, with a read size limit against hostile headers."""
 
-    def __init__(self, reader: StreamReader | _Archive, start: int, size: int | None) -> None:
+    def __init__(self, reader: StreamReader | _Archive, place: TarPlace) -> None:
         self._reader = reader
-        self._start = start
-        self._size = size
+        self._start = place.source.offset
+        self._size = place.size
+        self.has_known_size = place.has_known_size
         self.seek(0)
 
     def read(self, size: int) -> bytes:
@@ -151,13 +186,20 @@ class _Bounded:
             try:
                 self._reader.seek_forward(self._start + offset)
             except EarlyEndError as error:
-                raise tarfile.ReadError("it ends inside of its last file") from error
+                raise _EarlyEndError from error
         else:
             self._reader.seek(self._start + offset)
         return offset
 
     def tell(self) -> int:
         return self._reader.tell() - self._start
+
+    def require(self, end: int) -> None:
+        """Raise ReadError if the archive ends before byte `end`."""
+        if self.tell() < end:
+            self.seek(end - 1)
+            if not self.read(1):
+                raise _EarlyEndError
 
 
 @contextmanager
@@ -169,7 +211,7 @@ def _opened(place: TarPlace) -> Iterator[_Bounded]:
             if isinstance(source, StreamRange)
             else source.path.open("rb") as reader
         ):
-            yield _Bounded(reader, source.offset, place.size)
+            yield _Bounded(reader, place)
     except _PARSER_ERRORS as error:
         raise InputError(
             f"{source.path} is not a whole tar archive: {error}",
@@ -238,18 +280,26 @@ def _tree(place: TarPlace, archive: _Bounded, keep: Keep) -> Tree:
 
 
 def _headers(archive: _Bounded) -> Iterator[tarfile.TarInfo]:
-    """Yield every header up to the end marker, which is required."""
+    """Yield every header; the data of each file must be in the archive."""
     tar = tarfile.TarFile(fileobj=cast("tarfile._Fileobj", archive))
     info = tar.next()
-    if info is None:
-        return
-    while True:
+    while info is not None:
         yield info
+        archive.require(min(info.offset_data + info.size, tar.offset))
+        info = _next_header(tar, archive)
+
+
+def _next_header(tar: tarfile.TarFile, archive: _Bounded) -> tarfile.TarInfo | None:
+    """Return the next header, or None at the end of the archive."""
+    try:
         archive.seek(tar.offset)
-        try:
-            info = tarfile.TarInfo.fromtarfile(tar)
-        except _EndMarkerError:
-            return
+        return tarfile.TarInfo.fromtarfile(tar)
+    except _EndMarkerError:
+        return None
+    except (_EarlyEndError, _NoHeaderError):
+        if archive.has_known_size:
+            return None
+        raise
 
 
 def _checked_name(path: Path, info: tarfile.TarInfo) -> str:

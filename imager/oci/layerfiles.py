@@ -10,9 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imager.content.compression import codec_of
-from imager.content.extents import Content, FileRange, StreamRange, advanced
-from imager.content.reading import read_content
+from imager.content.extents import Content, advanced
 from imager.content.rootfiles import FOLDER_MODE
 from imager.content.tar import SELINUX_RECORD, TarPlace, read_tar_headers
 from imager.oci.errors import InvalidImageError
@@ -97,7 +95,9 @@ def layer_entries(content: Content, *, where: str) -> tuple[Entry, ...]:
     `where` names the layer in messages. Raises InputError for a damaged archive, a name that leaves
     the root, too many entries, or too many bytes.
     """
-    place = _place(content, where)
+    place = TarPlace.of_blob(content)
+    if place is None:
+        raise InvalidImageError(f"{where} is empty", hint=_HINT)
     entries: list[Entry] = []
     try:
         for member in read_tar_headers(place):
@@ -113,17 +113,6 @@ def layer_entries(content: Content, *, where: str) -> tuple[Entry, ...]:
         message = error.message.replace(str(place.source.path), where)
         raise InvalidImageError(message, hint=error.hint or _HINT) from error
     return tuple(entries)
-
-
-def _place(content: Content, where: str) -> TarPlace:
-    match [extent.source for extent in content.extents]:
-        case [FileRange() as place]:
-            # As in containers, the bytes decide and not the media type.
-            codec = codec_of(read_content(content.slice(0, min(content.size, 4))))
-            if codec is None:
-                return TarPlace(place, content.size)
-            return TarPlace(StreamRange(place.path, codec, 0, place.offset, content.size))
-    raise InvalidImageError(f"{where} is empty", hint=_HINT)
 
 
 def _entry(member: tarfile.TarInfo, place: TarPlace, where: str) -> Iterator[Entry]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from imager.content.compression import codec_of
 from imager.content.extents import Codec, Content, FileRange, StreamRange
-from imager.content.reading import hash_content, read_content
+from imager.content.reading import content_codec, hash_content
 from imager.oci.digest import Digest
 from imager.oci.errors import InvalidImageError
 from imager.oci.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
@@ -22,7 +21,7 @@ def stored_layer(content: Content, diff_id: str, where: str) -> Descriptor:
 
     `content` is a range of one file.
     """
-    codec = codec_of(read_content(content.slice(0, min(4, content.size))))
+    codec = content_codec(content)
     stored = Digest(hash_content(content).hex())
     found = stored if codec is None else _plain_digest(content, codec, where)
     if str(found) != diff_id:

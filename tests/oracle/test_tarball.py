@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from imager.content.compression import codec_of
 from imager.content.extents import Content
 from imager.content.tar import plan_tar
 from imager.content.tree import File, Tree
+from imager.oci.layerfiles import Regular, layer_entries
+from tests.lib.tools.cli import tool
 from tests.lib.tools.support import write_content
 from tests.lib.tools.tars import FILES, index, index_file, planned
 
@@ -28,6 +32,21 @@ def test_archives_of_gnu_tar(tmp_path: Path, format_: str, start: str) -> None:
     done = subprocess.run(argv, check=True, capture_output=True)
     wanted = {k: v for k, v in FILES.items() if start == "." or k.startswith("folder/")}
     assert index(done.stdout, tmp_path / "t") == wanted
+
+
+def test_a_layer_of_umoci_insert_ends_with_its_data(tmp_path: Path) -> None:
+    """GNU tar reports an early end; umoci, which reads with Go's archive/tar, does not."""
+    source, layout = tmp_path / "source", tmp_path / "layout"
+    source.write_bytes(b"x" * 700)
+    tool("umoci", "init", "--layout", layout)
+    tool("umoci", "new", "--image", f"{layout}:a")
+    tool("umoci", "insert", "--rootless", "--image", f"{layout}:a", source, "/bin/a")
+    tool("umoci", "unpack", "--rootless", "--image", f"{layout}:a", tmp_path / "bundle")
+    assert (tmp_path / "bundle/rootfs/bin/a").read_bytes() == source.read_bytes()
+    (layer,) = (each for each in (layout / "blobs/sha256").iterdir() if codec_of(each.read_bytes()))
+    assert gzip.decompress(layer.read_bytes()).endswith(b"x")
+    (entry,) = layer_entries(Content.of_file(layer), where="layer")
+    assert isinstance(entry.what, Regular) and entry.what.content.size == 700
 
 
 def test_a_planned_archive_is_read_by_gnu_tar(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from imager.content.extents import Codec, FileRange, StreamRange
+from imager.content.tar import TarPlace, open_tar, read_tar_headers
 from imager.content.tree import Tree
 from imager.support.errors import InputError
 from tests.lib.caches.caches import compress, tar_bytes
@@ -142,6 +143,8 @@ def test_what_is_no_file_is_named_alone(tmp_path: Path, data: bytes, codec: str 
     assert found.others == ("odd",)
 
 
+# Of an archive of two files with 600 and 100 bytes.
+DATA_END, BLOCK_END = 512 + 1024 + 512 + 100, 512 + 1024 + 512 + 512
 SMALL = {"a": b"a" * 600, "b/c": b"", "b/d": b"d" * 512}
 
 
@@ -158,6 +161,42 @@ def test_truncation_at_every_block_is_told(tmp_path: Path, format_: int, codec: 
         assert "copy it again" in caught.value.hint
     (tmp_path / "t").write_bytes(compress(data[: used + 1024], codec))
     assert len(index_file(tmp_path / "t").files) == 4
+
+
+@pytest.mark.parametrize(
+    ("end", "is_whole"),
+    [
+        (DATA_END - 100, False),
+        (DATA_END - 1, False),
+        (DATA_END, True),
+        (DATA_END + 1, True),
+        (BLOCK_END - 1, True),
+        (BLOCK_END, True),
+        (BLOCK_END + 100, False),
+        (BLOCK_END + 512, True),
+        (BLOCK_END + 1024, True),
+    ],
+)
+@CODECS
+def test_a_blob_of_known_size_ends_as_for_go(
+    tmp_path: Path, end: int, is_whole: bool, codec: str | None
+) -> None:
+    """Anywhere behind the data of the last file, but not within a header (Go, archive/tar)."""
+    path, packed = (
+        tmp_path / "t",
+        compress(tar_bytes({"a": b"a" * 600, "b": b"b" * 100})[:end], codec),
+    )
+    path.write_bytes(packed + b"another blob")
+    source = StreamRange(path, Codec(codec), length=len(packed)) if codec else FileRange(path)
+    place = TarPlace(source, None if codec else len(packed))
+    if is_whole:
+        assert [file.path for file in open_tar(place).files] == ["a", "b"]
+        assert [header.name for header in read_tar_headers(place)] == ["a", "b"]
+        return
+    with pytest.raises(InputError, match="is not a whole tar archive"):
+        open_tar(place)
+    with pytest.raises(InputError, match="is not a whole tar archive"):
+        list(read_tar_headers(place))
 
 
 @CODECS

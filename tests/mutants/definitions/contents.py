@@ -164,6 +164,20 @@ MUTANTS = (
     ),
     # Archives.
     Mutant(
+        "a layer may end within its last file",
+        "imager/content/tar.py",
+        "if self.tell() < end:",
+        "if False:",
+        f"{_TARBALL}::test_a_blob_of_known_size_ends_as_for_go",
+    ),
+    Mutant(
+        "an archive of unknown size may end at any file",
+        "imager/content/tar.py",
+        "return self.size is not None or length is not None",
+        "return True",
+        f"{_TARBALL}::test_truncation_at_every_block_is_told",
+    ),
+    Mutant(
         "links pass for files",
         "imager/content/tar.py",
         "if info.issparse() or not info.isreg():",

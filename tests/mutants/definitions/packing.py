@@ -83,16 +83,16 @@ MUTANTS = (
     ),
     Mutant(
         "a layer that is compressed in a tar is looked for at the start of the tar",
-        "imager/cache/tars.py",
-        "StreamRange(place.path, codec, 0, place.offset, content.size)",
-        "StreamRange(place.path, codec, 0, 0, content.size)",
+        "imager/content/tar.py",
+        "StreamRange(place.path, codec, 0, place.offset, blob.size)",
+        "StreamRange(place.path, codec, 0, 0, blob.size)",
         f"{_ARCHIVES}::test_a_plain_tar_may_have_a_compressed_layer",
     ),
     Mutant(
         "a layer in a tar is looked for at the start of the tar",
         "imager/content/tar.py",
-        "yield _Bounded(reader, source.offset, place.size)",
-        "yield _Bounded(reader, 0, place.size)",
+        "self._start = place.source.offset",
+        "self._start = 0",
         f"{_ARCHIVES}::test_a_tar_is_the_cache_that_is_in_it",
     ),
     Mutant(
