@@ -6,7 +6,7 @@ fetches nor compresses anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from imager.image.extensions.extension import (
     NamedFiles,
     read_extensions,
 )
-from imager.image.extensions.initramfs import Rebuild, extended_initramfs
+from imager.image.extensions.initramfs import Rebuild, extended_initramfs, without_root_label
 from imager.oci.archive import open_archive
 from imager.oci.platform import Platform
 from imager.oci.rootfs import archive_root, plain_files
@@ -65,17 +65,22 @@ def with_extensions(
     )
     with pulling.reporter.waiting(f"adding {count(len(extensions), 'system extension')}"):
         initramfs = extended_initramfs(assets.path(Asset.INITRAMFS), extensions, job)
-    return replace(assets, extended=initramfs), _notes(extensions)
+    return replace(assets, extended=initramfs), tuple(_notes(extensions))
 
 
-def _notes(extensions: Sequence[Extension]) -> tuple[str, ...]:
+def _notes(extensions: Sequence[Extension]) -> Iterator[str]:
     # The version of an embedded configuration is its digest.
     described = (each.metadata for each in extensions)
     named = (
         each.name if len(each.version) > _LONGEST else f"{each.name} {each.version}".strip()
         for each in described
     )
-    return (f"with system extensions: {', '.join(named)}",)
+    yield f"with system extensions: {', '.join(named)}"
+    if unlabelled := without_root_label(extensions):
+        yield (
+            f"the SELinux label of the root folder of {', '.join(unlabelled)} is left out:"
+            " mksquashfs 4.6 or later can set it"
+        )
 
 
 def _image(

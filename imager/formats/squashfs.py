@@ -6,7 +6,9 @@ labels without root. mksquashfs gives the same bytes with any number of processo
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ from imager.support.tools import run_tool
 
 _PROGRAM, _PACKAGE = "mksquashfs", "squashfs-tools"
 _BLOCK_SIZE = 128 << 10
+_VERSION = re.compile(rb"mksquashfs version (\d+)\.(\d+)")
+# The first version whose pseudo definitions set extended attributes.
+_LABELS_ROOT_SINCE = (4, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +71,13 @@ class _Job:
     ) -> _Job:
         tar = plan_root_tar(root, timestamp=timestamp).content
         mode = root.folder_modes.get(ROOT, FOLDER_MODE)
-        return cls(tar, _options(compression, timestamp, "-xattrs", root_mode=mode))
+        options = _options(compression, timestamp, "-xattrs", root_mode=mode)
+        return cls(tar, (*options, *_root_label(root)))
 
     def key(self) -> str:
         """Return the digest of all that determines the image."""
         # Other versions may compress differently.
-        version = run_tool([_PROGRAM, "-version"], package=_PACKAGE)
-        made_by = b"\0".join([*map(str.encode, self.options), version])
+        made_by = b"\0".join([*map(str.encode, self.options), _version()])
         return hashlib.sha256(hash_content(self.tar) + made_by).hexdigest()
 
     def write(self, path: Path) -> None:
@@ -104,6 +109,25 @@ def _options(
     return (*compression.options(), *times, *owner)
 
 
+def _root_label(root: RootFiles) -> tuple[str, ...]:
+    """Return the options that label the root folder, which mksquashfs ignores in a tar."""
+    label = root.labels.get(ROOT)
+    if not label or not labels_root():
+        return ()
+    # In base64: plain text may be taken for a number, and hexadecimal makes mksquashfs crash.
+    return ("-p", f"/ x security.selinux=0s{base64.b64encode(label.encode()).decode()}")
+
+
+def labels_root() -> bool:
+    """Return whether mksquashfs can label the root folder; raises DependencyError."""
+    found = _VERSION.search(_version())
+    return found is not None and (int(found[1]), int(found[2])) >= _LABELS_ROOT_SINCE
+
+
+def _version() -> bytes:
+    return run_tool([_PROGRAM, "-version"], package=_PACKAGE)
+
+
 def squashfs_image(tree: Tree, *, timestamp: int, compression: Compression, scratch: Path) -> bytes:
     """Return a squashfs image of `tree`.
 
@@ -128,7 +152,7 @@ def cached_squashfs_root(
 ) -> Path:
     """Return a squashfs image of `root`, with SELinux labels, in the folder `cache`.
 
-    The label of the root folder itself is left out: mksquashfs 4.5 takes none for it.
-    Raises DependencyError if mksquashfs is missing or fails.
+    The label of the root folder itself is left out unless `labels_root`. Raises DependencyError if
+    mksquashfs is missing or fails.
     """
     return _Job.of_root(root, timestamp, compression).cached(cache)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from imager.content.extents import Content
 from imager.content.rootfiles import RootFiles
 from imager.content.stored import compressed_start, stored_end
 from imager.content.tree import File, Link, Tree
+from imager.formats.squashfs import Compression, cached_squashfs_root
 from imager.image.extensions.embedded import embedded_config
 from imager.image.extensions.extension import Extension, read_extensions
 from imager.image.extensions.firmware import separate_firmware
-from imager.image.extensions.initramfs import folder_names
+from imager.image.extensions.initramfs import folder_names, without_root_label
 from imager.image.extensions.manifest import Metadata, extensions_yaml, parse_manifest
 from imager.image.extensions.modules import ordered
 from imager.oci.layerfiles import layer_entries
@@ -171,6 +174,34 @@ def test_an_image_has_labels_and_folder_modes(tmp_path: Path) -> None:
         "g": "new_t",
     }
     assert found.folder_modes == {"f": 0o700, "g": 0o700}
+
+
+@pytest.mark.parametrize(
+    ("version", "is_labelled"), [("4.5.1", False), ("4.6", True), ("4.10", True), ("5.0", True)]
+)
+def test_the_root_folder_is_labelled_where_mksquashfs_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, is_labelled: bool
+) -> None:
+    """By a pseudo definition, as in Talos; version 4.6 of squashfs-tools added it."""
+    program = tmp_path / "mksquashfs"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = -version ] && echo "mksquashfs version {version} (2023/02/28)"'
+        ' && exit\ncat >/dev/null\nprintf "%s\\n" "$@" >"$2"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    files = {"manifest.yaml": manifest("a"), "rootfs/usr/a": b""}
+    image = "a.tar", root_files(files, labels={"rootfs": "root_t", "rootfs/usr/a": "a_t"})
+    (found,) = read_extensions([image], V1_12)
+    (tmp_path / "cache").mkdir()
+    made = cached_squashfs_root(
+        found.root, timestamp=1, compression=Compression(3), cache=tmp_path / "cache"
+    )
+    argv = made.read_text().splitlines()
+    label = "/ x security.selinux=0scm9vdF90"
+    assert ("-p" in argv, label in argv) == (is_labelled, is_labelled)
+    assert without_root_label([found]) == (() if is_labelled else ("a",))
+    assert without_root_label([replace(found, root=root_files({}))]) == ()
 
 
 # --- the list ---------------------------------------------------------------------------------

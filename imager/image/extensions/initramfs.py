@@ -17,9 +17,9 @@ import zstandard
 from imager.content.extents import Content
 from imager.content.reading import hash_content, iterate_bytes
 from imager.content.stored import compressed_start, stored_end
-from imager.content.tree import File, Tree
+from imager.content.tree import ROOT, File, Tree
 from imager.formats.cpio import plan_cpio
-from imager.formats.squashfs import Compression, XzCompression, cached_squashfs_root
+from imager.formats.squashfs import Compression, XzCompression, cached_squashfs_root, labels_root
 from imager.image.extensions.extension import Extension
 from imager.image.extensions.firmware import separate_firmware
 from imager.image.extensions.kept import kept_file
@@ -85,6 +85,12 @@ def extended_initramfs(initramfs: Path, extensions: Sequence[Extension], job: Re
             _compressed(added, job),
         )
     )
+
+
+def without_root_label(extensions: Sequence[Extension]) -> tuple[str, ...]:
+    """Return the names of extensions whose root folder has a label that mksquashfs cannot set."""
+    labelled = tuple(each.metadata.name for each in extensions if each.root.labels.get(ROOT))
+    return () if labelled and labels_root() else labelled
 
 
 def folder_names(count: int) -> list[str]:

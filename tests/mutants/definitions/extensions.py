@@ -91,6 +91,13 @@ MUTANTS = (
         f"{_JUDGED}::test_an_image_has_files_links_modes_and_labels",
     ),
     Mutant(
+        "the root folder of an extension has no label",
+        "imager/formats/squashfs.py",
+        "return cls(tar, (*options, *_root_label(root)))",
+        "return cls(tar, options)",
+        f"{_UNIT}::test_the_root_folder_is_labelled_where_mksquashfs_can[4.6-True]",
+    ),
+    Mutant(
         "the blocks of a frame have no last one",
         "imager/content/stored.py",
         "last = _LAST if start + data.size == content.size else 0",
