@@ -9,8 +9,11 @@ from functools import total_ordering
 from imager.talos.errors import InvalidVersionError
 
 DEFAULT_VERSION = "v1.9.0"
-# The newest release whose rules are in `imager.talos.versions`.
-NEWEST_KNOWN = (1, 14)
+# The newest release of which everything is in a table; one may be newer than the other.
+# How a release boots: `versions.py`, `kernel_arguments.py`, `platforms.py`.
+NEWEST_RULES = (1, 14)
+# What its configuration has: `config/kinds.py`, `config/volumes.py`, `config/disk.py`.
+NEWEST_KINDS = (1, 14)
 _NUMBER = r"(0|[1-9]\d{0,4})"
 # semver.org 2.0.0; the patch number may be left out.
 _VERSION = re.compile(
@@ -36,7 +39,7 @@ class TalosVersion:
         """
         match = _VERSION.fullmatch(text)
         if match is None or len(text) > _LONGEST:
-            example = "v{}.{}.0".format(*NEWEST_KNOWN)
+            example = "v{}.{}.0".format(*NEWEST_RULES)
             shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
             raise InvalidVersionError(
                 f"{shown!r} is not a Talos version such as {example}",
@@ -58,9 +61,9 @@ class TalosVersion:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings for the user: this version is newer than the rules known here."""
-        if self.numbers[:2] <= NEWEST_KNOWN:
+        if self.numbers[:2] <= NEWEST_RULES:
             return ()
-        newest = "v{}.{}".format(*NEWEST_KNOWN)
+        newest = "v{}.{}".format(*NEWEST_RULES)
         return (
             f"Talos {self.text} is newer than {newest}, the newest release that this program"
             f" knows: the rules of {newest} are used",

@@ -389,6 +389,11 @@ def test_unknown_kinds(kind: str, version: str, problem: str) -> None:
     assert found.endswith(problem)
 
 
+def test_kinds_newer_than_the_table() -> None:
+    newer = TalosVersion.parse("v1.15.0-alpha.0")
+    read_machine_config("apiVersion: v1alpha1\nkind: Xyz\n", source="c.yaml", version=newer)
+
+
 @pytest.mark.parametrize("kind", ['""', "null", "~"])
 def test_a_kind_is_not_empty(kind: str) -> None:
     (found,) = problems(f"apiVersion: v1alpha1\nkind: {kind}\n")

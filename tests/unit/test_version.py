@@ -3,7 +3,11 @@ from __future__ import annotations
 import pytest
 
 from imager.support.errors import InputError
-from imager.talos.version import DEFAULT_VERSION, TalosVersion
+from imager.talos.config.disk import FIELDS_SINCE
+from imager.talos.config.kinds import KINDS
+from imager.talos.kernel_arguments import DEFAULT_ARGUMENTS
+from imager.talos.platforms import PLATFORMS
+from imager.talos.version import DEFAULT_VERSION, NEWEST_KINDS, NEWEST_RULES, TalosVersion
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,15 @@ def test_a_known_release_has_no_warning(text: str) -> None:
 def test_a_release_newer_than_the_rules_has_one(text: str) -> None:
     (warning,) = TalosVersion.parse(text).warnings
     assert warning.startswith(f"Talos {text} is newer than v1.14, ")
+
+
+def test_no_table_is_newer_than_it_says() -> None:
+    """Else `config check` refuses kinds of a release, or no warning says that its rules are new."""
+    platforms = [each for platform in PLATFORMS.values() for each in platform.arguments]
+    arguments = [*DEFAULT_ARGUMENTS, *platforms]
+    changes = [change for each in arguments for change in (each.since, each.before) if change]
+    assert max(changes) <= NEWEST_RULES
+    assert max((*KINDS.values(), *FIELDS_SINCE.values())) <= NEWEST_KINDS
 
 
 def test_versions_order_by_number_not_by_letter() -> None:

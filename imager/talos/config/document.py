@@ -13,7 +13,7 @@ from imager.talos.config.fields import FieldReader, LineProblem
 from imager.talos.config.identity import document_name, is_machine_config
 from imager.talos.config.kinds import KINDS
 from imager.talos.config.volumes import VOLUME_KIND, VolumeSettings, read_volume
-from imager.talos.version import NEWEST_KNOWN, TalosVersion
+from imager.talos.version import NEWEST_KINDS, TalosVersion
 from imager.talos.versions import IMAGE_CACHE_CONFIG_SINCE, IMAGE_CACHE_SINCE
 
 LARGEST_CONFIG = 4 << 20
@@ -132,7 +132,7 @@ def _check_kind(section: FieldReader, version: TalosVersion | None) -> None:
     if _has_empty_kind(section):
         section.report("is empty: set it, or remove the key from a v1alpha1 document", key="kind")
     elif since is None and kind:
-        if version is None or version.numbers[:2] <= NEWEST_KNOWN:
+        if version is None or version.numbers[:2] <= NEWEST_KINDS:
             section.report(
                 f"Talos has no documents of kind {kind[:40]!r}{_nearest(kind)}", key="kind"
             )

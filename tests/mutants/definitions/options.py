@@ -71,9 +71,23 @@ MUTANTS = (
     Mutant(
         "nothing is said of a release newer than the rules",
         "imager/talos/version.py",
-        "if self.numbers[:2] <= NEWEST_KNOWN:",
+        "if self.numbers[:2] <= NEWEST_RULES:",
         "if self.numbers:",
         "tests/unit/test_version.py::test_a_release_newer_than_the_rules_has_one",
+    ),
+    Mutant(
+        "a kind of a release newer than the table is refused",
+        "imager/talos/config/document.py",
+        "if version is None or version.numbers[:2] <= NEWEST_KINDS:",
+        "if True:",
+        "tests/unit/test_machineconfig.py::test_kinds_newer_than_the_table",
+    ),
+    Mutant(
+        "a table has a release newer than it says",
+        "imager/talos/version.py",
+        "NEWEST_KINDS = (1, 14)",
+        "NEWEST_KINDS = (1, 13)",
+        "tests/unit/test_version.py::test_no_table_is_newer_than_it_says",
     ),
     Mutant(
         "a wrong IMAGER_ASSETS is passed over",
