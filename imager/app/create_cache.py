@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imager.cache.archiving import ArchiveFormat
-from imager.cache.blobstore import LayerCache
+from imager.cache.blobstore import BlobStore
 from imager.cache.contents import Gathered
 from imager.cache.lists import read_entries
 from imager.cache.plan import (
@@ -42,7 +42,7 @@ class Images:
     jobs: int = 4
     registries: RegistrySettings = field(default_factory=RegistrySettings)
 
-    def read(self, reporter: Reporter, layer_cache: LayerCache | None = None) -> Gathered:
+    def read(self, reporter: Reporter, store: BlobStore | None = None) -> Gathered:
         """Read the manifests of all images; raises as `gather`."""
         platforms = parse_platforms(self.platforms or (DEFAULT_PLATFORM,))
         selection = Selection(platforms, self.signatures, self.missing_platform)
@@ -50,7 +50,7 @@ class Images:
         client = RegistryClient.from_settings(self.registries)
         with reporter.waiting(f"reading the manifests of {count(len(entries), 'image')}"):
             gathered = gather(
-                entries, client=client, selection=selection, jobs=self.jobs, layer_cache=layer_cache
+                entries, client=client, selection=selection, jobs=self.jobs, store=store
             )
         for warning in gathered.warnings:
             reporter.warn(warning)
@@ -80,7 +80,7 @@ def plan_cache(new: NewCache, reporter: Reporter = QUIET) -> CreationPlan:
     DependencyError if a registry fails, HostError if the layer cache cannot be used.
     """
     archive = ArchiveFormat.named(new.path)
-    store = None if new.layer_cache is None else LayerCache.open(new.layer_cache)
+    store = None if new.layer_cache is None else BlobStore.open(new.layer_cache)
     options = CreateOptions(new.layout, new.compression, new.images.jobs, store, archive)
     check_creatable(new.path, force=new.force, archive=archive)
     return plan_creation(new.images.read(reporter, store), new.path, options)

@@ -1,4 +1,6 @@
-"""The layer cache: a folder of blobs named by digest, which concurrent runs can share.
+"""The blob store: a folder of blobs named by digest, which concurrent runs can share.
+
+It is what `--layer-cache` names, and the blobs of a flat cache while a node copies them.
 
     sha256-<hex>             a blob, verified on write and on read
     .sha256-<hex>.partial    a blob being fetched, locked by the run that fetches it
@@ -40,14 +42,14 @@ _TIME_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class LayerCache:
-    """The layer cache in `folder`."""
+class BlobStore:
+    """The blob store in `folder`."""
 
     folder: Path
 
     @classmethod
-    def open(cls, folder: Path) -> LayerCache:
-        """Open the layer cache in `folder`, creating the folder if it is missing.
+    def open(cls, folder: Path) -> BlobStore:
+        """Open the store in `folder`, creating the folder if it is missing.
 
         Raises HostError if the folder cannot be created or is not writable.
         """

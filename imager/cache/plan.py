@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imager.cache.archiving import ArchiveFormat, expected_archive
-from imager.cache.blobstore import LayerCache
+from imager.cache.blobstore import BlobStore
 from imager.cache.contents import BlobSource, Gathered
 from imager.cache.hardlinks import whole_file_in
 from imager.cache.image import TIMESTAMP
@@ -59,7 +59,7 @@ class CreateOptions:
     layout: CacheLayout = CacheLayout.OCI
     compression: LayerCompression = LayerCompression.NONE
     jobs: int = 4
-    layer_cache: LayerCache | None = None
+    store: BlobStore | None = None
     archive: ArchiveFormat | None = None
 
 
@@ -105,12 +105,12 @@ class CreationPlan:
 
     @property
     def missing(self) -> Mapping[Digest, BlobSource]:
-        """The remote blobs that are not in the layer cache."""
-        cache = self.options.layer_cache
-        if cache is None:
+        """The remote blobs that are not in the blob store, if there is one."""
+        store = self.options.store
+        if store is None:
             return self.remote
         return {
-            digest: source for digest, source in self.remote.items() if not cache.has(source.blob)
+            digest: source for digest, source in self.remote.items() if not store.has(source.blob)
         }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.cache.blobstore import LayerCache
+from imager.cache.blobstore import BlobStore
 from imager.cache.contents import BlobSource
 from imager.cache.opened import OpenedCache, only_layer, platforms_of, select_entry
 from imager.cache.tars import open_layer
@@ -46,7 +46,7 @@ class Puller:
         """
         from imager.oci.registry import RegistryClient
 
-        store = LayerCache.open(self.layer_cache)
+        store = BlobStore.open(self.layer_cache)
         image = RegistryClient.from_settings(self.registries).image(reference)
         source, root, entries = str(reference), image.root(), None
         if isinstance(root.document, Index):
@@ -66,12 +66,12 @@ class Puller:
         """
         content = image.blob_content(layer)
         if content is None:
-            store = LayerCache.open(self.layer_cache)
+            store = BlobStore.open(self.layer_cache)
             return Content.of_file(self._fetch(image, layer, store, label))
         image.fetch_blob(layer, Discard())
         return content
 
-    def _fetch(self, image: ImageSource, layer: Descriptor, store: LayerCache, label: str) -> Path:
+    def _fetch(self, image: ImageSource, layer: Descriptor, store: BlobStore, label: str) -> Path:
         if not store.has(layer):
             check_free_space(store.folder, layer.size)
         with self.reporter.transfer(f"pulling {label}", layer.size) as advance:

@@ -25,7 +25,7 @@ from imager.support.errors import ImagerError
 from imager.support.workers import Work
 
 if TYPE_CHECKING:
-    from imager.cache.blobstore import LayerCache
+    from imager.cache.blobstore import BlobStore
     from imager.oci.registry import RegistryClient
 
 
@@ -35,18 +35,18 @@ def gather(
     client: RegistryClient,
     selection: Selection,
     jobs: int,
-    layer_cache: LayerCache | None = None,
+    store: BlobStore | None = None,
 ) -> Gathered:
     """Read the manifests of all `entries`, registry references and local sources, `jobs` at a time.
 
-    Configurations in `layer_cache` are not requested. The result does not depend on the order of
+    Configurations in `store` are not requested. The result does not depend on the order of
     responses. Signatures that exist but cannot be read cause a warning. Raises one error for all
     invalid entries before anything is read. Else raises the error of the failed entry, or one error
     for all if several fail. Each message includes the place of its entry
     if `entries` maps entries to places.
     """
     places = entries if isinstance(entries, Mapping) else dict.fromkeys(entries, "")
-    reader = _Reader(client, selection, layer_cache)
+    reader = _Reader(client, selection, store)
     gathered = Gathered(wanted=selection.platforms)
     # Before the first request, because requests to an unreachable registry are retried for a while.
     parsed = dict(zip(places, parse_each(places, parse_entry), strict=True))
@@ -86,7 +86,7 @@ class _Reader:
 
     client: RegistryClient
     selection: Selection
-    layer_cache: LayerCache | None
+    store: BlobStore | None
 
     def read(self, entry: LocalImage | RemoteEntry) -> list[ReadImage]:
         """Return the images of an entry, with their signatures and warnings."""
@@ -189,7 +189,7 @@ class _Reader:
             raise InvalidImageError(
                 f"its configuration of {blob.size} bytes exceeds {LARGEST_CONFIG} bytes"
             )
-        cached = self.layer_cache.read(blob) if self.layer_cache else None
+        cached = self.store.read(blob) if self.store else None
         if cached is not None:
             return cached
         buffer = io.BytesIO()

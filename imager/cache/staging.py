@@ -13,7 +13,7 @@ from imager.cache.contents import Gathered
 from imager.cache.journal import open_journal, recorded
 from imager.cache.paths import blob_path
 from imager.cache.plan import CreationPlan
-from imager.cache.transfer import BlobPlace, deliver_cached, deliver_directly, fetch_blobs
+from imager.cache.transfer import BlobPlace, deliver_directly, deliver_through_store, fetch_blobs
 from imager.content.digests import Check, checking
 from imager.content.writeback import Flusher
 from imager.support.atomic import atomic_folder
@@ -31,7 +31,7 @@ _WORTH_KEEPING = MIB
 def check_space(plan: CreationPlan) -> None:
     """Raise HostError if there is too little disk space for the plan."""
     there = 0
-    if plan.options.layer_cache is None:
+    if plan.options.store is None:
         there = used_space(keyed_partial(plan.target, plan.key))
     check_free_space(plan.target.parent, plan.packing.needed - there)
 
@@ -40,7 +40,7 @@ def check_space(plan: CreationPlan) -> None:
 class Construction:
     """A plan that is being written to its target.
 
-    With a layer cache, remote blobs are stored in it and reused from it.
+    With a blob store, remote blobs are stored in it and reused from it.
     """
 
     plan: CreationPlan
@@ -54,7 +54,7 @@ class Construction:
         """
         check_space(self.plan)
         options = self.plan.options
-        resume = None if options.layer_cache is not None else Resume(self.plan.key, self._keep)
+        resume = None if options.store is not None else Resume(self.plan.key, self._keep)
         one_file = options.archive is not None
         return atomic_folder(self.plan.target, resume=resume, one_file=one_file)
 
@@ -101,10 +101,10 @@ class Construction:
         self, wanted: Sequence[BlobPlace], folder: Path, flusher: Flusher, progress: Advance
     ) -> None:
         options = self.plan.options
-        if options.layer_cache is not None:
+        if options.store is not None:
             size = sum(source.blob.size for source in self.plan.missing.values())
-            check_free_space(options.layer_cache.folder, size)
-            deliver = partial(deliver_cached, options.layer_cache)
+            check_free_space(options.store.folder, size)
+            deliver = partial(deliver_through_store, options.store)
             fetch_blobs(wanted, deliver=deliver, jobs=options.jobs, progress=progress)
             return
         with open_journal(folder / _JOURNAL, self.plan.remote) as journal:
@@ -119,7 +119,7 @@ def forget_journal(folder: Path) -> None:
 
 def kept_from_earlier(plan: CreationPlan) -> int:
     """Return how many bytes of remote blobs an earlier run of the plan has left for resuming."""
-    if plan.options.layer_cache is not None:
+    if plan.options.store is not None:
         return 0
     return recorded(keyed_partial(plan.target, plan.key) / _JOURNAL)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.cache.blobstore import LayerCache
+from imager.cache.blobstore import BlobStore
 from imager.cache.contents import BlobSource
 from imager.cache.hardlinks import try_link
 from imager.cache.journal import Journal
@@ -67,20 +67,20 @@ def deliver_directly(journal: Journal, flusher: Flusher, place: BlobPlace, work:
         resume_blob(place.wanted, landing, work)
 
 
-def deliver_cached(cache: LayerCache, place: BlobPlace, work: Work) -> None:
-    """Fetch the blob into `cache` if necessary and write it to its place; raises as `cache.get`.
+def deliver_through_store(store: BlobStore, place: BlobPlace, work: Work) -> None:
+    """Fetch the blob into `store` if necessary and write it to its place; raises as `store.get`.
 
-    If the file contains only the blob, it becomes a hard link to the file in the cache where
+    If the file contains only the blob, it becomes a hard link to the file in the store where
     possible. Otherwise the blob is copied and verified.
     """
-    path = cache.get(place.wanted, work)
+    path = store.get(place.wanted, work)
     if not _link(path, place):
         try:
             _copy(path, place, work)
         except OF_ONE_BLOB:
             # The file was changed without changing its time, or the disk is failing.
             path.unlink(missing_ok=True)
-            _copy(cache.get(place.wanted, work), place, work)
+            _copy(store.get(place.wanted, work), place, work)
 
 
 def _link(path: Path, place: BlobPlace) -> bool:
@@ -97,7 +97,7 @@ def _copy(path: Path, place: BlobPlace, work: Work) -> None:
     blob = place.wanted.blob
     # The file is missing after `try_link` has failed.
     with opened(place.path, MADE) as descriptor:
-        # LayerCache.get has already reported these bytes as progress.
+        # BlobStore.get has already reported these bytes as progress.
         sink = FileSink(descriptor, place.offset, Work(cancel=work.cancel))
         check = BlobCheck(blob, sink, where=str(path), error=WrongBytesError)
         copy_blob(Content.of_source(FileRange(path), blob.size), check)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.cache.blobstore import LayerCache
+from imager.cache.blobstore import BlobStore
 from imager.cache.cache import ImageCache
 from imager.cache.cache_source import gather_held
 from imager.cache.contents import BlobSource
@@ -65,7 +65,7 @@ class CachePlan:
     @property
     def missing(self) -> int:
         """The disk space in bytes, in whole blocks, that the missing files need."""
-        store = LayerCache(self.target / "blob")
+        store = BlobStore(self.target / "blob")
         sizes = [store.to_come(each.blob) for each in self.blobs]
         sizes += [len(raw) for path, raw in self.manifests.items() if not self._has(path, raw)]
         return sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
@@ -143,7 +143,7 @@ def _make_folders(plan: CachePlan) -> None:
 
 
 def _copy_blobs(plan: CachePlan, work: Work) -> None:
-    store = LayerCache.open(plan.target / "blob")
+    store = BlobStore.open(plan.target / "blob")
 
     def copy(wanted: BlobSource) -> None:
         store.get(wanted, work).chmod(0o644)

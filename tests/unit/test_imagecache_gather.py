@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from imager.cache.blobstore import LayerCache
+from imager.cache.blobstore import BlobStore
 from imager.cache.contents import Gathered
 from imager.cache.resolve import gather
 from imager.cache.selection import MissingPlatform, Selection, parse_platforms
@@ -148,10 +148,10 @@ def gathered(
     *entries: str,
     selection: Selection = AMD64,
     warnings: list[str] | None = None,
-    layer_cache: LayerCache | None = None,
+    store: BlobStore | None = None,
 ) -> Gathered:
     client: Any = memory
-    found = gather(entries, client=client, selection=selection, jobs=3, layer_cache=layer_cache)
+    found = gather(entries, client=client, selection=selection, jobs=3, store=store)
     if warnings is not None:
         warnings += found.warnings
     return found
@@ -186,7 +186,7 @@ def test_a_configuration_comes_from_the_layer_cache(
     memory = Memory()
     manifest = RawManifest.parse(make_image(memory, config_of("amd64"), tag="v1")).document
     assert isinstance(manifest, ImageManifest)
-    cache, raw = LayerCache.open(tmp_path), dump(config_of("amd64"))
+    cache, raw = BlobStore.open(tmp_path), dump(config_of("amd64"))
     stored = {
         "another platform": raw.replace(b"amd64", b"arm64"),
         "another size": raw + b" ",
@@ -194,7 +194,7 @@ def test_a_configuration_comes_from_the_layer_cache(
     if damage != "none":
         cache.path(manifest.config).write_bytes(stored.get(damage, raw))
 
-    found = gathered(memory, f"{HOST}/team/app:v1", layer_cache=cache)
+    found = gathered(memory, f"{HOST}/team/app:v1", store=cache)
 
     assert found.platforms == {Platform("linux", "amd64")}
     assert len(memory.fetched) == fetched

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imager.cache.blobstore import LayerCache
+from imager.cache.blobstore import BlobStore
 from imager.cache.cache import ImageCache
 from imager.cache.opened import OpenedCache
 from imager.cache.pull import Puller
@@ -25,8 +25,8 @@ SILENT = NullReporter(io.StringIO())
 
 
 @pytest.fixture
-def layers(tmp_path: Path) -> LayerCache:
-    return LayerCache.open(tmp_path / "layers")
+def layers(tmp_path: Path) -> BlobStore:
+    return BlobStore.open(tmp_path / "layers")
 
 
 def serve(registry: Registry, layout: Path) -> str:
@@ -43,15 +43,15 @@ def name(registry: Registry) -> Reference:
     return Reference.parse_strict(f"{registry.host}/team/cache:v1")
 
 
-def pull(registry: Registry, layers: LayerCache, arch: str = "amd64") -> ImageCache:
+def pull(registry: Registry, layers: BlobStore, arch: str = "amd64") -> ImageCache:
     return puller(layers).pull(name(registry), arch=find_arch(arch)).cache
 
 
-def pull_whole(registry: Registry, layers: LayerCache) -> OpenedCache:
+def pull_whole(registry: Registry, layers: BlobStore) -> OpenedCache:
     return puller(layers).pull(name(registry))
 
 
-def puller(layers: LayerCache) -> Puller:
+def puller(layers: BlobStore) -> Puller:
     return Puller(RegistrySettings(), layers.folder, SILENT)
 
 
@@ -59,7 +59,7 @@ def flat_cache(tmp_path: Path, arch: str = "amd64") -> CacheFixture:
     return make_flat(tmp_path / "flat", blob_size=5000, arches=(arch,))
 
 
-def test_a_layer_is_fetched_once(registry: Registry, layers: LayerCache, tmp_path: Path) -> None:
+def test_a_layer_is_fetched_once(registry: Registry, layers: BlobStore, tmp_path: Path) -> None:
     flat = flat_cache(tmp_path)
     layer = serve(registry, make_cache_layout(flat, tmp_path / "layout"))
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_a_layer_is_fetched_once(registry: Registry, layers: LayerCache, tmp_pat
 
 
 def test_images_for_other_machines_are_refused(
-    registry: Registry, layers: LayerCache, tmp_path: Path
+    registry: Registry, layers: BlobStore, tmp_path: Path
 ) -> None:
     """The index promises amd64, and the images in the cache are for arm64."""
     serve(registry, make_cache_layout(flat_cache(tmp_path, "arm64"), tmp_path / "layout"))
@@ -76,7 +76,7 @@ def test_images_for_other_machines_are_refused(
         pull(registry, layers)
 
 
-def test_the_platforms_of_an_index(registry: Registry, layers: LayerCache, tmp_path: Path) -> None:
+def test_the_platforms_of_an_index(registry: Registry, layers: BlobStore, tmp_path: Path) -> None:
     layout = make_cache_layout(
         flat_cache(tmp_path), tmp_path / "layout", platforms=("amd64", "arm64")
     )
@@ -87,7 +87,7 @@ def test_the_platforms_of_an_index(registry: Registry, layers: LayerCache, tmp_p
 
 
 def test_space_is_asked_for_before_the_layer(
-    registry: Registry, layers: LayerCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, layers: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = serve(registry, make_cache_layout(flat_cache(tmp_path), tmp_path / "layout"))
     monkeypatch.setattr(folders, "free_space", lambda _folder: 100)

@@ -75,7 +75,7 @@ MUTANTS = (
         "imager/cache/blobstore.py",
         "        work.advance(Kept(wanted.blob.size))\n",
         "        work.advance(wanted.blob.size)\n",
-        "tests/unit/test_imagecache_layercache.py::test_what_is_there_is_no_speed",
+        "tests/unit/test_imagecache_blobstore.py::test_what_is_there_is_no_speed",
     ),
     Mutant(
         "a line of progress is wider than the terminal",

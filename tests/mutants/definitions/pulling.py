@@ -6,7 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _JOURNAL = "tests/unit/test_imagecache_journal.py"
 _TRANSFER = "tests/unit/test_imagecache_transfer.py"
-_LAYERS = "tests/unit/test_imagecache_layercache.py"
+_LAYERS = "tests/unit/test_imagecache_blobstore.py"
 _CONSTRUCTION = "tests/unit/test_imagecache_construction.py"
 _RESUMABLE = "tests/unit/test_workspace_resumable.py"
 _FLUSHER = "tests/unit/test_flusher.py"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from imager.cache.blobstore import LayerCache
+from imager.cache.blobstore import BlobStore
 from imager.cache.contents import BlobSource
-from imager.cache.transfer import BlobPlace, deliver_cached
+from imager.cache.transfer import BlobPlace, deliver_through_store
 from imager.oci.digest import Digest
 from imager.oci.errors import WrongBytesError
 from imager.oci.manifest import OCI_LAYER, Descriptor
@@ -46,17 +46,19 @@ class Source(RemoteSource):
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> LayerCache:
-    return LayerCache.open(tmp_path / "made/layers")
+def cache(tmp_path: Path) -> BlobStore:
+    return BlobStore.open(tmp_path / "made/layers")
 
 
-def get(cache: LayerCache, source: Source) -> bytes:
+def get(cache: BlobStore, source: Source) -> bytes:
     return cache.get(BlobSource(BLOB, source), Work()).read_bytes()
 
 
-def deliver(cache: LayerCache, source: Source, path: Path, offset: int = 0) -> list[int]:
+def deliver(cache: BlobStore, source: Source, path: Path, offset: int = 0) -> list[int]:
     done: list[int] = []
-    deliver_cached(cache, BlobPlace(BlobSource(BLOB, source), path, offset), Work(done.append))
+    deliver_through_store(
+        cache, BlobPlace(BlobSource(BLOB, source), path, offset), Work(done.append)
+    )
     return done
 
 
@@ -72,12 +74,12 @@ def keep_times(path: Path, data: bytes) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def test_a_blob_is_fetched_once(cache: LayerCache) -> None:
+def test_a_blob_is_fetched_once(cache: BlobStore) -> None:
     source = Source()
     assert not cache.has(BLOB)
     assert get(cache, source) == DATA
     assert cache.has(BLOB)
-    assert get(LayerCache.open(cache.folder), source) == DATA
+    assert get(BlobStore.open(cache.folder), source) == DATA
     assert source.asked == 1
     assert [path.name for path in cache.folder.iterdir()] == [f"sha256-{BLOB.digest.hex}"]
 
@@ -85,7 +87,7 @@ def test_a_blob_is_fetched_once(cache: LayerCache) -> None:
 @pytest.mark.parametrize(
     "damaged", [DATA[:-1] + b"x", DATA[:-1], DATA + b"x", b""], ids=["bit", "short", "long", "none"]
 )
-def test_a_damaged_blob_is_replaced(cache: LayerCache, damaged: bytes) -> None:
+def test_a_damaged_blob_is_replaced(cache: BlobStore, damaged: bytes) -> None:
     source = Source()
     get(cache, source)
     cache.path(BLOB).write_bytes(damaged)
@@ -94,7 +96,7 @@ def test_a_damaged_blob_is_replaced(cache: LayerCache, damaged: bytes) -> None:
 
 
 @pytest.mark.parametrize("damaged", [DATA[:-1], DATA + b"x"])
-def test_a_wrong_size_is_seen_whatever_the_time(cache: LayerCache, damaged: bytes) -> None:
+def test_a_wrong_size_is_seen_whatever_the_time(cache: BlobStore, damaged: bytes) -> None:
     source = Source()
     get(cache, source)
     keep_times(cache.path(BLOB), damaged)
@@ -102,14 +104,14 @@ def test_a_wrong_size_is_seen_whatever_the_time(cache: LayerCache, damaged: byte
     assert source.asked == 2
 
 
-def test_a_blob_that_somebody_put_there_is_checked_and_taken(cache: LayerCache) -> None:
+def test_a_blob_that_somebody_put_there_is_checked_and_taken(cache: BlobStore) -> None:
     source = Source()
     cache.path(BLOB).write_bytes(DATA)
     assert get(cache, source) == DATA
     assert source.asked == 0
 
 
-def test_a_link_is_not_followed(cache: LayerCache, tmp_path: Path) -> None:
+def test_a_link_is_not_followed(cache: BlobStore, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(DATA)
     cache.path(BLOB).symlink_to(tmp_path / "elsewhere")
     source = Source()
@@ -118,7 +120,7 @@ def test_a_link_is_not_followed(cache: LayerCache, tmp_path: Path) -> None:
     assert source.asked == 1
 
 
-def test_what_a_killed_run_left_is_gone_on_with(cache: LayerCache) -> None:
+def test_what_a_killed_run_left_is_gone_on_with(cache: BlobStore) -> None:
     partial = cache.folder / f".sha256-{BLOB.digest.hex}.partial"
     partial.write_bytes(DATA[:1000])
     source = Source()
@@ -130,7 +132,7 @@ def test_what_a_killed_run_left_is_gone_on_with(cache: LayerCache) -> None:
 @pytest.mark.parametrize("error", [WrongBytesError, InputError])
 @pytest.mark.parametrize("left", [b"x" * 1000, DATA + b"x" * 10, b"x" * len(DATA)])
 def test_what_a_killed_run_left_may_be_wrong(
-    cache: LayerCache, left: bytes, error: type[ImagerError]
+    cache: BlobStore, left: bytes, error: type[ImagerError]
 ) -> None:
     """Be the source a registry or local."""
     (cache.folder / f".sha256-{BLOB.digest.hex}.partial").write_bytes(left)
@@ -152,14 +154,14 @@ class Watched(Cancel):
 
 
 @pytest.fixture
-def held(cache: LayerCache) -> Iterator[int]:
+def held(cache: BlobStore) -> Iterator[int]:
     """Yield the partial file of a run that has it locked."""
     with (cache.folder / f".sha256-{BLOB.digest.hex}.partial").open("w+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
 
-def test_a_blob_that_another_run_fetches_is_waited_for(cache: LayerCache, held: int) -> None:
+def test_a_blob_that_another_run_fetches_is_waited_for(cache: BlobStore, held: int) -> None:
     source = Source()
 
     work = Work()
@@ -170,7 +172,7 @@ def test_a_blob_that_another_run_fetches_is_waited_for(cache: LayerCache, held: 
     assert os.fstat(held).st_size == 0
 
 
-def test_what_another_run_fetched_is_taken(cache: LayerCache, held: int) -> None:
+def test_what_another_run_fetched_is_taken(cache: BlobStore, held: int) -> None:
     source = Source()
 
     def finish() -> None:
@@ -183,21 +185,21 @@ def test_what_another_run_fetched_is_taken(cache: LayerCache, held: int) -> None
     assert source.asked == 0
 
 
-def test_wrong_bytes_do_not_come_in(cache: LayerCache) -> None:
+def test_wrong_bytes_do_not_come_in(cache: BlobStore) -> None:
     with pytest.raises(WrongBytesError):
         get(cache, Source(data=b"x" * len(DATA)))
     assert not cache.has(BLOB)
     assert get(cache, Source()) == DATA
 
 
-def test_a_file_of_its_own_shares_its_bytes(cache: LayerCache, tmp_path: Path) -> None:
+def test_a_file_of_its_own_shares_its_bytes(cache: BlobStore, tmp_path: Path) -> None:
     path = place(tmp_path / "blob")
     assert sum(deliver(cache, Source(), path)) == len(DATA)
     assert path.samefile(cache.path(BLOB))
     assert sum(deliver(cache, Source(), place(tmp_path / "again"))) == len(DATA)
 
 
-def test_a_place_in_a_larger_file_gets_a_copy(cache: LayerCache, tmp_path: Path) -> None:
+def test_a_place_in_a_larger_file_gets_a_copy(cache: BlobStore, tmp_path: Path) -> None:
     path = place(tmp_path / "layer", len(DATA) + 100)
     for offset in (0, 50):
         path.write_bytes(bytes(len(DATA) + 100))
@@ -207,7 +209,7 @@ def test_a_place_in_a_larger_file_gets_a_copy(cache: LayerCache, tmp_path: Path)
 
 
 def test_a_damaged_blob_with_the_right_time_is_found_by_the_copy(
-    cache: LayerCache, tmp_path: Path
+    cache: BlobStore, tmp_path: Path
 ) -> None:
     source = Source()
     get(cache, source)
@@ -218,7 +220,7 @@ def test_a_damaged_blob_with_the_right_time_is_found_by_the_copy(
     assert source.asked == 2
 
 
-def test_a_change_to_the_output_is_noticed(cache: LayerCache, tmp_path: Path) -> None:
+def test_a_change_to_the_output_is_noticed(cache: BlobStore, tmp_path: Path) -> None:
     """A flat cache and the layer cache share their bytes: who writes to one changes both."""
     source = Source()
     path = place(tmp_path / "blob")
@@ -231,11 +233,11 @@ def test_a_change_to_the_output_is_noticed(cache: LayerCache, tmp_path: Path) ->
 def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HostError, match="cannot create the layer cache") as failed:
-        LayerCache.open(tmp_path / "file/layers")
+        BlobStore.open(tmp_path / "file/layers")
     assert "--layer-cache" in failed.value.hint
 
 
-def test_what_is_there_is_no_speed(cache: LayerCache, tmp_path: Path) -> None:
+def test_what_is_there_is_no_speed(cache: BlobStore, tmp_path: Path) -> None:
     first = deliver(cache, Source(), place(tmp_path / "one"))
     assert sum(first) == len(DATA)
     assert sum(count for count in first if isinstance(count, Kept)) == 0
@@ -243,7 +245,7 @@ def test_what_is_there_is_no_speed(cache: LayerCache, tmp_path: Path) -> None:
     assert sum(count for count in again if isinstance(count, Kept)) == sum(again) == len(DATA)
 
 
-def test_what_an_earlier_run_left_is_no_speed(cache: LayerCache, tmp_path: Path) -> None:
+def test_what_an_earlier_run_left_is_no_speed(cache: BlobStore, tmp_path: Path) -> None:
     (cache.folder / f".{BLOB.digest.file_name}.partial").write_bytes(DATA[:700])
     done = deliver(cache, Source(), place(tmp_path / "one"))
     assert sum(count for count in done if isinstance(count, Kept)) == 700
