@@ -4,9 +4,7 @@ import errno
 import gzip
 import os
 import random
-import resource
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from imager.content.extents import Codec, Content, Data, Extent, FileRange, Stre
 from imager.content.reading import Sources, iterate_bytes, iterate_content
 from imager.support.errors import HostError, InputError, OutputError
 from imager.support.units import MIB
+from tests.lib.tools.support import largest_file
 
 KIB = 1 << 10
 BLOCK = 64 * KIB
@@ -317,16 +316,6 @@ def test_a_full_disk(
     with pytest.raises(HostError, match="no space left while writing") as caught:
         written(content, tmp_path / "out")
     assert "another folder" in caught.value.hint
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_limit_on_file_sizes(plain: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import struct
 from pathlib import Path
 from uuid import UUID
@@ -17,7 +16,7 @@ from imager.formats.ext4.directories import directories_of, directory_block_coun
 from imager.formats.ext4.plan import minimum_ext4_size, plan_ext4, smallest
 from imager.support.errors import DependencyError, HostError, InputError
 from imager.support.units import GIB, MIB
-from tests.lib.tools.support import content_bytes
+from tests.lib.tools.support import content_bytes, largest_file
 
 ID = UUID("c12a7328-f81f-81d2-ba4b-00a0c93ec93b")
 EPOCH = 1_704_067_200
@@ -207,13 +206,8 @@ def test_a_file_that_is_no_file_system_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_scratch_disk_without_files_so_large_is_named(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, limits[1]))
-    try:
-        with pytest.raises(HostError, match="File too large"):
-            plan([], tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(MIB), pytest.raises(HostError, match="File too large"):
+        plan([], tmp_path)
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

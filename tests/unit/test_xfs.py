@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from imager.formats.xfs.plan import plan_xfs
 from imager.support.errors import DependencyError, HostError, InputError
 from imager.support.tools import find_tool
 from imager.support.units import GIB, MIB
+from tests.lib.tools.support import largest_file
 
 ID = UUID("c12a7328-f81f-81d2-ba4b-00a0c93ec93b")
 EPOCH = 1_704_067_200
@@ -140,13 +140,8 @@ def test_too_many_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_scratch_disk_without_files_so_large_is_named(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, limits[1]))
-    try:
-        with pytest.raises(HostError, match="File too large"):
-            plan([], tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(MIB), pytest.raises(HostError, match="File too large"):
+        plan([], tmp_path)
 
 
 def test_a_missing_mkfs_says_what_to_install(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from imager.content.extents import Content, Data, Extent, FileRange
@@ -48,3 +51,14 @@ def names_in(folder: Path) -> list[str]:
 def open_files() -> int:
     """Return how many files this process has open."""
     return len(names_in(Path("/proc/self/fd")))
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let this process write no file of more than `size` bytes in the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
