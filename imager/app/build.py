@@ -19,6 +19,7 @@ from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
 from imager.cache.lists import read_image_list
 from imager.efi.secureboot import DEFAULT_FOLDER
+from imager.formats.bmap import bmap
 from imager.formats.ova import Ova
 from imager.image.bootloader.boot import BuildContext
 from imager.image.destination import Replaced, check_replaceable, output_path
@@ -26,6 +27,7 @@ from imager.image.device import find_device
 from imager.image.disk_formats import DiskImage, disk_image
 from imager.image.outputs import OUTPUTS
 from imager.image.plan import OutputPlan, Target
+from imager.image.stream import Stream, file_job, send_output, tar_job
 from imager.image.write import (
     WriteJob,
     Written,
@@ -44,7 +46,7 @@ from imager.support.arch import find_arch
 from imager.support.blockdevices import BlockDevice
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
-from imager.support.folders import check_free_space, created_folder
+from imager.support.folders import check_free_space, created_folder, temporary_place
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
 from imager.support.repro import source_date_epoch
@@ -62,7 +64,7 @@ class BuildOptions:
     container image that has them: its reference, OCI layout or archive. The cache must contain the
     images in the lists `require_images`. `secureboot` is the folder of keys and certificates.
     `bmap` describes the output for bmaptool in a file beside it. `push` is the reference that an
-    installer image is pushed as, instead of being written.
+    installer image is pushed as, instead of being written. With `stream`, the output is sent there.
     """
 
     output: Path
@@ -78,35 +80,45 @@ class BuildOptions:
     device: Path | None = None
     bmap: bool = False
     push: str | None = None
+    stream: Stream | None = None
+
+    @property
+    def names_file(self) -> bool:
+        """Whether the output is for a file."""
+        return not (self.device or self.push or self.stream)
 
     @property
     def writes_file(self) -> bool:
         """Whether the output is written to a file."""
-        return not (self.dry_run or self.device or self.push)
+        return self.names_file and not self.dry_run
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A planned output and the requirements for writing it; sizes in bytes.
 
-    `image` is the plan's content in the format of the disk. `replaced` is the existing file at
-    `path`. With `device`, the output is written to that disk.
+    `image` is the plan's content in the format of the disk. `place` is where it goes, for messages:
+    `path`, or else a disk, standard output or a registry. `replaced` is the existing file at
+    `path`. With `device`, the output is written to that disk. `folder` is the one that needs
+    `space_needed`; None if no file is written.
     """
 
     plan: OutputPlan
     image: DiskImage
     path: Path
+    place: str
     out_format: OutFormat
     build: BuildContext
     cache: ImageCache | None
     space_needed: int
     replaced: Replaced | None
-    device: BlockDevice | None = None
+    device: BlockDevice | None
+    folder: Path | None
 
     def check_space(self) -> None:
         """Raise HostError if there is too little disk space for the output."""
-        if self.device is None:
-            check_free_space(self.path.parent, self.space_needed)
+        if self.folder:
+            check_free_space(self.folder, self.space_needed)
 
 
 # File systems round sizes up and need space for metadata.
@@ -131,8 +143,8 @@ def planned_build(
     with the profile's inputs.
     """
     required = read_image_list(options.require_images) if options.require_images else ()
-    path = options.device or output_path(options.output, output_name(profile))
-    replaced = None if options.device else check_replaceable(path, clobber=options.clobber)
+    path = _path(profile, options)
+    replaced = check_replaceable(path, clobber=options.clobber) if options.names_file else None
     with ExitStack() as stack:
         if options.writes_file:
             stack.enter_context(created_folder(path.parent))
@@ -145,13 +157,38 @@ def planned_build(
             plan=replace(plan, notes=(*plan.notes, *notes)),
             image=image,
             path=path,
+            place=_place(path, options),
             out_format=profile.output.out_format,
             build=target.build,
             cache=target.cache,
             space_needed=_space_needed(image, profile.output.out_format),
             replaced=replaced,
             device=_device(profile, options, image),
+            folder=_folder(path, options, image, profile.output.out_format),
         )
+
+
+def _path(profile: Profile, options: BuildOptions) -> Path:
+    """Return the path of the output: the disk, the file, or only the name of what is sent."""
+    name = output_name(profile)
+    if options.names_file:
+        return output_path(options.output, name)
+    return options.device or Path(name)
+
+
+def _place(path: Path, options: BuildOptions) -> str:
+    if options.stream:
+        return f"{path} in a tar.gz on standard output" if options.stream.tar else "standard output"
+    return options.push or str(path)
+
+
+def _folder(
+    path: Path, options: BuildOptions, image: DiskImage, out_format: OutFormat
+) -> Path | None:
+    """Return the folder that the output takes space in; None if it is not a file on the way."""
+    if options.stream and options.stream.needs_file(image, out_format):
+        return temporary_place()
+    return path.parent if options.names_file else None
 
 
 def _target(
@@ -234,15 +271,26 @@ def _device(profile: Profile, options: BuildOptions, image: DiskImage) -> BlockD
     kind, disk = profile.output.kind, profile.output.image_options
     if not kind.is_medium or disk.disk_format is not DiskFormat.RAW or isinstance(image, Ova):
         raise UnsupportedError(
-            "--output-device is for an iso, a usb stick, or a raw disk image",
-            hint=f"choose {setting('output.imageOptions.diskFormat', 'raw')}, or write to a file",
+            "--output-device is for an ISO, a USB stick or a raw disk image: this is"
+            f" {_kind(profile)}",
+            hint="build one of them, such as metal, or write to a file with --output",
         )
     sector_size = disk.disk_sector_size if kind is OutputKind.IMAGE else None
     return find_device(options.device, size=image.size, sector_size=sector_size)
 
 
+def _kind(profile: Profile) -> str:
+    """Return what a profile makes, for messages."""
+    if profile.output.kind is not OutputKind.IMAGE:
+        return f"the output {profile.output.kind.value}"
+    return f"a disk image in the format {profile.output.image_options.disk_format.value}"
+
+
 def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QUIET) -> Written:
-    """Write a planned output; see `write_output` and `write_device` for the errors."""
+    """Write a planned output.
+
+    See `write_output`, `write_device` and `send_output` for the errors.
+    """
     planned.check_space()
     job = WriteJob(
         content=planned.image,
@@ -253,6 +301,8 @@ def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QU
         clobber=options.clobber,
         timestamp=planned.build.timestamp,
     )
+    if options.stream:
+        return _send(job, options.stream, options, reporter)
     with reporter.transfer(f"writing {planned.path.name}", job.stored.data_size) as advance:
         if planned.device:
             return write_to_device(job, planned.device, progress=advance)
@@ -261,6 +311,23 @@ def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QU
         with reporter.waiting(f"describing {planned.path.name}"):
             write_bmap(job)
     return written
+
+
+def _send(job: WriteJob, stream: Stream, options: BuildOptions, reporter: Reporter) -> Written:
+    """Send an output, from a temporary file if it cannot be made in order."""
+    described = None
+    if options.bmap:
+        with reporter.waiting(f"describing {job.path}"):
+            described = bmap(job.disk)
+    with ExitStack() as stack:
+        if stream.needs_file(job.content, job.out_format):
+            made = replace(job, path=stack.enter_context(scratch_folder()) / job.path)
+            with reporter.transfer(f"writing {job.path}", job.stored.data_size) as advance:
+                write_output(replace(made, checksum=False), progress=advance)
+            job = file_job(job, made.path)
+        sent = tar_job(job, described) if stream.tar else job
+        with reporter.transfer(f"sending {job.path}", sent.stored.data_size) as advance:
+            return send_output(job, sent, stream.file, progress=advance)
 
 
 def push_build(planned: Planned, options: BuildOptions, reporter: Reporter = QUIET) -> Pushed:

@@ -31,8 +31,7 @@ def build(
     from imager.cli.naming import Naming
     from imager.cli.push import pushed_json, pushed_text
 
-    if output.files and not output.dry_run:
-        raise InputError("--files needs --dry-run", hint="add --dry-run")
+    _check(output, as_json=display.json_output)
     source = context.info_name or ""
     given = profile_layer(inputs, output, secureboot)
     written = read_layer(source)
@@ -51,6 +50,7 @@ def build(
         device=output.output_device,
         bmap=output.bmap,
         push=output.push,
+        stream=output.stream(),
     )
     reporter = display.reporter()
     started = time.monotonic()
@@ -76,7 +76,21 @@ def build(
             _ask(planned.device.described)
         written_file = write_build(planned, options, reporter)
         seconds = time.monotonic() - started
+    if options.stream:
+        display.summary_beside(build_text.result_text, planned, written_file, seconds)
+        return
     display.summary(build_text.result_text, build_text.result_json, planned, written_file, seconds)
+
+
+def _check(output: Output, *, as_json: bool) -> None:
+    """Raise InputError with all combinations of options that exclude each other."""
+    problems = [*output.problems(as_json=as_json)]
+    if len(problems) == 1:
+        ((message, hint),) = problems
+        raise InputError(message, hint=hint)
+    if problems:
+        listed = "".join(f"\n  {message}: {hint}" for message, hint in problems)
+        raise InputError(f"{len(problems)} problems with the options:{listed}")
 
 
 def _ask(device: str) -> None:

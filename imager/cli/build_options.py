@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
@@ -12,13 +13,20 @@ from imager.cli.build_fields import Field
 from imager.cli.declare import flag, option
 from imager.cli.help import INPUTS, OUTPUT
 from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder, RequiredImages
+from imager.support.inputs import STDIN
 
 if TYPE_CHECKING:
+    from imager.image.stream import Stream
     from imager.oci.reference import Reference
 
 _OUT = Path("/out")
 _LOCAL_OUT = Path("_out")
+_STDOUT = Path(STDIN)
 _OF_PROFILE = "from the profile"
+_ONE_PLACE = "choose one of them"
+
+# What is wrong, and a hint.
+Problem = tuple[str, str]
 
 BootloaderName = Literal["dual-boot", "sd-boot", "grub"]
 EnrollKeysName = Literal["off", "manual", "if-safe", "force"]
@@ -148,13 +156,18 @@ class Output:
     output: Annotated[
         Path | None,
         option(
-            "FOLDER|FILE",
-            "Folder for the output, or a file with its suffix; created if missing.",
+            "FOLDER|FILE|-",
+            "Folder for the output, or a file with its suffix; created if missing. "
+            "- is standard output.",
             "--output",
             "-o",
             default="/out if it exists, else ./_out",
         ),
     ] = None
+    tar_to_stdout: Annotated[
+        bool,
+        flag("--tar-to-stdout", "Write the output to standard output, in a tar.gz."),
+    ] = False
     output_device: Annotated[
         Path | None,
         option("DISK", "Write to this disk, such as /dev/sdX, instead of to a file."),
@@ -207,6 +220,47 @@ class Output:
     def place(self) -> Path:
         """Return the output folder or file."""
         return self.output or (_OUT if _OUT.is_dir() else _LOCAL_OUT)
+
+    @property
+    def sent(self) -> str:
+        """The option that sends the output to standard output; empty without one."""
+        if self.tar_to_stdout:
+            return "--tar-to-stdout"
+        return "--output -" if self.output == _STDOUT else ""
+
+    def stream(self) -> Stream | None:
+        """Return where to send the output; None if it is not sent."""
+        from imager.image.stream import Stream
+
+        return Stream(sys.stdout.buffer, tar=self.tar_to_stdout) if self.sent else None
+
+    def problems(self, *, as_json: bool) -> Iterator[Problem]:
+        """Yield what is wrong with the options together; `as_json` stands for --json."""
+        if self.files and not self.dry_run:
+            yield "--files needs --dry-run", "add --dry-run"
+        if self.tar_to_stdout and self.output:
+            yield f"--tar-to-stdout and --output {self.output} exclude each other", _ONE_PLACE
+        others = {"--output-device": self.output_device, "--push": self.push}
+        places = [self.sent, *(name for name, value in others.items() if value)]
+        given = [name for name in places if name]
+        if len(given) > 1:
+            yield f"{' and '.join(given)} exclude each other", _ONE_PLACE
+        if not self.sent:
+            return
+        if self.bmap and not self.tar_to_stdout:
+            yield "--bmap makes a second file, and --output - sends one", "use --tar-to-stdout"
+        if self.dry_run:
+            return
+        if as_json:
+            yield (
+                f"--json and {self.sent} both write to standard output",
+                "omit --json; --progress json prints progress as JSON on standard error",
+            )
+        if sys.stdout.isatty():
+            yield (
+                f"{self.sent}: standard output is a terminal",
+                "redirect it to a file or a program (> FILE, | PROGRAM); omit -t of docker run",
+            )
 
 
 @dataclass(frozen=True, slots=True)

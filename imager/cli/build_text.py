@@ -67,15 +67,17 @@ def _region_name(region: Region) -> str:
 def _summary(planned: Planned, naming: Naming) -> Iterator[str]:
     assets = identify(planned.build.assets)
     rows = {
-        "output": f"{planned.path} ({planned.out_format.value})",
+        "output": f"{planned.place} ({planned.out_format.value})",
+        "disk": planned.device and planned.device.described,
         "replaces": planned.replaced and _replaced_text(planned.replaced),
         "talos": f"{planned.build.version.text}, {planned.build.assets.arch.name}",
         "boot assets": _assets_place(planned),
         "": _assets_line(assets),
         "image cache": _cache_line(planned.cache),
         "total size": mebibytes(planned.plan.content.size),
-        "space needed": mebibytes(planned.space_needed),
-        "space free": f"{mebibytes(free_space(planned.path.parent))} in {planned.path.parent}",
+        "space needed": planned.folder and mebibytes(planned.space_needed),
+        "space free": planned.folder
+        and f"{mebibytes(free_space(planned.folder))} in {planned.folder}",
         "smallest disk": _smallest_disk(planned, naming),
     }
     for name, value in rows.items():
@@ -120,8 +122,9 @@ def plan_json(planned: Planned, _naming: Naming) -> dict[str, Any]:
     return {
         **_common(planned),
         "size": plan.content.size,
-        "spaceNeeded": planned.space_needed,
-        "spaceFree": free_space(planned.path.parent),
+        "spaceNeeded": planned.space_needed if planned.folder else 0,
+        "spaceFree": free_space(planned.folder) if planned.folder else None,
+        "device": planned.device and json_object(planned.device),
         "minimumDiskSize": plan.minimum_disk_size,
         "regions": [*map(json_object, plan.regions)],
     }

@@ -155,6 +155,13 @@ class Results(Display):
         if self.json_output or not self.quiet:
             self.answer(text, value, *args, **kwargs)
 
+    def summary_beside(
+        self, text: Callable[_P, Iterable[str]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> None:
+        """Print a summary to standard error, because standard output carries the output itself."""
+        if not self.quiet:
+            typer.echo(printable("\n".join(text(*args, **kwargs))), err=True)
+
     def print_json(self, value: Any) -> None:
         """Print a value as JSON."""
         typer.echo(json.dumps(value, indent=2))

@@ -19,7 +19,7 @@ from imager.content.packing.chunks import Packed
 from imager.content.packing.gzipmember import pack_gzip
 from imager.content.packing.xzstream import pack_xz
 from imager.content.packing.zstdframe import pack_zstd
-from imager.content.reading import iterate_bytes
+from imager.content.reading import iterate_bytes, iterate_content, zeros
 from imager.content.sparse_tar import plan_sparse_tar
 from imager.content.writeback import flushing
 from imager.formats.bmap import bmap
@@ -103,8 +103,12 @@ def write_to_device(job: WriteJob, device: BlockDevice, *, progress: Advance) ->
 
 def write_bmap(job: WriteJob) -> None:
     """Describe the job's content in a file beside it: see `imager.formats.bmap`."""
-    path = job.path.with_name(f"{job.path.name}.bmap")
-    write_atomic(path, bmap(job.disk), mode=0o644)
+    write_atomic(bmap_path(job.path), bmap(job.disk), mode=0o644)
+
+
+def bmap_path(path: Path) -> Path:
+    """Return the path of the description of the output `path`."""
+    return path.with_name(f"{path.name}.bmap")
 
 
 @contextmanager
@@ -113,11 +117,26 @@ def _guarded(job: WriteJob, target: int, progress: Advance) -> Iterator[Advance]
 
     Yields a function to call with the number of bytes written.
     """
-    with _unchanged(job.disk), checking(job.checks) as raise_failed, flushing() as flusher:
+    with checked_write(job, progress) as advance, flushing() as flusher:
+
+        def flushed(count: int) -> None:
+            flusher.wrote(target, count)
+            advance(count)
+
+        yield flushed
+
+
+@contextmanager
+def checked_write(job: WriteJob, progress: Advance) -> Iterator[Advance]:
+    """Run the checks of a job while the block writes; its end waits for them.
+
+    Yields a function to call with the number of bytes written. Raises InputError if a check fails
+    or a source changes.
+    """
+    with _unchanged(job.disk), checking(job.checks) as raise_failed:
 
         def advance(count: int) -> None:
             raise_failed()
-            flusher.wrote(target, count)
             progress(count)
 
         yield advance
@@ -140,12 +159,22 @@ def _write_ova(job: WriteJob, target: int, progress: Advance) -> str | None:
 
 
 def _write_raw(job: WriteJob, target: int, progress: Advance) -> str | None:
+    with hashing(job) as sha256:
+        write_content(job.disk, target, progress=progress)
+        return sha256()
+
+
+@contextmanager
+def hashing(job: WriteJob) -> Iterator[Callable[[], str | None]]:
+    """Compute the SHA-256 of the job's content during the block, if it is requested.
+
+    Yields a function that waits for it and returns it in hex; None if it is not requested.
+    """
     ended = threading.Event()
     with ThreadPoolExecutor(1, "checksum") as pool:
         digest = pool.submit(_content_sha256, job.disk, ended) if job.checksum else None
         try:
-            write_content(job.disk, target, progress=progress)
-            return digest.result() if digest else None
+            yield lambda: digest.result() if digest else None
         finally:
             ended.set()
 
@@ -172,10 +201,24 @@ _PACKERS: Mapping[OutFormat, _Packer] = {
 }
 
 
+def in_order(job: WriteJob) -> Generator[Packed, None, None]:
+    """Yield the bytes of an output that is not an OVA; raises like `iterate_content`."""
+    if job.out_format is OutFormat.RAW:
+        return _plain(job.disk)
+    return _PACKERS[job.out_format](job.stored, threads=usable_cores())
+
+
+def _plain(content: Content) -> Generator[Packed, None, None]:
+    for piece in iterate_content(content):
+        if isinstance(piece, int):
+            yield from map(Packed, zeros(piece))
+        else:
+            yield Packed(piece, len(piece))
+
+
 def _write_packed(job: WriteJob, target: int, progress: Advance) -> str | None:
     digest = hashlib.sha256() if job.checksum else None
-    packed = _PACKERS[job.out_format](job.stored, threads=usable_cores())
-    with closing(packed):  # ends its threads when this fails
+    with closing(in_order(job)) as packed:  # ends its threads when this fails
         try:
             for data, covered in packed:
                 _write_all(target, data)

@@ -148,3 +148,11 @@ def test_an_iso_from_the_command_line(tmp_path: Path) -> None:
         done = run("iso", *options, "--output-device", path, "--yes")
         assert done.returncode == 0, done.stderr
         assert written(path)[: len(iso)] == iso
+        planned = run("iso", *options, "--output-device", path, "--dry-run")
+        assert f"disk             {path} (unknown model, 64 MiB)\n" in planned.stdout
+        assert "space" not in planned.stdout
+        plan = build("iso", *options, "--output-device", path, "--dry-run")
+        assert plan["device"] == {
+            "path": str(path), "size": 64 * MIB, "sectorSize": 512, "model": ""
+        }  # fmt: skip
+        assert plan["spaceFree"] is None

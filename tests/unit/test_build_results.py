@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from imager.bootassets.sources import RECORD
+from imager.support.folders import temporary_place
 from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
 from tests.lib.tools.cli import Invoked, invoke, synthetic_assets
 
@@ -182,3 +183,32 @@ def test_a_cache_that_does_not_fit_is_told_in_a_dry_run(
     assert done.exit_code == 4
     assert "space needed" in done.stdout
     assert "4 KiB free" in done.message
+
+
+def test_a_disk_that_no_device_takes(assets: Path, tmp_path: Path) -> None:
+    for profile, words in (
+        ("azure", "this is a disk image in the format vhd"),
+        ("metal-uki", "this is the output uki"),
+    ):
+        done = invoke(profile, "--assets", assets, "--output-device", tmp_path, "--yes")
+        assert done.exit_code == 3
+        assert words in done.message
+        assert "such as metal, or write to a file with --output" in done.message
+        assert "output." not in done.message
+
+
+def test_the_plan_of_what_is_sent_needs_no_space(assets: Path, tmp_path: Path) -> None:
+    def plan(*options: str) -> tuple[str, Any]:
+        given: tuple[str | Path, ...] = ("iso", "--assets", assets, "--dry-run", *options)
+        return invoke(*given).stdout, json.loads(invoke(*given, "--json").stdout)
+
+    text, values = plan("--output=-", "--out-format=.zst")
+    assert "\noutput           standard output (.zst)\n" in text
+    assert "space " not in text
+    assert (values["spaceNeeded"], values["spaceFree"], values["device"]) == (0, None, None)
+    text, values = plan("--tar-to-stdout", "--out-format=.zst")
+    place = f"{temporary_place()}\n"
+    assert "\noutput           metal-amd64.iso.zst in a tar.gz on standard output (.zst)\n" in text
+    assert place in text.partition("space free")[2]
+    assert values["spaceNeeded"] > 0
+    assert values["output"] == "metal-amd64.iso.zst"
