@@ -3,6 +3,7 @@ __version__: str
 from imager.app.assets import AssetsInRegistry as AssetsInRegistry
 from imager.app.assets import FetchAssets as FetchAssets
 from imager.app.assets import PulledAssets as PulledAssets
+from imager.app.assets import PushAssets as PushAssets
 from imager.app.assets import clean_assets as clean_assets
 from imager.app.assets import fetch_assets as fetch_assets
 from imager.app.assets import pull_assets as pull_assets
@@ -59,6 +60,7 @@ from imager.cache.verify import Verification as Verification
 from imager.cache.write import Created as Created
 from imager.discover.listing import Listing as Listing
 from imager.discover.listing import find_images as find_images
+from imager.image.stream import Stream as Stream
 from imager.image.write import Written as Written
 from imager.oci.platform import Platform as Platform
 from imager.oci.push import Pushed as Pushed

@@ -73,7 +73,7 @@ def list_assets(
 
 @dataclass(frozen=True, slots=True)
 class AssetsInRegistry:
-    """Boot assets with their registry `reference` and their local `folder`."""
+    """Boot assets with their registry `reference`, and the local `folder` to pull them to."""
 
     reference: str
     arch: str = "amd64"
@@ -81,16 +81,33 @@ class AssetsInRegistry:
     registries: RegistrySettings = field(default_factory=RegistrySettings)
 
 
-def push_assets(assets: AssetsInRegistry, reporter: Reporter = QUIET) -> Pushed:
+@dataclass(frozen=True, slots=True)
+class PushAssets:
+    """Boot assets to push as `reference`.
+
+    `place` is a folder, or an image that has them: a layout, an archive or a reference. None stands
+    for the usual folders.
+    """
+
+    reference: str
+    arch: str = "amd64"
+    place: Path | Reference | None = None
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
+
+
+def push_assets(assets: PushAssets, reporter: Reporter = QUIET) -> Pushed:
     """Push boot assets as an OCI artifact.
 
-    Raises InputError for an invalid reference or missing boot assets, DependencyError if the
-    registry fails.
+    Raises InputError for an invalid reference, `placed_assets` and missing boot assets,
+    DependencyError if the registry fails.
     """
-    target = Reference.parse_strict(assets.reference)
-    plan = plan_artifact(find_assets(find_arch(assets.arch), given=assets.folder))
-    client = RegistryClient.from_settings(assets.registries)
-    return push(plan, target, client=client, options=PushOptions(), reporter=reporter)
+    target, arch = Reference.parse_strict(assets.reference), find_arch(assets.arch)
+    with ExitStack() as stack:
+        options, place = AssetOptions(assets.place, assets.registries, None), assets.place
+        found = placed_assets(arch, place, options, reporter, stack) if place else find_assets(arch)
+        client = RegistryClient.from_settings(assets.registries)
+        plan = plan_artifact(found)
+        return push(plan, target, client=client, options=PushOptions(), reporter=reporter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from imager.image.extensions.extension import (
 )
 from imager.image.extensions.initramfs import Rebuild, extended_initramfs, without_root_label
 from imager.oci.archive import open_archive
+from imager.oci.location import split_name
 from imager.oci.platform import Platform
 from imager.oci.rootfs import archive_root, plain_files
 from imager.oci.roottree import RootTree
@@ -96,8 +97,9 @@ def _image(
 
 
 def _root(asset: ContainerAsset, place: str, platform: Platform, puller: Puller) -> RootTree:
-    if asset.tarball_path and open_archive(Path(place)).has(MANIFEST):
+    path, _ = split_name(Path(place))
+    if asset.tarball_path and open_archive(path).has(MANIFEST):
         # Talos unpacks a tarball: it has the files themselves.
-        return archive_root(Path(place))
+        return archive_root(path)
     source = image_source(asset, platform, puller)
     return image_root(source, platform, place, puller).files()

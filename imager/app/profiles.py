@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imager.cache.location import CacheLocation
-from imager.oci.location import parse_place
+from imager.oci.location import parse_place, split_name
 from imager.oci.reference import Reference
 from imager.profile.load import LARGEST_PROFILE, Layer, load_profile, parse_yaml, read_builtin
 from imager.profile.model import Profile
@@ -67,7 +67,7 @@ def image_asset(text: str) -> Layer:
     place = parse_place(text)
     if isinstance(place, Reference):
         return _asset("imageRef", place)
-    return _asset("tarballPath" if place.is_file() else "ociPath", place)
+    return _asset("tarballPath" if split_name(place)[0].is_file() else "ociPath", place)
 
 
 def overlay_options(texts: Sequence[str]) -> Layer:
@@ -81,7 +81,7 @@ def overlay_options(texts: Sequence[str]) -> Layer:
         if text.startswith("@"):
             found |= parse_yaml(_option_file(text[1:]), source=text[1:])
         elif separator and key:
-            found[key] = _option_file(value[1:]) if value.startswith("@") else value
+            found[key] = _option_file(value[1:], exact=True) if value.startswith("@") else value
         else:
             raise InputError(
                 f"--overlay-option {text!r} has no value",
@@ -90,13 +90,13 @@ def overlay_options(texts: Sequence[str]) -> Layer:
     return found
 
 
-def _option_file(path: str) -> str:
-    return read_input(path, what="overlay option", limit=LARGEST_PROFILE)
+def _option_file(path: str, *, exact: bool = False) -> str:
+    return read_input(path, what="overlay option", limit=LARGEST_PROFILE, exact=exact)
 
 
 def read_embedded(path: Path) -> str:
     """Return the machine configuration in the file `path`; raises InputError."""
-    text = read_input(str(path), what="machine configuration", limit=LARGEST_PROFILE)
+    text = read_input(str(path), what="machine configuration", limit=LARGEST_PROFILE, exact=True)
     if not text.strip():
         raise InputError(f"{path}: there is no machine configuration in it")
     return text

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from imager.cli.commands import App
 from imager.cli.declare import argument, flag, option
-from imager.cli.options import ArchName, PushRegistries, Registries, Results
+from imager.cli.options import ArchName, Registries, Results
 
 app = App()
 
@@ -97,16 +97,23 @@ def push(
     arch: _Arch = "amd64",
     *,
     assets: Annotated[
-        Path | None, option("FOLDER", "Folder of the boot assets to push.", default=_SEARCHED)
+        str | None,
+        option(
+            "FOLDER|PATH|REF",
+            "Folder of the boot assets to push, or an image that has them.",
+            default=_SEARCHED,
+        ),
     ] = None,
-    registries: PushRegistries,
+    registries: Registries,
     display: Results,
 ) -> None:
     """Push boot assets to a registry as an OCI artifact. Prints its reference with the digest."""
-    from imager.app.assets import AssetsInRegistry, push_assets
+    from imager.app.assets import PushAssets, push_assets
     from imager.cli.push import pushed_json, pushed_text
+    from imager.oci.location import parse_place
 
-    pushed = AssetsInRegistry(reference, arch, assets, registries.settings())
+    place = parse_place(assets) if assets else None
+    pushed = PushAssets(reference, arch, place, registries.settings())
     display.answer(pushed_text, pushed_json, push_assets(pushed, display.reporter()))
 
 

@@ -54,7 +54,7 @@ def output_path(given: Path, name: str) -> Path:
         if kind := _kind(given.stat()):
             raise InputError(
                 f"--output {given} is {kind}, not a folder",
-                hint="name a folder, then write the finished output to the device with dd",
+                hint="name a folder; for a disk use --output-device, for a pipe --output -",
             )
         ends = f", and not a file that ends in {suffix}" if suffix else ""
         raise InputError(

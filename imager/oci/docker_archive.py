@@ -86,7 +86,9 @@ class DockerArchive:
             names = ", ".join(str(tag) for entry in self.entries for tag in entry.tags)
             raise InvalidImageError(
                 f"{self.archive.path} has {what}{f' for {tag}' if tag else ''}",
-                hint=f"name one of: {names}" if names else "none of its images has a tag",
+                hint=f"choose one, as in {self.archive.path}:NAME: {names}"
+                if names
+                else "none of its images has a tag",
             )
         return found[0]
 

@@ -86,6 +86,11 @@ class Layout:
         """The folder, with links resolved, or the archive."""
         return self.files.path
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its images: tags and full references."""
+        return frozenset(name for entry in self.index.images for name in entry_names(entry))
+
     def select(self, *, name: str | None = None, platform: Platform | None = None) -> LayoutImage:
         """Return the one image called `name` (tag or full reference) that is for `platform`.
 
@@ -103,7 +108,9 @@ class Layout:
             there = "; ".join(sorted(_describe(entry) for entry in self.index.images))
             raise InvalidImageError(
                 f"{self.path} has {what}{' for ' if wanted else ''}{wanted}",
-                hint=f"name one of: {there}" if there else "it contains no images",
+                hint=f"choose one, as in {self.path}:NAME: {there}"
+                if there
+                else "it has no images",
             )
         return LayoutImage(self, next(iter(found.values())))
 

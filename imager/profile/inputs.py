@@ -45,7 +45,8 @@ class ContainerAsset(FrozenModel):
     tarball_path: str = Field(default="", description="Tar file.", examples=["./cache.tar"])
     oci_path: str = Field(
         default="",
-        description="OCI layout; for an image cache also a tree, ISO or disk that has one.",
+        description="OCI layout, or LAYOUT:NAME for one of several images in it; for an image "
+        "cache a layout, tree, ISO or disk.",
         examples=["./image-cache.oci"],
     )
 

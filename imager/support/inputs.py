@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from imager.support.errors import InputError
 from imager.support.units import format_size
 
 STDIN = "-"
+_LONGEST_CHARACTER = 4  # bytes in UTF-8
 
 
 def input_name(source: str) -> str:
@@ -16,17 +18,18 @@ def input_name(source: str) -> str:
     return "standard input" if source == STDIN else source
 
 
-def read_input(source: str, *, what: str, limit: int, hint: str = "") -> str:
-    """Return the UTF-8 text of `source` without a byte order mark; `what` ("profile") names it.
+def read_input(source: str, *, what: str, limit: int, hint: str = "", exact: bool = False) -> str:
+    """Return the UTF-8 text of `source`, with its line ends; `what` ("profile") names it.
 
-    Raises InputError with `hint` if it cannot be read or has more than `limit` characters.
+    A byte order mark is dropped unless `exact`. Raises InputError with `hint` if it cannot be read
+    or has more than `limit` characters.
     """
+    decoder = codecs.getincrementaldecoder("utf-8" if exact else "utf-8-sig")()
+    longest = _LONGEST_CHARACTER * limit
     try:
-        if source == STDIN:
-            text = sys.stdin.read(limit + 1)
-        else:
-            with Path(source).open(encoding="utf-8-sig") as file:
-                text = file.read(limit + 1)
+        data = _read(source, longest + 1)
+        # A text that is too long may be cut within a character.
+        text = decoder.decode(data, final=len(data) <= longest)
         if "\0" in text:
             raise ValueError("it is not text: it contains NUL bytes")
     except (OSError, ValueError) as error:
@@ -38,6 +41,13 @@ def read_input(source: str, *, what: str, limit: int, hint: str = "") -> str:
             hint=hint,
         )
     return text
+
+
+def _read(source: str, length: int) -> bytes:
+    if source == STDIN:
+        return sys.stdin.buffer.read(length)
+    with Path(source).open("rb") as file:
+        return file.read(length)
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lib.registries.registry import RunningRegistry
-from tests.lib.tools.cli import build, invoke, synthetic_assets, tool
+from tests.lib.tools.cli import build, invoke, run, synthetic_assets, tool
 from tests.lib.tools.crane import crane
 from tests.lib.volumes.board_images import files_below, installer_base, unpacked_installer
 
@@ -93,7 +93,11 @@ def test_it_is_pushed_without_a_file(
          f"docker://{source}")  # fmt: skip
     options = ("--assets", assets, "--talos-version", VERSION, "--base-installer-image", source)
     out = tmp_path / "out"
-    done = invoke("installer", *options, "--push", target, "--insecure", "--output", out)
+    push = ("--push", target, "--insecure", "--output", out)
+    planned = invoke("installer", *options, *push, "--dry-run").stdout
+    assert f"output           {target} (raw)\n" in planned
+    assert "space" not in planned
+    done = invoke("installer", *options, *push)
     assert done.exit_code == 0, done.message
     assert not out.exists()
     build("installer", *options, "--insecure", "--output", out)
@@ -121,3 +125,15 @@ def test_what_no_installer_has(
     done = invoke("installer", *given, *options, "--output", tmp_path)
     assert done.exit_code == 2
     assert words in done.message
+
+
+def test_talos_s_registry_out_of_reach_is_reported_soon(assets: Path, tmp_path: Path) -> None:
+    """It is asked for once more; five times would take 17 seconds."""
+    options = ("--assets", assets, "--talos-version", VERSION, "--output", tmp_path)
+    done = run("installer", *options, env={"HTTPS_PROXY": "http://127.0.0.1:9"})
+    assert done.returncode == 5
+    first, *retries = done.stderr.partition("\nerror: ")[0].splitlines()
+    name = f"ghcr.io/siderolabs/installer-base:{VERSION}"
+    assert first == f"asking for {name}: no base installer is given"
+    assert len(retries) == 1
+    assert "give an installer image with `--base-installer-image`" in done.stderr

@@ -39,7 +39,6 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     ZST: ("iso", "--out-format", ".zst"),
     "vmware-amd64.ova": ("vmware",),
     "installer-amd64.tar": ("installer",),
-    "cmdline-metal-amd64": ("metal", "--output-kind", "cmdline"),
 }
 
 

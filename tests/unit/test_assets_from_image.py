@@ -375,7 +375,31 @@ def test_what_was_pushed_is_taken_too(registry: Registry, assets: Path) -> None:
     reference = f"{registry.host}/site/assets:v1.9.0"
     done = invoke("assets", "push", reference, "--assets", assets)
     assert done.exit_code == 0, done.message
+    pushed = done.stdout
     assert built(reference)["regions"] == built(assets)["regions"]
+    again = f"{registry.host}/site/copies:v1.9.0"
+    done = invoke("assets", "push", again, "--assets", reference)
+    assert done.exit_code == 0, done.message
+    assert done.stdout.partition("@")[2] == pushed.partition("@")[2]
+
+
+def test_one_of_several_images_of_a_layout(assets: Path, tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    for tag, version in (("old", "v1.8.5"), ("new", "v1.9.4")):
+        MadeImage.of([system(assets)], labels={TALOS: version}).write_layout(layout, tag=tag)
+    for option in ("--assets", "--base-installer-image"):
+        for place in (f"oci:{layout}:new", f"{layout}:new"):
+            assert planned("iso", option, place)["version"] == "v1.9.4"
+    profile = {**PROFILE, "input": {"baseInstaller": {"ociPath": f"{layout}:old"}}}
+    assert any(f"those of {layout}:old@" in each for each in from_profile(profile)["notes"])
+    for place, words in ((f"oci:{layout}", "2 images for"), (f"oci:{layout}:x", "no image for x")):
+        done = invoke("iso", *UKI, "--dry-run", "--assets", place)
+        assert done.exit_code == 2
+        assert words in done.message
+        assert f"choose one, as in {layout}:NAME: new; old" in done.message
+    # What exists under that name is it.
+    MadeImage.of([system(assets)], labels={TALOS: "v1.9.0"}).write_layout(tmp_path / "layout:new")
+    assert planned("iso", "--assets", f"oci:{layout}:new")["version"] == "v1.9.0"
 
 
 PROFILE = {"baseProfileName": "iso", "version": "v1.10.0"}

@@ -76,7 +76,7 @@ def test_something_else_that_exists_is_refused(tmp_path: Path) -> None:
         output_path(tmp_path / "notes", "x.iso")
     with pytest.raises(InputError, match="/dev/null is a character device") as caught:
         output_path(Path("/dev/null"), "x.iso")
-    assert "with dd" in caught.value.hint
+    assert "for a pipe --output -" in caught.value.hint
 
 
 def test_nothing_is_replaced(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from zstandard import ZstdDecompressor
 
+from imager.app.profiles import overlay_options, read_embedded
 from imager.content.extents import Content
 from imager.content.rootfiles import RootFiles
 from imager.content.stored import compressed_start, stored_end
@@ -322,6 +323,15 @@ def test_a_configuration_becomes_an_extension() -> None:
     assert found.root.tree.files == (File(path, Content.of_bytes(text.encode()), mode=0o400),)
     assert found.root.labels == {path: "system_u:object_r:system_state_t:s0"}
     assert found.root.folder_modes == {}
+
+
+def test_the_bytes_of_a_configuration_are_kept(tmp_path: Path) -> None:
+    data = b"\xef\xbb\xbfmachine:\r\n  token: |\r\n    a\r    b\r\n"
+    path = tmp_path / "config.yaml"
+    path.write_bytes(data)
+    (file,) = embedded_config(read_embedded(path), V1_12).root.tree.files
+    assert content_bytes(file.content) == data
+    assert overlay_options([f"key=@{path}"]) == {"key": data.decode()}
 
 
 def test_a_talos_that_does_not_look_for_it_gets_no_configuration() -> None:

@@ -10,6 +10,10 @@ from imager.oci.errors import InvalidReferenceError
 from imager.support.errors import InputError
 
 
+def give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
 def write(folder: Path, data: str | bytes) -> str:
     path = folder / "images.txt"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
@@ -49,7 +53,7 @@ def test_a_hash_inside_a_word_is_kept(tmp_path: Path) -> None:
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("# c\n\nquay.io/a:v1\n"))
+    give(monkeypatch, "# c\n\nquay.io/a:v1\n")
     assert [str(reference) for reference in read_image_list(["-"])] == ["quay.io/a:v1"]
 
 
@@ -59,7 +63,7 @@ def test_an_empty_list_is_an_error(
 ) -> None:
     with pytest.raises(InputError, match=r"there are no images in .*images.txt"):
         read_entries([write(tmp_path, text)])
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    give(monkeypatch, text)
     with pytest.raises(InputError, match="there are no images in standard input"):
         read_entries(["-"])
 
@@ -93,7 +97,7 @@ def test_every_bad_line_is_named_with_its_place(tmp_path: Path) -> None:
 
 
 def test_entries_come_with_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("\nd:1\na:1\n"))
+    give(monkeypatch, "\nd:1\na:1\n")
     path = write(tmp_path, "b:1\n\n# c\nc:1\n")
     assert read_entries(["a:1", path, "-"]) == {
         "a:1": "",
@@ -106,7 +110,7 @@ def test_entries_come_with_their_places(tmp_path: Path, monkeypatch: pytest.Monk
 def test_lists_merge_in_their_order_without_duplicates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("d:1\na:1\n"))
+    give(monkeypatch, "d:1\na:1\n")
     path = write(tmp_path, "b:1\nc:1\n")
     assert tuple(read_entries(["c:1,a:1", path, "-"])) == ("c:1", "a:1", "b:1", "d:1")
 

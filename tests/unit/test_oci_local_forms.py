@@ -20,6 +20,9 @@ from imager.cache.resolve import gather
 from imager.cache.selection import Selection, parse_platforms
 from imager.cache.write import write_gathered
 from imager.oci.local import LocalImage, Opened, parse_entry
+from imager.oci.location import may_be_image, open_local_image, parse_place
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
 from imager.support.errors import HostError, InputError
 from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
@@ -239,6 +242,16 @@ def test_all_images_of_an_archive(tmp_path: Path) -> None:
     assert list(roots(f"docker-archive:{docker}:alpine:3")) == names[1:2]
     with pytest.raises(InputError, match="3 images"):
         opened(f"{NAME}=docker-archive:{docker}")
+    # Options that take one image choose it in the same way.
+    for text, image in {
+        f"oci-archive:{path}:{OTHER}": two,
+        f"oci:{tmp_path}/folder:{NAME}": one,
+        f"docker-archive:{docker}:alpine:3": dict(found.images)[Reference.parse(NAME)].root().raw,
+    }.items():
+        place = parse_place(text)
+        assert isinstance(place, Path)
+        assert may_be_image(place)
+        assert open_local_image(place, Platform("linux", "amd64")).root().raw == image
 
 
 def test_the_layout_in_a_docker_archive_keeps_the_digest(tmp_path: Path) -> None:
@@ -257,6 +270,8 @@ def test_the_layout_in_a_docker_archive_keeps_the_digest(tmp_path: Path) -> None
         path = write_tar(tmp_path / "a.tar", files)
         for text in (f"docker-archive:{path}", f"docker-archive:{path}:{NAME}"):
             assert roots(text) == {NAME: index}
+        for place in (path, Path(f"{path}:{name}"), Path(f"{path}:{NAME}")):
+            assert open_local_image(place, Platform("linux", "amd64")).root().raw == index
     tree, warnings = cached(f"docker-archive:{path}", tmp_path / "cache")
     assert tree[f"manifests/registry.local/team/app/digest/sha256-{sha256(index)}"] == index
     assert f"manifests/registry.local/team/app/digest/sha256-{sha256(manifest)}" in tree

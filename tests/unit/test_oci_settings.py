@@ -101,7 +101,7 @@ def test_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret, config = tmp_path / "secret", tmp_path / "a=b.json"
     secret.write_text("file:p@ss:word=\r\nmore\n")
     config.write_text('{"auths": {"json.example": {"username": "json", "password": "x"}}}')
-    monkeypatch.setattr("sys.stdin", io.StringIO("input:x\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"input:x\n")))
     auth = ("ghcr.io=me:a=b", f"f.example=@{secret}", "h:5000=@-", f"{config}")
     credentials = RegistryOptions(auth=auth).parse().credentials
     assert credentials.find("ghcr.io", "a/b") == Credential("me", "a=b")

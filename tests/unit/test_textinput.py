@@ -19,17 +19,28 @@ def refused(source: str) -> str:
 
 @pytest.mark.parametrize(
     ("data", "text"),
-    [(b"", ""), (b"a\r\nb", "a\nb"), (b"\xef\xbb\xbf\xc3\xa4", "ä"), (b"\xc3\xa4" * 4, "ääää")],
+    [
+        (b"", ""),
+        (b"a\r\nb", "a\r\nb"),
+        (b"\xef\xbb\xbf\xc3\xa4", "ä"),
+        (b"\xf0\x9f\xa6\x8a" * 4, "🦊" * 4),
+    ],
 )
-def test_a_file(tmp_path: Path, data: bytes, text: str) -> None:
+def test_a_file_and_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, text: str
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
-    assert read_input(str(path), what="letter", limit=4) == text
+    given(monkeypatch, data)
+    for source in (str(path), "-"):
+        assert read_input(source, what="letter", limit=4) == text
+    assert read_input(str(path), what="letter", limit=5, exact=True).encode() == data
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("abcd"))
-    assert read_input("-", what="letter", limit=4) == "abcd"
+def given(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Let `data` be on standard input, which has another encoding and other line ends."""
+    stream = io.TextIOWrapper(io.BytesIO(data), "ascii", newline=None)
+    monkeypatch.setattr("sys.stdin", stream)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +63,7 @@ def test_what_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         refused(str(path))
         == f"cannot read the letter {path}: it is not UTF-8: invalid byte at offset 2"
     )
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), "utf-8"))
+    given(monkeypatch, b"\xff")
     assert (
         refused("-")
         == "cannot read the letter on standard input: it is not UTF-8: invalid byte at offset 0"
@@ -70,7 +81,9 @@ def test_what_is_not_text(tmp_path: Path) -> None:
 
 def test_what_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    path.write_bytes(b"abcde")
-    assert refused(str(path)) == f"{path} is too large for a letter: more than 4 B"
-    monkeypatch.setattr("sys.stdin", io.StringIO("abcde"))
-    assert refused("-") == "standard input is too large for a letter: more than 4 B"
+    # The longest that is read ends within a character.
+    for data in (b"abcde", b"a" + "🦊".encode() * 9):
+        path.write_bytes(data)
+        assert refused(str(path)) == f"{path} is too large for a letter: more than 4 B"
+        given(monkeypatch, data)
+        assert refused("-") == "standard input is too large for a letter: more than 4 B"

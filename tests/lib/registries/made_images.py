@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,15 +112,16 @@ class MadeImage:
         return repository.add_manifest(self.manifest, MANIFEST_TYPE, tag=tag)
 
     def write_layout(self, folder: Path, *, tag: str = "v1") -> Path:
-        """Write an OCI layout in which the image is called `tag`."""
-        blobs = folder / "blobs/sha256"
-        blobs.mkdir(parents=True)
+        """Write an OCI layout in which the image is called `tag`, or add the image to one."""
+        blobs, index = folder / "blobs/sha256", folder / "index.json"
+        blobs.mkdir(parents=True, exist_ok=True)
+        others = json.loads(index.read_bytes())["manifests"] if index.exists() else []
         for blob in (*self.blobs, self.manifest):
             (blobs / sha256(blob)).write_bytes(blob)
         note = {"org.opencontainers.image.ref.name": tag}
         entry = descriptor(MANIFEST_TYPE, self.manifest, annotations=note)
         (folder / "oci-layout").write_bytes(dump({"imageLayoutVersion": "1.0.0"}))
-        (folder / "index.json").write_bytes(image_index([entry]))
+        index.write_bytes(image_index([*others, entry]))
         return folder
 
 
