@@ -14,7 +14,8 @@ import pytest
 
 from tests.lib.caches.caches import CacheFixture, flip, make_flat
 from tests.lib.tools.cli import IMAGER, build, environment, tool
-from tests.oracle.test_installer import VERSION, base
+from tests.lib.volumes.board_images import installer_base
+from tests.oracle.test_installer import VERSION
 
 pytestmark = pytest.mark.oracle
 
@@ -26,7 +27,7 @@ TAR = "--tar-to-stdout"
 def inputs(
     assets: Path, cache: CacheFixture, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, ...]:
-    layout = base(tmp_path_factory.mktemp("base"))
+    layout = installer_base(tmp_path_factory.mktemp("base"))
     return (
         *("--assets", str(assets), "--talos-version", VERSION),
         *("--base-installer-image", f"oci:{layout}"),
