@@ -13,6 +13,7 @@ from imager.cli.tables import exact_size, json_object, mebibytes, table
 from imager.image.destination import Replaced
 from imager.image.plan import Region, RegionKind
 from imager.image.write import Written
+from imager.support.blockdevices import BlockDevice
 from imager.support.fields import setting
 from imager.support.folders import free_space
 from imager.support.units import count
@@ -124,9 +125,18 @@ def plan_json(planned: Planned, _naming: Naming) -> dict[str, Any]:
         "size": plan.content.size,
         "spaceNeeded": planned.space_needed if planned.folder else 0,
         "spaceFree": free_space(planned.folder) if planned.folder else None,
-        "device": planned.device and json_object(planned.device),
+        "device": planned.device and _device_json(planned.device),
         "minimumDiskSize": plan.minimum_disk_size,
         "regions": [*map(json_object, plan.regions)],
+    }
+
+
+def _device_json(device: BlockDevice) -> dict[str, Any]:
+    return {
+        "path": str(device.path),
+        "size": device.size,
+        "sectorSize": device.sector_size,
+        "model": device.model,
     }
 
 
