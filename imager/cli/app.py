@@ -7,15 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from imager import __version__
-from imager.cli import assets, cachechanges, caches, config, images, node, profiles, secureboot
 from imager.cli.build import build
-from imager.cli.certgen import cache_cert_gen
 from imager.cli.commands import App, Group
 from imager.cli.declare import option
 from imager.cli.explain import explain
-from imager.cli.help import CACHES, DISPLAY
-from imager.cli.push import cache_push
-from imager.cli.serve import cache_serve
+from imager.cli.help import DISPLAY
+from imager.cli.profiles import list_profiles
 from imager.profile.names import builtin_names, is_profile_file
 from imager.support.inputs import STDIN
 
@@ -117,29 +114,18 @@ for _name in (*builtin_names(), STDIN):
         epilog=_EXAMPLES.format(name=_name) if _name != STDIN else None,
         rich_help_panel="Build",
     )(build)
-for _command in (
-    cache_push,
-    cache_serve,
-    cache_cert_gen,
-    caches.cache_info,
-    caches.cache_verify,
-    caches.cache_diff,
-    cachechanges.cache_add,
-    cachechanges.cache_prune,
-):
-    images.app.command(_command.__name__.replace("_", "-"), rich_help_panel=CACHES)(_command)
-for _panel, _name, _group, _help in (
-    (_PREPARE, "images", images.app, "List images and create image caches."),
-    (_PREPARE, "assets", assets.app, "Fetch and show boot assets."),
-    (_PREPARE, "secureboot", secureboot.app, "Generate keys and check signatures."),
-    (_PREPARE, "profile", profiles.app, "Show, create and document profiles."),
-    (_MACHINES, "config", config.app, "Create and check machine configurations."),
-    (_MACHINES, "node", node.app, "Serve and diagnose a machine's own image cache."),
-):
-    app.add_typer(_group, name=_name, help=_help, rich_help_panel=_panel)
-app.add_typer(images.app, name="image", help="The same as `images`.", hidden=True)
-app.command("profiles", rich_help_panel=_PREPARE)(profiles.list_profiles)
+app.command("profiles", rich_help_panel=_PREPARE)(list_profiles)
 app.command("explain", rich_help_panel="Errors")(explain)
+for _panel, _name, _module, _help in (
+    (_PREPARE, "images", "images", "List images and create image caches."),
+    (_PREPARE, "assets", "assets", "Fetch and show boot assets."),
+    (_PREPARE, "secureboot", "secureboot", "Generate keys and check signatures."),
+    (_PREPARE, "profile", "profiles", "Show, create and document profiles."),
+    (_MACHINES, "config", "config", "Create and check machine configurations."),
+    (_MACHINES, "node", "node", "Serve and diagnose a machine's own image cache."),
+):
+    app.add_module(_name, f"imager.cli.{_module}", help=_help, rich_help_panel=_panel)
+app.add_module("image", "imager.cli.images", help="The same as `images`.", hidden=True)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it

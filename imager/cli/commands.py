@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_command_name, get_group
 
 from imager.cli.declare import flattened
 from imager.cli.help import DISPLAY, help_page, help_text
@@ -17,6 +21,12 @@ from imager.support.errors import ImagerError, InputError, error_json
 from imager.support.units import count
 
 _CALLED_WRONGLY = 2
+# typer's own extras: options for completion, which only the root has, and texts in rich's markup.
+_PLAIN: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+}
 
 
 class _Helped:
@@ -55,8 +65,33 @@ class Command(_Helped, Strict, TyperCommand):
             raise
 
 
+class _Outline(TyperCommand):
+    """A command or group as the group above lists it: its name and help.
+
+    A run needs the options of one command; making those of all commands takes longer than most
+    runs.
+    """
+
+    def __init__(self, make: Callable[[], Any], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._make = make
+
+    @cached_property
+    def whole(self) -> Any:
+        """The command with its options, or the group with its commands."""
+        return self._make()
+
+
 class Group(_Helped, Strict, TyperGroup):
-    """A command group with custom help, which is also shown if no command is given."""
+    """A command group with custom help, which is also shown if no command is given.
+
+    Its `commands` are outlines; `get_command` returns the whole of one.
+    """
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command `cmd_name`, which is made when it is first needed."""
+        found = super().get_command(ctx, cmd_name)
+        return found.whole if isinstance(found, _Outline) else found
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments; without any, print the help and exit with status 2."""
@@ -89,15 +124,40 @@ class App(typer.Typer):
     """A typer app that expands dataclass parameters of commands to one option per field."""
 
     def __init__(self, **settings: Any) -> None:
-        settings = {"cls": Group, "add_completion": False, **settings}
-        super().__init__(pretty_exceptions_enable=False, rich_markup_mode=None, **settings)
+        super().__init__(**{"cls": Group, **_PLAIN, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[..., Any]:
         """Return a decorator that registers a function as the command `name`."""
-        settings = {"cls": Command, **settings}
 
         def register(function: Callable[..., None]) -> Callable[..., None]:
-            super(App, self).command(name, **settings)(flattened(function))
+            named = {"name": name or get_command_name(function.__name__), **settings}
+            text = settings.get("help") or inspect.getdoc(function)
+            self._list(partial(_command, function, named), **{**named, "help": text})
             return function
 
         return register
+
+    def add_module(self, name: str, module: str, **settings: Any) -> None:
+        """Register the app of `module` as the group `name`; it is imported when it is used."""
+        self._list(partial(_group, module, name, settings["help"]), name=name, **settings)
+
+    def _list(self, make: Callable[[], Any], **settings: Any) -> None:
+        super().command(cls=partial(_Outline, make), **settings)(_without_options)
+
+
+def _without_options() -> None:
+    """Stand for the function of an outline, which is not called."""
+
+
+def _command(function: Callable[..., None], settings: dict[str, Any]) -> Any:
+    """Return the command that calls `function`, with its options."""
+    single = typer.Typer(**_PLAIN)
+    single.command(cls=Command, **settings)(flattened(function))
+    return typer.main.get_command(single)
+
+
+def _group(module: str, name: str, text: str) -> TyperGroup:
+    """Return the group of the app of `module`."""
+    group = get_group(importlib.import_module(module).app)
+    group.name, group.help = name, text
+    return group

@@ -186,4 +186,4 @@ def help_pages(command: Any, name: str, parent: typer.Context | None = None) -> 
     yield help_page(command, context)
     for below, each in getattr(command, "commands", {}).items():
         if not each.hidden:
-            yield from help_pages(each, below, context)
+            yield from help_pages(command.get_command(context, below), below, context)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from imager.cli import cachechanges, caches
+from imager.cli.certgen import cache_cert_gen
 from imager.cli.commands import App
 from imager.cli.declare import argument, flag, option
 from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
@@ -18,6 +20,8 @@ from imager.cli.options import (
     TalosVersion,
     parse_version,
 )
+from imager.cli.push import cache_push
+from imager.cli.serve import cache_serve
 
 app = App()
 
@@ -185,3 +189,16 @@ def cache_create(
         return
     created = write_cache(plan, reporter=reporter)
     display.summary(creation_text.created_text, creation_text.created_json, plan, created)
+
+
+for _command in (
+    cache_push,
+    cache_serve,
+    cache_cert_gen,
+    caches.cache_info,
+    caches.cache_verify,
+    caches.cache_diff,
+    cachechanges.cache_add,
+    cachechanges.cache_prune,
+):
+    app.command(_command.__name__.replace("_", "-"), rich_help_panel=CACHES)(_command)
