@@ -8,7 +8,8 @@ from __future__ import annotations
 from imager.oci.authorization import login_hint
 from imager.oci.documents import load_fields
 from imager.oci.errors import AccessDeniedError, NotFoundError, RegistryFailedError
-from imager.oci.retry import READING, RETRIED, BusyError, Patience, asked_pause
+from imager.oci.httpretry import asked_pause
+from imager.oci.retry import READING, RETRIED, BusyError, Patience
 from imager.oci.routing import Route
 from imager.oci.transport import Response, read_bounded
 from imager.support.errors import DependencyError, ImagerError, InputError

@@ -22,9 +22,10 @@ from imager.content.reading import CHUNK
 from imager.oci.addresses import Resolve, check_destination, only_literal, resolve_host
 from imager.oci.connections import Connections, proxy_for
 from imager.oci.errors import RegistryFailedError, UnsafeAddressError, UntrustedCertificateError
-from imager.oci.retry import READING, ConnectionLostError, Patience, request_retries
+from imager.oci.httpretry import reason_of, request_retries
+from imager.oci.retry import READING, ConnectionLostError, Patience
 from imager.oci.tls import DEFAULT_TLS, TlsSettings
-from imager.oci.tracing import log_request, public_url, reason_of
+from imager.oci.tracing import log_request, public_url
 from imager.oci.transport import Body, NoAnswerError, Response, check_scheme, follow, same_origin
 from imager.support.errors import DependencyError
 

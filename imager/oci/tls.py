@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from urllib3.util import create_urllib3_context
+from typing import TYPE_CHECKING
 
 from imager.oci.errors import InvalidRegistrySettingsError
 from imager.support.errors import ImagerError, is_denied
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ class TlsSettings:
 
     def context(self) -> ssl.SSLContext:
         """Create a context for connections; raises InputError when a file is invalid."""
+        import ssl
+
+        from urllib3.util import create_urllib3_context
+
         context = create_urllib3_context()
         if not self.verify:
             context.check_hostname = False
@@ -64,9 +69,13 @@ class TlsSettings:
 
     def problems(self) -> list[str]:
         """Return the problems of the files, one message each."""
+        if not (files := list(self._files())):
+            return []
+        from urllib3.util import create_urllib3_context
+
         context = create_urllib3_context()
         found: list[str] = []
-        for load in self._files():
+        for load in files:
             try:
                 load(context)
             except ImagerError as error:
@@ -91,6 +100,8 @@ def _trust(path: Path, context: ssl.SSLContext) -> None:
 
 @contextlib.contextmanager
 def _explained(what: str, expected: str) -> Iterator[None]:
+    import ssl
+
     try:
         yield
     except ssl.SSLError as error:

@@ -7,18 +7,9 @@ has `fields` with the same information for programs.
 from __future__ import annotations
 
 import logging
-import re
-from http.client import IncompleteRead
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import IncompleteRead as UrllibIncompleteRead
-
 _LOG = logging.getLogger(__name__)
-# Parts of urllib3's and OpenSSL's messages around the cause: connections, numbers, lines of code.
-_WRAPPING = re.compile(
-    r"^(?:(?:<[^>]*>|\w+\(host=[^)]*\)): )?(?:Failed to establish a new connection: )?"
-    r"|\[Errno -?\d+\] |\[SSL[^]]*\] |certificate verify failed: | \(_ssl\.c:\d+\)$"
-)
 
 
 def log_request(method: str, url: str, outcome: int | str, seconds: float) -> None:
@@ -41,19 +32,3 @@ def public_url(url: str) -> str:
     parts = urlsplit(url)
     query = "?..." if parts.query else ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the innermost cause that urllib3 wrapped, without object addresses."""
-    while True:
-        inner = getattr(error, "reason", None) or next(
-            (arg for arg in error.args if isinstance(arg, BaseException)), None
-        )
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    if isinstance(error, IncompleteRead | UrllibIncompleteRead):
-        return "it was closed early"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return _WRAPPING.sub("", str(error)) or type(error).__name__

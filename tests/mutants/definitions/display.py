@@ -128,7 +128,7 @@ MUTANTS = (
     ),
     Mutant(
         "a retry of urllib3 is silent",
-        "imager/oci/retry.py",
+        "imager/oci/httpretry.py",
         '        log_retry(f"{public_url(self.asked)}: {failure}", pause)\n',
         "",
         f"{_TRACING}::test_a_busy_registry",
