@@ -31,7 +31,7 @@ from imager.app.images import default_images as default_images
 from imager.app.node import Machine as Machine
 from imager.app.node import diagnose as diagnose
 from imager.app.node import run_node as run_node
-from imager.app.overlay import opened_profile as opened_profile
+from imager.app.opened_profile import opened_profile as opened_profile
 from imager.app.profiles import builtin_profiles as builtin_profiles
 from imager.app.profiles import image_cache_asset as image_cache_asset
 from imager.app.profiles import open_profile as open_profile

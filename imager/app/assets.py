@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imager.app.boot_assets import AssetOptions, placed_assets, unpack_assets
+from imager.app.assets_of_image import unpack_assets
+from imager.app.boot_assets import AssetOptions, placed_assets
 from imager.bootassets.artifact import PulledFile, plan_artifact, pulled_files
 from imager.bootassets.describe import Inventory, take_inventory
 from imager.bootassets.find import fetch_folder, find_assets, image_folder, package_folder

@@ -19,7 +19,6 @@ from imager.profile.inputs import ContainerAsset
 from imager.profile.model import Profile
 from imager.support.errors import ImagerError
 from imager.support.fields import setting
-from imager.talos.choices import OutputKind
 from imager.talos.version import TalosVersion
 from imager.talos.versions import base_installer
 
@@ -32,14 +31,12 @@ def open_base_installer(
     pulling: Pulling,
     stack: ExitStack,
     overlay: Overlay | None,
-) -> BaseInstaller | None:
-    """Return the base of an installer image, by default Talos's; None for another output.
+) -> BaseInstaller:
+    """Return the base of an installer image, by default Talos's.
 
     The new image carries `overlay`. Layers that it does not contain are not fetched. Raises as
     `image_source` and `image_root`.
     """
-    if profile.output.kind is not OutputKind.INSTALLER:
-        return None
     usual = base_installer(version)
     asset = profile.input.base_installer
     if asset is None:

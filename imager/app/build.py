@@ -6,28 +6,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from imager.app.base_installer import open_base_installer
 from imager.app.boot_assets import AssetOptions, asset_notes, boot_assets, talos_version
 from imager.app.build_cache import open_build_cache
 from imager.app.container_images import Pulling
-from imager.app.overlay import OpenedProfile, open_overlay, overlay_for_installer
-from imager.app.overlay_image import OverlayImage
-from imager.app.signing_keys import enroll_keys, open_secure_boot
+from imager.app.enrollment import enroll_keys
+from imager.app.opened_profile import OpenedProfile
 from imager.bootassets.find import BootAssets
 from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
-from imager.cache.lists import read_image_list
-from imager.efi.secureboot import DEFAULT_FOLDER
-from imager.formats.bmap import bmap
-from imager.formats.ova import Ova
+from imager.content.extents import Content
+from imager.efi.keyfiles import DEFAULT_FOLDER
 from imager.image.bootloader.boot import BuildContext
 from imager.image.destination import Replaced, check_replaceable, output_path
 from imager.image.device import find_device
 from imager.image.disk_formats import DiskImage, disk_image
-from imager.image.outputs import OUTPUTS
-from imager.image.plan import OutputPlan, Target
-from imager.image.stream import Stream, file_job, send_output, tar_job
+from imager.image.outputs import plan_output
+from imager.image.plan import BaseInstaller, OutputPlan, Target
 from imager.image.write import (
     WriteJob,
     Written,
@@ -35,9 +31,7 @@ from imager.image.write import (
     write_output,
     write_to_device,
 )
-from imager.oci.push import Pushed, PushOptions, push
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
 from imager.profile.leftout import left_out
 from imager.profile.model import Profile
@@ -52,7 +46,15 @@ from imager.support.reporter import QUIET, Reporter
 from imager.support.repro import source_date_epoch
 from imager.support.units import MIB
 from imager.talos.choices import DiskFormat, OutFormat, OutputKind
+from imager.talos.version import TalosVersion
 from imager.talos.versions import require_image_cache
+
+if TYPE_CHECKING:
+    from imager.app.overlay_image import OverlayImage
+    from imager.efi.secureboot import SecureBoot
+    from imager.image.overlay import InstalledOverlay
+    from imager.image.stream import Stream
+    from imager.oci.push import Pushed
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def planned_build(
     layer cache, and boot assets of an image to the user's cache. Raises ImagerError for any problem
     with the profile's inputs.
     """
-    required = read_image_list(options.require_images) if options.require_images else ()
+    required = _required(options)
     path = _path(profile, options)
     replaced = check_replaceable(path, clobber=options.clobber) if options.names_file else None
     with ExitStack() as stack:
@@ -151,7 +153,7 @@ def planned_build(
         beside = path.absolute().with_name("image-cache") if options.writes_file else None
         pulling = Pulling(options.registries, options.layer_cache, reporter, beside)
         target, notes = _target(OpenedProfile(profile, overlay), options, required, pulling, stack)
-        plan = OUTPUTS[profile.output.kind](target)
+        plan = plan_output(profile.output.kind, target)
         image = _disk_image(profile, plan, target.build)
         yield Planned(
             plan=replace(plan, notes=(*plan.notes, *notes)),
@@ -220,11 +222,10 @@ def _target(
         scratch=stack.enter_context(scratch_folder()),
         platform=profile.platform,
         sector_size=profile.output.image_options.disk_sector_size,
-        secure_boot=open_secure_boot(profile, options.secureboot, reporter),
+        secure_boot=_secure_boot(profile, options.secureboot, reporter),
         enroll_keys=enroll_keys(profile),
-        overlay=open_overlay(opened, pulling, stack),
+        overlay=_overlay(opened, pulling, stack),
     )
-    carried = overlay_for_installer(opened, pulling, stack)
     target = Target(
         build=context,
         cache=cache,
@@ -232,10 +233,53 @@ def _target(
         extra_kernel_args=profile.customization.extra_kernel_args,
         disk_size=profile.output.image_options.disk_size,
         bootloader=profile.output.bootloader,
-        base_installer=open_base_installer(profile, version, pulling, stack, carried),
+        base_installer=_base_installer(opened, version, pulling, stack),
     )
     taken = asset_notes(profile, assets)
     return target, (*named.notes, *taken, *added, *left_out(profile, version))
+
+
+# What few builds need is loaded by those alone.
+
+
+def _required(options: BuildOptions) -> Sequence[Reference]:
+    """Return the images that the cache must contain."""
+    if not options.require_images:
+        return ()
+    from imager.cache.lists import read_image_list
+
+    return read_image_list(options.require_images)
+
+
+def _secure_boot(profile: Profile, folder: Path, reporter: Reporter) -> SecureBoot | None:
+    """Return the keys that sign the output, if it is signed; see `open_secure_boot`."""
+    if not (profile.secureboot or profile.input.secureboot):
+        return None
+    from imager.app.signing_keys import open_secure_boot
+
+    return open_secure_boot(profile, folder, reporter)
+
+
+def _overlay(opened: OpenedProfile, pulling: Pulling, stack: ExitStack) -> InstalledOverlay | None:
+    """Return what the profile's overlay adds to the output; see `open_overlay`."""
+    if opened.profile.overlay is None:
+        return None
+    from imager.app.overlay import open_overlay
+
+    return open_overlay(opened, opened.profile.overlay, pulling, stack)
+
+
+def _base_installer(
+    opened: OpenedProfile, version: TalosVersion, pulling: Pulling, stack: ExitStack
+) -> BaseInstaller | None:
+    """Return the base of an installer image; see `open_base_installer`."""
+    if opened.profile.output.kind is not OutputKind.INSTALLER:
+        return None
+    from imager.app.base_installer import open_base_installer
+    from imager.app.overlay import overlay_for_installer
+
+    carried = overlay_for_installer(opened, pulling, stack)
+    return open_base_installer(opened.profile, version, pulling, stack, carried)
 
 
 def _extended(
@@ -255,7 +299,7 @@ def _disk_image(profile: Profile, plan: OutputPlan, build: BuildContext) -> Disk
         return plan.content
     options = profile.output.image_options
     image = disk_image(plan.content, options.disk_format, options.disk_options, build)
-    if isinstance(image, Ova) and profile.output.out_format is not OutFormat.RAW:
+    if not isinstance(image, Content) and profile.output.out_format is not OutFormat.RAW:
         raise UnsupportedError(
             f"{setting('output.outFormat', profile.output.out_format.value)}: an OVA is compressed"
             " already",
@@ -269,7 +313,8 @@ def _device(profile: Profile, options: BuildOptions, image: DiskImage) -> BlockD
     if options.device is None:
         return None
     kind, disk = profile.output.kind, profile.output.image_options
-    if not kind.is_medium or disk.disk_format is not DiskFormat.RAW or isinstance(image, Ova):
+    is_raw = disk.disk_format is DiskFormat.RAW
+    if not (kind.is_medium and is_raw and isinstance(image, Content)):
         raise UnsupportedError(
             "--output-device is for an ISO, a USB stick or a raw disk image: this is"
             f" {_kind(profile)}",
@@ -315,8 +360,12 @@ def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QU
 
 def _send(job: WriteJob, stream: Stream, options: BuildOptions, reporter: Reporter) -> Written:
     """Send an output, from a temporary file if it cannot be made in order."""
+    from imager.image.stream import file_job, send_output, tar_job
+
     described = None
     if options.bmap:
+        from imager.formats.bmap import bmap
+
         with reporter.waiting(f"describing {job.path}"):
             described = bmap(job.disk)
     with ExitStack() as stack:
@@ -336,6 +385,9 @@ def push_build(planned: Planned, options: BuildOptions, reporter: Reporter = QUI
     Raises InputError for an invalid reference and for another output, DependencyError if the
     registry fails.
     """
+    from imager.oci.push import PushOptions, push
+    from imager.oci.registry import RegistryClient
+
     reference = Reference.parse_strict(options.push or "")
     image = planned.plan.image
     if image is None:
@@ -353,7 +405,7 @@ def build(profile: Profile, options: BuildOptions, reporter: Reporter = QUIET) -
 
 def _space_needed(image: DiskImage, out_format: OutFormat) -> int:
     """Return the largest size on the disk that the output may have."""
-    if isinstance(image, Ova):
+    if not isinstance(image, Content):
         return image.largest + _METADATA_SLACK
     ratio = _HOLE_RATIOS.get(out_format)
     holes = (image.size - image.data_size) // ratio if ratio else 0

@@ -5,17 +5,19 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imager.cache.pull import Puller, PullOptions
 from imager.oci.location import open_local_image
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.oci.registry import RegistryClient
-from imager.oci.rootfs import ImageRoot
 from imager.oci.settings import RegistrySettings
 from imager.oci.source import ImageSource
 from imager.profile.inputs import ContainerAsset
 from imager.support.reporter import QUIET, Reporter
+
+if TYPE_CHECKING:
+    from imager.oci.rootfs import ImageRoot
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ def place_of(asset: ContainerAsset) -> str:
 def image_source(asset: ContainerAsset, platform: Platform, puller: Puller) -> ImageSource:
     """Return the image of a registry, a layout or an archive; raises as `open_local_image`."""
     if asset.image_ref:
+        from imager.oci.registry import RegistryClient
+
         client = RegistryClient.from_settings(puller.registries)
         return client.image(Reference.parse_strict(asset.image_ref))
     return open_local_image(Path(place_of(asset)), platform)
@@ -53,6 +57,8 @@ def image_source(asset: ContainerAsset, platform: Platform, puller: Puller) -> I
 
 def image_root(source: ImageSource, platform: Platform, where: str, puller: Puller) -> ImageRoot:
     """Return the root file system of an image for `platform`; raises as `ImageRoot.open`."""
+    from imager.oci.rootfs import ImageRoot
+
     return ImageRoot.open(
         source, platform, where=where, fetch=lambda layer: puller.layer(source, layer, where)
     )

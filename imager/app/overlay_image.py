@@ -18,6 +18,7 @@ from imager.oci.rootfs import ImageRoot
 from imager.profile.inputs import ContainerAsset
 from imager.profile.load import (
     LARGEST_PROFILE,
+    SMALLEST_PROFILE,
     Layer,
     load_profile,
     parse_yaml,
@@ -27,10 +28,6 @@ from imager.profile.load import (
 from imager.support.arch import ARCHES, Arch
 from imager.support.errors import InputError
 from imager.support.sandbox import host_arch
-from imager.talos.choices import OutputKind
-
-# What a profile must have: merged below the fields of a part of one, it makes them a whole one.
-SMALLEST_PROFILE = {"output": {"kind": OutputKind.IMAGE.value}}
 
 
 @dataclass(frozen=True, slots=True)

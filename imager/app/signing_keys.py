@@ -1,4 +1,4 @@
-"""Open what a profile signs with, and decide how firmware gets the keys."""
+"""Open what a profile signs with."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from pathlib import Path
 from imager.efi.aws_signer import AwsKey
 from imager.efi.azure_signer import AzureKey
 from imager.efi.grpc_signer import grpc_key, grpc_signer
+from imager.efi.keyfiles import DEFAULT_FOLDER, WELL_KNOWN, SecureBootFiles
 from imager.efi.pkcs11_signer import SCHEME, pkcs11_key, pkcs11_signer
-from imager.efi.secureboot import (
-    DEFAULT_FOLDER,
-    WELL_KNOWN,
-    SecureBoot,
-    SecureBootFiles,
-    load_secure_boot,
-)
+from imager.efi.secureboot import SecureBoot, load_secure_boot
 from imager.efi.signer import KeySigner, Signer
 from imager.profile.inputs import PcrSigningKey, SecureBootInput, SigningKeyAndCertificate
 from imager.profile.model import Profile
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
 from imager.support.reporter import Reporter
-from imager.talos.choices import EnrollKeys, OutputKind
+from imager.talos.choices import OutputKind
 
 # Profiles printed by Talos contain its default paths; these mean the folder of keys.
 _USUAL = SecureBootFiles.in_folder(DEFAULT_FOLDER)
@@ -112,17 +107,3 @@ def _remote_key(key: PcrSigningKey | None) -> KeySigner | None:
     if key.azure_vault_url:
         return AzureKey(key.azure_vault_url, key.azure_key_id, key.azure_key_version).open()
     return AwsKey(key.aws_kms_key_id, key.aws_region).open()
-
-
-def enroll_keys(profile: Profile) -> EnrollKeys:
-    """Return how to enroll keys; raises InputError if it is set but there are no keys."""
-    asked = profile.output.enroll_keys
-    if not profile.secureboot:
-        if asked not in (None, EnrollKeys.OFF, EnrollKeys.IF_SAFE):
-            field = setting(f"{profile.output.options_path}.sdBootEnrollKeys", asked.value)
-            raise InputError(
-                f"{field}: without SecureBoot there are no keys to enroll",
-                hint="build secureboot-iso or secureboot-metal, or leave it out",
-            )
-        return EnrollKeys.OFF
-    return asked or EnrollKeys.IF_SAFE

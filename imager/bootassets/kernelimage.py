@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from imager.bootassets.errors import BootAssetError
 from imager.bootassets.find import Asset, BootAssets
 from imager.bootassets.kernelversion import kernel_version
 from imager.content.extents import Content
-from imager.efi.measured import with_signatures
-from imager.efi.pcr import public_key_pem
 from imager.efi.pe import check_pe
-from imager.efi.signer import KeySigner
 from imager.efi.systemd import version_number
 from imager.efi.uki import plan_uki
 from imager.efi.uki_sections import UkiParts, UkiProfile, uki_sections
+
+if TYPE_CHECKING:
+    from imager.efi.signer import KeySigner
 
 # systemd's release notes; older stubs use the last command line in the UKI.
 _PROFILES_SINCE = 257
@@ -71,8 +74,12 @@ def unified_kernel_image(
         kernel=efi_asset(assets, Asset.KERNEL),
         initramfs=initramfs_asset(assets),
         uname=kernel_version(assets.path(Asset.KERNEL)),
-        pcr_public_key=public_key_pem(pcr_signer) if pcr_signer else b"",
         profiles=profiles,
     )
-    sections = uki_sections(parts)
-    return plan_uki(stub, with_signatures(stub, sections, pcr_signer) if pcr_signer else sections)
+    if pcr_signer is None:
+        return plan_uki(stub, uki_sections(parts))
+    from imager.efi.measured import with_signatures
+    from imager.efi.pcr import public_key_pem
+
+    sections = uki_sections(replace(parts, pcr_public_key=public_key_pem(pcr_signer)))
+    return plan_uki(stub, with_signatures(stub, sections, pcr_signer))

@@ -18,8 +18,6 @@ from imager.cache.opened import (
     lacking_folders,
     select_entry,
 )
-from imager.cache.tars import open_layout_image, open_tar_file
-from imager.cache.volumes import image_tree, is_image
 from imager.content.folder import open_folder
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.layout import blob_path as layout_blob_path
@@ -46,7 +44,7 @@ def _open(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
     if not path.exists():
         raise NotAnImageCacheError(f"image cache {path} does not exist", hint=_missing_hint(path))
     if path.is_file() or path.is_block_device():
-        return _open_image(path, fail) if is_image(path) else open_tar_file(path, arch, fail)
+        return _open_file(path, arch, fail)
     if is_layout(path):
         return _open_layout(path, arch, fail)
     if (path / "manifests").is_dir():
@@ -69,6 +67,8 @@ def is_layout(path: Path) -> bool:
 
 
 def _open_layout(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
+    from imager.cache.tars import open_layout_image
+
     layout = Layout.open(path)
     image = LayoutImage(layout, select_entry(str(path), layout.index, arch))
     opened = open_layout_image(str(path), image, fail, listed=f"NAME=oci:{path}")
@@ -85,7 +85,13 @@ def _unnamed(image: LayoutImage) -> tuple[Path, ...]:
     return tuple(folder / path for path in sorted(found - expected))
 
 
-def _open_image(path: Path, fail: Fail) -> OpenedCache:
+def _open_file(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
+    # The readers of file systems, and of tars
+    from imager.cache.tars import open_tar_file
+    from imager.cache.volumes import image_tree, is_image
+
+    if not is_image(path):
+        return open_tar_file(path, arch, fail)
     cache = load_cache(str(path), image_tree(path.resolve()), fail=fail)
     return OpenedCache(cache, CacheKind.IMAGE)
 

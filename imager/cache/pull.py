@@ -8,15 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.cache.blobstore import BlobStore
 from imager.cache.contents import BlobSource
 from imager.cache.opened import OpenedCache, only_layer, platforms_of, select_entry
-from imager.cache.tars import open_layer
 from imager.content.extents import Content
 from imager.oci.manifest import Descriptor, Index
 from imager.oci.reference import Reference
 from imager.oci.settings import RegistrySettings
-from imager.oci.sinks import Discard
 from imager.support.arch import Arch
 from imager.support.errors import Fail, stop_at
 from imager.support.folders import check_free_space
@@ -25,6 +22,7 @@ from imager.support.reporter import Reporter
 from imager.support.workers import Work
 
 if TYPE_CHECKING:
+    from imager.cache.blobstore import BlobStore
     from imager.oci.source import ImageSource
 
 
@@ -44,6 +42,8 @@ class Puller:
         `arch` and `fail` are as for `open_cache`. Raises as `open_cache`, and DependencyError if
         the registry fails.
         """
+        from imager.cache.blobstore import BlobStore
+        from imager.cache.tars import open_layer
         from imager.oci.registry import RegistryClient
 
         store = BlobStore.open(self.layer_cache)
@@ -64,6 +64,9 @@ class Puller:
 
         `label` names the image in progress output. Raises as `ImageSource.fetch_blob`.
         """
+        from imager.cache.blobstore import BlobStore
+        from imager.oci.sinks import Discard
+
         content = image.blob_content(layer)
         if content is None:
             store = BlobStore.open(self.layer_cache)

@@ -25,7 +25,7 @@ def build(
     """Build the profile that the command is named after."""
     from imager.app.build import BuildOptions, planned_build, push_build, write_build
     from imager.app.container_images import Pulling
-    from imager.app.overlay import opened_profile
+    from imager.app.opened_profile import opened_profile
     from imager.app.profiles import is_name, read_layer
     from imager.cli import build_text
     from imager.cli.naming import Naming

@@ -1,10 +1,4 @@
-"""Load everything needed to sign a SecureBoot output, from files with Talos's names.
-
-uki-signing-key.pem uki-signing-cert.pem    sign the loader and the UKI
-pcr-signing-key.pem                         signs the policies for the TPM
-PK.auth KEK.auth db.auth                    all three, or none to create them with the signing key
-well-known/db/ well-known/KEK/              additional third-party certificates to trust
-"""
+"""Load everything needed to sign a SecureBoot output, from files: see `keyfiles`."""
 
 from __future__ import annotations
 
@@ -18,36 +12,11 @@ from imager.efi.databases import accepts
 from imager.efi.efivars import Variable
 from imager.efi.enrollment import enrollment, enrollment_problems, load_auth, load_well_known
 from imager.efi.errors import InvalidKeyError
+from imager.efi.keyfiles import DEFAULT_FOLDER, SecureBootFiles
 from imager.efi.signer import KeySigner, Signer, load_key, load_signer
 from imager.support.errors import InputError
 
-DEFAULT_FOLDER = Path("/secureboot")
-WELL_KNOWN = "well-known"
 _VARIABLES = (Variable.PK, Variable.KEK, Variable.DB)
-
-
-@dataclass(frozen=True, slots=True)
-class SecureBootFiles:
-    """The paths of keys and certificates; `variables` are PK.auth, KEK.auth and db.auth.
-
-    `well_known` is the folder of additional third-party certificates to trust.
-    """
-
-    key: Path
-    certificate: Path
-    pcr_key: Path
-    variables: tuple[Path, Path, Path]
-    well_known: Path | None = None
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> SecureBootFiles:
-        """Return the files in `folder` with their standard names."""
-        return cls(
-            folder / "uki-signing-key.pem",
-            folder / "uki-signing-cert.pem",
-            folder / "pcr-signing-key.pem",
-            (folder / "PK.auth", folder / "KEK.auth", folder / "db.auth"),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 from imager.content.extents import Content
-from imager.formats.ova import Ova, plan_ova
-from imager.formats.ovf import Property, VirtualMachine
-from imager.formats.qcow2 import plan_qcow2
-from imager.formats.vhd import plan_vhd
 from imager.image.bootloader.boot import BuildContext
 from imager.profile.disk_options import DiskOptions
 from imager.support.repro import derived_uuid
 from imager.talos.choices import DiskFormat
 
-# What the user may enter when the machine is imported; the node's kernel arguments ask for it.
-_CONFIGURATION = Property("talos.config", "Talos config data", "Inline Talos config")
+if TYPE_CHECKING:
+    from imager.formats.ova import Ova
+
 _MACHINE = "talos"
 _VHD = "talos-vhd"
 
 # What is written to a file: bytes, or an OVA, whose size is known when its disk is compressed.
-DiskImage = Content | Ova
+DiskImage: TypeAlias = "Content | Ova"
 
 
 def disk_image(
@@ -29,8 +28,12 @@ def disk_image(
         case DiskFormat.RAW:
             return disk
         case DiskFormat.QCOW2:
+            from imager.formats.qcow2 import plan_qcow2
+
             return plan_qcow2(disk, cluster_size=options.cluster_size)
         case DiskFormat.VHD:
+            from imager.formats.vhd import plan_vhd
+
             return plan_vhd(
                 disk,
                 created=build.timestamp,
@@ -38,5 +41,14 @@ def disk_image(
                 force_size=options.force_size,
             )
         case DiskFormat.OVA:
-            machine = VirtualMachine(_MACHINE, (_CONFIGURATION,), efi=build.secure_boot is not None)
-            return plan_ova(disk, machine, timestamp=build.timestamp)
+            return _ova(disk, build)
+
+
+def _ova(disk: Content, build: BuildContext) -> Ova:
+    from imager.formats.ova import plan_ova
+    from imager.formats.ovf import Property, VirtualMachine
+
+    # What the user may enter when the machine is imported; the node's kernel arguments ask for it.
+    configuration = Property("talos.config", "Talos config data", "Inline Talos config")
+    machine = VirtualMachine(_MACHINE, (configuration,), efi=build.secure_boot is not None)
+    return plan_ova(disk, machine, timestamp=build.timestamp)

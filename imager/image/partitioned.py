@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from imager.content.extents import Content
 from imager.formats.gpt.entries import Partition
 from imager.formats.gpt.table import plan_gpt
 from imager.image.bootloader.boot import PlannedPartition
 from imager.image.errors import OverlayFailedError
-from imager.image.overlay import InstalledOverlay
 from imager.image.plan import Region, RegionKind
 from imager.support.repro import derived_uuid
+
+if TYPE_CHECKING:
+    from imager.image.overlay import InstalledOverlay
 
 
 def partitioned(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from imager.cache.cache import ImageCache
 from imager.content.extents import Content
 from imager.image.bootloader.boot import BootTarget, BuildContext
 from imager.image.bootloader.entries import disk_entries, medium_entries, single_entry
-from imager.image.overlay import Overlay
-from imager.oci.layered import BaseImage, LayeredImage
 from imager.oci.reference import Reference
 from imager.support.errors import InputError
 from imager.support.fields import setting
@@ -19,6 +18,10 @@ from imager.talos.choices import Bootloader
 from imager.talos.cmdline import kernel_cmdline
 from imager.talos.kernel_arguments import KernelTarget
 from imager.talos.meta import meta_kernel_argument
+
+if TYPE_CHECKING:
+    from imager.image.overlay import Overlay
+    from imager.oci.layered import BaseImage, LayeredImage
 
 
 @dataclass(frozen=True, slots=True)

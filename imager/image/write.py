@@ -5,25 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
 from imager.content.copier import write_content, write_error
 from imager.content.digests import Check, checking
 from imager.content.extents import Content, FileRange, StreamRange
-from imager.content.packing.chunks import Packed
-from imager.content.packing.gzipmember import pack_gzip
-from imager.content.packing.xzstream import pack_xz
-from imager.content.packing.zstdframe import pack_zstd
 from imager.content.reading import iterate_bytes, iterate_content, zeros
-from imager.content.sparse_tar import plan_sparse_tar
 from imager.content.writeback import flushing
-from imager.formats.bmap import bmap
-from imager.formats.ova import Ova, write_ova
 from imager.image.device import open_device, write_device
 from imager.image.disk_formats import DiskImage
 from imager.support.atomic import atomic_file, write_atomic
@@ -32,6 +26,10 @@ from imager.support.errors import InputError
 from imager.support.reporter import Advance
 from imager.support.workers import usable_cores
 from imager.talos.choices import OutFormat
+
+if TYPE_CHECKING:
+    from imager.content.packing.chunks import Packed
+    from imager.formats.ova import Ova
 
 # The name that Google Cloud requires.
 _TAR_MEMBER = "disk.raw"
@@ -57,13 +55,15 @@ class WriteJob:
     def stored(self) -> Content:
         """The content that is written or compressed: that of the output, or a tar of it."""
         if self.out_format is OutFormat.TAR_GZ:
+            from imager.content.sparse_tar import plan_sparse_tar
+
             return plan_sparse_tar(_TAR_MEMBER, self.disk, timestamp=self.timestamp)
         return self.disk
 
     @property
     def disk(self) -> Content:
         """The content, or that of the disk in an OVA."""
-        return self.content.disk if isinstance(self.content, Ova) else self.content
+        return self.content if isinstance(self.content, Content) else self.content.disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,8 @@ def write_to_device(job: WriteJob, device: BlockDevice, *, progress: Advance) ->
 
 def write_bmap(job: WriteJob) -> None:
     """Describe the job's content in a file beside it: see `imager.formats.bmap`."""
+    from imager.formats.bmap import bmap
+
     write_atomic(bmap_path(job.path), bmap(job.disk), mode=0o644)
 
 
@@ -146,13 +148,15 @@ _Writer = Callable[["WriteJob", int, Advance], str | None]
 
 
 def _writer(job: WriteJob) -> _Writer:
-    if isinstance(job.content, Ova):
-        return _write_ova
+    if not isinstance(job.content, Content):
+        return partial(_write_ova, job.content)
     return _write_raw if job.out_format is OutFormat.RAW else _write_packed
 
 
-def _write_ova(job: WriteJob, target: int, progress: Advance) -> str | None:
-    write_ova(cast("Ova", job.content), target, jobs=usable_cores(), progress=progress)
+def _write_ova(ova: Ova, job: WriteJob, target: int, progress: Advance) -> str | None:
+    from imager.formats.ova import write_ova
+
+    write_ova(ova, target, jobs=usable_cores(), progress=progress)
     if not job.checksum:
         return None
     return _content_sha256(Content.of_file(Path(f"/proc/self/fd/{target}")), threading.Event())
@@ -192,23 +196,35 @@ def _content_sha256(content: Content, ended: threading.Event) -> str:
     return digest.hexdigest()
 
 
-_Packer = Callable[..., Generator[Packed, None, None]]
-_PACKERS: Mapping[OutFormat, _Packer] = {
-    OutFormat.TAR_GZ: pack_gzip,
-    OutFormat.XZ: pack_xz,
-    OutFormat.GZ: pack_gzip,
-    OutFormat.ZST: pack_zstd,
-}
+def _packer(out_format: OutFormat) -> Callable[..., Generator[Packed, None, None]]:
+    """Return the function that compresses; the libraries of the others are not loaded."""
+    match out_format:
+        case OutFormat.XZ:
+            from imager.content.packing.xzstream import pack_xz
+
+            return pack_xz
+        case OutFormat.ZST:
+            from imager.content.packing.zstdframe import pack_zstd
+
+            return pack_zstd
+        case OutFormat.GZ | OutFormat.TAR_GZ:
+            from imager.content.packing.gzipmember import pack_gzip
+
+            return pack_gzip
+        case OutFormat.RAW:
+            raise ValueError("a raw output is not compressed")
 
 
 def in_order(job: WriteJob) -> Generator[Packed, None, None]:
     """Yield the bytes of an output that is not an OVA; raises like `iterate_content`."""
     if job.out_format is OutFormat.RAW:
         return _plain(job.disk)
-    return _PACKERS[job.out_format](job.stored, threads=usable_cores())
+    return _packer(job.out_format)(job.stored, threads=usable_cores())
 
 
 def _plain(content: Content) -> Generator[Packed, None, None]:
+    from imager.content.packing.chunks import Packed
+
     for piece in iterate_content(content):
         if isinstance(piece, int):
             yield from map(Packed, zeros(piece))

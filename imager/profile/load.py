@@ -17,12 +17,15 @@ from imager.profile.validators import shown
 from imager.support.errors import InputError, InvalidProfileError
 from imager.support.fields import Location, dotted
 from imager.support.yamldocs import PARSER_ERRORS, CheckedComposer, yaml_problem
+from imager.talos.choices import OutputKind
 
 Layer = Mapping[str, Any]
 # Returns the data of the profile with a name.
 Bases = Callable[[str], Layer]
 
 LARGEST_PROFILE = 1 << 20
+# What a profile must have: merged below the fields of a part of one, it makes them a whole one.
+SMALLEST_PROFILE = {"output": {"kind": OutputKind.IMAGE.value}}
 _BASE_DEPTH = 8
 # Descriptions of wrong values, by pydantic's error type.
 _NOT = {

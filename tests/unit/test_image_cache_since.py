@@ -9,7 +9,6 @@ import pytest
 from imager.app.build import BuildOptions, planned_build
 from imager.app.check_config import SizedCache, check_machine_config
 from imager.cache.open import open_cache
-from imager.image.outputs import OUTPUTS
 from imager.profile.load import load_profile, read_builtin
 from imager.support.errors import InvalidConfigError, UnsupportedError
 from imager.support.reporter import ProgressStyle, make_reporter
@@ -32,7 +31,7 @@ def test_the_rule() -> None:
         assert "Talos v1.9.0 or later" in caught.value.hint
 
 
-@pytest.mark.parametrize("kind", OUTPUTS)
+@pytest.mark.parametrize("kind", OutputKind)
 @pytest.mark.parametrize("version", ["v1.8.4", "v1.7.0"])
 def test_every_output_refuses(tmp_path: Path, kind: OutputKind, version: str) -> None:
     cache = make_layout(make_flat(tmp_path / "flat", images=1), tmp_path / "layout")

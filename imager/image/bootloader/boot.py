@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from imager.bootassets.find import BootAssets
 from imager.content.extents import Content
 from imager.content.tree import File, PlacedFile, Tree
-from imager.efi.secureboot import SecureBoot
-from imager.image.overlay import InstalledOverlay
 from imager.support.arch import Arch
 from imager.talos.choices import EnrollKeys
 from imager.talos.platforms import METAL
 from imager.talos.version import TalosVersion
 from imager.talos.versions import Quirks, quirks
+
+if TYPE_CHECKING:
+    from imager.efi.secureboot import SecureBoot
+    from imager.image.overlay import InstalledOverlay
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,6 @@ from imager.bootassets.find import Asset
 from imager.bootassets.kernelimage import efi_asset
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
-from imager.efi.authenticode import sign_pe
-from imager.efi.certificates import der
 from imager.efi.systemd import version_number
 from imager.image.bootloader.boot import BootTarget, DiskBoot, IsoBoot, PlannedPartition
 from imager.image.bootloader.esp import disk_loader, esp_partition, medium_loader
@@ -74,6 +72,8 @@ def loader(target: BootTarget) -> Content:
     binary = efi_asset(target.build.assets, Asset.SD_BOOT)
     if target.build.secure_boot is None:
         return binary
+    from imager.efi.authenticode import sign_pe
+
     return sign_pe(binary, target.build.secure_boot.signer, name=Asset.SD_BOOT.value)
 
 
@@ -101,6 +101,8 @@ def plan_iso_boot(target: BootTarget) -> IsoBoot:
     """Return an ISO's ESP, for SecureBoot with the signer's certificate."""
     files = medium_files(target)
     if target.build.secure_boot:
+        from imager.efi.certificates import der
+
         certificate = der(target.build.secure_boot.signer.certificate)
         files = (*files, File(_CERTIFICATE, Content.of_bytes(certificate)))
     return IsoBoot(Tree.of(files), _how(target), notes=_notes(target))

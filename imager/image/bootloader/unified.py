@@ -5,7 +5,6 @@ from __future__ import annotations
 from imager.bootassets.kernelimage import knows_profiles, unified_kernel_image
 from imager.content.extents import Content
 from imager.content.tree import File
-from imager.efi.authenticode import sign_pe
 from imager.efi.uki_sections import UkiProfile, os_release
 from imager.image.bootloader.boot import BootTarget, MenuEntry
 
@@ -64,4 +63,8 @@ def _unified(target: BootTarget, entries: tuple[MenuEntry, ...]) -> Content:
         profiles=profiles if _has_profiles(target) else None,
         pcr_signer=secure_boot.pcr_signer if secure_boot else None,
     )
-    return sign_pe(image, secure_boot.signer, name=_NAME) if secure_boot else image
+    if secure_boot is None:
+        return image
+    from imager.efi.authenticode import sign_pe
+
+    return sign_pe(image, secure_boot.signer, name=_NAME)

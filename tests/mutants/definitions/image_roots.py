@@ -89,7 +89,7 @@ MUTANTS = (
     ),
     Mutant(
         "boot assets of an image are unpacked each time",
-        "imager/app/boot_assets.py",
+        "imager/app/assets_of_image.py",
         "        if not folder.is_dir():\n",
         "        if folder:\n",
         f"{_ASSETS}::test_a_second_build_asks_for_nothing",
