@@ -20,7 +20,6 @@ from imager.content.extents import Content
 from imager.efi.keyfiles import DEFAULT_FOLDER
 from imager.image.bootloader.boot import BuildContext
 from imager.image.destination import Replaced, check_replaceable, output_path
-from imager.image.device import find_device
 from imager.image.disk_formats import DiskImage, disk_image
 from imager.image.outputs import plan_output
 from imager.image.plan import BaseInstaller, OutputPlan, Target
@@ -312,6 +311,8 @@ def _device(profile: Profile, options: BuildOptions, image: DiskImage) -> BlockD
     """Return the disk to write to, checked; None if the output is a file."""
     if options.device is None:
         return None
+    from imager.image.device import find_device
+
     kind, disk = profile.output.kind, profile.output.image_options
     is_raw = disk.disk_format is DiskFormat.RAW
     if not (kind.is_medium and is_raw and isinstance(image, Content)):

@@ -12,7 +12,6 @@ from imager.oci.reference import Reference
 from imager.profile.load import LARGEST_PROFILE, Layer, load_profile, parse_yaml, read_builtin
 from imager.profile.model import Profile
 from imager.profile.names import builtin_names, is_profile_file
-from imager.profile.reference import starter
 from imager.support.errors import InputError
 from imager.support.inputs import STDIN, input_name, read_input
 
@@ -112,5 +111,7 @@ def starter_profile(base: str) -> str:
 
     Raises InputError for an unknown base.
     """
+    from imager.profile.reference import starter
+
     read_builtin(base)
     return starter(base)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from imager.cache import verify
-from imager.cache.diff import CacheDiff, diff_caches
-from imager.cache.info import CacheInfo, cache_info
 from imager.cache.location import CacheLocation
 from imager.cache.pull import DEFAULT_PULL, PullOptions
 from imager.oci.platform import Platform
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
+
+if TYPE_CHECKING:
+    from imager.cache.diff import CacheDiff
+    from imager.cache.info import CacheInfo
 
 
 def describe_cache(
@@ -21,6 +24,8 @@ def describe_cache(
 
     Raises InputError for a damaged cache, DependencyError if a registry fails.
     """
+    from imager.cache.info import cache_info
+
     with options.puller(reporter) as puller, scratch_folder() as scratch:
         return cache_info(location.open(puller), scratch=scratch)
 
@@ -53,5 +58,7 @@ def compare_caches(
 
     Raises as `describe_cache`.
     """
+    from imager.cache.diff import diff_caches
+
     with options.puller(reporter) as puller:
         return diff_caches(*(location.open(puller).cache for location in (old, new)))

@@ -11,11 +11,10 @@ from imager.bootassets.kernelversion import kernel_version
 from imager.content.extents import Content
 from imager.efi.pe import check_pe
 from imager.efi.systemd import version_number
-from imager.efi.uki import plan_uki
-from imager.efi.uki_sections import UkiParts, UkiProfile, uki_sections
 
 if TYPE_CHECKING:
     from imager.efi.signer import KeySigner
+    from imager.efi.uki_sections import UkiProfile
 
 # systemd's release notes; older stubs use the last command line in the UKI.
 _PROFILES_SINCE = 257
@@ -66,6 +65,9 @@ def unified_kernel_image(
     images signed with the key; this reads kernel and initramfs. Raises InputError if an asset is
     missing or invalid, UnsupportedError if the stub's measurements are unknown.
     """
+    from imager.efi.uki import plan_uki
+    from imager.efi.uki_sections import UkiParts, uki_sections
+
     stub = assets.path(Asset.SD_STUB)
     check_pe(stub, machine=assets.arch.pe_machine, what=_WHAT[Asset.SD_STUB])
     parts = UkiParts(

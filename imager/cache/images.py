@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from imager.cache.cache import ImageCache
@@ -120,3 +120,8 @@ def _part(cache: ImageCache, manifest: RawManifest, platform: Platform | None) -
 def all_blobs(images: Iterable[CachedImage]) -> dict[Digest, Descriptor]:
     """Return the blobs of `images`, without duplicates."""
     return {digest: blob for image in images for digest, blob in image.blobs.items()}
+
+
+def unreferenced_blobs(cache: ImageCache, images: Sequence[CachedImage]) -> tuple[Digest, ...]:
+    """Return the blobs of `cache` that none of `images` refers to, sorted."""
+    return tuple(sorted(cache.blobs.keys() - all_blobs(images).keys()))

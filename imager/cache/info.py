@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imager.cache.cache import ImageCache
-from imager.cache.images import CachedImage, all_blobs, cached_images, cached_signatures
+from imager.cache.images import (
+    CachedImage,
+    all_blobs,
+    cached_images,
+    cached_signatures,
+    unreferenced_blobs,
+)
 from imager.cache.opened import OpenedCache
 from imager.formats.ext4.default import minimum_default_ext4_size
 from imager.formats.ext4.plan import minimum_ext4_size
@@ -68,8 +73,3 @@ def cache_info(opened: OpenedCache, *, scratch: Path) -> CacheInfo:
         volume_size=minimum_ext4_size(cache.tree, scratch=scratch),
         node_volume_size=minimum_default_ext4_size(cache.tree, scratch=scratch),
     )
-
-
-def unreferenced_blobs(cache: ImageCache, images: Sequence[CachedImage]) -> tuple[Digest, ...]:
-    """Return the blobs of `cache` that none of `images` refers to, sorted."""
-    return tuple(sorted(cache.blobs.keys() - all_blobs(images).keys()))

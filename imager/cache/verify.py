@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imager.cache.cache import ImageCache
-from imager.cache.images import CachedImage, cached_images, cached_signatures
-from imager.cache.info import unreferenced_blobs
+from imager.cache.images import (
+    CachedImage,
+    cached_images,
+    cached_signatures,
+    unreferenced_blobs,
+)
 from imager.cache.opened import OpenedCache
 from imager.content.digests import failed_checks
 from imager.oci.manifest import Index

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imager.cache.diff import CacheDiff, ImageChange
-from imager.cache.edit import Addition, Pruning
-from imager.cache.images import CachedImage
-from imager.cache.info import CacheInfo
-from imager.cache.verify import Verification
 from imager.cli.tables import blob_json, exact_size, json_object, mebibytes, table
-from imager.oci.digest import Digest
 from imager.support.units import count
+
+if TYPE_CHECKING:
+    from imager.cache.diff import CacheDiff, ImageChange
+    from imager.cache.edit import Addition, Pruning
+    from imager.cache.images import CachedImage
+    from imager.cache.info import CacheInfo
+    from imager.cache.verify import Verification
+    from imager.oci.digest import Digest
 
 
 def info_text(info: CacheInfo) -> Iterator[str]:

@@ -18,10 +18,8 @@ from imager.content.digests import Check, checking
 from imager.content.extents import Content, FileRange, StreamRange
 from imager.content.reading import iterate_bytes, iterate_content, zeros
 from imager.content.writeback import flushing
-from imager.image.device import open_device, write_device
 from imager.image.disk_formats import DiskImage
 from imager.support.atomic import atomic_file, write_atomic
-from imager.support.blockdevices import BlockDevice
 from imager.support.errors import InputError
 from imager.support.reporter import Advance
 from imager.support.workers import usable_cores
@@ -30,6 +28,7 @@ from imager.talos.choices import OutFormat
 if TYPE_CHECKING:
     from imager.content.packing.chunks import Packed
     from imager.formats.ova import Ova
+    from imager.support.blockdevices import BlockDevice
 
 # The name that Google Cloud requires.
 _TAR_MEMBER = "disk.raw"
@@ -92,6 +91,8 @@ def write_output(job: WriteJob, *, progress: Advance) -> Written:
 
 def write_to_device(job: WriteJob, device: BlockDevice, *, progress: Advance) -> Written:
     """Write the job's content to a disk, while its checks run; raises as `write_device`."""
+    from imager.image.device import open_device, write_device
+
     with (
         open_device(device) as target,
         _guarded(job, target, progress) as advance,

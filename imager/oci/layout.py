@@ -12,7 +12,6 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.content.tree import File
-from imager.oci.archive import open_archive
 from imager.oci.digest import Digest
 from imager.oci.documents import dump_json, load_fields
 from imager.oci.errors import InvalidImageError, NotFoundError
@@ -62,6 +61,8 @@ class Layout:
     @classmethod
     def open_archive(cls, path: Path) -> Layout:
         """Open the layout in the archive at `path`; raises as `open_archive` and `open`."""
+        from imager.oci.archive import open_archive
+
         files = open_archive(path)
         _check_is_layout(files, f"{path} is not an OCI archive", "oci-archive:FILE:TAG")
         return cls.of(files)

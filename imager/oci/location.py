@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.oci.archive import open_archive
 from imager.oci.errors import InvalidImageError
 from imager.oci.files import FolderFiles
 from imager.oci.layout import Layout, is_layout
@@ -81,6 +80,8 @@ def open_local_image(path: Path, platform: Platform) -> ImageSource:
                 )
             return SkopeoDirectory.open(path)
         return Layout.open(path).select(name=name, platform=platform)
+    from imager.oci.archive import open_archive
+
     archive = open_archive(path)
     is_docker = archive.has(_MANIFEST)
     if is_layout(archive):

@@ -2,7 +2,8 @@
 
 The one of 2 GB has 1 file of 1.2 GB, 8 of 80 MB and 200 small ones: nine images, each with an
 index, a manifest, a config and its layers. It stands there twice: as a flat tree, and as an OCI
-layout with one uncompressed tar layer. The other one is a flat tree of 20,400 files of 1 kB.
+layout with one uncompressed tar layer. The others are flat trees: one of 20,400 files of 1 kB, and
+one of 24 MiB.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _SMALL_LAYERS = 200 - 4 * len(_LARGE_LAYERS)
 _MANY_IMAGES = 200
 # With the config and the three files of manifests of each image: 102 files an image.
 _MANY_LAYERS = [1000] * 98
+_SMALL_IMAGES = [[1 << 20] * 6] * 4
 _PIECE = 1 << 20
 _REGISTRY = "registry.example"
 PLATFORM = {"architecture": "amd64", "os": "linux"}
@@ -34,12 +36,13 @@ TYPE = "application/vnd.oci.image."
 class BenchCache:
     """The forms of the cache: `flat` is the tree, `layout` a folder with it in a layer.
 
-    `many` is the tree of the cache with very many files.
+    `many` is the tree of the cache with very many files, `small` that of 24 MiB.
     """
 
     flat: Path
     layout: Path
     many: Path
+    small: Path
 
     @property
     def files(self) -> list[Path]:
@@ -54,16 +57,31 @@ class BenchCache:
 
 def bench_cache(folder: Path) -> BenchCache:
     """Return the caches in `folder`; the first call makes them, which takes a minute."""
-    cache = BenchCache(folder / "flat", folder / "layout", folder / "many")
-    if not folder.exists():
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        _make_tree(unfinished / "flat")
-        _make_layout(unfinished / "layout", unfinished / "flat")
-        _make_many(unfinished / "many")
-        os.sync()
-        unfinished.rename(folder)
-    return cache
+    _once(folder, _make_large)
+    # Folders of earlier runs may lack it.
+    _once(folder / "small", _make_small)
+    return BenchCache(folder / "flat", folder / "layout", folder / "many", folder / "small")
+
+
+def _once(folder: Path, make: Callable[[Path], None]) -> None:
+    if folder.exists():
+        return
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    make(unfinished)
+    os.sync()
+    unfinished.rename(folder)
+
+
+def _make_large(folder: Path) -> None:
+    _make_tree(folder / "flat")
+    _make_layout(folder / "layout", folder / "flat")
+    _make_many(folder / "many")
+
+
+def _make_small(tree: Path) -> None:
+    for number, layers in enumerate(_SMALL_IMAGES):
+        _make_image(tree, f"bench/image{number}", layers)
 
 
 def _make_many(tree: Path) -> None:

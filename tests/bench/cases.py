@@ -20,6 +20,9 @@ _VERIFY_LIMIT = 1.3
 _PUSH_LIMIT = 1.5
 # A compressed disk, against the tool that Talos runs on the finished raw disk.
 _PACKED_LIMIT = 0.5
+# Seconds: of the clock for the help, of the processor for an ISO with a small cache.
+_HELP_LIMIT = 0.3
+_SMALL_ISO_LIMIT = 0.4
 # Bytes written for each byte of the output: nothing of gigabytes is written twice.
 WRITTEN_LIMIT = 1.05
 
@@ -98,7 +101,14 @@ def interleaved_cases(setting: Setting) -> list[Case]:
             }.items()
         ),
         *_push_cases(setting),
-        Case("imager --help", [imager(), "--help"]),
+        Case("imager --help", [imager(), "--help"], seconds_limit=_HELP_LIMIT),
+        Case(
+            "small ISO, CPU time",
+            setting.build("iso", cache.small),
+            build=True,
+            seconds_limit=_SMALL_ISO_LIMIT,
+            cpu=True,
+        ),
     ]
 
 

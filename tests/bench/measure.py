@@ -23,7 +23,8 @@ class Case:
 
     The time of the cases `plus` is added to that. `limit` is the largest ratio allowed. `build`
     marks our own commands, which have a limit of memory, too; `written_limit` is the most that they
-    may write for each byte of the output.
+    may write for each byte of the output. `seconds_limit` is the most that the command may take by
+    itself; with `cpu`, what counts is not the clock but the processor, in user and system mode.
     """
 
     name: str
@@ -33,11 +34,13 @@ class Case:
     limit: float | None = None
     build: bool = False
     written_limit: float | None = None
+    seconds_limit: float | None = None
+    cpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Wall clock in seconds; peak memory, bytes written, and the disk space of the output."""
+    """Seconds of the clock or processor; peak memory, bytes written, disk space of the output."""
 
     seconds: float
     peak: int
@@ -80,7 +83,7 @@ def measure(cases: Sequence[Case], *, rounds: int, output: Path) -> list[Result]
             _empty(output)
             os.sync()
             time.sleep(_PAUSE)
-            runs[case.name].append(_run(case.command, output))
+            runs[case.name].append(_run(case, output))
     _empty(output)
     return [Result(case, runs[case.name]) for case in cases]
 
@@ -95,18 +98,18 @@ def _empty(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def _run(command: Sequence[str | Path], output: Path) -> Run:
+def _run(case: Case, output: Path) -> Run:
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(case.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # The usage of the process and of the children it waited for. A page that was written to counts
     # as written when it becomes dirty, so there is no need to wait for the disk.
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command)
+        raise subprocess.CalledProcessError(process.returncode, case.command)
     return Run(
-        seconds=seconds,
+        seconds=usage.ru_utime + usage.ru_stime if case.cpu else seconds,
         peak=usage.ru_maxrss << 10,
         written=usage.ru_oublock * _RUSAGE_BLOCK,
         output=sum(

@@ -34,9 +34,9 @@ def tree(command: Any = ROOT, parent: Any = None) -> Iterator[tuple[str, Any]]:
     )  # fmt: skip
     context.info_name = command.name if parent else "imager"
     yield context.command_path, context
-    for each in getattr(command, "commands", {}).values():
+    for name, each in getattr(command, "commands", {}).items():
         if not each.hidden:
-            yield from tree(each, context)
+            yield from tree(command.get_command(context, name), context)
 
 
 CONTEXTS = dict(tree())

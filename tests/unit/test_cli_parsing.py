@@ -109,7 +109,9 @@ def test_the_shown_default_release_is_the_default() -> None:
 
 
 def commands(group: Any) -> Iterator[Any]:
-    for command in group.commands.values():
+    context = typer.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if hasattr(command, "commands"):
             yield from commands(command)
         else:

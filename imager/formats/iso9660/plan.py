@@ -26,6 +26,8 @@ from imager.support.units import CD_SECTOR, align_up
 _BOOT_CATALOG = "boot.cat"
 _BOOT_INFO_END = 64
 _LARGEST_LOAD = 0xFFFF
+# Files whose records are worth a search of the whole memory for cycles
+_MANY = 1000
 # Sector numbers have 32 bits; the margin is ample for the metadata of 65,535 directories.
 _LARGEST = ((1 << 32) - (1 << 20)) * CD_SECTOR
 
@@ -111,8 +113,9 @@ def plan_iso(
         )
         primary = metadata.record(places.reserved, descriptor)
     del metadata
-    # pycdlib's records have reference cycles, with some KiB for each file.
-    gc.collect()
+    if len(lengths) > _MANY:
+        # pycdlib's records have reference cycles, with some KiB for each file.
+        gc.collect()
     offsets = dict(zip(lengths, places.files, strict=True))
     offsets |= {alias.path: offsets[alias.target] + alias.offset for alias in aliases}
     second = joliet.record(start=places.reserved, offsets=offsets, timestamp=timestamp)

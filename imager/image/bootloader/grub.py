@@ -14,7 +14,6 @@ from imager.bootassets.kernelimage import efi_asset, initramfs_asset
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
 from imager.formats.gpt.entries import BIOS_BOOT, LEGACY_BOOT, LINUX_DATA
-from imager.formats.xfs.plan import plan_xfs
 from imager.image.bootloader.boot import (
     BootTarget,
     DiskBoot,
@@ -124,6 +123,8 @@ def _efi_loader(target: BootTarget) -> Content:
 
 
 def _boot_partition(target: BootTarget, offset: int) -> PlannedPartition:
+    from imager.formats.xfs.plan import plan_xfs
+
     volume = plan_xfs(
         Tree.of(
             _menu_and_kernel(

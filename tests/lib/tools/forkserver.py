@@ -148,9 +148,11 @@ def _serve(address: str) -> NoReturn:
 def _build_command_line() -> None:
     """Let typer make its commands of the functions once, instead of in each child."""
     from imager.cli.app import app
+    from imager.cli.help import help_pages
 
     typer.main.get_command = functools.cache(typer.main.get_command)
-    typer.main.get_command(app)
+    # Commands are made when they are first needed.
+    list(help_pages(typer.main.get_command(app), "imager"))
 
 
 def _watch(connection: socket.socket) -> NoReturn:
