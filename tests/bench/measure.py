@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tests.lib.tools.cli import environment
+
 _RUSAGE_BLOCK = 512
 # Seconds in which the disk discards the space of a removed output: not even a sync waits for that.
 _PAUSE = 1
@@ -100,7 +102,12 @@ def _empty(folder: Path) -> None:
 
 def _run(case: Case, output: Path) -> Run:
     started = time.monotonic()
-    process = subprocess.Popen(case.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        case.command,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     # The usage of the process and of the children it waited for. A page that was written to counts
     # as written when it becomes dirty, so there is no need to wait for the disk.
     _, status, usage = os.wait4(process.pid, 0)

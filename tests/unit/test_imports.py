@@ -10,6 +10,7 @@ import pytest
 
 from imager.distro.wheels import locked_wheels
 from imager.support.arch import ARCHES
+from tests.lib.caches.caches import make_flat
 from tests.lib.tools.cli import UNMEASURED, environment
 
 # None of the commands here reads YAML, a profile or a compressed file, or shows bars.
@@ -24,6 +25,42 @@ HEAVY = {
     "zstandard",
 }
 NETWORK = {"http.client", "ssl", "urllib3"}
+# What one command has and most others do not.
+OTHER_COMMANDS = {"imager.cli.assets", "imager.cli.config", "imager.cli.node"}
+# What an ISO without signatures, extensions and overlays needs none of, with a cache in a folder.
+OTHER_BUILDS = {
+    "asn1crypto",
+    "cel_expr_python",
+    "cryptography",
+    "google.protobuf",
+    "oras",
+    "rich",
+    "tarfile",
+    "xml",
+    "zlib_ng",
+    "imager.app.assets_of_image",
+    "imager.app.base_installer",
+    "imager.app.extensions",
+    "imager.app.overlay",
+    "imager.app.signing_keys",
+    "imager.cache.blobstore",
+    "imager.cache.lists",
+    "imager.cache.volumes",
+    "imager.content.packing",
+    "imager.efi.signer",
+    "imager.efi.uki",
+    "imager.formats.ext4",
+    "imager.formats.ova",
+    "imager.formats.qcow2",
+    "imager.formats.xfs",
+    "imager.image.bootloader.sdboot",
+    "imager.image.device",
+    "imager.image.disk",
+    "imager.image.overlay",
+    "imager.oci.push",
+    "imager.oci.registry",
+    "imager.oci.rootfs",
+}
 
 
 def loaded(*arguments: str | Path) -> set[str]:
@@ -43,7 +80,26 @@ def loaded(*arguments: str | Path) -> set[str]:
 def test_help_needs_neither_libraries_nor_the_network(arguments: str) -> None:
     modules = loaded(*arguments.split())
     assert "typer" in modules
-    assert modules & (HEAVY | NETWORK) == set()
+    assert modules & (HEAVY | NETWORK | OTHER_COMMANDS) == set()
+
+
+def test_a_plain_iso_needs_neither_keys_nor_registries(tmp_path: Path, assets: Path) -> None:
+    cache = make_flat(tmp_path / "cache", images=1, blob_size=1000)
+    options = ("--bootloader=grub", "--image-cache", cache.folder, "--assets", assets)
+    modules = loaded("iso", *options, "--output", tmp_path / "a.iso")
+    assert (tmp_path / "a.iso").exists()
+    assert modules >= {"pycdlib", "pydantic", "imager.image.iso", "imager.image.bootloader.grub"}
+    assert modules & (OTHER_BUILDS | NETWORK | OTHER_COMMANDS) == set()
+
+
+def test_a_cache_is_verified_without_what_makes_one(tmp_path: Path) -> None:
+    cache = make_flat(tmp_path / "cache", images=1, blob_size=1000)
+    modules = loaded("images", "cache-verify", cache.folder)
+    assert "imager.cache.verify" in modules
+    makers = {"imager.cache.blobstore", "imager.cache.write", "imager.formats.ext4"}
+    # Streams are decompressed with it.
+    unused = HEAVY - {"zstandard"} | NETWORK | OTHER_COMMANDS | makers
+    assert modules & unused == set()
 
 
 def test_a_pull_needs_what_speaks_to_registries_alone(tmp_path: Path) -> None:

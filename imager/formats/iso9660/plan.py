@@ -190,7 +190,7 @@ def _with_boot_info(content: Content, offset: int) -> Content:
     if len(data) < _BOOT_INFO_END:
         raise ValueError("a boot file of less than 64 bytes has no room for a boot info table")
     words = bytes(data[_BOOT_INFO_END:]) + bytes(-len(data) % 4)
-    total = sum(word for (word,) in struct.iter_unpack("<I", words)) & 0xFFFFFFFF
+    total = sum(struct.unpack(f"<{len(words) // 4}I", words)) & 0xFFFFFFFF
     table = struct.pack("<4I40x", SYSTEM_AREA // CD_SECTOR, offset // CD_SECTOR, len(data), total)
     data[8:_BOOT_INFO_END] = table
     return Content.of_bytes(bytes(data))

@@ -30,6 +30,28 @@ MUTANTS = (
         "tests/unit/test_imports.py::test_help_needs_neither_libraries_nor_the_network",
     ),
     Mutant(
+        "every command loads all others",
+        "imager/cli/commands.py",
+        "        self._make = make\n",
+        "        made = make()\n        self._make = lambda: made\n",
+        "tests/unit/test_imports.py::test_help_needs_neither_libraries_nor_the_network",
+    ),
+    Mutant(
+        "every build loads what signs",
+        "imager/app/build.py",
+        "    if not (profile.secureboot or profile.input.secureboot):\n        return None\n",
+        "",
+        "tests/unit/test_imports.py::test_a_plain_iso_needs_neither_keys_nor_registries",
+    ),
+    Mutant(
+        "every build loads what speaks to registries",
+        "imager/oci/settings.py",
+        "from imager.oci.retry import Patience\n",
+        "from imager.oci.httpretry import asked_pause as asked_pause\n"
+        "from imager.oci.retry import Patience\n",
+        "tests/unit/test_imports.py::test_a_plain_iso_needs_neither_keys_nor_registries",
+    ),
+    Mutant(
         "importing the package loads modules",
         "imager/__init__.py",
         '__version__ = "0.1.0"\n',
