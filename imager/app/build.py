@@ -16,11 +16,10 @@ from imager.app.opened_profile import OpenedProfile
 from imager.bootassets.find import BootAssets
 from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
-from imager.content.extents import Content
 from imager.efi.keyfiles import DEFAULT_FOLDER
 from imager.image.bootloader.boot import BuildContext
 from imager.image.destination import Replaced, check_replaceable, output_path
-from imager.image.disk_formats import DiskImage, disk_image
+from imager.image.disk_formats import DiskImage, disk_image, space_needed
 from imager.image.outputs import plan_output
 from imager.image.plan import BaseInstaller, OutputPlan, Target
 from imager.image.write import (
@@ -43,7 +42,6 @@ from imager.support.folders import check_free_space, created_folder, temporary_p
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
 from imager.support.repro import source_date_epoch
-from imager.support.units import MIB
 from imager.talos.choices import DiskFormat, OutFormat, OutputKind
 from imager.talos.version import TalosVersion
 from imager.talos.versions import require_image_cache
@@ -122,12 +120,6 @@ class Planned:
             check_free_space(self.folder, self.space_needed)
 
 
-# File systems round sizes up and need space for metadata.
-_METADATA_SLACK = MIB
-# How many bytes of a hole become one byte.
-_HOLE_RATIOS = {OutFormat.GZ: 1000, OutFormat.XZ: 4000}
-
-
 @contextmanager
 def planned_build(
     profile: Profile,
@@ -162,9 +154,9 @@ def planned_build(
             out_format=profile.output.out_format,
             build=target.build,
             cache=target.cache,
-            space_needed=_space_needed(image, profile.output.out_format),
+            space_needed=space_needed(image, profile.output.out_format),
             replaced=replaced,
-            device=_device(profile, options, image),
+            device=_device(profile, options, plan.content.size),
             folder=_folder(path, options, image, profile.output.out_format),
         )
 
@@ -298,7 +290,7 @@ def _disk_image(profile: Profile, plan: OutputPlan, build: BuildContext) -> Disk
         return plan.content
     options = profile.output.image_options
     image = disk_image(plan.content, options.disk_format, options.disk_options, build)
-    if not isinstance(image, Content) and profile.output.out_format is not OutFormat.RAW:
+    if options.disk_format is DiskFormat.OVA and profile.output.out_format is not OutFormat.RAW:
         raise UnsupportedError(
             f"{setting('output.outFormat', profile.output.out_format.value)}: an OVA is compressed"
             " already",
@@ -307,22 +299,21 @@ def _disk_image(profile: Profile, plan: OutputPlan, build: BuildContext) -> Disk
     return image
 
 
-def _device(profile: Profile, options: BuildOptions, image: DiskImage) -> BlockDevice | None:
+def _device(profile: Profile, options: BuildOptions, size: int) -> BlockDevice | None:
     """Return the disk to write to, checked; None if the output is a file."""
     if options.device is None:
         return None
     from imager.image.device import find_device
 
     kind, disk = profile.output.kind, profile.output.image_options
-    is_raw = disk.disk_format is DiskFormat.RAW
-    if not (kind.is_medium and is_raw and isinstance(image, Content)):
+    if not kind.is_medium or disk.disk_format is not DiskFormat.RAW:
         raise UnsupportedError(
             "--output-device is for an ISO, a USB stick or a raw disk image: this is"
             f" {_kind(profile)}",
             hint="build one of them, such as metal, or write to a file with --output",
         )
     sector_size = disk.disk_sector_size if kind is OutputKind.IMAGE else None
-    return find_device(options.device, size=image.size, sector_size=sector_size)
+    return find_device(options.device, size=size, sector_size=sector_size)
 
 
 def _kind(profile: Profile) -> str:
@@ -402,12 +393,3 @@ def build(profile: Profile, options: BuildOptions, reporter: Reporter = QUIET) -
     """Build a profile; raises as `planned_build` and `write_build`."""
     with planned_build(profile, options, reporter) as planned:
         return write_build(planned, options, reporter)
-
-
-def _space_needed(image: DiskImage, out_format: OutFormat) -> int:
-    """Return the largest size on the disk that the output may have."""
-    if not isinstance(image, Content):
-        return image.largest + _METADATA_SLACK
-    ratio = _HOLE_RATIOS.get(out_format)
-    holes = (image.size - image.data_size) // ratio if ratio else 0
-    return image.data_size + holes + _METADATA_SLACK

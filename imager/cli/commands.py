@@ -142,7 +142,7 @@ class App(typer.Typer):
         self._list(partial(_group, module, name, settings["help"]), name=name, **settings)
 
     def _list(self, make: Callable[[], Any], **settings: Any) -> None:
-        super().command(cls=partial(_Outline, make), **settings)(_without_options)
+        super().command(**{**settings, "cls": partial(_Outline, make)})(_without_options)
 
 
 def _without_options() -> None:

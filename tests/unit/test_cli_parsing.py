@@ -35,7 +35,9 @@ def run(*arguments: str) -> str:
     ) -> None:
         typer.echo(f"{size} {name or []} {verify} {force} {jobs} {words or []}")
 
-    done = CliRunner().invoke(probe, arguments)
+    # With one command alone, typer makes no group.
+    probe.callback()(lambda: None)
+    done = CliRunner().invoke(probe, ["command", *arguments])
     if isinstance(done.exception, InputError):
         raise done.exception
     assert done.exit_code == 0, done.output
