@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -107,6 +108,26 @@ def _profile_help(name: str) -> str:
     return f"Build a disk image for {_PLATFORMS[platform]}{signed}."
 
 
+def _load(group: str) -> App:
+    """Return the app of a group, whose module alone is loaded."""
+    match group:
+        case "images":
+            from imager.cli.images import app as found
+        case "assets":
+            from imager.cli.assets import app as found
+        case "secureboot":
+            from imager.cli.secureboot import app as found
+        case "profile":
+            from imager.cli.profiles import app as found
+        case "config":
+            from imager.cli.config import app as found
+        case "node":
+            from imager.cli.node import app as found
+        case _:
+            raise ValueError(f"there is no group {group!r}")
+    return found
+
+
 for _name in (*builtin_names(), STDIN):
     app.command(
         _name,
@@ -116,16 +137,16 @@ for _name in (*builtin_names(), STDIN):
     )(build)
 app.command("profiles", rich_help_panel=_PREPARE)(list_profiles)
 app.command("explain", rich_help_panel="Errors")(explain)
-for _panel, _name, _module, _help in (
-    (_PREPARE, "images", "images", "List images and create image caches."),
-    (_PREPARE, "assets", "assets", "Fetch and show boot assets."),
-    (_PREPARE, "secureboot", "secureboot", "Generate keys and check signatures."),
-    (_PREPARE, "profile", "profiles", "Show, create and document profiles."),
-    (_MACHINES, "config", "config", "Create and check machine configurations."),
-    (_MACHINES, "node", "node", "Serve and diagnose a machine's own image cache."),
+for _panel, _name, _help in (
+    (_PREPARE, "images", "List images and create image caches."),
+    (_PREPARE, "assets", "Fetch and show boot assets."),
+    (_PREPARE, "secureboot", "Generate keys and check signatures."),
+    (_PREPARE, "profile", "Show, create and document profiles."),
+    (_MACHINES, "config", "Create and check machine configurations."),
+    (_MACHINES, "node", "Serve and diagnose a machine's own image cache."),
 ):
-    app.add_module(_name, f"imager.cli.{_module}", help=_help, rich_help_panel=_panel)
-app.add_module("image", "imager.cli.images", help="The same as `images`.", hidden=True)
+    app.add_group(_name, partial(_load, _name), help=_help, rich_help_panel=_panel)
+app.add_group("image", partial(_load, "images"), help="The same as `images`.", hidden=True)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Sequence
@@ -137,9 +136,9 @@ class App(typer.Typer):
 
         return register
 
-    def add_module(self, name: str, module: str, **settings: Any) -> None:
-        """Register the app of `module` as the group `name`; it is imported when it is used."""
-        self._list(partial(_group, module, name, settings["help"]), name=name, **settings)
+    def add_group(self, name: str, load: Callable[[], App], **settings: Any) -> None:
+        """Register the app that `load` returns as the group `name`; it is called when needed."""
+        self._list(partial(_group, load, name, settings["help"]), name=name, **settings)
 
     def _list(self, make: Callable[[], Any], **settings: Any) -> None:
         super().command(**{**settings, "cls": partial(_Outline, make)})(_without_options)
@@ -156,8 +155,8 @@ def _command(function: Callable[..., None], settings: dict[str, Any]) -> Any:
     return typer.main.get_command(single)
 
 
-def _group(module: str, name: str, text: str) -> TyperGroup:
-    """Return the group of the app of `module`."""
-    group = get_group(importlib.import_module(module).app)
+def _group(load: Callable[[], App], name: str, text: str) -> TyperGroup:
+    """Return the group `name` of the app that `load` returns."""
+    group = get_group(load())
     group.name, group.help = name, text
     return group

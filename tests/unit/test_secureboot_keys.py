@@ -491,14 +491,13 @@ def test_secrets_are_nowhere(new_keys: Path, tmp_path: Path) -> None:
 
 
 def test_help_loads_no_cryptography() -> None:
-    for arguments in (("--help",), ("secureboot", "gen-keys", "--help")):
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", *IMAGER[1:], *arguments],
-            env=environment(UNMEASURED),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-        assert "imager.cli.secureboot" in loaded
-        assert not {"cryptography", "asn1crypto", "pefile"} & {n.split(".")[0] for n in loaded}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *IMAGER[1:], "secureboot", "gen-keys", "--help"],
+        env=environment(UNMEASURED),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "imager.cli.secureboot" in loaded
+    assert not {"cryptography", "asn1crypto", "pefile"} & {n.split(".")[0] for n in loaded}
