@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from imager.cli import build_fields
 from imager.cli.build_fields import Field
-from imager.cli.declare import flag, option
+from imager.cli.declare import flag, hints_of, option
 from imager.cli.help import INPUTS, OUTPUT
 from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder, RequiredImages
 from imager.support.inputs import STDIN
@@ -297,18 +298,26 @@ class SecureBoot:
     ] = None
 
 
-# The profile fields that each option sets, by option.
-_FIELDS: Mapping[str, Field] = {
-    name: each
-    for group in (Inputs, Output, SecureBoot)
-    for name, hint in get_type_hints(group, include_extras=True).items()
-    for each in getattr(hint, "__metadata__", ())
-    if isinstance(each, Field)
-}
-# The option that sets each profile field, by field.
-FIELD_OPTIONS: Mapping[str, str] = {
-    path: f"--{name.replace('_', '-')}" for name, field in _FIELDS.items() for path in field.paths
-}
+@cache
+def _fields() -> Mapping[str, Field]:
+    """Return the profile fields that each option sets, by option."""
+    return {
+        name: each
+        for group in (Inputs, Output, SecureBoot)
+        for name, hint in hints_of(group).items()
+        for each in getattr(hint, "__metadata__", ())
+        if isinstance(each, Field)
+    }
+
+
+@cache
+def field_options() -> Mapping[str, str]:
+    """Return the option that sets each profile field, by field."""
+    return {
+        path: f"--{name.replace('_', '-')}"
+        for name, field in _fields().items()
+        for path in field.paths
+    }
 
 
 def profile_layer(*groups: Inputs | Output | SecureBoot) -> Mapping[str, Any]:
@@ -318,7 +327,7 @@ def profile_layer(*groups: Inputs | Output | SecureBoot) -> Mapping[str, Any]:
     values = {name: value for group in groups for name, value in asdict(group).items()}
     return merged(
         _nested(path, field.convert(values[name]))
-        for name, field in _FIELDS.items()
+        for name, field in _fields().items()
         if values[name]
         for path in field.paths
     )

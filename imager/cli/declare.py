@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -28,6 +28,12 @@ def argument(metavar: str, text: str, **settings: Any) -> Any:
     return typer.Argument(metavar=metavar, help=text, **settings)
 
 
+@functools.cache
+def hints_of(group: type) -> Mapping[str, Any]:
+    """Return the annotations of a group of options by field, with their metadata."""
+    return get_type_hints(group, include_extras=True)
+
+
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
     """Replace the dataclass parameters of `command` by one option per field.
 
@@ -44,7 +50,7 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
                 yield parameter.replace(annotation=_prepared(parameter.annotation, None))
                 continue
             panel = getattr(groups[name], "PANEL", None)
-            hints = get_type_hints(groups[name], include_extras=True)
+            hints = hints_of(groups[name])
             for field in inspect.signature(groups[name]).parameters.values():
                 yield field.replace(
                     kind=inspect.Parameter.KEYWORD_ONLY,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from imager.cli.build_options import FIELD_OPTIONS
+from imager.cli.build_options import field_options
 from imager.support.errors import ImagerError
 from imager.support.fields import Location, dotted, renamed
 
@@ -29,14 +29,14 @@ class Naming:
         """Return the option or the YAML path for the value at `location` of the profile."""
         for length in range(len(location), 0, -1):
             path = dotted(location[:length])
-            if path in FIELD_OPTIONS and self._by_option(path, location[length:]):
-                return FIELD_OPTIONS[path]
+            if path in field_options() and self._by_option(path, location[length:]):
+                return field_options()[path]
         return dotted(location)
 
     def text(self, message: str) -> str:
         """Replace field names in `message` by the options that the user set them with."""
         return renamed(
-            message, lambda path: FIELD_OPTIONS.get(path) if self._is_option(path) else None
+            message, lambda path: field_options().get(path) if self._is_option(path) else None
         )
 
     @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from imager.cli.build_options import FIELD_OPTIONS
+from imager.cli.build_options import field_options
 from imager.cli.naming import Naming
 from imager.profile.load import load_profile, merge, submodel_at
 from imager.profile.model import Profile
@@ -79,7 +79,7 @@ def fields(model: type[BaseModel], path: str = "") -> Iterator[str]:
 
 def test_every_field_that_is_named_exists() -> None:
     known = set(fields(Profile))
-    assert set(FIELD_OPTIONS) <= known
+    assert set(field_options()) <= known
     named = {
         found
         for source in (REPOSITORY / "imager").rglob("*.py")
