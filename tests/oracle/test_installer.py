@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lib.caches.caches import flip
 from tests.lib.registries.registry import RunningRegistry
 from tests.lib.tools.cli import build, invoke, run, synthetic_assets, tool
 from tests.lib.tools.crane import crane
@@ -106,6 +107,21 @@ def test_it_is_pushed_without_a_file(
     digest = index["manifests"][0]["digest"]
     assert done.stdout.strip() == f"{target}@{digest}"
     assert crane("digest", "--insecure", target).strip() == digest
+
+
+def test_readers_object_to_damage(assets: Path, tmp_path: Path) -> None:
+    options = ("--assets", assets, "--talos-version", VERSION, "--output", tmp_path)
+    build("installer", *options, "--base-installer-image", f"oci:{base_installer(tmp_path)}")
+    archive, layout = tmp_path / "installer-amd64.tar", tmp_path / "layout"
+    copy = ("skopeo", "copy", "-q", f"oci-archive:{archive}")
+    tool(*copy, f"oci:{layout}:x")
+    layer = max((layout / "blobs/sha256").iterdir(), key=lambda blob: blob.stat().st_size)
+    unpack = ("umoci", "unpack", "--rootless", "--image", f"{layout}:x", tmp_path / "bundle")
+    flip(layer)
+    assert "invalid checksum" in tool(*unpack, status=1)
+    # The kernel is in the middle, as it is.
+    flip(archive)
+    assert "Digest did not match" in tool(*copy, f"oci:{tmp_path}/other:x", status=1)
 
 
 @pytest.mark.parametrize(

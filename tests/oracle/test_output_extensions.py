@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.lib.caches.caches import flip
 from tests.lib.registries.registry import RunningRegistry, copy_image
 from tests.lib.tools.cli import build, run, synthetic_assets, tool
 from tests.lib.volumes.extension_images import (
@@ -128,6 +129,21 @@ def test_an_extension_is_in_the_initramfs(site: Site, expected: Path, tmp_path: 
             for path in ("usr", "usr/local/bin/link", "usr/local/bin/tool")
         }
         assert set(labels.values()) == {LABEL.encode()}
+
+
+def test_readers_object_to_damage(site: Site, expected: Path, tmp_path: Path) -> None:
+    _, packed = split_initramfs(expected.read_bytes(), site.initramfs)
+    archive = tmp_path / "archive"
+    archive.write_bytes(packed)
+    plain = subprocess.run(["zstd", "-dcq", archive], check=True, capture_output=True).stdout
+    tool("cpio", "--quiet", "-t", status=2, stdin=plain[: len(plain) // 2])
+    flip(archive, 1)
+    tool("zstd", "-tq", archive, status=1)
+    unpacked_cpio(plain, tmp_path / "files")
+    image = tmp_path / "files/0.sqsh"
+    flip(image, 112)  # behind the superblock and the options of zstd
+    unpack = ("unsquashfs", "-no-progress", "-dest", tmp_path / "root", image)
+    tool(*unpack, status=1)
 
 
 def images(site: Site, registry: RunningRegistry) -> Iterator[tuple[str, Sequence[str | Path]]]:
