@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.cache import bench_cache
-from tests.bench.cases import Setting, interleaved_cases, single_cases
+from tests.bench.cases import RAW, Builds, Setting, interleaved_cases, single_cases
 from tests.bench.copying import copying_cases
+from tests.bench.extensions import bench_extension, extension_cases, fill_extension_cache
+from tests.bench.formats import appliance_cases, format_cases
 from tests.bench.images import bench_images, push_images, push_many_images
 from tests.bench.measure import Result, measure
 from tests.bench.pulling import fill_layer_cache, pull_cases
@@ -21,7 +23,10 @@ from tests.bench.table import headline, render, save
 from tests.lib.registries.registry import running_registry
 
 _ROOT = Path(__file__).parents[2]
-_GROUPS = ("builds", "pulls", "copying", "serving")
+_GROUPS = ("builds", "pulls", "formats", "copying", "serving")
+_DISK = "disk/metal-amd64.raw"
+# Of what takes minutes.
+_MOST_ROUNDS = 3
 
 
 def _arguments() -> argparse.Namespace:
@@ -34,11 +39,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _make_disk(setting: Setting) -> None:
-    """Build the raw disk that zstd compresses."""
-    setting.disk.parent.mkdir(parents=True, exist_ok=True)
-    made = replace(setting, output=setting.disk.parent)
-    subprocess.run(made.build("metal", setting.cache.flat, "--out-format", "raw"), check=True)
+def _make_disk(builds: Builds, disk: Path) -> None:
+    """Build the raw disk that other tools compress and convert."""
+    disk.parent.mkdir(parents=True, exist_ok=True)
+    made = replace(builds, output=disk.parent)
+    subprocess.run(made.build("metal", builds.cache.flat, *RAW), check=True)
 
 
 def main() -> None:
@@ -48,6 +53,8 @@ def main() -> None:
     load = os.getloadavg()[0]
     if arguments.only in (None, "builds", "pulls"):
         _commands(arguments, folder, load)
+    if arguments.only in (None, "formats"):
+        _formats(arguments, folder, load)
     if arguments.only in (None, "copying"):
         cases = copying_cases(bench_cache(folder / "cache"), folder / "output")
         results = measure(cases, rounds=arguments.rounds, output=folder / "output")
@@ -74,14 +81,14 @@ def _commands(arguments: argparse.Namespace, folder: Path, load: float) -> None:
             arguments.assets,
             cache,
             folder / "output",
-            folder / "disk" / "metal-amd64.raw",
+            folder / _DISK,
             registry.host,
             push_images(bench_images(folder / "images"), registry.host),
             push_many_images(registry.host),
         )
         results: list[Result] = []
         if arguments.only != "pulls":
-            _make_disk(setting)
+            _make_disk(setting, setting.disk)
             cases = interleaved_cases(setting)
             results += measure(cases, rounds=arguments.rounds, output=setting.output)
             results += measure(single_cases(setting), rounds=1, output=setting.output)
@@ -93,6 +100,23 @@ def _commands(arguments: argparse.Namespace, folder: Path, load: float) -> None:
     sys.stdout.write(table)
     if arguments.save:
         save(table, arguments.save, name="table")
+
+
+def _formats(arguments: argparse.Namespace, folder: Path, load: float) -> None:
+    """Measure the formats of disks, and system extensions."""
+    output = folder / "output"
+    builds = Builds(arguments.assets, bench_cache(folder / "cache"), output)
+    _make_disk(builds, folder / _DISK)
+    extension = bench_extension(folder / "extension")
+    subprocess.run(fill_extension_cache(builds, extension), check=True)
+    rounds = min(arguments.rounds, _MOST_ROUNDS)
+    results = measure(format_cases(builds), rounds=rounds, output=output)
+    results += measure(appliance_cases(builds, folder / _DISK), rounds=1, output=output)
+    results += measure(extension_cases(builds, extension), rounds=rounds, output=output)
+    table = render(results, folder=folder, load=load)
+    sys.stdout.write(table)
+    if arguments.save:
+        save(table, arguments.save, name="formats")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ _UPLOAD = (
     'exec curl -sSf -T "$2" "$place&digest=sha256:${2##*/}"'
 )
 _PUSH = 'exec "$0" images cache-push "$2" "$1/push/r$$:v1" -q'
-_RAW = ("--out-format", "raw")
+RAW = ("--out-format", "raw")
 _HASH = (
     "import hashlib, sys\n"
     "for path in sys.argv[1:]:\n"
@@ -47,24 +47,31 @@ _HASH = (
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """Where things are: the boot assets, the cache, the folder of outputs, and a raw disk image.
-
-    `registry` is the host of one that runs, with `images` of 2 GB in it, and with `many_images`.
-    """
+class Builds:
+    """What builds need: the boot assets, the cache, and the folder of outputs."""
 
     assets: Path
     cache: BenchCache
     output: Path
-    disk: Path
-    registry: str
-    images: RemoteImages
-    many_images: Sequence[str]
 
     def build(self, profile: str, cache: Path, *options: str) -> list[_Argument]:
         """Return the command of a build, by the program beside this Python."""
         inputs: list[_Argument] = ["--assets", self.assets, "--image-cache", cache]
         return [imager(), profile, *inputs, "--output", self.output, "-q", *options]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Builds):
+    """What all cases of builds and pulls need.
+
+    `disk` is a raw disk image. `registry` is the host of one that runs, with `images` of 2 GB in
+    it, and with `many_images`.
+    """
+
+    disk: Path
+    registry: str
+    images: RemoteImages
+    many_images: Sequence[str]
 
 
 def imager() -> Path:
@@ -79,7 +86,7 @@ def interleaved_cases(setting: Setting) -> list[Case]:
     return [
         *_form_cases(setting, _FLAT, cache.flat, cache.files),
         *_form_cases(setting, _LAYOUT, cache.layout, [cache.layer]),
-        Case(_ZSTD, _synced(compressed, "zstd", "-q", "-T0", "-1", setting.disk, "-o", compressed)),
+        Case(_ZSTD, synced(compressed, "zstd", "-q", "-T0", "-1", setting.disk, "-o", compressed)),
         Case(
             f"disk .zst, --no-verify, {_FLAT}",
             setting.build("metal", cache.flat, "--no-verify"),
@@ -89,14 +96,14 @@ def interleaved_cases(setting: Setting) -> list[Case]:
         ),
         Case(
             "xorriso -as mkisofs -R; sync",
-            _synced(tree, "xorriso", "-as", "mkisofs", "-R", "-o", tree, cache.flat),
+            synced(tree, "xorriso", "-as", "mkisofs", "-R", "-o", tree, cache.flat),
             against=(_cat(_FLAT),),
         ),
         *(
             Case(f"{name}, 20,400 files", command, build=True)
             for name, command in {
                 "ISO": setting.build("iso", cache.many),
-                "raw disk": setting.build("metal", cache.many, *_RAW),
+                "raw disk": setting.build("metal", cache.many, *RAW),
                 "disk .zst": setting.build("metal", cache.many),
             }.items()
         ),
@@ -130,7 +137,7 @@ def single_cases(setting: Setting) -> list[Case]:
     """Return the cases that are too slow for more than one run."""
     size = sum(path.stat().st_size for path in setting.cache.files) * 11 // 10 >> 10
     tree = setting.output / "tree.ext4"
-    command = _synced(tree, "mkfs.ext4", "-q", "-d", setting.cache.flat, tree, f"{size}k")
+    command = synced(tree, "mkfs.ext4", "-q", "-d", setting.cache.flat, tree, f"{size}k")
     return [
         Case("mkfs.ext4 -d; sync (one run)", command, against=(_cat(_FLAT),)),
         *_packed_cases(setting),
@@ -154,7 +161,7 @@ def _packed_cases(setting: Setting) -> Iterator[Case]:
         )
 
 
-def _form_cases(setting: Setting, form: str, cache: Path, files: list[Path]) -> list[Case]:
+def _form_cases(setting: Builds, form: str, cache: Path, files: list[Path]) -> list[Case]:
     cat, sha = _cat(form), f"SHA-256, {form}"
 
     def build(name: str, limit: float, against: tuple[str, ...], *command: str) -> Case:
@@ -173,9 +180,9 @@ def _form_cases(setting: Setting, form: str, cache: Path, files: list[Path]) -> 
         Case(cat, ["sh", "-c", 'cat "$@" > "$0" && sync "$0"', copied, *files]),
         Case(sha, [sys.executable, "-c", _HASH, *files]),
         build("ISO, --no-verify", _ISO_LIMIT, (cat,), "iso", "--no-verify"),
-        build("raw disk, --no-verify", _DISK_LIMIT, (cat,), "metal", *_RAW, "--no-verify"),
+        build("raw disk, --no-verify", _DISK_LIMIT, (cat,), "metal", *RAW, "--no-verify"),
         build("ISO", _VERIFY_LIMIT, (cat, sha), "iso"),
-        build("raw disk", _VERIFY_LIMIT, (cat, sha), "metal", *_RAW),
+        build("raw disk", _VERIFY_LIMIT, (cat, sha), "metal", *RAW),
     ]
 
 
@@ -183,5 +190,6 @@ def _cat(form: str) -> str:
     return f"cat; sync, {form}"
 
 
-def _synced(output: Path, *command: _Argument) -> list[_Argument]:
+def synced(output: Path, *command: _Argument) -> list[_Argument]:
+    """Return a command that writes the file `output`, and flushes it to the disk."""
     return ["sh", "-c", '"$@" && sync "$0"', output, *command]
