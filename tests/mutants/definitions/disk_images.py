@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _IMAGES = "tests/unit/test_disk_images.py"
 _OVA = "tests/unit/test_ova.py"
+_CLOUDS = "tests/oracle/test_output_clouds.py"
 _ORACLE = "tests/oracle/test_disk_images_oracle.py"
 
 MUTANTS = (
@@ -99,5 +100,19 @@ MUTANTS = (
         "digest = _sha256(file, start, size)",
         "digest = _sha256(file, start, size - 1)",
         f"{_ORACLE}::test_tar_and_sha256sum_read_an_ova",
+    ),
+    Mutant(
+        "the tar for Google Cloud is not of GNU's old format",
+        "imager/content/sparse_tar.py",
+        "info.tobuf(tarfile.GNU_FORMAT,",
+        "info.tobuf(tarfile.USTAR_FORMAT,",
+        f"{_CLOUDS}::test_google",
+    ),
+    Mutant(
+        "a VHD is of another kind than fixed",
+        "imager/formats/vhd.py",
+        "_FIXED = 2",
+        "_FIXED = 3",
+        f"{_CLOUDS}::test_azure",
     ),
 )
