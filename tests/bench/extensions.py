@@ -92,7 +92,7 @@ def extension_cases(builds: Builds, extension: BenchExtension) -> list[Case]:
         Case(
             "initramfs with a known extension",
             _build(builds, extension, _known(builds)),
-            seconds=_KNOWN_SECONDS,
+            seconds_limit=_KNOWN_SECONDS,
             build=True,
         ),
     ]

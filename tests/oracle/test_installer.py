@@ -111,7 +111,7 @@ def test_it_is_pushed_without_a_file(
 
 def test_readers_object_to_damage(assets: Path, tmp_path: Path) -> None:
     options = ("--assets", assets, "--talos-version", VERSION, "--output", tmp_path)
-    build("installer", *options, "--base-installer-image", f"oci:{base_installer(tmp_path)}")
+    build("installer", *options, "--base-installer-image", f"oci:{installer_base(tmp_path)}")
     archive, layout = tmp_path / "installer-amd64.tar", tmp_path / "layout"
     copy = ("skopeo", "copy", "-q", f"oci-archive:{archive}")
     tool(*copy, f"oci:{layout}:x")

@@ -22,6 +22,7 @@ from imager.talos.choices import OutputKind
 from tests.lib.caches.caches import make_flat, make_layout
 from tests.lib.keys.signing_keys import generated
 from tests.lib.tools.cli import MIB, fingerprint, synthetic_assets
+from tests.lib.volumes.board_images import installer_base, overlay_image
 from tests.lib.volumes.extension_images import (
     KERNEL,
     base_initramfs,
@@ -29,7 +30,6 @@ from tests.lib.volumes.extension_images import (
     manifest,
     real_modules,
 )
-from tests.lib.volumes.made_by_umoci import base_installer, overlay_image
 
 ARCHES = ("amd64", "arm64")
 FLAT, GZIP = "flat", "gzip"
@@ -51,7 +51,7 @@ def make_site(folder: Path) -> Path:
             initramfs, {"kernel/usb/usbcore.ko": module}, root={"etc/arch": arch.encode()}
         )
         (folder / f"base-{arch}").mkdir()
-        base_installer(folder / f"base-{arch}", arch=arch)
+        installer_base(folder / f"base-{arch}", arch=arch)
     generated(folder / "keys")
     (folder / "overlay").mkdir()
     overlay_image(folder / "overlay")
