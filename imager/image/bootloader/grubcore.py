@@ -57,8 +57,9 @@ _ALIGNMENT = 4
 # size of a Reed-Solomon code, which is not used here.
 _DECOMPRESSOR_FIELDS = struct.Struct("<III")
 _DECOMPRESSOR_AT = 8
-# GRUB's decoder supports only these parameters of LZMA1; its dictionary is the whole output.
-_LZMA = {"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 20}
+# GRUB's decoder supports only these parameters of LZMA1; its dictionary is the whole output. Preset
+# 9 would save 9 KB of 157, and take 70 ms longer: a sixth of a build with a small cache.
+_LZMA = {"id": lzma.FILTER_LZMA1, "preset": 3, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 20}
 
 # include/grub/i386/pc/boot.h: the block list of diskboot.img (first sector, count, segment),
 # and boot.img's fields: the sector of the image, and a jump to the check of the drive number.
