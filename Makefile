@@ -35,7 +35,7 @@ TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) a
                       libtss2-tcti-swtpm0 mandoc mount mtools openssl osslsigncode p7zip-full pesign pigz \
                       python3-libvmdk qemu-user-static qemu-utils sbsigntool softhsm2 strace swtpm systemd tpm2-tools \
                       umoci virt-v2v xorriso xz-utils yq
-BENCH_PACKAGES     := $(TEST_PACKAGES) nginx-light wrk
+BENCH_PACKAGES     := $(TEST_PACKAGES) isal nginx-light wrk
 CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help

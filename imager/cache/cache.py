@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from imager.cache.blobnames import BlobNames
 from imager.cache.errors import IncompleteCacheError
 from imager.cache.paths import cache_tree
 from imager.content.digests import Check
-from imager.content.extents import Content, FileRange
+from imager.content.extents import Content
 from imager.content.tree import File, Tree
 from imager.oci.config import platform_of
 from imager.oci.digest import Digest
@@ -31,8 +31,9 @@ class ImageCache:
 
     `source` is the location of the cache, for messages. `files` are in the order in which to write
     them. `config_platforms` maps the digests of manifests to the platforms in their image
-    configurations. `containers` are checks of the streams that contain the files, such as an
-    uncompressed layer.
+    configurations. `damaged` are blobs that were read when the cache was opened and did not match
+    their digest. `containers` are checks of what contains the files: the layer. They prove nothing
+    about the files that the digests of blobs and manifests do not prove.
     """
 
     source: str
@@ -40,6 +41,7 @@ class ImageCache:
     manifests: Mapping[Reference, RawManifest]
     blobs: Mapping[Digest, File]
     config_platforms: Mapping[Digest, Platform]
+    damaged: frozenset[Digest] = frozenset()
     containers: tuple[Check, ...] = ()
     ignored: int = 0
 
@@ -140,15 +142,13 @@ class ImageCache:
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
-        """The pending digest checks: of every blob and of the streams that contain the blobs."""
+        """The pending digest checks of all blobs, except those that are known to be damaged."""
         named = BlobNames(self.manifests)
-        blobs = (
-            check
+        return tuple(
+            blob_check(digest, file.content, what=named.of(digest))
             for digest, file in self.blobs.items()
-            if file.sha256 is None
-            for check in blob_checks(digest, file.content, what=named.of(digest))
+            if digest not in self.damaged
         )
-        return (*self.containers, *blobs)
 
     def _part(self, reference: Reference, digest: Digest) -> RawManifest | None:
         return self.manifests.get(Reference(reference.registry, reference.repository, None, digest))
@@ -241,13 +241,9 @@ class ImageCache:
         return reference in self.manifests
 
 
-def blob_checks(digest: Digest, content: Content, *, what: str | None = None) -> Iterator[Check]:
-    """Yield the check of a blob stored in files; nothing for a blob read from a stream.
-
-    `what` is the name of the blob in messages.
-    """
-    if all(isinstance(extent.source, FileRange) for extent in content.extents):
-        yield Check(what or f"blob {digest}", content, digest.hex)
+def blob_check(digest: Digest, content: Content, *, what: str | None = None) -> Check:
+    """Return the check of a blob; `what` is its name in messages."""
+    return Check(what or f"blob {digest}", content, digest.hex)
 
 
 def _listed(problems: list[str]) -> str:

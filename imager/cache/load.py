@@ -9,6 +9,7 @@ from imager.cache.blobnames import BlobNames
 from imager.cache.cache import ImageCache
 from imager.cache.errors import DamagedCacheError, NotAnImageCacheError
 from imager.cache.paths import parse_path
+from imager.content.extents import Content
 from imager.content.reading import read_file
 from imager.content.tree import File, Tree
 from imager.oci.config import LARGEST_CONFIG, config_platform
@@ -40,62 +41,60 @@ def load_cache(source: str, tree: Tree, *, fail: Fail = stop_at) -> ImageCache:
         hint = "a cache contains only files and folders: copy it again, following links"
         fail(DamagedCacheError(f"{source}: {path} is a link or a special file", hint=hint))
     for file in tree.files:
+        content = file.content
         match parse_path(file.path):
             case Digest() as digest:
                 blobs[digest] = file
             case Reference() as reference:
                 manifest = _checked_manifest(source, file, reference, fail)
                 if manifest is not None:
-                    manifests[reference] = parsed.setdefault(manifest.raw, manifest)
+                    manifest = parsed.setdefault(manifest.raw, manifest)
+                    manifests[reference] = manifest
+                    # What was checked is what is copied.
+                    content = Content.of_bytes(manifest.raw)
             case None:
                 ignored += 1
                 continue
-        known.append(file if file.data is None else replace(file, data=None))
+        known.append(_without_data(file, content))
     if not manifests:
         fail(_no_cache(source))
     _check_tags(source, manifests, fail)
-    _check_blobs(source, manifests, blobs, fail)
-    configs = _read_configs(source, manifests, blobs, fail)
+    configs = _read_configs(blobs, manifests)
+    damaged = frozenset(digest for digest, data in configs.items() if Digest.of(data) != digest)
+    for digest in sorted(damaged):
+        fail(_mismatch(source, BlobNames(manifests).of(digest)))
     return ImageCache(
         source,
         tuple(known),
         manifests,
-        blobs={digest: _without_data(file, digest, configs) for digest, file in blobs.items()},
-        config_platforms=_config_platforms(manifests.values(), configs),
+        blobs={digest: _without_data(file, file.content) for digest, file in blobs.items()},
+        config_platforms=_config_platforms(
+            manifests.values(),
+            {digest: data for digest, data in configs.items() if digest not in damaged},
+        ),
+        damaged=damaged,
         ignored=ignored,
     )
 
 
 def _read_configs(
-    source: str,
-    manifests: Mapping[Reference, RawManifest],
-    blobs: Mapping[Digest, File],
-    fail: Fail,
+    blobs: Mapping[Digest, File], manifests: Mapping[Reference, RawManifest]
 ) -> Mapping[Digest, bytes]:
-    """Return the cached image configurations by digest, verified."""
+    """Return the cached image configurations by their digests, which are not checked."""
     wanted = {
         manifest.document.config.digest
         for manifest in manifests.values()
         if isinstance(manifest.document, ImageManifest)
     }
-    configs: dict[Digest, bytes] = {}
-    for digest in sorted(wanted & blobs.keys()):
-        data = read_file(blobs[digest], LARGEST_CONFIG)
-        if data is None:
-            continue
-        if Digest.of(data) != digest:
-            fail(_mismatch(source, BlobNames(manifests).of(digest)))
-            data = b""  # already reported; gives no platform
-        configs[digest] = data
-    return configs
+    found = {digest: read_file(blobs[digest], LARGEST_CONFIG) for digest in wanted & blobs.keys()}
+    return {digest: data for digest, data in found.items() if data is not None}
 
 
-def _without_data(file: File, digest: Digest, configs: Mapping[Digest, bytes]) -> File:
-    """Drop the bytes of a blob; a blob read as a configuration is marked as verified."""
-    checked = digest.hex if digest in configs else file.sha256
-    if (file.data, file.sha256) == (None, checked):
+def _without_data(file: File, content: Content) -> File:
+    """Return the file with `content`; a file that does not change is not copied."""
+    if file.data is None and file.content is content:
         return file
-    return replace(file, data=None, sha256=checked)
+    return replace(file, content=content, data=None)
 
 
 def _config_platforms(
@@ -108,19 +107,6 @@ def _config_platforms(
         and (data := configs.get(manifest.document.config.digest)) is not None
         and (platform := config_platform(data)) is not None
     }
-
-
-def _check_blobs(
-    source: str,
-    manifests: Mapping[Reference, RawManifest],
-    blobs: Mapping[Digest, File],
-    fail: Fail,
-) -> None:
-    """Check the blobs that were hashed while they were read."""
-    names = BlobNames(manifests)
-    for digest, file in blobs.items():
-        if file.sha256 is not None and file.sha256 != digest.hex:
-            fail(_mismatch(source, names.of(digest)))
 
 
 def _damaged(source: str, problem: str) -> InputError:

@@ -1,7 +1,7 @@
 """Open an image cache in place: an OCI layout, a flat tree, a tar of either, or an image.
 
 Nothing is unpacked. Files of an uncompressed source are ranges of the containing file. Files of a
-compressed source are ranges of its stream and are hashed in the pass that finds them.
+compressed source are ranges of its stream. Blobs are checked when they are copied.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from imager.cache.cache import blob_checks
+from imager.cache.cache import blob_check
 from imager.cache.contents import Gathered
 from imager.cache.journal import open_journal, recorded
 from imager.cache.paths import blob_path
@@ -130,5 +130,5 @@ def _local_checks(gathered: Gathered) -> list[Check]:
     for digest, source in sorted(gathered.blobs.items()):
         content = source.source.blob_content(source.blob)
         if content is not None:
-            checks += blob_checks(digest, content)
+            checks.append(blob_check(digest, content))
     return checks

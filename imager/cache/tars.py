@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from imager.cache.cache import blob_checks
+from imager.cache.cache import blob_check
 from imager.cache.errors import DamagedCacheError, NotAnImageCacheError
 from imager.cache.load import LARGEST_MANIFEST, load_cache
 from imager.cache.opened import (
@@ -29,7 +29,8 @@ from imager.cache.sniff import not_a_cache
 from imager.content.extents import Content, StreamRange
 from imager.content.reading import iterate_bytes, read_start
 from imager.content.tar import TarPlace, first_names, open_tar
-from imager.content.tree import File, Tree
+from imager.content.tree import Tree
+from imager.oci.digest import Digest
 from imager.oci.files import ArchiveFiles
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
 from imager.oci.manifest import Descriptor, ImageManifest
@@ -93,32 +94,26 @@ def open_layout_image(source: str, image: LayoutImage, fail: Fail, *, listed: st
     if isinstance(manifest.document, ImageManifest):
         _check_config(image, manifest.document.config, fail)
     file = image.layout.blob(layer)
-    what = f"layer {layer.digest}"
-    hashed = _compare_hashed(f"{source}: {what}", file, layer, fail)
     opened = open_layer(source, layer, file.content, fail, listed=listed)
-    checks = () if hashed else blob_checks(layer.digest, file.content, what=what)
+    check = blob_check(layer.digest, file.content, what=f"layer {layer.digest}")
     return replace(
         opened,
-        cache=replace(opened.cache, containers=tuple(checks)),
+        cache=replace(opened.cache, containers=(check,)),
         entries=platforms_of(image.layout.index),
     )
 
 
 def _check_config(image: LayoutImage, config: Descriptor, fail: Fail) -> None:
-    """Check a configuration, unless it was hashed while the archive was read."""
+    """Check a configuration; one of a compressed archive was kept when the archive was read."""
     try:
-        what = f"{image.place}: configuration {config.digest}"
-        if not _compare_hashed(what, image.layout.blob(config), config, fail):
+        kept = image.layout.blob(config).data
+        if kept is None:
             image.fetch_blob(config, Discard())
+        elif Digest.of(kept) != config.digest:
+            what = f"{image.place}: configuration {config.digest}"
+            raise DamagedCacheError(f"{what} does not match its digest", hint=_DAMAGED)
     except ImagerError as error:
         fail(error)
-
-
-def _compare_hashed(what: str, file: File, blob: Descriptor, fail: Fail) -> bool:
-    """Compare the digest of a file if it was hashed earlier; return whether it was."""
-    if file.sha256 not in (None, blob.digest.hex):
-        fail(DamagedCacheError(f"{what} does not match its digest", hint=_DAMAGED))
-    return file.sha256 is not None
 
 
 def open_layer(

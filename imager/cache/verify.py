@@ -84,9 +84,10 @@ def _texts(errors: Sequence[ImagerError]) -> tuple[str, ...]:
 
 
 def _failed_digests(cache: ImageCache, reporter: Reporter) -> Sequence[ImagerError]:
-    total = sum(check.content.size for check in cache.checks)
+    checks = (*cache.containers, *cache.checks)
+    total = sum(check.content.size for check in checks)
     with reporter.transfer("verifying", total) as advance:
-        return failed_checks(cache.checks, jobs=os.cpu_count() or 1, progress=advance)
+        return failed_checks(checks, jobs=os.cpu_count() or 1, progress=advance)
 
 
 def _lacking_manifests(signature: CachedImage) -> Iterator[str]:

@@ -208,9 +208,13 @@ class Output:
         option(None, "Bootloader of the output.", default="depends on the Talos release"),
         Field("output.imageOptions.bootloader", "output.isoOptions.bootloader"),
     ] = None
-    verify: Annotated[bool, option(None, "Check the digest of every blob while it is copied.")] = (
-        True
-    )
+    verify: Annotated[
+        bool,
+        option(
+            None,
+            "Check the digest of every blob while it is copied; manifests are always checked.",
+        ),
+    ] = True
     checksum: Annotated[bool, flag("--checksum", "Print the SHA-256 of the output.")] = False
     dry_run: Annotated[bool, flag("--dry-run", "Print the plan and write nothing.")] = False
     files: Annotated[

@@ -6,16 +6,15 @@ the consumer bounds the output of a decompression bomb.
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import struct
-import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Protocol, Self
+from typing import IO, TYPE_CHECKING, Protocol, Self, cast
 
 import zstandard
+from zlib_ng import zlib_ng
 
 from imager.content.extents import Codec, StreamRange
 from imager.support.errors import InputError
@@ -31,6 +30,9 @@ _READ = 128 << 10
 _SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
 _LONGEST_FRAME_HEADER = 18
 _RLE_BLOCK = 1
+# The stubs have an instance for the class.
+_ZLIB_ERROR = cast("type[Exception]", zlib_ng.error)
+_DAMAGE = (OSError, EOFError, _ZLIB_ERROR, zstandard.ZstdError)
 _HINT = "it is damaged or truncated: create or copy it again"
 
 
@@ -84,7 +86,7 @@ class StreamReader:
         self._codec = codec
         self._file = path.open("rb")
         room = self._file.seek(0, os.SEEK_END) - start  # a device has no st_size
-        self._span = range(start, start + (room if length is None else length))
+        self._span = range(start, start + (room if length is None else min(room, length)))
         self._stream = self._decoder()
         self._position = 0
 
@@ -96,7 +98,9 @@ class StreamReader:
     def _decoder(self) -> _Readable:
         section = io.BufferedReader(_Section(self._file, self._span), _READ)
         if self._codec is Codec.GZIP:
-            return gzip.GzipFile(fileobj=section)
+            from zlib_ng import gzip_ng  # starts slowly
+
+            return cast("_Readable", gzip_ng.GzipNGFile(fileobj=section))  # type: ignore[no-untyped-call]
         decoder = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
         return decoder.stream_reader(section, read_across_frames=True, closefd=False)
 
@@ -130,7 +134,7 @@ class StreamReader:
     def _read_some(self, size: int) -> bytes:
         try:
             part = self._stream.read(size)
-        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        except _DAMAGE as error:
             raise InputError(
                 f"{self._path} is not a whole {self._codec.value} stream: {error}",
                 hint=_HINT,

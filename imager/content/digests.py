@@ -1,8 +1,8 @@
 """Verify digests during a copy: other cores hash the sources while they are copied.
 
-Each source file is read once, sequentially; overlapping checks (a layer, and the blobs inside
-it) share the bytes and run in parallel. Blobs split over several extents, as in an image's file
-system, are read extent by extent.
+Each source file is read once, sequentially, and each compressed stream is decompressed once;
+overlapping checks (a layer, and the blobs inside it) share the bytes and run in parallel. Blobs
+split over several extents, as in an image's file system, are read extent by extent.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.content.extents import Content, Extent, FileRange
+from imager.content.compression import StreamReader
+from imager.content.extents import Content, Extent, FileRange, StreamRange
 from imager.content.reading import iterate_bytes
 from imager.support.errors import Fail, ImagerError, InputError, OutputError, stop_at
 from imager.support.workers import Cancel, CancelledError, Work
@@ -26,38 +26,46 @@ from imager.support.workers import Cancel, CancelledError, Work
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-_CHUNK = 2 << 20
+# It stays in a core's cache between the read and the hash.
+_CHUNK = 256 << 10
+# Returns at most so many bytes from an offset; they are valid until the next call.
+_ReadAt = Callable[[int, int], "memoryview | bytes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check that `content`, made of file ranges and holes, has the SHA-256 `sha256` (hex)."""
+    """A check that `content` has the SHA-256 `sha256` (hex)."""
 
     what: str
     content: Content
     sha256: str
 
     @property
-    def source(self) -> FileRange | None:
-        """The file range if the content is exactly one, otherwise None (split or empty)."""
+    def source(self) -> FileRange | StreamRange | None:
+        """The range if the content is exactly one of a file or stream, else None (split, empty)."""
         match self.content.extents:
-            case (Extent(0, self.content.size, FileRange() as source),):
+            case (Extent(0, self.content.size, FileRange() | StreamRange() as source),):
                 return source
         return None
 
 
 @dataclass(slots=True)
 class _Running:
-    """A running check of one file range, which starts at `source`."""
+    """A running check of one range of a file or stream, which starts at `source`."""
 
     check: Check
-    source: FileRange
+    source: FileRange | StreamRange
     hash: _Hash = field(default_factory=hashlib.sha256)
 
     @property
     def end(self) -> int:
-        """The end offset in the source file, exclusive."""
+        """The end offset in the file or stream, exclusive."""
         return self.source.offset + self.check.content.size
+
+    @property
+    def whole(self) -> FileRange | StreamRange:
+        """The file or stream; equal for all of its ranges."""
+        return replace(self.source, offset=0)
 
 
 @contextmanager
@@ -86,16 +94,14 @@ def run_checks(checks: Sequence[Check], *, cancel: Cancel | None = None) -> None
     """Run all checks; raises InputError at the first mismatch."""
     with ThreadPoolExecutor(1, "hash") as pool, suppress(CancelledError):
         hasher = _Hasher(pool, Work(cancel=cancel))
-        for path, group in _by_file(checks):
-            _check_file(path, group, hasher, stop_at)
-        for check in _scattered(checks):
-            _check_scattered(check, hasher, stop_at)
+        for check in _grouped(checks, hasher):
+            check(stop_at)
 
 
 def failed_checks(
     checks: Sequence[Check], *, jobs: int, progress: Callable[[int], None]
 ) -> tuple[ImagerError, ...]:
-    """Run all checks, `jobs` files in parallel; return the failures, sorted by file and offset.
+    """Run all checks, `jobs` files or streams in parallel; return the failures, sorted by place.
 
     Contents split over several extents are checked last, one by one.
 
@@ -105,22 +111,25 @@ def failed_checks(
     work = Work(progress)
     with ThreadPoolExecutor(jobs, "hash") as pool:
         hasher = _Hasher(pool, work)
-        waiting = [partial(_check_file, path, group, hasher) for path, group in _by_file(checks)]
-        waiting += [partial(_check_scattered, check, hasher) for check in _scattered(checks)]
-        found = work.run(_failures, waiting, jobs=jobs, what="checks")
+        found = work.run(_failures, _grouped(checks, hasher), jobs=jobs, what="checks")
     return tuple(failure for each in found for failure in each)
 
 
-def _by_file(checks: Sequence[Check]) -> Iterator[tuple[Path, list[_Running]]]:
-    """Yield each file with its checks in file order, except checks of split contents."""
-    plain = [_Running(check, check.source) for check in checks if check.source is not None]
-    plain.sort(key=lambda running: (running.source.path, running.source.offset))
-    for path, group in groupby(plain, key=lambda running: running.source.path):
-        yield path, list(group)
+def _grouped(checks: Sequence[Check], hasher: _Hasher) -> Iterator[Callable[[Fail], None]]:
+    """Yield a function for the checks of each file and stream, then for each split content."""
+    placed = [_Running(check, check.source) for check in checks if check.source is not None]
+    placed.sort(key=_position)
+    for source, group in groupby(placed, key=lambda running: running.whole):
+        yield partial(_check_ranges, source, list(group), hasher)
+    for check in checks:
+        if check.source is None:
+            yield partial(_check_scattered, check, hasher)
 
 
-def _scattered(checks: Sequence[Check]) -> list[Check]:
-    return [check for check in checks if check.source is None]
+def _position(running: _Running) -> tuple[str, int, int]:
+    source = running.source
+    start = source.start if isinstance(source, StreamRange) else -1
+    return str(source.path), start, source.offset
 
 
 def _failures(check: Callable[[Fail], None]) -> list[ImagerError]:
@@ -132,21 +141,44 @@ def _failures(check: Callable[[Fail], None]) -> list[ImagerError]:
     return failures
 
 
-def _check_file(path: Path, checks: list[_Running], hasher: _Hasher, fail: Fail) -> None:
+def _check_ranges(
+    source: FileRange | StreamRange, checks: list[_Running], hasher: _Hasher, fail: Fail
+) -> None:
+    """Run the checks of ranges of the file or stream `source`, which are sorted by offset."""
     boundaries = sorted({edge for check in checks for edge in (check.source.offset, check.end)})
     waiting = list(reversed(checks))
     active: list[_Running] = []
+    with _reading(source, min(_CHUNK, boundaries[-1] - boundaries[0])) as read:
+        for start, end in zip(boundaries, [*boundaries[1:], boundaries[-1]], strict=True):
+            _finish(active, start, fail)
+            while waiting and waiting[-1].source.offset == start:
+                active.append(waiting.pop())
+            _finish(active, start, fail)
+            if active:
+                hasher.feed(read, range(start, end), active)
+
+
+@contextmanager
+def _reading(source: FileRange | StreamRange, size: int) -> Iterator[_ReadAt]:
+    """Yield a function that reads the file or stream, at most `size` bytes at a time."""
     try:
-        with path.open("rb", buffering=0) as file:
-            for start, end in zip(boundaries, [*boundaries[1:], boundaries[-1]], strict=True):
-                _finish(active, start, fail)
-                while waiting and waiting[-1].source.offset == start:
-                    active.append(waiting.pop())
-                _finish(active, start, fail)
-                if active:
-                    hasher.feed(file.fileno(), range(start, end), active)
+        if isinstance(source, StreamRange):
+            with StreamReader.of(source) as reader:
+                yield partial(_read_stream, reader)
+        else:
+            with source.path.open("rb", buffering=0) as file:
+                yield partial(_read_file, file.fileno(), memoryview(bytearray(size)))
     except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+        raise OutputError(f"cannot read {source.path}: {error.strerror}") from error
+
+
+def _read_stream(reader: StreamReader, offset: int, size: int) -> bytes:
+    reader.seek_forward(offset)
+    return reader.read(size)
+
+
+def _read_file(descriptor: int, buffer: memoryview, offset: int, size: int) -> memoryview:
+    return buffer[: os.preadv(descriptor, [buffer[:size]], offset)]
 
 
 def _finish(active: list[_Running], position: int, fail: Fail) -> None:
@@ -173,12 +205,12 @@ class _Hasher:
     pool: ThreadPoolExecutor
     work: Work
 
-    def feed(self, descriptor: int, span: range, active: Sequence[_Running]) -> None:
+    def feed(self, read: _ReadAt, span: range, active: Sequence[_Running]) -> None:
         """Read the bytes of `span` once and feed them to all active checks in parallel."""
         for offset in range(span.start, span.stop, _CHUNK):
             self.work.check()
             size = min(_CHUNK, span.stop - offset)
-            chunk = os.pread(descriptor, size, offset)
+            chunk = read(offset, size)
             if len(chunk) != size:
                 last = active[-1]
                 raise InputError(

@@ -12,7 +12,6 @@ Only an archive whose size nobody knows needs them: it may have been truncated t
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -230,9 +229,8 @@ def open_tar(place: TarPlace, *, keep: Keep = _keep_nothing) -> Tree:
     """Return the files and folders of the archive at `place`, in archive order.
 
     Links, devices and sparse files are in `others`. A plain archive is only indexed. A compressed
-    one is decompressed once to compute the SHA-256 of every file; files for which `keep(path,
-    size)` is true are kept in memory. Raises InputError for a truncated or damaged archive, and
-    for invalid or duplicate names.
+    one is decompressed once; files for which `keep(path, size)` is true are kept in memory. Raises
+    InputError for a truncated or damaged archive, and for invalid or duplicate names.
     """
     with _opened(place) as archive:
         return _tree(place, archive, keep)
@@ -269,10 +267,10 @@ def _tree(place: TarPlace, archive: _Bounded, keep: Keep) -> Tree:
             others.append(name)
         else:
             source = advanced(place.source, info.offset_data)
-            if isinstance(source, StreamRange):
-                files.append(_stream_file(name, info, source, archive, keep))
-            else:
-                files.append(File(name, Content.of_source(source, info.size)))
+            kept = None
+            if isinstance(source, StreamRange) and keep(name, info.size):
+                kept = _read_file(name, info, archive)
+            files.append(File(name, Content.of_source(source, info.size), data=kept))
     try:
         return Tree.of(files, filter(None, folders), others=others)
     except InputError as error:
@@ -314,21 +312,12 @@ def _checked_name(path: Path, info: tarfile.TarInfo) -> str:
     return name
 
 
-def _stream_file(
-    name: str, info: tarfile.TarInfo, source: StreamRange, archive: _Bounded, keep: Keep
-) -> File:
+def _read_file(name: str, info: tarfile.TarInfo, archive: _Bounded) -> bytes:
     archive.seek(info.offset_data)
-    digest = hashlib.sha256()
-    kept: list[bytes] = []
-    keeping = keep(name, info.size)
-    missing = info.size
-    while missing:
-        piece = archive.read(min(_CHUNK, missing))
+    data = bytearray()
+    while len(data) < info.size:
+        piece = archive.read(min(_CHUNK, info.size - len(data)))
         if not piece:
             raise tarfile.ReadError(f"it ends inside of {name}")
-        digest.update(piece)
-        missing -= len(piece)
-        if keeping:
-            kept.append(piece)
-    data = b"".join(kept) if keeping else None
-    return File(name, Content.of_source(source, info.size), sha256=digest.hexdigest(), data=data)
+        data += piece
+    return bytes(data)

@@ -23,14 +23,13 @@ class File:
     """A regular file at `path`, which is relative and uses forward slashes.
 
     `mode` holds the permissions; FAT stores only the write permission, ISO 9660 none of them.
-    `sha256` (hex) is set if the file was hashed while it was indexed. `data` is set if the bytes
-    were kept then because the file is in a compressed stream.
+    `data` is set if the bytes were kept while the file was indexed because it is in a compressed
+    stream.
     """
 
     path: str
     content: Content
     mode: int = 0o644
-    sha256: str | None = None
     data: bytes | None = None
 
 

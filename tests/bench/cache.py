@@ -1,9 +1,9 @@
 """Image caches of random bytes, made without the code that is measured.
 
 The one of 2 GB has 1 file of 1.2 GB, 8 of 80 MB and 200 small ones: nine images, each with an
-index, a manifest, a config and its layers. It stands there twice: as a flat tree, and as an OCI
-layout with one uncompressed tar layer. The others are flat trees: one of 20,400 files of 1 kB, and
-one of 24 MiB.
+index, a manifest, a config and its layers. It stands there three times: as a flat tree, as an OCI
+layout with one uncompressed tar layer, and as one with its layer in gzip, as talosctl makes it. The
+others are flat trees: one of 20,400 files of 1 kB, and one of 24 MiB.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,13 @@ TYPE = "application/vnd.oci.image."
 class BenchCache:
     """The forms of the cache: `flat` is the tree, `layout` a folder with it in a layer.
 
-    `many` is the tree of the cache with very many files, `small` that of 24 MiB.
+    The layer of `packed` is compressed. `many` is the tree of the cache with very many files,
+    `small` that of 24 MiB.
     """
 
     flat: Path
     layout: Path
+    packed: Path
     many: Path
     small: Path
 
@@ -51,32 +54,36 @@ class BenchCache:
 
     @property
     def layer(self) -> Path:
-        """The layer, by far the largest blob of the layout."""
-        return max((self.layout / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+        """The layer of the layout."""
+        return _layer(self.layout)
+
+    @property
+    def packed_layer(self) -> Path:
+        """The compressed layer."""
+        return _layer(self.packed)
+
+
+def _layer(layout: Path) -> Path:
+    """Return the layer, by far the largest blob of a layout."""
+    return max((layout / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
 
 
 def bench_cache(folder: Path) -> BenchCache:
-    """Return the caches in `folder`; the first call makes them, which takes a minute."""
-    _once(folder, _make_large)
-    # Folders of earlier runs may lack it.
-    _once(folder / "small", _make_small)
-    return BenchCache(folder / "flat", folder / "layout", folder / "many", folder / "small")
-
-
-def _once(folder: Path, make: Callable[[Path], None]) -> None:
-    if folder.exists():
-        return
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    make(unfinished)
-    os.sync()
-    unfinished.rename(folder)
-
-
-def _make_large(folder: Path) -> None:
-    _make_tree(folder / "flat")
-    _make_layout(folder / "layout", folder / "flat")
-    _make_many(folder / "many")
+    """Return the caches in `folder`; the first call makes them, which takes two minutes."""
+    names = ("flat", "layout", "packed", "many", "small")
+    cache = BenchCache(*(folder / name for name in names))
+    # Earlier versions made fewer of them.
+    if not all((folder / name).exists() for name in names):
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _make_tree(unfinished / "flat")
+        _make_layouts(unfinished)
+        _make_many(unfinished / "many")
+        _make_small(unfinished / "small")
+        os.sync()
+        unfinished.rename(folder)
+    return cache
 
 
 def _make_small(tree: Path) -> None:
@@ -113,17 +120,25 @@ def _make_image(tree: Path, name: str, layers: Iterable[int]) -> None:
     (manifests / "reference/v1").write_bytes(index)
 
 
-def _make_layout(layout: Path, tree: Path) -> None:
+def _make_layouts(folder: Path) -> None:
+    layer, packed = folder / "layer.tar", folder / "layer.tar.gz"
+    with tarfile.open(layer, "w") as tar:
+        for name in ("blob", "manifests"):
+            tar.add(folder / "flat" / name, name)
+    # What does not get smaller is stored, in blocks of one member, as by Go's compress/gzip.
+    subprocess.run(["pigz", "-1", "--no-name", "--no-time", "--keep", layer], check=True)
+    _make_layout(folder / "layout", layer, TYPE + "layer.v1.tar")
+    _make_layout(folder / "packed", packed, TYPE + "layer.v1.tar+gzip")
+
+
+def _make_layout(layout: Path, layer_file: Path, media_type: str) -> None:
+    """Make a layout of the layer, which is moved there."""
     blobs = layout / "blobs/sha256"
     blobs.mkdir(parents=True)
-    with tarfile.open(layout / "layer.tar", "w") as tar:
-        tar.add(tree / "blob", "blob")
-        tar.add(tree / "manifests", "manifests")
-    with (layout / "layer.tar").open("rb") as file:
+    with layer_file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    size = (layout / "layer.tar").stat().st_size
-    (layout / "layer.tar").rename(blobs / digest)
-    layer = _descriptor(TYPE + "layer.v1.tar", digest, size)
+    layer = _descriptor(media_type, digest, layer_file.stat().st_size)
+    layer_file.rename(blobs / digest)
     config = json.dumps({**PLATFORM, "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}})
     stored = store(blobs, "", TYPE + "config.v1+json", [config.encode()])
     manifest = store(blobs, "", TYPE + "manifest.v1+json", [manifest_json(stored, [layer])])

@@ -93,7 +93,7 @@ def test_a_tar_is_the_cache_that_is_in_it(
     assert found == flat.files
     assert (opened.lacking, opened.cache.ignored) == ((), 0)
     if codec is None:
-        sources = [e.source for file in opened.cache.files for e in file.content.extents]
+        sources = [e.source for f in opened.cache.blobs.values() for e in f.content.extents]
         assert all(isinstance(each, FileRange) and each.path == path for each in sources)
 
 

@@ -4,20 +4,23 @@ import hashlib
 import os
 import random
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from imager.content import digests as module
+from imager.content.compression import StreamReader
 from imager.content.digests import (
     Check,
     checking,
     failed_checks,
     run_checks,
 )
-from imager.content.extents import Content, Extent, FileRange
+from imager.content.extents import Codec, Content, Extent, FileRange, StreamRange
 from imager.support.errors import InputError, OutputError
 from imager.support.workers import Cancel
+from tests.lib.caches.caches import compress
 
 DATA = random.Random("checks").randbytes(500_000)
 # A layer, blobs inside it, adjoining and nested, and ones behind it.
@@ -104,15 +107,15 @@ def test_every_file_is_read(tmp_path: Path, path: Path) -> None:
 
 def test_each_byte_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = 0
-    pread = os.pread
+    preadv = os.preadv
 
-    def counting(descriptor: int, size: int, offset: int) -> bytes:
+    def counting(descriptor: int, buffers: list[memoryview], offset: int) -> int:
         nonlocal read
-        data = pread(descriptor, size, offset)
-        read += len(data)
-        return data
+        count = preadv(descriptor, buffers, offset)
+        read += count
+        return count
 
-    monkeypatch.setattr(os, "pread", counting)
+    monkeypatch.setattr(os, "preadv", counting)
     run_checks(layer_and_blobs(path))
     assert read == len(DATA)
 
@@ -149,16 +152,16 @@ def test_a_failed_block_stops_the_checks_and_keeps_its_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
-    started, pread = threading.Event(), os.pread
+    started, preadv = threading.Event(), os.preadv
 
-    def slow(descriptor: int, size: int, offset: int) -> bytes:
+    def slow(descriptor: int, buffers: list[memoryview], offset: int) -> int:
         nonlocal calls
         calls += 1
         started.set()
         threading.Event().wait(0.005)
-        return pread(descriptor, size, offset)
+        return preadv(descriptor, buffers, offset)
 
-    monkeypatch.setattr(os, "pread", slow)
+    monkeypatch.setattr(os, "preadv", slow)
     wrong = [check(path, 0, 500_000, good=False)]
     with pytest.raises(OutputError, match="disk on fire"), checking(wrong):
         started.wait(5)
@@ -183,6 +186,45 @@ def test_all_that_fail_are_told_in_order(path: Path, tmp_path: Path) -> None:
         assert "gone" in " ".join(messages[2:])
         assert "ends at byte 100, in short" in " ".join(messages[2:])
         assert len(messages) == 4
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_ranges_of_a_stream_are_checked_in_one_pass(
+    tmp_path: Path, path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a compressed layer in the middle of an archive."""
+    packed = compress(DATA, codec.value)
+    stream = tmp_path / "stream"
+    stream.write_bytes(b"before" + packed + b"behind")
+    place = StreamRange(stream, codec, start=6, length=len(packed))
+    checks = [
+        replace(each, content=Content.of_source(replace(place, offset=start), end - start))
+        for each, (start, end) in zip(layer_and_blobs(path), SPANS, strict=True)
+    ]
+    opened: list[StreamReader] = []
+    made, seek = StreamReader.of, StreamReader.seek_forward
+
+    def counting(source: StreamRange) -> StreamReader:
+        opened.append(made(source))
+        return opened[-1]
+
+    def forwards(reader: StreamReader, offset: int) -> None:
+        assert offset >= reader.tell()
+        seek(reader, offset)
+
+    monkeypatch.setattr(StreamReader, "of", counting)
+    monkeypatch.setattr(StreamReader, "seek_forward", forwards)
+    run_checks([*checks[::-1], *layer_and_blobs(path)])
+    assert len(opened) == 1
+    wrong = replace(checks[3], what="it", sha256="0" * 64)
+    (failure,) = failed_checks([*checks, wrong], jobs=2, progress=len_ok)
+    assert failure.message.startswith("it does not match its digest")
+    stream.write_bytes(b"before" + packed[:-1000])
+    with pytest.raises(InputError, match="is not a whole"):
+        run_checks(checks)
+    stream.unlink()
+    with pytest.raises(OutputError, match=r"cannot read .*stream: No such file"):
+        run_checks(checks)
 
 
 def len_ok(count: int) -> None:

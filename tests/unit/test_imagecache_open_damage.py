@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from imager.cache.open import open_cache
+from imager.cache.verify import verify_cache
 from imager.content.digests import run_checks
 from imager.content.extents import FileRange
 from imager.support.arch import AMD64
 from imager.support.errors import InputError
+from imager.support.reporter import ProgressStyle, make_reporter
 from tests.lib.caches.caches import (
     INDEX_TYPE,
     LAYER_TYPE,
@@ -27,15 +29,16 @@ from tests.lib.caches.caches import (
     make_layout_of,
     sha256,
     tar_bytes,
+    tree_files,
 )
 from tests.lib.caches.sources import (
-    COMPRESSED,
     EVERY_SOURCE,
     PLAIN_SOURCES,
     SOURCES,
     gathered,
     manifests_of,
     opened,
+    read,
     refusal,
 )
 
@@ -168,11 +171,45 @@ def test_a_blob_of_the_layout_that_is_damaged_cut_or_missing(
     opened(layout)
 
 
-def test_padding_of_a_layer_is_checked_too(cache: CacheFixture, tmp_path: Path) -> None:
-    layout = make_layout(cache, tmp_path / "layout")
+@pytest.mark.parametrize("source", ["layout", "layout-gzip", "layout-zstd", "archive"])
+def test_a_layer_with_damage_outside_of_blobs_and_manifests(
+    cache: CacheFixture, tmp_path: Path, source: str
+) -> None:
+    """A build leaves it out; a verification tells."""
+    whole = {**cache.files, "README": b"whole", "blob/README": b"whole"}
+    other = {path: b"other" if data == b"whole" else data for path, data in whole.items()}
+    codec = source.partition("-")[2] or None
+    damaged = compress(tar_bytes(other).ljust(1 << 20, b"x"), codec)
+    layout = make_layout_of(
+        tmp_path / "layout",
+        compress(tar_bytes(whole).ljust(1 << 20, b"\0"), codec).ljust(len(damaged), b"\0"),
+        media_type=LAYER_TYPE + (f"+{codec}" if codec else ""),
+    )
     layer = layout_blobs(layout)["layer"]
-    flip(layer, layer.stat().st_size - 1)
-    assert f"layer sha256:{layer.name} does not match its digest" in refusal(layout).message
+    assert layer.stat().st_size == len(damaged)
+    layer.write_bytes(damaged)
+    path = layout
+    if source == "archive":
+        path = tmp_path / "archive.tar"
+        path.write_bytes(tar_bytes(tree_files(layout)))
+    assert {file.path: read(file.content) for file in opened(path).files} == cache.files
+    found = verify_cache(
+        lambda fail: open_cache(path, fail=fail),
+        reporter=make_reporter(ProgressStyle.NONE),
+    )
+    assert found.problems == (
+        f"layer sha256:{layer.name} does not match its digest sha256:{layer.name}",
+    )
+
+
+def test_manifests_are_copied_as_they_were_checked(cache: CacheFixture, tmp_path: Path) -> None:
+    layout = make_layout(cache, tmp_path / "layout")
+    found = opened(layout)
+    layer = layout_blobs(layout)["layer"]
+    layer.write_bytes(layer.read_bytes().replace(b'"schemaVersion"', b'"schemaversion"'))
+    copied = {file.path: read(file.content) for file in found.files}
+    manifests = {path: data for path, data in cache.files.items() if path.startswith("manifests")}
+    assert manifests and manifests.items() <= copied.items()
 
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])
@@ -279,11 +316,3 @@ def test_a_source_may_change_only_before_it_is_opened(
     flip(extent.source.path, extent.source.offset)
     with pytest.raises(InputError, match="does not match its digest"):
         run_checks(found.checks)
-
-
-@COMPRESSED
-def test_compressed_sources_are_hashed_when_opened(
-    cache: CacheFixture, tmp_path: Path, source: str
-) -> None:
-    found = open_cache(SOURCES[source](cache, tmp_path), arch=AMD64).cache
-    assert all(file.sha256 == sha256(cache.files[file.path]) for file in found.files)

@@ -66,9 +66,6 @@ SOURCES: dict[str, Make] = {
 }
 EVERY_SOURCE = pytest.mark.parametrize("source", SOURCES)
 PLAIN_SOURCES = pytest.mark.parametrize("source", ["flat", "tar", "layout", "archive"])
-COMPRESSED = pytest.mark.parametrize(
-    "source", [name for name in SOURCES if name not in ("flat", "tar", "layout", "archive")]
-)
 
 
 def read(content: Content) -> bytes:

@@ -96,11 +96,11 @@ MUTANTS = (
         f"{_ARCHIVES}::test_a_tar_is_the_cache_that_is_in_it",
     ),
     Mutant(
-        "what was hashed of a compressed archive is not compared",
+        "the configuration of a cache in a compressed archive is not checked",
         "imager/cache/tars.py",
-        "if file.sha256 not in (None, blob.digest.hex):",
-        "if False:",
-        f"{_ARCHIVES}::test_damage_in_an_archive_is_told",
+        "elif Digest.of(kept) != config.digest:",
+        "elif not kept:",
+        f"{_ARCHIVES}::test_a_damaged_configuration_is_found_when_an_archive_is_opened",
     ),
     Mutant(
         "the configuration of a cache in a tar is not checked",

@@ -97,8 +97,8 @@ MUTANTS = (
     Mutant(
         "a blob in pieces is checked by its first one",
         "imager/content/digests.py",
-        "case (Extent(0, self.content.size, FileRange() as source),):",
-        "case (Extent(0, _, FileRange() as source), *_):",
+        "case (Extent(0, self.content.size, FileRange() | StreamRange() as source),):",
+        "case (Extent(0, _, FileRange() | StreamRange() as source), *_):",
         f"{_IMAGES}::test_a_blob_in_pieces_is_checked_as_one",
     ),
 )
