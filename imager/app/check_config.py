@@ -16,6 +16,7 @@ from imager.support.errors import ImagerError, InputError, InvalidConfigError
 from imager.support.inputs import input_name, read_input
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
+from imager.support.screen import one_line
 from imager.support.units import MIB, format_size
 from imager.support.yamldocs import LocatedDocument
 from imager.support.yamlpaths import text_at, value_at
@@ -28,7 +29,7 @@ from imager.talos.config.document import (
     located,
 )
 from imager.talos.config.doubts import doubts
-from imager.talos.config.fields import LineProblem, one_line
+from imager.talos.config.fields import LineProblem
 from imager.talos.config.identity import document_name
 from imager.talos.config.patch import patch_text
 from imager.talos.config.required_images import needed_defaults

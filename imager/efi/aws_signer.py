@@ -17,11 +17,11 @@ from imager.efi.errors import SignerFailedError
 from imager.efi.remote import (
     RemoteKey,
     RemoteSigner,
-    missing_library,
     remote_key,
     remote_signer,
     same_key,
 )
+from imager.support.errors import missing_library
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from imager.efi.errors import SignerFailedError
 from imager.efi.remote import (
     RemoteKey,
     RemoteSigner,
-    missing_library,
     remote_key,
     remote_signer,
     rsa_public_key,
 )
+from imager.support.errors import missing_library
 
 _PACKAGES = "azure-identity azure-keyvault-keys azure-keyvault-certificates"
 

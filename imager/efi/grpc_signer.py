@@ -13,10 +13,10 @@ from imager.efi.errors import SignerFailedError
 from imager.efi.remote import (
     RemoteKey,
     RemoteSigner,
-    missing_library,
     remote_key,
     remote_signer,
 )
+from imager.support.errors import missing_library
 
 _SERVICE = "signerapi.SignerService"
 # The numbers of SHA-256 and RSA PKCS #1 v1.5.

@@ -18,12 +18,12 @@ from imager.efi.errors import InvalidKeyError, SignerFailedError
 from imager.efi.remote import (
     RemoteKey,
     RemoteSigner,
-    missing_library,
     remote_key,
     remote_signer,
     rsa_public_key,
     same_key,
 )
+from imager.support.errors import missing_library
 
 SCHEME = "pkcs11:"
 PIN_VARIABLE = "IMAGER_PKCS11_PIN"

@@ -15,7 +15,7 @@ from imager.efi.certificates import certificates_in, subject
 from imager.efi.errors import InvalidKeyError, SignerFailedError
 from imager.efi.signer import SMALLEST_KEY, verifies
 from imager.efi.trust import LARGEST_KEY, certificate_problem
-from imager.support.errors import DependencyError, UnsupportedError
+from imager.support.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -106,11 +106,3 @@ def rsa_public_key(modulus: bytes, exponent: bytes) -> bytes:
 
     numbers = RSAPublicNumbers(int.from_bytes(exponent), int.from_bytes(modulus))
     return numbers.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def missing_library(name: str, package: str) -> DependencyError:
-    """Return the error for the library of a signer that is not installed."""
-    return DependencyError(
-        f"{name} needs the Python package {package}, which is not installed",
-        hint=f"pip install {package}",
-    )

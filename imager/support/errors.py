@@ -255,6 +255,14 @@ class DependencyError(ImagerError):
     exit_code = 5
 
 
+def missing_library(name: str, package: str) -> DependencyError:
+    """Return the error for a library that `name` needs and that is not installed."""
+    return DependencyError(
+        f"{name} needs the Python package {package}, which is not installed",
+        hint=f"pip install {package}",
+    )
+
+
 class MissingProgramError(DependencyError):
     """A program that is needed is not installed, or not in $PATH."""
 

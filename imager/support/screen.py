@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import IO
 
+_LONGEST_LINE = 600
 NO_COLOR = "--no-color"  # the option
 
 
@@ -54,3 +55,9 @@ def labelled(tone: Tone, text: str, stream: IO[str]) -> str:
 def with_fields(text: str, fields: Mapping[str, str]) -> str:
     """Return a step and its fields as one line."""
     return f"{text} {json.dumps(fields)}" if fields else text
+
+
+def one_line(text: str) -> str:
+    """Return `text` as one line of bounded length, since it may quote untrusted input."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."

@@ -18,6 +18,7 @@ from yaml.composer import Composer, ComposerError
 from yaml.resolver import Resolver
 
 from imager.support.errors import InputError
+from imager.support.yamlpaths import STEP
 
 MOST_VALUES = 1_000_000
 DEEPEST = 128
@@ -37,8 +38,6 @@ _LONGEST_PROBLEM = 160
 _NULL_TAG = "tag:yaml.org,2002:null"
 # An escape in double quotes; an escaped line break produces no character.
 _ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|\n[ \t]*|.)", re.DOTALL)
-# A step of a path: a key, or the index of an item.
-_STEP = re.compile(r"[^.\[\]]+")
 
 
 class CheckedComposer(Composer):
@@ -181,7 +180,7 @@ class LocatedDocument:
     def written(self, path: str) -> str | None:
         """Return the scalar at `path` as written, or None: `0x10` is not converted to 16."""
         steps = list(self._walk(path))
-        if len(steps) != len(_STEP.findall(path)):
+        if len(steps) != len(STEP.findall(path)):
             return None
         node = steps[-1][0] if steps else self.root
         return node.value if isinstance(node, yaml.ScalarNode) and node.tag != _NULL_TAG else None
@@ -201,7 +200,7 @@ class LocatedDocument:
     def _walk(self, path: str) -> Iterator[tuple[yaml.Node, yaml.Node]]:
         """Yield, for each existing step, its node and the node that has its line: the key."""
         node = self.root
-        for step in _STEP.findall(path):
+        for step in STEP.findall(path):
             found = _child(node, step)
             if found is None:
                 return

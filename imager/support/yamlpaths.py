@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+# A step of a path: a key, or the index of an item.
+STEP = re.compile(r"[^.\[\]]+")
 _LONGEST_NAME = 253
 
 
 def value_at(value: object, path: str) -> object:
-    """Return the value at the dotted `path` of nested mappings; None if it is missing."""
-    for key in path.split("."):
-        if not isinstance(value, Mapping):
+    """Return the value at `path` (`machine.pods[0].spec`); None if it is missing."""
+    for step in STEP.findall(path):
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
             return None
-        value = value.get(key)
     return value
 
 

@@ -7,18 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from imager.support.screen import one_line
 from imager.support.yamldocs import LocatedDocument
 from imager.support.yamlpaths import value_at
 
 _LONGEST_WORD = 40
-_LONGEST_LINE = 600
 _MOST_UNKNOWN = 20
-
-
-def one_line(text: str) -> str:
-    """Return `text` as one line of bounded length, since it may quote untrusted input."""
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,6 +63,14 @@ class FieldReader:
         if not isinstance(inner._value(), Mapping | None):
             inner.report("is not a mapping")
         return inner
+
+    def sections(self, key: str) -> list[FieldReader]:
+        """Return the mappings in the list `key`, none if it is missing; report any other value."""
+        items = self._value(key)
+        if not isinstance(items, list | None):
+            self.report("is not a list", key=key)
+            return []
+        return [self.section(f"{key}[{number}]") for number in range(len(items or ()))]
 
     def has(self, key: str) -> bool:
         """Whether there is a field `key` that is not null."""
