@@ -40,7 +40,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock crane conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type dead check unit test test-all \
+.PHONY: help install lock crane cosign-verdicts conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type dead check unit test test-all \
         test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed coverage bench image man clean packages-%
 
 help: ## Show what can be made.
@@ -84,7 +84,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: install ## Pin the newest versions of all Python packages in requirements/.
 	$(LOCK) requirements/build.in --output-file requirements/build.lock
 	$(LOCK) pyproject.toml --output-file requirements/run.lock
-	$(LOCK) pyproject.toml --extra dev --constraint requirements/run.lock --output-file requirements/dev.lock
+	$(LOCK) pyproject.toml --extra dev --extra sigstore --constraint requirements/run.lock --output-file requirements/dev.lock
 
 ASSET_CODE := $(wildcard imager/bootassets/*.py imager/distro/*.py imager/distro/witness/*)
 $(IMAGER_ASSETS)/%/sources.json: $(ASSET_CODE) | $(VENV)/installed
@@ -117,6 +117,16 @@ $(CRANE): | $(VENV)/installed
 	  $(GO) install $(GO_FLAGS) github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
 
 crane: $(CRANE) ## Build crane, the registry tool that tests hold ours against.
+
+# The tests compare verdicts with those of cosign, which are recorded: building it takes minutes.
+COSIGN_VERSION := v3.1.3
+COSIGN         := .cache/tools/cosign-$(COSIGN_VERSION)/cosign
+$(COSIGN): | $(VENV)/installed
+	GOBIN=$(CURDIR)/$(dir $@) \
+	  $(GO) install $(GO_FLAGS) github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN_VERSION)
+
+cosign-verdicts: $(COSIGN) ## Record what cosign says of the signatures that tests verify.
+	$(BIN)/python -m tests.lib.tools.cosign $(COSIGN)
 
 # The tests of the OCI distribution specification, of 1.1.
 CONFORMANCE_MODULE  := github.com/opencontainers/distribution-spec/conformance

@@ -44,6 +44,7 @@ from imager.app.secureboot import generate_secure_boot_keys as generate_secure_b
 from imager.app.secureboot import verify_signatures as verify_signatures
 from imager.app.serve_caches import ServeCaches as ServeCaches
 from imager.app.serve_caches import serve_caches as serve_caches
+from imager.app.verification_policy import PolicyFiles as PolicyFiles
 from imager.cache.diff import CacheDiff as CacheDiff
 from imager.cache.edit import Addition as Addition
 from imager.cache.edit import Pruning as Pruning

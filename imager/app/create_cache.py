@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imager.cache.archiving import ArchiveFormat
 from imager.cache.blobstore import BlobStore
@@ -19,11 +20,16 @@ from imager.cache.plan import (
 )
 from imager.cache.resolve import gather
 from imager.cache.selection import DEFAULT_PLATFORM, MissingPlatform, Selection, parse_platforms
+from imager.cache.signature_policy import judge
 from imager.cache.write import Created, check_creatable, write_cache
 from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
+from imager.support.errors import InputError
 from imager.support.reporter import QUIET, Reporter
 from imager.support.units import count
+
+if TYPE_CHECKING:
+    from imager.app.verification_policy import PolicyFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,8 @@ class Images:
 
     `lists` are values of `--images`: references, local images, or files with one per line.
     `platforms` are values such as linux/amd64, or `all`. The default is linux/amd64, or the
-    platforms of an existing cache. With `signatures`, cosign signatures are also cached.
+    platforms of an existing cache. With `signatures`, cosign signatures are also cached. With
+    `policy`, images are refused unless its rules allow them.
     """
 
     lists: Sequence[str]
@@ -41,9 +48,19 @@ class Images:
     signatures: bool = True
     jobs: int = 4
     registries: RegistrySettings = field(default_factory=RegistrySettings)
+    policy: PolicyFiles | None = None
 
     def read(self, reporter: Reporter, store: BlobStore | None = None) -> Gathered:
-        """Read the manifests of all images; raises as `gather`."""
+        """Read the manifests of all images, and check their signatures against the policy.
+
+        Raises as `gather` and `PolicyFiles.read`, UnverifiedImageError for refused images.
+        """
+        if self.policy and not self.signatures:
+            raise InputError(
+                "--no-cosign-signatures leaves out the signatures that --verify-policy checks",
+                hint="leave one of the two out",
+            )
+        policy = self.policy.read(reporter) if self.policy else None
         platforms = parse_platforms(self.platforms or (DEFAULT_PLATFORM,))
         selection = Selection(platforms, self.signatures, self.missing_platform)
         entries = read_entries(self.lists)
@@ -54,6 +71,13 @@ class Images:
             )
         for warning in gathered.warnings:
             reporter.warn(warning)
+        if policy:
+            with reporter.waiting("verifying signatures"):
+                judgement = judge(gathered, gathered.names, policy)
+            judgement.require()
+            for note in judgement.notes:
+                reporter.warn(note)
+            reporter.step(f"verified the signatures of {count(len(judgement.verified), 'image')}")
         return gathered
 
 

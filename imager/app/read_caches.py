@@ -13,6 +13,7 @@ from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
 
 if TYPE_CHECKING:
+    from imager.app.verification_policy import PolicyFiles
     from imager.cache.diff import CacheDiff
     from imager.cache.info import CacheInfo
 
@@ -36,15 +37,21 @@ def verify_cache(
     reporter: Reporter = QUIET,
     *,
     platforms: Sequence[Platform] = (),
+    policy: PolicyFiles | None = None,
 ) -> verify.Verification:
     """Check all digests of a cache, and that its images are complete for `platforms`.
 
-    `platforms` defaults to those of the cache. Problems are in the result. Raises an ImagerError if
-    the cache cannot be reached or read.
+    `platforms` defaults to those of the cache. With `policy`, its rules must allow every image, by
+    the signatures in the cache. Problems are in the result. Raises an ImagerError if the cache
+    cannot be reached or read, and as `PolicyFiles.read`.
     """
+    rules = policy.read(reporter) if policy else None
     with options.puller(reporter) as puller:
         return verify.verify_cache(
-            lambda fail: location.open(puller, fail=fail), platforms=platforms, reporter=reporter
+            lambda fail: location.open(puller, fail=fail),
+            platforms=platforms,
+            policy=rules,
+            reporter=reporter,
         )
 
 

@@ -33,3 +33,12 @@ class InvalidImageListError(InputError):
     """An image list has lines that are not images, or images that conflict with each other."""
 
     remedy = "Correct the lines that the message names: one image per line; # starts a comment."
+
+
+class UnverifiedImageError(InputError):
+    """The verification policy denies an image, or no signature of it is valid for its rule."""
+
+    remedy = (
+        "Use images that are signed as the policy requires, or change the rule that the message "
+        "names. `cosign verify` shows what a signature says."
+    )

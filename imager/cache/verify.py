@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imager.cache.cache import ImageCache
+from imager.cache.cache_source import gather_held
 from imager.cache.images import (
     CachedImage,
     cached_images,
@@ -14,10 +15,11 @@ from imager.cache.images import (
     unreferenced_blobs,
 )
 from imager.cache.opened import OpenedCache
+from imager.cache.signature_policy import Judgement, SignaturePolicy, judge
 from imager.content.digests import failed_checks
 from imager.oci.manifest import Index
 from imager.oci.platform import Platform
-from imager.support.errors import Fail, ImagerError, exit_code_of, is_denied
+from imager.support.errors import Fail, ImagerError, InputError, exit_code_of, is_denied
 from imager.support.reporter import Reporter
 from imager.support.units import count
 
@@ -26,8 +28,8 @@ from imager.support.units import count
 class Verification:
     """The result of a verification; `size` is that of all files of the tree in bytes.
 
-    `problems` make the cache invalid, `notes` do not. `hint` is a remedy for a cache that could not
-    be opened.
+    `problems` make the cache invalid, `notes` do not. `verified` is the number of images whose
+    signature a policy requires. `hint` is a remedy for a cache that could not be opened.
     """
 
     images: int = 0
@@ -36,6 +38,7 @@ class Verification:
     size: int = 0
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    verified: int = 0
     hint: str = ""
 
 
@@ -43,13 +46,14 @@ def verify_cache(
     opening: Callable[[Fail], OpenedCache],
     *,
     platforms: Sequence[Platform] = (),
+    policy: SignaturePolicy | None = None,
     reporter: Reporter,
 ) -> Verification:
     """Verify the cache that `opening` opens.
 
     Its images must be complete for `platforms`, or, if that is empty, for the platforms of the
-    cache that their indexes name. Raises an ImagerError other than InputError and UnsupportedError
-    if the cache cannot be reached.
+    cache that their indexes name. With `policy`, its rules must allow every image. Raises an
+    ImagerError other than InputError and UnsupportedError if the cache cannot be reached.
     """
     errors: list[ImagerError] = []
     try:
@@ -75,8 +79,22 @@ def verify_cache(
     else:
         lacking += [problem for image in images for problem in _half(image, cache.index_platforms)]
         notes += tuple(_hidden(opened, cache.platforms))
-    problems = (*_texts(errors), *dict.fromkeys(lacking))
-    return Verification(len(images), len(signatures), len(cache.blobs), cache.size, problems, notes)
+    judgement = _judgement(cache, whole, policy)
+    problems = (*_texts(errors), *dict.fromkeys((*lacking, *judgement.problems)))
+    counts = len(images), len(signatures), len(cache.blobs), cache.size
+    notes += judgement.notes
+    return Verification(*counts, problems, notes, verified=len(judgement.verified))
+
+
+def _judgement(
+    cache: ImageCache, images: Sequence[CachedImage], policy: SignaturePolicy | None
+) -> Judgement:
+    if policy is None:
+        return Judgement()
+    try:
+        return judge(gather_held(cache, images), cache.images, policy)
+    except InputError as error:  # manifests that contradict each other
+        return Judgement(refused=tuple((image, error.message) for image in cache.images))
 
 
 def _texts(errors: Sequence[ImagerError]) -> tuple[str, ...]:

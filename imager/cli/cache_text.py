@@ -69,6 +69,8 @@ def verification_text(_source: str, found: Verification) -> Iterator[str]:
     if found.signatures:
         parts.insert(1, count(found.signatures, "signature"))
     yield f"verified {', '.join(parts)}"
+    if found.verified:
+        yield f"verified the signatures of {count(found.verified, 'image')}"
 
 
 def verification_json(source: str, found: Verification) -> dict[str, Any]:

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from imager.cli.declare import argument, option
-from imager.cli.options import CACHE_HELP, LayerCacheFolder, Registries, Results, parse_platforms
+from imager.cli.options import (
+    CACHE_HELP,
+    POLICY_HELP,
+    LayerCacheFolder,
+    Registries,
+    Results,
+    TrustedRootFile,
+    parse_platforms,
+    policy_files,
+)
 
 _DIFFERENT = 1  # the exit code of diff(1)
 
@@ -38,6 +47,10 @@ def cache_verify(
         list[str] | None,
         option("OS/ARCH", "Platforms to check, separated by commas.", default="those of the cache"),
     ] = None,
+    policy: Annotated[
+        str | None, option("FILE", f"Check the images' signatures against a policy: {POLICY_HELP}")
+    ] = None,
+    trusted_root: TrustedRootFile = None,
     layer_cache: LayerCacheFolder = None,
     registries: Registries,
     display: Results,
@@ -50,7 +63,8 @@ def cache_verify(
 
     options = registries.pulling(layer_cache)
     location, platforms = CacheLocation.parse(source), parse_platforms(platform)
-    found = verify_cache(location, options, display.reporter(), platforms=platforms)
+    files = policy_files(policy, trusted_root, option="--policy")
+    found = verify_cache(location, options, display.reporter(), platforms=platforms, policy=files)
     if display.json_output or not found.problems:
         display.summary(verification_text, verification_json, source, found)
     hint = found.hint or "copy the cache again, or create it again"

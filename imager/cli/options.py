@@ -18,6 +18,7 @@ from imager.support.screen import NO_COLOR, printable
 
 if TYPE_CHECKING:
     from imager.app.create_cache import Images
+    from imager.app.verification_policy import PolicyFiles
     from imager.cache.pull import PullOptions
     from imager.oci.platform import Platform
     from imager.oci.settings import RegistrySettings
@@ -80,6 +81,15 @@ Retries = Annotated[
     option("N", "Number of times to retry a failed request.", min=0, max=100, default="5"),
 ]
 Jobs = Annotated[int, option("N", "Number of parallel transfers.", "--jobs", "-j", min=1, max=64)]
+TrustedRootFile = Annotated[
+    str | None,
+    option(
+        "FILE",
+        "Sigstore's trusted_root.json, for rules of the policy that name an identity.",
+        "--trusted-root",
+    ),
+]
+POLICY_HELP = "Talos's ImageVerificationConfig, alone or in a machine configuration."
 LIST = "comma-separated images, files with one image per line, or - for standard input"
 RequiredImages = Annotated[
     list[str] | None,
@@ -242,6 +252,10 @@ class ImageOptions:
             "Also cache the signatures of images in registries.",
         ),
     ] = True
+    verify_policy: Annotated[
+        str | None, option("FILE", f"Refuse images that this policy does not allow: {POLICY_HELP}")
+    ] = None
+    trusted_root: TrustedRootFile = None
 
     def to_cache(self, registries: PushRegistries, jobs: int) -> Images:
         """Return the images with the settings for fetching them."""
@@ -250,7 +264,22 @@ class ImageOptions:
 
         missing, settings = MissingPlatform(self.missing_platform), registries.settings()
         platforms, signatures = self.platform or (), self.cosign_signatures
-        return Images(self.images, platforms, missing, signatures, jobs, settings)
+        policy = policy_files(self.verify_policy, self.trusted_root, option="--verify-policy")
+        return Images(self.images, platforms, missing, signatures, jobs, settings, policy)
+
+
+def policy_files(policy: str | None, root: str | None, *, option: str) -> PolicyFiles | None:
+    """Return the files of a verification policy, None without one; `option` names the policy.
+
+    Raises InputError for a trusted root without a policy.
+    """
+    if policy is None:
+        if root is not None:
+            raise InputError(f"--trusted-root has no effect without {option}")
+        return None
+    from imager.app.verification_policy import PolicyFiles
+
+    return PolicyFiles(policy, root)
 
 
 def parse_version(

@@ -21,6 +21,7 @@ from imager.talos.config.patch import patch_text
 from imager.talos.config.selector import Selector
 from imager.talos.config.sizes import parse_size_limit, parse_volume_size
 from imager.talos.version import TalosVersion
+from tests.lib.keys.sigstore_instance import key_named, public_pem
 from tests.lib.tools.talos_modules import RELEASE, TalosModules
 
 pytestmark = pytest.mark.oracle
@@ -35,6 +36,8 @@ DISK = Disk(
     symlinks=("/dev/disk/by-id/a", "/dev/disk/by-id/ab"),
     rotational=True,
 )
+KEY = json.dumps(public_pem(key_named("signer")))
+KEYLESS = "keyless: {issuer: https://issuer.example"
 ENABLED = "machine: {features: {imageCache: {localEnabled: true}}}\n"
 
 
@@ -52,6 +55,10 @@ def volume(rest: str, name: str = "IMAGECACHE") -> str:
 
 def selecting(expression: str) -> str:
     return volume(f"provisioning: {{diskSelector: {{match: {json.dumps(expression)}}}}}")
+
+
+def verifying(*rules: str) -> str:
+    return f"apiVersion: v1alpha1\nkind: ImageVerificationConfig\nrules: [{', '.join(rules)}]\n"
 
 
 def is_right(text: str) -> bool:
@@ -131,6 +138,29 @@ def test_patches_for_clients(talos: TalosModules, generated: str, tmp_path: Path
         (selecting("disk.transport == 'nvme' && !system_disk"), True),
         (selecting("disk.size > 120"), False),
         (selecting("disk.size"), False),
+        (verifying(""), True),
+        (verifying("{image: a/*, skip: true}", "{image: '*', deny: true}"), True),
+        (verifying("{image: a/*, skip: false, deny: true}"), True),
+        (verifying(f"{{image: a/*, {KEYLESS}, subject: a}}}}"), True),
+        (verifying(f"{{image: a/*, {KEYLESS}, subject: a, subjectRegex: b}}}}"), True),
+        (verifying(f"{{image: a/*, deny: false, publicKey: {{certificate: {KEY}}}}}"), True),
+        (verifying("{image: a/*}"), False),
+        (verifying("{skip: true}"), False),
+        (verifying("{image: '', skip: true}"), False),
+        (verifying("{image: a/*, skip: true, deny: true}"), False),
+        (verifying("{image: a/*, skip: false}"), False),
+        (verifying("{image: a/*, skip: sometimes}"), False),
+        (verifying("{image: a/*, refuse: true}"), False),
+        (verifying(f"{{image: a/*, {KEYLESS}}}}}"), False),
+        (verifying("{image: a/*, keyless: {subject: a}}"), False),
+        (verifying("{image: a/*, keyless: {}}"), False),
+        (verifying("{image: a/*, publicKey: {}}"), False),
+        (verifying(f"{{image: a/*, {KEYLESS}, subject: a}}, skip: true}}"), False),
+        (
+            verifying(f"{{image: a, {KEYLESS}, subject: a}}, publicKey: {{certificate: {KEY}}}}}"),
+            False,
+        ),
+        ("apiVersion: v1alpha1\nkind: ImageVerificationConfig\nrules: {}\n", False),
         ("apiVersion: v1alpha1\nkind: VolumeConfg\nname: IMAGECACHE\n", False),
         ("apiVersion: v1alpha1\nkind: ImageCacheConfig\nlocal: {enabled: true}\n", False),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n", False),

@@ -32,8 +32,8 @@ invalid-machine-config invalid-manifests invalid-meta invalid-profile invalid-re
 invalid-registry-settings invalid-version missing-program mount-failed no-space not-an-image-cache
 not-found overlay-failed permission-denied program-failed read-or-write-failed registry-failed
 registry-unreachable signer-failed unsafe-address unsuitable-device unsupported
-untrusted-certificate unusable-boot-asset unusable-disk unusable-package volume-too-small
-wrong-bytes
+untrusted-certificate unusable-boot-asset unusable-disk unusable-package unverified-image
+volume-too-small wrong-bytes
 """
 
 

@@ -11,6 +11,11 @@ from imager.support.yamldocs import LocatedDocument, load_located
 from imager.support.yamlpaths import text_at
 from imager.talos.config.fields import FieldReader, LineProblem
 from imager.talos.config.identity import document_name, is_machine_config
+from imager.talos.config.image_verification import (
+    VERIFICATION_KIND,
+    VerificationRules,
+    read_verification,
+)
 from imager.talos.config.kinds import KINDS
 from imager.talos.config.volumes import VOLUME_KIND, VolumeSettings, read_volume
 from imager.talos.version import NEWEST_KINDS, TalosVersion
@@ -35,13 +40,15 @@ class ImageCacheSettings:
 class MachineConfig:
     """A machine configuration; `volume` is None if it has no volume for the cache.
 
-    `source` is its name in messages: the file name.
+    `source` is its name in messages: the file name. `verification` is None if it has no rules for
+    the signatures of images.
     """
 
     source: str
     documents: tuple[LocatedDocument, ...]
     image_cache: ImageCacheSettings
     volume: VolumeSettings | None
+    verification: VerificationRules | None
 
     @property
     def is_patch(self) -> bool:
@@ -104,7 +111,10 @@ def examine(
     cache = _image_cache(ours, version)
     found = [read_volume(each, version) for each in ours if _kind(each) == VOLUME_KIND]
     volume = next(filter(None, found), None)
-    return MachineConfig(source, tuple(each.document for each in ours), cache, volume), problems
+    rules = [read_verification(each) for each in ours if _kind(each) == VERIFICATION_KIND]
+    verification = next(iter(rules), None)
+    kept = tuple(each.document for each in ours)
+    return MachineConfig(source, kept, cache, volume, verification), problems
 
 
 def _kind(section: FieldReader) -> str:

@@ -10,8 +10,9 @@ from imager.support.units import format_size
 from imager.support.yamldocs import LocatedDocument
 from imager.talos.config.disk import Disk
 from imager.talos.config.document import MachineConfig
-from imager.talos.config.fields import LineProblem
+from imager.talos.config.fields import FieldReader, LineProblem
 from imager.talos.config.identity import document_name
+from imager.talos.config.image_verification import VERIFICATION_KIND, report_doubts
 from imager.talos.config.selector import Selector
 from imager.talos.config.volumes import VOLUME_KIND
 from imager.talos.constants import IMAGE_CACHE
@@ -28,6 +29,10 @@ def doubts(config: MachineConfig) -> Iterator[LineProblem]:
         name = document_name(document.value)
         if name.startswith(f"{VOLUME_KIND} "):
             yield from _no_disk(document, name)
+        elif name == VERIFICATION_KIND:
+            found: list[LineProblem] = []
+            report_doubts(FieldReader(document, name, found))
+            yield from found
 
 
 def _no_volume(config: MachineConfig) -> Iterator[LineProblem]:
