@@ -235,9 +235,11 @@ class Output:
 
     def stream(self) -> Stream | None:
         """Return where to send the output; None if it is not sent."""
+        if not self.sent:
+            return None
         from imager.image.stream import Stream
 
-        return Stream(sys.stdout.buffer, tar=self.tar_to_stdout) if self.sent else None
+        return Stream(sys.stdout.buffer, tar=self.tar_to_stdout)
 
     def problems(self, *, as_json: bool) -> Iterator[Problem]:
         """Yield what is wrong with the options together; `as_json` stands for --json."""

@@ -37,7 +37,7 @@ OTHER_BUILDS = {
     "rich",
     "tarfile",
     "xml",
-    "zlib_ng",
+    "zlib_ng.gzip_ng",
     "imager.app.assets_of_image",
     "imager.app.base_installer",
     "imager.app.extensions",
