@@ -9,6 +9,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -134,7 +136,7 @@ if ROOT:
     )
     def test_a_full_disk_is_named(small_disk: Site, command: tuple[str, ...]) -> None:
         """Whatever is written there, be it temporary files."""
-        with (small_disk.out / "filler").open("wb") as file:
+        with (small_disk.out / "filler").open("wb", buffering=0) as file:
             fill(file)
         before = small_disk.snapshot()
         done = run(*command, env={"TMPDIR": str(small_disk.out)}, cwd=small_disk.folder)
@@ -153,7 +155,7 @@ if ROOT:
         """Space is there at the start; another program takes it while the build is stopped."""
         (small_disk.assets / "amd64/initramfs.xz").write_bytes(random.Random(1).randbytes(40 * MIB))
         with started(small_disk, "metal") as (process, _):
-            with (small_disk.out / "filler").open("wb") as file:
+            with (small_disk.out / "filler").open("wb", buffering=0) as file:
                 fill(file)
             process.send_signal(signal.SIGCONT)
             _, stderr = process.communicate(timeout=60)
@@ -163,13 +165,10 @@ if ROOT:
         assert [path.name for path in small_disk.out.iterdir()] == ["filler"]
 
 
-def fill(file: IO[bytes]) -> None:
-    try:
+def fill(file: FileIO) -> None:
+    with suppress(OSError):
         while True:
             file.write(bytes(64 << 10))
-            file.flush()
-    except OSError:
-        file.seek(0)
 
 
 @pytest.mark.parametrize(
