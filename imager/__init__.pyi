@@ -28,6 +28,7 @@ from imager.app.edit_cache import add_images as add_images
 from imager.app.edit_cache import prune_cache as prune_cache
 from imager.app.images import bundle_images as bundle_images
 from imager.app.images import default_images as default_images
+from imager.app.inspect import inspect_image as inspect_image
 from imager.app.node import Machine as Machine
 from imager.app.node import diagnose as diagnose
 from imager.app.node import run_node as run_node
@@ -61,6 +62,7 @@ from imager.cache.verify import Verification as Verification
 from imager.cache.write import Created as Created
 from imager.discover.listing import Listing as Listing
 from imager.discover.listing import find_images as find_images
+from imager.image.inspect.model import Inspection as Inspection
 from imager.image.stream import Stream as Stream
 from imager.image.write import Written as Written
 from imager.oci.platform import Platform as Platform

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
-import mmap
 import re
 import struct
 import zlib
@@ -23,6 +22,8 @@ import zstandard
 
 from imager.bootassets.errors import BootAssetError
 from imager.content.compression import LARGEST_WINDOW
+from imager.content.extents import Content
+from imager.content.random_access import ContentReader, as_content
 
 _HEAD = 64 << 10
 _BZIMAGE, _ARM64, _ZBOOT = (0x202, b"HdrS"), (0x38, b"ARM\x64"), (0x04, b"zimg")
@@ -37,6 +38,17 @@ _RELEASE = re.compile(rb"([0-9][!-~]{0,63})[ \0]")
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+
+class _Sequential:
+    def __init__(self, image: ContentReader) -> None:
+        self._image = image
+        self._position = 0
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._image.read(self._position, size)
+        self._position += len(piece)
+        return piece
 
 
 def _zstd(payload: BinaryIO) -> _Readable:
@@ -56,55 +68,54 @@ _DECODERS: Mapping[bytes, Callable[[BinaryIO], _Readable]] = {
 }
 
 
-def kernel_version(vmlinuz: Path) -> str:
-    """Return the release (`uname -r`) of the kernel image `vmlinuz`.
+def kernel_version(source: Path | Content, *, name: str = "the kernel") -> str:
+    """Return the release (`uname -r`) of a kernel image; `name` of a content is for messages.
 
-    Returns "" for another kind of image or an unusual compression. Holds a file of at most 256 MiB
-    in memory, but not its decompressed contents. Raises InputError for an image with an invalid
-    header, or one that cannot be decompressed.
+    Returns "" for another kind of image or an unusual compression. Holds a payload of at most
+    256 MiB in memory, but not its decompressed contents. Raises InputError for an image with an
+    invalid header, or one that cannot be decompressed.
     """
+    name = str(source) if isinstance(source, Path) else name
     try:
-        with vmlinuz.open("rb") as file:
-            head = file.read(_HEAD)
+        with ContentReader(as_content(source)) as image:
+            head = image.read(0, _HEAD)
             if _is(head, _BZIMAGE):
-                return _bzimage_version(vmlinuz, head)
+                return _bzimage_version(name, head)
             if _is(head, _ARM64):
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
-                    return _banner(image)
+                return _search(_Sequential(image))
             if _is(head, _ZBOOT) and len(head) >= 8 + _ZBOOT_HEADER.size:
-                return _zboot_version(vmlinuz, head, file)
+                return _zboot_version(name, head, image)
             return ""
     except OSError as error:
-        raise BootAssetError(f"{vmlinuz}: cannot be read: {error.strerror}") from error
+        raise BootAssetError(f"{name}: cannot be read: {error.strerror}") from error
 
 
 def _is(head: bytes, magic: tuple[int, bytes]) -> bool:
     return head.startswith(magic[1], magic[0])
 
 
-def _banner(data: bytes | mmap.mmap) -> str:
+def _banner(data: bytes) -> str:
     found = _BANNER.search(data)
     return found[1].decode("ascii") if found else ""
 
 
-def _bzimage_version(vmlinuz: Path, head: bytes) -> str:
+def _bzimage_version(name: str, head: bytes) -> str:
     start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
     release = _RELEASE.match(head, start)
     if release is None:
         raise BootAssetError(
-            f"{vmlinuz}: the kernel's header does not point to its version",
+            f"{name}: the kernel's header does not point to its version",
             hint="the file may be truncated or damaged",
         )
     return release[1].decode("ascii")
 
 
-def _zboot_version(vmlinuz: Path, head: bytes, file: BinaryIO) -> str:
+def _zboot_version(name: str, head: bytes, image: ContentReader) -> str:
     offset, size, compression = _ZBOOT_HEADER.unpack_from(head, 8)
     decoder = _DECODERS.get(compression.partition(b"\0")[0])
     if decoder is None or size > _LARGEST_PAYLOAD:
         return ""
-    file.seek(offset)
-    payload = file.read(size)
+    payload = image.read(offset, size)
     try:
         if len(payload) < size:
             raise EOFError("it is truncated")
@@ -112,7 +123,7 @@ def _zboot_version(vmlinuz: Path, head: bytes, file: BinaryIO) -> str:
     # GzipFile's own error is an OSError, too.
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise BootAssetError(
-            f"{vmlinuz}: the kernel cannot be decompressed: {error}",
+            f"{name}: the kernel cannot be decompressed: {error}",
             hint="the file may be truncated or damaged",
         ) from error
 

@@ -84,12 +84,12 @@ def _trees(path: Path) -> Iterator[Tree]:
         spans.append((0, None))
     for offset, size in spans:
         if is_fat(read_start(path, _VOLUME_HEAD, offset=offset)):
-            yield _with_cache_paths(open_fat(path, offset=offset, size=size, folder=CACHE_FOLDER))
+            yield with_cache_paths(open_fat(path, offset=offset, size=size, folder=CACHE_FOLDER))
     if is_ext4(head):
         yield open_ext4(path)
 
 
-def _with_cache_paths(tree: Tree) -> Tree:
+def with_cache_paths(tree: Tree) -> Tree:
     """Restore the case of a cache's paths in a tree on FAT, which ignores case."""
     files = (replace(file, path=_cache_path(file.path)) for file in tree.files)
     return Tree.of(files, others=tree.others)

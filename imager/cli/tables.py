@@ -43,7 +43,7 @@ def mebibytes(size: int) -> str:
 def json_object(value: DataclassInstance, *, without: str = "") -> dict[str, Any]:
     """Return the fields of a dataclass for JSON in camelCase, except the field `without`."""
     names = (each.name for each in fields(value) if each.name != without)
-    return {_camel_case(name): _plain(getattr(value, name)) for name in names}
+    return {camel_case(name): _plain(getattr(value, name)) for name in names}
 
 
 def blob_json(digest: Digest, size: int) -> dict[str, Any]:
@@ -51,7 +51,8 @@ def blob_json(digest: Digest, size: int) -> dict[str, Any]:
     return {"digest": str(digest), "size": size}
 
 
-def _camel_case(name: str) -> str:
+def camel_case(name: str) -> str:
+    """Return the name of a field as JSON has it."""
     return re.sub(r"_(.)", lambda found: found[1].upper(), name)
 
 

@@ -1,14 +1,16 @@
 """Read compressed files sequentially.
 
-gzip: RFC 1952. Zstandard: RFC 8878. A reader returns at most the requested number of bytes, so
-the consumer bounds the output of a decompression bomb.
+gzip: RFC 1952. Zstandard: RFC 8878. xz: https://tukaani.org/xz/xz-file-format.txt. A reader returns
+at most the requested number of bytes, so the consumer bounds the output of a decompression bomb.
 """
 
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Protocol, Self, cast
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
 # The window of `zstd --long=27` (128 MiB), the largest that zstd decompresses by default.
 LARGEST_WINDOW = 1 << 27
+_XZ_MAGIC = b"\xfd7zXZ\0"
+_XZ_MEMORY = 256 << 20
 _SKIP_CHUNK = 1 << 20
 _READ = 128 << 10
 _SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
@@ -32,12 +36,16 @@ _LONGEST_FRAME_HEADER = 18
 _RLE_BLOCK = 1
 # The stubs have an instance for the class.
 _ZLIB_ERROR = cast("type[Exception]", zlib_ng.error)
-_DAMAGE = (OSError, EOFError, _ZLIB_ERROR, zstandard.ZstdError)
+_DAMAGE = (OSError, EOFError, _ZLIB_ERROR, lzma.LZMAError, zstandard.ZstdError)
 _HINT = "it is damaged or truncated: create or copy it again"
 
 
 class EarlyEndError(InputError):
     """A compressed stream is shorter than the references to it require."""
+
+
+# Returns bytes of a file, given their offset and number.
+Read = Callable[[int, int], bytes]
 
 
 class _Readable(Protocol):
@@ -53,6 +61,14 @@ def detect_codec(path: Path) -> Codec | None:
 def codec_of(head: bytes) -> Codec | None:
     """Return the compression of a stream that begins with `head`, or None if uncompressed."""
     return next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
+
+
+def stream_codec(head: bytes) -> Codec | None:
+    """Return the compression as `codec_of` does, but know xz too.
+
+    Caches and layers are not compressed with xz: those who read them use `codec_of`.
+    """
+    return Codec.XZ if head.startswith(_XZ_MAGIC) else codec_of(head)
 
 
 class _Section(io.RawIOBase):
@@ -75,6 +91,59 @@ class _Section(io.RawIOBase):
         return done
 
 
+class _XzStreams:
+    """A sequential reader of xz streams one after the other, with limited memory.
+
+    lzma.LZMAFile has no limit, and a dictionary may have 4 GiB.
+    """
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._decoder = self._new()
+        self._left = b""
+
+    def _new(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)
+
+    def read(self, size: int, /) -> bytes:
+        while size:
+            if self._decoder.eof and not self._next():
+                break
+            needs_input = self._decoder.needs_input
+            piece = (self._left or self._source.read(_READ)) if needs_input else b""
+            self._left = b""
+            if needs_input and not piece:
+                raise EOFError("it is cut off")
+            if data := self._decoder.decompress(piece, size):
+                return data
+        return b""
+
+    def _next(self) -> bool:
+        """Begin the next stream, behind zeros as padding; return whether there is one."""
+        rest = self._decoder.unused_data.lstrip(b"\0")
+        while not rest and (piece := self._source.read(_READ)):
+            rest = piece.lstrip(b"\0")
+        self._decoder, self._left = (self._new(), rest) if rest else (self._decoder, b"")
+        return bool(rest)
+
+
+class _Deflated:
+    """A sequential reader of one stream of DEFLATE; what follows it is ignored."""
+
+    def __init__(self, source: IO[bytes], bits: int) -> None:
+        self._source = source
+        self._decoder = zlib_ng.decompressobj(bits)
+
+    def read(self, size: int, /) -> bytes:
+        while not self._decoder.eof:
+            piece = self._decoder.unconsumed_tail or self._source.read(_READ)
+            if data := self._decoder.decompress(piece, size):
+                return data
+            if not piece:
+                raise EOFError("it is cut off")
+        return b""
+
+
 class StreamReader:
     """A sequential reader of decompressed data; `tell` counts decompressed bytes."""
 
@@ -92,15 +161,26 @@ class StreamReader:
 
     @classmethod
     def of(cls, source: StreamRange) -> Self:
-        """Return a reader of the stream of `source`, positioned at the stream's first byte."""
+        """Return a reader of the stream of `source`, positioned at the stream's first byte.
+
+        Fetches a stream that is in the network.
+        """
+        if source.fetched is not None and source.length is not None:
+            source.fetched.fetch(source.start, source.length)
         return cls(source.path, source.codec, start=source.start, length=source.length)
 
     def _decoder(self) -> _Readable:
         section = io.BufferedReader(_Section(self._file, self._span), _READ)
-        if self._codec is Codec.GZIP:
-            from zlib_ng import gzip_ng  # starts slowly
+        match self._codec:
+            case Codec.GZIP:
+                from zlib_ng import gzip_ng  # starts slowly
 
-            return cast("_Readable", gzip_ng.GzipNGFile(fileobj=section))  # type: ignore[no-untyped-call]
+                return cast("_Readable", gzip_ng.GzipNGFile(fileobj=section))  # type: ignore[no-untyped-call]
+            case Codec.XZ:
+                return _XzStreams(section)
+            case Codec.ZLIB | Codec.DEFLATE:
+                bits = zlib_ng.MAX_WBITS if self._codec is Codec.ZLIB else -zlib_ng.MAX_WBITS
+                return _Deflated(section, bits)
         decoder = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
         return decoder.stream_reader(section, read_across_frames=True, closefd=False)
 
@@ -146,7 +226,10 @@ class StreamReader:
 
     def _check_zstd_end(self) -> None:
         """Raise InputError for a truncated stream, which the decoder does not report."""
-        if not _frames_are_whole(self._file.fileno(), self._span):
+        descriptor = self._file.fileno()
+        if not _frames_are_whole(
+            lambda offset, size: os.pread(descriptor, size, offset), self._span
+        ):
             raise InputError(f"{self._path} is not a whole zstd stream: it is cut off", hint=_HINT)
 
     def seek_forward(self, offset: int) -> None:
@@ -161,16 +244,21 @@ class StreamReader:
                 )
 
 
-def _frames_are_whole(descriptor: int, span: range) -> bool:
+def _frames_are_whole(read: Read, span: range) -> bool:
     """Return whether the last Zstandard frame in `span` ends at its end (RFC 8878, 3.1)."""
     position = span.start
     while position < span.stop:
-        position = _frame_end(descriptor, position, span.stop)
+        position = zstd_frame_end(read, position, span.stop)
     return position == span.stop
 
 
-def _frame_end(descriptor: int, position: int, size: int) -> int:
-    header = os.pread(descriptor, _LONGEST_FRAME_HEADER, position)
+def zstd_frame_end(read: Read, position: int, size: int) -> int:
+    """Return where the frame at `position` ends, found by the sizes of its blocks.
+
+    `read` takes offset and length. Returns more than `size`, the end of the file, if there is no
+    whole frame.
+    """
+    header = read(position, _LONGEST_FRAME_HEADER)
     if len(header) >= 8 and struct.unpack_from("<I", header)[0] in _SKIPPABLE_FRAMES:
         return position + 8 + int(struct.unpack_from("<I", header, 4)[0])
     try:
@@ -180,7 +268,7 @@ def _frame_end(descriptor: int, position: int, size: int) -> int:
         return size + 1
     last = False
     while not last and position < size:
-        block = int.from_bytes(os.pread(descriptor, 3, position), "little")
+        block = int.from_bytes(read(position, 3), "little")
         last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
         position += 3 + (1 if kind == _RLE_BLOCK else length)
     return position + (4 if frame.has_checksum else 0) if last else size + 1

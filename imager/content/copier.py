@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 from imager.content.compression import StreamReader
-from imager.content.extents import Content, Data, Extent, FileRange, StreamRange
+from imager.content.extents import Content, Data, Extent, FetchedRange, FileRange, StreamRange
 from imager.content.reading import Sources, read_stream, shorter
 from imager.support.errors import ImagerError, OutputError, no_room
 
@@ -114,6 +114,12 @@ def _write_plain(
             for start, length in ranges:
                 copy.run(start, start - offset + extent.offset, length)
             progress(extent.length - sum(length for _, length in ranges))
+        case FetchedRange(file, offset):
+            for start in range(0, extent.length, _USER_CHUNK):
+                length = min(_USER_CHUNK, extent.length - start)
+                file.fetch(offset + start, length)
+                part = Extent(extent.offset + start, length, FileRange(file.path, offset + start))
+                _write_plain(part, target, sources, methods, progress)
         case StreamRange():
             pass
 

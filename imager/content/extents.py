@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 
 class Codec(enum.Enum):
@@ -22,6 +23,25 @@ class Codec(enum.Enum):
 
     GZIP = "gzip"
     ZSTD = "zstd"
+    XZ = "xz"
+    # Of parts of disk images: RFC 1950 and RFC 1951.
+    ZLIB = "zlib"
+    DEFLATE = "deflate"
+
+
+class Fetched(Protocol):
+    """A file in the network that is copied to the file `path` part by part, when it is read."""
+
+    @property
+    def path(self) -> Path:
+        """The sparse file with the parts that are there; a part is at the same byte as there."""
+
+    def fetch(self, offset: int, length: int) -> None:
+        """Make sure that `length` bytes from byte `offset` on are in the file.
+
+        Raises UnsupportedError if too much would be transferred, DependencyError if the server
+        fails.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +64,8 @@ class FileRange:
 class StreamRange:
     """Bytes of a compressed stream, starting at byte `offset` of the decompressed data.
 
-    The stream is `length` bytes (None: up to the end) at byte `start` of the file `path`.
+    The stream is `length` bytes (None: up to the end) at byte `start` of the file `path`, which
+    may have to be `fetched`.
     """
 
     path: Path
@@ -52,6 +73,7 @@ class StreamRange:
     offset: int = 0
     start: int = 0
     length: int | None = None
+    fetched: Fetched | None = None
 
     @property
     def stream(self) -> StreamRange:
@@ -59,7 +81,15 @@ class StreamRange:
         return replace(self, offset=0)
 
 
-Source = Data | FileRange | StreamRange
+@dataclass(frozen=True, slots=True)
+class FetchedRange:
+    """Bytes of a file in the network, starting at byte `offset`."""
+
+    file: Fetched
+    offset: int = 0
+
+
+Source = Data | FileRange | StreamRange | FetchedRange
 
 
 def advanced(source: Source, count: int) -> Source:
@@ -69,7 +99,7 @@ def advanced(source: Source, count: int) -> Source:
             return Data(data, offset + count)
         case FileRange(path, offset):
             return FileRange(path, offset + count)
-        case StreamRange():
+        case StreamRange() | FetchedRange():
             return replace(source, offset=source.offset + count)
 
 

@@ -10,7 +10,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from imager.content.compression import StreamReader, codec_of
-from imager.content.extents import Codec, Content, Data, FileRange, StreamRange
+from imager.content.extents import (
+    Codec,
+    Content,
+    Data,
+    FetchedRange,
+    FileRange,
+    Source,
+    StreamRange,
+)
 from imager.content.tree import File
 from imager.support.errors import InputError, OutputError
 
@@ -19,6 +27,7 @@ CHUNK = 1 << 20
 _ZEROS = bytes(CHUNK)
 # The bytes that tell a compression.
 _MAGIC = 4
+_SHORT_STREAM = 4 << 20
 
 
 def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes | int]:
@@ -38,6 +47,11 @@ def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes |
                     yield data[offset : offset + extent.length]
                 case FileRange(path, offset):
                     yield from sources.read(path, offset, extent.length, chunk)
+                case FetchedRange(file, offset):
+                    for start in range(offset, offset + extent.length, chunk):
+                        length = min(chunk, offset + extent.length - start)
+                        file.fetch(start, length)
+                        yield from sources.read(file.path, start, length, chunk)
                 case StreamRange(offset=offset, stream=stream):
                     if stream not in streams:
                         streams[stream] = stack.enter_context(StreamReader.of(stream))
@@ -75,11 +89,18 @@ def hash_content(content: Content, hash_name: str = "sha256") -> bytes:
 
 
 def read_file(file: File, limit: int) -> bytes | None:
-    """Return a file's bytes; None if larger than `limit`, or compressed and not kept in memory."""
+    """Return a file's bytes; None if larger than `limit`, or in a long stream and not kept."""
     if file.data is not None or file.content.size > limit:
         return file.data
-    streamed = any(isinstance(extent.source, StreamRange) for extent in file.content.extents)
+    streamed = any(_is_in_long_stream(extent.source) for extent in file.content.extents)
     return None if streamed else read_content(file.content)
+
+
+def _is_in_long_stream(source: Source) -> bool:
+    """Return whether reading `source` may decompress much; a cluster of a disk image is short."""
+    if not isinstance(source, StreamRange):
+        return False
+    return source.length is None or source.length > _SHORT_STREAM
 
 
 def read_start(path: Path, length: int, *, offset: int = 0) -> bytes:

@@ -95,6 +95,25 @@ def read_signatures(
     return PeSignatures(digests["sha256"], _checksum(content, split), signatures)
 
 
+def read_signers(content: Content, *, name: str = "the EFI binary") -> PeSignatures:
+    """Return the signatures of `content` without comparing them with it: only headers are read.
+
+    The result has no digest. Raises like `read_signatures`.
+    """
+    from imager.efi.pkcs7 import Pkcs7Error, read_attached
+
+    found: list[PeSignature] = []
+    for data in split_image(content, name=name).signatures:
+        try:
+            message = read_attached(data)
+        except Pkcs7Error as error:
+            found.append(PeSignature(None, "", b"", None, f"the signature {error}"))
+        else:
+            others = message.certificates
+            found.append(PeSignature(message.certificate, message.hash_name, b"", None, "", others))
+    return PeSignatures(b"", Checksum.NONE, tuple(found))
+
+
 def _read(
     data: bytes, split: SplitImage, digests: dict[str, bytes], trusted: Sequence[Certificate]
 ) -> PeSignature:

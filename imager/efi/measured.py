@@ -64,12 +64,12 @@ def with_signatures(
     """
     content = Content.of_file(stub)
     version = _known_version(version_number(content, "stub"), stub.name)
-    base, profiles = _split(sections)
+    base, profiles = split_profiles(sections)
     own = pe_sections(content, name=str(stub))
     digest = cache(hash_content)
     signed = list(base)
     for profile in profiles:
-        booted = _booted((*own, *base), profile)
+        booted = booted_sections((*own, *base), profile)
         value = _value(booted, version, digest)
         data = sign_policies(value, signer)
         signed += [*profile, Section(_SIGNATURES, Content.of_bytes(data))]
@@ -83,9 +83,9 @@ def check_pcr_policy(uki: Content, *, name: str = "the UKI") -> tuple[PcrPolicy,
     valid PE file, UnsupportedError if the stub's measurements are unknown.
     """
     version = _known_version(version_number(uki, "stub"), name)
-    base, profiles = _split(pe_sections(uki, name=name))
+    base, profiles = split_profiles(pe_sections(uki, name=name))
     digest = cache(hash_content)
-    return tuple(_checked(_booted(base, profile), version, digest) for profile in profiles)
+    return tuple(_checked(booted_sections(base, profile), version, digest) for profile in profiles)
 
 
 def pe_sections(image: Content, *, name: str) -> tuple[Section, ...]:
@@ -117,7 +117,9 @@ def _known_version(version: int, name: str) -> int:
     return version
 
 
-def _split(sections: Sequence[Section]) -> tuple[Sequence[Section], list[Sequence[Section]]]:
+def split_profiles(
+    sections: Sequence[Section],
+) -> tuple[Sequence[Section], list[Sequence[Section]]]:
     """Return the base sections, and those of each profile; one empty profile if there is none."""
     starts = [index for index, section in enumerate(sections) if section.name == PROFILE]
     if not starts:
@@ -125,7 +127,7 @@ def _split(sections: Sequence[Section]) -> tuple[Sequence[Section], list[Sequenc
     return sections[: starts[0]], [sections[a:b] for a, b in pairwise([*starts, len(sections)])]
 
 
-def _booted(base: Sequence[Section], profile: Sequence[Section]) -> dict[str, Content]:
+def booted_sections(base: Sequence[Section], profile: Sequence[Section]) -> dict[str, Content]:
     """Return the sections that a profile boots; the stub uses the first of each name."""
     # In a dictionary the last of each name stays.
     return {each.name: each.content for each in (*reversed(base), *reversed(profile))}

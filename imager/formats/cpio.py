@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imager.content.extents import Content, FileRange
+from imager.content.extents import Content
+from imager.content.random_access import ContentReader, as_content
 from imager.content.tree import Device, File, Link, PlacedFile, Tree, VolumePlan
 from imager.formats.errors import DamagedVolumeError
 from imager.support.errors import InputError
@@ -107,7 +108,7 @@ class OpenedCpio:
     end: int
 
 
-def open_cpio(path: Path, *, offset: int = 0) -> OpenedCpio:
+def open_cpio(source: Path | Content, *, offset: int = 0, name: str = "") -> OpenedCpio:
     """Return the entries of the archive at byte `offset` of a file; its files are read in place.
 
     Of entries with the same path, the last one counts, as for the kernel; `others` has those that
@@ -118,32 +119,34 @@ def open_cpio(path: Path, *, offset: int = 0) -> OpenedCpio:
     folders: dict[str, None] = {}
     others: list[str] = []
     end = offset
-    with path.open("rb") as file:
-        archive = _Archive(path, file.fileno())
+    name = name or (str(source) if isinstance(source, Path) else "the image")
+    whole = as_content(source)
+    with ContentReader(whole) as reader:
+        archive = _Archive(name, reader)
         for entry in archive.entries(offset):
             end = entry.end
-            name = entry.path
+            path = entry.path
             for found in (files, nodes, folders):
-                found.pop(name, None)
-            if name == _TRAILER:
+                found.pop(path, None)
+            if path == _TRAILER:
                 break
             match stat.S_IFMT(entry.mode):
                 case stat.S_IFREG:
-                    content = Content.of_source(FileRange(path, entry.start), entry.size)
-                    files[name] = File(name, content, mode=stat.S_IMODE(entry.mode))
+                    content = archive.content(whole, entry)
+                    files[path] = File(path, content, mode=stat.S_IMODE(entry.mode))
                 case stat.S_IFDIR:
-                    folders |= {name: None} if name != "." else {}
+                    folders |= {path: None} if path != "." else {}
                 case stat.S_IFLNK:
                     target = archive.read(entry.start, min(entry.size, _LONGEST_NAME))
-                    nodes[name] = Link(name, os.fsdecode(target))
+                    nodes[path] = Link(path, os.fsdecode(target))
                 case stat.S_IFCHR:
-                    nodes[name] = Device(name, *entry.device)
+                    nodes[path] = Device(path, *entry.device)
                 case _:
-                    others.append(name)
+                    others.append(path)
     try:
         tree = Tree.of(files.values(), folders, nodes=nodes.values(), others=others)
     except InputError as error:
-        raise DamagedVolumeError(f"{path}: the cpio archive is damaged: {error.message}") from error
+        raise DamagedVolumeError(f"{name}: the cpio archive is damaged: {error.message}") from error
     return OpenedCpio(tree, end)
 
 
@@ -160,18 +163,24 @@ class _Entry:
 
 
 class _Archive:
-    """An archive in an open file, all of whose numbers are checked."""
+    """An archive in a file, all of whose numbers are checked."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self._path = path
-        self._descriptor = descriptor
+    def __init__(self, name: str, reader: ContentReader) -> None:
+        self._name = name
+        self._reader = reader
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes; raises DamagedVolumeError if the file ends before."""
-        data = os.pread(self._descriptor, length, offset)
+        data = self._reader.read(offset, length)
         if len(data) < length:
             raise self._damaged(f"it ends before byte {offset + length}")
         return data
+
+    def content(self, whole: Content, entry: _Entry) -> Content:
+        """Return the data of an entry; raises DamagedVolumeError if the file ends before."""
+        if entry.start + entry.size > whole.size:
+            raise self._damaged(f"it ends before byte {entry.start + entry.size}")
+        return whole.slice(entry.start, entry.size)
 
     def entries(self, offset: int) -> Iterator[_Entry]:
         """Yield the entries up to the trailer, which comes last: all data before it are there."""
@@ -198,4 +207,4 @@ class _Archive:
         return _Entry(path, mode, (fields[9], fields[10]), start, size, end)
 
     def _damaged(self, problem: str) -> DamagedVolumeError:
-        return DamagedVolumeError(f"{self._path}: the cpio archive is damaged: {problem}")
+        return DamagedVolumeError(f"{self._name}: the cpio archive is damaged: {problem}")

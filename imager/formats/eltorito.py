@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from imager.content.extents import Content
 from imager.formats.iso9660.read import volume_descriptors
 from imager.formats.volume_reader import DamagedError, OpenedVolume, opened_volume
 from imager.support.units import CD_SECTOR
@@ -36,12 +37,12 @@ class BootImage:
     is_efi: bool
 
 
-def read_boot_images(path: Path) -> tuple[BootImage, ...]:
-    """Return the bootable images in the boot catalog of the ISO `path`; empty without a catalog.
+def read_boot_images(source: Path | Content, *, name: str = "") -> tuple[BootImage, ...]:
+    """Return the bootable images in the boot catalog of an ISO; empty without a catalog.
 
     Raises InputError for a damaged catalog, OutputError if the file cannot be read.
     """
-    with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
+    with opened_volume(source, offset=0, size=None, what="ISO 9660", name=name) as volume:
         place = _catalog_of(volume)
         return tuple(_images(volume, place)) if place is not None else ()
 

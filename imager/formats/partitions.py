@@ -7,25 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from imager.content.extents import Content
 from imager.formats.fat.read import is_fat
 from imager.formats.gpt.entries import ESP
 from imager.formats.gpt.read import PROTECTIVE, gpt_sector_size, read_gpt
+from imager.formats.gpt.table import Table
 from imager.formats.iso9660.read import is_iso9660
 from imager.support.errors import InputError
 
 HEAD = 64 << 10
 _SECTOR = 512
 _FIRST_ENTRY = 446
-_ENTRY = struct.Struct("<4xB3xII")
+_ENTRY = struct.Struct("<B3xB3xII")
 _EXTENDED = frozenset((0x05, 0x0F, 0x85))
 _ESP = 0xEF
+_ACTIVE = 0x80
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPartition:
     """A partition of `size` bytes at byte `offset`; `number` is its table entry (from 1).
 
-    MBR partitions have no label.
+    MBR partitions have no label and no `uuid`. `type_id` is the GUID of the type, or the type's
+    number such as `0x0c`; `attributes` is the mask of the GPT entry, or 0x80 for an active
+    partition of an MBR.
     """
 
     table: Literal["GPT", "MBR"]
@@ -34,10 +39,15 @@ class FoundPartition:
     size: int
     label: str
     is_esp: bool
+    type_id: str = ""
+    uuid: str = ""
+    attributes: int = 0
 
 
-def find_partitions(path: Path, head: bytes) -> tuple[FoundPartition, ...]:
-    """Return the partitions of the image `path`; `head` is its first `HEAD` bytes.
+def find_partitions(
+    source: Path | Content, head: bytes, *, name: str = ""
+) -> tuple[FoundPartition, ...]:
+    """Return the partitions of the image `source`; `head` is its first `HEAD` bytes.
 
     A GPT takes precedence. The GPT of an ISO may be invalid (hybrid images have overlapping
     partitions): then the MBR is used. The boot sector of a FAT volume is not treated as an MBR.
@@ -46,18 +56,31 @@ def find_partitions(path: Path, head: bytes) -> tuple[FoundPartition, ...]:
     sector = gpt_sector_size(head)
     if sector is not None:
         try:
-            partitions = read_gpt(path, sector).partitions
+            table = read_gpt(source, sector, name=name)
         except InputError:
             if not is_iso9660(head):
                 raise
         else:
-            return tuple(
-                FoundPartition(
-                    "GPT", number, each.offset, each.size, each.label, each.type_guid == ESP
-                )
-                for number, each in partitions.items()
-            )
+            return partitions_of(table)
     return () if is_fat(head) else read_mbr(head)
+
+
+def partitions_of(table: Table) -> tuple[FoundPartition, ...]:
+    """Return the partitions of a GPT, in the order of its entries."""
+    return tuple(
+        FoundPartition(
+            "GPT",
+            number,
+            each.offset,
+            each.size,
+            each.label,
+            each.type_guid == ESP,
+            type_id=str(each.type_guid),
+            uuid=str(each.guid),
+            attributes=each.attributes,
+        )
+        for number, each in table.partitions.items()
+    )
 
 
 def read_mbr(head: bytes) -> tuple[FoundPartition, ...]:
@@ -69,10 +92,19 @@ def read_mbr(head: bytes) -> tuple[FoundPartition, ...]:
     if len(head) < _SECTOR or head[510:512] != b"\x55\xaa":
         return ()
     entries = list(_ENTRY.iter_unpack(head[_FIRST_ENTRY:510]))
-    if any(kind == PROTECTIVE for kind, _, _ in entries):
+    if any(kind == PROTECTIVE for _, kind, _, _ in entries):
         return ()
     return tuple(
-        FoundPartition("MBR", number, start * _SECTOR, count * _SECTOR, "", is_esp=kind == _ESP)
-        for number, (kind, start, count) in enumerate(entries, start=1)
+        FoundPartition(
+            "MBR",
+            number,
+            start * _SECTOR,
+            count * _SECTOR,
+            "",
+            is_esp=kind == _ESP,
+            type_id=f"{kind:#04x}",
+            attributes=active & _ACTIVE,
+        )
+        for number, (active, kind, start, count) in enumerate(entries, start=1)
         if kind and kind not in _EXTENDED and start and count
     )

@@ -3,20 +3,23 @@
 A format reader returns the entries of folders and the locations of file data; all input is
 untrusted. The amount of metadata, the number of entries and extents, and the total size of files
 are limited, so that a small volume can neither cause an endless loop nor exhaust memory. Contents
-are ranges of the file that contains the volume, and never extend outside the volume.
+are parts of the content that contains the volume, and never extend outside the volume.
+
+A volume is anywhere in any `Content`: a partition of a disk image in qcow2 is read like one of a
+raw disk. A path stands for the content of the file or device.
 """
 
 from __future__ import annotations
 
 import enum
-import os
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from imager.content.extents import Content, Extent, FileRange
+from imager.content.extents import Content, Extent
+from imager.content.random_access import ContentReader, as_content
 from imager.content.tree import File, Tree
 from imager.formats.errors import DamagedVolumeError
 from imager.support.errors import OutputError
@@ -44,33 +47,30 @@ class Run:
 
 
 class OpenedVolume:
-    """A volume of `size` bytes in an open file, with offsets in it; see `opened_volume`."""
+    """A volume that is being read, with offsets in it; `name` is for messages."""
 
-    def __init__(self, path: Path, descriptor: int, *, offset: int, size: int) -> None:
-        self.path = path
-        self.size = size
-        self._descriptor = descriptor
-        self._offset = offset
+    def __init__(self, name: str, content: Content, reader: ContentReader) -> None:
+        self.name = name
+        self.size = content.size
+        self._content = content
+        self._reader = reader
         self._items = 0
         self._bytes = 0
         self._contents = 0
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes of metadata; raises DamagedError if out of range or truncated."""
+        """Return `length` bytes of metadata; raises DamagedError if out of range."""
         self._check(offset, length)
         self.spend(length)
-        data = os.pread(self._descriptor, length, self._offset + offset)
-        if len(data) < length:
-            raise DamagedError(f"the file ends before byte {offset + length} of the volume")
-        return data
+        return self._reader.read(offset, length)
 
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise DamagedError(f"bytes {offset} to {offset + length} are outside of the volume")
 
-    def count(self) -> None:
-        """Count one entry or extent; raises DamagedError if there are too many."""
-        self._items += 1
+    def count(self, items: int = 1) -> None:
+        """Count entries or extents; raises DamagedError if there are too many."""
+        self._items += items
         if self._items > _MOST_ITEMS:
             raise DamagedError(f"it has more than {_MOST_ITEMS} entries")
 
@@ -97,8 +97,10 @@ class OpenedVolume:
             end = run.offset + run.length
             length = min(end, size) - run.offset
             if length > 0:
-                place = FileRange(self.path, self._offset + run.place)
-                extents.append(Extent(run.offset, length, place))
+                stored = self._content.slice(run.place, length)
+                extents += (each.shifted(run.offset) for each in stored.extents)
+                if len(stored.extents) > 1:
+                    self.count(len(stored.extents))
         return Content(size, tuple(extents))
 
     def _joined(self, runs: Iterable[Run]) -> Iterator[Run]:
@@ -119,27 +121,29 @@ class OpenedVolume:
 
 @contextmanager
 def opened_volume(
-    path: Path, *, offset: int, size: int | None, what: str
+    source: Path | Content, *, offset: int, size: int | None, what: str, name: str = ""
 ) -> Iterator[OpenedVolume]:
-    """Open the volume of `size` bytes (None: up to the end) at byte `offset` of `path`.
+    """Open the volume of `size` bytes (None: up to the end) at byte `offset` of `source`.
 
-    `what` is the format name for messages. Converts a DamagedError of the block to InputError, an
-    OSError to OutputError.
+    `what` is the format and `name` (default: the path) the image, for messages. Converts a
+    DamagedError of the block to InputError, an OSError to OutputError.
     """
+    name = name or (str(source) if isinstance(source, Path) else "the image")
     try:
-        with path.open("rb") as file:
-            room = file.seek(0, os.SEEK_END) - offset  # a device has no st_size
-            if size is not None and size > room:
-                raise DamagedError("the file ends before the end of the volume")
-            whole = room if size is None else size
-            yield OpenedVolume(path, file.fileno(), offset=offset, size=whole)
+        whole = as_content(source)
+        length = whole.size - offset if size is None else size
+        if offset + length > whole.size or length < 0:
+            raise DamagedError("the file ends before the end of the volume")
+        content = whole.slice(offset, length)
+        with ContentReader(content) as reader:
+            yield OpenedVolume(name, content, reader)
     except DamagedError as error:
         raise DamagedVolumeError(
-            f"{path}: the {what} file system at byte {offset} is damaged: {error}",
+            f"{name}: the {what} file system at byte {offset} is damaged: {error}",
             hint="copy or build the image again",
         ) from error
     except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+        raise OutputError(f"cannot read {name}: {error.strerror}") from error
 
 
 class Kind(enum.Enum):

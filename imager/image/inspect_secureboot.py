@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imager.content.extents import Content
+from imager.content.random_access import file_content
 from imager.content.reading import read_content
-from imager.efi.authenticode_read import PeSignatures, read_signatures
+from imager.efi.authenticode_read import PeSignatures, read_signatures, read_signers
 from imager.efi.databases import starts
 from imager.efi.efivars import AuthFile, Variable, parse_auth
 from imager.efi.enrollment import enrollment_problems
@@ -97,16 +98,28 @@ def inspect_image(path: Path, *, trusted: Sequence[Certificate] = ()) -> SecureB
     boots from, or if such a volume is damaged; OutputError if it cannot be read.
     """
     try:
-        whole = Content.of_file(path)
-        alone = _start(whole, len(_DOS)) == _DOS
+        whole = file_content(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    volumes = (BootVolume("", {path.name: whole}),) if alone else find_boot_volumes(path)
+    if _start(whole, len(_DOS)) == _DOS:
+        return inspect_volumes([BootVolume("", {path.name: whole})], trusted=trusted)
+    return inspect_volumes(find_boot_volumes(whole, str(path)), trusted=trusted)
+
+
+def inspect_volumes(
+    volumes: Sequence[BootVolume], *, trusted: Sequence[Certificate] = (), hashed: bool = True
+) -> SecureBootReport:
+    """Return the EFI binaries and enrolment keys of `volumes`; see `inspect_image`.
+
+    Unless `hashed`, only headers of the binaries are read: signatures are not compared with them.
+    """
     binaries: list[Binary] = []
     keys: list[EnrolledKeys] = []
     for volume in volumes:
         found = [
             _binary(volume.name, name, content, trusted)
+            if hashed
+            else _unhashed(volume.name, name, content)
             for name, content in volume.files.items()
             if _is_binary(name, content)
         ]
@@ -133,6 +146,15 @@ def _binary(volume: str, path: str, content: Content, trusted: Sequence[Certific
         return Binary(volume, path, content.size, None, None, (reason,))
     problems = (*found.problems, *(pcr.problems if pcr else ()))
     return Binary(volume, path, content.size, found, pcr, problems)
+
+
+def _unhashed(volume: str, path: str, content: Content) -> Binary:
+    try:
+        found = read_signers(content, name=path)
+    except ImagerError as error:
+        reason = error.message.removeprefix(f"{path}: ")
+        return Binary(volume, path, content.size, None, None, (reason,))
+    return Binary(volume, path, content.size, found, None, ())
 
 
 def pcr_findings(uki: Content, *, name: str) -> PcrFindings | None:
@@ -198,6 +220,6 @@ def _key_set(
         problems += [
             f"a machine that enrols these keys rejects {each.path}"
             for each in binaries
-            if each.found is None or not starts(each.found, db=db, dbx=dbx)
+            if each.found is None or (each.found.digest and not starts(each.found, db=db, dbx=dbx))
         ]
     return tuple(found.values()), tuple(problems)

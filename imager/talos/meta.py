@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from imager.content.extents import Content
 from imager.support.fields import setting
@@ -43,6 +44,54 @@ def meta_content(values: Mapping[int, str], *, size: int = META_SIZE) -> Content
     tail = Content.of_bytes(_tail(head))
     copy = Content.compose(COPY_SIZE, [(0, Content.of_bytes(head)), (COPY_SIZE - _TAIL_SIZE, tail)])
     return Content.compose(size, [(0, copy), (COPY_SIZE, copy)])
+
+
+@dataclass(frozen=True, slots=True)
+class MetaContents:
+    """The values of a META partition by key, and what is wrong with its copies."""
+
+    values: Mapping[int, str]
+    problems: tuple[str, ...] = ()
+
+
+def read_meta(partition: bytes) -> MetaContents:
+    """Return the values in a META partition, from its first valid copy, as Talos does.
+
+    `partition` are its first `2 * COPY_SIZE` bytes. A partition of zeros is empty and valid.
+    """
+    if not any(partition):
+        return MetaContents({})
+    found: list[Mapping[int, str]] = []
+    problems: list[str] = []
+    for number, start in enumerate((0, COPY_SIZE), start=1):
+        try:
+            found.append(_values(partition[start : start + COPY_SIZE]))
+        except ValueError as error:
+            problems.append(f"copy {number}: {error}")
+    if len(found) == 2 and found[0] != found[1]:
+        problems.append("the two copies differ")
+    return MetaContents(found[0] if found else {}, tuple(problems))
+
+
+def _values(copy: bytes) -> Mapping[int, str]:
+    """Return the values of one copy; raises ValueError."""
+    if not copy.startswith(_MAGIC) or not copy.endswith(_END_MAGIC) or len(copy) != COPY_SIZE:
+        raise ValueError("it has no magic number")
+    tail = copy[-_TAIL_SIZE:]
+    if _tail(copy[:-_TAIL_SIZE]) != tail:
+        raise ValueError("it does not match its checksum")
+    values: dict[int, str] = {}
+    at, end = len(_MAGIC), COPY_SIZE - _TAIL_SIZE
+    while at + _TAG.size <= end:
+        key, length = _TAG.unpack_from(copy, at)
+        if not key:
+            return values
+        at += _TAG.size
+        if at + length > end:
+            raise ValueError(f"value {key:#x} is too long")
+        values[key] = copy[at : at + length].decode("utf-8", "replace")
+        at += length
+    return values
 
 
 def _marshal(values: Mapping[int, str]) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from imager.content import copier
-from imager.content.compression import StreamReader
+from imager.content.compression import MAGIC, StreamReader
 from imager.content.copier import ALL_METHODS, CopyMethod, write_content
 from imager.content.extents import Codec, Content, Data, Extent, FileRange, StreamRange
 from imager.content.reading import Sources, iterate_bytes, iterate_content
@@ -49,7 +49,7 @@ def plain_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="streams")
 def stream_files(tmp_path: Path) -> dict[Codec, Path]:
-    paths = {codec: tmp_path / codec.value for codec in Codec}
+    paths = {codec: tmp_path / codec.value for codec in MAGIC}
     paths[Codec.GZIP].write_bytes(gzip.compress(STREAM, mtime=0))
     paths[Codec.ZSTD].write_bytes(zstandard.compress(STREAM))
     return paths
@@ -262,7 +262,7 @@ def test_iterating_gives_what_is_written(
     assert joined(iterate_content(whole)) == joined(iterate_content(whole, chunk=1000)) == data
 
 
-@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("codec", MAGIC)
 def test_a_stream_shorter_than_planned(
     streams: dict[Codec, Path], tmp_path: Path, codec: Codec
 ) -> None:

@@ -76,7 +76,7 @@ class Groups:
         _check_readable(volume, raw, incompat)
         block_size = 1024 << u32(raw, 0x18) if u32(raw, 0x18) < 32 else 0
         if block_size not in _BLOCK_SIZES:
-            raise UnsupportedError(f"{volume.path}: unsupported ext4 block size")
+            raise UnsupportedError(f"{volume.name}: unsupported ext4 block size")
         seed = u32(raw, 0x270) if incompat & _OWN_SEED else crc32c(raw[0x68:0x78])
         found = cls(
             volume,
@@ -151,16 +151,16 @@ def _check_readable(volume: OpenedVolume, raw: bytes, incompat: int) -> None:
     repair = "repair a copy of the volume with `e2fsck -fy`, or build the image again"
     if incompat & _NEEDS_RECOVERY:
         raise UnsupportedError(
-            f"{volume.path}: the ext4 file system was not unmounted: its journal must be replayed",
+            f"{volume.name}: the ext4 file system was not unmounted: its journal must be replayed",
             hint=repair,
         )
     if unknown := incompat & ~_READABLE:
         raise UnsupportedError(
-            f"{volume.path}: the ext4 file system uses unsupported features: {unknown:#x}",
+            f"{volume.name}: the ext4 file system uses unsupported features: {unknown:#x}",
             hint="copy the files to a folder, and use that folder",
         )
     if _u16(raw, 0x3A) != _CLEAN:
-        raise UnsupportedError(f"{volume.path}: the ext4 file system is not clean", hint=repair)
+        raise UnsupportedError(f"{volume.name}: the ext4 file system is not clean", hint=repair)
 
 
 def _backups(raw: bytes, compat: int, ro_compat: int) -> Container[int] | None:

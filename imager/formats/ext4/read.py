@@ -56,15 +56,22 @@ class _Inode:
     seed: int | None = field(compare=False)
 
 
-def open_ext4(path: Path, *, offset: int = 0, size: int | None = None, folder: str = "") -> Tree:
+def open_ext4(
+    source: Path | Content,
+    *,
+    offset: int = 0,
+    size: int | None = None,
+    folder: str = "",
+    name: str = "",
+) -> Tree:
     """Return the contents of `folder` in an ext4 volume; see `read_tree`.
 
-    The volume has `size` bytes (None: up to the end) at byte `offset` of the file `path`. Raises
+    The volume has `size` bytes (None: up to the end) at byte `offset` of `source`. Raises
     InputError for a damaged or truncated volume, UnsupportedError for a journal that needs replay
     or for unsupported features, OutputError for a read error, DependencyError if libext2fs, which
     computes checksums, is missing.
     """
-    with opened_volume(path, offset=offset, size=size, what="ext4") as volume:
+    with opened_volume(source, offset=offset, size=size, what="ext4", name=name) as volume:
         return read_tree(volume, _Ext4(volume), folder)
 
 
@@ -137,7 +144,7 @@ class _Ext4(Format[_Inode]):
         """Yield the runs of a file's data, in file order."""
         if inode.flags & _ODD_FLAGS or (inode.size and not inode.flags & EXTENTS_FLAG):
             raise UnsupportedError(
-                f"{self._volume.path}: inode {inode.number} has no extents, as in ext2 and ext3",
+                f"{self._volume.name}: inode {inode.number} has no extents, as in ext2 and ext3",
                 hint="copy the files to a folder, and use that folder",
             )
         if not inode.size:

@@ -62,23 +62,32 @@ class _Place:
     size: int = field(compare=False)
 
 
-def open_fat(path: Path, *, offset: int = 0, size: int | None = None, folder: str = "") -> Tree:
+def open_fat(
+    source: Path | Content,
+    *,
+    offset: int = 0,
+    size: int | None = None,
+    folder: str = "",
+    name: str = "",
+) -> Tree:
     """Return the contents of `folder` in a FAT volume; see `read_tree`.
 
-    The volume has `size` bytes (None: up to the end) at byte `offset` of the file `path`. Names
+    The volume has `size` bytes (None: up to the end) at byte `offset` of `source`. Names
     are case-insensitive. Raises InputError for a damaged or truncated volume, UnsupportedError
     for an allocation table of more than 128 MiB, OutputError for a read error.
     """
-    with opened_volume(path, offset=offset, size=size, what="FAT") as volume:
+    with opened_volume(source, offset=offset, size=size, what="FAT", name=name) as volume:
         return read_tree(volume, _Fat(volume), folder)
 
 
-def fat_tables_agree(path: Path, *, offset: int = 0, size: int | None = None) -> bool:
+def fat_tables_agree(
+    source: Path | Content, *, offset: int = 0, size: int | None = None, name: str = ""
+) -> bool:
     """Return whether the copies of the allocation table are equal; raises like `open_fat`.
 
     True if there is only one table, or if FAT32 table mirroring is disabled.
     """
-    with opened_volume(path, offset=offset, size=size, what="FAT") as volume:
+    with opened_volume(source, offset=offset, size=size, what="FAT", name=name) as volume:
         geometry = _Geometry.read(volume)
         starts = range(0, geometry.table_size, _PART)
         return all(
@@ -89,25 +98,53 @@ def fat_tables_agree(path: Path, *, offset: int = 0, size: int | None = None) ->
         )
 
 
-def read_fat_label(path: Path) -> str:
-    """Return the label of the FAT volume in the file or device `path`; empty if it has none.
+def read_fat_label(source: Path | Content) -> str:
+    """Return the label of a FAT volume; empty if it has none.
 
     It is read from the first cluster of the root folder, since Windows does not update the boot
     sector. Raises InputError for a damaged volume, UnsupportedError and OutputError like
     `open_fat`.
     """
-    with opened_volume(path, offset=0, size=None, what="FAT") as volume:
+    with opened_volume(source, offset=0, size=None, what="FAT") as volume:
+        return _label(volume, _Geometry.read(volume))
+
+
+@dataclass(frozen=True, slots=True)
+class FatDescription:
+    """The kind (12, 16 or 32 `bits`), label, serial number and sizes in bytes of a volume."""
+
+    bits: int
+    label: str
+    serial: int
+    size: int
+    used: int
+
+
+def describe_fat(source: Path | Content, *, name: str = "") -> FatDescription:
+    """Return the description of a FAT volume; raises like `open_fat`."""
+    with opened_volume(source, offset=0, size=None, what="FAT", name=name) as volume:
         geometry = _Geometry.read(volume)
-        place, length = geometry.data - geometry.root_size, geometry.root_size
-        if geometry.bits == 32:
-            place, length = geometry.offset(geometry.root), geometry.cluster_size
-        for alias, attributes, *_ in _RECORD.iter_unpack(volume.read(place, length)):
-            if alias[0] == _END:
-                break
-            # Long-name records have the label attribute too, combined with others.
-            is_label = attributes & (_LABEL | _FOLDER) == _LABEL and attributes & _LONG != _LONG
-            if is_label and alias[0] != _DELETED:
-                return _unescaped(alias).decode("cp437").rstrip(" ")
+        head = volume.read(0, 512)
+        extended = 64 if geometry.bits == 32 else 36
+        serial = int.from_bytes(head[extended + 3 : extended + 7], "little")
+        table = _entries(volume.read(geometry.table, geometry.table_size), geometry.bits)
+        free = table[FIRST_CLUSTER : FIRST_CLUSTER + geometry.clusters].count(0)
+        size = geometry.data + geometry.clusters * geometry.cluster_size
+        used = size - free * geometry.cluster_size
+        return FatDescription(geometry.bits, _label(volume, geometry), serial, size, used)
+
+
+def _label(volume: OpenedVolume, geometry: _Geometry) -> str:
+    place, length = geometry.data - geometry.root_size, geometry.root_size
+    if geometry.bits == 32:
+        place, length = geometry.offset(geometry.root), geometry.cluster_size
+    for alias, attributes, *_ in _RECORD.iter_unpack(volume.read(place, length)):
+        if alias[0] == _END:
+            break
+        # Long-name records have the label attribute too, combined with others.
+        is_label = attributes & (_LABEL | _FOLDER) == _LABEL and attributes & _LONG != _LONG
+        if is_label and alias[0] != _DELETED:
+            return _unescaped(alias).decode("cp437").rstrip(" ")
     return ""
 
 
@@ -157,7 +194,7 @@ class _Geometry:
             raise DamagedError("the allocation table does not cover all clusters")
         if found.table_size > _LARGEST_TABLE:
             raise UnsupportedError(
-                f"{volume.path}: the FAT file system has too many clusters: {clusters}",
+                f"{volume.name}: the FAT file system has too many clusters: {clusters}",
                 hint="format it with larger clusters",
             )
         return found

@@ -7,15 +7,16 @@ location of the array: xorriso writes 248 entries, sgdisk moves the array. All a
 from __future__ import annotations
 
 import binascii
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
+from imager.content.extents import Content
+from imager.content.random_access import ContentReader, as_content
 from imager.formats.errors import DamagedVolumeError
 from imager.formats.gpt.entries import (
     ENTRY_SIZE,
@@ -79,61 +80,64 @@ def gpt_sector_size(head: bytes) -> int | None:
     return next(found, None)
 
 
-def read_gpt(path: Path, sector_size: int = 512) -> Table:
-    """Return the partition table of the disk image `path`, which must be fully valid.
+def read_gpt(source: Path | Content, sector_size: int = 512, *, name: str = "") -> Table:
+    """Return the partition table of the disk image `source`, which must be fully valid.
 
     Verifies signatures, CRCs and positions of both copies, that they match, and that partitions
     do not overlap each other or the copies. Raises InputError with the problem.
     """
     hint = "the image may be truncated or damaged: build or download it again"
-    with _reading(path, sector_size, hint) as file:
-        table = _read(file, sector_size)
-        if file.seek(0, os.SEEK_END) != table.disk_size:
-            raise ValueError(f"{file.tell()} bytes is not a whole number of sectors")
+    with _reading(source, sector_size, hint, name) as disk:
+        table = _read(disk, sector_size)
+        if disk.size != table.disk_size:
+            raise ValueError(f"{disk.size} bytes is not a whole number of sectors")
         if table.problem:
             raise ValueError(table.problem)
         return table
 
 
-def read_table(path: Path, sector_size: int = 512) -> Table:
-    """Return the primary table of the disk or image `path`, or the backup if it is invalid.
+def read_table(source: Path | Content, sector_size: int = 512, *, name: str = "") -> Table:
+    """Return the primary table of the disk or image `source`, or the backup if it is invalid.
 
     Raises InputError if neither is valid, or if the disk is smaller than the table says.
     """
     hint = "repair it with `sgdisk`, or wipe the disk if nothing on it is needed"
-    with _reading(path, sector_size, hint) as file:
-        return _read(file, sector_size)
+    with _reading(source, sector_size, hint, name) as disk:
+        return _read(disk, sector_size)
 
 
 def read_numbered(path: Path, sector_size: int = 512) -> Mapping[int, Partition]:
     """Return the partitions of the primary table by number; empty if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return _read_copy(file, sector_size, 1).partitions(sector_size)
+        with ContentReader(as_content(path)) as disk:
+            return _read_copy(disk, sector_size, 1).partitions(sector_size)
     except (ValueError, OSError):
         return {}
 
 
 @contextmanager
-def _reading(path: Path, sector_size: int, hint: str) -> Iterator[BinaryIO]:
+def _reading(
+    source: Path | Content, sector_size: int, hint: str, name: str
+) -> Iterator[ContentReader]:
+    name = name or (str(source) if isinstance(source, Path) else "the image")
     try:
-        with path.open("rb") as file:
-            yield file
+        with ContentReader(as_content(source)) as disk:
+            yield disk
     except ValueError as error:
         raise DamagedVolumeError(
-            f"{path}: no valid GPT with {sector_size}-byte sectors: {error}", hint=hint
+            f"{name}: no valid GPT with {sector_size}-byte sectors: {error}", hint=hint
         ) from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from error
 
 
-def _read(file: BinaryIO, sector_size: int) -> Table:
-    disk_size = file.seek(0, os.SEEK_END) // sector_size * sector_size
-    _check_protective_mbr(file)
+def _read(disk: ContentReader, sector_size: int) -> Table:
+    disk_size = disk.size // sector_size * sector_size
+    _check_protective_mbr(disk)
     last = disk_size // sector_size - 1
-    backup, problem = _read_backup(file, sector_size, last)
+    backup, problem = _read_backup(disk, sector_size, last)
     try:
-        copy = _read_copy(file, sector_size, 1)
+        copy = _read_copy(disk, sector_size, 1)
         gained = (last - copy.header.alternate) * sector_size
         for_size = f"the table describes a disk of {disk_size - gained} bytes, not {disk_size}"
         if gained < 0:
@@ -174,10 +178,10 @@ def _table(copy: _Copy, disk_size: int, sector_size: int, *, gained: int, proble
     )
 
 
-def _read_backup(file: BinaryIO, sector_size: int, last: int) -> tuple[_Copy | None, str]:
+def _read_backup(disk: ContentReader, sector_size: int, last: int) -> tuple[_Copy | None, str]:
     """Return the backup, or None and its problem."""
     try:
-        return _read_copy(file, sector_size, last, alternate=1), ""
+        return _read_copy(disk, sector_size, last, alternate=1), ""
     except ValueError as error:
         return None, str(error)
 
@@ -192,25 +196,25 @@ def _difference(primary: _Copy, backup: _Copy | None, sector_size: int) -> str:
     return ""
 
 
-def _check_protective_mbr(file: BinaryIO) -> None:
+def _check_protective_mbr(disk: ContentReader) -> None:
     """Raise ValueError unless the disk starts with a protective MBR (UEFI 2.10, 5.2.3)."""
-    mbr = _read_at(file, 0, 512)
+    mbr = _read_at(disk, 0, 512)
     if mbr[510:] != b"\x55\xaa" or PROTECTIVE not in mbr[450:510:16]:
         raise ValueError("there is no protective MBR")
 
 
 def _read_copy(
-    file: BinaryIO, sector_size: int, place: int, *, alternate: int | None = None
+    disk: ContentReader, sector_size: int, place: int, *, alternate: int | None = None
 ) -> _Copy:
     """Return the copy whose header is at sector `place`; raises ValueError if it is invalid.
 
     `alternate` is the required location of the other header in this one; None accepts any. Does
     not check the usable range in the header, nor the ranges of partitions.
     """
-    header = _Header(*_FIELDS.unpack(_read_at(file, place * sector_size, HEADER_SIZE)))
+    header = _Header(*_FIELDS.unpack(_read_at(disk, place * sector_size, HEADER_SIZE)))
     if header.signature != _SIGNATURE or not HEADER_SIZE <= header.size <= sector_size:
         raise ValueError(f"sector {place} is not a header")
-    raw = _read_at(file, place * sector_size, header.size)
+    raw = _read_at(disk, place * sector_size, header.size)
     if binascii.crc32(raw[:16] + bytes(4) + raw[20:]) != header.crc:
         raise ValueError(f"the header at sector {place} has a wrong checksum")
     if header.place != place or alternate not in (None, header.alternate):
@@ -221,7 +225,7 @@ def _read_copy(
         raise ValueError(f"the header at sector {place} has entries of {size} bytes")
     if not 1 <= header.entry_count <= _LARGEST_ARRAY // size:
         raise ValueError(f"the header at sector {place} has {header.entry_count} entries")
-    entries = _read_at(file, header.array * sector_size, header.entry_count * size)
+    entries = _read_at(disk, header.array * sector_size, header.entry_count * size)
     if binascii.crc32(entries) != header.entries_crc:
         raise ValueError(f"the entries at sector {header.array} have a wrong checksum")
     end = header.array + align_up(len(entries), sector_size) // sector_size
@@ -230,12 +234,7 @@ def _read_copy(
     return _Copy(header, raw[HEADER_SIZE:], entries)
 
 
-def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
-    end = file.seek(0, os.SEEK_END)
-    if offset + size > end:
+def _read_at(disk: ContentReader, offset: int, size: int) -> bytes:
+    if offset + size > disk.size:
         raise ValueError(f"it ends before byte {offset + size}")
-    file.seek(offset)
-    data = file.read(size)
-    if len(data) < size:
-        raise ValueError(f"it ends before byte {offset + size}")
-    return data
+    return disk.read(offset, size)

@@ -88,23 +88,23 @@ def is_iso9660(head: bytes) -> bool:
     return head[start + 1 : start + 6] == _MAGIC
 
 
-def open_iso9660(path: Path, *, folder: str = "") -> Tree:
-    """Return the contents of `folder` in the ISO file `path`; see `read_tree`.
+def open_iso9660(source: Path | Content, *, folder: str = "", name: str = "") -> Tree:
+    """Return the contents of `folder` in the ISO `source`; see `read_tree`.
 
     Ignores boot code and partitions. Raises InputError for a damaged or truncated volume,
     UnsupportedError for compressed files or a sector size other than 2048 bytes, OutputError for
     a read error.
     """
-    with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
+    with opened_volume(source, offset=0, size=None, what="ISO 9660", name=name) as volume:
         return read_tree(volume, _Iso(volume), folder)
 
 
-def read_iso9660_label(path: Path) -> str:
-    """Return the volume id of the ISO in the file or device `path`, without trailing spaces.
+def read_iso9660_label(source: Path | Content) -> str:
+    """Return the volume id of the ISO `source`, without trailing spaces.
 
     Raises like `open_iso9660`.
     """
-    with opened_volume(path, offset=0, size=None, what="ISO 9660") as volume:
+    with opened_volume(source, offset=0, size=None, what="ISO 9660") as volume:
         primary, _ = _descriptors(volume)
         return primary[40:72].decode("ascii", "replace").rstrip(" \0")
 
@@ -164,7 +164,7 @@ class _Iso(Format[_Place]):
             name = told.name or name
             if told.is_compressed:
                 raise UnsupportedError(
-                    f"{self._volume.path}: {name!a} is compressed in the ISO (zisofs)",
+                    f"{self._volume.name}: {name!a} is compressed in the ISO (zisofs)",
                     hint="copy the files to a folder, and use that folder",
                 )
             if told.child is not None:
@@ -227,6 +227,6 @@ def _descriptors(volume: OpenedVolume) -> tuple[bytes, bytes | None]:
     (block,) = struct.unpack_from("<H", primary, 128)
     if block != CD_SECTOR:
         raise UnsupportedError(
-            f"{volume.path}: unsupported ISO block size: {block} bytes, not {CD_SECTOR}"
+            f"{volume.name}: unsupported ISO block size: {block} bytes, not {CD_SECTOR}"
         )
     return primary, joliet

@@ -46,8 +46,8 @@ MUTANTS = (
     Mutant(
         "the stub's own sections are not measured",
         "imager/efi/measured.py",
-        "_booted((*own, *base), profile)",
-        "_booted(base, profile)",
+        "booted_sections((*own, *base), profile)",
+        "booted_sections(base, profile)",
         f"{_MEASURED}::test_the_policy_is_that_of_what_the_stub_measures",
     ),
     Mutant(

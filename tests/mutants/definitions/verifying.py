@@ -13,8 +13,8 @@ MUTANTS = (
     Mutant(
         "a table has 128 entries",
         "imager/formats/gpt/read.py",
-        "entries = _read_at(file, header.array * sector_size, header.entry_count * size)",
-        "entries = _read_at(file, header.array * sector_size, 128 * size)",
+        "entries = _read_at(disk, header.array * sector_size, header.entry_count * size)",
+        "entries = _read_at(disk, header.array * sector_size, 128 * size)",
         f"{_TABLES}::test_xorrisos_table_is_read",
     ),
     Mutant(
@@ -41,8 +41,8 @@ MUTANTS = (
     Mutant(
         "partitions of an image are counted, not numbered",
         "imager/formats/partitions.py",
-        "for number, each in partitions.items()",
-        "for number, each in enumerate(partitions.values(), start=1)",
+        "for number, each in table.partitions.items()",
+        "for number, each in enumerate(table.partitions.values(), start=1)",
         f"{_TABLES}::test_partitions_of_an_image_have_the_numbers_of_their_entries",
     ),
     Mutant(
@@ -69,8 +69,8 @@ MUTANTS = (
     Mutant(
         "El Torito is not looked at",
         "imager/image/bootvolumes.py",
-        "        yield from _boot_images(path)",
-        "        yield from ()",
+        "            yield from self._boot_images()",
+        "            yield from ()",
         f"{_VERIFIED}::test_isos[from genisoimage]",
     ),
     Mutant(

@@ -1,0 +1,106 @@
+"""Draw the layout of an image as SVG: one bar, how full its parts are, and a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from imager.image.inspect.model import Inspection, Region
+from imager.support.screen import printable
+from imager.support.units import format_size
+
+_WIDTH, _MARGIN, _BAR_TOP, _BAR_HEIGHT, _ROW = 960, 20, 52, 64, 22
+# A part is at least so wide, so that a table of some KiB beside a disk of GiB is visible.
+_LEAST = 6.0
+_MOST_PARTS = 60
+_COLORS = {
+    "table": "#6b7280",
+    "boot-code": "#9ca3af",
+    "free": "#f3f4f6",
+}
+_PALETTE = ("#2563eb", "#059669", "#d97706", "#7c3aed", "#dc2626", "#0891b2", "#65a30d", "#db2777")
+_FONT = "font-family='system-ui, sans-serif'"
+
+
+def inspection_svg(found: Inspection) -> str:
+    """Return the picture of an image's layout; one part if it has no layout."""
+    regions = found.regions[:_MOST_PARTS] or (Region(0, found.size, found.kind, "partition"),)
+    height = _BAR_TOP + _BAR_HEIGHT + 24 + _ROW * len(regions) + _MARGIN
+    lines = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {height}' "
+        f"width='{_WIDTH}' height='{height}' {_FONT}>",
+        f"<title>{text(found.source.name)}</title>",
+        f"<rect width='{_WIDTH}' height='{height}' fill='#ffffff'/>",
+        f"<text x='{_MARGIN}' y='32' font-size='18' font-weight='600' fill='#111827'>"
+        f"{text(found.source.name)}, {format_size(found.size)}</text>",
+        *_bar(regions),
+        *_legend(regions),
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def text(value: str) -> str:
+    """Return text of an image for XML and HTML."""
+    return escape(printable(value).replace("\n", " "))
+
+
+def color(number: int, region: Region) -> str:
+    """Return the colour of a region."""
+    return _COLORS.get(region.kind) or _PALETTE[number % len(_PALETTE)]
+
+
+def widths(regions: Sequence[Region], total: float) -> list[float]:
+    """Return the widths of regions in a bar: in proportion, but small ones are visible."""
+    size = sum(region.size for region in regions) or 1
+    least = min(_LEAST, total / len(regions))
+    shares = [max(region.size / size * total, least) for region in regions]
+    wide = sum(share for share in shares if share > least)
+    excess = sum(shares) - total
+    return [share - excess * share / wide if share > least and wide else share for share in shares]
+
+
+def _bar(regions: Sequence[Region]) -> Iterator[str]:
+    left = float(_MARGIN)
+    parts = widths(regions, _WIDTH - 2 * _MARGIN)
+    for number, (region, width) in enumerate(zip(regions, parts, strict=True)):
+        fill = color(number, region)
+        share = region.used / region.size if region.used is not None and region.size else None
+        opacity = "1" if share is None else "0.25"
+        label = f"{region.name}: {format_size(region.size)}"
+        if region.used is not None and region.kind != "free":
+            label += f", {format_size(region.used)} used"
+        yield f"<g><title>{text(label)}</title>"
+        yield _box(left, width, fill, f"fill-opacity='{opacity}' stroke='#374151'")
+        if share:
+            yield _box(left, max(width * min(share, 1.0), 1.0), fill, "")
+        yield "</g>"
+        left += width
+
+
+def _box(left: float, width: float, fill: str, more: str) -> str:
+    return (
+        f"<rect x='{left:.2f}' y='{_BAR_TOP}' width='{width:.2f}' height='{_BAR_HEIGHT}' "
+        f"fill='{fill}' {more}/>"
+    )
+
+
+def _legend(regions: Sequence[Region]) -> Iterator[str]:
+    top = _BAR_TOP + _BAR_HEIGHT + 24
+    for number, region in enumerate(regions):
+        y = top + number * _ROW
+        used = "" if region.used is None or region.kind == "free" else format_size(region.used)
+        yield (
+            f"<rect x='{_MARGIN}' y='{y}' width='12' height='12' fill='{color(number, region)}' "
+            "stroke='#374151'/>"
+        )
+        for x, value, anchor in (
+            (_MARGIN + 22, region.name, "start"),
+            (560, f"byte {region.offset}", "end"),
+            (720, format_size(region.size), "end"),
+            (_WIDTH - _MARGIN, f"{used} used" if used else "", "end"),
+        ):
+            yield (
+                f"<text x='{x}' y='{y + 11}' font-size='13' fill='#111827' "
+                f"text-anchor='{anchor}'>{text(value[:60])}</text>"
+            )

@@ -1,0 +1,163 @@
+"""Read any part of a content, in any order: headers, tables and folders of volumes in images.
+
+Descriptors and the last decompressed pieces are kept, so that small reads close to each other are
+cheap whatever the content consists of.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from imager.content.compression import StreamReader
+from imager.content.extents import Content, Data, Extent, FetchedRange, FileRange, StreamRange
+from imager.content.reading import shorter
+from imager.support.errors import InputError
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_MOST_FILES = 8
+_MOST_STREAMS = 4
+_PIECE = 128 << 10
+_MOST_PIECES = 64
+
+
+def file_content(path: Path) -> Content:
+    """Return the content of a file or block device at its current size; raises OSError."""
+    with path.open("rb") as file:
+        # A device has no st_size.
+        return Content.of_source(FileRange(path), file.seek(0, os.SEEK_END))
+
+
+def as_content(source: Path | Content) -> Content:
+    """Return `source` itself, or the content of the file or device at a path; raises OSError."""
+    return source if isinstance(source, Content) else file_content(source)
+
+
+class ContentReader:
+    """Reads parts of a content; a context that closes the files it opened."""
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+        self._files: OrderedDict[Path, int] = OrderedDict()
+        self._streams: OrderedDict[StreamRange, StreamReader] = OrderedDict()
+        self._pieces: OrderedDict[tuple[StreamRange, int, int], bytes] = OrderedDict()
+
+    def __enter__(self) -> ContentReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._files:
+            os.close(self._files.popitem()[1])
+        while self._streams:
+            self._streams.popitem()[1].__exit__(None, None, None)
+
+    @property
+    def size(self) -> int:
+        """The size of the content in bytes."""
+        return self.content.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from byte `offset` on, fewer at the end of the content.
+
+        Raises InputError when a source is damaged or shorter than the content says, OSError when
+        it cannot be read.
+        """
+        end = min(offset + length, self.size)
+        if end <= offset:
+            return b""
+        extents = self.content.extents
+        index = max(bisect_right(extents, offset, key=lambda extent: extent.offset) - 1, 0)
+        parts: list[bytes] = []
+        position = offset
+        while index < len(extents) and extents[index].offset < end:
+            extent = extents[index]
+            index += 1
+            if extent.end <= position:
+                continue
+            start, stop = max(extent.offset, position), min(extent.end, end)
+            if start > position:
+                parts.append(bytes(start - position))
+            parts.append(self._read(extent, start - extent.offset, stop - start))
+            position = stop
+        if position < end:
+            parts.append(bytes(end - position))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read(self, extent: Extent, distance: int, length: int) -> bytes:
+        match extent.source:
+            case Data(data, start):
+                return data[start + distance : start + distance + length]
+            case FileRange(path, start):
+                return self._read_file(path, start + distance, length)
+            case FetchedRange(file, start):
+                file.fetch(start + distance, length)
+                return self._read_file(file.path, start + distance, length)
+            case StreamRange(offset=start, stream=stream):
+                # What follows the extent in its stream may not be part of it.
+                return self._read_stream(stream, start + distance, length, start + extent.length)
+
+    def _read_file(self, path: Path, offset: int, length: int) -> bytes:
+        descriptor = _kept(
+            self._files,
+            path,
+            lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC),
+            most=_MOST_FILES,
+            drop=os.close,
+        )
+        parts: list[bytes] = []
+        while length:
+            part = os.pread(descriptor, length, offset)
+            if not part:
+                raise shorter(path)
+            parts.append(part)
+            offset, length = offset + len(part), length - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_stream(self, stream: StreamRange, offset: int, length: int, end: int) -> bytes:
+        first, last = offset // _PIECE, (offset + length - 1) // _PIECE
+        data = b"".join(
+            self._piece(stream, number, min(end - number * _PIECE, _PIECE))
+            for number in range(first, last + 1)
+        )
+        start = offset - first * _PIECE
+        if len(data) < start + length:
+            raise InputError(f"{stream.path}: a compressed part is shorter than its tables say")
+        return data[start : start + length]
+
+    def _piece(self, stream: StreamRange, number: int, size: int) -> bytes:
+        def decoded() -> bytes:
+            reader = _kept(
+                self._streams,
+                stream,
+                lambda: StreamReader.of(stream),
+                most=_MOST_STREAMS,
+                drop=lambda old: old.__exit__(None, None, None),
+            )
+            reader.seek_forward(number * _PIECE)
+            return reader.read(size)
+
+        return _kept(self._pieces, (stream, number, size), decoded, most=_MOST_PIECES)
+
+
+def _kept(
+    found: OrderedDict[_K, _V],
+    key: _K,
+    make: Callable[[], _V],
+    *,
+    most: int,
+    drop: Callable[[_V], object] = lambda _value: None,
+) -> _V:
+    """Return the value of `key`, made if it is missing; keeps the `most` last used."""
+    if key in found:
+        found.move_to_end(key)
+        return found[key]
+    value = make()
+    found[key] = value
+    if len(found) > most:
+        drop(found.popitem(last=False)[1])
+    return value

@@ -1,0 +1,154 @@
+"""Open a source as the raw content of an image, through the formats that contain it.
+
+Disk image formats are read in place: their clusters are parts of the file. A compressed file is
+decompressed to a temporary file, whose zeros are holes: most formats have no index, and the
+metadata of a disk is at both of its ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imager.content.compression import StreamReader, stream_codec
+from imager.content.extents import Codec, Content, FetchedRange
+from imager.content.random_access import ContentReader, file_content
+from imager.content.streams import decompress, new_file, stream_of
+from imager.formats.cpio import MAGICS
+from imager.formats.qcow2_read import is_qcow2, open_qcow2
+from imager.formats.tar_disk import find_tar_disk, is_tar
+from imager.formats.vhd_read import FOOTER, is_vhd, open_vhd
+from imager.formats.vmdk_read import is_vmdk, open_vmdk
+from imager.oci.httptransport import HttpTransport
+from imager.oci.remote_file import RemoteFile
+from imager.oci.settings import RegistrySettings
+from imager.oci.tracing import public_url
+from imager.support.errors import ImagerError, InputError
+
+_HEAD = 512
+_MOST_FORMATS = 8
+# What is behind it is not read: time and space are bounded whatever a file decompresses to.
+_LARGEST = 16 << 30
+_LARGEST_TRANSFER = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """An image: its raw `content`, and the formats around it, outside in.
+
+    `stored` is the size of the file as it is. `problems` say what of the formats is damaged,
+    `remarks` what is not read because of them. `remote` is set for a URL: only parts of it should
+    be read.
+    """
+
+    name: str
+    content: Content
+    stored: int
+    remote: RemoteFile | None = None
+    formats: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def short_name(self) -> str:
+        """The name without folders."""
+        return self.name.rpartition("/")[2] or self.name
+
+
+def open_source(
+    place: str, *, scratch: Path, settings: RegistrySettings | None = None
+) -> OpenedSource:
+    """Open an image at a path or an https:// URL.
+
+    `scratch` is a folder for temporary files, which its content may refer to. `settings` are those
+    of the network, for certificates and retries. Raises InputError if it cannot be read or is
+    damaged, UnsupportedError for a format that needs other files, HostError if there is no space to
+    decompress it, DependencyError if a server fails.
+    """
+    if is_url(place):
+        return unwrapped(_remote(place, scratch, settings or RegistrySettings()), scratch)
+    path = Path(place)
+    try:
+        content = file_content(path.resolve())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return unwrapped(OpenedSource(str(path), content, content.size), scratch)
+
+
+def is_url(place: str) -> bool:
+    """Return whether a source is a URL; an existing path takes precedence."""
+    return place.startswith(("https://", "http://")) and not Path(place).exists()
+
+
+def _remote(url: str, scratch: Path, settings: RegistrySettings) -> OpenedSource:
+    tls = settings.hosts.tls
+    if url.startswith("http://") and tls.verify:
+        raise InputError(f"{public_url(url)} is not encrypted", hint="use https://, or --insecure")
+    transport = HttpTransport(tls=tls, patience=settings.patience)
+    path = new_file(scratch, "fetched")
+    file = RemoteFile(url, path, transport, patience=settings.patience, budget=_LARGEST_TRANSFER)
+    content = Content.of_source(FetchedRange(file), file.size)
+    return OpenedSource(file.url, content, file.size, file, ("url",))
+
+
+def unwrapped(source: OpenedSource, scratch: Path) -> OpenedSource:
+    """Return the source with its content taken out of the formats around it."""
+    for _ in range(_MOST_FORMATS):
+        inner = _inner(source, scratch)
+        if inner is None:
+            return source
+        source = inner
+    raise InputError(f"{source.name}: more than {_MOST_FORMATS} formats are nested")
+
+
+def _inner(source: OpenedSource, scratch: Path) -> OpenedSource | None:
+    """Return the source without its outermost format; None if it is raw."""
+    content = source.content
+    with ContentReader(content) as reader:
+        head = reader.read(0, _HEAD)
+        tail = reader.read(max(content.size - FOOTER, 0), FOOTER)
+    codec = stream_codec(head)
+    if codec is not None:
+        return _decompressed(source, codec, scratch)
+    formats: tuple[tuple[bool, str, Callable[..., Content]], ...] = (
+        (is_qcow2(head), "qcow2", open_qcow2),
+        (is_vmdk(head), "vmdk", open_vmdk),
+        (is_vhd(head, tail), "vhd", open_vhd),
+    )
+    for matches, name, open_format in formats:
+        if matches:
+            return _inside(source, name, open_format(content, name=source.name))
+    return _from_tar(source) if is_tar(head) else None
+
+
+def _inside(source: OpenedSource, name: str, content: Content) -> OpenedSource:
+    return replace(source, content=content, formats=(*source.formats, name))
+
+
+def _decompressed(source: OpenedSource, codec: Codec, scratch: Path) -> OpenedSource | None:
+    stream = stream_of(source.content, codec, scratch=scratch)
+    try:
+        with StreamReader.of(stream) as reader:
+            if reader.read(_HEAD).startswith(MAGICS):
+                # The archives of an initramfs are compressed one by one.
+                return None
+    except ImagerError as error:
+        raise InputError(f"{source.name}: it is damaged: {error.message}") from error
+    found = decompress(stream, new_file(scratch, "plain"), most=_LARGEST)
+    inner = _inside(source, codec.value, found.content)
+    if not found.problem:
+        return inner
+    where = f"behind byte {found.content.size}: {found.problem.replace(str(stream.path), 'it')}"
+    if found.content.size == _LARGEST:
+        return replace(inner, remarks=(*source.remarks, where))
+    return replace(inner, problems=(*source.problems, where))
+
+
+def _from_tar(source: OpenedSource) -> OpenedSource | None:
+    found = find_tar_disk(source.content, name=source.name)
+    if found is None:
+        return None
+    others = (f"the disk {name} beside {found.name}" for name in found.others)
+    inner = _inside(source, "ova" if found.is_ova else "tar", found.content)
+    return replace(inner, remarks=(*source.remarks, *others))
