@@ -88,6 +88,12 @@ class ContentReader:
             parts.append(bytes(end - position))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def data_start(self, offset: int) -> int:
+        """Return the first byte from `offset` on that an extent covers, or the size."""
+        extents = self.content.extents
+        index = bisect_right(extents, offset, key=lambda extent: extent.end)
+        return max(extents[index].offset, offset) if index < len(extents) else self.size
+
     def _read(self, extent: Extent, distance: int, length: int) -> bytes:
         match extent.source:
             case Data(data, start):

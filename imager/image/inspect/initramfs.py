@@ -169,7 +169,8 @@ def _gzip_end(reader: ContentReader, start: int) -> int:
 
 
 def _after_zeros(reader: ContentReader, position: int) -> int:
-    while piece := reader.read(position, _PIECE):
+    # A section of a UKI may have gigabytes of zeros that are nowhere.
+    while piece := reader.read(position := reader.data_start(position), _PIECE):
         if rest := piece.lstrip(b"\0"):
             return position + len(piece) - len(rest)
         position += len(piece)

@@ -130,7 +130,7 @@ def _decompressed(source: OpenedSource, codec: Codec, scratch: Path) -> OpenedSo
     stream = stream_of(source.content, codec, scratch=scratch)
     try:
         with StreamReader.of(stream) as reader:
-            if reader.read(_HEAD).startswith(MAGICS):
+            if reader.read(len(MAGICS[0])).startswith(MAGICS):
                 # The archives of an initramfs are compressed one by one.
                 return None
     except ImagerError as error:
