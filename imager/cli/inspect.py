@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 from imager.cli.declare import argument, option
-from imager.cli.options import PushRegistries, Results
+from imager.cli.options import Registries, Results
 
 
 def inspect(
     source: Annotated[
-        str, argument("SOURCE", "Path or https:// URL of an image: ISO, disk, UKI, initramfs.")
+        str,
+        argument(
+            "SOURCE",
+            "Path or https:// URL of an ISO, disk, UKI, initramfs or OCI layout, or a reference.",
+        ),
     ],
     html: Annotated[Path | None, option("FILE", "Also write a page with everything.")] = None,
     svg: Annotated[Path | None, option("FILE", "Also write a picture of the layout.")] = None,
     *,
-    registries: PushRegistries,
+    registries: Registries,
     display: Results,
 ) -> None:
     """Show what is in an image: layout, boot entries, kernel, signatures, extensions, cache.

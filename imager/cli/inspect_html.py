@@ -82,6 +82,14 @@ def _tables(found: Inspection) -> Iterator[str]:
             for each in (found.cache.images if found.cache else ())
         ),
     )
+    yield from _table(
+        "Container images",
+        ("Name", "Kind", "Platform", "Size", "Layers", "Digest"),
+        (
+            (each.name, each.kind, each.platform, _size(each.size), len(each.layers), each.digest)
+            for each in found.containers
+        ),
+    )
     unknown = [(each.place, each.reason) for each in found.unknown]
     yield from _table("Unknown", ("Place", "Reason"), unknown)
 

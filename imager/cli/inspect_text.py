@@ -20,6 +20,8 @@ _KINDS = {
     "efi-binary": "EFI binary",
     "kernel": "Linux kernel",
     "initramfs": "initramfs",
+    "image-cache": "image cache",
+    "container-images": "container images",
     "unknown": "unknown format",
 }
 _BAR = 60
@@ -44,6 +46,7 @@ def inspection_text(found: Inspection) -> Iterator[str]:
         ("Keys to enrol", _keys(found)),
         ("META", [f"{each.key:#04x}  {each.value}" for each in found.meta]),
         ("Image cache", _cache(found)),
+        ("Container images", _containers(found)),
         ("Damaged", [f"{each.place}: {each.problem}" for each in found.findings]),
         ("Unknown", [f"{each.place}: {each.reason}" for each in found.unknown]),
     ):
@@ -254,10 +257,24 @@ def _cache(found: Inspection) -> Iterator[str]:
         return
     cache = found.cache
     total, shared = format_size(cache.size), format_size(cache.shared)
-    yield f"{count(len(cache.images), 'image')} in {cache.place}: {total}, {shared} shared"
+    place = f" in {cache.place}" if cache.place else ""
+    yield f"{count(len(cache.images), 'image')}{place}: {total}, {shared} shared"
     rows = [("SIZE", "OWN", "PLATFORMS", "IMAGE")]
     rows += [
         (mebibytes(each.size), mebibytes(each.own), ", ".join(each.platforms) or "-", each.name)
         for each in cache.images
     ]
     yield from _rows(rows, numbers=2)
+
+
+def _containers(found: Inspection) -> Iterator[str]:
+    for each in found.containers[:_MOST_ROWS]:
+        platform = f", {each.platform}" if each.platform else ""
+        yield f"{each.name}: {each.kind}{platform}, {format_size(each.size)}"
+        yield f"  digest     {each.digest}"
+        for layer in each.layers:
+            yield f"  layer      {layer.digest} {format_size(layer.size)}"
+        for key, value in each.labels:
+            yield f"  label      {key}={value}"
+    if len(found.containers) > _MOST_ROWS:
+        yield f"and {len(found.containers) - _MOST_ROWS} more"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, cast
 
 from imager.content.extents import Content, Extent
@@ -37,14 +38,14 @@ def is_tar(head: bytes) -> bool:
     return head[_USTAR] == b"ustar"
 
 
-def find_tar_disk(archive: Content, *, name: str) -> TarDisk | None:
-    """Return the first disk among the members of a tar; None if there is none.
+def find_tar_disk(archive: Content, *, name: str, most: int = _MOST_MEMBERS) -> TarDisk | None:
+    """Return the first disk among the first `most` members of a tar; None if there is none.
 
     `name` is for messages. Raises DamagedVolumeError.
     """
     with ContentReader(archive) as reader:
         try:
-            members = list(_members(reader))
+            members = list(islice(_members(reader), most))
         except _ERRORS as error:
             raise DamagedVolumeError(f"{name}: the tar is damaged: {error}") from error
         disks = [each for each in members if each.name.lower().endswith(_DISKS)]

@@ -257,15 +257,27 @@ class CacheContents:
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerInfo:
-    """A container image: an OCI layout, or one in a registry."""
+class LayerInfo:
+    """A layer of a container image."""
 
     digest: str
     media_type: str
-    kind: str
-    platforms: tuple[str, ...]
     size: int
-    layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInfo:
+    """A container image for one platform, or an artifact, of an OCI layout or a registry.
+
+    `kind` is `image`, `artifact`, or the artifact's own type. `size` is that of its blobs.
+    """
+
+    name: str
+    digest: str
+    kind: str
+    platform: str
+    size: int
+    layers: tuple[LayerInfo, ...]
     labels: tuple[tuple[str, str], ...] = ()
 
 

@@ -8,11 +8,12 @@ metadata of a disk is at both of its ends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imager.content.compression import StreamReader, stream_codec
-from imager.content.extents import Codec, Content, FetchedRange
+from imager.content.compression import StreamReader, codec_of, stream_codec
+from imager.content.extents import Codec, Content, FetchedRange, StreamRange
 from imager.content.random_access import ContentReader, file_content
 from imager.content.streams import decompress, new_file, stream_of
 from imager.formats.cpio import MAGICS
@@ -27,6 +28,7 @@ from imager.oci.tracing import public_url
 from imager.support.errors import ImagerError, InputError
 
 _HEAD = 512
+_FIRST_MEMBERS = 3
 _MOST_FORMATS = 8
 # What is behind it is not read: time and space are bounded whatever a file decompresses to.
 _LARGEST = 16 << 30
@@ -79,6 +81,32 @@ def open_source(
 def is_url(place: str) -> bool:
     """Return whether a source is a URL; an existing path takes precedence."""
     return place.startswith(("https://", "http://")) and not Path(place).exists()
+
+
+def may_be_archive(path: Path) -> bool:
+    """Return whether a file is a tar, maybe compressed, without a disk in it."""
+    try:
+        content = file_content(path)
+    except OSError:
+        return False
+    with ContentReader(content) as reader:
+        head = reader.read(0, _HEAD)
+    codec = codec_of(head)
+    if codec is not None:
+        with suppress(ImagerError), StreamReader(path, codec) as stream:
+            return is_tar(stream.read(_HEAD)) and not _has_disk(
+                Content.of_source(StreamRange(path, codec), _LARGEST)
+            )
+        return False
+    return is_tar(head) and not _has_disk(content)
+
+
+def _has_disk(archive: Content) -> bool:
+    """Return whether a tar begins with a disk; one that is damaged has none."""
+    try:
+        return find_tar_disk(archive, name="tar", most=_FIRST_MEMBERS) is not None
+    except ImagerError:
+        return False
 
 
 def _remote(url: str, scratch: Path, settings: RegistrySettings) -> OpenedSource:

@@ -1,0 +1,157 @@
+"""Inspecting an image at a URL by range requests, and images in registries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from imager.app.inspect import inspect_image
+from imager.content.copier import write_content
+from imager.content.extents import Content
+from imager.content.tree import File, Tree
+from imager.formats.iso9660.plan import plan_iso
+from imager.formats.qcow2 import plan_qcow2
+from imager.image.inspect.model import Inspection, SourceInfo
+from imager.oci.endpoint import Hosts
+from imager.oci.settings import RegistrySettings
+from imager.oci.tls import TlsSettings
+from imager.support.errors import DependencyError, InputError, UnsupportedError
+from imager.support.units import GIB, MIB
+from tests.lib.caches.caches import make_flat
+from tests.lib.registries.client import QUICK
+from tests.lib.registries.programmable import Registry
+from tests.lib.registries.sample import BLOB, NAME
+from tests.lib.servers.faults import Cut, NoRanges
+from tests.lib.servers.messages import Answer, Exchange
+from tests.lib.servers.programmable import Programmable
+
+INSECURE = RegistrySettings(
+    hosts=Hosts(tls=TlsSettings(verify=False), insecure=True), patience=QUICK
+)
+PATH = "/images/talos.iso"
+
+
+@dataclass
+class FileServer(Programmable):
+    """A server with one file at `PATH`."""
+
+    file: Path = Path()
+    etag: str = '"1"'
+
+    def right(self, exchange: Exchange) -> Answer:
+        exchange.take()
+        if exchange.request.path != PATH:
+            return Answer(404)
+        size = self.file.stat().st_size
+        headers = {"ETag": self.etag}
+        if exchange.request.wanted is None:
+            return Answer(200, self.file.read_bytes()[:MIB], headers)
+        start, end = exchange.request.wanted
+        with self.file.open("rb") as file:
+            file.seek(start)
+            body = file.read(min(end or size, size) - start)
+        said = f"bytes {start}-{start + len(body) - 1}/{size}"
+        return Answer(206, body, {**headers, "Content-Range": said})
+
+    @property
+    def sent(self) -> int:
+        """The bytes of all ranges that were asked for."""
+        wanted = [each.wanted for each in self.log.requests]
+        return sum((end or 0) - start for start, end in filter(None, wanted))
+
+
+@contextmanager
+def serving(file: Path) -> Iterator[FileServer]:
+    server = FileServer(file=file)
+    with server.running():
+        yield server
+
+
+@pytest.fixture(scope="module", name="iso")
+def large_iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an ISO of more than 2 GiB, most of which is a hole."""
+    folder = tmp_path_factory.mktemp("iso")
+    cache = make_flat(folder / "flat", images=3, blob_size=5000)
+    files = [
+        File(f"imagecache/{path}", Content.of_bytes(data)) for path, data in cache.files.items()
+    ]
+    tree = Tree.of([File("boot/large", Content(2 * GIB)), *files])
+    content = plan_iso(tree, volume_id="TALOS_V1_9_1", timestamp=1_700_000_000).content
+    return written(content, folder / "talos.iso")
+
+
+def written(content: Content, path: Path) -> Path:
+    with path.open("wb") as file:
+        write_content(content, file.fileno(), progress=lambda _: None)
+    return path
+
+
+def without_source(found: Inspection) -> Inspection:
+    return replace(found, source=SourceInfo("", None, ()))
+
+
+def test_of_2_gib_little_is_fetched(iso: Path) -> None:
+    with serving(iso) as server:
+        found = inspect_image(server.url + PATH, INSECURE)
+        assert without_source(found) == without_source(inspect_image(str(iso)))
+        assert found.source.formats == ("url",)
+        assert found.source.size == iso.stat().st_size
+        assert found.source.fetched is not None
+        assert found.source.fetched <= server.sent < 8 * MIB
+        asked = [each.wanted for each in server.log.requests]
+        assert len(asked) < 40
+        assert len(set(asked)) == len(asked)
+
+
+def test_a_disk_image_format_at_a_url(iso: Path, tmp_path: Path) -> None:
+    packed = written(plan_qcow2(Content.of_file(iso)), tmp_path / "disk.qcow2")
+    with serving(packed) as server:
+        found = inspect_image(server.url + PATH, INSECURE)
+        assert (found.source.formats, found.talos) == (("url", "qcow2"), "v1.9.1")
+        assert server.sent < 16 * MIB
+
+
+def test_broken_answers_are_repeated(iso: Path) -> None:
+    with serving(iso) as server:
+        server.fault(PATH, Answer(503), Cut(after=999), Answer(200), Cut(after=0))
+        server.always("/moved", Answer(302, headers={"Location": PATH}))
+        with pytest.raises(UnsupportedError, match="does not support range requests"):
+            inspect_image(server.url + PATH, INSECURE)
+        assert inspect_image(server.url + "/moved", INSECURE).kind == "iso"
+
+
+def test_servers_that_cannot_be_used(iso: Path) -> None:
+    with serving(iso) as server:
+        with pytest.raises(InputError, match="does not exist: HTTP 404") as caught:
+            inspect_image(server.url + "/none?secret", INSECURE)
+        assert "secret" not in caught.value.message
+        server.always(PATH, NoRanges())
+        with pytest.raises(UnsupportedError, match="does not support range requests"):
+            inspect_image(server.url + PATH, INSECURE)
+        server.heal()
+        server.always(PATH, Cut(after=10))
+        with pytest.raises(DependencyError, match="lost"):
+            inspect_image(server.url + PATH, INSECURE)
+        server.heal()
+
+        def change(_: object) -> None:
+            server.etag = f'"{len(server.log.requests)}"'
+
+        server.decide(change)
+        with pytest.raises(DependencyError, match="has changed while it was read"):
+            inspect_image(server.url + PATH, INSECURE)
+
+
+def test_an_image_in_a_registry(server: Registry) -> None:
+    found = inspect_image(f"{server.host}/{NAME}:v1", INSECURE)
+    (image,) = found.containers
+    assert (found.kind, image.kind, image.platform) == ("container-images", "image", "linux/amd64")
+    assert [layer.size for layer in image.layers] == [len(BLOB)]
+    assert not [each for each in server.log.requests if re.search("GET.*blobs", each.target)]
+    with pytest.raises(InputError, match="not in the registry"):
+        inspect_image(f"{server.host}/{NAME}:v2", INSECURE)
