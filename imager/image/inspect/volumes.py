@@ -20,7 +20,7 @@ from imager.talos.constants import CACHE_FOLDER, IMAGE_CACHE
 
 LARGEST_TEXT = 1 << 20
 # A root file system may have millions of files; only these folders of it matter here.
-_EXT4_FOLDERS = ("boot", "EFI", "loader", "grub", CACHE_FOLDER)
+_ROOT_FOLDERS = ("boot", "EFI", "loader", "grub", CACHE_FOLDER)
 # A BOOT partition of Talos has 1000 MiB.
 _LARGEST_XFS = 4 << 30
 _FOLDERS_READ = frozenset({"xfs", "iso9660", "fat12", "fat16", "fat32"})
@@ -112,8 +112,8 @@ def open_volume(image: Content, where: VolumePlace, notes: Notes) -> Volume | No
     listed = False
     if not found.problems:
         with notes.reading(place):
-            tree = _tree(content, found, label or found.label, place)
-            listed = found.kind in _FOLDERS_READ or label == IMAGE_CACHE
+            listed = _is_read_whole(found, label or found.label)
+            tree = _needed_tree(content, found.kind, place, whole=listed)
     if listed and found.kind.startswith("fat"):
         with notes.reading(place):
             if not fat_tables_agree(content, name=place):
@@ -123,19 +123,38 @@ def open_volume(image: Content, where: VolumePlace, notes: Notes) -> Volume | No
     return Volume(place, where.offset, content, found, tree or Tree.of(), files, listed, folded)
 
 
-def _tree(content: Content, found: FileSystem, label: str, place: str) -> Tree:
-    match found.kind:
+def whole_tree(volume: Volume) -> Tree:
+    """Return all files of a volume, of which `volume.tree` may have some only.
+
+    Raises InputError for a damaged volume, UnsupportedError for a file system that is not read.
+    """
+    return _opened(volume.content, volume.file_system.kind, "", volume.place)
+
+
+def _is_read_whole(found: FileSystem, label: str) -> bool:
+    """Return whether an inspection lists all files; a root file system may have too many."""
+    is_large = found.kind == "xfs" and (found.used or 0) > _LARGEST_XFS
+    return not is_large and (found.kind in _FOLDERS_READ or label == IMAGE_CACHE)
+
+
+def _needed_tree(content: Content, kind: str, place: str, *, whole: bool) -> Tree:
+    """Return all files, or those that an inspection looks at."""
+    if whole:
+        return _opened(content, kind, "", place)
+    tree = Tree.of()
+    for folder in _ROOT_FOLDERS:
+        tree = tree.joined(_opened(content, kind, folder, place).under(folder))
+    return tree
+
+
+def _opened(content: Content, kind: str, folder: str, place: str) -> Tree:
+    match kind:
         case "fat12" | "fat16" | "fat32":
-            return open_fat(content, name=place)
+            return open_fat(content, folder=folder, name=place)
         case "iso9660":
-            return open_iso9660(content, name=place)
-        case "xfs" if (found.used or 0) <= _LARGEST_XFS:
-            return open_xfs(content, name=place)
-        case "ext4" | "ext3" | "ext2" if label == IMAGE_CACHE:
-            return open_ext4(content, name=place)
+            return open_iso9660(content, folder=folder, name=place)
+        case "xfs":
+            return open_xfs(content, folder=folder, name=place)
         case "ext4" | "ext3" | "ext2":
-            tree = Tree.of()
-            for folder in _EXT4_FOLDERS:
-                tree = tree.joined(open_ext4(content, folder=folder, name=place).under(folder))
-            return tree
-    raise UnsupportedError(f"its files are not listed: {found.kind} is not read")
+            return open_ext4(content, folder=folder, name=place)
+    raise UnsupportedError(f"its files are not listed: {kind} is not read")
