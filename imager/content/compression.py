@@ -252,11 +252,11 @@ def _frames_are_whole(read: Read, span: range) -> bool:
     return position == span.stop
 
 
-def zstd_frame_end(read: Read, position: int, size: int) -> int:
+def zstd_frame_end(read: Read, position: int, size: int, *, most: int | None = None) -> int:
     """Return where the frame at `position` ends, found by the sizes of its blocks.
 
     `read` takes offset and length. Returns more than `size`, the end of the file, if there is no
-    whole frame.
+    whole frame, or if it has more than `most` blocks.
     """
     header = read(position, _LONGEST_FRAME_HEADER)
     if len(header) >= 8 and struct.unpack_from("<I", header)[0] in _SKIPPABLE_FRAMES:
@@ -267,7 +267,9 @@ def zstd_frame_end(read: Read, position: int, size: int) -> int:
     except zstandard.ZstdError:
         return size + 1
     last = False
-    while not last and position < size:
+    blocks = 0
+    while not last and position < size and blocks != most:
+        blocks += 1
         block = int.from_bytes(read(position, 3), "little")
         last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
         position += 3 + (1 if kind == _RLE_BLOCK else length)

@@ -33,6 +33,7 @@ from imager.support.errors import InputError, UnsupportedError
 
 _KEY, _SIGNATURES = ".pcrpkey", ".pcrsig"
 _SMALL = 1 << 20
+_MOST_TIMES, _LEAST_MEMORY = 2, 64 << 20
 _PROFILE_ID = re.compile(rb'^ID="?([A-Za-z0-9._-]{1,64})"?$', re.MULTILINE)
 
 _Digest = Callable[[Content], bytes]
@@ -94,7 +95,9 @@ def pe_sections(image: Content, *, name: str) -> tuple[Section, ...]:
     Raises InputError if it is not a valid PE32+ file, or its sections take 4 GiB or more.
     """
     found = content_headers(image, name=name).sections
-    if sum(section.virtual_size for section in found) >= SIZE_LIMIT:
+    taken = sum(section.virtual_size for section in found)
+    # Zeros behind the data of a section are measured too, which takes time.
+    if taken >= SIZE_LIMIT or taken > _MOST_TIMES * image.size + _LEAST_MEMORY:
         raise InvalidEfiBinaryError(
             f"{name}: its sections take more memory than a PE file can have"
         )

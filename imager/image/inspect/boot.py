@@ -18,6 +18,8 @@ _EFI_NAMES = ("bootx64.efi", "bootaa64.efi", "bootia32.efi", "bootriscv64.efi", 
 _GRUB_CFG, _LOADER_ENTRIES, _UKIS = "grub.cfg", "loader/entries", "EFI/Linux"
 _ISOLINUX = ("isolinux", "syslinux", "boot/isolinux", "boot/syslinux")
 _MOST_MENUS = 64
+# Each may have to be read whole.
+_MOST_FILES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ def find_boot(layout: Layout) -> Menu:
             entries.append(_entry(volume, by, firmware, path, item))
             for names, found in (((item.kernel,), kernels), (item.initramfs, initramfs)):
                 for place, name, content in _resolved(layout, volume, path, names):
-                    found[place, name] = content
+                    if len(found) < _MOST_FILES:
+                        found[place, name] = content
     return Menu(tuple(entries), _listed(kernels), _listed(initramfs))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from imager.efi.authenticode_read import PeSignature
 
 _TEXT = 64 << 10
+# Kernels too, which a loader may start by firmware's means.
+_BINARY = re.compile(r"\.efi$|(^|/)(vmlinuz|linux|bzimage)[^/]*$", re.IGNORECASE)
+_LOADER = "loader/"
+_MOST_BINARIES = 64
 _KERNEL, _INITRAMFS, _CMDLINE, _OS_RELEASE = ".linux", ".initrd", ".cmdline", ".osrel"
 
 
@@ -56,6 +61,7 @@ def read_efi(volumes: Sequence[BootVolume], notes: Notes, depth: Depth) -> EfiCo
 
     Those of a remote image are not compared with the bytes, which would have to be fetched.
     """
+    volumes = [_limited(volume, notes) for volume in volumes]
     report = SecureBootReport((), ())
     with notes.reading("EFI binaries"):
         report = inspect_volumes(volumes, hashed=not depth.is_remote)
@@ -81,6 +87,18 @@ def read_efi(volumes: Sequence[BootVolume], notes: Notes, depth: Depth) -> EfiCo
             uki = _uki(binary, files[binary.volume][binary.path], place, notes)
             ukis.extend([uki] if uki else [])
     return EfiContents(tuple(binaries), tuple(ukis), tuple(_keys(report, notes)))
+
+
+def _limited(volume: BootVolume, notes: Notes) -> BootVolume:
+    """Return the volume with what firmware and loaders start, and keys: all of it is hashed."""
+    if not volume.name:
+        return volume
+    names = [name for name in volume.files if _BINARY.search(name)]
+    if len(names) > _MOST_BINARIES:
+        notes.unread(volume.name, f"only {_MOST_BINARIES} of {len(names)} EFI binaries are read")
+    keys = [name for name in volume.files if name.lower().startswith(_LOADER)]
+    kept = dict.fromkeys([*names[:_MOST_BINARIES], *keys[:_MOST_BINARIES]])
+    return BootVolume(volume.name, {name: volume.files[name] for name in kept}, volume.warnings)
 
 
 def _note_problems(binary: Binary, place: str, notes: Notes) -> None:

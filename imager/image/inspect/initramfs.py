@@ -36,6 +36,8 @@ _OTHERS = (
 )
 _PIECE = 64 << 10
 _MOST_ARCHIVES = 256
+# Of 128 KiB at most each: 128 GiB.
+_MOST_BLOCKS = 1 << 20
 # The most that is decompressed of an archive.
 _LARGEST = 2 << 30
 _GZIP_LIMIT = 512 << 20
@@ -131,7 +133,7 @@ def _archive(reader: ContentReader, start: int) -> Archive:
     codec = stream_codec(head)
     match codec:
         case Codec.ZSTD:
-            end = zstd_frame_end(reader.read, start, reader.size)
+            end = zstd_frame_end(reader.read, start, reader.size, most=_MOST_BLOCKS)
         case Codec.XZ:
             end = xz_stream_end(reader, start)
         case Codec.GZIP:

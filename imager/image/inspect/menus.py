@@ -16,7 +16,7 @@ _MOST_ENTRIES = 200
 _LONGEST_LINE = 16 << 10
 _LINUX = ("linux", "linuxefi", "linux16")
 _INITRD = ("initrd", "initrdefi", "initrd16")
-_DEFAULT = re.compile(r"""set\s+default=["']?([^"'\s]+(?:[^"']*[^"'\s])?)["']?\s*$""")
+_DEFAULT = "set default="
 _VARIABLE = re.compile(r"^(?:\([^)]*\)|\$\{?\w+\}?)(?=/)")
 _ESCAPE = re.compile(r"\\([{}&$|;<>])")
 
@@ -36,7 +36,8 @@ class MenuItem:
 def grub_menu(text: str) -> tuple[MenuItem, ...]:
     """Return the entries of a grub.cfg; in submenus too."""
     lines = _lines(text)
-    default = next((found[1] for line in lines if (found := _DEFAULT.match(line))), "0")
+    defaults = (line.removeprefix(_DEFAULT) for line in lines if line.startswith(_DEFAULT))
+    default = next(defaults, "0").strip("\"'")
     items: list[MenuItem] = []
     title: str | None = None
     kernel, cmdline, efi = "", "", ""
