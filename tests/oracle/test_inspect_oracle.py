@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.lib.caches.caches import CacheFixture, make_layout
+from tests.lib.keys.signing_keys import Keys
 from tests.lib.tools.cli import MIB, build, cut, real_assets, run, tool
 
 pytestmark = pytest.mark.oracle
@@ -324,3 +325,70 @@ def test_pages_are_whole(text: str, iso: Path, tmp_path: Path) -> None:
     assert "http" not in said.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     if text == "--svg":
         assert ElementTree.fromstring(said).tag.endswith("svg")
+
+
+DEFINITIONS = {
+    "00-esp.conf": "Type=esp\nFormat=vfat\nSizeMinBytes=64M\nSizeMaxBytes=64M",
+    "10-root.conf": "Type=root-x86-64\nFormat=ext4\nSizeMinBytes=64M\nSizeMaxBytes=64M",
+    "20-var.conf": "Type=var\nFormat=btrfs\nSizeMinBytes=128M\nSizeMaxBytes=256M",
+}
+OS_RELEASE = 'NAME="Fedora Linux"\nID=fedora\nPRETTY_NAME="Fedora Linux 41"\n'
+
+
+def objcopied(folder: Path) -> Path:
+    """Return a UKI as mkosi made them with objcopy."""
+    (folder / "osrel").write_text(OS_RELEASE)
+    (folder / "cmdline").write_text("root=PARTLABEL=root-x86-64 rw")
+    assets = real_assets() / "amd64"
+    added = (
+        ("osrel", folder / "osrel", 0x2000000),
+        ("cmdline", folder / "cmdline", 0x2030000),
+        ("linux", assets / "vmlinuz", 0x3000000),
+        ("initrd", assets / "initramfs.xz", 0x5000000),
+    )
+    options = [
+        word
+        for name, path, address in added
+        for word in (
+            *("--add-section", f".{name}={path}"),
+            *("--change-section-vma", f".{name}={address:#x}"),
+        )
+    ]
+    target = folder / "fedora.efi"
+    tool("objcopy", *options, assets / "systemd-stub.efi", target)
+    return target
+
+
+def test_a_disk_laid_out_as_mkosis(tmp_path: Path, keys: Keys) -> None:
+    """systemd-repart makes mkosi's disks, and sbsign signs what it boots."""
+    (tmp_path / "definitions").mkdir()
+    for name, lines in DEFINITIONS.items():
+        (tmp_path / "definitions" / name).write_text(f"[Partition]\n{lines}\n")
+    image = tmp_path / "mkosi.raw"
+    tool(
+        "systemd-repart", "--empty=create", "--size=400M", "--dry-run=no", "--seed=random",
+        f"--definitions={tmp_path / 'definitions'}", image,
+    )  # fmt: skip
+    uki, signed = objcopied(tmp_path), tmp_path / "signed.efi"
+    tool("sbsign", "--key", keys.key, "--cert", keys.certificate, "--output", signed, uki)
+    table = json.loads(tool("sfdisk", "--json", image))["partitiontable"]
+    esp = f"{image}@@{table['partitions'][0]['start'] * 512}"
+    tool("mmd", "-i", esp, "::/EFI", "::/EFI/Linux")
+    tool("mcopy", "-i", esp, signed, "::/EFI/Linux/fedora.efi")
+
+    found = inspected(image)
+    assert (found["kind"], found["talos"], found["findings"]) == ("disk", "", [])
+    types = [each["typeName"] for each in found["partitions"]]
+    assert types == ["EFI system", "Linux root (x86-64)", "Linux /var"]
+    assert [each["kind"] for each in found["volumes"]] == ["fat32", "ext4", "btrfs"]
+    assert [each["reason"] for each in found["unknown"]][-1:] == [
+        "its files are not listed: btrfs is not read"
+    ]
+    (entry,) = [each for each in found["boot"] if each["by"] == "systemd-boot"]
+    assert (entry["title"], entry["cmdline"]) == (
+        "Fedora Linux 41",
+        "root=PARTLABEL=root-x86-64 rw",
+    )
+    (binary,) = found["efi"]
+    (signature,) = binary["signatures"]
+    assert (signature["subject"], signature["problem"]) == ("CN=signing", "")
