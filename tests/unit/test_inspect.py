@@ -22,6 +22,7 @@ from imager.cli.inspect_svg import inspection_svg
 from imager.cli.inspect_text import inspection_json, inspection_text
 from imager.content.copier import write_content
 from imager.content.extents import Content
+from imager.content.random_access import ContentReader
 from imager.content.reading import Sources
 from imager.content.tree import File, Tree
 from imager.efi.uki import Section, plan_uki
@@ -34,6 +35,7 @@ from imager.formats.iso9660.plan import plan_iso
 from imager.formats.qcow2 import plan_qcow2
 from imager.formats.vhd import plan_vhd
 from imager.formats.xfs.plan import plan_xfs
+from imager.formats.xz import xz_stream_end
 from imager.image.inspect.model import Firmware, Inspection, SourceInfo
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from imager.support.units import MIB
@@ -205,6 +207,36 @@ def test_single_files(images: dict[str, Path]) -> None:
     assert (found.kind, found.talos) == ("iso", "v1.9.1")
     assert found.cache is not None
     assert len(found.cache.images) == 2
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0" * 8, b"YZ" * 40, bytes(range(256)) * 9])
+def test_the_end_of_an_xz_stream(behind: bytes) -> None:
+    """Marks of an end in the data and behind it do not count."""
+    looks_like_an_end = b"\0\0\0\0\0\0\0\0\0\1YZ" * 50
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0}]
+    noise = random.Random("xz").randbytes(300_000)
+    for data in (b"", noise, noise + looks_like_an_end + noise):
+        stream = lzma.compress(data, check=lzma.CHECK_CRC32, filters=filters)
+        content = Content.of_bytes(b"before" + stream + behind)
+        with ContentReader(content) as reader:
+            assert xz_stream_end(reader, 6) == 6 + len(stream)
+            with pytest.raises(InputError, match="cut off"):
+                xz_stream_end(ContentReader(content.slice(0, len(stream))), 6)
+
+
+def test_what_images_of_a_cache_share(tmp_path: Path) -> None:
+    """Two names for one image share all of its blobs."""
+    cache = make_flat(tmp_path / "flat", images=2, blob_size=5000)
+    name = next(path for path in cache.files if path.endswith("img0/reference/v1"))
+    (cache.folder / name).with_name("v2").write_bytes(cache.files[name])
+    found = inspect_image(str(cache.folder))
+    assert (found.kind, found.talos, found.findings) == ("image-cache", "", ())
+    assert found.cache is not None
+    tags = {each.name.rpartition("/")[2]: each for each in found.cache.images}
+    assert set(tags) == {"img0:v1", "img0:v2", "img1:v1"}
+    assert (tags["img0:v1"].own, tags["img0:v2"].own) == (0, 0)
+    assert 0 < tags["img1:v1"].own <= tags["img1:v1"].size
+    assert 0 < found.cache.shared < tags["img0:v1"].size
 
 
 @pytest.mark.parametrize("data", [b"", b"plain text", b"MZ", b"QFI", bytes(100)])

@@ -14,6 +14,8 @@ from imager.app.inspect import inspect_image
 from imager.content.copier import write_content
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
+from imager.efi.authenticode import sign_pe
+from imager.efi.uki import Section, plan_uki
 from imager.formats.iso9660.plan import plan_iso
 from imager.formats.qcow2 import plan_qcow2
 from imager.image.inspect.model import Inspection, SourceInfo
@@ -23,6 +25,8 @@ from imager.oci.tls import TlsSettings
 from imager.support.errors import DependencyError, InputError, UnsupportedError
 from imager.support.units import GIB, MIB
 from tests.lib.caches.caches import make_flat
+from tests.lib.keys.pe_stub import pe_stub
+from tests.lib.keys.signing_keys import Keys
 from tests.lib.registries.client import QUICK
 from tests.lib.registries.programmable import Registry
 from tests.lib.registries.sample import BLOB, NAME
@@ -114,6 +118,21 @@ def test_a_disk_image_format_at_a_url(iso: Path, tmp_path: Path) -> None:
         found = inspect_image(server.url + PATH, INSECURE)
         assert (found.source.formats, found.talos) == (("url", "qcow2"), "v1.9.1")
         assert server.sent < 16 * MIB
+
+
+def test_signatures_at_a_url_are_not_checked(tmp_path: Path, keys: Keys) -> None:
+    """The signer is known by the end of the file; its middle is not fetched."""
+    stub = pe_stub()
+    (tmp_path / "stub.efi").write_bytes(stub)
+    large = [Section(".data2", Content.of_bytes(b"x" * (20 * MIB)))]
+    signed = sign_pe(plan_uki(tmp_path / "stub.efi", large), keys.signer)
+    with serving(written(signed, tmp_path / "signed.efi")) as server:
+        found = inspect_image(server.url + PATH, INSECURE)
+        assert server.sent < 4 * MIB
+    (binary,) = found.efi
+    assert [each.subject for each in binary.signatures] == ["CN=signing"]
+    assert binary.digest == ""
+    assert "signatures are not checked" in found.unknown[0].reason
 
 
 def test_broken_answers_are_repeated(iso: Path) -> None:
