@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from imager.app.inspect import inspect_image
 from tests.lib.caches.caches import CacheFixture, make_layout
 from tests.lib.keys.signing_keys import Keys
-from tests.lib.tools.cli import MIB, build, cut, real_assets, run, tool
+from tests.lib.tools.cli import MIB, build, cut, peak_memory, real_assets, run, tool
 
 pytestmark = pytest.mark.oracle
 
@@ -126,6 +128,17 @@ def test_what_a_disk_of_talos_has(of_disk: Mapping[str, Any], cache: CacheFixtur
     names = [each["name"] for each in of_disk["cache"]["images"]]
     assert len(names) == 3
     assert of_disk["cache"]["size"] == sum(len(data) for data in cache.files.values())
+
+
+def test_a_disk_of_4_gib_takes_little(cache: CacheFixture, tmp_path: Path) -> None:
+    """Memory, and time in the processor: starting takes most of both."""
+    layout = make_layout(cache, tmp_path / "layout")
+    common = ("--assets", real_assets(), "--image-cache", layout, "--output", tmp_path)
+    build("metal", *common, "--out-format", "raw", "--image-disk-size", "4GiB")
+    assert peak_memory("inspect", tmp_path / "metal-amd64.raw") < 80 * MIB
+    begun = time.process_time()
+    assert inspect_image(str(tmp_path / "metal-amd64.raw")).talos == "v1.9.0"
+    assert time.process_time() - begun < 1
 
 
 def test_an_iso_is_what_xorriso_reports(iso: Path) -> None:

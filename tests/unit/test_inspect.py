@@ -8,7 +8,7 @@ import lzma
 import os
 import random
 import time
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +20,7 @@ from imager.app.inspect import inspect_image
 from imager.cli.inspect_html import inspection_html
 from imager.cli.inspect_svg import inspection_svg
 from imager.cli.inspect_text import inspection_json, inspection_text
+from imager.cli.tables import camel_case
 from imager.content.copier import write_content
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
@@ -36,6 +37,7 @@ from imager.formats.qcow2 import plan_qcow2
 from imager.formats.vhd import plan_vhd
 from imager.formats.xfs.plan import plan_xfs
 from imager.formats.xz import xz_stream_end
+from imager.image.inspect import model
 from imager.image.inspect.model import Firmware, Inspection, SourceInfo
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from imager.support.units import MIB
@@ -44,6 +46,7 @@ from tests.lib.caches.caches import CacheFixture, make_flat
 from tests.lib.keys.pe_stub import pe_stub
 from tests.lib.tools.examples import examples
 from tests.lib.tools.support import content_bytes
+from tests.lib.volumes.foreign_volumes import patch
 
 TIME = 1_700_000_000
 IDS = [UUID(int=number) for number in range(1, 9)]
@@ -222,6 +225,42 @@ def test_the_end_of_an_xz_stream(behind: bytes) -> None:
             assert xz_stream_end(reader, 6) == 6 + len(stream)
             with pytest.raises(InputError, match="cut off"):
                 xz_stream_end(ContentReader(content.slice(0, len(stream))), 6)
+
+
+def test_what_is_damaged_is_said(images: dict[str, Path], tmp_path: Path) -> None:
+    """And all else is found as before."""
+    path = tmp_path / "disk"
+    path.write_bytes(b"")
+    with Sources() as sources, path.open("r+b") as file, images["disk"].open("rb") as whole:
+        file.truncate(images["disk"].stat().st_size)
+        for start, length in sources.data_ranges(images["disk"], 0, file.seek(0, os.SEEK_END)):
+            os.pwrite(file.fileno(), os.pread(whole.fileno(), length, start), start)
+    sound = inspect_image(str(path))
+    assert without_source(sound) == without_source(inspect_image(str(images["disk"])))
+    places_of = {each.label: each.offset for each in sound.partitions}
+    for offset in (
+        sound.size - 512 + 40,  # the backup table
+        places_of["META"] + 100,  # the first copy
+        places_of["IMAGECACHE"] + 1024 + 4,  # the superblock
+    ):
+        patch(path, offset, b"\xa5")
+    found = inspect_image(str(path))
+    places = {each.place: each.problem for each in found.findings}
+    assert "checksum" in places["GPT"]
+    assert "copy 1: it does not match its checksum" in places["META"]
+    assert "partition 4 (IMAGECACHE)" in places
+    assert [(each.key, each.value) for each in found.meta] == [(10, "value")]
+    assert found.cache is None
+    assert (found.talos, found.partitions) == (sound.talos, sound.partitions)
+
+
+def test_the_reference_names_every_field() -> None:
+    """Those of the result, and of all values in it."""
+    page = (Path(__file__).parents[2] / "docs/reference/inspection.md").read_text("utf-8")
+    classes = [each for each in vars(model).values() if is_dataclass(each)]
+    names = {camel_case(field.name) for each in classes for field in fields(each)}
+    assert len(names) > 60
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
 
 
 def test_what_images_of_a_cache_share(tmp_path: Path) -> None:
