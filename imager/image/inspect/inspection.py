@@ -11,11 +11,12 @@ from imager.bootassets.kernelversion import kernel_version
 from imager.content.compression import stream_codec
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
+from imager.formats.initramfs import is_initramfs
 from imager.image.bootvolumes import BootVolume
 from imager.image.inspect.boot import Menu, find_boot
 from imager.image.inspect.caches import find_cache
 from imager.image.inspect.efi import Uki, read_efi
-from imager.image.inspect.initramfs import is_initramfs, read_initramfs
+from imager.image.inspect.initramfs import read_initramfs
 from imager.image.inspect.layout import Layout, read_layout
 from imager.image.inspect.model import (
     BootEntry,
