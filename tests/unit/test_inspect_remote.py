@@ -20,11 +20,12 @@ from imager.formats.iso9660.plan import plan_iso
 from imager.formats.qcow2 import plan_qcow2
 from imager.image.inspect.model import Inspection, SourceInfo
 from imager.oci.endpoint import Hosts
-from imager.oci.settings import RegistrySettings
+from imager.oci.settings import RegistryOptions, RegistrySettings
 from imager.oci.tls import TlsSettings
 from imager.support.errors import DependencyError, InputError, UnsupportedError
 from imager.support.units import GIB, MIB
 from tests.lib.caches.caches import make_flat
+from tests.lib.keys.certificates import Authority
 from tests.lib.keys.pe_stub import pe_stub
 from tests.lib.keys.signing_keys import Keys
 from tests.lib.registries.client import QUICK
@@ -53,12 +54,12 @@ class FileServer(Programmable):
             return Answer(404)
         size = self.file.stat().st_size
         headers = {"ETag": self.etag}
-        if exchange.request.wanted is None:
-            return Answer(200, self.file.read_bytes()[:MIB], headers)
-        start, end = exchange.request.wanted
+        start, end = exchange.request.wanted or (0, MIB)
         with self.file.open("rb") as file:
             file.seek(start)
             body = file.read(min(end or size, size) - start)
+        if exchange.request.wanted is None:
+            return Answer(200, body, headers)
         said = f"bytes {start}-{start + len(body) - 1}/{size}"
         return Answer(206, body, {**headers, "Content-Range": said})
 
@@ -70,9 +71,9 @@ class FileServer(Programmable):
 
 
 @contextmanager
-def serving(file: Path) -> Iterator[FileServer]:
+def serving(file: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[FileServer]:
     server = FileServer(file=file)
-    with server.running():
+    with server.running(certificate):
         yield server
 
 
@@ -133,6 +134,20 @@ def test_signatures_at_a_url_are_not_checked(tmp_path: Path, keys: Keys) -> None
     assert [each.subject for each in binary.signatures] == ["CN=signing"]
     assert binary.digest == ""
     assert "signatures are not checked" in found.unknown[0].reason
+
+
+def test_certificates_are_checked(iso: Path, tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path / "ca")
+    with serving(iso, authority.server()) as server:
+        url = server.url + PATH
+        with pytest.raises(DependencyError, match="certificate is not trusted"):
+            inspect_image(url, RegistrySettings(patience=QUICK))
+        trusting = RegistryOptions(ca_files=[authority.certificate], retries=0).parse()
+        assert inspect_image(url, trusting).talos == "v1.9.1"
+        # Neither may a server lead elsewhere without encryption.
+        server.always(PATH, Answer(302, headers={"Location": f"http://localhost:9{PATH}"}))
+        with pytest.raises(DependencyError, match="not encrypted"):
+            inspect_image(url, trusting)
 
 
 def test_broken_answers_are_repeated(iso: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import zstandard
 
 from imager.image.inspect.model import Finding, Unknown
-from imager.support.errors import ImagerError, UnsupportedError
+from imager.support.errors import InputError, MissingProgramError, UnsupportedError
 
 _ERRORS = (struct.error, ValueError, lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError)
 _MOST = 200
@@ -53,13 +53,13 @@ class Notes:
     def reading(self, place: str) -> Iterator[None]:
         """Turn errors of the block into notes about `place`: unsupported is unknown, not damaged.
 
-        Read errors of the file itself propagate.
+        Errors of this machine and of a server propagate: they say nothing about the image.
         """
         try:
             yield
-        except UnsupportedError as error:
+        except (UnsupportedError, MissingProgramError) as error:
             self.unread(place, _without(place, error.message))
-        except ImagerError as error:
+        except InputError as error:
             self.damaged(place, _without(place, error.message))
         except _ERRORS as error:
             self.damaged(place, f"cannot be parsed: {error}")
