@@ -135,7 +135,7 @@ def _boot_tables(found: Inspection) -> Iterator[str]:
 
 def _uki(uki: UkiInfo) -> Iterator[str]:
     title = f"Unified kernel image {uki.path}"
-    yield from _table(title, ("Field", "Value"), uki.os_release)
+    yield from _table(title, ("Field", "Value"), uki.os_release.items())
     sections = ((each.name, _size(each.size)) for each in uki.sections)
     yield from _table("Sections", ("Name", "Size"), sections)
     yield from _table(

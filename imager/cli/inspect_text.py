@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -70,15 +70,11 @@ def _plain(value: object) -> Any:
         case Enum():
             return value.value
         case tuple():
-            if value and all(_is_pair(each) for each in value):
-                return dict(value)
             return [_plain(each) for each in value]
+        case Mapping():
+            return dict(value)
         case _:
             return value
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
 
 
 def _head(found: Inspection) -> Iterator[str]:
@@ -196,8 +192,7 @@ def _entry(entry: BootEntry) -> str:
 
 def _ukis(ukis: Sequence[UkiInfo]) -> Iterator[str]:
     for uki in ukis:
-        fields_ = dict(uki.os_release)
-        name = fields_.get("PRETTY_NAME", "") or fields_.get("NAME", "")
+        name = uki.os_release.get("PRETTY_NAME") or uki.os_release.get("NAME", "")
         yield f"{_at(uki.place, uki.path)}: {name or 'no os-release'}, {format_size(uki.size)}"
         sections = "  ".join(f"{each.name} {format_size(each.size)}" for each in uki.sections)
         yield f"  sections   {sections}"
@@ -274,7 +269,7 @@ def _containers(found: Inspection) -> Iterator[str]:
         yield f"  digest     {each.digest}"
         for layer in each.layers:
             yield f"  layer      {layer.digest} {format_size(layer.size)}"
-        for key, value in each.labels:
+        for key, value in each.labels.items():
             yield f"  label      {key}={value}"
     if len(found.containers) > _MOST_ROWS:
         yield f"and {len(found.containers) - _MOST_ROWS} more"

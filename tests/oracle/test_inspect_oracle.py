@@ -405,3 +405,20 @@ def test_a_disk_laid_out_as_mkosis(tmp_path: Path, keys: Keys) -> None:
     (binary,) = found["efi"]
     (signature,) = binary["signatures"]
     assert (signature["subject"], signature["problem"]) == ("CN=signing", "")
+
+
+def test_a_container_image_is_what_skopeo_says(layout: Path, tmp_path: Path) -> None:
+    said = json.loads(tool("skopeo", "inspect", f"oci:{layout}:v1"))
+    archive, saved = tmp_path / "oci.tar", tmp_path / "docker.tar"
+    tool("skopeo", "copy", "-q", f"oci:{layout}:v1", f"oci-archive:{archive}:v1")
+    tool("skopeo", "copy", "-q", f"oci:{layout}:v1", f"docker-archive:{saved}:team/app:v1")
+    for place in (layout, archive):
+        found = inspected(place)
+        assert (found["kind"], found["findings"]) == ("container-images", [])
+        (image,) = found["containers"]
+        assert [layer["digest"] for layer in image["layers"]] == said["Layers"]
+        assert image["platform"] == f"{said['Os']}/{said['Architecture']}"
+        assert image["labels"] == (said["Labels"] or {})
+        assert (image["kind"], image["digest"]) == ("image", said["Digest"])
+    # An archive of `docker save` without a layout is no more than a tar.
+    assert inspected(saved)["unknown"]

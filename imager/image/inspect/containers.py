@@ -5,7 +5,7 @@ Only manifests and configurations are read, no layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
@@ -75,7 +75,7 @@ def inspect_reference(reference: Reference, settings: RegistrySettings) -> Inspe
 def _listed(name: str, containers: Iterable[ContainerInfo], notes: Notes) -> Inspection:
     found = tuple(containers)
     blobs = {layer.digest: layer.size for each in found for layer in each.layers}
-    labels = (dict(each.labels).get(_TALOS_LABEL, "") for each in found)
+    labels = (each.labels.get(_TALOS_LABEL, "") for each in found)
     result = _result(name, _IMAGES, sum(blobs.values()), notes)
     return replace(result, talos=next(filter(None, labels), ""), containers=found)
 
@@ -165,7 +165,7 @@ def _container(
         str(platform or ""),
         sum(blob.size for blob in document.blobs),
         tuple(LayerInfo(str(each.digest), each.media_type, each.size) for each in document.layers),
-        _labels(config, notes, name) if not document.is_artifact else (),
+        {} if document.is_artifact else _labels(config, notes, name),
     )
 
 
@@ -178,11 +178,11 @@ def _config(source: ImageSource, config: Descriptor) -> bytes:
     return sink.getvalue()
 
 
-def _labels(config: bytes, notes: Notes, name: str) -> tuple[tuple[str, str], ...]:
+def _labels(config: bytes, notes: Notes, name: str) -> Mapping[str, str]:
     if config:
         with notes.reading(f"{name}: configuration"):
             own = load_fields(config, where=name).child("config")
             labels = own.child("Labels") if own else None
             if labels is not None:
-                return tuple((key, labels.text(key)) for key in sorted(labels.values))
-    return ()
+                return {key: labels.text(key) for key in sorted(labels.values)}
+    return {}

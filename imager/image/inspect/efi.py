@@ -152,7 +152,7 @@ def _uki(binary: Binary, content: Content, place: str, notes: Notes) -> Uki | No
         binary.path,
         binary.size,
         version or _text(whole, ".uname").strip(),
-        tuple(os_release(_text(whole, _OS_RELEASE)).items()),
+        os_release(_text(whole, _OS_RELEASE)),
         tuple(SectionInfo(each.name, each.content.size) for each in sections),
         tuple(_profiles(base, profiles, binary)),
     )

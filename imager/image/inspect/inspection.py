@@ -153,7 +153,7 @@ def _with_ukis(entries: Iterable[BootEntry], ukis: Iterable[Uki]) -> Iterator[Bo
         if uki is None or entry.by != "systemd-boot":
             yield entry
             continue
-        fields = dict(uki.os_release)
+        fields = uki.os_release
         name = fields.get("PRETTY_NAME") or fields.get("NAME") or entry.title
         for number, profile in enumerate(uki.profiles):
             yield replace(
@@ -218,7 +218,7 @@ def _meta(image: Content, layout: Layout, notes: Notes) -> Iterator[MetaValue]:
 def _talos(ukis: Iterable[Uki], boot: Iterable[BootEntry], volumes: Iterable[Volume]) -> str:
     """Return the version of Talos, by the UKIs' os-release, the menus' titles or an ISO's label."""
     for uki in ukis:
-        fields = dict(uki.info.os_release)
+        fields = uki.info.os_release
         if fields.get("ID") == "talos":
             return fields.get("VERSION_ID", "")
     found = (_TITLE.search(entry.title) for entry in boot)

@@ -8,6 +8,7 @@ something damaged or invalid; `unknown` says what was not recognised or not read
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -164,7 +165,7 @@ class UkiInfo:
     path: str
     size: int
     kernel: str
-    os_release: tuple[tuple[str, str], ...]
+    os_release: Mapping[str, str]
     sections: tuple[SectionInfo, ...]
     profiles: tuple[ProfileInfo, ...]
 
@@ -278,7 +279,7 @@ class ContainerInfo:
     platform: str
     size: int
     layers: tuple[LayerInfo, ...]
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
