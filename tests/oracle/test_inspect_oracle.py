@@ -280,18 +280,24 @@ def test_an_installer_laid_out_as_debians(tmp_path: Path) -> None:
     assert [each["path"] for each in found["efi"]] == ["EFI/BOOT/BOOTX64.EFI"]
 
 
+def start_of(image: Path, number: int) -> int:
+    listed = json.loads(tool("sfdisk", "--json", image))["partitiontable"]["partitions"]
+    (start,) = [each["start"] for each in listed if each["node"] == f"{image}{number}"]
+    return int(start) * 512
+
+
 def test_a_disk_with_an_mbr_and_file_systems_of_mkfs(tmp_path: Path) -> None:
     image = tmp_path / "disk.img"
     with image.open("wb") as file:
         file.truncate(400 * MIB)
     tool(
-        "sfdisk", image, stdin=b"label: dos\n2048,40M,c,*\n,40M,83\n,318M,83\n",
+        "sfdisk", image, stdin=b"label: dos\n2048,40M,c,*\n,40M,83\n,,5\n,200K,82\n,316M,83\n",
     )  # fmt: skip
     uuids = {}
     for start, size, command in (
         (2048 * 512, 40 * MIB, ("mkfs.fat", "-F", "32", "-n", "BOOT")),
         (2048 * 512 + 40 * MIB, 40 * MIB, ("mkfs.ext4", "-q", "-L", "root")),
-        (2048 * 512 + 80 * MIB, 318 * MIB, ("mkfs.xfs", "-q", "-L", "data")),
+        (start_of(image, 6), 316 * MIB, ("mkfs.xfs", "-q", "-L", "data")),
     ):
         path = tmp_path / command[0]
         with path.open("wb") as file:
@@ -306,9 +312,11 @@ def test_a_disk_with_an_mbr_and_file_systems_of_mkfs(tmp_path: Path) -> None:
     assert [(each["kind"], each["label"], each["uuid"]) for each in found["volumes"]] == [
         ("fat32", "BOOT", uuids[2048 * 512]),
         ("ext4", "root", uuids[2048 * 512 + 40 * MIB]),
-        ("xfs", "data", uuids[2048 * 512 + 80 * MIB]),
+        ("xfs", "data", uuids[start_of(image, 6)]),
     ]
-    assert [each["flags"] for each in found["partitions"]] == [["active"], [], []]
+    assert [each["flags"] for each in found["partitions"]] == [["active"], [], [], []]
+    assert [each["number"] for each in found["partitions"]] == [1, 2, 5, 6]
+    assert found["partitions"][2]["offset"] == start_of(image, 5)
     assert found["findings"] == []
 
 

@@ -40,9 +40,10 @@ _KERNEL, _INITRAMFS, _CMDLINE, _OS_RELEASE = ".linux", ".initrd", ".cmdline", ".
 
 @dataclass(frozen=True, slots=True)
 class Uki:
-    """A unified kernel image, and its kernel and initramfs."""
+    """A unified kernel image: its bytes, and its kernel and initramfs."""
 
     info: UkiInfo
+    content: Content
     kernel: Content
     initramfs: Content | None
 
@@ -156,7 +157,7 @@ def _uki(binary: Binary, content: Content, place: str, notes: Notes) -> Uki | No
         tuple(SectionInfo(each.name, each.content.size) for each in sections),
         tuple(_profiles(base, profiles, binary)),
     )
-    return Uki(info, whole[_KERNEL], whole.get(_INITRAMFS))
+    return Uki(info, content, whole[_KERNEL], whole.get(_INITRAMFS))
 
 
 def _profiles(

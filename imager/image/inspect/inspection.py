@@ -97,7 +97,7 @@ def _disk(image: Content, notes: Notes, depth: Depth) -> Inspection:
     layout = read_layout(image, notes)
     menu = find_boot(layout)
     efi = read_efi([*_boot_volumes(layout.volumes)], notes, depth)
-    boot = tuple(_with_ukis(menu.entries, efi.ukis))
+    boot = tuple(_with_ukis(menu.entries, layout.volumes, efi.ukis))
     if not layout.table and not layout.volumes:
         notes.unread("image", "it has neither a partition table nor a known file system")
     return replace(
@@ -145,11 +145,16 @@ def _boot_volumes(volumes: Iterable[Volume]) -> Iterator[BootVolume]:
             yield BootVolume(volume.place, files)
 
 
-def _with_ukis(entries: Iterable[BootEntry], ukis: Iterable[Uki]) -> Iterator[BootEntry]:
+def _with_ukis(
+    entries: Iterable[BootEntry], volumes: Iterable[Volume], ukis: Iterable[Uki]
+) -> Iterator[BootEntry]:
     """Yield the entries; one for each profile instead of one for a UKI."""
-    known = {(uki.info.place, uki.info.path): uki.info for uki in ukis}
+    # The same bytes may be in the tree of an ISO, too.
+    known = {uki.content: uki.info for uki in ukis}
+    files = {volume.place: volume for volume in volumes}
     for entry in entries:
-        uki = known.get((entry.place, entry.path))
+        found = files[entry.place].find(entry.path) if entry.place in files else None
+        uki = known.get(found[1]) if found else None
         if uki is None or entry.by != "systemd-boot":
             yield entry
             continue

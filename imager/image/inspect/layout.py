@@ -13,7 +13,7 @@ from imager.formats.fat.read import is_fat
 from imager.formats.gpt.read import gpt_sector_size, read_table
 from imager.formats.gpt.table import Table
 from imager.formats.iso9660.read import is_iso9660
-from imager.formats.partitions import HEAD, FoundPartition, partitions_of, read_mbr
+from imager.formats.partitions import HEAD, FoundPartition, partitions_of, read_logical, read_mbr
 from imager.image.inspect.model import PartitionInfo, Region, TableInfo
 from imager.image.inspect.notes import Notes
 from imager.image.inspect.partition_types import flags_of, type_name
@@ -88,6 +88,9 @@ def _partitions(
             info = TableInfo("GPT", sector, str(gpt.disk_guid))
             return info, list(_gpt_regions(gpt, image.size)), partitions_of(gpt)
     found = () if is_fat(head) else read_mbr(head)
+    if not is_fat(head):
+        with ContentReader(image) as reader:
+            found = (*found, *read_logical(reader))
     if not found:
         return None, [], ()
     return TableInfo("MBR", _SECTOR), [Region(0, _SECTOR, "MBR", "table", _SECTOR)], found
