@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from imager.image.inspect.containers import inspect_containers, inspect_reference
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from imager.image.inspect.inspection import inspect_source
 from imager.image.inspect.model import Inspection
 from imager.image.inspect.source import is_url, may_be_archive, open_source
-from imager.oci.location import parse_place
-from imager.oci.reference import Reference
-from imager.oci.settings import RegistrySettings
 from imager.support.partials import scratch_folder
+
+if TYPE_CHECKING:
+    from imager.oci.settings import RegistrySettings
 
 
 def inspect_image(source: str, registries: RegistrySettings | None = None) -> Inspection:
     """Return what is in the image `source`: a path, an https:// URL, or a registry reference.
 
-    Of an URL only parts are read, of a registry only manifests and configurations.
-
-    What is damaged or not known is in the result, as findings and unknowns. Raises InputError if
-    the source does not exist or cannot be read, DependencyError if a server fails.
+    Of a URL only parts are read, of a registry only manifests and configurations. `registries` are
+    settings for both. What is damaged or not known is in the result, as findings and unknowns.
+    Raises InputError if the source does not exist or cannot be read, DependencyError if a server
+    fails.
     """
-    settings = registries or RegistrySettings()
-    place = None if is_url(source) else parse_place(source)
-    if isinstance(place, Reference):
-        return inspect_reference(place, settings)
-    if place is not None and (place.is_dir() or may_be_archive(place)):
-        found = inspect_containers(place)
+    if not is_url(source):
+        found = _containers(source, registries)
         if found is not None:
             return found
     with scratch_folder() as scratch:
-        opened = open_source(str(place or source), scratch=scratch, settings=settings)
+        opened = open_source(source, scratch=scratch, settings=registries)
         return inspect_source(opened, scratch=scratch)
+
+
+def _containers(source: str, registries: RegistrySettings | None) -> Inspection | None:
+    """Return what is in a reference, layout, archive or cache; None if the source is none."""
+    path = Path(source)
+    if path.exists() and not path.is_dir() and not may_be_archive(path):
+        return None
+    from imager.image.inspect.containers import inspect_containers, inspect_reference
+    from imager.oci.location import parse_place
+    from imager.oci.settings import RegistrySettings
+
+    place = parse_place(source)
+    if not isinstance(place, Path):
+        return inspect_reference(place, registries or RegistrySettings())
+    return inspect_containers(place) if place.exists() else None

@@ -16,11 +16,9 @@ from imager.content.streams import stream_of
 from imager.content.tree import Tree
 from imager.formats.cpio import open_cpio
 from imager.formats.initramfs import Archive, find_archives
-from imager.image.extensions.manifest import LARGEST_MANIFEST
 from imager.image.inspect.model import ExtensionInfo, InitramfsInfo
 from imager.image.inspect.notes import Depth, Notes
 from imager.support.errors import InputError
-from imager.support.yamldocs import load_documents
 
 LIST = "extensions.yaml"
 # The most that is decompressed of an archive.
@@ -77,6 +75,9 @@ def archive_tree(initramfs: Content, archive: Archive, *, name: str, scratch: Pa
 
 def _extensions(tree: Tree) -> tuple[ExtensionInfo, ...]:
     """Return the extensions that the list of an archive names."""
+    from imager.image.extensions.manifest import LARGEST_MANIFEST
+    from imager.support.yamldocs import load_documents
+
     sizes = {file.path: file.content.size for file in tree.files}
     listed = next(file for file in tree.files if file.path == LIST)
     if listed.content.size > LARGEST_MANIFEST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from imager.content.random_access import ContentReader
 from imager.formats.initramfs import is_initramfs
 from imager.image.bootvolumes import BootVolume
 from imager.image.inspect.boot import Menu, find_boot
-from imager.image.inspect.caches import find_cache
 from imager.image.inspect.efi import Uki, read_efi
 from imager.image.inspect.initramfs import read_initramfs
 from imager.image.inspect.layout import Layout, read_layout
 from imager.image.inspect.model import (
     BootEntry,
+    CacheContents,
     InitramfsInfo,
     Inspection,
     KernelInfo,
@@ -114,8 +114,17 @@ def _disk(image: Content, notes: Notes, depth: Depth) -> Inspection:
         efi=efi.binaries,
         keys=efi.keys,
         meta=tuple(_meta(image, layout, notes)),
-        cache=find_cache(layout.volumes, notes),
+        cache=_cache(layout.volumes, notes),
     )
+
+
+def _cache(volumes: Sequence[Volume], notes: Notes) -> CacheContents | None:
+    """Return the image cache of an image; the room of caches is loaded for one that has it."""
+    if not any("manifests" in path for volume in volumes for path in volume.tree.folders):
+        return None
+    from imager.image.inspect.caches import find_cache
+
+    return find_cache(volumes, notes)
 
 
 def _kind(layout: Layout) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imager.content.compression import StreamReader, codec_of, stream_codec
 from imager.content.extents import Codec, Content, FetchedRange, StreamRange
@@ -21,11 +22,11 @@ from imager.formats.qcow2_read import is_qcow2, open_qcow2
 from imager.formats.tar_disk import find_tar_disk, is_tar
 from imager.formats.vhd_read import FOOTER, is_vhd, open_vhd
 from imager.formats.vmdk_read import is_vmdk, open_vmdk
-from imager.oci.httptransport import HttpTransport
-from imager.oci.remote_file import RemoteFile
-from imager.oci.settings import RegistrySettings
-from imager.oci.tracing import public_url
 from imager.support.errors import ImagerError, InputError
+
+if TYPE_CHECKING:
+    from imager.oci.remote_file import RemoteFile
+    from imager.oci.settings import RegistrySettings
 
 _HEAD = 512
 _FIRST_MEMBERS = 3
@@ -69,7 +70,7 @@ def open_source(
     decompress it, DependencyError if a server fails.
     """
     if is_url(place):
-        return unwrapped(_remote(place, scratch, settings or RegistrySettings()), scratch)
+        return unwrapped(_remote(place, scratch, settings), scratch)
     path = Path(place)
     try:
         content = file_content(path.resolve())
@@ -109,7 +110,13 @@ def _has_disk(archive: Content) -> bool:
         return False
 
 
-def _remote(url: str, scratch: Path, settings: RegistrySettings) -> OpenedSource:
+def _remote(url: str, scratch: Path, given: RegistrySettings | None) -> OpenedSource:
+    from imager.oci.httptransport import HttpTransport
+    from imager.oci.remote_file import RemoteFile
+    from imager.oci.settings import RegistrySettings
+    from imager.oci.tracing import public_url
+
+    settings = given or RegistrySettings()
     tls = settings.hosts.tls
     if url.startswith("http://") and tls.verify:
         raise InputError(f"{public_url(url)} is not encrypted", hint="use https://, or --insecure")
