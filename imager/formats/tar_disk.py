@@ -15,8 +15,10 @@ from typing import IO, cast
 from imager.content.extents import Content, Extent
 from imager.content.random_access import ContentReader
 from imager.formats.errors import DamagedVolumeError
+from imager.support.errors import ImagerError
 
 _MOST_MEMBERS = 1000
+_FIRST_MEMBERS = 3
 _LARGEST_READ = 1 << 20
 _ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError, KeyError)
 _USTAR = slice(257, 262)
@@ -38,17 +40,26 @@ def is_tar(head: bytes) -> bool:
     return head[_USTAR] == b"ustar"
 
 
-def find_tar_disk(archive: Content, *, name: str, most: int = _MOST_MEMBERS) -> TarDisk | None:
-    """Return the first disk among the first `most` members of a tar; None if there is none.
+def begins_with_disk(archive: Content) -> bool:
+    """Return whether a disk is among the first members of a tar, which may be a long stream."""
+    with ContentReader(archive) as reader:
+        try:
+            return any(_is_disk(each) for each in islice(_members(reader), _FIRST_MEMBERS))
+        except (*_ERRORS, ImagerError):
+            return False
+
+
+def find_tar_disk(archive: Content, *, name: str) -> TarDisk | None:
+    """Return the first disk among the members of a tar; None if there is none.
 
     `name` is for messages. Raises DamagedVolumeError.
     """
     with ContentReader(archive) as reader:
         try:
-            members = list(islice(_members(reader), most))
+            members = list(_members(reader))
         except _ERRORS as error:
             raise DamagedVolumeError(f"{name}: the tar is damaged: {error}") from error
-        disks = [each for each in members if each.name.lower().endswith(_DISKS)]
+        disks = [each for each in members if _is_disk(each)]
         if not disks:
             return None
         is_ova = any(each.name.lower().endswith(".ovf") for each in members)
@@ -64,6 +75,10 @@ def _members(reader: ContentReader) -> Iterator[tarfile.TarInfo]:
             return
         if member.isreg():
             yield member
+
+
+def _is_disk(member: tarfile.TarInfo) -> bool:
+    return member.name.lower().endswith(_DISKS)
 
 
 def _content(archive: Content, member: tarfile.TarInfo, name: str) -> Content:

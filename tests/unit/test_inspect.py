@@ -33,6 +33,8 @@ from imager.formats.fat.plan import plan_fat
 from imager.formats.gpt.entries import ESP, LINUX_DATA, Partition
 from imager.formats.gpt.table import plan_gpt
 from imager.formats.iso9660.plan import plan_iso
+from imager.formats.ova import plan_ova, write_ova
+from imager.formats.ovf import VirtualMachine
 from imager.formats.qcow2 import plan_qcow2
 from imager.formats.vhd import plan_vhd
 from imager.formats.xfs.plan import plan_xfs
@@ -153,6 +155,10 @@ def written_images(
         paths[name] = folder / name
         with paths[name].open("wb") as file:
             write_content(content, file.fileno(), progress=lambda _: None)
+    paths["ova"] = folder / "ova"
+    with paths["ova"].open("wb+") as file:
+        appliance = plan_ova(raw, VirtualMachine("talos", (), efi=True), timestamp=TIME)
+        write_ova(appliance, file.fileno(), jobs=2, progress=lambda _: None)
     return paths
 
 
@@ -187,9 +193,9 @@ def test_a_disk(images: dict[str, Path], cache: CacheFixture) -> None:
 
 def test_the_same_disk_in_other_formats(images: dict[str, Path], tmp_path: Path) -> None:
     raw = inspect_image(str(images["disk"]))
-    for name in ("qcow2", "vhd"):
+    for name, formats in (("qcow2", ["qcow2"]), ("vhd", ["vhd"]), ("ova", ["ova", "vmdk"])):
         found = inspect_image(str(images[name]))
-        assert found.source.formats == (name,)
+        assert [*found.source.formats] == formats
         assert without_source(found) == without_source(raw)
     packed = tmp_path / "disk.qcow2.gz"
     packed.write_bytes(gzip.compress(images["qcow2"].read_bytes(), 1, mtime=0))
@@ -308,7 +314,7 @@ def test_text_and_pages_escape_what_images_say(images: dict[str, Path], tmp_path
     assert json.loads(json.dumps(inspection_json(found)))["kind"] == "iso"
 
 
-@pytest.mark.parametrize("name", ["disk", "iso", "uki", "initramfs", "qcow2", "vhd"])
+@pytest.mark.parametrize("name", ["disk", "iso", "uki", "initramfs", "qcow2", "vhd", "ova"])
 def test_damage_is_neither_an_error_nor_slow(images: dict[str, Path], name: str) -> None:
     """Edits at random places that are not zero: 200 in a quick run.
 
@@ -316,12 +322,13 @@ def test_damage_is_neither_an_error_nor_slow(images: dict[str, Path], name: str)
     """
     path = images[name]
     places = used_places(path)
-    if name in ("qcow2", "vhd"):
+    is_format = name in ("qcow2", "vhd", "ova")
+    if is_format:
         end = path.stat().st_size
         places = [at for at in places if at < 0x60000 or at > end - 512]
     choice = random.Random(name)
     with path.open("r+b", buffering=0) as file:
-        for _ in range(examples(60 if name in ("qcow2", "vhd") else 200)):
+        for _ in range(examples(60 if is_format else 200)):
             edits = [
                 (choice.choice(places), choice.randbytes(choice.choice((1, 2, 4))))
                 for _ in range(choice.randint(1, 3))

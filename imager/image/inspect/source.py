@@ -19,7 +19,7 @@ from imager.content.random_access import ContentReader, file_content
 from imager.content.streams import decompress, new_file, stream_of
 from imager.formats.cpio import MAGICS
 from imager.formats.qcow2_read import is_qcow2, open_qcow2
-from imager.formats.tar_disk import find_tar_disk, is_tar
+from imager.formats.tar_disk import begins_with_disk, find_tar_disk, is_tar
 from imager.formats.vhd_read import FOOTER, is_vhd, open_vhd
 from imager.formats.vmdk_read import is_vmdk, open_vmdk
 from imager.support.errors import ImagerError, InputError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from imager.oci.settings import RegistrySettings
 
 _HEAD = 512
-_FIRST_MEMBERS = 3
 _MOST_FORMATS = 8
 # What is behind it is not read: time and space are bounded whatever a file decompresses to.
 _LARGEST = 16 << 30
@@ -95,19 +94,9 @@ def may_be_archive(path: Path) -> bool:
     codec = codec_of(head)
     if codec is not None:
         with suppress(ImagerError), StreamReader(path, codec) as stream:
-            return is_tar(stream.read(_HEAD)) and not _has_disk(
-                Content.of_source(StreamRange(path, codec), _LARGEST)
-            )
-        return False
-    return is_tar(head) and not _has_disk(content)
-
-
-def _has_disk(archive: Content) -> bool:
-    """Return whether a tar begins with a disk; one that is damaged has none."""
-    try:
-        return find_tar_disk(archive, name="tar", most=_FIRST_MEMBERS) is not None
-    except ImagerError:
-        return False
+            head = stream.read(_HEAD)
+        content = Content.of_source(StreamRange(path, codec), _LARGEST)
+    return is_tar(head) and not begins_with_disk(content)
 
 
 def _remote(url: str, scratch: Path, given: RegistrySettings | None) -> OpenedSource:
