@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imager.content import digests as module
-from imager.content.compression import StreamReader
+from imager.content.compression import MAGIC, StreamReader
 from imager.content.digests import (
     Check,
     checking,
@@ -188,7 +188,7 @@ def test_all_that_fail_are_told_in_order(path: Path, tmp_path: Path) -> None:
         assert len(messages) == 4
 
 
-@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("codec", MAGIC)
 def test_ranges_of_a_stream_are_checked_in_one_pass(
     tmp_path: Path, path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
