@@ -50,10 +50,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of the image, in order of offset; `used` is None if it is not known.
-
-    `kind` is `table`, `boot-code`, `partition`, `filesystem` or `free`.
-    """
+    """A part of the image; `kind` is table, boot-code, partition, filesystem or free."""
 
     offset: int
     size: int
@@ -87,10 +84,7 @@ class PartitionInfo:
 
 @dataclass(frozen=True, slots=True)
 class VolumeInfo:
-    """A file system at byte `offset` of the image; `place` names it in messages.
-
-    `files` is None if the files were not listed.
-    """
+    """A file system, which `place` names elsewhere; `files` is None if they were not listed."""
 
     place: str
     kind: str
@@ -104,11 +98,7 @@ class VolumeInfo:
 
 @dataclass(frozen=True, slots=True)
 class BootEntry:
-    """Something that firmware or a boot loader can start.
-
-    `by` is what offers it: `MBR`, `El Torito`, `EFI`, `systemd-boot`, `GRUB`. `path` is the file on
-    the volume `place`.
-    """
+    """What firmware or a loader can start: the file `path` of `place`, offered `by` a menu."""
 
     firmware: Firmware | None
     by: str
