@@ -89,6 +89,7 @@ def _start_afresh(tree: Path, temporary: Path) -> None:
     os.environ |= {
         "PYTHONPATH": str(tree),
         "TMPDIR": str(temporary),
+        "IMAGER_TEST_TIMEOUT": "20",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(temporary / "hypothesis"),
     }
     tempfile.tempdir = None

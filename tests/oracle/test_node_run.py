@@ -14,13 +14,13 @@ import pytest
 from tests.lib.caches.caches import CacheFixture, flip, make_flat, tree_files
 from tests.lib.machines.loop_devices import loop_device, loop_volume, scan
 from tests.lib.machines.node import (
-    TIMEOUT,
     NodePlace,
     build_image,
     empty_disk,
     machine_config,
     node_running,
 )
+from tests.lib.registries.serving import TIMEOUT
 from tests.lib.tools.cli import MIB, cut, fingerprint, partitions, run, tool
 
 pytestmark = pytest.mark.root

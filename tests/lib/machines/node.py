@@ -13,10 +13,8 @@ from typing import Any
 
 import urllib3
 
-from tests.lib.registries.serving import stop
+from tests.lib.registries.serving import TIMEOUT, stop
 from tests.lib.tools.cli import IMAGER, build, environment, run, synthetic_assets
-
-TIMEOUT = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -19,7 +20,8 @@ import urllib3
 
 from tests.lib.tools.cli import IMAGER, environment, run
 
-TIMEOUT = 60
+# How long a test waits for what does not come, in seconds. A mutant keeps many things from coming.
+TIMEOUT = float(os.environ.get("IMAGER_TEST_TIMEOUT", "60"))
 _READY = re.compile(r"serving on (https?)://(.+):([0-9]+)")
 
 
