@@ -66,7 +66,6 @@ def assets_with_program(folder: Path, arch: str) -> Path:
     ("bootloader", "firmware", "arch"),
     [
         ("grub", Firmware.BIOS, "amd64"),
-        ("sd-boot", Firmware.UEFI, "amd64"),
         ("dual-boot", Firmware.UEFI, "amd64"),
         ("sd-boot", Firmware.UEFI, "arm64"),
     ],
