@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imager.app.assets_of_image import unpack_assets
 from imager.app.boot_assets import AssetOptions, placed_assets
-from imager.bootassets.artifact import PulledFile, plan_artifact, pulled_files
+from imager.bootassets.artifact import plan_artifact, pulled_files
 from imager.bootassets.describe import Inventory, take_inventory
 from imager.bootassets.find import fetch_folder, find_assets, image_folder, package_folder
 from imager.bootassets.sources import RECORD
@@ -18,6 +18,7 @@ from imager.distro import fetch
 from imager.distro.clean import Removal, clean, plan_cleaning
 from imager.distro.flavors import find_flavor
 from imager.distro.packages import FetchContext
+from imager.oci.artifact import PulledFile
 from imager.oci.push import Pushed, PushOptions, push
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient

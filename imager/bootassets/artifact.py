@@ -1,27 +1,23 @@
 """Store boot assets in a registry, as an OCI artifact that `oras pull` can read.
 
-Each file is a layer whose title is its path in the architecture's folder: OCI image specification
-1.1, manifest.md, Guidelines for Artifact Usage. oras's own model describes layers and manifest; the
-registry client transfers the bytes, and resumes and checks them.
+Each file is a layer whose title is its path in the architecture's folder: see `oci/artifact.py`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from imager.bootassets.errors import BootAssetError
 from imager.bootassets.find import Asset, BootAssets
 from imager.content.extents import Content
 from imager.content.reading import hash_content
+from imager.oci.artifact import Artifact, ArtifactFile, PulledFile, titled_files, unique_blobs
 from imager.oci.digest import Digest
-from imager.oci.documents import Fields, dump_json, load_fields
-from imager.oci.manifest import Descriptor, ImageManifest, RawManifest, parse_descriptor
-from imager.oci.push import PushBlob, PushPlan
+from imager.oci.documents import load_fields
+from imager.oci.manifest import Descriptor, ImageManifest, RawManifest
+from imager.oci.push import PushPlan
 from imager.oci.sinks import FileSink
 from imager.oci.source import ImageSource
 from imager.support.arch import Arch
@@ -34,16 +30,10 @@ from imager.support.workers import Work
 
 ARTIFACT_TYPE = "application/vnd.imager.boot-assets.v1"
 _FILE_TYPE = "application/octet-stream"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-_EMPTY = b"{}"
-_TITLE = "org.opencontainers.image.title"
 _ARCH = "vnd.imager.boot-assets.arch"
 _MOST_FILES = 1000
 _JOBS = 4
 _LARGEST = 16 * GIB
-_LONGEST_PATH = 255
-_PART = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
-_PATH = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
 
 
 def plan_artifact(assets: BootAssets) -> PushPlan:
@@ -51,37 +41,16 @@ def plan_artifact(assets: BootAssets) -> PushPlan:
 
     Raises InputError if the folder is missing, or contains more than boot assets plausibly do.
     """
-    import oras.oci
-
     # Raises an error with instructions if there is no kernel.
-    files = list(_files(assets.path(Asset.KERNEL).parent))
-    manifest: dict[str, Any] = oras.oci.NewManifest()
-    config, _ = oras.oci.ManifestConfig(media_type=_EMPTY_TYPE)
-    layers = [
-        oras.oci.NewLayer(str(path), _FILE_TYPE) | {"annotations": {_TITLE: title}}
-        for title, path in files
+    folder = assets.path(Asset.KERNEL).parent
+    files = [
+        ArtifactFile(
+            str(each.path), _FILE_TYPE, each.layer.digest, Content.of_file(folder / each.path)
+        )
+        for each in pulled_files(folder)
     ]
-    manifest |= {
-        "artifactType": ARTIFACT_TYPE,
-        "config": config,
-        "layers": layers,
-        "annotations": {_ARCH: assets.arch.name},
-    }
-    contents = [*(Content.of_file(path) for _, path in files), Content.of_bytes(_EMPTY)]
-    descriptors = [parse_descriptor(Fields(each, "layer")) for each in (*layers, config)]
-    blobs = {
-        descriptor.digest: PushBlob(descriptor, content)
-        for descriptor, content in zip(descriptors, contents, strict=True)
-    }
-    return PushPlan(tuple(blobs.values()), (RawManifest.parse(dump_json(manifest)),))
-
-
-@dataclass(frozen=True, slots=True)
-class PulledFile:
-    """A file of an artifact: its path in the folder, and its layer."""
-
-    path: PurePosixPath
-    layer: Descriptor
+    artifact = Artifact(ARTIFACT_TYPE, files, {_ARCH: assets.arch.name})
+    return PushPlan(unique_blobs([artifact]), (artifact.manifest(),))
 
 
 def is_artifact(root: RawManifest, *, where: str) -> bool:
@@ -114,9 +83,7 @@ def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[Pulled
             f"{where} is too large for boot assets: {count(len(layers), 'file')}, "
             f"{format_size(sum(layer.size for layer in layers))}"
         )
-    files = tuple(PulledFile(_path(layer, where), layer) for layer in layers)
-    _check_tree({file.path for file in files}, len(files), where)
-    return files
+    return titled_files(layers, where=where, error=BootAssetError)
 
 
 def pull_artifact(
@@ -168,16 +135,3 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
             hint="give the folder with --assets",
         )
     yield from ((name.as_posix(), path) for name, path in shown.items())
-
-
-def _path(layer: Descriptor, where: str) -> PurePosixPath:
-    title = layer.annotation(_TITLE)
-    if not _PATH.fullmatch(title) or len(title) > _LONGEST_PATH:
-        raise BootAssetError(f"{where}: {title[:80]!r} is not the path of a boot asset")
-    return PurePosixPath(title)
-
-
-def _check_tree(paths: Collection[PurePosixPath], files: int, where: str) -> None:
-    parents = {parent for path in paths for parent in path.parents}
-    if len(paths) != files or parents & set(paths):
-        raise BootAssetError(f"{where}: a path appears twice, or is both a file and a folder")

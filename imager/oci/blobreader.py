@@ -51,7 +51,7 @@ class BlobReader:
             raise InvalidImageError(
                 f"blob {self.blob.digest} does not match its digest: "
                 f"the data has sha256:{self._hash.hexdigest()}",
-                hint="the cache is damaged: copy or create it again",
+                hint="it is damaged or was changed: copy or create it again",
             )
         self._work.advance(len(new))
 

@@ -17,6 +17,15 @@ class InvalidImageError(InputError):
     remedy = "Copy or save the image again, for example with `skopeo copy`."
 
 
+class InvalidArtifactError(InputError):
+    """An artifact in a registry has no files, or names of files that must not be written."""
+
+    remedy = (
+        "Check the reference: it must name what `imager publish` or `oras push` has pushed. "
+        "Publish it again from the files if it is yours."
+    )
+
+
 class NotFoundError(InputError):
     """A registry, layout or archive does not have the image or blob."""
 

@@ -223,7 +223,7 @@ def parse_descriptor(fields: Fields) -> Descriptor:
         sys.intern(media_type),
         _digest(fields),
         fields.size("size"),
-        _platform(fields.child("platform")),
+        parse_platform(fields.child("platform")),
         parse_annotations(fields.child("annotations")),
         fields.text("artifactType"),
         fields.texts("urls"),
@@ -237,7 +237,8 @@ def _digest(fields: Fields) -> Digest:
         raise type(error)(f"{fields.where}: {error.message}", hint=error.hint) from error
 
 
-def _platform(fields: Fields | None) -> Platform | None:
+def parse_platform(fields: Fields | None) -> Platform | None:
+    """Return the platform in a JSON object, None without one; raises InputError."""
     names = [fields.text(key) for key in ("os", "architecture", "variant")] if fields else []
     return Platform(*names) if any(names) else None
 

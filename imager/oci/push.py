@@ -10,16 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from imager.content.extents import Content
+from imager.oci.attach import attach, put_manifest
 from imager.oci.blobreader import BlobReader
-from imager.oci.client import Request
 from imager.oci.digest import Digest
-from imager.oci.errors import InvalidImageError, InvalidReferenceError, RegistryFailedError
+from imager.oci.errors import InvalidImageError, InvalidReferenceError
 from imager.oci.layout import Layout, LayoutImage
 from imager.oci.manifest import Descriptor, Index, RawManifest
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
-from imager.oci.retry import insist
-from imager.oci.upload import PASSING, Outcome, Target, has_blob, upload_blob
+from imager.oci.upload import Outcome, Target, has_blob, upload_blob
 from imager.support.meter import Kept
 from imager.support.reporter import Reporter
 from imager.support.units import MIB, count
@@ -40,10 +39,14 @@ class PushBlob:
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """The blobs and manifests to push; a manifest follows those it refers to, the image is last."""
+    """The blobs and manifests to push; a manifest follows those it refers to, the image is last.
+
+    `attached` are manifests whose subject is the first of `manifests`.
+    """
 
     blobs: tuple[PushBlob, ...]
     manifests: tuple[RawManifest, ...]
+    attached: tuple[RawManifest, ...] = ()
 
     @property
     def root(self) -> RawManifest:
@@ -148,9 +151,11 @@ def push(
         outcomes = work.run(
             lambda each: _push_blob(each, target, work), plan.blobs, jobs=options.jobs, what="blobs"
         )
-    for manifest in plan.manifests[:-1]:
-        _put_manifest(target, manifest, manifest.digest)
-    _put_manifest(target, plan.root, reference.tag or plan.root.digest)
+    # A manifest that others refer to is there before them, the tag after them.
+    for manifest in plan.manifests if plan.attached else plan.manifests[:-1]:
+        put_manifest(target, manifest, manifest.digest)
+    attach(target, plan.manifests[0].digest, plan.attached)
+    put_manifest(target, plan.root, reference.tag or plan.root.digest)
     return Pushed(
         replace(reference, digest=plan.root.digest), tuple(zip(blobs, outcomes, strict=True))
     )
@@ -164,24 +169,3 @@ def _push_blob(each: PushBlob, target: Target, work: Work) -> Outcome:
     outcome = upload_blob(target, reader)
     work.advance(Kept(each.blob.size - reader.reached))
     return outcome
-
-
-def _put_manifest(target: Target, manifest: RawManifest, name: str | Digest) -> None:
-    asked = Request(
-        "PUT",
-        f"manifests/{name}",
-        headers={"Content-Type": manifest.media_type},
-        body=manifest.raw,
-        accepted=(200, 201, 202),
-    )
-
-    def put() -> str:
-        with target.client.request(target.reference, asked) as response:
-            return response.headers.get("Docker-Content-Digest", "")
-
-    stated = insist(put, target.client.patience, passing=PASSING)
-    if manifest.digest.contradicts(stated):
-        raise RegistryFailedError(
-            f"{target.reference.registry} changed the manifest {manifest.digest} to {stated}",
-            hint="the registry or a proxy modifies images: clients could not pull this one",
-        )

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from imager.oci.documents import MAX_DOCUMENT
+from imager.oci.digest import Digest
+from imager.oci.documents import MAX_DOCUMENT, Fields, load_fields
 from imager.oci.errors import InvalidImageError
-from imager.oci.manifest import OCI_INDEX, Descriptor, Index, parse_manifest
+from imager.oci.manifest import (
+    OCI_INDEX,
+    Descriptor,
+    Index,
+    RawManifest,
+    parse_annotations,
+    parse_manifest,
+)
 from imager.oci.transport import Response, follow, read_bounded
 
 # Statuses of registries without the referrers API.
@@ -58,3 +66,26 @@ def all_entries(path: str, read: Callable[[str], Page]) -> tuple[Descriptor, ...
             return tuple(found.values())
         path = page.following
     raise InvalidImageError(f"the list of referrers at {path} has more than {_MOST_PAGES} pages")
+
+
+def subject_of(manifest: RawManifest) -> Digest | None:
+    """Return the digest of the manifest that `manifest` refers to; raises InputError."""
+    # Most manifests have no subject, and need not be parsed again.
+    if b'"subject"' not in manifest.raw:
+        return None
+    subject = load_fields(manifest.raw, where="manifest").child("subject")
+    return Digest.parse(subject.text("digest")) if subject else None
+
+
+def referrer_entry(manifest: RawManifest) -> Descriptor:
+    """Return the entry of a manifest in a list of referrers; raises InputError."""
+    fields = load_fields(manifest.raw, where="manifest")
+    return replace(
+        manifest.descriptor(),
+        annotations=parse_annotations(fields.child("annotations")),
+        artifact_type=fields.text("artifactType") or _config_type(fields.child("config")),
+    )
+
+
+def _config_type(config: Fields | None) -> str:
+    return config.text("mediaType") if config else ""

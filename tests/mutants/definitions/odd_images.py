@@ -118,9 +118,9 @@ MUTANTS = (
     ),
     Mutant(
         "files of an artifact may lie anywhere",
-        "imager/bootassets/artifact.py",
-        "if not _PATH.fullmatch(title) or",
-        "if",
+        "imager/oci/artifact.py",
+        "return bool(_PATH.fullmatch(text)) and",
+        "return",
         f"{_ASSETS_ARTIFACT}::test_paths_that_lead_elsewhere",
     ),
     Mutant(

@@ -74,13 +74,13 @@ MUTANTS = (
     Mutant(
         "the image is put before what it names",
         "imager/oci/push.py",
-        "for manifest in plan.manifests[:-1]:",
-        "for manifest in reversed(plan.manifests):",
+        "plan.manifests if plan.attached else plan.manifests[:-1]:",
+        "reversed(plan.manifests):",
         f"{_PUSH}::test_several_entries_are_an_index_with_the_layouts_own_bytes",
     ),
     Mutant(
         "a changed manifest is not noticed",
-        "imager/oci/push.py",
+        "imager/oci/attach.py",
         "if manifest.digest.contradicts(stated):",
         "if not manifest.digest:",
         f"{_PUSH}::test_a_manifest_that_the_registry_changes_is_told",
