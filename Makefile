@@ -40,7 +40,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock crane cosign-verdicts conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type dead check unit test test-all \
+.PHONY: help install lock crane oras cosign-verdicts conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type dead check unit test test-all \
         test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed coverage bench image man clean packages-%
 
 help: ## Show what can be made.
@@ -117,6 +117,13 @@ $(CRANE): | $(VENV)/installed
 	  $(GO) install $(GO_FLAGS) github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
 
 crane: $(CRANE) ## Build crane, the registry tool that tests hold ours against.
+
+ORAS_VERSION := v1.2.3
+ORAS         := .cache/tools/oras-$(ORAS_VERSION)/oras
+$(ORAS): | $(VENV)/installed
+	GOBIN=$(CURDIR)/$(dir $@) $(GO) install $(GO_FLAGS) oras.land/oras/cmd/oras@$(ORAS_VERSION)
+
+oras: $(ORAS) ## Build oras, the tool for artifacts in registries that tests hold ours against.
 
 # The tests compare verdicts with those of cosign, which are recorded: building it takes minutes.
 COSIGN_VERSION := v3.1.3
@@ -205,9 +212,9 @@ unit-lowest unit-newest: unit-%: install
 
 # Packages first: apt takes one job at a time.
 test-setup: packages-test
-	$(MAKE) --no-print-directory --jobs=4 $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
+	$(MAKE) --no-print-directory --jobs=4 $(CRANE) $(ORAS) $(CONFORMANCE) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
 
-TEST_NEEDS := packages-test $(CRANE) $(CONFORMANCE) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
+TEST_NEEDS := packages-test $(CRANE) $(ORAS) $(CONFORMANCE) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
 
 test-quick: $(TEST_NEEDS)
 	$(BIN)/pytest -n 2 -q -m '(not boot or smoke) and not container and not root'

@@ -26,6 +26,9 @@ from imager.app.create_cache import create_cache as create_cache
 from imager.app.create_cache import plan_cache as plan_cache
 from imager.app.edit_cache import add_images as add_images
 from imager.app.edit_cache import prune_cache as prune_cache
+from imager.app.fetch import Fetched as Fetched
+from imager.app.fetch import FetchOutputs as FetchOutputs
+from imager.app.fetch import fetch_outputs as fetch_outputs
 from imager.app.images import bundle_images as bundle_images
 from imager.app.images import default_images as default_images
 from imager.app.inspect import inspect_image as inspect_image
@@ -36,6 +39,9 @@ from imager.app.opened_profile import opened_profile as opened_profile
 from imager.app.profiles import builtin_profiles as builtin_profiles
 from imager.app.profiles import image_cache_asset as image_cache_asset
 from imager.app.profiles import open_profile as open_profile
+from imager.app.publish import Published as Published
+from imager.app.publish import PublishOutputs as PublishOutputs
+from imager.app.publish import publish_outputs as publish_outputs
 from imager.app.push_cache import push_cache as push_cache
 from imager.app.read_caches import compare_caches as compare_caches
 from imager.app.read_caches import describe_cache as describe_cache

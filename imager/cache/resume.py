@@ -13,13 +13,16 @@ from imager.content.reading import iterate_bytes
 from imager.oci.errors import WrongBytesError
 from imager.oci.sinks import FileSink
 from imager.oci.source import ByteSink
-from imager.support.errors import InputError, UnsupportedError
+from imager.support.errors import HostError, InputError, OutputError, UnsupportedError
 from imager.support.meter import Kept
-from imager.support.units import MIB
+from imager.support.reporter import Reporter
+from imager.support.units import MIB, format_size
 from imager.support.workers import Work
 
 # Errors that affect only one blob.
 OF_ONE_BLOB = (InputError, UnsupportedError, WrongBytesError)
+# Smaller downloads are quick to repeat and not worth a leftover folder.
+_WORTH_KEEPING = MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,17 @@ def resume_blob(wanted: BlobSource, landing: Landing, work: Work) -> None:
         if not known:
             raise
         _fetch(wanted, landing, 0, work)
+
+
+def keep_for_resume(folder: Path, size: int, error: BaseException, reporter: Reporter) -> bool:
+    """Return whether to keep the `size` bytes in `folder` after `error`, and report it.
+
+    They are kept if they exceed 1 MiB, and the error is not a HostError or OutputError.
+    """
+    if size < _WORTH_KEEPING or isinstance(error, HostError | OutputError):
+        return False
+    reporter.warn(f"kept {format_size(size)} in {folder}: run the same command again to resume")
+    return True
 
 
 def _fetch(wanted: BlobSource, landing: Landing, known: int, work: Work) -> None:

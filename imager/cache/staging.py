@@ -13,19 +13,16 @@ from imager.cache.contents import Gathered
 from imager.cache.journal import open_journal, recorded
 from imager.cache.paths import blob_path
 from imager.cache.plan import CreationPlan
+from imager.cache.resume import keep_for_resume
 from imager.cache.transfer import BlobPlace, deliver_directly, deliver_through_store, fetch_blobs
 from imager.content.digests import Check, checking
 from imager.content.writeback import Flusher
 from imager.support.atomic import atomic_folder
-from imager.support.errors import HostError, OutputError
 from imager.support.folders import check_free_space, used_space
 from imager.support.partials import Resume, keyed_partial
 from imager.support.reporter import Advance, Reporter
-from imager.support.units import MIB, format_size
 
 _JOURNAL = "journal"
-# Smaller downloads are quick to repeat and not worth a leftover folder.
-_WORTH_KEEPING = MIB
 
 
 def check_space(plan: CreationPlan) -> None:
@@ -59,14 +56,7 @@ class Construction:
         return atomic_folder(self.plan.target, resume=resume, one_file=one_file)
 
     def _keep(self, folder: Path, error: BaseException) -> bool:
-        """Keep the downloads if they exceed 1 MiB, and the error is not a HostError/OutputError."""
-        come = recorded(folder / _JOURNAL)
-        if come < _WORTH_KEEPING or isinstance(error, HostError | OutputError):
-            return False
-        self.reporter.warn(
-            f"kept {format_size(come)} in {folder}: run the same command again to resume"
-        )
-        return True
+        return keep_for_resume(folder, recorded(folder / _JOURNAL), error, self.reporter)
 
     @contextmanager
     def transferring(

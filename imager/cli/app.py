@@ -15,6 +15,7 @@ from imager.cli.explain import explain
 from imager.cli.help import DISPLAY
 from imager.cli.inspect import inspect
 from imager.cli.profiles import list_profiles
+from imager.cli.publish import fetch, publish
 from imager.profile.names import builtin_names, is_profile_file
 from imager.support.inputs import STDIN
 
@@ -42,6 +43,7 @@ _OVERLAY = "--overlay-image"
 
 
 _PREPARE = "Prepare"
+_SHARE = "Share"
 _MACHINES = "Machines"
 _READ = "Read images"
 _HELP = {
@@ -138,6 +140,8 @@ for _name in (*builtin_names(), STDIN):
         rich_help_panel="Build",
     )(build)
 app.command("profiles", rich_help_panel=_PREPARE)(list_profiles)
+app.command("publish", rich_help_panel=_SHARE)(publish)
+app.command("fetch", rich_help_panel=_SHARE)(fetch)
 app.command("inspect", rich_help_panel=_READ)(inspect)
 app.command("explain", rich_help_panel="Errors")(explain)
 for _panel, _name, _help in (

@@ -13,15 +13,20 @@ from imager.cli import build_fields
 from imager.cli.build_fields import Field
 from imager.cli.declare import flag, hints_of, option
 from imager.cli.help import INPUTS, OUTPUT
-from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder, RequiredImages
+from imager.cli.options import (
+    CACHE_HELP,
+    DEFAULT_OUTPUT,
+    ArchName,
+    LayerCacheFolder,
+    RequiredImages,
+    default_output,
+)
 from imager.support.inputs import STDIN
 
 if TYPE_CHECKING:
     from imager.image.stream import Stream
     from imager.oci.reference import Reference
 
-_OUT = Path("/out")
-_LOCAL_OUT = Path("_out")
 _STDOUT = Path(STDIN)
 _OF_PROFILE = "from the profile"
 _ONE_PLACE = "choose one of them"
@@ -162,7 +167,7 @@ class Output:
             "- is standard output.",
             "--output",
             "-o",
-            default="/out if it exists, else ./_out",
+            default=DEFAULT_OUTPUT,
         ),
     ] = None
     tar_to_stdout: Annotated[
@@ -224,7 +229,7 @@ class Output:
 
     def place(self) -> Path:
         """Return the output folder or file."""
-        return self.output or (_OUT if _OUT.is_dir() else _LOCAL_OUT)
+        return self.output or default_output()
 
     @property
     def sent(self) -> str:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 ArchName = Literal["amd64", "arm64"]
 
+_OUT = Path("/out")
+_LOCAL_OUT = Path("_out")
+DEFAULT_OUTPUT = "/out if it exists, else ./_out"
+
 
 Insecure = Annotated[
     bool, flag("--insecure", "Allow plain HTTP and certificates of unknown authorities.")
@@ -90,6 +94,14 @@ TrustedRootFile = Annotated[
     ),
 ]
 POLICY_HELP = "Talos's ImageVerificationConfig, alone or in a machine configuration."
+ChunkSize = Annotated[
+    str,
+    option(
+        "SIZE",
+        "Size of an upload request: a broken upload resumes at the last one. "
+        "0 sends each blob in one request.",
+    ),
+]
 LIST = "comma-separated images, files with one image per line, or - for standard input"
 RequiredImages = Annotated[
     list[str] | None,
@@ -280,6 +292,11 @@ def policy_files(policy: str | None, root: str | None, *, option: str) -> Policy
     from imager.app.verification_policy import PolicyFiles
 
     return PolicyFiles(policy, root)
+
+
+def default_output() -> Path:
+    """Return the folder for outputs if none is given: /out, as in containers, else ./_out."""
+    return _OUT if _OUT.is_dir() else _LOCAL_OUT
 
 
 def parse_version(

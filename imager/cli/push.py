@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imager.cli.declare import argument, option
-from imager.cli.options import Jobs, PushRegistries, Results
+from imager.cli.options import ChunkSize, Jobs, PushRegistries, Results
 from imager.cli.tables import blob_json
 
 if TYPE_CHECKING:
@@ -23,14 +23,7 @@ def cache_push(
     reference: Annotated[str, argument("REF", "Target: registry/repository:tag.")],
     *,
     jobs: Jobs = 4,
-    chunk_size: Annotated[
-        str,
-        option(
-            "SIZE",
-            "Size of an upload request: a broken upload resumes at the last one. "
-            "0 sends each blob in one request.",
-        ),
-    ] = "64MiB",
+    chunk_size: ChunkSize = "64MiB",
     mount_from: Annotated[
         str | None,
         option("REPOSITORY", "Mount blobs that this repository of the registry already has."),

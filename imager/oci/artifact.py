@@ -11,16 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imager.content.extents import Content
-from imager.oci.digest import Digest
+from imager.content.reading import iterate_bytes
+from imager.oci.digest import Digest, hashed
 from imager.oci.documents import dump_json
 from imager.oci.errors import InvalidArtifactError
 from imager.oci.manifest import Descriptor, RawManifest
 from imager.oci.push import PushBlob
 from imager.support.errors import InputError, UnsupportedError
+from imager.support.workers import Work
 
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _EMPTY = b"{}"
@@ -46,6 +48,22 @@ class ArtifactFile:
         """The layer of the file."""
         note = ((TITLE, self.title),)
         return Descriptor(self.media_type, self.digest, self.content.size, annotations=note)
+
+
+def hashed_file(path: Path, media_type: str, work: Work) -> ArtifactFile:
+    """Return the file at `path`, titled with its name, after hashing it.
+
+    Raises as `iterate_bytes`, and CancelledError when the work is cancelled.
+    """
+    content = Content.of_file(path)
+
+    def pieces() -> Iterator[bytes]:
+        for piece in iterate_bytes(content):
+            work.check()
+            work.advance(len(piece))
+            yield piece
+
+    return ArtifactFile(path.name, media_type, hashed(pieces()), content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from imager.oci.errors import InvalidReferenceError
@@ -64,3 +65,11 @@ class Digest:
 
     def __str__(self) -> str:
         return f"sha256:{self.hex}"
+
+
+def hashed(pieces: Iterable[bytes]) -> Digest:
+    """Compute the digest of data in pieces."""
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return Digest(found.hexdigest())

@@ -47,11 +47,7 @@ def atomic_file(path: Path, *, mode: int = 0o666, clobber: bool = True) -> Itera
         with placed_in(path.parent):
             yield descriptor
             os.fsync(descriptor)
-        if clobber:
-            temporary.replace(path)
-        else:
-            _rename_to_new(temporary, path)
-        sync_folder(path.parent)
+        put_in_place(temporary, path, clobber=clobber)
     except BaseException:
         with suppress(OSError):  # an error here would hide the original one
             temporary.unlink()
@@ -59,6 +55,15 @@ def atomic_file(path: Path, *, mode: int = 0o666, clobber: bool = True) -> Itera
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def put_in_place(temporary: Path, path: Path, *, clobber: bool) -> None:
+    """Rename a flushed file to `path`; with `clobber=False` an existing one raises InputError."""
+    if clobber:
+        temporary.replace(path)
+    else:
+        _rename_to_new(temporary, path)
+    sync_folder(path.parent)
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o666, clobber: bool = True) -> None:

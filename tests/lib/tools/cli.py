@@ -171,11 +171,14 @@ def build(*args: str | Path, env: Mapping[str, str] | None = None) -> dict[str, 
     return result
 
 
-def tool(*argv: str | Path, status: int | None = 0, stdin: bytes = b"") -> str:
+def tool(
+    *argv: str | Path, status: int | None = 0, stdin: bytes = b"", cwd: Path | None = None
+) -> str:
     """Run a foreign tool and return all that it says; its exit code must be `status`, if given."""
     done = subprocess.run(
         argv,
         input=stdin,
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**environment(), "LC_ALL": "C", "TZ": "UTC"},
@@ -221,6 +224,13 @@ def real_assets(arch: str = "amd64") -> Path:
 def built_tools() -> Path:
     """Return the folder of the tools that `make test-setup` builds."""
     return Path(os.environ.get("IMAGER_TOOLS") or REPOSITORY / ".cache/tools")
+
+
+def go_tool(name: str) -> Path:
+    """Return a program of Go that `make NAME` builds."""
+    found = sorted(built_tools().glob(f"{name}-*/{name}"))
+    assert found, f"there is no {name} in {built_tools()}: run `make {name}`"
+    return found[-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.lib.tools.cli import built_tools, tool
+from tests.lib.tools.cli import go_tool, tool
 
 
 def crane_program() -> Path:
     """Return where it is."""
-    found = sorted(built_tools().glob("crane-*/crane"))
-    assert found, f"there is no crane in {built_tools()}: run `make crane`"
-    return found[-1]
+    return go_tool("crane")
 
 
 def crane(*args: str | Path) -> str:

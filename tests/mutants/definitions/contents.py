@@ -137,8 +137,8 @@ MUTANTS = (
     Mutant(
         "the data are not flushed before the rename",
         "imager/support/atomic.py",
-        "os.fsync(descriptor)\n        if clobber:",
-        "pass\n        if clobber:",
+        "os.fsync(descriptor)\n        put_in_place",
+        "pass\n        put_in_place",
         f"{_WORKSPACE}::test_a_file_is_flushed_before_it_is_renamed",
     ),
     Mutant(

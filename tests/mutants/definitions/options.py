@@ -106,8 +106,8 @@ MUTANTS = (
     Mutant(
         "a file that came meanwhile is replaced in spite of --no-clobber",
         "imager/support/atomic.py",
-        "        if clobber:\n",
-        "        if clobber or descriptor:\n",
+        "    if clobber:\n",
+        "    if clobber or temporary:\n",
         f"{_WORKSPACE}::test_a_file_that_came_meanwhile_is_not_replaced",
     ),
     Mutant(

@@ -110,7 +110,7 @@ MUTANTS = (
     # What a run leaves, and who takes it up.
     Mutant(
         "what came is kept on a full disk",
-        "imager/cache/staging.py",
+        "imager/cache/resume.py",
         "isinstance(error, HostError | OutputError)",
         "isinstance(error, OutputError)",
         f"{_CONSTRUCTION}::test_a_disk_that_failed_is_left_empty",
@@ -124,8 +124,8 @@ MUTANTS = (
     ),
     Mutant(
         "a few bytes are kept",
-        "imager/cache/staging.py",
-        "if come < _WORTH_KEEPING or ",
+        "imager/cache/resume.py",
+        "if size < _WORTH_KEEPING or ",
         "if ",
         "tests/unit/test_imagecache_create.py::test_an_image_source_that_fails_leaves_nothing",
     ),

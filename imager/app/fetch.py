@@ -1,0 +1,183 @@
+"""Fetch published outputs from a registry, with what is attached to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+
+from imager.cache.files import FetchedFile, FileFetch
+from imager.image.published import is_artifact_type, names_beside
+from imager.oci.artifact import TITLE, PulledFile, titled_files
+from imager.oci.digest import Digest
+from imager.oci.endpoint import Endpoint
+from imager.oci.errors import InvalidArtifactError, RegistryFailedError
+from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.platform import Platform
+from imager.oci.reference import Reference
+from imager.oci.referrers import subject_of
+from imager.oci.registry import RegistryClient
+from imager.oci.remote import RemoteImage
+from imager.oci.settings import RegistrySettings
+from imager.support.reporter import QUIET, Reporter
+from imager.support.units import count
+
+_MOST_FILES = 1000
+_MOST_ATTACHED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOutputs:
+    """Published outputs to fetch to `folder`, with what is attached to them with `beside`.
+
+    `platform` chooses one of an index. Files with other bytes are only replaced with `force`.
+    """
+
+    reference: str
+    folder: Path
+    platform: Platform | None = None
+    beside: bool = True
+    force: bool = False
+    jobs: int = 4
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The artifact that was fetched, with its digest, and its files."""
+
+    reference: Reference
+    files: tuple[FetchedFile, ...]
+
+
+def fetch_outputs(wanted: FetchOutputs, reporter: Reporter = QUIET) -> Fetched:
+    """Fetch the files of an artifact, made by `publish_outputs`, oras or another tool.
+
+    Raises InvalidArtifactError for names that lead elsewhere, AlreadyExistsError for an existing
+    file with other bytes, InputError if there is no such artifact, DependencyError if the registry
+    fails, HostError if the disk is full.
+    """
+    reference = Reference.parse_strict(wanted.reference)
+    image = RegistryClient.from_settings(wanted.registries).image(reference)
+    with reporter.waiting(f"opening {reference}"):
+        root, host = image.locate()
+        if isinstance(root.document, Index):
+            entry = _entry(root.document, wanted.platform, str(reference))
+            root = image.manifest(entry.digest)
+        elif wanted.platform is not None:
+            reporter.warn(
+                f"{reference} is not an index, and is fetched for {wanted.platform} as it is"
+            )
+        files = _files(root, str(reference))
+        if wanted.beside:
+            files += _attached(_Attached(image, host, root.digest), files, reporter)
+    key = root.digest.hex
+    fetch = FileFetch(image, files, wanted.folder, key, force=wanted.force, jobs=wanted.jobs)
+    return Fetched(replace(reference, digest=root.digest), fetch.run(str(reference), reporter))
+
+
+def _entry(index: Index, platform: Platform | None, where: str) -> Descriptor:
+    """Return the only entry of an index, or that for `platform`."""
+    entries = [
+        each
+        for each in index.images
+        if platform is None or (each.platform is not None and each.platform.matches(platform))
+    ]
+    if len(entries) == 1:
+        return entries[0]
+    named = sorted(str(each.platform or each.digest) for each in index.images)
+    if platform is not None and not entries:
+        raise InvalidArtifactError(
+            f"{where} has nothing for {platform}", hint=f"it has: {', '.join(named)}"
+        )
+    raise InvalidArtifactError(
+        f"{where} has {count(len(entries), 'artifact')}: {', '.join(named)}",
+        hint="choose one with --platform",
+    )
+
+
+def _files(root: RawManifest, where: str) -> tuple[PulledFile, ...]:
+    """Return the files of an artifact, without layers that have no name, as oras does."""
+    layers: Sequence[Descriptor] = ()
+    if isinstance(root.document, ImageManifest):
+        layers = [layer for layer in root.document.layers if layer.annotation(TITLE)]
+    if not layers:
+        raise InvalidArtifactError(
+            f"{where} has no files: none of its layers has a name",
+            hint="copy a container image with `skopeo copy`",
+        )
+    if len(layers) > _MOST_FILES:
+        raise InvalidArtifactError(f"{where} has {len(layers)} files, more than {_MOST_FILES}")
+    files = titled_files(layers, where=where)
+    for file in files:
+        if len(file.path.parts) > 1:
+            raise InvalidArtifactError(
+                f"{where}: {str(file.path)!r} is in a folder", hint="fetch it with `oras pull`"
+            )
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """The manifests in the repository of `image` whose subject is `subject`."""
+
+    image: RemoteImage
+    host: Endpoint
+    subject: Digest
+
+    def entries(self, reporter: Reporter) -> Iterator[Descriptor]:
+        """Yield the entries of the host's list and of the list under the fallback tag."""
+        try:
+            yield from self.image.referrers(self.subject, self.host)
+        except RegistryFailedError as error:
+            # Some registries fail on paths that they do not know.
+            reporter.warn(f"attached files may be missing: {error.message}")
+        tag = replace(self.image.reference, tag=self.subject.file_name, digest=None)
+        tagged = replace(self.image, reference=tag).find_at(self.host)
+        if tagged is not None and isinstance(tagged.document, Index):
+            yield from tagged.document.manifests
+
+    def files(self, reporter: Reporter) -> Iterator[PulledFile]:
+        """Yield the named files of artifacts that may lie beside an output."""
+        found = {each.digest: each for each in self.entries(reporter)}.values()
+        known = [each for each in found if is_artifact_type(each.artifact_type)]
+        if len(known) > _MOST_ATTACHED:
+            raise InvalidArtifactError(
+                f"{self.image.reference} has {len(known)} attached files, more than "
+                f"{_MOST_ATTACHED}",
+                hint="fetch the outputs alone with --no-beside",
+            )
+        for each in known:
+            manifest = self.image.manifest(each.digest)
+            # Signatures of other tools have no name.
+            if subject_of(manifest) == self.subject and _has_names(manifest):
+                yield from _files(manifest, f"{self.image.reference.name}@{each.digest}")
+
+
+def _has_names(manifest: RawManifest) -> bool:
+    document = manifest.document
+    return isinstance(document, ImageManifest) and any(
+        layer.annotation(TITLE) for layer in document.layers
+    )
+
+
+def _attached(
+    attached: _Attached, outputs: Sequence[PulledFile], reporter: Reporter
+) -> tuple[PulledFile, ...]:
+    """Return the attached files that are named after one of `outputs`.
+
+    Everybody who may push can attach files, so no name may be another file's.
+    """
+    allowed = set(chain.from_iterable(names_beside(str(each.path)) for each in outputs))
+    found: dict[str, PulledFile] = {}
+    for each in attached.files(reporter):
+        name = str(each.path)
+        if name not in allowed:
+            reporter.warn(f"left out {name[:80]}: it is attached, but not named after an output")
+        elif found.setdefault(name, each).layer.digest != each.layer.digest:
+            raise InvalidArtifactError(
+                f"{attached.image.reference} has two different files {name} attached",
+                hint="fetch the outputs alone with --no-beside, or remove one from the registry",
+            )
+    return tuple(found.values())
