@@ -10,9 +10,10 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imager.bootassets.artifact import artifact_files, is_artifact, pull_artifact
+from imager.bootassets.artifact import artifact_files, is_artifact
 from imager.bootassets.find import BootAssets, find_assets
 from imager.bootassets.from_image import take_assets
+from imager.cache.files import FileFetch
 from imager.cache.pull import Puller
 from imager.oci.digest import Digest
 from imager.oci.errors import RegistryFailedError, RegistryUnreachableError
@@ -89,7 +90,8 @@ def unpack_assets(
     root = source.root()
     if is_artifact(root, where=where):
         files = artifact_files(root, arch, where=where)
-        pull_artifact(source, files, folder, reporter=puller.reporter)
+        fetch = FileFetch(source, files, folder, root.digest.hex, "pulling boot assets")
+        fetch.replace(puller.reporter)
         return
     image = ImageRoot.open(
         source,

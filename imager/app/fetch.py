@@ -72,9 +72,16 @@ def fetch_outputs(wanted: FetchOutputs, reporter: Reporter = QUIET) -> Fetched:
         files = _files(root, str(reference))
         if wanted.beside:
             files += _attached(_Attached(image, host, root.digest), files, reporter)
-    key = root.digest.hex
-    fetch = FileFetch(image, files, wanted.folder, key, force=wanted.force, jobs=wanted.jobs)
-    return Fetched(replace(reference, digest=root.digest), fetch.run(str(reference), reporter))
+    fetch = FileFetch(
+        image,
+        files,
+        wanted.folder,
+        root.digest.hex,
+        f"fetching {reference}",
+        force=wanted.force,
+        jobs=wanted.jobs,
+    )
+    return Fetched(replace(reference, digest=root.digest), fetch.add(reporter))
 
 
 def _entry(index: Index, platform: Platform | None, where: str) -> Descriptor:

@@ -5,8 +5,7 @@ Each file is a layer whose title is its path in the architecture's folder: see `
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from imager.bootassets.errors import BootAssetError
@@ -18,21 +17,13 @@ from imager.oci.digest import Digest
 from imager.oci.documents import load_fields
 from imager.oci.manifest import Descriptor, ImageManifest, RawManifest
 from imager.oci.push import PushPlan
-from imager.oci.sinks import FileSink
-from imager.oci.source import ImageSource
 from imager.support.arch import Arch
-from imager.support.atomic import atomic_folder
-from imager.support.descriptors import MADE, opened
-from imager.support.folders import check_free_space, ensure_folder
-from imager.support.reporter import Reporter
 from imager.support.units import GIB, count, format_size
-from imager.support.workers import Work
 
 ARTIFACT_TYPE = "application/vnd.imager.boot-assets.v1"
 _FILE_TYPE = "application/octet-stream"
 _ARCH = "vnd.imager.boot-assets.arch"
 _MOST_FILES = 1000
-_JOBS = 4
 _LARGEST = 16 * GIB
 
 
@@ -86,41 +77,12 @@ def artifact_files(root: RawManifest, arch: Arch, *, where: str) -> tuple[Pulled
     return titled_files(layers, where=where, error=BootAssetError)
 
 
-def pull_artifact(
-    image: ImageSource,
-    files: Sequence[PulledFile],
-    folder: Path,
-    *,
-    reporter: Reporter,
-) -> None:
-    """Replace the contents of `folder` with `files`, checked, in one atomic step.
-
-    Raises the errors of ImageSource.fetch_blob, and HostError if the disk is full.
-    """
-    total = sum(file.layer.size for file in files)
-    ensure_folder(folder.parent)
-    check_free_space(folder.parent, total)
-    with (
-        atomic_folder(folder) as made,
-        reporter.transfer("pulling boot assets", total) as advance,
-    ):
-        for file in files:
-            (made / file.path).parent.mkdir(parents=True, exist_ok=True)
-        work = Work(advance)
-        work.run(lambda file: _fetch(image, file, made, work), files, jobs=_JOBS, what="files")
-
-
 def pulled_files(folder: Path) -> Iterator[PulledFile]:
     """Yield the files of a folder of boot assets, with their digests, as pushed ones have them."""
     for title, path in _files(folder):
         content = Content.of_file(path)
         digest = Digest(hash_content(content).hex())
         yield PulledFile(PurePosixPath(title), Descriptor(_FILE_TYPE, digest, content.size))
-
-
-def _fetch(image: ImageSource, file: PulledFile, folder: Path, work: Work) -> None:
-    with opened(folder / file.path, MADE | os.O_EXCL) as descriptor:
-        image.fetch_blob(file.layer, FileSink(descriptor, 0, work))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
