@@ -12,7 +12,7 @@ from imager.image.published import is_artifact_type, names_beside
 from imager.oci.artifact import TITLE, PulledFile, titled_files
 from imager.oci.digest import Digest
 from imager.oci.endpoint import Endpoint
-from imager.oci.errors import InvalidArtifactError, RegistryFailedError
+from imager.oci.errors import InvalidArtifactError
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
@@ -20,6 +20,7 @@ from imager.oci.referrers import subject_of
 from imager.oci.registry import RegistryClient
 from imager.oci.remote import RemoteImage
 from imager.oci.settings import RegistrySettings
+from imager.support.errors import DependencyError, InputError, UnsupportedError
 from imager.support.reporter import QUIET, Reporter
 from imager.support.units import count
 
@@ -137,8 +138,8 @@ class _Attached:
         """Yield the entries of the host's list and of the list under the fallback tag."""
         try:
             yield from self.image.referrers(self.subject, self.host)
-        except RegistryFailedError as error:
-            # Some registries fail on paths that they do not know.
+        except (InputError, UnsupportedError, DependencyError) as error:
+            # Some registries refuse paths that they do not know.
             reporter.warn(f"attached files may be missing: {error.message}")
         tag = replace(self.image.reference, tag=self.subject.file_name, digest=None)
         tagged = replace(self.image, reference=tag).find_at(self.host)

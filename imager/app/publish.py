@@ -64,7 +64,7 @@ def publish_outputs(wanted: PublishOutputs, reporter: Reporter = QUIET) -> Publi
     files, attached = _read(outputs, beside, wanted.options.jobs, reporter)
     for path in beside:
         if path.name == SUMS:
-            check_sums(path, ((file.title, file.digest.hex) for file in files))
+            check_sums(path, ((each.title, each.digest.hex) for each in (*files, *attached)))
     artifact = Artifact(ARTIFACT_TYPE, files)
     root = artifact.manifest()
     notes = [

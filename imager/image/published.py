@@ -53,6 +53,7 @@ _BESIDE = {
     ".bmap": Kind("application/vnd.imager.bmap.v1", "application/xml"),
     ".spdx.json": Kind("application/spdx+json", "application/spdx+json"),
     ".cdx.json": Kind("application/vnd.cyclonedx+json", "application/vnd.cyclonedx+json"),
+    ".provenance.json": Kind(_IN_TOTO, _IN_TOTO),
     ".intoto.json": Kind(_IN_TOTO, _IN_TOTO),
     ".intoto.jsonl": Kind(_IN_TOTO, "application/jsonl"),
 }

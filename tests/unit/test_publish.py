@@ -29,15 +29,17 @@ CDX = "application/vnd.cyclonedx+json"
 IN_TOTO = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 ISO = b"an ISO" * 1000
+BMAP = b"<bmap/>"
 OUTPUTS = {"metal-amd64.iso": ISO, "metal-amd64-uki.efi": b"MZ"}
 BESIDE: dict[str, tuple[bytes, str, str]] = {
-    "metal-amd64.iso.bmap": (b"<bmap/>", "application/vnd.imager.bmap.v1", "application/xml"),
+    "metal-amd64.iso.bmap": (BMAP, "application/vnd.imager.bmap.v1", "application/xml"),
     "metal-amd64.iso.spdx.json": (b'{"a":1}', SPDX, SPDX),
     "metal-amd64.iso.cdx.json": (b"{}", CDX, CDX),
     "metal-amd64.iso.intoto.json": (b"[]", IN_TOTO, IN_TOTO),
+    "metal-amd64-uki.efi.provenance.json": (b"[1]", IN_TOTO, IN_TOTO),
     "metal-amd64.iso.sigstore.json": (dump({"mediaType": BUNDLE}), BUNDLE, BUNDLE),
     "SHA256SUMS": (
-        f"{sha256(ISO)}  metal-amd64.iso\n".encode(),
+        f"{sha256(ISO)}  metal-amd64.iso\n{sha256(BMAP)} *metal-amd64.iso.bmap\n".encode(),
         "application/vnd.imager.sha256sums.v1",
         "text/plain",
     ),
@@ -49,7 +51,7 @@ AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder with two outputs, and all that may lie beside the first."""
+    """A folder with two outputs, and all that may lie beside them."""
     folder = tmp_path / "out"
     folder.mkdir()
     for name, data in FILES.items():
@@ -130,7 +132,9 @@ def test_an_artifact_and_its_referrers(registry: Registry, out: Path) -> None:
     assert len(repository.manifests) == 1 + len(BESIDE)
 
 
-def test_everything_comes_back(registry: Registry, out: Path, tmp_path: Path) -> None:
+def test_everything_comes_back(
+    registry: Registry, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     # Files beside an output may be given too, as by a shell's `*`.
     published(registry, out, *FILES)
     done = fetched(registry, tmp_path / "to")
@@ -142,6 +146,13 @@ def test_everything_comes_back(registry: Registry, out: Path, tmp_path: Path) ->
     published(registry, out, reference=f"{registry.host}/c/d:v1", beside=False)
     fetched(registry, tmp_path / "bare", reference=f"{registry.host}/c/d:v1")
     assert tree_files(tmp_path / "bare") == OUTPUTS
+    assert capsys.readouterr().err == ""
+    registry.always(Where("GET", word="/referrers/"), Answer(403))
+    fetched(registry, tmp_path / "refused")
+    assert tree_files(tmp_path / "refused") == OUTPUTS
+    said = capsys.readouterr().err
+    assert said.startswith("warning: attached files may be missing: ")
+    assert "refuses access" in said
 
 
 def without_referrers(registry: Registry) -> None:
@@ -338,5 +349,9 @@ def test_what_cannot_be_published(registry: Registry, out: Path, tmp_path: Path)
     (out / "metal-amd64.iso.sigstore.json").unlink()
     (out / "metal-amd64.iso").write_bytes(b"built again")
     with pytest.raises(InputError, match=r"SHA256SUMS lists another SHA-256 for metal-amd64\.iso"):
+        published(registry, out)
+    (out / "metal-amd64.iso").write_bytes(ISO)
+    (out / "metal-amd64.iso.bmap").write_bytes(b"of another")
+    with pytest.raises(InputError, match=r"another SHA-256 for metal-amd64\.iso\.bmap"):
         published(registry, out)
     assert registry.log.requests == []
