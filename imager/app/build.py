@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from imager.app.build_cache import open_build_cache
 from imager.app.container_images import Pulling
 from imager.app.enrollment import enroll_keys
 from imager.app.opened_profile import OpenedProfile
+from imager.app.release.options import SUMS, Release
 from imager.bootassets.find import BootAssets
 from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
@@ -25,7 +26,6 @@ from imager.image.plan import BaseInstaller, OutputPlan, Target
 from imager.image.write import (
     WriteJob,
     Written,
-    write_bmap,
     write_output,
     write_to_device,
 )
@@ -48,9 +48,12 @@ from imager.talos.versions import require_image_cache
 
 if TYPE_CHECKING:
     from imager.app.overlay_image import OverlayImage
+    from imager.content.extents import Content
+    from imager.efi.detached import DetachedKey
     from imager.efi.secureboot import SecureBoot
     from imager.image.overlay import InstalledOverlay
     from imager.image.stream import Stream
+    from imager.image.write import Beside
     from imager.oci.push import Pushed
 
 
@@ -62,8 +65,9 @@ class BuildOptions:
     `device`, the output is written to that disk instead. `assets` is a folder of boot assets, or a
     container image that has them: its reference, OCI layout or archive. The cache must contain the
     images in the lists `require_images`. `secureboot` is the folder of keys and certificates.
-    `bmap` describes the output for bmaptool in a file beside it. `push` is the reference that an
-    installer image is pushed as, instead of being written. With `stream`, the output is sent there.
+    `bmap` describes the output for bmaptool in a file beside it; `release` adds other files. `push`
+    is the reference that an installer image is pushed as, instead of being written. With `stream`,
+    the output is sent there.
     """
 
     output: Path
@@ -78,6 +82,7 @@ class BuildOptions:
     secureboot: Path = DEFAULT_FOLDER
     device: Path | None = None
     bmap: bool = False
+    release: Release = field(default_factory=Release)
     push: str | None = None
     stream: Stream | None = None
 
@@ -99,7 +104,8 @@ class Planned:
     `image` is the plan's content in the format of the disk. `place` is where it goes, for messages:
     `path`, or else a disk, standard output or a registry. `replaced` is the existing file at
     `path`. With `device`, the output is written to that disk. `folder` is the one that needs
-    `space_needed`; None if no file is written.
+    `space_needed`; None if no file is written. `with_bmap` and `sign_key` are for the files that
+    come with the output of `profile`.
     """
 
     plan: OutputPlan
@@ -113,6 +119,9 @@ class Planned:
     replaced: Replaced | None
     device: BlockDevice | None
     folder: Path | None
+    profile: Profile
+    with_bmap: bool
+    sign_key: DetachedKey | None
 
     def check_space(self) -> None:
         """Raise HostError if there is too little disk space for the output."""
@@ -137,7 +146,9 @@ def planned_build(
     """
     required = _required(options)
     path = _path(profile, options)
-    replaced = check_replaceable(path, clobber=options.clobber) if options.names_file else None
+    with_bmap = options.bmap or (options.release.medium_bmap and _is_medium(profile))
+    replaced = _checked_places(path, options, with_bmap=with_bmap) if options.names_file else None
+    sign_key = _sign_key(options, reporter)
     with ExitStack() as stack:
         if options.writes_file:
             stack.enter_context(created_folder(path.parent))
@@ -158,7 +169,30 @@ def planned_build(
             replaced=replaced,
             device=_device(profile, options, plan.content.size),
             folder=_folder(path, options, image, profile.output.out_format),
+            profile=profile,
+            with_bmap=with_bmap,
+            sign_key=sign_key,
         )
+
+
+def _checked_places(path: Path, options: BuildOptions, *, with_bmap: bool) -> Replaced | None:
+    """Return the file that the output replaces; raises as `check_replaceable` for all files."""
+    options.release.require_libraries()
+    for each in options.release.paths(path, with_bmap=with_bmap):
+        # Builds share the list of checksums, and keep the lines of others.
+        check_replaceable(each, clobber=options.clobber or each.name == SUMS)
+    return check_replaceable(path, clobber=options.clobber)
+
+
+def _sign_key(options: BuildOptions, reporter: Reporter) -> DetachedKey | None:
+    if not options.release.sign_key:
+        return None
+    from imager.efi.detached import open_detached_key
+
+    key, warnings = open_detached_key(options.release.sign_key)
+    for warning in warnings:
+        reporter.warn(warning)
+    return key
 
 
 def _path(profile: Profile, options: BuildOptions) -> Path:
@@ -305,15 +339,21 @@ def _device(profile: Profile, options: BuildOptions, size: int) -> BlockDevice |
         return None
     from imager.image.device import find_device
 
-    kind, disk = profile.output.kind, profile.output.image_options
-    if not kind.is_medium or disk.disk_format is not DiskFormat.RAW:
+    if not _is_medium(profile):
         raise UnsupportedError(
             "--output-device is for an ISO, a USB stick or a raw disk image: this is"
             f" {_kind(profile)}",
             hint="build one of them, such as metal, or write to a file with --output",
         )
-    sector_size = disk.disk_sector_size if kind is OutputKind.IMAGE else None
+    disk = profile.output.image_options
+    sector_size = disk.disk_sector_size if profile.output.kind is OutputKind.IMAGE else None
     return find_device(options.device, size=size, sector_size=sector_size)
+
+
+def _is_medium(profile: Profile) -> bool:
+    """Return whether the output is the bytes of a medium: an ISO, a stick or a raw disk."""
+    is_raw = profile.output.image_options.disk_format is DiskFormat.RAW
+    return profile.output.kind.is_medium and is_raw
 
 
 def _kind(profile: Profile) -> str:
@@ -334,7 +374,7 @@ def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QU
         path=planned.path,
         out_format=planned.out_format,
         checks=planned.cache.checks if planned.cache and options.verify else (),
-        checksum=options.checksum,
+        checksum=options.checksum or not options.release.is_empty,
         clobber=options.clobber,
         timestamp=planned.build.timestamp,
     )
@@ -343,11 +383,22 @@ def write_build(planned: Planned, options: BuildOptions, reporter: Reporter = QU
     with reporter.transfer(f"writing {planned.path.name}", job.stored.data_size) as advance:
         if planned.device:
             return write_to_device(job, planned.device, progress=advance)
-        written = write_output(job, progress=advance)
-    if options.bmap:
-        with reporter.waiting(f"describing {planned.path.name}"):
-            write_bmap(job)
-    return written
+        with _beside(planned, options.release, job.disk) as beside:
+            return write_output(job, progress=advance, beside=beside)
+
+
+def _beside(
+    planned: Planned, release: Release, disk: Content
+) -> AbstractContextManager[Beside | None]:
+    """Return what makes the files that come with the output, while the block writes it."""
+    if release.is_empty and not planned.with_bmap:
+        return nullcontext()
+    from imager.app.release.files import making
+    from imager.app.release.inputs import OpenedBuild
+
+    opened = OpenedBuild(planned.profile, planned.plan, disk, planned.build, planned.cache)
+    sources, key = opened.sources(release), planned.sign_key
+    return making(release, planned.path, sources, key, with_bmap=planned.with_bmap)
 
 
 def _send(job: WriteJob, stream: Stream, options: BuildOptions, reporter: Reporter) -> Written:

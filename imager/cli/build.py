@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 import typer
 
-from imager.cli.build_options import Inputs, Output, SecureBoot, profile_layer
+from imager.cli.build_options import Inputs, Output, Problem, SecureBoot, profile_layer
 from imager.cli.options import Registries, Results
+from imager.cli.release_options import ReleaseFiles
 from imager.support.errors import InputError
 from imager.support.inputs import input_name
 
@@ -18,6 +20,7 @@ def build(
     *,
     inputs: Inputs,
     output: Output,
+    release: ReleaseFiles,
     secureboot: SecureBoot,
     registries: Registries,
     display: Results,
@@ -31,7 +34,7 @@ def build(
     from imager.cli.naming import Naming
     from imager.cli.push import pushed_json, pushed_text
 
-    _check(output, as_json=display.json_output)
+    _check([*output.problems(as_json=display.json_output), *release.problems(output)])
     source = context.info_name or ""
     given = profile_layer(inputs, output, secureboot)
     written = read_layer(source)
@@ -49,6 +52,7 @@ def build(
         secureboot=secureboot.secureboot_dir,
         device=output.output_device,
         bmap=output.bmap,
+        release=release.chosen(),
         push=output.push,
         stream=output.stream(),
     )
@@ -82,9 +86,8 @@ def build(
     display.summary(build_text.result_text, build_text.result_json, planned, written_file, seconds)
 
 
-def _check(output: Output, *, as_json: bool) -> None:
+def _check(problems: Sequence[Problem]) -> None:
     """Raise InputError with all combinations of options that exclude each other."""
-    problems = [*output.problems(as_json=as_json)]
     if len(problems) == 1:
         ((message, hint),) = problems
         raise InputError(message, hint=hint)

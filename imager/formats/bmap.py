@@ -13,22 +13,24 @@ from imager.content.extents import Content
 from imager.content.ranges import data_ranges, merged
 from imager.content.reading import iterate_content, zeros
 from imager.support.units import align_up
+from imager.support.workers import Cancel
 
 BLOCK = 4096
 _NO_CHECKSUM = "0" * 64
 
 
-def bmap(content: Content) -> bytes:
+def bmap(content: Content, cancel: Cancel | None = None) -> bytes:
     """Return the bmap of `content`: its blocks of 4096 bytes with data, and their SHA-256.
 
-    Reads the content once. Raises InputError when a source is shorter than planned.
+    Reads the content once. Raises InputError when a source is shorter than planned, CancelledError
+    once `cancel` is set.
     """
     blocks = merged(
         range(each.start // BLOCK, align_up(each.stop, BLOCK) // BLOCK)
         for each in data_ranges(content)
     )
     spans = [range(each.start * BLOCK, min(each.stop * BLOCK, content.size)) for each in blocks]
-    checksums = _checksums(content, spans)
+    checksums = _checksums(content, spans, cancel or Cancel())
     lines = [
         '<?xml version="1.0" ?>',
         '<bmap version="2.0">',
@@ -52,12 +54,13 @@ def bmap(content: Content) -> bytes:
     return text.replace(_NO_CHECKSUM.encode(), hashlib.sha256(text).hexdigest().encode(), 1)
 
 
-def _checksums(content: Content, spans: Sequence[range]) -> Iterator[str]:
+def _checksums(content: Content, spans: Sequence[range], cancel: Cancel) -> Iterator[str]:
     """Yield the SHA-256 of each of the byte ranges `spans`, which are sorted."""
     digest, position = hashlib.sha256(), 0
     waiting = iter(spans)
     span = next(waiting, None)
     for piece in iterate_content(content):
+        cancel.check()
         end = position + (piece if isinstance(piece, int) else len(piece))
         while span and span.start < end:
             first, last = max(span.start, position), min(span.stop, end)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from imager.content.extents import Content, FileRange, StreamRange
 from imager.content.reading import iterate_bytes, iterate_content, zeros
 from imager.content.writeback import flushing
 from imager.image.disk_formats import DiskImage
-from imager.support.atomic import atomic_file, write_atomic
+from imager.support.atomic import atomic_file
 from imager.support.errors import InputError
 from imager.support.reporter import Advance
 from imager.support.workers import usable_cores
@@ -74,19 +74,54 @@ class Written:
     sha256: str | None
 
 
-def write_output(job: WriteJob, *, progress: Advance) -> Written:
-    """Write the job's content atomically, while its checks run.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Files beside an output, which are put in place with it: their paths, and their bytes.
+
+    `made` returns the bytes; it is called when the output is written, with `lock` held until all
+    files are in place.
+    """
+
+    paths: Sequence[Path]
+    made: Callable[[Written], Mapping[Path, bytes]]
+    lock: AbstractContextManager[None] | None = None
+
+
+def write_output(job: WriteJob, *, progress: Advance, beside: Beside | None = None) -> Written:
+    """Write the job's content atomically, while its checks run, and the files `beside` it.
 
     Raises InputError if a check fails, an input changes during the write, or an existing file may
-    not be replaced; HostError if the disk is full; OutputError if reading or writing fails. Leaves
-    nothing behind on failure.
+    not be replaced; HostError if the disk is full; OutputError if reading or writing fails; and
+    what `beside` raises. Leaves nothing behind on failure.
     """
     write = _writer(job)
-    with atomic_file(job.path, clobber=job.clobber) as target:
-        with _guarded(job, target, progress) as advance:
-            sha256 = write(job, target, advance)
-        size = os.fstat(target).st_size
-    return Written(job.path, size, sha256)
+    with ExitStack() as locks, ExitStack() as others:
+        # They appear after the output, when this block ends.
+        files = {path: others.enter_context(atomic_file(path)) for path in _paths(beside)}
+        with atomic_file(job.path, clobber=job.clobber) as target:
+            with _guarded(job, target, progress) as advance:
+                sha256 = write(job, target, advance)
+            written = Written(job.path, os.fstat(target).st_size, sha256)
+            if beside:
+                _write_beside(beside, written, files, locks)
+    return written
+
+
+def _paths(beside: Beside | None) -> Sequence[Path]:
+    return beside.paths if beside else ()
+
+
+def _write_beside(
+    beside: Beside, written: Written, files: Mapping[Path, int], locks: ExitStack
+) -> None:
+    if beside.lock:
+        locks.enter_context(beside.lock)
+    for path, data in beside.made(written).items():
+        try:
+            _write_all(files[path], data)
+            os.fsync(files[path])
+        except OSError as error:
+            raise write_error(error) from error
 
 
 def write_to_device(job: WriteJob, device: BlockDevice, *, progress: Advance) -> Written:
@@ -100,13 +135,6 @@ def write_to_device(job: WriteJob, device: BlockDevice, *, progress: Advance) ->
         write_device(job.disk, target, device, progress=advance)
     digest = _content_sha256(job.disk, threading.Event()) if job.checksum else None
     return Written(job.path, job.disk.size, digest)
-
-
-def write_bmap(job: WriteJob) -> None:
-    """Describe the job's content in a file beside it: see `imager.formats.bmap`."""
-    from imager.formats.bmap import bmap
-
-    write_atomic(bmap_path(job.path), bmap(job.disk), mode=0o644)
 
 
 def bmap_path(path: Path) -> Path:

@@ -181,7 +181,7 @@ def test_a_page() -> None:
 
 def test_panels_keep_their_options() -> None:
     titles = [section.title for section in page("imager iso").sections]
-    assert titles == ["Inputs", "Output", "SecureBoot", "Registries", DISPLAY]
+    assert titles == ["Inputs", "Output", "Release", "SecureBoot", "Registries", DISPLAY]
     assert page("imager iso").epilog.startswith("Examples:\n  imager iso ")
     assert page("imager").epilog.startswith("First steps:\n  imager assets fetch")
 

@@ -1,0 +1,1 @@
+"""What comes with an output: bills of materials, provenance, checksums and signatures."""

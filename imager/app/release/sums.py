@@ -1,0 +1,56 @@
+"""SHA256SUMS: the digests of the files in a folder, as sha256sum writes and checks them.
+
+Builds that write to one folder share the file: each replaces the lines of its own files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from imager.oci.digest import Digest
+from imager.support.descriptors import opened
+from imager.support.errors import InputError
+
+_LIMIT = 4 << 20
+_LINE = re.compile(r"[0-9a-f]{64} [ *](?P<name>[^\n]+)")
+
+
+def merged_sums(path: Path, digests: Mapping[str, Digest]) -> bytes:
+    """Return the file `path` with the lines of `digests` by file name, which replace theirs.
+
+    Raises InputError if there is another kind of file at `path`.
+    """
+    lines = {**_lines(path), **{name: f"{each.hex}  {name}" for name, each in digests.items()}}
+    return "".join(f"{lines[name]}\n" for name in sorted(lines)).encode("utf-8", "surrogateescape")
+
+
+def _lines(path: Path) -> dict[str, str]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LIMIT + 1)
+    except FileNotFoundError:
+        return {}
+    lines = {}
+    for line in data.decode("utf-8", "surrogateescape").splitlines():
+        match = _LINE.fullmatch(line)
+        if match is None or len(data) > _LIMIT:
+            raise InputError(
+                f"{path} is not a list of SHA-256 digests",
+                hint="move it, or write the output to another folder",
+            )
+        lines[match["name"]] = line
+    return lines
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Let one build at a time read and replace SHA256SUMS in `folder`."""
+    with opened(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
