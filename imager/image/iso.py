@@ -71,13 +71,17 @@ def plan_iso_output(target: Target) -> OutputPlan:
     ]
     regions = [
         Region(RegionKind.TABLE, "GPT", 0, gpt.primary.size),
-        *(Region(RegionKind.FILE, file.path, file.offset, file.length) for file in iso.files),
+        *_files(iso.files),
         *inside,
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     ]
     regions.sort(key=lambda region: region.offset)
     notes = (boot.how, *boot.notes, *_notes(target, iso, name))
-    return OutputPlan(content, tuple(regions), notes=notes)
+    return OutputPlan(content, tuple(regions), notes=notes, aliases=tuple(_files(iso.others)))
+
+
+def _files(placed: Sequence[PlacedFile]) -> Iterator[Region]:
+    return (Region(RegionKind.FILE, file.path, file.offset, file.length) for file in placed)
 
 
 def _notes(target: Target, iso: IsoPlan, name: str) -> Iterator[str]:

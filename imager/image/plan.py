@@ -117,6 +117,7 @@ class OutputPlan:
 
     `minimum_disk_size` is the smallest possible size in bytes, for disks and sticks.
     `notes` are shown to the user. `image` is the container image that the output is a tar of.
+    `aliases` are files whose bytes are in `regions` already, or are metadata.
     """
 
     content: Content
@@ -124,3 +125,4 @@ class OutputPlan:
     minimum_disk_size: int | None = None
     notes: tuple[str, ...] = ()
     image: LayeredImage | None = None
+    aliases: tuple[Region, ...] = ()

@@ -123,7 +123,7 @@ def cached_images(cache: ImageCache) -> Iterator[CachedImage]:
 def _contents(plan: OutputPlan) -> Iterator[tuple[str, Content]]:
     """Yield the path and content of each file; its regions are joined in their order."""
     regions: dict[str, list[Region]] = {}
-    for region in plan.regions:
+    for region in (*plan.regions, *plan.aliases):
         if region.kind is RegionKind.FILE:
             regions.setdefault(region.name, []).append(region)
     for path, parts in regions.items():

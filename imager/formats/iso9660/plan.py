@@ -24,6 +24,8 @@ from imager.formats.iso9660.metadata import SYSTEM_AREA, IsoMetadata, pinned_clo
 from imager.support.units import CD_SECTOR, align_up
 
 _BOOT_CATALOG = "boot.cat"
+# In the boot record, which is in sector 17 (El Torito 1.0, figure 7).
+_CATALOG_POINTER = 17 * CD_SECTOR + 0x47
 _BOOT_INFO_END = 64
 _LARGEST_LOAD = 0xFFFF
 # Files whose records are worth a search of the whole memory for cycles
@@ -69,9 +71,13 @@ class BootEntry:
 
 @dataclass(frozen=True, slots=True)
 class IsoPlan(VolumePlan):
-    """The image; `renamed` are the paths whose last part has a different name in Joliet."""
+    """The image; `renamed` are the paths whose last part has a different name in Joliet.
+
+    `others` are the files that are not in the tree: aliases, and the boot catalog.
+    """
 
     renamed: tuple[str, ...]
+    others: tuple[PlacedFile, ...]
 
 
 def plan_iso(
@@ -125,7 +131,17 @@ def plan_iso(
         Content.compose(places.size, placed),
         tuple(PlacedFile(path, offsets[path], length) for path, length in lengths.items()),
         tuple(joliet.names),
+        (
+            *(PlacedFile(alias.path, offsets[alias.path], alias.length) for alias in aliases),
+            *((_placed_catalog(primary),) if boot else ()),
+        ),
     )
+
+
+def _placed_catalog(metadata: Content) -> PlacedFile:
+    """Return the place of the boot catalog, one sector, that the boot record names."""
+    (sector,) = struct.unpack("<I", read_content(metadata.slice(_CATALOG_POINTER, 4)))
+    return PlacedFile(_BOOT_CATALOG, sector * CD_SECTOR, CD_SECTOR)
 
 
 def _check_fit(
