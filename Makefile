@@ -134,6 +134,7 @@ $(COSIGN): | $(VENV)/installed
 
 cosign-verdicts: $(COSIGN) ## Record what cosign says of the signatures that tests verify.
 	$(BIN)/python -m tests.lib.tools.cosign $(COSIGN)
+	$(BIN)/python -m tests.lib.tools.cosign_blobs $(COSIGN)
 
 # The tests of the OCI distribution specification, of 1.1.
 CONFORMANCE_MODULE  := github.com/opencontainers/distribution-spec/conformance

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.rsa import (
     RSAPrivateNumbers,
     RSAPublicNumbers,
@@ -20,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+
+from tests.lib.keys.sigstore_instance import key_named
 
 _P = int(
     "e9aa99ae848f1414b1087aad45644cae3b5111aca248465decfe7843cd4033b18e7fee643f24f9ad55f7785679a0"
@@ -43,14 +43,9 @@ def _rsa() -> PrivateKeyTypes:
     return RSAPrivateNumbers(_P, _Q, d, *parts, public).private_key()
 
 
-def _ecdsa(name: str) -> PrivateKeyTypes:
-    secret = int(hashlib.sha256(name.encode()).hexdigest(), 16) >> 8
-    return derive_private_key(secret, SECP256R1())
-
-
 def write_keys(folder: Path, name: str) -> tuple[Path, Path]:
     """Write the private and the public key `name`, in PEM; `rsa` is one of RSA, others ECDSA."""
-    key = _rsa() if name == "rsa" else _ecdsa(name)
+    key = _rsa() if name == "rsa" else key_named(name)
     private, public = folder / f"{name}.pem", folder / f"{name}.pub"
     private.touch(mode=0o600)
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
