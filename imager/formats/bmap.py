@@ -7,7 +7,7 @@ top of bmaptool/BmapCreate.py.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from imager.content.extents import Content
 from imager.content.ranges import data_ranges, merged
@@ -19,18 +19,38 @@ BLOCK = 4096
 _NO_CHECKSUM = "0" * 64
 
 
-def bmap(content: Content, cancel: Cancel | None = None) -> bytes:
+def bmap(content: Content) -> bytes:
     """Return the bmap of `content`: its blocks of 4096 bytes with data, and their SHA-256.
 
-    Reads the content once. Raises InputError when a source is shorter than planned, CancelledError
-    once `cancel` is set.
+    Reads the content once. Raises InputError when a source is shorter than planned.
     """
+    return _bmap(content, iterate_content(content))
+
+
+def bmap_and_sha256(content: Content, cancel: Cancel) -> tuple[bytes, str]:
+    """Return the bmap of `content`, and the SHA-256 (hex) of all of it, in one read.
+
+    Raises as `bmap`, and CancelledError once `cancel` is set.
+    """
+    whole = hashlib.sha256()
+
+    def pieces() -> Iterator[bytes | int]:
+        for piece in iterate_content(content):
+            cancel.check()
+            for data in zeros(piece) if isinstance(piece, int) else (piece,):
+                whole.update(data)
+            yield piece
+
+    return _bmap(content, pieces()), whole.hexdigest()
+
+
+def _bmap(content: Content, pieces: Iterable[bytes | int]) -> bytes:
     blocks = merged(
         range(each.start // BLOCK, align_up(each.stop, BLOCK) // BLOCK)
         for each in data_ranges(content)
     )
     spans = [range(each.start * BLOCK, min(each.stop * BLOCK, content.size)) for each in blocks]
-    checksums = _checksums(content, spans, cancel or Cancel())
+    checksums = [*_checksums(pieces, spans)]
     lines = [
         '<?xml version="1.0" ?>',
         '<bmap version="2.0">',
@@ -54,13 +74,12 @@ def bmap(content: Content, cancel: Cancel | None = None) -> bytes:
     return text.replace(_NO_CHECKSUM.encode(), hashlib.sha256(text).hexdigest().encode(), 1)
 
 
-def _checksums(content: Content, spans: Sequence[range], cancel: Cancel) -> Iterator[str]:
-    """Yield the SHA-256 of each of the byte ranges `spans`, which are sorted."""
+def _checksums(pieces: Iterable[bytes | int], spans: Sequence[range]) -> Iterator[str]:
+    """Yield the SHA-256 of each of the byte ranges `spans`, which are sorted; reads all pieces."""
     digest, position = hashlib.sha256(), 0
     waiting = iter(spans)
     span = next(waiting, None)
-    for piece in iterate_content(content):
-        cancel.check()
+    for piece in pieces:
         end = position + (piece if isinstance(piece, int) else len(piece))
         while span and span.start < end:
             first, last = max(span.start, position), min(span.stop, end)

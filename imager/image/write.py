@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ class WriteJob:
     """What to write, where, and in which format; `checks` run during the write.
 
     Without `clobber`, an existing file at `path` is an error. `timestamp` is that of the file in
-    a tar.
+    a tar. `disk_sha256` waits for the SHA-256 (hex) of the disk, if something else computes it.
     """
 
     content: DiskImage
@@ -49,6 +49,7 @@ class WriteJob:
     checksum: bool = False
     clobber: bool = True
     timestamp: int = 0
+    disk_sha256: Callable[[], str] | None = None
 
     @property
     def stored(self) -> Content:
@@ -79,12 +80,13 @@ class Beside:
     """Files beside an output, which are put in place with it: their paths, and their bytes.
 
     `made` returns the bytes; it is called when the output is written, with `lock` held until all
-    files are in place.
+    files are in place. `disk_sha256` is as in WriteJob.
     """
 
     paths: Sequence[Path]
     made: Callable[[Written], Mapping[Path, bytes]]
     lock: AbstractContextManager[None] | None = None
+    disk_sha256: Callable[[], str] | None = None
 
 
 def write_output(job: WriteJob, *, progress: Advance, beside: Beside | None = None) -> Written:
@@ -95,6 +97,8 @@ def write_output(job: WriteJob, *, progress: Advance, beside: Beside | None = No
     what `beside` raises. Leaves nothing behind on failure.
     """
     write = _writer(job)
+    if beside:
+        job = replace(job, disk_sha256=beside.disk_sha256)
     with ExitStack() as locks, ExitStack() as others:
         # They appear after the output, when this block ends.
         files = {path: others.enter_context(atomic_file(path)) for path in _paths(beside)}
@@ -203,6 +207,9 @@ def hashing(job: WriteJob) -> Iterator[Callable[[], str | None]]:
 
     Yields a function that waits for it and returns it in hex; None if it is not requested.
     """
+    if job.disk_sha256:
+        yield job.disk_sha256
+        return
     ended = threading.Event()
     with ThreadPoolExecutor(1, "checksum") as pool:
         digest = pool.submit(_content_sha256, job.disk, ended) if job.checksum else None

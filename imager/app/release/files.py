@@ -23,7 +23,7 @@ from imager.app.release.options import (
 from imager.app.release.provenance import Provenance
 from imager.app.release.spdx import spdx_json
 from imager.app.release.sums import folder_lock, merged_sums
-from imager.formats.bmap import bmap
+from imager.formats.bmap import bmap_and_sha256
 from imager.image.write import Beside, Written, bmap_path
 from imager.oci.digest import Digest
 from imager.support.workers import Cancel
@@ -69,14 +69,14 @@ def making(
     cancel = Cancel()
     # Both read the sources; their hashes run on other cores than the copy.
     with ThreadPoolExecutor(2, "release") as pool:
-        described = pool.submit(bmap, sources.disk, cancel) if with_bmap else None
+        described = pool.submit(bmap_and_sha256, sources.disk, cancel) if with_bmap else None
         needs_contents = release.sboms or release.provenance
         contents = pool.submit(_prepared, release, sources, cancel) if needs_contents else None
 
         def made(written: Written) -> Mapping[Path, bytes]:
             files: dict[Path, bytes] = {}
             if described:
-                files[bmap_path(output)] = described.result()
+                files[bmap_path(output)], _ = described.result()
             if contents:
                 files |= _documents(release, written, sources, contents.result(), files)
             files |= _signatures(release, written, files, key)
@@ -88,7 +88,8 @@ def making(
 
         try:
             lock = folder_lock(output.parent) if release.checksums else None
-            yield Beside(paths, made, lock)
+            sha256 = (lambda: described.result()[1]) if described else None
+            yield Beside(paths, made, lock, sha256)
         finally:
             cancel.set()
 
