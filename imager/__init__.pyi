@@ -46,6 +46,8 @@ from imager.app.push_cache import push_cache as push_cache
 from imager.app.read_caches import compare_caches as compare_caches
 from imager.app.read_caches import describe_cache as describe_cache
 from imager.app.read_caches import verify_cache as verify_cache
+from imager.app.release.options import Release as Release
+from imager.app.release.options import SbomFormat as SbomFormat
 from imager.app.secureboot import GeneratedKeys as GeneratedKeys
 from imager.app.secureboot import generate_secure_boot_keys as generate_secure_boot_keys
 from imager.app.secureboot import verify_signatures as verify_signatures

@@ -29,6 +29,7 @@ from tests.lib.keys.remote_keys import PIN, SoftToken
 from tests.lib.keys.signing_keys import Keys
 from tests.lib.tools.cli import build, run, tool
 from tests.lib.tools.cosign_blobs import RECORDED, cases
+from tests.unit.test_imports import loaded
 
 pytestmark = pytest.mark.oracle
 
@@ -279,6 +280,14 @@ def test_options_that_do_not_go_together(assets: Path, tmp_path: Path) -> None:
         done = run(*argv, *options)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_build_with_a_bill_loads_the_libraries(assets: Path, tmp_path: Path) -> None:
+    argv = ("metal-uki", "--assets", assets, "--output", tmp_path)
+    plain, signed = loaded(*argv), loaded(*argv, "--checksums", "--provenance")
+    heavy = {"spdx_tools", "cyclonedx"}
+    assert not plain & {*heavy, "imager.app.release.files", "imager.efi.detached"}
+    assert (signed & heavy, loaded(*argv, "--sbom", "spdx") & heavy) == (set(), {"spdx_tools"})
 
 
 def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

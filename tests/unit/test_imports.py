@@ -16,11 +16,13 @@ from tests.lib.tools.cli import UNMEASURED, environment
 # None of the commands here reads YAML, a profile or a compressed file, or shows bars.
 HEAVY = {
     "cel_expr_python",
+    "cyclonedx",
     "google.protobuf",
     "pycdlib",
     "pydantic",
     "pyfatfs",
     "rich",
+    "spdx_tools",
     "yaml",
     "zstandard",
 }

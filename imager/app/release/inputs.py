@@ -38,15 +38,27 @@ class OpenedBuild:
 
         timestamp = self.build.timestamp
 
+        def contents(cancel: Cancel) -> Contents:
+            inputs = release.inputs or tuple(self._inputs())
+            return contents_of(self.plan, self.cache, inputs, cancel)
+
         def provenance(contents: Contents) -> Provenance:
             inputs, images = contents.inputs, contents.images
             return Provenance(self.profile, inputs, images, release.builder, __version__, timestamp)
 
-        return Sources(self.disk, self._contents, provenance, timestamp, __version__)
+        return Sources(self.disk, contents, provenance, timestamp, __version__)
 
-    def _contents(self, cancel: Cancel) -> Contents:
-        inputs = tuple(boot_inputs(self.build.assets))
-        return contents_of(self.plan, self.cache, inputs, cancel)
+    def _inputs(self) -> Iterator[BuildInput]:
+        """Yield the boot assets, the image that they are from, and an embedded configuration."""
+        assets = self.build.assets
+        yield from boot_inputs(assets)
+        if assets.image:
+            digest = Digest.parse(assets.image.rpartition("@")[2])
+            yield BuildInput(InputKind.BOOT_ASSETS, "image", str(assets.origin), digest)
+        if text := self.profile.customization.embedded_machine_configuration:
+            name = "customization.embeddedMachineConfiguration"
+            digest = Digest.of(text.encode())
+            yield BuildInput(InputKind.MACHINE_CONFIGURATION, name, "", digest)
 
 
 def boot_inputs(assets: BootAssets) -> Iterator[BuildInput]:
@@ -57,4 +69,5 @@ def boot_inputs(assets: BootAssets) -> Iterator[BuildInput]:
         except ImagerError:
             continue
         digest = Digest(hash_content(Content.of_file(path)).hex())
-        yield BuildInput(InputKind.BOOT_ASSET, asset.value, assets.image or str(path), digest)
+        place = assets.image if assets.image and asset not in assets.given else str(path)
+        yield BuildInput(InputKind.BOOT_ASSET, asset.value, place, digest)

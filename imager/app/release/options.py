@@ -6,9 +6,13 @@ import enum
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imager.image.write import bmap_path
 from imager.support.errors import DependencyError
+
+if TYPE_CHECKING:
+    from imager.app.lock.inputs import BuildInput
 
 LOCAL_BUILDER = "urn:imager:builder:local"
 SUMS = "SHA256SUMS"
@@ -35,7 +39,8 @@ class Release:
 
     With `medium_bmap`, an ISO, a stick or a raw disk also gets a bmap. `sign_key` is a PEM file or
     a PKCS #11 URI; it signs the output and each of the other files. `builder` is the URI of the
-    builder in the provenance.
+    builder in the provenance. `inputs` are those of the build, if they are resolved already; by
+    default those that its plan knows.
     """
 
     sboms: tuple[SbomFormat, ...] = ()
@@ -44,6 +49,7 @@ class Release:
     medium_bmap: bool = False
     sign_key: str = ""
     builder: str = LOCAL_BUILDER
+    inputs: tuple[BuildInput, ...] = ()
 
     @property
     def is_empty(self) -> bool:

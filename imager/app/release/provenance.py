@@ -64,7 +64,7 @@ class Provenance:
         for each in self.inputs:
             yield {
                 **_resource(each.name, each.digest),
-                "uri": each.place,
+                **({"uri": each.place} if each.place else {}),
                 "annotations": {"kind": each.kind.value},
             }
         for image in self.images:
