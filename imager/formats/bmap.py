@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from imager.content.extents import Content
 from imager.content.ranges import data_ranges, merged
@@ -30,18 +31,25 @@ def bmap(content: Content) -> bytes:
 def bmap_and_sha256(content: Content, cancel: Cancel) -> tuple[bytes, str]:
     """Return the bmap of `content`, and the SHA-256 (hex) of all of it, in one read.
 
-    Raises as `bmap`, and CancelledError once `cancel` is set.
+    Both hashes of a piece are computed at the same time. Raises as `bmap`, and CancelledError once
+    `cancel` is set.
     """
     whole = hashlib.sha256()
 
-    def pieces() -> Iterator[bytes | int]:
-        for piece in iterate_content(content):
+    def add(piece: bytes | int) -> None:
+        for data in zeros(piece) if isinstance(piece, int) else (piece,):
             cancel.check()
-            for data in zeros(piece) if isinstance(piece, int) else (piece,):
-                whole.update(data)
-            yield piece
+            whole.update(data)
 
-    return _bmap(content, pieces()), whole.hexdigest()
+    def pieces(pool: ThreadPoolExecutor) -> Iterator[bytes | int]:
+        for piece in iterate_content(content):
+            added = pool.submit(add, piece)
+            yield piece
+            added.result()
+
+    with ThreadPoolExecutor(1, "sha256") as pool:
+        described = _bmap(content, pieces(pool))
+    return described, whole.hexdigest()
 
 
 def _bmap(content: Content, pieces: Iterable[bytes | int]) -> bytes:

@@ -18,6 +18,8 @@ _ISO_LIMIT = 1.3
 _DISK_LIMIT = 1.2
 _VERIFY_LIMIT = 1.15
 _GZIP_LIMIT = 1.3
+# What comes with an output, against the same build without it.
+_RELEASE_LIMIT = 1.1
 _PUSH_LIMIT = 1.5
 # A compressed disk, against the tool that Talos runs on the finished raw disk.
 _PACKED_LIMIT = 0.5
@@ -90,6 +92,7 @@ def interleaved_cases(setting: Setting) -> list[Case]:
         *_form_cases(setting, _LAYOUT, cache.layout, [cache.layer]),
         Case(_ZSTD, synced(compressed, "zstd", "-q", "-T0", "-1", setting.disk, "-o", compressed)),
         *_gzip_cases(setting),
+        *_release_cases(setting),
         Case(
             f"disk .zst, --no-verify, {_FLAT}",
             setting.build("metal", cache.flat, "--no-verify"),
@@ -189,6 +192,13 @@ def _gzip_cases(setting: Setting) -> list[Case]:
         Case(_IGZIP, ["sh", "-c", 'exec igzip -dc < "$0"', layer]),
         *_checked_cases(setting, _GZIP, setting.cache.packed, (_cat(_LAYOUT), _IGZIP), _GZIP_LIMIT),
     ]
+
+
+def _release_cases(setting: Setting) -> Iterator[Case]:
+    """Yield builds with all that comes with an output."""
+    for name, command in {"ISO": ["iso"], "raw disk": ["metal", *RAW]}.items():
+        argv = setting.build(command[0], setting.cache.flat, *command[1:], "--release")
+        yield _build(f"{name}, --release", argv, (f"{name}, {_FLAT}",), _RELEASE_LIMIT)
 
 
 def _checked_cases(
