@@ -13,7 +13,7 @@ from imager.app.build_cache import open_build_cache
 from imager.app.container_images import Pulling
 from imager.app.enrollment import enroll_keys
 from imager.app.opened_profile import OpenedProfile
-from imager.app.release.options import SUMS, Release
+from imager.app.release.options import Release
 from imager.bootassets.find import BootAssets
 from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
@@ -23,6 +23,7 @@ from imager.image.destination import Replaced, check_replaceable, output_path
 from imager.image.disk_formats import DiskImage, disk_image, space_needed
 from imager.image.outputs import plan_output
 from imager.image.plan import BaseInstaller, OutputPlan, Target
+from imager.image.published import SUMS
 from imager.image.write import (
     WriteJob,
     Written,

@@ -13,7 +13,6 @@ from imager.app.release.bill import Bill, Contents
 from imager.app.release.bundle import message_bundle, statement_bundle
 from imager.app.release.cyclonedx import cyclonedx_json
 from imager.app.release.options import (
-    SUMS,
     Release,
     SbomFormat,
     bill_path,
@@ -24,6 +23,7 @@ from imager.app.release.provenance import Provenance
 from imager.app.release.spdx import spdx_json
 from imager.app.release.sums import folder_lock, merged_sums
 from imager.formats.bmap import bmap_and_sha256
+from imager.image.published import SUMS
 from imager.image.write import Beside, Written, bmap_path
 from imager.oci.digest import Digest
 from imager.support.workers import Cancel

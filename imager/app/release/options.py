@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imager.image.published import SUMS
 from imager.image.write import bmap_path
 from imager.support.errors import DependencyError
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from imager.app.lock.inputs import BuildInput
 
 LOCAL_BUILDER = "urn:imager:builder:local"
-SUMS = "SHA256SUMS"
 
 
 class SbomFormat(enum.Enum):

@@ -23,8 +23,13 @@ _LINE = re.compile(r"[0-9a-f]{64} [ *](?P<name>[^\n]+)")
 def merged_sums(path: Path, digests: Mapping[str, Digest]) -> bytes:
     """Return the file `path` with the lines of `digests` by file name, which replace theirs.
 
-    Raises InputError if there is another kind of file at `path`.
+    Raises InputError if there is another kind of file at `path`, and for a name of several lines.
     """
+    if wrong := [name for name in digests if "\n" in name]:
+        raise InputError(
+            f"{wrong[0]!r} cannot be in {path.name}: it has a line break",
+            hint="give the output another name",
+        )
     lines = {**_lines(path), **{name: f"{each.hex}  {name}" for name, each in digests.items()}}
     return "".join(f"{lines[name]}\n" for name in sorted(lines)).encode("utf-8", "surrogateescape")
 
