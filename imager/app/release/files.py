@@ -70,8 +70,8 @@ def making(
     # Both read the sources; their hashes run on other cores than the copy.
     with ThreadPoolExecutor(2, "release") as pool:
         described = pool.submit(bmap_and_sha256, sources.disk, cancel) if with_bmap else None
-        needs_contents = release.sboms or release.provenance
-        contents = pool.submit(_prepared, release, sources, cancel) if needs_contents else None
+        needed = release.lists_inputs
+        contents = pool.submit(_prepared, release, sources, cancel) if needed else None
 
         def made(written: Written) -> Mapping[Path, bytes]:
             files: dict[Path, bytes] = {}

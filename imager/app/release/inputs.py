@@ -39,8 +39,9 @@ class OpenedBuild:
         timestamp = self.build.timestamp
 
         def contents(cancel: Cancel) -> Contents:
-            inputs = release.inputs or tuple(self._inputs())
-            return contents_of(self.plan, self.cache, inputs, cancel)
+            found = [*release.inputs, *self._inputs()]
+            inputs = {(each.kind, each.name, each.digest): each for each in reversed(found)}
+            return contents_of(self.plan, self.cache, [*reversed(inputs.values())], cancel)
 
         def provenance(contents: Contents) -> Provenance:
             inputs, images = contents.inputs, contents.images

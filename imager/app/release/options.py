@@ -39,8 +39,8 @@ class Release:
 
     With `medium_bmap`, an ISO, a stick or a raw disk also gets a bmap. `sign_key` is a PEM file or
     a PKCS #11 URI; it signs the output and each of the other files. `builder` is the URI of the
-    builder in the provenance. `inputs` are those of the build, if they are resolved already; by
-    default those that its plan knows.
+    builder in the provenance. `inputs` are those of the build that were resolved before it, to
+    be listed with those that its plan knows.
     """
 
     sboms: tuple[SbomFormat, ...] = ()
@@ -55,6 +55,11 @@ class Release:
     def is_empty(self) -> bool:
         """Whether nothing comes with the output, but for a bmap."""
         return not (self.sboms or self.provenance or self.checksums or self.sign_key)
+
+    @property
+    def lists_inputs(self) -> bool:
+        """Whether a file lists the inputs of the build."""
+        return bool(self.sboms) or self.provenance
 
     def paths(self, output: Path, *, with_bmap: bool) -> tuple[Path, ...]:
         """Return the files that are made for `output`; SHA256SUMS, which is shared, is the last."""
