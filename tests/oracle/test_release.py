@@ -19,9 +19,12 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from imager.app.profiles import open_profile
 from imager.app.release import options as release_options
 from imager.app.release.options import Release, SbomFormat
+from imager.app.release.provenance import Provenance
 from imager.efi.pkcs11_signer import PIN_VARIABLE
+from imager.oci.digest import Digest
 from imager.support.errors import DependencyError
 from tests.lib.caches.caches import CacheFixture, flip, make_flat, sha256
 from tests.lib.keys.release_keys import write_keys
@@ -187,6 +190,19 @@ def test_the_provenance_is_about_the_output_and_names_all_inputs(
     statement["subject"][0]["digest"] = {"sha256": "x"}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(statement, STATEMENT)
+
+
+def test_no_secret_is_published() -> None:
+    config, key = "machine:\n  token: very-secret\n", "/keys/private.pem"
+    layer = {
+        "customization": {"embeddedMachineConfiguration": config},
+        "input": {"secureboot": {"pcrSigner": {"keyPath": key}}},
+    }
+    profile = open_profile("iso", layer)
+    made = Provenance(profile, (), (), "urn:x", "1", 0).statement("out", Digest.of(b"out"))
+    assert b"very-secret" not in made
+    assert b"private.pem" not in made
+    assert f"sha256:{sha256(config.encode())}".encode() in made
 
 
 def test_a_second_build_gives_the_same_files(

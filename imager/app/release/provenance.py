@@ -91,8 +91,12 @@ def _resource(name: str, digest: Digest) -> dict[str, object]:
 
 
 def _published(profile: Profile) -> dict[str, Any]:
-    """Return the profile as it may be published: of a machine configuration only its digest."""
+    """Return the profile as it may be published: of a machine configuration only its digest.
+
+    The fields of SecureBoot name private keys; their certificates are inputs.
+    """
     value: dict[str, Any] = profile.model_dump(mode="json", by_alias=True, exclude_none=True)
+    value.get("input", {}).pop("secureboot", None)
     customization = value.get("customization", {})
     embedded = customization.get("embeddedMachineConfiguration")
     if embedded:

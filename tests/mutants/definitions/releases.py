@@ -30,6 +30,13 @@ MUTANTS = (
         f"{_TESTS}::test_the_provenance_is_about_the_output_and_names_all_inputs",
     ),
     Mutant(
+        "the provenance publishes an embedded configuration",
+        f"{_RELEASE}/provenance.py",
+        "    if embedded:",
+        "    if not embedded:",
+        f"{_TESTS}::test_no_secret_is_published",
+    ),
+    Mutant(
         "the envelope's type is not signed",
         f"{_RELEASE}/bundle.py",
         "len(kind), kind, len(statement), statement)",
