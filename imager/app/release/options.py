@@ -79,7 +79,7 @@ class Release:
                 raise DependencyError(
                     f"--sbom {each.value} needs the Python package {package}, which is not"
                     " installed",
-                    hint="pip install 'imager[sbom]'",
+                    hint=f"pip install {package}",
                 )
 
 
