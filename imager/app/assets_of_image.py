@@ -61,7 +61,8 @@ class Taking:
             source = open_local_image(place, _platform(self.arch))
             return source, source.root().digest
         client = RegistryClient.from_settings(self.puller.registries)
-        digest = place.digest or self._resolved(client, place)
+        pinned = client.image(place).reference.digest
+        digest = pinned or self._resolved(client, place)
         return client.image(replace(place, digest=digest)), digest
 
     def _resolved(self, client: RegistryClient, reference: Reference) -> Digest:

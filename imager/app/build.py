@@ -69,6 +69,7 @@ class BuildOptions:
     `bmap` describes the output for bmaptool in a file beside it; `release` adds other files. `push`
     is the reference that an installer image is pushed as, instead of being written. With `stream`,
     the output is sent there.
+    `timestamp` is the time in the output, by default SOURCE_DATE_EPOCH.
     """
 
     output: Path
@@ -86,6 +87,7 @@ class BuildOptions:
     release: Release = field(default_factory=Release)
     push: str | None = None
     stream: Stream | None = None
+    timestamp: int = field(default_factory=source_date_epoch)
 
     @property
     def names_file(self) -> bool:
@@ -228,27 +230,24 @@ def _target(
 ) -> tuple[Target, tuple[str, ...]]:
     """Return all inputs of the output, opened, and notes on them."""
     profile = opened.profile
-    arch = find_arch(profile.arch)
     reporter = pulling.reporter
-    named = NamedAssets.of(profile.input, arch)
-    wanted = AssetOptions(options.assets, options.registries, options.layer_cache)
-    assets = boot_assets(profile, named.files, wanted, reporter, stack)
+    assets, missing = build_assets(profile, options, reporter, stack)
     version = talos_version(profile, assets)
     for warning in version.warnings:
         reporter.warn(warning)
     if profile.input.image_cache is not None:
         require_image_cache(version)
-    extended, added = _extended(profile, assets, pulling, stack)
+    extended, added = _extended(profile, assets, options.timestamp, pulling, stack)
     cache = open_build_cache(profile, required, pulling, stack)
     context = BuildContext(
-        arch=arch,
+        arch=find_arch(profile.arch),
         version=version,
         assets=extended,
-        timestamp=source_date_epoch(),
+        timestamp=options.timestamp,
         scratch=stack.enter_context(scratch_folder()),
         platform=profile.platform,
         sector_size=profile.output.image_options.disk_sector_size,
-        secure_boot=_secure_boot(profile, options.secureboot, reporter),
+        secure_boot=_secure_boot(profile, options, reporter),
         enroll_keys=enroll_keys(profile),
         overlay=_overlay(opened, pulling, stack),
     )
@@ -262,7 +261,19 @@ def _target(
         base_installer=_base_installer(opened, version, pulling, stack),
     )
     taken = asset_notes(profile, assets)
-    return target, (*named.notes, *taken, *added, *left_out(profile, version))
+    return target, (*missing, *taken, *added, *left_out(profile, version))
+
+
+def build_assets(
+    profile: Profile, options: BuildOptions, reporter: Reporter, stack: ExitStack
+) -> tuple[BootAssets, tuple[str, ...]]:
+    """Return the boot assets of a build, and notes on those that the profile names in vain.
+
+    Temporary files are removed with `stack`. Raises as `boot_assets`.
+    """
+    named = NamedAssets.of(profile.input, find_arch(profile.arch))
+    wanted = AssetOptions(options.assets, options.registries, options.layer_cache)
+    return boot_assets(profile, named.files, wanted, reporter, stack), named.notes
 
 
 # What few builds need is loaded by those alone.
@@ -277,13 +288,13 @@ def _required(options: BuildOptions) -> Sequence[Reference]:
     return read_image_list(options.require_images)
 
 
-def _secure_boot(profile: Profile, folder: Path, reporter: Reporter) -> SecureBoot | None:
+def _secure_boot(profile: Profile, options: BuildOptions, reporter: Reporter) -> SecureBoot | None:
     """Return the keys that sign the output, if it is signed; see `open_secure_boot`."""
     if not (profile.secureboot or profile.input.secureboot):
         return None
     from imager.app.signing_keys import open_secure_boot
 
-    return open_secure_boot(profile, folder, reporter)
+    return open_secure_boot(profile, options.secureboot, options.timestamp, reporter)
 
 
 def _overlay(opened: OpenedProfile, pulling: Pulling, stack: ExitStack) -> InstalledOverlay | None:
@@ -309,7 +320,7 @@ def _base_installer(
 
 
 def _extended(
-    profile: Profile, assets: BootAssets, pulling: Pulling, stack: ExitStack
+    profile: Profile, assets: BootAssets, timestamp: int, pulling: Pulling, stack: ExitStack
 ) -> tuple[BootAssets, tuple[str, ...]]:
     """Return the boot assets with the profile's extensions, and notes; see `with_extensions`."""
     customization = profile.customization
@@ -317,7 +328,7 @@ def _extended(
         return assets, ()
     from imager.app.extensions import with_extensions
 
-    return with_extensions(profile, assets, pulling, stack)
+    return with_extensions(profile, assets, timestamp, pulling, stack)
 
 
 def _disk_image(profile: Profile, plan: OutputPlan, build: BuildContext) -> DiskImage:

@@ -32,7 +32,6 @@ from imager.profile.inputs import ContainerAsset
 from imager.profile.model import Profile
 from imager.support.arch import Arch
 from imager.support.partials import scratch_folder
-from imager.support.repro import source_date_epoch
 from imager.support.units import count
 from imager.talos.choices import OutputKind
 
@@ -42,7 +41,7 @@ _WITHOUT = (OutputKind.KERNEL, OutputKind.CMDLINE)
 
 
 def with_extensions(
-    profile: Profile, assets: BootAssets, pulling: Pulling, stack: ExitStack
+    profile: Profile, assets: BootAssets, timestamp: int, pulling: Pulling, stack: ExitStack
 ) -> tuple[BootAssets, tuple[str, ...]]:
     """Return `assets` with the profile's extensions in the initramfs, and notes on them.
 
@@ -60,7 +59,7 @@ def with_extensions(
     extensions = [*read_extensions(images, version), *embedded]
     job = Rebuild(
         version=version,
-        timestamp=source_date_epoch(),
+        timestamp=timestamp,
         cache=kept,
         scratch=stack.enter_context(scratch_folder()),
     )

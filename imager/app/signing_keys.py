@@ -24,10 +24,13 @@ from imager.talos.choices import OutputKind
 _USUAL = SecureBootFiles.in_folder(DEFAULT_FOLDER)
 
 
-def open_secure_boot(profile: Profile, folder: Path, reporter: Reporter) -> SecureBoot | None:
+def open_secure_boot(
+    profile: Profile, folder: Path, timestamp: int, reporter: Reporter
+) -> SecureBoot | None:
     """Open the keys that sign the output, if it is signed, and print warnings about them.
 
-    `folder` has the keys and certificates that the profile does not name. Raises InputError for
+    `folder` has the keys and certificates that the profile does not name. `timestamp` is the time
+    of signatures that tell one. Raises InputError for
     wrong keys and fields, DependencyError if a token or service fails.
     """
     if not profile.secureboot:
@@ -48,6 +51,7 @@ def open_secure_boot(profile: Profile, folder: Path, reporter: Reporter) -> Secu
     secure_boot, warnings = load_secure_boot(
         files,
         now=datetime.now(UTC),
+        timestamp=timestamp,
         signer=_remote_signer(given.secure_boot_signer, files),
         pcr_signer=_remote_key(given.pcr_signer),
     )

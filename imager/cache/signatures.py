@@ -36,14 +36,19 @@ def read_signatures(
     """Yield the signatures and referrers of the image `signed`, read from `host`.
 
     They are cached in the repository of the image `name`. Each of the two tags and the list is read
-    completely or left out with a warning. Raises DependencyError if the registry fails to answer
-    for a tag.
+    completely or left out with a warning. What the client's pins leave out is not read. Raises
+    DependencyError if the registry fails to answer for a tag.
     """
-    signature, listed = (
-        client.image(replace(reference, tag=tag, digest=None)) for tag in signature_tags(signed)
-    )
-    yield _whole(name, signature, lambda: _tagged(signature, host, signed))
-    entries, refused = _referrers(listed, host, signed)
+    pins = client.pins
+    tags = (replace(reference, tag=tag, digest=None) for tag in signature_tags(signed))
+    signature_tag, list_tag = tags
+    signature, listed = client.image(signature_tag), client.image(list_tag)
+    if not pins.leaves_out(signature_tag):
+        yield _whole(name, signature, lambda: _tagged(signature, host, signed))
+    if pins.leaves_out(list_tag):
+        return
+    found, refused = _referrers(listed, host, signed)
+    entries = tuple(entry for entry in found if not pins.leaves_out(entry.digest))
     if refused is not None:
         yield ReadImage(warnings=(_left_out(refused),))
     yield _whole(

@@ -54,17 +54,19 @@ def enrollment(
     signer: Signer,
     *,
     owner: UUID | None = None,
+    timestamp: int | None = None,
     extra: WellKnown = MappingProxyType({}),
 ) -> dict[Variable, SignedVariable]:
     """Return PK, KEK and db for `signer`; KEK and db also have the certificates of `extra`.
 
     They enable SecureBoot; write PK last, because it locks the others. `owner` is the owner GUID
-    of their entries, by default derived from the certificate. The time of the signatures is that
-    of the build (SOURCE_DATE_EPOCH).
+    of their entries, by default derived from the certificate. `timestamp` is the time of the
+    signatures, by default SOURCE_DATE_EPOCH.
     """
     own = signer.certificate
     owner = owner or derived_uuid(f"secureboot owner {fingerprint(own)}")
-    instant = datetime.datetime.fromtimestamp(source_date_epoch(), datetime.UTC)
+    seconds = source_date_epoch() if timestamp is None else timestamp
+    instant = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     made = {}
     for variable in (Variable.PK, Variable.KEK, Variable.DB):
         certificates = dict.fromkeys((own, *extra.get(variable, ())))

@@ -32,12 +32,14 @@ def load_secure_boot(
     files: SecureBootFiles,
     *,
     now: datetime.datetime,
+    timestamp: int | None = None,
     signer: Signer | None = None,
     pcr_signer: KeySigner | None = None,
 ) -> tuple[SecureBoot, tuple[str, ...]]:
     """Load `files`, and return warnings about them.
 
-    `signer` and `pcr_signer`, whose keys are elsewhere, take the place of the files. Warns about
+    `signer` and `pcr_signer`, whose keys are elsewhere, take the place of the files. `timestamp`
+    is as for `enrollment`. Warns about
     keys readable by other users, and about certificates that are not valid at `now`.
     Raises InputError for files that are missing or of the wrong kind, and for .auth files that
     are incomplete, that firmware would reject, or that do not allow what the signer signs. Raises
@@ -62,7 +64,7 @@ def load_secure_boot(
             f"{present[0]} is used unchanged, so well-known certificates cannot be added",
             hint="remove PK.auth, KEK.auth and db.auth, or leave well-known certificates out",
         )
-    variables = _given(files, signer) if present else _made(files, signer)
+    variables = _given(files, signer) if present else _made(files, signer, timestamp)
     return SecureBoot(signer, pcr_signer, variables), warnings
 
 
@@ -94,7 +96,7 @@ def _given(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
     return {variable.value: path.read_bytes() for variable, path in paths.items()}
 
 
-def _made(files: SecureBootFiles, signer: Signer) -> dict[str, bytes]:
+def _made(files: SecureBootFiles, signer: Signer, timestamp: int | None) -> dict[str, bytes]:
     extra = load_well_known(files.well_known) if files.well_known else {}
-    made = enrollment(signer, extra=extra)
+    made = enrollment(signer, timestamp=timestamp, extra=extra)
     return {variable.value: value.auth for variable, value in made.items()}

@@ -17,6 +17,7 @@ from imager.oci.failover import first_success
 from imager.oci.failures import failure_of
 from imager.oci.httptransport import HttpTransport
 from imager.oci.logins import Logins
+from imager.oci.pins import Pins
 from imager.oci.reference import Reference
 from imager.oci.remote import RemoteImage
 from imager.oci.retry import Patience
@@ -31,8 +32,9 @@ class RegistryClient:
     """Pulls from any number of registries and their mirrors.
 
     `hosts` lists the hosts for each registry; `connect` creates the transport for hosts with the
-    same TLS settings. `patience` applies to responses read in pieces. Several threads may use one
-    client: they share its tokens, and only one at a time requests the token of a repository.
+    same TLS settings. `patience` applies to responses read in pieces. An image is pulled by its
+    digest in `pins`, if it is there. Several threads may use one client: they share its tokens, and
+    only one at a time requests the token of a repository.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class RegistryClient:
         credentials: Credentials,
         hosts: Hosts | None = None,
         patience: Patience | None = None,
+        pins: Pins | None = None,
     ) -> None:
         self.patience = patience or Patience()
+        self.pins = pins or Pins()
         self._router = Router(hosts or Hosts(), connect)
         self._logins = Logins(credentials)
         self._failing: set[Endpoint] = set()
@@ -59,11 +63,12 @@ class RegistryClient:
             credentials=settings.credentials.followed_by(CredentialChain.stored()),
             hosts=settings.hosts,
             patience=settings.patience,
+            pins=settings.pins,
         )
 
     def image(self, reference: Reference) -> RemoteImage:
         """Return the image source of `reference`, without sending a request."""
-        return RemoteImage(self, reference)
+        return RemoteImage(self, self.pins.pinned(reference))
 
     def endpoints(self, registry: str) -> tuple[Endpoint, ...]:
         """Return the hosts to try for `registry`, in order; the registry itself is last."""

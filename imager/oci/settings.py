@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from imager.oci.credentials import Credential, CredentialChain, CredentialStore
 from imager.oci.endpoint import Hosts, mirror_root
 from imager.oci.errors import InvalidRegistrySettingsError
+from imager.oci.pins import Pins
 from imager.oci.reference import DOCKER_HUB, is_registry
 from imager.oci.retry import Patience
 from imager.oci.tls import ClientCertificate, TlsSettings
@@ -29,13 +30,14 @@ _AUTH_HINT = "write --registry-auth HOST=USER:PASSWORD, HOST=@FILE, HOST=@- or F
 class RegistrySettings:
     """The hosts of registries, the credentials and the limits of retries.
 
-    `warnings` concern the options, one sentence each.
+    `warnings` concern the options, one sentence each. `pins` are the digests that stand for tags.
     """
 
     hosts: Hosts = field(default_factory=Hosts)
     credentials: CredentialChain = field(default_factory=CredentialChain)
     patience: Patience = field(default_factory=Patience)
     warnings: tuple[str, ...] = ()
+    pins: Pins = field(default_factory=Pins)
 
     def with_insecure(self) -> RegistrySettings:
         """Return these settings with plain HTTP allowed and certificate checks disabled."""

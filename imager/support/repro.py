@@ -20,15 +20,15 @@ _LATEST_EPOCH = 4_354_819_198
 _EARLIEST_EPOCH = 315_532_800
 
 
-def source_date_epoch() -> int:
-    """Return the timestamp of this build in seconds since 1970, UTC.
+def source_date_epoch(default: int = DEFAULT_EPOCH) -> int:
+    """Return the timestamp of this build in seconds since 1970, UTC; `default` if it is not set.
 
     It is clamped to 1980..2107, the range of FAT. Raises InputError if SOURCE_DATE_EPOCH is set
     but not a whole number of seconds.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
-        return DEFAULT_EPOCH
+        return default
     if not text.isascii() or not text.isdigit():
         raise InputError(
             f"SOURCE_DATE_EPOCH={text!r} is not a number of seconds since 1970",

@@ -18,6 +18,7 @@ from imager.content.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.errors import InvalidReferenceError, NotFoundError
 from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.pins import Pins
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.source import ByteSink
@@ -49,6 +50,7 @@ class Memory:
     fetched: list[str] = dataclasses.field(default_factory=list)
     referrers: dict[str, list[object]] = dataclasses.field(default_factory=dict)
     refuses: ImagerError | None = None
+    pins: Pins = dataclasses.field(default_factory=Pins)
 
     def image(self, reference: Reference) -> MemoryImage:
         return MemoryImage(self, reference)
