@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,7 @@ class NewCache:
     """A cache to create at `path`: a folder, or a tar if the suffix is that of a tar.
 
     `layer_cache` is a folder of blobs shared between runs. With `force` an existing cache is
-    replaced.
+    replaced. `lock` is the lock of the images.
     """
 
     images: Images
@@ -95,19 +95,35 @@ class NewCache:
     compression: LayerCompression = LayerCompression.NONE
     layer_cache: Path | None = None
     force: bool = False
+    lock: Path | None = None
 
 
 def plan_cache(new: NewCache, reporter: Reporter = QUIET) -> CreationPlan:
     """Plan a cache by reading manifests, without writing it.
 
-    Raises InputError for invalid options or images and if no cache can be created at the path,
+    Raises InputError for invalid options or images, if no cache can be created at the path, and for
+    images that are not those of the lock;
     DependencyError if a registry fails, HostError if the layer cache cannot be used.
     """
     archive = ArchiveFormat.named(new.path)
     store = None if new.layer_cache is None else BlobStore.open(new.layer_cache)
     options = CreateOptions(new.layout, new.compression, new.images.jobs, store, archive)
     check_creatable(new.path, force=new.force, archive=archive)
-    return plan_creation(new.images.read(reporter, store), new.path, options)
+    gathered = _gathered(new, reporter, store)
+    return plan_creation(gathered, new.path, options)
+
+
+def _gathered(new: NewCache, reporter: Reporter, store: BlobStore | None) -> Gathered:
+    if new.lock is None:
+        return new.images.read(reporter, store)
+    from imager.app.lock.images_lock import check_images
+    from imager.app.lock.model import read_lock
+
+    lock = read_lock(new.lock)
+    registries = replace(new.images.registries, pins=lock.pins)
+    gathered = replace(new.images, registries=registries).read(reporter, store)
+    check_images(lock, gathered, source=str(new.lock))
+    return gathered
 
 
 def create_cache(new: NewCache, reporter: Reporter = QUIET) -> Created:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import cleandoc
 
+from imager.app.lock import errors as _lock
 from imager.bootassets import errors as _bootassets
 from imager.cache import errors as _cache
 from imager.distro import errors as _distro
@@ -22,7 +23,7 @@ from imager.support.errors import ImagerError, InputError
 from imager.talos import errors as _talos
 
 # Importing these modules registers their error classes.
-_ROOMS = (_bootassets, _cache, _distro, _efi, _formats, _image, _node, _oci, _talos)
+_ROOMS = (_bootassets, _cache, _distro, _efi, _formats, _image, _lock, _node, _oci, _talos)
 
 
 @dataclass(frozen=True, slots=True)

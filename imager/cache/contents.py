@@ -26,7 +26,8 @@ class Gathered:
     """The contents of a planned cache: manifests by path in the tree, blobs by digest.
 
     `platforms` are the platforms of the images, `wanted` the requested ones. `names` are the names
-    of the images, without signatures.
+    of the images, without signatures. `asked` are the references that registries were asked for, by
+    the names of what they answered.
     """
 
     manifests: dict[str, bytes] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Gathered:
     warnings: list[str] = field(default_factory=list)
     wanted: tuple[Platform, ...] = ()
     names: set[Reference] = field(default_factory=set)
+    asked: dict[Reference, Reference] = field(default_factory=dict)
 
     @property
     def images(self) -> int:

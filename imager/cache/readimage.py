@@ -15,13 +15,17 @@ from imager.oci.source import ImageSource
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """An image, or a signature of an image, which has no `name`."""
+    """An image, or a signature of an image, which has no `name`.
+
+    `asked` is the reference that a registry was asked for.
+    """
 
     manifests: tuple[tuple[Reference, bytes], ...] = ()
     blobs: tuple[BlobSource, ...] = ()
     platforms: frozenset[Platform] = frozenset()
     warnings: tuple[str, ...] = ()
     name: Reference | None = None
+    asked: Reference | None = None
 
 
 def whole_image(

@@ -71,6 +71,8 @@ def gather(
 def _add_image(gathered: Gathered, image: ReadImage) -> None:
     if image.name is not None:
         gathered.names.add(image.name)
+    if image.asked is not None:
+        gathered.asked[image.manifests[0][0]] = image.asked
     for name, raw in image.manifests:
         gathered.add_manifest(name, raw)
     for blob in image.blobs:
@@ -105,7 +107,7 @@ class _Reader:
         root, host = image.locate()
         if name.digest not in (None, root.digest):
             raise InvalidImageListError(f"{reference} is not {name}: its digest is {root.digest}")
-        read = self._image(name, image, root=root)
+        read = replace(self._image(name, image, root=root), asked=reference)
         if not self.selection.signatures:
             return [read]
         # If a mirror has the image, the registry itself may be unreachable.

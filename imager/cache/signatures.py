@@ -68,7 +68,8 @@ def _whole(
         if isinstance(root.document, Index):
             parts = [image.manifest(entry.digest) for entry in root.document.manifests]
         cached = replace(name, tag=image.reference.tag, digest=None)
-        return whole_image(cached, image, root=root, parts=parts)
+        asked = replace(image.reference, digest=None)
+        return replace(whole_image(cached, image, root=root, parts=parts), asked=asked)
     except (InputError, UnsupportedError) as error:
         return ReadImage(warnings=(_left_out(error),))
 

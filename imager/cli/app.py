@@ -14,6 +14,7 @@ from imager.cli.declare import option
 from imager.cli.explain import explain
 from imager.cli.help import DISPLAY
 from imager.cli.inspect import inspect
+from imager.cli.lock import lock
 from imager.cli.profiles import list_profiles
 from imager.cli.publish import fetch, publish
 from imager.profile.names import builtin_names, is_profile_file
@@ -143,6 +144,7 @@ app.command("profiles", rich_help_panel=_PREPARE)(list_profiles)
 app.command("publish", rich_help_panel=_SHARE)(publish)
 app.command("fetch", rich_help_panel=_SHARE)(fetch)
 app.command("inspect", rich_help_panel=_READ)(inspect)
+app.command("lock", rich_help_panel=_PREPARE)(lock)
 app.command("explain", rich_help_panel="Errors")(explain)
 for _panel, _name, _help in (
     (_PREPARE, "images", "List images and create image caches."),

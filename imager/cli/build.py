@@ -5,20 +5,31 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import typer
 
-from imager.cli.build_options import Inputs, Output, Problem, SecureBoot, profile_layer
+from imager.cli.build_options import Inputs, Output, Problem, SecureBoot, Shape
+from imager.cli.layers import opened_layers
+from imager.cli.lock import Locked
 from imager.cli.options import Registries, Results
 from imager.cli.release_options import ReleaseFiles
 from imager.support.errors import InputError
-from imager.support.inputs import input_name
+
+if TYPE_CHECKING:
+    from imager.app.build import BuildOptions
+    from imager.app.lock.model import Lock
+    from imager.app.opened_profile import OpenedProfile
+    from imager.support.reporter import Reporter
 
 
 def build(
     context: typer.Context,
     *,
     inputs: Inputs,
+    locked: Locked,
+    shape: Shape,
     output: Output,
     release: ReleaseFiles,
     secureboot: SecureBoot,
@@ -27,24 +38,17 @@ def build(
 ) -> None:
     """Build the profile that the command is named after."""
     from imager.app.build import BuildOptions, planned_build, push_build, write_build
-    from imager.app.container_images import Pulling
-    from imager.app.opened_profile import opened_profile
-    from imager.app.profiles import is_name, read_layer
     from imager.cli import build_text
-    from imager.cli.naming import Naming
     from imager.cli.push import pushed_json, pushed_text
 
     _check([*output.problems(as_json=display.json_output), *release.problems(output)])
     source = context.info_name or ""
-    given = profile_layer(inputs, output, secureboot)
-    written = read_layer(source)
-    naming = Naming({} if is_name(source) else written, given)
     options = BuildOptions(
         output=output.place(),
         assets=inputs.asset_place(),
         layer_cache=inputs.layer_cache,
         registries=registries.settings(),
-        require_images=inputs.require_images or (),
+        require_images=output.require_images or (),
         verify=output.verify,
         checksum=output.checksum,
         dry_run=output.dry_run,
@@ -58,14 +62,17 @@ def build(
     )
     reporter = display.reporter()
     started = time.monotonic()
-    pulling = Pulling(options.registries, options.layer_cache, reporter)
-    with (
-        naming.errors(),
-        opened_profile(
-            (written, given), pulling, source=input_name(source), name=naming.of
-        ) as opened,
-        planned_build(opened.profile, options, reporter, overlay=opened.overlay) as build_plan,
-    ):
+    lock = locked.read()
+    if lock:
+        options = _pinned(options, lock)
+    groups = (inputs, shape, secureboot)
+    with ExitStack() as stack:
+        opened, naming = stack.enter_context(opened_layers(source, groups, options, reporter))
+        if lock:
+            _check_lock(lock, opened, options, reporter, source=str(locked.locked))
+        build_plan = stack.enter_context(
+            planned_build(opened.profile, options, reporter, overlay=opened.overlay)
+        )
         planned = naming.notes(build_plan)
         if output.dry_run:
             text = build_text.files_text if output.files else build_text.plan_text
@@ -84,6 +91,25 @@ def build(
         display.summary_beside(build_text.result_text, planned, written_file, seconds)
         return
     display.summary(build_text.result_text, build_text.result_json, planned, written_file, seconds)
+
+
+# What few builds need is loaded by those alone.
+
+
+def _pinned(options: BuildOptions, lock: Lock) -> BuildOptions:
+    """Return the options of a locked build; see `locked_options`."""
+    from imager.app.lock.build_lock import locked_options
+
+    return locked_options(options, lock)
+
+
+def _check_lock(
+    lock: Lock, opened: OpenedProfile, options: BuildOptions, reporter: Reporter, *, source: str
+) -> None:
+    """Check that the build is what is locked; see `check_lock`."""
+    from imager.app.lock.build_lock import check_lock
+
+    check_lock(lock, opened, options, reporter, source=source)
 
 
 def _check(problems: Sequence[Problem]) -> None:

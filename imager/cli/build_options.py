@@ -74,7 +74,6 @@ class Inputs:
         option("PATH|REF", CACHE_HELP),
         Field("input.imageCache", convert=build_fields.image_cache),
     ] = None
-    require_images: RequiredImages = None
     layer_cache: LayerCacheFolder = None
     assets: Annotated[
         str | None,
@@ -154,8 +153,40 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """The options for what is made, which the profile has too."""
+
+    PANEL: ClassVar[str] = OUTPUT
+
+    output_kind: Annotated[
+        OutputKindName | None,
+        option(None, "Kind of output.", default=_OF_PROFILE),
+        Field("output.kind"),
+    ] = None
+    out_format: Annotated[
+        OutFormatName | None,
+        option(None, "Compression of the output.", default=_OF_PROFILE),
+        Field("output.outFormat"),
+    ] = None
+    image_disk_size: Annotated[
+        str | None,
+        option(
+            "SIZE",
+            "Total size of a disk or stick, such as 4GiB.",
+            default="Talos's size, or the smallest that works",
+        ),
+        Field("output.imageOptions.diskSize"),
+    ] = None
+    bootloader: Annotated[
+        BootloaderName | None,
+        option(None, "Bootloader of the output.", default="depends on the Talos release"),
+        Field("output.imageOptions.bootloader", "output.isoOptions.bootloader"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
-    """The options for the kind and location of the output."""
+    """The options for the place of the output, and how it is written."""
 
     PANEL: ClassVar[str] = OUTPUT
 
@@ -189,30 +220,7 @@ class Output:
     no_clobber: Annotated[
         bool, flag("--no-clobber", "Fail rather than replace an existing output.")
     ] = False
-    output_kind: Annotated[
-        OutputKindName | None,
-        option(None, "Kind of output.", default=_OF_PROFILE),
-        Field("output.kind"),
-    ] = None
-    out_format: Annotated[
-        OutFormatName | None,
-        option(None, "Compression of the output.", default=_OF_PROFILE),
-        Field("output.outFormat"),
-    ] = None
-    image_disk_size: Annotated[
-        str | None,
-        option(
-            "SIZE",
-            "Total size of a disk or stick, such as 4GiB.",
-            default="Talos's size, or the smallest that works",
-        ),
-        Field("output.imageOptions.diskSize"),
-    ] = None
-    bootloader: Annotated[
-        BootloaderName | None,
-        option(None, "Bootloader of the output.", default="depends on the Talos release"),
-        Field("output.imageOptions.bootloader", "output.isoOptions.bootloader"),
-    ] = None
+    require_images: RequiredImages = None
     verify: Annotated[
         bool,
         option(
@@ -314,7 +322,7 @@ def _fields() -> Mapping[str, Field]:
     """Return the profile fields that each option sets, by option."""
     return {
         name: each
-        for group in (Inputs, Output, SecureBoot)
+        for group in (Inputs, Shape, SecureBoot)
         for name, hint in hints_of(group).items()
         for each in getattr(hint, "__metadata__", ())
         if isinstance(each, Field)
@@ -331,7 +339,7 @@ def field_options() -> Mapping[str, str]:
     }
 
 
-def profile_layer(*groups: Inputs | Output | SecureBoot) -> Mapping[str, Any]:
+def profile_layer(*groups: Inputs | Shape | SecureBoot) -> Mapping[str, Any]:
     """Return the given options as a layer to merge over a profile."""
     from imager.profile.load import merged
 

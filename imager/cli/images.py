@@ -11,6 +11,7 @@ from imager.cli.certgen import cache_cert_gen
 from imager.cli.commands import App
 from imager.cli.declare import argument, flag, option
 from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
+from imager.cli.lock import Locked, images_lock
 from imager.cli.options import (
     ImageOptions,
     Jobs,
@@ -164,7 +165,7 @@ class Output:
     """,
 )
 def cache_create(
-    *, inputs: Inputs, output: Output, registries: Registries, display: Results
+    *, inputs: Inputs, locked: Locked, output: Output, registries: Registries, display: Results
 ) -> None:
     """Create an image cache. Pass it to the profiles with --image-cache."""
     from imager.app.create_cache import NewCache, plan_cache
@@ -181,6 +182,7 @@ def cache_create(
         LayerCompression(output.layer_compression),
         inputs.layer_cache,
         output.force,
+        locked.locked,
     )
     plan = plan_cache(new, reporter)
     if output.dry_run:
@@ -202,3 +204,4 @@ for _command in (
     cachechanges.cache_prune,
 ):
     app.command(_command.__name__.replace("_", "-"), rich_help_panel=CACHES)(_command)
+app.command("lock", rich_help_panel=LISTS)(images_lock)

@@ -108,6 +108,16 @@ def schema(*, display: Display) -> None:  # noqa: ARG001 - only the schema is pr
     typer.echo(json.dumps(profile_schema(), indent=2))
 
 
+@app.command("lock-schema")
+def print_lock_schema(*, display: Display) -> None:  # noqa: ARG001 - only the schema is printed
+    """Print the JSON schema of a lock file."""
+    import json
+
+    from imager.app.lock.model import lock_schema
+
+    typer.echo(json.dumps(lock_schema(), indent=2))
+
+
 @app.command("reference")
 def print_reference(*, display: Display) -> None:  # noqa: ARG001 - nothing else is printed
     """Print all fields of a profile, in Markdown."""

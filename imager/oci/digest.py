@@ -10,7 +10,10 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from imager.content.extents import Content
+from imager.content.reading import hash_content
 from imager.oci.errors import InvalidReferenceError
 from imager.support.errors import UnsupportedError
 
@@ -53,6 +56,11 @@ class Digest:
     def of(cls, data: bytes) -> Digest:
         """Compute the digest of `data`."""
         return cls(hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def of_file(cls, path: Path) -> Digest:
+        """Compute the digest of a file; raises OSError, or OutputError if it shrinks."""
+        return cls(hash_content(Content.of_file(path)).hex())
 
     @property
     def file_name(self) -> str:

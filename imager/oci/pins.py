@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from imager.oci.digest import Digest
@@ -15,12 +15,6 @@ class Pins:
 
     digests: Mapping[Reference, Digest] = field(default_factory=dict)
     known: frozenset[Digest] = frozenset()
-
-    @classmethod
-    def of(cls, pinned: Iterable[tuple[Reference, Digest]]) -> Pins:
-        """Return the pins of references, with or without a tag, to digests."""
-        pairs = tuple(pinned)
-        return cls(dict(pairs), frozenset(digest for _, digest in pairs))
 
     def pinned(self, reference: Reference) -> Reference:
         """Return `reference` with its pinned digest, unless it has one of its own."""

@@ -49,6 +49,7 @@ NO_JSON = {
     "imager images cache-serve",
     "imager profile init",
     "imager profile schema",
+    "imager profile lock-schema",
     "imager profile reference",
 }
 

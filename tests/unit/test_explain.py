@@ -25,10 +25,11 @@ from tests.lib.tools.cli import run
 
 # People search for them, and programs compare them: none may change or go.
 IDS = """
-access-denied already-exists damaged-cache damaged-volume dependency-failed disk-too-small
-host-problem impossible-bootloader impossible-name incomplete-cache internal-error invalid-artifact
+access-denied already-exists changed-since-lock damaged-cache damaged-volume dependency-failed
+disk-too-small host-problem impossible-bootloader impossible-name incomplete-cache internal-error
+invalid-artifact
 invalid-efi-binary invalid-extensions invalid-image invalid-image-list invalid-input invalid-key
-invalid-machine-config invalid-manifests invalid-meta invalid-profile invalid-reference
+invalid-lock invalid-machine-config invalid-manifests invalid-meta invalid-profile invalid-reference
 invalid-registry-settings invalid-version missing-program mount-failed no-space not-an-image-cache
 not-found overlay-failed permission-denied program-failed read-or-write-failed registry-failed
 registry-unreachable signer-failed unsafe-address unsuitable-device unsupported

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from imager.oci.digest import Digest
+from imager.oci.pins import Pins
+from imager.oci.reference import Reference, is_strict_reference
+from imager.support.errors import ImagerError
 
 
 class InputKind(enum.Enum):
@@ -19,7 +26,24 @@ class InputKind(enum.Enum):
     IMAGE_CACHE = "image-cache"
     MACHINE_CONFIGURATION = "machine-configuration"
     CERTIFICATE = "certificate"
+    PUBLIC_KEY = "public-key"
     IMAGE = "image"
+
+
+def _digest(value: Any) -> Digest:
+    try:
+        return value if isinstance(value, Digest) else Digest.parse(value)
+    except (ImagerError, TypeError) as error:
+        raise ValueError("not sha256: and 64 hexadecimal digits") from error
+
+
+# As text in a file, with a check.
+_Digest = Annotated[
+    Digest,
+    PlainValidator(_digest),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +59,24 @@ class BuildInput:
     kind: InputKind
     name: str
     place: str
-    digest: Digest
+    digest: _Digest
+
+    @property
+    def reference(self) -> Reference | None:
+        """The place as a reference to a registry; None for another place."""
+        return Reference.parse(self.place) if is_strict_reference(self.place) else None
+
+    def __str__(self) -> str:
+        return f"{self.place}@{self.digest}" if self.reference else str(self.digest)
+
+
+def pins_of(inputs: Iterable[BuildInput]) -> Pins:
+    """Return the pins of all inputs that are in registries; all digests are known."""
+    pinned = tuple(inputs)
+    return Pins(dict(_pinned(pinned)), frozenset(each.digest for each in pinned))
+
+
+def _pinned(inputs: Iterable[BuildInput]) -> Iterator[tuple[Reference, Digest]]:
+    for each in inputs:
+        if reference := each.reference:
+            yield reference, each.digest

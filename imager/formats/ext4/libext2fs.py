@@ -153,6 +153,13 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def library_version() -> str:
+    """Return the version of libext2fs; raises DependencyError if it is missing."""
+    found = c_char_p()
+    _library().ext2fs_get_library_version(ctypes.byref(found), None)
+    return (found.value or b"").decode("ascii", "replace")
+
+
 def _call(name: str, *arguments: object) -> None:
     library = _library()
     code: int = getattr(library, name)(*arguments)

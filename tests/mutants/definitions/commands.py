@@ -25,8 +25,8 @@ MUTANTS = (
     Mutant(
         "every command loads what reads profiles",
         "imager/cli/build.py",
-        "from imager.support.inputs import input_name\n",
-        "from imager.profile import load as load\nfrom imager.support.inputs import input_name\n",
+        "from imager.cli.lock import Locked\n",
+        "from imager.cli.lock import Locked\nfrom imager.profile import load as load\n",
         "tests/unit/test_imports.py::test_help_needs_neither_libraries_nor_the_network",
     ),
     Mutant(
