@@ -25,6 +25,7 @@ pytestmark = pytest.mark.oracle
 
 VERSION = "v1.12.0"
 NAMES = ("vmlinuz", "initramfs.xz", "systemd-boot.efi", "systemd-stub.efi")
+UKI = "secureboot-metal-uki"
 SECRET = "machine: {token: not-to-be-shown}"
 
 
@@ -185,13 +186,19 @@ def test_a_lock_pins_certificates_and_nothing_of_a_private_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys, file = generated(tmp_path / "keys"), tmp_path / "imager.lock"
+    for path in keys.glob("*.auth"):
+        path.unlink()  # the build makes them
+    signer = {"keyPath": str(keys / "uki-signing-key.pem")}
+    fields = {"secureboot": {"secureBootSigner": signer}}
+    profile = tmp_path / "signed.yaml"
+    profile.write_text(yaml.safe_dump({"baseProfileName": UKI, "input": fields}))
     options = ("--assets", real_assets(), "--secureboot-dir", keys)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    assert invoke("lock", "secureboot-metal-uki", *options, "-o", file).exit_code == 0
+    assert invoke("lock", profile, *options, "-o", file).exit_code == 0
     # The variables have the pinned time.
     monkeypatch.delenv("SOURCE_DATE_EPOCH")
     locked = ("--locked", file, "--dry-run")
-    assert invoke("secureboot-metal-uki", *options, *locked).exit_code == 0
+    assert invoke(profile, *options, *locked).exit_code == 0
     text = file.read_text()
     certificate = keys / "uki-signing-cert.pem"
     said = tool("openssl", "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256")
@@ -201,7 +208,7 @@ def test_a_lock_pins_certificates_and_nothing_of_a_private_key(
         assert sha256(key.read_bytes()) not in text
     other = generated(tmp_path / "other")
     options = ("--assets", real_assets(), "--secureboot-dir", other)
-    done = invoke("secureboot-metal-uki", *options, *locked)
+    done = invoke(UKI, *options, *locked)
     named = [line.split(": ")[0].strip() for line in done.message.splitlines()[1:6]]
     names = ("KEK", "PK", "db", "secureBootSigner")
     assert named == [*(f"certificate {name}" for name in names), "public-key pcrSigner"]

@@ -62,13 +62,13 @@ MUTANTS = (
         "imager/app/lock/build_lock.py",
         '    "input": True,\n',
         "",
-        f"{_ORACLE}::test_a_locked_build_stays_when_all_tags_have_moved",
+        f"{_ORACLE}::test_a_lock_pins_certificates_and_nothing_of_a_private_key",
     ),
     Mutant(
         "an overlay image is opened before it is pinned",
         "imager/cli/build.py",
-        "        options = locked_options(options, lock)\n    groups",
-        "        pass\n    groups",
+        "options = _pinned(options, lock)",
+        "pass",
         f"{_ORACLE}::test_the_profile_of_a_pinned_overlay_image_is_the_base",
     ),
     Mutant(
