@@ -18,6 +18,7 @@ from imager.app.lock.model import Lock, lock_schema, lock_text, read_lock
 from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 from imager.support.errors import InputError
+from tests.lib.tools.cli import invoke
 
 ONE, TWO = Digest("1" * 64), Digest("2" * 64)
 CACHE = BuildInput(InputKind.IMAGE_CACHE, "input.imageCache", "registry.local/cache:v1", ONE)
@@ -170,3 +171,28 @@ def of(**fields: Any) -> Lock:
 )
 def test_differences(new: Lock, found: list[str]) -> None:
     assert [change.difference() for change in changes(LOCK, new)] == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "words"),
+    [
+        ("none", ("lock", "cmdline", "--update"), "--update: {file} does not exist"),
+        ("images", ("lock", "cmdline"), "{file} exists"),
+        ("images", ("cmdline", "--dry-run", "--locked"), "{file} locks a list of images, not a"),
+        ("build", ("cmdline", "--dry-run", "--no-verify", "--locked"), "--no-verify does not"),
+        ("damaged", ("lock", "cmdline", "--update"), "{file} is not valid JSON"),
+    ],
+)
+def test_a_lock_that_does_not_fit(
+    kind: str, command: tuple[str, ...], words: str, assets: Path, tmp_path: Path
+) -> None:
+    file, profile = tmp_path / "imager.lock", tmp_path / "profile.yaml"
+    profile.write_text("output: {kind: cmdline}\n")
+    texts = {"build": lock_text(LOCK), "images": lock_text(Lock(imager="0.1.0")), "damaged": "{"}
+    if kind in texts:
+        file.write_text(texts[kind])
+    argv = [str(profile) if word == "cmdline" else word for word in command]
+    named = () if argv[-1] == "--locked" else ("-o",)
+    done = invoke(*argv, *named, file, "--assets", assets)
+    assert done.exit_code == 2
+    assert words.format(file=file) in done.message

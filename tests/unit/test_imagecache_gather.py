@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from imager.app.lock.images_lock import lock_images
 from imager.cache.blobstore import BlobStore
 from imager.cache.contents import Gathered
 from imager.cache.resolve import gather
@@ -53,7 +54,7 @@ class Memory:
     pins: Pins = dataclasses.field(default_factory=Pins)
 
     def image(self, reference: Reference) -> MemoryImage:
-        return MemoryImage(self, reference)
+        return MemoryImage(self, self.pins.pinned(reference))
 
     def add(self, data: bytes) -> bytes:
         self.blobs[f"sha256:{sha256(data)}"] = data
@@ -657,6 +658,22 @@ def test_listed_referrers_are_cached_under_the_tag_that_clients_ask_for() -> Non
     assert gathered(memory, f"{HOST}/app:v1", selection=SIGNED).manifests == found.manifests
     plain = gathered(memory, f"{HOST}/app:v1")
     assert len(plain.manifests) == 2
+
+
+def test_a_lock_leaves_out_what_came_later() -> None:
+    memory = Memory()
+    image = make_image(memory, config_of("amd64"), tag="v1")
+    referrer(memory, image, b"one")
+    plain = make_image(memory, config_of("amd64", of="plain"), tag="v2")
+    images = [f"{HOST}/app:v1", f"{HOST}/app:v2"]
+    before = gathered(memory, *images, selection=SIGNED)
+    memory.pins = lock_images(before).pins
+    referrer(memory, image, b"two")
+    referrer(memory, plain, b"three")
+    memory.tags["v1"] = make_image(memory, config_of("arm64"), tag="v3")
+    assert gathered(memory, *images, selection=SIGNED).manifests == before.manifests
+    memory.pins = Pins()
+    assert gathered(memory, *images, selection=SIGNED).manifests != before.manifests
 
 
 def test_a_list_and_a_tag_are_joined() -> None:

@@ -30,6 +30,13 @@ MUTANTS = (
         f"{_ORACLE}::test_a_locked_list_of_images_stays_when_all_tags_have_moved",
     ),
     Mutant(
+        "a referrer that is newer than its lock is cached",
+        "imager/cache/signatures.py",
+        "for entry in found if not pins.leaves_out(entry.digest)",
+        "for entry in found",
+        "tests/unit/test_imagecache_gather.py::test_a_lock_leaves_out_what_came_later",
+    ),
+    Mutant(
         "the place of a reference may change",
         "imager/app/lock/changes.py",
         "(each.digest, each.place if each.reference else None)",
