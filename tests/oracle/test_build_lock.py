@@ -146,6 +146,8 @@ def test_all_that_changed_is_named_at_once(registry: RunningRegistry, tmp_path: 
     lock = json.loads(site.file.read_text())
     lock["programs"]["mksquashfs"] = "1.0"
     lock["packages"]["pycdlib"] = "0.1"
+    (extension,) = (each for each in lock["inputs"] if each["kind"] == "system-extension")
+    extension["digest"] = gone = f"sha256:{'1' * 64}"
     site.file.write_text(json.dumps(lock))
     fields = yaml.safe_load(site.profile.read_text())
     fields["input"]["imageCache"] = {"imageRef": f"{registry.host}/lock/other:v1"}
@@ -167,13 +169,15 @@ def test_all_that_changed_is_named_at_once(registry: RunningRegistry, tmp_path: 
     error = json.loads(done.stdout)["error"]
     assert error["id"] == "changed-since-lock"
     first, *lines = error["message"].splitlines()
-    assert first == f"{site.file}: 7 differences"
+    assert first == f"{site.file}: 8 differences"
     starts = (
         "SOURCE_DATE_EPOCH: pinned 1704067200, found 315532800; unset it",
         "profile.customization.extraKernelArgs: pinned [], found ['quiet']; correct the profile",
         "boot-asset vmlinuz: pinned sha256:",
         f"image-cache input.imageCache: pinned {registry.host}/lock/cache:v1@sha256:",
         "machine-configuration customization.embeddedMachineConfiguration: pinned sha256:",
+        f"system-extension input.systemExtensions[0]: pinned {extension['place']}@{gone}, found"
+        f" nothing; name {extension['place']} again, or push the pinned image again",
         "mksquashfs: pinned 1.0, found 4.",
         "pycdlib: pinned 0.1, found ",
     )

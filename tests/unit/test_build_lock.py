@@ -64,7 +64,7 @@ CHANGED: dict[str, Callable[[dict[str, Any]], object]] = {
     "inputs.0.more": lambda lock: lock["inputs"][0].update(more="x"),
     "sourceDateEpoch": lambda lock: lock.update(sourceDateEpoch=-1),
     "programs.mksquashfs": lambda lock: lock["programs"].update(mksquashfs="x" * 5000),
-    "profile": lambda lock: lock.update(profile=[]),
+    "profile": lambda lock: lock.update(profile={"deep": json.loads("[" * 500 + "]" * 500)}),
     "other": lambda lock: lock.update(other=1),
     "imager": lambda lock: lock.pop("imager"),
 }

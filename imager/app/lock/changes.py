@@ -92,7 +92,9 @@ def _identity(each: BuildInput | None) -> object:
 def _remedy(pinned: BuildInput | None, found: BuildInput | None) -> str:
     if pinned is None:
         return "leave it out"
-    if pinned.reference and (found is None or found.place != pinned.place):
+    if pinned.reference and found is None:
+        return f"name {pinned.place} again, or push the pinned image again"
+    if pinned.reference and found and found.place != pinned.place:
         return f"name {pinned.place} again"
     what = "file" if pinned.kind in _IN_FILES else "input"
     at = f" at {pinned.place}" if pinned.place else ""

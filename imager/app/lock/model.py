@@ -7,11 +7,11 @@ version control shows what moved.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from imager.app.lock.errors import InvalidLockError
 from imager.app.lock.inputs import BuildInput, pins_of
@@ -21,7 +21,26 @@ from imager.support.errors import InputError
 from imager.support.inputs import input_name, read_input
 
 _MOST_PROBLEMS = 10
+_DEEPEST = 16
 _Text = Annotated[str, Field(max_length=4096)]
+
+
+def _shallow(value: Any) -> Any:
+    if not _is_shallow(value, _DEEPEST):
+        raise ValueError(f"nested more than {_DEEPEST} deep")
+    return value
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    within: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        within = value.values()
+    elif isinstance(value, list):
+        within = value
+    return levels > 0 and all(_is_shallow(each, levels - 1) for each in within)
+
+
+_Profile = Annotated[Mapping[str, Any], BeforeValidator(_shallow)]
 
 
 class Lock(BaseModel):
@@ -37,7 +56,7 @@ class Lock(BaseModel):
         lt=1 << 33,
         description="Time in the output, in seconds since 1970; null for a list of images.",
     )
-    profile: Mapping[str, Any] | None = Field(
+    profile: _Profile | None = Field(
         default=None,
         description="The finished profile without its inputs; null for a list of images.",
     )

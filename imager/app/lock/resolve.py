@@ -28,7 +28,7 @@ from imager.efi.secureboot import SecureBoot
 from imager.image.extensions.extension import MANIFEST
 from imager.oci.archive import open_archive
 from imager.oci.digest import Digest
-from imager.oci.errors import InvalidImageError
+from imager.oci.errors import InvalidImageError, NotFoundError
 from imager.oci.location import split_name
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
@@ -61,7 +61,8 @@ def resolved_inputs(
 ) -> Resolved:
     """Resolve the inputs of a build of `opened`; raises as its build for those that are unusable.
 
-    A reference is resolved by the pins of `options.registries`, if there are any.
+    A reference is resolved by the pins of `options.registries`, if there are any; a pinned image
+    that its registry no longer has is left out.
     """
     profile = opened.profile
     with ExitStack() as stack:
@@ -158,6 +159,9 @@ class _Resolver:
 
     def images(self) -> Iterator[BuildInput]:
         """Yield the images that the output is made of."""
+        return (found for found in self._images() if found)
+
+    def _images(self) -> Iterator[BuildInput | None]:
         given, kind = self.profile.input, self.profile.output.kind
         own = [find_arch(self.profile.arch)]
         if kind not in _PLAIN:
@@ -172,7 +176,7 @@ class _Resolver:
         if given.image_cache and kind.is_medium:
             yield self._cache(given.image_cache, own[0])
 
-    def _overlays(self, own: list[Arch]) -> Iterator[BuildInput]:
+    def _overlays(self, own: list[Arch]) -> Iterator[BuildInput | None]:
         overlay, installer = self.profile.overlay, self.profile.input.overlay_installer
         if overlay is None:
             return
@@ -181,7 +185,7 @@ class _Resolver:
         if installer and self.profile.output.kind is OutputKind.INSTALLER:
             yield self._image(InputKind.OVERLAY, "input.overlayInstaller", installer, own)
 
-    def _cache(self, asset: ContainerAsset, arch: Arch) -> BuildInput:
+    def _cache(self, asset: ContainerAsset, arch: Arch) -> BuildInput | None:
         kind, name = InputKind.IMAGE_CACHE, "input.imageCache"
         if asset.image_ref:
             return self._image(kind, name, asset, [arch])
@@ -191,18 +195,24 @@ class _Resolver:
 
     def _image(
         self, kind: InputKind, name: str, asset: ContainerAsset, arches: list[Arch]
-    ) -> BuildInput:
+    ) -> BuildInput | None:
         place = place_of(asset)
         with self.pulling.reporter.waiting(f"resolving {place}"):
             digest = self._remote(asset) if asset.image_ref else self._local(asset, arches)
-        return BuildInput(kind, name, place, digest)
+        return BuildInput(kind, name, place, digest) if digest else None
 
-    def _remote(self, asset: ContainerAsset) -> Digest:
-        """Return the digest of a reference; no request is sent for one that has or is pinned."""
+    def _remote(self, asset: ContainerAsset) -> Digest | None:
+        """Return the digest of a reference; None for a pinned image that is gone."""
         puller = self.pulling.puller(asset, self.stack)
         client = RegistryClient.from_settings(puller.registries)
-        image = client.image(Reference.parse_strict(asset.image_ref))
-        return image.reference.digest or image.root().digest
+        reference = Reference.parse_strict(asset.image_ref)
+        image = client.image(reference)
+        try:
+            return image.root().digest
+        except NotFoundError:
+            if image.reference == reference:
+                raise
+            return None
 
     def _local(self, asset: ContainerAsset, arches: list[Arch]) -> Digest:
         path, _ = split_name(Path(place_of(asset)))
