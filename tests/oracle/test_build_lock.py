@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -216,6 +217,33 @@ def test_a_lock_pins_certificates_and_nothing_of_a_private_key(
     named = [line.split(": ")[0].strip() for line in done.message.splitlines()[1:6]]
     names = ("KEK", "PK", "db", "secureBootSigner")
     assert named == [*(f"certificate {name}" for name in names), "public-key pcrSigner"]
+
+
+def test_inputs_on_this_machine_are_pinned_by_their_contents(assets: Path, tmp_path: Path) -> None:
+    flat, tar, layout = (tmp_path / name for name in ("flat", "tool.tar", "layout"))
+    file = tmp_path / "imager.lock"
+    options = (
+        *("--assets", assets, "--image-cache", flat, "--system-extension-image", tar),
+        *("--system-extension-image", f"oci:{layout}", "--talos-version", VERSION),
+    )
+
+    def write(release: int) -> None:
+        make_flat(flat, images=release)
+        added = {"rootfs/usr/local/t": b"%d" % release}
+        layer_tar(tar, {"manifest.yaml": manifest("tar"), **added})
+        shutil.rmtree(layout, ignore_errors=True)
+        MadeImage.of([{"manifest.yaml": manifest("layout"), **added}]).write_layout(layout)
+
+    write(1)
+    assert invoke("lock", "iso", *options, "-o", file).exit_code == 0
+    locked = ("--locked", file, "--dry-run")
+    write(1)
+    assert invoke("iso", *options, *locked).exit_code == 0
+    write(2)
+    said = invoke("iso", *options, *locked).message.splitlines()
+    names = ("imageCache", "systemExtensions[0]", "systemExtensions[1]")
+    assert [line.split(": ")[0].rpartition("input.")[2] for line in said[1:4]] == [*names]
+    assert said[0].endswith(": 3 differences")
 
 
 def test_every_program_that_runs_is_pinned(

@@ -37,6 +37,20 @@ MUTANTS = (
         "tests/unit/test_imagecache_gather.py::test_a_lock_leaves_out_what_came_later",
     ),
     Mutant(
+        "the digest of a cache is that of its first file",
+        "imager/cache/digest.py",
+        "for file in cache.files:",
+        "for file in cache.files[:1]:",
+        f"{_ORACLE}::test_inputs_on_this_machine_are_pinned_by_their_contents",
+    ),
+    Mutant(
+        "a pinned image that is gone ends the check",
+        "imager/app/lock/resolve.py",
+        "            if image.reference == reference:\n",
+        "            if True:\n",
+        f"{_ORACLE}::test_all_that_changed_is_named_at_once",
+    ),
+    Mutant(
         "the place of a reference may change",
         "imager/app/lock/changes.py",
         "(each.digest, each.place if each.reference else None)",
