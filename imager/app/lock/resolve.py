@@ -118,10 +118,10 @@ def _asset_inputs(assets: BootAssets, kind: OutputKind) -> Iterator[BuildInput]:
 def _grub_inputs(
     profile: Profile, version: TalosVersion, assets: BootAssets
 ) -> Iterator[BuildInput]:
-    """Yield the files of GRUB; without any, the build fails, if it needs them."""
+    """Yield the files of GRUB; if they are missing or damaged, the build says so."""
     arch = find_arch(profile.arch)
     if arch.grub_bios:
-        with suppress(BootAssetError):
+        with suppress(BootAssetError, OSError, ValueError):
             folder = find_bios_grub(arch, given=assets.place)
             names = bios_files((folder / MODULE_LIST).read_text("ascii"))
             lines = (f"{Digest.of_file(folder / name)} {name}\n" for name in sorted(names))
