@@ -147,6 +147,15 @@ $(CONFORMANCE): | $(VENV)/installed packages-test
 
 conformance: $(CONFORMANCE) ## Build the conformance tests for OCI registries.
 
+# The definition of Tekton's resources, with the schema that the example of a pipeline is held against.
+TEKTON_MODULE  := github.com/tektoncd/pipeline
+TEKTON_VERSION := v1.6.0
+TEKTON         := .cache/tools/tekton-$(TEKTON_VERSION)/300-task.yaml
+$(TEKTON): | $(VENV)/installed packages-test
+	mkdir -p $(dir $@)
+	source=$$($(GO) mod download -json $(TEKTON_MODULE)@$(TEKTON_VERSION) | jq -er .Dir) && \
+	  cp --no-preserve=mode "$$source/config/300-crds/300-task.yaml" $@
+
 TALOS_ORACLE := .cache/tools/talos-oracle/talos-oracle
 $(TALOS_ORACLE): $(wildcard tests/talos_oracle/*) | $(VENV)/installed
 	mkdir -p $(dir $@)
@@ -213,9 +222,9 @@ unit-lowest unit-newest: unit-%: install
 
 # Packages first: apt takes one job at a time.
 test-setup: packages-test
-	$(MAKE) --no-print-directory --jobs=4 $(CRANE) $(ORAS) $(CONFORMANCE) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
+	$(MAKE) --no-print-directory --jobs=4 $(CRANE) $(ORAS) $(CONFORMANCE) $(TEKTON) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
 
-TEST_NEEDS := packages-test $(CRANE) $(ORAS) $(CONFORMANCE) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
+TEST_NEEDS := packages-test $(CRANE) $(ORAS) $(CONFORMANCE) $(TEKTON) $(TALOS_ORACLE) $(OVERLAYS) $(ALL_ASSETS)
 
 test-quick: $(TEST_NEEDS)
 	$(BIN)/pytest -n 2 -q -m '(not boot or smoke) and not container and not root'
