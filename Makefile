@@ -41,7 +41,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock crane oras cosign-verdicts conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type dead check unit test test-all \
-        test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed coverage bench image man clean packages-%
+        test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed coverage bench image release man clean packages-%
 
 help: ## Show what can be made.
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,7 +83,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
         --custom-compile-command 'make lock'
 lock: install ## Pin the newest versions of all Python packages in requirements/.
 	$(LOCK) requirements/build.in --output-file requirements/build.lock
-	$(LOCK) pyproject.toml --output-file requirements/run.lock
+	$(LOCK) pyproject.toml --extra sbom --output-file requirements/run.lock
 	$(LOCK) pyproject.toml --extra dev --extra sigstore --constraint requirements/run.lock --output-file requirements/dev.lock
 
 ASSET_CODE := $(wildcard imager/bootassets/*.py imager/distro/*.py imager/distro/witness/*)
@@ -267,6 +267,12 @@ image: ## Build the container image; BASE_IMAGE and SOURCE are build arguments o
 	docker build --tag imager \
 	  --build-arg VERSION="$$(git describe --tags --always)" --build-arg REVISION="$$(git rev-parse HEAD)" \
 	  $(if $(BASE_IMAGE),--build-arg BASE_IMAGE='$(BASE_IMAGE)') $(if $(SOURCE),--build-arg SOURCE='$(SOURCE)') .
+
+# SIGN_KEY is a PEM file or a pkcs11: URI. IMAGE=no leaves the container image out, which needs docker buildx.
+release: install ## Make a release of the newest commit: _out/release; see docs/releasing.md.
+	rm -rf '$(OUT)/release'
+	$(BIN)/python -m tests.release '$(OUT)/release' $(if $(filter no,$(IMAGE)),--no-image) \
+	  $(if $(SIGN_KEY),--sign-key '$(SIGN_KEY)') $(if $(SOURCE),--origin '$(SOURCE)') $(if $(BUILDER),--builder-id '$(BUILDER)')
 
 man: install ## Make the manual pages.
 	$(BIN)/python -m imager.cli.manual $(OUT)/man/man1

@@ -55,7 +55,8 @@ def run_make(folder: Path, inputs: Inputs) -> str:
 def run_gitlab(folder: Path, inputs: Inputs) -> str:
     """Run the script of GitLab's job in one shell, with variables as GitLab gives them."""
     template = yaml.safe_load(_GITLAB.read_text())
-    given = {**template["variables"], **inputs.variables(), "CI_JOB_URL": "https://ci.local/1"}
+    login = {"CI_REGISTRY": "ci.local", "CI_REGISTRY_USER": "ci", "CI_REGISTRY_PASSWORD": "x"}
+    given = {**template["variables"], **inputs.variables(), **login, "CI_JOB_URL": "urn:ci:1"}
     script = "\n".join(template["imager"]["script"])
     _run(["sh", "-c", f"set -e\n{script}"], folder, given)
     name, _, published = (folder / "publish.env").read_text().strip().partition("=")

@@ -1,0 +1,1 @@
+"""Make the files of a release of imager: `make release`."""
