@@ -207,7 +207,7 @@ def hashing(job: WriteJob) -> Iterator[Callable[[], str | None]]:
 
     Yields a function that waits for it and returns it in hex; None if it is not requested.
     """
-    if job.disk_sha256:
+    if job.checksum and job.disk_sha256:
         yield job.disk_sha256
         return
     ended = threading.Event()
