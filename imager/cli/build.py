@@ -70,6 +70,8 @@ def build(
         opened, naming = stack.enter_context(opened_layers(source, groups, options, reporter))
         if lock:
             _check_lock(lock, opened, options, reporter, source=str(locked.locked))
+        if options.release.lists_inputs and options.writes_file:
+            options = _resolved(options, opened, reporter)
         build_plan = stack.enter_context(
             planned_build(opened.profile, options, reporter, overlay=opened.overlay)
         )
@@ -110,6 +112,13 @@ def _check_lock(
     from imager.app.lock.build_lock import check_lock
 
     check_lock(lock, opened, options, reporter, source=source)
+
+
+def _resolved(options: BuildOptions, opened: OpenedProfile, reporter: Reporter) -> BuildOptions:
+    """Return the options with the inputs of the build, by whose digests it is then built."""
+    from imager.app.lock.build_lock import described_options
+
+    return described_options(options, opened, reporter)
 
 
 def _check(problems: Sequence[Problem]) -> None:

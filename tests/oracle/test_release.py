@@ -32,6 +32,7 @@ from tests.lib.keys.remote_keys import PIN, SoftToken
 from tests.lib.keys.signing_keys import Keys
 from tests.lib.tools.cli import build, run, tool
 from tests.lib.tools.cosign_blobs import RECORDED, cases
+from tests.lib.volumes.board_images import installer_base
 from tests.unit.test_imports import loaded
 
 pytestmark = pytest.mark.oracle
@@ -203,6 +204,21 @@ def test_no_secret_is_published() -> None:
     assert b"very-secret" not in made
     assert b"private.pem" not in made
     assert f"sha256:{sha256(config.encode())}".encode() in made
+
+
+def test_the_provenance_names_an_image_that_the_output_is_made_from(
+    assets: Path, tmp_path: Path
+) -> None:
+    """The base of an installer, in a layout: by the digest of its manifest."""
+    layout, folder = installer_base(tmp_path), tmp_path / "out"
+    base = ("--base-installer-image", f"oci:{layout}", "--talos-version", "v1.9.0")
+    build("installer", "--assets", assets, *base, "--provenance", "--output", folder)
+    statement = _json(folder / "installer-amd64.tar.provenance.json")
+    found = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    (dependency,) = (each for each in found if each["name"] == "input.baseInstaller")
+    (entry,) = _json(layout / "index.json")["manifests"]
+    assert f"sha256:{dependency['digest']['sha256']}" == entry["digest"]
+    assert dependency["annotations"] == {"kind": "base-installer"}
 
 
 def test_a_second_build_gives_the_same_files(

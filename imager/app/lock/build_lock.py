@@ -9,6 +9,7 @@ from typing import Any
 from imager import __version__
 from imager.app.build import BuildOptions
 from imager.app.lock.changes import raise_changes
+from imager.app.lock.inputs import pins_of
 from imager.app.lock.model import Lock
 from imager.app.lock.resolve import resolved_inputs
 from imager.app.lock.versions import package_versions, program_versions
@@ -53,6 +54,18 @@ def locked_options(options: BuildOptions, lock: Lock) -> BuildOptions:
     """
     registries = replace(options.registries, pins=lock.pins)
     return replace(options, registries=registries, timestamp=locked_time(lock))
+
+
+def described_options(
+    options: BuildOptions, opened: OpenedProfile, reporter: Reporter = QUIET
+) -> BuildOptions:
+    """Return the options of a build whose inputs are listed: they are resolved, and pinned.
+
+    Raises as `resolved_inputs`.
+    """
+    inputs = resolved_inputs(opened, options, reporter).inputs
+    registries = replace(options.registries, pins=pins_of(inputs))
+    return replace(options, registries=registries, release=replace(options.release, inputs=inputs))
 
 
 def locked_time(lock: Lock) -> int:
