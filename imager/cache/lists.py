@@ -10,7 +10,6 @@ NAME=oci:DIR. `images.txt` is thus never parsed as an image name.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -19,7 +18,7 @@ from imager.cache.errors import InvalidImageListError
 from imager.oci.local import LocalKind, parse_entry
 from imager.oci.reference import Reference
 from imager.support.errors import ImagerError, InputError
-from imager.support.inputs import STDIN, input_name, read_input
+from imager.support.inputs import STDIN, input_name, list_lines, read_input
 
 _LARGEST_LIST = 8 << 20
 _SHOWN = 10
@@ -29,16 +28,6 @@ _HINT = (
 )
 _SOURCES = ("docker://", *(f"{kind.value}:" for kind in LocalKind))
 _Parsed = TypeVar("_Parsed")
-_COMMENT = re.compile(r"(?:^|\s)#")
-
-
-def list_lines(text: str) -> Sequence[tuple[int, str]]:
-    """Return the entries in the text of a list, each with its line number from 1.
-
-    A `#` at the start of a line or after white space begins a comment.
-    """
-    lines = (_COMMENT.split(line, maxsplit=1)[0].strip() for line in text.splitlines())
-    return [(number, line) for number, line in enumerate(lines, 1) if line]
 
 
 def read_entries(lists: Sequence[str]) -> Mapping[str, str]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
-from imager.cache.lists import list_lines
 from imager.discover import likeness
 from imager.discover.findings import (
     Finding,
@@ -24,6 +23,7 @@ from imager.discover.scan import known_image, scan
 from imager.oci.local import LocalImage, RemoteEntry, parse_entry
 from imager.oci.reference import is_registry, is_tag
 from imager.support.errors import ImagerError
+from imager.support.inputs import list_lines
 from imager.support.yamlpaths import fields_at, items_at, shown, text_at
 
 _OMNI_KINDS = frozenset({"Cluster", "ControlPlane", "Workers", "Machine"})

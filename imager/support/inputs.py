@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from imager.support.errors import InputError
@@ -11,6 +13,7 @@ from imager.support.units import format_size
 
 STDIN = "-"
 _LONGEST_CHARACTER = 4  # bytes in UTF-8
+_COMMENT = re.compile(r"(?:^|\s)#")
 
 
 def input_name(source: str) -> str:
@@ -41,6 +44,15 @@ def read_input(source: str, *, what: str, limit: int, hint: str = "", exact: boo
             hint=hint,
         )
     return text
+
+
+def list_lines(text: str) -> Sequence[tuple[int, str]]:
+    """Return the entries in the text of a list, each with its line number from 1.
+
+    A `#` at the start of a line or after white space begins a comment.
+    """
+    lines = (_COMMENT.split(line, maxsplit=1)[0].strip() for line in text.splitlines())
+    return [(number, line) for number, line in enumerate(lines, 1) if line]
 
 
 def _read(source: str, length: int) -> bytes:
