@@ -12,6 +12,7 @@ from imager.cli.build import build
 from imager.cli.commands import App, Group
 from imager.cli.declare import option
 from imager.cli.explain import explain
+from imager.cli.files import extract, ls
 from imager.cli.help import DISPLAY
 from imager.cli.inspect import inspect
 from imager.cli.lock import lock
@@ -145,6 +146,8 @@ app.command("publish", rich_help_panel=_SHARE)(publish)
 app.command("fetch", rich_help_panel=_SHARE)(fetch)
 app.command("inspect", rich_help_panel=_READ)(inspect)
 app.command("lock", rich_help_panel=_PREPARE)(lock)
+app.command("ls", rich_help_panel=_READ)(ls)
+app.command("extract", rich_help_panel=_READ)(extract)
 app.command("explain", rich_help_panel="Errors")(explain)
 for _panel, _name, _help in (
     (_PREPARE, "images", "List images and create image caches."),

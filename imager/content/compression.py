@@ -71,6 +71,26 @@ def stream_codec(head: bytes) -> Codec | None:
     return Codec.XZ if head.startswith(_XZ_MAGIC) else codec_of(head)
 
 
+def first_bytes(head: bytes, codec: Codec, count: int) -> bytes:
+    """Return the first `count` decompressed bytes of a stream that begins with `head`.
+
+    Fewer, or none, if the head is too short or damaged. What follows the stream does not matter.
+    """
+    try:
+        match codec:
+            case Codec.GZIP:
+                return zlib_ng.decompressobj(zlib_ng.MAX_WBITS | 16).decompress(head, count)
+            case Codec.XZ:
+                decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LARGEST_WINDOW * 2)
+                return decoder.decompress(head, count)
+            case Codec.ZSTD:
+                window = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+                return window.stream_reader(head).read(count)
+    except (_ZLIB_ERROR, lzma.LZMAError, zstandard.ZstdError):
+        return b""
+    return b""
+
+
 class _Section(io.RawIOBase):
     """The byte range `span` of a file as a raw stream."""
 

@@ -99,15 +99,16 @@ def atomic_folder(
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder, private to its owner, that becomes `path` if the block succeeds.
+def new_folder(path: Path, *, private: bool = True) -> Iterator[Path]:
+    """Yield an empty folder that becomes `path` if the block succeeds.
 
-    Raises InputError, before or after the block, if `path` exists: only an empty folder is
-    replaced.
+    It is `private` to its owner, or has the usual mode. Raises InputError, before or after the
+    block, if `path` exists: only an empty folder is replaced.
     """
     _check_nothing_at(path)
     with partial_folder(path) as temporary:
-        temporary.chmod(0o700)
+        if private:
+            temporary.chmod(0o700)
         yield temporary
         _sync_tree(temporary)
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.content.compression import StreamReader, codec_of, stream_codec
+from imager.content.compression import StreamReader, codec_of, first_bytes, stream_codec
 from imager.content.extents import Codec, Content, FetchedRange, StreamRange
 from imager.content.random_access import ContentReader, file_content
 from imager.content.streams import decompress, new_file, stream_of
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from imager.oci.settings import RegistrySettings
 
 _HEAD = 512
+# The largest block of zstd has 128 KiB.
+_FIRST_BLOCK = 256 << 10
 _MOST_FORMATS = 8
 # What is behind it is not read: time and space are bounded whatever a file decompresses to.
 _LARGEST = 16 << 30
@@ -59,17 +61,22 @@ class OpenedSource:
 
 
 def open_source(
-    place: str, *, scratch: Path, settings: RegistrySettings | None = None
+    place: str,
+    *,
+    scratch: Path,
+    settings: RegistrySettings | None = None,
+    whole: bool = False,
 ) -> OpenedSource:
     """Open an image at a path or an https:// URL.
 
     `scratch` is a folder for temporary files, which its content may refer to. `settings` are those
-    of the network, for certificates and retries. Raises InputError if it cannot be read or is
+    of the network, for certificates and retries. Of a URL, 256 MiB are transferred at most, or the
+    `whole` of it. Raises InputError if it cannot be read or is
     damaged, UnsupportedError for a format that needs other files, HostError if there is no space to
     decompress it, DependencyError if a server fails.
     """
     if is_url(place):
-        return unwrapped(_remote(place, scratch, settings), scratch)
+        return unwrapped(_remote(place, scratch, settings, whole=whole), scratch)
     path = Path(place)
     try:
         content = file_content(path.resolve())
@@ -99,7 +106,9 @@ def may_be_archive(path: Path) -> bool:
     return is_tar(head) and not begins_with_disk(content)
 
 
-def _remote(url: str, scratch: Path, given: RegistrySettings | None) -> OpenedSource:
+def _remote(
+    url: str, scratch: Path, given: RegistrySettings | None, *, whole: bool
+) -> OpenedSource:
     from imager.oci.httptransport import HttpTransport
     from imager.oci.remote_file import RemoteFile
     from imager.oci.settings import RegistrySettings
@@ -111,7 +120,8 @@ def _remote(url: str, scratch: Path, given: RegistrySettings | None) -> OpenedSo
         raise InputError(f"{public_url(url)} is not encrypted", hint="use https://, or --insecure")
     transport = HttpTransport(tls=tls, patience=settings.patience)
     path = new_file(scratch, "fetched")
-    file = RemoteFile(url, path, transport, patience=settings.patience, budget=_LARGEST_TRANSFER)
+    budget = _LARGEST if whole else _LARGEST_TRANSFER
+    file = RemoteFile(url, path, transport, patience=settings.patience, budget=budget)
     content = Content.of_source(FetchedRange(file), file.size)
     return OpenedSource(file.url, content, file.size, file, ("url",))
 
@@ -151,14 +161,12 @@ def _inside(source: OpenedSource, name: str, content: Content) -> OpenedSource:
 
 
 def _decompressed(source: OpenedSource, codec: Codec, scratch: Path) -> OpenedSource | None:
+    with ContentReader(source.content) as reader:
+        head = reader.read(0, _FIRST_BLOCK)
+    if first_bytes(head, codec, len(MAGICS[0])).startswith(MAGICS):
+        # The archives of an initramfs are compressed one by one.
+        return None
     stream = stream_of(source.content, codec, scratch=scratch)
-    try:
-        with StreamReader.of(stream) as reader:
-            if reader.read(len(MAGICS[0])).startswith(MAGICS):
-                # The archives of an initramfs are compressed one by one.
-                return None
-    except ImagerError as error:
-        raise InputError(f"{source.name}: it is damaged: {error.message}") from error
     found = decompress(stream, new_file(scratch, "plain"), most=_LARGEST)
     inner = _inside(source, codec.value, found.content)
     if not found.problem:
