@@ -63,8 +63,19 @@ def verify_cache(
         if exit_code_of(error) not in (2, 3):
             raise
         return Verification(problems=_texts([*errors, error]), hint=error.hint)
+    return verify_opened(opened, errors, platforms=platforms, reporter=reporter)
+
+
+def verify_opened(
+    opened: OpenedCache,
+    errors: Sequence[ImagerError] = (),
+    *,
+    platforms: Sequence[Platform] = (),
+    reporter: Reporter,
+) -> Verification:
+    """Verify a cache that is open; `errors` are those of opening it. Raises as `verify_cache`."""
     cache = opened.cache
-    errors += _failed_digests(cache, reporter)
+    errors = (*errors, *_failed_digests(cache, reporter))
     # The contents of unreadable files are unknown.
     if denied := next(filter(is_denied, errors), None):
         raise denied

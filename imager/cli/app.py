@@ -18,6 +18,7 @@ from imager.cli.inspect import inspect
 from imager.cli.lock import lock
 from imager.cli.profiles import list_profiles
 from imager.cli.publish import fetch, publish
+from imager.cli.verify import verify
 from imager.profile.names import builtin_names, is_profile_file
 from imager.support.inputs import STDIN
 
@@ -148,6 +149,7 @@ app.command("inspect", rich_help_panel=_READ)(inspect)
 app.command("lock", rich_help_panel=_PREPARE)(lock)
 app.command("ls", rich_help_panel=_READ)(ls)
 app.command("extract", rich_help_panel=_READ)(extract)
+app.command("verify", rich_help_panel=_READ)(verify)
 app.command("explain", rich_help_panel="Errors")(explain)
 for _panel, _name, _help in (
     (_PREPARE, "images", "List images and create image caches."),

@@ -1,6 +1,6 @@
 """Verify digests during a copy: other cores hash the sources while they are copied.
 
-Each source file is read once, sequentially, and each compressed stream is decompressed once;
+Each part of a source file is read once, and each compressed stream is decompressed once;
 overlapping checks (a layer, and the blobs inside it) share the bytes and run in parallel. Blobs
 split over several extents, as in an image's file system, are read extent by extent.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -101,7 +101,9 @@ def run_checks(checks: Sequence[Check], *, cancel: Cancel | None = None) -> None
 def failed_checks(
     checks: Sequence[Check], *, jobs: int, progress: Callable[[int], None]
 ) -> tuple[ImagerError, ...]:
-    """Run all checks, `jobs` files or streams in parallel; return the failures, sorted by place.
+    """Run all checks, `jobs` in parallel; return the failures, sorted by place.
+
+    Checks that overlap, and those of one stream, run together: their bytes are read once.
 
     Contents split over several extents are checked last, one by one.
 
@@ -116,14 +118,31 @@ def failed_checks(
 
 
 def _grouped(checks: Sequence[Check], hasher: _Hasher) -> Iterator[Callable[[Fail], None]]:
-    """Yield a function for the checks of each file and stream, then for each split content."""
+    """Yield a function for the checks of each part of a file and each stream, then for the rest."""
     placed = [_Running(check, check.source) for check in checks if check.source is not None]
     placed.sort(key=_position)
     for source, group in groupby(placed, key=lambda running: running.whole):
-        yield partial(_check_ranges, source, list(group), hasher)
+        for together in _overlapping(source, group):
+            yield partial(_check_ranges, source, together, hasher)
     for check in checks:
         if check.source is None:
             yield partial(_check_scattered, check, hasher)
+
+
+def _overlapping(
+    source: FileRange | StreamRange, checks: Iterable[_Running]
+) -> Iterator[list[_Running]]:
+    """Yield the checks, sorted by offset, that must be run together; all of a stream."""
+    found: list[_Running] = []
+    end = 0
+    for check in checks:
+        if found and isinstance(source, FileRange) and check.source.offset >= end:
+            yield found
+            found = []
+        found.append(check)
+        end = max(end, check.end)
+    if found:
+        yield found
 
 
 def _position(running: _Running) -> tuple[str, int, int]:

@@ -1,8 +1,8 @@
 """Read foreign XFS volumes: folders, inodes and extents, of versions 4 and 5.
 
 Follows Linux, fs/xfs/libxfs/xfs_format.h and xfs_da_format.h. All numbers are big-endian.
-Checksums are not verified, and a log that must be replayed is ignored: what it would change is
-missing.
+The checksums of version 5 are verified. A log that must be replayed is ignored: what it would
+change is missing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.content.tree import Tree
+from imager.formats.ext4.libext2fs import crc32c
 from imager.formats.volume_reader import (
     DamagedError,
     Format,
@@ -43,6 +44,10 @@ _LEAF_OFFSET = 1 << 35
 _DATA_BLOCKS = {b"XDD3": 64, b"XDB3": 64, b"XD2D": 16, b"XD2B": 16}
 _WITH_INDEX = (b"XDB3", b"XD2B")
 _TREE_BLOCKS = {b"BMA3": 72, b"BMAP": 24}
+# Where the checksum is, little-endian, in each kind of metadata.
+_SUM_OF_INODE, _SUM_OF_FOLDER, _SUM_OF_TREE = 100, 4, 64
+# The first sectors of each group: superblock, free space, inodes, free list.
+_GROUP_SUMS = ((b"XFSB", 224), (b"XAGF", 216), (b"XAGI", 312), (b"XAFL", 32))
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER}
 _LARGEST_FOLDER = 64 << 20
 
@@ -79,6 +84,8 @@ class _Geometry:
     group_bits: int
     folder_block: int
     has_types: bool
+    sector: int
+    has_sums: bool
 
     @classmethod
     def read(cls, volume: OpenedVolume) -> _Geometry:
@@ -106,6 +113,8 @@ class _Geometry:
             group_bits,
             number(4, 4) << min(folder_bits, 8),
             bool(types),
+            number(102, 2),
+            version == _VERSION_5,
         )
         found.check(volume, block_bits)
         return found
@@ -116,10 +125,25 @@ class _Geometry:
         inodes_fit = self.inode_size in (256, 512, 1024, 2048)
         inodes_fit = inodes_fit and self.inode_size << self.inode_bits == self.block
         groups_fit = 0 < self.group_blocks <= 1 << min(self.group_bits, 32)
-        if not (sizes_fit and inodes_fit and groups_fit and self.folder_block <= 64 << 10):
+        sectors_fit = self.sector in (512, 1024, 2048, 4096)
+        if not (
+            sizes_fit
+            and inodes_fit
+            and groups_fit
+            and sectors_fit
+            and self.folder_block <= 64 << 10
+        ):
             raise DamagedError("the superblock contains invalid sizes")
         if self.blocks * self.block > volume.size:
             raise DamagedError("it is truncated, or larger than its partition")
+
+    def check_sum(self, data: bytes, at: int, what: str) -> None:
+        """Raise DamagedError unless the checksum at byte `at` of metadata matches them."""
+        if not self.has_sums:
+            return
+        plain = data[:at] + bytes(4) + data[at + 4 :]
+        if crc32c(plain) ^ 0xFFFFFFFF != int.from_bytes(data[at : at + 4], "little"):
+            raise DamagedError(f"{what} does not match its checksum")
 
     def place(self, block: int) -> int:
         """Return the byte of a block, given its group and its number in it."""
@@ -140,6 +164,21 @@ def open_xfs(source: Path | Content, *, folder: str = "", name: str = "") -> Tre
     """
     with opened_volume(source, offset=0, size=None, what="XFS", name=name) as volume:
         return read_tree(volume, _Xfs(volume), folder)
+
+
+def check_xfs(source: Path | Content, *, name: str = "") -> None:
+    """Verify the headers of all groups of an XFS volume of version 5; raises as `open_xfs`."""
+    with opened_volume(source, offset=0, size=None, what="XFS", name=name) as volume:
+        geometry = _Geometry.read(volume)
+        for group in range(geometry.groups if geometry.has_sums else 0):
+            volume.count()
+            start = group * geometry.group_blocks * geometry.block
+            for number, (magic, at) in enumerate(_GROUP_SUMS):
+                data = volume.read(start + number * geometry.sector, geometry.sector)
+                what = f"the header {magic.decode()} of group {group}"
+                if data[:4] != magic:
+                    raise DamagedError(f"{what} is missing")
+                geometry.check_sum(data, at, what)
 
 
 class _Xfs(Format[_Inode]):
@@ -173,6 +212,8 @@ class _Xfs(Format[_Inode]):
         mode, version, form = int.from_bytes(raw[2:4], "big"), raw[4], raw[5]
         if raw[:2] != b"IN" or version not in (1, 2, 3):
             raise DamagedError(f"inode {number} is damaged")
+        if version == 3:
+            geometry.check_sum(raw, _SUM_OF_INODE, f"inode {number}")
         start = 176 if version == 3 else 100
         end = start + raw[82] * 8 if raw[82] else len(raw)
         many = version == 3 and int.from_bytes(raw[120:128], "big") & _NREXT64
@@ -220,6 +261,9 @@ class _Xfs(Format[_Inode]):
         at = _DATA_BLOCKS.get(block[:4], 0)
         if not at:
             raise DamagedError(f"the folder of inode {folder.number} has an invalid block")
+        if block[:4] in (b"XDD3", b"XDB3"):
+            what = f"a block of the folder of inode {folder.number}"
+            self._geometry.check_sum(block, _SUM_OF_FOLDER, what)
         end = len(block)
         if block[:4] in _WITH_INDEX:
             end -= 8 + int.from_bytes(block[-8:-4], "big") * 8
@@ -279,6 +323,9 @@ class _Xfs(Format[_Inode]):
         most = (len(node) - start) // 16
         if not start or own != level or count > most:
             raise DamagedError(f"inode {inode.number} has a damaged extent tree")
+        if node[:4] == b"BMA3":
+            what = f"the extent tree of inode {inode.number}"
+            self._geometry.check_sum(node, _SUM_OF_TREE, what)
         if not level:
             yield from self._extents(node[start : start + count * 16])
             return

@@ -20,13 +20,22 @@ _MANIFESTS = "manifests"
 
 
 def find_cache(volumes: Iterable[Volume], notes: Notes) -> CacheContents | None:
-    """Return the first cache in `volumes`, as a machine looks for it: IMAGECACHE, then folders."""
+    """Return the first cache in `volumes`; see `find_image_cache`."""
+    found = find_image_cache(volumes, notes)
+    return cache_contents(found[1], found[0]) if found else None
+
+
+def find_image_cache(volumes: Iterable[Volume], notes: Notes) -> tuple[str, ImageCache] | None:
+    """Return the first cache in `volumes`, as a machine looks for it: IMAGECACHE, then folders.
+
+    With it comes the name of its volume.
+    """
     places = sorted(volumes, key=lambda volume: volume.file_system.label != IMAGE_CACHE)
     for volume in places:
         tree = _cache_tree(volume)
         if _MANIFESTS in tree.entries:
             with notes.reading(volume.place):
-                return cache_contents(_loaded(volume.place, tree, notes), volume.place)
+                return volume.place, _loaded(volume.place, tree, notes)
     return None
 
 

@@ -77,12 +77,22 @@ def open_source(
     """
     if is_url(place):
         return unwrapped(_remote(place, scratch, settings, whole=whole), scratch)
+    content = stored_content(place)
+    return unwrapped(OpenedSource(str(Path(place)), content, content.size), scratch)
+
+
+def stored_content(place: str, opened: OpenedSource | None = None) -> Content:
+    """Return the bytes of a source as it is stored, with the formats around the image.
+
+    A URL must have been `opened`. Raises InputError for a file that cannot be read.
+    """
+    if opened is not None and opened.remote is not None:
+        return Content.of_source(FetchedRange(opened.remote), opened.remote.size)
     path = Path(place)
     try:
-        content = file_content(path.resolve())
+        return file_content(path.resolve())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return unwrapped(OpenedSource(str(path), content, content.size), scratch)
 
 
 def is_url(place: str) -> bool:

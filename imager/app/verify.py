@@ -1,0 +1,102 @@
+"""Verify an image, on its own and against checksums."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imager.image.inspect.against import expected_digest
+from imager.image.inspect.source import is_url, may_be_archive, open_source, stored_content
+from imager.image.inspect.verify import Verified, of_cache, verified_bytes, verify_source
+from imager.support.errors import InputError, UnsupportedError
+from imager.support.partials import scratch_folder
+from imager.support.reporter import QUIET, Reporter
+
+if TYPE_CHECKING:
+    from imager.oci.settings import RegistrySettings
+
+
+def verify_image(
+    source: str,
+    against: Path | None = None,
+    registries: RegistrySettings | None = None,
+    reporter: Reporter = QUIET,
+) -> Verified:
+    """Verify the image `source`: a path, an https:// URL, or a reference of a registry.
+
+    Tables, metadata of file systems, compressed files, digests of blobs and signatures are checked;
+    with `against`, also the whole file, by a file of sha256sum or an in-toto statement. What is
+    damaged is in the result. Raises InputError if the source cannot be read or `against` does not
+    name it, DependencyError if a server fails.
+    """
+    path = Path(source)
+    is_file = is_url(source) or (path.exists() and not path.is_dir())
+    if against is not None and not is_file:
+        raise InputError(f"{source} is not one file, so it has no checksum in {against}")
+    sha256 = expected_digest(against, _name_of(source)) if against else ""
+    if not is_url(source) and (path.is_dir() or not path.exists() or may_be_archive(path)):
+        found = _stored_images(source, registries, reporter)
+        if found is not None:
+            return _with_checksum(found, path, sha256, reporter) if sha256 else found
+    with scratch_folder() as scratch, ThreadPoolExecutor(1) as pool:
+        opened = open_source(source, scratch=scratch, settings=registries, whole=True)
+        stored = stored_content(source, opened)
+        hashed = pool.submit(verified_bytes(opened.name, stored, sha256, QUIET)) if sha256 else None
+        result = verify_source(opened, scratch=scratch, reporter=reporter)
+        problems = hashed.result() if hashed else ()
+    return replace(result, sha256=sha256, problems=(*problems, *result.problems))
+
+
+def _name_of(source: str) -> str:
+    return source.partition("?")[0].rpartition("/")[2] if is_url(source) else Path(source).name
+
+
+def _with_checksum(found: Verified, path: Path, sha256: str, reporter: Reporter) -> Verified:
+    problems = verified_bytes(str(path), stored_content(str(path)), sha256, reporter)()
+    return replace(found, sha256=sha256, problems=(*problems, *found.problems))
+
+
+def _stored_images(
+    source: str, registries: RegistrySettings | None, reporter: Reporter
+) -> Verified | None:
+    """Verify an image cache, a layout, an archive or a reference; None for another tar."""
+    from imager.app.read_caches import verify_cache
+    from imager.cache.location import CacheLocation
+    from imager.cache.pull import PullOptions
+    from imager.image.inspect.verify_containers import verify_layout, verify_reference
+    from imager.oci.location import parse_place
+    from imager.oci.settings import RegistrySettings
+
+    settings = registries or RegistrySettings()
+    place = parse_place(source)
+    if not isinstance(place, Path):
+        return verify_reference(place, settings, reporter)
+    if not place.exists():
+        raise InputError(f"{source} does not exist", hint="check the path")
+    if _is_cache(place):
+        location = CacheLocation(place)
+        return of_cache(source, verify_cache(location, PullOptions(settings), reporter))
+    try:
+        return verify_layout(place, reporter)
+    except InputError:
+        if place.is_dir():
+            raise
+        return None
+
+
+def _is_cache(place: Path) -> bool:
+    """Return whether there is an image cache, which may be damaged."""
+    from imager.cache.errors import NotAnImageCacheError
+    from imager.cache.open import open_cache
+    from imager.image.inspect.verify_containers import is_layout
+
+    try:
+        open_cache(place, fail=lambda _error: None)
+    except (NotAnImageCacheError, UnsupportedError):
+        return False
+    except InputError:
+        # Other layouts are no caches either.
+        return not is_layout(place)
+    return True
