@@ -23,7 +23,7 @@ def inspect_image(source: str, registries: RegistrySettings | None = None) -> In
     fails.
     """
     if not is_url(source):
-        found = _containers(source, registries)
+        found = inspect_containers_at(source, registries)
         if found is not None:
             return found
     with scratch_folder() as scratch:
@@ -31,7 +31,7 @@ def inspect_image(source: str, registries: RegistrySettings | None = None) -> In
         return inspect_source(opened, scratch=scratch)
 
 
-def _containers(source: str, registries: RegistrySettings | None) -> Inspection | None:
+def inspect_containers_at(source: str, registries: RegistrySettings | None) -> Inspection | None:
     """Return what is in a reference, layout, archive or cache; None if the source is none."""
     path = Path(source)
     if path.exists() and not path.is_dir() and not may_be_archive(path):

@@ -11,6 +11,7 @@ from imager import __version__
 from imager.cli.build import build
 from imager.cli.commands import App, Group
 from imager.cli.declare import option
+from imager.cli.diff import diff
 from imager.cli.explain import explain
 from imager.cli.files import extract, ls
 from imager.cli.help import DISPLAY
@@ -149,6 +150,7 @@ app.command("inspect", rich_help_panel=_READ)(inspect)
 app.command("lock", rich_help_panel=_PREPARE)(lock)
 app.command("ls", rich_help_panel=_READ)(ls)
 app.command("extract", rich_help_panel=_READ)(extract)
+app.command("diff", rich_help_panel=_READ)(diff)
 app.command("verify", rich_help_panel=_READ)(verify)
 app.command("explain", rich_help_panel="Errors")(explain)
 for _panel, _name, _help in (

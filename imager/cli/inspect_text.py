@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from enum import Enum
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from imager.cli.tables import camel_case, mebibytes, table
+from imager.cli.tables import json_tree, mebibytes, table
 from imager.image.inspect.model import BootEntry, Inspection, Region, UkiInfo
 from imager.support.units import count, format_size
 
@@ -59,22 +57,8 @@ def inspection_text(found: Inspection) -> Iterator[str]:
 
 def inspection_json(found: Inspection) -> dict[str, Any]:
     """Return an inspection as a JSON object: the fields of `Inspection` in camelCase."""
-    value: dict[str, Any] = _plain(found)
+    value: dict[str, Any] = json_tree(found)
     return {"version": 1, **value}
-
-
-def _plain(value: object) -> Any:
-    if is_dataclass(value):
-        return {camel_case(each.name): _plain(getattr(value, each.name)) for each in fields(value)}
-    match value:
-        case Enum():
-            return value.value
-        case tuple():
-            return [_plain(each) for each in value]
-        case Mapping():
-            return dict(value)
-        case _:
-            return value
 
 
 def _head(found: Inspection) -> Iterator[str]:

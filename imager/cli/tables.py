@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,23 @@ def json_object(value: DataclassInstance, *, without: str = "") -> dict[str, Any
     """Return the fields of a dataclass for JSON in camelCase, except the field `without`."""
     names = (each.name for each in fields(value) if each.name != without)
     return {camel_case(name): _plain(getattr(value, name)) for name in names}
+
+
+def json_tree(value: object) -> Any:
+    """Return a dataclass for JSON with those in its fields; names are in camelCase."""
+    if is_dataclass(value):
+        return {
+            camel_case(each.name): json_tree(getattr(value, each.name)) for each in fields(value)
+        }
+    match value:
+        case Enum():
+            return value.value
+        case tuple():
+            return [json_tree(each) for each in value]
+        case Mapping():
+            return dict(value)
+        case _:
+            return value
 
 
 def blob_json(digest: Digest, size: int) -> dict[str, Any]:
