@@ -24,11 +24,15 @@ from imager.app.create_cache import Images as Images
 from imager.app.create_cache import NewCache as NewCache
 from imager.app.create_cache import create_cache as create_cache
 from imager.app.create_cache import plan_cache as plan_cache
+from imager.app.diff import compare_images as compare_images
 from imager.app.edit_cache import add_images as add_images
 from imager.app.edit_cache import prune_cache as prune_cache
 from imager.app.fetch import Fetched as Fetched
 from imager.app.fetch import FetchOutputs as FetchOutputs
 from imager.app.fetch import fetch_outputs as fetch_outputs
+from imager.app.files import FilesOf as FilesOf
+from imager.app.files import extract_files as extract_files
+from imager.app.files import list_files as list_files
 from imager.app.images import bundle_images as bundle_images
 from imager.app.images import default_images as default_images
 from imager.app.inspect import inspect_image as inspect_image
@@ -67,6 +71,7 @@ from imager.app.secureboot import verify_signatures as verify_signatures
 from imager.app.serve_caches import ServeCaches as ServeCaches
 from imager.app.serve_caches import serve_caches as serve_caches
 from imager.app.verification_policy import PolicyFiles as PolicyFiles
+from imager.app.verify import verify_image as verify_image
 from imager.cache.diff import CacheDiff as CacheDiff
 from imager.cache.edit import Addition as Addition
 from imager.cache.edit import Pruning as Pruning
@@ -83,7 +88,11 @@ from imager.cache.verify import Verification as Verification
 from imager.cache.write import Created as Created
 from imager.discover.listing import Listing as Listing
 from imager.discover.listing import find_images as find_images
+from imager.image.inspect.diff import ImageDiff as ImageDiff
+from imager.image.inspect.extract import Extracted as Extracted
 from imager.image.inspect.model import Inspection as Inspection
+from imager.image.inspect.paths import Entry as Entry
+from imager.image.inspect.verify import Verified as Verified
 from imager.image.stream import Stream as Stream
 from imager.image.write import Written as Written
 from imager.oci.platform import Platform as Platform

@@ -33,7 +33,7 @@ _LETTERS = {"partition": "p", "device": "c", "other": "?"}
 def ls(
     source: _Source,
     path: Annotated[
-        str, argument("[PATH]", "A path in it; with / at its end, what is inside of a file.")
+        str, argument("PATH", "A path in it; with / at its end, what is inside of a file.")
     ] = "",
     recursive: Annotated[bool, flag("--recursive", "List all below it.", "-R")] = False,
     platform: _Platform = None,
@@ -56,7 +56,7 @@ def extract(
     source: _Source,
     path: Annotated[str, argument("PATH", "A file or folder in it; / is everything.")],
     target: Annotated[
-        str | None, argument("[DEST]", "A file or folder to write; - is standard output.")
+        str | None, argument("DEST", "A file or folder to write; - is standard output.")
     ] = None,
     force: Annotated[bool, flag("--force", "Replace an existing file.")] = False,
     platform: _Platform = None,

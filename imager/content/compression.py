@@ -84,11 +84,14 @@ def first_bytes(head: bytes, codec: Codec, count: int) -> bytes:
                 decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LARGEST_WINDOW * 2)
                 return decoder.decompress(head, count)
             case Codec.ZSTD:
-                window = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
-                return window.stream_reader(head).read(count)
+                return _zstd_decoder().stream_reader(head).read(count)
     except (_ZLIB_ERROR, lzma.LZMAError, zstandard.ZstdError):
         return b""
     return b""
+
+
+def _zstd_decoder() -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
 
 
 class _Section(io.RawIOBase):
@@ -201,8 +204,7 @@ class StreamReader:
             case Codec.ZLIB | Codec.DEFLATE:
                 bits = zlib_ng.MAX_WBITS if self._codec is Codec.ZLIB else -zlib_ng.MAX_WBITS
                 return _Deflated(section, bits)
-        decoder = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
-        return decoder.stream_reader(section, read_across_frames=True, closefd=False)
+        return _zstd_decoder().stream_reader(section, read_across_frames=True, closefd=False)
 
     def __enter__(self) -> Self:
         return self
