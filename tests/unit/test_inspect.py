@@ -8,6 +8,7 @@ import lzma
 import os
 import random
 import time
+from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,10 @@ from uuid import UUID
 import pytest
 import zstandard
 
+from imager.app.diff import compare_images
+from imager.app.files import FilesOf, list_files
 from imager.app.inspect import inspect_image
+from imager.app.verify import verify_image
 from imager.cli.inspect_html import inspection_html
 from imager.cli.inspect_svg import inspection_svg
 from imager.cli.inspect_text import inspection_json, inspection_text
@@ -328,7 +332,7 @@ def test_damage_is_neither_an_error_nor_slow(images: dict[str, Path], name: str)
         places = [at for at in places if at < 0x60000 or at > end - 512]
     choice = random.Random(name)
     with path.open("r+b", buffering=0) as file:
-        for _ in range(examples(60 if is_format else 200)):
+        for number in range(examples(60 if is_format else 200)):
             edits = [
                 (choice.choice(places), choice.randbytes(choice.choice((1, 2, 4))))
                 for _ in range(choice.randint(1, 3))
@@ -345,9 +349,22 @@ def test_damage_is_neither_an_error_nor_slow(images: dict[str, Path], name: str)
                 assert "".join(inspection_text(found))
                 if found.findings:
                     assert inspection_html(found).encode()
+            if number % 4 == 0:
+                read_files(path)
             assert time.monotonic() - begun < 10
             for (at, _), old in reversed([*zip(edits, before, strict=True)]):
                 os.pwrite(file.fileno(), old, at)
+
+
+def read_files(path: Path) -> None:
+    """Read all that can be read of a damaged image: no error but those of damage may come."""
+    for read in (
+        lambda: list_files(FilesOf(str(path)), recursive=True),
+        lambda: verify_image(str(path)),
+        lambda: compare_images(str(path), str(path), structure=True),
+    ):
+        with suppress(ImagerError):
+            assert read() is not None
 
 
 def used_places(path: Path) -> list[int]:

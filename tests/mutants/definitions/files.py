@@ -1,0 +1,83 @@
+"""Breaks of what lists, extracts, verifies and compares files of images."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_UNIT = "tests/unit/test_files.py"
+_FILES = "tests/oracle/test_files_oracle.py"
+_VERIFY = "tests/oracle/test_verify_oracle.py"
+_DIFF = "tests/oracle/test_diff_oracle.py"
+
+MUTANTS = (
+    Mutant(
+        "a link may have .. behind the name of another link",
+        "imager/image/inspect/extract.py",
+        'return ups <= link.path.count("/") and ".." not in parts[ups:]',
+        'return ups <= link.path.count("/")',
+        f"{_UNIT}::test_links_that_may_lead_out",
+    ),
+    Mutant(
+        "links that lead out of the folder are written",
+        "imager/image/inspect/extract.py",
+        "if isinstance(node, Link) and stays_inside(node)]",
+        "if isinstance(node, Link)]",
+        f"{_UNIT}::test_a_folder_is_extracted_without_what_leads_out",
+    ),
+    Mutant(
+        "an existing file is replaced without --force",
+        "imager/image/inspect/extract.py",
+        "clobber=force",
+        "clobber=True",
+        f"{_UNIT}::test_nothing_is_replaced_unless_forced",
+    ),
+    Mutant(
+        "the first of the archives of an initramfs counts",
+        "imager/image/inspect/inside.py",
+        "[*_kept(found.files, gone, below), *tree.files]",
+        "[*found.files, *(each for each in tree.files if each not in found.files)]",
+        f"{_FILES}::test_files_of_images_are_those_of_tar",
+    ),
+    Mutant(
+        "headers of groups of XFS are not verified",
+        "imager/image/inspect/verify.py",
+        'if volume.file_system.kind == "xfs":',
+        'if volume.file_system.kind == "-":',
+        f"{_VERIFY}::test_every_damage_of_a_disk_is_found",
+    ),
+    Mutant(
+        "checksums of XFS are not compared",
+        "imager/formats/xfs/read.py",
+        "if not self.has_sums:",
+        "if self.has_sums:",
+        f"{_VERIFY}::test_every_damage_of_a_disk_is_found",
+    ),
+    Mutant(
+        "compressed files are not decompressed",
+        "imager/image/inspect/verify.py",
+        "while piece := reader.read(_CHUNK):",
+        'while piece := b"":',
+        f"{_VERIFY}::test_every_damage_of_a_disk_is_found",
+    ),
+    Mutant(
+        "a checksum of another file is taken",
+        "imager/image/inspect/against.py",
+        'if subject.rpartition("/")[2] == name}',
+        "}",
+        f"{_VERIFY}::test_a_file_is_what_a_checksum_file_says",
+    ),
+    Mutant(
+        "the first byte that differs is off",
+        "imager/content/compare.py",
+        "return position + found",
+        "return position",
+        f"{_DIFF}::test_a_byte_that_means_nothing_is_found_last",
+    ),
+    Mutant(
+        "images that differ give exit code 0",
+        "imager/cli/diff.py",
+        "_DIFFERENT = 1",
+        "_DIFFERENT = 0",
+        f"{_DIFF}::test_what_differs_is_said_by_its_meaning",
+    ),
+)
