@@ -20,7 +20,7 @@ from typing import Generic, Protocol, TypeVar
 
 from imager.content.extents import Content, Extent
 from imager.content.random_access import ContentReader, as_content
-from imager.content.tree import File, Tree
+from imager.content.tree import File, Link, Tree
 from imager.formats.errors import DamagedVolumeError
 from imager.support.errors import OutputError
 
@@ -31,6 +31,7 @@ _MOST_BYTES = 512 << 20
 # Hard links share data, so files can be larger in total than their volume: by up to this factor.
 _MOST_SHARED = 4
 _LONGEST_PATH = 4096
+LONGEST_TARGET = 4096
 
 
 class DamagedError(Exception):
@@ -160,11 +161,12 @@ Place = TypeVar("Place", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class RawEntry(Generic[Place]):
-    """An unchecked folder entry."""
+    """An unchecked folder entry; `target` is that of a symbolic link, whose kind is OTHER."""
 
     name: str
     kind: Kind
     place: Place
+    target: str = ""
 
 
 class Format(Protocol[Place]):
@@ -187,12 +189,14 @@ def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree
     """Return the contents of `folder` in a volume, sorted, with paths relative to it.
 
     `folder` uses forward slashes and is empty for the root; if it does not exist, the tree is
-    empty. Entries other than files and folders are in `others`. Raises DamagedError.
+    empty. Entries other than files and folders are in `others`, and links in `nodes`, too. Raises
+    DamagedError.
     """
     start = _find(format_, folder)
     files: list[File] = []
     folders: list[str] = []
     others: list[str] = []
+    links: list[Link] = []
     seen = {start}
     pending = [] if start is None else [("", start)]
     while pending:
@@ -206,6 +210,9 @@ def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree
                 files.append(File(path, format_.content(entry.place)))
             elif entry.kind is Kind.OTHER:
                 others.append(path)
+                if entry.target:
+                    volume.spend(len(entry.target))
+                    links.append(Link(path, entry.target))
             elif entry.place in seen:
                 raise DamagedError(f"the folder {path!a} occurs in two places")
             else:
@@ -213,7 +220,8 @@ def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree
                 folders.append(path)
                 pending.append((f"{path}/", entry.place))
     files.sort(key=lambda file: file.path)
-    return Tree.of(files, sorted(folders), others=sorted(others))
+    links.sort(key=lambda link: link.path)
+    return Tree.of(files, sorted(folders), nodes=links, others=sorted(others))
 
 
 def _find(format_: Format[Place], folder: str) -> Place | None:

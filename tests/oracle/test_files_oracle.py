@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,3 +151,47 @@ def test_files_of_images_are_those_of_tar(tmp_path: Path) -> None:
     }
     tool("tar", "-cJf", tmp_path / "t.tar.xz", "-C", tmp_path, "1", "2")
     assert extracted(tmp_path / "t.tar.xz", "2", tmp_path / "tar") == files_below(tmp_path / "2")
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "iso9660"])
+def test_links_of_file_systems_of_others(kind: str, tmp_path: Path) -> None:
+    """Short targets are in an inode, long ones in a block, or in several entries of Rock Ridge."""
+    targets = {
+        "plain": "folder/file",
+        "long": "folder/" + "./" * 200 + "file",
+        "up/above": "../folder/file",
+        "absolute": "/folder/file",
+        "out": "../../etc/passwd",
+    }
+    source = tmp_path / "source"
+    (source / "folder").mkdir(parents=True)
+    (source / "up").mkdir()
+    (source / "folder/file").write_text("text")
+    for name, target in targets.items():
+        (source / name).symlink_to(target)
+    image = tmp_path / "image"
+    if kind == "iso9660":
+        tool("xorrisofs", "-quiet", "-R", "-o", image, source)
+    elif kind == "ext4":
+        tool("mke2fs", "-q", "-t", "ext4", "-d", source, image, "16M")
+    else:
+        lines = [
+            f"{name} l--777 0 0 {target}" for name, target in targets.items() if "/" not in name
+        ]
+        proto = ["/", "0 0", "d--755 0 0", *lines, "folder d--755 0 0"]
+        proto += [f"file ---644 0 0 {source}/folder/file", "$", "up d--755 0 0"]
+        proto += [f"above l--777 0 0 {targets['up/above']}", "$", "$"]
+        (tmp_path / "proto").write_text("\n".join(proto) + "\n")
+        size = f"file,name={image},size=300m"
+        tool("mkfs.xfs", "-q", "-p", tmp_path / "proto", "-d", size)
+    listed = json.loads(run("ls", image, "-R", "--json").stdout)["entries"]
+    links = {each["path"]: each["target"] for each in listed if each["kind"] == "link"}
+    assert {path: os.path.normpath(target) for path, target in links.items()} == {
+        path: os.path.normpath(target) for path, target in targets.items()
+    }
+    for name in ("plain", "long", "up/above", "absolute"):
+        assert run("extract", image, name, "-").stdout == "text", name
+    done = run("extract", image, "/", tmp_path / "found")
+    assert done.returncode == 0
+    assert {line.split(": ")[2] for line in done.stderr.splitlines()} == {"absolute", "out"}
+    assert (tmp_path / "found/long").read_text() == "text"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imager.content.extents import Content
-from imager.content.tree import File, Tree
+from imager.content.tree import File, Link, Tree
 from imager.formats.iso9660.plan import plan_iso
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.support.errors import UnsupportedError
@@ -223,7 +223,8 @@ def test_links_and_devices_are_told(tmp_path: Path) -> None:
     root += record(b"C;1", 31, 4, flags=4, use=nm(b"fork") + PX)
     path = tmp_path / "x.iso"
     path.write_bytes(drawn(root))
-    assert open_iso9660(path) == Tree.of(others=["device", "link"])
+    links = [Link("link", "a")]
+    assert open_iso9660(path) == Tree.of(nodes=links, others=["device", "link"])
 
 
 def test_compressed_files_are_not_supported(tmp_path: Path) -> None:

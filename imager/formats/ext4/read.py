@@ -18,6 +18,7 @@ from imager.content.tree import Tree
 from imager.formats.ext4.groups import Groups
 from imager.formats.ext4.libext2fs import EXTENTS_FLAG, ROOT_INODE, crc32c
 from imager.formats.volume_reader import (
+    LONGEST_TARGET,
     DamagedError,
     Format,
     Kind,
@@ -122,7 +123,18 @@ class _Ext4(Format[_Inode]):
 
     def _entry(self, name: str, number: int) -> RawEntry[_Inode]:
         inode = self._inode(number)
-        return RawEntry(name, _KINDS.get(stat.S_IFMT(inode.mode), Kind.OTHER), inode)
+        target = self._target(inode) if stat.S_ISLNK(inode.mode) else ""
+        return RawEntry(name, _KINDS.get(stat.S_IFMT(inode.mode), Kind.OTHER), inode, target)
+
+    def _target(self, link: _Inode) -> str:
+        """Return the target of a symbolic link: in the inode if it fits, else in a block."""
+        if link.size > LONGEST_TARGET or link.flags & _ODD_FLAGS:
+            return ""
+        if not link.flags & EXTENTS_FLAG:
+            return link.map[: link.size].decode("utf-8", "surrogateescape")
+        runs = list(self._runs(link))
+        data = self._volume.read(runs[0].place, link.size) if runs else b""
+        return data.decode("utf-8", "surrogateescape")
 
     def _inode(self, number: int) -> _Inode:
         if not 0 < number <= self._groups.inodes:

@@ -157,6 +157,7 @@ class _Iso(Format[_Place]):
         name = self._plain_name(first.identifier)
         kind = Kind.FOLDER if first.is_folder else Kind.FILE
         place = _Place(first.sector, tuple(record.section for record in records))
+        target = ""
         if self._rock_ridge is not None:
             told = self._rock_ridge.read(first.system_use)
             if told.is_relocated:
@@ -170,10 +171,10 @@ class _Iso(Format[_Place]):
             if told.child is not None:
                 kind, place = Kind.FOLDER, self._folder(self._first(told.child))
             elif told.is_other:
-                kind = Kind.OTHER
+                kind, target = Kind.OTHER, told.target
         if kind is Kind.FOLDER and len(place.sections) > 1:
             raise DamagedError(f"the folder {name!a} has several sections")
-        yield RawEntry(name, kind, place)
+        yield RawEntry(name, kind, place, target)
 
     def _plain_name(self, identifier: bytes) -> str:
         """Return the identifier's name as Linux shows it: without version, in lower case."""

@@ -18,6 +18,8 @@ _MOST_CONTINUATIONS = 32
 _LARGEST_CONTINUATION = 64 << 10
 _LONGEST_NAME = 255
 _NAME_GOES_ON, _NAME_OF_SELF, _NAME_OF_ABOVE = 1, 2, 4
+_PART_GOES_ON = 1
+_SPECIAL_PARTS = {2: b".", 4: b"..", 8: b""}
 _START = b"SP\x07\x01\xbe\xef"
 _RRIP = (b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282")
 # Minimum data sizes in bytes of the entries used here.
@@ -37,7 +39,7 @@ class RockRidgeEntry:
 
     `name` is empty if there is none. `child` is the sector of a folder that was moved because it
     was nested too deeply; at its new location it has `is_relocated`. `is_other` means neither file
-    nor folder.
+    nor folder; `target` is that of a symbolic link.
     """
 
     name: str = ""
@@ -45,6 +47,7 @@ class RockRidgeEntry:
     is_relocated: bool = False
     is_other: bool = False
     is_compressed: bool = False
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class RockRidge:
         """Parse a record's system use field; raises DamagedError."""
         name, goes_on, mode, child = b"", False, None, None
         signatures = set()
+        links: list[bytes] = []
         for signature, data in self._entries(system_use):
             signatures.add(signature)
             match signature:
@@ -80,6 +84,8 @@ class RockRidge:
                     mode = both_endian(data, 0)
                 case b"CL":
                     child = both_endian(data, 0)
+                case b"SL":
+                    links.append(data[1:])
         if goes_on or len(name) > _LONGEST_NAME:
             raise DamagedError("a Rock Ridge name is too long, or not terminated")
         is_link = b"SL" in signatures
@@ -90,6 +96,7 @@ class RockRidge:
             is_relocated=b"RE" in signatures,
             is_other=is_link or is_odd,
             is_compressed=b"ZF" in signatures,
+            target=_target(b"".join(links)),
         )
 
     def _entries(self, system_use: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -113,6 +120,23 @@ class RockRidge:
         if length > _LARGEST_CONTINUATION:
             raise DamagedError("a continuation area is too large")
         return self.volume.read(sector * CD_SECTOR + offset, length)
+
+
+def _target(components: bytes) -> str:
+    """Return the target of a symbolic link: its parts, of which each has flags and a length."""
+    parts: list[bytes] = []
+    goes_on = False
+    at = 0
+    while at + 2 <= len(components):
+        flags, length = components[at], components[at + 1]
+        part = _SPECIAL_PARTS.get(flags & ~_PART_GOES_ON, components[at + 2 : at + 2 + length])
+        if goes_on:
+            parts[-1] += part
+        else:
+            parts.append(part)
+        goes_on = bool(flags & _PART_GOES_ON)
+        at += 2 + length
+    return b"/".join(parts).decode("utf-8", "surrogateescape") or ("/" if parts else "")
 
 
 def _split(area: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -17,6 +17,7 @@ from imager.content.extents import Content
 from imager.content.tree import Tree
 from imager.formats.ext4.libext2fs import crc32c
 from imager.formats.volume_reader import (
+    LONGEST_TARGET,
     DamagedError,
     Format,
     Kind,
@@ -48,6 +49,7 @@ _TREE_BLOCKS = {b"BMA3": 72, b"BMAP": 24}
 _SUM_OF_INODE, _SUM_OF_FOLDER, _SUM_OF_TREE = 100, 4, 64
 # The first sectors of each group: superblock, free space, inodes, free list.
 _GROUP_SUMS = ((b"XFSB", 224), (b"XAGF", 216), (b"XAGI", 312), (b"XAFL", 32))
+_LINK_HEADER = 56
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER}
 _LARGEST_FOLDER = 64 << 20
 
@@ -199,12 +201,26 @@ class _Xfs(Format[_Inode]):
             if name not in (b".", b".."):
                 inode = self._inode(number)
                 kind = _KINDS.get(stat.S_IFMT(inode.mode), Kind.OTHER)
-                yield RawEntry(name.decode("utf-8", "surrogateescape"), kind, inode)
+                target = self._target(inode) if stat.S_ISLNK(inode.mode) else ""
+                yield RawEntry(name.decode("utf-8", "surrogateescape"), kind, inode, target)
 
     def content(self, file: _Inode) -> Content:
         if file.is_realtime:
             raise UnsupportedError(f"{self._volume.name}: a file is on a realtime device")
         return self._volume.content(file.size, self._runs(file))
+
+    def _target(self, link: _Inode) -> str:
+        """Return the target of a symbolic link: in the inode if it fits, else in a block."""
+        if link.size > LONGEST_TARGET:
+            return ""
+        if link.format == _LOCAL:
+            return link.fork[: link.size].decode("utf-8", "surrogateescape")
+        runs = list(self._runs(link))
+        if not runs:
+            return ""
+        block = self._volume.read(runs[0].place, min(runs[0].length, self._geometry.block))
+        start = _LINK_HEADER if block.startswith(b"XSLM") else 0
+        return block[start : start + link.size].decode("utf-8", "surrogateescape")
 
     def _inode(self, number: int) -> _Inode:
         geometry = self._geometry

@@ -11,7 +11,7 @@ from imager.content.copier import write_content, write_error
 from imager.content.reading import iterate_bytes
 from imager.content.tree import File, Link, Tree
 from imager.content.unpack import write_tree
-from imager.image.inspect.paths import Finder, FoundFolder
+from imager.image.inspect.paths import Finder, FoundFolder, unread
 from imager.support.atomic import atomic_file, new_folder
 from imager.support.folders import check_free_space
 
@@ -79,7 +79,7 @@ def _left_out(tree: Tree) -> Iterator[str]:
             yield f"{node.path}: it is a device"
         elif not stays_inside(node):
             yield f"{node.path}: it is a link to {node.target!r}, which may lead out of the folder"
-    for path in tree.others:
+    for path in unread(tree):
         yield f"{path}: it is neither a file nor a folder"
 
 

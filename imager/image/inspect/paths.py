@@ -168,6 +168,12 @@ def _linked(path: str, target: str) -> list[str]:
     return found
 
 
+def unread(tree: Tree) -> Iterator[str]:
+    """Yield the paths of what is neither a file nor a folder nor a link."""
+    nodes = {node.path for node in tree.nodes}
+    return (path for path in tree.others if path not in nodes)
+
+
 def file_entry(file: File) -> Entry:
     """Return the entry of a file."""
     return Entry(file.path, "file", file.content.size, file.mode & 0o7777)
@@ -187,7 +193,7 @@ def entries(found: FoundFolder, *, recursive: bool) -> Iterator[Entry]:
             else Entry(each.path, "device")
             for each in tree.nodes
         ),
-        *(Entry(path, "other") for path in tree.others),
+        *(Entry(path, "other") for path in unread(tree)),
     ]
     for entry in sorted(listed, key=lambda each: each.path):
         if recursive or "/" not in entry.path:

@@ -55,8 +55,8 @@ MUTANTS = (
     Mutant(
         "compressed files are not decompressed",
         "imager/image/inspect/verify.py",
-        "while piece := reader.read(_CHUNK):",
-        'while piece := b"":',
+        "found = [each for file in files for each in _compressed(file)]",
+        "found: list[File] = []",
         f"{_VERIFY}::test_every_damage_of_a_disk_is_found",
     ),
     Mutant(
