@@ -14,6 +14,7 @@ from imager.content.tree import Device, File, Link, Tree
 from imager.formats.cpio import plan_cpio
 from imager.image.inspect.extract import stays_inside
 from imager.support.errors import AlreadyExistsError, InputError
+from tests.lib.caches.caches import make_flat, make_layout
 from tests.lib.tools.support import content_bytes
 
 
@@ -126,3 +127,15 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
     assert caught.value.hint == "a contains: b"
     with pytest.raises(InputError, match="no files inside"):
         list_files(archive(tmp_path), "a/b/file/more")
+
+
+def test_files_of_caches_and_layouts(tmp_path: Path) -> None:
+    cache = make_flat(tmp_path / "flat", images=1, blob_size=3000)
+    layout = make_layout(cache, tmp_path / "layout")
+    with tarfile.open(tmp_path / "layout.tar", "w") as tar:
+        tar.add(layout, arcname=".")
+    for number, source in enumerate((cache.folder, layout, tmp_path / "layout.tar")):
+        target = tmp_path / str(number)
+        extract_files(FilesOf(str(source)), "/", target)
+        found = {path: (target / path).read_bytes() for path in cache.files}
+        assert found == dict(cache.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from imager.app.files import FilesOf, extract_files, list_files
 from imager.app.inspect import inspect_image
+from imager.app.verify import verify_image
 from imager.content.copier import write_content
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
@@ -30,7 +33,7 @@ from tests.lib.keys.pe_stub import pe_stub
 from tests.lib.keys.signing_keys import Keys
 from tests.lib.registries.client import QUICK
 from tests.lib.registries.programmable import Registry
-from tests.lib.registries.sample import BLOB, NAME
+from tests.lib.registries.sample import BLOB, BLOB_PATH, NAME
 from tests.lib.servers.faults import Cut, NoRanges
 from tests.lib.servers.messages import Answer, Exchange
 from tests.lib.servers.programmable import Programmable
@@ -189,3 +192,39 @@ def test_an_image_in_a_registry(server: Registry) -> None:
     assert not [each for each in server.log.requests if re.search("GET.*blobs", each.target)]
     with pytest.raises(InputError, match="not in the registry"):
         inspect_image(f"{server.host}/{NAME}:v2", INSECURE)
+    verified = verify_image(f"{server.host}/{NAME}:v1", registries=INSECURE)
+    assert (verified.blobs, verified.problems) == (2, ())
+    server.always(BLOB_PATH, Answer(200, b"x" * len(BLOB)))
+    with pytest.raises(DependencyError):
+        verify_image(f"{server.host}/{NAME}:v1", registries=INSECURE)
+
+
+def test_files_of_an_iso_at_a_url(iso: Path, tmp_path: Path) -> None:
+    """Listing 2 GiB and taking a small file out of it fetches little."""
+    with serving(iso) as server:
+        of = FilesOf(server.url + PATH, registries=INSECURE)
+        assert [each.path for each in list_files(of)] == ["boot", "imagecache"]
+        done = extract_files(of, "imagecache", tmp_path / "cache")
+        assert done.files > 3
+        assert server.sent < 16 * MIB
+    local = extract_files(FilesOf(str(iso)), "imagecache", tmp_path / "local")
+    assert (local.files, local.size) == (done.files, done.size)
+    for path in (tmp_path / "local").rglob("blob/*"):
+        assert path.read_bytes() == (tmp_path / "cache/blob" / path.name).read_bytes()
+
+
+def test_a_file_at_a_url_is_verified_as_a_whole(tmp_path: Path) -> None:
+    cache = make_flat(tmp_path / "flat", images=1, blob_size=5000)
+    files = [File(path, Content.of_bytes(data)) for path, data in cache.files.items()]
+    small = Tree.of(files).under("imagecache")
+    content = plan_iso(small, volume_id="X", timestamp=1_700_000_000).content
+    path = written(content, tmp_path / "talos.iso")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest} *talos.iso\n")
+    with serving(path) as server:
+        found = verify_image(server.url + PATH, tmp_path / "SHA256SUMS", INSECURE)
+        assert (found.sha256, found.problems) == (digest, ())
+        assert found.blobs == sum(each.startswith("blob/") for each in cache.files)
+        (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64} *talos.iso\n")
+        found = verify_image(server.url + PATH, tmp_path / "SHA256SUMS", INSECURE)
+        assert len(found.problems) == 1
