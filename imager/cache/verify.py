@@ -63,7 +63,7 @@ def verify_cache(
         if exit_code_of(error) not in (2, 3):
             raise
         return Verification(problems=_texts([*errors, error]), hint=error.hint)
-    return verify_opened(opened, errors, platforms=platforms, reporter=reporter)
+    return verify_opened(opened, errors, platforms=platforms, policy=policy, reporter=reporter)
 
 
 def verify_opened(
@@ -71,6 +71,7 @@ def verify_opened(
     errors: Sequence[ImagerError] = (),
     *,
     platforms: Sequence[Platform] = (),
+    policy: SignaturePolicy | None = None,
     reporter: Reporter,
 ) -> Verification:
     """Verify a cache that is open; `errors` are those of opening it. Raises as `verify_cache`."""

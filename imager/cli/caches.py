@@ -9,6 +9,7 @@ import typer
 from imager.cli.declare import argument, option
 from imager.cli.options import (
     CACHE_HELP,
+    DIFFERENT,
     POLICY_HELP,
     LayerCacheFolder,
     Registries,
@@ -17,8 +18,6 @@ from imager.cli.options import (
     parse_platforms,
     policy_files,
 )
-
-_DIFFERENT = 1  # the exit code of diff(1)
 
 _Source = Annotated[str, argument("PATH|REF", CACHE_HELP)]
 
@@ -89,4 +88,4 @@ def cache_diff(
     diff = compare_caches(*locations, options, display.reporter())
     if display.json_output or not diff.same:
         display.summary(diff_text, diff_json, diff)
-    raise typer.Exit(0 if diff.same else _DIFFERENT)
+    raise typer.Exit(0 if diff.same else DIFFERENT)

@@ -10,12 +10,11 @@ import typer
 
 from imager.cli.declare import argument, flag
 from imager.cli.files import SOURCE_HELP
-from imager.cli.options import Registries, Results
+from imager.cli.options import DIFFERENT, Registries, Results
 
 if TYPE_CHECKING:
     from imager.image.inspect.diff import Change, ImageDiff
 
-_DIFFERENT = 1  # the exit code of diff(1)
 _CMDLINE = "cmdline"
 
 
@@ -41,7 +40,7 @@ def diff(
     found = compare_images(old, new, settings, display.reporter(), structure=structure)
     if display.json_output or not found.same:
         display.summary(_text, _json, found)
-    raise typer.Exit(0 if found.same else _DIFFERENT)
+    raise typer.Exit(0 if found.same else DIFFERENT)
 
 
 def _text(found: ImageDiff) -> Iterator[str]:

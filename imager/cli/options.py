@@ -70,6 +70,7 @@ RegistryAuth = Annotated[
         show_envvar=True,
     ),
 ]
+DIFFERENT = 1  # the exit code of diff(1)
 CACHE_HELP = "Image cache: a layout, flat tree, tar, ISO, disk image, or a registry reference."
 LayerCacheFolder = Annotated[
     Path | None,

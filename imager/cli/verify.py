@@ -57,7 +57,7 @@ def _text(found: Verified) -> Iterator[str]:
     ]
     if found.sha256:
         parts.append(f"SHA-256 {found.sha256}")
-    yield f"verified {', '.join(parts) or 'tables only'}"
+    yield f"verified {', '.join(parts) or 'metadata only'}"
 
 
 def _json(found: Verified) -> Any:

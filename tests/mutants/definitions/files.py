@@ -75,9 +75,9 @@ MUTANTS = (
     ),
     Mutant(
         "images that differ give exit code 0",
-        "imager/cli/diff.py",
-        "_DIFFERENT = 1",
-        "_DIFFERENT = 0",
+        "imager/cli/options.py",
+        "DIFFERENT = 1",
+        "DIFFERENT = 0",
         f"{_DIFF}::test_what_differs_is_said_by_its_meaning",
     ),
 )
