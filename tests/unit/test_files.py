@@ -139,3 +139,20 @@ def test_files_of_caches_and_layouts(tmp_path: Path) -> None:
         extract_files(FilesOf(str(source)), "/", target)
         found = {path: (target / path).read_bytes() for path in cache.files}
         assert found == dict(cache.files)
+
+
+def test_archives_replace_folders_by_files_and_files_by_folders(tmp_path: Path) -> None:
+    packed = b""
+    for paths in (("a/x", "b"), ("a", "b/y", "c/z"), ("c/w",)):
+        files = [File(path, Content.of_bytes(path.encode())) for path in paths]
+        packed += content_bytes(plan_cpio(Tree.of(files), timestamp=0).content)
+    (tmp_path / "initramfs").write_bytes(packed)
+    listed = list_files(FilesOf(str(tmp_path / "initramfs")), recursive=True)
+    assert [(each.path, each.kind) for each in listed] == [
+        ("a", "file"),
+        ("b", "folder"),
+        ("b/y", "file"),
+        ("c", "folder"),
+        ("c/w", "file"),
+        ("c/z", "file"),
+    ]

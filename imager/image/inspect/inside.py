@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 from imager.content.compression import stream_codec
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
 from imager.content.streams import new_file
-from imager.content.tree import Device, File, Link, Tree, check_path
+from imager.content.tree import Device, File, Link, Tree, check_path, parent
 from imager.content.unpack import write_files
 from imager.efi.measured import pe_sections
 from imager.formats.initramfs import find_archives, is_initramfs
@@ -33,7 +32,6 @@ from imager.support.errors import InputError
 RAW = ":"
 _HEAD = 1 << 10
 _SUFFIXES = (".gz", ".zst", ".xz")
-_Node = TypeVar("_Node", File, Link | Device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,28 +161,31 @@ def _initramfs(content: Content, name: str, scratch: Path) -> Inside:
 
 
 def _overlaid(trees: Iterable[Tree]) -> Tree:
-    """Return the tree that archives unpacked over each other make: the last of each path counts."""
-    found = Tree.of()
-    for tree in trees:
-        leaves = {each.path for each in (*tree.files, *tree.nodes)}
-        gone = leaves | set(tree.entries)
-        below = tuple(f"{path}/" for path in leaves if path in found.entries)
-        found = Tree.of(
-            [*_kept(found.files, gone, below), *tree.files],
-            dict.fromkeys(
-                path
-                for path in (*found.folders, *tree.folders)
-                if path not in leaves and not path.startswith(below)
-            ),
-            nodes=[*_kept(found.nodes, gone, below), *tree.nodes],
-            others=[*found.others, *tree.others],
-        )
-    return found
+    """Return the tree that archives unpacked over each other make: the last of each path counts.
 
-
-def _kept(nodes: Iterable[_Node], gone: set[str], below: tuple[str, ...]) -> Iterator[_Node]:
-    """Yield the nodes that no later archive replaces."""
-    return (node for node in nodes if node.path not in gone and not node.path.startswith(below))
+    A file replaces a folder of an archive before it with all below it, and the other way round.
+    """
+    last: dict[str, tuple[int, File | Link | Device | None]] = {}
+    others: dict[str, None] = {}
+    for number, tree in enumerate(trees):
+        last |= dict.fromkeys(tree.folders, (number, None))
+        last |= {node.path: (number, node) for node in (*tree.files, *tree.nodes)}
+        others |= dict.fromkeys(tree.others)
+    gone: set[str] = set()
+    for path, (number, _) in last.items():
+        above = parent(path)
+        while above:
+            found, node = last[above]
+            if node is not None:
+                gone.add(path if found > number else above)
+            above = parent(above)
+    kept = {path: node for path, (_, node) in last.items() if path not in gone}
+    return Tree.of(
+        [node for node in kept.values() if isinstance(node, File)],
+        [path for path, node in kept.items() if node is None],
+        nodes=[node for node in kept.values() if isinstance(node, Link | Device)],
+        others=others,
+    )
 
 
 def _tar(content: Content, name: str, scratch: Path) -> Inside:

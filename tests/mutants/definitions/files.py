@@ -34,8 +34,8 @@ MUTANTS = (
     Mutant(
         "the first of the archives of an initramfs counts",
         "imager/image/inspect/inside.py",
-        "[*_kept(found.files, gone, below), *tree.files]",
-        "[*found.files, *(each for each in tree.files if each not in found.files)]",
+        "last |= {node.path: (number, node) for node in (*tree.files, *tree.nodes)}",
+        "last = {n.path: (number, n) for n in (*tree.files, *tree.nodes)} | last",
         f"{_FILES}::test_files_of_images_are_those_of_tar",
     ),
     Mutant(
