@@ -15,6 +15,7 @@ from pathlib import Path
 from imager.content.reading import read_start
 from imager.oci.documents import MAX_DOCUMENT, load_fields
 from imager.support.errors import InputError
+from imager.support.sums import name_and_sum
 from imager.support.units import format_size
 
 ARTIFACT_TYPE = "application/vnd.imager.output.v1"
@@ -95,8 +96,7 @@ def kind_beside(path: Path) -> Kind:
 def listed_sums(path: Path) -> dict[str, str]:
     """Return the SHA-256 (hex) by file name of a list that `sha256sum` reads."""
     lines = _small(path).decode(errors="replace").splitlines()
-    found = (re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line) for line in lines)
-    return {each[2]: each[1] for each in found if each}
+    return dict(filter(None, map(name_and_sum, lines)))
 
 
 def check_sums(path: Path, digests: Iterable[tuple[str, str]]) -> None:

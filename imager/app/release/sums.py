@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,9 +14,9 @@ from pathlib import Path
 from imager.oci.digest import Digest
 from imager.support.descriptors import opened
 from imager.support.errors import InputError
+from imager.support.sums import name_and_sum
 
 _LIMIT = 4 << 20
-_LINE = re.compile(r"[0-9a-f]{64} [ *](?P<name>[^\n]+)")
 
 
 def merged_sums(path: Path, digests: Mapping[str, Digest]) -> bytes:
@@ -42,13 +41,13 @@ def _lines(path: Path) -> dict[str, str]:
         return {}
     lines = {}
     for line in data.decode("utf-8", "surrogateescape").splitlines():
-        match = _LINE.fullmatch(line)
-        if match is None or len(data) > _LIMIT:
+        listed = name_and_sum(line)
+        if listed is None or len(data) > _LIMIT:
             raise InputError(
                 f"{path} is not a list of SHA-256 digests",
                 hint="move it, or write the output to another folder",
             )
-        lines[match["name"]] = line
+        lines[listed[0]] = line
     return lines
 
 

@@ -1,6 +1,6 @@
 """Read the SHA-256 that a file must have out of a checksum file or a provenance.
 
-The formats of sha256sum(1), with --tag too; and statements of in-toto (in-toto attestation,
+The formats of sha256sum(1); and statements of in-toto (in-toto attestation,
 spec/v1/statement.md), alone or in an envelope (DSSE) or a bundle of sigstore. Signatures are not
 checked here.
 """
@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from imager.support.errors import InputError
+from imager.support.sums import name_and_sum
 
 _LARGEST = 64 << 20
-_PLAIN = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
-_TAGGED = re.compile(r"SHA256 \((.+)\) = ([0-9a-fA-F]{64})")
 _STATEMENT = "https://in-toto.io/Statement/"
 
 
@@ -48,11 +47,7 @@ def expected_digest(file: Path, name: str) -> str:
 
 
 def _sums(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        if match := _PLAIN.fullmatch(line):
-            yield match[2], match[1].lower()
-        elif match := _TAGGED.fullmatch(line):
-            yield match[1], match[2].lower()
+    yield from filter(None, map(name_and_sum, text.splitlines()))
 
 
 def _subjects(text: str) -> Iterator[tuple[str, str]]:
