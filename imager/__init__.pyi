@@ -8,11 +8,11 @@ from imager.app.assets import clean_assets as clean_assets
 from imager.app.assets import fetch_assets as fetch_assets
 from imager.app.assets import pull_assets as pull_assets
 from imager.app.assets import push_assets as push_assets
-from imager.app.build import BuildOptions as BuildOptions
 from imager.app.build import Planned as Planned
 from imager.app.build import build as build
 from imager.app.build import planned_build as planned_build
 from imager.app.build import write_build as write_build
+from imager.app.build_options import BuildOptions as BuildOptions
 from imager.app.certificates import ServerCertificate as ServerCertificate
 from imager.app.certificates import make_server_certificate as make_server_certificate
 from imager.app.check_config import CheckConfig as CheckConfig

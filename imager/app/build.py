@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.app.boot_assets import AssetOptions, asset_notes, boot_assets, talos_version
-from imager.app.build_cache import open_build_cache
+from imager.app.build_options import BuildOptions
+from imager.app.build_target import open_target, required_images
 from imager.app.container_images import Pulling
-from imager.app.enrollment import enroll_keys
 from imager.app.opened_profile import OpenedProfile
 from imager.app.release.options import Release
-from imager.bootassets.find import BootAssets
-from imager.bootassets.named import NamedAssets
 from imager.cache.cache import ImageCache
-from imager.efi.keyfiles import DEFAULT_FOLDER
 from imager.image.bootloader.boot import BuildContext
 from imager.image.destination import Replaced, check_replaceable, output_path
 from imager.image.disk_formats import DiskImage, disk_image, space_needed
 from imager.image.outputs import plan_output
-from imager.image.plan import BaseInstaller, OutputPlan, Target
+from imager.image.plan import OutputPlan
 from imager.image.published import SUMS
 from imager.image.write import (
     WriteJob,
@@ -31,73 +27,23 @@ from imager.image.write import (
     write_to_device,
 )
 from imager.oci.reference import Reference
-from imager.oci.settings import RegistrySettings
-from imager.profile.leftout import left_out
 from imager.profile.model import Profile
 from imager.profile.output_name import output_name
-from imager.support.arch import find_arch
 from imager.support.blockdevices import BlockDevice
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
 from imager.support.folders import check_free_space, created_folder, temporary_place
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
-from imager.support.repro import source_date_epoch
 from imager.talos.choices import DiskFormat, OutFormat, OutputKind
-from imager.talos.version import TalosVersion
-from imager.talos.versions import require_image_cache
 
 if TYPE_CHECKING:
     from imager.app.overlay_image import OverlayImage
     from imager.content.extents import Content
     from imager.efi.detached import DetachedKey
-    from imager.efi.secureboot import SecureBoot
-    from imager.image.overlay import InstalledOverlay
     from imager.image.stream import Stream
     from imager.image.write import Beside
     from imager.oci.push import Pushed
-
-
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """Options for building a profile; `layer_cache` is a folder.
-
-    `output` is a folder or the file to write. An existing file is replaced if `clobber`. With
-    `device`, the output is written to that disk instead. `assets` is a folder of boot assets, or a
-    container image that has them: its reference, OCI layout or archive. The cache must contain the
-    images in the lists `require_images`. `secureboot` is the folder of keys and certificates.
-    `bmap` describes the output for bmaptool in a file beside it; `release` adds other files. `push`
-    is the reference that an installer image is pushed as, instead of being written. With `stream`,
-    the output is sent there.
-    `timestamp` is the time in the output, by default SOURCE_DATE_EPOCH.
-    """
-
-    output: Path
-    assets: Path | Reference | None = None
-    registries: RegistrySettings = field(default_factory=RegistrySettings)
-    layer_cache: Path | None = None
-    require_images: Sequence[str] = ()
-    verify: bool = True
-    checksum: bool = False
-    dry_run: bool = False
-    clobber: bool = True
-    secureboot: Path = DEFAULT_FOLDER
-    device: Path | None = None
-    bmap: bool = False
-    release: Release = field(default_factory=Release)
-    push: str | None = None
-    stream: Stream | None = None
-    timestamp: int = field(default_factory=source_date_epoch)
-
-    @property
-    def names_file(self) -> bool:
-        """Whether the output is for a file."""
-        return not (self.device or self.push or self.stream)
-
-    @property
-    def writes_file(self) -> bool:
-        """Whether the output is written to a file."""
-        return self.names_file and not self.dry_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +93,7 @@ def planned_build(
     layer cache, and boot assets of an image to the user's cache. Raises ImagerError for any problem
     with the profile's inputs.
     """
-    required = _required(options)
+    required = required_images(options)
     path = _path(profile, options)
     with_bmap = options.bmap or (options.release.medium_bmap and _is_medium(profile))
     replaced = _checked_places(path, options, with_bmap=with_bmap) if options.names_file else None
@@ -157,7 +103,9 @@ def planned_build(
             stack.enter_context(created_folder(path.parent))
         beside = path.absolute().with_name("image-cache") if options.writes_file else None
         pulling = Pulling(options.registries, options.layer_cache, reporter, beside)
-        target, notes = _target(OpenedProfile(profile, overlay), options, required, pulling, stack)
+        target, notes = open_target(
+            OpenedProfile(profile, overlay), options, required, pulling, stack
+        )
         plan = plan_output(profile.output.kind, target)
         image = _disk_image(profile, plan, target.build)
         yield Planned(
@@ -219,116 +167,6 @@ def _folder(
     if options.stream and options.stream.needs_file(image, out_format):
         return temporary_place()
     return path.parent if options.names_file else None
-
-
-def _target(
-    opened: OpenedProfile,
-    options: BuildOptions,
-    required: Sequence[Reference],
-    pulling: Pulling,
-    stack: ExitStack,
-) -> tuple[Target, tuple[str, ...]]:
-    """Return all inputs of the output, opened, and notes on them."""
-    profile = opened.profile
-    reporter = pulling.reporter
-    assets, missing = build_assets(profile, options, reporter, stack)
-    version = talos_version(profile, assets)
-    for warning in version.warnings:
-        reporter.warn(warning)
-    if profile.input.image_cache is not None:
-        require_image_cache(version)
-    extended, added = _extended(profile, assets, options.timestamp, pulling, stack)
-    cache = open_build_cache(profile, required, pulling, stack)
-    context = BuildContext(
-        arch=find_arch(profile.arch),
-        version=version,
-        assets=extended,
-        timestamp=options.timestamp,
-        scratch=stack.enter_context(scratch_folder()),
-        platform=profile.platform,
-        sector_size=profile.output.image_options.disk_sector_size,
-        secure_boot=_secure_boot(profile, options, reporter),
-        enroll_keys=enroll_keys(profile),
-        overlay=_overlay(opened, pulling, stack),
-    )
-    target = Target(
-        build=context,
-        cache=cache,
-        meta={item.key: item.value for item in profile.customization.meta_contents},
-        extra_kernel_args=profile.customization.extra_kernel_args,
-        disk_size=profile.output.image_options.disk_size,
-        bootloader=profile.output.bootloader,
-        base_installer=_base_installer(opened, version, pulling, stack),
-    )
-    taken = asset_notes(profile, assets)
-    return target, (*missing, *taken, *added, *left_out(profile, version))
-
-
-def build_assets(
-    profile: Profile, options: BuildOptions, reporter: Reporter, stack: ExitStack
-) -> tuple[BootAssets, tuple[str, ...]]:
-    """Return the boot assets of a build, and notes on those that the profile names in vain.
-
-    Temporary files are removed with `stack`. Raises as `boot_assets`.
-    """
-    named = NamedAssets.of(profile.input, find_arch(profile.arch))
-    wanted = AssetOptions(options.assets, options.registries, options.layer_cache)
-    return boot_assets(profile, named.files, wanted, reporter, stack), named.notes
-
-
-# What few builds need is loaded by those alone.
-
-
-def _required(options: BuildOptions) -> Sequence[Reference]:
-    """Return the images that the cache must contain."""
-    if not options.require_images:
-        return ()
-    from imager.cache.lists import read_image_list
-
-    return read_image_list(options.require_images)
-
-
-def _secure_boot(profile: Profile, options: BuildOptions, reporter: Reporter) -> SecureBoot | None:
-    """Return the keys that sign the output, if it is signed; see `open_secure_boot`."""
-    if not (profile.secureboot or profile.input.secureboot):
-        return None
-    from imager.app.signing_keys import open_secure_boot
-
-    return open_secure_boot(profile, options.secureboot, options.timestamp, reporter)
-
-
-def _overlay(opened: OpenedProfile, pulling: Pulling, stack: ExitStack) -> InstalledOverlay | None:
-    """Return what the profile's overlay adds to the output; see `open_overlay`."""
-    if opened.profile.overlay is None:
-        return None
-    from imager.app.overlay import open_overlay
-
-    return open_overlay(opened, opened.profile.overlay, pulling, stack)
-
-
-def _base_installer(
-    opened: OpenedProfile, version: TalosVersion, pulling: Pulling, stack: ExitStack
-) -> BaseInstaller | None:
-    """Return the base of an installer image; see `open_base_installer`."""
-    if opened.profile.output.kind is not OutputKind.INSTALLER:
-        return None
-    from imager.app.base_installer import open_base_installer
-    from imager.app.overlay import overlay_for_installer
-
-    carried = overlay_for_installer(opened, pulling, stack)
-    return open_base_installer(opened.profile, version, pulling, stack, carried)
-
-
-def _extended(
-    profile: Profile, assets: BootAssets, timestamp: int, pulling: Pulling, stack: ExitStack
-) -> tuple[BootAssets, tuple[str, ...]]:
-    """Return the boot assets with the profile's extensions, and notes; see `with_extensions`."""
-    customization = profile.customization
-    if not (profile.input.system_extensions or customization.embedded_machine_configuration):
-        return assets, ()
-    from imager.app.extensions import with_extensions
-
-    return with_extensions(profile, assets, timestamp, pulling, stack)
 
 
 def _disk_image(profile: Profile, plan: OutputPlan, build: BuildContext) -> DiskImage:

@@ -18,7 +18,7 @@ from imager.cli.release_options import ReleaseFiles
 from imager.support.errors import InputError
 
 if TYPE_CHECKING:
-    from imager.app.build import BuildOptions
+    from imager.app.build_options import BuildOptions
     from imager.app.lock.model import Lock
     from imager.app.opened_profile import OpenedProfile
     from imager.support.reporter import Reporter
@@ -37,29 +37,13 @@ def build(
     display: Results,
 ) -> None:
     """Build the profile that the command is named after."""
-    from imager.app.build import BuildOptions, planned_build, push_build, write_build
+    from imager.app.build import planned_build, push_build, write_build
     from imager.cli import build_text
     from imager.cli.push import pushed_json, pushed_text
 
     _check([*output.problems(as_json=display.json_output), *release.problems(output)])
     source = context.info_name or ""
-    options = BuildOptions(
-        output=output.place(),
-        assets=inputs.asset_place(),
-        layer_cache=inputs.layer_cache,
-        registries=registries.settings(),
-        require_images=output.require_images or (),
-        verify=output.verify,
-        checksum=output.checksum,
-        dry_run=output.dry_run,
-        clobber=not output.no_clobber,
-        secureboot=secureboot.secureboot_dir,
-        device=output.output_device,
-        bmap=output.bmap,
-        release=release.chosen(),
-        push=output.push,
-        stream=output.stream(),
-    )
+    options = _options(inputs, output, release, secureboot, registries)
     reporter = display.reporter()
     started = time.monotonic()
     lock = locked.read()
@@ -93,6 +77,34 @@ def build(
         display.summary_beside(build_text.result_text, planned, written_file, seconds)
         return
     display.summary(build_text.result_text, build_text.result_json, planned, written_file, seconds)
+
+
+def _options(
+    inputs: Inputs,
+    output: Output,
+    release: ReleaseFiles,
+    secureboot: SecureBoot,
+    registries: Registries,
+) -> BuildOptions:
+    from imager.app.build_options import BuildOptions
+
+    return BuildOptions(
+        output=output.place(),
+        assets=inputs.asset_place(),
+        layer_cache=inputs.layer_cache,
+        registries=registries.settings(),
+        require_images=output.require_images or (),
+        verify=output.verify,
+        checksum=output.checksum,
+        dry_run=output.dry_run,
+        clobber=not output.no_clobber,
+        secureboot=secureboot.secureboot_dir,
+        device=output.output_device,
+        bmap=output.bmap,
+        release=release.chosen(),
+        push=output.push,
+        stream=output.stream(),
+    )
 
 
 # What few builds need is loaded by those alone.

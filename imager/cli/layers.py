@@ -10,7 +10,7 @@ from imager.cli.build_options import Inputs, SecureBoot, Shape, profile_layer
 from imager.support.inputs import input_name
 
 if TYPE_CHECKING:
-    from imager.app.build import BuildOptions
+    from imager.app.build_options import BuildOptions
     from imager.app.opened_profile import OpenedProfile
     from imager.cli.naming import Naming
     from imager.support.reporter import Reporter

@@ -79,7 +79,7 @@ def lock(
     """
     from dataclasses import replace
 
-    from imager.app.build import BuildOptions
+    from imager.app.build_options import BuildOptions
     from imager.app.lock.build_lock import locked_time, make_lock
     from imager.app.lock.write import old_lock, write_lock
     from imager.cli.layers import opened_layers

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imager.app.build import BuildOptions, planned_build
+from imager.app.build import planned_build
+from imager.app.build_options import BuildOptions
 from imager.app.check_config import SizedCache, check_machine_config
 from imager.cache.open import open_cache
 from imager.profile.load import load_profile, read_builtin

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from imager.app.build import BuildOptions, planned_build
+from imager.app.build import planned_build
+from imager.app.build_options import BuildOptions
 from imager.app.profiles import open_profile
 from imager.profile.names import builtin_names
 from imager.profile.output_name import output_name

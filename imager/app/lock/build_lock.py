@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from imager import __version__
-from imager.app.build import BuildOptions
+from imager.app.build_options import BuildOptions
 from imager.app.lock.changes import raise_changes
 from imager.app.lock.inputs import pins_of
 from imager.app.lock.model import Lock

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imager.app.boot_assets import talos_version
-from imager.app.build import BuildOptions, build_assets
+from imager.app.build_options import BuildOptions
+from imager.app.build_target import build_assets
 from imager.app.container_images import Pulling, image_source, place_of
 from imager.app.lock.inputs import BuildInput, InputKind
 from imager.app.opened_profile import OpenedProfile
