@@ -28,7 +28,8 @@ from imager.cache.paths import parse_path
 from imager.cache.sniff import not_a_cache
 from imager.content.extents import Content, StreamRange
 from imager.content.reading import iterate_bytes, read_start
-from imager.content.tar import TarPlace, first_names, open_tar
+from imager.content.tar import first_names, open_tar
+from imager.content.tar_source import TarPlace
 from imager.content.tree import Tree
 from imager.oci.digest import Digest
 from imager.oci.files import ArchiveFiles

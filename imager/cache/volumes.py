@@ -20,7 +20,8 @@ from imager.content.reading import read_start
 from imager.content.tree import Tree
 from imager.formats.ext4.groups import is_ext4
 from imager.formats.ext4.read import open_ext4
-from imager.formats.fat.read import is_fat, open_fat
+from imager.formats.fat.geometry import is_fat
+from imager.formats.fat.read import open_fat
 from imager.formats.gpt.read import gpt_sector_size
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.formats.partitions import HEAD, find_partitions, read_mbr

@@ -32,7 +32,8 @@ from imager.cache.staging import Construction, forget_journal
 from imager.content.copier import write_content
 from imager.content.extents import Codec, Content
 from imager.content.reading import read_content
-from imager.content.tar import TarPlace, first_names
+from imager.content.tar import first_names
+from imager.content.tar_source import TarPlace
 from imager.content.tree import File
 from imager.content.writeback import flushing
 from imager.oci.digest import Digest

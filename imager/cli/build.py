@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from imager.cli.build_options import Inputs, Output, Problem, SecureBoot, Shape
+from imager.cli.build_options import Inputs, SecureBoot, Shape
 from imager.cli.layers import opened_layers
 from imager.cli.lock import Locked
 from imager.cli.options import Registries, Results
+from imager.cli.output_options import Output, Problem
 from imager.cli.release_options import ReleaseFiles
 from imager.support.errors import InputError
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from imager.cli.declare import argument, flag, option
-from imager.cli.options import LIST, ImageOptions, Jobs, Registries, Results, parse_platforms
+from imager.cli.image_options import ImageOptions
+from imager.cli.options import LIST, Jobs, Registries, Results, parse_platforms
 
 _Folder = Annotated[
     Path, argument("PATH", "Image cache: a layout, a flat tree, or a tar of either.")

@@ -11,9 +11,9 @@ from imager.cli.certgen import cache_cert_gen
 from imager.cli.commands import App
 from imager.cli.declare import argument, flag, option
 from imager.cli.help import CACHES, INPUTS, LISTS, OUTPUT
+from imager.cli.image_options import ImageOptions
 from imager.cli.lock import Locked, images_lock
 from imager.cli.options import (
-    ImageOptions,
     Jobs,
     LayerCacheFolder,
     Registries,

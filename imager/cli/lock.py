@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from imager.cli.build_options import Inputs, SecureBoot, Shape
 from imager.cli.declare import argument, flag, option
 from imager.cli.help import INPUTS, OUTPUT
-from imager.cli.options import ImageOptions, Jobs, Registries, Results
+from imager.cli.image_options import ImageOptions
+from imager.cli.options import Jobs, Registries, Results
 from imager.profile.names import builtin_names
 from imager.support.units import count
 

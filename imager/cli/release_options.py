@@ -10,7 +10,7 @@ from imager.cli.declare import flag, option
 
 if TYPE_CHECKING:
     from imager.app.release.options import Release
-    from imager.cli.build_options import Output
+    from imager.cli.output_options import Output
 
 _SBOMS = ("spdx", "cyclonedx")
 _LOCAL = "urn:imager:builder:local"

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
-from imager.content.compression import EarlyEndError, StreamReader, detect_codec
-from imager.content.extents import Codec, Content, FileRange, StreamRange, advanced
-from imager.content.reading import content_codec
+from imager.content.extents import Content, StreamRange, advanced
 from imager.content.rootfiles import FOLDER_MODE, RootFiles
+from imager.content.tar_source import BoundedArchive, EndError, TarPlace, opened_archive
 from imager.content.tree import Device, File, Link, PlacedFile, Tree, VolumePlan
 from imager.support.errors import InputError
 from imager.support.units import align_up
@@ -34,14 +32,12 @@ END = bytes(2 * BLOCK)
 SELINUX_RECORD = "SCHILY.xattr.security.selinux"
 _CHUNK = 1 << 20
 # The limit for a header or a pax extension; file data is never read in one call.
-_LARGEST_READ = 1 << 20
 _LONGEST_PATH = 4096
 _LONGEST_NAME = 255
 # Public, but missing from the type stubs.
 _EndMarkerError: type[tarfile.HeaderError] = vars(tarfile)["EOFHeaderError"]
 _NoHeaderError: type[tarfile.HeaderError] = vars(tarfile)["EmptyHeaderError"]
 # Hostile headers can cause unbounded recursion, invalid numbers, and numbers such as 2**90.
-_PARSER_ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError)
 
 
 def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
@@ -106,118 +102,6 @@ def _header(info: tarfile.TarInfo, timestamp: int, label: str | None) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
-@dataclass(frozen=True, slots=True)
-class TarPlace:
-    """The location of an archive: `source` is a StreamRange if it is compressed.
-
-    The archive has at most `size` bytes (None: up to the end of the source).
-    """
-
-    source: FileRange | StreamRange
-    size: int | None = None
-
-    @classmethod
-    def of_file(cls, path: Path) -> TarPlace:
-        """Return the location of the archive file `path`, plain or compressed."""
-        codec = detect_codec(path)
-        return cls(FileRange(path) if codec is None else StreamRange(path, codec))
-
-    @classmethod
-    def of_blob(cls, blob: Content) -> TarPlace | None:
-        """Return the location of the archive `blob`; its bytes decide whether it is compressed.
-
-        None if it is not a part of one file.
-        """
-        match [extent.source for extent in blob.extents]:
-            case [FileRange() as place]:
-                codec = content_codec(blob)
-                if codec is None:
-                    return cls(place, blob.size)
-                return cls(StreamRange(place.path, codec, 0, place.offset, blob.size))
-        return None
-
-    @property
-    def codec(self) -> Codec | None:
-        """The compression, or None if uncompressed."""
-        return self.source.codec if isinstance(self.source, StreamRange) else None
-
-    @property
-    def has_known_size(self) -> bool:
-        """Whether a truncated archive is noticed without an end marker."""
-        source = self.source
-        length = source.length if isinstance(source, StreamRange) else None
-        return self.size is not None or length is not None
-
-
-class _Archive(Protocol):
-    """The file interface that the header parser needs: read headers and skip forwards."""
-
-    def read(self, size: int, /) -> bytes: ...
-    def seek(self, offset: int, /) -> int: ...
-    def tell(self) -> int: ...
-
-
-class _EarlyEndError(tarfile.ReadError):
-    """The archive is shorter than its headers require."""
-
-    def __init__(self) -> None:
-        super().__init__("it ends inside of its last file")
-
-
-class _Bounded:
-    """An archive, positioned from 0, with a read size limit against hostile headers."""
-
-    def __init__(self, reader: StreamReader | _Archive, place: TarPlace) -> None:
-        self._reader = reader
-        self._start = place.source.offset
-        self._size = place.size
-        self.has_known_size = place.has_known_size
-        self.seek(0)
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _LARGEST_READ:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        room = size if self._size is None else max(min(size, self._size - self.tell()), 0)
-        return self._reader.read(room)
-
-    def seek(self, offset: int) -> int:
-        if isinstance(self._reader, StreamReader):
-            try:
-                self._reader.seek_forward(self._start + offset)
-            except EarlyEndError as error:
-                raise _EarlyEndError from error
-        else:
-            self._reader.seek(self._start + offset)
-        return offset
-
-    def tell(self) -> int:
-        return self._reader.tell() - self._start
-
-    def require(self, end: int) -> None:
-        """Raise ReadError if the archive ends before byte `end`."""
-        if self.tell() < end:
-            self.seek(end - 1)
-            if not self.read(1):
-                raise _EarlyEndError
-
-
-@contextmanager
-def _opened(place: TarPlace) -> Iterator[_Bounded]:
-    source = place.source
-    try:
-        with (
-            StreamReader.of(source)
-            if isinstance(source, StreamRange)
-            else source.path.open("rb") as reader
-        ):
-            yield _Bounded(reader, place)
-    except _PARSER_ERRORS as error:
-        raise InputError(
-            f"{source.path} is not a whole tar archive: {error}",
-            hint="it is damaged or truncated: create or copy it again",
-        ) from error
-
-
 Keep = Callable[[str, int], bool]
 
 
@@ -232,14 +116,14 @@ def open_tar(place: TarPlace, *, keep: Keep = _keep_nothing) -> Tree:
     one is decompressed once; files for which `keep(path, size)` is true are kept in memory. Raises
     InputError for a truncated or damaged archive, and for invalid or duplicate names.
     """
-    with _opened(place) as archive:
+    with opened_archive(place) as archive:
         return _tree(place, archive, keep)
 
 
 def first_names(place: TarPlace, count: int) -> tuple[str, ...]:
     """Return the unchecked names of the first `count` members; empty if it is not a tar."""
     names: list[str] = []
-    with suppress(InputError), _opened(place) as archive:
+    with suppress(InputError), opened_archive(place) as archive:
         names.extend(info.name for info in islice(_headers(archive), count))
     return tuple(names)
 
@@ -250,11 +134,11 @@ def read_tar_headers(place: TarPlace) -> Iterator[tarfile.TarInfo]:
     Raises InputError for an incomplete archive. The standard library's own loop would treat
     damage in the middle as the end of the archive.
     """
-    with _opened(place) as archive:
+    with opened_archive(place) as archive:
         yield from _headers(archive)
 
 
-def _tree(place: TarPlace, archive: _Bounded, keep: Keep) -> Tree:
+def _tree(place: TarPlace, archive: BoundedArchive, keep: Keep) -> Tree:
     path = place.source.path
     files: list[File] = []
     folders: list[str] = []
@@ -277,7 +161,7 @@ def _tree(place: TarPlace, archive: _Bounded, keep: Keep) -> Tree:
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _headers(archive: _Bounded) -> Iterator[tarfile.TarInfo]:
+def _headers(archive: BoundedArchive) -> Iterator[tarfile.TarInfo]:
     """Yield every header; the data of each file must be in the archive."""
     tar = tarfile.TarFile(fileobj=cast("tarfile._Fileobj", archive))
     info = tar.next()
@@ -287,14 +171,14 @@ def _headers(archive: _Bounded) -> Iterator[tarfile.TarInfo]:
         info = _next_header(tar, archive)
 
 
-def _next_header(tar: tarfile.TarFile, archive: _Bounded) -> tarfile.TarInfo | None:
+def _next_header(tar: tarfile.TarFile, archive: BoundedArchive) -> tarfile.TarInfo | None:
     """Return the next header, or None at the end of the archive."""
     try:
         archive.seek(tar.offset)
         return tarfile.TarInfo.fromtarfile(tar)
     except _EndMarkerError:
         return None
-    except (_EarlyEndError, _NoHeaderError):
+    except (EndError, _NoHeaderError):
         if archive.has_known_size:
             return None
         raise
@@ -312,7 +196,7 @@ def _checked_name(path: Path, info: tarfile.TarInfo) -> str:
     return name
 
 
-def _read_file(name: str, info: tarfile.TarInfo, archive: _Bounded) -> bytes:
+def _read_file(name: str, info: tarfile.TarInfo, archive: BoundedArchive) -> bytes:
     archive.seek(info.offset_data)
     data = bytearray()
     while len(data) < info.size:

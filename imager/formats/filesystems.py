@@ -18,7 +18,8 @@ from uuid import UUID
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
 from imager.formats.ext4.groups import is_ext4, read_ext4_label, read_ext4_size, u32
-from imager.formats.fat.read import describe_fat, is_fat
+from imager.formats.fat.geometry import is_fat
+from imager.formats.fat.read import describe_fat
 from imager.formats.iso9660.read import is_iso9660
 from imager.support.errors import ImagerError
 from imager.support.units import CD_SECTOR

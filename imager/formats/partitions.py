@@ -10,7 +10,7 @@ from typing import Literal
 
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
-from imager.formats.fat.read import is_fat
+from imager.formats.fat.geometry import is_fat
 from imager.formats.gpt.entries import ESP
 from imager.formats.gpt.read import PROTECTIVE, gpt_sector_size, read_gpt
 from imager.formats.gpt.table import Table

@@ -15,7 +15,8 @@ from imager.content.compression import codec_of
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
 from imager.formats.eltorito import read_boot_images
-from imager.formats.fat.read import fat_tables_agree, is_fat, open_fat
+from imager.formats.fat.geometry import is_fat
+from imager.formats.fat.read import fat_tables_agree, open_fat
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.formats.partitions import HEAD, FoundPartition, find_partitions
 from imager.support.errors import InputError

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from imager.content.copier import write_content, write_error
 from imager.content.digests import Check, checking
-from imager.content.extents import Content, FileRange, StreamRange
+from imager.content.extents import Content
 from imager.content.reading import iterate_bytes, iterate_content, zeros
+from imager.content.unchanged import unchanged
 from imager.content.writeback import flushing
 from imager.image.disk_formats import DiskImage
 from imager.support.atomic import atomic_file
-from imager.support.errors import InputError
 from imager.support.reporter import Advance
 from imager.support.workers import usable_cores
 from imager.talos.choices import OutFormat
@@ -168,7 +168,7 @@ def checked_write(job: WriteJob, progress: Advance) -> Iterator[Advance]:
     Yields a function to call with the number of bytes written. Raises InputError if a check fails
     or a source changes.
     """
-    with _unchanged(job.disk), checking(job.checks) as raise_failed:
+    with unchanged(job.disk), checking(job.checks) as raise_failed:
 
         def advance(count: int) -> None:
             raise_failed()
@@ -286,29 +286,3 @@ def _write_all(target: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(target, view) :]
-
-
-@contextmanager
-def _unchanged(content: Content) -> Iterator[None]:
-    """Raise InputError if a source file changed while the block ran."""
-    paths = {
-        extent.source.path
-        for extent in content.extents
-        if isinstance(extent.source, FileRange | StreamRange)
-    }
-    before = {path: _identity(path) for path in paths}
-    yield
-    for path, identity in before.items():
-        if _identity(path) != identity:
-            raise InputError(
-                f"{path} was changed while it was copied",
-                hint="let nothing write to the inputs during a build, then run it again",
-            )
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from imager.content.reading import read_start
 from imager.formats.ext4.groups import is_ext4, read_ext4_label
-from imager.formats.fat.read import is_fat, read_fat_label
+from imager.formats.fat.geometry import is_fat
+from imager.formats.fat.read import read_fat_label
 from imager.formats.iso9660.read import is_iso9660, read_iso9660_label
 from imager.support.blockdevices import BlockDevice
 from imager.support.errors import ImagerError, InputError

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from imager.content.compression import detect_codec
 from imager.content.extents import Codec, Content, FileRange, StreamRange
-from imager.content.tar import TarPlace, read_tar_headers
+from imager.content.tar import read_tar_headers
+from imager.content.tar_source import TarPlace
 from imager.content.tree import File
 from imager.oci.errors import InvalidImageError
 from imager.oci.files import ArchiveFiles

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from imager.content.extents import Content, advanced
 from imager.content.rootfiles import FOLDER_MODE
-from imager.content.tar import SELINUX_RECORD, TarPlace, read_tar_headers
+from imager.content.tar import SELINUX_RECORD, read_tar_headers
+from imager.content.tar_source import TarPlace
 from imager.oci.errors import InvalidImageError
 from imager.support.errors import InputError
 from imager.support.units import GIB, format_size

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from imager.content.reading import read_file
-from imager.content.tar import TarPlace, open_tar
+from imager.content.tar import open_tar
+from imager.content.tar_source import TarPlace
 from imager.oci.manifest import Descriptor, ImageManifest, Index
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
 from imager.formats.fat import read as fat_foreign
+from imager.formats.fat.geometry import is_fat
 from imager.formats.fat.plan import minimum_fat_size, plan_fat
-from imager.formats.fat.read import is_fat, open_fat
+from imager.formats.fat.read import open_fat
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from imager.support.units import MIB
 from tests.lib.tools.cli import tool

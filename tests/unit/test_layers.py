@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lib.tools.sizes import functions
+
 PACKAGE = Path(__file__).parents[2] / "imager"
 
 # Lowest first. Rooms on one floor do not import each other.
@@ -28,6 +30,8 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 MOST_ROOMS = 18
 MOST_PAIRS = 80
+LONGEST_MODULE = 300
+LONGEST_FUNCTION = 60
 
 
 def room_of(path: Path, package: Path) -> str:
@@ -136,3 +140,11 @@ def test_relative_imports_are_refused(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("from . import units\n")
     with pytest.raises(AssertionError, match="relative"):
         upward(tmp_path)
+
+
+def test_modules_and_functions_are_short() -> None:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    modules = [(len(path.read_text().splitlines()), str(path)) for path in paths]
+    assert [each for each in modules if each[0] > LONGEST_MODULE] == []
+    found = [each for path in paths for each in functions(path)]
+    assert [each for each in found if each[0] > LONGEST_FUNCTION] == []

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from imager.content.extents import Codec, FileRange, StreamRange
-from imager.content.tar import TarPlace, open_tar, read_tar_headers
+from imager.content.tar import open_tar, read_tar_headers
+from imager.content.tar_source import TarPlace
 from imager.content.tree import Tree
 from imager.support.errors import InputError
 from tests.lib.caches.caches import compress, tar_bytes

@@ -7,7 +7,6 @@ copies. Follows Microsoft's "FAT32 File System Specification" (fatgen103).
 
 from __future__ import annotations
 
-import struct
 import sys
 from array import array
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.content.tree import Tree
+from imager.formats.fat.geometry import RECORD, Geometry
 from imager.formats.fat.names import folded, long_name
 from imager.formats.fat.tables import FIRST_CLUSTER
 from imager.formats.volume_reader import (
@@ -28,30 +28,13 @@ from imager.formats.volume_reader import (
     opened_volume,
     read_tree,
 )
-from imager.support.errors import UnsupportedError
 
-_SECTOR_SIZES = (512, 1024, 2048, 4096)
-_CLUSTER_SECTORS = frozenset(1 << shift for shift in range(8))
-_BOOT_SECTOR = struct.Struct("<11xHBHBHHBH8xLLHHL")
-_RECORD = struct.Struct("<11sBB7xH4xHL")
-_LARGEST_TABLE = 128 << 20
 _PART = 1 << 20
-_LEAST_CLUSTERS_16 = 4085
 _LABEL, _FOLDER, _LONG, _ATTRIBUTES = 0x08, 0x10, 0x0F, 0x3F
 _DOT, _DOT_DOT = b".".ljust(11), b"..".ljust(11)
-_LARGEST_FOLDER = 65_536 * _RECORD.size
+_LARGEST_FOLDER = 65_536 * RECORD.size
 _LOWER_STEM, _LOWER_EXTENSION = 0x08, 0x10
 _END, _DELETED, _E5 = 0x00, 0xE5, 0x05
-_NO_MIRROR, _ACTIVE_TABLE = 0x80, 0x0F
-
-
-def is_fat(head: bytes) -> bool:
-    """Return whether a volume that starts with `head`, at least 512 bytes, is FAT."""
-    if len(head) < 512 or head[510:512] != b"\x55\xaa" or head[0] not in (0xE9, 0xEB):
-        return False
-    sector, per_cluster, reserved, tables, *_ = _BOOT_SECTOR.unpack_from(head)
-    sizes_fit = sector in _SECTOR_SIZES and per_cluster in _CLUSTER_SECTORS
-    return sizes_fit and bool(reserved) and tables in (1, 2) and head[21] >= 0xF0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +71,7 @@ def fat_tables_agree(
     True if there is only one table, or if FAT32 table mirroring is disabled.
     """
     with opened_volume(source, offset=offset, size=size, what="FAT", name=name) as volume:
-        geometry = _Geometry.read(volume)
+        geometry = Geometry.read(volume)
         starts = range(0, geometry.table_size, _PART)
         return all(
             volume.read(geometry.table + start, length) == volume.read(copy + start, length)
@@ -106,7 +89,7 @@ def read_fat_label(source: Path | Content) -> str:
     `open_fat`.
     """
     with opened_volume(source, offset=0, size=None, what="FAT") as volume:
-        return _label(volume, _Geometry.read(volume))
+        return _label(volume, Geometry.read(volume))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +106,7 @@ class FatDescription:
 def describe_fat(source: Path | Content, *, name: str = "") -> FatDescription:
     """Return the description of a FAT volume; raises like `open_fat`."""
     with opened_volume(source, offset=0, size=None, what="FAT", name=name) as volume:
-        geometry = _Geometry.read(volume)
+        geometry = Geometry.read(volume)
         head = volume.read(0, 512)
         extended = 64 if geometry.bits == 32 else 36
         serial = int.from_bytes(head[extended + 3 : extended + 7], "little")
@@ -134,11 +117,11 @@ def describe_fat(source: Path | Content, *, name: str = "") -> FatDescription:
         return FatDescription(geometry.bits, _label(volume, geometry), serial, size, used)
 
 
-def _label(volume: OpenedVolume, geometry: _Geometry) -> str:
+def _label(volume: OpenedVolume, geometry: Geometry) -> str:
     place, length = geometry.data - geometry.root_size, geometry.root_size
     if geometry.bits == 32:
         place, length = geometry.offset(geometry.root), geometry.cluster_size
-    for alias, attributes, *_ in _RECORD.iter_unpack(volume.read(place, length)):
+    for alias, attributes, *_ in RECORD.iter_unpack(volume.read(place, length)):
         if alias[0] == _END:
             break
         # Long-name records have the label attribute too, combined with others.
@@ -146,72 +129,6 @@ def _label(volume: OpenedVolume, geometry: _Geometry) -> str:
         if is_label and alias[0] != _DELETED:
             return _unescaped(alias).decode("cp437").rstrip(" ")
     return ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Geometry:
-    """The locations of the parts of a volume, in bytes; table entries have `bits` bits.
-
-    `root` is the root's cluster in FAT32, otherwise 0: then its `root_size` bytes precede the
-    data. `copies` are the offsets of the tables that must equal the one at `table`.
-    """
-
-    bits: int
-    table: int
-    copies: tuple[int, ...]
-    clusters: int
-    cluster_size: int
-    data: int
-    root: int
-    root_size: int
-
-    @classmethod
-    def read(cls, volume: OpenedVolume) -> _Geometry:
-        head = volume.read(0, 512)
-        if not is_fat(head):
-            raise DamagedError("it has no boot sector")
-        sector, per_cluster, reserved, tables, root_records, *rest = _BOOT_SECTOR.unpack(head[:48])
-        sectors_16, _, table_16, sectors_32, table_32, flags, _, root = rest
-        sectors, table_sectors = sectors_16 or sectors_32, table_16 or table_32
-        root_size = root_records * _RECORD.size
-        data = (reserved + tables * table_sectors) * sector + root_size
-        if sectors * sector > volume.size:
-            raise DamagedError("it is truncated, or larger than its partition")
-        if data % sector or data > sectors * sector:
-            raise DamagedError("the boot sector contains invalid sizes")
-        cluster_size = per_cluster * sector
-        clusters = (sectors * sector - data) // cluster_size
-        # The same criteria as in Linux.
-        bits = 32 if not table_16 else 16 if clusters >= _LEAST_CLUSTERS_16 else 12
-        no_mirror = bits == 32 and bool(flags & _NO_MIRROR)
-        active = flags & _ACTIVE_TABLE if no_mirror else 0
-        starts = [(reserved + number * table_sectors) * sector for number in range(tables)]
-        table = (reserved + active * table_sectors) * sector
-        copies = () if no_mirror else tuple(starts[1:])
-        root = root if bits == 32 else 0
-        found = cls(bits, table, copies, clusters, cluster_size, data, root, root_size)
-        if active >= tables or found.table_size > table_sectors * sector:
-            raise DamagedError("the allocation table does not cover all clusters")
-        if found.table_size > _LARGEST_TABLE:
-            raise UnsupportedError(
-                f"{volume.name}: the FAT file system has too many clusters: {clusters}",
-                hint="format it with larger clusters",
-            )
-        return found
-
-    @property
-    def table_size(self) -> int:
-        """The size in bytes of the used part of the allocation table."""
-        return -(-(self.clusters + FIRST_CLUSTER) * self.bits // 8)
-
-    @property
-    def numbers(self) -> int:
-        """The mask of the cluster number in a table entry."""
-        return (1 << min(self.bits, 28)) - 1
-
-    def offset(self, cluster: int) -> int:
-        """Return the offset of a cluster in bytes."""
-        return self.data + (cluster - FIRST_CLUSTER) * self.cluster_size
 
 
 def _entries(table: bytes, bits: int) -> array[int]:
@@ -228,7 +145,7 @@ def _entries(table: bytes, bits: int) -> array[int]:
 class _Fat(Format[_Place]):
     def __init__(self, volume: OpenedVolume) -> None:
         self._volume = volume
-        self._geometry = geometry = _Geometry.read(volume)
+        self._geometry = geometry = Geometry.read(volume)
         table = volume.read(geometry.table, geometry.table_size)
         self._table = _entries(table, geometry.bits)
         self._end = geometry.clusters + FIRST_CLUSTER
@@ -243,7 +160,7 @@ class _Fat(Format[_Place]):
         long_records: list[bytes] = []
         for raw in self._records(folder):
             self._volume.count()
-            alias, attributes, case, cluster_high, cluster, size = _RECORD.unpack(raw)
+            alias, attributes, case, cluster_high, cluster, size = RECORD.unpack(raw)
             if alias[0] == _END:
                 return
             if attributes & _ATTRIBUTES == _LONG and alias[0] != _DELETED:
@@ -264,7 +181,7 @@ class _Fat(Format[_Place]):
     def _records(self, folder: _Place) -> Iterator[bytes]:
         for place, length in self._parts(folder):
             data = self._volume.read(place, length)
-            yield from (data[at : at + _RECORD.size] for at in range(0, length, _RECORD.size))
+            yield from (data[at : at + RECORD.size] for at in range(0, length, RECORD.size))
 
     def _parts(self, folder: _Place) -> Iterator[tuple[int, int]]:
         """Yield the (offset, length) in bytes of a folder's extents."""

@@ -18,7 +18,8 @@ from imager.bootassets.errors import BootAssetError
 from imager.content.extents import Content, FileRange
 from imager.content.reading import hash_content, iterate_bytes
 from imager.content.rootfiles import RootFiles
-from imager.content.tar import TarPlace, open_tar, plan_tar
+from imager.content.tar import open_tar, plan_tar
+from imager.content.tar_source import TarPlace
 from imager.content.tree import ROOT, File, Tree
 from imager.image.extensions.extension import Extension
 from imager.image.extensions.initramfs_parts import initramfs_trees

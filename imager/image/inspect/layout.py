@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
 from imager.formats.eltorito import BootImage, read_boot_images
-from imager.formats.fat.read import is_fat
+from imager.formats.fat.geometry import is_fat
 from imager.formats.gpt.read import gpt_sector_size, read_table
 from imager.formats.gpt.table import Table
 from imager.formats.iso9660.read import is_iso9660

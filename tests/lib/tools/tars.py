@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imager.content.extents import Content
-from imager.content.tar import Keep, TarPlace, open_tar, plan_tar
+from imager.content.tar import Keep, open_tar, plan_tar
+from imager.content.tar_source import TarPlace
 from imager.content.tree import File, Tree
 from tests.lib.caches.caches import compress
 from tests.lib.tools.support import content_bytes

@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "every build loads what signs",
-        "imager/app/build.py",
+        "imager/app/build_target.py",
         "    if not (profile.secureboot or profile.input.secureboot):\n        return None\n",
         "",
         "tests/unit/test_imports.py::test_a_plain_iso_needs_neither_keys_nor_registries",

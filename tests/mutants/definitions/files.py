@@ -47,7 +47,7 @@ MUTANTS = (
     ),
     Mutant(
         "checksums of XFS are not compared",
-        "imager/formats/xfs/read.py",
+        "imager/formats/xfs/geometry.py",
         "if not self.has_sums:",
         "if self.has_sums:",
         f"{_VERIFY}::test_every_damage_of_a_disk_is_found",

@@ -37,7 +37,7 @@ MUTANTS = (
     ),
     Mutant(
         "a source that changes during a build goes unnoticed",
-        "imager/image/write.py",
+        "imager/content/unchanged.py",
         "if _identity(path) != identity:",
         "if not identity:",
         "tests/unit/test_output_write.py::test_a_source_that_changes_meanwhile_is_told",

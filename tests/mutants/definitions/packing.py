@@ -83,14 +83,14 @@ MUTANTS = (
     ),
     Mutant(
         "a layer that is compressed in a tar is looked for at the start of the tar",
-        "imager/content/tar.py",
+        "imager/content/tar_source.py",
         "StreamRange(place.path, codec, 0, place.offset, blob.size)",
         "StreamRange(place.path, codec, 0, 0, blob.size)",
         f"{_ARCHIVES}::test_a_plain_tar_may_have_a_compressed_layer",
     ),
     Mutant(
         "a layer in a tar is looked for at the start of the tar",
-        "imager/content/tar.py",
+        "imager/content/tar_source.py",
         "self._start = place.source.offset",
         "self._start = 0",
         f"{_ARCHIVES}::test_a_tar_is_the_cache_that_is_in_it",
@@ -167,7 +167,7 @@ MUTANTS = (
     ),
     Mutant(
         "a build for a Talos without image caches takes one",
-        "imager/app/build.py",
+        "imager/app/build_target.py",
         "    if profile.input.image_cache is not None:\n        require_image_cache(version)\n",
         "",
         "tests/unit/test_image_cache_since.py::test_every_output_refuses",

@@ -61,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "an image is written to a terminal",
-        "imager/cli/build_options.py",
+        "imager/cli/output_options.py",
         "if sys.stdout.isatty():",
         "if False:",
         f"{_PIPES}::test_a_terminal_is_refused",

@@ -1,0 +1,36 @@
+"""Notice source files that change while their bytes are copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imager.content.extents import Content, FileRange, StreamRange
+from imager.support.errors import InputError
+
+
+@contextmanager
+def unchanged(content: Content) -> Iterator[None]:
+    """Raise InputError if a source file changed while the block ran."""
+    paths = {
+        extent.source.path
+        for extent in content.extents
+        if isinstance(extent.source, FileRange | StreamRange)
+    }
+    before = {path: _identity(path) for path in paths}
+    yield
+    for path, identity in before.items():
+        if _identity(path) != identity:
+            raise InputError(
+                f"{path} was changed while it was copied",
+                hint="let nothing write to the inputs during a build, then run it again",
+            )
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
