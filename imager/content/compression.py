@@ -7,7 +7,6 @@ at most the requested number of bytes, so the consumer bounds the output of a de
 from __future__ import annotations
 
 import io
-import lzma
 import os
 import struct
 from collections.abc import Callable
@@ -28,7 +27,6 @@ MAGIC = {Codec.GZIP: b"\x1f\x8b", Codec.ZSTD: b"\x28\xb5\x2f\xfd"}
 # The window of `zstd --long=27` (128 MiB), the largest that zstd decompresses by default.
 LARGEST_WINDOW = 1 << 27
 _XZ_MAGIC = b"\xfd7zXZ\0"
-_XZ_MEMORY = 256 << 20
 _SKIP_CHUNK = 1 << 20
 _READ = 128 << 10
 _SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
@@ -36,7 +34,7 @@ _LONGEST_FRAME_HEADER = 18
 _RLE_BLOCK = 1
 # The stubs have an instance for the class.
 _ZLIB_ERROR = cast("type[Exception]", zlib_ng.error)
-_DAMAGE = (OSError, EOFError, _ZLIB_ERROR, lzma.LZMAError, zstandard.ZstdError)
+_DAMAGE = (OSError, EOFError, _ZLIB_ERROR, zstandard.ZstdError)
 _HINT = "it is damaged or truncated: create or copy it again"
 
 
@@ -81,11 +79,12 @@ def first_bytes(head: bytes, codec: Codec, count: int) -> bytes:
             case Codec.GZIP:
                 return zlib_ng.decompressobj(zlib_ng.MAX_WBITS | 16).decompress(head, count)
             case Codec.XZ:
-                decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LARGEST_WINDOW * 2)
-                return decoder.decompress(head, count)
+                from imager.content.xz_streams import first_xz_bytes
+
+                return first_xz_bytes(head, count)
             case Codec.ZSTD:
                 return _zstd_decoder().stream_reader(head).read(count)
-    except (_ZLIB_ERROR, lzma.LZMAError, zstandard.ZstdError):
+    except _DAMAGE:
         return b""
     return b""
 
@@ -112,42 +111,6 @@ class _Section(io.RawIOBase):
         done = os.preadv(self._descriptor, [view[:size]], self._position) if size > 0 else 0
         self._position += done
         return done
-
-
-class _XzStreams:
-    """A sequential reader of xz streams one after the other, with limited memory.
-
-    lzma.LZMAFile has no limit, and a dictionary may have 4 GiB.
-    """
-
-    def __init__(self, source: IO[bytes]) -> None:
-        self._source = source
-        self._decoder = self._new()
-        self._left = b""
-
-    def _new(self) -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)
-
-    def read(self, size: int, /) -> bytes:
-        while size:
-            if self._decoder.eof and not self._next():
-                break
-            needs_input = self._decoder.needs_input
-            piece = (self._left or self._source.read(_READ)) if needs_input else b""
-            self._left = b""
-            if needs_input and not piece:
-                raise EOFError("it is cut off")
-            if data := self._decoder.decompress(piece, size):
-                return data
-        return b""
-
-    def _next(self) -> bool:
-        """Begin the next stream, behind zeros as padding; return whether there is one."""
-        rest = self._decoder.unused_data.lstrip(b"\0")
-        while not rest and (piece := self._source.read(_READ)):
-            rest = piece.lstrip(b"\0")
-        self._decoder, self._left = (self._new(), rest) if rest else (self._decoder, b"")
-        return bool(rest)
 
 
 class _Deflated:
@@ -200,7 +163,9 @@ class StreamReader:
 
                 return cast("_Readable", gzip_ng.GzipNGFile(fileobj=section))  # type: ignore[no-untyped-call]
             case Codec.XZ:
-                return _XzStreams(section)
+                from imager.content.xz_streams import XzStreams  # a node has no liblzma
+
+                return XzStreams(section)
             case Codec.ZLIB | Codec.DEFLATE:
                 bits = zlib_ng.MAX_WBITS if self._codec is Codec.ZLIB else -zlib_ng.MAX_WBITS
                 return _Deflated(section, bits)

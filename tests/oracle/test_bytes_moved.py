@@ -12,7 +12,10 @@ import pytest
 from tests.lib.caches.caches import CacheFixture, make_flat, make_layout, make_tar
 from tests.lib.tools.cli import MIB, run, synthetic_assets
 
-CALLS = "read,pread64,readv,preadv,write,pwrite64,writev,pwritev,sendfile,copy_file_range"
+CALLS = (
+    "read,pread64,readv,preadv,preadv2,write,pwrite64,writev,pwritev,pwritev2,"
+    "sendfile,copy_file_range"
+)
 # pid call(descriptor</path>, ...) = result
 _LINE = re.compile(r"^\d+ +(\w+)\((\d+)<([^>]*)>(.*)\) = (\d+)$")
 _SECOND = re.compile(r"^, (?:\[[^]]*\]|NULL|\d+)?(?:, )?(\d+)<([^>]*)>")
@@ -121,7 +124,8 @@ def test_each_blob_is_read_to_hash_and_to_copy_and_written_once(
         # In an ISO a blob may begin half-way through a page: it is read and written then.
         size = blob.stat().st_size
         assert found.copied[str(blob)] in ({0, size} if command == "iso" else {size})
-        assert found.read[str(blob)] == 2 * size
+        # The small ones are configurations, which are read when the cache is opened, too.
+        assert found.read[str(blob)] == (3 if size < MIB else 2) * size
     _assert_written_once(found, output, cache)
 
 
@@ -140,12 +144,13 @@ def test_an_uncompressed_layer_is_read_where_it_lies(
 
 @pytest.mark.oracle
 @COMMANDS
-def test_a_compressed_cache_is_read_twice_and_never_to_scratch(
+def test_a_compressed_cache_is_read_thrice_and_never_to_scratch(
     tmp_path: Path, cache: CacheFixture, command: str, options: tuple[str, ...]
 ) -> None:
     tar = make_tar(cache, tmp_path / "cache.tar.zst", codec="zstd")
     found, output = traced(tmp_path, command, tar, *options)
-    assert found.read[str(tar)] < 2 * tar.stat().st_size + MIB
+    # To find its files; to copy them, and to hash them beside that.
+    assert found.read[str(tar)] < 3 * tar.stat().st_size + MIB
     _assert_written_once(found, output, cache)
 
 
