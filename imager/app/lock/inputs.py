@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
 
 from imager.oci.digest import Digest
 from imager.oci.pins import Pins
@@ -55,6 +55,8 @@ class BuildInput:
     the user wrote it. `digest` is that of a file's bytes, of an image's manifest or index, or of
     the list of files of an image cache on this machine.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     kind: InputKind
     name: str
