@@ -13,6 +13,8 @@ from tests.mutants.mutant import Mutant
 SECONDS = 48 * 3600
 COMMITS = 20
 PARTS = 20
+# So many fit into the time that `make test-all` may take.
+MOST = 450
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ def by_change(mutants: Sequence[Mutant], repository: Path) -> Selection:
 
     Recent is what is at most 48 hours older than the last commit, and the last 20 commits in any
     case. A mutant changes with its file, with the file of its test, and when it is written itself.
+    If more than MOST have changed, each commit selects others of them.
     Each of the others has its turn at one of any 20 commits in a row; the same commit always
     selects the same. Where the history is not there as a whole nothing tells what has changed, so
     all are selected.
@@ -46,17 +49,18 @@ def by_change(mutants: Sequence[Mutant], repository: Path) -> Selection:
     changed = {
         each for each in mutants if not files.isdisjoint(each.files) or f'"{each.what}",\n' in added
     }
-    turn = _number_of_commits(repository) % PARTS
-    others = {each for each in mutants if _turn(each) == turn} - changed
+    number = _number_of_commits(repository)
+    others = {each for each in mutants if _hash(each) % PARTS == number % PARTS} - changed
+    chosen = set(sorted(changed, key=lambda each: _hash(each, f"{number}"))[:MOST])
     return Selection(
-        tuple(each for each in mutants if each in changed or each in others),
-        f"{len(changed)} that the last {count} commits or the work tree changed, "
+        tuple(each for each in mutants if each in chosen or each in others),
+        f"{len(chosen)} of {len(changed)} that the last {count} commits or the work tree changed, "
         f"{len(others)} whose turn it is",
     )
 
 
-def _turn(mutant: Mutant) -> int:
-    return zlib.crc32(f"{mutant.file} {mutant.what}".encode()) % PARTS
+def _hash(mutant: Mutant, salt: str = "") -> int:
+    return zlib.crc32(f"{salt}{mutant.file} {mutant.what}".encode())
 
 
 def _number_of_commits(repository: Path, *which: str) -> int:

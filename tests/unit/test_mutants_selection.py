@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.selection import COMMITS, PARTS, SECONDS, by_change, by_words
+from tests.mutants.selection import COMMITS, MOST, PARTS, SECONDS, by_change, by_words
 
 _NOW = 1_800_000_000
 _FILES = ("imager/one.py", "imager/two.py", "tests/test_one.py", "tests/test_two.py")
@@ -123,12 +124,22 @@ def test_each_of_the_others_has_its_turn_once(repository: Path) -> None:
         selection = by_change(MANY, repository)
         assert selection == by_change(MANY, repository)
         assert selection.why == (
-            f"0 that the last {COMMITS} commits or the work tree changed, "
+            f"0 of 0 that the last {COMMITS} commits or the work tree changed, "
             f"{len(selection.mutants)} whose turn it is"
         )
         assert 0 < len(selection.mutants) < len(MANY) / 5
         turns += selection.mutants
     assert sorted(turns, key=MANY.index) == list(MANY)
+
+
+def test_of_very_many_each_commit_selects_others(repository: Path) -> None:
+    many = tuple(replace(ONE, what=f"number {number}") for number in range(MOST + 50))
+    change(repository, "imager/one.py")
+    first = by_change(many, repository)
+    assert len(first.mutants) == MOST
+    assert first.why.startswith(f"{MOST} of {len(many)} that the last ")
+    commit(repository)
+    assert set(first.mutants) | set(by_change(many, repository).mutants) == set(many)
 
 
 def test_without_a_whole_history_all_are_selected(repository: Path, tmp_path: Path) -> None:
