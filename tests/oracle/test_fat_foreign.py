@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from imager.content.extents import Content
 from imager.content.tree import File, Tree
+from imager.formats.fat import geometry
 from imager.formats.fat import read as fat_foreign
 from imager.formats.fat.geometry import is_fat
 from imager.formats.fat.plan import minimum_fat_size, plan_fat
@@ -295,7 +296,7 @@ def test_folders_without_end(fat16: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_tables_that_are_too_large(fat16: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fat_foreign, "_LARGEST_TABLE", 1000)
+    monkeypatch.setattr(geometry, "_LARGEST_TABLE", 1000)
     error = refusal(fat16)
     assert isinstance(error, UnsupportedError)
     assert error.hint
