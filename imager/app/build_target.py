@@ -77,7 +77,7 @@ def open_target(
 def build_assets(
     profile: Profile, options: BuildOptions, reporter: Reporter, stack: ExitStack
 ) -> tuple[BootAssets, tuple[str, ...]]:
-    """Return the boot assets of a build, and notes on those that the profile names in vain.
+    """Return the boot assets of a build, and notes on missing files that the profile names.
 
     Temporary files are removed with `stack`. Raises as `boot_assets`.
     """

@@ -32,7 +32,7 @@ def inspect_image(source: str, registries: RegistrySettings | None = None) -> In
 
 
 def inspect_containers_at(source: str, registries: RegistrySettings | None) -> Inspection | None:
-    """Return what is in a reference, layout, archive or cache; None if the source is none."""
+    """Return what is in a reference, layout, archive or cache; None if the source is another."""
     path = Path(source)
     if path.exists() and not path.is_dir() and not may_be_archive(path):
         return None

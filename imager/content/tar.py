@@ -7,7 +7,7 @@ needed. An archive nested in another one is read in place.
 
 The end of an archive is that of Go's archive/tar, with which container engines and Talos read: the
 two zero blocks, and the padding of the last member, may be missing, as in layers of `umoci insert`.
-Only an archive whose size nobody knows needs them: it may have been truncated there.
+Only an archive of unknown size needs them: it may have been truncated there.
 """
 
 from __future__ import annotations

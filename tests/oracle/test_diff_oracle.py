@@ -13,6 +13,7 @@ import pytest
 from imager.app.diff import compare_images
 from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
 from tests.lib.tools.cli import build, real_assets, run, tool
+from tests.lib.volumes.cache_disks import disk_with_cache
 from tests.oracle.test_verify_oracle import damaged
 
 pytestmark = pytest.mark.oracle
@@ -33,10 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def disk(cache: CacheFixture, folder: Path) -> Path:
-    layout = make_layout(cache, folder / "layout")
-    common = ("--assets", real_assets(), "--image-cache", layout, "--output", folder)
-    build("metal", *common, "--out-format", "raw")
-    return folder / "metal-amd64.raw"
+    return disk_with_cache(folder, cache)
 
 
 def test_the_format_around_a_disk_does_not_count(disk: Path, folder: Path) -> None:

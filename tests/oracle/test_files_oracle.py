@@ -12,6 +12,7 @@ import pytest
 
 from tests.lib.caches.caches import CacheFixture, make_layout
 from tests.lib.tools.cli import build, cut, real_assets, run, tool
+from tests.lib.volumes.cache_disks import disk_with_cache
 
 pytestmark = pytest.mark.oracle
 
@@ -38,10 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def disk(cache: CacheFixture, folder: Path) -> Path:
     """Return a disk with FAT, XFS and ext4."""
-    layout = make_layout(cache, folder / "layout")
-    common = ("--assets", real_assets(), "--image-cache", layout, "--output", folder)
-    build("metal", *common, "--out-format", "raw")
-    return folder / "metal-amd64.raw"
+    return disk_with_cache(folder, cache)
 
 
 @pytest.fixture(scope="module")

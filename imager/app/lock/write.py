@@ -23,7 +23,7 @@ class WrittenLock:
 def old_lock(path: Path, *, update: bool) -> Lock | None:
     """Return the lock to update; None for a new one.
 
-    Raises AlreadyExistsError for a new one at an existing path, InputError if there is none to
+    Raises AlreadyExistsError if a new one would replace a file, InputError if there is none to
     update, InvalidLockError if it is damaged.
     """
     if update:

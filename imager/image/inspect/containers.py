@@ -39,7 +39,7 @@ _CACHE, _IMAGES = "image-cache", "container-images"
 
 
 def inspect_containers(path: Path) -> Inspection | None:
-    """Return what is in the layout, archive or flat cache `path`; None if it is none of them.
+    """Return what is in the layout, archive or flat cache `path`; None if it is something else.
 
     Raises InputError if it cannot be read.
     """

@@ -68,7 +68,7 @@ class Identity:
         (OIDCIssuerV2 if is_new else OIDCIssuer)(self.issuer).verify(cert)
         subjects = list(_subjects(cert))
         if not any(map(self.is_subject, subjects)):
-            raise NotVerifiedError(f"it was made by {', '.join(subjects) or 'nobody'}")
+            raise NotVerifiedError(f"it was made by {', '.join(subjects) or 'an unnamed signer'}")
 
     def is_subject(self, subject: str) -> bool:
         """Whether the name `subject` in a certificate is that of this identity."""
