@@ -57,7 +57,7 @@ from tests.lib.caches.caches import (
 )
 from tests.lib.caches.sources import gathered, read
 from tests.lib.caches.tars import PREFIXES, make_archive
-from tests.lib.tools.support import content_bytes
+from tests.lib.tools.support import content_bytes, open_files
 
 REPORTER = make_reporter(ProgressStyle.NONE)
 CODECS = pytest.mark.parametrize("codec", [None, "gzip", "zstd"])
@@ -127,15 +127,16 @@ def test_a_tar_and_the_layer_in_it_may_be_compressed(
     assert tree_files(made) == flat.files
 
 
-def test_temporary_files_go_with_the_cache(flat: CacheFixture, tmp_path: Path) -> None:
+def test_temporary_files_go_with_the_cache(
+    flat: CacheFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     path = make_archive(flat, tmp_path / "c.tgz", layout=True, layer="gzip", codec="gzip")
-    gc.collect()  # other tests may have left files to it
-    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     cache = open_cache(path).cache.readable_in_any_order()
-    assert len(set(os.listdir("/proc/self/fd"))) == len(before) + 1  # noqa: PTH208
+    assert open_files(tmp_path) == 1
     del cache
     gc.collect()
-    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert open_files(tmp_path) == 0
 
 
 def test_no_space_for_a_layer_compressed_twice_names_the_folder(
