@@ -151,6 +151,48 @@ def test_modules_and_folders_exist(page: str) -> None:
     } == set()
 
 
+TASK = re.compile(r"^\| (?!task|---)([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+
+
+def problems_of_task(rooms: str, start: str) -> Iterator[str]:
+    """Yield what would mislead a reader of a row: another room, a name that is not there."""
+    spans, named = SPAN.findall(start), SPAN.findall(rooms)
+    modules = [span for span in spans if (PACKAGE / span).exists()]
+    found = [f"{room_of(module)}/" for module in modules]
+    if named and found and (found[0] != named[0] or {*found} - {*named}):
+        yield f"{rooms} leads to {found}"
+    files = [PACKAGE / module for module in modules if module.endswith(".py")]
+    code = "\n".join(file.read_text() for file in files)
+    for name in (span for span in spans if re.fullmatch(r"\w+", span)):
+        if not re.search(rf"^ *(?:async )?(?:def |class )?{name}\b *[(:=\[]", code, re.MULTILINE):
+            yield f"{start} has no {name}"
+
+
+def test_tasks_of_contributors_lead_to_their_rooms() -> None:
+    tasks = TASK.findall((REPOSITORY / "CONTRIBUTING.md").read_text())
+    assert len({task for task, _, _ in tasks}) == len(tasks) > 80
+    assert [each for _, rooms, start in tasks for each in problems_of_task(rooms, start)] == []
+
+
+@pytest.mark.parametrize(
+    ("rooms", "start", "found"),
+    [
+        ("`oci/`", "`Patience` in `oci/retry.py`", 0),
+        ("`oci/`, `distro/`", "`Patience` in `oci/retry.py`; `_CONFIG` in `distro/apt.py`", 0),
+        ("`distro/`, `oci/`", "`oci/retry.py`, `distro/apt.py`", 1),
+        ("`oci/`", "`oci/retry.py`, `distro/apt.py`", 1),
+        ("`oci/`", "`Patience` in `oci/download.py`", 1),
+    ],
+)
+def test_a_task_that_misleads_is_seen(rooms: str, start: str, found: int) -> None:
+    assert len(list(problems_of_task(rooms, start))) == found
+
+
+def room_of(module: str) -> str:
+    """Return the room that a module or folder is in."""
+    return module.partition("/")[0]
+
+
 def calls_in(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield the indentation, the module and the name of each line of a call tree."""
     for line in text.splitlines():
@@ -184,4 +226,4 @@ def test_call_trees_go_down(calls: list[tuple[int, str, str]]) -> None:
 
 def floor_of(module: str) -> int:
     """Return the floor of the room that a module is in."""
-    return FLOOR[module.partition("/")[0]]
+    return FLOOR[room_of(module)]
