@@ -28,9 +28,10 @@ from imager.cache.paths import parse_path
 from imager.cache.sniff import not_a_cache
 from imager.content.extents import Content, StreamRange
 from imager.content.reading import iterate_bytes, read_start
-from imager.content.tar import first_names, open_tar
+from imager.content.tar import BLOCK, first_names, open_tar
 from imager.content.tar_source import TarPlace
 from imager.content.tree import Tree
+from imager.formats.tar_disk import is_tar
 from imager.oci.digest import Digest
 from imager.oci.files import ArchiveFiles
 from imager.oci.layout import INDEX_FILE, LAYOUT_FILE, Layout, LayoutImage
@@ -46,7 +47,6 @@ _MOST_KEPT = 64 << 20
 _DOCKER_INDEX = "manifest.json"
 _MANIFESTS = "manifests"
 _LAYOUT = (INDEX_FILE, LAYOUT_FILE)
-_USTAR = slice(257, 262)
 _DAMAGED = "the archive is damaged: copy or create it again"
 
 
@@ -57,7 +57,7 @@ def open_tar_file(path: Path, arch: Arch | None, fail: Fail) -> OpenedCache:
     for a layer that is compressed twice. `fail` receives other errors.
     """
     place = TarPlace.of_file(path.resolve())
-    if not first_names(place, 1) and not _claims_to_be_tar(path):
+    if not first_names(place, 1) and not is_tar(read_start(path, BLOCK)):
         raise not_a_cache(path)
     tree = _find_cache(path, open_tar(place, keep=_SmallFiles()))
     files = _files(path, tree)
@@ -173,10 +173,6 @@ class _SmallFiles:
         kept = size <= (LARGEST_MANIFEST if manifest else _LARGEST_KEPT_BLOB) and size <= self._left
         self._left -= size if kept else 0
         return kept
-
-
-def _claims_to_be_tar(path: Path) -> bool:
-    return read_start(path, _USTAR.stop)[_USTAR] == b"ustar"
 
 
 def _find_cache(path: Path, tree: Tree) -> Tree:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import cast
 
 from imager.content.extents import Content, StreamRange, advanced
+from imager.content.random_access import ContentReader
 from imager.content.rootfiles import FOLDER_MODE, RootFiles
 from imager.content.tar_source import BoundedArchive, EndError, TarPlace, opened_archive
 from imager.content.tree import Device, File, Link, PlacedFile, Tree, VolumePlan
@@ -31,13 +32,11 @@ END = bytes(2 * BLOCK)
 # The pax record of a file's SELinux label, as of GNU tar, bsdtar and mksquashfs.
 SELINUX_RECORD = "SCHILY.xattr.security.selinux"
 _CHUNK = 1 << 20
-# The limit for a header or a pax extension; file data is never read in one call.
 _LONGEST_PATH = 4096
 _LONGEST_NAME = 255
 # Public, but missing from the type stubs.
 _EndMarkerError: type[tarfile.HeaderError] = vars(tarfile)["EOFHeaderError"]
 _NoHeaderError: type[tarfile.HeaderError] = vars(tarfile)["EmptyHeaderError"]
-# Hostile headers can cause unbounded recursion, invalid numbers, and numbers such as 2**90.
 
 
 def plan_tar(tree: Tree, *, timestamp: int) -> VolumePlan:
@@ -136,6 +135,12 @@ def read_tar_headers(place: TarPlace) -> Iterator[tarfile.TarInfo]:
     """
     with opened_archive(place) as archive:
         yield from _headers(archive)
+
+
+def content_headers(archive: Content) -> Iterator[tarfile.TarInfo]:
+    """Yield the header of every member of `archive`, names unchecked; raises PARSER_ERRORS."""
+    with ContentReader(archive) as reader:
+        yield from _headers(BoundedArchive(reader.read, archive.size, has_known_size=True))
 
 
 def _tree(place: TarPlace, archive: BoundedArchive, keep: Keep) -> Tree:

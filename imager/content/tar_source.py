@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from imager.content.compression import EarlyEndError, StreamReader, detect_codec
 from imager.content.extents import Codec, Content, FileRange, StreamRange
@@ -15,7 +16,9 @@ from imager.content.reading import content_codec
 from imager.support.errors import InputError
 
 _LARGEST_READ = 1 << 20
-_PARSER_ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError)
+# Of the header parser: hostile headers cause recursion, invalid numbers, and such as 2**90, and a
+# sparse file may lack a record.
+PARSER_ERRORS = (tarfile.TarError, RecursionError, ValueError, OverflowError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,6 @@ class TarPlace:
         return self.size is not None or length is not None
 
 
-class _Archive(Protocol):
-    """The file interface that the header parser needs: read headers and skip forwards."""
-
-    def read(self, size: int, /) -> bytes: ...
-    def seek(self, offset: int, /) -> int: ...
-    def tell(self) -> int: ...
-
-
 class EndError(tarfile.ReadError):
     """The archive is shorter than its headers require."""
 
@@ -77,40 +72,42 @@ class EndError(tarfile.ReadError):
 
 
 class BoundedArchive:
-    """An archive, positioned from 0, with a read size limit against hostile headers."""
+    """An archive as the file that the header parser needs, with a limit against hostile headers.
 
-    def __init__(self, reader: StreamReader | _Archive, place: TarPlace) -> None:
-        self._reader = reader
-        self._start = place.source.offset
-        self._size = place.size
-        self.has_known_size = place.has_known_size
-        self.seek(0)
+    `read_at` returns bytes at an offset of the archive, fewer at its end, which is at most `size`.
+    """
+
+    def __init__(
+        self, read_at: Callable[[int, int], bytes], size: int | None, *, has_known_size: bool
+    ) -> None:
+        self._read_at = read_at
+        self._size = size
+        self._position = 0
+        self.has_known_size = has_known_size
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, fewer at the end; raises ReadError for too many at once."""
         if not 0 <= size <= _LARGEST_READ:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        room = size if self._size is None else max(min(size, self._size - self.tell()), 0)
-        return self._reader.read(room)
+        room = size if self._size is None else max(min(size, self._size - self._position), 0)
+        data = self._read_at(self._position, room)
+        self._position += len(data)
+        return data
 
     def seek(self, offset: int) -> int:
-        """Go to a byte of the archive, in a compressed one by reading; raises EndError."""
-        if isinstance(self._reader, StreamReader):
-            try:
-                self._reader.seek_forward(self._start + offset)
-            except EarlyEndError as error:
-                raise EndError from error
-        else:
-            self._reader.seek(self._start + offset)
+        """Go to a byte of the archive; raises ReadError for one before its start."""
+        if offset < 0:
+            raise tarfile.ReadError("a member has an invalid size")
+        self._position = offset
         return offset
 
     def tell(self) -> int:
         """Return the position in the archive."""
-        return self._reader.tell() - self._start
+        return self._position
 
     def require(self, end: int) -> None:
         """Raise ReadError if the archive ends before byte `end`."""
-        if self.tell() < end:
+        if self._position < end:
             self.seek(end - 1)
             if not self.read(1):
                 raise EndError
@@ -120,15 +117,31 @@ class BoundedArchive:
 def opened_archive(place: TarPlace) -> Iterator[BoundedArchive]:
     """Yield the archive; raises InputError if the block finds that it is not a whole tar."""
     source = place.source
+    start = source.offset
+    known = place.has_known_size
     try:
-        with (
-            StreamReader.of(source)
-            if isinstance(source, StreamRange)
-            else source.path.open("rb") as reader
-        ):
-            yield BoundedArchive(reader, place)
-    except _PARSER_ERRORS as error:
+        if isinstance(source, StreamRange):
+            with StreamReader.of(source) as stream:
+                read_at = partial(_read_stream, stream, start)
+                yield BoundedArchive(read_at, place.size, has_known_size=known)
+        else:
+            with source.path.open("rb") as file:
+                read_at = partial(_read_file, file.fileno(), start)
+                yield BoundedArchive(read_at, place.size, has_known_size=known)
+    except PARSER_ERRORS as error:
         raise InputError(
             f"{source.path} is not a whole tar archive: {error}",
             hint="it is damaged or truncated: create or copy it again",
         ) from error
+
+
+def _read_stream(stream: StreamReader, start: int, offset: int, size: int) -> bytes:
+    try:
+        stream.seek_forward(start + offset)
+    except EarlyEndError as error:
+        raise EndError from error
+    return stream.read(size)
+
+
+def _read_file(descriptor: int, start: int, offset: int, size: int) -> bytes:
+    return os.pread(descriptor, size, start + offset)

@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "a layer in a tar is looked for at the start of the tar",
         "imager/content/tar_source.py",
-        "self._start = place.source.offset",
-        "self._start = 0",
+        "start = source.offset",
+        "start = 0",
         f"{_ARCHIVES}::test_a_tar_is_the_cache_that_is_in_it",
     ),
     Mutant(
