@@ -12,12 +12,13 @@ contain zeros alone. The bytes of files are not read: a cluster with a part of a
 from __future__ import annotations
 
 import struct
-import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imager.content.extents import Content, Data, Extent
+from imager.content.ranges import merged
+from imager.formats.numbers import stored_numbers
 from imager.formats.sectors import sector_count
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.units import MIB, format_size
@@ -60,23 +61,12 @@ def plan_qcow2(disk: Content, *, cluster_size: int = DEFAULT_CLUSTER) -> Content
             hint="use cluster_size=65536",
         )
     sector_count(disk, "qcow2")
-    used = _joined(
+    used = merged(
         clusters for extent in disk.extents for clusters in _used_clusters(extent, cluster_size)
     )
     layout = _Layout.of(disk.size, used, cluster_size)
     data = _moved(disk.extents, used, cluster_size, layout.data)
     return Content(layout.size, (*layout.metadata(), *data))
-
-
-def _joined(spans: Iterable[range]) -> tuple[range, ...]:
-    """Join sorted ranges that touch or overlap."""
-    joined: list[range] = []
-    for span in spans:
-        if joined and span.start <= joined[-1].stop:
-            joined[-1] = range(joined[-1].start, max(span.stop, joined[-1].stop))
-        else:
-            joined.append(span)
-    return tuple(joined)
 
 
 def _used_clusters(extent: Extent, cluster: int) -> Iterator[range]:
@@ -125,8 +115,8 @@ class _Layout:
 
     disk_size: int
     cluster: int
-    used: tuple[range, ...]
-    tables: tuple[range, ...]
+    used: Sequence[range]
+    tables: Sequence[range]
     clusters: int
     refcount_table: int
     refcount_blocks: int
@@ -135,10 +125,10 @@ class _Layout:
     data: int
 
     @classmethod
-    def of(cls, disk_size: int, used: tuple[range, ...], cluster: int) -> _Layout:
+    def of(cls, disk_size: int, used: Sequence[range], cluster: int) -> _Layout:
         """Return the layout of a disk whose `used` clusters are allocated."""
         per_table = cluster // _ENTRY
-        tables = _joined(
+        tables = merged(
             range(span.start // per_table, _quotient_up(span.stop, per_table)) for span in used
         )
         l1_size = _quotient_up(disk_size, cluster * per_table) * _ENTRY
@@ -162,10 +152,10 @@ class _Layout:
         l1, l2 = self._tables()
         pieces = (
             (0, self._header(len(l1))),
-            (self.refcount_table, _big_endian(array("Q", blocks))),
+            (self.refcount_table, stored_numbers(array("Q", blocks), "big")),
             (self.refcount_blocks, _REFCOUNT * self.clusters),
-            (self.l1, _big_endian(l1)),
-            (self.l2, _big_endian(l2)),
+            (self.l1, stored_numbers(l1, "big")),
+            (self.l2, stored_numbers(l2, "big")),
         )
         for offset, data in pieces:
             if data:
@@ -229,12 +219,6 @@ def _check_tables(disk_size: int, cluster: int, l1_size: int, refcounts: int) ->
 
 def _empty(count: int) -> array[int]:
     return array("Q", bytes(count * _ENTRY))
-
-
-def _big_endian(entries: array[int]) -> bytes:
-    if sys.byteorder == "little":
-        entries.byteswap()
-    return entries.tobytes()
 
 
 def _length(spans: Iterable[range]) -> int:

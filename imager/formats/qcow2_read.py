@@ -7,7 +7,6 @@ external data file, encryption or extended L2 entries are refused. Snapshots are
 from __future__ import annotations
 
 import struct
-import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from dataclasses import dataclass
 from imager.content.extents import Codec, Content
 from imager.content.random_access import ContentReader
 from imager.formats.errors import DamagedVolumeError
-from imager.formats.packed_parts import Part, disk_of
+from imager.formats.numbers import read_numbers
+from imager.formats.packed_parts import disk_of
+from imager.formats.runs import Run
 from imager.support.errors import UnsupportedError
 
 _MAGIC = b"QFI\xfb"
@@ -87,14 +88,14 @@ def open_qcow2(image: Content, *, name: str = "the image") -> Content:
         needed = -(-header.size // (header.cluster * per_table))
         if header.l1_entries < needed or header.l1_entries * 8 > _LARGEST_L1:
             raise DamagedVolumeError(f"{name}: the qcow2 image has an L1 table of a wrong size")
-        l1 = _entries(reader.read(header.l1, needed * 8))
+        l1 = read_numbers(reader.read(header.l1, needed * 8), "Q", "big")
         if len(l1) < needed:
             raise DamagedVolumeError(f"{name}: the qcow2 image ends inside of its L1 table")
         parts = _parts(reader, header, l1, name)
         return disk_of(image, header.size, parts, name=f"{name}: the qcow2 image")
 
 
-def _parts(reader: ContentReader, header: _Header, l1: array[int], name: str) -> Iterator[Part]:
+def _parts(reader: ContentReader, header: _Header, l1: array[int], name: str) -> Iterator[Run]:
     used = tables = 0
     per_table = header.cluster // 8
     for number, entry in enumerate(l1):
@@ -105,14 +106,14 @@ def _parts(reader: ContentReader, header: _Header, l1: array[int], name: str) ->
         raw = reader.read(place, header.cluster)
         if len(raw) < header.cluster:
             raise DamagedVolumeError(f"{name}: the qcow2 image ends inside of an L2 table")
-        entries = _entries(raw)
+        entries = read_numbers(raw, "Q", "big")
         used += per_table - entries.count(0)
         if used > _MOST_CLUSTERS or tables > _MOST_TABLES:
             raise UnsupportedError(f"{name}: the qcow2 image has too many clusters")
         yield from _table_parts(entries, header, number * per_table)
 
 
-def _table_parts(l2: array[int], header: _Header, first: int) -> Iterator[Part]:
+def _table_parts(l2: array[int], header: _Header, first: int) -> Iterator[Run]:
     """Yield the parts of the disk that one L2 table places."""
     size = header.cluster
     shift = 62 - (header.cluster_bits - 8)
@@ -124,13 +125,6 @@ def _table_parts(l2: array[int], header: _Header, first: int) -> Iterator[Part]:
             place = entry & (1 << shift) - 1
             sectors = (entry & _COMPRESSED - 1) >> shift
             length = (sectors + 1) * 512 - place % 512
-            yield Part(offset, size, place, length, header.codec)
+            yield Run(offset, place, size, length, header.codec)
         elif not entry & _ZERO and entry & _PLACE:
-            yield Part(offset, size, entry & _PLACE)
-
-
-def _entries(raw: bytes) -> array[int]:
-    entries = array("Q", raw[: len(raw) // 8 * 8])
-    if sys.byteorder == "little":
-        entries.byteswap()
-    return entries
+            yield Run(offset, entry & _PLACE, size)

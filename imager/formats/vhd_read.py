@@ -7,14 +7,14 @@ are big-endian. Differencing images need another file, and are refused.
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from collections.abc import Iterator
 
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
 from imager.formats.errors import DamagedVolumeError
-from imager.formats.packed_parts import Part, disk_of
+from imager.formats.numbers import read_numbers
+from imager.formats.packed_parts import disk_of
+from imager.formats.runs import Run
 from imager.formats.sectors import SECTOR
 from imager.support.errors import UnsupportedError
 from imager.support.units import align_up
@@ -65,7 +65,7 @@ def _is_valid(footer: bytes) -> bool:
     return int.from_bytes(footer[_CHECKSUM], "big") == ~total & 0xFFFFFFFF
 
 
-def _parts(reader: ContentReader, place: int, size: int, name: str) -> Iterator[Part]:
+def _parts(reader: ContentReader, place: int, size: int, name: str) -> Iterator[Run]:
     header = reader.read(place, 1024)
     if not header.startswith(_DYNAMIC_COOKIE) or len(header) < _HEADER.size:
         raise DamagedVolumeError(f"{name}: the header of the dynamic VHD is damaged")
@@ -76,11 +76,8 @@ def _parts(reader: ContentReader, place: int, size: int, name: str) -> Iterator[
     raw = reader.read(table, needed * 4)
     if len(raw) < needed * 4:
         raise DamagedVolumeError(f"{name}: the dynamic VHD ends inside of its table")
-    sectors = array("I", raw)
-    if sys.byteorder == "little":
-        sectors.byteswap()
     # Each block begins with a bitmap of its sectors.
     bitmap = align_up(-(-block // SECTOR // 8), SECTOR)
-    for number, sector in enumerate(sectors):
+    for number, sector in enumerate(read_numbers(raw, "I", "big")):
         if sector != _UNUSED:
-            yield Part(number * block, block, sector * SECTOR + bitmap)
+            yield Run(number * block, sector * SECTOR + bitmap, block)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import sys
 from array import array
 from collections.abc import Iterable
 from contextlib import closing
@@ -23,6 +22,7 @@ from typing import IO
 from imager.content.extents import Content
 from imager.content.packing.chunks import packed_data
 from imager.formats.grains import GRAIN, Grain, compress_grains
+from imager.formats.numbers import stored_numbers
 from imager.formats.sectors import SECTOR, sector_count
 from imager.support.errors import UnsupportedError
 from imager.support.reporter import Advance
@@ -90,7 +90,7 @@ def write_vmdk(disk: Content, file: IO[bytes], *, jobs: int, progress: Advance) 
     file.seek(start)
     file.write(layout.header() + _descriptor(layout, writer.identity()) + layout.directory())
     file.seek(start + layout.tables * SECTOR)
-    file.write(_little_endian(writer.entries))
+    file.write(stored_numbers(writer.entries, "little"))
     file.seek(end)
     return end - start
 
@@ -127,7 +127,7 @@ class _Layout:
         )  # fmt: skip
 
     def directory(self) -> bytes:
-        return _little_endian(array("I", range(self.tables, self.end, _TABLE_SECTORS)))
+        return stored_numbers(array("I", range(self.tables, self.end, _TABLE_SECTORS)), "little")
 
 
 class _GrainWriter:
@@ -186,9 +186,3 @@ ddb.toolsInstallType = "4"
 ddb.toolsVersion = "2147483647"
 """
     return text.encode().ljust(_DESCRIPTOR * SECTOR, b"\0")
-
-
-def _little_endian(entries: array[int]) -> bytes:
-    if sys.byteorder == "big":
-        entries.byteswap()
-    return entries.tobytes()

@@ -7,15 +7,15 @@ parent, or with their data in other files, are refused.
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imager.content.extents import Codec, Content
 from imager.content.random_access import ContentReader
 from imager.formats.errors import DamagedVolumeError
-from imager.formats.packed_parts import Part, disk_of
+from imager.formats.numbers import read_numbers
+from imager.formats.packed_parts import disk_of
+from imager.formats.runs import Run
 from imager.formats.sectors import SECTOR
 from imager.support.errors import UnsupportedError
 
@@ -83,12 +83,12 @@ def _check_descriptor(reader: ContentReader, raw: bytes, name: str) -> None:
         raise UnsupportedError(f"{name}: a VMDK with a parent is not supported")
 
 
-def _parts(reader: ContentReader, header: _Header, name: str) -> Iterator[Part]:
+def _parts(reader: ContentReader, header: _Header, name: str) -> Iterator[Run]:
     per_table = header.grain * header.per_table
     tables = -(-header.size // per_table)
     if tables > _MOST_TABLES:
         raise UnsupportedError(f"{name}: the VMDK is too large")
-    directory = _entries(reader.read(header.directory, tables * 4))
+    directory = read_numbers(reader.read(header.directory, tables * 4), "I", "little")
     if len(directory) < tables:
         raise DamagedVolumeError(f"{name}: the VMDK ends inside of its grain directory")
     grains = 0
@@ -96,7 +96,7 @@ def _parts(reader: ContentReader, header: _Header, name: str) -> Iterator[Part]:
         if not sector:
             continue
         raw = reader.read(sector * SECTOR, header.per_table * 4)
-        for index, grain in enumerate(_entries(raw)):
+        for index, grain in enumerate(read_numbers(raw, "I", "little")):
             # 1 stands for a grain of zeros.
             if grain < 2:
                 continue
@@ -107,20 +107,13 @@ def _parts(reader: ContentReader, header: _Header, name: str) -> Iterator[Part]:
             yield _part(reader, header, offset, grain * SECTOR, name)
 
 
-def _part(reader: ContentReader, header: _Header, offset: int, place: int, name: str) -> Part:
+def _part(reader: ContentReader, header: _Header, offset: int, place: int, name: str) -> Run:
     if not header.is_compressed:
-        return Part(offset, header.grain, place)
+        return Run(offset, place, header.grain)
     marker = reader.read(place, _MARKER.size)
     if len(marker) < _MARKER.size:
         raise DamagedVolumeError(f"{name}: the VMDK is cut off at byte {place}")
     sector, length = _MARKER.unpack(marker)
     if sector * SECTOR != offset or not 0 < length <= 2 * header.grain + SECTOR:
         raise DamagedVolumeError(f"{name}: the VMDK has a damaged grain at byte {place}")
-    return Part(offset, header.grain, place + _MARKER.size, length, Codec.ZLIB)
-
-
-def _entries(raw: bytes) -> array[int]:
-    entries = array("I", raw[: len(raw) // 4 * 4])
-    if sys.byteorder == "big":
-        entries.byteswap()
-    return entries
+    return Run(offset, place + _MARKER.size, header.grain, length, Codec.ZLIB)

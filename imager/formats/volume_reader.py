@@ -22,6 +22,7 @@ from imager.content.extents import Content, Extent
 from imager.content.random_access import ContentReader, as_content
 from imager.content.tree import File, Link, Tree
 from imager.formats.errors import DamagedVolumeError
+from imager.formats.runs import Run, joined
 from imager.support.errors import OutputError
 
 # The limit of folder entries and file extents: each takes some hundred bytes of memory.
@@ -36,15 +37,6 @@ LONGEST_TARGET = 4096
 
 class DamagedError(Exception):
     """A volume that violates its own format."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """`length` bytes of a file from its byte `offset`, stored at byte `place` of the volume."""
-
-    offset: int
-    place: int
-    length: int
 
 
 class OpenedVolume:
@@ -92,7 +84,7 @@ class OpenedVolume:
             raise DamagedError("its files are larger than the volume")
         extents: list[Extent] = []
         end = 0
-        for run in self._joined(runs):
+        for run in joined(self._checked(runs)):
             if run.offset < end:
                 raise DamagedError(f"byte {run.offset} of a file is stored twice")
             end = run.offset + run.length
@@ -104,20 +96,11 @@ class OpenedVolume:
                     self.count(len(stored.extents))
         return Content(size, tuple(extents))
 
-    def _joined(self, runs: Iterable[Run]) -> Iterator[Run]:
-        """Yield the validated `runs`, merging adjacent ones."""
-        last = Run(0, 0, 0)
+    def _checked(self, runs: Iterable[Run]) -> Iterator[Run]:
         for run in runs:
             self.count()
             self._check(run.place, run.length)
-            if run.offset - last.offset == run.place - last.place == last.length:
-                last = Run(last.offset, last.place, last.length + run.length)
-                continue
-            if last.length:
-                yield last
-            last = run
-        if last.length:
-            yield last
+            yield run
 
 
 @contextmanager

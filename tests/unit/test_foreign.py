@@ -11,12 +11,12 @@ import pytest
 from imager.content.extents import Content, Extent, FileRange
 from imager.content.tree import Tree
 from imager.formats import volume_reader as foreign
+from imager.formats.runs import Run
 from imager.formats.volume_reader import (
     DamagedError,
     Kind,
     OpenedVolume,
     RawEntry,
-    Run,
     opened_volume,
     read_tree,
 )

@@ -17,6 +17,7 @@ from imager.content.extents import Content
 from imager.content.tree import Tree
 from imager.formats.ext4.groups import Groups
 from imager.formats.ext4.libext2fs import EXTENTS_FLAG, ROOT_INODE, crc32c
+from imager.formats.runs import Run
 from imager.formats.volume_reader import (
     LONGEST_TARGET,
     DamagedError,
@@ -24,7 +25,6 @@ from imager.formats.volume_reader import (
     Kind,
     OpenedVolume,
     RawEntry,
-    Run,
     opened_volume,
     read_tree,
 )

@@ -7,7 +7,6 @@ copies. Follows Microsoft's "FAT32 File System Specification" (fatgen103).
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,13 +17,14 @@ from imager.content.tree import Tree
 from imager.formats.fat.geometry import RECORD, Geometry
 from imager.formats.fat.names import folded, long_name
 from imager.formats.fat.tables import FIRST_CLUSTER
+from imager.formats.numbers import read_numbers
+from imager.formats.runs import Run
 from imager.formats.volume_reader import (
     DamagedError,
     Format,
     Kind,
     OpenedVolume,
     RawEntry,
-    Run,
     opened_volume,
     read_tree,
 )
@@ -136,10 +136,7 @@ def _entries(table: bytes, bits: int) -> array[int]:
         pairs = zip(table[::3], table[1::3], table[2::3] + b"\0", strict=False)
         both = ((one | (two & 15) << 8, two >> 4 | three << 4) for one, two, three in pairs)
         return array("H", (entry for pair in both for entry in pair))
-    entries = array("H" if bits == 16 else "I", table)
-    if sys.byteorder == "big":
-        entries.byteswap()
-    return entries
+    return read_numbers(table, "H" if bits == 16 else "I", "little")
 
 
 class _Fat(Format[_Place]):

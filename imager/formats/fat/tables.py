@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from imager.formats.numbers import stored_numbers
 from imager.support.units import align_up
 
 # The specification's minimum for FAT32 is 65,525 clusters; it recommends a margin, because many
@@ -156,6 +156,4 @@ def allocation_table(runs: Iterable[ClusterRun], *, end: int) -> bytes:
     for run in runs:
         entries[run.first : run.end - 1] = array("I", range(run.first + 1, run.end))
         entries[run.end - 1] = _END_OF_CHAIN
-    if sys.byteorder == "big":
-        entries.byteswap()
-    return entries.tobytes()
+    return stored_numbers(entries, "little")

@@ -15,13 +15,13 @@ from pathlib import Path
 from imager.content.extents import Content
 from imager.content.tree import Tree
 from imager.formats.iso9660.rockridge import RockRidge, both_endian
+from imager.formats.runs import Run
 from imager.formats.volume_reader import (
     DamagedError,
     Format,
     Kind,
     OpenedVolume,
     RawEntry,
-    Run,
     opened_volume,
     read_tree,
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imager.content.extents import Content
 from imager.content.tree import Tree
+from imager.formats.runs import Run
 from imager.formats.volume_reader import (
     LONGEST_TARGET,
     DamagedError,
@@ -22,7 +23,6 @@ from imager.formats.volume_reader import (
     Kind,
     OpenedVolume,
     RawEntry,
-    Run,
     opened_volume,
     read_tree,
 )

@@ -27,8 +27,8 @@ MUTANTS = (
     Mutant(
         "the bitmap before a block of a VHD is data",
         "imager/formats/vhd_read.py",
-        "yield Part(number * block, block, sector * SECTOR + bitmap)",
-        "yield Part(number * block, block, sector * SECTOR)",
+        "yield Run(number * block, sector * SECTOR + bitmap, block)",
+        "yield Run(number * block, sector * SECTOR, block)",
         f"{_ORACLE}::test_formats_of_qemu_contain_the_same[vpc--o-subformat=dynamic]",
     ),
     Mutant(
