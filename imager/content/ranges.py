@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from imager.content.extents import Content, FileRange
 from imager.content.reading import Sources
+from imager.support.units import align_up
 
 
 def data_ranges(content: Content) -> list[range]:
@@ -15,6 +16,12 @@ def data_ranges(content: Content) -> list[range]:
     OutputError when it cannot be opened.
     """
     return merged(_ranges(content))
+
+
+def data_blocks(content: Content, size: int) -> list[range]:
+    """Return the numbers of the blocks of `size` bytes that have data, as ranges."""
+    spans = data_ranges(content)
+    return merged(range(each.start // size, align_up(each.stop, size) // size) for each in spans)
 
 
 def merged(ranges: Iterable[range]) -> list[range]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from imager.content.extents import Content
-from imager.content.ranges import data_ranges, merged
+from imager.content.ranges import data_blocks
 from imager.content.reading import iterate_content, zeros
 from imager.support.units import align_up
 from imager.support.workers import Cancel
@@ -53,10 +53,7 @@ def bmap_and_sha256(content: Content, cancel: Cancel) -> tuple[bytes, str]:
 
 
 def _bmap(content: Content, pieces: Iterable[bytes | int]) -> bytes:
-    blocks = merged(
-        range(each.start // BLOCK, align_up(each.stop, BLOCK) // BLOCK)
-        for each in data_ranges(content)
-    )
+    blocks = data_blocks(content, BLOCK)
     spans = [range(each.start * BLOCK, min(each.stop * BLOCK, content.size)) for each in blocks]
     checksums = [*_checksums(pieces, spans)]
     lines = [

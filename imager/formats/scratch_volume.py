@@ -6,14 +6,13 @@ to the scratch file, from which only nonzero blocks are read.
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from imager.content.extents import Content
+from imager.content.ranges import data_blocks
 from imager.content.tree import PlacedFile, Tree, VolumePlan
 from imager.support.errors import HostError
 from imager.support.units import format_size
@@ -81,24 +80,9 @@ def _nonzero_runs(path: Path) -> Iterator[tuple[int, bytes]]:
 def _nonzero_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     zeros = bytes(BLOCK)
     with path.open("rb") as file:
-        for start, end in _data_regions(file.fileno()):
-            file.seek(start)
-            for offset in range(start, end, BLOCK):
-                data = file.read(min(BLOCK, end - offset))
+        for blocks in data_blocks(Content.of_file(path), BLOCK):
+            file.seek(blocks.start * BLOCK)
+            for number in blocks:
+                data = file.read(BLOCK)
                 if data != zeros[: len(data)]:
-                    yield offset, data
-
-
-def _data_regions(descriptor: int) -> Iterator[tuple[int, int]]:
-    """Yield [start, end) of the regions with data, extended to whole blocks."""
-    end = 0
-    while True:
-        try:
-            start = os.lseek(descriptor, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        start = max(start // BLOCK * BLOCK, end)
-        end = -(-os.lseek(descriptor, start, os.SEEK_HOLE) // BLOCK) * BLOCK
-        yield start, end
+                    yield number * BLOCK, data

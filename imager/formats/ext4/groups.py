@@ -144,7 +144,7 @@ class Groups:
     def _has_backup(self, group: int) -> bool:
         if self._backups is not None:
             return group in self._backups
-        return group in (0, 1) or any(_is_power(group, base) for base in (3, 5, 7))
+        return is_backup_group(group)
 
 
 def _check_readable(volume: OpenedVolume, raw: bytes, incompat: int) -> None:
@@ -167,6 +167,11 @@ def _backups(raw: bytes, compat: int, ro_compat: int) -> Container[int] | None:
     if compat & _SPARSE_SUPER2:
         return (0, u32(raw, 0x24C), u32(raw, 0x250))
     return None if ro_compat & _SPARSE_SUPER else range(1 << 32)
+
+
+def is_backup_group(group: int) -> bool:
+    """Return whether a block group has a copy of the superblock, with sparse_super."""
+    return group in (0, 1) or any(_is_power(group, base) for base in (3, 5, 7))
 
 
 def _is_power(number: int, base: int) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from imager.formats.ext4.groups import CHECKSUM, LENGTH, START, u32
+from imager.formats.ext4.groups import CHECKSUM, LENGTH, START, is_backup_group, u32
 from imager.formats.ext4.libext2fs import crc32c
 from imager.formats.scratch_volume import BLOCK, make_sparse
 from imager.support.tools import run_tool
@@ -65,7 +65,7 @@ def normalize_superblocks(path: Path, timestamp: int) -> None:
         main = file.read(LENGTH)
         per_group = u32(main, _BLOCKS_PER_GROUP)
         groups = -(-_count(main, _BLOCKS_COUNT) // per_group)
-        backups = (group * per_group * BLOCK for group in _backup_groups(groups))
+        backups = (each * per_group * BLOCK for each in range(1, groups) if is_backup_group(each))
         for offset in (START, *backups):
             file.seek(offset)
             mended = _normalized(file.read(LENGTH), timestamp)
@@ -76,17 +76,6 @@ def normalize_superblocks(path: Path, timestamp: int) -> None:
 def _count(superblock: bytes, fields: tuple[int, int]) -> int:
     low, high = fields
     return u32(superblock, low) | u32(superblock, high) << 32
-
-
-def _backup_groups(count: int) -> Iterator[int]:
-    """Yield the groups below `count` with a sparse_super backup: 1, powers of 3, 5 and 7."""
-    if count > 1:
-        yield 1
-    for base in (3, 5, 7):
-        group = base
-        while group < count:
-            yield group
-            group *= base
 
 
 def _normalized(superblock: bytes, timestamp: int) -> bytes:
