@@ -81,10 +81,14 @@ class Overlay(FrozenModel):
 
 
 _BootloaderChoice = Annotated[
-    Annotated[Bootloader, choice(*values_of(Bootloader))] | None, unset_if("", "none")
+    Annotated[Bootloader, choice(*values_of(Bootloader))] | None,
+    unset_if("", "none"),
+    Field(description="Bootloader; that of the Talos version if it is left out."),
 ]
 _EnrollChoice = Annotated[
-    Annotated[EnrollKeys, choice(*values_of(EnrollKeys)), OffIsAWord] | None, unset_if("")
+    Annotated[EnrollKeys, choice(*values_of(EnrollKeys)), OffIsAWord] | None,
+    unset_if(""),
+    Field(description="How firmware in setup mode gets the SecureBoot keys.", examples=["manual"]),
 ]
 
 
@@ -107,14 +111,8 @@ class ImageOptions(FrozenModel):
     disk_sector_size: Annotated[int, choice(*SECTOR_SIZES)] = Field(
         default=512, description="Sector size of the disk in bytes."
     )
-    bootloader: _BootloaderChoice = Field(
-        default=None, description="Bootloader; that of the Talos version if it is left out."
-    )
-    sd_boot_enroll_keys: _EnrollChoice = Field(
-        default=None,
-        description="How firmware in setup mode gets the SecureBoot keys.",
-        examples=["manual"],
-    )
+    bootloader: _BootloaderChoice = None
+    sd_boot_enroll_keys: _EnrollChoice = None
 
     @field_validator("disk_format_options")
     @classmethod
@@ -132,14 +130,8 @@ class ImageOptions(FrozenModel):
 class IsoOptions(FrozenModel):
     """Options of an ISO."""
 
-    bootloader: _BootloaderChoice = Field(
-        default=None, description="Bootloader; that of the Talos version if it is left out."
-    )
-    sd_boot_enroll_keys: _EnrollChoice = Field(
-        default=None,
-        description="How firmware in setup mode gets the SecureBoot keys.",
-        examples=["manual"],
-    )
+    bootloader: _BootloaderChoice = None
+    sd_boot_enroll_keys: _EnrollChoice = None
 
 
 class Output(FrozenModel):
