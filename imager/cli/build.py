@@ -20,9 +20,6 @@ from imager.support.errors import InputError
 
 if TYPE_CHECKING:
     from imager.app.build_options import BuildOptions
-    from imager.app.lock.model import Lock
-    from imager.app.opened_profile import OpenedProfile
-    from imager.support.reporter import Reporter
 
 
 def build(
@@ -49,14 +46,18 @@ def build(
     started = time.monotonic()
     lock = locked.read()
     if lock:
-        options = _pinned(options, lock)
+        from imager.app.lock.build_lock import check_lock, locked_options
+
+        options = locked_options(options, lock)
     groups = (inputs, shape, secureboot)
     with ExitStack() as stack:
         opened, naming = stack.enter_context(opened_layers(source, groups, options, reporter))
         if lock:
-            _check_lock(lock, opened, options, reporter, source=str(locked.locked))
+            check_lock(lock, opened, options, reporter, source=str(locked.locked))
         if options.release.lists_inputs and options.writes_file:
-            options = _resolved(options, opened, reporter)
+            from imager.app.lock.build_lock import described_options
+
+            options = described_options(options, opened, reporter)
         build_plan = stack.enter_context(
             planned_build(opened.profile, options, reporter, overlay=opened.overlay)
         )
@@ -106,32 +107,6 @@ def _options(
         push=output.push,
         stream=output.stream(),
     )
-
-
-# What few builds need is loaded by those alone.
-
-
-def _pinned(options: BuildOptions, lock: Lock) -> BuildOptions:
-    """Return the options of a locked build; see `locked_options`."""
-    from imager.app.lock.build_lock import locked_options
-
-    return locked_options(options, lock)
-
-
-def _check_lock(
-    lock: Lock, opened: OpenedProfile, options: BuildOptions, reporter: Reporter, *, source: str
-) -> None:
-    """Check that the build is what is locked; see `check_lock`."""
-    from imager.app.lock.build_lock import check_lock
-
-    check_lock(lock, opened, options, reporter, source=source)
-
-
-def _resolved(options: BuildOptions, opened: OpenedProfile, reporter: Reporter) -> BuildOptions:
-    """Return the options with the inputs of the build, by whose digests it is then built."""
-    from imager.app.lock.build_lock import described_options
-
-    return described_options(options, opened, reporter)
 
 
 def _check(problems: Sequence[Problem]) -> None:

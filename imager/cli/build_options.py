@@ -12,22 +12,12 @@ from imager.cli import build_fields
 from imager.cli.build_fields import Field
 from imager.cli.declare import flag, hints_of, option
 from imager.cli.help import INPUTS, OUTPUT
-from imager.cli.options import (
-    CACHE_HELP,
-    ArchName,
-    LayerCacheFolder,
-)
-from imager.support.inputs import STDIN
+from imager.cli.options import CACHE_HELP, ArchName, LayerCacheFolder
 
 if TYPE_CHECKING:
     from imager.oci.reference import Reference
 
-_STDOUT = Path(STDIN)
 _OF_PROFILE = "from the profile"
-_ONE_PLACE = "choose one of them"
-
-# What is wrong, and a hint.
-Problem = tuple[str, str]
 
 BootloaderName = Literal["dual-boot", "sd-boot", "grub"]
 EnrollKeysName = Literal["off", "manual", "if-safe", "force"]

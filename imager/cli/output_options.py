@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from imager.image.stream import Stream
 
 _STDOUT = Path(STDIN)
-_OF_PROFILE = "from the profile"
 _ONE_PLACE = "choose one of them"
 
 # What is wrong, and a hint.

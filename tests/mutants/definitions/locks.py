@@ -88,7 +88,7 @@ MUTANTS = (
     Mutant(
         "an overlay image is opened before it is pinned",
         "imager/cli/build.py",
-        "options = _pinned(options, lock)",
+        "options = locked_options(options, lock)",
         "pass",
         f"{_ORACLE}::test_the_profile_of_a_pinned_overlay_image_is_the_base",
     ),
