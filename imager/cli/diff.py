@@ -80,6 +80,6 @@ def _side(value: str | None) -> str:
 
 
 def _json(found: ImageDiff) -> Any:
-    from imager.cli.tables import json_tree
+    from imager.cli.tables import json_object
 
-    return {"same": found.same, **json_tree(found)}
+    return {"same": found.same, **json_object(found)}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from imager.cli.declare import argument
 from imager.cli.options import Results
-from imager.cli.tables import json_object
+from imager.cli.tables import json_object, json_value
 
 if TYPE_CHECKING:
     from imager.app.explain import ErrorKind
@@ -25,7 +25,7 @@ def explain(
     from imager.app.explain import error_kinds, find_kind
 
     if error is None:
-        display.answer(_kinds, _kinds_json, error_kinds())
+        display.answer(_kinds, json_value, error_kinds())
     else:
         display.answer(_kind, json_object, find_kind(error))
 
@@ -33,10 +33,6 @@ def explain(
 def _kinds(kinds: Sequence[ErrorKind]) -> Iterator[str]:
     width = max(len(kind.id) for kind in kinds)
     return (f"{kind.id:{width}}  {kind.cause}" for kind in kinds)
-
-
-def _kinds_json(kinds: Sequence[ErrorKind]) -> list[dict[str, Any]]:
-    return [*map(json_object, kinds)]
 
 
 def _kind(kind: ErrorKind) -> Iterator[str]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from imager.cli.tables import json_tree, mebibytes, table
+from imager.cli.tables import json_object, mebibytes, table
 from imager.image.inspect.model import BootEntry, Inspection, Region, UkiInfo
 from imager.support.units import count, format_size
 
@@ -57,8 +57,7 @@ def inspection_text(found: Inspection) -> Iterator[str]:
 
 def inspection_json(found: Inspection) -> dict[str, Any]:
     """Return an inspection as a JSON object: the fields of `Inspection` in camelCase."""
-    value: dict[str, Any] = json_tree(found)
-    return {"version": 1, **value}
+    return {"version": 1, **json_object(found)}
 
 
 def _head(found: Inspection) -> Iterator[str]:

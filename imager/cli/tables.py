@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from imager.support.units import MIB
 
@@ -43,24 +43,25 @@ def mebibytes(size: int) -> str:
 def json_object(value: DataclassInstance, *, without: str = "") -> dict[str, Any]:
     """Return the fields of a dataclass for JSON in camelCase, except the field `without`."""
     names = (each.name for each in fields(value) if each.name != without)
-    return {camel_case(name): _plain(getattr(value, name)) for name in names}
+    return {camel_case(name): json_value(getattr(value, name)) for name in names}
 
 
-def json_tree(value: object) -> Any:
-    """Return a dataclass for JSON with those in its fields; names are in camelCase."""
-    if is_dataclass(value):
-        return {
-            camel_case(each.name): json_tree(getattr(value, each.name)) for each in fields(value)
-        }
+def json_value(value: object) -> Any:
+    """Return a value for JSON: a dataclass as `json_object`, or as its own text if it has one."""
     match value:
         case Enum():
             return value.value
+        case None | bool() | int() | str():
+            return value
         case tuple():
-            return [json_tree(each) for each in value]
+            return [*map(json_value, value)]
         case Mapping():
             return dict(value)
-        case _:
-            return value
+        case datetime():
+            return value.isoformat()
+    if type(value).__str__ is not object.__str__ or not is_dataclass(value):
+        return str(value)
+    return json_object(cast("DataclassInstance", value))
 
 
 def blob_json(digest: Digest, size: int) -> dict[str, Any]:
@@ -71,17 +72,3 @@ def blob_json(digest: Digest, size: int) -> dict[str, Any]:
 def camel_case(name: str) -> str:
     """Return the name of a field as JSON has it."""
     return re.sub(r"_(.)", lambda found: found[1].upper(), name)
-
-
-def _plain(value: object) -> object:
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case Enum():
-            return value.value
-        case tuple():
-            return [*map(_plain, value)]
-        case datetime():
-            return value.isoformat()
-        case _:
-            return str(value)

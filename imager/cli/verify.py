@@ -61,6 +61,6 @@ def _text(found: Verified) -> Iterator[str]:
 
 
 def _json(found: Verified) -> Any:
-    from imager.cli.tables import json_tree
+    from imager.cli.tables import json_object
 
-    return {"ok": not found.problems, **json_tree(found)}
+    return {"ok": not found.problems, **json_object(found)}
