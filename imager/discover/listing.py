@@ -25,6 +25,7 @@ from imager.support.errors import ImagerError, InputError, InvalidManifestsError
 from imager.support.units import count
 
 _RENDER = "render charts first: helm template CHART | imager images list --from -"
+_SUBJECT = "manifests"
 _SURE = "add these images to your list, or leave out --strict"
 _TEXT = "a complete reference outside of an image field; remove it if nothing pulls it"
 _LONGEST = 2000
@@ -98,9 +99,10 @@ class Listing:
             texts = [str(each) for each in self.problems]
             is_template = any(TEMPLATE in text or "{{" in text for text in texts)
             denied = next((each.denied for each in self.problems if each.denied), None)
-            raise InvalidManifestsError(texts, hint=_RENDER if is_template else "") from denied
+            hint = _RENDER if is_template else ""
+            raise InvalidManifestsError(_SUBJECT, texts, hint=hint) from denied
         if strict and self.warnings:
-            raise InvalidManifestsError([str(each) for each in self.warnings], hint=_SURE)
+            raise InvalidManifestsError(_SUBJECT, [*map(str, self.warnings)], hint=_SURE)
         if not self.images and not self.remarks:
             raise InputError(
                 f"no images found in {', '.join(self.sources)}",

@@ -124,29 +124,29 @@ class InputError(ImagerError):
     exit_code = 2
 
 
-class InvalidProfileError(InputError):
+class ProblemsError(InputError):
+    """An input `what` with one or more problems."""
+
+    def __init__(self, what: str, problems: Sequence[str], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"{what}: {_listed(problems)}", hint=hint)
+
+
+class InvalidProfileError(ProblemsError):
     """A profile with one or more problems, each `path: what is wrong`."""
 
     remedy = (
         "Correct the fields that the message names; `imager profile reference` lists all fields."
     )
 
-    def __init__(self, source: str, problems: Sequence[str], *, hint: str = "") -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"{source}: {_listed(problems)}", hint=hint)
 
-
-class InvalidManifestsError(InputError):
+class InvalidManifestsError(ProblemsError):
     """Kubernetes manifests with one or more problems, each `file: where: what is wrong`."""
 
     remedy = "Correct the manifests at the files and lines that the message names."
 
-    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"manifests: {_listed(problems)}", hint=hint)
 
-
-class InvalidExtensionsError(InputError):
+class InvalidExtensionsError(ProblemsError):
     """System extensions with one or more problems, each `extension: field: what is wrong`."""
 
     remedy = (
@@ -154,12 +154,8 @@ class InvalidExtensionsError(InputError):
         "ghcr.io/siderolabs/extensions with the version as tag."
     )
 
-    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"system extensions: {_listed(problems)}", hint=hint)
 
-
-class InvalidConfigError(InputError):
+class InvalidConfigError(ProblemsError):
     """A machine configuration with one or more problems, each `file:line: what is wrong`.
 
     `warnings` are what may be a mistake beside them.
@@ -171,9 +167,8 @@ class InvalidConfigError(InputError):
     def __init__(
         self, problems: Sequence[str], *, warnings: Sequence[str] = (), hint: str = ""
     ) -> None:
-        self.problems = tuple(problems)
         self.warnings = tuple(warnings)
-        super().__init__(f"machine configuration: {_listed(problems)}", hint=hint)
+        super().__init__("machine configuration", problems, hint=hint)
 
 
 def _listed(problems: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from imager.image.extensions.manifest import (
 from imager.support.errors import InvalidExtensionsError
 from imager.talos.version import TalosVersion
 
+SUBJECT = "system extensions"
 MANIFEST, ROOTFS = "manifest.yaml", "rootfs"
 
 
@@ -54,7 +55,7 @@ def read_extensions(images: Iterable[NamedFiles], version: TalosVersion) -> tupl
         except ManifestError as error:
             problems += [f"{source}: {problem}" for problem in error.problems]
     if problems:
-        raise InvalidExtensionsError(problems)
+        raise InvalidExtensionsError(SUBJECT, problems)
     return tuple(extensions)
 
 

@@ -21,7 +21,7 @@ from imager.content.rootfiles import RootFiles
 from imager.content.tar import open_tar, plan_tar
 from imager.content.tar_source import TarPlace
 from imager.content.tree import ROOT, File, Tree
-from imager.image.extensions.extension import Extension
+from imager.image.extensions.extension import SUBJECT, Extension
 from imager.image.extensions.initramfs_parts import initramfs_trees
 from imager.image.extensions.kept import kept_file
 from imager.image.extensions.manifest import Metadata
@@ -180,7 +180,7 @@ def _check_kernels(additions: Iterable[_Addition], kernel: str) -> None:
     ]
     if problems:
         raise InvalidExtensionsError(
-            problems, hint="take the extensions that are made for the same Talos release"
+            SUBJECT, problems, hint="take the extensions that are made for the same Talos release"
         )
 
 
