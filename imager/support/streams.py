@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-class _Answers(io.FileIO):
-    """Standard output: a failed write fails the run."""
+_STDOUT, _STDERR = 1, 2
+
+
+class _Standard(io.FileIO):
+    """A standard stream. A failed write ends the run, unless it is to standard error."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -22,22 +25,12 @@ class _Answers(io.FileIO):
         except BrokenPipeError:
             raise
         except OSError as error:
+            if self.fileno() == _STDERR:
+                return memoryview(data).nbytes
             raise OutputError(
                 f"cannot write to standard output: {error.strerror}",
                 hint="free space at its destination, or redirect it elsewhere",
             ) from error
-
-
-class _Notes(io.FileIO):
-    """Standard error: a failed write does not end the run."""
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            raise
-        except OSError:
-            return memoryview(data).nbytes
 
 
 def open_streams() -> None:
@@ -46,17 +39,17 @@ def open_streams() -> None:
     Otherwise an output file could get the descriptor of a closed stream.
     """
     descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor <= 2:
+    while descriptor <= _STDERR:
         descriptor = os.dup(descriptor)
     os.close(descriptor)
     # typeshed does not declare that they can be None.
     sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = _over(
-        _Answers(1, "w", closefd=False),
+        _Standard(_STDOUT, "w", closefd=False),
         sys.stdout,
         by_line=bool(os.environ.get("PYTHONUNBUFFERED")),
     )
-    sys.stderr = _over(_Notes(2, "w", closefd=False), sys.stderr, by_line=True)
+    sys.stderr = _over(_Standard(_STDERR, "w", closefd=False), sys.stderr, by_line=True)
 
 
 class _Stream(io.TextIOWrapper):
