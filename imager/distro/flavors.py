@@ -16,7 +16,7 @@ from imager.distro.kmodules import KernelModule
 from imager.distro.noderoot import base_root, own_root, read_file_list
 from imager.distro.packages import FetchContext
 from imager.distro.wheels import get_wheels, locked_wheels
-from imager.formats.squashfs import Compression, cached_squashfs_image, squashfs_image
+from imager.formats.squashfs import Compression, cached_squashfs_image
 from imager.support.arch import Arch
 from imager.support.errors import InputError
 
@@ -68,8 +68,8 @@ def _build_node(parts: InitramfsInputs, context: FetchContext) -> bytes:
             compression=_BASE,
             cache=context.cache,
         )
-        own = squashfs_image(
-            own_root(), timestamp=parts.epoch, compression=_OWN, scratch=context.scratch
+        own = cached_squashfs_image(
+            own_root(), timestamp=parts.epoch, compression=_OWN, cache=context.scratch
         )
     return node_initramfs(parts.busybox, parts.modules, (base, own), epoch=parts.epoch)
 

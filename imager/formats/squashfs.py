@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,22 +127,14 @@ def _version() -> bytes:
     return run_tool([_PROGRAM, "-version"], package=_PACKAGE)
 
 
-def squashfs_image(tree: Tree, *, timestamp: int, compression: Compression, scratch: Path) -> bytes:
-    """Return a squashfs image of `tree`.
+def cached_squashfs_image(
+    tree: Tree, *, timestamp: int, compression: Compression, cache: Path
+) -> bytes:
+    """Return a squashfs image of `tree`, kept in the folder `cache`.
 
     All entries are owned by root and have the modification time `timestamp` (seconds since 1970,
     UTC). Raises DependencyError if mksquashfs is missing or fails.
     """
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="squashfs-") as folder:
-        image = Path(folder, "image")
-        _Job.of_tree(tree, timestamp, compression).write(image)
-        return image.read_bytes()
-
-
-def cached_squashfs_image(
-    tree: Tree, *, timestamp: int, compression: Compression, cache: Path
-) -> bytes:
-    """Return the image of `squashfs_image` from `cache`, or create it and add it there."""
     return _Job.of_tree(tree, timestamp, compression).cached(cache).read_bytes()
 
 

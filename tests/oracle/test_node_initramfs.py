@@ -12,7 +12,7 @@ import pytest
 
 from imager.content.extents import Content
 from imager.content.tree import File, Link, Tree
-from imager.formats.squashfs import Compression, squashfs_image
+from imager.formats.squashfs import Compression, cached_squashfs_image
 from tests.lib.tools.cli import REPOSITORY, environment, real_assets, tool
 
 pytestmark = pytest.mark.oracle
@@ -20,13 +20,17 @@ EPOCH = 1_704_067_200
 # Makes the part of the initramfs that is of this package, with an empty base.
 MAKE = """
 import sys
+import tempfile
 from pathlib import Path
 from imager.distro.flavors import _OWN
 from imager.distro.initramfs import node_initramfs
 from imager.distro.noderoot import own_root
-from imager.formats.squashfs import squashfs_image
+from imager.formats.squashfs import cached_squashfs_image
 out = Path(sys.argv[1])
-own = squashfs_image(own_root(), timestamp=1_704_067_200, compression=_OWN, scratch=out.parent)
+cache = Path(tempfile.mkdtemp(dir=out.parent))
+own = cached_squashfs_image(
+    own_root(), timestamp=1_704_067_200, compression=_OWN, cache=cache
+)
 out.write_bytes(node_initramfs(b"busybox", [], (b"base", own), epoch=1_704_067_200))
 """
 
@@ -46,11 +50,11 @@ def test_two_makes_give_the_same_bytes_whatever_umask_and_clock(tmp_path: Path) 
 
 def test_an_image_is_listed_as_it_was_said(tmp_path: Path) -> None:
     program = File("a/run", Content.of_bytes(b"12345"), mode=0o755)
-    packed = squashfs_image(
+    packed = cached_squashfs_image(
         Tree.of([program], nodes=[Link("a/link", "run")]),
         timestamp=EPOCH,
         compression=Compression(3, 1 << 17),
-        scratch=tmp_path,
+        cache=tmp_path,
     )
     image = tmp_path / "image"
     image.write_bytes(packed)
