@@ -19,7 +19,7 @@ from imager.content.tree import File, Tree
 from imager.image.bootloader.sdboot import loader
 from imager.image.bootloader.unified import unified_image
 from imager.image.overlay import carried_overlay
-from imager.image.plan import OutputPlan, Region, RegionKind, Target
+from imager.image.plan import OutputPlan, Target, file_regions
 from imager.oci.layered import LayeredImage, add_layers
 from imager.oci.manifest import Descriptor
 from imager.oci.platform import Platform
@@ -35,9 +35,8 @@ def plan_installer_output(target: Target) -> OutputPlan:
     """Return the plan of the installer image as a tar; raises as `installer_image`."""
     image, installer = installer_image(target), target.installer()
     plan = plan_tar(image.layout(installer.tag), timestamp=_TIMESTAMP)
-    regions = (Region(RegionKind.FILE, file.path, file.offset, file.length) for file in plan.files)
     notes = (f"the image is named {installer.tag}",)
-    return OutputPlan(plan.content, tuple(regions), notes=notes, image=image)
+    return OutputPlan(plan.content, tuple(file_regions(plan.files)), notes=notes, image=image)
 
 
 def base_layers(layers: Sequence[Descriptor]) -> Sequence[Descriptor]:

@@ -22,7 +22,7 @@ from imager.image.bootloader.boot import IsoBoot
 from imager.image.bootloader.bootloaders import boot_planner
 from imager.image.bootloader.esp import LABEL, plan_esp
 from imager.image.cache_files import cache_on_medium, check_fits_fat
-from imager.image.plan import OutputPlan, Region, RegionKind, Target
+from imager.image.plan import OutputPlan, Region, RegionKind, Target, file_regions
 from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.repro import derived_uuid
@@ -65,23 +65,15 @@ def plan_iso_output(target: Target) -> OutputPlan:
     content = Content.compose(
         size, [(0, gpt.primary), (0, content), (gpt.backup_offset, gpt.backup)]
     )
-    inside = [
-        Region(RegionKind.FILE, f"{ESP_IMAGE}/{file.path}", image.offset + file.offset, file.length)
-        for file in esp.files
-    ]
     regions = [
         Region(RegionKind.TABLE, "GPT", 0, gpt.primary.size),
-        *_files(iso.files),
-        *inside,
+        *file_regions(iso.files),
+        *file_regions(esp.files, folder=f"{ESP_IMAGE}/", offset=image.offset),
         Region(RegionKind.TABLE, "GPT backup", gpt.backup_offset, gpt.backup.size),
     ]
     regions.sort(key=lambda region: region.offset)
     notes = (boot.how, *boot.notes, *_notes(target, iso, name))
-    return OutputPlan(content, tuple(regions), notes=notes, aliases=tuple(_files(iso.others)))
-
-
-def _files(placed: Sequence[PlacedFile]) -> Iterator[Region]:
-    return (Region(RegionKind.FILE, file.path, file.offset, file.length) for file in placed)
+    return OutputPlan(content, tuple(regions), notes=notes, aliases=tuple(file_regions(iso.others)))
 
 
 def _notes(target: Target, iso: IsoPlan, name: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from imager.formats.gpt.entries import Partition
 from imager.formats.gpt.table import plan_gpt
 from imager.image.bootloader.boot import PlannedPartition
 from imager.image.errors import OverlayFailedError
-from imager.image.plan import Region, RegionKind
+from imager.image.plan import Region, RegionKind, file_regions
 from imager.support.repro import derived_uuid
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def partitioned(
 def _regions(part: PlannedPartition) -> Iterator[Region]:
     """Yield the regions of a partition and the files in it."""
     yield Region(RegionKind.PARTITION, part.label, part.offset, part.content.size, part.format_name)
-    for file in part.files:
-        offset = part.offset + file.offset
-        yield Region(RegionKind.FILE, f"{part.label}/{file.path}", offset, file.length)
+    yield from file_regions(part.files, folder=f"{part.label}/", offset=part.offset)
 
 
 def with_firmware(

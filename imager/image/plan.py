@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imager.cache.cache import ImageCache
 from imager.content.extents import Content
+from imager.content.tree import PlacedFile
 from imager.image.bootloader.boot import BootTarget, BuildContext
 from imager.image.bootloader.entries import disk_entries, medium_entries, single_entry
 from imager.oci.reference import Reference
@@ -109,6 +110,14 @@ class Region:
     offset: int
     length: int
     detail: str = ""
+
+
+def file_regions(
+    files: Iterable[PlacedFile], *, folder: str = "", offset: int = 0
+) -> Iterator[Region]:
+    """Yield the regions of `files` in a volume at byte `offset`, each named below `folder`."""
+    for file in files:
+        yield Region(RegionKind.FILE, folder + file.path, offset + file.offset, file.length)
 
 
 @dataclass(frozen=True, slots=True)
