@@ -14,7 +14,8 @@ import lzma
 import re
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -40,28 +41,13 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class _Sequential:
-    def __init__(self, image: ContentReader) -> None:
-        self._image = image
-        self._position = 0
-
-    def read(self, size: int, /) -> bytes:
-        piece = self._image.read(self._position, size)
-        self._position += len(piece)
-        return piece
-
-
 def _zstd(payload: BinaryIO) -> _Readable:
     return zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).stream_reader(payload)
 
 
-def _gzip(payload: BinaryIO) -> _Readable:
-    return gzip.GzipFile(fileobj=payload)
-
-
 # The names in the kernel's Makefile.zboot; its other formats have no decoder here.
 _DECODERS: Mapping[bytes, Callable[[BinaryIO], _Readable]] = {
-    b"gzip": _gzip,
+    b"gzip": gzip.open,
     b"zstd": _zstd,
     b"xzkern": lzma.LZMAFile,
     b"lzma": lzma.LZMAFile,
@@ -82,7 +68,7 @@ def kernel_version(source: Path | Content, *, name: str = "the kernel") -> str:
             if _is(head, _BZIMAGE):
                 return _bzimage_version(name, head)
             if _is(head, _ARM64):
-                return _search(_Sequential(image))
+                return _search(image.read(at, _CHUNK) for at in range(0, image.size, _CHUNK))
             if _is(head, _ZBOOT) and len(head) >= 8 + _ZBOOT_HEADER.size:
                 return _zboot_version(name, head, image)
             return ""
@@ -92,11 +78,6 @@ def kernel_version(source: Path | Content, *, name: str = "the kernel") -> str:
 
 def _is(head: bytes, magic: tuple[int, bytes]) -> bool:
     return head.startswith(magic[1], magic[0])
-
-
-def _banner(data: bytes) -> str:
-    found = _BANNER.search(data)
-    return found[1].decode("ascii") if found else ""
 
 
 def _bzimage_version(name: str, head: bytes) -> str:
@@ -119,7 +100,8 @@ def _zboot_version(name: str, head: bytes, image: ContentReader) -> str:
     try:
         if len(payload) < size:
             raise EOFError("it is truncated")
-        return _search(decoder(io.BytesIO(payload)))
+        plain = decoder(io.BytesIO(payload))
+        return _search(iter(lambda: plain.read(_CHUNK), b""))
     # GzipFile's own error is an OSError, too.
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise BootAssetError(
@@ -128,14 +110,11 @@ def _zboot_version(name: str, head: bytes, image: ContentReader) -> str:
         ) from error
 
 
-def _search(image: _Readable) -> str:
-    """Return the release in the banner of the first 512 MiB of `image`, "" if there is none."""
+def _search(pieces: Iterable[bytes]) -> str:
+    """Return the release in the banner of the first 512 MiB of an image, "" if there is none."""
     window = b""
-    for _ in range(_LARGEST_IMAGE // _CHUNK):
-        piece = image.read(_CHUNK)
+    for piece in islice(pieces, _LARGEST_IMAGE // _CHUNK):
         window = window[-_LONGEST_BANNER:] + piece
-        if found := _banner(window):
-            return found
-        if not piece:
-            break
+        if found := _BANNER.search(window):
+            return found[1].decode("ascii")
     return ""
