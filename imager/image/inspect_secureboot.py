@@ -117,9 +117,7 @@ def inspect_volumes(
     keys: list[EnrolledKeys] = []
     for volume in volumes:
         found = [
-            _binary(volume.name, name, content, trusted)
-            if hashed
-            else _unhashed(volume.name, name, content)
+            _binary(volume.name, name, content, trusted, hashed=hashed)
             for name, content in volume.files.items()
             if _is_binary(name, content)
         ]
@@ -137,8 +135,13 @@ def _is_binary(name: str, content: Content) -> bool:
     return name.lower().endswith(_EFI) or _start(content, len(_DOS)) == _DOS
 
 
-def _binary(volume: str, path: str, content: Content, trusted: Sequence[Certificate]) -> Binary:
+def _binary(
+    volume: str, path: str, content: Content, trusted: Sequence[Certificate], *, hashed: bool
+) -> Binary:
     try:
+        if not hashed:
+            found = read_signers(content, name=path)
+            return Binary(volume, path, content.size, found, None, ())
         found = read_signatures(content, trusted=trusted, name=path)
         pcr = pcr_findings(content, name=path)
     except ImagerError as error:
@@ -146,15 +149,6 @@ def _binary(volume: str, path: str, content: Content, trusted: Sequence[Certific
         return Binary(volume, path, content.size, None, None, (reason,))
     problems = (*found.problems, *(pcr.problems if pcr else ()))
     return Binary(volume, path, content.size, found, pcr, problems)
-
-
-def _unhashed(volume: str, path: str, content: Content) -> Binary:
-    try:
-        found = read_signers(content, name=path)
-    except ImagerError as error:
-        reason = error.message.removeprefix(f"{path}: ")
-        return Binary(volume, path, content.size, None, None, (reason,))
-    return Binary(volume, path, content.size, found, None, ())
 
 
 def pcr_findings(uki: Content, *, name: str) -> PcrFindings | None:
