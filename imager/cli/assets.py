@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from imager.cli.commands import App
 from imager.cli.declare import argument, flag, option
@@ -13,6 +13,11 @@ app = App()
 
 _SEARCHED = "$IMAGER_ASSETS, /usr/install, the user's cache"
 _FETCHED = "$IMAGER_ASSETS, else the user's cache"
+
+
+def _assets(text: str) -> Any:
+    return option("FOLDER|PATH|REF", text, default=_SEARCHED)
+
 
 _Arch = Annotated[ArchName, option(None, "Architecture of the machine.")]
 _Reference = Annotated[str, argument("REF", "Registry reference: registry/repository:tag.")]
@@ -70,12 +75,7 @@ def fetch(
 def list_assets(
     arch: _Arch = "amd64",
     assets: Annotated[
-        str | None,
-        option(
-            "FOLDER|PATH|REF",
-            "Folder to search for boot assets, or an image that has them.",
-            default=_SEARCHED,
-        ),
+        str | None, _assets("Folder to search for boot assets, or an image that has them.")
     ] = None,
     *,
     registries: Registries,
@@ -97,12 +97,7 @@ def push(
     arch: _Arch = "amd64",
     *,
     assets: Annotated[
-        str | None,
-        option(
-            "FOLDER|PATH|REF",
-            "Folder of the boot assets to push, or an image that has them.",
-            default=_SEARCHED,
-        ),
+        str | None, _assets("Folder of the boot assets to push, or an image that has them.")
     ] = None,
     registries: Registries,
     display: Results,

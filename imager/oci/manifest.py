@@ -8,7 +8,7 @@ OCI image specification 1.1, manifest.md and image-index.md
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from imager.oci.digest import Digest
@@ -262,13 +262,12 @@ def manifest_json(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
     )
 
 
-def index_json(
-    manifests: Iterable[Descriptor], *, annotations: Mapping[str, str] | None = None
-) -> bytes:
+def index_json(manifests: Iterable[Descriptor]) -> bytes:
     """Return the OCI index (an image index, a layout's index.json) of `manifests`, in order."""
-    value: dict[str, object] = {
-        "schemaVersion": 2,
-        "mediaType": OCI_INDEX,
-        "manifests": [entry.to_json() for entry in manifests],
-    }
-    return dump_json(value | ({"annotations": dict(annotations)} if annotations else {}))
+    return dump_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [entry.to_json() for entry in manifests],
+        }
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -128,7 +128,8 @@ def load_profile(
     try:
         return Profile.model_validate(layer)
     except ValidationError as error:
-        problems = [_problem(problem, Profile, name) for problem in _sorted_errors(error)]
+        errors = sorted(error.errors(), key=lambda problem: [*map(str, problem["loc"])])
+        problems = [_problem(problem, Profile, name) for problem in errors]
         raise InvalidProfileError(source, list(dict.fromkeys(problems))) from None
 
 
@@ -140,10 +141,6 @@ def _without_nulls(layer: Layer) -> Layer:
         if value is not None
     }
     return {key: value for key, value in kept.items() if value != {} or layer[key] == {}}
-
-
-def _sorted_errors(error: ValidationError) -> Iterator[Any]:
-    return iter(sorted(error.errors(), key=lambda problem: [str(part) for part in problem["loc"]]))
 
 
 def _problem(

@@ -37,7 +37,7 @@ def make_lock(opened: OpenedProfile, options: BuildOptions, reporter: Reporter =
         sourceDateEpoch=options.timestamp,
         profile=_finished(profile, found.version.text),
         inputs=found.inputs,
-        programs=program_versions(profile, uses_grub=found.uses_grub),
+        programs=dict(program_versions(profile, uses_grub=found.uses_grub)),
         packages=package_versions(),
     )
 

@@ -31,12 +31,8 @@ class Change:
         return f"{self.what}: pinned {pinned}, found {found}; {self.remedy}"
 
 
-def changes(old: Lock, new: Lock) -> tuple[Change, ...]:
-    """Return all changes from one lock to another, in the order of the file."""
-    return tuple(_changes(old, new))
-
-
-def _changes(old: Lock, new: Lock) -> Iterator[Change]:
+def changes(old: Lock, new: Lock) -> Iterator[Change]:
+    """Yield all changes from one lock to another, in the order of the file."""
     yield from _moved({"imager": old.imager}, {"imager": new.imager}, "run imager {pinned}")
     yield from _moved(_time(old), _time(new), "unset it, or set it to {pinned}")
     yield from _moved(_fields(old), _fields(new), "correct the profile or the options")

@@ -23,7 +23,6 @@ class ChangedSinceLockError(InputError):
     )
 
     def __init__(self, source: str, differences: Sequence[str], *, hint: str = "") -> None:
-        self.differences = tuple(differences)
         number = f"{len(differences)} difference" + ("s" if len(differences) != 1 else "")
         lines = "".join(f"\n  {each}" for each in differences)
         super().__init__(f"{source}: {number}{lines}", hint=hint)

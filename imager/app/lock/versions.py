@@ -40,15 +40,11 @@ def package_versions() -> Mapping[str, str]:
     return found
 
 
-def program_versions(profile: Profile, *, uses_grub: bool) -> Mapping[str, str]:
-    """Return the versions of the programs and libraries that shape an output of `profile`.
+def program_versions(profile: Profile, *, uses_grub: bool) -> Iterator[tuple[str, str]]:
+    """Yield name and version of the programs and libraries that shape an output of `profile`.
 
     One that is not installed is left out: if it is needed, the build says so.
     """
-    return dict(_versions(profile, uses_grub=uses_grub))
-
-
-def _versions(profile: Profile, *, uses_grub: bool) -> Iterator[tuple[str, str]]:
     is_disk = profile.output.kind is OutputKind.IMAGE
     extended = (
         profile.input.system_extensions or profile.customization.embedded_machine_configuration

@@ -44,7 +44,7 @@ def write_lock(path: Path, lock: Lock, old: Lock | None = None) -> WrittenLock:
     if old is None:
         write_atomic(path, lock_text(lock).encode(), clobber=False)
         return WrittenLock(path, lock, None)
-    moved = changes(old, lock)
+    moved = tuple(changes(old, lock))
     if moved:
         write_atomic(path, lock_text(lock).encode())
     return WrittenLock(path, lock, moved)
