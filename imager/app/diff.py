@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imager.app.inspect import inspect_containers_at
 from imager.image.inspect.diff import ImageDiff, diff_images, diff_inspections
 from imager.image.inspect.inspection import inspect_source
-from imager.image.inspect.source import is_url, open_source
+from imager.image.inspect.source import open_source
 from imager.support.errors import InputError
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
@@ -31,10 +31,7 @@ def compare_images(
     in any case. The formats around an image do not count. Raises InputError if a source cannot be
     read or is damaged, DependencyError if a server fails.
     """
-    both = [
-        None if is_url(source) else inspect_containers_at(source, registries)
-        for source in (old, new)
-    ]
+    both = [inspect_containers_at(source, registries) for source in (old, new)]
     with scratch_folder() as scratch:
         if both[0] is not None and both[1] is not None:
             return ImageDiff(tuple(diff_inspections(both[0], both[1])))

@@ -22,10 +22,9 @@ def inspect_image(source: str, registries: RegistrySettings | None = None) -> In
     Raises InputError if the source does not exist or cannot be read, DependencyError if a server
     fails.
     """
-    if not is_url(source):
-        found = inspect_containers_at(source, registries)
-        if found is not None:
-            return found
+    found = inspect_containers_at(source, registries)
+    if found is not None:
+        return found
     with scratch_folder() as scratch:
         opened = open_source(source, scratch=scratch, settings=registries)
         return inspect_source(opened, scratch=scratch)
@@ -34,7 +33,7 @@ def inspect_image(source: str, registries: RegistrySettings | None = None) -> In
 def inspect_containers_at(source: str, registries: RegistrySettings | None) -> Inspection | None:
     """Return what is in a reference, layout, archive or cache; None if the source is another."""
     path = Path(source)
-    if path.exists() and not path.is_dir() and not may_be_archive(path):
+    if is_url(source) or (path.exists() and not path.is_dir() and not may_be_archive(path)):
         return None
     from imager.image.inspect.containers import inspect_containers, inspect_reference
     from imager.oci.location import parse_place

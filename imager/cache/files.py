@@ -18,9 +18,8 @@ from imager.cache.blobstore import BlobStore
 from imager.cache.contents import BlobSource
 from imager.cache.resume import OF_ONE_BLOB, keep_for_resume
 from imager.content.copier import write_errors
-from imager.content.extents import Content
-from imager.content.reading import hash_content
 from imager.oci.artifact import PulledFile
+from imager.oci.digest import Digest
 from imager.oci.manifest import Descriptor
 from imager.oci.source import ImageSource
 from imager.support.atomic import atomic_folder, put_in_place
@@ -141,10 +140,9 @@ class FileFetch:
                 f"{path} exists, and is not a regular file",
                 hint="remove it, or choose another folder with --output",
             )
-        if status.st_size == file.layer.size:
-            sha256 = hash_content(Content.of_file(path)).hex()
-            if sha256 == file.layer.digest.hex:
-                return True
+        blob = file.layer
+        if status.st_size == blob.size and Digest.of_file(path) == blob.digest:
+            return True
         if not self.force:
             raise AlreadyExistsError(
                 f"{path} exists already, with other bytes",

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from imager.oci.reference import DOCKER_HUB
+from imager.oci.reference import DOCKER_HUB, HUB_HOSTS
 
 # Keys to ask credential helpers for; `docker login` uses the first one.
 DOCKER_HUB_KEYS = (
@@ -20,7 +20,6 @@ DOCKER_HUB_KEYS = (
     "registry-1.docker.io",
     DOCKER_HUB,
 )
-_HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _SCHEME = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
 _API = re.compile(r"^v[12](?:/|$)", re.ASCII)
 
@@ -52,7 +51,7 @@ def _match(key: str, registry: str, repository: str) -> tuple[tuple[int, bool], 
 
 def _host(name: str) -> str:
     host = name.lower().removesuffix(":443")
-    return DOCKER_HUB if host in _HUB_HOSTS else host
+    return DOCKER_HUB if host in HUB_HOSTS else host
 
 
 def _same_host(pattern: str, host: str) -> bool:

@@ -19,6 +19,8 @@ from imager.oci.errors import InvalidReferenceError
 from imager.support.errors import ImagerError, InputError
 
 DOCKER_HUB = "docker.io"
+# The names of Docker Hub in references, settings and credentials.
+HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _DEFAULT_TAG = "latest"
 _LONGEST_NAME = 255
 _LONGEST_REFERENCE = 1024

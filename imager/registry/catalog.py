@@ -14,9 +14,8 @@ from imager.cache.cache import ImageCache
 from imager.content.extents import Content
 from imager.oci.digest import Digest
 from imager.oci.manifest import RawManifest
-from imager.oci.reference import DOCKER_HUB
+from imager.oci.reference import DOCKER_HUB, HUB_HOSTS
 
-_HUB_HOSTS = frozenset({"index.docker.io", "registry-1.docker.io"})
 _LIBRARY = "library/"
 
 # The manifests of a repository, by tag and by digest.
@@ -72,7 +71,7 @@ class Catalog:
 
 
 def _registry(namespace: str) -> str:
-    return DOCKER_HUB if namespace in _HUB_HOSTS else namespace
+    return DOCKER_HUB if namespace in HUB_HOSTS else namespace
 
 
 def _by_any_name(

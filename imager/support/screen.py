@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from typing import IO
 
-_LONGEST_LINE = 600
 NO_COLOR = "--no-color"  # the option
 
 
@@ -57,7 +56,7 @@ def with_fields(text: str, fields: Mapping[str, str]) -> str:
     return f"{text} {json.dumps(fields)}" if fields else text
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, longest: int = 600) -> str:
     """Return `text` as one line of bounded length, since it may quote untrusted input."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
+    return line if len(line) <= longest else f"{line[:longest]}..."

@@ -18,6 +18,7 @@ from yaml.composer import Composer, ComposerError
 from yaml.resolver import Resolver
 
 from imager.support.errors import InputError
+from imager.support.screen import one_line
 from imager.support.yamlpaths import STEP
 
 MOST_VALUES = 1_000_000
@@ -125,13 +126,8 @@ def located_problem(error: Exception) -> tuple[int, str]:
     """Return the line (from 1; 0 if unknown) and the description of one of PARSER_ERRORS."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
-        return (mark.line + 1 if mark else 0), _short(error.problem or "")
-    return 0, f"not YAML: {_short(str(error))}"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_PROBLEM else f"{line[:_LONGEST_PROBLEM]}..."
+        return (mark.line + 1 if mark else 0), one_line(error.problem or "", _LONGEST_PROBLEM)
+    return 0, f"not YAML: {one_line(str(error), _LONGEST_PROBLEM)}"
 
 
 def load_documents(text: str) -> Sequence[object]:
