@@ -15,6 +15,7 @@ from imager.efi.errors import SignerFailedError
 from imager.efi.pkcs11_signer import SCHEME, pkcs11_key
 from imager.efi.signer import SMALLEST_KEY, load_private_key
 from imager.support.errors import UnsupportedError
+from imager.support.signatures import verifies
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -45,7 +46,7 @@ class DetachedKey:
         Raises SignerFailedError if the signer fails or returns a signature that is not valid.
         """
         signature = self.sign_digest(digest)
-        if not _verifies(self.public_key, signature, digest):
+        if not verifies(self.public_key, signature, digest):
             raise SignerFailedError(
                 f"{self.name} returned a signature that its own public key does not verify",
                 hint="check that it signs with the key that it names",
@@ -90,22 +91,3 @@ def _file_key(name: str, private: PrivateKeyTypes) -> DetachedKey:
         f"{name}: not an ECDSA P-256 key, and not an RSA key of {SMALLEST_KEY} bits or more",
         hint="make one: openssl ecparam -genkey -noout -name prime256v1 -out key.pem",
     )
-
-
-def _verifies(key: PublicKey, signature: bytes, digest: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    hashed = Prehashed(SHA256())
-    try:
-        if isinstance(key, RSAPublicKey):
-            key.verify(signature, digest, PKCS1v15(), hashed)
-        else:
-            key.verify(signature, digest, ECDSA(hashed))
-    except (InvalidSignature, ValueError):
-        return False
-    return True

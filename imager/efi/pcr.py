@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imager.efi.errors import InvalidKeyError
-from imager.efi.signer import KeySigner, verifies
+from imager.efi.signer import KeySigner
+from imager.support.signatures import verifies
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -189,7 +190,7 @@ def signed_phases(
         policy = f".pcrsig: policy {each.policy.hex()}"
         if each.fingerprint != _fingerprint(key):
             problems.append(f"{policy} is signed by another key than .pcrpkey")
-        elif not verifies(key, each.signature, each.policy):
+        elif not verifies(key, each.signature, _sha256(each.policy)):
             problems.append(f"{policy} has an invalid signature")
         elif each.policy not in policies:
             problems.append(f"{policy} does not match this image in any known boot phase")

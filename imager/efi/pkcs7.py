@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from asn1crypto import cms, core, parser
 
 from imager.efi.certificates import der, parse_certificate
-from imager.efi.signer import HASHES, Signer, verifies
+from imager.efi.signer import HASHES, Signer
 from imager.efi.trust import certificate_problem
 from imager.support.screen import printable
+from imager.support.signatures import verifies
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -246,5 +247,5 @@ def _verify(certificate: Certificate, signature: bytes, data: bytes, hash_name: 
     key, problem = certificate.public_key(), certificate_problem(certificate)
     if problem or not isinstance(key, RSAPublicKey):
         raise Pkcs7Error(f"is not accepted: {problem}")
-    if not verifies(key, signature, data, hash_name):
+    if not verifies(key, signature, hashlib.new(hash_name, data).digest(), hash_name):
         raise Pkcs7Error("does not verify: it is for other content, or damaged")

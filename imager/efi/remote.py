@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from imager.efi.certificates import certificates_in, subject
 from imager.efi.errors import InvalidKeyError, SignerFailedError
-from imager.efi.signer import SMALLEST_KEY, verifies
+from imager.efi.signer import SMALLEST_KEY
 from imager.efi.trust import LARGEST_KEY, certificate_problem
 from imager.support.errors import UnsupportedError
+from imager.support.signatures import verifies
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -38,8 +39,9 @@ class RemoteKey:
 
         Raises SignerFailedError if the signer fails or returns a signature that is not valid.
         """
-        signature = self.sign_digest(hashlib.sha256(data).digest())
-        if not verifies(self.public_key, signature, data):
+        digest = hashlib.sha256(data).digest()
+        signature = self.sign_digest(digest)
+        if not verifies(self.public_key, signature, digest):
             raise SignerFailedError(
                 f"{self.name} returned a signature that its own public key does not verify",
                 hint="check that it signs with RSA PKCS #1 v1.5, and with the key that it names",

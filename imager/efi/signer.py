@@ -80,19 +80,6 @@ class FileSigner(FileKey):
     certificate: Certificate
 
 
-def verifies(key: RSAPublicKey, signature: bytes, data: bytes, hash_name: str = "sha256") -> bool:
-    """Return whether `signature` is a valid RSA PKCS #1 v1.5 signature of `data` by `key`."""
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-
-    try:
-        key.verify(signature, data, PKCS1v15(), getattr(hashes, hash_name.upper())())
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
-        return False
-    return True
-
-
 def key_passphrase() -> bytes | None:
     """Return the passphrase of private keys from the environment, or None if not set."""
     return os.fsencode(os.environ.get(KEY_VARIABLE, "")) or None

@@ -14,6 +14,7 @@ from imager.oci.cosign.claims import BundleContent, check_payload
 from imager.oci.cosign.evidence import BundleSignature, NotVerifiedError, Signature
 from imager.oci.digest import Digest
 from imager.support.errors import InputError
+from imager.support.signatures import verifies
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -82,23 +83,12 @@ class SigningKey:
             self._check_digest(signature, Digest.of(data))
 
     def _check_digest(self, signature: bytes, digest: Digest) -> None:
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
-        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-        from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        hashed, value = Prehashed(SHA256()), bytes.fromhex(digest.hex)
-        try:
-            if isinstance(self.key, RSAPublicKey):
-                self.key.verify(signature, value, PKCS1v15(), hashed)
-            elif isinstance(self.key, EllipticCurvePublicKey):
-                self.key.verify(signature, value, ECDSA(hashed))
-            else:
-                raise NotVerifiedError("a message signed with Ed25519 cannot be verified by digest")
-        except InvalidSignature as error:
-            raise NotVerifiedError(_WRONG_KEY) from error
+        if isinstance(self.key, Ed25519PublicKey):
+            raise NotVerifiedError("a message signed with Ed25519 cannot be verified by digest")
+        if not verifies(self.key, signature, bytes.fromhex(digest.hex)):
+            raise NotVerifiedError(_WRONG_KEY)
 
 
 def _check_validity(certificate: str) -> None:

@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "a signature that is not valid is taken",
         "imager/efi/remote.py",
-        "if not verifies(self.public_key, signature, data):",
+        "if not verifies(self.public_key, signature, digest):",
         "if not signature:",
         f"{_SIGNERS}::test_a_service_that_signs_with_another_key",
     ),
