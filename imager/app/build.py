@@ -141,8 +141,7 @@ def _sign_key(options: BuildOptions, reporter: Reporter) -> DetachedKey | None:
     from imager.efi.detached import open_detached_key
 
     key, warnings = open_detached_key(options.release.sign_key)
-    for warning in warnings:
-        reporter.warn(warning)
+    reporter.warn(*warnings)
     return key
 
 

@@ -45,6 +45,5 @@ def make_server_certificate(wanted: ServerCertificate, reporter: Reporter = QUIE
         now=datetime.now(UTC),
         force=wanted.force,
     )
-    for warning in issued.warnings:
-        reporter.warn(warning)
+    reporter.warn(*issued.warnings)
     return issued

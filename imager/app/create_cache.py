@@ -69,14 +69,12 @@ class Images:
             gathered = gather(
                 entries, client=client, selection=selection, jobs=self.jobs, store=store
             )
-        for warning in gathered.warnings:
-            reporter.warn(warning)
+        reporter.warn(*gathered.warnings)
         if policy:
             with reporter.waiting("verifying signatures"):
                 judgement = judge(gathered, gathered.names, policy)
             judgement.require()
-            for note in judgement.notes:
-                reporter.warn(note)
+            reporter.warn(*judgement.notes)
             reporter.step(f"verified the signatures of {count(len(judgement.verified), 'image')}")
         return gathered
 

@@ -55,8 +55,7 @@ def open_secure_boot(
         signer=_remote_signer(given.secure_boot_signer, files),
         pcr_signer=_remote_key(given.pcr_signer),
     )
-    for warning in warnings:
-        reporter.warn(warning)
+    reporter.warn(*warnings)
     return secure_boot
 
 

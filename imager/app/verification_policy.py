@@ -39,8 +39,7 @@ class PolicyFiles:
         rules = config.verification
         if rules is None:
             raise InputError(f"{source} has no document of kind {VERIFICATION_KIND}")
-        for warning in located(source, list(doubts(config))):
-            reporter.warn(warning)
+        reporter.warn(*located(source, list(doubts(config))))
         if not rules.needs_trusted_root:
             return SignaturePolicy(rules)
         if self.trusted_root is None:

@@ -89,9 +89,7 @@ def check(
         if display.json_output:
             display.print_json(unchecked_json(input_name(source), error))
             error.in_result = True
-        for warning in error.warnings:
-            reporter.warn(warning)
+        reporter.warn(*error.warnings)
         raise
-    for warning in checked.warnings:
-        reporter.warn(warning)
+    reporter.warn(*checked.warnings)
     display.summary(checked_text, checked_json, checked)

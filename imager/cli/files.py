@@ -77,8 +77,7 @@ def extract(
         send_file(of, path, sys.stdout.buffer)
         return
     done = extract_files(of, path, None if target is None else Path(target), force=force)
-    for each in done.left_out:
-        display.reporter().warn(f"not extracted: {each}")
+    display.reporter().warn(*(f"not extracted: {each}" for each in done.left_out))
     display.summary(_extracted_text, _extracted_json, done)
 
 
@@ -129,9 +128,6 @@ def _extracted_text(done: Extracted) -> Iterator[str]:
 
 
 def _extracted_json(done: Extracted) -> Any:
-    return {
-        "path": str(done.path),
-        "files": done.files,
-        "size": done.size,
-        "leftOut": list(done.left_out),
-    }
+    from imager.cli.tables import json_object
+
+    return json_object(done)

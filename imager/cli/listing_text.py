@@ -16,8 +16,8 @@ def report(listing: Listing, reporter: Reporter, *, strict: bool) -> None:
     """Print the listing's messages; if `strict`, warnings are in the error instead."""
     for line in _lines(listing.remarks, what="notes"):
         reporter.step(f"note: {line}")
-    for line in () if strict else _lines(listing.warnings, what="warnings"):
-        reporter.warn(line)
+    if not strict:
+        reporter.warn(*_lines(listing.warnings, what="warnings"))
 
 
 def listing_text(listing: Listing) -> list[str]:

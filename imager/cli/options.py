@@ -212,8 +212,7 @@ class PushRegistries:
 
         settings = RegistryOptions(**asdict(self)).parse()
         reporter = make_reporter(ProgressStyle.NONE)
-        for warning in settings.warnings:
-            reporter.warn(warning)
+        reporter.warn(*settings.warnings)
         return settings
 
 
@@ -264,8 +263,7 @@ def parse_version(
     except InputError as error:
         raise InputError(f"{name}: {error.message}", hint=error.hint) from error
     if reporter:
-        for warning in version.warnings:
-            reporter.warn(warning)
+        reporter.warn(*version.warnings)
     return version
 
 

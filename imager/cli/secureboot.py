@@ -51,7 +51,5 @@ def verify(
 
     report = verify_signatures(file, cert or ())
     display.summary(report_text, report_json, file, report)
-    reporter = display.reporter()
-    for warning in report.warnings:
-        reporter.warn(f"{file}: {warning}")
+    display.reporter().warn(*(f"{file}: {warning}" for warning in report.warnings))
     raise_problems(file, report.problems)

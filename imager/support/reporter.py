@@ -47,8 +47,8 @@ class Reporter(Protocol):
     def note(self, text: str, **fields: str | float) -> None:
         """Report a detail, such as a request or a retry; `fields` hold the same for programs."""
 
-    def warn(self, text: str) -> None:
-        """Report a warning: something the user should know that is not an error."""
+    def warn(self, *texts: str) -> None:
+        """Report warnings: what the user should know that is not an error."""
 
     def transfer(self, label: str, total: int) -> AbstractContextManager[Advance]:
         """Show a transfer of `total` bytes; yields a function that advances it by a byte count.
@@ -82,10 +82,11 @@ class NullReporter:
     def note(self, text: str, **fields: str | float) -> None:
         """Ignore the detail."""
 
-    def warn(self, text: str) -> None:
-        """Write the warning."""
-        self._stream.write(labelled(Tone.WARNING, text, self._stream) + "\n")
-        self._stream.flush()
+    def warn(self, *texts: str) -> None:
+        """Write the warnings."""
+        for text in texts:
+            self._stream.write(labelled(Tone.WARNING, text, self._stream) + "\n")
+            self._stream.flush()
 
     def transfer(self, label: str, total: int) -> AbstractContextManager[Advance]:  # noqa: ARG002
         """Show nothing."""
@@ -152,9 +153,10 @@ class JsonReporter(PlainReporter):
         """Write `{"event": "note", "text": ...}`, with the fields."""
         self._event("note", text=text, **fields)
 
-    def warn(self, text: str) -> None:
-        """Write `{"event": "warning", "text": ...}`."""
-        self._event("warning", text=text)
+    def warn(self, *texts: str) -> None:
+        """Write `{"event": "warning", "text": ...}` for each of `texts`."""
+        for text in texts:
+            self._event("warning", text=text)
 
     @contextmanager
     def transfer(self, label: str, total: int) -> Iterator[Advance]:

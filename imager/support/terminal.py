@@ -39,10 +39,11 @@ class RichReporter:
         """Show the detail in a dim color."""
         self._print(Text(printable(text), style="dim"))
 
-    def warn(self, text: str) -> None:
-        """Show the warning."""
-        label = Text(f"{Tone.WARNING.value[0]}: ", style="bold yellow")
-        self._print(label.append(printable(text), style="not bold default"))
+    def warn(self, *texts: str) -> None:
+        """Show the warnings."""
+        for text in texts:
+            label = Text(f"{Tone.WARNING.value[0]}: ", style="bold yellow")
+            self._print(label.append(printable(text), style="not bold default"))
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
