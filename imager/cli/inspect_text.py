@@ -225,9 +225,7 @@ def _efi(found: Inspection) -> Iterator[str]:
 def _keys(found: Inspection) -> Iterator[str]:
     for each in found.keys:
         signer = f"signed by {each.signer}" if each.signer else "not signed"
-        yield f"{each.variable:4} {count(each.entries, 'entry')}, {signer} ({each.path})".replace(
-            "entrys", "entries"
-        )
+        yield f"{each.variable:4} {count(each.entries, 'entry')}, {signer} ({each.path})"
 
 
 def _cache(found: Inspection) -> Iterator[str]:

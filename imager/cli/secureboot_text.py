@@ -92,8 +92,7 @@ def _signature_lines(each: PeSignature) -> Iterator[str]:
 def _keys_lines(name: str, keys: EnrolledKeys) -> Iterator[str]:
     yield f"{name}: {'; '.join(keys.problems) or 'keys to enrol, valid'}"
     for file in keys.files:
-        entries = "1 entry" if len(file.entries) == 1 else f"{len(file.entries)} entries"
-        yield f"  {file.variable.value:12} {entries}, {_signed_by(file)}"
+        yield f"  {file.variable.value:12} {count(len(file.entries), 'entry')}, {_signed_by(file)}"
 
 
 def _signed_by(file: AuthFile) -> str:

@@ -95,4 +95,5 @@ def align_up(value: int, alignment: int) -> int:
 
 def count(number: int, noun: str) -> str:
     """Return `number` and `noun`, plural unless the number is 1."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
