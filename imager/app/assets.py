@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imager.app.assets_of_image import unpack_assets
-from imager.app.boot_assets import AssetOptions, placed_assets
+from imager.app.boot_assets import placed_assets
+from imager.app.container_images import Pulling
 from imager.bootassets.artifact import plan_artifact, pulled_files
 from imager.bootassets.describe import Inventory, take_inventory
 from imager.bootassets.find import fetch_folder, find_assets, image_folder, package_folder
@@ -68,8 +69,8 @@ def list_assets(
     """Return the boot assets in a folder or image, or in the usual folders; see `boot_assets`."""
     machine = find_arch(arch)
     with ExitStack() as stack:
-        options = AssetOptions(place, registries or RegistrySettings(), None)
-        found = place and placed_assets(machine, place, options, reporter, stack)
+        pulling = Pulling(registries or RegistrySettings(), reporter=reporter)
+        found = place and placed_assets(machine, place, pulling, stack)
         return take_inventory(machine, given=found.place if found else None)
 
 
@@ -105,8 +106,8 @@ def push_assets(assets: PushAssets, reporter: Reporter = QUIET) -> Pushed:
     """
     target, arch = Reference.parse_strict(assets.reference), find_arch(assets.arch)
     with ExitStack() as stack:
-        options, place = AssetOptions(assets.place, assets.registries, None), assets.place
-        found = placed_assets(arch, place, options, reporter, stack) if place else find_assets(arch)
+        pulling, place = Pulling(assets.registries, reporter=reporter), assets.place
+        found = placed_assets(arch, place, pulling, stack) if place else find_assets(arch)
         client = RegistryClient.from_settings(assets.registries)
         plan = plan_artifact(found)
         return push(plan, target, client=client, options=PushOptions(), reporter=reporter)

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from imager.app.container_images import image_root
 from imager.bootassets.artifact import artifact_files, is_artifact
 from imager.bootassets.find import BootAssets, find_assets
 from imager.bootassets.from_image import take_assets
@@ -21,7 +22,6 @@ from imager.oci.location import open_local_image
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
 from imager.oci.registry import RegistryClient
-from imager.oci.rootfs import ImageRoot
 from imager.oci.source import ImageSource
 from imager.support.arch import Arch
 from imager.support.atomic import write_atomic
@@ -94,12 +94,7 @@ def unpack_assets(
         fetch = FileFetch(source, files, folder, root.digest.hex, "pulling boot assets")
         fetch.replace(puller.reporter)
         return
-    image = ImageRoot.open(
-        source,
-        _platform(arch),
-        where=where,
-        fetch=lambda layer: puller.layer(source, layer, where),
-    )
+    image = image_root(source, _platform(arch), where, puller)
     take_assets(image, arch, folder, is_version=is_version)
 
 

@@ -43,7 +43,7 @@ def open_base_installer(
         asset = ContainerAsset.model_validate({"imageRef": usual})
         _check_reachable(Reference.parse(usual), pulling)
     where, platform = place_of(asset), Platform("linux", profile.arch)
-    puller = pulling.puller(asset, stack)
+    puller = pulling.of(asset).puller(stack)
     with pulling.reporter.waiting(f"opening {where}"):
         source = image_source(asset, platform, puller)
         root = image_root(source, platform, where, puller)

@@ -5,78 +5,57 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from imager.app.container_images import Pulling, place_of
 from imager.bootassets.find import Asset, BootAssets, find_assets, image_folder
-from imager.cache.pull import PullOptions
 from imager.oci.location import may_be_image
 from imager.oci.reference import Reference
-from imager.oci.settings import RegistrySettings
 from imager.profile.inputs import ContainerAsset
 from imager.profile.model import Profile
 from imager.support.arch import Arch, find_arch
 from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.partials import scratch_folder
-from imager.support.reporter import Reporter
 from imager.talos.choices import OutputKind
 from imager.talos.version import DEFAULT_VERSION, TalosVersion
-
-
-@dataclass(frozen=True, slots=True)
-class AssetOptions:
-    """Where to look for boot assets: a folder, an image on this machine, or a reference.
-
-    None stands for the usual folders. Layers are kept in `layer_cache`, if given.
-    """
-
-    place: Path | Reference | None
-    registries: RegistrySettings
-    layer_cache: Path | None
 
 
 def boot_assets(
     profile: Profile,
     files: Mapping[Asset, Path],
-    options: AssetOptions,
-    reporter: Reporter,
+    place: Path | Reference | None,
+    pulling: Pulling,
     stack: ExitStack,
 ) -> BootAssets:
     """Return the boot assets for `profile`: single `files`, and those of one folder or image.
 
+    `place` is a folder, an image on this machine or a reference; None stands for the usual folders.
     The base installer of the profile is used only if no boot assets are found on this machine:
     Talos prints one into every profile. Temporary files are removed when `stack` is closed. Raises
     as `find_assets`, `ImageRoot.open` and `take_assets`.
     """
     arch = find_arch(profile.arch)
-    place, registries = options.place, options.registries
     if place is None:
         assets = find_assets(arch, files=files)
         base = profile.input.base_installer
         if base is None or not _lacks_assets(assets, profile):
             return assets
-        place = _place_of(base)
-        registries = registries.with_insecure() if base.force_insecure else registries
-    options = replace(options, registries=registries)
-    return replace(placed_assets(arch, place, options, reporter, stack), given=files)
+        place, pulling = _place_of(base), pulling.of(base)
+    return replace(placed_assets(arch, place, pulling, stack), given=files)
 
 
 def placed_assets(
-    arch: Arch,
-    place: Path | Reference,
-    options: AssetOptions,
-    reporter: Reporter,
-    stack: ExitStack,
+    arch: Arch, place: Path | Reference, pulling: Pulling, stack: ExitStack
 ) -> BootAssets:
     """Return the boot assets in the folder or image at `place`; see `boot_assets`."""
     if isinstance(place, Path) and not may_be_image(place):
         return find_assets(arch, given=place)
     from imager.app.assets_of_image import Taking
 
-    pull = PullOptions(options.registries, options.layer_cache)
     kept = kept_folder(image_folder(), stack)
-    return Taking(arch, stack.enter_context(pull.puller(reporter)), kept).take(place)
+    return Taking(arch, pulling.puller(stack), kept).take(place)
 
 
 def asset_notes(profile: Profile, assets: BootAssets) -> Iterator[str]:
@@ -113,7 +92,7 @@ def _lacks_assets(assets: BootAssets, profile: Profile) -> bool:
 def _place_of(asset: ContainerAsset) -> Path | Reference:
     if asset.image_ref:
         return Reference.parse_strict(asset.image_ref)
-    return Path(asset.tarball_path or asset.oci_path)
+    return Path(place_of(asset))
 
 
 def kept_folder(folder: Path, stack: ExitStack) -> Path:

@@ -53,13 +53,11 @@ def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAs
 
 def _puller(asset: ContainerAsset, pulling: Pulling, stack: ExitStack) -> Puller:
     """Return the Puller of the cache; without a layer cache it writes to the output's disk."""
-    registries, store = pulling.registries, pulling.layer_cache
-    if asset.force_insecure:
-        registries = registries.with_insecure()
+    store = pulling.layer_cache
     if store is None:
         beside = pulling.beside if asset.image_ref else None
         store = stack.enter_context(partial_folder(beside) if beside else scratch_folder())
-    return Puller(registries, store, pulling.reporter)
+    return Puller(pulling.of(asset).registries, store, pulling.reporter)
 
 
 def _open(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from imager.app.boot_assets import AssetOptions, asset_notes, boot_assets, talos_version
+from imager.app.boot_assets import asset_notes, boot_assets, talos_version
 from imager.app.build_cache import open_build_cache
 from imager.app.build_options import BuildOptions
 from imager.app.container_images import Pulling
@@ -41,10 +41,9 @@ def open_target(
     """Return all inputs of the output, opened, and notes; the cache has the `required` images."""
     profile = opened.profile
     reporter = pulling.reporter
-    assets, missing = build_assets(profile, options, reporter, stack)
+    assets, missing = build_assets(profile, options, pulling, stack)
     version = talos_version(profile, assets)
-    for warning in version.warnings:
-        reporter.warn(warning)
+    reporter.warn(*version.warnings)
     if profile.input.image_cache is not None:
         require_image_cache(version)
     extended, added = _extended(profile, assets, options.timestamp, pulling, stack)
@@ -75,15 +74,14 @@ def open_target(
 
 
 def build_assets(
-    profile: Profile, options: BuildOptions, reporter: Reporter, stack: ExitStack
+    profile: Profile, options: BuildOptions, pulling: Pulling, stack: ExitStack
 ) -> tuple[BootAssets, tuple[str, ...]]:
     """Return the boot assets of a build, and notes on missing files that the profile names.
 
     Temporary files are removed with `stack`. Raises as `boot_assets`.
     """
     named = NamedAssets.of(profile.input, find_arch(profile.arch))
-    wanted = AssetOptions(options.assets, options.registries, options.layer_cache)
-    return boot_assets(profile, named.files, wanted, reporter, stack), named.notes
+    return boot_assets(profile, named.files, options.assets, pulling, stack), named.notes
 
 
 # What few builds need is loaded by those alone.

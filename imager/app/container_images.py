@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +32,16 @@ class Pulling:
     reporter: Reporter = QUIET
     beside: Path | None = None
 
-    def puller(self, asset: ContainerAsset, stack: ExitStack) -> Puller:
-        """Return the puller of an image; what it does not keep is removed with `stack`."""
-        registries = self.registries
-        if asset.force_insecure:
-            registries = registries.with_insecure()
-        return stack.enter_context(PullOptions(registries, self.layer_cache).puller(self.reporter))
+    def of(self, asset: ContainerAsset) -> Pulling:
+        """Return how `asset` is pulled: its registry may be insecure."""
+        if not asset.force_insecure:
+            return self
+        return replace(self, registries=self.registries.with_insecure())
+
+    def puller(self, stack: ExitStack) -> Puller:
+        """Return a puller; what it does not keep is removed with `stack`."""
+        options = PullOptions(self.registries, self.layer_cache)
+        return stack.enter_context(options.puller(self.reporter))
 
 
 def place_of(asset: ContainerAsset) -> str:

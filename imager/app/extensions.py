@@ -89,7 +89,7 @@ def _image(
     """Return the name of an extension's image for messages, and its files, in plain contents."""
     place = place_of(asset)
     kept_pulling = replace(pulling, layer_cache=pulling.layer_cache or kept / "layers")
-    puller = kept_pulling.puller(asset, stack)
+    puller = kept_pulling.of(asset).puller(stack)
     with pulling.reporter.waiting(f"opening {place}"):
         files = _root(asset, place, Platform("linux", arch.name), puller).root_files()
     return place, plain_files(files, place)

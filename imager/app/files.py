@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -54,9 +54,7 @@ def list_files(of: FilesOf, path: str = "", *, recursive: bool = False) -> tuple
             for part, inner in finder.everything(found):
                 if inner is not None:
                     listed += [
-                        Entry(
-                            f"{part.name}/{each.path}", each.kind, each.size, each.mode, each.target
-                        )
+                        replace(each, path=f"{part.name}/{each.path}")
                         for each in entries(inner, recursive=True)
                     ]
         return tuple(listed)

@@ -83,7 +83,7 @@ def open_overlay_image(
 def _root(
     asset: ContainerAsset, arches: Iterable[Arch], pulling: Pulling, stack: ExitStack
 ) -> tuple[ImageRoot, Arch]:
-    where, puller = place_of(asset), pulling.puller(asset, stack)
+    where, puller = place_of(asset), pulling.of(asset).puller(stack)
     failures: list[InvalidImageError] = []
     for arch in arches:
         platform = Platform("linux", arch.name)

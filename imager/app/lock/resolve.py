@@ -67,10 +67,10 @@ def resolved_inputs(
     """
     profile = opened.profile
     with ExitStack() as stack:
-        assets, _ = build_assets(profile, options, reporter, stack)
+        pulling = Pulling(options.registries, options.layer_cache, reporter)
+        assets, _ = build_assets(profile, options, pulling, stack)
         version = talos_version(profile, assets)
         uses_grub = _uses_grub(profile, version)
-        pulling = Pulling(options.registries, options.layer_cache, reporter)
         resolver = _Resolver(profile, version, pulling, stack)
         keys = open_secure_boot(profile, options.secureboot, options.timestamp, reporter)
         found = [
@@ -204,7 +204,7 @@ class _Resolver:
 
     def _remote(self, asset: ContainerAsset) -> Digest | None:
         """Return the digest of a reference; None for a pinned image that is gone."""
-        puller = self.pulling.puller(asset, self.stack)
+        puller = self.pulling.of(asset).puller(self.stack)
         client = RegistryClient.from_settings(puller.registries)
         reference = Reference.parse_strict(asset.image_ref)
         image = client.image(reference)
@@ -219,7 +219,7 @@ class _Resolver:
         path, _ = split_name(Path(place_of(asset)))
         if asset.tarball_path and open_archive(path).has(MANIFEST):
             return Digest.of_file(path)  # a tar of an extension's files
-        puller = self.pulling.puller(asset, self.stack)
+        puller = self.pulling.of(asset).puller(self.stack)
         failures: list[ImagerError] = []
         for arch in arches:
             try:
