@@ -34,8 +34,8 @@ _LONGEST_FRAME_HEADER = 18
 _RLE_BLOCK = 1
 # The stubs have an instance for the class.
 _ZLIB_ERROR = cast("type[Exception]", zlib_ng.error)
-_DAMAGE = (OSError, EOFError, _ZLIB_ERROR, zstandard.ZstdError)
-_HINT = "it is damaged or truncated: create or copy it again"
+DAMAGE = (OSError, EOFError, _ZLIB_ERROR, zstandard.ZstdError)
+HINT = "it is damaged or truncated: create or copy it again"
 
 
 class EarlyEndError(InputError):
@@ -84,7 +84,7 @@ def first_bytes(head: bytes, codec: Codec, count: int) -> bytes:
                 return first_xz_bytes(head, count)
             case Codec.ZSTD:
                 return _zstd_decoder().stream_reader(head).read(count)
-    except _DAMAGE:
+    except DAMAGE:
         return b""
     return b""
 
@@ -111,23 +111,6 @@ class _Section(io.RawIOBase):
         done = os.preadv(self._descriptor, [view[:size]], self._position) if size > 0 else 0
         self._position += done
         return done
-
-
-class _Deflated:
-    """A sequential reader of one stream of DEFLATE; what follows it is ignored."""
-
-    def __init__(self, source: IO[bytes], bits: int) -> None:
-        self._source = source
-        self._decoder = zlib_ng.decompressobj(bits)
-
-    def read(self, size: int, /) -> bytes:
-        while not self._decoder.eof:
-            piece = self._decoder.unconsumed_tail or self._source.read(_READ)
-            if data := self._decoder.decompress(piece, size):
-                return data
-            if not piece:
-                raise EOFError("it is cut off")
-        return b""
 
 
 class StreamReader:
@@ -166,10 +149,11 @@ class StreamReader:
                 from imager.content.xz_streams import XzStreams  # a node has no liblzma
 
                 return XzStreams(section)
-            case Codec.ZLIB | Codec.DEFLATE:
-                bits = zlib_ng.MAX_WBITS if self._codec is Codec.ZLIB else -zlib_ng.MAX_WBITS
-                return _Deflated(section, bits)
-        return _zstd_decoder().stream_reader(section, read_across_frames=True, closefd=False)
+            case Codec.ZSTD:
+                return _zstd_decoder().stream_reader(
+                    section, read_across_frames=True, closefd=False
+                )
+        raise ValueError(f"{self._codec.value} is a compression of blocks")
 
     def __enter__(self) -> Self:
         return self
@@ -201,10 +185,10 @@ class StreamReader:
     def _read_some(self, size: int) -> bytes:
         try:
             part = self._stream.read(size)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise InputError(
                 f"{self._path} is not a whole {self._codec.value} stream: {error}",
-                hint=_HINT,
+                hint=HINT,
             ) from error
         if size and not part and self._codec is Codec.ZSTD:
             self._check_zstd_end()
@@ -217,7 +201,7 @@ class StreamReader:
         if not _frames_are_whole(
             lambda offset, size: os.pread(descriptor, size, offset), self._span
         ):
-            raise InputError(f"{self._path} is not a whole zstd stream: it is cut off", hint=_HINT)
+            raise InputError(f"{self._path} is not a whole zstd stream: it is cut off", hint=HINT)
 
     def seek_forward(self, offset: int) -> None:
         """Skip to byte `offset` of the decompressed stream; restart if it is already past that."""
@@ -227,7 +211,7 @@ class StreamReader:
         while self._position < offset:
             if not self.read(min(_SKIP_CHUNK, offset - self._position)):
                 raise EarlyEndError(
-                    f"{self._path} ends before byte {offset} of its contents", hint=_HINT
+                    f"{self._path} ends before byte {offset} of its contents", hint=HINT
                 )
 
 

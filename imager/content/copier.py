@@ -18,8 +18,16 @@ from itertools import groupby
 from pathlib import Path
 
 from imager.content.compression import StreamReader
-from imager.content.extents import Content, Data, Extent, FetchedRange, FileRange, StreamRange
-from imager.content.reading import Sources, read_stream, shorter
+from imager.content.extents import (
+    BlockRange,
+    Content,
+    Data,
+    Extent,
+    FetchedRange,
+    FileRange,
+    StreamRange,
+)
+from imager.content.reading import Blocks, Sources, read_stream, shorter
 from imager.support.errors import ImagerError, OutputError, no_room
 
 Progress = Callable[[int], None]
@@ -49,17 +57,19 @@ def write_content(
     *,
     progress: Progress,
     methods: Sequence[CopyMethod] = ALL_METHODS,
+    blocks: Blocks | None = None,
 ) -> None:
     """Write `content` to the empty file of descriptor `target`, starting at byte 0.
 
     `progress` is called with the number of extent bytes done since the last call, and may raise
     to stop. `methods` are tried in order; an extent whose position within a page changes is
-    copied with READ_WRITE first, if that is one of them. Raises HostError when the disk is full,
+    copied with READ_WRITE first, if that is one of them. `blocks` are those of a pass over several
+    contents. Raises HostError when the disk is full,
     OutputError when reading or writing fails, InputError when a source is shorter than planned.
     """
     with write_errors():
         os.ftruncate(target, content.size)
-    write_extents(content, target, progress=progress, methods=methods)
+    write_extents(content, target, progress=progress, methods=methods, blocks=blocks)
 
 
 def write_extents(
@@ -68,13 +78,14 @@ def write_extents(
     *,
     progress: Progress,
     methods: Sequence[CopyMethod] = ALL_METHODS,
+    blocks: Blocks | None = None,
 ) -> None:
     """Write the extents of `content` to a file or device whose holes read as zeros already.
 
     Parameters and errors are those of `write_content`.
     """
     with write_errors():
-        with Sources() as sources:
+        with Sources(blocks) as sources:
             for extent in content.extents:
                 _write_plain(extent, target, sources, methods, progress)
         _write_streams(content, target, progress)
@@ -120,6 +131,10 @@ def _write_plain(
                 file.fetch(offset + start, length)
                 part = Extent(extent.offset + start, length, FileRange(file.path, offset + start))
                 _write_plain(part, target, sources, methods, progress)
+        case BlockRange() as block:
+            piece = sources.blocks.read(block, 0, extent.length)
+            _write_all(target, memoryview(piece), extent.offset)
+            progress(extent.length)
         case StreamRange():
             pass
 

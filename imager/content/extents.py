@@ -24,7 +24,7 @@ class Codec(enum.Enum):
     GZIP = "gzip"
     ZSTD = "zstd"
     XZ = "xz"
-    # Of parts of disk images: RFC 1950 and RFC 1951.
+    # Of blocks: RFC 1950 and RFC 1951.
     ZLIB = "zlib"
     DEFLATE = "deflate"
 
@@ -89,7 +89,26 @@ class FetchedRange:
     offset: int = 0
 
 
-Source = Data | FileRange | StreamRange | FetchedRange
+@dataclass(frozen=True, slots=True)
+class BlockRange:
+    """Bytes of a short compressed block, starting at byte `offset` of its decompressed data.
+
+    `packed` is the compressed block. It is decompressed in memory as a whole, to at most `size`
+    bytes.
+    """
+
+    packed: Content
+    codec: Codec
+    size: int
+    offset: int = 0
+
+    @property
+    def block(self) -> BlockRange:
+        """The whole block; equal for all of its ranges."""
+        return replace(self, offset=0)
+
+
+Source = Data | FileRange | StreamRange | FetchedRange | BlockRange
 
 
 def advanced(source: Source, count: int) -> Source:
@@ -99,7 +118,7 @@ def advanced(source: Source, count: int) -> Source:
             return Data(data, offset + count)
         case FileRange(path, offset):
             return FileRange(path, offset + count)
-        case StreamRange() | FetchedRange():
+        case StreamRange() | FetchedRange() | BlockRange():
             return replace(source, offset=source.offset + count)
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from imager.content.compression import StreamReader
-from imager.content.extents import Content, Data, Extent, FetchedRange, FileRange, StreamRange
-from imager.content.reading import shorter
+from imager.content.extents import (
+    BlockRange,
+    Content,
+    Data,
+    Extent,
+    FetchedRange,
+    FileRange,
+    StreamRange,
+)
+from imager.content.reading import Blocks, shorter
+from imager.content.recent import kept
 from imager.support.errors import InputError
 
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 _MOST_FILES = 8
 _MOST_STREAMS = 4
 _PIECE = 128 << 10
@@ -46,6 +51,7 @@ class ContentReader:
         self._files: OrderedDict[Path, int] = OrderedDict()
         self._streams: OrderedDict[StreamRange, StreamReader] = OrderedDict()
         self._pieces: OrderedDict[tuple[StreamRange, int, int], bytes] = OrderedDict()
+        self._blocks = Blocks()
 
     def __enter__(self) -> ContentReader:
         return self
@@ -106,9 +112,11 @@ class ContentReader:
             case StreamRange(offset=start, stream=stream):
                 # What follows the extent in its stream may not be part of it.
                 return self._read_stream(stream, start + distance, length, start + extent.length)
+            case BlockRange() as block:
+                return self._blocks.read(block, distance, length)
 
     def _read_file(self, path: Path, offset: int, length: int) -> bytes:
-        descriptor = _kept(
+        descriptor = kept(
             self._files,
             path,
             lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC),
@@ -137,7 +145,7 @@ class ContentReader:
 
     def _piece(self, stream: StreamRange, number: int, size: int) -> bytes:
         def decoded() -> bytes:
-            reader = _kept(
+            reader = kept(
                 self._streams,
                 stream,
                 lambda: StreamReader.of(stream),
@@ -147,23 +155,4 @@ class ContentReader:
             reader.seek_forward(number * _PIECE)
             return reader.read(size)
 
-        return _kept(self._pieces, (stream, number, size), decoded, most=_MOST_PIECES)
-
-
-def _kept(
-    found: OrderedDict[_K, _V],
-    key: _K,
-    make: Callable[[], _V],
-    *,
-    most: int,
-    drop: Callable[[_V], object] = lambda _value: None,
-) -> _V:
-    """Return the value of `key`, made if it is missing; keeps the `most` last used."""
-    if key in found:
-        found.move_to_end(key)
-        return found[key]
-    value = make()
-    found[key] = value
-    if len(found) > most:
-        drop(found.popitem(last=False)[1])
-    return value
+        return kept(self._pieces, (stream, number, size), decoded, most=_MOST_PIECES)

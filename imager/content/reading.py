@@ -5,20 +5,25 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from imager.content.blocks import decompress_block
 from imager.content.compression import StreamReader, codec_of
 from imager.content.extents import (
+    BlockRange,
     Codec,
     Content,
     Data,
+    Fetched,
     FetchedRange,
     FileRange,
     Source,
     StreamRange,
 )
+from imager.content.recent import kept
 from imager.content.tree import File
 from imager.support.errors import InputError, OutputError
 
@@ -28,6 +33,33 @@ _ZEROS = bytes(CHUNK)
 # The bytes that tell a compression.
 _MAGIC = 4
 _SHORT_STREAM = 4 << 20
+# The bytes of decompressed blocks that are kept.
+_KEPT = 8 << 20
+
+
+class Blocks:
+    """Reads compressed blocks, and keeps the last ones: small files share a block."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[BlockRange, bytes] = OrderedDict()
+
+    def read(self, source: BlockRange, distance: int, length: int) -> bytes:
+        """Return `length` bytes from byte `distance` of a range on.
+
+        Raises InputError if the block is damaged or shorter, OSError if it cannot be read.
+        """
+        block = source.block
+        most = max(_KEPT // max(block.size, 1), 1)
+        data = kept(self._kept, block, lambda: read_block(block), most=most)
+        start = source.offset + distance
+        if start + length > len(data):
+            raise InputError("a compressed block is shorter than its tables say")
+        return data[start : start + length]
+
+
+def read_block(block: BlockRange) -> bytes:
+    """Return all bytes of a compressed block; raises InputError if it is damaged."""
+    return decompress_block(read_content(block.packed), block.codec, block.size)
 
 
 def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes | int]:
@@ -48,14 +80,13 @@ def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes |
                 case FileRange(path, offset):
                     yield from sources.read(path, offset, extent.length, chunk)
                 case FetchedRange(file, offset):
-                    for start in range(offset, offset + extent.length, chunk):
-                        length = min(chunk, offset + extent.length - start)
-                        file.fetch(start, length)
-                        yield from sources.read(file.path, start, length, chunk)
+                    yield from sources.fetch(file, offset, extent.length, chunk)
                 case StreamRange(offset=offset, stream=stream):
                     if stream not in streams:
                         streams[stream] = stack.enter_context(StreamReader.of(stream))
                     yield from read_stream(streams[stream], offset, extent.length, chunk)
+                case BlockRange() as block:
+                    yield sources.blocks.read(block, 0, extent.length)
             position = extent.end
     if content.size > position:
         yield content.size - position
@@ -92,11 +123,11 @@ def read_file(file: File, limit: int) -> bytes | None:
     """Return a file's bytes; None if larger than `limit`, or in a long stream and not kept."""
     if file.data is not None or file.content.size > limit:
         return file.data
-    streamed = any(_is_in_long_stream(extent.source) for extent in file.content.extents)
+    streamed = any(is_in_long_stream(extent.source) for extent in file.content.extents)
     return None if streamed else read_content(file.content)
 
 
-def _is_in_long_stream(source: Source) -> bool:
+def is_in_long_stream(source: Source) -> bool:
     """Return whether reading `source` may decompress much; a cluster of a disk image is short."""
     if not isinstance(source, StreamRange):
         return False
@@ -145,9 +176,13 @@ def shorter(path: Path) -> InputError:
 
 
 class Sources:
-    """The source files of one pass; keeps one open, since extents of a file are adjacent."""
+    """The source files of one pass; keeps one open, since extents of a file are adjacent.
 
-    def __init__(self) -> None:
+    `blocks` may be shared with other passes.
+    """
+
+    def __init__(self, blocks: Blocks | None = None) -> None:
+        self.blocks = blocks or Blocks()
         self._path: Path | None = None
         self._descriptor = -1
 
@@ -180,6 +215,13 @@ class Sources:
         if os.lseek(self._descriptor, 0, os.SEEK_END) < offset + length:  # a device has no st_size
             raise shorter(path)
         return ranges
+
+    def fetch(self, file: Fetched, offset: int, length: int, chunk: int) -> Iterator[bytes | int]:
+        """Yield a range of a file in the network as `read` does."""
+        for start in range(offset, offset + length, chunk):
+            part = min(chunk, offset + length - start)
+            file.fetch(start, part)
+            yield from self.read(file.path, start, part, chunk)
 
     def read(self, path: Path, offset: int, length: int, chunk: int) -> Iterator[bytes | int]:
         """Yield the file range as bytes and hole lengths."""

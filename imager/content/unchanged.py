@@ -6,19 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imager.content.extents import Content, FileRange, StreamRange
+from imager.content.extents import BlockRange, Content, FileRange, StreamRange
 from imager.support.errors import InputError
 
 
 @contextmanager
 def unchanged(content: Content) -> Iterator[None]:
     """Raise InputError if a source file changed while the block ran."""
-    paths = {
-        extent.source.path
-        for extent in content.extents
-        if isinstance(extent.source, FileRange | StreamRange)
-    }
-    before = {path: _identity(path) for path in paths}
+    before = {path: _identity(path) for path in set(_paths(content))}
     yield
     for path, identity in before.items():
         if _identity(path) != identity:
@@ -26,6 +21,15 @@ def unchanged(content: Content) -> Iterator[None]:
                 f"{path} was changed while it was copied",
                 hint="let nothing write to the inputs during a build, then run it again",
             )
+
+
+def _paths(content: Content) -> Iterator[Path]:
+    for extent in content.extents:
+        match extent.source:
+            case FileRange(path) | StreamRange(path):
+                yield path
+            case BlockRange(packed):
+                yield from _paths(packed)
 
 
 def _identity(path: Path) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from imager.content.compression import StreamReader
 from imager.content.copier import write_content, write_error
-from imager.content.extents import Content, StreamRange
-from imager.content.reading import CHUNK, read_stream
+from imager.content.extents import BlockRange, Content, FileRange, StreamRange
+from imager.content.reading import CHUNK, Blocks, read_stream
 from imager.content.tree import Link, Tree
 from imager.support.descriptors import MADE, opened
 
@@ -23,11 +23,12 @@ def write_files(files: Mapping[Path, Content]) -> None:
     """
     with ExitStack() as stack:
         readers: dict[StreamRange, StreamReader] = {}
+        blocks = Blocks()
         for path, content in sorted(files.items(), key=lambda item: _position(item[1])):
             source = content.extents[0].source if len(content.extents) == 1 else None
             with opened(path, MADE | os.O_EXCL) as descriptor:
                 if not isinstance(source, StreamRange):
-                    write_content(content, descriptor, progress=lambda _count: None)
+                    write_content(content, descriptor, progress=lambda _count: None, blocks=blocks)
                     continue
                 stream = source.stream
                 if stream not in readers:
@@ -60,6 +61,10 @@ def write_tree(tree: Tree, folder: Path) -> None:
 def _position(content: Content) -> tuple[str, int]:
     """Return a key that sorts contents by their place in their source."""
     for extent in content.extents:
-        if isinstance(extent.source, StreamRange):
-            return str(extent.source.path), extent.source.offset
+        source = extent.source
+        if isinstance(source, StreamRange):
+            return str(source.path), source.offset
+        if isinstance(source, BlockRange):
+            packed = source.packed.extents[0].source
+            return ("", packed.offset) if isinstance(packed, FileRange) else ("", 0)
     return "", 0

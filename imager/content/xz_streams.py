@@ -11,8 +11,24 @@ _READ = 128 << 10
 
 def first_xz_bytes(head: bytes, count: int) -> bytes:
     """Return the first `count` bytes of a stream that begins with `head`; raises OSError."""
+    return _start(_decoder(), head, count)
+
+
+def whole_xz(packed: bytes, most: int) -> bytes:
+    """Return the bytes of a stream, only the first `most` if it has more.
+
+    Raises OSError or EOFError for damage.
+    """
+    decoder = _decoder()
+    data = _start(decoder, packed, most)
+    if len(data) < most and not decoder.eof:
+        raise EOFError("it is cut off")
+    return data
+
+
+def _start(decoder: lzma.LZMADecompressor, packed: bytes, most: int) -> bytes:
     try:
-        return _decoder().decompress(head, count)
+        return decoder.decompress(packed, most)
     except lzma.LZMAError as error:
         raise OSError(str(error)) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from imager.content.extents import Codec, Content, Extent, FetchedRange, FileRange, StreamRange
+from imager.content.extents import BlockRange, Content, Extent
 from imager.formats.errors import DamagedVolumeError
 from imager.formats.runs import Run, joined
 from imager.support.errors import UnsupportedError
@@ -34,25 +34,11 @@ def disk_of(image: Content, size: int, runs: Iterable[Run], *, name: str) -> Con
             extents += (each.shifted(run.offset) for each in stored.extents)
         else:
             packed = min(run.packed, image.size - run.place)
-            stream = _stream(image.slice(run.place, packed), run.codec, name)
-            extents.append(Extent(run.offset, length, stream))
+            block = BlockRange(image.slice(run.place, packed), run.codec, run.length)
+            extents.append(Extent(run.offset, length, block))
         if len(extents) > _MOST_EXTENTS:
             raise UnsupportedError(
                 f"{name} has more than {_MOST_EXTENTS} parts",
                 hint="convert it to a raw disk first: `qemu-img convert -O raw OLD NEW`",
             )
     return Content(size, tuple(extents))
-
-
-def _stream(packed: Content, codec: Codec, name: str) -> StreamRange:
-    match packed.extents:
-        case [extent] if isinstance(extent.source, FileRange) and extent.length == packed.size:
-            place = extent.source
-            return StreamRange(place.path, codec, 0, place.offset, packed.size)
-        case [extent] if isinstance(extent.source, FetchedRange) and extent.length == packed.size:
-            file, start = extent.source.file, extent.source.offset
-            return StreamRange(file.path, codec, 0, start, packed.size, file)
-    raise UnsupportedError(
-        f"{name} has compressed data, and is itself compressed or in pieces",
-        hint="decompress or copy it to a file first",
-    )
