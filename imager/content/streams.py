@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imager.content.compression import StreamReader
 from imager.content.extents import Codec, Content, FileRange, StreamRange
+from imager.content.reading import is_in_long_stream
 from imager.content.unpack import write_files
 from imager.support.descriptors import MADE, opened
 from imager.support.errors import ImagerError, InputError, no_room
@@ -25,6 +26,15 @@ def stream_of(packed: Content, codec: Codec, *, scratch: Path) -> StreamRange:
     path = new_file(scratch, "stream")
     write_files({path: packed})
     return StreamRange(path, codec)
+
+
+def settled(content: Content, *, scratch: Path) -> Content:
+    """Return a content that may be read in any order: a long stream is written to `scratch`."""
+    if not any(is_in_long_stream(extent.source) for extent in content.extents):
+        return content
+    path = new_file(scratch, "content")
+    write_files({path: content})
+    return Content.of_file(path)
 
 
 def new_file(scratch: Path, name: str) -> Path:

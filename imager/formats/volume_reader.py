@@ -57,6 +57,11 @@ class OpenedVolume:
         self.spend(length)
         return self._reader.read(offset, length)
 
+    def part(self, offset: int, length: int) -> Content:
+        """Return `length` bytes of data; raises DamagedError if out of range."""
+        self._check(offset, length)
+        return self._content.slice(offset, length)
+
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise DamagedError(f"bytes {offset} to {offset + length} are outside of the volume")
@@ -144,12 +149,16 @@ Place = TypeVar("Place", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class RawEntry(Generic[Place]):
-    """An unchecked folder entry; `target` is that of a symbolic link, whose kind is OTHER."""
+    """An unchecked folder entry; `target` is that of a symbolic link, whose kind is OTHER.
+
+    `mode` holds the permissions of a file.
+    """
 
     name: str
     kind: Kind
     place: Place
     target: str = ""
+    mode: int = 0o644
 
 
 class Format(Protocol[Place]):
@@ -190,7 +199,7 @@ def read_tree(volume: OpenedVolume, format_: Format[Place], folder: str) -> Tree
                 raise DamagedError(f"the path {path[:40]!a}... is too long")
             volume.spend(len(path))
             if entry.kind is Kind.FILE:
-                files.append(File(path, format_.content(entry.place)))
+                files.append(File(path, format_.content(entry.place), entry.mode))
             elif entry.kind is Kind.OTHER:
                 others.append(path)
                 if entry.target:

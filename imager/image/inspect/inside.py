@@ -15,7 +15,7 @@ from pathlib import Path
 from imager.content.compression import stream_codec
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
-from imager.content.streams import new_file
+from imager.content.streams import new_file, settled
 from imager.content.tree import Device, File, Link, Tree, check_path, parent
 from imager.content.unpack import write_files
 from imager.efi.measured import pe_sections
@@ -104,6 +104,8 @@ def inside_source(opened: OpenedSource, *, scratch: Path) -> Inside:
     if is_tar(head):
         return _tar(content, name, scratch)
     notes = Notes()
+    # Tables and folders are anywhere in it.
+    content = settled(content, scratch=scratch)
     layout = read_layout(content, notes)
     if layout.table or layout.volumes:
         return _disk(content, layout)

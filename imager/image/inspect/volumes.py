@@ -12,6 +12,7 @@ from imager.formats.ext4.read import open_ext4
 from imager.formats.fat.read import fat_tables_agree, open_fat
 from imager.formats.filesystems import FileSystem, identify
 from imager.formats.iso9660.read import open_iso9660
+from imager.formats.squashfs_read import open_squashfs
 from imager.formats.xfs.read import open_xfs
 from imager.image.inspect.model import VolumeInfo
 from imager.image.inspect.notes import Notes
@@ -157,4 +158,6 @@ def _opened(content: Content, kind: str, folder: str, place: str) -> Tree:
             return open_xfs(content, folder=folder, name=place)
         case "ext4" | "ext3" | "ext2":
             return open_ext4(content, folder=folder, name=place)
+        case "squashfs":
+            return open_squashfs(content, folder=folder, name=place)
     raise UnsupportedError(f"its files are not listed: {kind} is not read")
