@@ -13,7 +13,8 @@ from imager.cli.files import SOURCE_HELP
 from imager.cli.options import DIFFERENT, Registries, Results
 
 if TYPE_CHECKING:
-    from imager.image.inspect.diff import Change, ImageDiff
+    from imager.image.inspect.diff import ImageDiff
+    from imager.image.inspect.diff_files import Change
 
 _CMDLINE = "cmdline"
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from imager.content.compare import first_difference
-from imager.content.tree import Device, File, Link, Tree
+from imager.content.tree import Tree
+from imager.image.inspect.diff_files import Change, Comparison
 from imager.image.inspect.inside import inside_source
 from imager.image.inspect.layout import read_layout
 from imager.image.inspect.model import Inspection
@@ -47,20 +48,6 @@ _NAMES = {
     "containers": "container image",
 }
 _NOTHING = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A difference: `name` is an item of the section `what`; None on the side without it.
-
-    For an item that both have, `field` is the one that differs.
-    """
-
-    what: str
-    name: str
-    old: str | None
-    new: str | None
-    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +183,10 @@ def diff_images(
         return ImageDiff(())
     changes = list(diff_inspections(old[1], new[1]))
     unread: list[str] = []
+    comparison = Comparison(structure=structure, scratch=scratch)
     before, after = (_trees(each[0], scratch, unread) for each in (old, new))
     for place in before.keys() & after.keys():
-        changes += _tree_changes(place, before[place], after[place], structure=structure)
+        changes += comparison.trees(place, before[place], after[place])
     changes.sort(key=lambda each: each.what == "file")
     region = _region(old[1], first) if first is not None else ""
     return ImageDiff(tuple(changes), first, region, tuple(dict.fromkeys(unread)))
@@ -223,47 +211,6 @@ def _trees(opened: OpenedSource, scratch: Path, unread: list[str]) -> dict[str, 
 
 def _reason(volume: Volume, message: str) -> str:
     return f"{volume.place}: {message.removeprefix(f'{volume.place}: ')}"
-
-
-def _tree_changes(place: str, old: Tree, new: Tree, *, structure: bool) -> Iterator[Change]:
-    prefix = f"{place}: " if place else ""
-    before, after = _entries(old), _entries(new)
-    for path in sorted(before.keys() | after.keys()):
-        one, other = before.get(path), after.get(path)
-        name = f"{prefix}{path}"
-        if isinstance(one, File) and isinstance(other, File):
-            yield from _file_changes(name, one, other, structure=structure)
-        elif one != other:
-            yield Change("file", name, _entry_text(one), _entry_text(other))
-
-
-def _file_changes(name: str, old: File, new: File, *, structure: bool) -> Iterator[Change]:
-    if old.mode != new.mode:
-        yield Change("file", name, f"{old.mode:04o}", f"{new.mode:04o}", "mode")
-    sizes = old.content.size, new.content.size
-    if sizes[0] != sizes[1]:
-        yield Change("file", name, f"{sizes[0]} bytes", f"{sizes[1]} bytes", "size")
-    elif not structure:
-        first = first_difference(old.content, new.content)
-        if first is not None:
-            yield Change("file", name, None, None, f"bytes, from byte {first} on")
-
-
-def _entries(tree: Tree) -> dict[str, File | str]:
-    found: dict[str, File | str] = dict.fromkeys(tree.folders, "folder")
-    found |= dict.fromkeys(tree.others, "other")
-    found |= {file.path: file for file in tree.files}
-    for node in tree.nodes:
-        match node:
-            case Link(path, target):
-                found[path] = f"link to {target}"
-            case Device(path, major, minor):
-                found[path] = f"device {major}:{minor}"
-    return found
-
-
-def _entry_text(entry: File | str | None) -> str | None:
-    return f"{entry.content.size} bytes" if isinstance(entry, File) else entry
 
 
 def _region(found: Inspection, offset: int) -> str:

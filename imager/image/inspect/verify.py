@@ -6,43 +6,32 @@ folders of all file systems are read, compressed files are decompressed, and blo
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imager.cache.opened import CacheKind, OpenedCache
 from imager.cache.verify import Verification, verify_opened
-from imager.content.compression import StreamReader, first_bytes, stream_codec
+from imager.content.compression import stream_codec
 from imager.content.digests import Check, failed_checks
-from imager.content.extents import Codec, Content
+from imager.content.extents import Content
 from imager.content.random_access import ContentReader
-from imager.content.streams import stream_of
 from imager.content.tree import File
-from imager.efi.measured import pe_sections
-from imager.formats.cpio import MAGICS
-from imager.formats.initramfs import find_archives, is_initramfs
+from imager.formats.initramfs import is_initramfs
 from imager.formats.xfs.read import check_xfs
 from imager.image.inspect.caches import find_image_cache
-from imager.image.inspect.initramfs import archive_tree
 from imager.image.inspect.inspection import inspect_source
 from imager.image.inspect.layout import read_layout
 from imager.image.inspect.model import Finding, Unknown
 from imager.image.inspect.notes import Notes
 from imager.image.inspect.source import OpenedSource
+from imager.image.inspect.verify_streams import squashfs_streams, streams_in, verify_streams
 from imager.image.inspect.volumes import Volume, whole_tree
-from imager.support.errors import ImagerError
 from imager.support.reporter import Reporter
-from imager.support.workers import Work
 from imager.talos.constants import CACHE_FOLDER
 
 _HEAD = 1 << 10
-_CHUNK = 1 << 20
-_FIRST_BLOCK = 256 << 10
 _IMAGECACHE_FOLDERS = ("blob/", "manifests/", f"{CACHE_FOLDER}/")
-# What a compressed file may decompress to.
-_LARGEST = 64 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +69,8 @@ def verify_source(opened: OpenedSource, *, scratch: Path, reporter: Reporter) ->
     )
     if head.startswith(b"MZ") or is_initramfs(head) or stream_codec(head):
         files = [File(opened.short_name, content)]
-        found = replace(found, files=1, streams=_streams("", files, notes, scratch, reporter))
+        streams = verify_streams(streams_in("", files, notes), notes, scratch, reporter)
+        found = replace(found, files=1, streams=streams)
     else:
         found = _verify_volumes(found, content, notes, scratch, reporter)
     problems = dict.fromkeys((*inspection.findings, *notes.findings))
@@ -100,7 +90,12 @@ def _verify_volumes(
             tree = whole_tree(volume)
             files += len(tree.files)
             others = [file for file in tree.files if not file.path.startswith(_IMAGECACHE_FOLDERS)]
-            streams += _streams(volume.place, others, notes, scratch, reporter)
+            found_streams = (
+                squashfs_streams(volume.place, tree, notes)
+                if volume.file_system.kind == "squashfs"
+                else streams_in(volume.place, others, notes)
+            )
+            streams += verify_streams(found_streams, notes, scratch, reporter)
     if _has_cache(layout.volumes) and (cache := find_image_cache(layout.volumes, Notes())):
         place, contents = cache
         result = verify_opened(OpenedCache(contents, CacheKind.IMAGE), reporter=reporter)
@@ -112,67 +107,6 @@ def _verify_volumes(
 
 def _has_cache(volumes: Iterable[Volume]) -> bool:
     return any("manifests" in path for volume in volumes for path in volume.tree.folders)
-
-
-def _streams(
-    place: str, files: Sequence[File], notes: Notes, scratch: Path, reporter: Reporter
-) -> int:
-    """Decompress the compressed files, and the initramfs of UKIs; return their number."""
-    found = [each for file in files for each in _compressed(file)]
-    with reporter.transfer("decompressing", sum(each.content.size for each in found)) as advance:
-        work = Work(advance)
-
-        def drain(file: File) -> None:
-            where = f"{place}: {file.path}" if place else file.path
-            with notes.reading(where), tempfile.TemporaryDirectory(dir=scratch) as own:
-                _drain(file, Path(own))
-            work.advance(file.content.size)
-
-        work.run(drain, found, jobs=os.cpu_count() or 1, what="streams")
-    return len(found)
-
-
-def _compressed(file: File) -> Iterator[File]:
-    """Yield a file if it is compressed, or the initramfs in it."""
-    with ContentReader(file.content) as reader:
-        head = reader.read(0, 8)
-    if stream_codec(head) or is_initramfs(head):
-        yield file
-    elif head.startswith(b"MZ"):
-        try:
-            sections = pe_sections(file.content, name=file.path)
-        except ImagerError:
-            return  # a finding of the inspection, if it is one that firmware starts
-        for section in sections:
-            if section.name == ".initrd":
-                yield File(f"{file.path} .initrd", section.content)
-
-
-def _drain(file: File, scratch: Path) -> None:
-    """Read a compressed file or an initramfs to its end; raises InputError if it is damaged."""
-    content = file.content
-    with ContentReader(content) as reader:
-        head = reader.read(0, _FIRST_BLOCK)
-        codec = stream_codec(head)
-        if codec and not first_bytes(head, codec, len(MAGICS[0])).startswith(MAGICS):
-            _read_stream(content, codec, scratch)
-            return
-        archives = list(find_archives(reader))
-    for archive in archives:
-        if archive.codec is not None:
-            packed = content.slice(archive.start, archive.end - archive.start)
-            _read_stream(packed, archive.codec, scratch)
-        if not archive.other:
-            archive_tree(content, archive, name=file.path, scratch=scratch)
-
-
-def _read_stream(packed: Content, codec: Codec, scratch: Path) -> None:
-    done = 0
-    with StreamReader.of(stream_of(packed, codec, scratch=scratch)) as reader:
-        while piece := reader.read(_CHUNK):
-            done += len(piece)
-            if done > _LARGEST:
-                return
 
 
 def verified_bytes(

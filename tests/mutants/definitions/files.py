@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 _UNIT = "tests/unit/test_files.py"
 _FILES = "tests/oracle/test_files_oracle.py"
 _VERIFY = "tests/oracle/test_verify_oracle.py"
+_SQUASHFS = "tests/oracle/test_squashfs_oracle.py"
 _DIFF = "tests/oracle/test_diff_oracle.py"
 
 MUTANTS = (
@@ -54,10 +55,31 @@ MUTANTS = (
     ),
     Mutant(
         "compressed files are not decompressed",
-        "imager/image/inspect/verify.py",
-        "found = [each for file in files for each in _compressed(file)]",
-        "found: list[File] = []",
+        "imager/image/inspect/verify_streams.py",
+        "for each in _compressed(file):",
+        "for each in ():",
         f"{_VERIFY}::test_every_damage_of_a_disk_is_found",
+    ),
+    Mutant(
+        "blocks of squashfs images are not decompressed",
+        "imager/image/inspect/verify_streams.py",
+        "for block, need in blocks:",
+        "for block, need in ():",
+        f"{_SQUASHFS}::test_damage_and_differences_are_named_by_file",
+    ),
+    Mutant(
+        "squashfs images in an initramfs are not verified",
+        "imager/image/inspect/verify_streams.py",
+        "for image in _squashfs_images(tree):",
+        "for image in ():",
+        f"{_SQUASHFS}::test_damage_and_differences_are_named_by_file",
+    ),
+    Mutant(
+        "files of squashfs images that are files are not compared",
+        "imager/image/inspect/diff_files.py",
+        "if trees[0] is not None and trees[1] is not None:",
+        "if ():",
+        f"{_SQUASHFS}::test_damage_and_differences_are_named_by_file",
     ),
     Mutant(
         "a checksum of another file is taken",

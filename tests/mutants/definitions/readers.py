@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _FOREIGN = "tests/unit/test_foreign.py"
 _EXT4 = "tests/oracle/test_ext4_read.py"
+_SQUASHFS = "tests/oracle/test_squashfs_oracle.py"
 _ISO = "tests/unit/test_iso9660_read.py"
 _IMAGES = "tests/unit/test_image_volumes.py"
 
@@ -16,6 +17,20 @@ MUTANTS = (
         "self._check(run.place, run.length)",
         "self._check(0, run.length)",
         f"{_FOREIGN}::test_runs_that_leave_the_volume_or_cross",
+    ),
+    Mutant(
+        "the end of a squashfs file is that of another",
+        "imager/formats/squashfs_read.py",
+        "replace(block, offset=skip)",
+        "replace(block, offset=0)",
+        f"{_SQUASHFS}::test_files_are_those_of_unsquashfs",
+    ),
+    Mutant(
+        "a block may decompress to any size",
+        "imager/content/blocks.py",
+        "if len(data) > most:",
+        "if ():",
+        "tests/unit/test_blocks.py::test_blocks_are_whole_or_refused",
     ),
     Mutant(
         "folders may contain each other",
