@@ -78,7 +78,10 @@ def _partitions(
 ) -> tuple[TableInfo | None, list[Region], tuple[FoundPartition, ...]]:
     """Return the table, the places of its parts, and the partitions in it."""
     sector = gpt_sector_size(head)
-    if sector is not None:
+    if sector is not None and read_mbr(head):
+        # As on Debian's installers: a GPT without a protective MBR is for firmware of old Macs.
+        notes.unread("GPT", "it is not used, since the MBR has partitions of its own")
+    elif sector is not None:
         gpt: Table | None = None
         with notes.reading("GPT"):
             gpt = read_table(image, sector, name="GPT")

@@ -17,6 +17,7 @@ _LONGEST_LINE = 16 << 10
 _LINUX = ("linux", "linuxefi", "linux16")
 _INITRD = ("initrd", "initrdefi", "initrd16")
 _DEFAULT = "set default="
+_WITH_VALUE = frozenset(("--class", "--users", "--hotkey", "--id"))
 _VARIABLE = re.compile(r"^(?:\([^)]*\)|\$\{?\w+\}?)(?=/)")
 _ESCAPE = re.compile(r"\\([{}&$|;<>])")
 
@@ -48,7 +49,7 @@ def grub_menu(text: str) -> tuple[MenuItem, ...]:
             if title is not None and len(items) < _MOST_ENTRIES:
                 is_default = default in (title, str(len(items)))
                 items.append(MenuItem(title, kernel, tuple(initramfs), cmdline, is_default, efi))
-            title = _first_word(rest)
+            title = _title(rest)
             kernel, cmdline, initramfs, efi = "", "", [], ""
         elif word in _LINUX and not kernel:
             kernel, _, arguments = rest.strip().partition(" ")
@@ -126,13 +127,21 @@ def _cut(text: str) -> Iterator[str]:
             yield plain
 
 
-def _first_word(text: str) -> str:
-    """Return the first word as a shell splits it; the text up to a brace if it cannot."""
+def _title(text: str) -> str:
+    """Return the title of GRUB's `menuentry`: its first argument, options may be before it.
+
+    The arguments are split as a shell does, or if that fails end at a brace.
+    """
     try:
-        words = shlex.split(text.rpartition("{")[0] or text)
+        words = iter(shlex.split(text.rpartition("{")[0] or text))
     except ValueError:
-        words = []
-    return words[0] if words else text.partition("{")[0].strip()
+        words = iter(())
+    for word in words:
+        if word in _WITH_VALUE:
+            next(words, "")
+        elif not word.startswith("--"):
+            return word
+    return text.partition("{")[0].strip()
 
 
 def _path(text: str) -> str:
