@@ -31,7 +31,7 @@ ARM64_PACKAGES     := qemu-system-arm qemu-efi-aarch64
 DEMO_NODE_PACKAGES := $(BOOT_PACKAGES) $(NODE_PACKAGES) busybox-static
 TEST_PACKAGES      := $(DEMO_PACKAGES) $(DEMO_NODE_PACKAGES) $(ARM64_PACKAGES) apache2-utils \
                       binutils bmap-tools bsdextrautils bubblewrap containerd cpio curl dosfstools efitools faketime \
-                      fdisk gdisk genisoimage grub-common initramfs-tools-core iproute2 jq libarchive-tools \
+                      fdisk gdisk genimage genisoimage grub-common initramfs-tools-core iproute2 isolinux jq libarchive-tools \
                       libtss2-tcti-swtpm0 mandoc mount mtools openssl osslsigncode p7zip-full pesign pigz \
                       python3-libvmdk qemu-user-static qemu-utils sbsigntool softhsm2 strace swtpm systemd tpm2-tools \
                       umoci virt-v2v xorriso xz-utils yq

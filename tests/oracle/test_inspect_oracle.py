@@ -15,7 +15,6 @@ import pytest
 
 from imager.app.inspect import inspect_image
 from tests.lib.caches.caches import CacheFixture, make_layout
-from tests.lib.keys.signing_keys import Keys
 from tests.lib.tools.cli import MIB, build, cut, peak_memory, real_assets, run, tool
 
 pytestmark = pytest.mark.oracle
@@ -216,70 +215,6 @@ def test_appliances_and_cloud_archives(cache: CacheFixture, tmp_path: Path) -> N
         assert len(found["cache"]["images"]) == 3
 
 
-def test_a_rescue_image_of_grub(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    (root / "boot/grub").mkdir(parents=True)
-    (root / "boot/vmlinuz").write_bytes((real_assets() / "amd64/vmlinuz").read_bytes())
-    (root / "boot/grub/grub.cfg").write_text(
-        "set timeout=1\nmenuentry 'One' --class x {\n  linux /boot/vmlinuz a=1 b\n}\n"
-        'submenu "More" {\n  menuentry "Two" {\n    chainloader /efi/x.efi\n  }\n}\n'
-    )
-    image = tmp_path / "rescue.iso"
-    tool("grub-mkrescue", "-o", image, root)
-    found = inspected(image)
-    assert (found["kind"], found["talos"], found["findings"]) == ("iso", "", [])
-    titles = [(each["title"], each["cmdline"]) for each in found["boot"] if each["by"] == "GRUB"]
-    assert ("One", "a=1 b") in titles
-    assert ("Two", "") in titles
-    assert found["kernels"][0]["path"] == "boot/vmlinuz"
-
-
-def test_an_installer_laid_out_as_debians(tmp_path: Path) -> None:
-    """isolinux's menus and an EFI image that is a file of the ISO, by `xorriso -as mkisofs`."""
-    root = tmp_path / "root"
-    for path in ("isolinux", "install.amd", "boot/grub"):
-        (root / path).mkdir(parents=True)
-    (root / "isolinux/txt.cfg").write_text(
-        "label install\n\tmenu label ^Install\n\tkernel /install.amd/vmlinuz\n"
-        "\tappend vga=788 initrd=/install.amd/initrd.gz --- quiet\n"
-    )
-    (root / "isolinux/isolinux.bin").write_bytes(bytes(2048))
-    (root / "install.amd/vmlinuz").write_bytes((real_assets() / "amd64/vmlinuz").read_bytes())
-    initramfs = subprocess.run(
-        ["cpio", "-o", "-H", "newc", "--quiet"], input=b".", capture_output=True, cwd=root,
-        check=True,
-    ).stdout  # fmt: skip
-    packed = subprocess.run(["gzip", "-c"], input=initramfs, capture_output=True, check=True)
-    (root / "install.amd/initrd.gz").write_bytes(packed.stdout)
-    efi = root / "boot/grub/efi.img"
-    efi.write_bytes(bytes(4 * MIB))
-    tool("mkfs.fat", "-F", "12", "-n", "ESP", efi)
-    loader = real_assets() / "amd64/systemd-boot.efi"
-    tool("mmd", "-i", efi, "::/EFI", "::/EFI/BOOT")
-    tool("mcopy", "-i", efi, loader, "::/EFI/BOOT/BOOTX64.EFI")
-    image = tmp_path / "netinst.iso"
-    tool(
-        "xorriso", "-as", "mkisofs", "-r", "-J", "-V", "Debian 12", "-o", image,
-        "-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat", "-no-emul-boot",
-        "-boot-load-size", "4", "-boot-info-table",
-        "-eltorito-alt-boot", "-e", "boot/grub/efi.img", "-no-emul-boot",
-        "-isohybrid-gpt-basdat", root,
-    )  # fmt: skip
-    found = inspected(image)
-    assert (found["kind"], found["findings"]) == ("iso", [])
-    (entry,) = [each for each in found["boot"] if each["by"] == "isolinux"]
-    assert (entry["title"], entry["kernel"]) == ("Install", "/install.amd/vmlinuz")
-    assert (entry["cmdline"], entry["initramfs"]) == (
-        "vga=788 --- quiet",
-        ["/install.amd/initrd.gz"],
-    )
-    assert [each["archives"] for each in found["initramfs"]] == [["gzip"]]
-    torito = [(e["firmware"], e["path"]) for e in found["boot"] if e["by"] == "El Torito"]
-    assert torito == [("bios", "isolinux/isolinux.bin"), ("uefi", "boot/grub/efi.img")]
-    assert volume(found, "fat12")["label"] == "ESP"
-    assert [each["path"] for each in found["efi"]] == ["EFI/BOOT/BOOTX64.EFI"]
-
-
 def start_of(image: Path, number: int) -> int:
     listed = json.loads(tool("sfdisk", "--json", image))["partitiontable"]["partitions"]
     (start,) = [each["start"] for each in listed if each["node"] == f"{image}{number}"]
@@ -346,73 +281,6 @@ def test_pages_are_whole(text: str, iso: Path, tmp_path: Path) -> None:
     assert "http" not in said.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     if text == "--svg":
         assert ElementTree.fromstring(said).tag.endswith("svg")
-
-
-DEFINITIONS = {
-    "00-esp.conf": "Type=esp\nFormat=vfat\nSizeMinBytes=64M\nSizeMaxBytes=64M",
-    "10-root.conf": "Type=root-x86-64\nFormat=ext4\nSizeMinBytes=64M\nSizeMaxBytes=64M",
-    "20-var.conf": "Type=var\nFormat=btrfs\nSizeMinBytes=128M\nSizeMaxBytes=256M",
-}
-OS_RELEASE = 'NAME="Fedora Linux"\nID=fedora\nPRETTY_NAME="Fedora Linux 41"\n'
-
-
-def objcopied(folder: Path) -> Path:
-    """Return a UKI as mkosi made them with objcopy."""
-    (folder / "osrel").write_text(OS_RELEASE)
-    (folder / "cmdline").write_text("root=PARTLABEL=root-x86-64 rw")
-    assets = real_assets() / "amd64"
-    added = (
-        ("osrel", folder / "osrel", 0x2000000),
-        ("cmdline", folder / "cmdline", 0x2030000),
-        ("linux", assets / "vmlinuz", 0x3000000),
-        ("initrd", assets / "initramfs.xz", 0x5000000),
-    )
-    options = [
-        word
-        for name, path, address in added
-        for word in (
-            *("--add-section", f".{name}={path}"),
-            *("--change-section-vma", f".{name}={address:#x}"),
-        )
-    ]
-    target = folder / "fedora.efi"
-    tool("objcopy", *options, assets / "systemd-stub.efi", target)
-    return target
-
-
-def test_a_disk_laid_out_as_mkosis(tmp_path: Path, keys: Keys) -> None:
-    """systemd-repart makes mkosi's disks, and sbsign signs what it boots."""
-    (tmp_path / "definitions").mkdir()
-    for name, lines in DEFINITIONS.items():
-        (tmp_path / "definitions" / name).write_text(f"[Partition]\n{lines}\n")
-    image = tmp_path / "mkosi.raw"
-    tool(
-        "systemd-repart", "--empty=create", "--size=400M", "--dry-run=no", "--seed=random",
-        f"--definitions={tmp_path / 'definitions'}", image,
-    )  # fmt: skip
-    uki, signed = objcopied(tmp_path), tmp_path / "signed.efi"
-    tool("sbsign", "--key", keys.key, "--cert", keys.certificate, "--output", signed, uki)
-    table = json.loads(tool("sfdisk", "--json", image))["partitiontable"]
-    esp = f"{image}@@{table['partitions'][0]['start'] * 512}"
-    tool("mmd", "-i", esp, "::/EFI", "::/EFI/Linux")
-    tool("mcopy", "-i", esp, signed, "::/EFI/Linux/fedora.efi")
-
-    found = inspected(image)
-    assert (found["kind"], found["talos"], found["findings"]) == ("disk", "", [])
-    types = [each["typeName"] for each in found["partitions"]]
-    assert types == ["EFI system", "Linux root (x86-64)", "Linux /var"]
-    assert [each["kind"] for each in found["volumes"]] == ["fat32", "ext4", "btrfs"]
-    assert [each["reason"] for each in found["unknown"]][-1:] == [
-        "its files are not listed: btrfs is not read"
-    ]
-    (entry,) = [each for each in found["boot"] if each["by"] == "systemd-boot"]
-    assert (entry["title"], entry["cmdline"]) == (
-        "Fedora Linux 41",
-        "root=PARTLABEL=root-x86-64 rw",
-    )
-    (binary,) = found["efi"]
-    (signature,) = binary["signatures"]
-    assert (signature["subject"], signature["problem"]) == ("CN=signing", "")
 
 
 def test_a_container_image_is_what_skopeo_says(layout: Path, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""What Debian 13 has newer: systemd-boot with profiles, systemd-measure to hold ours against."""
+"""What Debian 13 has newer: systemd-boot with profiles, systemd-measure, mkosi."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,9 @@ from tests.lib.tools.cli import REPOSITORY, tool
 _DOWNLOADS = REPOSITORY / ".cache/trixie-debs"
 _EFI = "usr/lib/systemd/boot/efi"
 # With its own C library, since it does not start with an older one.
-_MEASURE_PACKAGES = ("systemd", "libsystemd-shared", "libssl3t64", "libc6")
+_LIBRARIES = ("libsystemd-shared", "libssl3t64", "libc6")
+_MEASURE_PACKAGES = ("systemd", *_LIBRARIES)
+_MKOSI_PACKAGES = ("mkosi", "systemd-repart", *_LIBRARIES)
 
 
 def make_trixie_assets(folder: Path, *, default: Path) -> Path:
@@ -35,10 +38,33 @@ def unpack_measure(folder: Path) -> tuple[str | Path, ...]:
     """Unpack systemd-measure into `folder` and return the words that start it."""
     for deb in _debs(_MEASURE_PACKAGES):
         tool("dpkg-deb", "-x", deb, folder)
+    return _started(folder, "usr/lib/systemd/systemd-measure")
+
+
+def _started(folder: Path, program: str) -> tuple[str | Path, ...]:
+    """Return the words that start an unpacked program with its own C library."""
     libraries = folder / "usr/lib/x86_64-linux-gnu"
     path = f"{libraries}:{libraries}/systemd:/usr/lib/x86_64-linux-gnu"
-    loader = libraries / "ld-linux-x86-64.so.2"
-    return (loader, "--library-path", path, folder / "usr/lib/systemd/systemd-measure")
+    return (libraries / "ld-linux-x86-64.so.2", "--library-path", path, folder / program)
+
+
+def run_mkosi(project: Path, tools: Path) -> None:
+    """Let mkosi build the image that the folder `project` describes; `tools` is a new folder.
+
+    It shows its sandbox `tools`, where systemd-repart is.
+    """
+    unpacked = tools / "unpacked"
+    for deb in _debs(_MKOSI_PACKAGES):
+        tool("dpkg-deb", "-x", deb, unpacked)
+    repart = tools / "systemd-repart"
+    words = " ".join(map(str, _started(unpacked, "usr/bin/systemd-repart")))
+    repart.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    repart.chmod(0o755)
+    tool(
+        "env", f"PYTHONPATH={unpacked / 'usr/lib/python3/dist-packages'}", sys.executable,
+        "-m", "mkosi", f"--directory={project}", f"--extra-search-path={tools}",
+        f"--workspace-directory={tools}", f"--package-cache-dir={tools}", "build",
+    )  # fmt: skip
 
 
 def _debs(names: Iterable[str]) -> list[Path]:

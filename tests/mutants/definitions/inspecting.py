@@ -7,9 +7,24 @@ from tests.mutants.mutant import Mutant
 _UNIT = "tests/unit/test_inspect.py"
 _REMOTE = "tests/unit/test_inspect_remote.py"
 _ORACLE = "tests/oracle/test_inspect_oracle.py"
+_MAKERS = "tests/oracle/test_other_makers.py"
 _XFS = "tests/oracle/test_xfs_read.py"
 
 MUTANTS = (
+    Mutant(
+        "a GPT without a protective MBR is damaged",
+        "imager/image/inspect/layout.py",
+        "if sector is not None and read_mbr(head):",
+        "if ():",
+        f"{_MAKERS}::test_a_netinst_image_as_debian_cd_makes_it",
+    ),
+    Mutant(
+        "an option is the title of an entry of GRUB",
+        "imager/image/inspect/menus.py",
+        'elif not word.startswith("--"):',
+        "else:",
+        f"{_MAKERS}::test_a_netinst_image_as_debian_cd_makes_it",
+    ),
     Mutant(
         "a hole in a content is left out when a part is read",
         "imager/content/random_access.py",
