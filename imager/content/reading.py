@@ -50,26 +50,33 @@ class Blocks:
         """
         block = source.block
         most = max(_KEPT // max(block.size, 1), 1)
-        data = kept(self._kept, block, lambda: read_block(block), most=most)
+        data = kept(self._kept, block, lambda: read_block(block, self), most=most)
         start = source.offset + distance
         if start + length > len(data):
             raise InputError("a compressed block is shorter than its tables say")
         return data[start : start + length]
 
 
-def read_block(block: BlockRange) -> bytes:
-    """Return all bytes of a compressed block; raises InputError if it is damaged."""
-    return decompress_block(read_content(block.packed), block.codec, block.size)
+def read_block(block: BlockRange, blocks: Blocks) -> bytes:
+    """Return all bytes of a compressed block, which may be in other `blocks`.
+
+    Raises InputError if it is damaged.
+    """
+    packed = b"".join(iterate_bytes(block.packed, blocks=blocks))
+    return decompress_block(packed, block.codec, block.size)
 
 
-def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes | int]:
+def iterate_content(
+    content: Content, *, chunk: int = CHUNK, blocks: Blocks | None = None
+) -> Iterator[bytes | int]:
     """Yield the content in order: bytes, or the length of a hole as an int.
 
     Raises InputError when a source is shorter than planned. A compressed source is decompressed
-    again from its start if its ranges are not in stream order.
+    again from its start if its ranges are not in stream order. `blocks` are those of a pass over
+    several contents.
     """
     position = 0
-    with Sources() as sources, ExitStack() as stack:
+    with Sources(blocks) as sources, ExitStack() as stack:
         streams: dict[StreamRange, StreamReader] = {}
         for extent in content.extents:
             if extent.offset > position:
@@ -92,9 +99,9 @@ def iterate_content(content: Content, *, chunk: int = CHUNK) -> Iterator[bytes |
         yield content.size - position
 
 
-def iterate_bytes(content: Content) -> Iterator[bytes]:
+def iterate_bytes(content: Content, *, blocks: Blocks | None = None) -> Iterator[bytes]:
     """Yield the content in order with holes as zeros; see `iterate_content`."""
-    for piece in iterate_content(content):
+    for piece in iterate_content(content, blocks=blocks):
         if isinstance(piece, bytes):
             yield piece
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 from imager.content.compression import StreamReader, first_bytes, stream_codec
 from imager.content.extents import BlockRange, Codec, Content
 from imager.content.random_access import ContentReader
-from imager.content.reading import read_block, read_content
+from imager.content.reading import Blocks, read_block, read_content
 from imager.content.streams import settled, stream_of
 from imager.content.tree import File, Tree
 from imager.efi.measured import pe_sections
@@ -113,9 +113,10 @@ class _Need:
 def _drain_blocks(
     where: str, blocks: Sequence[tuple[BlockRange, _Need]], notes: Notes, _scratch: Path
 ) -> None:
+    around = Blocks()
     for block, need in blocks:
         with notes.reading(f"{where}: {need.path}"):
-            size = len(read_block(block))
+            size = len(read_block(block, around))
             if size < need.size:
                 raise InputError(f"a compressed block has {size} bytes instead of {need.size}")
 
