@@ -174,7 +174,7 @@ class _Squashfs(Format[_Inode]):
         block_size = self._superblock.block_size
         has_fragment = fragment != _NO_FRAGMENT
         count = size // block_size if has_fragment else -(-size // block_size)
-        self._volume.count(count)
+        self._volume.count(count + has_fragment)
         extents: list[Extent] = []
         for number, (word,) in enumerate(_WORD.iter_unpack(fields.take(count * _WORD.size))):
             block = StoredBlock.of(place, word, block_size)
@@ -209,8 +209,7 @@ class _Squashfs(Format[_Inode]):
         """Yield the extents of a file at `offset`: `length` bytes, from `skip` of a block on."""
         if skip + length > block.size:
             raise DamagedError(f"a file has bytes {skip} to {skip + length} of a shorter block")
-        self._volume.count()
         if isinstance(block, BlockRange):
-            yield Extent(offset, length, replace(block, offset=skip))
+            yield Extent(offset, length, replace(block, offset=skip) if skip else block)
         else:
             yield from (each.shifted(offset) for each in block.slice(skip, length).extents)

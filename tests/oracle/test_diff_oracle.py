@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from imager.app.diff import compare_images
 from tests.lib.caches.caches import CacheFixture, make_flat, make_layout
 from tests.lib.tools.cli import build, real_assets, run, tool
 from tests.lib.volumes.cache_disks import disk_with_cache
+from tests.lib.volumes.foreign_volumes import damage
 from tests.oracle.test_verify_oracle import damaged
 
 pytestmark = pytest.mark.oracle
@@ -99,3 +101,15 @@ def test_container_images_and_errors(cache: CacheFixture, tmp_path: Path, disk: 
     assert "cached image" in kinds
     for args in ((disk, one), (disk, tmp_path / "missing")):
         assert run("diff", *args).returncode == 2
+
+
+def test_a_compressed_disk_takes_few_descriptors(tmp_path: Path) -> None:
+    """qcow2 compresses its clusters one by one: here more of them than files may be open."""
+    raw, packed = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
+    raw.write_bytes(b"".join(b"%04d" % number * 1024 for number in range(400)))
+    options = ("-c", "-O", "qcow2", "-o", "cluster_size=4k")
+    tool("qemu-img", "convert", *options, raw, packed)
+    limited = ("prlimit", "--nofile=64", sys.executable, "-m", "imager")
+    tool(*limited, "diff", raw, packed)
+    damage(raw, 399 * 4096)
+    assert "first at 1634304" in tool(*limited, "diff", raw, packed, status=1)
