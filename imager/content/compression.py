@@ -130,12 +130,7 @@ class StreamReader:
 
     @classmethod
     def of(cls, source: StreamRange) -> Self:
-        """Return a reader of the stream of `source`, positioned at the stream's first byte.
-
-        Fetches a stream that is in the network.
-        """
-        if source.fetched is not None and source.length is not None:
-            source.fetched.fetch(source.start, source.length)
+        """Return a reader of the stream of `source`, positioned at the stream's first byte."""
         return cls(source.path, source.codec, start=source.start, length=source.length)
 
     def _decoder(self) -> _Readable:

@@ -64,8 +64,7 @@ class FileRange:
 class StreamRange:
     """Bytes of a compressed stream, starting at byte `offset` of the decompressed data.
 
-    The stream is `length` bytes (None: up to the end) at byte `start` of the file `path`, which
-    may have to be `fetched`.
+    The stream is `length` bytes (None: up to the end) at byte `start` of the file `path`.
     """
 
     path: Path
@@ -73,7 +72,6 @@ class StreamRange:
     offset: int = 0
     start: int = 0
     length: int | None = None
-    fetched: Fetched | None = None
 
     @property
     def stream(self) -> StreamRange:
