@@ -36,7 +36,7 @@ Progress = Callable[[int], None]
 _KERNEL_CHUNK = 32 << 20
 _USER_CHUNK = 1 << 20
 # File systems share blocks, and the kernel moves pages, only as a whole.
-_PAGE = 4096
+PAGE = 4096
 _NOT_HERE = {errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EBADF}
 
 
@@ -114,11 +114,11 @@ def _write_plain(
 ) -> None:
     match extent.source:
         case Data(data, offset):
-            _write_all(target, memoryview(data)[offset : offset + extent.length], extent.offset)
+            write_all(target, memoryview(data)[offset : offset + extent.length], extent.offset)
             progress(extent.length)
         case FileRange(path, offset):
             ranges = sources.data_ranges(path, offset, extent.length)
-            if (offset - extent.offset) % _PAGE:
+            if (offset - extent.offset) % PAGE:
                 # Unaligned blocks cannot be shared; for partial pages the kernel is slower.
                 methods = sorted(methods, key=lambda method: method is not CopyMethod.READ_WRITE)
             copy = _Copy(path, sources.open(path), target, methods, progress)
@@ -151,12 +151,13 @@ def _write_streams(content: Content, target: int, progress: Progress) -> None:
             for source, extent in group:
                 position = extent.offset
                 for piece in read_stream(reader, source.offset, extent.length, _USER_CHUNK):
-                    _write_all(target, memoryview(piece), position)
+                    write_all(target, memoryview(piece), position)
                     position += len(piece)
                     progress(len(piece))
 
 
-def _write_all(target: int, data: memoryview, offset: int) -> None:
+def write_all(target: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` at byte `offset`; raises OSError."""
     while data:
         done = os.pwrite(target, data, offset)
         data, offset = data[done:], offset + done
@@ -206,5 +207,5 @@ class _Copy:
                 return os.sendfile(self.target, self.source, source_offset, size)
             case CopyMethod.READ_WRITE:
                 piece = os.pread(self.source, size, source_offset)
-                _write_all(self.target, memoryview(piece), target_offset)
+                write_all(self.target, memoryview(piece), target_offset)
                 return len(piece)

@@ -204,15 +204,16 @@ def _finish(active: list[_Running], position: int, fail: Fail) -> None:
     for running in [running for running in active if running.end == position]:
         active.remove(running)
         if running.hash.hexdigest() != running.check.sha256:
-            fail(_mismatch(running.check))
+            fail(mismatch(running.check))
 
 
 def _check_scattered(check: Check, hasher: _Hasher, fail: Fail) -> None:
     if hasher.hash(check.content) != check.sha256:
-        fail(_mismatch(check))
+        fail(mismatch(check))
 
 
-def _mismatch(check: Check) -> InputError:
+def mismatch(check: Check) -> InputError:
+    """Return the error for a check whose bytes have another digest."""
     return InputError(
         f"{check.what} does not match its digest sha256:{check.sha256}",
         hint="it is damaged: copy or make it again",

@@ -12,11 +12,13 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from imager.content.copier import write_errors, write_extents
+from imager.content.checked import write_checked
+from imager.content.copier import write_errors
+from imager.content.digests import Check
 from imager.content.extents import Content
 from imager.content.ranges import data_ranges, gaps
 from imager.content.reading import iterate_content
@@ -55,13 +57,18 @@ def find_device(path: Path, *, size: int, sector_size: int | None) -> BlockDevic
 
 
 def write_device(
-    content: Content, descriptor: int, device: BlockDevice, *, progress: Advance
+    content: Content,
+    descriptor: int,
+    device: BlockDevice,
+    *,
+    checks: Sequence[Check],
+    progress: Advance,
 ) -> None:
     """Write `content` to the disk of `descriptor`, flush it, read it back and compare.
 
-    `progress` is called with the number of extent bytes written since the last call. Raises
-    UnsuitableDeviceError if the disk is in use by now, OutputError if writing fails or if the disk
-    returns other bytes than were written.
+    The `checks` run during the write. `progress` is called with the number of extent bytes written
+    since the last call. Raises InputError if a check fails, UnsuitableDeviceError if the disk is in
+    use by now, OutputError if writing fails or if the disk returns other bytes than were written.
     """
     with write_errors():
         for gap in gaps(data_ranges(content), content.size):
@@ -69,7 +76,7 @@ def write_device(
         if device.size > content.size:
             tail = range(max(content.size, device.size - _TAIL), device.size)
             _zero(descriptor, tail, device.sector_size)
-        write_extents(content, descriptor, progress=progress)
+        write_checked(content, descriptor, checks, progress=progress)
         os.fsync(descriptor)
         # Otherwise reading would return what the kernel remembers.
         fcntl.ioctl(descriptor, _BLKFLSBUF, 0)

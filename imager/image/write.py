@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.content.copier import write_content, write_error
+from imager.content.checked import write_checked
+from imager.content.copier import write_error, write_errors
 from imager.content.digests import Check, checking
 from imager.content.extents import Content
 from imager.content.reading import iterate_bytes, iterate_content, zeros
@@ -103,7 +104,7 @@ def write_output(job: WriteJob, *, progress: Advance, beside: Beside | None = No
         # They appear after the output, when this block ends.
         files = {path: others.enter_context(atomic_file(path)) for path in _paths(beside)}
         with atomic_file(job.path, clobber=job.clobber) as target:
-            with _guarded(job, target, progress) as advance:
+            with _flushed(target, progress) as advance:
                 sha256 = write(job, target, advance)
             written = Written(job.path, os.fstat(target).st_size, sha256)
             if beside:
@@ -134,9 +135,10 @@ def write_to_device(job: WriteJob, device: BlockDevice, *, progress: Advance) ->
 
     with (
         open_device(device) as target,
-        _guarded(job, target, progress) as advance,
+        unchanged(job.disk),
+        _flushed(target, progress) as advance,
     ):
-        write_device(job.disk, target, device, progress=advance)
+        write_device(job.disk, target, device, checks=job.checks, progress=advance)
     digest = _content_sha256(job.disk, threading.Event()) if job.checksum else None
     return Written(job.path, job.disk.size, digest)
 
@@ -147,16 +149,16 @@ def bmap_path(path: Path) -> Path:
 
 
 @contextmanager
-def _guarded(job: WriteJob, target: int, progress: Advance) -> Iterator[Advance]:
-    """Run the checks of a job, and flush the file `target`, while the block writes.
+def _flushed(target: int, progress: Advance) -> Iterator[Advance]:
+    """Flush the file `target` while the block writes.
 
     Yields a function to call with the number of bytes written.
     """
-    with checked_write(job, progress) as advance, flushing() as flusher:
+    with flushing() as flusher:
 
         def flushed(count: int) -> None:
             flusher.wrote(target, count)
-            advance(count)
+            progress(count)
 
         yield flushed
 
@@ -189,15 +191,18 @@ def _writer(job: WriteJob) -> _Writer:
 def _write_ova(ova: Ova, job: WriteJob, target: int, progress: Advance) -> str | None:
     from imager.formats.ova import write_ova
 
-    write_ova(ova, target, jobs=usable_cores(), progress=progress)
+    with checked_write(job, progress) as advance:
+        write_ova(ova, target, jobs=usable_cores(), progress=advance)
     if not job.checksum:
         return None
     return _content_sha256(Content.of_file(Path(f"/proc/self/fd/{target}")), threading.Event())
 
 
 def _write_raw(job: WriteJob, target: int, progress: Advance) -> str | None:
-    with hashing(job) as sha256:
-        write_content(job.disk, target, progress=progress)
+    with write_errors():
+        os.ftruncate(target, job.disk.size)
+    with hashing(job) as sha256, unchanged(job.disk):
+        write_checked(job.disk, target, job.checks, progress=progress)
         return sha256()
 
 
@@ -270,13 +275,14 @@ def _plain(content: Content) -> Generator[Packed, None, None]:
 
 def _write_packed(job: WriteJob, target: int, progress: Advance) -> str | None:
     digest = hashlib.sha256() if job.checksum else None
-    with closing(in_order(job)) as packed:  # ends its threads when this fails
+    # The generator ends its threads when this fails.
+    with checked_write(job, progress) as advance, closing(in_order(job)) as packed:
         try:
             for data, covered in packed:
                 _write_all(target, data)
                 if digest:
                     digest.update(data)
-                progress(covered)
+                advance(covered)
         except OSError as error:
             raise write_error(error) from error
     return digest.hexdigest() if digest else None

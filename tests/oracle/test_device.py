@@ -64,7 +64,7 @@ def test_the_disk_is_the_image_and_old_tables_are_gone(tmp_path: Path, sector_si
         device = find_device(path, size=image.size, sector_size=sector_size)
         assert (device.size, device.sector_size) == (SIZE, sector_size)
         with open_device(device) as disk:
-            write_device(image, disk, device, progress=seen.append)
+            write_device(image, disk, device, checks=(), progress=seen.append)
         found = written(path)
     assert found[: image.size] == read_content(image)
     assert found[-MIB:] == bytes(MIB)
@@ -132,7 +132,7 @@ def test_a_disk_that_forgets_is_noticed(tmp_path: Path, monkeypatch: pytest.Monk
             open_device(device) as disk,
             pytest.raises(OutputError, match=r"returns other bytes .* between byte 2"),
         ):
-            write_device(image, disk, device, progress=lambda _: None)
+            write_device(image, disk, device, checks=(), progress=lambda _: None)
 
 
 def test_an_iso_from_the_command_line(tmp_path: Path) -> None:

@@ -8,11 +8,69 @@ _COPIER = "tests/unit/test_copier.py"
 _EXTENTS = "tests/unit/test_extents.py"
 _COMPRESSION = "tests/unit/test_compression.py"
 _CHECKS = "tests/unit/test_checks.py"
+_CHECKED = "tests/unit/test_checked.py"
 _WORKSPACE = "tests/unit/test_workspace.py"
 _TARBALL = "tests/unit/test_tarball.py"
 _TREE = "tests/unit/test_tree.py"
 
 MUTANTS = (
+    # Written and checked in one pass.
+    Mutant(
+        "a digest is not compared at its end",
+        "imager/content/checked.py",
+        "if self.left or self.hash.hexdigest() != self.check.sha256:",
+        "if self.left:",
+        f"{_CHECKED}::test_all_is_written_and_all_is_checked",
+    ),
+    Mutant(
+        "checks of other bytes than those written are forgotten",
+        "imager/content/checked.py",
+        "yield lambda output: run_checks(alone, cancel=output.work.cancel)",
+        "yield lambda output: run_checks([], cancel=output.work.cancel)",
+        f"{_CHECKED}::test_all_is_written_and_all_is_checked",
+    ),
+    Mutant(
+        "an extent that no check is about is not written",
+        "imager/content/checked.py",
+        "elif extent not in hashed:",
+        "elif extent not in hashed and hashed:",
+        f"{_CHECKED}::test_all_is_written_and_all_is_checked",
+    ),
+    Mutant(
+        "what several checks are about is matched twice",
+        "imager/content/checked.py",
+        "            del places[extent.source]\n",
+        "            places.get(extent.source)\n",
+        f"{_CHECKED}::test_all_is_written_and_all_is_checked",
+    ),
+    Mutant(
+        "a blob in several extents is read twice",
+        "imager/content/checked.py",
+        "source, left = advanced(source, extent.length), left - extent.length",
+        "source, left = advanced(source, extent.length + 1), left - extent.length",
+        f"{_CHECKED}::test_each_byte_of_a_source_is_read_once",
+    ),
+    Mutant(
+        "a stream is decompressed in the order of the output",
+        "imager/content/checked.py",
+        "    in_order.sort(key=lambda item: item[0])\n",
+        "",
+        f"{_CHECKED}::test_each_byte_of_a_source_is_read_once",
+    ),
+    Mutant(
+        "holes are not hashed",
+        "imager/content/checked.py",
+        "            for data in zeros(piece):\n",
+        "            for data in zeros(0):\n",
+        f"{_CHECKED}::test_holes_are_hashed_as_zeros_and_stay_holes",
+    ),
+    Mutant(
+        "threads go on after an error",
+        "imager/content/checked.py",
+        "            output.work.cancel.set()\n",
+        "",
+        f"{_CHECKED}::test_the_first_error_ends_all",
+    ),
     # Contents and the engine.
     Mutant(
         "a source may be closed twice",
