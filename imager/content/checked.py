@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 
 # It stays in a core's cache between the read, the hash and the write.
 _CHUNK = 256 << 10
-# Handing a piece to another thread costs more than the way to that core's cache.
-_STREAM_CHUNK = 1 << 20
-# Pieces of a stream that wait for their hash.
-_MOST_WAITING = 16
+# Pieces that wait to be written or hashed: with more, memory is given back and asked for again.
+_MOST_WAITING = 4
 # More than a disk can serve well.
 _MOST_JOBS = 4
 # linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
@@ -48,12 +46,19 @@ class _Hashing:
     left: int
     hash: _Hash = field(default_factory=hashlib.sha256)
 
-    def update(self, data: bytes) -> None:
-        """Add the next bytes; raises InputError after the last ones if the digest is another."""
-        self.hash.update(data)
-        self.left -= len(data)
+    def update(self, piece: bytes | int) -> int:
+        """Add the next bytes, or the length of a hole, and return how many they are.
+
+        Raises InputError after the last ones if the digest is another.
+        """
+        count = 0
+        for data in zeros(piece) if isinstance(piece, int) else (piece,):
+            self.hash.update(data)
+            count += len(data)
+        self.left -= count
         if not self.left:
             self.finish()
+        return count
 
     def finish(self) -> None:
         """Raise InputError if bytes are missing or the digest is another."""
@@ -63,15 +68,16 @@ class _Hashing:
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """The descriptor of a file or device, and what its writers share."""
+    """The descriptor of a file or device, and what its writers share: their threads too."""
 
     target: int
     work: Work
+    pool: ThreadPoolExecutor
 
-    def write(self, data: bytes, position: int, *, skip: int = 0) -> None:
-        """Write the bytes that belong at `position`, except the first `skip` of them."""
+    def write(self, data: memoryview, position: int) -> None:
+        """Write bytes at `position`; raises CancelledError once another thread has failed."""
         self.work.check()
-        write_all(self.target, memoryview(data)[skip:], position + skip)
+        write_all(self.target, data, position)
 
 
 _Write = Callable[[_Output], None]
@@ -85,8 +91,8 @@ def write_checked(
     `progress` is called by one thread at a time. Raises InputError if a check fails, and what
     `write_extents` raises; no thread writes to `target` any more then.
     """
-    output = _Output(target, Work(progress))
     with ThreadPoolExecutor(min(usable_cores(), _MOST_JOBS), "copy") as pool:
+        output = _Output(target, Work(progress), pool)
         running = [pool.submit(_run, write, output) for write in _writes(content, checks)]
         try:
             for each in as_completed(running):
@@ -177,34 +183,49 @@ def _write_rest(content: Content, output: _Output) -> None:
 
 
 def _write_file(extents: Sequence[Extent], hashing: _Hashing, output: _Output) -> None:
-    with Sources() as sources:
+    with Sources() as sources, _helped(output) as write:
         for extent in extents:
             if isinstance(extent.source, FileRange):
-                _write_range(extent.source, extent, hashing, sources, output)
+                path, offset = extent.source.path, extent.source.offset
+                position = extent.offset
+                there = position + _share(sources.open(path), offset, output.target, extent)
+                for piece in sources.read(path, offset, extent.length, _CHUNK):
+                    count = hashing.update(piece)
+                    if isinstance(piece, bytes):
+                        write(memoryview(piece)[max(there - position, 0) :], max(position, there))
+                    position += count
+                    output.work.advance(count)
     hashing.finish()
 
 
-def _write_range(
-    source: FileRange,
-    extent: Extent,
-    hashing: _Hashing,
-    sources: Sources,
-    output: _Output,
-) -> None:
-    position = extent.offset
-    there = position + _share(sources.open(source.path), source.offset, output.target, extent)
-    for piece in sources.read(source.path, source.offset, extent.length, _CHUNK):
-        if isinstance(piece, int):
-            for data in zeros(piece):
-                output.work.check()
-                hashing.update(data)
-            count = piece
+@contextmanager
+def _helped(output: _Output) -> Iterator[Callable[[memoryview, int], None]]:
+    """Yield `output.write`, which threads that have nothing else to do run, if there are any.
+
+    In the pool all files come before the first piece. The end of the block waits for the pieces
+    that others have begun, and writes the rest.
+    """
+    waiting: deque[tuple[Future[None], Callable[[], None]]] = deque()
+
+    def end_first() -> None:
+        future, write_it = waiting.popleft()
+        if future.cancel():
+            write_it()
         else:
-            hashing.update(piece)
-            count = len(piece)
-            output.write(piece, position, skip=max(there - position, 0))
-        position += count
-        output.work.advance(count)
+            future.result()
+
+    def write(data: memoryview, position: int) -> None:
+        write_it = partial(output.write, data, position)
+        while waiting and waiting[0][0].done():
+            end_first()
+        if len(waiting) < _MOST_WAITING:
+            waiting.append((output.pool.submit(write_it), write_it))
+        else:
+            write_it()
+
+    yield write
+    while waiting:
+        end_first()
 
 
 def _share(source: int, offset: int, target: int, extent: Extent) -> int:
@@ -240,10 +261,10 @@ def _write_stream(
         for offset, extent in in_order:
             hashing = hashed.get(extent)
             position = extent.offset
-            for piece in read_stream(reader, offset, extent.length, _STREAM_CHUNK):
+            for piece in read_stream(reader, offset, extent.length, _CHUNK):
                 if hashing:
                     follow(partial(hashing.update, piece))
-                output.write(piece, position)
+                output.write(memoryview(piece), position)
                 position += len(piece)
                 output.work.advance(len(piece))
     for extent in extents:
@@ -252,14 +273,14 @@ def _write_stream(
 
 
 @contextmanager
-def _following() -> Iterator[Callable[[Callable[[], None]], None]]:
+def _following() -> Iterator[Callable[[Callable[[], object]], None]]:
     """Yield a function that runs others in one thread, in order, and raises what one raised.
 
     The end of the block waits for them.
     """
-    waiting: deque[Future[None]] = deque()
+    waiting: deque[Future[object]] = deque()
 
-    def follow(do: Callable[[], None]) -> None:
+    def follow(do: Callable[[], object]) -> None:
         if len(waiting) == _MOST_WAITING:
             waiting.popleft().result()
         waiting.append(pool.submit(do))
