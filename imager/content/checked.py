@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 # It stays in a core's cache between the read, the hash and the write.
 _CHUNK = 256 << 10
-# Pieces that wait to be written or hashed: with more, memory is given back and asked for again.
+# Pieces of files that wait to be written: with more, memory is given back and asked for again.
 _MOST_WAITING = 4
+# Pieces of a stream that wait for their hash.
+_MOST_HASHED_LATER = 16
 # More than a disk can serve well.
 _MOST_JOBS = 4
 # linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
@@ -281,8 +283,10 @@ def _following() -> Iterator[Callable[[Callable[[], object]], None]]:
     waiting: deque[Future[object]] = deque()
 
     def follow(do: Callable[[], object]) -> None:
-        if len(waiting) == _MOST_WAITING:
-            waiting.popleft().result()
+        if len(waiting) == _MOST_HASHED_LATER:
+            # Half of them at once: to wait for each would make the threads wait for each other.
+            while len(waiting) > _MOST_HASHED_LATER // 2:
+                waiting.popleft().result()
         waiting.append(pool.submit(do))
 
     with ThreadPoolExecutor(1, "hash") as pool:

@@ -133,7 +133,7 @@ def _write_plain(
                 _write_plain(part, target, sources, methods, progress)
         case BlockRange() as block:
             piece = sources.blocks.read(block, 0, extent.length)
-            _write_all(target, memoryview(piece), extent.offset)
+            write_all(target, memoryview(piece), extent.offset)
             progress(extent.length)
         case StreamRange():
             pass

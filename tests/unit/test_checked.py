@@ -37,6 +37,7 @@ def _small_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_CHUNK", PIECE)
         patch.setattr(module, "_MOST_WAITING", 2)
+        patch.setattr(module, "_MOST_HASHED_LATER", 2)
         yield
 
 
