@@ -69,7 +69,7 @@ def list_assets(
     """Return the boot assets in a folder or image, or in the usual folders; see `boot_assets`."""
     machine = find_arch(arch)
     with ExitStack() as stack:
-        pulling = Pulling(registries or RegistrySettings(), reporter=reporter)
+        pulling = Pulling(registries, reporter=reporter)
         found = place and placed_assets(machine, place, pulling, stack)
         return take_inventory(machine, given=found.place if found else None)
 

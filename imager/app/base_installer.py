@@ -58,9 +58,10 @@ def _check_reachable(reference: Reference, pulling: Pulling) -> None:
 
     Other problems are reported, after retries, when the image is opened.
     """
-    patience = pulling.registries.patience
+    registries = pulling.settings()
+    patience = registries.patience
     hasty = replace(patience, retries=min(patience.retries, _RETRIES))
-    client = RegistryClient.from_settings(replace(pulling.registries, patience=hasty))
+    client = RegistryClient.from_settings(replace(registries, patience=hasty))
     field = setting("input.baseInstaller")
     with pulling.reporter.waiting(f"asking for {reference}: no base installer is given"):
         try:

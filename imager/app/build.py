@@ -19,7 +19,6 @@ from imager.image.destination import Replaced, check_replaceable, output_path
 from imager.image.disk_formats import DiskImage, disk_image, space_needed
 from imager.image.outputs import plan_output
 from imager.image.plan import OutputPlan
-from imager.image.published import SUMS
 from imager.image.write import (
     WriteJob,
     Written,
@@ -29,12 +28,12 @@ from imager.image.write import (
 from imager.oci.reference import Reference
 from imager.profile.model import Profile
 from imager.profile.output_name import output_name
-from imager.support.blockdevices import BlockDevice
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.fields import setting
 from imager.support.folders import check_free_space, created_folder, temporary_place
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
+from imager.support.sums import SUMS
 from imager.talos.choices import DiskFormat, OutFormat, OutputKind
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from imager.image.stream import Stream
     from imager.image.write import Beside
     from imager.oci.push import Pushed
+    from imager.support.blockdevices import BlockDevice
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +279,13 @@ def push_build(planned: Planned, options: BuildOptions, reporter: Reporter = QUI
     """
     from imager.oci.push import PushOptions, push
     from imager.oci.registry import RegistryClient
+    from imager.oci.settings import RegistrySettings
 
     reference = Reference.parse_strict(options.push or "")
     image = planned.plan.image
     if image is None:
         raise InputError("--push is for installer images", hint="build installer")
-    client = RegistryClient.from_settings(options.registries)
+    client = RegistryClient.from_settings(options.registries or RegistrySettings())
     plan = image.push_plan()
     return push(plan, reference, client=client, options=PushOptions(), reporter=reporter)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from imager.app.container_images import Pulling
 from imager.cache.cache import ImageCache
-from imager.cache.location import CacheLocation
-from imager.cache.pull import Puller
+from imager.cache.open import open_cache
 from imager.oci.reference import Reference
 from imager.profile.inputs import ContainerAsset
 from imager.profile.model import Profile
@@ -17,6 +16,7 @@ from imager.support.arch import Arch, find_arch
 from imager.support.errors import InputError
 from imager.support.fields import setting
 from imager.support.partials import partial_folder, scratch_folder
+from imager.support.reporter import Reporter
 
 
 def open_build_cache(
@@ -24,12 +24,22 @@ def open_build_cache(
 ) -> ImageCache | None:
     """Return the image cache of boot media, which has the `required` images; None without one.
 
-    Raises InputError if images are required but there is no cache, and as `CacheLocation.open`.
+    Raises InputError if images are required but there is no cache, and as `open_cache` and
+    `Puller.pull`.
     """
     asset = _image_cache(profile, required)
     if asset is None:
         return None
-    return _open(asset, _puller(asset, pulling, stack), find_arch(profile.arch), required)
+    arch = find_arch(profile.arch)
+    if asset.image_ref:
+        cache = _pulled(asset, arch, pulling, stack)
+    else:
+        path = Path(asset.oci_path or asset.tarball_path)
+        with pulling.reporter.waiting(f"opening image cache {path}"):
+            cache = open_cache(path, arch=arch).cache
+    _warn(cache, arch, pulling.reporter)
+    cache.require_images(required)
+    return cache
 
 
 def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAsset | None:
@@ -51,27 +61,20 @@ def _image_cache(profile: Profile, required: Sequence[Reference]) -> ContainerAs
     return asset if kind.is_medium else None
 
 
-def _puller(asset: ContainerAsset, pulling: Pulling, stack: ExitStack) -> Puller:
-    """Return the Puller of the cache; without a layer cache it writes to the output's disk."""
+def _pulled(asset: ContainerAsset, arch: Arch, pulling: Pulling, stack: ExitStack) -> ImageCache:
+    """Return the cache in a registry; without a layer cache, it is kept on the output's disk."""
+    from imager.cache.pull import Puller
+
     store = pulling.layer_cache
     if store is None:
-        beside = pulling.beside if asset.image_ref else None
+        beside = pulling.beside
         store = stack.enter_context(partial_folder(beside) if beside else scratch_folder())
-    return Puller(pulling.of(asset).registries, store, pulling.reporter)
+    puller = Puller(pulling.of(asset).settings(), store, pulling.reporter)
+    return puller.pull(Reference.parse_strict(asset.image_ref), arch=arch).cache
 
 
-def _open(
-    asset: ContainerAsset, puller: Puller, arch: Arch, required: Sequence[Reference]
-) -> ImageCache:
-    reporter = puller.reporter
-    if asset.image_ref:
-        location = CacheLocation(Reference.parse_strict(asset.image_ref))
-        waiting: AbstractContextManager[None] = nullcontext()
-    else:
-        location = CacheLocation(Path(asset.oci_path or asset.tarball_path))
-        waiting = reporter.waiting(f"opening image cache {location.place}")
-    with waiting:
-        cache = location.open(puller, arch=arch).cache
+def _warn(cache: ImageCache, arch: Arch, reporter: Reporter) -> None:
+    """Warn of files that are not of the cache, and of images for another platform."""
     if cache.ignored:
         reporter.warn(
             f"{cache.source}: ignored {cache.ignored} files that are not part of an image cache"
@@ -79,5 +82,3 @@ def _open(
     if foreign := cache.foreign(arch):
         names = ", ".join(map(str, foreign))
         reporter.warn(f"{cache.source}: not for {arch.name}, but for another platform: {names}")
-    cache.require_images(required)
-    return cache

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.cache.pull import Puller, PullOptions
 from imager.oci.location import open_local_image
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.oci.settings import RegistrySettings
-from imager.oci.source import ImageSource
 from imager.profile.inputs import ContainerAsset
 from imager.support.reporter import QUIET, Reporter
 
 if TYPE_CHECKING:
+    from imager.cache.pull import Puller
     from imager.oci.rootfs import ImageRoot
+    from imager.oci.settings import RegistrySettings
+    from imager.oci.source import ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,10 @@ class Pulling:
     """How images are pulled; layers are kept in the folder `layer_cache`, if given.
 
     Without it, the layer of an image cache is pulled to a temporary folder `beside` an output.
+    `registries` are the default settings if None.
     """
 
-    registries: RegistrySettings = field(default_factory=RegistrySettings)
+    registries: RegistrySettings | None = None
     layer_cache: Path | None = None
     reporter: Reporter = QUIET
     beside: Path | None = None
@@ -36,11 +37,19 @@ class Pulling:
         """Return how `asset` is pulled: its registry may be insecure."""
         if not asset.force_insecure:
             return self
-        return replace(self, registries=self.registries.with_insecure())
+        return replace(self, registries=self.settings().with_insecure())
+
+    def settings(self) -> RegistrySettings:
+        """Return the settings of registries."""
+        from imager.oci.settings import RegistrySettings
+
+        return self.registries or RegistrySettings()
 
     def puller(self, stack: ExitStack) -> Puller:
         """Return a puller; what it does not keep is removed with `stack`."""
-        options = PullOptions(self.registries, self.layer_cache)
+        from imager.cache.pull import PullOptions
+
+        options = PullOptions(self.settings(), self.layer_cache)
         return stack.enter_context(options.puller(self.reporter))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from imager.image.published import (
     ARTIFACT_TYPE,
-    SUMS,
     check_sums,
     kind_beside,
     media_type,
@@ -25,6 +24,7 @@ from imager.oci.registry import RegistryClient
 from imager.oci.settings import RegistrySettings
 from imager.support.errors import InputError
 from imager.support.reporter import QUIET, Reporter
+from imager.support.sums import SUMS
 from imager.support.workers import Work
 
 

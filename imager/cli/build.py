@@ -94,7 +94,7 @@ def _options(
         output=output.place(),
         assets=inputs.asset_place(),
         layer_cache=inputs.layer_cache,
-        registries=registries.settings(),
+        registries=registries.given(),
         require_images=output.require_images or (),
         verify=output.verify,
         checksum=output.checksum,

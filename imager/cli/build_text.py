@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imager.app.build import Planned
-from imager.bootassets.identity import AssetIdentity, identify
-from imager.cache.cache import ImageCache
-from imager.cli.naming import Naming
 from imager.cli.tables import exact_size, json_object, mebibytes, table
-from imager.image.destination import Replaced
 from imager.image.plan import Region, RegionKind
-from imager.image.write import Written
-from imager.support.blockdevices import BlockDevice
 from imager.support.fields import setting
 from imager.support.folders import free_space
 from imager.support.units import count
+
+if TYPE_CHECKING:
+    from imager.app.build import Planned
+    from imager.bootassets.identity import AssetIdentity
+    from imager.cache.cache import ImageCache
+    from imager.cli.naming import Naming
+    from imager.image.destination import Replaced
+    from imager.image.write import Written
+    from imager.support.blockdevices import BlockDevice
 
 TRIAL = "trial default of `imager assets fetch`, not Talos"
 _MOST_FILES = 10
@@ -66,7 +68,7 @@ def _region_name(region: Region) -> str:
 
 
 def _summary(planned: Planned, naming: Naming) -> Iterator[str]:
-    assets = identify(planned.build.assets)
+    assets = _identity(planned)
     rows = {
         "output": f"{planned.place} ({planned.out_format.value})",
         "disk": planned.device and planned.device.described,
@@ -93,6 +95,13 @@ def _smallest_disk(planned: Planned, naming: Naming) -> str:
     if smallest is None:
         return ""
     return naming.text(setting("output.imageOptions.diskSize", f"{smallest >> 20}MiB")).strip("`")
+
+
+def _identity(planned: Planned) -> AssetIdentity:
+    """Return the versions of the boot assets, which are read only to be printed."""
+    from imager.bootassets.identity import identify
+
+    return identify(planned.build.assets)
 
 
 def _assets_place(planned: Planned) -> str:
@@ -145,7 +154,7 @@ def result_text(planned: Planned, written: Written, seconds: float) -> Iterator[
     talos = f"{planned.build.version.text}, {planned.build.assets.arch.name}"
     yield f"{written.path}: {exact_size(written.size)} in {seconds:.1f} s"
     yield f"  talos {talos}; image cache: {_cache_line(planned.cache)}"
-    if assets := _assets_line(identify(planned.build.assets)):
+    if assets := _assets_line(_identity(planned)):
         yield f"  boot assets: {assets}"
     if planned.replaced:
         yield f"  replaced {_replaced_text(planned.replaced)}"
@@ -172,7 +181,7 @@ def _common(planned: Planned) -> dict[str, Any]:
         "format": planned.out_format.value,
         "version": planned.build.version.text,
         "arch": planned.build.assets.arch.name,
-        "bootAssets": _assets_json(identify(planned.build.assets)),
+        "bootAssets": _assets_json(_identity(planned)),
         "replaced": planned.replaced and json_object(planned.replaced),
         "imageCache": cache
         and {

@@ -215,6 +215,10 @@ class PushRegistries:
         reporter.warn(*settings.warnings)
         return settings
 
+    def given(self) -> RegistrySettings | None:
+        """Return `settings`, or None if there are no options: few builds need a registry."""
+        return None if self == type(self)() else self.settings()
+
 
 @dataclass(frozen=True, slots=True)
 class Registries(PushRegistries):

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imager.content.compression import StreamReader, detect_codec
-from imager.formats.gpt.read import gpt_sector_size
 from imager.profile.output_name import name_suffix
 from imager.support.errors import AlreadyExistsError, ImagerError, InputError
 from imager.support.fields import setting
@@ -92,6 +91,9 @@ def check_replaceable(path: Path, *, clobber: bool) -> Replaced | None:
             f"{path} exists already",
             hint="omit --no-clobber to replace it, or write to another place with --output",
         )
+    # Most outputs are new.
+    from imager.formats.gpt.read import gpt_sector_size
+
     return Replaced(
         status.st_size,
         datetime.fromtimestamp(int(status.st_mtime), UTC),

@@ -15,11 +15,10 @@ from pathlib import Path
 from imager.content.reading import read_start
 from imager.oci.documents import MAX_DOCUMENT, load_fields
 from imager.support.errors import InputError
-from imager.support.sums import name_and_sum
+from imager.support.sums import SUMS, name_and_sum
 from imager.support.units import format_size
 
 ARTIFACT_TYPE = "application/vnd.imager.output.v1"
-SUMS = "SHA256SUMS"
 
 _OTHER = "application/octet-stream"
 # The first suffix that fits: compressed files have the type of their compression.

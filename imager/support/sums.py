@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+# The usual name of such a file
+SUMS = "SHA256SUMS"
 _PLAIN = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
 _TAGGED = re.compile(r"SHA256 \((.+)\) = ([0-9a-fA-F]{64})")
 

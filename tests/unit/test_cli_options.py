@@ -48,6 +48,9 @@ def test_the_others_stay_where_they_were() -> None:
 @pytest.mark.parametrize("registries", [PushRegistries(retries=0), Registries(retries=0)])
 def test_no_retries_are_told_from_none_given(registries: PushRegistries) -> None:
     assert registries.settings().patience.retries == 0
+    given = registries.given()
+    assert given and given.patience.retries == 0
+    assert type(registries)().given() is None
 
 
 def test_mirrors_are_for_pulling() -> None:

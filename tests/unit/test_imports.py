@@ -26,10 +26,11 @@ HEAVY = {
     "yaml",
     "zstandard",
 }
-NETWORK = {"http.client", "ssl", "urllib3"}
+NETWORK = {"aiohttp", "asyncio", "http.client", "requests", "ssl", "urllib3"}
 # What one command has and most others do not.
 OTHER_COMMANDS = {"imager.cli.assets", "imager.cli.config", "imager.cli.node"}
-# What an ISO without signatures, extensions and overlays needs none of, with a cache in a folder.
+# What a build without signatures, extensions and overlays needs none of, with a cache in a folder
+# and nothing to print.
 OTHER_BUILDS = {
     "asn1crypto",
     "cel_expr_python",
@@ -45,24 +46,31 @@ OTHER_BUILDS = {
     "imager.app.extensions",
     "imager.app.overlay",
     "imager.app.signing_keys",
+    "imager.bootassets.identity",
     "imager.cache.blobstore",
     "imager.cache.lists",
+    "imager.cache.pull",
     "imager.cache.volumes",
     "imager.content.packing",
     "imager.efi.signer",
     "imager.efi.uki",
-    "imager.formats.ext4",
+    "imager.formats.gpt.read",
     "imager.formats.ova",
     "imager.formats.qcow2",
-    "imager.formats.xfs",
     "imager.image.bootloader.sdboot",
     "imager.image.device",
-    "imager.image.disk",
     "imager.image.overlay",
+    "imager.image.published",
+    "imager.oci.credentials",
+    "imager.oci.endpoint",
     "imager.oci.push",
     "imager.oci.registry",
     "imager.oci.rootfs",
+    "imager.oci.settings",
+    "imager.support.blockdevices",
 }
+OF_ISO = {"imager.formats.iso9660", "imager.image.iso", "pycdlib"}
+OF_DISK = {"imager.formats.ext4", "imager.formats.xfs", "imager.image.disk"}
 
 
 def loaded(*arguments: str | Path) -> set[str]:
@@ -85,13 +93,18 @@ def test_help_needs_neither_libraries_nor_the_network(arguments: str) -> None:
     assert modules & (HEAVY | NETWORK | OTHER_COMMANDS) == set()
 
 
-def test_a_plain_iso_needs_neither_keys_nor_registries(tmp_path: Path, assets: Path) -> None:
+@pytest.mark.parametrize(
+    ("profile", "own", "others"), [("iso", OF_ISO, OF_DISK), ("metal", OF_DISK, OF_ISO)]
+)
+def test_a_plain_build_needs_neither_keys_nor_registries(
+    profile: str, own: set[str], others: set[str], tmp_path: Path, assets: Path
+) -> None:
     cache = make_flat(tmp_path / "cache", images=1, blob_size=1000)
-    options = ("--bootloader=grub", "--image-cache", cache.folder, "--assets", assets)
-    modules = loaded("iso", *options, "--output", tmp_path / "a.iso")
-    assert (tmp_path / "a.iso").exists()
-    assert modules >= {"pycdlib", "pydantic", "imager.image.iso", "imager.image.bootloader.grub"}
-    assert modules & (OTHER_BUILDS | NETWORK | OTHER_COMMANDS) == set()
+    options = ("--bootloader=grub", "--out-format=raw", "--image-cache", cache.folder)
+    modules = loaded(profile, *options, "--assets", assets, "--output", tmp_path / "out", "--quiet")
+    assert [each.stat().st_size > 1000 for each in (tmp_path / "out").iterdir()] == [True]
+    assert modules >= {"pydantic", "imager.image.bootloader.grub", *own}
+    assert modules & (OTHER_BUILDS | NETWORK | OTHER_COMMANDS | others) == set()
 
 
 def test_a_cache_is_verified_without_what_makes_one(tmp_path: Path) -> None:

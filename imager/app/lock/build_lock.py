@@ -14,6 +14,7 @@ from imager.app.lock.model import Lock
 from imager.app.lock.resolve import resolved_inputs
 from imager.app.lock.versions import package_versions, program_versions
 from imager.app.opened_profile import OpenedProfile
+from imager.oci.settings import RegistrySettings
 from imager.profile.model import Profile
 from imager.support.errors import InputError
 from imager.support.reporter import QUIET, Reporter
@@ -52,7 +53,7 @@ def locked_options(options: BuildOptions, lock: Lock) -> BuildOptions:
 
     SOURCE_DATE_EPOCH, if it is set, remains: `check_lock` says that it differs.
     """
-    registries = replace(options.registries, pins=lock.pins)
+    registries = replace(options.registries or RegistrySettings(), pins=lock.pins)
     return replace(options, registries=registries, timestamp=locked_time(lock))
 
 
@@ -64,7 +65,7 @@ def described_options(
     Raises as `resolved_inputs`.
     """
     inputs = resolved_inputs(opened, options, reporter).inputs
-    registries = replace(options.registries, pins=pins_of(inputs))
+    registries = replace(options.registries or RegistrySettings(), pins=pins_of(inputs))
     return replace(options, registries=registries, release=replace(options.release, inputs=inputs))
 
 

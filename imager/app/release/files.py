@@ -23,9 +23,9 @@ from imager.app.release.provenance import Provenance
 from imager.app.release.spdx import spdx_json
 from imager.app.release.sums import folder_lock, merged_sums
 from imager.formats.bmap import bmap_and_sha256
-from imager.image.published import SUMS
 from imager.image.write import Beside, Written, bmap_path
 from imager.oci.digest import Digest
+from imager.support.sums import SUMS
 from imager.support.workers import Cancel
 
 if TYPE_CHECKING:

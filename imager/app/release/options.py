@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.image.published import SUMS
 from imager.image.write import bmap_path
 from imager.support.errors import DependencyError
+from imager.support.sums import SUMS
 
 if TYPE_CHECKING:
     from imager.app.lock.inputs import BuildInput

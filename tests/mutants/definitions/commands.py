@@ -41,15 +41,21 @@ MUTANTS = (
         "imager/app/build_target.py",
         "    if not (profile.secureboot or profile.input.secureboot):\n        return None\n",
         "",
-        "tests/unit/test_imports.py::test_a_plain_iso_needs_neither_keys_nor_registries",
+        "tests/unit/test_imports.py::test_a_plain_build_needs_neither_keys_nor_registries",
     ),
     Mutant(
         "every build loads what speaks to registries",
-        "imager/oci/settings.py",
-        "from imager.oci.retry import Patience\n",
-        "from imager.oci.httpretry import asked_pause as asked_pause\n"
-        "from imager.oci.retry import Patience\n",
-        "tests/unit/test_imports.py::test_a_plain_iso_needs_neither_keys_nor_registries",
+        "imager/cli/build.py",
+        "registries.given()",
+        "registries.settings()",
+        "tests/unit/test_imports.py::test_a_plain_build_needs_neither_keys_nor_registries",
+    ),
+    Mutant(
+        "no retries are taken for no option of registries",
+        "imager/cli/options.py",
+        "None if self == type(self)() else self.settings()",
+        "self.settings() if any(asdict(self).values()) else None",
+        "tests/unit/test_cli_options.py::test_no_retries_are_told_from_none_given",
     ),
     Mutant(
         "importing the package loads modules",
