@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,7 @@ def test_the_first_error_ends_all(sources: Sources, tmp_path: Path) -> None:
         calls.append(count)
         if len(calls) == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
+        time.sleep(0.02)
 
     with (tmp_path / "out").open("wb") as file:
         with pytest.raises(HostError, match="no space left while writing"):
