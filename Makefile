@@ -41,7 +41,7 @@ CONTAINER_PACKAGES := $(TEST_PACKAGES) docker.io iptables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock crane oras cosign-verdicts conformance talos-oracle assets assets-node demo demo-node boot-iso boot-disk docs fmt lint type dead check unit test test-all \
-        test-setup test-quick test-root test-boot boot-matrix test-container test-mutants test-mutants-changed coverage bench image release man clean packages-%
+        test-setup test-quick test-root test-boot test-nightly boot-matrix test-container test-mutants test-mutants-changed coverage bench image release man clean packages-%
 
 help: ## Show what can be made.
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -234,6 +234,11 @@ test-root: $(TEST_NEEDS) ## Run the tests that need root, for disks and networks
 
 test-boot: $(TEST_NEEDS) ## Boot in QEMU what `make test` has not booted.
 	$(BIN)/pytest -n 2 -q -m 'boot and not smoke'
+
+# Damaged copies of each format that readers must survive.
+EDITS ?= 10000
+test-nightly: $(TEST_NEEDS) ## Read EDITS damaged copies of each format [10000]; `make test` reads 200.
+	IMAGER_TEST_EDITS=$(EDITS) $(BIN)/pytest -n 2 -q -m fuzz
 
 boot-matrix: $(TEST_NEEDS) ## Boot all combinations; keep the table in docs.
 	$(BIN)/python -m tests.boot.matrix --save docs/boot-matrix.md

@@ -21,7 +21,7 @@ from imager.formats.ext4.read import open_ext4
 from imager.support.errors import ImagerError, UnsupportedError
 from imager.support.units import MIB
 from tests.lib.tools.cli import tool
-from tests.lib.tools.examples import examples
+from tests.lib.tools.examples import edit_count
 from tests.lib.tools.support import write_content
 from tests.lib.volumes.foreign_volumes import (
     Image,
@@ -112,8 +112,9 @@ def test_a_volume_inside_of_a_file(images: dict[str, Image], tmp_path: Path) -> 
     assert not is_ext4(b"")
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("features", ["metadata_csum", "^metadata_csum"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=edit_count(150))
 @given(data=st.data())
 def test_damage_is_told_or_harmless(
     images: dict[str, Image], tmp_path: Path, features: str, data: st.DataObject

@@ -19,7 +19,7 @@ from imager.formats.fat.read import open_fat
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from imager.support.units import MIB
 from tests.lib.tools.cli import tool
-from tests.lib.tools.examples import examples
+from tests.lib.tools.examples import edit_count
 from tests.lib.tools.support import write_content
 from tests.lib.volumes.foreign_volumes import (
     Image,
@@ -115,8 +115,9 @@ def test_what_mtools_wrote_comes_back(images: dict[str, Image], tmp_path: Path, 
     assert not is_fat(b"")
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", ["12", "16"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(125))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=edit_count(125))
 @given(data=st.data())
 def test_damage_is_told_or_harmless(
     images: dict[str, Image], tmp_path: Path, kind: str, data: st.DataObject
@@ -125,7 +126,8 @@ def test_damage_is_told_or_harmless(
     survives(edited(image.data, data.draw(edits(image.offsets)), tmp_path / "x.img"), open_fat)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(125))
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=edit_count(125))
 @given(data=st.data())
 def test_damage_to_fat32_is_told_or_harmless(
     images: dict[str, Image], tmp_path: Path, data: st.DataObject

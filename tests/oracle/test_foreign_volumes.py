@@ -16,7 +16,7 @@ from imager.formats.iso9660.read import open_iso9660
 from imager.support.errors import ImagerError
 from tests.lib.caches.sparse import GIB
 from tests.lib.tools.cli import MIB, tool
-from tests.lib.tools.examples import examples
+from tests.lib.tools.examples import edit_count
 from tests.lib.volumes.foreign_volumes import (
     below,
     edited,
@@ -169,8 +169,9 @@ def test_fat(tmp_path: Path, size: int, options: tuple[str, ...]) -> None:
     assert read(open_fat(path)) == files
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", ["xorriso", "genisoimage"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(100))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=edit_count(100))
 @given(data=st.data())
 def test_damage_to_isos_is_told_or_harmless(
     small: Path, tmp_path: Path, kind: str, data: st.DataObject

@@ -16,7 +16,7 @@ from imager.formats.xfs.read import open_xfs
 from imager.support.errors import InputError
 from imager.support.units import MIB
 from tests.lib.tools.cli import tool
-from tests.lib.tools.examples import examples
+from tests.lib.tools.examples import edit_count
 from tests.lib.tools.support import write_content
 from tests.lib.volumes.foreign_volumes import (
     edited,
@@ -108,7 +108,8 @@ def _end(file: File) -> int:
     return max(extent.source.offset + extent.length for extent in file.content.extents)
 
 
-@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.fuzz
+@settings(max_examples=edit_count(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_is_survived(
     small: tuple[bytes, list[int]], tmp_path: Path, data: st.DataObject

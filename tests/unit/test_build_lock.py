@@ -19,6 +19,7 @@ from imager.oci.digest import Digest
 from imager.oci.reference import Reference
 from imager.support.errors import InputError
 from tests.lib.tools.cli import invoke
+from tests.lib.tools.examples import edit_count
 
 ONE, TWO = Digest("1" * 64), Digest("2" * 64)
 CACHE = BuildInput(InputKind.IMAGE_CACHE, "input.imageCache", "registry.local/cache:v1", ONE)
@@ -96,9 +97,10 @@ def test_damaged_files_are_refused(data: bytes, tmp_path: Path) -> None:
         read_lock(written(tmp_path, data))
 
 
+@pytest.mark.fuzz
 def test_no_edit_of_a_lock_is_a_crash(tmp_path: Path) -> None:
     text = lock_text(LOCK).encode()
-    for seed in range(200):
+    for seed in range(edit_count(200)):
         edits, data = random.Random(seed), bytearray(text)
         for _ in range(edits.randint(1, 4)):
             place = edits.randrange(len(data))

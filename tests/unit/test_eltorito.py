@@ -14,7 +14,7 @@ from imager.content.tree import File, Tree
 from imager.formats.eltorito import BootImage, read_boot_images
 from imager.formats.iso9660.plan import BootEntry, BootPlatform, plan_iso
 from imager.support.errors import InputError
-from tests.lib.tools.examples import examples
+from tests.lib.tools.examples import edit_count
 from tests.lib.tools.support import content_bytes
 from tests.lib.volumes.foreign_volumes import edited, edits
 
@@ -136,8 +136,9 @@ def test_our_own_catalog(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.fuzz
 @given(edits([*range(16 * SECTOR, 19 * SECTOR), *range(20 * SECTOR, 20 * SECTOR + 512)]))
-@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=edit_count(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_an_error_or_bounded(tmp_path: Path, changes: list[tuple[int, bytes]]) -> None:
     path = iso(tmp_path / "iso", *CATALOGS["one for each"][0])
     try:

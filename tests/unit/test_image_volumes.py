@@ -32,7 +32,7 @@ from imager.support.arch import AMD64
 from imager.support.errors import ImagerError, InputError, UnsupportedError
 from imager.support.units import MIB
 from tests.lib.caches.caches import CacheFixture, flip, make_flat, make_tar, tar_bytes
-from tests.lib.tools.examples import examples
+from tests.lib.tools.examples import edit_count
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.foreign_volumes import edits, patch
 
@@ -379,8 +379,9 @@ def test_a_blob_in_pieces_is_checked_as_one(cache: CacheFixture, tmp_path: Path)
         run_checks(found.checks)
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", ["iso", "disk", "stick"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=edit_count(30))
 @given(data=st.data())
 def test_damage_is_told_or_harmless(
     cache: CacheFixture, tmp_path: Path, kind: str, data: st.DataObject

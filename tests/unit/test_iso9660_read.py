@@ -17,7 +17,7 @@ from imager.formats.iso9660.plan import plan_iso
 from imager.formats.iso9660.read import is_iso9660, open_iso9660
 from imager.support.errors import UnsupportedError
 from imager.support.units import GIB
-from tests.lib.tools.examples import examples
+from tests.lib.tools.examples import edit_count
 from tests.lib.tools.support import content_bytes, write_content
 from tests.lib.volumes.foreign_volumes import (
     below,
@@ -127,7 +127,8 @@ def test_a_file_above_4_gib_is_one_range(tmp_path: Path) -> None:
     assert (extent.offset, extent.length) == (0, size)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(200))
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=edit_count(200))
 @given(data=st.data())
 def test_damage_is_told_or_harmless(
     image: bytes, offsets: list[int], tmp_path: Path, data: st.DataObject

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,3 +73,31 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def bounded(seconds: float, memory: int) -> Iterator[None]:
+    """Fail if the block takes longer, or more bytes of memory than were in use before.
+
+    It is interrupted, so that what hangs fails, too; an error of the block itself comes first.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise AssertionError(f"it takes more than {seconds} s")
+
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak, VmHWM
+    before, begun = _status("VmRSS"), time.monotonic()
+    old = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert time.monotonic() - begun < seconds
+    assert _status("VmHWM") - before < memory
+
+
+def _status(field: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{field}:")[2].split()[0]) << 10
