@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from imager.app.inspect import inspect_containers_at
 from imager.image.inspect.diff import ImageDiff, diff_images, diff_inspections
-from imager.image.inspect.inspection import inspect_source
+from imager.image.inspect.inspection import inspect_volumes
 from imager.image.inspect.source import open_source
 from imager.support.errors import InputError
 from imager.support.partials import scratch_folder
@@ -46,7 +46,7 @@ def compare_images(
             opened = open_source(source, scratch=scratch, settings=registries, whole=not structure)
             if opened.problems:
                 raise InputError(f"{source}: {opened.problems[0]}")
-            pairs.append((opened, inspect_source(opened, scratch=Path(scratch))))
+            pairs.append((opened, inspect_volumes(opened, scratch=Path(scratch))))
         size = 0 if structure else min(each.content.size for each, _ in pairs)
         with reporter.transfer("comparing", size) as advance:
             return diff_images(

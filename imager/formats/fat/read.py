@@ -147,7 +147,8 @@ class _Fat(Format[_Place]):
         self._table = _entries(table, geometry.bits)
         self._end = geometry.clusters + FIRST_CLUSTER
         # The last eight values mark the end of a chain.
-        self._last = geometry.numbers - 7
+        self._numbers = geometry.numbers
+        self._last = self._numbers - 7
         self.root = _Place(geometry.root, 0)
 
     def key(self, name: str) -> str:
@@ -211,7 +212,7 @@ class _Fat(Format[_Place]):
     def _following(self, cluster: int) -> int:
         if not FIRST_CLUSTER <= cluster < self._end:
             raise DamagedError(f"a cluster chain refers to cluster {cluster}, which does not exist")
-        return self._table[cluster] & self._geometry.numbers
+        return self._table[cluster] & self._numbers
 
 
 def _short_name(alias: bytes, case: int) -> str:

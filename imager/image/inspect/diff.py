@@ -14,9 +14,8 @@ from imager.content.compare import first_difference
 from imager.content.tree import Tree
 from imager.image.inspect.diff_files import Change, Comparison
 from imager.image.inspect.inside import inside_source
-from imager.image.inspect.layout import read_layout
+from imager.image.inspect.inspection import Inspected
 from imager.image.inspect.model import Inspection
-from imager.image.inspect.notes import Notes
 from imager.image.inspect.source import OpenedSource
 from imager.image.inspect.volumes import Volume, whole_tree
 from imager.support.errors import InputError, UnsupportedError
@@ -165,8 +164,8 @@ def _text(value: object) -> str:
 
 
 def diff_images(
-    old: tuple[OpenedSource, Inspection],
-    new: tuple[OpenedSource, Inspection],
+    old: tuple[OpenedSource, Inspected],
+    new: tuple[OpenedSource, Inspected],
     *,
     structure: bool,
     scratch: Path,
@@ -181,27 +180,28 @@ def diff_images(
     first = None if structure else first_difference(*contents, progress)
     if not structure and first is None:
         return ImageDiff(())
-    changes = list(diff_inspections(old[1], new[1]))
+    changes = list(diff_inspections(old[1].inspection, new[1].inspection))
     unread: list[str] = []
     comparison = Comparison(structure=structure, scratch=scratch)
-    before, after = (_trees(each[0], scratch, unread) for each in (old, new))
+    before, after = (_trees(*each, scratch, unread) for each in (old, new))
     for place in before.keys() & after.keys():
         changes += comparison.trees(place, before[place], after[place])
     changes.sort(key=lambda each: each.what == "file")
-    region = _region(old[1], first) if first is not None else ""
+    region = _region(old[1].inspection, first) if first is not None else ""
     return ImageDiff(tuple(changes), first, region, tuple(dict.fromkeys(unread)))
 
 
-def _trees(opened: OpenedSource, scratch: Path, unread: list[str]) -> dict[str, Tree]:
+def _trees(
+    opened: OpenedSource, inspected: Inspected, scratch: Path, unread: list[str]
+) -> dict[str, Tree]:
     """Return the trees of an image's file systems by place; of another image, what is inside."""
-    layout = read_layout(opened.content, Notes())
-    if not layout.volumes:
+    if not inspected.volumes:
         try:
             return {_NOTHING: inside_source(opened, scratch=scratch).tree}
         except (InputError, UnsupportedError):
             return {}
     found: dict[str, Tree] = {}
-    for volume in layout.volumes:
+    for volume in inspected.volumes:
         try:
             found[volume.place] = whole_tree(volume)
         except (InputError, UnsupportedError) as error:

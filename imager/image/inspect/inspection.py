@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imager.bootassets.kernelversion import kernel_version
@@ -41,7 +41,20 @@ _BOOT_VOLUMES = ("iso9660", "fat12", "fat16", "fat32")
 _EFI_FOLDERS = ("efi/", "loader/")
 
 
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What is in an image, and its opened volumes: a single file has none."""
+
+    inspection: Inspection
+    volumes: tuple[Volume, ...]
+
+
 def inspect_source(source: OpenedSource, *, scratch: Path) -> Inspection:
+    """Return what is in an image, as `inspect_volumes` does."""
+    return inspect_volumes(source, scratch=scratch).inspection
+
+
+def inspect_volumes(source: OpenedSource, *, scratch: Path) -> Inspected:
     """Return what is in an image; `scratch` is a folder for temporary files.
 
     Damaged and unknown parts are in the result. Raises OutputError or OSError if the source cannot
@@ -53,13 +66,21 @@ def inspect_source(source: OpenedSource, *, scratch: Path) -> Inspection:
     for problem in source.problems:
         notes.damaged(source.name, problem)
     depth = Depth(scratch, is_remote=source.remote is not None)
-    found = _inspected(source.content, source.short_name, notes, depth)
+    result = _single_file(source.content, source.short_name, notes, depth)
+    volumes: tuple[Volume, ...] = ()
+    if result is None:
+        layout = read_layout(source.content, notes)
+        result, volumes = _disk(source.content, layout, notes, depth), layout.volumes
     fetched = source.remote.transferred if source.remote else None
     info = SourceInfo(source.name, source.stored, source.formats, fetched)
-    return replace(found, source=info, findings=tuple(notes.findings), unknown=tuple(notes.unknown))
+    found = replace(
+        result, source=info, findings=tuple(notes.findings), unknown=tuple(notes.unknown)
+    )
+    return Inspected(found, volumes)
 
 
-def _inspected(image: Content, name: str, notes: Notes, depth: Depth) -> Inspection:
+def _single_file(image: Content, name: str, notes: Notes, depth: Depth) -> Inspection | None:
+    """Return what is in a single file, or None for an image with a layout."""
     with ContentReader(image) as reader:
         head = reader.read(0, _HEAD)
     if head.startswith(b"MZ"):
@@ -68,7 +89,7 @@ def _inspected(image: Content, name: str, notes: Notes, depth: Depth) -> Inspect
     if is_initramfs(head) or stream_codec(head):
         info, _ = read_initramfs(image, place=name, path="", notes=notes, depth=depth)
         return replace(_result("initramfs", image), initramfs=(info,))
-    return _disk(image, notes, depth)
+    return None
 
 
 def _result(kind: str, image: Content) -> Inspection:
@@ -93,8 +114,7 @@ def _efi_binary(image: Content, name: str, notes: Notes, depth: Depth) -> Inspec
     )
 
 
-def _disk(image: Content, notes: Notes, depth: Depth) -> Inspection:
-    layout = read_layout(image, notes)
+def _disk(image: Content, layout: Layout, notes: Notes, depth: Depth) -> Inspection:
     menu = find_boot(layout)
     efi = read_efi([*_boot_volumes(layout.volumes)], notes, depth)
     boot = tuple(_with_ukis(menu.entries, layout.volumes, efi.ukis))

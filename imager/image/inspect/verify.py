@@ -20,8 +20,7 @@ from imager.content.tree import File
 from imager.formats.initramfs import is_initramfs
 from imager.formats.xfs.read import check_xfs
 from imager.image.inspect.caches import find_image_cache
-from imager.image.inspect.inspection import inspect_source
-from imager.image.inspect.layout import read_layout
+from imager.image.inspect.inspection import inspect_volumes
 from imager.image.inspect.model import Finding, Unknown
 from imager.image.inspect.notes import Notes
 from imager.image.inspect.source import OpenedSource
@@ -59,7 +58,8 @@ def verify_source(opened: OpenedSource, *, scratch: Path, reporter: Reporter) ->
     What is damaged is in the result. Raises OutputError or OSError if the source cannot be read.
     """
     # All of it is read here, so it is not treated as a remote one.
-    inspection = inspect_source(replace(opened, remote=None), scratch=scratch)
+    inspected = inspect_volumes(replace(opened, remote=None), scratch=scratch)
+    inspection = inspected.inspection
     notes = Notes()
     content = opened.content
     with ContentReader(content) as reader:
@@ -72,18 +72,21 @@ def verify_source(opened: OpenedSource, *, scratch: Path, reporter: Reporter) ->
         streams = verify_streams(streams_in("", files, notes), notes, scratch, reporter)
         found = replace(found, files=1, streams=streams)
     else:
-        found = _verify_volumes(found, content, notes, scratch, reporter)
+        found = _verify_volumes(found, inspected.volumes, notes, scratch, reporter)
     problems = dict.fromkeys((*inspection.findings, *notes.findings))
     unknown = dict.fromkeys((*inspection.unknown, *notes.unknown))
     return replace(found, problems=tuple(problems), unknown=tuple(unknown))
 
 
 def _verify_volumes(
-    found: Verified, content: Content, notes: Notes, scratch: Path, reporter: Reporter
+    found: Verified,
+    volumes: tuple[Volume, ...],
+    notes: Notes,
+    scratch: Path,
+    reporter: Reporter,
 ) -> Verified:
-    layout = read_layout(content, notes)
     files, streams, blobs = 0, 0, 0
-    for volume in layout.volumes:
+    for volume in volumes:
         with notes.reading(volume.place):
             if volume.file_system.kind == "xfs":
                 check_xfs(volume.content, name=volume.place)
@@ -96,7 +99,7 @@ def _verify_volumes(
                 else streams_in(volume.place, others, notes)
             )
             streams += verify_streams(found_streams, notes, scratch, reporter)
-    if _has_cache(layout.volumes) and (cache := find_image_cache(layout.volumes, Notes())):
+    if _has_cache(volumes) and (cache := find_image_cache(volumes, Notes())):
         place, contents = cache
         result = verify_opened(OpenedCache(contents, CacheKind.IMAGE), reporter=reporter)
         for problem in result.problems:

@@ -129,6 +129,8 @@ def whole_tree(volume: Volume) -> Tree:
 
     Raises InputError for a damaged volume, UnsupportedError for a file system that is not read.
     """
+    if volume.is_listed and volume.files:
+        return volume.tree
     return _opened(volume.content, volume.file_system.kind, "", volume.place)
 
 
