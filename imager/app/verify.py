@@ -7,14 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imager.image.inspect.against import expected_digest
-from imager.image.inspect.source import is_url, may_be_archive, open_source, stored_content
+from imager.formats.ova_manifest import manifest_problems
+from imager.image.inspect.against import expected_digest, is_lock
+from imager.image.inspect.inspection import Inspected, inspect_volumes
+from imager.image.inspect.model import Finding
+from imager.image.inspect.source import (
+    OpenedSource,
+    is_url,
+    may_be_archive,
+    open_source,
+    stored_content,
+)
 from imager.image.inspect.verify import Verified, of_cache, verified_bytes, verify_source
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
 
 if TYPE_CHECKING:
+    from imager.app.lock.model import Lock
+    from imager.app.verify_lock import LockCheck
     from imager.oci.settings import RegistrySettings
 
 
@@ -23,30 +34,95 @@ def verify_image(
     against: Path | None = None,
     registries: RegistrySettings | None = None,
     reporter: Reporter = QUIET,
+    *,
+    key: Path | None = None,
 ) -> Verified:
     """Verify the image `source`: a path, an https:// URL, or a reference of a registry.
 
     Tables, metadata of file systems, compressed files, digests of blobs and signatures are checked;
-    with `against`, also the whole file, by a file of sha256sum or an in-toto statement. What is
-    damaged is in the result. Raises InputError if the source cannot be read or `against` does not
-    name it, DependencyError if a server fails.
+    with `against`, also the whole file, by a file of sha256sum or an in-toto statement, which must
+    be signed with the public `key` if there is one; or what is in it, by a lock. What is damaged
+    or differs is in the result. Raises InputError if the source cannot be read, `against` does not
+    name it or is not signed with `key`, DependencyError if a server fails.
     """
+    lock = _lock(against, key)
     path = Path(source)
     is_file = is_url(source) or (path.exists() and not path.is_dir())
-    if against is not None and not is_file:
+    if against is not None and lock is None and not is_file:
         raise InputError(f"{source} is not one file, so it has no checksum in {against}")
-    sha256 = expected_digest(against, _name_of(source)) if against else ""
+    sha256 = expected_digest(against, _name_of(source), key) if against and not lock else ""
     if not is_url(source) and (path.is_dir() or not path.exists() or may_be_archive(path)):
         found = _stored_images(source, registries, reporter)
+        if found is not None and lock is not None:
+            return _with_check(found, _checked_cache(lock, source))
         if found is not None:
             return _with_checksum(found, path, sha256, reporter) if sha256 else found
     with scratch_folder() as scratch, ThreadPoolExecutor(1) as pool:
         opened = open_source(source, scratch=scratch, settings=registries, whole=True)
         stored = stored_content(source, opened)
         hashed = pool.submit(verified_bytes(opened.name, stored, sha256, QUIET)) if sha256 else None
-        result = verify_source(opened, scratch=scratch, reporter=reporter)
+        # All of it is read here, so it is not treated as a remote one.
+        inspected = inspect_volumes(replace(opened, remote=None), scratch=scratch)
+        result = verify_source(opened, inspected, scratch=scratch, reporter=reporter)
+        if opened.formats[:1] == ("ova",):
+            listed = manifest_problems(stored, name=opened.name)
+            found_here = (Finding(opened.name, each) for each in listed)
+            result = replace(result, problems=(*found_here, *result.problems))
+        if lock is not None:
+            result = _with_check(result, _checked_image(lock, opened, inspected))
         problems = hashed.result() if hashed else ()
     return replace(result, sha256=sha256, problems=(*problems, *result.problems))
+
+
+def _lock(against: Path | None, key: Path | None) -> Lock | None:
+    """Return the lock to compare with; None without one."""
+    if against is None:
+        if key is not None:
+            raise InputError(
+                "--key has no effect without --against",
+                hint="add --against with the bundle of a statement",
+            )
+        return None
+    if not is_lock(against):
+        return None
+    if key is not None:
+        raise InputError(f"{against} is a lock, which has no signature", hint="leave --key out")
+    from imager.app.lock.model import read_lock
+
+    return read_lock(against)
+
+
+def _checked_image(lock: Lock, opened: OpenedSource, inspected: Inspected) -> LockCheck:
+    from imager.app.verify_lock import LockedImage, check_image
+    from imager.image.inspect.caches import find_image_cache
+    from imager.image.inspect.digests import digests_inside
+    from imager.image.inspect.notes import Notes
+
+    found = find_image_cache(inspected.volumes, Notes())
+    cache = found[1] if found else None
+    files = digests_inside(opened, inspected)
+    return check_image(lock, LockedImage(inspected.inspection, files, cache))
+
+
+def _checked_cache(lock: Lock, source: str) -> LockCheck:
+    from imager.app.verify_lock import check_cache
+    from imager.cache.open import open_cache
+
+    place = Path(source)
+    if not place.exists() or not _is_cache(place):
+        raise UnsupportedError(
+            f"{source} is not compared with a lock",
+            hint="compare an image that was built, or an image cache on this machine",
+        )
+    return check_cache(lock, open_cache(place, fail=lambda _error: None).cache, source=source)
+
+
+def _with_check(found: Verified, check: LockCheck) -> Verified:
+    return replace(
+        found,
+        problems=(*found.problems, *check.problems),
+        unknown=(*found.unknown, *check.unknown),
+    )
 
 
 def _name_of(source: str) -> str:

@@ -18,7 +18,15 @@ def verify(
     source: Annotated[str, argument("SOURCE", SOURCE_HELP)],
     against: Annotated[
         Path | None,
-        option("FILE", "Also check the whole file: SHA256SUMS, or an in-toto statement."),
+        option(
+            "FILE",
+            "Also check the whole file: SHA256SUMS, or an in-toto statement; or what it was built "
+            "from: a lock.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        option("FILE", "Public key in PEM that the statement of --against must be signed with."),
     ] = None,
     *,
     registries: Registries,
@@ -33,7 +41,7 @@ def verify(
     from imager.cli.commands import raise_problems
 
     settings = None if Path(source).exists() else registries.settings()
-    found = verify_image(source, against, settings, display.reporter())
+    found = verify_image(source, against, settings, display.reporter(), key=key)
     if display.json_output or not found.problems:
         display.summary(_text, _json, found)
     problems = [f"{each.place}: {each.problem}" for each in found.problems]

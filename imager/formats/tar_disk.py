@@ -52,16 +52,40 @@ def find_tar_disk(archive: Content, *, name: str) -> TarDisk | None:
 
     `name` is for messages. Raises DamagedVolumeError.
     """
-    try:
-        members = list(_members(archive))
-        disks = [each for each in members if _is_disk(each)]
-        if not disks:
-            return None
-        content = _content(archive, disks[0])
-    except PARSER_ERRORS as error:
-        raise DamagedVolumeError(f"{name}: the tar is damaged: {error}") from error
+    members = _all_members(archive, name)
+    disks = [each for each in members if _is_disk(each)]
+    if not disks:
+        return None
+    content = _checked_content(archive, disks[0], name)
     is_ova = any(each.name.lower().endswith(".ovf") for each in members)
     return TarDisk(disks[0].name, content, tuple(each.name for each in disks[1:]), is_ova)
+
+
+def tar_files(archive: Content, *, name: str) -> Iterator[tuple[str, Content]]:
+    """Yield the name and content of each file in a tar, the first 1,000 at most.
+
+    `name` is for messages. Raises DamagedVolumeError.
+    """
+    for member in _all_members(archive, name):
+        yield member.name, _checked_content(archive, member, name)
+
+
+def _all_members(archive: Content, name: str) -> list[tarfile.TarInfo]:
+    try:
+        return list(_members(archive))
+    except PARSER_ERRORS as error:
+        raise _damaged(name, error) from error
+
+
+def _checked_content(archive: Content, member: tarfile.TarInfo, name: str) -> Content:
+    try:
+        return _content(archive, member)
+    except PARSER_ERRORS as error:
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> DamagedVolumeError:
+    return DamagedVolumeError(f"{name}: the tar is damaged: {error}")
 
 
 def _members(archive: Content) -> Iterator[tarfile.TarInfo]:

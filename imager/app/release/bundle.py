@@ -10,11 +10,9 @@ import base64
 import hashlib
 
 from imager.efi.detached import DetachedKey
+from imager.oci.cosign.claims import BUNDLE_TYPE, IN_TOTO
 from imager.oci.digest import Digest
 from imager.oci.documents import dump_json
-
-_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-_STATEMENT = "application/vnd.in-toto+json"
 
 
 def message_bundle(digest: Digest, key: DetachedKey) -> bytes:
@@ -29,11 +27,11 @@ def message_bundle(digest: Digest, key: DetachedKey) -> bytes:
 
 def statement_bundle(statement: bytes, key: DetachedKey) -> bytes:
     """Return the bundle of an in-toto statement, which is in it; raises as `message_bundle`."""
-    kind = _STATEMENT.encode()
+    kind = IN_TOTO.encode()
     signed = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(statement), statement)
     envelope = {
         "payload": _base64(statement),
-        "payloadType": _STATEMENT,
+        "payloadType": IN_TOTO,
         "signatures": [{"sig": _base64(key.sign(hashlib.sha256(signed).digest()))}],
     }
     return _bundle(key, "dsseEnvelope", envelope)
@@ -42,7 +40,7 @@ def statement_bundle(statement: bytes, key: DetachedKey) -> bytes:
 def _bundle(key: DetachedKey, kind: str, signed: object) -> bytes:
     hint = _base64(hashlib.sha256(key.public_der).digest())
     material = {"publicKey": {"hint": hint}}
-    value = {"mediaType": _BUNDLE, "verificationMaterial": material, kind: signed}
+    value = {"mediaType": BUNDLE_TYPE, "verificationMaterial": material, kind: signed}
     return dump_json(value) + b"\n"
 
 

@@ -20,7 +20,7 @@ from imager.content.tree import File
 from imager.formats.initramfs import is_initramfs
 from imager.formats.xfs.read import check_xfs
 from imager.image.inspect.caches import find_image_cache
-from imager.image.inspect.inspection import inspect_volumes
+from imager.image.inspect.inspection import Inspected
 from imager.image.inspect.model import Finding, Unknown
 from imager.image.inspect.notes import Notes
 from imager.image.inspect.source import OpenedSource
@@ -52,13 +52,13 @@ class Verified:
     unknown: tuple[Unknown, ...] = ()
 
 
-def verify_source(opened: OpenedSource, *, scratch: Path, reporter: Reporter) -> Verified:
-    """Verify an image; `scratch` is a folder for temporary files.
+def verify_source(
+    opened: OpenedSource, inspected: Inspected, *, scratch: Path, reporter: Reporter
+) -> Verified:
+    """Verify an inspected image; `scratch` is a folder for temporary files.
 
     What is damaged is in the result. Raises OutputError or OSError if the source cannot be read.
     """
-    # All of it is read here, so it is not treated as a remote one.
-    inspected = inspect_volumes(replace(opened, remote=None), scratch=scratch)
     inspection = inspected.inspection
     notes = Notes()
     content = opened.content

@@ -14,12 +14,13 @@ from imager.oci.digest import Digest
 from imager.oci.documents import Fields, load_fields
 
 IN_TOTO = "application/vnd.in-toto+json"
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _CERTIFICATES = frozenset({"certificate", "x509CertificateChain"})
 _MOST_SUBJECTS = 1024  # as in sigstore-go
 # Both spellings of version 0.3; Talos and cosign do not accept older bundles beside an image.
 _BUNDLE_TYPES = frozenset(
     {
-        "application/vnd.dev.sigstore.bundle.v0.3+json",
+        BUNDLE_TYPE,
         "application/vnd.dev.sigstore.bundle+json;version=0.3",
     }
 )

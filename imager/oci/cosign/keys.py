@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-_WRONG_KEY = "it was not made with the policy's key, or not for these bytes"
+_WRONG_KEY = "it was not made with the given key, or not for these bytes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ class Case:
         return self.accepted if self.by_cosign is None else self.by_cosign
 
 
-WRONG_KEY = "it was not made with the policy's key"
+WRONG_KEY = "it was not made with the given key"
 OTHER_IMAGE = "it is for another image"
 LATE = NOW + timedelta(hours=1)
 

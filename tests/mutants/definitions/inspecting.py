@@ -8,6 +8,7 @@ _UNIT = "tests/unit/test_inspect.py"
 _REMOTE = "tests/unit/test_inspect_remote.py"
 _ORACLE = "tests/oracle/test_inspect_oracle.py"
 _MAKERS = "tests/oracle/test_other_makers.py"
+_AGAINST = "tests/oracle/test_verify_against.py"
 _XFS = "tests/oracle/test_xfs_read.py"
 
 MUTANTS = (
@@ -108,5 +109,33 @@ MUTANTS = (
         "if uses[digest] == 1)",
         "if uses[digest])",
         f"{_UNIT}::test_what_images_of_a_cache_share",
+    ),
+    Mutant(
+        "any key may have signed a statement",
+        "imager/image/inspect/against.py",
+        "            reasons.append(error.message)",
+        "            return",
+        f"{_AGAINST}::test_the_verdicts_are_those_of_cosign[ecdsa]",
+    ),
+    Mutant(
+        "an image without an initramfs of the lock passes",
+        "imager/app/verify_lock.py",
+        'case InputKind.BOOT_ASSET, "initramfs.xz":',
+        'case InputKind.BOOT_ASSET, "initramfs":',
+        f"{_AGAINST}::test_an_image_is_what_its_lock_pins",
+    ),
+    Mutant(
+        "images that a lock does not have are left out",
+        "imager/app/verify_lock.py",
+        "for name in sorted(pinned.keys() | there.keys()):",
+        "for name in sorted(pinned.keys()):",
+        f"{_AGAINST}::test_a_cache_is_what_a_lock_of_images_pins",
+    ),
+    Mutant(
+        "the manifest of an OVA is not compared",
+        "imager/formats/ova_manifest.py",
+        "elif hash_content(files[file], kind.lower()).hex() != digest.lower():",
+        "elif not hash_content(files[file], kind.lower()):",
+        "tests/unit/test_ova_manifest.py::test_a_changed_disk_of_an_ova_is_a_problem",
     ),
 )
