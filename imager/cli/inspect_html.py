@@ -10,17 +10,27 @@ from imager.cli.inspect_text import inspection_json
 from imager.image.inspect.model import Inspection, UkiInfo
 from imager.support.units import format_size
 
+# Words up to here, such as a UUID, are not broken.
+_LONGEST_WORD = 36
+# Cells such as sizes stay on one line.
+_SHORTEST = 12
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
 body { max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-svg { max-width: 100%; height: auto; border: 1px solid #d1d5db; border-radius: 6px; }
+h1 { font-size: 1.6rem; overflow-wrap: anywhere; }
 h2 { margin: 2rem 0 .5rem; font-size: 1.2rem; }
+h3 { margin: 1.2rem 0 .3rem; font-size: 1rem; }
+svg { box-sizing: border-box; width: 100%; min-width: 40rem; height: auto;
+      border: 1px solid #8886; border-radius: 6px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; vertical-align: top; }
 th { border-bottom: 2px solid #9ca3af; white-space: nowrap; }
-td { border-bottom: 1px solid #e5e7eb; overflow-wrap: anywhere; }
+td { border-bottom: 1px solid #8885; }
+td.short { white-space: nowrap; }
+td.long { overflow-wrap: anywhere; min-width: 15rem; }
 .bad { color: #b91c1c; }
+@media (prefers-color-scheme: dark) { .bad { color: #f87171; } }
 pre { overflow-x: auto; font-size: .8rem; }
 """.strip()
 
@@ -38,7 +48,7 @@ def inspection_html(found: Inspection) -> str:
         f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{text(title)}</h1>",
         f"<p>{text(' > '.join(found.source.formats))}</p>" if found.source.formats else "",
-        inspection_svg(found),
+        f"<div class='wide'>{inspection_svg(found)}</div>",
         *_tables(found),
         "<details><summary>JSON</summary><pre>",
         text_lines(json.dumps(inspection_json(found), indent=2)),
@@ -59,7 +69,7 @@ def _tables(found: Inspection) -> Iterator[str]:
         "Partitions",
         ("Number", "Offset", "Size", "Label", "Type", "UUID", "Flags"),
         (
-            (each.number, each.offset, each.size, each.label, each.type_name or each.type_id,
+            (each.number, each.offset, _size(each.size), each.label, each.type_name or each.type_id,
              each.uuid, " ".join(each.flags))
             for each in found.partitions
         ),
@@ -137,7 +147,7 @@ def _uki(uki: UkiInfo) -> Iterator[str]:
     title = f"Unified kernel image {uki.path}"
     yield from _table(title, ("Field", "Value"), uki.os_release.items())
     sections = ((each.name, _size(each.size)) for each in uki.sections)
-    yield from _table("Sections", ("Name", "Size"), sections)
+    yield from _table("Sections", ("Name", "Size"), sections, level=3)
     yield from _table(
         "Profiles",
         ("Id", "Title", "Arguments", "PCR 11", "Phases"),
@@ -146,22 +156,33 @@ def _uki(uki: UkiInfo) -> Iterator[str]:
              ", ".join(each.policy.phases) if each.policy else "")
             for each in uki.profiles
         ),
+        level=3,
     )  # fmt: skip
 
 
 def _table(
-    title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], *, kind: str = ""
+    title: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    kind: str = "",
+    level: int = 2,
 ) -> Iterator[str]:
     """Yield a table under a heading; nothing if it has no rows."""
-    lines = [
-        "<tr>" + "".join(f"<td>{text(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    ]
+    lines = ["<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows]
     if lines:
         mark = f" class='{kind}'" if kind else ""
-        yield f"<h2{mark}>{text(title)}</h2><div class='wide'><table>"
+        yield f"<h{level}{mark}>{text(title)}</h{level}><div class='wide'><table>"
         yield "<tr>" + "".join(f"<th>{text(head)}</th>" for head in heads) + "</tr>"
         yield from lines
         yield "</table></div>"
+
+
+def _cell(value: object) -> str:
+    shown = str(value)
+    is_long = any(len(word) > _LONGEST_WORD for word in shown.split())
+    kind = " class='long'" if is_long else " class='short'" if len(shown) <= _SHORTEST else ""
+    return f"<td{kind}>{text(shown)}</td>"
 
 
 def _size(size: int | None) -> str:

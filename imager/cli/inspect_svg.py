@@ -20,6 +20,13 @@ _COLORS = {
 }
 _PALETTE = ("#2563eb", "#059669", "#d97706", "#7c3aed", "#dc2626", "#0891b2", "#65a30d", "#db2777")
 _FONT = "font-family='system-ui, sans-serif'"
+# Characters of a wide font that fit beside what is on their right.
+_LONGEST_TITLE, _LONGEST_NAME = 72, 42
+# Attributes are for viewers without CSS; these rules win over them.
+_STYLE = (
+    "@media (prefers-color-scheme: dark) { .page { fill: #1f2937 } .ink { fill: #f3f4f6 } "
+    ".free { fill: #4b5563 } .line { stroke: #9ca3af } }"
+)
 
 
 def inspection_svg(found: Inspection) -> str:
@@ -30,9 +37,10 @@ def inspection_svg(found: Inspection) -> str:
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {height}' "
         f"width='{_WIDTH}' height='{height}' {_FONT}>",
         f"<title>{text(found.source.name)}</title>",
-        f"<rect width='{_WIDTH}' height='{height}' fill='#ffffff'/>",
-        f"<text x='{_MARGIN}' y='32' font-size='18' font-weight='600' fill='#111827'>"
-        f"{text(found.source.name)}, {format_size(found.size)}</text>",
+        f"<style>{_STYLE}</style>",
+        f"<rect class='page' width='{_WIDTH}' height='{height}' fill='#ffffff'/>",
+        f"<text class='ink' x='{_MARGIN}' y='32' font-size='18' font-weight='600' fill='#111827'>"
+        f"{text(shortened(found.source.name, _LONGEST_TITLE))}, {format_size(found.size)}</text>",
         *_bar(regions),
         *_legend(regions),
         "</svg>",
@@ -45,9 +53,21 @@ def text(value: str) -> str:
     return escape(printable(value).replace("\n", " "))
 
 
+def shortened(value: str, most: int) -> str:
+    """Return text of at most `most` characters: of a longer one its beginning and its end."""
+    if len(value) <= most:
+        return value
+    end = most // 2
+    return f"{value[: most - end - 1]}\u2026{value[-end:]}"
+
+
 def color(number: int, region: Region) -> str:
     """Return the colour of a region."""
     return _COLORS.get(region.kind) or _PALETTE[number % len(_PALETTE)]
+
+
+def _class(region: Region) -> str:
+    return "free line" if region.kind == "free" else "line"
 
 
 def widths(regions: Sequence[Region], total: float) -> list[float]:
@@ -71,7 +91,8 @@ def _bar(regions: Sequence[Region]) -> Iterator[str]:
         if region.used is not None and region.kind != "free":
             label += f", {format_size(region.used)} used"
         yield f"<g><title>{text(label)}</title>"
-        yield _box(left, width, fill, f"fill-opacity='{opacity}' stroke='#374151'")
+        outline = f"class='{_class(region)}' fill-opacity='{opacity}' stroke='#374151'"
+        yield _box(left, width, fill, outline)
         if share:
             yield _box(left, max(width * min(share, 1.0), 1.0), fill, "")
         yield "</g>"
@@ -91,8 +112,8 @@ def _legend(regions: Sequence[Region]) -> Iterator[str]:
         y = top + number * _ROW
         used = "" if region.used is None or region.kind == "free" else format_size(region.used)
         yield (
-            f"<rect x='{_MARGIN}' y='{y}' width='12' height='12' fill='{color(number, region)}' "
-            "stroke='#374151'/>"
+            f"<rect class='{_class(region)}' x='{_MARGIN}' y='{y}' width='12' height='12' "
+            f"fill='{color(number, region)}' stroke='#374151'/>"
         )
         for x, value, anchor in (
             (_MARGIN + 22, region.name, "start"),
@@ -101,6 +122,6 @@ def _legend(regions: Sequence[Region]) -> Iterator[str]:
             (_WIDTH - _MARGIN, f"{used} used" if used else "", "end"),
         ):
             yield (
-                f"<text x='{x}' y='{y + 11}' font-size='13' fill='#111827' "
-                f"text-anchor='{anchor}'>{text(value[:60])}</text>"
+                f"<text class='ink' x='{x}' y='{y + 11}' font-size='13' fill='#111827' "
+                f"text-anchor='{anchor}'>{text(shortened(value, _LONGEST_NAME))}</text>"
             )

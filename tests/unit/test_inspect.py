@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import random
+import re
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
@@ -192,3 +193,20 @@ def test_text_and_pages_escape_what_images_say(images: dict[str, Path], tmp_path
         assert "<b>" not in page
         assert "&lt;b&gt;&#x27;&amp;.iso" in page
     assert json.loads(json.dumps(inspection_json(found)))["kind"] == "iso"
+
+
+def test_long_names_are_cut_in_pictures_and_words_are_not_broken(images: dict[str, Path]) -> None:
+    found = inspect_image(str(images["disk"]))
+    name = f"{'a' * 90}-{'z' * 90}.raw"
+    region = replace(found.regions[0], name="n" * 99)
+    found = replace(found, source=replace(found.source, name=name), regions=(region,))
+    picture, page = inspection_svg(found), inspection_html(found)
+    shown = re.findall("<text[^>]*>([^<]*)</text>", picture)
+    assert re.fullmatch(r"a+\u2026z+\.raw, [0-9.]+ MiB", shown[0])
+    assert re.fullmatch(r"n+\u2026n+", shown[1])
+    # The width of a letter is at most 0.7 of the size of the font, 18 and 13 pixels.
+    assert len(shown[0]) * 18 * 0.6 < 960
+    assert len(shown[1]) * 13 * 0.7 < 560 - 120
+    for uuid in {each.uuid for each in found.partitions}:
+        assert f"<td>{uuid}</td>" in page
+    assert "<td class='short'>64 MiB</td>" in page

@@ -138,4 +138,11 @@ MUTANTS = (
         "elif not hash_content(files[file], kind.lower()):",
         "tests/unit/test_ova_manifest.py::test_a_changed_disk_of_an_ova_is_a_problem",
     ),
+    Mutant(
+        "long names run out of the picture",
+        "imager/cli/inspect_svg.py",
+        "    if len(value) <= most:",
+        "    if value:",
+        f"{_UNIT}::test_long_names_are_cut_in_pictures_and_words_are_not_broken",
+    ),
 )
