@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
+from imager.app.attached import Attached, created, named_layers
 from imager.cache.files import FetchedFile, FileFetch
-from imager.image.published import is_artifact_type, names_beside
-from imager.oci.artifact import TITLE, PulledFile, titled_files
-from imager.oci.digest import Digest
-from imager.oci.endpoint import Endpoint
+from imager.image.published import names_beside
+from imager.oci.artifact import PulledFile, titled_files
 from imager.oci.errors import InvalidArtifactError
-from imager.oci.manifest import Descriptor, ImageManifest, Index, RawManifest
+from imager.oci.manifest import Descriptor, Index, RawManifest
 from imager.oci.platform import Platform
 from imager.oci.reference import Reference
-from imager.oci.referrers import subject_of
 from imager.oci.registry import RegistryClient
-from imager.oci.remote import RemoteImage
 from imager.oci.settings import RegistrySettings
-from imager.support.errors import DependencyError, InputError, UnsupportedError
 from imager.support.reporter import QUIET, Reporter
 from imager.support.units import count
 
 _MOST_FILES = 1000
-_MOST_ATTACHED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ def fetch_outputs(wanted: FetchOutputs, reporter: Reporter = QUIET) -> Fetched:
             )
         files = _files(root, str(reference))
         if wanted.beside:
-            files += _attached(_Attached(image, host, root.digest), files, reporter)
+            files += _attached(Attached(image, host, root.digest), files, reporter)
     fetch = FileFetch(
         image,
         files,
@@ -107,9 +103,7 @@ def _entry(index: Index, platform: Platform | None, where: str) -> Descriptor:
 
 def _files(root: RawManifest, where: str) -> tuple[PulledFile, ...]:
     """Return the files of an artifact, without layers that have no name, as oras does."""
-    layers: Sequence[Descriptor] = ()
-    if isinstance(root.document, ImageManifest):
-        layers = [layer for layer in root.document.layers if layer.annotation(TITLE)]
+    layers = named_layers(root)
     if not layers:
         raise InvalidArtifactError(
             f"{where} has no files: none of its layers has a name",
@@ -126,66 +120,36 @@ def _files(root: RawManifest, where: str) -> tuple[PulledFile, ...]:
     return files
 
 
-@dataclass(frozen=True, slots=True)
-class _Attached:
-    """The manifests in the repository of `image` whose subject is `subject`."""
-
-    image: RemoteImage
-    host: Endpoint
-    subject: Digest
-
-    def entries(self, reporter: Reporter) -> Iterator[Descriptor]:
-        """Yield the entries of the host's list and of the list under the fallback tag."""
-        try:
-            yield from self.image.referrers(self.subject, self.host)
-        except (InputError, UnsupportedError, DependencyError) as error:
-            # Some registries refuse paths that they do not know.
-            reporter.warn(f"attached files may be missing: {error.message}")
-        tag = replace(self.image.reference, tag=self.subject.file_name, digest=None)
-        tagged = replace(self.image, reference=tag).find_at(self.host)
-        if tagged is not None and isinstance(tagged.document, Index):
-            yield from tagged.document.manifests
-
-    def files(self, reporter: Reporter) -> Iterator[PulledFile]:
-        """Yield the named files of artifacts that may lie beside an output."""
-        found = {each.digest: each for each in self.entries(reporter)}.values()
-        known = [each for each in found if is_artifact_type(each.artifact_type)]
-        if len(known) > _MOST_ATTACHED:
-            raise InvalidArtifactError(
-                f"{self.image.reference} has {len(known)} attached files, more than "
-                f"{_MOST_ATTACHED}",
-                hint="fetch the outputs alone with --no-beside",
-            )
-        for each in known:
-            manifest = self.image.manifest(each.digest)
-            # Signatures of other tools have no name.
-            if subject_of(manifest) == self.subject and _has_names(manifest):
-                yield from _files(manifest, f"{self.image.reference.name}@{each.digest}")
-
-
-def _has_names(manifest: RawManifest) -> bool:
-    document = manifest.document
-    return isinstance(document, ImageManifest) and any(
-        layer.annotation(TITLE) for layer in document.layers
-    )
-
-
 def _attached(
-    attached: _Attached, outputs: Sequence[PulledFile], reporter: Reporter
+    attached: Attached, outputs: Sequence[PulledFile], reporter: Reporter
 ) -> tuple[PulledFile, ...]:
-    """Return the attached files that are named after one of `outputs`.
+    """Return the attached files that are named after one of `outputs`: of each name the newest.
 
-    Everybody who may push can attach files, so no name may be another file's.
+    Everybody who may push can attach files, so no name may be an output's.
     """
     allowed = set(chain.from_iterable(names_beside(str(each.path)) for each in outputs))
-    found: dict[str, PulledFile] = {}
-    for each in attached.files(reporter):
-        name = str(each.path)
-        if name not in allowed:
-            reporter.warn(f"left out {name[:80]}: it is attached, but not named after an output")
-        elif found.setdefault(name, each).layer.digest != each.layer.digest:
-            raise InvalidArtifactError(
-                f"{attached.image.reference} has two different files {name} attached",
-                hint="fetch the outputs alone with --no-beside, or remove one from the registry",
-            )
-    return tuple(found.values())
+    found: dict[str, list[tuple[datetime, PulledFile]]] = {}
+    for manifest in attached.manifests(reporter):
+        for each in _files(manifest, f"{attached.image.reference.name}@{manifest.digest}"):
+            name = str(each.path)
+            if name in allowed:
+                found.setdefault(name, []).append((created(manifest), each))
+            else:
+                reporter.warn(
+                    f"left out {name[:80]}: it is attached, but not named after an output"
+                )
+    return tuple(_newest(name, files, attached) for name, files in found.items())
+
+
+def _newest(
+    name: str, files: Sequence[tuple[datetime, PulledFile]], attached: Attached
+) -> PulledFile:
+    last = max(time for time, _ in files)
+    newest = {file.layer.digest: file for time, file in files if time == last}
+    if len(newest) > 1:
+        raise InvalidArtifactError(
+            f"{attached.image.reference} has two different files {name} attached, and neither is "
+            "newer",
+            hint="fetch the outputs alone with --no-beside, or remove one from the registry",
+        )
+    return next(iter(newest.values()))

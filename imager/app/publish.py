@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
+from imager.app.attached import CREATED, UNDATED, Attached, created, named_layers
 from imager.image.published import (
     ARTIFACT_TYPE,
     check_sums,
@@ -14,7 +16,7 @@ from imager.image.published import (
     media_type,
     names_beside,
 )
-from imager.oci.artifact import Artifact, ArtifactFile, hashed_file, is_title, unique_blobs
+from imager.oci.artifact import TITLE, Artifact, ArtifactFile, hashed_file, is_title, unique_blobs
 from imager.oci.attach import extended_index, tagged_index
 from imager.oci.manifest import RawManifest
 from imager.oci.platform import Platform
@@ -67,11 +69,12 @@ def publish_outputs(wanted: PublishOutputs, reporter: Reporter = QUIET) -> Publi
             check_sums(path, ((each.title, each.digest.hex) for each in (*files, *attached)))
     artifact = Artifact(ARTIFACT_TYPE, files)
     root = artifact.manifest()
+    client = RegistryClient.from_settings(wanted.registries)
+    there = _attached_before(root, target, client, reporter) if beside else {}
     notes = [
-        Artifact(kind_beside(path).artifact_type, [file], subject=root)
+        _note(kind_beside(path).artifact_type, file, root, there.get(file.title, ()))
         for path, file in zip(beside, attached, strict=True)
     ]
-    client = RegistryClient.from_settings(wanted.registries)
     plan = PushPlan(
         unique_blobs([artifact, *notes]),
         (root, *_index(root, wanted.platform, target, client)),
@@ -79,6 +82,40 @@ def publish_outputs(wanted: PublishOutputs, reporter: Reporter = QUIET) -> Publi
     )
     pushed = push(plan, target, client=client, options=wanted.options, reporter=reporter)
     return Published(pushed, files, attached)
+
+
+def _attached_before(
+    root: RawManifest, target: Reference, client: RegistryClient, reporter: Reporter
+) -> dict[str, list[RawManifest]]:
+    """Return what is attached to `root` in the registry already, by the names of the files."""
+    image = client.image(replace(target, tag="", digest=root.digest))
+    host = client.endpoints(target.registry)[-1]
+    found: dict[str, list[RawManifest]] = {}
+    if image.find_at(host) is None:
+        return found
+    for manifest in Attached(image, host, root.digest).manifests(reporter):
+        for layer in named_layers(manifest):
+            found.setdefault(layer.annotation(TITLE), []).append(manifest)
+    return found
+
+
+def _note(
+    kind: str, file: ArtifactFile, root: RawManifest, there: Sequence[RawManifest]
+) -> Artifact:
+    """Return the artifact of an attached file, dated if others of its name are `there`.
+
+    The newest of a name is fetched. One that is the newest already is pushed as it is there.
+    """
+    dates = {}
+    if there:
+        last = max(map(created, there))
+        newest = [each for each in there if created(each) == last]
+        is_same = all(
+            [layer.digest for layer in named_layers(each)] == [file.digest] for each in newest
+        )
+        time = last if is_same else datetime.now(UTC)
+        dates = {CREATED: time.isoformat()} if time > UNDATED else {}
+    return Artifact(kind, [file], dates, subject=root)
 
 
 def _sorted(paths: Iterable[Path], *, also_found: bool) -> tuple[list[Path], list[Path]]:

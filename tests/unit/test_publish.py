@@ -270,6 +270,37 @@ def test_only_files_named_after_an_output_are_attached(
     assert tree_files(tmp_path / "bare") == OUTPUTS
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_newest_of_several_attached_files_is_fetched(
+    registry: Registry, out: Path, tmp_path: Path, listed: bool
+) -> None:
+    """With the referrers API and without; and publishing it again adds nothing."""
+    if not listed:
+        without_referrers(registry)
+    name = "metal-amd64.iso.spdx.json"
+    for number, data in enumerate((b"first", b"second", b"second", b"first")):
+        (out / name).write_bytes(data)
+        published(registry, out)
+        before = len(registry.repository("a/b").manifests)
+        published(registry, out)
+        assert len(registry.repository("a/b").manifests) == before
+        fetched(registry, tmp_path / f"to{number}")
+        assert (tmp_path / f"to{number}" / name).read_bytes() == data
+
+
+def test_a_newer_file_than_two_of_the_same_age(
+    registry: Registry, out: Path, tmp_path: Path
+) -> None:
+    name = "metal-amd64.iso.spdx.json"
+    root = str(published(registry, out, beside=False).pushed.reference.digest)
+    (out / name).write_bytes(b"after two of others")
+    for data in (b"one", b"two"):
+        attached(registry, name, data, root)
+    published(registry, out)
+    fetched(registry, tmp_path / "last")
+    assert (tmp_path / "last" / name).read_bytes() == b"after two of others"
+
+
 def test_a_list_of_another_artifacts_referrers_is_not_believed(
     registry: Registry, out: Path, tmp_path: Path
 ) -> None:

@@ -76,13 +76,13 @@ MUTANTS = (
     Mutant(
         "any attached file is fetched",
         "imager/app/fetch.py",
-        "if name not in allowed:",
-        "if not name:",
+        "            if name in allowed:",
+        "            if name:",
         f"{_TESTS}::test_only_files_named_after_an_output_are_attached",
     ),
     Mutant(
         "what is attached to another artifact is fetched",
-        "imager/app/fetch.py",
+        "imager/app/attached.py",
         "if subject_of(manifest) == self.subject and",
         "if",
         f"{_TESTS}::test_a_list_of_another_artifacts_referrers_is_not_believed",
@@ -90,9 +90,23 @@ MUTANTS = (
     Mutant(
         "one of two attached files is chosen",
         "imager/app/fetch.py",
-        "elif found.setdefault(name, each).layer.digest != each.layer.digest:",
-        "elif not found.setdefault(name, each):",
+        "    if len(newest) > 1:",
+        "    if not newest:",
         f"{_TESTS}::test_only_files_named_after_an_output_are_attached",
+    ),
+    Mutant(
+        "the oldest attached file of a name is fetched",
+        "imager/app/fetch.py",
+        "    last = max(time for time, _ in files)",
+        "    last = min(time for time, _ in files)",
+        f"{_TESTS}::test_the_newest_of_several_attached_files_is_fetched[True]",
+    ),
+    Mutant(
+        "what is published again is dated again",
+        "imager/app/publish.py",
+        "        time = last if is_same else datetime.now(UTC)",
+        "        time = datetime.now(UTC)",
+        f"{_TESTS}::test_the_newest_of_several_attached_files_is_fetched[True]",
     ),
     Mutant(
         "an existing file is known by its size",
