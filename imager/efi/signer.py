@@ -32,6 +32,8 @@ HASHES = ("sha256", "sha384", "sha512")
 SMALLEST_KEY = 2048
 _NEW_KEYS = "make new keys: `imager secureboot gen-keys FOLDER`"
 _PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
+# Of cosign and of `skopeo generate-sigstore-key`, by an older and the present name.
+_SIGSTORE = re.compile(rb"-----BEGIN ENCRYPTED (?:COSIGN|SIGSTORE) PRIVATE KEY-----")
 _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
 
 
@@ -141,6 +143,12 @@ def load_private_key(path: Path) -> tuple[PrivateKeyTypes, tuple[str, ...]]:
     data, mode = read_limited(path, what="private key", hint=_NEW_KEYS)
     if not _PRIVATE.search(data):
         raise _no_key(path, data)
+    if _SIGSTORE.search(data):
+        raise UnsupportedError(
+            f"{path}: a key in cosign's own encrypted format is not supported",
+            hint="use one key for both: openssl ecparam -genkey -noout -name prime256v1 -out "
+            "key.pem; cosign import-key-pair --key key.pem",
+        )
     encrypted = any(mark in data for mark in _ENCRYPTED)
     passphrase = key_passphrase() if encrypted else None
     if encrypted and passphrase is None:

@@ -179,6 +179,16 @@ def test_what_is_no_key(
         load_key(path)
 
 
+@pytest.mark.parametrize("name", ["COSIGN", "SIGSTORE"])
+def test_keys_of_cosign_are_told_from_damaged_ones(name: str, tmp_path: Path) -> None:
+    """As `cosign generate-key-pair` writes them, today and before version 2.2."""
+    kind, path = f"ENCRYPTED {name} PRIVATE KEY", tmp_path / "cosign.key"
+    path.write_text(f"-----BEGIN {kind}-----\neyJrZGYiOnt9fQ==\n-----END {kind}-----\n")
+    with pytest.raises(UnsupportedError, match="in cosign's own encrypted format") as caught:
+        load_key(path)
+    assert "cosign import-key-pair --key key.pem" in caught.value.hint
+
+
 NO_CERTIFICATES = {
     "key": (lambda keys: keys.key.read_bytes(), "this is a private key, not"),
     "nothing": (lambda _: b"", "not an X.509 certificate"),
