@@ -18,11 +18,14 @@ import zstandard
 from imager.app.diff import compare_images
 from imager.app.files import FilesOf, list_files
 from imager.app.inspect import inspect_image
+from imager.app.lock.inputs import BuildInput, InputKind
+from imager.app.lock.model import Lock, lock_text
 from imager.app.verify import verify_image
 from imager.cli.inspect_html import inspection_html
 from imager.cli.inspect_text import inspection_text
 from imager.content.random_access import file_content
 from imager.content.reading import Sources
+from imager.oci.digest import Digest
 from imager.support.errors import ImagerError
 from imager.support.units import MIB
 from tests.lib.caches.caches import make_flat, make_layout
@@ -34,6 +37,16 @@ from tests.lib.volumes.sample_images import disk_formats, sample_images
 Place = tuple[Path, int]
 _STEP = 64
 _SECONDS = 10
+_PINNED = (
+    (InputKind.BOOT_ASSET, "vmlinuz"),
+    (InputKind.CERTIFICATE, "secureBootSigner"),
+    (InputKind.IMAGE_CACHE, "input.imageCache"),
+)
+LOCK = Lock(
+    imager="0",
+    profile={"output": {"kind": "iso"}},
+    inputs=tuple(BuildInput(kind, name, "", Digest("1" * 64)) for kind, name in _PINNED),
+)
 _MEMORY = 256 * MIB
 # The tables of disk image formats: what is behind them is the disk, which is damaged on its own.
 _TABLES = {"qcow2": 0x60000, "vhd": 0x60000, "ova": 0x60000, "vmdk": 0x60000}
@@ -51,6 +64,8 @@ def written_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         (vmdk,) = (name for name in ova.getnames() if name.endswith(".vmdk"))
         ova.extract(vmdk, folder, filter="data")
     images["vmdk"] = folder / vmdk
+    images["lock"] = folder / "imager.lock"
+    images["lock"].write_text(lock_text(LOCK))
     iso = images["iso"].read_bytes()
     images["layout"] = make_layout(cache, folder / "layout", codec="gzip")
     images["archive"] = make_archive(cache, folder / "archive", layout=True, codec="zstd")
@@ -74,7 +89,7 @@ def written_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 )
 def test_damage_is_neither_an_error_nor_slow(images: dict[str, Path], kind: str) -> None:
     """Edits at random places that are not zero; their number alone decides what they are."""
-    path = images[kind]
+    path, lock = images[kind], images["lock"]
     places = list(used_places(path, kind))
     faults: dict[str, str] = {}
     for number in range(edit_count(200)):
@@ -87,7 +102,7 @@ def test_damage_is_neither_an_error_nor_slow(images: dict[str, Path], kind: str)
             with edited(edits), bounded(_SECONDS, _MEMORY):
                 inspect(path)
                 if number % 4 == 0:
-                    read_files(path)
+                    read_files(path, lock)
         except Exception as error:  # each kind of fault once, with the edit that shows it
             *_, last = traceback.extract_tb(error.__traceback__)
             where = f"{last.filename}:{last.lineno}"
@@ -108,11 +123,11 @@ def inspect(path: Path) -> None:
         assert inspection_html(found).encode()
 
 
-def read_files(path: Path) -> None:
+def read_files(path: Path, lock: Path) -> None:
     """Read all that can be read of a damaged image: no error but those of damage may come."""
     for read in (
         lambda: list_files(FilesOf(str(path)), recursive=True),
-        lambda: verify_image(str(path)),
+        lambda: verify_image(str(path), lock),
         lambda: compare_images(str(path), str(path), structure=True),
     ):
         with suppress(ImagerError):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 
 from imager.content.extents import Content
 from imager.content.random_access import ContentReader
 from imager.content.reading import hash_content
 from imager.content.tree import File
 from imager.efi.measured import pe_sections
+from imager.efi.uki import Section
 from imager.formats.initramfs import find_archives
 from imager.image.inspect.inspection import Inspected
+from imager.image.inspect.notes import Notes
 from imager.image.inspect.source import OpenedSource
 from imager.image.inspect.volumes import whole_tree
 from imager.oci.digest import Digest
-from imager.support.errors import ImagerError
 from imager.talos.constants import CACHE_FOLDER
 
 _IN_CACHE = ("blob/", "manifests/", f"{CACHE_FOLDER}/")
@@ -35,9 +37,9 @@ def digests_inside(opened: OpenedSource, inspected: Inspected) -> dict[Digest, s
     found: dict[Digest, str] = {}
     left = _MOST_READ * opened.content.size
     for place, content in _contents(opened, inspected):
+        if content.size > left:
+            continue
         left -= content.size
-        if left < 0:
-            break
         found.setdefault(Digest(hash_content(content).hex()), place)
     return found
 
@@ -57,20 +59,18 @@ def _files(opened: OpenedSource, inspected: Inspected) -> Iterator[tuple[str, Fi
     if not inspected.volumes:
         yield opened.short_name, File(opened.short_name, opened.content)
     for volume in inspected.volumes:
-        try:
-            files: Iterable[File] = whole_tree(volume).files
-        except ImagerError:
-            continue
+        files: Iterable[File] = ()
+        with _ignored(volume.place):
+            files = whole_tree(volume).files
         for file in files:
             if not file.path.startswith(_IN_CACHE):
                 yield f"{volume.place}: {file.path}", file
 
 
 def _sections(place: str, file: File) -> Iterator[tuple[str, Content]]:
-    try:
+    sections: Iterable[Section] = ()
+    with _ignored(place):
         sections = pe_sections(file.content, name=place)
-    except ImagerError:
-        return
     for section in sections:
         name = f"{place} {section.name}"
         if section.name == _PCR_KEY:
@@ -83,13 +83,16 @@ def _sections(place: str, file: File) -> Iterator[tuple[str, Content]]:
 
 def _beginnings(place: str, content: Content) -> Iterator[tuple[str, Content]]:
     """Yield what an initramfs was before archives were appended to it."""
-    try:
-        with ContentReader(content) as reader:
-            ends = [archive.end for archive in find_archives(reader)]
-    except ImagerError:
-        return
+    ends: list[int] = []
+    with _ignored(place), ContentReader(content) as reader:
+        ends += (archive.end for archive in find_archives(reader))
     for end in ends[:-1]:
         yield f"{place}, first {end} bytes", content.slice(0, end)
+
+
+def _ignored(place: str) -> AbstractContextManager[None]:
+    """Return a block that damage ends: a verification reports it elsewhere."""
+    return Notes().reading(place)
 
 
 def _public_key(place: str, content: Content) -> Iterator[tuple[str, Content]]:
