@@ -3,9 +3,10 @@
 Only what a superblock says is used, so this is fast for volumes of any size; FAT has its free space
 in its allocation table. A damaged superblock is a problem of the result, not an error.
 
-Superblocks: ext4, XFS, squashfs and Btrfs as in Linux (fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h,
-fs/squashfs/squashfs_fs.h, fs/btrfs/fs.h), ISO 9660 as in ECMA-119, NTFS and exFAT as Microsoft
-documents them, swap as in mm/swapfile.c, LUKS as in the LUKS2 specification.
+Superblocks: ext4, XFS, squashfs, Btrfs and erofs as in Linux (fs/ext4/ext4.h,
+fs/xfs/libxfs/xfs_format.h, fs/squashfs/squashfs_fs.h, fs/btrfs/fs.h, fs/erofs/erofs_fs.h),
+ISO 9660 as in ECMA-119, NTFS and exFAT as Microsoft documents them, swap as in mm/swapfile.c, LUKS
+as in the LUKS2 specification, LVM as in its lib/format_text/layout.h.
 """
 
 from __future__ import annotations
