@@ -8,30 +8,29 @@ of other bytes run beside it.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import struct
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from imager.content.compression import StreamReader
 from imager.content.copier import PAGE, Progress, write_all, write_errors, write_extents
-from imager.content.digests import Check, mismatch, run_checks
-from imager.content.extents import Content, Extent, FileRange, Source, StreamRange, advanced
-from imager.content.reading import Sources, read_stream, zeros
+from imager.content.digests import Check, run_checks
+from imager.content.extents import Content, Extent, FileRange, StreamRange
+from imager.content.matching import HashedFile, Hashing, match
+from imager.content.reading import Sources, read_stream
 from imager.support.workers import Work, usable_cores
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 # It stays in a core's cache between the read, the hash and the write.
 _CHUNK = 256 << 10
 # Pieces of files that wait to be written: with more, memory is given back and asked for again.
 _MOST_WAITING = 4
+# Files are written together up to so many bytes, and so many of them.
+_BATCH = 8 << 20
+_MOST_IN_BATCH = 500
 # Pieces of a stream that wait for their hash.
 _MOST_HASHED_LATER = 16
 # More than a disk can serve well.
@@ -40,41 +39,24 @@ _MOST_JOBS = 4
 _FICLONERANGE = 0x4020940D
 
 
-@dataclass(slots=True)
-class _Hashing:
-    """The digest of a check so far, and how many bytes are missing."""
-
-    check: Check
-    left: int
-    hash: _Hash = field(default_factory=hashlib.sha256)
-
-    def update(self, piece: bytes | int) -> int:
-        """Add the next bytes, or the length of a hole, and return how many they are.
-
-        Raises InputError after the last ones if the digest is another.
-        """
-        count = 0
-        for data in zeros(piece) if isinstance(piece, int) else (piece,):
-            self.hash.update(data)
-            count += len(data)
-        self.left -= count
-        if not self.left:
-            self.finish()
-        return count
-
-    def finish(self) -> None:
-        """Raise InputError if bytes are missing or the digest is another."""
-        if self.left or self.hash.hexdigest() != self.check.sha256:
-            raise mismatch(self.check)
-
-
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """The descriptor of a file or device, and what its writers share: their threads too."""
+    """The descriptor of a file or device, and what its writers share.
+
+    Each of the threads of `pool` takes one of `tasks` after another.
+    """
 
     target: int
     work: Work
     pool: ThreadPoolExecutor
+    tasks: deque[_Task]
+
+    def next_task(self) -> _Task | None:
+        """Take a task; None if there is none left."""
+        try:
+            return self.tasks.popleft()
+        except IndexError:
+            return None
 
     def write(self, data: memoryview, position: int) -> None:
         """Write bytes at `position`; raises CancelledError once another thread has failed."""
@@ -82,7 +64,7 @@ class _Output:
         write_all(self.target, data, position)
 
 
-_Write = Callable[[_Output], None]
+_Task = Callable[[_Output], None]
 
 
 def write_checked(
@@ -93,9 +75,10 @@ def write_checked(
     `progress` is called by one thread at a time. Raises InputError if a check fails, and what
     `write_extents` raises; no thread writes to `target` any more then.
     """
-    with ThreadPoolExecutor(min(usable_cores(), _MOST_JOBS), "copy") as pool:
-        output = _Output(target, Work(progress), pool)
-        running = [pool.submit(_run, write, output) for write in _writes(content, checks)]
+    jobs = min(usable_cores(), _MOST_JOBS)
+    with ThreadPoolExecutor(jobs, "copy") as pool:
+        output = _Output(target, Work(progress), pool, deque(_tasks(content, checks)))
+        running = [pool.submit(_run_tasks, output) for _ in range(jobs)]
         try:
             for each in as_completed(running):
                 each.result()
@@ -104,76 +87,22 @@ def write_checked(
             raise
 
 
-def _run(write: _Write, output: _Output) -> None:
-    output.work.check()
+def _run_tasks(output: _Output) -> None:
     with write_errors():
-        write(output)
+        while (task := output.next_task()) is not None:
+            output.work.check()
+            task(output)
 
 
-def _writes(content: Content, checks: Sequence[Check]) -> Iterator[_Write]:
+def _tasks(content: Content, checks: Sequence[Check]) -> Iterator[_Task]:
     """Yield functions that together write `content` and run `checks`, the longest first."""
-    files, hashed, alone = _matched(content, checks)
-    streams: dict[StreamRange, list[Extent]] = defaultdict(list)
-    rest: list[Extent] = []
-    for extent in content.extents:
-        if isinstance(extent.source, StreamRange):
-            streams[extent.source.stream].append(extent)
-        elif extent not in hashed:
-            rest.append(extent)
-    for stream, extents in streams.items():
-        yield partial(_write_stream, stream, extents, hashed)
-    for parts in sorted(files, key=lambda parts: -hashed[parts[0]].left):
-        yield partial(_write_file, parts, hashed[parts[0]])
-    yield partial(_write_rest, Content(content.size, tuple(rest)))
-    yield lambda output: run_checks(alone, cancel=output.work.cancel)
-
-
-def _matched(
-    content: Content, checks: Iterable[Check]
-) -> tuple[list[list[Extent]], Mapping[Extent, _Hashing], list[Check]]:
-    """Find the extents that checks are about.
-
-    Returns those of each check of files in its order, the hash of each extent, also of streams, and
-    the checks of which not all bytes are written, or not in one pass.
-    """
-    places: dict[Source, Extent] = {}
-    for extent in content.extents:
-        if isinstance(extent.source, FileRange | StreamRange):
-            places[extent.source] = extent
-    files: list[list[Extent]] = []
-    hashed: dict[Extent, _Hashing] = {}
-    alone: list[Check] = []
-    for check in checks:
-        found = _extents_of(check, places)
-        if not found:
-            alone.append(check)
-            continue
-        hashing = _Hashing(check, check.content.size)
-        hashed |= dict.fromkeys(found, hashing)
-        for extent in found:
-            del places[extent.source]
-        if not isinstance(check.source, StreamRange):
-            files.append(found)
-    return files, hashed, alone
-
-
-def _extents_of(check: Check, places: Mapping[Source, Extent]) -> list[Extent]:
-    """Return the extents that are the bytes of a check, in order; none if not all are there."""
-    if check.content.data_size < check.content.size:
-        return []
-    found: list[Extent] = []
-    for wanted in check.content.extents:
-        # A stream is read in its own order.
-        if not isinstance(wanted.source, FileRange) and check.source is None:
-            return []
-        source, left = wanted.source, wanted.length
-        while left:
-            extent = places.get(source)
-            if extent is None or extent.length > left:
-                return []
-            found.append(extent)
-            source, left = advanced(source, extent.length), left - extent.length
-    return found
+    found = match(content, checks)
+    for stream, extents in found.streams.items():
+        yield partial(_write_stream, stream, extents)
+    for files in _batches(sorted(found.files, key=lambda file: -file.size)):
+        yield partial(_write_files, files)
+    yield partial(_write_rest, Content(content.size, tuple(found.rest)))
+    yield lambda output: run_checks(found.alone, cancel=output.work.cancel)
 
 
 def _write_rest(content: Content, output: _Output) -> None:
@@ -184,28 +113,40 @@ def _write_rest(content: Content, output: _Output) -> None:
     write_extents(content, output.target, progress=advance)
 
 
-def _write_file(extents: Sequence[Extent], hashing: _Hashing, output: _Output) -> None:
+def _batches(files: Iterable[HashedFile]) -> Iterator[list[HashedFile]]:
+    """Yield the files in groups: small ones together, since each task costs time by itself."""
+    batch: list[HashedFile] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        size += file.size
+        if size >= _BATCH or len(batch) == _MOST_IN_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write_files(files: Sequence[HashedFile], output: _Output) -> None:
     with Sources() as sources, _helped(output) as write:
-        for extent in extents:
-            if isinstance(extent.source, FileRange):
-                path, offset = extent.source.path, extent.source.offset
+        for file in files:
+            for source, extent in file.extents:
+                there = extent.offset + _share(source, extent, sources, output.target)
                 position = extent.offset
-                there = position + _share(sources.open(path), offset, output.target, extent)
-                for piece in sources.read(path, offset, extent.length, _CHUNK):
-                    count = hashing.update(piece)
+                for piece in sources.read(source.path, source.offset, extent.length, _CHUNK):
+                    count = file.hashing.update(piece)
                     if isinstance(piece, bytes):
                         write(memoryview(piece)[max(there - position, 0) :], max(position, there))
                     position += count
                     output.work.advance(count)
-    hashing.finish()
+            file.hashing.finish()
 
 
 @contextmanager
 def _helped(output: _Output) -> Iterator[Callable[[memoryview, int], None]]:
-    """Yield `output.write`, which threads that have nothing else to do run, if there are any.
+    """Yield `output.write`, which threads without a task run, once there are any.
 
-    In the pool all files come before the first piece. The end of the block waits for the pieces
-    that others have begun, and writes the rest.
+    The end of the block waits for the pieces that others have begun, and writes the rest.
     """
     waiting: deque[tuple[Future[None], Callable[[], None]]] = deque()
 
@@ -220,7 +161,8 @@ def _helped(output: _Output) -> Iterator[Callable[[memoryview, int], None]]:
         write_it = partial(output.write, data, position)
         while waiting and waiting[0][0].done():
             end_first()
-        if len(waiting) < _MOST_WAITING:
+        # The pool would keep pieces in memory that wait behind its tasks.
+        if not output.tasks and len(waiting) < _MOST_WAITING and len(data) == _CHUNK:
             waiting.append((output.pool.submit(write_it), write_it))
         else:
             write_it()
@@ -230,16 +172,17 @@ def _helped(output: _Output) -> Iterator[Callable[[memoryview, int], None]]:
         end_first()
 
 
-def _share(source: int, offset: int, target: int, extent: Extent) -> int:
+def _share(source: FileRange, extent: Extent, sources: Sources, target: int) -> int:
     """Let the file `target` share whole pages with `source`, and return how many bytes.
 
     None where the file system cannot, or between two of them.
     """
     length = extent.length // PAGE * PAGE
-    if not length or offset % PAGE or extent.offset % PAGE:
+    if not length or source.offset % PAGE or extent.offset % PAGE:
         return 0
+    descriptor = sources.open(source.path)
     try:
-        span = struct.pack("=qQQQ", source, offset, length, extent.offset)
+        span = struct.pack("=qQQQ", descriptor, source.offset, length, extent.offset)
         fcntl.ioctl(target, _FICLONERANGE, span)
     except OSError:
         return 0
@@ -247,21 +190,11 @@ def _share(source: int, offset: int, target: int, extent: Extent) -> int:
 
 
 def _write_stream(
-    stream: StreamRange,
-    extents: Sequence[Extent],
-    hashed: Mapping[Extent, _Hashing],
-    output: _Output,
+    stream: StreamRange, extents: Sequence[tuple[int, Extent, Hashing | None]], output: _Output
 ) -> None:
     """Write all extents of a stream in its order; another thread hashes them."""
-    in_order = [
-        (extent.source.offset, extent)
-        for extent in extents
-        if isinstance(extent.source, StreamRange)
-    ]
-    in_order.sort(key=lambda item: item[0])
     with StreamReader.of(stream) as reader, _following() as follow:
-        for offset, extent in in_order:
-            hashing = hashed.get(extent)
+        for offset, extent, hashing in extents:
             position = extent.offset
             for piece in read_stream(reader, offset, extent.length, _CHUNK):
                 if hashing:
@@ -269,8 +202,8 @@ def _write_stream(
                 output.write(memoryview(piece), position)
                 position += len(piece)
                 output.work.advance(len(piece))
-    for extent in extents:
-        if hashing := hashed.get(extent):
+    for _, _, hashing in extents:
+        if hashing:
             hashing.finish()
 
 

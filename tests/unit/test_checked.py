@@ -37,6 +37,7 @@ def _small_pieces() -> Iterator[None]:
     """Let even short extents be several pieces, and the hash of a stream wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_CHUNK", PIECE)
+        patch.setattr(module, "_BATCH", PIECE)
         patch.setattr(module, "_MOST_WAITING", 2)
         patch.setattr(module, "_MOST_HASHED_LATER", 2)
         yield
