@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +186,24 @@ def test_the_first_error_ends_all(sources: Sources, tmp_path: Path) -> None:
         last = sources.data[200_000 - PIECE : 200_000]
         assert last not in (tmp_path / "out").read_bytes()
     assert not [each.name for each in threading.enumerate() if each.name.startswith("copy")]
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
+    """Pieces must not wait behind the files of other threads."""
+    files = [tmp_path / str(number) for number in range(200)]
+    for path in files:
+        path.write_bytes(bytes([1]) * (4 * PIECE))
+    contents = [Content.of_file(path) for path in files]
+    digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
+    checks = [Check("it", content, digest) for content in contents]
+    tracemalloc.start()
+    try:
+        with (tmp_path / "out").open("wb") as file:
+            write_checked(Content.concat(contents), file.fileno(), checks, progress=lambda _: None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 200 * PIECE
 
 
 def test_a_damaged_stream(sources: Sources, tmp_path: Path) -> None:

@@ -65,6 +65,13 @@ MUTANTS = (
         f"{_CHECKED}::test_holes_are_hashed_as_zeros_and_stay_holes",
     ),
     Mutant(
+        "pieces wait in memory behind the files",
+        "imager/content/checked.py",
+        "if not output.tasks and len(waiting)",
+        "if len(waiting)",
+        f"{_CHECKED}::test_memory_does_not_grow_with_the_number_of_files",
+    ),
+    Mutant(
         "threads go on after an error",
         "imager/content/checked.py",
         "            output.work.cancel.set()\n",
