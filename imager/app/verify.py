@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from imager.image.inspect.verify import Verified, of_cache, verified_bytes, veri
 from imager.support.errors import InputError, UnsupportedError
 from imager.support.partials import scratch_folder
 from imager.support.reporter import QUIET, Reporter
+from imager.support.workers import worker_pool
 
 if TYPE_CHECKING:
     from imager.app.lock.model import Lock
@@ -57,7 +57,7 @@ def verify_image(
             return _with_check(found, _checked_cache(lock, source))
         if found is not None:
             return _with_checksum(found, path, sha256, reporter) if sha256 else found
-    with scratch_folder() as scratch, ThreadPoolExecutor(1) as pool:
+    with scratch_folder() as scratch, worker_pool(1, "hash") as pool:
         opened = open_source(source, scratch=scratch, settings=registries, whole=True)
         stored = stored_content(source, opened)
         hashed = pool.submit(verified_bytes(opened.name, stored, sha256, QUIET)) if sha256 else None

@@ -76,15 +76,12 @@ def write_checked(
     `write_extents` raises; no thread writes to `target` any more then.
     """
     jobs = min(usable_cores(), _MOST_JOBS)
-    with ThreadPoolExecutor(jobs, "copy") as pool:
-        output = _Output(target, Work(progress), pool, deque(_tasks(content, checks)))
+    work = Work(progress)
+    with ThreadPoolExecutor(jobs, "copy") as pool, work.cancel:
+        output = _Output(target, work, pool, deque(_tasks(content, checks)))
         running = [pool.submit(_run_tasks, output) for _ in range(jobs)]
-        try:
-            for each in as_completed(running):
-                each.result()
-        except BaseException:
-            output.work.cancel.set()
-            raise
+        for each in as_completed(running):
+            each.result()
 
 
 def _run_tasks(output: _Output) -> None:

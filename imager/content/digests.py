@@ -75,19 +75,15 @@ def checking(checks: Sequence[Check]) -> Iterator[Callable[[], None]]:
     Yields a function that raises InputError if a check has failed; leaving the block raises it
     too. When the block itself fails, the checks are cancelled.
     """
-    cancel = Cancel()
-    with ThreadPoolExecutor(1, "check") as pool:
+    with ThreadPoolExecutor(1, "check") as pool, Cancel() as cancel:
         running: Future[None] = pool.submit(run_checks, checks, cancel=cancel)
 
         def raise_failed() -> None:
             if running.done():
                 running.result()
 
-        try:
-            yield raise_failed
-            running.result()
-        finally:
-            cancel.set()
+        yield raise_failed
+        running.result()
 
 
 def run_checks(checks: Sequence[Check], *, cancel: Cancel | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -23,7 +22,7 @@ from imager.content.writeback import flushing
 from imager.image.disk_formats import DiskImage
 from imager.support.atomic import atomic_file
 from imager.support.reporter import Advance
-from imager.support.workers import usable_cores
+from imager.support.workers import Cancel, usable_cores
 from imager.talos.choices import OutFormat
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def write_to_device(job: WriteJob, device: BlockDevice, *, progress: Advance) ->
         _flushed(target, progress) as advance,
     ):
         write_device(job.disk, target, device, checks=job.checks, progress=advance)
-    digest = _content_sha256(job.disk, threading.Event()) if job.checksum else None
+    digest = _content_sha256(job.disk, Cancel()) if job.checksum else None
     return Written(job.path, job.disk.size, digest)
 
 
@@ -195,7 +194,7 @@ def _write_ova(ova: Ova, job: WriteJob, target: int, progress: Advance) -> str |
         write_ova(ova, target, jobs=usable_cores(), progress=advance)
     if not job.checksum:
         return None
-    return _content_sha256(Content.of_file(Path(f"/proc/self/fd/{target}")), threading.Event())
+    return _content_sha256(Content.of_file(Path(f"/proc/self/fd/{target}")), Cancel())
 
 
 def _write_raw(job: WriteJob, target: int, progress: Advance) -> str | None:
@@ -215,24 +214,19 @@ def hashing(job: WriteJob) -> Iterator[Callable[[], str | None]]:
     if job.checksum and job.disk_sha256:
         yield job.disk_sha256
         return
-    ended = threading.Event()
-    with ThreadPoolExecutor(1, "checksum") as pool:
-        digest = pool.submit(_content_sha256, job.disk, ended) if job.checksum else None
-        try:
-            yield lambda: digest.result() if digest else None
-        finally:
-            ended.set()
+    with ThreadPoolExecutor(1, "checksum") as pool, Cancel() as cancel:
+        digest = pool.submit(_content_sha256, job.disk, cancel) if job.checksum else None
+        yield lambda: digest.result() if digest else None
 
 
-def _content_sha256(content: Content, ended: threading.Event) -> str:
+def _content_sha256(content: Content, cancel: Cancel) -> str:
     """Return the SHA-256 of the planned content, without reading the output file.
 
-    Stops early once `ended` is set, because the result is then unused.
+    Raises CancelledError once `cancel` is set.
     """
     digest = hashlib.sha256()
     for data in iterate_bytes(content):
-        if ended.is_set():
-            return ""
+        cancel.check()
         digest.update(data)
     return digest.hexdigest()
 

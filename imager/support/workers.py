@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from imager.support.errors import ImagerError, joined
 from imager.support.reporter import Advance
@@ -23,12 +23,23 @@ class CancelledError(Exception):
 
 
 class Cancel:
-    """A cancellation token: one thread sets it, the others check it between steps."""
+    """A cancellation token: one thread sets it, the others check it between steps.
+
+    As a context it is set at the end of the block. Inside of a pool's context it must be entered
+    before the pool gets work: whatever ends the block, a signal too, the pool then waits for
+    steps alone, not for all of the work.
+    """
 
     def __init__(self, outer: Cancel | None = None) -> None:
         """Create a token that is also set when `outer` is."""
         self._event = threading.Event()
         self._outer = outer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.set()
 
     def set(self) -> None:
         """Make every further `check` raise."""

@@ -66,9 +66,8 @@ def making(
     if not paths:
         yield None
         return
-    cancel = Cancel()
     # Both read the sources; their hashes run on other cores than the copy.
-    with ThreadPoolExecutor(2, "release") as pool:
+    with ThreadPoolExecutor(2, "release") as pool, Cancel() as cancel:
         described = pool.submit(bmap_and_sha256, sources.disk, cancel) if with_bmap else None
         needed = release.lists_inputs
         contents = pool.submit(_prepared, release, sources, cancel) if needed else None
@@ -86,12 +85,9 @@ def making(
                 files[sums] = merged_sums(sums, {**digests, output.name: _digest(written)})
             return files
 
-        try:
-            lock = folder_lock(output.parent) if release.checksums else None
-            sha256 = (lambda: described.result()[1]) if described else None
-            yield Beside(paths, made, lock, sha256)
-        finally:
-            cancel.set()
+        lock = folder_lock(output.parent) if release.checksums else None
+        sha256 = (lambda: described.result()[1]) if described else None
+        yield Beside(paths, made, lock, sha256)
 
 
 def _prepared(release: Release, sources: Sources, cancel: Cancel) -> Contents:

@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "threads go on after an error",
         "imager/content/checked.py",
-        "            output.work.cancel.set()\n",
-        "",
+        "as pool, work.cancel:",
+        "as pool:",
         f"{_CHECKED}::test_the_first_error_ends_all",
     ),
     # Contents and the engine.
@@ -181,7 +181,7 @@ MUTANTS = (
     Mutant(
         "the end of a block does not wait for the checks",
         "imager/content/digests.py",
-        "yield raise_failed\n            running.result()",
+        "yield raise_failed\n        running.result()",
         "yield raise_failed",
         f"{_CHECKS}::test_the_end_of_the_block_raises",
     ),
