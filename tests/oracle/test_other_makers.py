@@ -18,20 +18,22 @@ from tests.lib.tools.trixie import run_mkosi
 
 pytestmark = pytest.mark.oracle
 
-ASSETS = real_assets() / "amd64"
 OS_RELEASE = 'NAME="Fedora Linux"\nID=fedora\nPRETTY_NAME="Fedora Linux 41"\n'
+
+
+def asset(name: str) -> Path:
+    return real_assets() / "amd64" / name
 
 
 def objcopied(folder: Path) -> Path:
     """Return a UKI as mkosi made them with objcopy."""
     (folder / "osrel").write_text(OS_RELEASE)
     (folder / "cmdline").write_text("root=PARTLABEL=root-x86-64 rw")
-    assets = real_assets() / "amd64"
     added = (
         ("osrel", folder / "osrel", 0x2000000),
         ("cmdline", folder / "cmdline", 0x2030000),
-        ("linux", assets / "vmlinuz", 0x3000000),
-        ("initrd", assets / "initramfs.xz", 0x5000000),
+        ("linux", asset("vmlinuz"), 0x3000000),
+        ("initrd", asset("initramfs.xz"), 0x5000000),
     )
     options = [
         word
@@ -42,7 +44,7 @@ def objcopied(folder: Path) -> Path:
         )
     ]
     target = folder / "fedora.efi"
-    tool("objcopy", *options, assets / "systemd-stub.efi", target)
+    tool("objcopy", *options, asset("systemd-stub.efi"), target)
     return target
 
 
@@ -83,7 +85,7 @@ def write_files(folder: Path, files: Mapping[str, bytes | str]) -> Path:
 
 
 def kernel_version() -> str:
-    return tool("file", ASSETS / "vmlinuz").partition("version ")[2].split()[0]
+    return tool("file", asset("vmlinuz")).partition("version ")[2].split()[0]
 
 
 MKOSI = """
@@ -109,7 +111,7 @@ REPART = {
 
 def mkosi_project(folder: Path, version: str) -> Path:
     """Return the folder of an image whose root file system is busybox and a kernel."""
-    (folder / "mkosi.conf").write_text(f"{MKOSI}Initrds={ASSETS / 'initramfs.xz'}\n")
+    (folder / "mkosi.conf").write_text(f"{MKOSI}Initrds={asset('initramfs.xz')}\n")
     (folder / "mkosi.repart").mkdir()
     for name, lines in REPART.items():
         (folder / f"mkosi.repart/{name}.conf").write_text(f"[Partition]\n{lines}\n")
@@ -118,7 +120,7 @@ def mkosi_project(folder: Path, version: str) -> Path:
         {
             "usr/lib/os-release": OS_RELEASE.encode(),
             "etc/os-release": "../usr/lib/os-release",
-            f"usr/lib/modules/{version}/vmlinuz": (ASSETS / "vmlinuz").read_bytes(),
+            f"usr/lib/modules/{version}/vmlinuz": (asset("vmlinuz")).read_bytes(),
             "usr/bin/busybox": Path("/bin/busybox").read_bytes(),
             "usr/bin/sh": "busybox",
             # mkosi runs it in the image.
@@ -179,7 +181,7 @@ def test_a_disk_of_mkosi(tmp_path: Path, keys: Keys) -> None:
     assert (root / "usr/bin/busybox").stat().st_mode & 0o777 == 0o755
     assert same(extracted(image, "var", tmp_path / "var"), skeleton / "opt", "-x", "lost+found")
     got = extracted(image, f"esp/tiny/{version}/vmlinuz", tmp_path / "kernel")
-    assert got.read_bytes() == (ASSETS / "vmlinuz").read_bytes()
+    assert got.read_bytes() == (asset("vmlinuz")).read_bytes()
     got = extracted(image, "esp/EFI/Linux/fedora.efi", tmp_path / "x")
     assert got.read_bytes() == signed.read_bytes()
     assert is_whole(image)
@@ -235,7 +237,7 @@ def netinst(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ".disk/info": b'Debian GNU/Linux 12.9.0 "Bookworm" - Official amd64 NETINST',
             "isolinux/isolinux.bin": (ISOLINUX / "isolinux.bin").read_bytes(),
             "isolinux/txt.cfg": MENU.encode(),
-            "install.amd/vmlinuz": (ASSETS / "vmlinuz").read_bytes(),
+            "install.amd/vmlinuz": (asset("vmlinuz")).read_bytes(),
             "install.amd/initrd.gz": packed.stdout,
             "boot/grub/grub.cfg": GRUB.encode(),
             "dists/bookworm/Release": b"Suite: stable\n",
@@ -250,7 +252,7 @@ def netinst(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.truncate(4 * MIB)
     tool("mkfs.fat", "-F", "12", "-n", "ESP", efi)
     tool("mmd", "-i", efi, "::/EFI", "::/EFI/BOOT")
-    tool("mcopy", "-i", efi, ASSETS / "systemd-boot.efi", "::/EFI/BOOT/BOOTX64.EFI")
+    tool("mcopy", "-i", efi, asset("systemd-boot.efi"), "::/EFI/BOOT/BOOTX64.EFI")
     sums = (
         "find . -type f ! -name isolinux.bin -exec md5sum {} + > ../sums && mv ../sums md5sum.txt"
     )
@@ -302,7 +304,7 @@ def test_a_netinst_image_as_debian_cd_makes_it(kind: str, netinst: Path, tmp_pat
         for number in numbers
         if run("ls", image, f"{number}/EFI/BOOT").returncode == 0
     ]
-    assert [each.read_bytes() for each in loaders] == [(ASSETS / "systemd-boot.efi").read_bytes()]
+    assert [each.read_bytes() for each in loaders] == [(asset("systemd-boot.efi")).read_bytes()]
     linked = extracted(image, "debian/dists/stable/Release", tmp_path / "release")
     assert linked.read_bytes() == b"Suite: stable\n"
     assert run("extract", image, "install.amd/initrd.gz/init", "-").stdout == "#!/bin/sh\n"
@@ -313,7 +315,7 @@ def test_a_rescue_image_of_grub(tmp_path: Path) -> None:
     root = write_files(
         tmp_path / "root",
         {
-            "boot/vmlinuz": (ASSETS / "vmlinuz").read_bytes(),
+            "boot/vmlinuz": (asset("vmlinuz")).read_bytes(),
             "boot/grub/grub.cfg": b"set timeout=1\n"
             b"menuentry 'One' --class x {\n  linux /boot/vmlinuz a=1 b\n}\n"
             b'submenu "More" {\n  menuentry "Two" {\n    chainloader /efi/x.efi\n  }\n}\n',
@@ -382,7 +384,7 @@ def test_a_card_of_genimage(tmp_path: Path) -> None:
         tmp_path / "root",
         {"etc/hostname": b"board\n", "bin/sh": "busybox", "bin/busybox": os.urandom(300_000)},
     )
-    inputs = {"kernel": (ASSETS / "vmlinuz").read_bytes(), "config.txt": b"kernel=kernel\n"}
+    inputs = {"kernel": (asset("vmlinuz")).read_bytes(), "config.txt": b"kernel=kernel\n"}
     write_files(tmp_path / "input", inputs)
     config = tmp_path / "genimage.cfg"
     config.write_text(GENIMAGE)
