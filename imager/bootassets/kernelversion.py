@@ -111,7 +111,7 @@ def _zboot_version(name: str, head: bytes, image: ContentReader) -> str:
 
 
 def _search(pieces: Iterable[bytes]) -> str:
-    """Return the release in the banner of the first 512 MiB of an image, "" if there is none."""
+    """Return the release that the banner in the first 512 MiB names, or an empty string."""
     window = b""
     for piece in islice(pieces, _LARGEST_IMAGE // _CHUNK):
         window = window[-_LONGEST_BANNER:] + piece

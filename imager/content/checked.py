@@ -52,7 +52,7 @@ class _Output:
     tasks: deque[_Task]
 
     def next_task(self) -> _Task | None:
-        """Take a task; None if there is none left."""
+        """Take the next task; None after the last one."""
         try:
             return self.tasks.popleft()
         except IndexError:

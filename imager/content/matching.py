@@ -89,14 +89,12 @@ def match(content: Content, checks: Iterable[Check]) -> Matches:
     alone: list[Check] = []
     hashed: dict[Extent, Hashing] = {}
     for check in checks:
-        found = _extents_of(check, places)
+        found = _taken(check, places)
         if not found:
             alone.append(check)
             continue
         hashing = Hashing(check, check.content.size)
         hashed |= dict.fromkeys(found, hashing)
-        for extent in found:
-            del places[extent.source]
         if not isinstance(check.source, StreamRange):
             files.append(HashedFile(hashing, _of_files(found)))
     rest = [
@@ -122,6 +120,19 @@ def _streams(
 
 def _of_files(extents: Iterable[Extent]) -> list[tuple[FileRange, Extent]]:
     return [(each.source, each) for each in extents if isinstance(each.source, FileRange)]
+
+
+def _taken(check: Check, places: dict[Source, Extent]) -> list[Extent]:
+    """Take the extents that are the bytes of a check, in order, out of `places`.
+
+    None if not all are there, or if one is there several times, as in damaged file systems.
+    """
+    found = _extents_of(check, places)
+    if len({*found}) < len(found):
+        return []
+    for extent in found:
+        del places[extent.source]
+    return found
 
 
 def _extents_of(check: Check, places: Mapping[Source, Extent]) -> list[Extent]:

@@ -168,7 +168,7 @@ def test_a_file_shorter_than_planned(sources: Sources, tmp_path: Path) -> None:
 
 
 def test_the_first_error_ends_all(sources: Sources, tmp_path: Path) -> None:
-    """What is not begun is not written, and nobody writes to the file afterwards."""
+    """The other thread stops before it has written all of its file."""
     content = scattered(sources, "file", [0, 100_000], 100_000)
     checks = [check(sources, "file", 100_000 * number, 100_000) for number in range(2)]
 
@@ -204,6 +204,18 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 200 * PIECE
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_a_blob_with_the_same_bytes_twice(sources: Sources, tmp_path: Path, kind: str) -> None:
+    """In a damaged file system, several extents of a file may be the same blocks."""
+    once = Content.of_source(source(sources, kind, 0), 4096)
+    content = Content.concat([once, once])
+    digest = hashlib.sha256(sources.data[:4096] * 2).hexdigest()
+    data, _ = written(content, [Check("it", content, digest)], tmp_path / "out")
+    assert data == sources.data[:4096] * 2
+    with pytest.raises(InputError, match="it does not match"):
+        written(content, [Check("it", content, "0" * 64)], tmp_path / "out")
 
 
 def test_a_damaged_stream(sources: Sources, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ class WrittenLock:
 def old_lock(path: Path, *, update: bool) -> Lock | None:
     """Return the lock to update; None for a new one.
 
-    Raises AlreadyExistsError if a new one would replace a file, InputError if there is none to
-    update, InvalidLockError if it is damaged.
+    Raises AlreadyExistsError if a new lock would replace a file, InputError if the lock to update
+    does not exist, InvalidLockError if it is damaged.
     """
     if update:
         if not path.exists():

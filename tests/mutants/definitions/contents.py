@@ -39,8 +39,8 @@ MUTANTS = (
     Mutant(
         "what several checks are about is matched twice",
         "imager/content/matching.py",
-        "            del places[extent.source]\n",
-        "            places.get(extent.source)\n",
+        "        del places[extent.source]\n",
+        "        places.get(extent.source)\n",
         f"{_CHECKED}::test_all_is_written_and_all_is_checked",
     ),
     Mutant(
@@ -63,6 +63,13 @@ MUTANTS = (
         "for data in zeros(piece) if isinstance(piece, int) else (piece,):\n            self.hash",
         "for data in () if isinstance(piece, int) else (piece,):\n            self.hash",
         f"{_CHECKED}::test_holes_are_hashed_as_zeros_and_stay_holes",
+    ),
+    Mutant(
+        "an extent is taken twice for one check",
+        "imager/content/matching.py",
+        "if len({*found}) < len(found):",
+        "if not found:",
+        f"{_CHECKED}::test_a_blob_with_the_same_bytes_twice",
     ),
     Mutant(
         "pieces wait in memory behind the files",
